@@ -1,0 +1,196 @@
+"""What a job is: plain, frozen data that every other module agrees on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from .retry import DEFAULT, Backoff
+
+WhenFull = Literal["wait", "refuse", "drop_oldest"]
+OnShutdown = Literal["release", "cancel"]
+KeyUntil = Literal["final", "pruned"]
+Stream = Literal["stdout", "stderr", "log", "mark"]
+
+COMMAND_TASK = "conveyor.command"
+OUTPUT_LIMIT = 1 << 20
+ARGS_LIMIT = 1 << 20
+
+
+class State(StrEnum):
+    """Where a job stands. There is no "failed": it would not say whether another try follows."""
+
+    SCHEDULED = "scheduled"
+    AVAILABLE = "available"
+    RUNNING = "running"
+    RETRYABLE = "retryable"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+
+
+WAITING = frozenset({State.SCHEDULED, State.AVAILABLE, State.RETRYABLE})
+FINAL = frozenset({State.COMPLETED, State.CANCELLED, State.DISCARDED})
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the producer wished for this job. Durations are seconds; never changed after enqueue."""
+
+    retries: int = 0
+    backoff: Backoff = DEFAULT
+    retry_on: tuple[str, ...] = ()
+    timeout: float | None = None
+    grace: float = 10.0
+    on_shutdown: OnShutdown = "release"
+    expires_at: float | None = None
+    key: str | None = None
+    key_until: KeyUntil = "final"
+    meta: dict[str, Any] = {}
+    requires: tuple[str, ...] = ()
+    crash_limit: int = 3
+    output_limit: int = OUTPUT_LIMIT
+
+
+NO_OPTIONS = Options()
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job on its way into a store. `args` is JSON; `delay` counts by the store's clock."""
+
+    id: str
+    task: str
+    queue: str = "default"
+    args: bytes = b"{}"
+    priority: int = 0
+    run_at: float | None = None
+    delay: float = 0.0
+    options: Options = NO_OPTIONS
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt did not succeed. `bases` are the names of the exception's classes."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    bases: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a job's history: an attempt that did not succeed, and why."""
+
+    attempt: int
+    at: float
+    worker: str | None
+    became: State
+    error: ErrorInfo
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a running job says it is."""
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as its store knows it.
+
+    `seq` is the order of acceptance. `lease` counts the claims of this job: it is the fencing
+    token that every write-back names, and it only ever grows. `attempt` counts the tries that
+    were used up. `error` is the last attempt's error in one line. Times are Unix seconds by the
+    store's clock.
+    """
+
+    seq: int
+    id: str
+    task: str
+    queue: str
+    args: bytes
+    state: State
+    priority: int
+    run_at: float
+    enqueued_at: float
+    attempt: int = 0
+    lease: int = 0
+    crashes: int = 0
+    worker: str | None = None
+    lease_until: float | None = None
+    cancel_requested_at: float | None = None
+    started_at: float | None = None
+    final_at: float | None = None
+    result: bytes | None = None
+    error: str | None = None
+    progress: Progress | None = None
+    options: Options = NO_OPTIONS
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change this job any more, short of a retry by hand."""
+        return self.state in FINAL
+
+
+class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """Some bytes a running job wrote.
+
+    `offset` counts the bytes captured before this chunk under the same `lease`, so that a chunk
+    sent twice is kept once. `seq` is given by the store and grows: followers page on it.
+    """
+
+    job_id: str
+    lease: int
+    offset: int
+    stream: Stream
+    at: float
+    data: bytes
+    seq: int = 0
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs."""
+
+    id: str
+    host: str
+    boot_id: str
+    pid: int
+    pid_started: float
+    started_at: float
+    slots: int
+    queues: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    running: int = 0
+    draining: bool = False
+    beat_at: float = 0.0
+
+
+class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue at one moment. `depth` is what waits; `offers` are producers waiting for room."""
+
+    name: str
+    capacity: int | None
+    paused: bool
+    counts: dict[State, int]
+    offers: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How many jobs wait: scheduled, available and retryable ones."""
+        return sum(self.counts.get(state, 0) for state in WAITING)
+
+
+class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A cron rule as the store knows it: what it enqueues, and the ticks before and ahead."""
+
+    name: str
+    cron: str
+    timezone: str
+    missed: Literal["skip", "once", "all"]
+    next_at: float
+    last_at: float | None = None
+    paused: bool = False

@@ -1,0 +1,120 @@
+"""The job state machine: every change of a job's state is decided here and nowhere else.
+
+Nothing in this module reads a clock or talks to a store, so a table of inputs and outputs is a
+complete test. Stores apply what these functions return, inside the transaction that read the job.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import assert_never
+
+import msgspec
+
+from .errors import InvalidTransitionError
+from .job import WAITING, ErrorInfo, JobRecord, State
+from .retry import Draw, pause
+
+
+class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
+    """The attempt returned. `result` is JSON, or None for a job that returned None."""
+
+    result: bytes | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The attempt raised, timed out or exited badly. `retry` is False where no try can help."""
+
+    error: ErrorInfo
+    retry: bool = True
+
+
+class Crashed(msgspec.Struct, frozen=True, tag="crashed"):
+    """The worker died under the job. Not the job's failure, until it keeps happening."""
+
+    error: ErrorInfo
+
+
+class Snoozed(msgspec.Struct, frozen=True, tag="snoozed"):
+    """The job asked to be run later, in `delay` seconds. The attempt does not count."""
+
+    delay: float
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """The job's code was stopped on request, and has really ended."""
+
+    reason: str
+
+
+class Interrupted(msgspec.Struct, frozen=True, tag="interrupted"):
+    """The worker gives the job back. The attempt does not count."""
+
+
+Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """What becomes of a job. `delay` is seconds from now; None leaves its place in the queue."""
+
+    state: State
+    delay: float | None = None
+    refund_attempt: bool = False
+    crashed: bool = False
+    error: ErrorInfo | None = None
+    result: bytes | None = None
+
+
+def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> Transition:
+    """Decide what becomes of a running job once its attempt has ended."""
+    if job.state is not State.RUNNING:
+        raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
+    match outcome:
+        case Succeeded(result):
+            return Transition(State.COMPLETED, result=result)
+        case Cancelled(reason):
+            return Transition(State.CANCELLED, error=ErrorInfo("Cancelled", reason))
+        case Failed(error) | Crashed(error) if job.cancel_requested_at is not None:
+            return Transition(State.CANCELLED, error=error)
+        case Snoozed() | Interrupted() if job.cancel_requested_at is not None:
+            return Transition(State.CANCELLED, error=ErrorInfo("Cancelled", "stopped on request"))
+        case Snoozed(delay):
+            return Transition(State.SCHEDULED, delay=delay, refund_attempt=True)
+        case Interrupted():
+            return Transition(State.AVAILABLE, refund_attempt=True)
+        case Crashed(error) if job.crashes + 1 >= job.options.crash_limit:
+            return Transition(State.DISCARDED, error=error, crashed=True)
+        case Crashed(error):
+            return Transition(State.AVAILABLE, refund_attempt=True, crashed=True, error=error)
+        case Failed(error, retry) if not retry or not _may_retry(job, error):
+            return Transition(State.DISCARDED, error=error)
+        case Failed(error):
+            delay = pause(job.options.backoff, job.attempt, draw)
+            return Transition(State.RETRYABLE, delay=delay, error=error)
+    assert_never(outcome)
+
+
+def cancel(job: JobRecord) -> State | None:
+    """Say what a request to cancel does at once: the new state, or None to ask the owner."""
+    if job.state in WAITING:
+        return State.CANCELLED
+    if job.state is State.RUNNING:
+        return None
+    raise InvalidTransitionError(
+        f"job {job.id} is already {job.state}: it ended before it could be cancelled"
+    )
+
+
+def retry(job: JobRecord) -> State:
+    """Say what a retry by hand makes of a job: a final one is available again, tries renewed."""
+    if job.is_final or job.state in (State.RETRYABLE, State.SCHEDULED):
+        return State.AVAILABLE
+    raise InvalidTransitionError(
+        f"job {job.id} is {job.state}: only a job that ended or waits for its time can be retried"
+    )
+
+
+def _may_retry(job: JobRecord, error: ErrorInfo) -> bool:
+    wanted = job.options.retry_on
+    listed = not wanted or error.type in wanted or any(base in wanted for base in error.bases)
+    return listed and job.attempt <= job.options.retries

@@ -1,0 +1,342 @@
+"""What a store must be able to do, split by who asks for it.
+
+Every method answers with a `Pending`: blocking code calls `.result()` on it, async code awaits it.
+A call is one transaction: it happens wholly or not at all, and in the order of the calls. Times are
+judged by the store's own clock. Anything that is not found raises `NotFoundError`; a store that
+cannot be reached raises `UnavailableError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from ..job import (
+    AttemptError,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    Progress,
+    QueueInfo,
+    ScheduleInfo,
+    State,
+    WhenFull,
+    WorkerInfo,
+)
+from ..lifecycle import Outcome
+from ..pending import Pending
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to write back to one running job: its id and its fencing token."""
+
+    id: str
+    lease: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How one attempt ended, under the lease it ran with."""
+
+    id: str
+    lease: int
+    outcome: Outcome
+
+
+class Want(msgspec.Struct, frozen=True):
+    """A worker's wish for at most `limit` jobs of one queue."""
+
+    queue: str
+    limit: int
+
+
+class Claimant(msgspec.Struct, frozen=True):
+    """Who claims: the worker's id, its labels, and for how many seconds it leases."""
+
+    worker: str
+    lease_for: float = 60.0
+    labels: frozenset[str] = frozenset()
+
+
+class Exchanged(msgspec.Struct, frozen=True):
+    """What came of a batch: ids whose report was accepted, and the newly claimed jobs.
+
+    A report that is missing from `settled` came with a stale lease: its result was dropped.
+    """
+
+    settled: tuple[str, ...]
+    jobs: tuple[JobRecord, ...]
+
+
+Verdict = Literal["continue", "cancel", "lost"]
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What the store says about one lease: go on, stop (with the reason), or it is not yours."""
+
+    id: str
+    verdict: Verdict
+    reason: str = ""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The jobs are in the store. `ids` are in the order asked for.
+
+    Where a unique key was taken the id is that of the job which holds it, and it is listed in
+    `existing` too.
+    """
+
+    ids: tuple[str, ...]
+    existing: tuple[str, ...] = ()
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """The queue is full: the request waits in line as this offer. No job exists yet.
+
+    `accepted()` keeps it alive; an offer whose producer is silent for `OFFER_PATIENCE` seconds
+    is dropped. `depth` and `capacity` are those at the time of asking.
+    """
+
+    offer: str
+    queue: str
+    depth: int
+    capacity: int
+
+
+OFFER_PATIENCE = 5.0
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list is about; None means any. Newest first; `before` is a `seq` to page on."""
+
+    queue: str | None = None
+    task: str | None = None
+    states: frozenset[State] = frozenset()
+    before: int | None = None
+    enqueued_before: float | None = None
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """How many due jobs became available, and when the next one is due (None: none waits)."""
+
+    moved: int
+    next_due_at: float | None
+
+
+HintKind = Literal["work", "final", "offer", "cancel", "output"]
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Something may have changed: go and look. May be late, may be missing, may be for nothing.
+
+    `work`: a queue has jobs (subjects: queue names). `final`: jobs ended (job ids). `offer`:
+    offers were accepted (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs
+    wrote output (job ids). No subjects means "any".
+    """
+
+    kind: HintKind
+    subjects: tuple[str, ...] = ()
+
+
+Listener = Callable[[Hint], None]
+
+
+class ProducerStore(Protocol):
+    """What a program that enqueues needs."""
+
+    def insert(
+        self, jobs: Sequence[NewJob], *, capacity: int | None = None, when_full: WhenFull = "wait"
+    ) -> Pending[Accepted | Offered]:
+        """Take the jobs, all of one queue, or none of them.
+
+        Raises QueueFullError when the queue is full and `when_full` is "refuse", when dropping the
+        oldest available jobs would not make room, and whenever the jobs could never fit.
+        `when_full="wait"` answers with an offer instead; at capacity 0 every policy does.
+        """
+        ...
+
+    def accepted(self, offer: str) -> Pending[Accepted | None]:
+        """Return what became of an offer, once; None while it waits. Keeps it alive.
+
+        NotFoundError when the offer is unknown: collected, withdrawn, or dropped for silence.
+        """
+        ...
+
+    def withdraw(self, offer: str) -> Pending[Accepted | None]:
+        """Take an offer back. Returns None when it is gone, and the answer if it came too late."""
+        ...
+
+
+class WorkerStore(Protocol):
+    """What a worker needs. Every write-back names its lease; a stale one changes nothing."""
+
+    def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
+        """Lease at most `limit` available jobs, looking at the wants in their order.
+
+        Within a queue: higher priority first, then the longer due, then the earlier accepted. A
+        job is only given to a claimant that has every label in its `requires`; with a label
+        "!only" (say "gpu!only") a claimant takes only jobs that ask for that label. Paused queues
+        give nothing. A job past its `expires_at` is discarded instead.
+        """
+        ...
+
+    def settle(self, reports: Sequence[Report]) -> Pending[Exchanged]:
+        """Write back how attempts ended. `lifecycle.settle` decides; each attempt that did not
+        succeed goes into the job's history (an interrupted or snoozed one does not)."""
+        ...
+
+    def exchange(
+        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+    ) -> Pending[Exchanged]:
+        """Settle one batch and claim the next in one transaction."""
+        ...
+
+    def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
+        """Renew leases for `lease_for` seconds from now; one verdict each, in the same order."""
+        ...
+
+    def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
+        """Renew every lease a worker holds; returns how many. For a keeper in another process."""
+        ...
+
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+        """Append captured output; returns the ids of jobs whose lease was stale (all dropped).
+
+        A chunk that is already there (same job, lease and offset) is ignored.
+        """
+        ...
+
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+        """Note how far jobs are; returns the ids of jobs whose lease was stale."""
+        ...
+
+
+class OperatorStore(Protocol):
+    """What somebody who looks after the queues needs."""
+
+    def get(self, job_id: str) -> Pending[JobRecord]:
+        """Return the job as it stands."""
+        ...
+
+    def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
+        """Return at most `limit` jobs, newest first."""
+        ...
+
+    def history(self, job_id: str) -> Pending[list[AttemptError]]:
+        """Return every attempt of the job that did not succeed, oldest first (at most 1,000)."""
+        ...
+
+    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
+        """Return at most `limit` chunks of captured output whose `seq` is above `after`."""
+        ...
+
+    def counts(self) -> Pending[list[QueueInfo]]:
+        """Return every queue that was ever used, by name."""
+        ...
+
+    def ahead(self, job_id: str) -> Pending[int]:
+        """Return how many available jobs of the same queue would be claimed before this one."""
+        ...
+
+    def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
+        """Cancel a waiting job at once; ask the owner of a running one to stop it."""
+        ...
+
+    def retry(self, job_id: str) -> Pending[JobRecord]:
+        """Make an ended or delayed job available again with all its retries; keeps its history."""
+        ...
+
+    def delete(self, job_id: str) -> Pending[None]:
+        """Forget a job that is final, with its output and history."""
+        ...
+
+    def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
+        """Stop or resume handing out a queue's jobs. Enqueueing goes on."""
+        ...
+
+
+class UpkeepStore(Protocol):
+    """What keeps the queues tidy. Any number of workers may do it at once."""
+
+    def stage(self, *, limit: int) -> Pending[Staged]:
+        """Make due scheduled and retryable jobs available; discard waiting ones that expired;
+        drop offers whose producers went silent."""
+        ...
+
+    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
+        """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
+
+        Returns their ids.
+        """
+        ...
+
+    def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
+        """Delete jobs that have been final for longer than their state's retention, in seconds."""
+        ...
+
+    def beat(self, worker: WorkerInfo) -> Pending[None]:
+        """Note that a worker is there. `beat_at` is set by the store."""
+        ...
+
+    def leave(self, worker: str) -> Pending[None]:
+        """Forget a worker that ended in good order, or one that is known to be dead."""
+        ...
+
+    def workers(self) -> Pending[list[WorkerInfo]]:
+        """Return the workers that were heard of, by id."""
+        ...
+
+    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        """Add a schedule or change its rule; an unchanged rule keeps its ticks and its pause.
+
+        Returns it as it now stands in the store.
+        """
+        ...
+
+    def schedules(self) -> Pending[list[ScheduleInfo]]:
+        """Return the schedules, by name."""
+        ...
+
+    def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
+        """Stop or resume a schedule."""
+        ...
+
+    def tick(
+        self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
+    ) -> Pending[bool]:
+        """Enqueue what is due and move the schedule on, if its `next_at` still is `due_at`.
+
+        Returns False when somebody else was first. The queue's bound does not hold here: a tick
+        has no producer that could wait.
+        """
+        ...
+
+
+class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, Protocol):
+    """Where jobs live."""
+
+    @property
+    def url(self) -> str:
+        """The address by which another process on this machine reaches the same jobs."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can reach these jobs."""
+        ...
+
+    def now(self) -> float:
+        """Return the time by the store's clock, in Unix seconds."""
+        ...
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        """Call `listener`, from any thread, when something happened; returns how to stop that.
+
+        Hints may be lost, so whoever listens also looks by itself every second or so.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of every resource. Later calls raise UnavailableError. May be called twice."""
+        ...
