@@ -96,3 +96,14 @@ class StoreVersionError(UnavailableError):
 
 class CorruptStoreError(UnavailableError):
     """The file is damaged, or it is not a Conveyor store at all."""
+
+
+class Snooze(Exception):  # noqa: N818 - raised to ask for something, not to report an error
+    """Raise it in a job to be run again in `delay` seconds, without counting the attempt."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = float(delay)
+        super().__init__(f"run again in {self.delay} s")
+
+    def __reduce__(self) -> tuple[type["Snooze"], tuple[float]]:
+        return Snooze, (self.delay,)

@@ -1,0 +1,242 @@
+"""Arguments and results as JSON: bound to the signature, typed by annotations, never pickled."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from .errors import EncodingError, UsageError
+from .job import ARGS_LIMIT
+
+PLAIN = (str, int, float, bool, type(None))
+DEEPEST = 100
+RESULT_LIMIT = 1 << 20
+
+
+def to_json(value: object) -> object:
+    """Turn what msgspec does not know into what it knows: paths and pydantic models."""
+    if isinstance(value, PurePath):
+        return str(value)
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json")
+    raise NotImplementedError(f"objects of type {type(value).__qualname__} cannot be JSON")
+
+
+def from_json(wanted: type, value: Any) -> object:
+    """Turn JSON back into what an annotation asks for: paths and pydantic models."""
+    if isinstance(wanted, type) and issubclass(wanted, PurePath):
+        return wanted(value)
+    validate = getattr(wanted, "model_validate", None)
+    if validate is not None:
+        return validate(value)
+    raise NotImplementedError(f"{wanted!r} cannot be made from JSON")
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=to_json)
+
+
+class ArgsCodec:
+    """Encodes the arguments of one function at enqueue and decodes them where it runs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = function.__qualname__
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters.values()
+        self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        self._simple = len(self._names) == len(self._signature.parameters)
+        self._required = tuple(p.name for p in parameters if p.default is p.empty)
+        hints = hints_of(function)
+        self._types = {p.name: _argument_type(p, hints) for p in parameters}
+        self._decoder = _decoder_for(self._types)
+        self._loose = tuple(name for name, wanted in self._types.items() if wanted is Any)
+
+    def encode(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int = ARGS_LIMIT
+    ) -> bytes:
+        """Return the call as JSON, or raise EncodingError that names the argument at fault."""
+        values = self._bind(args, kwargs)
+        if not values:
+            return b"{}"
+        for name in self._loose:
+            if name in values:
+                check_plain(values[name], f"argument {name!r} of {self._name}")
+        try:
+            data = ENCODER.encode(values)
+        except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+            raise self._blame(values, error) from error
+        if len(data) > limit:
+            raise self._too_large(values, len(data), limit)
+        if b"null" in data:
+            check_finite(values, f"an argument of {self._name}")
+        try:
+            self._decoder.decode(data)
+        except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
+            raise EncodingError(
+                f"{self._name}: an argument does not fit its annotation: {error}. "
+                "Pass what the signature asks for, or change the annotation."
+            ) from error
+        return data
+
+    def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and the keyword arguments of a call."""
+        if data == b"{}":
+            return (), {}
+        try:
+            values = self._decoder.decode(data)
+        except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
+            raise EncodingError(
+                f"the stored arguments of {self._name} do not fit its signature any more: {error}"
+            ) from error
+        if self._simple:
+            return (), values
+        bound = self._signature.bind_partial()
+        bound.arguments.update(values)
+        return bound.args, bound.kwargs
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if self._simple and len(args) <= len(self._names):
+            # inspect's own bind costs 4 us; this is the common case, and it falls through to
+            # bind's error messages when anything is odd.
+            values = dict(zip(self._names, args, strict=False))
+            if kwargs.keys().isdisjoint(values):
+                values.update(kwargs)
+                known = values.keys() <= self._types.keys()
+                if known and all(name in values for name in self._required):
+                    return values
+        try:
+            return dict(self._signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise UsageError(f"{self._name}{self._signature}: {error}") from error
+
+    def _blame(self, values: dict[str, Any], error: Exception) -> EncodingError:
+        for name, value in values.items():
+            try:
+                ENCODER.encode(value)
+            except (TypeError, ValueError, NotImplementedError, RecursionError) as reason:
+                return EncodingError(
+                    f"argument {name!r} of {self._name} cannot be stored as JSON: {reason}. "
+                    "Pass plain data (or a dataclass, Struct, datetime, UUID, Path, bytes), "
+                    "or something to look it up by."
+                )
+        return EncodingError(f"the arguments of {self._name} cannot be stored as JSON: {error}")
+
+    def _too_large(self, values: dict[str, Any], size: int, limit: int) -> EncodingError:
+        largest = max(values, key=lambda name: len(ENCODER.encode(values[name])))
+        return EncodingError(
+            f"the arguments of {self._name} are {size:,} bytes of JSON, above the limit of "
+            f"{limit:,}; the largest is {largest!r}. Store the data elsewhere and pass its name, "
+            "or raise args_limit."
+        )
+
+
+class ResultCodec:
+    """Encodes what one function returns, and decodes it as its annotation says."""
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        hint = hints_of(function).get("return", Any) if function is not None else Any
+        self._decoder = _typed(hint) or msgspec.json.Decoder()
+
+    def decode(self, data: bytes | None) -> Any:
+        """Return the value that was returned."""
+        return None if data is None else self._decoder.decode(data)
+
+
+def encode_result(value: object, task: str, *, limit: int = RESULT_LIMIT) -> bytes | None:
+    """Return a result as JSON; EncodingError when JSON cannot hold it or it is too large."""
+    if value is None:
+        return None
+    try:
+        data = ENCODER.encode(value)
+    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+        raise EncodingError(
+            f"{task} returned something that cannot be stored as JSON: {error}. "
+            "Return plain data, or store it elsewhere and return its name."
+        ) from error
+    if len(data) > limit:
+        raise EncodingError(
+            f"{task} returned {len(data):,} bytes of JSON, above the limit of {limit:,}. "
+            "Store it elsewhere and return its name."
+        )
+    if b"null" in data:
+        check_finite(value, f"the result of {task}")
+    return data
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's resolved annotations; none where they cannot be resolved here."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def check_plain(value: object, what: str, depth: int = 0) -> None:
+    """Refuse what would come back as something else, because no annotation says what it was."""
+    if type(value) in PLAIN:
+        return
+    if depth > DEEPEST:
+        raise EncodingError(f"{what} is nested more than {DEEPEST} levels deep")
+    match value:
+        case dict():
+            for key, item in value.items():
+                if type(key) is not str:
+                    raise EncodingError(f"{what}: JSON keys are strings, not {key!r}")
+                check_plain(item, what, depth + 1)
+        case list() | tuple():
+            for item in value:
+                check_plain(item, what, depth + 1)
+        case _:
+            raise EncodingError(
+                f"{what} is a {type(value).__qualname__}, and no annotation says what to make of "
+                "it after JSON. Annotate the parameter with its type, or pass plain data."
+            )
+
+
+def check_finite(value: object, what: str, depth: int = 0) -> None:
+    """Refuse NaN and infinity, which JSON would silently turn into null."""
+    match value:
+        case float() if not math.isfinite(value):
+            raise EncodingError(f"{what} is or holds {value!r}, which JSON cannot express")
+        case dict() if depth <= DEEPEST:
+            for item in value.values():
+                check_finite(item, what, depth + 1)
+        case list() | tuple() | set() | frozenset() if depth <= DEEPEST:
+            for item in value:
+                check_finite(item, what, depth + 1)
+        case _:
+            return
+
+
+def _argument_type(parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
+    hint = hints.get(parameter.name, Any)
+    match parameter.kind:
+        case inspect.Parameter.VAR_POSITIONAL:
+            wanted: Any = types.GenericAlias(tuple, (hint, ...))
+        case inspect.Parameter.VAR_KEYWORD:
+            wanted = types.GenericAlias(dict, (str, hint))
+        case _:
+            wanted = hint
+    return wanted if hint is Any or _typed(wanted) is not None else object
+
+
+def _typed(hint: Any) -> msgspec.json.Decoder[Any] | None:
+    """Return a decoder for a hint, or None where msgspec cannot build one (say, `str | Path`)."""
+    try:
+        return msgspec.json.Decoder(hint, dec_hook=from_json)
+    except (TypeError, NotImplementedError, RuntimeError):
+        return None
+
+
+def _decoder_for(hints: Mapping[str, Any]) -> msgspec.json.Decoder[dict[str, Any]]:
+    fields = {name: Any if wanted is object else wanted for name, wanted in hints.items()}
+    # A TypedDict decodes to a plain dict, ready for a call, and leaves out what was left out.
+    shape = typing.TypedDict("Arguments", fields, total=False)  # type: ignore[misc]
+    return msgspec.json.Decoder(shape, dec_hook=from_json)

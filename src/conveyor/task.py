@@ -1,0 +1,93 @@
+"""What a task is: a named function, how it runs, and the options its jobs get by default."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .codec import ArgsCodec, ResultCodec
+from .errors import UsageError
+from .job import COMMAND_TASK, NO_OPTIONS, Options
+
+Kind = Literal["coroutine", "thread", "process", "command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A registered function. `where` is "module:qualname", by which another process finds it."""
+
+    name: str
+    kind: Kind
+    function: Callable[..., Any]
+    where: str
+    args: ArgsCodec
+    results: ResultCodec
+    options: Options = NO_OPTIONS
+    priority: int = 0
+
+
+def task(
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    run: Kind | None = None,
+    options: Options = NO_OPTIONS,
+    priority: int = 0,
+) -> Task:
+    """Describe a function as a task, choosing how it runs where `run` does not say."""
+    if not callable(function):
+        raise UsageError(f"a task is made from a function, not from {function!r}")
+    return Task(
+        name=name or default_name(function),
+        kind=kind_of(function, run=run, timeout=options.timeout),
+        function=function,
+        where=f"{function.__module__}:{function.__qualname__}",
+        args=ArgsCodec(function),
+        results=ResultCodec(function),
+        options=options,
+        priority=priority,
+    )
+
+
+def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | None) -> Kind:
+    """Say how a function runs: coroutine, thread, or a process where it must be stoppable.
+
+    A blocking function with a timeout runs in a process, because a thread cannot be stopped.
+    """
+    is_async = inspect.iscoroutinefunction(function)
+    match run:
+        case None if is_async:
+            return "coroutine"
+        case None:
+            return "thread" if timeout is None else "process"
+        case "coroutine" if not is_async:
+            raise UsageError(f"{function.__qualname__}: run='coroutine' needs an `async def`")
+        case "thread" if is_async:
+            raise UsageError(f"{function.__qualname__}: an `async def` cannot run='thread'")
+        case "thread" if timeout is not None:
+            raise UsageError(
+                f"{function.__qualname__}: a thread cannot be stopped, so run='thread' and a "
+                "timeout exclude each other. Leave `run` out to get a process."
+            )
+        case "coroutine" | "thread" | "process":
+            return run
+        case _:
+            raise UsageError(f"run={run!r}: choose 'coroutine', 'thread' or 'process'")
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """Return "module.qualname"; a script's own name stands in for `__main__`."""
+    module = function.__module__
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        module = spec.name if spec else Path(file).stem if file else "__main__"
+    return f"{module}.{function.__qualname__}"
+
+
+__all__ = ["COMMAND_TASK", "Kind", "Task", "default_name", "kind_of", "task"]
