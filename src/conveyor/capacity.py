@@ -6,6 +6,7 @@ release is never refused, so it may stand above the bound until the queue drains
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .job import WhenFull
@@ -59,13 +60,9 @@ def admit(
     return Refuse()
 
 
-def room(*, depth: int, capacity: int | None, wanted: int) -> int:
-    """Return how many offered jobs may be accepted now, when workers want `wanted` more.
+def room(*, depth: int, capacity: int | None) -> int | float:
+    """Return how many offered jobs may be accepted now.
 
-    A rendezvous (capacity 0) accepts exactly what is taken in the same transaction.
+    Never any at a rendezvous (capacity 0): there a claim takes the job out of the producer's hands.
     """
-    if capacity is None:
-        return wanted + depth
-    if capacity == 0:
-        return max(0, wanted - depth)
-    return max(0, capacity - depth)
+    return math.inf if capacity is None else max(0, capacity - depth)

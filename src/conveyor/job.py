@@ -12,6 +12,7 @@ from .retry import DEFAULT, Backoff
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
 OnShutdown = Literal["release", "cancel"]
 KeyUntil = Literal["final", "pruned"]
+Missed = Literal["skip", "once", "all"]
 Stream = Literal["stdout", "stderr", "log", "mark"]
 
 COMMAND_TASK = "conveyor.command"
@@ -190,7 +191,7 @@ class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     cron: str
     timezone: str
-    missed: Literal["skip", "once", "all"]
+    missed: Missed
     next_at: float
     last_at: float | None = None
     paused: bool = False

@@ -1,0 +1,49 @@
+"""How many jobs to claim and from which queue: what a worker decides, as pure functions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from .retry import Draw
+from .store.protocol import Want
+
+# Jobs are claimed ahead for this long, so that short jobs do not pay a transaction each.
+AHEAD = 0.02
+MOST_AHEAD = 1000
+
+
+def prefetch(finished: int, seconds: float) -> int:
+    """Return how many jobs to hold beyond the free slots, from how many ended in `seconds`."""
+    if seconds <= 0:
+        return 0
+    return min(MOST_AHEAD, int(finished / seconds * AHEAD))
+
+
+def smooth(rate: float, finished: int, seconds: float) -> float:
+    """Return the new estimate of jobs per second after `finished` jobs in `seconds`.
+
+    It rises at once and falls by half every quarter of a second, so that a worker whose jobs
+    become slow soon holds no more than it can run.
+    """
+    if seconds <= 0:
+        return rate
+    seen: float = finished / seconds
+    kept: float = rate * 0.5 ** (seconds / 0.25)
+    return max(seen, kept) if seen > rate else max(seen, kept, 0.0)
+
+
+def wants(
+    shares: Sequence[tuple[str, int]], limit: int, *, strict: bool, draw: Draw = random.random
+) -> list[Want]:
+    """Return in which order to ask the queues, each for at most `limit` jobs.
+
+    Strict: in the order given, an earlier queue always first. Weighted: an order drawn anew each
+    time, in which a queue of weight 4 comes first four times as often as one of weight 1; an
+    empty queue leaves its share to the others.
+    """
+    if strict or len(shares) < 2:  # noqa: PLR2004 - nothing to choose from
+        return [Want(queue, limit) for queue, _ in shares]
+    # Efraimidis and Spirakis 2006: sorting by draw ** (1 / weight) draws without replacement.
+    order = sorted(shares, key=lambda share: draw() ** (1.0 / share[1]), reverse=True)
+    return [Want(queue, limit) for queue, _ in order]

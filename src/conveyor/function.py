@@ -1,0 +1,189 @@
+"""What a decorated function becomes: still callable, and enqueueable with the same signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from .caller import Awaiting, Blocking, Caller, run_sync
+from .errors import UsageError
+from .handle import Job
+from .producer import Producer
+from .task import Kind, Task, task
+from .wishes import JobOptions, TaskOptions, Wishes, wish
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
+
+RESERVED = "conveyor."
+
+
+class TaskFunction(Generic[P, R, C]):
+    """A function that can be called as before and enqueued with the same arguments.
+
+    `P` are its parameters, `R` what the job results in, `C` what an ordinary call returns.
+    """
+
+    def __init__(
+        self, producer: Producer, task: Task, wishes: Wishes, preset: bytes | None = None
+    ) -> None:
+        self.task = task
+        self.wishes = wishes
+        self._producer = producer
+        self._preset = preset
+        update_wrapper(cast("Callable[..., Any]", self), task.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Call the function here and now, without any queue."""
+        return cast("C", self.task.function(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<task {self.task.name}>"
+
+    def using(self, **options: Unpack[JobOptions]) -> TaskFunction[P, R, C]:
+        """Return the same task with other options for what is enqueued through it.
+
+        `delay` ("5m", 90), `run_at`, `expires_at` (datetime with zone or Unix seconds), `priority`
+        (higher first), `key` with `key_until` ("final", "pruned"), `wait` (seconds to wait for
+        room), `when_full`, `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `on_shutdown`,
+        `meta`, `requires` (labels), `crash_limit`, `output_limit`, `queue`. UsageError says what
+        is wrong with a value.
+        """
+        wishes = wish(self.wishes, options)
+        if self.task.kind == "thread" and wishes.options.timeout is not None:
+            raise UsageError(
+                f"{self.task.name} runs in a thread, which cannot be stopped: set the timeout on "
+                "the task itself (it then runs in a process), or add run='process' there"
+            )
+        return TaskFunction(self._producer, self.task, wishes, self._preset)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Enqueue a call and return its job. Waits for room if the queue is full and may wait.
+
+        Raises UsageError or EncodingError for a wrong call, QueueFullError when there is no room.
+        """
+        [job] = run_sync(self._enqueue(Blocking(), [self._encode(args, kwargs)]))
+        return job
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """`enqueue` for coroutines."""
+        [job] = await self._enqueue(Awaiting(), [self._encode(args, kwargs)])
+        return job
+
+    def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Job[R]]:
+        """Enqueue many calls in one transaction: all of them or none.
+
+        A call is a tuple of positional or a mapping of keyword arguments; at most 100,000. They
+        must fit into the queue's capacity together.
+        """
+        return run_sync(self._enqueue(Blocking(), self._encode_many(calls)))
+
+    async def aenqueue_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> list[Job[R]]:
+        """`enqueue_many` for coroutines."""
+        return await self._enqueue(Awaiting(), self._encode_many(calls))
+
+    async def _enqueue(self, caller: Caller, payloads: list[bytes]) -> list[Job[R]]:
+        return await self._producer.enqueue(caller, self.task, self.wishes, payloads)
+
+    def _encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        if self._preset is not None:
+            return self._preset
+        return self.task.args.encode(args, kwargs, limit=self._producer.args_limit)
+
+    def _encode_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[bytes]:
+        return [
+            self._encode((), call) if isinstance(call, Mapping) else self._encode(tuple(call), {})
+            for call in calls
+        ]
+
+
+class Decorator(Protocol):
+    """What `task(...)` with options returns: it makes a function a task."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> TaskFunction[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, R, R]: ...
+
+
+class Tasks:
+    """The tasks of one Conveyor by name. `bind` makes the decorator of one queue."""
+
+    def __init__(self, producer: Producer) -> None:
+        self.by_name: dict[str, Task] = {}
+        self._producer = producer
+
+    def add(self, added: Task) -> None:
+        """Register a task; UsageError when another function has the name already."""
+        known = self.by_name.get(added.name)
+        if known is not None and known.where != added.where:
+            raise UsageError(
+                f"two tasks are named {added.name!r}: {known.where} and {added.where}. "
+                "Give one of them another name= ."
+            )
+        self.by_name[added.name] = added
+
+    def bind(self, queue: str) -> TaskDecorator:
+        """Return the `task` decorator of a queue."""
+        return TaskDecorator(self, self._producer, queue)
+
+
+class TaskDecorator:
+    """`@queue.task` or `@queue.task(timeout=60, retries=3)`."""
+
+    def __init__(self, tasks: Tasks, producer: Producer, queue: str) -> None:
+        self._tasks = tasks
+        self._producer = producer
+        self._queue = queue
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> TaskFunction[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, R, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        name: str | None = None,
+        run: Kind | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Decorator: ...
+    def __call__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        run: Kind | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make a function a task of this queue.
+
+        `name` is how jobs name it (default: module and qualified name; keep it stable, stored
+        jobs refer to it). `run` is "coroutine", "thread" or "process"; by default an `async def`
+        is a coroutine, a `def` a thread, and a `def` with a timeout a process.
+        """
+        wishes = wish(Wishes(queue=self._queue), cast("JobOptions", options))
+
+        def decorate(function: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
+            if name is not None and name.startswith(RESERVED):
+                raise UsageError(f"names that start with {RESERVED!r} are reserved: {name!r}")
+            made = task(
+                function,
+                name=name,
+                run=run,
+                options=wishes.options,
+                priority=wishes.priority,
+            )
+            self._tasks.add(made)
+            return TaskFunction(self._producer, made, wishes)
+
+        return decorate if function is None else decorate(function)

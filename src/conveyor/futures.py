@@ -1,0 +1,108 @@
+"""Calls as jobs: what `Conveyor.submit` makes of a function, and the Future it returns."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
+from typing import Any, Generic, TypeVar
+
+from .background import Background
+from .codec import ArgsCodec, ResultCodec
+from .errors import JobCancelledError, UsageError
+from .handle import Job
+from .task import Task, default_name
+
+T = TypeVar("T")
+
+_numbers = itertools.count(1)
+
+
+class JobFuture(Future[T], Generic[T]):
+    """The Future of a submitted call. `job` is its job, once it is enqueued."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job: Job[T] | None = None
+        self._background: Background | None = None
+
+    def follow(self, enqueue: Coroutine[Any, Any, list[Job[T]]], background: Background) -> None:
+        """Enqueue in the background worker's loop and take over what becomes of the job."""
+        self._background = background
+        enqueued: Future[None] = Future()
+        background.follow(self._follow(enqueue, enqueued), self)
+        enqueued.result()
+
+    def cancel(self) -> bool:
+        """Cancel the job. True: it will never run. False: it runs (it was asked to stop) or ended.
+
+        A running call that stops because of this ends the Future with CancelledError.
+        """
+        if self.done():
+            return self.cancelled()
+        if self.job is None or not self.job.cancel(reason="its Future was cancelled"):
+            return False
+        super().cancel()
+        self.set_running_or_notify_cancel()
+        return True
+
+    async def _follow(
+        self, enqueue: Coroutine[Any, Any, list[Job[T]]], enqueued: Future[None]
+    ) -> None:
+        try:
+            [self.job] = await enqueue
+        except BaseException as error:
+            enqueued.set_exception(error)
+            raise
+        enqueued.set_result(None)
+        try:
+            value = await self.job
+        except JobCancelledError:
+            if not self.done():
+                self.set_exception(CancelledError())
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the Future's holder
+            if not self.done():
+                self.set_exception(error)
+        else:
+            self.set_result(value)
+
+
+def call_task(function: Callable[..., Any], known: Mapping[str, Task], *, durable: bool) -> Task:
+    """Return the task that stands for a plain function."""
+    if not callable(function):
+        raise UsageError(f"submit takes a function, not {function!r}")
+    importable = _is_importable(function)
+    if durable and not importable:
+        raise UsageError(
+            f"{function!r} cannot be found by name, so a job that outlives this process could not "
+            "run it. Submit a module-level function, or use Conveyor('memory:')."
+        )
+    name = default_name(function) if importable else f"{_label(function)}#{next(_numbers)}"
+    task = known.get(name)
+    if task is not None and task.function is function:
+        return task
+    if task is not None:
+        name = f"{name}#{next(_numbers)}"
+    try:
+        args: ArgsCodec = ArgsCodec(function)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{function!r} has no signature that Python can see: {error}") from error
+    return Task(
+        name=name,
+        kind="coroutine" if inspect.iscoroutinefunction(function) else "thread",
+        function=function,
+        where=f"{getattr(function, '__module__', '')}:{_label(function)}",
+        args=args,
+        results=ResultCodec(function),
+    )
+
+
+def _is_importable(function: Callable[..., Any]) -> bool:
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    return getattr(module, _label(function), None) is function
+
+
+def _label(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)

@@ -1,0 +1,191 @@
+"""What a program holds of a job it enqueued: ask how it stands, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar, cast
+
+from .caller import Awaiting, Blocking, Caller, Watch, run_sync
+from .codec import ResultCodec
+from .errors import (
+    InvalidTransitionError,
+    JobCancelledError,
+    JobDiscardedError,
+    WaitTimeoutError,
+)
+from .job import AttemptError, JobRecord, Progress, State, Stream
+from .store.protocol import Store
+
+T = TypeVar("T")
+
+LOOK = 1.0
+OUTPUT_PAGE = 1000
+OUTPUT_MOST = 100_000
+
+
+class Job(Generic[T]):
+    """One enqueued job. Methods block; their twins with the prefix `a` are for coroutines.
+
+    `existing` says that the unique key was taken and this is the job that holds it.
+    """
+
+    __slots__ = ("_record", "_results", "_store", "_watch", "existing", "id")
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        store: Store,
+        watch: Watch,
+        results: ResultCodec,
+        existing: bool = False,
+    ) -> None:
+        self.id = job_id
+        self.existing = existing
+        self._store = store
+        self._watch = watch
+        self._results = results
+        self._record: JobRecord | None = None
+
+    def __repr__(self) -> str:
+        state = f" {self._record.state}" if self._record else ""
+        return f"<Job {self.id}{state}>"
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.aresult().__await__()
+
+    @property
+    def record(self) -> JobRecord:
+        """Everything known about the job, as of the last `refresh` (the first use refreshes)."""
+        if self._record is None:
+            self._record = self._store.get(self.id).result()
+        return self._record
+
+    @property
+    def state(self) -> State:
+        """The state as of the last `refresh` (the first use refreshes)."""
+        return self.record.state
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the job said it was, as of the last `refresh`."""
+        return self.record.progress
+
+    def refresh(self) -> Job[T]:
+        """Look at the job again; NotFoundError once it was pruned. Returns itself."""
+        self._record = self._store.get(self.id).result()
+        return self
+
+    async def arefresh(self) -> Job[T]:
+        """`refresh` for coroutines."""
+        self._record = await self._store.get(self.id)
+        return self
+
+    def wait(self, timeout: float | None = None) -> JobRecord:
+        """Block until the job is final and return its record, whatever became of it.
+
+        `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on).
+        """
+        return run_sync(self._wait(Blocking(), timeout))
+
+    async def await_final(self, timeout: float | None = None) -> JobRecord:  # noqa: ASYNC109 - as in `wait`
+        """`wait` for coroutines."""
+        return await self._wait(Awaiting(), timeout)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Block until the job is final and return what it returned.
+
+        `timeout` is in seconds. Raises JobDiscardedError (with the last error and its
+        traceback), JobCancelledError or WaitTimeoutError.
+        """
+        return run_sync(self._result(Blocking(), timeout))
+
+    async def aresult(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - as in `result`
+        """`result` for coroutines; `await job` is the same without a timeout."""
+        return await self._result(Awaiting(), timeout)
+
+    def cancel(self, wait: float | None = None, *, reason: str = "cancelled") -> bool:
+        """Cancel the job. Returns True once it is cancelled and none of its code runs any more.
+
+        A waiting job is cancelled at once. A running one is asked to stop; `wait` is how many
+        seconds to stay for that. False: it still runs, or it ended before it could be stopped.
+        """
+        return run_sync(self._cancel(Blocking(), wait, reason))
+
+    async def acancel(self, wait: float | None = None, *, reason: str = "cancelled") -> bool:
+        """`cancel` for coroutines."""
+        return await self._cancel(Awaiting(), wait, reason)
+
+    def history(self) -> list[AttemptError]:
+        """Return every attempt that did not succeed, oldest first."""
+        return self._store.history(self.id).result()
+
+    def logs(self, stream: Stream | None = None) -> str:
+        """Return what the job wrote so far: stdout, stderr and logging, in order of writing."""
+        text = bytearray()
+        after = 0
+        while len(text) < OUTPUT_MOST * OUTPUT_PAGE:
+            page = self._store.output(self.id, after=after, limit=OUTPUT_PAGE).result()
+            for chunk in page:
+                if stream is None or chunk.stream == stream:
+                    text += chunk.data
+            if len(page) < OUTPUT_PAGE:
+                break
+            after = page[-1].seq
+        return text.decode(errors="replace")
+
+    async def _wait(self, caller: Caller, timeout: float | None) -> JobRecord:
+        record = await caller.answer(self._store.get(self.id))
+        if not record.is_final:
+            record = await self._stay(caller, timeout, record)
+        self._record = record
+        return record
+
+    async def _stay(self, caller: Caller, timeout: float | None, record: JobRecord) -> JobRecord:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        bell = caller.bell()
+        with self._watch.on("final", self.id, bell):
+            while not (record := await caller.answer(self._store.get(self.id))).is_final:
+                left = LOOK if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    self._record = record
+                    raise WaitTimeoutError(
+                        f"job {self.id} is still {record.state} after {timeout} s; it goes on. "
+                        f"`conveyor why {self.id}` says what it waits for."
+                    )
+                await bell.wait(min(LOOK, left))
+        return record
+
+    async def _result(self, caller: Caller, timeout: float | None) -> T:
+        record = await self._wait(caller, timeout)
+        match record.state:
+            case State.COMPLETED:
+                return cast("T", self._results.decode(record.result))
+            case State.CANCELLED:
+                raise JobCancelledError(
+                    self.id, f"job {self.id} ({record.task}) was cancelled: {record.error or ''}"
+                )
+            case _:
+                error = JobDiscardedError(
+                    self.id,
+                    f"job {self.id} ({record.task}) was discarded after {record.attempt} "
+                    f"attempt(s): {record.error or 'no reason was noted'}",
+                )
+                history = await caller.answer(self._store.history(self.id))
+                if history and history[-1].error.traceback:
+                    error.add_note(history[-1].error.traceback.rstrip())
+                raise error
+
+    async def _cancel(self, caller: Caller, wait: float | None, reason: str) -> bool:
+        try:
+            record = await caller.answer(self._store.cancel(self.id, reason=reason))
+        except InvalidTransitionError:
+            record = await caller.answer(self._store.get(self.id))
+        if not record.is_final and wait is not None:
+            try:
+                record = await self._wait(caller, wait)
+            except WaitTimeoutError:
+                return False
+        self._record = record
+        return record.state is State.CANCELLED

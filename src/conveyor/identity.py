@@ -1,0 +1,62 @@
+"""Which process this is, so that others on the same machine can see that it died."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from .job import WorkerInfo
+
+
+def worker_id(host: str | None = None) -> str:
+    """Return a new name for a worker of this process: host, pid and something random."""
+    return f"{host or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def boot_id() -> str:
+    """Return what a pid is unique within: this boot of the kernel and this pid namespace.
+
+    Two containers on one machine share a kernel and even a volume, but not their pids.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - not a path to follow
+    except OSError:
+        return ""
+
+
+def pid_started(pid: int) -> float:
+    """Return when a process started, in clock ticks since boot; 0.0 when it is not there."""
+    state = _stat(pid)
+    return float(state[21]) if state else 0.0
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a process is stopped (SIGSTOP, a debugger)."""
+    state = _stat(pid)
+    return state is not None and state[2] in "Tt"
+
+
+def is_dead(worker: WorkerInfo, here: str) -> bool:
+    """Whether a worker's process is surely gone. Never guessed from its silence.
+
+    `here` is this process's `boot_id()`; a worker from elsewhere is never called dead.
+    """
+    if not here or worker.boot_id != here:
+        return False
+    state = _stat(worker.pid)
+    if state is None or state[2] in "ZX":
+        return True
+    return float(state[21]) != worker.pid_started
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    head, _, tail = text.rpartition(")")
+    # The name in parentheses may hold spaces; it stands for the first two fields.
+    return [head, "", *tail.split()]

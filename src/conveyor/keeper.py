@@ -1,0 +1,62 @@
+"""Renews one worker's leases from outside, so that no job can stall that: a process of its own.
+
+A job that blocks the event loop, or a C call that holds the GIL, stops every thread of the worker;
+a small process beside it goes on. It ends with its worker, and it stays its hand while the worker
+is frozen, because a stopped worker is not to be told from a dead one by those who wait for it.
+
+    python -m conveyor.keeper URL WORKER LEASE_FOR
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+
+from .errors import ConveyorError
+from .identity import is_frozen
+from .store import open_store
+
+
+def start(url: str, worker: str, lease_for: float) -> subprocess.Popen[bytes]:
+    """Start a keeper for a worker of this process. Closing its stdin ends it."""
+    command = [sys.executable, "-m", "conveyor.keeper", url, worker, str(lease_for)]
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def stop(keeper: subprocess.Popen[bytes]) -> None:
+    """End a keeper and wait for it."""
+    if keeper.stdin is not None:
+        keeper.stdin.close()
+    try:
+        keeper.wait(5)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
+
+
+def keep(url: str, worker: str, lease_for: float, parent: int) -> None:
+    """Renew until the worker is gone."""
+    store = None
+    while not _worker_ended(lease_for / 4):
+        if os.getppid() != parent:
+            return
+        if is_frozen(parent):
+            continue
+        try:
+            store = store or open_store(url)
+            store.extend_worker(worker, lease_for=lease_for).result(timeout=lease_for / 4)
+        except (ConveyorError, TimeoutError):
+            continue  # the worker renews as well, and says what is wrong
+
+
+def _worker_ended(seconds: float) -> bool:
+    readable, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(readable)
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1], sys.argv[2], float(sys.argv[3]), os.getppid())

@@ -1,0 +1,130 @@
+"""The way in: turns calls into new jobs and puts them into the store of one Conveyor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from .caller import Caller, Watch
+from .codec import ResultCodec
+from .enqueue import enqueue
+from .errors import UnavailableError, UsageError
+from .handle import Job
+from .ids import IdMaker
+from .job import ARGS_LIMIT, NewJob, WhenFull
+from .store.protocol import Store
+from .task import Task
+from .wishes import Wishes
+
+MANY = 100_000
+
+
+class QueueRule(msgspec.Struct, frozen=True):
+    """How a queue is bounded: `capacity` jobs may wait (None: any number), and what if not."""
+
+    name: str
+    capacity: int | None = None
+    when_full: WhenFull = "wait"
+
+
+class Producer:
+    """Opens the store at the first use and enqueues into it. May be used by any thread."""
+
+    def __init__(self, open_store: Callable[[], Store], *, args_limit: int = ARGS_LIMIT) -> None:
+        self.args_limit = args_limit
+        self.queues: dict[str, QueueRule] = {}
+        self._open = open_store
+        self._ids = IdMaker()
+        self._lock = threading.Lock()
+        self._opened: tuple[Store, Watch] | None = None
+        self._closed = False
+
+    @property
+    def store(self) -> Store:
+        """The store; the first look opens it."""
+        return self._both()[0]
+
+    @property
+    def watch(self) -> Watch:
+        """What passes the store's hints on."""
+        return self._both()[1]
+
+    def close(self) -> None:
+        """Close the store, if it was ever opened. May be called twice."""
+        with self._lock:
+            opened, self._opened, self._closed = self._opened, None, True
+        if opened is not None:
+            store, watch = opened
+            watch.close()
+            store.close()
+
+    def job(self, job_id: str, results: ResultCodec, *, existing: bool = False) -> Job[Any]:
+        """Return a handle on a job; whether it exists shows when it is looked at."""
+        return Job(job_id, store=self.store, watch=self.watch, results=results, existing=existing)
+
+    def new_jobs(self, task: Task, wishes: Wishes, payloads: Sequence[bytes]) -> list[NewJob]:
+        """Describe one job per payload, all of one queue."""
+        now = self.store.now()
+        return [
+            NewJob(
+                id=self._ids.make(now),
+                task=task.name,
+                queue=wishes.queue or "default",
+                args=payload,
+                priority=wishes.priority,
+                run_at=wishes.run_at,
+                delay=wishes.delay,
+                options=wishes.options,
+            )
+            for payload in payloads
+        ]
+
+    async def enqueue(
+        self, caller: Caller, task: Task, wishes: Wishes, payloads: Sequence[bytes]
+    ) -> list[Job[Any]]:
+        """Put jobs into the store, in one transaction, and return their handles."""
+        if not payloads:
+            return []
+        if len(payloads) > MANY:
+            raise UsageError(f"{len(payloads):,} jobs at once; the limit is {MANY:,}: send chunks")
+        if len(payloads) > 1 and wishes.options.key is not None:
+            raise UsageError("a key names one job: enqueue_many cannot give it to several")
+        store, watch = self._both()
+        rule = self.queues.get(wishes.queue or "default", UNBOUNDED)
+        accepted = await enqueue(
+            self.new_jobs(task, wishes, payloads),
+            store=store,
+            watch=watch,
+            caller=caller,
+            capacity=rule.capacity,
+            when_full=wishes.when_full or rule.when_full,
+            wait=wishes.wait,
+        )
+        return [
+            Job(
+                job_id,
+                store=store,
+                watch=watch,
+                results=task.results,
+                existing=job_id in accepted.existing,
+            )
+            for job_id in accepted.ids
+        ]
+
+    def _both(self) -> tuple[Store, Watch]:
+        opened = self._opened
+        if opened is None:
+            with self._lock:
+                if self._closed:
+                    raise UnavailableError("this Conveyor was closed; make a new one")
+                if self._opened is None:
+                    store = self._open()
+                    self._opened = store, Watch(store)
+                opened = self._opened
+        return opened
+
+
+UNBOUNDED = QueueRule("")

@@ -1,0 +1,236 @@
+"""The memory store's books: every job, and for each question the index that answers it.
+
+Heaps are cleaned lazily: an entry counts only if the job still stands as the entry says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from heapq import heappop, heappush
+
+import msgspec
+
+from ..errors import NotFoundError
+from ..job import FINAL, WAITING, AttemptError, ErrorInfo, JobRecord, NewJob, OutputChunk, State
+from ..lifecycle import Transition
+
+Place = tuple[int, float, int, str]
+HISTORY = 1000
+ERROR_LINE = 500
+ONLY = "!only"
+
+
+class Ledger:
+    """All jobs and their indexes. Not thread-safe: its store holds the lock."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobRecord] = {}
+        self.running: dict[str, None] = {}
+        self.counts: defaultdict[str, Counter[State]] = defaultdict(Counter)
+        self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
+        self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
+        self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
+        self._seq = 0
+        self._lanes: defaultdict[str, dict[frozenset[str], list[Place]]] = defaultdict(dict)
+        self._due: list[tuple[float, int, str]] = []
+        self._expiring: list[tuple[float, str]] = []
+        self._keys: dict[tuple[str, str], str] = {}
+
+    def job(self, job_id: str) -> JobRecord:
+        """Return a job or raise NotFoundError."""
+        try:
+            return self.jobs[job_id]
+        except KeyError:
+            raise NotFoundError(f"there is no job {job_id}") from None
+
+    def holder(self, new: NewJob) -> str | None:
+        """Return the id of the job that holds a new job's unique key."""
+        key = new.options.key
+        return None if key is None else self._keys.get((new.task, key))
+
+    def add(self, new: NewJob, now: float) -> JobRecord:
+        """Accept a new job."""
+        run_at = now + new.delay if new.run_at is None else new.run_at
+        self._seq += 1
+        job = JobRecord(
+            seq=self._seq,
+            id=new.id,
+            task=new.task,
+            queue=new.queue,
+            args=new.args,
+            state=State.SCHEDULED if run_at > now else State.AVAILABLE,
+            priority=new.priority,
+            run_at=run_at,
+            enqueued_at=now,
+            options=new.options,
+        )
+        if new.options.key is not None:
+            self._keys[new.task, new.options.key] = job.id
+        self._file(job)
+        return job
+
+    def put(self, job: JobRecord) -> JobRecord:
+        """File a job's new version."""
+        before = self.jobs[job.id]
+        self.counts[before.queue][before.state] -= 1
+        if before.state is State.RUNNING:
+            self.running.pop(job.id, None)
+        self._file(job)
+        return job
+
+    def remove(self, job_id: str) -> None:
+        """Forget a job with all that belongs to it."""
+        job = self.jobs.pop(job_id)
+        self.counts[job.queue][job.state] -= 1
+        self._free_key(job)
+        self.history.pop(job_id, None)
+        self.output.pop(job_id, None)
+
+    def apply(self, job: JobRecord, move: Transition, now: float) -> JobRecord:
+        """Let a transition become true."""
+        final = move.state in FINAL
+        if move.error is not None:
+            self.note(job, move.state, move.error, now)
+        return self.put(
+            msgspec.structs.replace(
+                job,
+                state=move.state,
+                attempt=job.attempt - move.refund_attempt,
+                crashes=job.crashes + move.crashed,
+                run_at=job.run_at if move.delay is None else now + move.delay,
+                error=job.error if move.error is None else str(move.error)[:ERROR_LINE],
+                result=move.result,
+                worker=job.worker if final else None,
+                lease_until=None,
+                final_at=now if final else None,
+            )
+        )
+
+    def end(self, job: JobRecord, state: State, error: ErrorInfo, now: float) -> JobRecord:
+        """Make a waiting job final without a run."""
+        return self.apply(job, Transition(state, error=error), now)
+
+    def note(self, job: JobRecord, became: State, error: ErrorInfo, now: float) -> None:
+        """Add a line to a job's history."""
+        lines = self.history[job.id]
+        lines.append(
+            AttemptError(attempt=job.attempt, at=now, worker=job.worker, became=became, error=error)
+        )
+        del lines[:-HISTORY]
+
+    def reclaim_key(self, job: JobRecord) -> str | None:
+        """Give a job its unique key back; returns who else holds it now."""
+        if job.options.key is None:
+            return None
+        holder = self._keys.setdefault((job.task, job.options.key), job.id)
+        return None if holder == job.id else holder
+
+    def depth(self, queue: str) -> int:
+        """Return how many jobs of a queue wait."""
+        counts = self.counts[queue]
+        return sum(counts[state] for state in WAITING)
+
+    def first_available(self, queue: str, labels: frozenset[str]) -> JobRecord | None:
+        """Take the next job for a claimant with these labels off its lane."""
+        best: list[Place] | None = None
+        for requires, lane in self._lanes[queue].items():
+            if serves(labels, requires) and self._clean(lane) and (not best or lane[0] < best[0]):
+                best = lane
+        return self.jobs[heappop(best)[3]] if best else None
+
+    def oldest_available(self, queue: str) -> JobRecord | None:
+        """Return the available job of a queue that has been due the longest."""
+        waiting = [
+            (place[1], place[2], place[3])
+            for lane in self._lanes[queue].values()
+            for place in lane
+            if self._stands(place)
+        ]
+        return self.jobs[min(waiting)[2]] if waiting else None
+
+    def ahead(self, job: JobRecord) -> int:
+        """Return how many available jobs of the queue come before this one."""
+        mine = _place(job)
+        return len(
+            {
+                place[3]
+                for lane in self._lanes[job.queue].values()
+                for place in lane
+                if place < mine and self._stands(place)
+            }
+        )
+
+    def pop_due(self, now: float) -> JobRecord | None:
+        """Take the next scheduled or retryable job whose time has come."""
+        if self.next_due_at() is None or self._due[0][0] > now:
+            return None
+        return self.jobs[heappop(self._due)[2]]
+
+    def next_due_at(self) -> float | None:
+        """Return when the next scheduled or retryable job is due."""
+        while self._due:
+            run_at, _, job_id = self._due[0]
+            job = self.jobs.get(job_id)
+            waits = job is not None and job.state in (State.SCHEDULED, State.RETRYABLE)
+            if job is not None and waits and job.run_at == run_at:
+                return run_at
+            heappop(self._due)
+        return None
+
+    def pop_expired(self, now: float) -> JobRecord | None:
+        """Take the next waiting job that nobody wants any more."""
+        while self._expiring and self._expiring[0][0] <= now:
+            job = self.jobs.get(heappop(self._expiring)[1])
+            if job is not None and job.state in WAITING:
+                return job
+        return None
+
+    def _file(self, job: JobRecord) -> None:
+        self.jobs[job.id] = job
+        state = job.state
+        self.counts[job.queue][state] += 1
+        if state is State.RUNNING:
+            self.running[job.id] = None
+        elif state in FINAL:
+            if job.options.key_until == "final":
+                self._free_key(job)
+            self.final[state].append((job.final_at or 0.0, job.id))
+        else:
+            self._wait(job)
+
+    def _wait(self, job: JobRecord) -> None:
+        if job.state is State.AVAILABLE:
+            lane = self._lanes[job.queue].setdefault(frozenset(job.options.requires), [])
+            heappush(lane, _place(job))
+        else:
+            heappush(self._due, (job.run_at, job.seq, job.id))
+        if job.options.expires_at is not None:
+            heappush(self._expiring, (job.options.expires_at, job.id))
+
+    def _free_key(self, job: JobRecord) -> None:
+        key = job.options.key
+        if key is not None and self._keys.get((job.task, key)) == job.id:
+            del self._keys[job.task, key]
+
+    def _clean(self, lane: list[Place]) -> bool:
+        while lane and not self._stands(lane[0]):
+            heappop(lane)
+        return bool(lane)
+
+    def _stands(self, place: Place) -> bool:
+        job = self.jobs.get(place[3])
+        return job is not None and job.state is State.AVAILABLE and _place(job) == place
+
+
+def serves(labels: frozenset[str], requires: frozenset[str]) -> bool:
+    """Whether a claimant with these labels may run a job that requires those.
+
+    It needs every label required. A label "gpu!only" counts as "gpu", and keeps jobs away that do
+    not ask for it.
+    """
+    only = {label.removesuffix(ONLY) for label in labels if label.endswith(ONLY)}
+    return requires <= (labels | only) and only <= requires
+
+
+def _place(job: JobRecord) -> Place:
+    return -job.priority, job.run_at, job.seq, job.id

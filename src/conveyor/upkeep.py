@@ -1,0 +1,140 @@
+"""Keeps the queues tidy: makes due jobs available, rescues, prunes, ticks schedules, beats.
+
+Every worker does it; the store sees to it that nothing happens twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from . import cron
+from .errors import ConveyorError
+from .identity import boot_id, is_dead
+from .job import NewJob, ScheduleInfo, State, WorkerInfo
+from .store.protocol import Store
+
+log = logging.getLogger("conveyor.upkeep")
+
+ROUND = 1.0
+BEAT = 5.0
+PRUNE = 60.0
+BATCH = 1000
+# A worker that was silent for this long is not shown any more; its jobs follow their leases.
+FORGET = 600.0
+
+DAY = 86400.0
+RETENTION: Mapping[State, float] = {
+    State.COMPLETED: DAY,
+    State.CANCELLED: 7 * DAY,
+    State.DISCARDED: 30 * DAY,
+}
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """A schedule this program knows how to tick: its rule, and what one tick enqueues."""
+
+    info: ScheduleInfo
+    job: Callable[[], NewJob]
+
+
+class Upkeep:
+    """One loop beside a worker. `me` says who the worker is and how busy."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        me: Callable[[], WorkerInfo],
+        schedules: Sequence[Schedule] = (),
+        retention: Mapping[State, float] = RETENTION,
+    ) -> None:
+        self._store = store
+        self._me = me
+        self._schedules = {schedule.info.name: schedule for schedule in schedules}
+        self._retention = retention
+        self._here = boot_id()
+        self._poke = asyncio.Event()
+        self._next_due_at: float | None = None
+        self._beat_due = 0.0
+        self._prune_due = time.monotonic() + PRUNE / 2
+
+    def poke(self) -> None:
+        """Look again soon: something may be due earlier than was known."""
+        self._poke.set()
+
+    async def run(self) -> None:
+        """Do a round every second, or when something is due, until cancelled."""
+        await self._put_schedules()
+        while True:
+            try:
+                await self.round()
+            except ConveyorError as error:
+                log.error("upkeep.failed error=%s", error)  # noqa: TRY400 - it says all there is
+            try:
+                async with asyncio.timeout(self._pause()):
+                    await self._poke.wait()
+                # Many jobs that fail at once must not make as many rounds.
+                await asyncio.sleep(0.01)
+            except TimeoutError:
+                continue
+            finally:
+                self._poke.clear()
+
+    async def round(self) -> None:
+        """Do once what is to be done now."""
+        now = time.monotonic()
+        beating = now >= self._beat_due
+        if beating:
+            self._beat_due = now + BEAT
+            await self._store.beat(self._me())
+        staged = await self._store.stage(limit=BATCH)
+        self._next_due_at = staged.next_due_at
+        await self._rescue()
+        await self._tick()
+        if now >= self._prune_due:
+            pruned = await self._store.prune(self._retention, limit=BATCH)
+            self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)
+
+    def _pause(self) -> float:
+        if self._next_due_at is None:
+            return ROUND
+        return min(ROUND, max(0.001, self._next_due_at - self._store.now()))
+
+    async def _rescue(self) -> None:
+        workers = await self._store.workers()
+        me = self._me().id
+        silent = self._store.now() - FORGET
+        dead = [each.id for each in workers if each.id != me and is_dead(each, self._here)]
+        rescued = await self._store.rescue(dead=dead, limit=BATCH)
+        if rescued:
+            log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
+        if len(rescued) == BATCH:
+            return
+        for worker in workers:
+            if worker.id in dead or (worker.beat_at < silent and worker.id != me):
+                await self._store.leave(worker.id)
+
+    async def _put_schedules(self) -> None:
+        for schedule in self._schedules.values():
+            info = schedule.info
+            first = cron.next_tick(cron.parse(info.cron, info.timezone), self._store.now())
+            await self._store.put_schedule(msgspec.structs.replace(info, next_at=first))
+
+    async def _tick(self) -> None:
+        if not self._schedules:
+            return
+        now = self._store.now()
+        for info in await self._store.schedules():
+            known = self._schedules.get(info.name)
+            if known is None or info.paused or info.next_at > now:
+                continue
+            rule = cron.parse(info.cron, info.timezone)
+            ticks, next_at = cron.due_ticks(rule, info.next_at, now, info.missed)
+            jobs = [known.job() for _ in ticks]
+            if await self._store.tick(info.name, due_at=info.next_at, next_at=next_at, jobs=jobs):
+                log.info("schedule.ticked name=%s jobs=%d", info.name, len(jobs))

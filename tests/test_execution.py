@@ -1,0 +1,61 @@
+"""What the ending of a job's code means, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conveyor.execution import outcome_of, unknown_task
+from conveyor.job import ErrorInfo, JobRecord, OnShutdown, State
+from conveyor.lifecycle import Cancelled, Failed, Interrupted, Succeeded
+from conveyor.runners.control import Stop, Stopped, Why
+
+DONE = Succeeded(b"1")
+RAISED = Failed(ErrorInfo("ValueError", "no"))
+
+
+@pytest.mark.parametrize("why", ["cancel", "timeout", "shutdown"])
+def test_what_finished_before_it_could_be_stopped_counts_as_finished(why: Why) -> None:
+    assert outcome_of(DONE, Stop(why, "r"), "release") is DONE
+
+
+@pytest.mark.parametrize("ending", [DONE, RAISED, Stopped()])
+def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) -> None:
+    assert outcome_of(ending, Stop("lost", "r"), "release") is None
+
+
+@pytest.mark.parametrize(
+    ("why", "on_shutdown", "kind"),
+    [
+        ("cancel", "release", Cancelled),
+        ("timeout", "release", Failed),
+        ("shutdown", "release", Interrupted),
+        ("shutdown", "cancel", Cancelled),
+    ],
+)
+@pytest.mark.parametrize("ending", [RAISED, Stopped(("SIGTERM",))])
+def test_a_job_that_was_stopped_ends_as_the_stop_says(
+    why: Why, on_shutdown: OnShutdown, kind: type, ending: Any
+) -> None:
+    assert isinstance(outcome_of(ending, Stop(why, "r"), on_shutdown), kind)
+
+
+def test_a_timeout_says_what_it_took_to_stop_the_job() -> None:
+    outcome = outcome_of(Stopped(("SIGTERM at 1 s",)), Stop("timeout", "too long"), "release")
+    assert outcome == Failed(ErrorInfo("Timeout", "too long (SIGTERM at 1 s)"))
+
+
+def test_without_a_stop_the_ending_is_the_outcome() -> None:
+    assert outcome_of(RAISED, None, "release") is RAISED
+
+
+def test_an_unknown_task_is_named_together_with_the_way_out() -> None:
+    job = JobRecord(
+        seq=1, id="j", task="shop.mail", queue="q", args=b"{}", state=State.RUNNING,
+        priority=0, run_at=0, enqueued_at=0,
+    )  # fmt: skip
+    message = unknown_task(job, "shop:belt").error.message
+    assert "'shop.mail'" in message
+    assert "shop:belt" in message
+    assert "conveyor retry j" in message
