@@ -15,7 +15,7 @@ from .background import Background
 from .caller import Awaiting
 from .clock import Clock
 from .codec import ResultCodec
-from .command import Command, command_task
+from .command import checked, command_task
 from .errors import UsageError
 from .function import TaskDecorator, TaskFunction, Tasks
 from .futures import JobFuture, call_task
@@ -197,8 +197,8 @@ class Conveyor(Executor):
         environment, or replaces it with inherit_env=False. Any other exit code than those in
         `ok_exit_codes` is a failure. The result is {"exit_code": n}.
         """
-        described = Command.checked(
-            argv=argv, env=env, inherit_env=inherit_env, cwd=cwd, ok_exit_codes=ok_exit_codes
+        described = checked(
+            argv, env=env, inherit_env=inherit_env, cwd=cwd, ok_exit_codes=ok_exit_codes
         )
         return TaskFunction(
             self._producer,
@@ -343,5 +343,5 @@ class Conveyor(Executor):
         return self._background
 
     def _open(self) -> Store:
-        url = self._url if self._url is not None else load_settings({}).url
+        url = self._url if self._url is not None else str(load_settings()["url"])
         return open_store(url, self._clock)

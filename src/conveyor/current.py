@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import JobCancelledError, UsageError
 from .job import JobRecord, Progress, Stream
 
-Say = Callable[[Progress], None]
-Write = Callable[[Stream, bytes], None]
+
+class Link(Protocol):
+    """How a running job reaches whoever runs it. Any thread may call."""
+
+    @property
+    def job(self) -> JobRecord:
+        """The job as it was claimed."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the job was asked to stop."""
+        ...
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Block until the job is asked to stop, at most `seconds`; say whether it was."""
+        ...
+
+    def say(self, progress: Progress) -> None:
+        """Pass on how far the job is."""
+        ...
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Keep something the job wrote."""
+        ...
 
 
 class CurrentJob:
     """The job this code runs in. Its methods may be called from any thread of the job."""
 
-    def __init__(self, record: JobRecord, say: Say, stop: Event, write: Write) -> None:
-        self._record = record
-        self._say = say
-        self._stop = stop
-        self.write_output = write
+    __slots__ = ("_link", "_record")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._record = link.job
 
     @property
     def id(self) -> str:
@@ -60,21 +81,27 @@ class CurrentJob:
     @property
     def cancelled(self) -> bool:
         """Whether the job was asked to stop. Blocking code looks at this now and then."""
-        return self._stop.is_set()
+        return self._link.stopping
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is. Cheap: only the newest word is stored, a few times a second."""
-        self._say(Progress(float(done), None if total is None else float(total), message[:500]))
+        self._link.say(
+            Progress(float(done), None if total is None else float(total), message[:500])
+        )
 
     def sleep(self, seconds: float) -> None:
         """Block for `seconds`; raises JobCancelledError as soon as the job is asked to stop."""
-        if self._stop.wait(seconds):
+        if self._link.wait_for_stop(seconds):
             raise JobCancelledError(self.id, f"job {self.id} was asked to stop")
 
     def check(self) -> None:
         """Raise JobCancelledError if the job was asked to stop."""
-        if self._stop.is_set():
+        if self._link.stopping:
             raise JobCancelledError(self.id, f"job {self.id} was asked to stop")
+
+    def write_output(self, stream: Stream, data: bytes) -> None:
+        """Add to the job's captured output."""
+        self._link.write(stream, data)
 
 
 CURRENT: ContextVar[CurrentJob | None] = ContextVar("conveyor_current_job", default=None)

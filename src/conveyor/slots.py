@@ -199,7 +199,7 @@ class Slots:
 
     async def _exchange(self, reports: list[Report], room: int) -> None:
         # Output goes first and in order, because after the settling its lease is void.
-        output = self._output.take(everything=bool(reports))
+        output = self._output.take()
         writing = self._store.write_output(output) if output else None
         asked = feed.wants(self._shares, room, strict=self._strict) if room else []
         hints = self._hints

@@ -16,9 +16,9 @@ from . import keeper
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
-from .runners import Runners
 from .runners.capture import OutputBuffer, capturing
 from .runners.control import Stop
+from .runners.table import Runners
 from .slots import Slots
 from .store.protocol import Claimant, Hint, Store
 from .task import Task
@@ -47,7 +47,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = True
     max_jobs_per_process: int = 1000
     max_rss_mb: int = 512
-    retention: Mapping[State, float] = RETENTION
+    retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
 
 
 class Worker:
@@ -66,8 +66,7 @@ class Worker:
         self._store = store
         self._output = OutputBuffer()
         self._runners = Runners(
-            threads=options.slots,
-            processes=options.slots,
+            slots=options.slots,
             max_jobs=options.max_jobs_per_process,
             max_rss_mb=options.max_rss_mb,
         )

@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ..current import CurrentJob
 from ..job import JobRecord, Progress, Stream
 from ..lifecycle import Failed, Snoozed, Succeeded
 from ..task import Task
@@ -23,7 +22,7 @@ class Stop(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Stopped(msgspec.Struct, frozen=True):
+class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     """The job's code has really ended because it was asked to. `notes` say what it took."""
 
     notes: tuple[str, ...] = ()
@@ -58,8 +57,11 @@ class Control:
         self._on_stop: Callable[[Stop], None] | None = None
 
     def stop(self, request: Stop) -> None:
-        """Ask the job to stop. The first request counts; later ones only repeat it."""
-        if self.stop_request is None:
+        """Ask the job to stop. The first request counts; later ones only repeat it.
+
+        Only the loss of the lease overrides: then nobody wants to hear how the job ended.
+        """
+        if self.stop_request is None or request.why == "lost":
             self.stop_request = request
         if self._event is not None:
             self._event.set()
@@ -72,18 +74,28 @@ class Control:
         if self.stop_request is not None:
             act(self.stop_request)
 
-    def current(self) -> CurrentJob:
-        """Return what the job's own code sees of itself."""
-        self._event = threading.Event()
-        if self.stop_request is not None:
-            self._event.set()
-        return CurrentJob(self.job, self._say, self._event, self._write)
+    @property
+    def stopping(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self.stop_request is not None
 
-    def _say(self, progress: Progress) -> None:
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Block until the job is asked to stop, at most `seconds`; say whether it was."""
+        with _EVENTS:  # the event is only made for jobs that wait on it
+            if self._event is None:
+                self._event = threading.Event()
+        return self.stopping or self._event.wait(seconds)
+
+    def say(self, progress: Progress) -> None:
+        """Pass on how far the job is."""
         self.sink.progress(self.job, progress)
 
-    def _write(self, stream: Stream, data: bytes) -> None:
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Keep something the job wrote."""
         self.sink.write(self.job, stream, data)
+
+
+_EVENTS = threading.Lock()
 
 
 class Runner(Protocol):

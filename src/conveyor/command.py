@@ -1,0 +1,61 @@
+"""A command as a job: an argument vector with its environment, never a shell string."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from .errors import UsageError
+from .job import COMMAND_TASK
+from .task import Task, task
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to run. `env` is added to the worker's environment, or replaces it."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    inherit_env: bool = True
+    cwd: str | None = None
+    ok_exit_codes: tuple[int, ...] = (0,)
+
+
+def checked(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    inherit_env: bool = True,
+    cwd: str | Path | None = None,
+    ok_exit_codes: Iterable[int] = (0,),
+) -> Command:
+    """Return a command, or raise UsageError that says what is wrong with it."""
+    if not argv or not argv[0]:
+        raise UsageError("a command needs at least a program: belt.command('make', 'test')")
+    texts = [*argv, *(env or {}), *(env or {}).values()]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"a command's arguments and environment are texts, not {text!r}")
+        if "\0" in text:
+            raise UsageError(f"{text!r} holds a NUL character, which no program can be given")
+    codes = tuple(sorted(set(ok_exit_codes)))
+    if not codes or not all(0 <= code <= 255 for code in codes):  # noqa: PLR2004 - POSIX: one byte
+        raise UsageError(f"ok_exit_codes={codes}: one or more numbers from 0 to 255")
+    return Command(
+        argv=tuple(argv),
+        env=dict(env or {}),
+        inherit_env=inherit_env,
+        cwd=None if cwd is None else str(cwd),
+        ok_exit_codes=codes,
+    )
+
+
+def command_task() -> Task:
+    """Return the task that every command job names."""
+    return replace(task(_run, name=COMMAND_TASK), kind="command")
+
+
+def _run() -> dict[str, int]:
+    raise UsageError("a command is run by a worker, not called")

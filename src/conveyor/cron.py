@@ -1,0 +1,108 @@
+"""When a schedule is due: cron rules in their time zones, and what to do about missed ticks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from .duration import duration
+from .errors import UsageError
+from .job import Missed
+
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+# A tick that is this late, in seconds, was not missed: the worker was only busy.
+LATE = 60.0
+MOST = 1000
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A parsed rule: five cron fields in a time zone, or a fixed interval in seconds."""
+
+    fields: str
+    timezone: str
+    every: float | None = None
+
+
+def parse(text: str, timezone: str = "UTC") -> Rule:
+    """Read a rule, or raise UsageError that shows it with an example."""
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"there is no time zone {timezone!r}; use an IANA name like 'Europe/Berlin'"
+        ) from error
+    if text.startswith("every "):
+        seconds = duration(text.removeprefix("every "))
+        if seconds < 1:
+            raise UsageError(f"the schedule {text!r} is too quick: at most once a second")
+        return Rule(text, timezone, seconds)
+    fields = ALIASES.get(text.strip().lower(), text)
+    try:
+        next(CronSim(fields, dt.datetime(2024, 1, 1)))  # noqa: DTZ001 - only to see that it parses
+    except (CronSimError, StopIteration) as error:
+        raise UsageError(
+            f"the schedule {text!r} is not understood ({error}): write five fields like "
+            "'30 3 * * 1-5' (03:30 on weekdays), '@daily' or 'every 5m'"
+        ) from error
+    return Rule(fields, timezone)
+
+
+def next_tick(rule: Rule, after: float) -> float:
+    """Return the first tick after a moment, both in Unix seconds."""
+    if rule.every is not None:
+        return (after // rule.every + 1) * rule.every
+    zone = ZoneInfo(rule.timezone)
+    start = dt.datetime.fromtimestamp(after, zone)
+    return next(CronSim(rule.fields, start)).timestamp()
+
+
+def due_ticks(
+    rule: Rule, due_at: float, now: float, missed: Missed
+) -> tuple[tuple[float, ...], float]:
+    """Return the ticks to run now, and when the next one is due after them.
+
+    `skip` runs a tick only if it is at most a minute late, `once` runs the last of those that are
+    due, `all` runs every one (the newest 1,000).
+    """
+    following = next_tick(rule, now)
+    if now < due_at:
+        return (), due_at
+    match missed:
+        case "skip":
+            last = _last(rule, due_at, now)
+            return ((last,) if now - last <= LATE else ()), following
+        case "once":
+            return (_last(rule, due_at, now),), following
+        case "all":
+            return tuple(_all(rule, due_at, now)[-MOST:]), following
+
+
+def _last(rule: Rule, due_at: float, now: float) -> float:
+    # Looking back by growing steps finds the last tick without walking through years of them.
+    step = 60.0
+    while now - step > due_at:
+        tick = next_tick(rule, now - step)
+        if tick <= now:
+            return _all(rule, tick, now)[-1]
+        step *= 2
+    return _all(rule, due_at, now)[-1]
+
+
+def _all(rule: Rule, due_at: float, now: float) -> list[float]:
+    ticks = [due_at]
+    while (tick := next_tick(rule, ticks[-1])) <= now:
+        ticks.append(tick)
+        if len(ticks) > 2 * MOST:
+            del ticks[:MOST]
+    return ticks

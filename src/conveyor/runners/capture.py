@@ -1,0 +1,205 @@
+"""Keeps what jobs write: stdout, stderr and logging, each job's apart from its neighbours'."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, TextIO
+
+import msgspec
+
+from ..current import CURRENT
+from ..job import JobRecord, OutputChunk, Progress, Stream
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+CHUNK = 1 << 16
+
+
+class OutputBuffer:
+    """Collects output and progress of running jobs until somebody takes it to the store.
+
+    A job's output is cut at its `output_limit`, with a mark that says so; what lies here is
+    therefore never more than the limits of the jobs that run.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._written: dict[tuple[str, int], int] = {}
+        self._pieces: dict[tuple[str, int], list[_Piece]] = {}
+        self._progress: dict[str, tuple[JobRecord, Progress]] = {}
+
+    def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
+        """Keep some bytes of a job's output."""
+        if not data:
+            return
+        key = job.id, job.lease
+        limit = job.options.output_limit
+        with self._lock:
+            written = self._written.get(key, 0)
+            if written > limit:
+                return
+            kept = data[: limit - written]
+            self._append(key, stream, written, kept)
+            self._written[key] = written + len(kept)
+            if len(kept) < len(data):
+                mark = f"\n[output cut at {limit:,} bytes; raise output_limit to keep more]\n"
+                self._append(key, "mark", limit, mark.encode())
+                self._written[key] = limit + 1
+
+    def progress(self, job: JobRecord, progress: Progress) -> None:
+        """Keep a job's newest word about itself."""
+        with self._lock:
+            self._progress[job.id] = job, progress
+
+    def take(self) -> list[OutputChunk]:
+        """Return all that was written since the last time, ready for the store."""
+        if not self._pieces:
+            return []
+        with self._lock:
+            taken, self._pieces = self._pieces, {}
+        return [
+            OutputChunk(
+                job_id=job_id,
+                lease=lease,
+                offset=piece.offset,
+                stream=piece.stream,
+                at=piece.at,
+                data=bytes(piece.data),
+            )
+            for (job_id, lease), pieces in taken.items()
+            for piece in pieces
+        ]
+
+    def take_progress(self) -> list[tuple[JobRecord, Progress]]:
+        """Return the newest progress of each job that said something since the last time."""
+        if not self._progress:
+            return []
+        with self._lock:
+            taken, self._progress = self._progress, {}
+        return list(taken.values())
+
+    def forget(self, job: JobRecord) -> None:
+        """Forget a job that has ended and whose output was taken."""
+        if self._written or self._progress:
+            with self._lock:
+                self._written.pop((job.id, job.lease), None)
+                self._pieces.pop((job.id, job.lease), None)
+                self._progress.pop(job.id, None)
+
+    def _append(self, key: tuple[str, int], stream: Stream, offset: int, data: bytes) -> None:
+        pieces = self._pieces.setdefault(key, [])
+        if pieces and pieces[-1].stream == stream and len(pieces[-1].data) < CHUNK:
+            pieces[-1].data.extend(data)
+        elif data:
+            pieces.append(_Piece(stream, self._now(), offset, bytearray(data)))
+
+
+class _Piece(msgspec.Struct):
+    stream: Stream
+    at: float
+    offset: int
+    data: bytearray
+
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """Have what jobs of this process print and log kept with them; all else goes where it went.
+
+    May be nested: several workers in one process share one capture.
+    """
+    with _INSTALLED.lock:
+        _INSTALLED.count += 1
+        if _INSTALLED.count == 1:
+            _INSTALLED.install()
+    try:
+        yield
+    finally:
+        with _INSTALLED.lock:
+            _INSTALLED.count -= 1
+            if _INSTALLED.count == 0:
+                _INSTALLED.remove()
+
+
+class _Installed:
+    """The one capture of this process. sys.stdout is one for all, and so is this."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self._handler = JobLog()
+        self._streams: tuple[_JobStream, _JobStream] | None = None
+
+    def install(self) -> None:
+        self._streams = _JobStream(sys.stdout, "stdout"), _JobStream(sys.stderr, "stderr")
+        sys.stdout, sys.stderr = self._streams
+        logging.getLogger().addHandler(self._handler)
+
+    def remove(self) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        if self._streams is not None:
+            out, err = self._streams
+            # Somebody else may have put a stream of theirs over ours, and will put ours back.
+            if sys.stdout is out:
+                sys.stdout = out.original
+            if sys.stderr is err:
+                sys.stderr = err.original
+
+
+class _JobStream(io.TextIOBase):
+    """A stand-in for sys.stdout that knows whether a job is writing."""
+
+    def __init__(self, original: TextIO, stream: Literal["stdout", "stderr"]) -> None:
+        self.original = original
+        self._stream: Stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8" if CURRENT.get() else self.original.encoding
+
+    def write(self, text: str, /) -> int:
+        job = CURRENT.get()
+        if job is None:
+            return self.original.write(text)
+        job.write_output(self._stream, text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def flush(self) -> None:
+        if CURRENT.get() is None:
+            self.original.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return CURRENT.get() is None and self.original.isatty()
+
+    def fileno(self) -> int:
+        return self.original.fileno()
+
+
+class JobLog(logging.Handler):
+    """Writes the log records of jobs into their output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(LINE))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        job = CURRENT.get()
+        if job is None:
+            return
+        try:
+            line = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 - logging's own rule: a bad record is reported, not raised
+            self.handleError(record)
+            return
+        job.write_output("log", line.encode(errors="backslashreplace"))
+
+
+_INSTALLED = _Installed()
