@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import UsageError
 from .pending import Pending
@@ -74,17 +74,6 @@ class Awaiting:
     def bell(self) -> Bell:
         """Return a bell of the running event loop."""
         return _LoopBell()
-
-
-def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Finish async code that has nothing to wait for, without an event loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        answer: T = done.value
-        return answer
-    work.close()
-    raise RuntimeError("blocking code reached something that really waits")
 
 
 class Watch:

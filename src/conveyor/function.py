@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from .caller import Awaiting, Blocking, Caller, run_sync
+from .caller import Awaiting, Blocking, Caller
 from .errors import UsageError
 from .handle import Job
+from .pending import run_sync
 from .producer import Producer
 from .task import Kind, Task, task
 from .wishes import JobOptions, TaskOptions, Wishes, wish

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
-from .caller import Awaiting, Blocking, Caller, Watch, run_sync
+from .caller import Awaiting, Blocking, Caller, Watch
 from .codec import ResultCodec
 from .errors import (
     InvalidTransitionError,
@@ -15,6 +15,7 @@ from .errors import (
     WaitTimeoutError,
 )
 from .job import AttemptError, JobRecord, Progress, State, Stream
+from .pending import run_sync
 from .store.protocol import Store
 
 T = TypeVar("T")

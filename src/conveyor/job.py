@@ -18,6 +18,8 @@ Stream = Literal["stdout", "stderr", "log", "mark"]
 COMMAND_TASK = "conveyor.command"
 OUTPUT_LIMIT = 1 << 20
 ARGS_LIMIT = 1 << 20
+# The last error stands on the job in one line, cut to this many characters.
+ERROR_LINE = 500
 
 
 class State(StrEnum):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -106,6 +106,17 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
             loop.call_soon_threadsafe(_set, futures)
         except RuntimeError:  # the loop was closed under its waiters; nobody is left to tell
             continue
+
+
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
+    """Finish async code that has nothing to wait for, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+    work.close()
+    raise RuntimeError("blocking code reached something that really waits")
 
 
 def _set(futures: list[Future[None]]) -> None:

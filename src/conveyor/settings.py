@@ -114,9 +114,7 @@ def load_settings(
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        name: env[PREFIX + name.upper()] for name in SETTINGS if env.get(PREFIX + name.upper())
-    }
+    return {name: env[PREFIX + name.upper()] for name in SETTINGS if env.get(PREFIX + name.upper())}
 
 
 def _from_file(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -11,13 +11,22 @@ from heapq import heappop, heappush
 import msgspec
 
 from ..errors import NotFoundError
-from ..job import FINAL, WAITING, AttemptError, ErrorInfo, JobRecord, NewJob, OutputChunk, State
+from ..job import (
+    ERROR_LINE,
+    FINAL,
+    WAITING,
+    AttemptError,
+    ErrorInfo,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    State,
+)
 from ..lifecycle import Transition
+from .labels import serves
 
 Place = tuple[int, float, int, str]
 HISTORY = 1000
-ERROR_LINE = 500
-ONLY = "!only"
 
 
 class Ledger:
@@ -220,16 +229,6 @@ class Ledger:
     def _stands(self, place: Place) -> bool:
         job = self.jobs.get(place[3])
         return job is not None and job.state is State.AVAILABLE and _place(job) == place
-
-
-def serves(labels: frozenset[str], requires: frozenset[str]) -> bool:
-    """Whether a claimant with these labels may run a job that requires those.
-
-    It needs every label required. A label "gpu!only" counts as "gpu", and keeps jobs away that do
-    not ask for it.
-    """
-    only = {label.removesuffix(ONLY) for label in labels if label.endswith(ONLY)}
-    return requires <= (labels | only) and only <= requires
 
 
 def _place(job: JobRecord) -> Place:

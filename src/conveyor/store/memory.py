@@ -35,8 +35,10 @@ from ..job import (
 from ..lifecycle import Crashed, Outcome
 from ..pending import Pending, failed, ready
 from ..retry import Draw
-from .ledger import Ledger, serves
+from .labels import serves
+from .ledger import Ledger
 from .protocol import (
+    COLLECT_PATIENCE,
     OFFER_PATIENCE,
     Accepted,
     Claimant,
@@ -56,7 +58,6 @@ from .protocol import (
 T = TypeVar("T")
 
 EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
-COLLECT_PATIENCE = 60.0
 LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
 WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 

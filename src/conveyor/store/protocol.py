@@ -105,6 +105,8 @@ class Offered(msgspec.Struct, frozen=True):
 
 
 OFFER_PATIENCE = 5.0
+# How long an answer waits for its producer; the jobs are in the store whether it comes or not.
+COLLECT_PATIENCE = 60.0
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,154 @@
+"""Hints between processes: datagrams to unix sockets in a folder beside the database.
+
+A process that wants hints of some kind binds one socket for it, named `<pid>-<random>.<kind>`; who
+commits sends to all sockets of that kind. A datagram that cannot be delivered is lost, which is
+fine: whoever listens looks by himself every second.
+
+A datagram holds the subjects, separated by NUL; an empty one means "any".
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from .protocol import Hint, HintKind, Listener
+
+LARGEST = 8192
+RECEIVE = 65536
+
+
+class Doorbell:
+    """Listens for this process, and rings at the others."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = path + ".bells"
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
+        self._numbers = 0
+        self._sockets: dict[HintKind, socket.socket] = {}
+        self._selector: selectors.BaseSelector | None = None
+        self._waker: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._seen = -1
+        self._others: dict[str, list[str]] = {}
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+        os.makedirs(self._folder, mode=0o755, exist_ok=True)  # noqa: PTH103 - a text is wanted
+        self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        """Call `listener` for hints of these kinds from any process; returns how to stop."""
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+            self._listeners[number] = frozenset(kinds), listener
+            for kind in kinds:
+                self._bind(kind)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(number, None)
+
+        return stop
+
+    def ring(self, hint: Hint) -> None:
+        """Tell everybody, here and in other processes."""
+        self._deliver(hint)
+        listening = self._look().get(hint.kind)
+        if not listening:
+            return
+        data = "\0".join(hint.subjects).encode()
+        if len(data) > LARGEST:
+            data = b""
+        for name in listening:
+            if not name.startswith(self._name):
+                self._send(name, data)
+
+    def close(self) -> None:
+        """Stop listening."""
+        with self._lock:
+            self._listeners.clear()
+            sockets, self._sockets = self._sockets, {}
+            waker, self._waker = self._waker, None
+        if waker is not None:
+            waker.send(b"x")
+            waker.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5)
+        for kind, bound in sockets.items():
+            bound.close()
+            with suppress(OSError):
+                os.unlink(f"{self._name}.{kind}", dir_fd=self._folder_fd)
+        self._sender.close()
+        os.close(self._folder_fd)
+
+    def _bind(self, kind: HintKind) -> None:
+        if kind in self._sockets:
+            return
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+        bound.bind(self._address(f"{self._name}.{kind}"))
+        self._sockets[kind] = bound
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            self._waker, woken = socket.socketpair()
+            self._selector.register(woken, selectors.EVENT_READ, None)
+            self._thread = threading.Thread(
+                target=self._hear, args=(self._selector, woken), name="conveyor-bell", daemon=True
+            )
+            self._selector.register(bound, selectors.EVENT_READ, kind)
+            self._thread.start()
+        else:
+            self._selector.register(bound, selectors.EVENT_READ, kind)
+
+    def _hear(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
+        with selector, woken:
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    with suppress(OSError):
+                        data = key.fileobj.recv(RECEIVE)  # type: ignore[union-attr]
+                        subjects = tuple(data.decode().split("\0")) if data else ()
+                        self._deliver(Hint(key.data, subjects))
+
+    def _deliver(self, hint: Hint) -> None:
+        if self._listeners:
+            with self._lock:
+                listeners = list(self._listeners.values())
+            for kinds, listener in listeners:
+                if hint.kind in kinds:
+                    listener(hint)
+
+    def _look(self) -> dict[str, list[str]]:
+        """Return who listens, by kind; the folder is only read when it has changed."""
+        changed = os.fstat(self._folder_fd).st_mtime_ns
+        if changed != self._seen:
+            self._seen = changed
+            self._others = {}
+            for name in os.listdir(self._folder_fd):
+                self._others.setdefault(name.rpartition(".")[2], []).append(name)
+        return self._others
+
+    def _send(self, name: str, data: bytes) -> None:
+        try:
+            self._sender.sendto(data, self._address(name))
+        except BlockingIOError:
+            return  # it has hints enough
+        except OSError:
+            # Nobody holds the socket any more: its process was killed.
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self._folder_fd)
+            self._seen = -1
+
+    def _address(self, name: str) -> str:
+        # A unix address has room for 107 bytes; this way it fits however deep the folder lies.
+        short = f"/proc/self/fd/{self._folder_fd}/{name}"
+        return short if os.path.exists("/proc/self/fd") else f"{self._folder}/{name}"  # noqa: PTH110 - hot path

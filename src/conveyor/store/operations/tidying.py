@@ -1,0 +1,139 @@
+"""Upkeep: due jobs, expired jobs, lost workers, old jobs, schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ...errors import NotFoundError
+from ...job import ErrorInfo, NewJob, ScheduleInfo, State, WorkerInfo
+from ...lifecycle import Crashed
+from ..protocol import Staged
+from ..rows import LANE, to_record
+from ..transaction import Row, Tx
+from .expiring import expire
+from .operating import forget
+from .producing import accept, make_room
+from .working import end_attempt
+
+LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
+WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
+
+_encode = msgspec.json.Encoder().encode
+_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
+
+
+async def stage(tx: Tx, *, limit: int) -> Staged:
+    """Make due jobs available, discard expired ones, drop silent offers."""
+    due = await tx.rows("due", (tx.now, limit))
+    await tx.many("make_available", [(seq,) for seq, _, _ in due])
+    for _, lane, state in due:
+        queue = await tx.queue_of(lane)
+        await tx.tally(queue, State(state), -1)
+        await tx.tally(queue, State.AVAILABLE, 1)
+        tx.hint("work", queue)
+    for row in await tx.rows("expired", (tx.now, limit)):
+        job = to_record(row, await tx.queue_of(row[LANE]))
+        await expire(tx, job)
+        await make_room(tx, job.queue)
+    for (queue,) in await tx.rows("offering_queues"):
+        await make_room(tx, queue)
+    await tx.rows("delete_old_offers", (tx.now,))
+    following = await tx.rows("next_due")
+    return Staged(len(due), following[0][0] if following else None)
+
+
+async def rescue(tx: Tx, *, dead: Sequence[str], limit: int) -> list[str]:
+    """Settle as crashed what lost workers left behind."""
+    rescued: list[str] = []
+    for worker in dead:
+        rows = await tx.rows("of_worker", (worker, limit - len(rescued)))
+        rescued += await _crash(tx, rows, WORKER_DIED)
+    rows = await tx.rows("lapsed", (tx.now, limit - len(rescued)))
+    return rescued + await _crash(tx, rows, LEASE_ENDED)
+
+
+async def _crash(tx: Tx, rows: Sequence[Row], error: ErrorInfo) -> list[str]:
+    jobs = [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
+    for job in jobs:
+        await end_attempt(tx, job, Crashed(error))
+    return [job.id for job in jobs]
+
+
+async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
+    """Delete jobs that have been final for long enough."""
+    pruned = 0
+    for state, seconds in retention.items():
+        rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
+        for seq, lane in rows:
+            await forget(tx, seq)
+            await tx.tally(await tx.queue_of(lane), state, -1)
+        pruned += len(rows)
+    return pruned
+
+
+async def beat(tx: Tx, worker: WorkerInfo) -> None:
+    """Note that a worker is there."""
+    await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
+
+
+async def leave(tx: Tx, worker: str) -> None:
+    """Forget a worker."""
+    await tx.rows("leave", (worker,))
+
+
+async def workers(tx: Tx) -> list[WorkerInfo]:
+    """Return the workers that were heard of."""
+    return [
+        msgspec.structs.replace(_decode_worker(info), beat_at=beat_at)
+        for beat_at, info in await tx.rows("workers")
+    ]
+
+
+async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
+    """Add a schedule or change its rule."""
+    known = await tx.rows("schedule", (schedule.name,))
+    rule = schedule.cron, schedule.timezone, schedule.missed
+    if not known or known[0][1:4] != rule:
+        await tx.rows("put_schedule", (schedule.name, *rule, schedule.next_at))
+    return (await _schedules(tx, "schedule", (schedule.name,)))[0]
+
+
+async def schedules(tx: Tx) -> list[ScheduleInfo]:
+    """Return the schedules."""
+    return await _schedules(tx, "schedules", ())
+
+
+async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
+    """Stop or resume a schedule."""
+    if not await tx.rows("pause_schedule", (paused, name)):
+        raise NotFoundError(f"there is no schedule {name!r}")
+
+
+async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
+    """Enqueue what is due, if nobody else did."""
+    if not await tx.rows("schedule", (name,)):
+        raise NotFoundError(f"there is no schedule {name!r}")
+    if not await tx.rows("tick", (next_at, due_at, name)):
+        return False
+    for job in jobs:
+        await accept(tx, [job])
+    return True
+
+
+async def _schedules(tx: Tx, statement: str, params: tuple[object, ...]) -> list[ScheduleInfo]:
+    return [
+        ScheduleInfo(
+            name=name,
+            cron=cron,
+            timezone=timezone,
+            missed=missed,
+            next_at=next_at,
+            last_at=last_at,
+            paused=bool(paused),
+        )
+        for name, cron, timezone, missed, next_at, last_at, paused in await tx.rows(
+            statement, params
+        )
+    ]

@@ -1,0 +1,201 @@
+"""Handing jobs out and taking results back, every write-back under its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import msgspec
+
+from ... import lifecycle
+from ...errors import CorruptStoreError
+from ...job import JobRecord, OutputChunk, Progress, State
+from ...lifecycle import Outcome, Succeeded
+from ..labels import serves
+from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..rows import LANE, SEQ, to_record
+from ..transaction import Row, Tx
+from .expiring import discard_damaged, expire, has_expired
+from .moving import apply
+from .producing import accept_offer, live_offers, make_room
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def exchange(
+    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+) -> Exchanged:
+    """Settle one batch and claim the next."""
+    settled = await _settle(tx, reports)
+    jobs: list[JobRecord] = []
+    for want in wants:
+        if len(jobs) < limit:
+            jobs += await _claim(tx, want.queue, who, min(want.limit, limit - len(jobs)))
+    return Exchanged(tuple(settled), tuple(jobs))
+
+
+async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
+    """Renew leases, one verdict each."""
+    renewals = []
+    for lease in leases:
+        rows = await tx.rows("extend", (tx.now + lease_for, lease.id, lease.lease))
+        if not rows:
+            renewals.append(Renewal(lease.id, "lost"))
+        elif rows[0][0] is None:
+            renewals.append(Renewal(lease.id, "continue"))
+        else:
+            renewals.append(Renewal(lease.id, "cancel", rows[0][1] or ""))
+    return renewals
+
+
+async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
+    """Renew every lease of a worker."""
+    return len(await tx.rows("extend_worker", (tx.now + lease_for, worker)))
+
+
+async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[str]:
+    """Append output; returns the jobs whose lease was stale."""
+    held: dict[tuple[str, int], int | None] = {}
+    rows = []
+    for chunk in chunks:
+        key = chunk.job_id, chunk.lease
+        if key not in held:
+            found = await tx.rows("held", key)
+            held[key] = found[0][0] if found else None
+            if found:
+                tx.hint("output", chunk.job_id)
+        seq = held[key]
+        if seq is not None:
+            rows.append((seq, chunk.lease, chunk.offset, chunk.stream, chunk.at, chunk.data))
+    await tx.many("write_output", rows)
+    return list(dict.fromkeys(job_id for (job_id, _), seq in held.items() if seq is None))
+
+
+async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
+    """Note progress; returns the jobs whose lease was stale."""
+    return [
+        lease.id
+        for lease, progress in reports
+        if not await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
+    ]
+
+
+async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
+    done = [report for report in reports if isinstance(report.outcome, Succeeded)]
+    settled = await _succeed(tx, done)
+    for report in reports:
+        if not isinstance(report.outcome, Succeeded):
+            job = await _held(tx, report.id, report.lease)
+            if job is not None:
+                await end_attempt(tx, job, report.outcome)
+                settled.append(report.id)
+    return settled
+
+
+async def _succeed(tx: Tx, reports: Sequence[Report]) -> list[str]:
+    # `lifecycle.settle` makes a success "completed" whatever else is true of the job, so this
+    # needs no look at the row; it is the hot path.
+    rows = await tx.many("succeed", [_success(tx, report) for report in reports])
+    for job_id, lane in rows:
+        queue = await tx.queue_of(lane)
+        await tx.tally(queue, State.RUNNING, -1)
+        await tx.tally(queue, State.COMPLETED, 1)
+        tx.hint("final", job_id)
+    return [job_id for job_id, _ in rows]
+
+
+def _success(tx: Tx, report: Report) -> tuple[object, ...]:
+    result = report.outcome.result if isinstance(report.outcome, Succeeded) else None
+    check = None if result is None else crc32(result)
+    return result, check, tx.now, report.id, report.lease
+
+
+async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> JobRecord:
+    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    return await apply(tx, job, lifecycle.settle(job, outcome, draw=tx.draw))
+
+
+async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
+    rows = await tx.rows("get", (job_id,))
+    if not rows:
+        return None
+    job = to_record(rows[0], await tx.queue_of(rows[0][LANE]))
+    return job if job.state is State.RUNNING and job.lease == lease else None
+
+
+async def _claim(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    queue = await tx.queue(name)
+    if queue is None or queue.paused:
+        return []
+    lanes = [
+        lane
+        for lane, requires in await tx.rows("lanes", (name,))
+        if serves(who.labels, frozenset(msgspec.json.decode(requires)))
+    ]
+    claimed: list[JobRecord] = []
+    while len(claimed) < limit and queue.counts[State.AVAILABLE] > 0:
+        heads = await _heads(tx, lanes, limit - len(claimed))
+        if not heads:
+            break
+        claimed += await _lease(tx, name, heads, who)
+    if queue.capacity is not None:
+        await make_room(tx, name)
+        if queue.capacity == 0:
+            claimed += await _meet(tx, name, who, limit - len(claimed))
+    return claimed
+
+
+async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
+    """Return the next rows of several lanes in the order of claiming."""
+    if len(lanes) == 1:
+        return await tx.rows("heads", (lanes[0], limit))
+    rows = [row for lane in lanes for row in await tx.rows("heads", (lane, limit))]
+    rows.sort(key=lambda row: (-row[PRIORITY], row[RUN_AT], row[SEQ]))
+    return rows[:limit]
+
+
+PRIORITY, RUN_AT = 8, 9
+
+
+async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
+    jobs = []
+    for row in rows:
+        try:
+            job = to_record(row, name)
+        except CorruptStoreError as error:
+            await discard_damaged(tx, row, name, error)
+            continue
+        if has_expired(tx, job):
+            await expire(tx, job)
+        else:
+            jobs.append(job)
+    until = tx.now + who.lease_for
+    await tx.many("lease", [(who.worker, until, tx.now, job.seq) for job in jobs])
+    await tx.tally(name, State.AVAILABLE, -len(jobs))
+    await tx.tally(name, State.RUNNING, len(jobs))
+    return [
+        msgspec.structs.replace(
+            job,
+            state=State.RUNNING,
+            attempt=job.attempt + 1,
+            lease=job.lease + 1,
+            worker=who.worker,
+            lease_until=until,
+            started_at=tx.now,
+        )
+        for job in jobs
+    ]
+
+
+async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    met: list[JobRecord] = []
+    for seq, jobs in await live_offers(tx, name):
+        if len(met) == limit:
+            break
+        [new] = jobs
+        if serves(who.labels, frozenset(new.options.requires)):
+            accepted = await accept_offer(tx, seq, jobs)
+            if not accepted.existing:
+                met += await _lease(tx, name, await tx.rows("get", (new.id,)), who)
+    return met

@@ -1,0 +1,248 @@
+"""The SQLite store: one file, any number of processes on one machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import parse_qsl
+
+from ..clock import Clock, SystemClock
+from ..errors import UsageError
+from ..job import (
+    AttemptError,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    Progress,
+    QueueInfo,
+    ScheduleInfo,
+    State,
+    WhenFull,
+    WorkerInfo,
+)
+from ..pending import Pending
+from ..retry import Draw
+from .database import Database, Durability
+from .doorbell import Doorbell
+from .operations import operating, producing, tidying, working
+from .protocol import (
+    Accepted,
+    Claimant,
+    Exchanged,
+    Filter,
+    HintKind,
+    Lease,
+    Listener,
+    Offered,
+    Renewal,
+    Report,
+    Staged,
+    Want,
+)
+from .transaction import Tx
+from .writer import Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NOBODY = Claimant("")
+
+
+class SqliteStore:
+    """Jobs in a SQLite file. May be used by any thread, and after a fork by the child too.
+
+    `durability` "full" survives a power cut with every acknowledged call; "normal" may lose the
+    last moments before one, and is several times as fast for single calls. `draw` gives the
+    randomness of retry jitter.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock | None = None,
+        durability: Durability = "full",
+        draw: Draw = random.random,
+    ) -> None:
+        self._path = os.path.abspath(path)  # noqa: PTH100 - a text is wanted
+        self._clock = clock or SystemClock()
+        self._durability = durability
+        self._draw = draw
+        self._lock = threading.Lock()
+        self._left_behind: list[object] = []
+        self._open()
+
+    @classmethod
+    def open(cls, url: str, clock: Clock | None = None) -> SqliteStore:
+        """Open the store at a path or "sqlite:///path", with "?durability=full|normal"."""
+        address, _, query = url.partition("?")
+        path = address.removeprefix("sqlite:")
+        if path != address:
+            if not path.startswith("///") or path == "///":
+                raise UsageError(
+                    f"{url!r}: write sqlite:///jobs.db for a file in this folder, or "
+                    "sqlite:////var/jobs.db for one from the root"
+                )
+            path = path.removeprefix("///")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        durability = options.pop("durability", "full").lower()
+        if durability not in ("full", "normal") or options:
+            raise UsageError(f"{url!r}: the one option is durability=full or durability=normal")
+        return cls(path, clock=clock, durability=cast("Durability", durability))
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self._path}?durability={self._durability}"
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        return self._here()[1].listen(kinds, listener)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._bell.close()
+
+    # -- producers -----------------------------------------------------------------------------
+
+    def insert(
+        self, jobs: Sequence[NewJob], *, capacity: int | None = None, when_full: WhenFull = "wait"
+    ) -> Pending[Accepted | Offered]:
+        return self._do(producing.insert, jobs, capacity=capacity, when_full=when_full)
+
+    def accepted(self, offer: str) -> Pending[Accepted | None]:
+        return self._do(producing.accepted, offer)
+
+    def withdraw(self, offer: str) -> Pending[Accepted | None]:
+        return self._do(producing.withdraw, offer)
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
+        return self._do(working.exchange, (), wants, who, limit)
+
+    def settle(self, reports: Sequence[Report]) -> Pending[Exchanged]:
+        return self._do(working.exchange, reports, (), NOBODY, 0)
+
+    def exchange(
+        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+    ) -> Pending[Exchanged]:
+        return self._do(working.exchange, reports, wants, who, limit)
+
+    def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
+        return self._do(working.extend, leases, lease_for=lease_for)
+
+    def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
+        return self._do(working.extend_worker, worker, lease_for=lease_for)
+
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+        return self._do(working.write_output, chunks)
+
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+        return self._do(working.set_progress, reports)
+
+    # -- operators -----------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Pending[JobRecord]:
+        return self._look(operating.get, job_id)
+
+    def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
+        return self._look(operating.find, which, limit=limit)
+
+    def history(self, job_id: str) -> Pending[list[AttemptError]]:
+        return self._look(operating.history, job_id)
+
+    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
+        return self._look(operating.output, job_id, after=after, limit=limit)
+
+    def counts(self) -> Pending[list[QueueInfo]]:
+        return self._look(operating.counts)
+
+    def ahead(self, job_id: str) -> Pending[int]:
+        return self._look(operating.ahead, job_id)
+
+    def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
+        return self._do(operating.cancel, job_id, reason=reason)
+
+    def retry(self, job_id: str) -> Pending[JobRecord]:
+        return self._do(operating.retry, job_id)
+
+    def delete(self, job_id: str) -> Pending[None]:
+        return self._do(operating.delete, job_id)
+
+    def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
+        return self._do(operating.set_paused, queue, paused=paused)
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    def stage(self, *, limit: int) -> Pending[Staged]:
+        return self._do(tidying.stage, limit=limit)
+
+    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
+        return self._do(tidying.rescue, dead=dead, limit=limit)
+
+    def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
+        return self._do(tidying.prune, retention, limit=limit)
+
+    def beat(self, worker: WorkerInfo) -> Pending[None]:
+        return self._do(tidying.beat, worker)
+
+    def leave(self, worker: str) -> Pending[None]:
+        return self._do(tidying.leave, worker)
+
+    def workers(self) -> Pending[list[WorkerInfo]]:
+        return self._look(tidying.workers)
+
+    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        return self._do(tidying.put_schedule, schedule)
+
+    def schedules(self) -> Pending[list[ScheduleInfo]]:
+        return self._look(tidying.schedules)
+
+    def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
+        return self._do(tidying.pause_schedule, name, paused=paused)
+
+    def tick(
+        self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
+    ) -> Pending[bool]:
+        return self._do(tidying.tick, name, due_at=due_at, next_at=next_at, jobs=jobs)
+
+    # -- how -----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        db = Database(self._path, self._durability)
+        self._bell = Doorbell(self._path)
+        self._writer = Writer(db, self._clock, self._bell.ring, self._draw)
+
+    def _here(self) -> tuple[Writer, Doorbell]:
+        if self._writer.pid != os.getpid():
+            with self._lock:
+                if self._writer.pid != os.getpid():
+                    # We are a forked child. The parent's connection must never be used or even
+                    # closed here: that would drop the parent's locks. It is kept, untouched.
+                    self._left_behind += [self._writer, self._bell]
+                    self._open()
+        return self._writer, self._bell
+
+    def _do(
+        self,
+        operation: Callable[Concatenate[Tx, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Pending[T]:
+        return self._here()[0].submit(lambda tx: operation(tx, *args, **kwargs), reads=False)
+
+    def _look(
+        self,
+        operation: Callable[Concatenate[Tx, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Pending[T]:
+        return self._here()[0].submit(lambda tx: operation(tx, *args, **kwargs), reads=True)

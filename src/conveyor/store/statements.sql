@@ -1,0 +1,242 @@
+-- Every statement of the SQL stores, by name. Parameters are bound in the order in which they first
+-- appear. A statement is one transaction's step; what belongs together is in operations/.
+
+-- name: queue
+SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
+FROM queue WHERE name = :name
+
+-- name: queues
+SELECT name, capacity, paused,
+    scheduled, available, running, retryable, completed, cancelled, discarded
+FROM queue ORDER BY name
+
+-- name: add_queue
+INSERT INTO queue (name) VALUES (:name) ON CONFLICT (name) DO NOTHING
+
+-- name: set_capacity
+UPDATE queue SET capacity = :capacity WHERE name = :name
+
+-- name: set_paused
+UPDATE queue SET paused = :paused WHERE name = :name
+
+-- name: tally
+UPDATE queue SET
+    scheduled = scheduled + :scheduled, available = available + :available,
+    running = running + :running, retryable = retryable + :retryable,
+    completed = completed + :completed, cancelled = cancelled + :cancelled,
+    discarded = discarded + :discarded
+WHERE name = :name
+
+-- name: lanes
+SELECT id, requires FROM lane WHERE queue = :queue
+
+-- name: lane_queue
+SELECT queue FROM lane WHERE id = :id
+
+-- name: lane
+SELECT id FROM lane WHERE queue = :queue AND requires = :requires
+
+-- name: add_lane
+INSERT INTO lane (queue, requires) VALUES (:queue, :requires) RETURNING id
+
+-- name: insert_job
+INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at,
+    expires_at, unique_key, key_kept)
+VALUES (:id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_at, :enqueued_at,
+    :expires_at, :unique_key, :key_kept)
+
+-- name: key_holder
+SELECT id FROM job WHERE unique_key = :unique_key
+
+-- name: add_offer
+INSERT INTO offer (queue, until, request) VALUES (:queue, :until, :request) RETURNING seq
+
+-- name: offer
+SELECT queue, until, answer FROM offer WHERE seq = :seq
+
+-- name: offers
+SELECT seq, until, request FROM offer WHERE queue = :queue AND answer IS NULL ORDER BY seq
+LIMIT :limit
+
+-- name: count_offers
+SELECT count(*) FROM offer WHERE queue = :queue AND answer IS NULL AND until >= :now
+
+-- name: any_offer
+SELECT 1 FROM offer WHERE queue = :queue AND answer IS NULL LIMIT 1
+
+-- name: offering_queues
+SELECT DISTINCT queue FROM offer WHERE answer IS NULL
+
+-- name: keep_offer
+UPDATE offer SET until = :until WHERE seq = :seq
+
+-- name: answer_offer
+UPDATE offer SET answer = :answer, until = :until WHERE seq = :seq
+
+-- name: delete_offer
+DELETE FROM offer WHERE seq = :seq
+
+-- name: delete_old_offers
+DELETE FROM offer WHERE until < :now RETURNING queue
+
+-- name: heads
+SELECT {job} FROM job WHERE lane = :lane AND state = 'available'
+ORDER BY priority DESC, run_at, seq LIMIT :limit
+
+-- name: oldest
+SELECT {job} FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
+    AND state = 'available'
+ORDER BY run_at, seq LIMIT :limit
+
+-- name: lease
+UPDATE job SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = :worker,
+    lease_until = :lease_until, started_at = :started_at
+WHERE seq = :seq
+
+-- name: succeed
+UPDATE job SET state = 'completed', result = :result, result_checksum = :result_checksum,
+    final_at = :final_at, lease_until = NULL,
+    unique_key = CASE WHEN key_kept THEN unique_key END
+WHERE id = :id AND lease = :lease AND state = 'running'
+RETURNING id, lane
+
+-- name: move
+UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = :run_at,
+    error = :error, result = :result, result_checksum = :result_checksum, worker = :worker,
+    lease_until = NULL, final_at = :final_at,
+    unique_key = CASE WHEN :final_at IS NULL OR key_kept THEN unique_key END
+WHERE seq = :seq
+
+-- name: note
+INSERT INTO attempt_error (job, attempt, at, worker, became, error)
+VALUES (:job, :attempt, :at, :worker, :became, :error)
+
+-- name: extend
+UPDATE job SET lease_until = :lease_until
+WHERE id = :id AND lease = :lease AND state = 'running'
+RETURNING cancel_requested_at, cancel_reason
+
+-- name: extend_worker
+UPDATE job SET lease_until = :lease_until WHERE state = 'running' AND worker = :worker
+RETURNING seq
+
+-- name: held
+SELECT seq FROM job WHERE id = :id AND lease = :lease AND state = 'running'
+
+-- name: write_output
+INSERT INTO output (job, lease, position, stream, at, data)
+VALUES (:job, :lease, :position, :stream, :at, :data)
+ON CONFLICT (job, lease, position) DO NOTHING
+
+-- name: set_progress
+UPDATE job SET progress = :progress WHERE id = :id AND lease = :lease AND state = 'running'
+RETURNING seq
+
+-- name: get
+SELECT {job} FROM job WHERE id = :id
+
+-- name: find
+SELECT {job} FROM job WHERE seq < :before
+    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
+    AND (:task IS NULL OR task = :task)
+    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
+ORDER BY seq DESC LIMIT :limit
+
+-- name: history
+SELECT attempt, at, worker, became, error FROM (
+    SELECT * FROM attempt_error WHERE job = :job ORDER BY seq DESC LIMIT 1000
+) ORDER BY seq
+
+-- name: output
+SELECT seq, lease, position, stream, at, data FROM output
+WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
+
+-- name: ahead
+SELECT count(*) FROM job
+WHERE state = 'available' AND lane IN (SELECT id FROM lane WHERE queue = :queue)
+    AND (priority > :priority OR (priority = :priority
+        AND (run_at < :run_at OR (run_at = :run_at AND seq < :seq))))
+
+-- name: request_cancel
+UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, :now),
+    cancel_reason = coalesce(cancel_reason, :reason)
+WHERE seq = :seq
+
+-- name: renew
+UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final_at = NULL,
+    result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
+    unique_key = :unique_key
+WHERE seq = :seq
+
+-- name: delete_job
+DELETE FROM job WHERE seq = :seq
+
+-- name: delete_history
+DELETE FROM attempt_error WHERE job = :job
+
+-- name: delete_output
+DELETE FROM output WHERE job = :job
+
+-- name: due
+SELECT seq, lane, state FROM job
+WHERE state IN ('scheduled', 'retryable') AND run_at <= :now ORDER BY run_at LIMIT :limit
+
+-- name: next_due
+SELECT run_at FROM job WHERE state IN ('scheduled', 'retryable') ORDER BY run_at LIMIT 1
+
+-- name: make_available
+UPDATE job SET state = 'available' WHERE seq = :seq
+
+-- name: expired
+SELECT {job} FROM job
+WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'available', 'retryable')
+    AND expires_at <= :now
+ORDER BY expires_at LIMIT :limit
+
+-- name: lapsed
+SELECT {job} FROM job WHERE state = 'running' AND lease_until < :now
+ORDER BY lease_until LIMIT :limit
+
+-- name: of_worker
+SELECT {job} FROM job WHERE state = 'running' AND worker = :worker LIMIT :limit
+
+-- name: old
+SELECT seq, lane FROM job WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
+ORDER BY final_at LIMIT :limit
+
+-- name: beat
+INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
+
+-- name: leave
+DELETE FROM worker WHERE id = :id
+
+-- name: workers
+SELECT beat_at, info FROM worker ORDER BY id LIMIT 10000
+
+-- name: schedule
+SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule WHERE name = :name
+
+-- name: schedules
+SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule
+ORDER BY name LIMIT 10000
+
+-- name: put_schedule
+INSERT INTO schedule (name, cron, timezone, missed, next_at)
+VALUES (:name, :cron, :timezone, :missed, :next_at)
+ON CONFLICT (name) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone,
+    missed = excluded.missed, next_at = excluded.next_at
+
+-- name: pause_schedule
+UPDATE schedule SET paused = :paused WHERE name = :name RETURNING name
+
+-- name: tick
+UPDATE schedule SET next_at = :next_at, last_at = :due_at
+WHERE name = :name AND next_at = :due_at AND NOT paused
+RETURNING name
+
+-- name: discard
+UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_until = NULL,
+    unique_key = NULL
+WHERE seq = :seq
