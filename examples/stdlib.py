@@ -100,7 +100,9 @@ async def produce(limit: int | None, progress: Progress) -> tuple[float, int]:
     bar = progress.add_task("enqueued", total=4 * len(listed))
     for name, path in listed:
         packed, compiled = FOLDER / f"{name}.xz", FOLDER / f"{name}.pyc"
-        compile_it = f"import py_compile as p; p.compile({str(path)!r}, {str(compiled)!r}, doraise=True)"
+        compile_it = (
+            f"import py_compile as p; p.compile({str(path)!r}, {str(compiled)!r}, doraise=True)"
+        )
         once = {"key": name, "key_until": "pruned"}
         started = time.monotonic()
         jobs = [
@@ -172,7 +174,12 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
     loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     loop.add_signal_handler(signal.SIGTERM, interrupted.set)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     started = time.monotonic()
     with Progress(*columns, console=console) as progress:
         running = asyncio.create_task(worker.run())
@@ -184,7 +191,9 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
             task.cancel()
         await finish(worker, running)
     if interrupted.is_set():
-        console.print("Interrupted: what had begun was finished, the rest waits. Run it again to go on.")
+        console.print(
+            "Interrupted: what had begun was finished, the rest waits. Run it again to go on."
+        )
         return 130
     waited, new = await producing
     return 0 if report(console, time.monotonic() - started, waited, new) else 1

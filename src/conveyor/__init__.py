@@ -1,30 +1,36 @@
 """Conveyor: a bounded, durable job queue for Python. One file, no broker, four kinds of job."""
 
-from .app import Conveyor, Queue
-from .current import CurrentJob, current_job
-from .errors import (
-    ConveyorError,
-    CorruptStoreError,
-    EncodingError,
-    InvalidTransitionError,
-    JobCancelledError,
-    JobDiscardedError,
-    JobError,
-    LeaseLostError,
-    NotFoundError,
-    QueueFullError,
-    Snooze,
-    StoreVersionError,
-    UnavailableError,
-    UnknownTaskError,
-    UsageError,
-    WaitTimeoutError,
-)
-from .function import TaskFunction
-from .handle import Job
-from .job import State
-from .retry import Exponential, Fixed, Steps
-from .worker import Worker
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .app import Conveyor, Queue
+    from .current import CurrentJob, current_job
+    from .errors import (
+        ConveyorError,
+        CorruptStoreError,
+        EncodingError,
+        InvalidTransitionError,
+        JobCancelledError,
+        JobDiscardedError,
+        JobError,
+        LeaseLostError,
+        NotFoundError,
+        QueueFullError,
+        Snooze,
+        StoreVersionError,
+        UnavailableError,
+        UnknownTaskError,
+        UsageError,
+        WaitTimeoutError,
+    )
+    from .function import TaskFunction
+    from .handle import Job
+    from .job import State
+    from .retry import Exponential, Fixed, Steps
+    from .worker import Worker
 
 __version__ = "0.1.0"
 
@@ -57,3 +63,46 @@ __all__ = [
     "Worker",
     "current_job",
 ]
+
+# Names are imported when they are first used: `conveyor --help` needs none of them.
+_HOMES = {
+    "Conveyor": "app",
+    "ConveyorError": "errors",
+    "CorruptStoreError": "errors",
+    "CurrentJob": "current",
+    "EncodingError": "errors",
+    "Exponential": "retry",
+    "Fixed": "retry",
+    "InvalidTransitionError": "errors",
+    "Job": "handle",
+    "JobCancelledError": "errors",
+    "JobDiscardedError": "errors",
+    "JobError": "errors",
+    "LeaseLostError": "errors",
+    "NotFoundError": "errors",
+    "Queue": "app",
+    "QueueFullError": "errors",
+    "Snooze": "errors",
+    "State": "job",
+    "Steps": "retry",
+    "StoreVersionError": "errors",
+    "TaskFunction": "function",
+    "UnavailableError": "errors",
+    "UnknownTaskError": "errors",
+    "UsageError": "errors",
+    "WaitTimeoutError": "errors",
+    "Worker": "worker",
+    "current_job": "current",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

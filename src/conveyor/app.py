@@ -127,6 +127,11 @@ class Conveyor(Executor):
         return self._tasks.by_name
 
     @property
+    def functions(self) -> Mapping[str, TaskFunction[..., Any, Any]]:
+        """The decorated functions by the name of their task."""
+        return self._tasks.functions
+
+    @property
     def queues(self) -> Mapping[str, Queue]:
         """The declared queues by name."""
         return self._queues
@@ -267,7 +272,7 @@ class Conveyor(Executor):
         future.follow(work, background)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in Executor
         """Take no more calls; with `wait`, block until the submitted ones are done.
 
         Closes the store. `cancel_futures` cancels the calls that have not begun.
@@ -312,7 +317,12 @@ class Conveyor(Executor):
         """
         return asyncio.run(self._work(until_idle, timeout, options))
 
-    async def _work(self, until_idle: bool, timeout: float | None, options: dict[str, Any]) -> int:
+    async def _work(
+        self,
+        until_idle: bool,
+        timeout: float | None,
+        options: dict[str, Any],
+    ) -> int:
         worker = self.worker(**options)
         running = asyncio.ensure_future(worker.run())
         try:

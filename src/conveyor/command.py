@@ -41,7 +41,7 @@ def checked(
         if "\0" in text:
             raise UsageError(f"{text!r} holds a NUL character, which no program can be given")
     codes = tuple(sorted(set(ok_exit_codes)))
-    if not codes or not all(0 <= code <= 255 for code in codes):  # noqa: PLR2004 - POSIX: one byte
+    if not codes or not all(0 <= code <= 255 for code in codes):
         raise UsageError(f"ok_exit_codes={codes}: one or more numbers from 0 to 255")
     return Command(
         argv=tuple(argv),

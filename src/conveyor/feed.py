@@ -42,7 +42,7 @@ def wants(
     time, in which a queue of weight 4 comes first four times as often as one of weight 1; an
     empty queue leaves its share to the others.
     """
-    if strict or len(shares) < 2:  # noqa: PLR2004 - nothing to choose from
+    if strict or len(shares) < 2:
         return [Want(queue, limit) for queue, _ in shares]
     # Efraimidis and Spirakis 2006: sorting by draw ** (1 / weight) draws without replacement.
     order = sorted(shares, key=lambda share: draw() ** (1.0 / share[1]), reverse=True)

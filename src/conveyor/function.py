@@ -118,6 +118,7 @@ class Tasks:
 
     def __init__(self, producer: Producer) -> None:
         self.by_name: dict[str, Task] = {}
+        self.functions: dict[str, TaskFunction[..., Any, Any]] = {}
         self._producer = producer
 
     def add(self, added: Task) -> None:
@@ -157,21 +158,14 @@ class TaskDecorator:
         run: Kind | None = None,
         **options: Unpack[TaskOptions],
     ) -> Decorator: ...
-    def __call__(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        run: Kind | None = None,
-        **options: Any,
-    ) -> Any:
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy does not see that **Any takes what Unpack names
         """Make a function a task of this queue.
 
         `name` is how jobs name it (default: module and qualified name; keep it stable, stored
         jobs refer to it). `run` is "coroutine", "thread" or "process"; by default an `async def`
         is a coroutine, a `def` a thread, and a `def` with a timeout a process.
         """
+        name, run = options.pop("name", None), options.pop("run", None)
         wishes = wish(Wishes(queue=self._queue), cast("JobOptions", options))
 
         def decorate(function: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
@@ -185,6 +179,8 @@ class TaskDecorator:
                 priority=wishes.priority,
             )
             self._tasks.add(made)
-            return TaskFunction(self._producer, made, wishes)
+            callable_task = TaskFunction[..., Any, Any](self._producer, made, wishes)
+            self._tasks.functions[made.name] = callable_task
+            return callable_task
 
         return decorate if function is None else decorate(function)

@@ -90,7 +90,7 @@ class Job(Generic[T]):
         """
         return run_sync(self._wait(Blocking(), timeout))
 
-    async def await_final(self, timeout: float | None = None) -> JobRecord:  # noqa: ASYNC109 - as in `wait`
+    async def await_final(self, timeout: float | None = None) -> JobRecord:
         """`wait` for coroutines."""
         return await self._wait(Awaiting(), timeout)
 
@@ -102,7 +102,7 @@ class Job(Generic[T]):
         """
         return run_sync(self._result(Blocking(), timeout))
 
-    async def aresult(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - as in `result`
+    async def aresult(self, timeout: float | None = None) -> T:
         """`result` for coroutines; `await job` is the same without a timeout."""
         return await self._result(Awaiting(), timeout)
 

@@ -3,8 +3,6 @@
 A job that blocks the event loop, or a C call that holds the GIL, stops every thread of the worker;
 a small process beside it goes on. It ends with its worker, and it stays its hand while the worker
 is frozen, because a stopped worker is not to be told from a dead one by those who wait for it.
-
-    python -m conveyor.keeper URL WORKER LEASE_FOR
 """
 
 from __future__ import annotations
@@ -18,10 +16,14 @@ from .errors import ConveyorError
 from .identity import is_frozen
 from .store import open_store
 
+# It finds modules where the worker does.
+BOOT = "import sys; sys.path[:] = sys.argv[5:]; from conveyor.keeper import main; main()"
+
 
 def start(url: str, worker: str, lease_for: float) -> subprocess.Popen[bytes]:
     """Start a keeper for a worker of this process. Closing its stdin ends it."""
-    command = [sys.executable, "-m", "conveyor.keeper", url, worker, str(lease_for)]
+    arguments = [url, worker, str(lease_for), str(os.getpid())]
+    command = [sys.executable, "-c", BOOT, *arguments, *sys.path]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -58,5 +60,7 @@ def _worker_ended(seconds: float) -> bool:
     return bool(readable)
 
 
-if __name__ == "__main__":
-    keep(sys.argv[1], sys.argv[2], float(sys.argv[3]), os.getppid())
+def main() -> None:
+    """Keep as the command line says: url, worker, seconds, pid of the worker."""
+    url, worker, lease_for, parent = sys.argv[1:5]
+    keep(url, worker, float(lease_for), int(parent))

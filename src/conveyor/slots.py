@@ -237,7 +237,7 @@ class Slots:
     def _measure(self) -> None:
         now = time.monotonic()
         then, finished = self._measured
-        if now - then >= 0.01:  # noqa: PLR2004 - short enough to learn fast, long enough to mean something
+        if now - then >= 0.01:
             self._rate = feed.smooth(self._rate, self.finished - finished, now - then)
             self._measured = now, self.finished
 

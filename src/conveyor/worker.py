@@ -122,9 +122,10 @@ class Worker:
                     upkeep.result()  # it only ever ends by a bug: say which
                 await working
             finally:
-                for task in (upkeep, working):
+                tasks = [task for task in (upkeep, working, self._stopping) if task is not None]
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(upkeep, working, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
                 await self._say_goodbye()
 

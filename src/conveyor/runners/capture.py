@@ -191,6 +191,7 @@ class JobLog(logging.Handler):
         self.setFormatter(logging.Formatter(LINE))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, if a job logs it."""
         job = CURRENT.get()
         if job is None:
             return

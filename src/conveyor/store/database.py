@@ -114,7 +114,7 @@ class Database:
         try:
             return FileLock(self.path + ".lock")
         except OSError as error:
-            folder = os.path.dirname(os.path.abspath(self.path))  # noqa: PTH100, PTH120 - a text is wanted
+            folder = os.path.dirname(os.path.abspath(self.path))
             raise UnavailableError(
                 f"{self.path} cannot be opened: {error}. A lock file is kept beside it, so the "
                 f"folder {folder} must exist and be writable."
@@ -161,7 +161,7 @@ class Database:
 
     def _wal_inode(self) -> int:
         try:
-            return os.stat(self.path + "-wal").st_ino  # noqa: PTH116 - hot path
+            return os.stat(self.path + "-wal").st_ino
         except OSError:
             return 0
 

@@ -40,7 +40,7 @@ class Doorbell:
         self._others: dict[str, list[str]] = {}
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sender.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
-        os.makedirs(self._folder, mode=0o755, exist_ok=True)  # noqa: PTH103 - a text is wanted
+        os.makedirs(self._folder, mode=0o755, exist_ok=True)
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
@@ -151,4 +151,4 @@ class Doorbell:
     def _address(self, name: str) -> str:
         # A unix address has room for 107 bytes; this way it fits however deep the folder lies.
         short = f"/proc/self/fd/{self._folder_fd}/{name}"
-        return short if os.path.exists("/proc/self/fd") else f"{self._folder}/{name}"  # noqa: PTH110 - hot path
+        return short if os.path.exists("/proc/self/fd") else f"{self._folder}/{name}"

@@ -19,7 +19,6 @@ from ..capacity import Accept, Offer, Refuse, admit, room
 from ..clock import Clock, SystemClock
 from ..errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from ..job import (
-    WAITING,
     AttemptError,
     ErrorInfo,
     JobRecord,
@@ -405,6 +404,12 @@ class MemoryStore:
     def ahead(self, job_id: str) -> Pending[int]:
         return self._do(lambda: self._books.ahead(self._books.job(job_id)))
 
+    def offered(self, job_id: str) -> Pending[QueueInfo | None]:
+        return self._do(self._offered, job_id)
+
+    def check(self) -> Pending[list[str]]:
+        return self._do(list[str])
+
     def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
         return self._do(self._cancel, job_id, reason)
 
@@ -441,6 +446,13 @@ class MemoryStore:
             )
             for name, queue in sorted(self._queues.items())
         ]
+
+    def _offered(self, job_id: str) -> QueueInfo | None:
+        for info in self._counts():
+            for offer in self._queue(info.name).offers:
+                if any(new.id == job_id for new in self._offers[offer].jobs):
+                    return info
+        return None
 
     def _cancel(self, job_id: str, reason: str) -> JobRecord:
         job = self._books.job(job_id)

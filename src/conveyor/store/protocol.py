@@ -185,7 +185,8 @@ class WorkerStore(Protocol):
 
     def settle(self, reports: Sequence[Report]) -> Pending[Exchanged]:
         """Write back how attempts ended. `lifecycle.settle` decides; each attempt that did not
-        succeed goes into the job's history (an interrupted or snoozed one does not)."""
+        succeed goes into the job's history (an interrupted or snoozed one does not).
+        """
         ...
 
     def exchange(
@@ -241,6 +242,14 @@ class OperatorStore(Protocol):
         """Return how many available jobs of the same queue would be claimed before this one."""
         ...
 
+    def offered(self, job_id: str) -> Pending[QueueInfo | None]:
+        """Return the queue at which a producer still offers this job; None if nobody does."""
+        ...
+
+    def check(self) -> Pending[list[str]]:
+        """Look at everything that is stored; returns what is wrong, in words (at most 100)."""
+        ...
+
     def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
         """Cancel a waiting job at once; ask the owner of a running one to stop it."""
         ...
@@ -263,7 +272,8 @@ class UpkeepStore(Protocol):
 
     def stage(self, *, limit: int) -> Pending[Staged]:
         """Make due scheduled and retryable jobs available; discard waiting ones that expired;
-        drop offers whose producers went silent."""
+        drop offers whose producers went silent.
+        """
         ...
 
     def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:

@@ -28,7 +28,7 @@ from ..pending import Pending
 from ..retry import Draw
 from .database import Database, Durability
 from .doorbell import Doorbell
-from .operations import operating, producing, tidying, working
+from .operations import checking, operating, producing, tidying, working
 from .protocol import (
     Accepted,
     Claimant,
@@ -70,7 +70,7 @@ class SqliteStore:
         durability: Durability = "full",
         draw: Draw = random.random,
     ) -> None:
-        self._path = os.path.abspath(path)  # noqa: PTH100 - a text is wanted
+        self._path = os.path.abspath(path)
         self._clock = clock or SystemClock()
         self._durability = durability
         self._draw = draw
@@ -167,6 +167,12 @@ class SqliteStore:
 
     def ahead(self, job_id: str) -> Pending[int]:
         return self._look(operating.ahead, job_id)
+
+    def offered(self, job_id: str) -> Pending[QueueInfo | None]:
+        return self._look(operating.offered, job_id)
+
+    def check(self) -> Pending[list[str]]:
+        return self._look(checking.check)
 
     def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
         return self._do(operating.cancel, job_id, reason=reason)

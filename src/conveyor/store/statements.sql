@@ -158,6 +158,10 @@ WHERE state = 'available' AND lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND (priority > :priority OR (priority = :priority
         AND (run_at < :run_at OR (run_at = :run_at AND seq < :seq))))
 
+-- name: offered
+-- Few producers wait at a time, so this may look at each request.
+SELECT queue FROM offer WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 LIMIT 1
+
 -- name: request_cancel
 UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, :now),
     cancel_reason = coalesce(cancel_reason, :reason)
@@ -240,3 +244,13 @@ RETURNING name
 UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_until = NULL,
     unique_key = NULL
 WHERE seq = :seq
+
+-- name: integrity
+PRAGMA integrity_check(20)
+
+-- name: scan
+SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 1000
+
+-- name: count_states
+SELECT lane.queue, job.state, count(*) FROM job JOIN lane ON lane.id = job.lane
+GROUP BY lane.queue, job.state

@@ -119,11 +119,11 @@ class Writer:
             self._lanes.forget()
             self._fail(calls, error)
             return
-        for call, value, error in answers:
-            if error is None:
+        for call, value, refusal in answers:
+            if refusal is None:
                 call.pending.resolve(value)
             else:
-                call.pending.fail(error)
+                call.pending.fail(refusal)
         wake([call.pending for call in calls])
         for kind, subjects in tx.hints.items():
             self._tell(Hint(kind, tuple(subjects)))

@@ -106,6 +106,12 @@ async def ahead(tx: Tx, job_id: str) -> int:
     return int(rows[0][0])
 
 
+async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
+    """Return the queue at which a job is still offered."""
+    rows = await tx.rows("offered", (job_id,))
+    return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
+
+
 async def cancel(tx: Tx, job_id: str, *, reason: str) -> JobRecord:
     """Cancel a waiting job, or ask the owner of a running one."""
     job = await get(tx, job_id)

@@ -1,0 +1,110 @@
+"""`conveyor exec`: a command as a job, with its output here and its exit code as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from ..app import Conveyor
+from ..handle import Job
+from ..job import JobRecord, OutputChunk, State
+from ..settings import load_settings
+from ..why import SILENT
+from .common import say, url_option
+from .following import follow_output, write
+from .signals import listening
+
+INTERRUPTED = 130
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.option("--queue", default="exec", show_default=True, help="The queue to go through.")
+@click.option("--timeout", help="Stop it after this long.")
+@click.option("--retries", type=int, help="How often to try again.")
+@click.option("--cwd", help="The folder to run in (default: this one).")
+@url_option
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_command(
+    queue: str,
+    cwd: str | None,
+    url: str | None,
+    argv: tuple[str, ...],
+    **options: Any,
+) -> int:
+    belt = Conveyor(str(load_settings({"url": url})["url"]))
+    try:
+        given = {name: value for name, value in options.items() if value is not None}
+        job = (
+            belt.command(*argv, cwd=Path(cwd or ".").absolute(), queue=queue)
+            .using(**given)
+            .enqueue()
+        )
+        return _see_through(belt, job, queue)
+    finally:
+        belt.close()
+
+
+def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
+    interrupted = threading.Event()
+
+    def act(number: signal.Signals, _count: int) -> None:
+        interrupted.set()
+        job.cancel(reason=f"conveyor exec got {number.name}")
+
+    with listening(act):
+        worker = None if _is_served(belt, queue) else _Here(belt, queue)
+        try:
+            record = follow_output(belt.store, job.id, _emit)
+        finally:
+            if worker is not None:
+                worker.finish()
+    if interrupted.is_set() and record.state is not State.COMPLETED:
+        return INTERRUPTED
+    return _exit_code(record, belt)
+
+
+def _is_served(belt: Conveyor, queue: str) -> bool:
+    now = belt.store.now()
+    return any(
+        queue in worker.queues and now - worker.beat_at < SILENT and not worker.draining
+        for worker in belt.store.workers().result()
+    )
+
+
+def _emit(chunk: OutputChunk) -> None:
+    write(chunk.data, to_stderr=chunk.stream != "stdout")
+
+
+def _exit_code(record: JobRecord, belt: Conveyor) -> int:
+    if record.state is State.COMPLETED:
+        return int(msgspec.json.decode(record.result or b"{}").get("exit_code", 0))
+    history = belt.store.history(record.id).result()
+    message = history[-1].error.message if history else ""
+    say(f"conveyor exec: {record.error or record.state}")
+    words = message.rsplit(maxsplit=1)
+    if words and message.rpartition(" exited with ")[1]:
+        return int(words[-1])
+    if message.rpartition(" was killed by ")[1]:
+        return 128 + int(getattr(signal, words[-1], 0))
+    return 1
+
+
+class _Here:
+    """A worker for one queue in a thread of this process."""
+
+    def __init__(self, belt: Conveyor, queue: str) -> None:
+        self._worker = belt.worker(queues=[queue], slots=1, app="conveyor exec", keep=False)
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._worker.run(),), name="conveyor-exec", daemon=True
+        )
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._worker.call(self._worker.cancel_all)
+        self._thread.join(30)

@@ -1,0 +1,47 @@
+"""Turns signals into steps of a shutdown, even while the main thread is deep in C code.
+
+Python runs signal handlers between byte codes of the main thread, so a long C call delays them;
+the wake-up descriptor is written by the C-level handler at once, and a thread reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def listening(act: Callable[[signal.Signals, int], None]) -> Iterator[None]:
+    """Call `act(signal, how many so far)`, in a thread, for each SIGTERM and SIGINT."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = {number: signal.signal(number, _nothing) for number in SIGNALS}
+    previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        count = 0
+        while data := os.read(reading, 1):
+            if data[0] in SIGNALS:
+                count += 1
+                act(signal.Signals(data[0]), count)
+        os.close(reading)
+
+    thread = threading.Thread(target=listen, name="conveyor-signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        thread.join(1)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """Be there: without a Python handler the signal would end the process."""
