@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 
-from ..current import CURRENT
+from ..current import CURRENT, CurrentJob
 from ..job import JobRecord, OutputChunk, Progress, Stream
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -173,6 +173,12 @@ class _JobStream(io.TextIOBase):
         if CURRENT.get() is None:
             self.original.flush()
 
+    @property
+    def buffer(self) -> Any:
+        """What takes bytes: the job's output, or the original's."""
+        job = CURRENT.get()
+        return self.original.buffer if job is None else _JobBytes(job, self._stream)
+
     def writable(self) -> bool:
         return True
 
@@ -181,6 +187,23 @@ class _JobStream(io.TextIOBase):
 
     def fileno(self) -> int:
         return self.original.fileno()
+
+
+class _JobBytes(io.RawIOBase):
+    """Takes bytes for one job's stream."""
+
+    def __init__(self, job: CurrentJob, stream: Stream) -> None:
+        super().__init__()
+        self._job = job
+        self._stream: Stream = stream
+
+    def write(self, data: Any, /) -> int:
+        kept = bytes(data)
+        self._job.write_output(self._stream, kept)
+        return len(kept)
+
+    def writable(self) -> bool:
+        return True
 
 
 class JobLog(logging.Handler):

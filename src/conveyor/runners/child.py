@@ -1,12 +1,13 @@
 """The child process that runs blocking jobs which must be stoppable, one after the other.
 
-It reads messages on stdin and answers on the descriptor given as its first argument; see
-messages.py. The rest of its arguments are the worker's sys.path.
+It is told what to run on stdin; see messages.py. Its arguments are the descriptor to answer on,
+the one on which a stop is announced, the worker's pid, its log level and its sys.path.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ctypes
 import importlib
 import inspect
@@ -17,8 +18,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import spawn
-from queue import SimpleQueue
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -30,19 +31,127 @@ from ..job import JobRecord, Progress, Stream
 from ..lifecycle import Failed, Snoozed, Succeeded
 from .capture import JobLog
 from .control import Ending, Stopped
-from .messages import (
-    Done,
-    Halt,
-    Prepare,
-    Run,
-    Said,
-    ToWorker,
-    Wrote,
-    decode_for_child,
-    encode,
-)
+from .messages import HALT, Answer, Done, Run, Said, Wrote, decode_run, encode
 
 PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve as the arguments say."""
+    answers, halts, parent, level = map(int, sys.argv[1:5])
+    sys.argv[:] = sys.argv[:1]
+    die_with(parent)
+    logging.getLogger().setLevel(level)
+    for each in (answers, halts):
+        os.set_inheritable(each, False)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    with _take_stdin() as runs, os.fdopen(answers, "wb") as out:
+        Child(out).serve(runs, halts)
+
+
+class Child:
+    """Runs what it is told to, until stdin ends."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._lock = threading.Lock()
+        self._link: _Link | None = None
+        self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec]] = {}
+
+    def serve(self, runs: BinaryIO, halts: int) -> None:
+        """Run jobs in this thread while another one listens for a stop."""
+        threading.Thread(target=self._listen, args=(halts,), daemon=True).start()
+        signal.signal(signal.SIGTERM, self._interrupt)
+        for line in runs:
+            run = decode_run(line)
+            self._link = link = _Link(run.job, self._answers, self._lock)
+            # A context for each job, so that what it sets does not reach the next one.
+            ending = contextvars.copy_context().run(self._run, run, link)
+            self._link = None
+            _flush()
+            link.answer(Done(ending, resident()))
+
+    def _listen(self, halts: int) -> None:
+        while os.read(halts, 1) == HALT:
+            link = self._link
+            if link is not None:
+                link.halt()
+        os._exit(0)  # the worker has ended
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        link = self._link
+        if link is None:
+            os._exit(0)
+        link.halt()
+        raise JobCancelledError(link.job.id, f"job {link.job.id} was told to stop by SIGTERM")
+
+    def _run(self, run: Run, link: _Link) -> Ending:
+        CURRENT.set(CurrentJob(link))
+        try:
+            function, codec = self._find(run)
+        except UsageError as error:
+            return Failed(error_info(error), retry=False)
+        try:
+            args, kwargs = codec.decode(run.job.args)
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            return Succeeded(encode_result(value, run.job.task))
+        except Snooze as wish:
+            return Snoozed(wish.delay)
+        except EncodingError as error:
+            return Failed(error_info(error), retry=False)
+        except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must not die of it
+            if isinstance(error, JobCancelledError) and link.stopping:
+                return Stopped()
+            return Failed(error_info(error))
+
+    def _find(self, run: Run) -> tuple[Callable[..., Any], ArgsCodec]:
+        known = self._functions.get(run.where)
+        if known is None:
+            function = find_function(run.where, run.main)
+            known = self._functions[run.where] = function, ArgsCodec(function)
+            _log_to_jobs()
+        return known
+
+
+def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
+    """Import the function "module:qualname"; UsageError that says what did not work."""
+    module_name, _, path = where.partition(":")
+    try:
+        if main:
+            spawn.prepare(main)
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{where!r} cannot be imported in a worker's child process: "
+            f"{type(error).__name__}: {error}. A function that runs in a process must stand at "
+            "the top level of a module that can be imported."
+        ) from error
+    task = getattr(found, "task", None)
+    function: Callable[..., Any] = getattr(task, "function", found)
+    return function
+
+
+def die_with(parent: int) -> None:
+    """End this process when the thread that started it ends (Linux; prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before the kernel was told to look
+
+
+def resident() -> int:
+    """Return how much memory this process uses now, in bytes.
+
+    Not getrusage's peak: Linux starts that at the peak of whoever called exec, the worker.
+    """
+    with suppress(OSError), open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123 - asked after each job
+        return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
 
 
 class _Link:
@@ -70,130 +179,30 @@ class _Link:
     def write(self, stream: Stream, data: bytes) -> None:
         self.answer(Wrote(stream, data))
 
-    def answer(self, message: ToWorker) -> None:
+    def answer(self, message: Answer) -> None:
         with self._lock:
             self._answers.write(encode(message) + b"\n")
             self._answers.flush()
 
 
-class Child:
-    """Runs what it is told to, until stdin ends."""
-
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
-        self._lock = threading.Lock()
-        self._runs: SimpleQueue[Run] = SimpleQueue()
-        self._link: _Link | None = None
-        self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec]] = {}
-
-    def serve(self, messages: BinaryIO) -> None:
-        """Run jobs in this thread while another one listens."""
-        listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
-        listener.start()
-        signal.signal(signal.SIGTERM, self._interrupt)
-        # Ctrl-C reaches the whole foreground group; only the worker decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        while True:
-            run = self._runs.get()
-            self._link = link = _Link(run.job, self._answers, self._lock)
-            ending = self._run(run, link)
-            self._link = None
-            _flush()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            link.answer(Done(ending, peak))
-
-    def _listen(self, messages: BinaryIO) -> None:
-        for line in messages:
-            match decode_for_child(line):
-                case Run() as run:
-                    self._runs.put(run)
-                case Halt() if self._link is not None:
-                    self._link.halt()
-                case Prepare(parent) if os.getppid() != parent:
-                    os._exit(1)  # it died before it could be noticed
-                case Halt() | Prepare():
-                    continue
-        os._exit(0)
-
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        link = self._link
-        if link is not None:
-            link.halt()
-            raise JobCancelledError(link.job.id, f"job {link.job.id} was told to stop by SIGTERM")
-        os._exit(0)
-
-    def _run(self, run: Run, link: _Link) -> Ending:
-        CURRENT.set(CurrentJob(link))
-        try:
-            function, codec = self._find(run)
-            args, kwargs = codec.decode(run.job.args)
-            value = function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                value = asyncio.run(value)
-            return Succeeded(encode_result(value, run.job.task))
-        except Snooze as wish:
-            return Snoozed(wish.delay)
-        except (EncodingError, UsageError) as error:
-            return Failed(error_info(error), retry=False)
-        except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must not die of it
-            if isinstance(error, JobCancelledError) and link.stopping:
-                return Stopped()
-            return Failed(error_info(error))
-        finally:
-            CURRENT.set(None)
-
-    def _find(self, run: Run) -> tuple[Callable[..., Any], ArgsCodec]:
-        known = self._functions.get(run.where)
-        if known is None:
-            function = find_function(run.where, run.main)
-            known = self._functions[run.where] = function, ArgsCodec(function)
-        return known
+def _take_stdin() -> BinaryIO:
+    """Return stdin as a file of its own; the job's stdin is empty."""
+    runs = os.fdopen(os.dup(0), "rb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return runs
 
 
-def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
-    """Import the function "module:qualname"; UsageError that says what did not work."""
-    module_name, _, path = where.partition(":")
-    try:
-        if main and module_name == "__main__":
-            spawn.prepare(main)
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise UsageError(
-            f"{where!r} cannot be imported in a worker's child process: "
-            f"{type(error).__name__}: {error}. A function that runs in a process must stand at "
-            "the top level of a module that can be imported."
-        ) from error
-    task = getattr(found, "task", None)
-    function: Callable[..., Any] = getattr(task, "function", found)
-    return function
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent's thread ends (Linux; prctl(2))."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _log_to_jobs() -> None:
+    # Not before the job's modules are imported: logging.basicConfig() in one of them does nothing
+    # once there is a handler.
+    root = logging.getLogger()
+    if not any(isinstance(each, JobLog) for each in root.handlers):
+        root.addHandler(JobLog())
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError, AttributeError):  # the job may have closed or replaced it
             stream.flush()
-        except (OSError, ValueError):
-            continue
-
-
-def main() -> None:
-    """Serve on stdin and the descriptor given as argument."""
-    die_with_parent()
-    messages = os.fdopen(os.dup(0), "rb")
-    # The job's own stdin is empty: the messages are not for it to read.
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    logging.getLogger().addHandler(JobLog())
-    with os.fdopen(int(sys.argv[1]), "wb") as answers:
-        Child(answers).serve(messages)

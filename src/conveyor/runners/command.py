@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
-import subprocess
-from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -16,107 +16,119 @@ from ..failure import error_info
 from ..job import ErrorInfo, Stream
 from ..lifecycle import Failed, Succeeded
 from .control import Control, Ending, Stop, Stopped
-from .ladder import stop_tree, sweep
+from .ladder import stop_tree
+from .spawned import Spawned
 
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
 OUTPUT_WAIT = 5.0
-READ = 1 << 16
+TAIL = 4096
 LAST_LINES = 20
+# What may be different a moment later; everything else that prevents a start will stay.
+PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 
 _decode = msgspec.json.Decoder(Command).decode
 
 
 class CommandRunner:
-    """One child process a job, started from the event loop's thread."""
+    """One child process a job."""
+
+    def __init__(self, *, output_wait: float = OUTPUT_WAIT) -> None:
+        self._output_wait = output_wait
 
     async def run(self, control: Control) -> Ending:
         """Run one command to its end, or stop its whole process tree."""
+        if control.stopping:
+            return Stopped()
         try:
             command = _decode(control.job.args)
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
-            child = await _start(command, control)
+            running = _Running(command, control)
         except (OSError, ValueError) as error:
-            what = f"{command.argv[0]!r} in {command.cwd or os.getcwd()}"
-            info = ErrorInfo("CommandNotStarted", f"{what}: {error}", bases=("OSError",))
-            return Failed(info, retry=False)
-        return await _Run(child, command, control).finish()
+            return _not_started(command, error)
+        try:
+            return await running.finish(self._output_wait)
+        finally:
+            running.close()
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-class _Run:
+class _Running:
     """One running command."""
 
-    def __init__(
-        self, child: asyncio.subprocess.Process, command: Command, control: Control
-    ) -> None:
-        self._child = child
+    def __init__(self, command: Command, control: Control) -> None:
         self._command = command
         self._control = control
-        self._last: deque[bytes] = deque(maxlen=LAST_LINES)
+        self._tail = b""
         self._stopping: asyncio.Task[tuple[str, ...]] | None = None
-        self._pumps = [
-            asyncio.create_task(self._pump(child.stdout, "stdout")),
-            asyncio.create_task(self._pump(child.stderr, "stderr")),
-        ]
+        self._spawned = Spawned(
+            command.argv, self._hear, env=_environment(command, control), cwd=command.cwd
+        )
 
-    async def finish(self) -> Ending:
+    async def finish(self, output_wait: float) -> Ending:
         self._control.on_stop(self._stop)
-        code = await self._child.wait()
+        await self._spawned.exited
         notes = await self._stopping if self._stopping is not None else ()
-        if self._stopping is None:
-            sweep(self._child.pid, set())
-        _, late = await asyncio.wait(self._pumps, timeout=OUTPUT_WAIT)
-        for pump in late:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        self._child._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to let go of a pipe that a grandchild holds
-        return self._judge(code, notes)
+        code = self._spawned.reap()
+        await self._spawned.silence(output_wait)
+        return Stopped(notes) if self._stopping is not None else self._judge(code)
 
-    def _stop(self, request: Stop) -> None:
-        if self._stopping is None and self._child.returncode is None:
+    def close(self) -> None:
+        self._spawned.close()
+
+    def _stop(self, _request: Stop) -> None:
+        if self._stopping is None and not self._spawned.exited.done():
             grace = self._control.job.options.grace
-            self._stopping = asyncio.ensure_future(stop_tree(self._child.pid, grace))
+            ladder = stop_tree(self._spawned.pid, grace, self._spawned.exited)
+            self._stopping = asyncio.ensure_future(ladder)
 
-    def _judge(self, code: int, notes: tuple[str, ...]) -> Ending:
-        if self._stopping is not None:
-            return Stopped(notes)
+    def _judge(self, code: int) -> Ending:
         if code in self._command.ok_exit_codes:
             return Succeeded(msgspec.json.encode({"exit_code": code}))
-        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
-        tail = b"".join(self._last).decode(errors="replace")
-        return Failed(ErrorInfo("CommandFailed", f"{self._command.argv[0]} {how}", tail))
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
+        lines = self._tail.decode(errors="replace").splitlines(keepends=True)
+        said = "".join(lines[-LAST_LINES:])
+        return Failed(ErrorInfo("CommandFailed", f"{self._command.argv[0]} {how}", said))
 
-    async def _pump(self, pipe: asyncio.StreamReader | None, stream: Stream) -> None:
-        while pipe is not None and (data := await pipe.read(READ)):
-            self._control.write(stream, data)
-            if stream == "stderr":
-                self._last.extend(data.splitlines(keepends=True)[-LAST_LINES:])
+    def _hear(self, stream: Stream, data: bytes) -> None:
+        self._control.write(stream, data)
+        if stream == "stderr":
+            self._tail = (self._tail + data[-TAIL:])[-TAIL:]
 
 
-async def _start(command: Command, control: Control) -> asyncio.subprocess.Process:
+def signal_name(number: int) -> str:
+    """Return "SIGKILL" for 9, and so on."""
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
+
+
+def _environment(command: Command, control: Control) -> dict[str, str]:
     job = control.job
-    env = {**(os.environ if command.inherit_env else {}), **command.env}
-    env |= {
+    return {
+        **(os.environ if command.inherit_env else {}),
+        **command.env,
         "CONVEYOR_JOB_ID": job.id,
         "CONVEYOR_ATTEMPT": str(job.attempt),
         "CONVEYOR_LEASE": str(job.lease),
     }
-    return await asyncio.create_subprocess_exec(
-        *command.argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=command.cwd,
-        env=env,
-        start_new_session=True,
-    )
 
 
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
+def _not_started(command: Command, error: OSError | ValueError) -> Failed:
+    program, cwd = command.argv[0], command.cwd
+    match error:
+        case OSError() if cwd is not None and not Path(cwd).is_dir():
+            message = f"{program!r} was not started: this worker has no directory {cwd!r}"
+        case FileNotFoundError():
+            message = (
+                f"there is no program {program!r} on this worker. Install it there, "
+                "give its full path, or set PATH in env."
+            )
+        case _:
+            message = f"{program!r} was not started: {error}"
+    passing = isinstance(error, OSError) and error.errno in PASSING
+    bases = tuple(base.__name__ for base in type(error).__mro__[:-1])
+    return Failed(ErrorInfo("CommandNotStarted", message, bases=bases), retry=passing)

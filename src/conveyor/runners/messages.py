@@ -1,11 +1,15 @@
 """What a worker and its child processes say to each other: JSON, one message a line.
 
-Worker to child, on the child's stdin: `Prepare` once, then `Run` per job, `Halt` to stop a job.
-Child to worker, on a pipe of its own: `Said` and `Wrote` while a job runs, then `Done`.
+The child reads `Run` on its stdin, one at a time, and answers on a pipe of its own: `Said` and
+`Wrote` while the job runs, then `Done`. A third pipe carries a single byte if the running job is
+to stop; it is closed when the worker ends.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,11 +18,8 @@ from ..job import JobRecord, Progress, Stream
 from ..lifecycle import Failed, Snoozed, Succeeded
 from .control import Stopped
 
-
-class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
-    """The pid of the worker, without which the child ends."""
-
-    parent: int
+HALT = b"\n"
+READ = 1 << 16
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
@@ -27,10 +28,6 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     job: JobRecord
     where: str
     main: dict[str, Any] = {}
-
-
-class Halt(msgspec.Struct, frozen=True, tag="halt"):
-    """The running job is to stop."""
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):
@@ -47,15 +44,93 @@ class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """How the job ended, and the most memory the child ever used, in KiB."""
+    """How the job ended, and how much memory the child uses, in bytes."""
 
     ending: Succeeded | Failed | Snoozed | Stopped
-    peak_rss: int
+    rss: int
 
 
-ToChild = Prepare | Run | Halt
-ToWorker = Said | Wrote | Done
+Answer = Said | Wrote | Done
 
 encode = msgspec.json.Encoder().encode
-decode_for_child = msgspec.json.Decoder(ToChild).decode
-decode_for_worker = msgspec.json.Decoder(ToWorker).decode
+decode_run = msgspec.json.Decoder(Run).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+class Answers:
+    """The worker's end of the pipe on which a child answers. It never blocks the event loop.
+
+    `take` is called with each answer, and with None when what came was no answer at all.
+    """
+
+    def __init__(self, pipe: int, take: Callable[[Answer | None], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pipe = pipe
+        self._take = take
+        self._line = bytearray()
+        os.set_blocking(pipe, False)
+        self._loop.add_reader(pipe, self.read)
+
+    def read(self) -> bool:
+        """Take what is there; say whether there may be more."""
+        try:
+            data = os.read(self._pipe, READ)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._pipe)
+            return False
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            whole = bytes(self._line + line) if self._line else line
+            self._line.clear()
+            try:
+                answer = _decode_answer(whole)
+            except msgspec.MsgspecError:
+                self._take(None)
+            else:
+                self._take(answer)
+        self._line += rest
+        return True
+
+    def close(self) -> None:
+        """Let go of the pipe."""
+        self._loop.remove_reader(self._pipe)
+        os.close(self._pipe)
+
+
+class Orders:
+    """The worker's end of a pipe to a child. What the pipe cannot hold yet is sent later."""
+
+    def __init__(self, pipe: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pipe = pipe
+        self._waiting = b""
+        os.set_blocking(pipe, False)
+
+    def send(self, data: bytes) -> None:
+        """Send some bytes. That a child has died is noticed elsewhere, not here."""
+        if self._waiting:
+            self._waiting += data
+            return
+        self._waiting = self._write(data)
+        if self._waiting:
+            self._loop.add_writer(self._pipe, self._write_more)
+
+    def close(self) -> None:
+        """Let go of the pipe."""
+        self._loop.remove_writer(self._pipe)
+        os.close(self._pipe)
+
+    def _write_more(self) -> None:
+        self._waiting = self._write(self._waiting)
+        if not self._waiting:
+            self._loop.remove_writer(self._pipe)
+
+    def _write(self, data: bytes) -> bytes:
+        try:
+            return data[os.write(self._pipe, data) :]
+        except BlockingIOError:
+            return data
+        except BrokenPipeError:
+            return b""

@@ -1,0 +1,35 @@
+"""Every store there is, each with a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conveyor.store.memory import MemoryStore
+from conveyor.store.protocol import Store
+from conveyor.store.sqlite import SqliteStore
+from conveyor.testing import FakeClock
+
+STORES = ("memory", "sqlite")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
+    opened = open_kind(request.param, clock, tmp_path)
+    yield opened
+    opened.close()
+
+
+def open_kind(kind: str, clock: FakeClock, folder: Path) -> Store:
+    """Open a fresh store of a kind; without randomness, so that two can be compared."""
+    if kind == "memory":
+        return MemoryStore(clock, draw=lambda: 0.5)
+    # What is tested here does not depend on fsync.
+    return SqliteStore(folder / "jobs.db", clock=clock, durability="normal", draw=lambda: 0.5)
