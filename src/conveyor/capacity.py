@@ -44,7 +44,7 @@ def admit(
     when_full: WhenFull,
 ) -> Admission:
     """Decide about `size` new jobs for a queue with `depth` waiting and `offers` ahead of them."""
-    if capacity is None:
+    if capacity is None or size == 0:
         return Accept()
     if size > max(capacity, 1):
         return Refuse(hopeless=True)

@@ -38,31 +38,30 @@ class Link(Protocol):
 class CurrentJob:
     """The job this code runs in. Its methods may be called from any thread of the job."""
 
-    __slots__ = ("_link", "_record")
+    __slots__ = ("_link",)
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._record = link.job
 
     @property
     def id(self) -> str:
         """The job's id."""
-        return self._record.id
+        return self._link.job.id
 
     @property
     def task(self) -> str:
         """The name of the task."""
-        return self._record.task
+        return self._link.job.task
 
     @property
     def queue(self) -> str:
         """The name of the queue the job came from."""
-        return self._record.queue
+        return self._link.job.queue
 
     @property
     def attempt(self) -> int:
         """Which try this is, from 1."""
-        return self._record.attempt
+        return self._link.job.attempt
 
     @property
     def lease(self) -> int:
@@ -71,12 +70,12 @@ class CurrentJob:
         Pass it to whatever the job writes to, and have that refuse a lower one than it has seen
         (Kleppmann, "How to do distributed locking", 2016).
         """
-        return self._record.lease
+        return self._link.job.lease
 
     @property
     def meta(self) -> dict[str, Any]:
         """What the producer attached with `meta=`."""
-        return self._record.options.meta
+        return self._link.job.options.meta
 
     @property
     def cancelled(self) -> bool:

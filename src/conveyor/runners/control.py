@@ -68,16 +68,21 @@ class Control:
         if self._on_stop is not None:
             self._on_stop(self.stop_request)
 
-    def on_stop(self, act: Callable[[Stop], None]) -> None:
+    def on_stop(self, act: Callable[[Stop], None] | None) -> None:
         """Say what to do when the stop is asked for; at once if it already was."""
         self._on_stop = act
-        if self.stop_request is not None:
+        if act is not None and self.stop_request is not None:
             act(self.stop_request)
 
     @property
     def stopping(self) -> bool:
         """Whether the job was asked to stop."""
         return self.stop_request is not None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody wants to hear any more how the job ends."""
+        return self.stop_request is not None and self.stop_request.why == "lost"
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Block until the job is asked to stop, at most `seconds`; say whether it was."""

@@ -4,41 +4,154 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from ..codec import encode_result
 from ..current import CURRENT, CurrentJob
-from ..errors import EncodingError, Snooze
+from ..errors import EncodingError, JobCancelledError, Snooze
 from ..failure import error_info
 from ..job import ErrorInfo
 from ..lifecycle import Failed, Snoozed, Succeeded
 from .control import Control, Ending, Stop, Stopped
 
+Steps = Generator[Any, Any, Any]
+
+ENDED = object()
 NOTHING = Succeeded()
 
 
 class CoroutineRunner:
-    """A job costs no task: its coroutine is stepped within a fresh context.
-
-    A stop cancels the slot's task while the job is in it, again at each repetition.
+    """A job costs no task. A stop cancels the slot's task while the job is in it, again at each
+    repetition; a job that catches this and goes on keeps running.
     """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, control: Control) -> Ending:
         """Run one coroutine job."""
         if control.stop_request is not None:
             return Stopped()
-        visit = _Visit(control)
+        if self._loop is None:
+            # Looking it up each time would cost a system call, as much as all the rest.
+            self._loop = asyncio.get_running_loop()
+        slot = asyncio.current_task(self._loop)
+        assert slot is not None, "a runner serves one event loop"
         try:
-            args, kwargs = control.task.args.decode(control.job.args)
-            value = await visit.call(control.task.function(*args, **kwargs))
+            job = _Job(control)
+            context = contextvars.copy_context()
+            steps = job.run().__await__()
+            # Unlike send(), next() with a default ends without an exception, which costs more
+            # than the whole step of a job that never waits.
+            wanted = context.run(next, steps, ENDED)
+            if wanted is not ENDED:
+                await _Rest(steps, wanted, context, control, slot)
+            value = job.value
+            ending = NOTHING if value is None else Succeeded(encode_result(value, job.task.name))
+        except _SlotEndedError:
+            raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must not die of it
             ending = _ending(error, control)
-        else:
-            ending = NOTHING if value is None else _result(value, control)
-        if visit.task.cancelling():
-            await visit.clear()
+        if slot.cancelling():
+            await _clear(slot)
         return ending
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+class _Job:
+    """The call of a job's function, and what came out of it."""
+
+    __slots__ = ("_control", "task", "value")
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.task = control.task
+        self.value: Any = None
+
+    async def run(self) -> None:
+        CURRENT.set(CurrentJob(self._control))
+        args, kwargs = self.task.args.decode(self._control.job.args)
+        self.value = await self.task.function(*args, **kwargs)
+
+
+class _SlotEndedError(BaseException):
+    """Whoever owns the slot has cancelled it: that is no ending of the job."""
+
+
+class _Rest:
+    """A coroutine from its first suspension on. Each step runs in the job's own context."""
+
+    __slots__ = ("_asked", "_context", "_control", "_slot", "_steps", "_wanted")
+
+    def __init__(
+        self,
+        steps: Steps,
+        wanted: Any,
+        context: contextvars.Context,
+        control: Control,
+        slot: asyncio.Task[Any],
+    ) -> None:
+        self._steps = steps
+        self._wanted = wanted
+        self._context = context
+        self._control = control
+        self._slot = slot
+        self._asked = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        run, steps, slot, wanted = self._context.run, self._steps, self._slot, self._wanted
+        slot_ended = False
+        self._control.on_stop(self._stop)
+        try:
+            while True:
+                self._asked = False
+                before = slot.cancelling()
+                try:
+                    given = yield wanted
+                    step = steps.send
+                except BaseException as error:  # noqa: BLE001 - it belongs to the job, which decides
+                    step, given = steps.throw, error
+                    if slot.cancelling() > before and not self._asked:
+                        slot_ended = True
+                        if self._control.abandoned:
+                            raise _SlotEndedError from None
+                wanted = run(step, given)
+        except StopIteration:
+            return
+        finally:
+            self._control.on_stop(None)
+            # A task group of the job takes its own cancels back; whoever ends the slot does not.
+            if slot_ended and slot.cancelling():
+                raise _SlotEndedError
+
+    def _stop(self, request: Stop) -> None:
+        self._asked = True
+        self._slot.cancel(request.reason)
+
+
+def _ending(error: BaseException, control: Control) -> Ending:
+    match error:
+        case Snooze():
+            return Snoozed(error.delay)
+        case asyncio.CancelledError() | JobCancelledError() if control.stopping:
+            return Stopped()
+        case asyncio.CancelledError():
+            return Failed(ErrorInfo("CancelledError", "the job cancelled itself"))
+        case EncodingError():
+            return Failed(error_info(error), retry=False)
+        case _:
+            return Failed(error_info(error))
+
+
+async def _clear(slot: asyncio.Task[Any]) -> None:
+    """Take back what cancels the job has left on the slot, so that they hit nothing else."""
+    while slot.cancelling():
+        slot.uncancel()
+    # Before Python 3.13 a cancel that was not thrown yet survives this; it is thrown here.
+    if slot._must_cancel:  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way to know
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)

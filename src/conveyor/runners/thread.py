@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
 
 from ..codec import encode_result
@@ -15,7 +17,9 @@ from ..failure import error_info
 from ..lifecycle import Failed, Snoozed, Succeeded
 from .control import Control, Ending, Stopped
 
+# How long threads get to end when the runner is closed.
 JOIN = 1.0
+NOTHING = Succeeded()
 
 
 class ThreadRunner:
@@ -24,7 +28,7 @@ class ThreadRunner:
     def __init__(self, threads: int) -> None:
         self._most = threads
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._wanted = 0
         self._work: SimpleQueue[tuple[Control, asyncio.Future[Ending]] | None] = SimpleQueue()
         self._done: deque[tuple[asyncio.Future[Ending], Ending]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -32,19 +36,22 @@ class ThreadRunner:
 
     async def run(self, control: Control) -> Ending:
         """Run one blocking job. It is asked to stop, but cannot be made to."""
-        self._loop = loop = asyncio.get_running_loop()
-        future: asyncio.Future[Ending] = loop.create_future()
-        self._work.put((control, future))
-        if self._idle < self._work.qsize() and len(self._threads) < self._most:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Ending] = self._loop.create_future()
+        self._wanted += 1
+        if len(self._threads) < self._wanted and len(self._threads) < self._most:
             self._start_thread()
+        self._work.put((control, future))
         return await future
 
     async def close(self) -> None:
         """Let the threads end. One that still runs a job is left behind; it is a daemon."""
         for _ in self._threads:
             self._work.put(None)
+        deadline = time.monotonic() + JOIN
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, JOIN)
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -54,24 +61,21 @@ class ThreadRunner:
         thread.start()
 
     def _serve(self) -> None:
-        while True:
-            self._idle += 1
-            item = self._work.get()
-            self._idle -= 1
-            if item is None:
-                return
+        while (item := self._work.get()) is not None:
             control, future = item
             self._done.append((future, run_blocking(control)))
             # One call into the loop for all that end before it comes round: a call for each job
             # was measured to cost 80 times as much.
             if not self._waking and self._loop is not None:
                 self._waking = True
-                self._loop.call_soon_threadsafe(self._deliver)
+                with suppress(RuntimeError):  # the loop is closed: the job was left behind
+                    self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         self._waking = False
         while self._done:
             future, ending = self._done.popleft()
+            self._wanted -= 1
             if not future.done():
                 future.set_result(ending)
 
@@ -82,16 +86,19 @@ def run_blocking(control: Control) -> Ending:
 
 
 def _run(control: Control) -> Ending:
+    if control.stopping:
+        return Stopped()
     CURRENT.set(CurrentJob(control))
     task = control.task
     try:
         args, kwargs = task.args.decode(control.job.args)
-        return Succeeded(encode_result(task.function(*args, **kwargs), task.name))
+        value = task.function(*args, **kwargs)
+        return NOTHING if value is None else Succeeded(encode_result(value, task.name))
     except Snooze as wish:
         return Snoozed(wish.delay)
     except EncodingError as error:
         return Failed(error_info(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must not die of it
-        if isinstance(error, JobCancelledError) and control.stop_request is not None:
+        if isinstance(error, JobCancelledError) and control.stopping:
             return Stopped()
         return Failed(error_info(error))

@@ -36,6 +36,7 @@ class Doorbell:
         self._selector: selectors.BaseSelector | None = None
         self._waker: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
         self._seen = -1
         self._others: dict[str, list[str]] = {}
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -74,6 +75,9 @@ class Doorbell:
     def close(self) -> None:
         """Stop listening."""
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             self._listeners.clear()
             sockets, self._sockets = self._sockets, {}
             waker, self._waker = self._waker, None

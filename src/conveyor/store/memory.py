@@ -121,25 +121,29 @@ class MemoryStore:
         if not jobs:
             return Accepted(())
         name = jobs[0].queue
-        queue = self._queue(name)
-        queue.capacity = capacity
-        size = len(self._fresh(jobs))
+        queue = self._queues.get(name) or _Queue()
         decision = admit(
-            size=size,
+            size=self._size(jobs, capacity),
             depth=self._books.depth(name),
             available=self._books.counts[name][State.AVAILABLE],
             offers=len(self._live_offers(queue)),
             capacity=capacity,
             when_full=when_full,
-        ) if size else Accept()  # fmt: skip
+        )
+        if isinstance(decision, Refuse):
+            raise QueueFullError(name, self._books.depth(name), capacity or 0, len(jobs))
+        self._queues[name] = queue
+        queue.capacity = capacity
         match decision:
             case Accept(drop):
                 self._drop_oldest(name, drop)
                 return self._accept(jobs)
             case Offer():
                 return self._offer(jobs, queue, capacity or 0)
-            case Refuse():
-                raise QueueFullError(name, self._books.depth(name), capacity or 0, size)
+
+    def _size(self, jobs: Sequence[NewJob], capacity: int | None) -> int:
+        """Return how much room the jobs take. At a rendezvous they come one at a time."""
+        return len(jobs) if capacity == 0 and len(jobs) > 1 else len(self._fresh(jobs))
 
     def _fresh(self, jobs: Sequence[NewJob]) -> list[NewJob]:
         """Return the jobs that are not kept out by a unique key, in the store or among them."""

@@ -35,7 +35,7 @@ async def insert(
         queue.capacity = capacity
     if capacity is None:
         return await accept(tx, jobs)
-    size = await _fresh(tx, jobs)
+    size = len(jobs) if capacity == 0 and len(jobs) > 1 else await _fresh(tx, jobs)
     offers = (await tx.rows("count_offers", (name, tx.now)))[0][0]
     decision = admit(
         size=size,
@@ -52,7 +52,7 @@ async def insert(
         case Offer():
             return await _offer(tx, jobs, queue, capacity)
         case Refuse():
-            raise QueueFullError(name, queue.depth, capacity, size)
+            raise QueueFullError(name, queue.depth, capacity, len(jobs))
 
 
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:

@@ -1,0 +1,348 @@
+"""The memory store is the specification: SQLite must agree with it, call by call.
+
+A Hypothesis machine makes the same calls to both and compares every answer, every job and every
+count after each step. The planted faults at the end show that it would notice.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from calls import data, new
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from conveyor import lifecycle
+from conveyor.errors import ConveyorError, QueueFullError
+from conveyor.job import FINAL, ErrorInfo, JobRecord, NewJob, OutputChunk, Progress, State
+from conveyor.lifecycle import (
+    Cancelled,
+    Crashed,
+    Failed,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    Succeeded,
+)
+from conveyor.retry import Fixed
+from conveyor.store.memory import MemoryStore
+from conveyor.store.protocol import (
+    Claimant,
+    Filter,
+    Lease,
+    Offered,
+    Report,
+    Store,
+    Want,
+)
+from conveyor.store.sqlite import SqliteStore
+from conveyor.testing import FakeClock
+
+ERROR = ErrorInfo("ValueError", "broken", "Traceback", ("Exception",))
+OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
+    [
+        Succeeded(),
+        Succeeded(b"[1]"),
+        Failed(ERROR),
+        Failed(ERROR, retry=False),
+        Crashed(ERROR),
+        Snoozed(3.0),
+        Cancelled("stopped"),
+        Interrupted(),
+    ]
+)
+QUEUES = st.sampled_from(["a", "b"])
+CAPACITY = {"a": 3, "b": 0}
+LABELS = st.sampled_from([frozenset[str](), frozenset({"gpu"}), frozenset({"gpu!only"})])
+
+
+class Agreement(RuleBasedStateMachine):
+    """Two stores, one clock, the same calls."""
+
+    spec: Callable[[FakeClock], Store] = staticmethod(lambda clock: MemoryStore(clock, lambda: 0.5))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = FakeClock()
+        self.stores: tuple[Store, Store] = (
+            self.spec(self.clock),
+            SqliteStore(
+                Path(self.folder.name) / "m.db",
+                clock=self.clock,
+                durability="normal",
+                draw=lambda: 0.5,
+            ),
+        )
+        self.ids: list[str] = []
+        self.held: list[JobRecord] = []
+        self.offers: list[tuple[str, str]] = []
+        self.final: dict[str, Any] = {}
+
+    def both(self, call: Callable[[Store], Any]) -> Any:
+        """Make a call to both stores; the answers or errors must be the same."""
+        answers = [self.answer(call, store) for store in self.stores]
+        assert data(self.plain(answers[0])) == data(self.plain(answers[1]))
+        return answers
+
+    def answer(self, call: Callable[[Store], Any], store: Store) -> Any:
+        try:
+            return call(store).result(10)
+        except QueueFullError as error:
+            return type(error).__name__, error.depth, error.capacity
+        except ConveyorError as error:
+            return type(error).__name__
+
+    def plain(self, answer: Any) -> Any:
+        """Forget what need not be the same: the names of offers and of chunks."""
+        if isinstance(answer, Offered):
+            return msgspec.structs.replace(answer, offer="")
+        if isinstance(answer, list) and answer and isinstance(answer[0], OutputChunk):
+            return [msgspec.structs.replace(chunk, seq=0) for chunk in answer]
+        return answer
+
+    @rule(
+        queue=QUEUES,
+        priority=st.integers(-1, 1),
+        delay=st.sampled_from([0.0, 0.0, 0.0, 4.0]),
+        key=st.sampled_from([None, None, "k", "l"]),
+        key_until=st.sampled_from(["final", "pruned"]),
+        retries=st.integers(0, 2),
+        requires=st.sampled_from([(), (), ("gpu",)]),
+        expires=st.sampled_from([None, None, 6.0]),
+        when_full=st.sampled_from(["wait", "refuse", "drop_oldest"]),
+        count=st.sampled_from([1, 1, 2]),
+        bounded=st.sampled_from([True, True, True, False]),
+    )
+    def insert(self, **given: Any) -> None:
+        queue, count, bounded = (given.pop(name) for name in ("queue", "count", "bounded"))
+        when_full, expires = given.pop("when_full"), given.pop("expires")
+        if queue == "b":
+            given["delay"] = 0.0
+            when_full = "refuse" if when_full == "drop_oldest" else when_full
+        jobs: list[NewJob] = [
+            new(
+                queue=queue,
+                backoff=Fixed(2.0),
+                expires_at=None if expires is None else self.clock.now() + expires,
+                **given,
+            )
+            for _ in range(count)
+        ]
+        self.ids += [job.id for job in jobs]
+        capacity = CAPACITY[queue] if bounded or queue == "b" else None
+        first, second = self.both(
+            lambda store: store.insert(jobs, capacity=capacity, when_full=when_full)
+        )
+        if isinstance(first, Offered):
+            self.offers.append((first.offer, second.offer))
+
+    def of_offer(self, number: int, call: Callable[[Store, str], Any]) -> None:
+        if self.offers:
+            names = dict(zip(self.stores, self.offers[number % len(self.offers)], strict=True))
+            self.both(lambda store: call(store, names[store]))
+
+    @rule(number=st.integers(0, 9))
+    def accepted(self, number: int) -> None:
+        self.of_offer(number, lambda store, offer: store.accepted(offer))
+
+    @rule(number=st.integers(0, 9))
+    def withdraw(self, number: int) -> None:
+        self.of_offer(number, lambda store, offer: store.withdraw(offer))
+
+    @rule(limit=st.integers(1, 4), labels=LABELS, strict=st.booleans())
+    def claim(self, limit: int, labels: frozenset[str], strict: bool) -> None:
+        order = ["a", "b"] if strict else ["b", "a"]
+        who = Claimant("w", 10.0, labels)
+        answers = self.both(
+            lambda store: store.claim([Want(name, limit) for name in order], who, limit=limit)
+        )
+        self.held += answers[0].jobs
+
+    @rule(number=st.integers(0, 20), outcome=OUTCOMES, stale=st.sampled_from([0, 0, 0, 1]))
+    def settle(self, number: int, outcome: Outcome, stale: int) -> None:
+        if self.held:
+            job = self.held[number % len(self.held)]
+            report = Report(job.id, job.lease - stale, outcome)
+            self.both(lambda store: store.settle([report]))
+
+    @rule(number=st.integers(0, 20), outcome=OUTCOMES)
+    def exchange(self, number: int, outcome: Outcome) -> None:
+        if self.held:
+            job = self.held[number % len(self.held)]
+            report, who = Report(job.id, job.lease, outcome), Claimant("w", 10.0)
+            answers = self.both(
+                lambda store: store.exchange([report], [Want("a", 2)], who, limit=2)
+            )
+            self.held += answers[0].jobs
+
+    @rule(number=st.integers(0, 20))
+    def extend(self, number: int) -> None:
+        if self.held:
+            job = self.held[number % len(self.held)]
+            self.both(lambda store: store.extend([Lease(job.id, job.lease)], lease_for=10.0))
+
+    @rule(number=st.integers(0, 20), offset=st.integers(0, 2))
+    def write(self, number: int, offset: int) -> None:
+        if self.held:
+            job = self.held[number % len(self.held)]
+            chunk = OutputChunk(
+                job_id=job.id, lease=job.lease, offset=offset, stream="log", at=0.0, data=b"x"
+            )
+            lease = Lease(job.id, job.lease)
+            self.both(lambda store: store.write_output([chunk]))
+            self.both(lambda store: store.set_progress([(lease, Progress(offset))]))
+            self.both(lambda store: store.output(job.id, limit=9))
+
+    @rule(number=st.integers(0, 20))
+    def cancel(self, number: int) -> None:
+        self.of_job(number, lambda store, job_id: store.cancel(job_id, reason="r"))
+
+    @rule(number=st.integers(0, 20))
+    def retry(self, number: int) -> None:
+        if self.ids:
+            self.final.pop(self.ids[number % len(self.ids)], None)
+        self.of_job(number, lambda store, job_id: store.retry(job_id))
+
+    @rule(number=st.integers(0, 20))
+    def delete(self, number: int) -> None:
+        self.of_job(number, lambda store, job_id: store.delete(job_id))
+
+    @rule(number=st.integers(0, 20))
+    def look(self, number: int) -> None:
+        self.of_job(number, lambda store, job_id: store.history(job_id))
+        self.of_job(number, lambda store, job_id: store.ahead(job_id))
+        self.of_job(number, lambda store, job_id: store.offered(job_id))
+
+    def of_job(self, number: int, call: Callable[[Store, str], Any]) -> None:
+        if self.ids:
+            self.both(lambda store: call(store, self.ids[number % len(self.ids)]))
+
+    @rule(queue=QUEUES, paused=st.booleans())
+    def pause(self, queue: str, paused: bool) -> None:
+        self.both(lambda store: store.set_paused(queue, paused=paused))
+
+    @rule(seconds=st.sampled_from([1.0, 3.0, 6.0, 11.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def stage(self) -> None:
+        self.both(lambda store: store.stage(limit=100))
+
+    @rule(dead=st.sampled_from([(), ("w",)]))
+    def rescue(self, dead: tuple[str, ...]) -> None:
+        answers = [self.answer(lambda s: s.rescue(dead=dead, limit=100), s) for s in self.stores]
+        assert sorted(answers[0]) == sorted(answers[1])
+
+    @rule()
+    def prune(self) -> None:
+        retention = {State.COMPLETED: 5.0, State.CANCELLED: 5.0, State.DISCARDED: 5.0}
+        self.both(lambda store: store.prune(retention, limit=100))
+
+    @invariant()
+    def the_stores_agree(self) -> None:
+        found, _ = self.both(lambda store: store.find(Filter(), limit=1000))
+        counts, _ = self.both(lambda store: store.counts())
+        self.the_counts_are_true(found, counts)
+        self.final_jobs_stay(found)
+
+    def the_counts_are_true(self, found: list[JobRecord], counts: Any) -> None:
+        for queue in counts:
+            for state in State:
+                true = sum(job.queue == queue.name and job.state is state for job in found)
+                assert queue.counts.get(state, 0) == true, (queue.name, state)
+
+    def final_jobs_stay(self, found: list[JobRecord]) -> None:
+        now = {job.id: data(job) for job in found}
+        for job_id, before in self.final.items():
+            assert now.get(job_id, before) == before
+        self.final = {job.id: now[job.id] for job in found if job.state in FINAL}
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+        self.folder.cleanup()
+
+
+QUICK = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_sqlite_does_what_the_memory_store_does() -> None:
+    run_state_machine_as_test(Agreement, settings=QUICK)
+
+
+@pytest.mark.slow
+def test_sqlite_does_what_the_memory_store_does_for_long() -> None:
+    long = settings(QUICK, max_examples=1500, stateful_step_count=80)
+    run_state_machine_as_test(Agreement, settings=long)
+
+
+class _NoFence(MemoryStore):
+    def _held(self, job_id: str, lease: int) -> JobRecord | None:
+        job = self._books.jobs.get(job_id)
+        return job if job is not None and job.state is State.RUNNING else None
+
+
+class _OneTooMany(MemoryStore):
+    def insert(self, jobs: Any, *, capacity: Any = None, when_full: Any = "wait") -> Any:
+        more = None if capacity is None else capacity + 1
+        return super().insert(jobs, capacity=more, when_full=when_full)
+
+
+class _ReleaseCounts(MemoryStore):
+    def _end_attempt(self, job: JobRecord, outcome: Outcome) -> None:
+        if isinstance(outcome, Interrupted):
+            job = self._books.put(msgspec.structs.replace(job, attempt=job.attempt + 1))
+        super()._end_attempt(job, outcome)
+
+
+class _ForgetsKeys(MemoryStore):
+    def _fresh(self, jobs: Any) -> Any:
+        self._books._keys.clear()
+        return super()._fresh(jobs)
+
+
+class _LastComesFirst(MemoryStore):
+    def _live_offers(self, queue: Any) -> Any:
+        offers = super()._live_offers(queue)
+        offers.rotate(1)
+        return offers
+
+
+class _CancelForgotten(MemoryStore):
+    def _end_attempt(self, job: JobRecord, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            job = msgspec.structs.replace(job, cancel_requested_at=None)
+        move = lifecycle.settle(job, outcome, draw=self._draw)
+        self._books.apply(job, move, self.now())
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [_NoFence, _OneTooMany, _ReleaseCounts, _ForgetsKeys, _LastComesFirst, _CancelForgotten],
+)
+def test_the_machine_notices_a_planted_fault(faulty: type[MemoryStore]) -> None:
+    class Planted(Agreement):
+        spec = staticmethod(lambda clock: faulty(clock, lambda: 0.5))
+
+    tries = settings(QUICK, max_examples=400, report_multiple_bugs=False, phases=(Phase.generate,))
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Planted, settings=tries)
