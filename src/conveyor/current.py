@@ -84,9 +84,9 @@ class CurrentJob:
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is. Cheap: only the newest word is stored, a few times a second."""
-        self._link.say(
-            Progress(float(done), None if total is None else float(total), message[:500])
-        )
+        # What is no character (from a file's name, say) could not be stored.
+        text = message[:500].encode(errors="backslashreplace").decode()
+        self._link.say(Progress(float(done), None if total is None else float(total), text))
 
     def sleep(self, seconds: float) -> None:
         """Block for `seconds`; raises JobCancelledError as soon as the job is asked to stop."""

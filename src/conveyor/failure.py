@@ -14,19 +14,31 @@ TRACEBACK_LIMIT = 50_000
 def error_info(error: BaseException) -> ErrorInfo:
     """Describe an exception; one that cannot be printed is described by its class."""
     kind = type(error)
+    classes = [each for each in kind.__mro__ if each is not object]
+    # `retry_on` may name a class with its module or without.
+    names = [class_name(each) for each in classes] + [each.__qualname__ for each in classes]
     return ErrorInfo(
-        type=class_name(kind),
-        message=_message(error)[:MESSAGE_LIMIT],
-        traceback=_traceback(error)[-TRACEBACK_LIMIT:],
-        bases=tuple(class_name(base) for base in kind.__mro__[1:] if base is not object),
+        type=names[0],
+        message=printable(_message(error)[:MESSAGE_LIMIT]),
+        traceback=printable(_traceback(error)[-TRACEBACK_LIMIT:]),
+        bases=tuple(dict.fromkeys(names[1:])),
     )
+
+
+def printable(text: str) -> str:
+    """Return the text as JSON can hold it: file names may hold what is no character at all."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def class_name(kind: type) -> str:
     """Return "module.Name", or just "Name" for a builtin."""
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    match kind.__module__:
+        case "builtins":
+            return kind.__qualname__
+        case "__mp_main__":  # how the script that is __main__ is called in a child process
+            return f"__main__.{kind.__qualname__}"
+        case module:
+            return f"{module}.{kind.__qualname__}"
 
 
 def _message(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from .execution import outcome_of, unknown_task
 from .failure import error_info
 from .job import JobRecord
 from .lifecycle import Failed, Interrupted, Outcome
+from .pending import Pending
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop
 from .store.protocol import Claimant, Exchanged, Hint, Lease, Renewal, Report, WorkerStore
@@ -173,6 +174,7 @@ class Slots:
         return asyncio.get_running_loop().call_later(timeout, control.stop, stop)
 
     def _report(self, job: JobRecord, outcome: Outcome) -> None:
+        self._output.end(job)
         self._reports.append(Report(job.id, job.lease, outcome))
         self.finished += 1
         self._nudged.set()
@@ -198,14 +200,13 @@ class Slots:
                 pause = min(LONGEST_PAUSE, pause * 2)
 
     async def _exchange(self, reports: list[Report], room: int) -> None:
-        # Output goes first and in order, because after the settling its lease is void.
-        output = self._output.take()
-        writing = self._store.write_output(output) if output else None
+        # What jobs wrote and said goes first: after the settling their leases are void.
+        shipping = self._ship_now()
         asked = feed.wants(self._shares, room, strict=self._strict) if room else []
         hints = self._hints
         answer = await self._store.exchange(reports, asked, self.who, limit=room)
-        if writing is not None:
-            await self._shrug(writing, "output.lost")
+        for event, pending in shipping:
+            await self._shrug(pending, event)
         if room and not answer.jobs and hints == self._hints:
             self._empty_until = time.monotonic() + self._poll
         self._take(answer, reports)
@@ -311,16 +312,23 @@ class Slots:
             await self._flush_output()
 
     async def _flush_output(self) -> None:
+        for event, pending in self._ship_now():
+            await self._shrug(pending, event)
+
+    def _ship_now(self) -> list[tuple[str, Pending[list[str]]]]:
+        """Hand what jobs wrote and said over to the store, which keeps the order of the calls."""
+        shipping = []
         chunks = self._output.take()
         if chunks:
-            await self._shrug(self._store.write_output(chunks), "output.lost")
+            shipping.append(("output.lost", self._store.write_output(chunks)))
         progress = self._output.take_progress()
         if progress:
             reports = [(Lease(job.id, job.lease), said) for job, said in progress]
-            await self._shrug(self._store.set_progress(reports), "progress.lost")
+            shipping.append(("progress.lost", self._store.set_progress(reports)))
+        return shipping
 
-    async def _shrug(self, pending: object, event: str) -> None:
+    async def _shrug(self, pending: Pending[list[str]], event: str) -> None:
         try:
-            await pending  # type: ignore[misc]
+            await pending
         except ConveyorError as error:
             log.error("%s error=%s", event, error)  # noqa: TRY400 - it says all there is

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
 
@@ -150,7 +150,8 @@ class Worker:
     def call(self, method: Callable[[], None]) -> None:
         """Have a method of this worker called in its event loop, from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(method)
+            with suppress(RuntimeError):  # its loop has ended, and the worker with it
+                self._loop.call_soon_threadsafe(method)
 
     async def _stop_after(self, timeout: float) -> None:
         await asyncio.sleep(timeout)

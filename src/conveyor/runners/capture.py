@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
@@ -50,7 +50,7 @@ class OutputBuffer:
             if len(kept) < len(data):
                 mark = f"\n[output cut at {limit:,} bytes; raise output_limit to keep more]\n"
                 self._append(key, "mark", limit, mark.encode())
-                self._written[key] = limit + 1
+                self._written[key] = limit + 1  # no more than the mark itself comes after it
 
     def progress(self, job: JobRecord, progress: Progress) -> None:
         """Keep a job's newest word about itself."""
@@ -84,20 +84,28 @@ class OutputBuffer:
             taken, self._progress = self._progress, {}
         return list(taken.values())
 
-    def forget(self, job: JobRecord) -> None:
-        """Forget a job that has ended and whose output was taken."""
-        if self._written or self._progress:
+    def end(self, job: JobRecord) -> None:
+        """Count a job no longer, because its code has ended. What it wrote can still be taken."""
+        if self._written:
             with self._lock:
                 self._written.pop((job.id, job.lease), None)
-                self._pieces.pop((job.id, job.lease), None)
-                self._progress.pop(job.id, None)
+
+    def forget(self, job: JobRecord) -> None:
+        """Throw away what a job wrote: it is not ours any more."""
+        with self._lock:
+            self._written.pop((job.id, job.lease), None)
+            self._pieces.pop((job.id, job.lease), None)
+            self._progress.pop(job.id, None)
 
     def _append(self, key: tuple[str, int], stream: Stream, offset: int, data: bytes) -> None:
         pieces = self._pieces.setdefault(key, [])
-        if pieces and pieces[-1].stream == stream and len(pieces[-1].data) < CHUNK:
-            pieces[-1].data.extend(data)
-        elif data:
-            pieces.append(_Piece(stream, self._now(), offset, bytearray(data)))
+        done = 0
+        if pieces and pieces[-1].stream == stream:
+            done = CHUNK - len(pieces[-1].data)
+            pieces[-1].data.extend(data[:done])
+        for start in range(done, len(data), CHUNK):
+            piece = bytearray(data[start : start + CHUNK])
+            pieces.append(_Piece(stream, self._now(), offset + start, piece))
 
 
 class _Piece(msgspec.Struct):
@@ -108,7 +116,7 @@ class _Piece(msgspec.Struct):
 
 
 @contextmanager
-def capturing() -> Iterator[None]:
+def capturing() -> Generator[None]:
     """Have what jobs of this process print and log kept with them; all else goes where it went.
 
     May be nested: several workers in one process share one capture.
@@ -162,6 +170,10 @@ class _JobStream(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         return "utf-8" if CURRENT.get() else self.original.encoding
 
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return "backslashreplace" if CURRENT.get() else self.original.errors
+
     def write(self, text: str, /) -> int:
         job = CURRENT.get()
         if job is None:
@@ -178,6 +190,9 @@ class _JobStream(io.TextIOBase):
         """What takes bytes: the job's output, or the original's."""
         job = CURRENT.get()
         return self.original.buffer if job is None else _JobBytes(job, self._stream)
+
+    def close(self) -> None:
+        """Do nothing: it is not the job's to close, nor ours."""
 
     def writable(self) -> bool:
         return True

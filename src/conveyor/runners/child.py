@@ -43,7 +43,7 @@ def main() -> None:
     die_with(parent)
     logging.getLogger().setLevel(level)
     for each in (answers, halts):
-        os.set_inheritable(each, False)
+        os.set_inheritable(each, False)  # noqa: FBT003 - the only way to call it
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     with _take_stdin() as runs, os.fdopen(answers, "wb") as out:
@@ -149,7 +149,7 @@ def resident() -> int:
 
     Not getrusage's peak: Linux starts that at the peak of whoever called exec, the worker.
     """
-    with suppress(OSError), open("/proc/self/statm", "rb", buffering=0) as file:  # noqa: PTH123 - asked after each job
+    with suppress(OSError), open("/proc/self/statm", "rb", buffering=0) as file:
         return int(file.read().split()[1]) * resource.getpagesize()
     return 0
 
@@ -204,5 +204,7 @@ def _log_to_jobs() -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # the job may have closed or replaced it
+        with suppress(
+            OSError, ValueError, AttributeError
+        ):  # the job may have closed or replaced it
             stream.flush()

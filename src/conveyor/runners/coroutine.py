@@ -49,7 +49,9 @@ class CoroutineRunner:
             if wanted is not ENDED:
                 await _Rest(steps, wanted, context, control, slot)
             value = job.value
-            ending = NOTHING if value is None else Succeeded(encode_result(value, job.task.name))
+            ending: Ending = NOTHING
+            if value is not None:
+                ending = Succeeded(encode_result(value, job.task.name))
         except _SlotEndedError:
             raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must not die of it

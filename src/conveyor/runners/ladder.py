@@ -138,7 +138,7 @@ def _processes(pids: Iterable[int] | None = None) -> dict[int, Process]:
     if not PROC:
         return {}
     if pids is None:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - Path objects cost ten times as much
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     found: dict[int, Process] = {}
     for pid in pids:
         with suppress(OSError):
@@ -149,5 +149,5 @@ def _processes(pids: Iterable[int] | None = None) -> dict[int, Process]:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+    with open(path, "rb", buffering=0) as file:
         return file.read()

@@ -201,5 +201,3 @@ def _how_it_died(code: int) -> ErrorInfo:
     else:
         how = f"was killed by {signal_name(-code)}"
     return ErrorInfo("ProcessDied", f"its process {how}")
-
-

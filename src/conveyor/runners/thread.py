@@ -82,12 +82,12 @@ class ThreadRunner:
 
 def run_blocking(control: Control) -> Ending:
     """Run a job's function here and now, in a context of its own, and say how it ended."""
+    if control.stopping:
+        return Stopped()
     return contextvars.copy_context().run(_run, control)
 
 
 def _run(control: Control) -> Ending:
-    if control.stopping:
-        return Stopped()
     CURRENT.set(CurrentJob(control))
     task = control.task
     try:
