@@ -31,7 +31,7 @@ class Address(pydantic.BaseModel):
     since: dt.date
 
 
-def sample(  # noqa: PLR0913
+def sample(
     path: Path,
     crop: Crop,
     tag: Tag,
@@ -99,7 +99,7 @@ def test_a_value_that_does_not_fit_its_annotation_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("bad", [b"raw", {1: 2}, object(), {1, 2}, complex(1, 2)])
 def test_what_would_not_come_back_as_it_was_is_refused_by_name(bad: object) -> None:
-    def f(thing) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def f(thing) -> None: ...  # type: ignore[no-untyped-def]
 
     with pytest.raises(EncodingError, match="'thing'"):
         ArgsCodec(f).encode((bad,), {})

@@ -319,7 +319,7 @@ class Conveyor(Executor):
 
     async def _work(
         self,
-        until_idle: bool,
+        until_idle: bool,  # noqa: FBT001 - private
         timeout: float | None,
         options: dict[str, Any],
     ) -> int:

@@ -18,7 +18,7 @@ from .store.protocol import Hint, HintKind, Store
 
 if TYPE_CHECKING:
     from asyncio import Event
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Watch:
             stop()
 
     @contextmanager
-    def _on(self, kind: HintKind, subject: str, bell: Bell) -> Iterator[None]:
+    def _on(self, kind: HintKind, subject: str, bell: Bell) -> Generator[None]:
         with self._lock:
             if kind not in self._bells:
                 self._bells[kind] = {}

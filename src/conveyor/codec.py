@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,10 +30,10 @@ def to_json(value: object) -> object:
     raise NotImplementedError(f"objects of type {type(value).__qualname__} cannot be JSON")
 
 
-def from_json(wanted: type, value: Any) -> object:
+def from_json(wanted: Any, value: Any) -> object:
     """Turn JSON back into what an annotation asks for: paths and pydantic models."""
-    if isinstance(wanted, type) and issubclass(wanted, PurePath):
-        return wanted(value)
+    if isinstance(wanted, type) and issubclass(cast("type[Any]", wanted), PurePath):
+        return cast("Any", wanted)(value)
     validate = getattr(wanted, "model_validate", None)
     if validate is not None:
         return validate(value)
@@ -186,12 +186,12 @@ def check_plain(value: object, what: str, depth: int = 0) -> None:
         raise EncodingError(f"{what} is nested more than {DEEPEST} levels deep")
     match value:
         case dict():
-            for key, item in value.items():
+            for key, item in cast("dict[Any, Any]", value).items():
                 if type(key) is not str:
                     raise EncodingError(f"{what}: JSON keys are strings, not {key!r}")
                 check_plain(item, what, depth + 1)
         case list() | tuple():
-            for item in value:
+            for item in cast("list[Any]", value):
                 check_plain(item, what, depth + 1)
         case _:
             raise EncodingError(
@@ -206,10 +206,10 @@ def check_finite(value: object, what: str, depth: int = 0) -> None:
         case float() if not math.isfinite(value):
             raise EncodingError(f"{what} is or holds {value!r}, which JSON cannot express")
         case dict() if depth <= DEEPEST:
-            for item in value.values():
+            for item in cast("dict[Any, Any]", value).values():
                 check_finite(item, what, depth + 1)
         case list() | tuple() | set() | frozenset() if depth <= DEEPEST:
-            for item in value:
+            for item in cast("list[Any]", value):
                 check_finite(item, what, depth + 1)
         case _:
             return
@@ -239,4 +239,4 @@ def _decoder_for(hints: Mapping[str, Any]) -> msgspec.json.Decoder[dict[str, Any
     fields = {name: Any if wanted is object else wanted for name, wanted in hints.items()}
     # A TypedDict decodes to a plain dict, ready for a call, and leaves out what was left out.
     shape = typing.TypedDict("Arguments", fields, total=False)  # type: ignore[misc]
-    return msgspec.json.Decoder(shape, dec_hook=from_json)
+    return msgspec.json.Decoder(cast("type[dict[str, Any]]", shape), dec_hook=from_json)

@@ -34,7 +34,7 @@ def checked(
     """Return a command, or raise UsageError that says what is wrong with it."""
     if not argv or not argv[0]:
         raise UsageError("a command needs at least a program: belt.command('make', 'test')")
-    texts = [*argv, *(env or {}), *(env or {}).values()]
+    texts: list[object] = [*argv, *(env or {}), *(env or {}).values()]
     for text in texts:
         if not isinstance(text, str):
             raise UsageError(f"a command's arguments and environment are texts, not {text!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never, cast
 
 import msgspec
 
@@ -54,7 +54,7 @@ def backoff(value: object) -> Backoff:
             rule = Fixed(float(value))
         case list() | tuple():
             try:
-                rule = Steps(tuple(float(each) for each in value))
+                rule = Steps(tuple(float(each) for each in cast("list[Any]", value)))
             except (TypeError, ValueError) as error:
                 raise UsageError(f"backoff {value!r}: each pause is a number of seconds") from error
         case _:

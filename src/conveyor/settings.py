@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .duration import duration
 from .errors import UsageError
@@ -43,10 +43,11 @@ def _whole(value: Any) -> int:
 
 
 def _list(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+    given = value.split(",") if isinstance(value, str) else value
+    items = cast("list[Any]", given) if isinstance(given, list | tuple) else [None]
+    if not all(isinstance(item, str) for item in items):
         raise UsageError('a list of texts is wanted, like ["a", "b"], or "a,b"')
-    return tuple(item.strip() for item in items if item.strip())
+    return tuple(str(item).strip() for item in items if str(item).strip())
 
 
 def _seconds(value: Any) -> float:

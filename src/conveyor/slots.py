@@ -317,7 +317,7 @@ class Slots:
 
     def _ship_now(self) -> list[tuple[str, Pending[list[str]]]]:
         """Hand what jobs wrote and said over to the store, which keeps the order of the calls."""
-        shipping = []
+        shipping: list[tuple[str, Pending[list[str]]]] = []
         chunks = self._output.take()
         if chunks:
             shipping.append(("output.lost", self._store.write_output(chunks)))

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
@@ -166,7 +166,7 @@ class Worker:
         self._slots.abandon()
 
     @contextmanager
-    def _beside(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    def _beside(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
         def hear(hint: Hint) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._hear, hint)

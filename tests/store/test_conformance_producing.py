@@ -316,7 +316,7 @@ def test_within_one_batch_a_key_counts_once(store: Store) -> None:
 
 
 def NewestId(store: Store) -> str:  # noqa: N802 - reads as a value
-    from conveyor.store.protocol import Filter  # noqa: PLC0415
+    from conveyor.store.protocol import Filter
 
     return store.find(Filter(), limit=1).result()[0].id
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -188,7 +188,7 @@ def _values(arguments: tuple[str, ...], args_json: str | None) -> dict[str, Any]
             raise UsageError(f"--args is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise UsageError('--args is an object of arguments by name, like {"path": "cat.jpg"}')
-        return values
+        return cast("dict[str, Any]", values)
     return dict(_value(argument) for argument in arguments)
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def _drain(belt: Conveyor, jobs: int, slots: int) -> Figure:
 async def _latency(belt: Conveyor, probe: Noop, started_at: list[float]) -> Figure:
     worker = belt.worker(queues=["bench"], slots=4)
     running = asyncio.create_task(worker.run())
-    took = []
+    took: list[float] = []
     started, cpu = time.perf_counter(), time.process_time()
     for _ in range(PROBES):
         before = time.perf_counter()
@@ -155,7 +155,7 @@ def _figure(name: str, jobs: int, started: float, cpu: float) -> Figure:
 
 
 @contextmanager
-def _scratch(url: str | None) -> Iterator[str]:
+def _scratch(url: str | None) -> Generator[str]:
     if url is not None:
         yield url
         return

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ def app_option(command: F) -> F:
 
 
 @contextmanager
-def opened(url: str | None) -> Iterator[Store]:
+def opened(url: str | None) -> Generator[Store]:
     """Open the store that is meant, and close it."""
     store = open_store(str(load_settings({"url": url})["url"]))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import click
@@ -134,4 +134,8 @@ def _row(finding: Finding) -> tuple[str, str, str]:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (
+        ", ".join(map(str, cast("tuple[Any, ...]", value)))
+        if isinstance(value, tuple)
+        else str(value)
+    )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def listening(act: Callable[[signal.Signals, int], None]) -> Iterator[None]:
+def listening(act: Callable[[signal.Signals, int], None]) -> Generator[None]:
     """Call `act(signal, how many so far)`, in a thread, for each SIGTERM and SIGINT."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

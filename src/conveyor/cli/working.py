@@ -71,7 +71,7 @@ def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
 
 def shares(names: tuple[str, ...]) -> list[tuple[str, int]]:
     """Read "mail" and "mail:4"."""
-    found = []
+    found: list[tuple[str, int]] = []
     for text in names:
         name, colon, weight = text.rpartition(":")
         if not colon:

@@ -124,11 +124,13 @@ class _Rest:
                 wanted = run(step, given)
         except StopIteration:
             return
+        except asyncio.CancelledError:
+            # A timeout or task group of the job also cancels the slot, but then it catches that.
+            if slot_ended and not self._control.stopping:
+                raise _SlotEndedError from None
+            raise
         finally:
             self._control.on_stop(None)
-            # A task group of the job takes its own cancels back; whoever ends the slot does not.
-            if slot_ended and slot.cancelling():
-                raise _SlotEndedError
 
     def _stop(self, request: Stop) -> None:
         self._asked = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import Literal, NoReturn
 
@@ -46,7 +46,7 @@ class Database:
         return list(self._connection.executemany(TEXTS[name], params))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Generator[None]:
         """Hold one write transaction; it is durable once this context is left."""
         with self._translated(), self._lock.exclusive():
             self._check_wal()
@@ -65,7 +65,7 @@ class Database:
                 self._checkpoint("PASSIVE")
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Generator[None]:
         """Hold one consistent view of the file."""
         with self._translated(), self._lock.shared():
             if not self._is_same_wal():
@@ -188,7 +188,7 @@ class Database:
         self._wal_pages = 0
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Generator[None]:
         try:
             yield
         except apsw.Error as error:

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast
 
 from .protocol import Hint, HintKind, Listener
 
@@ -119,7 +120,7 @@ class Doorbell:
                     if key.data is None:
                         return
                     with suppress(OSError):
-                        data = key.fileobj.recv(RECEIVE)  # type: ignore[union-attr]
+                        data = cast("socket.socket", key.fileobj).recv(RECEIVE)
                         subjects = tuple(data.decode().split("\0")) if data else ()
                         self._deliver(Hint(key.data, subjects))
 

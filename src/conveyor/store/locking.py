@@ -11,7 +11,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from ..errors import UnavailableError
@@ -29,7 +29,7 @@ class FileLock:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Generator[None]:
         """Keep everybody else out."""
         self._acquire(fcntl.LOCK_EX)
         try:
@@ -38,7 +38,7 @@ class FileLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
+    def shared(self) -> Generator[None]:
         """Keep writers out."""
         self._acquire(fcntl.LOCK_SH)
         try:

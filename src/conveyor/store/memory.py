@@ -148,7 +148,7 @@ class MemoryStore:
     def _fresh(self, jobs: Sequence[NewJob]) -> list[NewJob]:
         """Return the jobs that are not kept out by a unique key, in the store or among them."""
         seen: set[tuple[str, str]] = set()
-        fresh = []
+        fresh: list[NewJob] = []
         for job in jobs:
             key = job.options.key
             if key is not None:
@@ -160,7 +160,8 @@ class MemoryStore:
 
     def _accept(self, jobs: Sequence[NewJob]) -> Accepted:
         now = self.now()
-        ids, existing = [], []
+        ids: list[str] = []
+        existing: list[str] = []
         for new in jobs:
             holder = self._books.holder(new)
             if holder is None:
@@ -339,7 +340,7 @@ class MemoryStore:
         return job if held else None
 
     def _extend(self, leases: Sequence[Lease], lease_for: float) -> list[Renewal]:
-        renewals = []
+        renewals: list[Renewal] = []
         for lease in leases:
             job = self._held(lease.id, lease.lease)
             if job is None:
@@ -379,7 +380,7 @@ class MemoryStore:
         return list(stale)
 
     def _set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
-        stale = []
+        stale: list[str] = []
         for lease, progress in reports:
             job = self._held(lease.id, lease.lease)
             if job is None:

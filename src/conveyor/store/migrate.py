@@ -47,7 +47,7 @@ def migrate(db: apsw.Connection, path: str) -> None:
 
 def schemas() -> list[str]:
     """Return the schema files in order; the first brings an empty file to version 1."""
-    folder = files(__package__) / "schema" / "sqlite"
+    folder = files("conveyor.store") / "schema" / "sqlite"
     return [
         entry.read_text(encoding="utf-8")
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)

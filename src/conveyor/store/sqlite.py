@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 from ..clock import Clock, SystemClock
@@ -91,10 +91,10 @@ class SqliteStore:
                 )
             path = path.removeprefix("///")
         options = dict(parse_qsl(query, keep_blank_values=True))
-        durability = options.pop("durability", "full").lower()
+        durability = options.pop("durability", "full")
         if durability not in ("full", "normal") or options:
             raise UsageError(f"{url!r}: the one option is durability=full or durability=normal")
-        return cls(path, clock=clock, durability=cast("Durability", durability))
+        return cls(path, clock=clock, durability="full" if durability == "full" else "normal")
 
     @property
     def url(self) -> str:

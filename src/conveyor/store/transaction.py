@@ -170,7 +170,7 @@ STATES = (
 
 def statements() -> dict[str, str]:
     """Read statements.sql, by name."""
-    text = (files(__package__) / "statements.sql").read_text(encoding="utf-8")
+    text = (files("conveyor.store") / "statements.sql").read_text(encoding="utf-8")
     _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {
         name: body.strip().replace("{job}", ", ".join(JOB_COLUMNS))

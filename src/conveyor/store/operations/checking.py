@@ -37,7 +37,7 @@ async def _wrong_counts(tx: Tx) -> list[str]:
     counted: dict[str, Counter[str]] = {}
     for queue, state, number in await tx.rows("count_states"):
         counted.setdefault(queue, Counter())[state] = number
-    wrong = []
+    wrong: list[str] = []
     for name, _, _, *numbers in await tx.rows("queues"):
         for state, kept in zip(STATES, numbers, strict=True):
             true = counted.get(name, Counter())[State(state)]

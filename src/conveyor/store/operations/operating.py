@@ -48,7 +48,7 @@ async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
             "limit": limit,
         },
     )
-    found = []
+    found: list[JobRecord] = []
     for row in rows:
         try:
             found.append(to_record(row, await tx.queue_of(row[LANE])))

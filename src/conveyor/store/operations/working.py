@@ -36,7 +36,7 @@ async def exchange(
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
-    renewals = []
+    renewals: list[Renewal] = []
     for lease in leases:
         rows = await tx.rows("extend", (tx.now + lease_for, lease.id, lease.lease))
         if not rows:
@@ -56,7 +56,7 @@ async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
 async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[str]:
     """Append output; returns the jobs whose lease was stale."""
     held: dict[tuple[str, int], int | None] = {}
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for chunk in chunks:
         key = chunk.job_id, chunk.lease
         if key not in held:
@@ -158,7 +158,7 @@ PRIORITY, RUN_AT = 8, 9
 
 
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
-    jobs = []
+    jobs: list[JobRecord] = []
     for row in rows:
         try:
             job = to_record(row, name)

@@ -1,0 +1,204 @@
+"""Captured output: each job's apart, cut at its limit, in chunks a store can keep."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import sys
+import threading
+
+import pytest
+from stand import Heard, call, ends, record
+
+from conveyor.current import CURRENT
+from conveyor.job import Progress
+from conveyor.runners.capture import OutputBuffer, capturing
+from conveyor.runners.coroutine import CoroutineRunner
+from conveyor.runners.thread import ThreadRunner
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_what_neighbours_print_and_log_does_not_mix():
+    log = logging.getLogger("jobs")
+    heard = Heard()
+
+    async def coroutine(mark: str) -> None:
+        for number in range(20):
+            print(mark, end=" ")
+            log.warning("%s %d", mark, number)
+            await asyncio.sleep(0)
+            print(number)
+
+    def blocking(mark: str) -> None:
+        for number in range(20):
+            print(mark, end=" ")
+            sys.stderr.write(f"{mark} {number}\n")
+            print(number)
+
+    names = [f"job-{number}" for number in range(5)]
+    with capturing():
+        ends(CoroutineRunner, *(call(coroutine, f"c{n}", sink=heard, id=f"c{n}") for n in names))
+        ends(
+            lambda: ThreadRunner(5),
+            *(call(blocking, f"t{n}", sink=heard, id=f"t{n}") for n in names),
+        )
+    for name in names:
+        for mark in (f"c{name}", f"t{name}"):
+            assert heard.text("stdout", mark) == "".join(f"{mark} {n}\n" for n in range(20))
+        assert heard.text("stderr", f"t{name}").splitlines()[-1] == f"t{name} 19"
+        logged = heard.text("log", f"c{name}").splitlines()
+        assert len(logged) == 20
+        assert logged[0].endswith(f"WARNING jobs: c{name} 0")
+
+
+def test_what_is_printed_outside_of_jobs_goes_where_it_went(capsys: pytest.CaptureFixture[str]):
+    with capturing():
+        print("to the worker's own stdout")
+        sys.stdout.buffer.write(b"and bytes\n")
+        sys.stdout.flush()
+    assert capsys.readouterr().out == "to the worker's own stdout\nand bytes\n"
+
+
+def test_a_job_may_do_to_stdout_what_it_is_used_to():
+    heard = Heard()
+
+    def work() -> None:
+        assert not sys.stdout.isatty()
+        assert sys.stdout.encoding == "utf-8"
+        sys.stdout.writelines(["text, ", "no character: \udce9, "])
+        sys.stdout.flush()
+        sys.stdout.buffer.write(b"bytes\n")
+        sys.stdout.close()
+        print("after the close")
+
+    with capturing():
+        ends(lambda: ThreadRunner(1), call(work, sink=heard))
+    assert heard.text() == "text, no character: \\udce9, bytes\nafter the close\n"
+
+
+def test_captures_may_be_nested_and_leave_everything_as_it_was():
+    before = sys.stdout, sys.stderr, list(logging.getLogger().handlers)
+    with capturing():
+        inner = sys.stdout
+        with capturing():
+            assert sys.stdout is inner
+        assert sys.stdout is inner
+    assert before == (sys.stdout, sys.stderr, logging.getLogger().handlers)
+
+
+def test_a_stream_that_somebody_else_has_replaced_is_left_to_them():
+    original = sys.stdout
+    try:
+        with capturing():
+            sys.stdout = theirs = io.StringIO()
+        assert sys.stdout is theirs
+    finally:
+        sys.stdout = original
+
+
+def test_small_writes_become_one_chunk_and_offsets_go_on():
+    clock = Clock()
+    output = OutputBuffer(now=clock)
+    job = record("task")
+    for _ in range(3):
+        output.write(job, "stdout", b"abc")
+    output.write(job, "stderr", b"e")
+    output.write(job, "stdout", b"d")
+    first = output.take()
+    assert [(c.stream, c.offset, c.data) for c in first] == [
+        ("stdout", 0, b"abcabcabc"),
+        ("stderr", 9, b"e"),
+        ("stdout", 10, b"d"),
+    ]
+    assert all((c.job_id, c.lease, c.at) == ("job", 7, 100.0) for c in first)
+    assert output.take() == []
+    output.write(job, "stdout", b"later")
+    assert [(c.offset, c.data) for c in output.take()] == [(11, b"later")]
+
+
+def test_large_writes_become_chunks_that_a_store_can_keep():
+    output = OutputBuffer()
+    job = record("task")
+    output.write(job, "stdout", b"a" * 10)
+    output.write(job, "stdout", b"b" * 200_000)
+    chunks = output.take()
+    assert [len(chunk.data) for chunk in chunks] == [65536, 65536, 65536, 3402]
+    assert [chunk.offset for chunk in chunks] == [0, 65536, 131072, 196608]
+    assert b"".join(chunk.data for chunk in chunks) == b"a" * 10 + b"b" * 200_000
+
+
+def test_output_is_cut_at_its_limit_with_one_mark():
+    output = OutputBuffer()
+    job = record("task", output_limit=10)
+    for _ in range(5):
+        output.write(job, "stdout", b"1234")
+    kept = [(c.stream, c.offset, c.data) for c in output.take()]
+    assert kept[0] == ("stdout", 0, b"1234123412")
+    stream, offset, mark = kept[1]
+    assert (stream, offset) == ("mark", 10)
+    assert b"output cut at 10 bytes; raise output_limit" in mark
+    output.write(job, "stderr", b"more")
+    assert output.take() == []
+
+
+def test_a_job_that_writes_just_its_limit_is_not_marked():
+    output = OutputBuffer()
+    output.write(record("task", output_limit=4), "stdout", b"1234")
+    assert [chunk.data for chunk in output.take()] == [b"1234"]
+
+
+def test_the_next_attempt_counts_from_nothing():
+    output = OutputBuffer()
+    job = record("task", output_limit=4)
+    output.write(job, "stdout", b"12345")
+    output.end(job)
+    assert len(output.take()) == 2
+    output.write(job, "stdout", b"6")
+    assert [(chunk.offset, chunk.data) for chunk in output.take()] == [(0, b"6")]
+
+
+def test_a_job_that_was_lost_is_forgotten_with_all_it_wrote():
+    output = OutputBuffer()
+    job = record("task")
+    output.write(job, "stdout", b"1")
+    output.progress(job, Progress(1))
+    output.forget(job)
+    assert output.take() == []
+    assert output.take_progress() == []
+
+
+def test_only_the_newest_progress_is_kept():
+    output = OutputBuffer()
+    job, other = record("task"), record("task", id="other")
+    for done in range(100):
+        output.progress(job, Progress(float(done)))
+    output.progress(other, Progress(5.0))
+    assert output.take_progress() == [(job, Progress(99.0)), (other, Progress(5.0))]
+    assert output.take_progress() == []
+
+
+def test_many_threads_may_write_while_one_takes():
+    output = OutputBuffer()
+    taken: list[bytes] = []
+    jobs = [record("task", id=f"job-{number}") for number in range(4)]
+
+    def write(number: int) -> None:
+        for _ in range(2000):
+            output.write(jobs[number], "stdout", b"0123456789")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        taken += [chunk.data for chunk in output.take()]
+    taken += [chunk.data for chunk in output.take()]
+    assert sum(map(len, taken)) == 4 * 20_000
+    assert CURRENT.get() is None

@@ -1,0 +1,212 @@
+"""Command jobs: environment, output as it comes, exit codes, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from stand import CANCEL, Heard, alive, command, ends, until, value
+
+from conveyor.job import OUTPUT_LIMIT
+from conveyor.lifecycle import Failed
+from conveyor.runners.capture import OutputBuffer
+from conveyor.runners.command import CommandRunner
+from conveyor.runners.control import Control, Ending, Stopped
+
+
+def one(control: Control) -> Ending:
+    [ending] = ends(CommandRunner, control)
+    return ending
+
+
+def shell(script: str, *args: str, **more: object) -> Control:
+    return command("sh", "-c", script, "sh", *args, **more)
+
+
+def pids(path: Path) -> list[int]:
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def stopped(control: Control, path: Path, count: int) -> Ending:
+    """Run a command that writes down `count` pids, stop it then; none may be left."""
+
+    async def main() -> Ending:
+        running = asyncio.create_task(CommandRunner().run(control))
+        await until(lambda: path.exists() and len(path.read_text().split()) == count)
+        control.stop(CANCEL)
+        ending = await running
+        assert not any(map(alive, pids(path)))
+        return ending
+
+    return asyncio.run(main())
+
+
+def test_an_exit_code_is_the_result():
+    assert value(one(command("true"))) == {"exit_code": 0}
+    assert value(one(shell("exit 3", ok_exit_codes=[0, 3]))) == {"exit_code": 3}
+
+
+def test_a_bad_exit_code_is_an_error_that_shows_the_end_of_stderr():
+    ending = one(shell("for n in $(seq 100); do echo line $n >&2; done; exit 3"))
+    assert isinstance(ending, Failed)
+    assert ending.retry
+    assert str(ending.error) == "CommandFailed: sh exited with 3"
+    assert ending.error.traceback.startswith("line 81\n")
+    assert ending.error.traceback.endswith("line 100\n")
+
+
+def test_a_signal_that_ended_the_command_is_named():
+    ending = one(shell("kill -9 $$"))
+    assert isinstance(ending, Failed)
+    assert ending.error.message == "sh was killed by SIGKILL"
+
+
+def test_output_of_many_commands_does_not_mix():
+    heard = Heard()
+    script = "for n in $(seq 50); do echo out $1; echo err $1 >&2; done"
+    names = [f"job-{number}" for number in range(8)]
+    ends(CommandRunner, *(shell(script, name, sink=heard, id=name) for name in names))
+    for name in names:
+        assert heard.text("stdout", name) == f"out {name}\n" * 50
+        assert heard.text("stderr", name) == f"err {name}\n" * 50
+
+
+def test_output_comes_while_the_command_runs():
+    async def main() -> None:
+        heard = Heard()
+        control = shell("echo ready; exec sleep 60", sink=heard)
+        running = asyncio.create_task(CommandRunner().run(control))
+        await until(lambda: heard.text() == "ready\n")
+        assert not running.done()
+        control.stop(CANCEL)
+        assert await running == Stopped(("SIGTERM to 1 process",))
+
+    asyncio.run(main())
+
+
+def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
+    output = OutputBuffer()
+    ending = one(command("head", "-c", str(100 << 20), "/dev/zero", sink=output))
+    assert value(ending) == {"exit_code": 0}
+    *chunks, mark = output.take()
+    assert sum(len(chunk.data) for chunk in chunks) == OUTPUT_LIMIT
+    assert mark.stream == "mark"
+
+
+def test_the_command_knows_its_job_and_the_environment_it_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("FROM_THE_WORKER", "yes")
+    script = "echo $CONVEYOR_JOB_ID $CONVEYOR_ATTEMPT $CONVEYOR_LEASE $GIVEN [$FROM_THE_WORKER]"
+    inherits, alone = Heard(), Heard()
+    one(shell(script, env={"GIVEN": "x"}, sink=inherits))
+    one(shell(script, env={"GIVEN": "x"}, inherit_env=False, sink=alone))
+    assert inherits.text() == "job 2 7 x [yes]\n"
+    assert alone.text() == "job 2 7 x []\n"
+
+
+def test_the_command_runs_where_it_is_told_and_reads_nothing(tmp_path: Path):
+    heard = Heard()
+    one(shell("pwd; cat", cwd=tmp_path, sink=heard))
+    assert heard.text() == f"{tmp_path}\n"
+
+
+def test_a_missing_program_is_an_error_that_no_retry_helps():
+    ending = one(command("no-such-program-here"))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert "there is no program 'no-such-program-here'" in ending.error.message
+
+
+def test_a_missing_directory_is_an_error_that_no_retry_helps():
+    ending = one(command("true", cwd="/no/such/directory"))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert "no directory '/no/such/directory'" in ending.error.message
+
+
+def test_a_file_that_is_no_program_is_an_error_that_no_retry_helps(tmp_path: Path):
+    text = tmp_path / "text"
+    text.write_text("not a program")
+    ending = one(command(str(text)))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert "PermissionError" in ending.error.bases
+
+
+def test_a_stop_ends_the_whole_tree_even_what_left_the_session(tmp_path: Path):
+    path = tmp_path / "pids"
+    far = f"echo $$ >> {path}; exec sleep 60"
+    script = f"setsid sh -c '{far}' & sleep 60 & echo $! >> {path}; echo $$ >> {path}; wait"
+    ending = stopped(shell(script), path, count=3)
+    assert isinstance(ending, Stopped)
+    assert "SIGKILL" not in str(ending.notes)
+
+
+def test_a_command_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
+    path = tmp_path / "pids"
+    script = f"trap '' TERM; echo $$ >> {path}; while true; do sleep 60; done"
+    ending = stopped(shell(script, grace=0.1), path, count=1)
+    assert isinstance(ending, Stopped)
+    assert ending.notes[-1].startswith("SIGKILL to 2 processes after 0.1 s")
+
+
+def test_what_a_stopped_command_leaves_gets_its_grace_too(tmp_path: Path):
+    path, goodbye = tmp_path / "pids", tmp_path / "goodbye"
+    slow = (
+        "import signal, sys, os, time, pathlib\n"
+        f"goodbye = lambda *_: (pathlib.Path({str(goodbye)!r}).write_text('bye'), sys.exit())\n"
+        "signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, 0.1))\n"
+        "signal.signal(signal.SIGALRM, goodbye)\n"
+        f"open({str(path)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+        "while True: time.sleep(60)\n"
+    )
+    script = f"{sys.executable} -c \"$1\" & echo $$ >> {path}; wait"
+    ending = stopped(shell(script, slow), path, count=2)
+    assert ending == Stopped(("SIGTERM to 2 processes",))
+    assert goodbye.read_text() == "bye"
+
+
+def test_what_a_command_leaves_in_its_group_is_killed(tmp_path: Path):
+    path = tmp_path / "pids"
+    assert value(one(shell(f"sleep 60 & echo $! > {path}"))) == {"exit_code": 0}
+    assert not any(map(alive, pids(path)))
+
+
+def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_job(tmp_path: Path):
+    path = tmp_path / "pids"
+    script = f"setsid sh -c 'echo $$ > {path}; exec sleep 8' & while ! [ -s {path} ]; do :; done"
+    started = monotonic()
+    [ending] = ends(lambda: CommandRunner(output_wait=0.1), shell(script))
+    assert value(ending) == {"exit_code": 0}
+    assert monotonic() - started < 5
+
+
+def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for turn in range(100):
+            control = command("true")
+            loop.call_later(turn * 0.00003, control.stop, CANCEL)
+            ending = await CommandRunner().run(control)
+            assert isinstance(ending, Stopped) or value(ending) == {"exit_code": 0}
+
+    asyncio.run(main())
+
+
+def test_a_slot_that_is_cancelled_leaves_no_process(tmp_path: Path):
+    path = tmp_path / "pids"
+
+    async def main() -> None:
+        script = f"echo $$ > {path}; exec sleep 60"
+        running = asyncio.create_task(CommandRunner().run(shell(script)))
+        await until(lambda: path.exists() and path.read_text())
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        assert not any(map(alive, pids(path)))
+
+    asyncio.run(main())

@@ -1,0 +1,327 @@
+"""Coroutine jobs: their own context, honest endings, and no cancel that hits a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+
+import pytest
+from stand import CANCEL, LONG, Heard, call, ends, value
+
+from conveyor.current import current_job
+from conveyor.errors import Snooze
+from conveyor.lifecycle import Failed, Snoozed, Succeeded
+from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.coroutine import CoroutineRunner
+
+SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
+
+
+def in_a_slot(work: Callable[[CoroutineRunner], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(LONG):
+            await asyncio.create_task(_as_coroutine(work(CoroutineRunner())))
+
+    asyncio.run(main())
+
+
+async def _as_coroutine(work: Awaitable[None]) -> None:
+    await work
+
+
+def one(control: Control) -> Ending:
+    [ending] = ends(CoroutineRunner, control)
+    return ending
+
+
+async def add(left: int, right: int) -> int:
+    await asyncio.sleep(0)
+    return left + right
+
+
+async def at_once() -> str:
+    return "at once"
+
+
+def test_a_job_returns_its_result_whether_it_waits_or_not():
+    assert value(one(call(add, 2, 3))) == 5
+    assert value(one(call(at_once))) == "at once"
+
+
+def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
+    async def leave(mark: str) -> str:
+        before = SEEN.get()
+        SEEN.set(mark)
+        await asyncio.sleep(0)
+        return f"{before}, {SEEN.get()}"
+
+    async def slot(runner: CoroutineRunner) -> None:
+        assert value(await runner.run(call(leave, "first"))) == "nothing, first"
+        assert value(await runner.run(call(leave, "second"))) == "nothing, second"
+        assert SEEN.get() == "nothing"
+
+    in_a_slot(slot)
+
+
+def test_a_job_and_the_tasks_it_starts_know_which_job_they_are():
+    async def ask() -> list[str]:
+        async def child() -> str:
+            return current_job().id
+
+        mine = current_job().id
+        await asyncio.sleep(0)
+        return [mine, current_job().id, await asyncio.create_task(child())]
+
+    first, second = ends(CoroutineRunner, call(ask, id="one"), call(ask, id="two"))
+    assert value(first) == ["one"] * 3
+    assert value(second) == ["two"] * 3
+
+
+def test_a_stop_cancels_the_job_and_nothing_else():
+    async def slot(runner: CoroutineRunner) -> None:
+        control = call(asyncio.sleep, 60)
+        asyncio.get_running_loop().call_soon(control.stop, CANCEL)
+        assert await runner.run(control) == Stopped()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert value(await runner.run(call(add, 1, 1))) == 2
+
+    in_a_slot(slot)
+
+
+def test_a_stop_that_comes_before_the_job_begins_is_heeded():
+    control = call(add, 1, 1)
+    control.stop(CANCEL)
+    assert one(control) == Stopped()
+
+
+def test_a_stop_at_the_very_moment_of_the_end_never_hits_what_comes_after():
+    async def steps(count: int) -> str:
+        for _ in range(count):
+            await asyncio.sleep(0)
+        return "done"
+
+    async def slot(runner: CoroutineRunner) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def later(rounds: int, control: Control) -> None:
+            if rounds:
+                loop.call_soon(later, rounds - 1, control)
+            else:
+                control.stop(CANCEL)
+
+        for turn in range(600):
+            control = call(steps, turn % 4)
+            later(turn // 4 % 6, control)
+            ending = await runner.run(control)
+            assert ending == Stopped() or value(ending) == "done"
+            assert task.cancelling() == 0
+            for _ in range(3):
+                await asyncio.sleep(0)
+            control.stop(CANCEL)  # late, and for nobody
+            await asyncio.sleep(0)
+
+    in_a_slot(slot)
+
+
+def test_a_job_that_ignores_the_stop_keeps_running_and_is_asked_again():
+    asked: list[str] = []
+
+    async def stubborn() -> str:
+        while len(asked) < 3:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                asked.append("again")
+        return "in my own time"
+
+    async def slot(runner: CoroutineRunner) -> None:
+        control = call(stubborn)
+
+        def ask() -> None:
+            control.stop(CANCEL)
+            if len(asked) < 3:
+                asyncio.get_running_loop().call_later(0.001, ask)
+
+        asyncio.get_running_loop().call_soon(ask)
+        assert value(await runner.run(control)) == "in my own time"
+        assert await asyncio.sleep(0, "the slot goes on") == "the slot goes on"
+
+    in_a_slot(slot)
+
+
+def test_a_job_that_cancels_itself_has_failed():
+    async def raises() -> None:
+        raise asyncio.CancelledError
+
+    async def waits_for_what_is_cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    for function in (raises, waits_for_what_is_cancelled):
+        ending = one(call(function))
+        assert isinstance(ending, Failed)
+        assert ending.error.type == "CancelledError"
+
+
+def test_a_cancel_that_a_job_leaves_behind_does_not_hit_the_slot():
+    async def cancel_and_return() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return "returned"
+
+    async def cancel_and_wait() -> None:
+        await cancel_and_return()
+        await asyncio.sleep(60)
+
+    async def slot(runner: CoroutineRunner) -> None:
+        assert value(await runner.run(call(cancel_and_return))) == "returned"
+        assert value(await runner.run(call(add, 1, 1))) == 2
+        assert isinstance(await runner.run(call(cancel_and_wait)), Failed)
+        assert value(await runner.run(call(add, 1, 1))) == 2
+
+    in_a_slot(slot)
+
+
+def test_timeouts_and_task_groups_work_within_a_job():
+    async def own_timeout() -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(60)
+        except TimeoutError:
+            return "timed out"
+        return "not reached"
+
+    async def group() -> str:
+        async def fail() -> None:
+            raise LookupError
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(asyncio.sleep(60))
+                tasks.create_task(fail())
+        except ExceptionGroup as failures:
+            return f"{len(failures.exceptions)} failed, the other was cancelled"
+        return "not reached"
+
+    first, second = ends(CoroutineRunner, call(own_timeout), call(group))
+    assert value(first) == "timed out"
+    assert value(second) == "1 failed, the other was cancelled"
+
+
+def test_a_stop_reaches_through_a_timeout_and_a_task_group():
+    async def deep() -> None:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(60))
+
+    async def slot(runner: CoroutineRunner) -> None:
+        control = call(deep)
+        asyncio.get_running_loop().call_later(0.01, control.stop, Stop("timeout", "too long"))
+        assert await runner.run(control) == Stopped()
+
+    in_a_slot(slot)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_no_exception_of_a_job_ends_the_worker(error: BaseException):
+    async def fail() -> None:
+        raise error
+
+    ending = one(call(fail))
+    assert isinstance(ending, Failed)
+    assert ending.error.type == type(error).__name__
+
+
+def test_an_exception_that_cannot_be_printed_is_still_an_error():
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    async def fail() -> None:
+        raise Unprintable
+
+    async def not_text() -> None:
+        raise FileNotFoundError("caf\udce9")
+
+    ending = one(call(fail))
+    assert isinstance(ending, Failed)
+    assert "Unprintable" in ending.error.type
+    assert "cannot be printed" in ending.error.message
+    ending = one(call(not_text))
+    assert isinstance(ending, Failed)
+    assert ending.error.message == "caf\\udce9"
+
+
+def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
+    async def lock() -> object:
+        return object()
+
+    ending = one(call(lock))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert "lock" in ending.error.message
+    assert "JSON" in ending.error.message
+
+
+def test_a_job_can_ask_to_be_run_later():
+    async def later() -> None:
+        raise Snooze(5)
+
+    assert one(call(later)) == Snoozed(5.0)
+
+
+def test_progress_reaches_the_sink():
+    async def work() -> None:
+        current_job().progress(1, 2, "half \udce9")
+
+    heard = Heard()
+    assert one(call(work, sink=heard)) == Succeeded()
+    assert heard.said[0].done == 1.0
+    assert heard.said[0].message == "half \\udce9"
+
+
+def test_when_the_slot_itself_is_cancelled_the_job_cleans_up_and_no_ending_is_made_up():
+    cleaned: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+
+    async def main() -> None:
+        slot = asyncio.create_task(CoroutineRunner().run(call(work)))
+        await asyncio.sleep(0)
+        slot.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slot
+
+    asyncio.run(main())
+    assert cleaned == ["up"]
+
+
+def test_a_lost_job_that_ignores_every_cancel_does_not_hold_the_slot():
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                continue
+
+    async def main() -> None:
+        control = call(stubborn)
+        slot = asyncio.create_task(CoroutineRunner().run(control))
+        await asyncio.sleep(0)
+        control.stop(Stop("lost", "the worker is leaving"))
+        await asyncio.sleep(0)
+        slot.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slot
+
+    asyncio.run(main())

@@ -1,0 +1,301 @@
+"""Process jobs: children that are kept, watched, stopped with all they started, and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import some_jobs
+from stand import CANCEL, Heard, alive, ends, process, until, value
+
+from conveyor.job import OUTPUT_LIMIT
+from conveyor.lifecycle import Failed, Snoozed
+from conveyor.runners.capture import OutputBuffer
+from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.process import ProcessRunner
+
+
+def one() -> ProcessRunner:
+    return ProcessRunner(1)
+
+
+def two() -> ProcessRunner:
+    return ProcessRunner(2)
+
+
+def stopped(control: Control, path: Path, request: Stop = CANCEL) -> tuple[Ending, list[int]]:
+    """Run a job that writes down its pids, stop it then, and return how it ended."""
+
+    async def main() -> tuple[Ending, list[int]]:
+        runner = one()
+        running = asyncio.create_task(runner.run(control))
+        await until(path.exists)
+        control.stop(request)
+        ending = await running
+        pids = [int(pid) for pid in path.read_text().split()]
+        # The child itself is let go together with its pipes; all else has to be gone by now.
+        assert not any(map(alive, pids)), pids
+        await runner.close()
+        return ending, pids
+
+    return asyncio.run(main())
+
+
+def test_jobs_return_results_and_one_child_serves_many():
+    jobs = [process(some_jobs.pid) for _ in range(20)]
+    pids = {value(ending) for ending in ends(one, *jobs)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+
+
+def test_a_coroutine_function_runs_in_a_child_too():
+    [ending] = ends(one, process(some_jobs.wait_and_echo, "hello"))
+    assert value(ending) == "hello from job"
+
+
+def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
+    first, second = ends(
+        one, process(some_jobs.leave_a_mark), process(some_jobs.leave_a_mark)
+    )
+    assert value(first) == value(second)
+    assert value(first)[0] == "nothing"
+
+
+def test_a_decorated_function_is_found_behind_its_decorator():
+    function = some_jobs.decorated.function
+    assert callable(function)
+    [ending] = ends(one, process(function))
+    assert value(ending) == "the function itself"
+
+
+def test_a_megabyte_goes_in_and_out():
+    text = "x" * 1_000_000
+    [ending] = ends(one, process(some_jobs.echo, text))
+    assert value(ending) == text
+
+
+def test_everything_a_job_writes_is_its_own():
+    heard = Heard()
+    marks = [f"mark{number}" for number in range(6)]
+    ends(
+        two,
+        *(process(some_jobs.write_in_every_way, mark, sink=heard, id=mark) for mark in marks),
+    )
+    for mark in marks:
+        assert heard.text("stdout", mark) == (
+            f"{mark} printed\n{mark} by descriptor\n{mark} by a command\n{mark} without an end"
+        )
+        assert heard.text("stderr", mark) == f"{mark} to stderr\n"
+        assert heard.text("log", mark).endswith(f"WARNING some: {mark} logged\n")
+
+
+def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
+    output = OutputBuffer()
+    [ending] = ends(one, process(some_jobs.write_much, 100 << 20, sink=output))
+    assert value(ending) is None
+    *chunks, mark = output.take()
+    assert sum(len(chunk.data) for chunk in chunks) == OUTPUT_LIMIT
+    assert mark.stream == "mark"
+    assert b"1,048,576 bytes" in mark.data
+
+
+def test_progress_reaches_the_sink():
+    heard = Heard()
+    ends(one, process(some_jobs.report, sink=heard))
+    assert [(each.done, each.total, each.message) for each in heard.said] == [
+        (1.0, 4.0, "a quarter")
+    ]
+
+
+def test_an_exception_comes_back_with_its_names_and_its_traceback():
+    [ending] = ends(one, process(some_jobs.fail, "connection"))
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "ConnectionResetError"
+    assert ending.error.message == "the line is dead"
+    assert {"ConnectionError", "OSError"} <= set(ending.error.bases)
+    assert "some_jobs.py" in ending.error.traceback
+
+
+def test_no_exception_of_a_job_ends_the_child():
+    jobs = [process(some_jobs.fail, kind) for kind in ("odd", "exit", "snooze")]
+    odd, exited, snoozed, pid = ends(one, *jobs, process(some_jobs.pid))
+    assert isinstance(odd, Failed)
+    assert odd.error.type == "some_jobs.OddError"
+    assert "OddError" in odd.error.bases
+    assert "cannot be printed" in odd.error.message
+    assert isinstance(exited, Failed)
+    assert exited.error.type == "SystemExit"
+    assert snoozed == Snoozed(5.0)
+    assert value(pid) > 0
+
+
+def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
+    [ending] = ends(one, process(some_jobs.result_that_json_cannot_hold))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert "result_that_json_cannot_hold" in ending.error.message
+
+
+@pytest.mark.parametrize("where", ["no_such_module:f", "some_jobs:no_such_function"])
+def test_a_function_that_cannot_be_imported_is_an_error_that_names_it(where: str):
+    control = process(some_jobs.pid)
+    control.task = replace(control.task, where=where)
+    [ending] = ends(one, control)
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+    assert where in ending.error.message
+    assert "top level of a module" in ending.error.message
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "said"),
+    [
+        (some_jobs.die, 3, "exited with 3"),
+        (some_jobs.kill_myself, signal.SIGKILL, "SIGKILL"),
+        (some_jobs.kill_myself, signal.SIGSEGV, "SIGSEGV"),
+    ],
+)
+def test_a_child_that_dies_fails_its_own_job_only(
+    function: Callable[[int], None], number: int, said: str
+):
+    dead, other, after = ends(
+        two, process(function, number), process(some_jobs.pid), process(some_jobs.pid)
+    )
+    assert isinstance(dead, Failed)
+    assert dead.error.type == "ProcessDied"
+    assert said in dead.error.message
+    assert value(other) > 0
+    assert value(after) > 0
+
+
+def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pipes(tmp_path: Path):
+    path = tmp_path / "pid"
+    [ending] = ends(one, process(some_jobs.die_and_leave_a_fork_with_the_pipes, str(path)))
+    assert isinstance(ending, Failed)
+    assert "exited with 3" in ending.error.message
+    assert not alive(int(path.read_text()))
+
+
+def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):
+    path = tmp_path / "pid"
+    ending, _ = stopped(process(some_jobs.wait_politely, str(path)), path)
+    assert ending == Stopped(("SIGTERM to 1 process",))
+
+
+def test_a_job_that_is_stopped_can_clean_up(tmp_path: Path):
+    path, heard = tmp_path / "pid", Heard()
+    control = process(some_jobs.clean_up_when_told, str(path), sink=heard)
+    ending, _ = stopped(control, path, Stop("timeout", "too long"))
+    assert isinstance(ending, Stopped)
+    assert heard.text() == "cleaned up\n"
+
+
+def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
+    path = tmp_path / "pid"
+    control = process(some_jobs.ignore_everything, str(path), grace=0.1)
+    ending, _ = stopped(control, path)
+    assert isinstance(ending, Stopped)
+    assert "SIGKILL to 1 process after 0.1 s" in ending.notes
+
+
+def test_what_a_job_has_started_ends_with_it_even_in_a_session_of_its_own(tmp_path: Path):
+    path = tmp_path / "pid"
+    ending, pids = stopped(process(some_jobs.start_others_and_wait, str(path)), path)
+    assert len(pids) == 3
+    assert ending == Stopped(("SIGTERM to 3 processes",))
+
+
+def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+    async def main() -> None:
+        runner = one()
+        loop = asyncio.get_running_loop()
+        for turn in range(12):
+            control = process(some_jobs.echo, "done")
+            loop.call_later(turn * 0.0002, control.stop, CANCEL)
+            ending = await runner.run(control)
+            assert isinstance(ending, Stopped) or value(ending) == "done"
+        assert value(await runner.run(process(some_jobs.echo, "after"))) == "after"
+        await runner.close()
+
+    asyncio.run(main())
+
+
+def test_children_are_replaced_after_so_many_jobs():
+    jobs = [process(some_jobs.pid) for _ in range(6)]
+    pids = [value(ending) for ending in ends(lambda: ProcessRunner(1, max_jobs=2), *jobs)]
+    assert len(set(pids)) == 3
+    assert not any(map(alive, pids))
+
+
+def test_a_child_that_has_grown_too_large_is_replaced():
+    jobs = [process(some_jobs.take_memory, size) for size in (1, 200, 1)]
+    pids = [value(each) for each in ends(lambda: ProcessRunner(1, max_rss_mb=150), *jobs)]
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_no_child_is_left_when_the_runner_is_closed():
+    jobs = [process(some_jobs.pid) for _ in range(4)]
+    pids = {value(ending) for ending in ends(two, *jobs)}
+    assert not any(map(alive, pids))
+
+
+SCRIPT = """
+import asyncio, sys
+sys.path.insert(0, {stand!r})
+from stand import Heard, process, value
+from conveyor.runners.process import ProcessRunner
+
+class OurError(Exception): ...
+
+def double(number: int) -> int:
+    if number < 0:
+        raise OurError
+    return 2 * number
+
+async def main() -> None:
+    runner = ProcessRunner(1)
+    print(value(await runner.run(process(double, 21))))
+    print((await runner.run(process(double, -1))).error.type)
+    await runner.close()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_functions_of_a_script_run_in_its_children(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(stand=str(Path(__file__).parent)))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.splitlines() == ["42", "__main__.OurError"], done.stderr
+
+
+ORPHAN = """
+import asyncio, sys
+sys.path.insert(0, {stand!r})
+import some_jobs
+from stand import process
+from conveyor.runners.process import ProcessRunner
+
+asyncio.run(ProcessRunner(1).run(process(some_jobs.ignore_everything, {path!r})))
+"""
+
+
+def test_children_die_with_their_worker(tmp_path: Path, until: Callable[..., None]):
+    path = tmp_path / "pid"
+    code = ORPHAN.format(stand=str(Path(__file__).parent), path=str(path))
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    until(path.exists)
+    child = int(path.read_text())
+    worker.kill()
+    worker.wait(10)
+    until(lambda: not alive(child))

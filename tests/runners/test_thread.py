@@ -1,0 +1,186 @@
+"""Thread jobs: their own context, cooperative stops, and neighbours that do not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+
+import pytest
+from stand import CANCEL, LONG, call, ends, until, value
+
+from conveyor.current import current_job
+from conveyor.errors import Snooze
+from conveyor.lifecycle import Failed, Snoozed
+from conveyor.runners.control import Ending, Stopped
+from conveyor.runners.thread import ThreadRunner
+
+SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
+
+
+def one_thread() -> ThreadRunner:
+    return ThreadRunner(1)
+
+
+def test_many_jobs_each_get_their_own_result():
+    def echo(number: int) -> str:
+        return f"{number} in {current_job().id}"
+
+    jobs = [call(echo, number, id=f"job-{number}") for number in range(500)]
+    endings = ends(lambda: ThreadRunner(8), *jobs)
+    assert [value(each) for each in endings] == [f"{n} in job-{n}" for n in range(500)]
+
+
+def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one_in_that_thread():
+    def leave() -> list[str]:
+        before = SEEN.get()
+        SEEN.set("something")
+        return [before, threading.current_thread().name]
+
+    first, second = ends(one_thread, call(leave), call(leave))
+    assert value(first) == value(second)
+    assert value(first)[0] == "nothing"
+
+
+def test_threads_are_started_when_they_are_needed_and_never_too_many():
+    async def main() -> None:
+        gate = threading.Event()
+        names = {thread.name for thread in threading.enumerate()}
+
+        def wait() -> bool:
+            return gate.wait(LONG)
+
+        def ours() -> int:
+            return sum(each.name.startswith("conveyor-job") for each in threading.enumerate())
+
+        runner = ThreadRunner(3)
+        assert ours() == 0
+        running = [asyncio.create_task(runner.run(call(wait))) for _ in range(5)]
+        await until(lambda: ours() == 3)
+        gate.set()
+        assert all(value(ending) for ending in await asyncio.gather(*running))
+        assert ours() == 3
+        await runner.close()
+        assert ours() == 0
+
+    asyncio.run(main())
+
+
+def test_a_job_that_blocks_does_not_hold_up_the_others():
+    async def main() -> None:
+        gate = threading.Event()
+
+        def block() -> bool:
+            return gate.wait(LONG)
+
+        def echo(number: int) -> int:
+            return number
+
+        runner = ThreadRunner(2)
+        blocked = asyncio.create_task(runner.run(call(block)))
+        for number in range(200):
+            assert value(await runner.run(call(echo, number))) == number
+        gate.set()
+        assert value(await blocked) is True
+        await runner.close()
+
+    asyncio.run(main())
+
+
+def test_a_job_that_listens_is_stopped():
+    def sleep() -> None:
+        current_job().sleep(60)
+
+    async def main() -> None:
+        runner = one_thread()
+        control = call(sleep)
+        asyncio.get_running_loop().call_later(0.01, control.stop, CANCEL)
+        assert await runner.run(control) == Stopped()
+        await runner.close()
+
+    asyncio.run(main())
+
+
+def test_a_job_that_does_not_listen_stays_running_and_what_it_returns_counts():
+    async def main() -> None:
+        started, gate = threading.Event(), threading.Event()
+
+        def deaf() -> str:
+            started.set()
+            gate.wait(LONG)
+            return "finished"
+
+        runner = one_thread()
+        control = call(deaf)
+        running: asyncio.Task[Ending] = asyncio.create_task(runner.run(control))
+        await until(started.is_set)
+        control.stop(CANCEL)
+        done, _ = await asyncio.wait([running], timeout=0.05)
+        assert not done
+        gate.set()
+        assert value(await running) == "finished"
+        await runner.close()
+
+    asyncio.run(main())
+
+
+def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+    def quick() -> str:
+        current_job().check()
+        return "done"
+
+    async def main() -> None:
+        runner = one_thread()
+        for turn in range(300):
+            control = call(quick)
+            running = asyncio.create_task(runner.run(control))
+            for _ in range(turn % 3):
+                await asyncio.sleep(0)
+            control.stop(CANCEL)
+            ending = await running
+            assert ending == Stopped() or value(ending) == "done"
+        await runner.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")])
+def test_no_exception_of_a_job_ends_its_thread(error: BaseException):
+    def fail() -> None:
+        raise error
+
+    def work() -> str:
+        return "still here"
+
+    first, second = ends(one_thread, call(fail), call(work))
+    assert isinstance(first, Failed)
+    assert first.error.type == type(error).__name__
+    assert value(second) == "still here"
+
+
+def test_a_job_can_ask_to_be_run_later():
+    def later() -> None:
+        raise Snooze(5)
+
+    assert ends(one_thread, call(later)) == [Snoozed(5.0)]
+
+
+def test_closing_does_not_wait_for_jobs_that_never_end():
+    gate = threading.Event()
+
+    def stuck() -> None:
+        gate.wait(LONG)
+
+    async def main() -> float:
+        runner = ThreadRunner(4)
+        running = [asyncio.create_task(runner.run(call(stuck))) for _ in range(4)]
+        await asyncio.sleep(0)
+        for each in running:
+            each.cancel()
+        started = time.monotonic()
+        await runner.close()
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) < 3
+    gate.set()
