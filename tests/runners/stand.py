@@ -106,7 +106,7 @@ def ends(runner: Callable[[], Runner], *controls: Control) -> list[Ending]:
     return asyncio.run(main())
 
 
-async def until(done: Callable[[], object]) -> None:
+async def soon(done: Callable[[], object]) -> None:
     """Let the loop go round until something is so."""
     deadline = monotonic() + LONG
     while not done():

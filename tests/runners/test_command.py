@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import pytest
-from stand import CANCEL, Heard, alive, command, ends, until, value
+from stand import CANCEL, Heard, alive, command, ends, soon, value
 
 from conveyor.job import OUTPUT_LIMIT
 from conveyor.lifecycle import Failed
@@ -35,7 +36,7 @@ def stopped(control: Control, path: Path, count: int) -> Ending:
 
     async def main() -> Ending:
         running = asyncio.create_task(CommandRunner().run(control))
-        await until(lambda: path.exists() and len(path.read_text().split()) == count)
+        await soon(lambda: path.exists() and len(path.read_text().split()) == count)
         control.stop(CANCEL)
         ending = await running
         assert not any(map(alive, pids(path)))
@@ -79,7 +80,7 @@ def test_output_comes_while_the_command_runs():
         heard = Heard()
         control = shell("echo ready; exec sleep 60", sink=heard)
         running = asyncio.create_task(CommandRunner().run(control))
-        await until(lambda: heard.text() == "ready\n")
+        await soon(lambda: heard.text() == "ready\n")
         assert not running.done()
         control.stop(CANCEL)
         assert await running == Stopped(("SIGTERM to 1 process",))
@@ -164,16 +165,16 @@ def test_what_a_stopped_command_leaves_gets_its_grace_too(tmp_path: Path):
         f"open({str(path)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
         "while True: time.sleep(60)\n"
     )
-    script = f"{sys.executable} -c \"$1\" & echo $$ >> {path}; wait"
+    script = f'{sys.executable} -c "$1" & echo $$ >> {path}; wait'
     ending = stopped(shell(script, slow), path, count=2)
     assert ending == Stopped(("SIGTERM to 2 processes",))
     assert goodbye.read_text() == "bye"
 
 
-def test_what_a_command_leaves_in_its_group_is_killed(tmp_path: Path):
+def test_what_a_command_leaves_in_its_group_is_killed(tmp_path: Path, until: Callable[..., None]):
     path = tmp_path / "pids"
     assert value(one(shell(f"sleep 60 & echo $! > {path}"))) == {"exit_code": 0}
-    assert not any(map(alive, pids(path)))
+    until(lambda: not any(map(alive, pids(path))))
 
 
 def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_job(tmp_path: Path):
@@ -203,7 +204,7 @@ def test_a_slot_that_is_cancelled_leaves_no_process(tmp_path: Path):
     async def main() -> None:
         script = f"echo $$ > {path}; exec sleep 60"
         running = asyncio.create_task(CommandRunner().run(shell(script)))
-        await until(lambda: path.exists() and path.read_text())
+        await soon(lambda: path.exists() and path.read_text())
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()

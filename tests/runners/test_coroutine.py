@@ -238,19 +238,19 @@ def test_no_exception_of_a_job_ends_the_worker(error: BaseException):
 
 
 def test_an_exception_that_cannot_be_printed_is_still_an_error():
-    class Unprintable(Exception):
+    class OddError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
     async def fail() -> None:
-        raise Unprintable
+        raise OddError
 
     async def not_text() -> None:
         raise FileNotFoundError("caf\udce9")
 
     ending = one(call(fail))
     assert isinstance(ending, Failed)
-    assert "Unprintable" in ending.error.type
+    assert "OddError" in ending.error.type
     assert "cannot be printed" in ending.error.message
     ending = one(call(not_text))
     assert isinstance(ending, Failed)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import some_jobs
-from stand import CANCEL, Heard, alive, ends, process, until, value
+from stand import CANCEL, Heard, alive, ends, process, soon, value
 
 from conveyor.job import OUTPUT_LIMIT
 from conveyor.lifecycle import Failed, Snoozed
@@ -30,16 +30,20 @@ def two() -> ProcessRunner:
     return ProcessRunner(2)
 
 
+def written(path: Path) -> list[int]:
+    return [int(pid) for pid in path.read_text().split()]
+
+
 def stopped(control: Control, path: Path, request: Stop = CANCEL) -> tuple[Ending, list[int]]:
     """Run a job that writes down its pids, stop it then, and return how it ended."""
 
     async def main() -> tuple[Ending, list[int]]:
         runner = one()
         running = asyncio.create_task(runner.run(control))
-        await until(path.exists)
+        await soon(path.exists)
         control.stop(request)
         ending = await running
-        pids = [int(pid) for pid in path.read_text().split()]
+        pids = written(path)
         # The child itself is let go together with its pipes; all else has to be gone by now.
         assert not any(map(alive, pids)), pids
         await runner.close()
@@ -61,9 +65,7 @@ def test_a_coroutine_function_runs_in_a_child_too():
 
 
 def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
-    first, second = ends(
-        one, process(some_jobs.leave_a_mark), process(some_jobs.leave_a_mark)
-    )
+    first, second = ends(one, process(some_jobs.leave_a_mark), process(some_jobs.leave_a_mark))
     assert value(first) == value(second)
     assert value(first)[0] == "nothing"
 
@@ -175,12 +177,14 @@ def test_a_child_that_dies_fails_its_own_job_only(
     assert value(after) > 0
 
 
-def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pipes(tmp_path: Path):
+def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pipes(
+    tmp_path: Path, until: Callable[..., None]
+):
     path = tmp_path / "pid"
     [ending] = ends(one, process(some_jobs.die_and_leave_a_fork_with_the_pipes, str(path)))
     assert isinstance(ending, Failed)
     assert "exited with 3" in ending.error.message
-    assert not alive(int(path.read_text()))
+    until(lambda: not alive(int(path.read_text())))
 
 
 def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):

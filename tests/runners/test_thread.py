@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from stand import CANCEL, LONG, call, ends, until, value
+from stand import CANCEL, LONG, call, ends, soon, value
 
 from conveyor.current import current_job
 from conveyor.errors import Snooze
@@ -46,7 +46,6 @@ def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one_in_that_thre
 def test_threads_are_started_when_they_are_needed_and_never_too_many():
     async def main() -> None:
         gate = threading.Event()
-        names = {thread.name for thread in threading.enumerate()}
 
         def wait() -> bool:
             return gate.wait(LONG)
@@ -57,7 +56,7 @@ def test_threads_are_started_when_they_are_needed_and_never_too_many():
         runner = ThreadRunner(3)
         assert ours() == 0
         running = [asyncio.create_task(runner.run(call(wait))) for _ in range(5)]
-        await until(lambda: ours() == 3)
+        await soon(lambda: ours() == 3)
         gate.set()
         assert all(value(ending) for ending in await asyncio.gather(*running))
         assert ours() == 3
@@ -114,7 +113,7 @@ def test_a_job_that_does_not_listen_stays_running_and_what_it_returns_counts():
         runner = one_thread()
         control = call(deaf)
         running: asyncio.Task[Ending] = asyncio.create_task(runner.run(control))
-        await until(started.is_set)
+        await soon(started.is_set)
         control.stop(CANCEL)
         done, _ = await asyncio.wait([running], timeout=0.05)
         assert not done

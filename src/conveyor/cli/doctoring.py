@@ -134,8 +134,4 @@ def _row(finding: Finding) -> tuple[str, str, str]:
 
 
 def _text(value: Any) -> str:
-    return (
-        ", ".join(map(str, cast("tuple[Any, ...]", value)))
-        if isinstance(value, tuple)
-        else str(value)
-    )
+    return ", ".join(map(str, cast("Any", value))) if isinstance(value, tuple) else str(value)

@@ -72,7 +72,7 @@ class SqliteStore:
     ) -> None:
         self._path = os.path.abspath(path)
         self._clock = clock or SystemClock()
-        self._durability = durability
+        self._durability: Durability = durability
         self._draw = draw
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
