@@ -51,6 +51,10 @@ class Interrupted(msgspec.Struct, frozen=True, tag="interrupted"):
     """The worker gives the job back. The attempt does not count."""
 
 
+EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
+LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
+WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
+
 Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted
 
 
@@ -92,6 +96,12 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
             delay = pause(job.options.backoff, job.attempt, draw)
             return Transition(State.RETRYABLE, delay=delay, error=error)
     assert_never(outcome)
+
+
+def dropped(queue: str, capacity: int | None) -> ErrorInfo:
+    """Say why a queue with when_full="drop_oldest" discarded a job."""
+    why = f"queue {queue!r} was full ({capacity}) and drops its oldest job for a new one"
+    return ErrorInfo("Dropped", why)
 
 
 def cancel(job: JobRecord) -> State | None:

@@ -140,8 +140,6 @@ class Slots:
                 await future
             job = self._ready.popleft()
             await self._run_job(job)
-            if len(self._ready) <= self._ahead() // 2:
-                self._nudged.set()
 
     async def _run_job(self, job: JobRecord) -> None:
         task = self._tasks.get(job.task)

@@ -160,7 +160,8 @@ WHERE state = 'available' AND lane IN (SELECT id FROM lane WHERE queue = :queue)
 
 -- name: offered
 -- Few producers wait at a time, so this may look at each request.
-SELECT queue FROM offer WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 LIMIT 1
+SELECT queue FROM offer
+WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 AND until >= :now LIMIT 1
 
 -- name: request_cancel
 UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, :now),

@@ -95,9 +95,10 @@ class Tx:
         """Run a statement for each set of parameters and return all rows."""
         return await self._db.many(name, params)
 
-    def hint(self, kind: HintKind, subject: str) -> None:
+    def hint(self, kind: HintKind, *subjects: str) -> None:
         """Note what to tell listeners once the transaction has happened."""
-        self.hints.setdefault(kind, {})[subject] = None
+        if subjects:
+            self.hints.setdefault(kind, {}).update(dict.fromkeys(subjects))
 
     async def queue(self, name: str) -> QueueState | None:
         """Return a queue as it stands, or None if it was never used."""

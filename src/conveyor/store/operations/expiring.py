@@ -6,11 +6,10 @@ import msgspec
 
 from ...errors import CorruptStoreError
 from ...job import ERROR_LINE, ErrorInfo, JobRecord, State
+from ...lifecycle import EXPIRED
 from ..rows import ID, SEQ
 from ..transaction import Row, Tx
 from .moving import end
-
-EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
 
 _encode = msgspec.json.Encoder().encode
 

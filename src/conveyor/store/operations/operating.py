@@ -108,7 +108,7 @@ async def ahead(tx: Tx, job_id: str) -> int:
 
 async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
     """Return the queue at which a job is still offered."""
-    rows = await tx.rows("offered", (job_id,))
+    rows = await tx.rows("offered", (job_id, tx.now))
     return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
 
 

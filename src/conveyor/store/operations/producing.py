@@ -9,7 +9,8 @@ import msgspec
 
 from ...capacity import Accept, Offer, Refuse, admit, room
 from ...errors import NotFoundError, QueueFullError
-from ...job import ErrorInfo, NewJob, State, WhenFull
+from ...job import NewJob, State, WhenFull
+from ...lifecycle import dropped
 from ..protocol import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..rows import checksum, encode_options, to_record, unique_key
 from ..transaction import QueueState, Tx
@@ -195,6 +196,6 @@ async def _known_offer(tx: Tx, offer: str) -> tuple[str, bytes | None]:
 async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None:
     if not count:
         return
-    why = f"queue {name!r} was full ({queue.capacity}) and drops its oldest job for a new one"
+    why = dropped(name, queue.capacity)
     for row in await tx.rows("oldest", (name, count)):
-        await end(tx, to_record(row, name), State.DISCARDED, ErrorInfo("Dropped", why))
+        await end(tx, to_record(row, name), State.DISCARDED, why)

@@ -8,7 +8,7 @@ import msgspec
 
 from ...errors import NotFoundError
 from ...job import ErrorInfo, NewJob, ScheduleInfo, State, WorkerInfo
-from ...lifecycle import Crashed
+from ...lifecycle import LEASE_ENDED, WORKER_DIED, Crashed
 from ..protocol import Staged
 from ..rows import LANE, to_record
 from ..transaction import Row, Tx
@@ -16,9 +16,6 @@ from .expiring import expire
 from .operating import forget
 from .producing import accept, make_room
 from .working import end_attempt
-
-LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
-WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 
 _encode = msgspec.json.Encoder().encode
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -18,6 +19,8 @@ from ..transaction import Row, Tx
 from .expiring import discard_damaged, expire, has_expired
 from .moving import apply
 from .producing import accept_offer, live_offers, make_room
+
+Success = tuple[bytes | None, int | None, float, str, int]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,33 +84,33 @@ async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> lis
 
 
 async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
-    done = [report for report in reports if isinstance(report.outcome, Succeeded)]
-    settled = await _succeed(tx, done)
+    done: list[Success] = []
+    settled: list[str] = []
     for report in reports:
-        if not isinstance(report.outcome, Succeeded):
-            job = await _held(tx, report.id, report.lease)
-            if job is not None:
-                await end_attempt(tx, job, report.outcome)
-                settled.append(report.id)
-    return settled
+        match report.outcome:
+            case Succeeded(None):
+                done.append((None, None, tx.now, report.id, report.lease))
+            case Succeeded(bytes() as result):
+                done.append((result, crc32(result), tx.now, report.id, report.lease))
+            case other:
+                job = await _held(tx, report.id, report.lease)
+                if job is not None:
+                    await end_attempt(tx, job, other)
+                    settled.append(report.id)
+    return settled + await _succeed(tx, done)
 
 
-async def _succeed(tx: Tx, reports: Sequence[Report]) -> list[str]:
+async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
     # `lifecycle.settle` makes a success "completed" whatever else is true of the job, so this
     # needs no look at the row; it is the hot path.
-    rows = await tx.many("succeed", [_success(tx, report) for report in reports])
-    for job_id, lane in rows:
+    rows = await tx.many("succeed", done)
+    ids = [job_id for job_id, _ in rows]
+    for lane, count in Counter(lane for _, lane in rows).items():
         queue = await tx.queue_of(lane)
-        await tx.tally(queue, State.RUNNING, -1)
-        await tx.tally(queue, State.COMPLETED, 1)
-        tx.hint("final", job_id)
-    return [job_id for job_id, _ in rows]
-
-
-def _success(tx: Tx, report: Report) -> tuple[object, ...]:
-    result = report.outcome.result if isinstance(report.outcome, Succeeded) else None
-    check = None if result is None else crc32(result)
-    return result, check, tx.now, report.id, report.lease
+        await tx.tally(queue, State.RUNNING, -count)
+        await tx.tally(queue, State.COMPLETED, count)
+    tx.hint("final", *ids)
+    return ids
 
 
 async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> JobRecord:

@@ -6,12 +6,13 @@ Heaps are cleaned lazily: an entry counts only if the job still stands as the en
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from heapq import heappop, heappush
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
-from ..errors import NotFoundError
-from ..job import (
+from ...errors import NotFoundError
+from ...job import (
     ERROR_LINE,
     FINAL,
     WAITING,
@@ -22,9 +23,10 @@ from ..job import (
     OutputChunk,
     State,
 )
-from ..lifecycle import Transition
-from .labels import serves
+from ...lifecycle import Transition
+from ..labels import serves
 
+Age = tuple[float, int, str]
 Place = tuple[int, float, int, str]
 HISTORY = 1000
 
@@ -41,6 +43,7 @@ class Ledger:
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
         self._lanes: defaultdict[str, dict[frozenset[str], list[Place]]] = defaultdict(dict)
+        self._ages: dict[str, list[Age]] = {}
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
         self._keys: dict[tuple[str, str], str] = {}
@@ -80,10 +83,10 @@ class Ledger:
 
     def put(self, job: JobRecord) -> JobRecord:
         """File a job's new version."""
-        before = self.jobs[job.id]
-        self.counts[before.queue][before.state] -= 1
-        if before.state is State.RUNNING:
-            self.running.pop(job.id, None)
+        before = self.jobs[job.id].state
+        self.counts[job.queue][before] -= 1
+        if before is State.RUNNING:
+            del self.running[job.id]
         self._file(job)
         return job
 
@@ -115,6 +118,10 @@ class Ledger:
             )
         )
 
+    def running_jobs(self) -> list[JobRecord]:
+        """Return the jobs that are running."""
+        return [self.jobs[job_id] for job_id in self.running]
+
     def end(self, job: JobRecord, state: State, error: ErrorInfo, now: float) -> JobRecord:
         """Make a waiting job final without a run."""
         return self.apply(job, Transition(state, error=error), now)
@@ -139,23 +146,23 @@ class Ledger:
         counts = self.counts[queue]
         return sum(counts[state] for state in WAITING)
 
-    def first_available(self, queue: str, labels: frozenset[str]) -> JobRecord | None:
-        """Take the next job for a claimant with these labels off its lane."""
-        best: list[Place] | None = None
-        for requires, lane in self._lanes[queue].items():
-            if serves(labels, requires) and self._clean(lane) and (not best or lane[0] < best[0]):
-                best = lane
-        return self.jobs[heappop(best)[3]] if best else None
+    def available(self, queue: str, labels: frozenset[str]) -> Iterator[JobRecord]:
+        """Take the next jobs for a claimant with these labels off their lanes, one by one."""
+        lanes = [lane for requires, lane in self._lanes[queue].items() if serves(labels, requires)]
+        while lanes := [lane for lane in lanes if self._clean(lane)]:
+            yield self.jobs[heappop(min(lanes))[3]]
 
     def oldest_available(self, queue: str) -> JobRecord | None:
         """Return the available job of a queue that has been due the longest."""
-        waiting = [
-            (place[1], place[2], place[3])
-            for lane in self._lanes[queue].values()
-            for place in lane
-            if self._stands(place)
-        ]
-        return self.jobs[min(waiting)[2]] if waiting else None
+        ages = self._ages.get(queue)
+        if ages is None:  # kept from now on: few queues ever drop anything
+            ages = self._ages[queue] = [
+                place[1:] for lane in self._lanes[queue].values() for place in lane
+            ]
+            heapify(ages)
+        while ages and not self._stands(ages[0]):
+            heappop(ages)
+        return self.jobs[ages[0][2]] if ages else None
 
     def ahead(self, job: JobRecord) -> int:
         """Return how many available jobs of the queue come before this one."""
@@ -165,7 +172,7 @@ class Ledger:
                 place[3]
                 for lane in self._lanes[job.queue].values()
                 for place in lane
-                if place < mine and self._stands(place)
+                if place < mine and self._stands(place[1:])
             }
         )
 
@@ -211,6 +218,8 @@ class Ledger:
         if job.state is State.AVAILABLE:
             lane = self._lanes[job.queue].setdefault(frozenset(job.options.requires), [])
             heappush(lane, _place(job))
+            if job.queue in self._ages:
+                heappush(self._ages[job.queue], _place(job)[1:])
         else:
             heappush(self._due, (job.run_at, job.seq, job.id))
         if job.options.expires_at is not None:
@@ -222,13 +231,13 @@ class Ledger:
             del self._keys[job.task, key]
 
     def _clean(self, lane: list[Place]) -> bool:
-        while lane and not self._stands(lane[0]):
+        while lane and not self._stands(lane[0][1:]):
             heappop(lane)
         return bool(lane)
 
-    def _stands(self, place: Place) -> bool:
-        job = self.jobs.get(place[3])
-        return job is not None and job.state is State.AVAILABLE and _place(job) == place
+    def _stands(self, age: Age) -> bool:
+        job = self.jobs.get(age[2])
+        return job is not None and job.state is State.AVAILABLE and job.run_at == age[0]
 
 
 def _place(job: JobRecord) -> Place:

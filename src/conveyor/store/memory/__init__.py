@@ -1,0 +1,223 @@
+"""The memory store: jobs that live and end with the process. It is the specification.
+
+What every other store must do can be read here, in four files like the SQL stores' operations/; the
+conformance suite and the model test hold the others to it. It is meant for production too, within
+one process: any thread and any event loop may call.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+from ...clock import Clock, SystemClock
+from ...errors import UnavailableError
+from ...job import (
+    AttemptError,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    Progress,
+    QueueInfo,
+    ScheduleInfo,
+    State,
+    WhenFull,
+    WorkerInfo,
+)
+from ...pending import Pending, failed, ready
+from ...retry import Draw
+from ..protocol import (
+    Accepted,
+    Claimant,
+    Exchanged,
+    Filter,
+    Hint,
+    HintKind,
+    Lease,
+    Listener,
+    Offered,
+    Renewal,
+    Report,
+    Staged,
+    Want,
+)
+from . import operating, producing, tidying, working
+from .state import Memory
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NOBODY = Claimant("")
+
+
+class MemoryStore:
+    """Jobs in the memory of this process. `draw` gives the randomness of retry jitter."""
+
+    shared = False
+    url = "memory:"
+
+    def __init__(self, clock: Clock | None = None, draw: Draw = random.random) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._memory = Memory(draw)
+        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
+        self._closed = False
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    # -- producers -----------------------------------------------------------------------------
+
+    def insert(
+        self, jobs: Sequence[NewJob], *, capacity: int | None = None, when_full: WhenFull = "wait"
+    ) -> Pending[Accepted | Offered]:
+        return self._do(producing.insert, jobs, capacity=capacity, when_full=when_full)
+
+    def accepted(self, offer: str) -> Pending[Accepted | None]:
+        return self._do(producing.accepted, offer)
+
+    def withdraw(self, offer: str) -> Pending[Accepted | None]:
+        return self._do(producing.withdraw, offer)
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
+        return self._do(working.exchange, (), wants, who, limit)
+
+    def settle(self, reports: Sequence[Report]) -> Pending[Exchanged]:
+        return self._do(working.exchange, reports, (), NOBODY, 0)
+
+    def exchange(
+        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+    ) -> Pending[Exchanged]:
+        return self._do(working.exchange, reports, wants, who, limit)
+
+    def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
+        return self._do(working.extend, leases, lease_for=lease_for)
+
+    def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
+        return self._do(working.extend_worker, worker, lease_for=lease_for)
+
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+        return self._do(working.write_output, chunks)
+
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+        return self._do(working.set_progress, reports)
+
+    # -- operators -----------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Pending[JobRecord]:
+        return self._do(operating.get, job_id)
+
+    def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
+        return self._do(operating.find, which, limit=limit)
+
+    def history(self, job_id: str) -> Pending[list[AttemptError]]:
+        return self._do(operating.history, job_id)
+
+    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
+        return self._do(operating.output, job_id, after=after, limit=limit)
+
+    def counts(self) -> Pending[list[QueueInfo]]:
+        return self._do(operating.counts)
+
+    def ahead(self, job_id: str) -> Pending[int]:
+        return self._do(operating.ahead, job_id)
+
+    def offered(self, job_id: str) -> Pending[QueueInfo | None]:
+        return self._do(operating.offered, job_id)
+
+    def check(self) -> Pending[list[str]]:
+        return self._do(operating.check)
+
+    def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
+        return self._do(operating.cancel, job_id, reason=reason)
+
+    def retry(self, job_id: str) -> Pending[JobRecord]:
+        return self._do(operating.retry, job_id)
+
+    def delete(self, job_id: str) -> Pending[None]:
+        return self._do(operating.delete, job_id)
+
+    def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
+        return self._do(operating.set_paused, queue, paused=paused)
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    def stage(self, *, limit: int) -> Pending[Staged]:
+        return self._do(tidying.stage, limit=limit)
+
+    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
+        return self._do(tidying.rescue, dead=dead, limit=limit)
+
+    def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
+        return self._do(tidying.prune, retention, limit=limit)
+
+    def beat(self, worker: WorkerInfo) -> Pending[None]:
+        return self._do(tidying.beat, worker)
+
+    def leave(self, worker: str) -> Pending[None]:
+        return self._do(tidying.leave, worker)
+
+    def workers(self) -> Pending[list[WorkerInfo]]:
+        return self._do(tidying.workers)
+
+    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        return self._do(tidying.put_schedule, schedule)
+
+    def schedules(self) -> Pending[list[ScheduleInfo]]:
+        return self._do(tidying.schedules)
+
+    def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
+        return self._do(tidying.pause_schedule, name, paused=paused)
+
+    def tick(
+        self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
+    ) -> Pending[bool]:
+        return self._do(tidying.tick, name, due_at=due_at, next_at=next_at, jobs=jobs)
+
+    # -- the store itself ----------------------------------------------------------------------
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        number = object()
+        with self._lock:
+            self._listeners[id(number)] = frozenset(kinds), listener
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(id(number), None)
+
+        return stop
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._listeners.clear()
+
+    def _do(
+        self,
+        operation: Callable[Concatenate[Memory, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Pending[T]:
+        memory = self._memory
+        with self._lock:
+            if self._closed:
+                return failed(UnavailableError("the memory store was closed"))
+            memory.now = self._clock.now()
+            try:
+                answer = ready(operation(memory, *args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - errors are answers too
+                return failed(error)
+            if not memory.heard:
+                return answer
+            heard, memory.heard = memory.heard, {}
+            listeners = list(self._listeners.values())
+        # Outside the lock, so that a listener may call the store.
+        for kind, subjects in heard.items():
+            for kinds, listener in listeners:
+                if kind in kinds:
+                    listener(Hint(kind, tuple(subjects)))
+        return answer

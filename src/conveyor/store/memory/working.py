@@ -1,0 +1,158 @@
+"""Handing jobs out and taking results back, every write-back under its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ... import lifecycle
+from ...job import FINAL, JobRecord, OutputChunk, Progress, State
+from ...lifecycle import EXPIRED, Outcome
+from ..labels import serves
+from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
+from .producing import accept_offer, live_offers, make_room
+from .state import Memory
+
+
+def exchange(
+    memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+) -> Exchanged:
+    """Settle one batch and claim the next."""
+    settled = [report.id for report in reports if _settle(memory, report)]
+    jobs: list[JobRecord] = []
+    for want in wants:
+        jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))
+    return Exchanged(tuple(settled), tuple(jobs))
+
+
+def _settle(memory: Memory, report: Report) -> bool:
+    job = _held(memory, report.id, report.lease)
+    if job is None:
+        return False
+    end_attempt(memory, job, report.outcome)
+    return True
+
+
+def end_attempt(memory: Memory, job: JobRecord, outcome: Outcome) -> None:
+    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    job = memory.books.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
+    if job.state in FINAL:
+        memory.reasons.pop(job.id, None)
+        memory.say("final", job.id)
+    else:
+        memory.say("work", job.queue)
+
+
+def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    queue = memory.queues.get(name)
+    if queue is None or queue.paused:
+        return []
+    claimed: list[JobRecord] = []
+    waiting = memory.books.available(name, who.labels)
+    while len(claimed) < limit and (job := next(waiting, None)) is not None:
+        expires_at = job.options.expires_at
+        if expires_at is not None and expires_at <= memory.now:
+            expire(memory, job)
+        else:
+            claimed.append(_lease(memory, job, who))
+    make_room(memory, name)
+    if queue.capacity == 0:
+        claimed += _meet(memory, name, who, limit - len(claimed))
+    return claimed
+
+
+def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    met: list[JobRecord] = []
+    for offer in list(live_offers(memory, memory.queue(name))):
+        [new] = memory.offers[offer].jobs
+        if len(met) == limit:
+            break
+        if serves(who.labels, frozenset(new.options.requires)):
+            accepted = accept_offer(memory, name, offer)
+            if not accepted.existing:
+                met.append(_lease(memory, memory.books.jobs[new.id], who))
+    return met
+
+
+def expire(memory: Memory, job: JobRecord) -> None:
+    """Discard a waiting job that expired."""
+    memory.books.end(job, State.DISCARDED, EXPIRED, memory.now)
+    memory.say("final", job.id)
+
+
+def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
+    return memory.books.put(
+        msgspec.structs.replace(
+            job,
+            state=State.RUNNING,
+            attempt=job.attempt + 1,
+            lease=job.lease + 1,
+            worker=who.worker,
+            lease_until=memory.now + who.lease_for,
+            started_at=memory.now,
+        )
+    )
+
+
+def _held(memory: Memory, job_id: str, lease: int) -> JobRecord | None:
+    job = memory.books.jobs.get(job_id)
+    held = job is not None and job.state is State.RUNNING and job.lease == lease
+    return job if held else None
+
+
+def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
+    """Renew leases, one verdict each."""
+    renewals: list[Renewal] = []
+    for lease in leases:
+        job = _held(memory, lease.id, lease.lease)
+        if job is None:
+            renewals.append(Renewal(lease.id, "lost"))
+            continue
+        _renew(memory, job, lease_for)
+        if job.cancel_requested_at is None:
+            renewals.append(Renewal(lease.id, "continue"))
+        else:
+            renewals.append(Renewal(lease.id, "cancel", memory.reasons.get(job.id, "")))
+    return renewals
+
+
+def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
+    """Renew every lease of a worker."""
+    held = [job for job in memory.books.running_jobs() if job.worker == worker]
+    for job in held:
+        _renew(memory, job, lease_for)
+    return len(held)
+
+
+def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
+    memory.books.put(msgspec.structs.replace(job, lease_until=memory.now + lease_for))
+
+
+def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:
+    """Append output; returns the jobs whose lease was stale."""
+    stale: dict[str, None] = {}
+    for chunk in chunks:
+        if _held(memory, chunk.job_id, chunk.lease) is None:
+            stale[chunk.job_id] = None
+            continue
+        kept = memory.books.output[chunk.job_id]
+        if any((each.lease, each.offset) == (chunk.lease, chunk.offset) for each in kept):
+            continue
+        memory.chunks += 1
+        kept.append(msgspec.structs.replace(chunk, seq=memory.chunks))
+        memory.say("output", chunk.job_id)
+    return list(stale)
+
+
+def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
+    """Note progress; returns the jobs whose lease was stale."""
+    stale: list[str] = []
+    for lease, progress in reports:
+        job = _held(memory, lease.id, lease.lease)
+        if job is None:
+            stale.append(lease.id)
+        else:
+            memory.books.put(msgspec.structs.replace(job, progress=progress))
+    return stale
