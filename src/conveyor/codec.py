@@ -52,7 +52,7 @@ class ArgsCodec:
         parameters = self._signature.parameters.values()
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._simple = len(self._names) == len(self._signature.parameters)
-        self._required = tuple(p.name for p in parameters if p.default is p.empty)
+        self._required = frozenset(p.name for p in parameters if p.default is p.empty)
         hints = hints_of(function)
         self._types = {p.name: _argument_type(p, hints) for p in parameters}
         self._decoder = _decoder_for(self._types)
@@ -106,11 +106,10 @@ class ArgsCodec:
             # inspect's own bind costs 4 us; this is the common case, and it falls through to
             # bind's error messages when anything is odd.
             values = dict(zip(self._names, args, strict=False))
-            if kwargs.keys().isdisjoint(values):
-                values.update(kwargs)
-                known = values.keys() <= self._types.keys()
-                if known and all(name in values for name in self._required):
-                    return values
+            given = {**values, **kwargs} if kwargs else values
+            clear = len(given) == len(values) + len(kwargs) and given.keys() <= self._types.keys()
+            if clear and given.keys() >= self._required:
+                return given
         try:
             return dict(self._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:

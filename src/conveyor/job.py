@@ -59,7 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_OPTIONS = Options()
 
 
-class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job on its way into a store. `args` is JSON; `delay` counts by the store's clock."""
 
     id: str
@@ -102,7 +102,7 @@ class Progress(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as its store knows it.
 
     `seq` is the order of acceptance. `lease` counts the claims of this job: it is the fencing
@@ -111,6 +111,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     store's clock.
     """
 
+    # gc=False: there are many, none can be part of a cycle, and the collector would walk them all.
     seq: int
     id: str
     task: str

@@ -12,13 +12,12 @@ import apsw
 from ..errors import CorruptStoreError, UnavailableError
 from .locking import FileLock, retries
 from .migrate import migrate
-from .transaction import Params, Row, statements
+from .transaction import TEXTS, Params, Row
 
 Durability = Literal["full", "normal"]
 
 # WAL pages after which we checkpoint: 4,000 pages are 16 MB.
 CHECKPOINT_PAGES = 4000
-TEXTS = statements()
 
 
 class Database:

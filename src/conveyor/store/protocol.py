@@ -36,7 +36,7 @@ class Lease(msgspec.Struct, frozen=True):
     lease: int
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, gc=False):
     """How one attempt ended, under the lease it ran with."""
 
     id: str

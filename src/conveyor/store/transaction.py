@@ -7,7 +7,6 @@ its end in one step, a store over the network awaits it.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Protocol
@@ -40,7 +39,8 @@ class QueueState(msgspec.Struct):
 
     capacity: int | None
     paused: bool
-    counts: Counter[State]
+    counts: dict[State, int]
+    written: dict[State, int]
 
     @property
     def depth(self) -> int:
@@ -72,28 +72,50 @@ class Tx:
         self._db = db
         self._lanes = lanes
         self._queues: dict[str, QueueState] = {}
-        self._deltas: dict[str, Counter[State]] = {}
-        self._journal: list[tuple[str, State, int]] = []
+        self._kept: dict[str, QueueState] = {}
+        self._put_off: tuple[str, list[Params]] | None = None
+        self.wrote = False
 
-    def begin_operation(self) -> None:
-        """Note that what follows belongs to one operation, which may yet fail."""
-        self._journal.clear()
+    def keep(self) -> None:
+        """Keep the books as they stand, for `undo`."""
+        self._kept = {name: _copy(queue) for name, queue in self._queues.items()}
 
-    def undo_operation(self) -> None:
-        """Take back what the operation did to the books; its statements were rolled back."""
-        for name, state, change in self._journal:
-            self._queues[name].counts[state] -= change
-            self._deltas[name][state] -= change
-        self._journal.clear()
+    def undo(self) -> None:
+        """Take the books back to where they were kept; the statements were rolled back."""
+        self._queues = self._kept
+        self._put_off = None
         self._lanes.forget()
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
+        await self.catch_up()
+        self.wrote = self.wrote or name not in READING
         return await self._db.rows(name, params)
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
+        await self.catch_up()
+        self.wrote = True
         return await self._db.many(name, params)
+
+    async def later(self, name: str, params: list[Params]) -> None:
+        """Run a statement for each set of parameters before any other statement is run.
+
+        The same statement, put off by several operations, becomes one: it costs half as much.
+        """
+        self.wrote = True
+        if self._put_off is not None and self._put_off[0] == name:
+            self._put_off[1].extend(params)
+        else:
+            await self.catch_up()
+            self._put_off = name, params
+
+    async def catch_up(self) -> None:
+        """Run what was put off."""
+        if self._put_off is not None:
+            name, params = self._put_off
+            self._put_off = None
+            await self._db.many(name, params)
 
     def hint(self, kind: HintKind, *subjects: str) -> None:
         """Note what to tell listeners once the transaction has happened."""
@@ -108,9 +130,8 @@ class Tx:
             if not rows:
                 return None
             capacity, paused, *counts = rows[0]
-            known = QueueState(
-                capacity, bool(paused), Counter(dict(zip(STATES, counts, strict=True)))
-            )
+            written = dict(zip(STATES, counts, strict=True))
+            known = QueueState(capacity, bool(paused), dict(written), written)
             self._queues[name] = known
         return known
 
@@ -119,22 +140,23 @@ class Tx:
         known = await self.queue(name)
         if known is None:
             await self.rows("add_queue", (name,))
-            known = self._queues[name] = QueueState(None, False, Counter())  # noqa: FBT003 - not paused
+            written = dict.fromkeys(STATES, 0)
+            known = QueueState(capacity=None, paused=False, counts=dict(written), written=written)
+            self._queues[name] = known
         return known
 
     async def tally(self, name: str, state: State, change: int) -> None:
         """Note that a queue has more or fewer jobs of a state."""
-        queue = await self.used_queue(name)
+        queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
-        self._deltas.setdefault(name, Counter())[state] += change
-        self._journal.append((name, state, change))
 
     async def write_tallies(self) -> None:
         """Write the counts down. Called once, before the transaction ends."""
-        for name, deltas in self._deltas.items():
-            if any(deltas.values()):
-                await self.rows("tally", (*(deltas[state] for state in STATES), name))
-        self._deltas.clear()
+        await self.catch_up()
+        for name, queue in self._queues.items():
+            if queue.counts != queue.written:
+                changes = (queue.counts[state] - queue.written[state] for state in STATES)
+                await self.rows("tally", (*changes, name))
 
     async def lane(self, queue: str, requires: tuple[str, ...]) -> int:
         """Return the lane of a queue and labels, making it if need be."""
@@ -169,6 +191,10 @@ STATES = (
 )
 
 
+def _copy(queue: QueueState) -> QueueState:
+    return QueueState(queue.capacity, queue.paused, dict(queue.counts), queue.written)
+
+
 def statements() -> dict[str, str]:
     """Read statements.sql, by name."""
     text = (files("conveyor.store") / "statements.sql").read_text(encoding="utf-8")
@@ -177,3 +203,7 @@ def statements() -> dict[str, str]:
         name: body.strip().replace("{job}", ", ".join(JOB_COLUMNS))
         for name, body in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+TEXTS = statements()
+READING = frozenset(name for name, text in TEXTS.items() if "SELECT" in text.split(None, 1)[0])

@@ -41,6 +41,13 @@ class _Call:
         self.pending: Pending[Any] = Pending()
 
 
+_Answer = tuple[_Call, Any, ConveyorError | None]
+
+
+class _HalfDoneError(Exception):
+    """An operation failed after it had written, and there is no savepoint to go back to."""
+
+
 class Writer:
     """Owns the connection. `tell` gets the hints of what was committed, in the writer's thread."""
 
@@ -107,14 +114,12 @@ class Writer:
         return False
 
     def _carry_out(self, calls: list[_Call]) -> None:
-        tx = Tx(self._db, self._lanes, self._clock.now(), self._draw)
-        answers: list[tuple[_Call, Any, ConveyorError | None]] = []
-        reads = all(call.reads for call in calls)
         try:
-            with self._db.reading() if reads else self._db.writing():
-                for call in calls:
-                    answers.append(self._run(call, tx, alone=reads or len(calls) == 1))
-                run_sync(tx.write_tallies())
+            try:
+                answers, hints = self._transact(calls, careful=False)
+            except _HalfDoneError:
+                self._lanes.forget()
+                answers, hints = self._transact(calls, careful=True)
         except Exception as error:  # noqa: BLE001 - callers wait: whatever it is must reach them
             self._lanes.forget()
             self._fail(calls, error)
@@ -125,19 +130,44 @@ class Writer:
             else:
                 call.pending.fail(refusal)
         wake([call.pending for call in calls])
-        for kind, subjects in tx.hints.items():
-            self._tell(Hint(kind, tuple(subjects)))
+        for hint in hints:
+            self._tell(hint)
 
-    def _run(self, call: _Call, tx: Tx, *, alone: bool) -> tuple[_Call, Any, ConveyorError | None]:
-        tx.begin_operation()
-        if alone:
+    def _transact(self, calls: list[_Call], *, careful: bool) -> tuple[list[_Answer], list[Hint]]:
+        """Carry the calls out in one transaction.
+
+        Savepoints cost as much as the operations themselves, and hardly any operation fails after
+        it has written. So none are set, unless `careful`; _HalfDoneError says that it was needed.
+        """
+        tx = Tx(self._db, self._lanes, self._clock.now(), self._draw)
+        reads = all(call.reads for call in calls)
+        run = self._run_with_care if careful else self._run
+        with self._db.reading() if reads else self._db.writing():
+            answers = [run(call, tx) for call in calls]
+            run_sync(tx.write_tallies())
+        return answers, [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
+
+    def _run(self, call: _Call, tx: Tx) -> _Answer:
+        tx.wrote = False
+        try:
             return call, self._drive(call, tx), None
+        except ConveyorError as error:
+            # Something put off by an earlier operation may have failed in this one.
+            if tx.wrote or isinstance(error.__cause__, apsw.ConstraintError):
+                raise _HalfDoneError from error
+            return call, None, error
+
+    def _run_with_care(self, call: _Call, tx: Tx) -> _Answer:
+        run_sync(tx.catch_up())
+        tx.keep()
         self._db.savepoint()
         try:
             value = self._drive(call, tx)
+            run_sync(tx.catch_up())
         except ConveyorError as error:
             self._db.undo()
-            tx.undo_operation()
+            tx.undo()
+            self._lanes.forget()
             return call, None, error
         self._db.keep()
         return call, value, None

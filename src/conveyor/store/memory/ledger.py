@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 
 import msgspec
 
@@ -25,9 +26,9 @@ from ...job import (
 )
 from ...lifecycle import Transition
 from ..labels import serves
+from .lane import Lane, Place
 
 Age = tuple[float, int, str]
-Place = tuple[int, float, int, str]
 HISTORY = 1000
 
 
@@ -42,7 +43,7 @@ class Ledger:
         self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
-        self._lanes: defaultdict[str, dict[frozenset[str], list[Place]]] = defaultdict(dict)
+        self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
         self._ages: dict[str, list[Age]] = {}
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
@@ -149,8 +150,10 @@ class Ledger:
     def available(self, queue: str, labels: frozenset[str]) -> Iterator[JobRecord]:
         """Take the next jobs for a claimant with these labels off their lanes, one by one."""
         lanes = [lane for requires, lane in self._lanes[queue].items() if serves(labels, requires)]
-        while lanes := [lane for lane in lanes if self._clean(lane)]:
-            yield self.jobs[heappop(min(lanes))[3]]
+        while (place := _first(lanes)) is not None:
+            job = self.jobs.get(place[3])
+            if job is not None and job.state is State.AVAILABLE and job.run_at == place[1]:
+                yield job
 
     def oldest_available(self, queue: str) -> JobRecord | None:
         """Return the available job of a queue that has been due the longest."""
@@ -208,7 +211,7 @@ class Ledger:
         if state is State.RUNNING:
             self.running[job.id] = None
         elif state in FINAL:
-            if job.options.key_until == "final":
+            if job.options.key is not None and job.options.key_until == "final":
                 self._free_key(job)
             self.final[state].append((job.final_at or 0.0, job.id))
         else:
@@ -216,8 +219,7 @@ class Ledger:
 
     def _wait(self, job: JobRecord) -> None:
         if job.state is State.AVAILABLE:
-            lane = self._lanes[job.queue].setdefault(frozenset(job.options.requires), [])
-            heappush(lane, _place(job))
+            self._lane(job).push(_place(job))
             if job.queue in self._ages:
                 heappush(self._ages[job.queue], _place(job)[1:])
         else:
@@ -225,19 +227,29 @@ class Ledger:
         if job.options.expires_at is not None:
             heappush(self._expiring, (job.options.expires_at, job.id))
 
+    def _lane(self, job: JobRecord) -> Lane:
+        lanes, requires = self._lanes[job.queue], frozenset(job.options.requires)
+        lane = lanes.get(requires)
+        if lane is None:
+            lane = lanes[requires] = Lane()
+        return lane
+
     def _free_key(self, job: JobRecord) -> None:
         key = job.options.key
         if key is not None and self._keys.get((job.task, key)) == job.id:
             del self._keys[job.task, key]
 
-    def _clean(self, lane: list[Place]) -> bool:
-        while lane and not self._stands(lane[0][1:]):
-            heappop(lane)
-        return bool(lane)
-
     def _stands(self, age: Age) -> bool:
         job = self.jobs.get(age[2])
         return job is not None and job.state is State.AVAILABLE and job.run_at == age[0]
+
+
+def _first(lanes: list[Lane]) -> Place | None:
+    """Take the first place of several lanes."""
+    if len(lanes) == 1:
+        return lanes[0].pop()
+    heads = [(head, lane) for lane in lanes if (head := lane.head()) is not None]
+    return min(heads, key=itemgetter(0))[1].pop() if heads else None
 
 
 def _place(job: JobRecord) -> Place:

@@ -19,19 +19,21 @@ def exchange(
     memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
 ) -> Exchanged:
     """Settle one batch and claim the next."""
-    settled = [report.id for report in reports if _settle(memory, report)]
+    settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
     for want in wants:
         jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))
     return Exchanged(tuple(settled), tuple(jobs))
 
 
-def _settle(memory: Memory, report: Report) -> bool:
-    job = _held(memory, report.id, report.lease)
-    if job is None:
-        return False
-    end_attempt(memory, job, report.outcome)
-    return True
+def _settle(memory: Memory, reports: Sequence[Report]) -> list[str]:
+    settled: list[str] = []
+    for report in reports:
+        job = _held(memory, report.id, report.lease)
+        if job is not None:
+            end_attempt(memory, job, report.outcome)
+            settled.append(report.id)
+    return settled
 
 
 def end_attempt(memory: Memory, job: JobRecord, outcome: Outcome) -> None:

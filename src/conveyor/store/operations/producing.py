@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +12,7 @@ from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
 from ..protocol import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..rows import checksum, encode_options, to_record, unique_key
-from ..transaction import QueueState, Tx
+from ..transaction import Params, QueueState, Tx
 from .moving import end
 
 OFFERS_AT_ONCE = 1000
@@ -58,10 +57,10 @@ async def insert(
 
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     """Take jobs in, except those whose unique key is taken."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[Params] = []
     ids: list[str] = []
     existing: list[str] = []
-    states: Counter[State] = Counter()
+    states: dict[State, int] = {}
     keys: dict[str, str] = {}
     for new in jobs:
         key = unique_key(new)
@@ -75,10 +74,10 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         run_at = tx.now + new.delay if new.run_at is None else new.run_at
         state = State.SCHEDULED if run_at > tx.now else State.AVAILABLE
         rows.append(await _row(tx, new, key, state, run_at))
-        states[state] += 1
+        states[state] = states.get(state, 0) + 1
         ids.append(new.id)
     if rows:
-        await tx.many("insert_job", rows)
+        await tx.later("insert_job", rows)
         name = jobs[0].queue
         for state, count in states.items():
             await tx.tally(name, state, count)
