@@ -45,7 +45,7 @@ class Slots:
         shares: Sequence[tuple[str, int]],
         slots: int,
         strict: bool = False,
-        poll: float = 1.0,
+        poll: float = 5.0,
         app: str = "this program",
     ) -> None:
         self.who = who
@@ -65,6 +65,7 @@ class Slots:
         self._reports: list[Report] = []
         self._idle: deque[asyncio.Future[None]] = deque()
         self._nudged = asyncio.Event()
+        self._busy = asyncio.Event()
         self._draining = False
         self._empty_until = 0.0
         self._hints = 0
@@ -148,6 +149,8 @@ class Slots:
             return
         control = Control(job, task, self._output)
         self._running[job.id] = control
+        if not self._busy.is_set():
+            self._busy.set()
         timeout = job.options.timeout
         alarm = None if timeout is None else self._set_alarm(control, timeout)
         try:
@@ -306,8 +309,11 @@ class Slots:
 
     async def _ship(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH)
-            await self._flush_output()
+            await self._busy.wait()
+            while self._running:
+                await asyncio.sleep(FLUSH)
+                await self._flush_output()
+            self._busy.clear()
 
     async def _flush_output(self) -> None:
         for event, pending in self._ship_now():

@@ -20,8 +20,10 @@ from .store.protocol import Store
 
 log = logging.getLogger("conveyor.upkeep")
 
+# A dead worker's jobs are to be available again within seconds.
 ROUND = 1.0
-BEAT = 5.0
+# Beats, expired jobs, lapsed leases and silent offers can wait a little.
+SWEEP = 5.0
 PRUNE = 60.0
 BATCH = 1000
 # A worker that was silent for this long is not shown any more; its jobs follow their leases.
@@ -60,7 +62,7 @@ class Upkeep:
         self._here = boot_id()
         self._poke = asyncio.Event()
         self._next_due_at: float | None = None
-        self._beat_due = 0.0
+        self._sweep_due = 0.0
         self._prune_due = time.monotonic() + PRUNE / 2
 
     def poke(self) -> None:
@@ -82,19 +84,19 @@ class Upkeep:
                 await asyncio.sleep(0.01)
             except TimeoutError:
                 continue
-            finally:
-                self._poke.clear()
 
     async def round(self) -> None:
         """Do once what is to be done now."""
         now = time.monotonic()
-        beating = now >= self._beat_due
-        if beating:
-            self._beat_due = now + BEAT
+        sweeping = now >= self._sweep_due
+        if sweeping:
+            self._sweep_due = now + SWEEP
             await self._store.beat(self._me())
-        staged = await self._store.stage(limit=BATCH)
-        self._next_due_at = staged.next_due_at
-        await self._rescue()
+        if sweeping or self._poke.is_set() or self._is_due():
+            self._poke.clear()
+            staged = await self._store.stage(limit=BATCH)
+            self._next_due_at = staged.next_due_at
+        await self._rescue(sweeping=sweeping)
         await self._tick()
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
@@ -105,11 +107,16 @@ class Upkeep:
             return ROUND
         return min(ROUND, max(0.001, self._next_due_at - self._store.now()))
 
-    async def _rescue(self) -> None:
+    def _is_due(self) -> bool:
+        return self._next_due_at is not None and self._next_due_at <= self._store.now()
+
+    async def _rescue(self, *, sweeping: bool) -> None:
         workers = await self._store.workers()
         me = self._me().id
         silent = self._store.now() - FORGET
         dead = [each.id for each in workers if each.id != me and is_dead(each, self._here)]
+        if not dead and not sweeping:
+            return
         rescued = await self._store.rescue(dead=dead, limit=BATCH)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))

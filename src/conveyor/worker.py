@@ -42,7 +42,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     labels: frozenset[str] = frozenset()
     lease_for: float = 60.0
-    poll: float = 1.0
+    poll: float = 5.0
     app: str = "this program"
     keep: bool = True
     max_jobs_per_process: int = 1000
@@ -86,7 +86,17 @@ class Worker:
         self._upkeep = Upkeep(
             store=store, me=self._introduce, schedules=schedules, retention=options.retention
         )
-        self._started_at = store.now()
+        self._info = WorkerInfo(
+            id=self.id,
+            host=socket.gethostname(),
+            boot_id=boot_id(),
+            pid=os.getpid(),
+            pid_started=pid_started(os.getpid()),
+            started_at=store.now(),
+            slots=options.slots,
+            queues=tuple(name for name, _ in options.queues),
+            labels=tuple(sorted(options.labels)),
+        )
         self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -173,7 +183,7 @@ class Worker:
 
         with ExitStack() as stack:
             stack.enter_context(capturing())
-            stack.callback(self._store.listen(["work", "cancel"], hear))
+            stack.callback(self._store.listen(["work", "due", "cancel"], hear))
             if self._store.shared and self.options.keep:
                 stack.callback(keeper.stop, self._start_keeper())
             yield
@@ -182,9 +192,10 @@ class Worker:
         return keeper.start(self._store.url, self.id, self.options.lease_for)
 
     def _hear(self, hint: Hint) -> None:
-        self._slots.hear(hint)
-        if hint.kind == "work":
+        if hint.kind == "due":
             self._upkeep.poke()
+        else:
+            self._slots.hear(hint)
 
     async def _say_goodbye(self) -> None:
         try:
@@ -193,16 +204,6 @@ class Worker:
             log.warning("worker.left_unsaid error=%s", error)
 
     def _introduce(self) -> WorkerInfo:
-        return WorkerInfo(
-            id=self.id,
-            host=socket.gethostname(),
-            boot_id=boot_id(),
-            pid=os.getpid(),
-            pid_started=pid_started(os.getpid()),
-            started_at=self._started_at,
-            slots=self.options.slots,
-            queues=tuple(name for name, _ in self.options.queues),
-            labels=tuple(sorted(self.options.labels)),
-            running=len(self.running),
-            draining=self._slots.draining,
+        return msgspec.structs.replace(
+            self._info, running=len(self.running), draining=self._slots.draining
         )

@@ -2,7 +2,7 @@
 
 A process that wants hints of some kind binds one socket for it, named `<pid>-<random>.<kind>`; who
 commits sends to all sockets of that kind. A datagram that cannot be delivered is lost, which is
-fine: whoever listens looks by himself every second.
+fine: whoever listens also looks by himself every few seconds.
 
 A datagram holds the subjects, separated by NUL; an empty one means "any".
 """
@@ -14,6 +14,7 @@ import secrets
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import cast
@@ -22,6 +23,7 @@ from .protocol import Hint, HintKind, Listener
 
 LARGEST = 8192
 RECEIVE = 65536
+SETTLED = 50_000_000
 
 
 class Doorbell:
@@ -136,7 +138,9 @@ class Doorbell:
         """Return who listens, by kind; the folder is only read when it has changed."""
         changed = os.fstat(self._folder_fd).st_mtime_ns
         if changed != self._seen:
-            self._seen = changed
+            # A folder's time stands still for some milliseconds: what has just changed may change
+            # again without a trace.
+            self._seen = changed if time.time_ns() - changed > SETTLED else -1
             self._others = {}
             for name in os.listdir(self._folder_fd):
                 self._others.setdefault(name.rpartition(".")[2], []).append(name)

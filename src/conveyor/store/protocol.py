@@ -126,15 +126,16 @@ class Staged(msgspec.Struct, frozen=True):
     next_due_at: float | None
 
 
-HintKind = Literal["work", "final", "offer", "cancel", "output"]
+HintKind = Literal["work", "due", "final", "offer", "cancel", "output"]
 
 
 class Hint(msgspec.Struct, frozen=True):
     """Something may have changed: go and look. May be late, may be missing, may be for nothing.
 
-    `work`: a queue has jobs (subjects: queue names). `final`: jobs ended (job ids). `offer`:
-    offers were accepted (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs
-    wrote output (job ids). No subjects means "any".
+    `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
+    available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
+    (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
+    ids). No subjects means "any".
     """
 
     kind: HintKind

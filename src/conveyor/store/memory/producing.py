@@ -67,12 +67,12 @@ def accept(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
     for new in jobs:
         holder = memory.books.holder(new)
         if holder is None:
-            ids.append(memory.books.add(new, memory.now).id)
+            job = memory.books.add(new, memory.now)
+            ids.append(job.id)
+            memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
         else:
             ids.append(holder)
             existing.append(holder)
-    if len(existing) < len(ids):
-        memory.say("work", jobs[0].queue)
     return Accepted(tuple(ids), tuple(existing))
 
 

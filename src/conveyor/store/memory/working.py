@@ -43,7 +43,7 @@ def end_attempt(memory: Memory, job: JobRecord, outcome: Outcome) -> None:
         memory.reasons.pop(job.id, None)
         memory.say("final", job.id)
     else:
-        memory.say("work", job.queue)
+        memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
 
 
 def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:

@@ -51,7 +51,7 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     if final:
         tx.hint("final", job.id)
     else:
-        tx.hint("work", job.queue)
+        tx.hint("work" if moved.state is State.AVAILABLE else "due", job.queue)
     return moved
 
 

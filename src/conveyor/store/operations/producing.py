@@ -81,7 +81,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         name = jobs[0].queue
         for state, count in states.items():
             await tx.tally(name, state, count)
-        tx.hint("work", name)
+            tx.hint("work" if state is State.AVAILABLE else "due", name)
     return Accepted(tuple(ids), tuple(existing))
 
 
