@@ -21,7 +21,7 @@ import time
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from conveyor import Conveyor, State, Worker
+from conveyor import Conveyor, State
 
 FOLDER = Path(os.environ.get("STDLIB_FOLDER", "stdlib-run")).absolute()
 CAPACITY = 100
@@ -80,23 +80,19 @@ def compress(path: Path, target: Path) -> Sizes:
     return {"bytes_in": len(data), "bytes_out": len(packed)}
 
 
-def modules(limit: int | None) -> Iterator[tuple[str, Path]]:
+def modules() -> Iterator[tuple[str, Path]]:
     """Yield name and file of each module of the running Python's standard library."""
     root = Path(sysconfig.get_path("stdlib"))
-    found = 0
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if SKIPPED.isdisjoint(parts) and parts[0] in sys.stdlib_module_names:
-            yield ".".join(parts), path
-            found += 1
-            if found == limit:
-                return
+    for top in sorted(sys.stdlib_module_names):
+        for path in [root / f"{top}.py", *sorted((root / top).rglob("*.py"))]:
+            parts = path.relative_to(root).with_suffix("").parts
+            if SKIPPED.isdisjoint(parts) and path.is_file():
+                yield ".".join(parts), path
 
 
-async def produce(limit: int | None, progress: Progress) -> tuple[float, int]:
+async def produce(listed: list[tuple[str, Path]], progress: Progress) -> tuple[float, int]:
     """Enqueue four jobs for each module; return the seconds spent in it, and how many were new."""
     waited, new = 0.0, 0
-    listed = list(modules(limit))
     bar = progress.add_task("enqueued", total=4 * len(listed))
     for name, path in listed:
         packed, compiled = FOLDER / f"{name}.xz", FOLDER / f"{name}.pyc"
@@ -181,29 +177,24 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
         TimeElapsedColumn(),
     )
     started = time.monotonic()
+    listed = list(islice(modules(), limit))
     with Progress(*columns, console=console) as progress:
         running = asyncio.create_task(worker.run())
-        producing = asyncio.create_task(produce(limit, progress))
-        watching = asyncio.create_task(watch(progress, 4 * len(list(modules(limit)))))
+        both = asyncio.gather(produce(listed, progress), watch(progress, 4 * len(listed)))
         stop = asyncio.create_task(interrupted.wait())
-        await asyncio.wait([running, watching, stop], return_when=asyncio.FIRST_COMPLETED)
-        for task in (producing, watching, stop) if not watching.done() else (stop,):
+        await asyncio.wait([running, both, stop], return_when=asyncio.FIRST_COMPLETED)
+        finished = both.done()
+        for task in (stop, both):
             task.cancel()
-        await finish(worker, running)
-    if interrupted.is_set():
+        worker.drain(timeout=20)  # what runs is seen through, what was only claimed is given back
+        await asyncio.gather(running, stop, both, return_exceptions=True)
+    if not finished:
         console.print(
             "Interrupted: what had begun was finished, the rest waits. Run it again to go on."
         )
         return 130
-    waited, new = await producing
+    [(waited, new), _] = await both
     return 0 if report(console, time.monotonic() - started, waited, new) else 1
-
-
-async def finish(worker: Worker, running: asyncio.Task[None]) -> None:
-    """Let what runs finish, give the rest back."""
-    worker.drain(timeout=20)
-    with suppress(asyncio.CancelledError):
-        await running
 
 
 if __name__ == "__main__":
