@@ -188,6 +188,7 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
             task.cancel()
         worker.drain(timeout=20)  # what runs is seen through, what was only claimed is given back
         await asyncio.gather(running, stop, both, return_exceptions=True)
+        running.result()  # a worker that failed says so here
     if not finished:
         console.print(
             "Interrupted: what had begun was finished, the rest waits. Run it again to go on."

@@ -1,0 +1,121 @@
+"""Two workers at a time, each killed with SIGKILL at a random moment, and another in its place.
+
+    python victims.py conveyor|delete-on-fetch DATABASE RUNS KILLS
+
+Prints a line when all kills are done. The parent never opens the database, so that each worker is
+a fork that starts within milliseconds, as a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from conveyor import Conveyor, current_job
+
+AT_ONCE = 2
+# Long enough to claim and begin, short enough to be hit in every phase of a job's life.
+SHORTEST, LONGEST = 0.005, 0.060
+# The jobs last a little, so that many are killed while they run.
+JOB = 0.001
+# Held back, so that each kill hits what was just claimed.
+CAPACITY = 200
+
+
+def app(database: str, runs: str) -> Conveyor:
+    """Return the jobs: each writes down that it runs, under which lease, and returns the lease."""
+    belt = Conveyor(database)
+    file = os.open(runs, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def note() -> int:
+        job = current_job()
+        os.write(file, f"{job.id} {job.lease}\n".encode())
+        return job.lease
+
+    # Here every job is among the killed ones many times, and none of them is to blame.
+    queue = belt.queue("torture", capacity=CAPACITY)
+
+    @queue.task(name="coroutine", crash_limit=100_000)
+    async def coroutine() -> int:
+        await asyncio.sleep(JOB)
+        return note()
+
+    @queue.task(name="thread", crash_limit=100_000)
+    def thread() -> int:
+        time.sleep(JOB)
+        return note()
+
+    return belt
+
+
+def work_on_conveyor(database: str, runs: str) -> None:
+    """Work like `conveyor worker` until killed."""
+    belt = app(database, runs)
+    # The keeper is a process of its own, and takes longer to start than these workers live.
+    asyncio.run(belt.worker(queues=["torture"], slots=4, keep=False).run())
+
+
+def delete_on_fetch(database: str, runs: str) -> None:
+    """Work as a naive queue does, which forgets a job when it hands it out: the known-bad one."""
+    db = apsw.Connection(database)
+    db.set_busy_timeout(10_000)
+    file = os.open(runs, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    while True:
+        for (job,) in list(
+            db.execute("DELETE FROM naive WHERE id = (SELECT id FROM naive LIMIT 1) RETURNING id")
+        ):
+            time.sleep(JOB)
+            os.write(file, f"{job} 1\n".encode())
+            db.execute("INSERT INTO done VALUES (?)", (job,))
+
+
+KINDS: dict[str, Callable[[str, str], None]] = {
+    "conveyor": work_on_conveyor,
+    "delete-on-fetch": delete_on_fetch,
+}
+
+
+def start(work: Callable[[str, str], None], database: str, runs: str) -> int:
+    """Fork a worker."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(database, runs)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def main() -> None:
+    """Start, kill, start again."""
+    kind, database, runs, kills = sys.argv[1:5]
+    work = KINDS[kind]
+    draw = random.Random(4711)
+    # What workers say while they are killed is of no interest, but a traceback would be.
+    errors = os.open(Path(runs).with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(errors, 2)
+    victims = [start(work, database, runs) for _ in range(AT_ONCE)]
+    for _ in range(int(kills)):
+        time.sleep(draw.uniform(SHORTEST, LONGEST))
+        victim = victims.pop(draw.randrange(AT_ONCE))
+        os.kill(victim, signal.SIGKILL)
+        _, status = os.waitpid(victim, 0)
+        if os.WTERMSIG(status) != signal.SIGKILL:
+            sys.exit(f"a worker ended by itself with status {status}")
+        victims.append(start(work, database, runs))
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+    print("done")
+
+
+if __name__ == "__main__":
+    main()
