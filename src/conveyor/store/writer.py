@@ -144,13 +144,16 @@ class Writer:
         run = self._run_with_care if careful else self._run
         with self._db.reading() if reads else self._db.writing():
             answers = [run(call, tx) for call in calls]
-            run_sync(tx.write_tallies())
+            try:
+                _drive(tx.write_tallies())
+            except UsageError as error:  # something that was put off
+                raise _HalfDoneError from error
         return answers, [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
 
     def _run(self, call: _Call, tx: Tx) -> _Answer:
         tx.wrote = False
         try:
-            return call, self._drive(call, tx), None
+            return call, _drive(call.operation(tx)), None
         except ConveyorError as error:
             # Something put off by an earlier operation may have failed in this one.
             if tx.wrote or isinstance(error.__cause__, apsw.ConstraintError):
@@ -158,12 +161,11 @@ class Writer:
             return call, None, error
 
     def _run_with_care(self, call: _Call, tx: Tx) -> _Answer:
-        run_sync(tx.catch_up())
         tx.keep()
         self._db.savepoint()
         try:
-            value = self._drive(call, tx)
-            run_sync(tx.catch_up())
+            value = _drive(call.operation(tx))
+            _drive(tx.catch_up())
         except ConveyorError as error:
             self._db.undo()
             tx.undo()
@@ -172,13 +174,14 @@ class Writer:
         self._db.keep()
         return call, value, None
 
-    def _drive(self, call: _Call, tx: Tx) -> Any:
-        try:
-            return run_sync(call.operation(tx))
-        except apsw.ConstraintError as error:
-            raise UsageError(f"the store refused it: {error}") from error
-
     def _fail(self, calls: list[_Call], error: Exception) -> None:
         for call in calls:
             call.pending.fail(error)
         wake([call.pending for call in calls])
+
+
+def _drive(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return run_sync(work)
+    except apsw.ConstraintError as error:
+        raise UsageError(f"the store refused it: {error}") from error

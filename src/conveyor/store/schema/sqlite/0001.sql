@@ -98,6 +98,7 @@ CREATE TABLE output (
     data BLOB NOT NULL,
     UNIQUE (job, lease, position)
 ) STRICT;
+CREATE INDEX output_job ON output (job, seq);
 
 CREATE TABLE worker (
     id TEXT PRIMARY KEY,

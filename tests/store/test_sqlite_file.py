@@ -1,0 +1,331 @@
+"""The SQLite file itself: how it is opened, what it refuses, and the traps around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from calls import claim, new, put, settle, state
+
+import conveyor.store as store_package
+from conveyor.errors import CorruptStoreError, UnavailableError, UsageError
+from conveyor.job import State
+from conveyor.lifecycle import Succeeded
+from conveyor.store import open_store
+from conveyor.store.database import Database
+from conveyor.store.sqlite import SqliteStore
+from conveyor.store.transaction import TEXTS
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def sqlite(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+def elsewhere(script: str, *args: object, **options: Any) -> Any:
+    """Run a program in another process and return what it prints, from JSON."""
+    command = [sys.executable, "-c", f"import apsw, json, os, sys\n{script}", *map(str, args)]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout or "null")
+
+
+def sql(path: Path, statement: str) -> Any:
+    """Run SQL on the file, from a process whose locks cannot get in the way of ours."""
+    return elsewhere(
+        "db = apsw.Connection(sys.argv[1]); db.set_busy_timeout(5000)\n"
+        "print(json.dumps(list(db.execute(sys.argv[2]))))",
+        path,
+        statement,
+    )
+
+
+# -- how it is opened ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("durability", "level"), [("full", 2), ("normal", 1)])
+def test_the_wal_is_synced_as_the_durability_says(path: Path, durability: Any, level: int) -> None:
+    db = Database(str(path), durability)
+    assert db._connection.execute("PRAGMA journal_mode").get == "wal"
+    assert db._connection.execute("PRAGMA synchronous").get == level
+    assert db._connection.execute("PRAGMA wal_autocheckpoint").get == 0
+    db.close()
+
+
+@pytest.mark.parametrize("url", ["{}", "sqlite:///{}", "sqlite:///{}?durability=normal"])
+def test_a_path_and_a_url_name_the_same_file(path: Path, url: str) -> None:
+    store = open_store(url.format(path))
+    put(store)
+    store.close()
+    assert sql(path, "SELECT count(*) FROM job") == [[1]]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:jobs.db", "sqlite:///", "sqlite:///jobs.db?durability=maybe", "jobs.db?sync=off"],
+)
+def test_a_wrong_url_is_refused_with_the_way_to_write_it(url: str) -> None:
+    with pytest.raises(UsageError, match=r"durability=full|sqlite:///jobs.db"):
+        open_store(url)
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    store = SqliteStore(path)
+    assert put(store)
+    store.close()
+
+
+def test_a_file_that_is_not_sqlite_is_refused_and_left_alone(path: Path) -> None:
+    path.write_text("a shopping list, long enough to be looked at\n" * 100)
+    before = path.read_bytes()
+    with pytest.raises(CorruptStoreError, match=r"jobs\.db is not a SQLite database"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
+    sql(path, "CREATE TABLE job (name TEXT)")
+    with pytest.raises(CorruptStoreError, match="another program"):
+        SqliteStore(path)
+    assert sql(path, "SELECT name FROM sqlite_schema") == [["job"]]
+
+
+def test_a_database_from_a_newer_conveyor_is_refused_with_both_versions(path: Path) -> None:
+    SqliteStore(path).close()
+    sql(path, "PRAGMA user_version = 99")
+    with pytest.raises(UnavailableError, match=r"version 99.*up to 1\b"):
+        SqliteStore(path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no/such"):
+        SqliteStore(tmp_path / "no/such/jobs.db")
+
+
+def test_a_file_that_cannot_be_written_is_refused_with_the_reason(path: Path) -> None:
+    SqliteStore(path).close()
+    path.parent.chmod(0o755)
+    path.chmod(0o444)
+    for beside in path.parent.glob("jobs.db*"):
+        if beside.is_file():
+            beside.chmod(0o444)
+    text = elsewhere(
+        "from conveyor.errors import UnavailableError\n"
+        "from conveyor.store.sqlite import SqliteStore\n"
+        "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: SqliteStore(sys.argv[1])\n"
+        "except UnavailableError as error: print(json.dumps(str(error)))",
+        path,
+        cwd="/",
+    )
+    assert "jobs.db" in text
+    assert "ermission" in text or "read-only" in text
+
+
+# -- full disks and damaged rows -------------------------------------------------------------------
+
+
+def test_a_full_disk_loses_nothing_that_was_accepted_and_the_store_goes_on(path: Path) -> None:
+    # A limit on the size of files is a disk that is full, for this process.
+    accepted, error, later = elsewhere(
+        "import resource, signal\n"
+        "from conveyor.errors import UnavailableError\n"
+        "from conveyor.job import NewJob\n"
+        "from conveyor.store.sqlite import SqliteStore\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = SqliteStore(sys.argv[1])\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))\n"
+        "accepted = []\n"
+        "def put(number):\n"
+        "    job = NewJob(id=f'job-{number}', task='t', args=b'[' + b'1,' * 2000 + b'1]')\n"
+        "    accepted.extend(store.insert([job]).result(10).ids)\n"
+        "try:\n"
+        "    for number in range(1000): put(number)\n"
+        "except UnavailableError as said: error = str(said)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
+        "before = len(accepted)\n"
+        "put(5000)\n"
+        "store.close()\n"
+        "print(json.dumps([accepted, error, len(accepted) - before]))",
+        path,
+    )
+    assert "jobs.db" in error
+    assert "full" in error or "I/O" in error or "IOError" in error
+    assert later == 1
+    assert sorted(accepted) == sorted(job for (job,) in sql(path, "SELECT id FROM job"))
+
+
+def test_a_damaged_row_is_discarded_by_name_and_the_others_run(path: Path) -> None:
+    store = SqliteStore(path)
+    first, damaged, last = put(store, new(), new(), new())
+    store.close()
+    sql(path, f"UPDATE job SET args = x'7b22' WHERE id = '{damaged}'")
+    store = SqliteStore(path)
+    jobs = claim(store, limit=10)
+    assert [job.id for job in jobs] == [first, last]
+    assert all(settle(store, job, Succeeded()) for job in jobs)
+    with pytest.raises(CorruptStoreError, match=damaged):
+        store.get(damaged).result(10)
+    assert sql(path, f"SELECT state FROM job WHERE id = '{damaged}'") == [["discarded"]]
+    assert any(damaged in finding for finding in store.check().result(10))
+    store.close()
+
+
+def test_a_damaged_result_is_not_given_to_anybody(path: Path) -> None:
+    store = SqliteStore(path)
+    [job_id] = put(store)
+    [job] = claim(store)
+    assert settle(store, job, Succeeded(b"42"))
+    sql(path, "UPDATE job SET result = x'3433'")
+    with pytest.raises(CorruptStoreError, match="its result"):
+        store.get(job_id).result(10)
+    store.close()
+
+
+def test_one_operation_that_fails_does_not_undo_its_neighbours(sqlite: SqliteStore) -> None:
+    # Sent at once, these share a transaction; the second fails after it has written.
+    twice = new(id="the-same")
+    pendings = [sqlite.insert([each]) for each in (twice, new(id="the-same"), new(id="other"))]
+    ended = [_outcome(pending) for pending in pendings]
+    assert ended == ["accepted", "refused", "accepted"]
+    assert state(sqlite, "the-same") is State.AVAILABLE
+    assert state(sqlite, "other") is State.AVAILABLE
+    assert sqlite.check().result(10) == []
+
+
+def _outcome(pending: Any) -> str:
+    try:
+        pending.result(10)
+    except UsageError:
+        return "refused"
+    return "accepted"
+
+
+# -- the descriptor trap ---------------------------------------------------------------------------
+
+# POSIX drops all of a process's locks on a file when *any* of its descriptors for it is closed
+# (fcntl(2)). SQLite's own locks live in the file; ours lie beside it, where nobody opens them.
+TRY = "db = apsw.Connection(sys.argv[1]); db.set_busy_timeout(0)\n"
+
+
+def test_the_trap_is_real_for_sqlites_own_locks(path: Path) -> None:
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE t (x)")
+    db.execute("BEGIN EXCLUSIVE")
+    attempt = (
+        TRY + "try: db.execute('BEGIN EXCLUSIVE'); print('true')\n"
+        "except apsw.BusyError: print('false')"
+    )
+    assert elsewhere(attempt, path) is False
+    with path.open("rb"):
+        pass
+    assert elsewhere(attempt, path) is True
+    db.execute("ROLLBACK")
+    db.close()
+
+
+def test_opening_and_closing_the_files_lets_nobody_into_our_transaction(path: Path) -> None:
+    db = Database(str(path), "full")
+    with db.writing():
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            with name.open("rb"):
+                pass
+        entered = elsewhere(
+            "import fcntl\n"
+            "file = os.open(sys.argv[1] + '.lock', os.O_RDWR)\n"
+            "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB); print('true')\n"
+            "except BlockingIOError: print('false')",
+            path,
+        )
+        assert entered is False
+    db.close()
+
+
+def test_a_wal_that_was_deleted_under_us_is_noticed_before_anything_is_written_to_it(
+    path: Path,
+) -> None:
+    store = SqliteStore(path)
+    put(store, new(id="before"))
+    # Another SQLite library in this process would do this when it closes the file.
+    sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    os.unlink(f"{path}-wal")
+    put(store, new(id="after"))
+    store.close()
+    assert sorted(job for (job,) in sql(path, "SELECT id FROM job")) == ["after", "before"]
+
+
+def test_a_forked_child_gets_a_connection_of_its_own(sqlite: SqliteStore) -> None:
+    put(sqlite, new(id="parent"))
+    child = os.fork()
+    if child == 0:
+        try:
+            put(sqlite, new(id="child"))
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must never go on in pytest
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    put(sqlite, new(id="parent again"))
+    assert state(sqlite, "child") is State.AVAILABLE
+    assert sqlite.check().result(10) == []
+
+
+# -- statements ------------------------------------------------------------------------------------
+
+
+def test_every_statement_is_used() -> None:
+    sources = [each.read_text() for each in Path(store_package.__path__[0]).rglob("*.py")]
+    text = "\n".join(sources)
+    assert [name for name in TEXTS if f'"{name}"' not in text] == []
+
+
+HOT = {
+    "heads": "job_available",
+    "succeed": "sqlite_autoindex_job",
+    "lease": "INTEGER PRIMARY KEY",
+    "extend": "sqlite_autoindex_job",
+    "due": "job_due",
+    "next_due": "job_due",
+    "expired": "job_expiring",
+    "lapsed": "job_running",
+    "of_worker": "job_running",
+    "old": "job_final",
+    "key_holder": "job_unique",
+    "offers": "offer_waiting",
+    "any_offer": "offer_waiting",
+    "output": "output_job",
+}
+
+
+@pytest.mark.parametrize(("name", "index"), HOT.items())
+def test_a_hot_statement_walks_its_index_and_sorts_nothing(
+    path: Path, name: str, index: str
+) -> None:
+    db = Database(str(path), "normal")
+    text = TEXTS[name]
+    plan = [row[3] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {text}", _nulls(text))]
+    db.close()
+    assert any(index in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step or step.startswith("SCAN job\n") for step in plan), plan
+
+
+def _nulls(text: str) -> dict[str, None]:
+    return dict.fromkeys(re.findall(r":(\w+)", text))
