@@ -67,7 +67,7 @@ SETTINGS: dict[str, Setting] = {
     "labels": Setting((), _list, "labels of a worker"),
     "lease": Setting(60.0, _seconds, "how long a claim lasts unless it is renewed"),
     "drain": Setting(25.0, _seconds, "how long running jobs may finish at shutdown"),
-    "poll": Setting(1.0, _seconds, "how often a worker looks without being woken"),
+    "poll": Setting(5.0, _seconds, "how often a worker looks without being woken"),
     "args_limit": Setting(1 << 20, _whole, "most bytes of JSON in a job's arguments"),
     "keep_completed": Setting(86400.0, _seconds, "how long completed jobs are kept"),
     "keep_cancelled": Setting(7 * 86400.0, _seconds, "how long cancelled jobs are kept"),

@@ -75,8 +75,8 @@ def wish(before: Wishes, given: JobOptions) -> Wishes:
         read, in_options = rule
         try:
             (options if in_options else fields)[name] = read(value)
-        except UsageError:
-            raise
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
         except (TypeError, ValueError) as error:
             raise UsageError(f"{name}={value!r}: {error}") from error
     if "delay" in fields and "run_at" in fields:

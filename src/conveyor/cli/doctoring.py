@@ -21,7 +21,7 @@ from ..store.protocol import Store
 from ..why import SILENT
 from .common import json_option, print_json, print_table, say, url_option
 
-OK, ILL = 0, 1
+OK, ILL, UNREACHABLE = 0, 1, 4
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -43,14 +43,16 @@ def doctor_command(quick: bool, as_json: bool, url: str | None) -> int:
     sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
     if as_json:
         print_json({"ok": well, "findings": findings, "settings": {} if quick else sources})
-        return OK if well else ILL
-    print_table(("", "LOOKED AT", ""), [_row(finding) for finding in findings])
-    if not quick:
+    else:
+        print_table(("", "LOOKED AT", ""), [_row(finding) for finding in findings])
+    if not quick and not as_json:
         click.echo()
         rows = [(name, _text(each["value"]), str(each["from"])) for name, each in sources.items()]
         print_table(("SETTING", "VALUE", "FROM"), rows)
     if not well:
         say("Something is not well: see above.")
+    if any(finding.name == "store" and not finding.ok for finding in findings):
+        return UNREACHABLE
     return OK if well else ILL
 
 

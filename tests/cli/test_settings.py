@@ -1,0 +1,73 @@
+"""Settings: a flag wins over the environment, that over a file, that over the default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conveyor.errors import UsageError
+from conveyor.settings import SETTINGS, load_settings
+
+
+def test_each_value_comes_from_the_nearest_source(tmp_path: Path) -> None:
+    (tmp_path / "conveyor.toml").write_text('drain = "1m"\nlease = 30\npoll = 2\n')
+    settings = load_settings(
+        {"drain": "9s", "url": None, "queues": ()},
+        environment={"CONVEYOR_LEASE": "40", "CONVEYOR_DRAIN": "8s"},
+        folder=tmp_path,
+    )
+    assert [settings[name] for name in ("drain", "lease", "poll")] == [9.0, 40.0, 2.0]
+    assert settings.sources["drain"] == "the command line"
+    assert settings.sources["lease"] == "the environment (CONVEYOR_LEASE)"
+    assert settings.sources["poll"] == str(tmp_path / "conveyor.toml")
+    assert (settings["url"], settings.sources["url"]) == ("jobs.db", "default")
+
+
+def test_a_table_in_pyproject_of_a_folder_above_is_found(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.conveyor]\nqueues = ["mail:4", "images"]\n')
+    inner = tmp_path / "src" / "shop"
+    inner.mkdir(parents=True)
+    settings = load_settings(environment={}, folder=inner)
+    assert settings["queues"] == ("mail:4", "images")
+
+
+def test_a_pyproject_without_our_table_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "conveyor.toml").write_text("concurrency = 7\n")
+    inner = tmp_path / "shop"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("[project]\nname = 'shop'\n")
+    assert load_settings(environment={}, folder=inner)["concurrency"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("drian = 5\n", "there is no setting 'drian'; did you mean 'drain'"),
+        ("drain = -1\n", "drain = -1"),
+        ("concurrency = true\n", "concurrency = True"),
+        ("queues = [1]\n", "a list of texts"),
+        ("url = \n", "cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_value_names_the_file_and_what_is_wanted(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "conveyor.toml").write_text(text)
+    with pytest.raises(UsageError) as refused:
+        load_settings(environment={}, folder=tmp_path)
+    assert said in str(refused.value)
+    assert str(tmp_path / "conveyor.toml") in str(refused.value)
+
+
+def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
+    given = {
+        f"CONVEYOR_{name.upper()}": ",".join(setting.default)
+        if isinstance(setting.default, tuple)
+        else str(setting.default)
+        for name, setting in SETTINGS.items()
+    }
+    settings = load_settings(environment=given, folder=tmp_path)
+    assert {name: settings[name] for name in SETTINGS} == {
+        name: setting.default for name, setting in SETTINGS.items()
+    }
