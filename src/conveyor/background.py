@@ -6,13 +6,20 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .worker import Worker
 
 T = TypeVar("T")
 
 START = 30.0
+
+
+class Call(Protocol):
+    """A submitted call that somebody may want to give up."""
+
+    def cancel_if_waiting(self) -> None:
+        """Cancel it if none of its code has run yet."""
 
 
 class Background:
@@ -22,14 +29,14 @@ class Background:
         self._make_worker = make_worker
         self._started: Future[Worker] = Future()
         self._loop = asyncio.new_event_loop()
-        self._followed: dict[Future[None], Future[Any]] = {}
+        self._followed: dict[Future[None], Call] = {}
         self._thread = threading.Thread(
             target=self._main, name="conveyor-background-worker", daemon=True
         )
         self._thread.start()
         self.worker = self._started.result(START)
 
-    def follow(self, work: Coroutine[Any, Any, None], followed: Future[Any]) -> None:
+    def follow(self, work: Coroutine[Any, Any, None], followed: Call) -> None:
         """Run a coroutine that completes `followed` in the worker's loop; `finish` waits for it."""
         running = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._followed[running] = followed
@@ -42,7 +49,7 @@ class Background:
         """
         if cancel:
             for future in list(self._followed.values()):
-                future.cancel()
+                future.cancel_if_waiting()
         ending = threading.Thread(target=self._finish, name="conveyor-background-end", daemon=True)
         ending.start()
         if wait:

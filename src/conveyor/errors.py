@@ -7,7 +7,6 @@ ConveyorError
 ├── NotFoundError              no such job, queue or schedule
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
 ├── InvalidTransitionError     the lifecycle forbids that move
-├── LeaseLostError             another worker owns the job now; drop the result
 ├── JobError                   the job ended without a result
 │   ├── JobDiscardedError      its last attempt failed, or it expired or was dropped
 │   └── JobCancelledError      it was cancelled
@@ -57,10 +56,6 @@ class QueueFullError(ConveyorError):
 
 class InvalidTransitionError(ConveyorError):
     """The job is not in a state from which that move is possible."""
-
-
-class LeaseLostError(ConveyorError):
-    """Another worker owns the job now; whatever this one produced is dropped."""
 
 
 class JobError(ConveyorError):

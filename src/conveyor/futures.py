@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from .background import Background
 from .codec import ArgsCodec, ResultCodec
 from .errors import JobCancelledError, UsageError
 from .handle import Job
+from .job import WAITING
 from .task import Task, default_name
 
 T = TypeVar("T")
@@ -27,6 +29,7 @@ class JobFuture(Future[T], Generic[T]):
         super().__init__()
         self.job: Job[T] | None = None
         self._background: Background | None = None
+        self._once = threading.RLock()
 
     def follow(self, enqueue: Coroutine[Any, Any, list[Job[T]]], background: Background) -> None:
         """Enqueue in the background worker's loop and take over what becomes of the job."""
@@ -38,15 +41,26 @@ class JobFuture(Future[T], Generic[T]):
     def cancel(self) -> bool:
         """Cancel the job. True: it will never run. False: it runs (it was asked to stop) or ended.
 
-        A running call that stops because of this ends the Future with CancelledError.
+        A running call that stops because of this cancels the Future once its code has ended.
         """
         if self.done():
             return self.cancelled()
         if self.job is None or not self.job.cancel(reason="its Future was cancelled"):
             return False
-        super().cancel()
-        self.set_running_or_notify_cancel()
+        self._be_cancelled()
         return True
+
+    def cancel_if_waiting(self) -> None:
+        """Cancel the job if none of its code has run yet."""
+        if self.job is not None and self.job.refresh().state in WAITING:
+            self.cancel()
+
+    def _be_cancelled(self) -> None:
+        # Whoever cancels and whoever follows the job both come here, in either order.
+        with self._once:
+            if not self.done():
+                super().cancel()
+                self.set_running_or_notify_cancel()
 
     async def _follow(
         self, enqueue: Coroutine[Any, Any, list[Job[T]]], enqueued: Future[None]
@@ -60,11 +74,9 @@ class JobFuture(Future[T], Generic[T]):
         try:
             value = await self.job
         except JobCancelledError:
-            if not self.done():
-                self.set_exception(CancelledError())
+            self._be_cancelled()
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the Future's holder
-            if not self.done():
-                self.set_exception(error)
+            self.set_exception(error)
         else:
             self.set_result(value)
 
