@@ -41,6 +41,7 @@ def from_json(wanted: Any, value: Any) -> object:
 
 
 ENCODER = msgspec.json.Encoder(enc_hook=to_json)
+KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ArgsCodec:
@@ -95,6 +96,13 @@ class ArgsCodec:
             raise EncodingError(
                 f"the stored arguments of {self._name} do not fit its signature any more: {error}"
             ) from error
+        unknown = KEYS.decode(data).keys() - self._types.keys()
+        if unknown:
+            raise EncodingError(
+                f"the stored arguments of {self._name} do not fit its signature any more: it has "
+                f"no parameter {', '.join(sorted(unknown))}. Enqueue the job anew, or take the "
+                "parameter back."
+            )
         if self._simple:
             return (), values
         bound = self._signature.bind_partial()

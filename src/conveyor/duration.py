@@ -15,7 +15,8 @@ def duration(value: float | str) -> float:
     """Return a span in seconds; UsageError when it cannot be read."""
     if isinstance(value, str):
         return _read(value.strip())
-    if isinstance(value, bool) or not math.isfinite(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
         raise UsageError(f"a duration is a number of seconds or a text like '5m', not {value!r}")
     return float(value)
 

@@ -122,7 +122,13 @@ class Writer:
                 answers, hints = self._transact(calls, careful=True)
         except Exception as error:  # noqa: BLE001 - callers wait: whatever it is must reach them
             self._lanes.forget()
-            self._fail(calls, error)
+            looks = [call for call in calls if call.reads]
+            if len(looks) == len(calls):
+                self._fail(looks, error)
+                return
+            self._fail([call for call in calls if not call.reads], error)
+            if looks:  # a full disk, say, can still be read
+                self._carry_out(looks)
             return
         for call, value, refusal in answers:
             if refusal is None:

@@ -1,0 +1,82 @@
+"""The rules of the house that no linter knows: sizes, first sentences, and what never goes in."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:  # not a checkout: an unpacked archive
+        return [path for pattern in patterns for path in ROOT.glob(f"**/{pattern}")]
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+PYTHON = tracked("*.py")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_a_file_opens_with_the_sentence_that_says_what_it_is_for(path: Path) -> None:
+    sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+    assert re.search(r"[.:!?]$", sentence), f"{name(path)} does not say what it is for"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_no_module_and_no_function_is_too_long(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+def test_names_say_what_a_thing_is_and_not_that_it_helps() -> None:
+    vague = re.compile(r"(Manager|Helper|Util|Utils|Base|Common|Impl)$")
+    found = [
+        f"{name(path)}: {node.name}"
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and vague.search(node.name)
+    ]
+    assert found == []
+
+
+def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
+    # Written so that this file does not find itself.
+    forbidden = re.compile(
+        r"/(?:ro{2}t|ho{1}me/[a-z]+|wo{1}rk)/"
+        r"|files\.python{1}hosted|py{1}pi\.org/simple|index-ur{1}l ="
+    )
+    found = [
+        f"{name(path)}: {match.group()}"
+        for path in tracked("*")
+        if path.suffix not in (".png", ".ico")
+        for match in forbidden.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []
+
+
+def test_requirements_are_hashed() -> None:
+    for path in (ROOT / "requirements-run.txt", ROOT / "requirements-test.txt"):
+        pinned = re.findall(r"^[a-z0-9-]+==", path.read_text(), re.MULTILINE)
+        assert pinned
+        assert path.read_text().count("--hash=sha256:") >= len(pinned)

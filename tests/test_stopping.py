@@ -1,0 +1,120 @@
+"""Running jobs that are told to stop: cancelled, drained, handed back, each said honestly."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conveyor import (
+    Conveyor,
+    JobCancelledError,
+    JobDiscardedError,
+    State,
+)
+from shop import (
+    Running,
+    Until,
+    _plain,
+    belt,
+    double,
+    fresh_store,
+    is_alive,
+    listens,
+    stubborn,
+    waits_for_stop,
+    work,
+)
+
+_fresh_store = pytest.fixture(autouse=True)(fresh_store)
+
+
+@pytest.mark.parametrize("which", [waits_for_stop, listens])
+def test_a_running_job_that_listens_is_cancelled_and_only_then_says_so(
+    which: Any, until: Until
+) -> None:
+    with Running() as worker:
+        job = which.enqueue()
+        until(lambda: worker.running)
+        assert job.cancel(wait=10, reason="not needed")
+    with pytest.raises(JobCancelledError, match="not needed"):
+        job.result(1)
+
+
+def test_a_running_command_is_cancelled_with_its_tree(until: Until, tmp_path: Path) -> None:
+    with Running():
+        pid = tmp_path / "pid"
+        job = belt.command("sh", "-c", f"echo $$ >{pid}; sleep 60", queue="q").enqueue()
+        until(lambda: pid.exists() and pid.read_text().strip())
+        assert job.cancel(wait=10)
+        assert not is_alive(int(pid.read_text()))
+
+
+def test_a_job_that_does_not_listen_is_never_called_cancelled_while_it_runs(until: Until) -> None:
+    with Running() as worker:
+        job = stubborn.enqueue(1.0)
+        until(lambda: worker.running)
+        assert not job.cancel(wait=0.2)
+        assert job.state is State.RUNNING
+        assert job.record.cancel_requested_at is not None
+        # It finished before it could be stopped, and that is what is said.
+        assert job.result(10) == "done anyway"
+
+
+def test_draining_lets_running_jobs_finish_and_gives_back_what_waits(until: Until) -> None:
+    with Running(slots=1) as worker:
+        first = stubborn.enqueue(0.4)
+        until(lambda: worker.running)
+        second = double["coroutine"].enqueue(1)
+        worker.call(lambda: worker.drain(20))
+        assert first.result(10) == "done anyway"
+    assert second.refresh().state is State.AVAILABLE
+    assert second.record.attempt == 0
+
+
+def test_a_job_that_outlives_the_deadline_is_handed_back_without_a_used_attempt(
+    until: Until,
+) -> None:
+    with Running() as worker:
+        job = waits_for_stop.enqueue()
+        until(lambda: worker.running)
+        worker.call(lambda: worker.drain(0.0))
+        until(lambda: job.refresh().state is State.AVAILABLE)
+        assert job.record.attempt == 0
+    assert worker.handed_back == 1
+
+
+def test_cancelling_at_the_very_end_never_hits_the_next_job() -> None:
+    async def race() -> None:
+        worker = belt.worker(queues=["q"], slots=1)
+        running = asyncio.create_task(worker.run())
+        for number in range(150):
+            job = await double["coroutine"].aenqueue(number)
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            await job.acancel()
+            after = await double["coroutine"].aenqueue(number)
+            assert await after.aresult(10) == 2 * number
+            record = await job.await_final(10)
+            assert record.state in (State.COMPLETED, State.CANCELLED)
+        worker.drain()
+        await running
+
+    asyncio.run(race())
+
+
+def test_a_job_of_an_unknown_task_is_discarded_with_the_way_out() -> None:
+    other = Conveyor(store=belt.store)
+    job = (
+        other.queue("q")
+        .task(
+            _plain,
+        )
+        .using(queue="q")
+        .enqueue(1)
+    )
+    work()
+    with pytest.raises(JobDiscardedError, match="no task named"):
+        job.result(1)
