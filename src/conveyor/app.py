@@ -312,8 +312,9 @@ class Conveyor(Executor):
     def work(self, *, until_idle: bool = True, timeout: float | None = None, **options: Any) -> int:
         """Run a worker here and now, blocking; returns how many attempts ended.
 
-        With `until_idle` it returns when nothing is available or running any more; `timeout`, in
-        seconds, bounds it in any case. For scripts and tests; other options as for `worker`.
+        With `until_idle` it returns when there is nothing left that this worker could run now;
+        `timeout`, in seconds, bounds it in any case. For scripts and tests; other options as for
+        `worker`.
         """
         return asyncio.run(self._work(until_idle, timeout, options))
 
@@ -325,27 +326,19 @@ class Conveyor(Executor):
     ) -> int:
         worker = self.worker(**options)
         running = asyncio.ensure_future(worker.run())
+        calm = 0
         try:
             async with asyncio.timeout(timeout):
-                while not running.done() and not (until_idle and await self._is_idle(worker)):
-                    await asyncio.wait([running], timeout=0.02)
+                # Seen twice, because a hint of more work may be on its way at the first look.
+                while not running.done() and not (until_idle and calm == 2):
+                    await asyncio.wait([running], timeout=0.01)
+                    calm = calm + 1 if worker.idle else 0
         except TimeoutError:
             pass
         finally:
             worker.drain()
             await running
         return worker.finished
-
-    async def _is_idle(self, worker: Worker) -> bool:
-        if worker.held:
-            return False
-        names = {name for name, _ in worker.options.queues}
-        busy = (State.AVAILABLE, State.RUNNING)
-        return not any(
-            queue.offers or any(queue.counts.get(state) for state in busy)
-            for queue in await self.store.counts()
-            if queue.name in names and not queue.paused
-        )
 
     def _start_background(self) -> Background:
         if self._background is None:

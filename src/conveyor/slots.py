@@ -67,6 +67,7 @@ class Slots:
         self._nudged = asyncio.Event()
         self._busy = asyncio.Event()
         self._draining = False
+        self._exchanging = False
         self._empty_until = 0.0
         self._hints = 0
         self._rate = 0.0
@@ -81,6 +82,12 @@ class Slots:
     def held(self) -> int:
         """How many jobs are leased: running, or claimed ahead and not started."""
         return len(self._running) + len(self._ready)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held, all is reported, and the last look found nothing to claim."""
+        busy = self.held or self._reports or self._exchanging
+        return not busy and self._empty_until > 0
 
     @property
     def draining(self) -> bool:
@@ -190,6 +197,7 @@ class Slots:
             if not reports and not room:
                 await self._nap()
                 continue
+            self._exchanging = True
             try:
                 await self._exchange(reports, room)
                 pause = 0.1
@@ -199,6 +207,8 @@ class Slots:
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
+            finally:
+                self._exchanging = False
 
     async def _exchange(self, reports: list[Report], room: int) -> None:
         # What jobs wrote and said goes first: after the settling their leases are void.

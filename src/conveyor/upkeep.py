@@ -62,6 +62,7 @@ class Upkeep:
         self._here = boot_id()
         self._poke = asyncio.Event()
         self._next_due_at: float | None = None
+        self.rounds = 0
         self._sweep_due = 0.0
         self._prune_due = time.monotonic() + PRUNE / 2
 
@@ -98,6 +99,7 @@ class Upkeep:
             self._next_due_at = staged.next_due_at
         await self._rescue(sweeping=sweeping)
         await self._tick()
+        self.rounds += 1
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)

@@ -111,6 +111,11 @@ class Worker:
         return self._slots.held
 
     @property
+    def idle(self) -> bool:
+        """Whether there is nothing now that this worker could do, lost and due jobs included."""
+        return self._slots.idle and self._upkeep.rounds > 0
+
+    @property
     def finished(self) -> int:
         """How many attempts have ended here."""
         return self._slots.finished

@@ -216,8 +216,8 @@ def test_a_worker_hands_back_what_does_not_end_in_time(
     start: Start, belt: Conveyor, until: Until
 ) -> None:
     worker = serve(start, "--queue", "default", "--drain", "0.1")
-    job = belt.command("sleep", "60").enqueue()
-    until(lambda: job.refresh().state is State.RUNNING)
+    job = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
+    until(job.logs)
     worker.terminate()
     assert worker.wait(30) == 75
     record = job.refresh().record

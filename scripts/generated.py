@@ -1,0 +1,149 @@
+"""Writes the parts of the documents that come from the code: `python scripts/generated.py`.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The tests fail when one is not
+what the code says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from conveyor import errors, lifecycle
+from conveyor.cli import COMMANDS, cli
+from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
+from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
+from conveyor.settings import PREFIX, SETTINGS
+
+ROOT = Path(__file__).parents[1]
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BROKEN = ErrorInfo("E", "broken")
+
+# outcome -> what it says on an arrow
+ATTEMPTS = (
+    (Succeeded(), 0, "succeeded"),
+    (Failed(BROKEN), 1, "failed, tries left"),
+    (Failed(BROKEN), 0, "failed, no tries left"),
+    (Crashed(BROKEN), 0, "its worker died"),
+    (Snoozed(1.0), 0, "snoozed"),
+    (Interrupted(), 0, "handed back"),
+    (Cancelled("asked"), 0, "stopped on request"),
+)
+
+
+def states() -> str:
+    """Draw the lifecycle, by asking it."""
+    arrows = [
+        "[*] --> scheduled: enqueued for later",
+        "[*] --> available: enqueued",
+        "scheduled --> available: due",
+        "retryable --> available: due",
+        "available --> running: claimed",
+    ]
+    for outcome, retries, label in ATTEMPTS:
+        move = lifecycle.settle(_job(State.RUNNING, retries=retries), outcome)
+        arrows.append(f"running --> {move.state}: {label}")
+    crashed = lifecycle.settle(_job(State.RUNNING, crashes=2), Crashed(BROKEN))
+    arrows.append(f"running --> {crashed.state}: its worker died, the third time")
+    arrows += [f"{state} --> {lifecycle.cancel(_job(state))}: cancel" for state in sorted(WAITING)]
+    arrows += [f"{state} --> discarded: expired" for state in sorted(WAITING)]
+    arrows.append("available --> discarded: dropped from a full queue")
+    retried = sorted(FINAL | {State.RETRYABLE, State.SCHEDULED})
+    arrows += [f"{state} --> {lifecycle.retry(_job(state))}: retry" for state in retried]
+    return _fenced("mermaid", "\n".join(["stateDiagram-v2", *(f"    {each}" for each in arrows)]))
+
+
+def commands() -> str:
+    """Write down the help of every command."""
+    parts = [_fenced("text", _help(cli, "conveyor"))]
+    with click.Context(cli, info_name="conveyor") as above:
+        for name in COMMANDS:
+            command = cli.get_command(above, name)
+            assert command is not None
+            parts.append(f"## conveyor {name}\n\n" + _fenced("text", _help(command, name, above)))
+    return "\n".join(parts)
+
+
+def settings() -> str:
+    """List every setting."""
+    rows = ["| setting | environment | default | what it is |", "|---|---|---|---|"]
+    for name, setting in SETTINGS.items():
+        default = "4, or the cores if more" if name == "concurrency" else _shown(setting.default)
+        rows.append(f"| `{name}` | `{PREFIX}{name.upper()}` | {default} | {setting.help} |")
+    return "\n".join(rows) + "\n"
+
+
+def exceptions() -> str:
+    """Show the tree of exceptions as their module does."""
+    tree = (inspect.getdoc(errors) or "").partition("\n\n")[2]
+    return _fenced("text", tree)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "states": states,
+    "commands": commands,
+    "settings": settings,
+    "exceptions": exceptions,
+}
+
+
+def render(text: str) -> str:
+    """Return a document with its generated parts as the code says."""
+    return PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], text)
+
+
+def documents() -> list[Path]:
+    """Return the documents that have generated parts."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    return sorted(path for path in found if PART.search(path.read_text()))
+
+
+def main() -> None:
+    """Rewrite every document."""
+    for path in documents():
+        path.write_text(render(path.read_text()))
+        sys.stderr.write(f"{path.relative_to(ROOT)}\n")
+
+
+def _job(state: State, *, retries: int = 0, crashes: int = 0) -> JobRecord:
+    return JobRecord(
+        seq=1, id="j", task="t", queue="q", args=b"{}", state=state, priority=0, run_at=0.0,
+        enqueued_at=0.0, attempt=1, crashes=crashes, options=Options(retries=retries),
+    )  # fmt: skip
+
+
+def _help(command: click.Command, name: str, above: click.Context | None = None) -> str:
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=above,
+        terminal_width=88,
+        help_option_names=["-h", "--help"],
+    )
+    with context:
+        return command.get_help(context)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None | () | "":
+            return "none"
+        case tuple():
+            return ", ".join(map(str, value))
+        case float():
+            return f"{value:,.0f}"
+        case _:
+            return f"`{value}`" if isinstance(value, str) else str(value)
+
+
+def _fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Reads a document's blocks and carries them out, in the order in which a reader meets them.
+
+python: a first line like `# app.py` names a file to write; any other block is run, and what its
+comments after `print(...)` promise is compared with what it prints. toml: a file to write. console:
+lines after `$ ` are run by a shell, `&` in the background; what follows is what they print, where
+`…` stands for anything. Blocks of other kinds have to be generated ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+GENERATED = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->", re.DOTALL)
+NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
+PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+TIMEOUT = 60
+
+
+class Block(NamedTuple):
+    """One fenced block."""
+
+    line: int
+    language: str
+    text: str
+
+
+def blocks(path: Path) -> list[Block]:
+    """Return the blocks of a document that were written by hand."""
+    text = GENERATED.sub(lambda found: "\n" * found.group().count("\n"), path.read_text())
+    return [
+        Block(text.count("\n", 0, found.start()) + 1, found[1], found[2])
+        for found in FENCE.finditer(text)
+    ]
+
+
+class Reader:
+    """Somebody who types in what a document says, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.background: list[subprocess.Popen[str]] = []
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = {
+            **{name: text for name, text in os.environ.items() if "CONVEYOR" not in name},
+            "PATH": path,
+            "STDLIB_FOLDER": str(folder / "stdlib-run"),
+        }
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says."""
+        named = NAMED.match(block.text)
+        if named and block.language in ("python", "toml"):
+            (self.folder / named[1]).write_text(block.text)
+        elif block.language == "python":
+            self._run_python(block.text)
+        elif block.language == "console":
+            for command, expected in _commands(block.text):
+                self._run_command(command, expected)
+        else:
+            raise AssertionError(f"nobody checks a block of kind {block.language!r}")
+
+    def close(self) -> None:
+        """Stop what runs in the background, which has to end well."""
+        for process in self.background:
+            process.send_signal(signal.SIGTERM)
+        for process in self.background:
+            process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0
+
+    def _run_python(self, text: str) -> None:
+        command = [sys.executable, "-W", "error", "-c", text]
+        printed = self._output(command)
+        assert _lines(PROMISE.findall(text)) == _lines(printed.splitlines())
+
+    def _run_command(self, command: str, expected: str) -> None:
+        if command.endswith("&"):
+            shell = ["sh", "-c", f"exec {command.rstrip('& ')}"]
+            started = subprocess.Popen(
+                shell, cwd=self.folder, env=self.environment, stderr=subprocess.PIPE, text=True
+            )
+            self.background.append(started)
+            assert started.stderr is not None
+            printed = started.stderr.readline()
+            assert matches(printed, expected), printed
+            return
+        if command == "./run":
+            command = f"python {ROOT / 'examples' / 'stdlib.py'} --modules 5"
+        if command != "./test":  # that is what runs right now
+            printed = self._output(["sh", "-c", command])
+            assert matches(printed, expected), f"$ {command}\n{printed}"
+
+    def _output(self, command: list[str]) -> str:
+        ran = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+
+def matches(printed: str, expected: str) -> bool:
+    """Say whether output is as promised: `…` stands for anything, alone on a line for lines."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + "\n"
+        for line in _lines(expected.splitlines())
+    )
+    return (
+        re.fullmatch(pattern, "".join(f"{line}\n" for line in _lines(printed.splitlines())))
+        is not None
+    )
+
+
+def _lines(lines: list[str]) -> list[str]:
+    return [line.rstrip() for line in lines]
+
+
+def _commands(text: str) -> list[tuple[str, str]]:
+    _, *parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    return [
+        (command, expected) for command, _, expected in (part.partition("\n") for part in parts)
+    ]

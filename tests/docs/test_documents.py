@@ -1,0 +1,89 @@
+"""Every block of every document is carried out, and nothing that users meet is undocumented."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blocks import ROOT, Block, Reader, blocks, matches
+
+import conveyor
+from conveyor.job import State
+from conveyor.settings import SETTINGS
+from conveyor.wishes import RULES
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import generated
+
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path)], ids=name)
+def test_everything_a_document_shows_works(path: Path, tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for block in blocks(path):
+        try:
+            reader.follow(block)
+        except AssertionError as error:
+            raise AssertionError(f"{name(path)}:{block.line}: {error}") from error
+    reader.close()
+
+
+@pytest.mark.parametrize("path", generated.documents(), ids=name)
+def test_what_is_generated_is_what_the_code_says(path: Path) -> None:
+    assert generated.render(path.read_text()) == path.read_text(), "run scripts/generated.py"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_everything_public_is_documented() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    text = "\n".join(path.read_text() for path in DOCUMENTS)
+    assert [option for option in RULES if f"| `{option}` |" not in reference] == []
+    assert [state for state in State if str(state) not in reference] == []
+    assert [each for each in SETTINGS if f"`{each}`" not in text] == []
+    assert [each for each in conveyor.__all__ if not re.search(rf"\b{each}\b", text)] == []
+
+
+def test_the_harness_notices_a_promise_that_is_not_kept(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for language, text in (
+        ("python", "print(1 + 1)  # 3\n"),
+        ("python", "raise SystemExit(1)\n"),
+        ("console", "$ echo yes\nno\n"),
+        ("console", "$ false\n"),
+        ("text", "whatever\n"),
+    ):
+        with pytest.raises(AssertionError):
+            reader.follow(Block(1, language, text))
+
+
+def test_dots_stand_for_anything_and_nothing_else_does() -> None:
+    assert matches("a 1\nb\nc\nd\n", "a …\n…\nd\n")
+    assert not matches("a 1\nb\n", "a …\n")
+    assert not matches("a.1\n", "a+1\n")
+
+
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    for program, options in {
+        "compare.py": ["--jobs", "50", "--rounds", "1"],
+        "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
+        "start.py": ["--runs", "1", "--idle", "0"],
+    }.items():
+        command = [sys.executable, str(ROOT / "bench" / program), *options]
+        ran = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
