@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, as_completed, wait
@@ -251,6 +252,12 @@ def test_a_bound_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         belt.queue("q", **rule)
+
+
+@pytest.mark.parametrize("thing", [functools.partial(print), str.upper, 3])
+def test_what_has_no_name_cannot_be_a_task(belt: Conveyor, thing: Any) -> None:
+    with pytest.raises(UsageError, match="a function that has a name"):
+        belt.task(name="odd")(thing)
 
 
 def test_two_tasks_of_one_name_are_refused(belt: Conveyor) -> None:

@@ -39,8 +39,12 @@ def task(
     priority: int = 0,
 ) -> Task:
     """Describe a function as a task, choosing how it runs where `run` does not say."""
-    if not callable(function):
-        raise UsageError(f"a task is made from a function, not from {function!r}")
+    named = hasattr(function, "__module__") and hasattr(function, "__qualname__")
+    if not callable(function) or not named:
+        raise UsageError(
+            f"a task is made from a function that has a name, not from {function!r}: "
+            "write a `def` around it"
+        )
     return Task(
         name=name or default_name(function),
         kind=kind_of(function, run=run, timeout=options.timeout),

@@ -92,7 +92,7 @@ class Reader:
             assert matches(printed, expected), printed
             return
         if command == "./run":
-            command = f"python {ROOT / 'examples' / 'stdlib.py'} --modules 5"
+            command = f"COLUMNS=100 python {ROOT / 'examples' / 'stdlib.py'} --modules 5"
         if command != "./test":  # that is what runs right now
             printed = self._output(["sh", "-c", command])
             assert matches(printed, expected), f"$ {command}\n{printed}"
