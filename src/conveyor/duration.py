@@ -11,12 +11,11 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60480
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 
 
-def duration(value: float | str) -> float:
+def duration(value: object) -> float:
     """Return a span in seconds; UsageError when it cannot be read."""
     if isinstance(value, str):
         return _read(value.strip())
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"a duration is a number of seconds or a text like '5m', not {value!r}")
     return float(value)
 
