@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import UsageError
-from .pending import Pending
+from .pending import Pending, in_event_loop
 from .store.protocol import Hint, HintKind, Store
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Blocking:
 
     def bell(self) -> Bell:
         """Return a bell that blocks; UsageError where that would block an event loop."""
-        if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop():  # noqa: SLF001 - the only look that costs nothing
+        if in_event_loop():
             raise UsageError(
                 "this call would have to wait, and that would block the running event loop: "
                 "use its twin with the prefix `a` (aenqueue, aresult, acancel) and await it"

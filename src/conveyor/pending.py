@@ -108,6 +108,13 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
             continue
 
 
+def in_event_loop() -> bool:
+    """Say whether an event loop runs in this thread, which nothing may block then."""
+    # A look that costs nothing, and does not load asyncio where nobody uses it.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
     """Finish async code that has nothing to wait for, without an event loop."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -202,10 +203,13 @@ def test_a_damaged_result_is_not_given_to_anybody(path: Path) -> None:
 
 
 def test_one_operation_that_fails_does_not_undo_its_neighbours(sqlite: SqliteStore) -> None:
-    # Sent at once, these share a transaction; the second fails after it has written.
-    twice = new(id="the-same")
-    pendings = [sqlite.insert([each]) for each in (twice, new(id="the-same"), new(id="other"))]
-    ended = [_outcome(pending) for pending in pendings]
+    # Sent at once from an event loop, these share a transaction; the second fails after it has
+    # written.
+    async def send() -> list[Any]:
+        jobs = new(id="the-same"), new(id="the-same"), new(id="other")
+        return [sqlite.insert([each]) for each in jobs]
+
+    ended = [_outcome(pending) for pending in asyncio.run(send())]
     assert ended == ["accepted", "refused", "accepted"]
     assert state(sqlite, "the-same") is State.AVAILABLE
     assert state(sqlite, "other") is State.AVAILABLE

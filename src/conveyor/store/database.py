@@ -21,7 +21,7 @@ CHECKPOINT_PAGES = 4000
 
 
 class Database:
-    """The file and our lock beside it. Used by one thread."""
+    """The file and our lock beside it. Used by one thread at a time."""
 
     def __init__(self, path: str, durability: Durability) -> None:
         self.path = path
@@ -49,8 +49,8 @@ class Database:
         """Hold one write transaction; it is durable once this context is left."""
         with self._translated(), self._lock.exclusive():
             self._check_wal()
-            self._begin()
             try:
+                self._begin()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -67,10 +67,9 @@ class Database:
     def reading(self) -> Generator[None]:
         """Hold one consistent view of the file."""
         with self._translated(), self._lock.shared():
-            if not self._is_same_wal():
-                self._reconnect()
-            self._connection.execute("BEGIN")
+            self._check_wal()
             try:
+                self._connection.execute("BEGIN")
                 yield
             finally:
                 self.roll_back()
@@ -90,14 +89,14 @@ class Database:
 
     def roll_back(self) -> None:
         """End the transaction without a trace, if one is open."""
-        if self._connection.in_transaction:
+        if self._db is not None and self._db.in_transaction:
             with suppress(apsw.Error):
-                self._connection.execute("ROLLBACK")
+                self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         """Bring the WAL into the file, and let go of it."""
         with suppress(UnavailableError), self._translated(), self._lock.exclusive():
-            if self._wal_pages and self._is_same_wal():
+            if self._db is not None and self._wal_pages and self._is_same_wal():
                 self._checkpoint("TRUNCATE")
         if self._db is not None:
             self._db.close()
@@ -122,27 +121,27 @@ class Database:
     def _connect(self) -> None:
         with self._translated():
             db = apsw.Connection(self.path)
-            self._db = db
             # A close must never delete the WAL: another SQLite library in some process may have
             # dropped the locks by which SQLite knows that it is still in use.
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             db.set_busy_timeout(0)
-            self._retry_busy("PRAGMA journal_mode = WAL")
+            self._retry_busy(db, "PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {self._durability}")
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute("PRAGMA cache_size = -32000")
             db.execute("PRAGMA temp_store = MEMORY")
             db.set_wal_hook(self._count_pages)
             migrate(db, self.path)
-            self._wal = self._wal_inode()
+            self._db, self._wal = db, self._wal_inode()
 
     def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
     def _reconnect(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
         self._connect()
 
     def _check_wal(self) -> None:
@@ -152,7 +151,7 @@ class Database:
         it may bring the WAL into the file and delete it under us. What we would write then would
         go nowhere. The WAL is never opened for this look: a second descriptor is the trap itself.
         """
-        if not self._is_same_wal():
+        if self._db is None or not self._is_same_wal():
             self._reconnect()
 
     def _is_same_wal(self) -> bool:
@@ -172,12 +171,12 @@ class Database:
         )
 
     def _begin(self) -> None:
-        self._retry_busy("BEGIN IMMEDIATE")
+        self._retry_busy(self._connection, "BEGIN IMMEDIATE")
 
-    def _retry_busy(self, statement: str) -> None:
+    def _retry_busy(self, db: apsw.Connection, statement: str) -> None:
         for _ in retries(f"{self.path} is locked by another program"):
             try:
-                self._connection.execute(statement)
+                db.execute(statement)
             except apsw.BusyError:
                 continue
             return

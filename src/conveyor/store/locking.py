@@ -31,8 +31,10 @@ class FileLock:
     @contextmanager
     def exclusive(self) -> Generator[None]:
         """Keep everybody else out."""
-        self._acquire(fcntl.LOCK_EX)
+        # Taken inside, so that a Ctrl-C at the wrong moment lets go of it; letting go of what is
+        # not held does no harm.
         try:
+            self._acquire(fcntl.LOCK_EX)
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -40,8 +42,8 @@ class FileLock:
     @contextmanager
     def shared(self) -> Generator[None]:
         """Keep writers out."""
-        self._acquire(fcntl.LOCK_SH)
         try:
+            self._acquire(fcntl.LOCK_SH)
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)

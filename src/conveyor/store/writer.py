@@ -1,7 +1,8 @@
-"""The one thread that writes: everything that waits is committed together (group commit).
+"""The one place that writes: everything that waits is committed together (group commit).
 
-A commit costs one fsync, whether it holds one operation or a thousand; so callers queue here, and
-the longer an fsync takes the more of them share the next one.
+A commit costs one fsync, whether it holds one operation or a thousand; so callers queue here for a
+thread, and the longer an fsync takes the more of them share the next one. A blocking caller that
+finds nobody before it need not wake a thread and wait for it: it carries its call out itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import apsw
 
 from ..clock import Clock
 from ..errors import ConveyorError, UnavailableError, UsageError
-from ..pending import Pending, failed, run_sync, wake
+from ..pending import Pending, failed, in_event_loop, run_sync, wake
 from ..retry import Draw
 from .database import Database
 from .protocol import Hint
@@ -49,7 +50,7 @@ class _HalfDoneError(Exception):
 
 
 class Writer:
-    """Owns the connection. `tell` gets the hints of what was committed, in the writer's thread."""
+    """Owns the connection. `tell` gets the hints of what was committed, in whatever thread."""
 
     def __init__(
         self,
@@ -66,7 +67,9 @@ class Writer:
         self._lanes = Lanes()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._closed = False
+        self._unfinished = 0
         self._gate = threading.Lock()
+        self._baton = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="conveyor-sqlite", daemon=True)
         self._thread.start()
 
@@ -79,7 +82,12 @@ class Writer:
         with self._gate:
             if self._closed:
                 return failed(UnavailableError(f"{self._db.path} was closed"))
-            self._calls.put(call)
+            alone = self._unfinished == 0 and not in_event_loop()
+            self._unfinished += 1
+            if not alone:
+                self._calls.put(call)
+        if alone:
+            self._carry_out([call])
         return call.pending
 
     def close(self) -> None:
@@ -98,7 +106,8 @@ class Writer:
             going = self._gather(calls)
             if calls:
                 self._carry_out(calls)
-        self._db.close()
+        with self._baton:
+            self._db.close()
 
     def _gather(self, calls: list[_Call]) -> bool:
         """Wait for a call and take all that are there; say whether to go on."""
@@ -115,6 +124,14 @@ class Writer:
 
     def _carry_out(self, calls: list[_Call]) -> None:
         try:
+            with self._baton:
+                self._transact_and_answer(calls)
+        finally:
+            with self._gate:
+                self._unfinished -= len(calls)
+
+    def _transact_and_answer(self, calls: list[_Call]) -> None:
+        try:
             try:
                 answers, hints = self._transact(calls, careful=False)
             except _HalfDoneError:
@@ -128,8 +145,11 @@ class Writer:
                 return
             self._fail([call for call in calls if not call.reads], error)
             if looks:  # a full disk, say, can still be read
-                self._carry_out(looks)
+                self._transact_and_answer(looks)
             return
+        except BaseException:  # Ctrl-C in a caller that carries out its own call
+            self._lanes.forget()
+            raise
         for call, value, refusal in answers:
             if refusal is None:
                 call.pending.resolve(value)
