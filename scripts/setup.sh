@@ -15,7 +15,7 @@ setup() {
   # Where the cache lies on another file system, links between the two do not work.
   export UV_LINK_MODE="${UV_LINK_MODE:-copy}"
   [ -x "$1/bin/python" ] || "$uv" venv --quiet --no-python-downloads --python "$py" "$1"
-  "$uv" pip sync --quiet --python "$1/bin/python" --require-hashes "$2"
+  "$uv" pip sync --quiet --compile-bytecode --python "$1/bin/python" --require-hashes "$2"
   # Without isolation, so that the build backend is the one that the list names.
   "$uv" pip install --quiet --python "$1/bin/python" --no-deps --no-build-isolation --editable .
 }
