@@ -81,6 +81,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         "compare.py": ["--jobs", "50", "--rounds", "1"],
         "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
         "start.py": ["--runs", "1", "--idle", "0"],
+        "across.py": ["--probes", "5", "--jobs", "100"],
     }.items():
         command = [sys.executable, str(ROOT / "bench" / program), *options]
         ran = subprocess.run(
