@@ -49,7 +49,12 @@ class ArgsCodec:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = function.__qualname__
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"{function!r} has no signature that Python can see: write a `def` around it"
+            ) from error
         parameters = self._signature.parameters.values()
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._simple = len(self._names) == len(self._signature.parameters)

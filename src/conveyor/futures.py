@@ -97,16 +97,12 @@ def call_task(function: Callable[..., Any], known: Mapping[str, Task], *, durabl
         return task
     if task is not None:
         name = f"{name}#{next(_numbers)}"
-    try:
-        args: ArgsCodec = ArgsCodec(function)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{function!r} has no signature that Python can see: {error}") from error
     return Task(
         name=name,
         kind="coroutine" if inspect.iscoroutinefunction(function) else "thread",
         function=function,
         where=f"{getattr(function, '__module__', '')}:{_label(function)}",
-        args=args,
+        args=ArgsCodec(function),
         results=ResultCodec(function),
     )
 

@@ -45,7 +45,10 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Upkeep:
-    """One loop beside a worker. `me` says who the worker is and how busy."""
+    """One loop beside a worker. `me` says who the worker is and how busy.
+
+    `sweep` is how often, in seconds, it looks for what can wait a little.
+    """
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class Upkeep:
         me: Callable[[], WorkerInfo],
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
+        sweep: float = SWEEP,
     ) -> None:
         self._store = store
+        self._sweep = sweep
         self._me = me
         self._schedules = {schedule.info.name: schedule for schedule in schedules}
         self._retention = retention
@@ -91,7 +96,7 @@ class Upkeep:
         now = time.monotonic()
         sweeping = now >= self._sweep_due
         if sweeping:
-            self._sweep_due = now + SWEEP
+            self._sweep_due = now + self._sweep
             await self._store.beat(self._me())
         if sweeping or self._poke.is_set() or self._is_due():
             self._poke.clear()

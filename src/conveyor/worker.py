@@ -22,12 +22,12 @@ from .runners.table import Runners
 from .slots import Slots
 from .store.protocol import Claimant, Hint, Store
 from .task import Task
-from .upkeep import RETENTION, Schedule, Upkeep
+from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
 log = logging.getLogger("conveyor.worker")
 
 # What a job that was told to stop gets beyond its own grace before the worker leaves without it.
-SWEEP = 5.0
+LEAVE = 5.0
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,12 @@ class Worker:
             app=options.app,
         )
         self._upkeep = Upkeep(
-            store=store, me=self._introduce, schedules=schedules, retention=options.retention
+            store=store,
+            me=self._introduce,
+            schedules=schedules,
+            retention=options.retention,
+            # A lapsed lease is to be noticed soon beside its own length.
+            sweep=min(SWEEP, options.lease_for / 4),
         )
         self._info = WorkerInfo(
             id=self.id,
@@ -175,7 +180,7 @@ class Worker:
             return
         self._slots.stop_running(Stop("shutdown", "the worker is shutting down"))
         longest = max(job.options.grace for job in running)
-        await asyncio.sleep(longest + SWEEP)
+        await asyncio.sleep(longest + LEAVE)
         for job in self.running:
             log.warning("job.abandoned id=%s task=%s", job.id, job.task)
         self._slots.abandon()

@@ -1,0 +1,72 @@
+"""A lease is kept while its job runs, even if the job blocks the event loop or holds the GIL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conveyor import Conveyor
+
+# Three times the lease. PyDLL keeps the GIL during the call, as a long regular expression would.
+APP = """
+import ctypes, time
+from conveyor import Conveyor, current_job
+
+belt = Conveyor("jobs.db")
+
+
+@belt.task(name="blocks the loop")
+async def blocks() -> int:
+    time.sleep(3)
+    return current_job().lease
+
+
+@belt.task(name="holds the GIL")
+def holds() -> int:
+    ctypes.PyDLL(None).usleep(3_000_000)
+    return current_job().lease
+
+
+@belt.task(name="none")
+async def none() -> None: ...
+"""
+LEASE = "1s"
+
+
+@pytest.mark.parametrize("name", ["blocks the loop", "holds the GIL"])
+def test_nobody_takes_a_job_from_a_worker_that_cannot_say_a_word(
+    tmp_path: Path, until: Callable[..., None], name: str
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    belt = Conveyor(tmp_path / "jobs.db")
+    command = [sys.executable, "-m", "conveyor", "worker", "app:belt", "--lease", LEASE, "-c", "1"]
+    job_id = belt.task(name=name)(os.getpid).enqueue().id
+    workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(2)]
+    until(lambda: belt.job(job_id).refresh().record.is_final)
+    record = belt.job(job_id).record
+    assert (record.lease, record.result) == (1, b"1")
+    for worker in workers:
+        worker.terminate()
+    assert [worker.wait(30) for worker in workers] == [0, 0]
+    belt.close()
+
+
+def test_without_the_keeper_the_same_job_is_taken_away(tmp_path: Path) -> None:
+    # The known-bad control: the same worker, told to do without the process that keeps its leases.
+    (tmp_path / "app.py").write_text(
+        APP + "\n\nif __name__ == '__main__':\n"
+        "    belt.work(slots=1, lease_for=1.0, keep=False, until_idle=False, timeout=9)\n"
+    )
+    belt = Conveyor(tmp_path / "jobs.db")
+    job_id = belt.task(name="holds the GIL")(os.getpid).enqueue().id
+    command = [sys.executable, "app.py"]
+    workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(2)]
+    for worker in workers:
+        worker.wait(30)
+    assert belt.job(job_id).record.lease > 1
+    belt.close()
