@@ -277,6 +277,26 @@ def test_a_wal_that_was_deleted_under_us_is_noticed_before_anything_is_written_t
     assert sorted(job for (job,) in sql(path, "SELECT id FROM job")) == ["after", "before"]
 
 
+def test_the_sockets_of_a_killed_process_are_removed_by_the_next_one(path: Path) -> None:
+    elsewhere(
+        "from conveyor.store.sqlite import SqliteStore\n"
+        "store = SqliteStore(sys.argv[1])\n"
+        "store.listen(['work', 'due'], print)\n"
+        "sys.stdout.flush(); os._exit(0)",
+        path,
+    )
+    bells = Path(f"{path}.bells")
+    assert len(list(bells.iterdir())) == 2
+    store = SqliteStore(path)
+    store.listen(["work"], print)
+    mine = [each.name for each in bells.iterdir()]
+    assert len(mine) == 1
+    assert mine[0].startswith(f"{os.getpid()}-")
+    SqliteStore(path).close()  # does not take a living one for dead
+    assert [each.name for each in bells.iterdir()] == mine
+    store.close()
+
+
 def test_a_forked_child_gets_a_connection_of_its_own(sqlite: SqliteStore) -> None:
     put(sqlite, new(id="parent"))
     child = os.fork()

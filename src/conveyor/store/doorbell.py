@@ -46,6 +46,7 @@ class Doorbell:
         self._sender.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._remove_dead()
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""
@@ -145,6 +146,20 @@ class Doorbell:
             for name in os.listdir(self._folder_fd):
                 self._others.setdefault(name.rpartition(".")[2], []).append(name)
         return self._others
+
+    def _remove_dead(self) -> None:
+        """Remove the sockets of processes that were killed. A pid would not tell: it may be of
+        another container.
+        """
+        for name in os.listdir(self._folder_fd):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocking:
+                try:
+                    knocking.connect(self._address(name))
+                except ConnectionRefusedError:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=self._folder_fd)
+                except OSError:
+                    continue
 
     def _send(self, name: str, data: bytes) -> None:
         try:
