@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
@@ -185,6 +186,23 @@ def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pip
     assert isinstance(ending, Failed)
     assert "exited with 3" in ending.error.message
     until(lambda: not alive(int(path.read_text())))
+
+
+def test_a_job_that_is_stopped_while_its_module_imports_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "slow_module.py").write_text(
+        "import os, time, pathlib\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "if os.environ.get('SLOW'): time.sleep(60)\n"
+        "def work() -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("slow_module").work
+    (tmp_path / "pid").unlink()
+    monkeypatch.setenv("SLOW", "1")
+    ending, _ = stopped(process(work), tmp_path / "pid")
+    assert isinstance(ending, Stopped)
 
 
 def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):

@@ -125,6 +125,8 @@ def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
+    except JobCancelledError:  # told to stop while it was importing: that is no fault of the module
+        raise
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"{where!r} cannot be imported in a worker's child process: "

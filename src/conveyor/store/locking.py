@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 from ..errors import UnavailableError
 
-# How long to try, in seconds, before saying that somebody does not let go. A process whose job holds
-# the GIL in the middle of a write lets go when the job does.
+# How long to try, in seconds, before saying that somebody does not let go. A process whose job
+# holds the GIL in the middle of a write lets go when the job does.
 PATIENCE = 30.0
 SHORTEST, LONGEST = 0.0002, 0.01
 
