@@ -2,7 +2,7 @@
 
     python victims.py conveyor|delete-on-fetch DATABASE RUNS KILLS
 
-Prints a line when all kills are done. The parent never opens the database, so that each worker is
+Ends with 0 when all kills are done. The parent never opens the database, so that each worker is
 a fork that starts within milliseconds, as a process of its own.
 """
 
@@ -14,11 +14,15 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 
+# Loaded once here, so that a fork begins to work within milliseconds.
+import conveyor.store.sqlite
+import conveyor.worker  # noqa: F401
 from conveyor import Conveyor, current_job
 
 AT_ONCE = 2
@@ -89,6 +93,8 @@ def start(work: Callable[[str, str], None], database: str, runs: str) -> int:
     if pid == 0:
         try:
             work(database, runs)
+        except BaseException:  # noqa: BLE001 - a fork must never go on as its parent
+            traceback.print_exc()
         finally:
             os._exit(1)
     return pid
@@ -102,19 +108,25 @@ def main() -> None:
     # What workers say while they are killed is of no interest, but a traceback would be.
     errors = os.open(Path(runs).with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(errors, 2)
+    ended_by_itself = False
     victims = [start(work, database, runs) for _ in range(AT_ONCE)]
     for _ in range(int(kills)):
         time.sleep(draw.uniform(SHORTEST, LONGEST))
         victim = victims.pop(draw.randrange(AT_ONCE))
-        os.kill(victim, signal.SIGKILL)
-        _, status = os.waitpid(victim, 0)
-        if os.WTERMSIG(status) != signal.SIGKILL:
-            sys.exit(f"a worker ended by itself with status {status}")
+        ended_by_itself = not kill(victim)
+        if ended_by_itself:
+            break
         victims.append(start(work, database, runs))
     for victim in victims:
-        os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
-    print("done")
+        kill(victim)
+    sys.exit("a worker ended by itself" if ended_by_itself else 0)
+
+
+def kill(victim: int) -> bool:
+    """Kill a worker; say whether that is what ended it."""
+    os.kill(victim, signal.SIGKILL)
+    _, status = os.waitpid(victim, 0)
+    return os.WIFSIGNALED(status)
 
 
 if __name__ == "__main__":
