@@ -63,7 +63,7 @@ def test_without_the_keeper_the_same_job_is_taken_away(tmp_path: Path) -> None:
         "    belt.work(slots=1, lease_for=1.0, keep=False, until_idle=False, timeout=9)\n"
     )
     belt = Conveyor(tmp_path / "jobs.db")
-    job_id = belt.task(name="holds the GIL")(os.getpid).enqueue().id
+    job_id = belt.task(name="blocks the loop")(os.getpid).enqueue().id
     command = [sys.executable, "app.py"]
     workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(2)]
     for worker in workers:
