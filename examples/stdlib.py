@@ -159,7 +159,8 @@ def report(console: Console, seconds: float, waited: float, new: int) -> bool:
     console.print(table)
     console.print(
         f"{new:,} jobs were new, in {seconds:.1f} s: {new / seconds:,.0f} jobs/s. "
-        f"The producer was held back for {waited:.1f} s of them (capacity {CAPACITY})."
+        f"The producer was held back for {waited:.1f} s of them (capacity {CAPACITY}).",
+        soft_wrap=True,
     )
     return total > 0 and all(state == State.COMPLETED for _, state in states)
 
