@@ -137,6 +137,13 @@ def test_the_history_has_the_traceback_with_the_job_s_own_line() -> None:
     assert 'raise ValueError("no such thing")' in line.error.traceback
 
 
+def test_the_traceback_begins_with_the_job_s_own_code() -> None:
+    jobs = [fail[kind].enqueue("raise") for kind in fail]
+    work()
+    for job in jobs:
+        assert "runners" not in job.history()[-1].error.traceback
+
+
 def test_a_failed_job_is_tried_again_and_says_so() -> None:
     job = fail["thread"].using(retries=1, backoff=0).enqueue("raise")
     work()

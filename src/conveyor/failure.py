@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import traceback
+from types import TracebackType
 
 from .job import ErrorInfo
 
 FRAMES = 50
 MESSAGE_LIMIT = 10_000
 TRACEBACK_LIMIT = 50_000
+RUNNERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runners") + os.sep
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -49,8 +52,18 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
+    frames = _from_the_job_on(error.__traceback__)
     try:
-        return "".join(traceback.format_exception(error, limit=FRAMES))
+        # The innermost ones, which say most when a function has called itself for ever.
+        return "".join(traceback.format_exception(type(error), error, frames, limit=-FRAMES))
     except Exception:  # noqa: BLE001 - as above
-        frames = traceback.format_tb(error.__traceback__, limit=FRAMES)
-        return "".join([*frames, class_name(type(error))])
+        lines = traceback.format_tb(frames, limit=-FRAMES)
+        return "".join([*lines, class_name(type(error))])
+
+
+def _from_the_job_on(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of the runner, above the job's own; all stay if there are no others."""
+    inner = frames
+    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(RUNNERS):
+        inner = inner.tb_next
+    return inner or frames
