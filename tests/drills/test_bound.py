@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import apsw
 import producers
 
 from conveyor import Conveyor, State
+from elsewhere import sql
 
 PROCESSES, JOBS, CAPACITY = 8, 60, 5
 
@@ -51,17 +51,6 @@ def finish(started: list[subprocess.Popen[str]]) -> list[dict[str, list[str]]]:
         assert process.returncode == 0
         answers.append(json.loads(out))
     return answers
-
-
-def sql(database: Path, statements: str) -> Any:
-    # From a process of its own: a second connection in this one could break its locks.
-    script = (
-        "import apsw, json, sys; db = apsw.Connection(sys.argv[1]); db.set_busy_timeout(10_000);"
-        "print(json.dumps([list(row) for row in db.execute(sys.argv[2])]))"
-    )
-    command = [sys.executable, "-c", script, str(database), statements]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return json.loads(ran.stdout)
 
 
 def test_eight_processes_never_exceed_the_bound(tmp_path: Path) -> None:

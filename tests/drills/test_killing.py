@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ import pytest
 import victims
 
 from conveyor import QueueFullError, State
+from elsewhere import sql
 
 VICTIMS = str(Path(victims.__file__))
 
@@ -59,7 +59,7 @@ def torture(folder: Path, kills: int) -> tuple[Verdict, set[tuple[str, int]]]:
 
 def watch_completions(database: Path) -> None:
     """Have the database itself write down each completion, whoever makes it."""
-    run_sql(
+    sql(
         database,
         "CREATE TABLE completion (id TEXT, lease INTEGER);"
         "CREATE TRIGGER completing AFTER UPDATE OF state ON job WHEN new.state = 'completed'"
@@ -68,21 +68,12 @@ def watch_completions(database: Path) -> None:
 
 
 def judge(database: Path, accepted: set[str]) -> tuple[Verdict, set[tuple[str, int]]]:
-    rows = run_sql(database, "SELECT id, state FROM job")
-    pairs = run_sql(database, "SELECT id, lease FROM completion")
+    rows = sql(database, "SELECT id, state FROM job")
+    pairs = sql(database, "SELECT id, lease FROM completion")
     left = {job for job, state in rows if state != State.COMPLETED}
-    return Verdict(accepted, Counter(job for job, _ in pairs), left), set(pairs)
-
-
-def run_sql(database: Path, sql: str) -> list[tuple[str, int]]:
-    # From a process of its own: a second connection in this one could break its locks.
-    script = (
-        "import apsw, json, sys; db = apsw.Connection(sys.argv[1]); db.set_busy_timeout(10_000);"
-        "print(json.dumps([list(row) for row in db.execute(sys.argv[2])]))"
-    )
-    command = [sys.executable, "-c", script, str(database), sql]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return [tuple(row) for row in json.loads(ran.stdout)]
+    return Verdict(accepted, Counter(job for job, _ in pairs), left), {
+        (job, lease) for job, lease in pairs
+    }
 
 
 def ran(runs: Path) -> set[tuple[str, int]]:
@@ -122,6 +113,6 @@ def test_the_same_kills_catch_a_queue_that_deletes_on_fetch(tmp_path: Path) -> N
     db.close()
     with killing("delete-on-fetch", database, runs, 100) as process:
         assert process.wait(60) == 0
-    done = Counter(str(job) for (job,) in run_sql(database, "SELECT id FROM done"))  # type: ignore[misc]
-    left = {str(job) for (job,) in run_sql(database, "SELECT id FROM naive")}  # type: ignore[misc]
+    done = Counter(str(job) for (job,) in sql(database, "SELECT id FROM done"))
+    left = {str(job) for (job,) in sql(database, "SELECT id FROM naive")}
     assert Verdict({str(number) for number in range(1, 100_001)}, done, left).lost

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from conveyor.store import open_store
 from conveyor.store.database import Database
 from conveyor.store.sqlite import SqliteStore
 from conveyor.store.transaction import TEXTS
+from elsewhere import elsewhere, sql
 
 
 @pytest.fixture
@@ -36,26 +34,6 @@ def sqlite(path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(path)
     yield store
     store.close()
-
-
-def elsewhere(script: str, *args: object, **options: Any) -> Any:
-    """Run a program in another process and return what it prints, from JSON."""
-    command = [sys.executable, "-c", f"import apsw, json, os, sys\n{script}", *map(str, args)]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, **options
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout or "null")
-
-
-def sql(path: Path, statement: str) -> Any:
-    """Run SQL on the file, from a process whose locks cannot get in the way of ours."""
-    return elsewhere(
-        "db = apsw.Connection(sys.argv[1]); db.set_busy_timeout(5000)\n"
-        "print(json.dumps(list(db.execute(sys.argv[2]))))",
-        path,
-        statement,
-    )
 
 
 # -- how it is opened ------------------------------------------------------------------------------
