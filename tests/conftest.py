@@ -6,6 +6,11 @@ from collections.abc import Callable
 from time import monotonic, sleep
 
 import pytest
+from hypothesis import settings
+
+# A test is never a matter of time: slow machines are machines too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

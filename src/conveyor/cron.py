@@ -80,29 +80,29 @@ def due_ticks(
         return (), due_at
     match missed:
         case "skip":
-            last = _last(rule, due_at, now)
+            [last] = _newest(rule, due_at, now, 1)
             return ((last,) if now - last <= LATE else ()), following
         case "once":
-            return (_last(rule, due_at, now),), following
+            return tuple(_newest(rule, due_at, now, 1)), following
         case "all":
-            return tuple(_all(rule, due_at, now)[-MOST:]), following
+            return tuple(_newest(rule, due_at, now, MOST)), following
 
 
-def _last(rule: Rule, due_at: float, now: float) -> float:
-    # Looking back by growing steps finds the last tick without walking through years of them.
+def _newest(rule: Rule, due_at: float, now: float, most: int) -> list[float]:
+    """Return the newest ticks from `due_at`, itself a tick, to now; at most `most`."""
+    # Looking back by growing steps finds them without walking through years of older ones.
     step = 60.0
     while now - step > due_at:
-        tick = next_tick(rule, now - step)
-        if tick <= now:
-            return _all(rule, tick, now)[-1]
+        ticks = _walk(rule, next_tick(rule, now - step), now)
+        if len(ticks) >= most:
+            return ticks[-most:]
         step *= 2
-    return _all(rule, due_at, now)[-1]
+    return _walk(rule, due_at, now)[-most:]
 
 
-def _all(rule: Rule, due_at: float, now: float) -> list[float]:
-    ticks = [due_at]
-    while (tick := next_tick(rule, ticks[-1])) <= now:
-        ticks.append(tick)
-        if len(ticks) > 2 * MOST:
-            del ticks[:MOST]
+def _walk(rule: Rule, first: float, now: float) -> list[float]:
+    ticks: list[float] = []
+    while first <= now:
+        ticks.append(first)
+        first = next_tick(rule, first)
     return ticks
