@@ -157,7 +157,10 @@ class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs."""
+    """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs.
+
+    `begun` is the file on its host that says which jobs it has begun; empty if there is none.
+    """
 
     id: str
     host: str
@@ -168,6 +171,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     queues: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    begun: str = ""
     running: int = 0
     draining: bool = False
     beat_at: float = 0.0

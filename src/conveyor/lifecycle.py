@@ -7,6 +7,7 @@ complete test. Stores apply what these functions return, inside the transaction 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import assert_never
 
 import msgspec
@@ -96,6 +97,17 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
             delay = pause(job.options.backoff, job.attempt, draw)
             return Transition(State.RETRYABLE, delay=delay, error=error)
     assert_never(outcome)
+
+
+def lost_by(job: JobRecord, *, dead: bool, begun: Collection[str] | None) -> Outcome:
+    """Say what happened to a job whose worker is `dead`, or let its lease end.
+
+    `begun` are the jobs whose code a dead worker had begun, None where that is not known: the
+    others have crashed nothing.
+    """
+    if dead and begun is not None and job.id not in begun:
+        return Interrupted()
+    return Crashed(WORKER_DIED if dead else LEASE_ENDED)
 
 
 def dropped(queue: str, capacity: int | None) -> ErrorInfo:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from . import feed
+from .board import Board
 from .errors import ConveyorError, UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
@@ -47,8 +48,10 @@ class Slots:
         strict: bool = False,
         poll: float = 5.0,
         app: str = "this program",
+        board: Board | None = None,
     ) -> None:
         self.who = who
+        self._board = board
         self.slots = slots
         self.handed_back = 0
         self.finished = 0
@@ -160,10 +163,13 @@ class Slots:
             self._busy.set()
         timeout = job.options.timeout
         alarm = None if timeout is None else self._set_alarm(control, timeout)
+        place = None if self._board is None else self._board.begin(job.id)
         try:
             ending = await self._runners[task.kind].run(control)
         except Exception as error:  # noqa: BLE001 - a runner's own bug must not end the worker
             ending = Failed(error_info(error))
+        if self._board is not None and place is not None:
+            self._board.end(place)
         if alarm is not None:
             alarm.cancel()
         if self._running.pop(job.id, None) is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from . import cron
+from . import board, cron
 from .errors import ConveyorError
 from .identity import boot_id, is_dead
 from .job import NewJob, ScheduleInfo, State, WorkerInfo
@@ -124,7 +124,12 @@ class Upkeep:
         dead = [each.id for each in workers if each.id != me and is_dead(each, self._here)]
         if not dead and not sweeping:
             return
-        rescued = await self._store.rescue(dead=dead, limit=BATCH)
+        rescued = await self._store.rescue(limit=BATCH)
+        for worker in workers:
+            if worker.id in dead and len(rescued) < BATCH:
+                begun = board.read(worker.begun)
+                left = BATCH - len(rescued)
+                rescued += await self._store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
         if len(rescued) == BATCH:
@@ -132,6 +137,7 @@ class Upkeep:
         for worker in workers:
             if worker.id in dead or (worker.beat_at < silent and worker.id != me):
                 await self._store.leave(worker.id)
+                board.remove(worker.begun)
 
     async def _put_schedules(self) -> None:
         for schedule in self._schedules.values():

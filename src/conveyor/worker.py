@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import msgspec
 
 from . import keeper
+from .board import Board
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
@@ -70,6 +71,8 @@ class Worker:
             max_jobs=options.max_jobs_per_process,
             max_rss_mb=options.max_rss_mb,
         )
+        # Nobody outlives this process to read it where the store does not.
+        self._board = Board(options.slots) if store.shared else None
         who = Claimant(self.id, options.lease_for, options.labels)
         self._slots = Slots(
             store=store,
@@ -82,6 +85,7 @@ class Worker:
             strict=options.strict,
             poll=options.poll,
             app=options.app,
+            board=self._board,
         )
         self._upkeep = Upkeep(
             store=store,
@@ -133,6 +137,8 @@ class Worker:
     async def run(self) -> None:
         """Work until drained; every job that was taken has then been settled or handed back."""
         self._loop = asyncio.get_running_loop()
+        if self._board is not None:
+            self._board.open()
         with self._beside(self._loop):
             upkeep = asyncio.create_task(self._upkeep.run())
             working = asyncio.create_task(self._slots.run())
@@ -148,6 +154,8 @@ class Worker:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
                 await self._say_goodbye()
+                if self._board is not None:
+                    self._board.close()
 
     def drain(self, timeout: float = 25.0) -> None:
         """Take no more jobs, give back those not started, let the running ones finish.
@@ -215,5 +223,8 @@ class Worker:
 
     def _introduce(self) -> WorkerInfo:
         return msgspec.structs.replace(
-            self._info, running=len(self.running), draining=self._slots.draining
+            self._info,
+            begun=self._board.path if self._board else "",
+            running=len(self.running),
+            draining=self._slots.draining,
         )

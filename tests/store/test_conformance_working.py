@@ -312,6 +312,17 @@ def test_a_job_that_keeps_crashing_its_worker_is_discarded(store: Store) -> None
     assert len(store.history(job_id).result()) == 3
 
 
+def test_a_crash_is_blamed_on_the_jobs_that_were_begun(store: Store) -> None:
+    begun, waiting = put(store, new(), new())
+    claim(store, limit=2, worker="dead")
+    rescued = store.rescue(dead=["dead"], begun=[begun], limit=5).result()
+    assert sorted(rescued) == sorted([begun, waiting])
+    crashes = {job_id: store.get(job_id).result().crashes for job_id in (begun, waiting)}
+    assert crashes == {begun: 1, waiting: 0}
+    assert store.history(waiting).result() == []
+    assert {job.attempt for job in claim(store, limit=2)} == {1}
+
+
 def test_a_rescued_job_that_was_to_be_cancelled_is_cancelled(store: Store) -> None:
     put(store, new())
     [job] = claim(store, worker="dead")

@@ -8,7 +8,7 @@ cannot be reached raises `UnavailableError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -277,10 +277,13 @@ class UpkeepStore(Protocol):
         """
         ...
 
-    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
+    def rescue(
+        self, *, dead: Sequence[str] = (), begun: Collection[str] | None = None, limit: int
+    ) -> Pending[list[str]]:
         """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
 
-        Returns their ids.
+        Those of dead workers that are not in `begun` are only given back; None means that it is
+        not known which were begun. Returns the ids of all.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -191,8 +191,10 @@ class SqliteStore:
     def stage(self, *, limit: int) -> Pending[Staged]:
         return self._do(tidying.stage, limit=limit)
 
-    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
-        return self._do(tidying.rescue, dead=dead, limit=limit)
+    def rescue(
+        self, *, dead: Sequence[str] = (), begun: Collection[str] | None = None, limit: int
+    ) -> Pending[list[str]]:
+        return self._do(tidying.rescue, dead=dead, begun=begun, limit=limit)
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._do(tidying.prune, retention, limit=limit)

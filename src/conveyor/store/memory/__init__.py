@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ...clock import Clock, SystemClock
@@ -149,8 +149,10 @@ class MemoryStore:
     def stage(self, *, limit: int) -> Pending[Staged]:
         return self._do(tidying.stage, limit=limit)
 
-    def rescue(self, *, dead: Sequence[str] = (), limit: int) -> Pending[list[str]]:
-        return self._do(tidying.rescue, dead=dead, limit=limit)
+    def rescue(
+        self, *, dead: Sequence[str] = (), begun: Collection[str] | None = None, limit: int
+    ) -> Pending[list[str]]:
+        return self._do(tidying.rescue, dead=dead, begun=begun, limit=limit)
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._do(tidying.prune, retention, limit=limit)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from ...errors import NotFoundError
 from ...job import NewJob, ScheduleInfo, State, WorkerInfo
-from ...lifecycle import LEASE_ENDED, WORKER_DIED, Crashed
+from ...lifecycle import lost_by
 from ..protocol import Staged
 from .producing import accept, live_offers, make_room
 from .state import Memory
@@ -37,7 +37,9 @@ def stage(memory: Memory, *, limit: int) -> Staged:
     return Staged(moved, memory.books.next_due_at())
 
 
-def rescue(memory: Memory, *, dead: Sequence[str], limit: int) -> list[str]:
+def rescue(
+    memory: Memory, *, dead: Sequence[str], begun: Collection[str] | None, limit: int
+) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""
     now, gone = memory.now, frozenset(dead)
     lost = [
@@ -46,8 +48,7 @@ def rescue(memory: Memory, *, dead: Sequence[str], limit: int) -> list[str]:
         if job.worker in gone or (job.lease_until or now) < now
     ]
     for job in lost[:limit]:
-        error = WORKER_DIED if job.worker in gone else LEASE_ENDED
-        end_attempt(memory, job, Crashed(error))
+        end_attempt(memory, job, lost_by(job, dead=job.worker in gone, begun=begun))
     return [job.id for job in lost[:limit]]
 
 

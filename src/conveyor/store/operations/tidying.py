@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from ...errors import NotFoundError
-from ...job import ErrorInfo, NewJob, ScheduleInfo, State, WorkerInfo
-from ...lifecycle import LEASE_ENDED, WORKER_DIED, Crashed
+from ...job import JobRecord, NewJob, ScheduleInfo, State, WorkerInfo
+from ...lifecycle import lost_by
 from ..protocol import Staged
 from ..rows import LANE, to_record
-from ..transaction import Row, Tx
+from ..transaction import Params, Tx
 from .expiring import expire
 from .operating import forget
 from .producing import accept, make_room
@@ -41,21 +41,24 @@ async def stage(tx: Tx, *, limit: int) -> Staged:
     return Staged(len(due), following[0][0] if following else None)
 
 
-async def rescue(tx: Tx, *, dead: Sequence[str], limit: int) -> list[str]:
-    """Settle as crashed what lost workers left behind."""
+async def rescue(
+    tx: Tx, *, dead: Sequence[str], begun: Collection[str] | None, limit: int
+) -> list[str]:
+    """End the attempts of dead workers and of leases that lapsed."""
     rescued: list[str] = []
     for worker in dead:
-        rows = await tx.rows("of_worker", (worker, limit - len(rescued)))
-        rescued += await _crash(tx, rows, WORKER_DIED)
-    rows = await tx.rows("lapsed", (tx.now, limit - len(rescued)))
-    return rescued + await _crash(tx, rows, LEASE_ENDED)
+        for job in await _running(tx, "of_worker", (worker, limit - len(rescued))):
+            await end_attempt(tx, job, lost_by(job, dead=True, begun=begun))
+            rescued.append(job.id)
+    for job in await _running(tx, "lapsed", (tx.now, limit - len(rescued))):
+        await end_attempt(tx, job, lost_by(job, dead=False, begun=begun))
+        rescued.append(job.id)
+    return rescued
 
 
-async def _crash(tx: Tx, rows: Sequence[Row], error: ErrorInfo) -> list[str]:
-    jobs = [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
-    for job in jobs:
-        await end_attempt(tx, job, Crashed(error))
-    return [job.id for job in jobs]
+async def _running(tx: Tx, statement: str, params: Params) -> list[JobRecord]:
+    rows = await tx.rows(statement, params)
+    return [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
 
 
 async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
