@@ -2,7 +2,7 @@
 
 A worker claims jobs ahead. When it is killed, whoever rescues its jobs cannot tell the begun ones
 from the others by the store, as telling it would cost a transaction a job. A memory-mapped file
-costs two copies of 36 bytes, and the kernel keeps it when the process dies. It is for one host:
+costs a copy of 36 bytes, and the kernel keeps it when the process dies. It is for one host:
 a process that may not read it has to blame them all.
 """
 
@@ -13,9 +13,8 @@ import os
 import tempfile
 from contextlib import suppress
 
-# A job's id, as text.
+# A job's id, as text. A place that begins with NUL is free.
 WIDTH = 36
-BLANK = b"\0" * WIDTH
 
 
 class Board:
@@ -40,13 +39,16 @@ class Board:
         """Note that a job's code begins; returns the place to give to `end`."""
         place = self._free.pop()
         if self._map is not None:
-            self._map[place : place + WIDTH] = job_id.encode()[:WIDTH].ljust(WIDTH, b"\0")
+            noted = job_id.encode()
+            if len(noted) != WIDTH:  # an id that is not ours
+                noted = noted[:WIDTH].ljust(WIDTH, b"\0")
+            self._map[place : place + WIDTH] = noted
         return place
 
     def end(self, place: int) -> None:
         """Note that the job's code has ended."""
         if self._map is not None:
-            self._map[place : place + WIDTH] = BLANK
+            self._map[place] = 0
         self._free.append(place)
 
     def close(self) -> None:
@@ -68,7 +70,7 @@ def read(path: str) -> frozenset[str] | None:
         return None
     entries = (data[start : start + WIDTH] for start in range(0, len(data), WIDTH))
     return frozenset(
-        entry.rstrip(b"\0").decode(errors="replace") for entry in entries if entry != BLANK
+        entry.rstrip(b"\0").decode(errors="replace") for entry in entries if entry[:1] != b"\0"
     )
 
 
