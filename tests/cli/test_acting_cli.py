@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -210,6 +211,28 @@ def test_a_worker_runs_jobs_until_sigterm_and_ends_with_0(
     _, err = worker.communicate()
     assert "SIGTERM: no new jobs" in err
     assert "1 ended, 0 handed back" in err
+
+
+def test_a_signal_that_comes_while_the_store_is_locked_is_not_lost(
+    start: Start, belt: Conveyor, folder: Path
+) -> None:
+    belt.functions["send"].enqueue("ann")
+    with open(folder / "jobs.db.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        worker = start("worker", "app:belt")
+        assert worker.stderr is not None
+        # No word from it, as it waits for the lock; its handlers are there all the same.
+        wanted = 1 << (signal.SIGTERM - 1)
+        while not wanted & int(_status(worker.pid)["SigCgt"], 16):
+            assert worker.poll() is None
+        worker.terminate()
+        assert worker.stderr.readline().startswith("SIGTERM: no new jobs")
+    assert worker.wait(30) == 0
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_a_worker_hands_back_what_does_not_end_in_time(

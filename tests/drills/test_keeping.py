@@ -45,14 +45,20 @@ def test_nobody_takes_a_job_from_a_worker_that_cannot_say_a_word(
     (tmp_path / "app.py").write_text(APP)
     belt = Conveyor(tmp_path / "jobs.db")
     command = [sys.executable, "-m", "conveyor", "worker", "app:belt", "--lease", LEASE, "-c", "1"]
+    workers = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for worker in workers:
+        assert worker.stderr is not None
+        assert worker.stderr.readline().startswith("worker ")
     job_id = belt.task(name=name)(os.getpid).enqueue().id
-    workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(2)]
     until(lambda: belt.job(job_id).refresh().record.is_final)
     record = belt.job(job_id).record
     assert (record.lease, record.result) == (1, b"1")
     for worker in workers:
         worker.terminate()
-    assert [worker.wait(30) for worker in workers] == [0, 0]
+        worker.communicate(timeout=30)
+    assert [worker.returncode for worker in workers] == [0, 0]
     belt.close()
 
 

@@ -338,10 +338,10 @@ class _ForgetsKeys(MemoryStore):
 
 
 class _LastComesFirst(MemoryStore):
-    def claim(self, wants: Any, who: Any, *, limit: int) -> Any:
+    def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         for queue in self._memory.queues.values():
             queue.offers.rotate(1)
-        return super().claim(wants, who, limit=limit)
+        return super()._do(operation, *args, **kwargs)
 
 
 class _CancelForgotten(_Faulty):

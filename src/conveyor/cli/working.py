@@ -104,25 +104,31 @@ def make_worker(belt: Conveyor, settings: Settings, *, strict: bool) -> Worker:
 
 
 async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> int:
-    worker = make_worker(belt, settings, strict=strict)
     drain = float(settings["drain"])
+    loop = asyncio.get_running_loop()
     seen: list[signal.Signals] = []
+    made: list[Worker] = []
 
     def act(number: signal.Signals, count: int) -> None:
         seen.append(number)
+        running = sum(len(worker.running) for worker in made)
         if count == 1:
-            say(f"{number.name}: no new jobs; {len(worker.running)} running may take {drain:g} s")
-            worker.call(lambda: worker.drain(drain))
+            say(f"{number.name}: no new jobs; {running} running may take {drain:g} s")
+            loop.call_soon_threadsafe(lambda: made[0].drain(drain))
         elif count == 2:
-            say(f"{number.name} again: stopping {len(worker.running)} running job(s) now")
-            worker.call(worker.cancel_all)
+            say(f"{number.name} again: stopping {running} running job(s) now")
+            loop.call_soon_threadsafe(lambda: made[0].cancel_all())  # noqa: PLW0108 - not before it is made
         else:
             say(f"{number.name} once more: leaving at once; leases tell the others")
             os._exit(128 + number)
 
-    queues = ", ".join(name for name, _ in worker.options.queues)
-    say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
+    # From before the store is opened, which may have to wait for a lock. What a signal asks for is
+    # done by the loop, and so not before there is a worker.
     with listening(act):
+        worker = make_worker(belt, settings, strict=strict)
+        made.append(worker)
+        queues = ", ".join(name for name, _ in worker.options.queues)
+        say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
         await worker.run()
     back = worker.handed_back
     say(f"worker {worker.id}: {worker.finished} ended, {back} handed back")
