@@ -7,6 +7,7 @@ count after each step. The planted faults at the end show that it would notice.
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,7 +276,9 @@ class Agreement(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
+# Always the same examples, so that a change is judged by itself; the long run draws new ones.
 QUICK = settings(
+    derandomize=True,
     max_examples=150,
     stateful_step_count=40,
     deadline=None,
@@ -290,7 +293,7 @@ def test_sqlite_does_what_the_memory_store_does() -> None:
 
 @pytest.mark.slow
 def test_sqlite_does_what_the_memory_store_does_for_long() -> None:
-    long = settings(QUICK, max_examples=1500, stateful_step_count=80)
+    long = settings(QUICK, derandomize=False, max_examples=1500, stateful_step_count=80)
     run_state_machine_as_test(Agreement, settings=long)
 
 
@@ -340,7 +343,7 @@ class _ForgetsKeys(MemoryStore):
 class _LastComesFirst(MemoryStore):
     def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         for queue in self._memory.queues.values():
-            queue.offers.rotate(1)
+            queue.offers = deque(sorted(queue.offers, key=int, reverse=True))
         return super()._do(operation, *args, **kwargs)
 
 

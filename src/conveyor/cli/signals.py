@@ -20,8 +20,6 @@ def listening(act: Callable[[signal.Signals, int], None]) -> Generator[None]:
     """Call `act(signal, how many so far)`, in a thread, for each SIGTERM and SIGINT."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before = {number: signal.signal(number, _nothing) for number in SIGNALS}
-    previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def listen() -> None:
         count = 0
@@ -33,12 +31,16 @@ def listening(act: Callable[[signal.Signals, int], None]) -> Generator[None]:
 
     thread = threading.Thread(target=listen, name="conveyor-signals", daemon=True)
     thread.start()
+    # The ear before the handlers, and after them at the end: a signal that was caught and not heard
+    # would be lost.
+    previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _nothing) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.set_wakeup_fd(previous)
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(previous)
         os.close(writing)
         thread.join(1)
 
