@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from . import feed
 from .board import Board
+from .clock import elapsed
 from .errors import ConveyorError, UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
@@ -32,7 +32,8 @@ class Slots:
     """One event loop that runs jobs in `slots` slots until it is drained.
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
-    is how long, in seconds, a claim lasts unless renewed (every quarter of that).
+    is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
+    how much time has passed since some moment, in seconds.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Slots:
         poll: float = 5.0,
         app: str = "this program",
         board: Board | None = None,
+        elapsed: Callable[[], float] = elapsed,
     ) -> None:
+        self._elapsed = elapsed
         self.who = who
         self._board = board
         self.slots = slots
@@ -74,7 +77,7 @@ class Slots:
         self._empty_until = 0.0
         self._hints = 0
         self._rate = 0.0
-        self._measured = time.monotonic(), 0
+        self._measured = self._elapsed(), 0
 
     @property
     def running(self) -> list[JobRecord]:
@@ -225,7 +228,7 @@ class Slots:
         for event, pending in shipping:
             await self._shrug(pending, event)
         if room and not answer.jobs and hints == self._hints:
-            self._empty_until = time.monotonic() + self._poll
+            self._empty_until = self._elapsed() + self._poll
         self._take(answer, reports)
 
     def _take(self, answer: Exchanged, reports: list[Report]) -> None:
@@ -243,7 +246,7 @@ class Slots:
                 future.set_result(None)
 
     def _room(self) -> int:
-        if self._draining or time.monotonic() < self._empty_until:
+        if self._draining or self._elapsed() < self._empty_until:
             return 0
         free = self.slots + self._ahead() - len(self._running) - len(self._ready)
         # Asking for a few at a time while many are still held would undo the batching.
@@ -253,7 +256,7 @@ class Slots:
         return feed.prefetch(int(self._rate), 1.0)
 
     def _measure(self) -> None:
-        now = time.monotonic()
+        now = self._elapsed()
         then, finished = self._measured
         if now - then >= 0.01:
             self._rate = feed.smooth(self._rate, self.finished - finished, now - then)
@@ -264,7 +267,7 @@ class Slots:
         self._measure()
         wait = self._poll
         if not self._draining and self._empty_until:
-            wait = max(0.0, self._empty_until - time.monotonic()) or self._poll
+            wait = max(0.0, self._empty_until - self._elapsed()) or self._poll
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._nudged.wait()
@@ -279,16 +282,16 @@ class Slots:
 
     async def _keep_leases(self) -> None:
         every = self.who.lease_for / 4
-        due = time.monotonic() + every
+        due = self._elapsed() + every
         while True:
             await asyncio.sleep(min(1.0, every))
             surplus = len(self._ready) - self._ahead()
             if surplus > 0 and len(self._running) >= self.slots:
                 self._give_back(surplus)
                 self._nudged.set()
-            if time.monotonic() >= due:
+            if self._elapsed() >= due:
                 await self._renew(self._held_jobs())
-                due = time.monotonic() + every
+                due = self._elapsed() + every
 
     def _held_jobs(self) -> list[JobRecord]:
         return [*self.running, *self._ready]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from . import board, cron
+from .clock import elapsed
 from .errors import ConveyorError
 from .identity import boot_id, is_dead
 from .job import NewJob, ScheduleInfo, State, WorkerInfo
@@ -47,7 +47,8 @@ class Schedule(msgspec.Struct, frozen=True):
 class Upkeep:
     """One loop beside a worker. `me` says who the worker is and how busy.
 
-    `sweep` is how often, in seconds, it looks for what can wait a little.
+    `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
+    time has passed since some moment, in seconds.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Upkeep:
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
+        elapsed: Callable[[], float] = elapsed,
     ) -> None:
+        self._elapsed = elapsed
         self._store = store
         self._sweep = sweep
         self._me = me
@@ -69,7 +72,7 @@ class Upkeep:
         self._next_due_at: float | None = None
         self.rounds = 0
         self._sweep_due = 0.0
-        self._prune_due = time.monotonic() + PRUNE / 2
+        self._prune_due = self._elapsed() + PRUNE / 2
 
     def poke(self) -> None:
         """Look again soon: something may be due earlier than was known."""
@@ -93,7 +96,7 @@ class Upkeep:
 
     async def round(self) -> None:
         """Do once what is to be done now."""
-        now = time.monotonic()
+        now = self._elapsed()
         sweeping = now >= self._sweep_due
         if sweeping:
             self._sweep_due = now + self._sweep
