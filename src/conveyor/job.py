@@ -102,13 +102,21 @@ class Progress(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class StopNote(msgspec.Struct, frozen=True):
+    """One step of stopping a running job: when it was done (by the worker's clock), and what."""
+
+    at: float
+    text: str
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as its store knows it.
 
     `seq` is the order of acceptance. `lease` counts the claims of this job: it is the fencing
     token that every write-back names, and it only ever grows. `attempt` counts the tries that
-    were used up. `error` is the last attempt's error in one line. Times are Unix seconds by the
-    store's clock.
+    were used up. `error` is the last attempt's error in one line. `cancel_forced`: whoever asked
+    for the cancel does not want its grace waited for. `stopping` says step by step what the worker
+    did to stop it. Times are Unix seconds by the store's clock.
     """
 
     # gc=False: there are many, none can be part of a cycle, and the collector would walk them all.
@@ -132,6 +140,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     result: bytes | None = None
     error: str | None = None
     progress: Progress | None = None
+    cancel_forced: bool = False
+    stopping: tuple[StopNote, ...] = ()
     options: Options = NO_OPTIONS
 
     @property
@@ -160,6 +170,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs.
 
     `begun` is the file on its host that says which jobs it has begun; empty if there is none.
+    `rss` is how much memory it used at its last beat, in bytes. A `quiet` worker claims nothing
+    and goes on with what it has.
     """
 
     id: str
@@ -173,7 +185,9 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     begun: str = ""
     running: int = 0
+    rss: int = 0
     draining: bool = False
+    quiet: bool = False
     beat_at: float = 0.0
 
 

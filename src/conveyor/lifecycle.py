@@ -99,15 +99,20 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     assert_never(outcome)
 
 
-def lost_by(job: JobRecord, *, dead: bool, begun: Collection[str] | None) -> Outcome:
+def lost_by(
+    job: JobRecord, *, dead: bool, begun: Collection[str] | None, evidence: str = ""
+) -> Outcome:
     """Say what happened to a job whose worker is `dead`, or let its lease end.
 
     `begun` are the jobs whose code a dead worker had begun, None where that is not known: the
-    others have crashed nothing.
+    others have crashed nothing. `evidence` is what is known of how it died.
     """
-    if dead and begun is not None and job.id not in begun:
+    if not dead:
+        return Crashed(LEASE_ENDED)
+    if begun is not None and job.id not in begun:
         return Interrupted()
-    return Crashed(WORKER_DIED if dead else LEASE_ENDED)
+    told = f"{WORKER_DIED.message}: {evidence}" if evidence else WORKER_DIED.message
+    return Crashed(ErrorInfo(WORKER_DIED.type, told))
 
 
 def dropped(queue: str, capacity: int | None) -> ErrorInfo:

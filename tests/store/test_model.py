@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from conveyor.errors import ConveyorError, QueueFullError
-from conveyor.job import FINAL, ErrorInfo, JobRecord, NewJob, OutputChunk, Progress, State
+from conveyor.job import FINAL, ErrorInfo, JobRecord, NewJob, OutputChunk, Progress, State, StopNote
 from conveyor.lifecycle import (
     Cancelled,
     Crashed,
@@ -203,11 +203,12 @@ class Agreement(RuleBasedStateMachine):
             lease = Lease(job.id, job.lease)
             self.both(lambda store: store.write_output([chunk]))
             self.both(lambda store: store.set_progress([(lease, Progress(offset))]))
+            self.both(lambda store: store.set_stopping([(lease, [StopNote(offset, "asked")])]))
             self.both(lambda store: store.output(job.id, limit=9))
 
-    @rule(number=st.integers(0, 20))
-    def cancel(self, number: int) -> None:
-        self.of_job(number, lambda store, job_id: store.cancel(job_id, reason="r"))
+    @rule(number=st.integers(0, 20), force=st.booleans())
+    def cancel(self, number: int, force: bool) -> None:
+        self.of_job(number, lambda store, job_id: store.cancel(job_id, reason="r", force=force))
 
     @rule(number=st.integers(0, 20))
     def retry(self, number: int) -> None:

@@ -90,7 +90,7 @@ def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
 def test_a_database_from_a_newer_conveyor_is_refused_with_both_versions(path: Path) -> None:
     SqliteStore(path).close()
     sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(UnavailableError, match=r"version 99.*up to 1\b"):
+    with pytest.raises(UnavailableError, match=r"version 99.*up to 2\b"):
         SqliteStore(path)
 
 

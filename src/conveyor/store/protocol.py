@@ -22,6 +22,7 @@ from ..job import (
     QueueInfo,
     ScheduleInfo,
     State,
+    StopNote,
     WhenFull,
     WorkerInfo,
 )
@@ -73,11 +74,15 @@ Verdict = Literal["continue", "cancel", "lost"]
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What the store says about one lease: go on, stop (with the reason), or it is not yours."""
+    """What the store says about one lease: go on, stop (with the reason), or it is not yours.
+
+    `forced`: the one who cancels wants no grace waited for.
+    """
 
     id: str
     verdict: Verdict
     reason: str = ""
+    forced: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -126,7 +131,7 @@ class Staged(msgspec.Struct, frozen=True):
     next_due_at: float | None
 
 
-HintKind = Literal["work", "due", "final", "offer", "cancel", "output"]
+HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -135,7 +140,7 @@ class Hint(msgspec.Struct, frozen=True):
     `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
     available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
     (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
-    ids). No subjects means "any".
+    ids). `quiet`: workers are to claim no more, or again (worker ids). No subjects means "any".
     """
 
     kind: HintKind
@@ -215,6 +220,15 @@ class WorkerStore(Protocol):
         """Note how far jobs are; returns the ids of jobs whose lease was stale."""
         ...
 
+    def set_stopping(
+        self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+    ) -> Pending[list[str]]:
+        """Note all that was done to stop jobs; returns the ids of jobs whose lease was stale.
+
+        It stays on the job when it has ended, until a later attempt begins.
+        """
+        ...
+
 
 class OperatorStore(Protocol):
     """What somebody who looks after the queues needs."""
@@ -251,8 +265,12 @@ class OperatorStore(Protocol):
         """Look at everything that is stored; returns what is wrong, in words (at most 100)."""
         ...
 
-    def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
-        """Cancel a waiting job at once; ask the owner of a running one to stop it."""
+    def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
+        """Cancel a waiting job at once; ask the owner of a running one to stop it.
+
+        `force` asks it not to wait for the job's grace; it may follow a request without. The
+        first reason stays.
+        """
         ...
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
@@ -278,12 +296,18 @@ class UpkeepStore(Protocol):
         ...
 
     def rescue(
-        self, *, dead: Sequence[str] = (), begun: Collection[str] | None = None, limit: int
+        self,
+        *,
+        dead: Sequence[str] = (),
+        begun: Collection[str] | None = None,
+        evidence: str = "",
+        limit: int,
     ) -> Pending[list[str]]:
         """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
 
         Those of dead workers that are not in `begun` are only given back; None means that it is
-        not known which were begun. Returns the ids of all.
+        not known which were begun. `evidence` is what is known of how they died. Returns the ids
+        of all.
         """
         ...
 
@@ -291,8 +315,15 @@ class UpkeepStore(Protocol):
         """Delete jobs that have been final for longer than their state's retention, in seconds."""
         ...
 
-    def beat(self, worker: WorkerInfo) -> Pending[None]:
-        """Note that a worker is there. `beat_at` is set by the store."""
+    def beat(self, worker: WorkerInfo) -> Pending[bool]:
+        """Note that a worker is there; returns whether it is to be quiet.
+
+        `beat_at` is set by the store.
+        """
+        ...
+
+    def set_quiet(self, worker: str, *, quiet: bool) -> Pending[None]:
+        """Have a worker claim no more, or claim again; NotFoundError if it was not heard of."""
         ...
 
     def leave(self, worker: str) -> Pending[None]:

@@ -8,12 +8,13 @@ from zlib import crc32
 import msgspec
 
 from ..errors import CorruptStoreError
-from ..job import NO_OPTIONS, JobRecord, NewJob, Options, Progress, State
+from ..job import NO_OPTIONS, JobRecord, NewJob, Options, Progress, State, StopNote
 
 JOB_COLUMNS = (
     "seq", "id", "lane", "task", "args", "options", "checksum", "state", "priority", "run_at",
     "enqueued_at", "attempt", "lease", "crashes", "worker", "lease_until", "cancel_requested_at",
-    "started_at", "final_at", "result", "result_checksum", "error", "progress",
+    "started_at", "final_at", "result", "result_checksum", "error", "progress", "cancel_forced",
+    "stopping",
 )  # fmt: skip
 SEQ, ID, LANE = 0, 1, 2
 
@@ -21,6 +22,7 @@ _BY_NAME = {state.value: state for state in State}
 _encode = msgspec.json.Encoder().encode
 _decode_options = msgspec.json.Decoder(Options).decode
 _decode_progress = msgspec.json.Decoder(Progress).decode
+_decode_stopping = msgspec.json.Decoder(tuple[StopNote, ...]).decode
 _NONE = b"{}"
 
 
@@ -44,7 +46,7 @@ def to_record(row: tuple[Any, ...], queue: str) -> JobRecord:
     (
         seq, job_id, _, task, args, options, check, state, priority, run_at, enqueued_at, attempt,
         lease, crashes, worker, lease_until, cancel_requested_at, started_at, final_at, result,
-        result_check, error, progress,
+        result_check, error, progress, cancel_forced, stopping,
     ) = row  # fmt: skip
     if checksum(job_id, task, args, options) != check or state not in _BY_NAME:
         raise damaged(job_id, "what was enqueued")
@@ -71,6 +73,8 @@ def to_record(row: tuple[Any, ...], queue: str) -> JobRecord:
         result=result,
         error=error,
         progress=None if progress is None else _decode_progress(progress),
+        cancel_forced=bool(cancel_forced),
+        stopping=() if stopping is None else _decode_stopping(stopping),
         options=NO_OPTIONS if options == _NONE else _decode_options(options),
     )
 

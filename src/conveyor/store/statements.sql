@@ -90,7 +90,7 @@ ORDER BY run_at, seq LIMIT :limit
 
 -- name: lease
 UPDATE job SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = :worker,
-    lease_until = :lease_until, started_at = :started_at
+    lease_until = :lease_until, started_at = :started_at, stopping = NULL
 WHERE seq = :seq
 
 -- name: succeed
@@ -114,7 +114,7 @@ VALUES (:job, :attempt, :at, :worker, :became, :error)
 -- name: extend
 UPDATE job SET lease_until = :lease_until
 WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING cancel_requested_at, cancel_reason
+RETURNING cancel_requested_at, cancel_reason, cancel_forced
 
 -- name: extend_worker
 UPDATE job SET lease_until = :lease_until WHERE state = 'running' AND worker = :worker
@@ -130,6 +130,10 @@ ON CONFLICT (job, lease, position) DO NOTHING
 
 -- name: set_progress
 UPDATE job SET progress = :progress WHERE id = :id AND lease = :lease AND state = 'running'
+RETURNING seq
+
+-- name: set_stopping
+UPDATE job SET stopping = :stopping WHERE id = :id AND lease = :lease AND state = 'running'
 RETURNING seq
 
 -- name: get
@@ -165,13 +169,13 @@ WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 AND until >= :now
 
 -- name: request_cancel
 UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, :now),
-    cancel_reason = coalesce(cancel_reason, :reason)
+    cancel_reason = coalesce(cancel_reason, :reason), cancel_forced = cancel_forced OR :forced
 WHERE seq = :seq
 
 -- name: renew
 UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final_at = NULL,
     result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
-    unique_key = :unique_key
+    cancel_forced = 0, stopping = NULL, unique_key = :unique_key
 WHERE seq = :seq
 
 -- name: delete_job
@@ -213,6 +217,10 @@ ORDER BY final_at LIMIT :limit
 -- name: beat
 INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
+RETURNING quiet
+
+-- name: set_quiet
+UPDATE worker SET quiet = :quiet WHERE id = :id RETURNING id
 
 -- name: leave
 DELETE FROM worker WHERE id = :id

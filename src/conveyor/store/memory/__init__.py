@@ -23,6 +23,7 @@ from ...job import (
     QueueInfo,
     ScheduleInfo,
     State,
+    StopNote,
     WhenFull,
     WorkerInfo,
 )
@@ -106,6 +107,11 @@ class MemoryStore:
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
         return self._do(working.set_progress, reports)
 
+    def set_stopping(
+        self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+    ) -> Pending[list[str]]:
+        return self._do(working.set_stopping, reports)
+
     # -- operators -----------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Pending[JobRecord]:
@@ -132,8 +138,8 @@ class MemoryStore:
     def check(self) -> Pending[list[str]]:
         return self._do(operating.check)
 
-    def cancel(self, job_id: str, *, reason: str) -> Pending[JobRecord]:
-        return self._do(operating.cancel, job_id, reason=reason)
+    def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
+        return self._do(operating.cancel, job_id, reason=reason, force=force)
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
         return self._do(operating.retry, job_id)
@@ -150,15 +156,23 @@ class MemoryStore:
         return self._do(tidying.stage, limit=limit)
 
     def rescue(
-        self, *, dead: Sequence[str] = (), begun: Collection[str] | None = None, limit: int
+        self,
+        *,
+        dead: Sequence[str] = (),
+        begun: Collection[str] | None = None,
+        evidence: str = "",
+        limit: int,
     ) -> Pending[list[str]]:
-        return self._do(tidying.rescue, dead=dead, begun=begun, limit=limit)
+        return self._do(tidying.rescue, dead=dead, begun=begun, evidence=evidence, limit=limit)
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._do(tidying.prune, retention, limit=limit)
 
-    def beat(self, worker: WorkerInfo) -> Pending[None]:
+    def beat(self, worker: WorkerInfo) -> Pending[bool]:
         return self._do(tidying.beat, worker)
+
+    def set_quiet(self, worker: str, *, quiet: bool) -> Pending[None]:
+        return self._do(tidying.set_quiet, worker, quiet=quiet)
 
     def leave(self, worker: str) -> Pending[None]:
         return self._do(tidying.leave, worker)

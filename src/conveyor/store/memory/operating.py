@@ -72,7 +72,7 @@ def check(_: Memory) -> list[str]:
     return []
 
 
-def cancel(memory: Memory, job_id: str, *, reason: str) -> JobRecord:
+def cancel(memory: Memory, job_id: str, *, reason: str, force: bool) -> JobRecord:
     """Cancel a waiting job; ask the owner of a running one."""
     job = memory.books.job(job_id)
     state = lifecycle.cancel(job)
@@ -80,7 +80,10 @@ def cancel(memory: Memory, job_id: str, *, reason: str) -> JobRecord:
         memory.reasons.setdefault(job_id, reason)
         asked_at = job.cancel_requested_at or memory.now
         memory.say("cancel", job_id)
-        return memory.books.put(msgspec.structs.replace(job, cancel_requested_at=asked_at))
+        forced = job.cancel_forced or force
+        return memory.books.put(
+            msgspec.structs.replace(job, cancel_requested_at=asked_at, cancel_forced=forced)
+        )
     cancelled = memory.books.end(job, state, ErrorInfo("Cancelled", reason), memory.now)
     memory.say("final", job_id)
     make_room(memory, job.queue)
@@ -108,6 +111,8 @@ def retry(memory: Memory, job_id: str) -> JobRecord:
             final_at=None,
             result=None,
             cancel_requested_at=None,
+            cancel_forced=False,
+            stopping=(),
         )
     )
 

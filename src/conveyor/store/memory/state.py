@@ -43,6 +43,7 @@ class Memory:
         self.chunks = 0
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}
+        self.quiet: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.heard: dict[HintKind, dict[str, None]] = {}
 

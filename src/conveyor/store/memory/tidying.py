@@ -38,7 +38,12 @@ def stage(memory: Memory, *, limit: int) -> Staged:
 
 
 def rescue(
-    memory: Memory, *, dead: Sequence[str], begun: Collection[str] | None, limit: int
+    memory: Memory,
+    *,
+    dead: Sequence[str],
+    begun: Collection[str] | None,
+    evidence: str,
+    limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""
     now, gone = memory.now, frozenset(dead)
@@ -48,7 +53,8 @@ def rescue(
         if job.worker in gone or (job.lease_until or now) < now
     ]
     for job in lost[:limit]:
-        end_attempt(memory, job, lost_by(job, dead=job.worker in gone, begun=begun))
+        outcome = lost_by(job, dead=job.worker in gone, begun=begun, evidence=evidence)
+        end_attempt(memory, job, outcome)
     return [job.id for job in lost[:limit]]
 
 
@@ -67,14 +73,27 @@ def prune(memory: Memory, retention: Mapping[State, float], *, limit: int) -> in
     return pruned
 
 
-def beat(memory: Memory, worker: WorkerInfo) -> None:
-    """Note that a worker is there."""
+def beat(memory: Memory, worker: WorkerInfo) -> bool:
+    """Note that a worker is there; say whether it is to be quiet."""
     memory.workers[worker.id] = msgspec.structs.replace(worker, beat_at=memory.now)
+    return worker.id in memory.quiet
+
+
+def set_quiet(memory: Memory, worker: str, *, quiet: bool) -> None:
+    """Have a worker claim no more, or again."""
+    if worker not in memory.workers:
+        raise NotFoundError(f"there is no worker {worker}")
+    if quiet:
+        memory.quiet.add(worker)
+    else:
+        memory.quiet.discard(worker)
+    memory.say("quiet", worker)
 
 
 def leave(memory: Memory, worker: str) -> None:
     """Forget a worker."""
     memory.workers.pop(worker, None)
+    memory.quiet.discard(worker)
 
 
 def workers(memory: Memory) -> list[WorkerInfo]:

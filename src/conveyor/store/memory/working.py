@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ... import lifecycle
-from ...job import FINAL, JobRecord, OutputChunk, Progress, State
+from ...job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
 from ...lifecycle import EXPIRED, Outcome
 from ..labels import serves
 from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
@@ -94,6 +94,7 @@ def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
             worker=who.worker,
             lease_until=memory.now + who.lease_for,
             started_at=memory.now,
+            stopping=(),
         )
     )
 
@@ -116,7 +117,8 @@ def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list
         if job.cancel_requested_at is None:
             renewals.append(Renewal(lease.id, "continue"))
         else:
-            renewals.append(Renewal(lease.id, "cancel", memory.reasons.get(job.id, "")))
+            reason = memory.reasons.get(job.id, "")
+            renewals.append(Renewal(lease.id, "cancel", reason, job.cancel_forced))
     return renewals
 
 
@@ -150,11 +152,20 @@ def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:
 
 def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
     """Note progress; returns the jobs whose lease was stale."""
+    return _note(memory, [(lease, {"progress": said}) for lease, said in reports])
+
+
+def set_stopping(memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]) -> list[str]:
+    """Note what was done to stop jobs; returns the jobs whose lease was stale."""
+    return _note(memory, [(lease, {"stopping": tuple(notes)}) for lease, notes in reports])
+
+
+def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[str]:
     stale: list[str] = []
-    for lease, progress in reports:
+    for lease, changed in reports:
         job = _held(memory, lease.id, lease.lease)
         if job is None:
             stale.append(lease.id)
         else:
-            memory.books.put(msgspec.structs.replace(job, progress=progress))
+            memory.books.put(msgspec.structs.replace(job, **changed))
     return stale

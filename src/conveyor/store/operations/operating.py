@@ -112,12 +112,12 @@ async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
     return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
 
 
-async def cancel(tx: Tx, job_id: str, *, reason: str) -> JobRecord:
+async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool) -> JobRecord:
     """Cancel a waiting job, or ask the owner of a running one."""
     job = await get(tx, job_id)
     state = lifecycle.cancel(job)
     if state is None:
-        await tx.rows("request_cancel", (tx.now, reason, job.seq))
+        await tx.rows("request_cancel", (tx.now, reason, force, job.seq))
         tx.hint("cancel", job_id)
         return await get(tx, job_id)
     cancelled = await end(tx, job, state, ErrorInfo("Cancelled", reason))

@@ -42,13 +42,19 @@ async def stage(tx: Tx, *, limit: int) -> Staged:
 
 
 async def rescue(
-    tx: Tx, *, dead: Sequence[str], begun: Collection[str] | None, limit: int
+    tx: Tx,
+    *,
+    dead: Sequence[str],
+    begun: Collection[str] | None,
+    evidence: str,
+    limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""
     rescued: list[str] = []
     for worker in dead:
         for job in await _running(tx, "of_worker", (worker, limit - len(rescued))):
-            await end_attempt(tx, job, lost_by(job, dead=True, begun=begun))
+            outcome = lost_by(job, dead=True, begun=begun, evidence=evidence)
+            await end_attempt(tx, job, outcome)
             rescued.append(job.id)
     for job in await _running(tx, "lapsed", (tx.now, limit - len(rescued))):
         await end_attempt(tx, job, lost_by(job, dead=False, begun=begun))
@@ -73,9 +79,17 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     return pruned
 
 
-async def beat(tx: Tx, worker: WorkerInfo) -> None:
-    """Note that a worker is there."""
-    await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
+async def beat(tx: Tx, worker: WorkerInfo) -> bool:
+    """Note that a worker is there; say whether it is to be quiet."""
+    [(quiet,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
+    return bool(quiet)
+
+
+async def set_quiet(tx: Tx, worker: str, *, quiet: bool) -> None:
+    """Have a worker claim no more, or again."""
+    if not await tx.rows("set_quiet", (quiet, worker)):
+        raise NotFoundError(f"there is no worker {worker}")
+    tx.hint("quiet", worker)
 
 
 async def leave(tx: Tx, worker: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ... import lifecycle
 from ...errors import CorruptStoreError
-from ...job import JobRecord, OutputChunk, Progress, State
+from ...job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...lifecycle import Outcome, Succeeded
 from ..labels import serves
 from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
@@ -47,7 +47,8 @@ async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[R
         elif rows[0][0] is None:
             renewals.append(Renewal(lease.id, "continue"))
         else:
-            renewals.append(Renewal(lease.id, "cancel", rows[0][1] or ""))
+            _, reason, forced = rows[0]
+            renewals.append(Renewal(lease.id, "cancel", reason or "", bool(forced)))
     return renewals
 
 
@@ -80,6 +81,15 @@ async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> lis
         lease.id
         for lease, progress in reports
         if not await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
+    ]
+
+
+async def set_stopping(tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]) -> list[str]:
+    """Note what was done to stop jobs; returns the jobs whose lease was stale."""
+    return [
+        lease.id
+        for lease, notes in reports
+        if not await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease))
     ]
 
 
@@ -185,6 +195,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
             worker=who.worker,
             lease_until=until,
             started_at=tx.now,
+            stopping=(),
         )
         for job in jobs
     ]

@@ -1,0 +1,109 @@
+"""What every store promises about stopping: cancel, force, notes, quiet workers, evidence."""
+
+from __future__ import annotations
+
+import pytest
+from calls import BROKEN, claim, new, put, settle
+
+from conveyor import NotFoundError, State
+from conveyor.job import StopNote, WorkerInfo
+from conveyor.lifecycle import Interrupted
+from conveyor.store.protocol import Hint, Lease, Renewal, Store
+
+
+def running(store: Store, **options: object) -> Lease:
+    put(store, new(**options))
+    [job] = claim(store)
+    return Lease(job.id, job.lease)
+
+
+def renewal(store: Store, lease: Lease) -> Renewal:
+    [renewed] = store.extend([lease], lease_for=10).result()
+    return renewed
+
+
+def introduce(store: Store, name: str) -> WorkerInfo:
+    info = WorkerInfo(
+        id=name, host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
+    )
+    assert store.beat(info).result() is False
+    return info
+
+
+def test_a_cancel_is_heard_at_every_renewal_until_the_job_has_ended(store: Store) -> None:
+    lease = running(store)
+    assert renewal(store, lease).verdict == "continue"
+    store.cancel(lease.id, reason="not needed").result()
+    for _ in range(2):
+        assert renewal(store, lease) == Renewal(lease.id, "cancel", "not needed", forced=False)
+
+
+def test_force_may_follow_a_cancel_and_is_never_taken_back(store: Store) -> None:
+    lease = running(store)
+    assert not store.cancel(lease.id, reason="gently").result().cancel_forced
+    assert store.cancel(lease.id, reason="now", force=True).result().cancel_forced
+    assert store.cancel(lease.id, reason="again").result().cancel_forced
+    assert renewal(store, lease) == Renewal(lease.id, "cancel", "gently", forced=True)
+
+
+def test_a_retry_forgets_the_cancel_and_its_force(store: Store) -> None:
+    lease = running(store)
+    store.cancel(lease.id, reason="now", force=True).result()
+    assert settle(store, store.get(lease.id).result(), BROKEN)
+    retried = store.retry(lease.id).result()
+    assert (retried.cancel_requested_at, retried.cancel_forced, retried.stopping) == (
+        None,
+        False,
+        (),
+    )
+
+
+def test_what_was_done_to_stop_a_job_stays_on_it_until_its_next_attempt(store: Store) -> None:
+    lease = running(store, retries=1)
+    steps = [StopNote(1.0, "asked"), StopNote(2.0, "SIGTERM to 2 processes")]
+    assert store.set_stopping([(lease, steps[:1])]).result() == []
+    assert store.set_stopping([(lease, steps)]).result() == []
+    job = store.get(lease.id).result()
+    assert job.stopping == tuple(steps)
+    assert settle(store, job, Interrupted())
+    assert store.get(lease.id).result().stopping == tuple(steps)
+    [again] = claim(store)
+    assert again.stopping == store.get(lease.id).result().stopping == ()
+
+
+def test_notes_under_a_stale_lease_are_dropped(store: Store) -> None:
+    lease = running(store)
+    stale = Lease(lease.id, lease.lease - 1)
+    assert store.set_stopping([(stale, [StopNote(1.0, "late")])]).result() == [lease.id]
+    assert store.get(lease.id).result().stopping == ()
+
+
+def test_a_worker_hears_that_it_is_to_be_quiet_and_at_each_beat_again(store: Store) -> None:
+    info = introduce(store, "w")
+    heard: list[Hint] = []
+    stop = store.listen(["quiet"], heard.append)
+    store.set_quiet("w", quiet=True).result()
+    assert [store.beat(info).result() for _ in range(2)] == [True, True]
+    store.set_quiet("w", quiet=False).result()
+    assert store.beat(info).result() is False
+    assert heard == [Hint("quiet", ("w",))] * 2
+    stop()
+
+
+def test_a_worker_that_left_is_not_quiet_when_it_comes_back(store: Store) -> None:
+    introduce(store, "w")
+    store.set_quiet("w", quiet=True).result()
+    store.leave("w").result()
+    with pytest.raises(NotFoundError, match="no worker w"):
+        store.set_quiet("w", quiet=True).result()
+    introduce(store, "w")
+
+
+def test_a_crash_keeps_the_evidence_of_how_the_worker_died(store: Store) -> None:
+    lease = running(store, crash_limit=1)
+    store.rescue(dead=["w"], evidence="killed by SIGKILL; 12 MiB", limit=5).result()
+    job = store.get(lease.id).result()
+    assert job.state is State.DISCARDED
+    [line] = store.history(lease.id).result()
+    assert line.error.type == "WorkerLost"
+    assert line.error.message.endswith("died: killed by SIGKILL; 12 MiB")
