@@ -1,4 +1,4 @@
-"""The board: which jobs a worker has begun, as others can read it after its death."""
+"""The board: what a worker has begun, and that it lives, as others can read it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,83 @@ import os
 from pathlib import Path
 
 from conveyor import board
-from conveyor.board import Board
+from conveyor.board import Board, has_died
+from conveyor.identity import boot_id, pid_started
 from conveyor.ids import IdMaker
+from conveyor.job import WorkerInfo
 
 
-def test_it_shows_what_was_begun_and_has_not_ended() -> None:
-    first, second, third = (IdMaker().make(1_000_000.0) for _ in range(3))
-    shown = Board(2)
+def opened(folder: Path, places: int = 2) -> Board:
+    shown = Board(str(folder), "w", places)
     shown.open()
+    return shown
+
+
+def info(**given: object) -> WorkerInfo:
+    facts: dict[str, object] = {
+        "boot_id": boot_id(), "pid": os.getpid(), "pid_started": pid_started(os.getpid()),
+        "begun": "w",
+    }  # fmt: skip
+    facts |= given
+    return WorkerInfo(id="w", host="h", started_at=0.0, slots=1, queues=(), **facts)  # type: ignore[arg-type]
+
+
+def test_it_shows_what_was_begun_and_has_not_ended(tmp_path: Path) -> None:
+    first, second, third = (IdMaker().make(1_000_000.0) for _ in range(3))
+    shown = opened(tmp_path)
     place = shown.begin(first)
     shown.begin(second)
-    assert board.read(shown.path) == {first, second}
+    assert board.read(str(tmp_path), "w") == {first, second}
     shown.end(place)
     shown.begin(third)
-    assert board.read(shown.path) == {second, third}
+    assert board.read(str(tmp_path), "w") == {second, third}
+    shown.wipe()
+    assert board.read(str(tmp_path), "w") == frozenset()
     shown.close()
-    assert not os.path.exists(shown.path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
-    assert board.read("") is None
-    assert board.read(str(tmp_path / "nothing")) is None
-    board.remove(str(tmp_path / "nothing"))
+    for folder, name in (("", "w"), (str(tmp_path), ""), (str(tmp_path), "nothing")):
+        assert board.read(folder, name) is None
+        assert board.is_held(folder, name) is None
+        board.remove(folder, name)
 
 
-def test_a_board_that_was_never_opened_notes_nothing() -> None:
-    closed = Board(1)
+def test_a_board_that_was_never_opened_notes_nothing(tmp_path: Path) -> None:
+    closed = Board(str(tmp_path), "w", 1)
     closed.end(closed.begin("job"))
     closed.end(closed.begin("job"))
+    closed.wipe()
     closed.close()
-    assert board.read(closed.path) is None
+    assert board.read(str(tmp_path), closed.name) is None
+
+
+def test_who_holds_the_lock_lives_whatever_its_pid_says(tmp_path: Path) -> None:
+    shown = opened(tmp_path)
+    elsewhere = boot_id().partition("/")[0] + "/pid:[1]"  # another container on this machine
+    for alive in (info(), info(pid=2**22 + 1), info(boot_id=elsewhere)):
+        assert not has_died(alive, str(tmp_path), boot_id())
+    shown.let_go()
+    assert has_died(info(), str(tmp_path), boot_id())
+    assert has_died(info(boot_id=elsewhere), str(tmp_path), boot_id())
+    # Of another machine a free lock says nothing: its file system may not pass locks on.
+    assert not has_died(info(boot_id="other/pid:[1]"), str(tmp_path), boot_id())
+
+
+def test_a_forked_child_of_a_job_does_not_keep_a_dead_worker_alive(tmp_path: Path) -> None:
+    shown = opened(tmp_path)
+    (go, going), (there, being) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(going)
+        os.write(being, b"x")
+        os.read(go, 1)
+        os._exit(0)
+    os.read(there, 1)
+    shown.let_go()
+    assert board.is_held(str(tmp_path), "w") is False
+    os.close(going)
+    os.waitpid(child, 0)
+    for end in (go, there, being):
+        os.close(end)

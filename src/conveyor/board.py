@@ -1,39 +1,54 @@
-"""Which jobs a worker has begun, in a file that outlives it: a crash is blamed on those alone.
+"""A worker's file beside the store: which jobs it has begun, and by its lock that it still lives.
 
 A worker claims jobs ahead. When it is killed, whoever rescues its jobs cannot tell the begun ones
 from the others by the store, as telling it would cost a transaction a job. A memory-mapped file
 costs a copy of 36 bytes, and the kernel keeps it when the process dies. It is for one host:
 a process that may not read it has to blame them all.
+
+The worker holds a lock (flock) on the file, and so does its keeper, which has the same open file.
+The kernel lets go of it when both have ended, however that happened. Whoever can take it knows that
+the worker is dead, also where the worker's pid says nothing: in another container.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
-import tempfile
+import weakref
 from contextlib import suppress
+from functools import partial
+
+from .identity import is_dead, same_boot
+from .job import WorkerInfo
 
 # A job's id, as text. A place that begins with NUL is free.
 WIDTH = 36
 
 
 class Board:
-    """The worker's side. `path` is where others can read it, once it is open."""
+    """The worker's side: a file in `folder`, called `name`, once it is open."""
 
-    def __init__(self, places: int) -> None:
-        self.path = ""
+    def __init__(self, folder: str, worker: str, places: int) -> None:
+        self.name = ""
+        self.descriptor = -1
+        self._folder = folder
+        self._worker = worker
         self._size = places * WIDTH
         self._map: mmap.mmap | None = None
         self._free = list(range(0, self._size, WIDTH))
 
     def open(self) -> None:
         """Make the file. Without one nothing is noted, and a crash is blamed on all."""
-        descriptor, self.path = tempfile.mkstemp(prefix="conveyor-begun-")
-        try:
-            os.truncate(descriptor, self._size)
-            self._map = mmap.mmap(descriptor, self._size)
-        finally:
-            os.close(descriptor)
+        os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        path = os.path.join(self._folder, self._worker)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        os.truncate(self.descriptor, self._size)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        self._map = mmap.mmap(self.descriptor, self._size)
+        self.name = self._worker
+        # A child that a job forks is not the worker, and must not seem to be.
+        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
     def begin(self, job_id: str) -> int:
         """Note that a job's code begins; returns the place to give to `end`."""
@@ -51,20 +66,32 @@ class Board:
             self._map[place] = 0
         self._free.append(place)
 
+    def wipe(self) -> None:
+        """Note that the end of this process is not to be blamed on any job."""
+        if self._map is not None:
+            self._map[:] = bytes(self._size)
+
     def close(self) -> None:
         """Remove the file."""
+        remove(self._folder, self.name)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file, and with it the lock, unless the keeper has it too."""
         if self._map is not None:
-            self._map.close()
+            self._map.close()  # it has a descriptor of its own
             self._map = None
-        remove(self.path)
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-def read(path: str) -> frozenset[str] | None:
+def read(folder: str, name: str) -> frozenset[str] | None:
     """Return the ids of the jobs that were begun and not ended; None if that cannot be known."""
-    if not path:
+    if not folder or not name:
         return None
     try:
-        with open(path, "rb") as file:
+        with open(os.path.join(folder, name), "rb") as file:
             data = file.read()
     except OSError:
         return None
@@ -74,8 +101,44 @@ def read(path: str) -> frozenset[str] | None:
     )
 
 
-def remove(path: str) -> None:
+def is_held(folder: str, name: str) -> bool | None:
+    """Say whether the worker, or its keeper, still holds its file; None if that cannot be known."""
+    if not folder or not name:
+        return None
+    try:
+        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system that knows no such locks
+        return None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def has_died(worker: WorkerInfo, folder: str, here: str) -> bool:
+    """Whether a worker of this machine is surely dead and nobody sees to its jobs any more.
+
+    `here` is this process's `boot_id()`. Never guessed from its silence.
+    """
+    held = is_held(folder, worker.begun)
+    if held is None:
+        return is_dead(worker, here)
+    return not held and same_boot(worker.boot_id, here)
+
+
+def remove(folder: str, name: str) -> None:
     """Remove a dead worker's file, if it is still there."""
-    if path:
+    if folder and name:
         with suppress(OSError):
-            os.unlink(path)
+            os.unlink(os.path.join(folder, name))
+
+
+def _let_go(reference: weakref.ref[Board]) -> None:
+    board = reference()
+    if board is not None:
+        board.let_go()

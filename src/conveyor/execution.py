@@ -23,6 +23,9 @@ def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Ou
     match stop.why:
         case "lost":
             return None
+        case "fenced":
+            # If nobody has taken it over in the meantime, it is free again; else this is refused.
+            return Interrupted()
         case "cancel":
             return Cancelled(_with_notes(stop.reason, ending))
         case "timeout":

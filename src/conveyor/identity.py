@@ -27,6 +27,11 @@ def boot_id() -> str:
         return ""
 
 
+def same_boot(one: str, other: str) -> bool:
+    """Whether two boot ids are of one run of one kernel, whatever their pid namespaces."""
+    return bool(one) and one.partition("/")[0] == other.partition("/")[0]
+
+
 def pid_started(pid: int) -> float:
     """Return when a process started, in clock ticks since boot; 0.0 when it is not there."""
     state = _stat(pid)

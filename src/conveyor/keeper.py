@@ -1,8 +1,9 @@
-"""Renews one worker's leases from outside, so that no job can stall that: a process of its own.
+"""Renews one worker's leases from outside, and sees to its jobs when it dies: a small process.
 
 A job that blocks the event loop, or a C call that holds the GIL, stops every thread of the worker;
-a small process beside it goes on. It ends with its worker, and it stays its hand while the worker
-is frozen, because a stopped worker is not to be told from a dead one by those who wait for it.
+a process beside it goes on. It stays its hand while the worker is frozen, because a stopped worker
+is not to be told from a dead one by those who wait for it. When the worker dies it gives the jobs
+back at once, with what is known of how that happened: nobody else was there to see it.
 """
 
 from __future__ import annotations
@@ -11,28 +12,60 @@ import os
 import select
 import subprocess
 import sys
+import time
 
+import msgspec
+
+from . import board
 from .errors import ConveyorError
 from .identity import is_frozen
+from .obituary import Witness
 from .store import open_store
+from .store.protocol import Store
 
 # It finds modules where the worker does.
-BOOT = "import sys; sys.path[:] = sys.argv[5:]; from conveyor.keeper import main; main()"
+BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.keeper import main; main()"
+# What the worker says before it ends in good order; without it, it has died.
+BYE = b"bye\n"
+# How often it looks at the worker, in seconds.
+LOOK = 1.0
+# How long a process that has let go of everything may take to be gone, in seconds.
+END = 30.0
+BATCH = 1000
+# How often, and how long in all, it tries to give the jobs back to a store that does not answer.
+AGAIN, PATIENCE = 0.5, 60.0
 
 
-def start(url: str, worker: str, lease_for: float) -> subprocess.Popen[bytes]:
-    """Start a keeper for a worker of this process. Closing its stdin ends it."""
-    arguments = [url, worker, str(lease_for), str(os.getpid())]
-    command = [sys.executable, "-c", BOOT, *arguments, *sys.path]
+class Ward(msgspec.Struct, frozen=True):
+    """The worker that is kept: its store, id, lease, process, and its file beside the store."""
+
+    url: str
+    worker: str
+    lease_for: float
+    pid: int
+    begun: str = ""
+
+
+def start(ward: Ward, *, held: int = -1) -> subprocess.Popen[bytes]:
+    """Start a keeper. `held` is the descriptor of the worker's file, whose lock it shares."""
+    told = msgspec.json.encode(ward).decode()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-c", BOOT, told, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(held,) if held >= 0 else (),
+        start_new_session=True,
     )
 
 
 def stop(keeper: subprocess.Popen[bytes]) -> None:
     """End a keeper and wait for it."""
     if keeper.stdin is not None:
-        keeper.stdin.close()
+        try:
+            keeper.stdin.write(BYE)
+            keeper.stdin.close()
+        except BrokenPipeError:
+            pass  # it was killed
     try:
         keeper.wait(5)
     except subprocess.TimeoutExpired:
@@ -40,27 +73,56 @@ def stop(keeper: subprocess.Popen[bytes]) -> None:
         keeper.wait()
 
 
-def keep(url: str, worker: str, lease_for: float, parent: int) -> None:
-    """Renew until the worker is gone."""
-    store = None
-    while not _worker_ended(lease_for / 4):
-        if os.getppid() != parent:
-            return
-        if is_frozen(parent):
+def keep(ward: Ward) -> None:
+    """Renew until the worker is gone, and give back what it leaves."""
+    witness = Witness(ward.pid)
+    if os.getppid() != ward.pid:
+        return
+    store: Store | None = None
+    every = ward.lease_for / 4
+    look = min(LOOK, every)
+    renewed = time.monotonic()
+    while (said := _hear(look)) is None:
+        witness.look()
+        if is_frozen(ward.pid) or time.monotonic() - renewed < every - look / 2:
             continue
         try:
-            store = store or open_store(url)
-            store.extend_worker(worker, lease_for=lease_for).result(timeout=lease_for / 4)
+            store = store or open_store(ward.url)
+            store.extend_worker(ward.worker, lease_for=ward.lease_for).result(every)
+            renewed = time.monotonic()
         except (ConveyorError, TimeoutError):
             continue  # the worker renews as well, and says what is wrong
+    if said != BYE and witness.wait(END):
+        _give_back(ward, witness.tell(), store)
 
 
-def _worker_ended(seconds: float) -> bool:
-    readable, _, _ = select.select([sys.stdin], [], [], seconds)
-    return bool(readable)
+def _hear(seconds: float) -> bytes | None:
+    """Return what the worker says, nothing at all if it has ended; None if it is silent."""
+    readable, _, _ = select.select([0], [], [], seconds)
+    return os.read(0, len(BYE)) if readable else None
+
+
+def _give_back(ward: Ward, evidence: str, store: Store | None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            store = store or open_store(ward.url)
+            begun = board.read(store.folder, ward.begun)
+            while len(_rescue(store, ward.worker, begun, evidence)) == BATCH:
+                continue
+            store.leave(ward.worker).result(PATIENCE)
+            board.remove(store.folder, ward.begun)
+        except (ConveyorError, TimeoutError):
+            time.sleep(AGAIN)
+        else:
+            return
+
+
+def _rescue(store: Store, worker: str, begun: frozenset[str] | None, evidence: str) -> list[str]:
+    pending = store.rescue(dead=[worker], begun=begun, evidence=evidence, limit=BATCH)
+    return pending.result(PATIENCE)
 
 
 def main() -> None:
-    """Keep as the command line says: url, worker, seconds, pid of the worker."""
-    url, worker, lease_for, parent = sys.argv[1:5]
-    keep(url, worker, float(lease_for), int(parent))
+    """Keep the worker that the command line names."""
+    keep(msgspec.json.decode(sys.argv[1], type=Ward))

@@ -11,21 +11,35 @@ from contextlib import suppress
 from . import feed
 from .board import Board
 from .clock import elapsed
-from .errors import ConveyorError, UnavailableError
+from .errors import UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
 from .job import JobRecord
+from .leases import Leases
 from .lifecycle import Failed, Interrupted, Outcome
-from .pending import Pending
 from .runners.capture import OutputBuffer
-from .runners.control import Control, Runner, Stop
+from .runners.control import Control, Runner, Stop, Stopped
+from .shipping import Shipping
 from .store.protocol import Claimant, Exchanged, Hint, Lease, Renewal, Report, WorkerStore
 from .task import Kind, Task
 
 log = logging.getLogger("conveyor.slots")
 
-FLUSH = 0.2
 LONGEST_PAUSE = 5.0
+LEAVING = "the worker is leaving"
+
+# How long a job that can only be asked gets before it is noted that it goes on.
+HEED = 1.0
+DEAF: dict[Kind, str] = {
+    "thread": "it runs in a thread, which can only be asked: it goes on until it looks at "
+    "current_job().cancelled, or uses its sleep, track or check",
+    "coroutine": "it goes on in spite of CancelledError",
+}
+FORCED: dict[Kind, str] = {
+    "thread": "asked with force, which can do no more to a thread: only the end of its worker "
+    "ends it",
+    "coroutine": "asked again: CancelledError",
+}
 
 
 class Slots:
@@ -33,7 +47,7 @@ class Slots:
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds.
+    how much time has passed since some moment, in seconds. `fences`: see `Leases`.
     """
 
     def __init__(
@@ -51,6 +65,7 @@ class Slots:
         app: str = "this program",
         board: Board | None = None,
         elapsed: Callable[[], float] = elapsed,
+        fences: bool = False,
     ) -> None:
         self._elapsed = elapsed
         self.who = who
@@ -69,15 +84,26 @@ class Slots:
         self._ready: deque[JobRecord] = deque()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
+        self._reporting: list[Report] = []
+        self._last: list[Report] = []
         self._idle: deque[asyncio.Future[None]] = deque()
         self._nudged = asyncio.Event()
-        self._busy = asyncio.Event()
         self._draining = False
+        self._quiet = False
         self._exchanging = False
         self._empty_until = 0.0
         self._hints = 0
         self._rate = 0.0
         self._measured = self._elapsed(), 0
+        self._shipping = Shipping(store=store, output=output)
+        self._leases = Leases(
+            store=store,
+            lease_for=who.lease_for,
+            held=self._held_jobs,
+            obey=self._obey,
+            fence_off=self._fence_off if fences else None,
+            elapsed=elapsed,
+        )
 
     @property
     def running(self) -> list[JobRecord]:
@@ -104,11 +130,20 @@ class Slots:
         """Work until drained. Returns once every running job has ended and was reported."""
         async with asyncio.TaskGroup() as group:
             slots = [group.create_task(self._slot()) for _ in range(self.slots)]
-            helpers = [group.create_task(self._keep_leases()), group.create_task(self._ship())]
+            helpers = [
+                group.create_task(each())
+                for each in (self._leases.keep, self._trim, self._shipping.run)
+            ]
             await self._feed()
             for task in (*slots, *helpers):
                 task.cancel()
-        await self._flush_output()
+        await self._shipping.flush()
+        if self._last:
+            await self._store.settle(self._last)
+
+    def report_at_the_end(self, reports: Sequence[Report]) -> None:
+        """Have the store told when all slots have ended, and not before."""
+        self._last += reports
 
     def drain(self) -> None:
         """Take no more jobs and give back at once what was claimed ahead; see the rest through."""
@@ -116,19 +151,42 @@ class Slots:
         self._give_back(len(self._ready))
         self._nudged.set()
 
-    def stop_running(self, request: Stop) -> None:
-        """Ask every running job to stop."""
-        for control in list(self._running.values()):
-            control.stop(request)
-
-    def abandon(self) -> None:
-        """Hand back the jobs whose code would not stop. Only right before the process ends."""
-        for control in list(self._running.values()):
-            control.stop(Stop("lost", "the worker is leaving"))
-            self._report(control.job, Interrupted())
-            self.handed_back += 1
-        self._running.clear()
+    def be_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - it is what the name says
+        """Claim nothing from now on, or claim again; what is held goes on."""
+        self._quiet = quiet
         self._nudged.set()
+
+    def stop_running(self, reason: str, *, grace: float) -> None:
+        """Ask every running job to stop because the worker does, within `grace` seconds."""
+        for control in list(self._running.values()):
+            self._stop(control, Stop("shutdown", reason, min(grace, control.job.options.grace)))
+
+    def abandon(self) -> list[tuple[Kind, Report]]:
+        """Give up all that is held; returns what to report of it once its code has ended.
+
+        The code of threads ends with this process. They stay leased until then, and if nobody
+        reports them, whoever finds the worker dead hands them back.
+        """
+        held = [(control.job, control) for control in self._running.values()]
+        left: list[tuple[Kind, Report]] = []
+        for job, control in held:
+            request = control.stop_request or Stop("shutdown", LEAVING)
+            outcome = outcome_of(Stopped(), request, job.options.on_shutdown)
+            control.stop(Stop("lost", LEAVING))
+            if outcome is not None:
+                left.append((control.task.kind, Report(job.id, job.lease, outcome)))
+        self.handed_back += sum(isinstance(report.outcome, Interrupted) for _, report in left)
+        self._running.clear()
+        if self._board is not None:
+            self._board.wipe()
+        self._nudged.set()
+        return left
+
+    def unreported(self) -> list[Report]:
+        """Return what nobody has told the store yet, when the loop itself cannot go on."""
+        self._draining = True
+        self._give_back(len(self._ready))
+        return [*self._reporting, *self._reports]
 
     def hear(self, hint: Hint) -> None:
         """Take a store's hint. Called in the event loop."""
@@ -138,9 +196,7 @@ class Slots:
                 self._empty_until = 0.0
                 self._nudged.set()
             case "cancel":
-                named = [job for job in self._held_jobs() if job.id in hint.subjects]
-                if named or not hint.subjects:
-                    self._renewing = asyncio.ensure_future(self._renew(named or self._held_jobs()))
+                self._leases.hear(hint.subjects)
             case _:
                 return
 
@@ -162,8 +218,7 @@ class Slots:
             return
         control = Control(job, task, self._output)
         self._running[job.id] = control
-        if not self._busy.is_set():
-            self._busy.set()
+        self._shipping.begin()
         timeout = job.options.timeout
         alarm = None if timeout is None else self._set_alarm(control, timeout)
         place = None if self._board is None else self._board.begin(job.id)
@@ -175,6 +230,7 @@ class Slots:
             self._board.end(place)
         if alarm is not None:
             alarm.cancel()
+        self._shipping.end()
         if self._running.pop(job.id, None) is None:
             return  # abandoned: it was handed back already
         outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
@@ -188,7 +244,21 @@ class Slots:
 
     def _set_alarm(self, control: Control, timeout: float) -> asyncio.TimerHandle:
         stop = Stop("timeout", f"it ran longer than its timeout of {timeout:g} s")
-        return asyncio.get_running_loop().call_later(timeout, control.stop, stop)
+        return asyncio.get_running_loop().call_later(timeout, self._stop, control, stop)
+
+    def _stop(self, control: Control, request: Stop) -> None:
+        if not control.stopping:
+            control.note(f"asked to stop ({request.why}): {request.reason}")
+            deaf = DEAF.get(control.task.kind)
+            if deaf is not None:
+                asyncio.get_running_loop().call_later(HEED, self._still_runs, control, deaf)
+        elif request.why == "cancel" and request.grace == 0.0:
+            control.note(FORCED.get(control.task.kind, "asked again, without grace"))
+        control.stop(request)
+
+    def _still_runs(self, control: Control, deaf: str) -> None:
+        if self._running.get(control.job.id) is control:
+            control.note(deaf)
 
     def _report(self, job: JobRecord, outcome: Outcome) -> None:
         self._output.end(job)
@@ -202,6 +272,7 @@ class Slots:
         pause = 0.1
         while not (self._draining and not self._running and not self._reports):
             reports, self._reports = self._reports, []
+            self._reporting = reports
             room = self._room()
             if not reports and not room:
                 await self._nap()
@@ -218,15 +289,21 @@ class Slots:
                 pause = min(LONGEST_PAUSE, pause * 2)
             finally:
                 self._exchanging = False
+                self._reporting = []
 
     async def _exchange(self, reports: list[Report], room: int) -> None:
         # What jobs wrote and said goes first: after the settling their leases are void.
-        shipping = self._ship_now()
+        shipment = self._shipping.send()
         asked = feed.wants(self._shares, room, strict=self._strict) if room else []
         hints = self._hints
-        answer = await self._store.exchange(reports, asked, self.who, limit=room)
-        for event, pending in shipping:
-            await self._shrug(pending, event)
+        asked_at = self._leases.expect()
+        claimed: tuple[JobRecord, ...] = ()
+        try:
+            answer = await self._store.exchange(reports, asked, self.who, limit=room)
+            claimed = answer.jobs
+        finally:
+            self._leases.took(claimed, asked_at)
+        await self._shipping.settle(shipment)
         if room and not answer.jobs and hints == self._hints:
             self._empty_until = self._elapsed() + self._poll
         self._take(answer, reports)
@@ -246,7 +323,7 @@ class Slots:
                 future.set_result(None)
 
     def _room(self) -> int:
-        if self._draining or self._elapsed() < self._empty_until:
+        if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
         free = self.slots + self._ahead() - len(self._running) - len(self._ready)
         # Asking for a few at a time while many are still held would undo the batching.
@@ -280,78 +357,41 @@ class Slots:
 
     # -- leases and output ---------------------------------------------------------------------
 
-    async def _keep_leases(self) -> None:
-        every = self.who.lease_for / 4
-        due = self._elapsed() + every
+    async def _trim(self) -> None:
+        """Give back now and then what was claimed ahead of jobs that have become slow."""
         while True:
-            await asyncio.sleep(min(1.0, every))
+            await asyncio.sleep(min(1.0, self.who.lease_for / 4))
             surplus = len(self._ready) - self._ahead()
             if surplus > 0 and len(self._running) >= self.slots:
                 self._give_back(surplus)
                 self._nudged.set()
-            if self._elapsed() >= due:
-                await self._renew(self._held_jobs())
-                due = self._elapsed() + every
 
     def _held_jobs(self) -> list[JobRecord]:
         return [*self.running, *self._ready]
 
-    async def _renew(self, jobs: Sequence[JobRecord]) -> None:
-        leases = [Lease(job.id, job.lease) for job in jobs]
-        if not leases:
-            return
-        try:
-            renewals = await self._store.extend(leases, lease_for=self.who.lease_for)
-        except ConveyorError as error:
-            log.error("lease.not_renewed jobs=%d error=%s", len(leases), error)  # noqa: TRY400 - it says all there is
-            return
-        for lease, renewal in zip(leases, renewals, strict=True):
-            self._obey(lease, renewal)
-
     def _obey(self, lease: Lease, renewal: Renewal) -> None:
-        if renewal.verdict == "continue":
-            return
         control = self._running.get(lease.id)
         if control is not None and control.job.lease == lease.lease:
             if renewal.verdict == "cancel":
-                control.stop(Stop("cancel", renewal.reason))
+                grace = 0.0 if renewal.forced else None
+                self._stop(control, Stop("cancel", renewal.reason, grace))
             else:
-                control.stop(Stop("lost", "the lease was lost"))
+                self._stop(control, Stop("lost", "the lease was lost"))
             return
+        # A cancel that was asked for turns this into "cancelled" in the store.
+        self._return(lease)
+
+    def _fence_off(self, lease: Lease) -> None:
+        control = self._running.get(lease.id)
+        if control is not None and control.job.lease == lease.lease:
+            self._stop(control, Stop("fenced", "its lease could not be renewed in time"))
+            return
+        self._return(lease)
+
+    def _return(self, lease: Lease) -> None:
         for job in self._ready:
             if job.id == lease.id and job.lease == lease.lease:
                 self._ready.remove(job)
-                # A cancel that was asked for turns this into "cancelled" in the store.
                 self._reports.append(Report(job.id, job.lease, Interrupted()))
                 self._nudged.set()
                 return
-
-    async def _ship(self) -> None:
-        while True:
-            await self._busy.wait()
-            while self._running:
-                await asyncio.sleep(FLUSH)
-                await self._flush_output()
-            self._busy.clear()
-
-    async def _flush_output(self) -> None:
-        for event, pending in self._ship_now():
-            await self._shrug(pending, event)
-
-    def _ship_now(self) -> list[tuple[str, Pending[list[str]]]]:
-        """Hand what jobs wrote and said over to the store, which keeps the order of the calls."""
-        shipping: list[tuple[str, Pending[list[str]]]] = []
-        chunks = self._output.take()
-        if chunks:
-            shipping.append(("output.lost", self._store.write_output(chunks)))
-        progress = self._output.take_progress()
-        if progress:
-            reports = [(Lease(job.id, job.lease), said) for job, said in progress]
-            shipping.append(("progress.lost", self._store.set_progress(reports)))
-        return shipping
-
-    async def _shrug(self, pending: Pending[list[str]], event: str) -> None:
-        try:
-            await pending
-        except ConveyorError as error:
-            log.error("%s error=%s", event, error)  # noqa: TRY400 - it says all there is

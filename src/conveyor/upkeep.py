@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from . import board, cron
+from .board import has_died
 from .clock import elapsed
 from .errors import ConveyorError
 from .identity import boot_id, is_dead
@@ -45,7 +46,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Upkeep:
-    """One loop beside a worker. `me` says who the worker is and how busy.
+    """One loop beside a worker. `me` says who the worker is and how busy; `be_quiet` is told at
+    each beat whether it is to claim nothing.
 
     `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
     time has passed since some moment, in seconds.
@@ -56,6 +58,7 @@ class Upkeep:
         *,
         store: Store,
         me: Callable[[], WorkerInfo],
+        be_quiet: Callable[[bool], object] = bool,
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
@@ -67,15 +70,19 @@ class Upkeep:
         self._me = me
         self._schedules = {schedule.info.name: schedule for schedule in schedules}
         self._retention = retention
+        self._be_quiet = be_quiet
         self._here = boot_id()
+        self._suspects: frozenset[str] = frozenset()
         self._poke = asyncio.Event()
         self._next_due_at: float | None = None
         self.rounds = 0
         self._sweep_due = 0.0
         self._prune_due = self._elapsed() + PRUNE / 2
 
-    def poke(self) -> None:
-        """Look again soon: something may be due earlier than was known."""
+    def poke(self, *, sweep: bool = False) -> None:
+        """Look again soon: something may be due earlier than was known. `sweep`: beat as well."""
+        if sweep:
+            self._sweep_due = 0.0
         self._poke.set()
 
     async def run(self) -> None:
@@ -100,7 +107,7 @@ class Upkeep:
         sweeping = now >= self._sweep_due
         if sweeping:
             self._sweep_due = now + self._sweep
-            await self._store.beat(self._me())
+            self._be_quiet(await self._store.beat(self._me()))
         if sweeping or self._poke.is_set() or self._is_due():
             self._poke.clear()
             staged = await self._store.stage(limit=BATCH)
@@ -124,13 +131,14 @@ class Upkeep:
         workers = await self._store.workers()
         me = self._me().id
         silent = self._store.now() - FORGET
-        dead = [each.id for each in workers if each.id != me and is_dead(each, self._here)]
+        folder = self._store.folder
+        dead = self._dead([each for each in workers if each.id != me], folder)
         if not dead and not sweeping:
             return
         rescued = await self._store.rescue(limit=BATCH)
         for worker in workers:
             if worker.id in dead and len(rescued) < BATCH:
-                begun = board.read(worker.begun)
+                begun = board.read(folder, worker.begun)
                 left = BATCH - len(rescued)
                 rescued += await self._store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
@@ -140,7 +148,14 @@ class Upkeep:
         for worker in workers:
             if worker.id in dead or (worker.beat_at < silent and worker.id != me):
                 await self._store.leave(worker.id)
-                board.remove(worker.begun)
+                board.remove(folder, worker.begun)
+
+    def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
+        """Return who is dead. A keeper gets until the next round to see to its worker's jobs."""
+        gone = frozenset(each.id for each in others if is_dead(each, self._here))
+        left = frozenset(each.id for each in others if has_died(each, folder, self._here))
+        lingering, self._suspects = gone & self._suspects, gone
+        return left | lingering
 
     async def _put_schedules(self) -> None:
         for schedule in self._schedules.values():

@@ -7,8 +7,10 @@ import logging
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Self
 
 import msgspec
 
@@ -18,24 +20,30 @@ from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
 from .runners.capture import OutputBuffer, capturing
-from .runners.control import Stop
 from .runners.table import Runners
 from .slots import Slots
-from .store.protocol import Claimant, Hint, Store
+from .store.protocol import Claimant, Hint, Report, Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
 log = logging.getLogger("conveyor.worker")
 
-# What a job that was told to stop gets beyond its own grace before the worker leaves without it.
-LEAVE = 5.0
+# At a shutdown, what a job gets to stop, in seconds, whatever its own grace: with the 25 s of
+# draining, and what it takes to leave, that is within the 30 s of docker stop and Kubernetes.
+SHUTDOWN_GRACE = 3.0
+# What it gets beyond that until the worker leaves without it.
+LEAVE = 1.0
+DRAIN = 25.0
+
+Phases = Callable[[str, Sequence[JobRecord]], None]
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
     `queues` are names with weights; `strict` asks them in order instead of by weight. `keep`
-    says whether a process of its own renews the leases of a shared store.
+    says whether a process of its own renews the leases of a shared store. `drain` is how long
+    running jobs may finish when an `async with` block ends.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -44,6 +52,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     labels: frozenset[str] = frozenset()
     lease_for: float = 60.0
     poll: float = 5.0
+    drain: float = DRAIN
     app: str = "this program"
     keep: bool = True
     max_jobs_per_process: int = 1000
@@ -52,7 +61,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Runs the jobs of some queues until it is drained. Use it within one event loop."""
+    """Runs the jobs of some queues until it is drained. Use it within one event loop.
+
+    `async with belt.worker():` runs it beside the block and drains it at the end. `on_phase` is
+    called in its loop with what happens at a shutdown, in a word, and the jobs that still run.
+    """
 
     def __init__(
         self,
@@ -72,42 +85,36 @@ class Worker:
             max_rss_mb=options.max_rss_mb,
         )
         # Nobody outlives this process to read it where the store does not.
-        self._board = Board(options.slots) if store.shared else None
-        who = Claimant(self.id, options.lease_for, options.labels)
-        self._slots = Slots(
-            store=store,
-            who=who,
-            tasks=tasks,
-            runners=self._runners,
-            output=self._output,
-            shares=options.queues,
-            slots=options.slots,
-            strict=options.strict,
-            poll=options.poll,
-            app=options.app,
-            board=self._board,
-        )
+        self._board = Board(store.folder, self.id, options.slots) if store.folder else None
+        self._slots = self._make_slots(tasks)
         self._upkeep = Upkeep(
             store=store,
             me=self._introduce,
+            be_quiet=self._hear_quiet,
             schedules=schedules,
             retention=options.retention,
             # A lapsed lease is to be noticed soon beside its own length.
             sweep=min(SWEEP, options.lease_for / 4),
         )
-        self._info = WorkerInfo(
-            id=self.id,
-            host=socket.gethostname(),
-            boot_id=boot_id(),
-            pid=os.getpid(),
-            pid_started=pid_started(os.getpid()),
-            started_at=store.now(),
-            slots=options.slots,
-            queues=tuple(name for name, _ in options.queues),
-            labels=tuple(sorted(options.labels)),
-        )
+        self._info = _introduction(self.id, options, store.now())
+        self.on_phase: Phases = _say_nothing
+        self.ended = threading.Event()
+        self._left: list[Report] = []
+        self._quiet = False
+        self._wish: asyncio.Task[None] | None = None
+        self._run: asyncio.Task[None] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        self._run = asyncio.create_task(self.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._run is not None:
+            self.drain(self.options.drain)
+            await self._run
 
     @property
     def running(self) -> list[JobRecord]:
@@ -134,12 +141,34 @@ class Worker:
         """How many jobs that had begun were given back to be run elsewhere."""
         return self._slots.handed_back
 
+    @property
+    def left(self) -> list[Report]:
+        """What to report of jobs that still ran when `run` returned: threads that do not listen.
+
+        They stay leased until this process ends; their jobs are then handed back.
+        """
+        return self._left
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it runs in; None before `run`."""
+        return self._loop
+
     async def run(self) -> None:
-        """Work until drained; every job that was taken has then been settled or handed back."""
+        """Work until drained; every job that was taken has then been settled or handed back.
+
+        All but those in `left`, which no thread of this process can stop.
+        """
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._work(self._loop)
+        finally:
+            self.ended.set()
+
+    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._board is not None:
             self._board.open()
-        with self._beside(self._loop):
+        with self._beside(loop):
             upkeep = asyncio.create_task(self._upkeep.run())
             working = asyncio.create_task(self._slots.run())
             try:
@@ -153,23 +182,26 @@ class Worker:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
-                await self._say_goodbye()
-                if self._board is not None:
-                    self._board.close()
+                if not self._left:
+                    await self._say_goodbye()
+                    if self._board is not None:
+                        self._board.close()
 
-    def drain(self, timeout: float = 25.0) -> None:
+    def drain(self, timeout: float = DRAIN) -> None:
         """Take no more jobs, give back those not started, let the running ones finish.
 
         After `timeout` seconds those that still run are stopped: handed back, or cancelled where
-        the job says on_shutdown="cancel". `run` returns when all have ended. Call it in the
-        worker's event loop.
+        the job says on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
+        `run` returns when all have ended, and 1 s after that in any case. Call it in the worker's
+        event loop.
         """
         self._slots.drain()
         if self._stopping is None:
+            self.on_phase("draining", self.running)
             self._stopping = asyncio.ensure_future(self._stop_after(timeout))
 
     def cancel_all(self) -> None:
-        """Stop the running jobs now, each with its own grace. Call it in the worker's loop."""
+        """Stop the running jobs now, as `drain` does in the end. Call it in the worker's loop."""
         self._slots.drain()
         if self._stopping is not None:
             self._stopping.cancel()
@@ -181,17 +213,51 @@ class Worker:
             with suppress(RuntimeError):  # its loop has ended, and the worker with it
                 self._loop.call_soon_threadsafe(method)
 
+    def be_quiet(self, quiet: bool = True) -> None:  # noqa: FBT001, FBT002 - it is what the name says
+        """Claim nothing, or claim again; what runs goes on. Call it in the worker's loop."""
+        self._hear_quiet(quiet)
+        self._wish = asyncio.ensure_future(self._wish_quiet(quiet))
+
+    def disown(self) -> list[Report]:
+        """Give everything up because this process ends now; returns what the store is to hear.
+
+        For when the event loop cannot go on; may be called from any thread.
+        """
+        left = self._slots.unreported()
+        return [*left, *(report for _, report in self._slots.abandon())]
+
+    async def _wish_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
+        try:
+            await self._store.set_quiet(self.id, quiet=quiet)
+        except ConveyorError as error:
+            log.warning("worker.quiet_unsaid error=%s", error)
+
+    def _hear_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
+        if quiet is not self._quiet:
+            self._quiet = quiet
+            self._slots.be_quiet(quiet)
+            self.on_phase("quiet" if quiet else "resumed", self.running)
+
     async def _stop_after(self, timeout: float) -> None:
         await asyncio.sleep(timeout)
         running = self.running
         if not running:
             return
-        self._slots.stop_running(Stop("shutdown", "the worker is shutting down"))
-        longest = max(job.options.grace for job in running)
+        self.on_phase("stopping", running)
+        self._slots.stop_running("the worker is shutting down", grace=SHUTDOWN_GRACE)
+        longest = max(min(job.options.grace, SHUTDOWN_GRACE) for job in running)
         await asyncio.sleep(longest + LEAVE)
-        for job in self.running:
-            log.warning("job.abandoned id=%s task=%s", job.id, job.task)
-        self._slots.abandon()
+        if self.running:
+            self.on_phase("leaving", self.running)
+            self._abandon()
+
+    def _abandon(self) -> None:
+        ended: list[Report] = []
+        for kind, report in self._slots.abandon():
+            log.warning("job.abandoned id=%s kind=%s", report.id, kind)
+            # The end of its slot is the end of a coroutine, and of a process. Not of a thread.
+            (self._left if kind == "thread" else ended).append(report)
+        self._slots.report_at_the_end(ended)
 
     @contextmanager
     def _beside(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
@@ -201,19 +267,50 @@ class Worker:
 
         with ExitStack() as stack:
             stack.enter_context(capturing())
-            stack.callback(self._store.listen(["work", "due", "cancel"], hear))
+            stack.callback(self._store.listen(["work", "due", "cancel", "quiet"], hear))
             if self._store.shared and self.options.keep:
-                stack.callback(keeper.stop, self._start_keeper())
+                self._start_keeper()
+                stack.callback(self._stop_keeper)
             yield
 
-    def _start_keeper(self) -> subprocess.Popen[bytes]:
-        return keeper.start(self._store.url, self.id, self.options.lease_for)
+    def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
+        options = self.options
+        who = Claimant(self.id, options.lease_for, options.labels)
+        return Slots(
+            store=self._store,
+            who=who,
+            tasks=tasks,
+            runners=self._runners,
+            output=self._output,
+            shares=options.queues,
+            slots=options.slots,
+            strict=options.strict,
+            poll=options.poll,
+            app=options.app,
+            board=self._board,
+            fences=self._store.remote,
+        )
+
+    def _start_keeper(self) -> None:
+        begun, held = (
+            ("", -1) if self._board is None else (self._board.name, self._board.descriptor)
+        )
+        ward = keeper.Ward(self._store.url, self.id, self.options.lease_for, os.getpid(), begun)
+        self._keeper = keeper.start(ward, held=held)
+
+    def _stop_keeper(self) -> None:
+        # With jobs left it stays: to keep their leases, and to hand them back in the end.
+        if self._keeper is not None and not self._left:
+            keeper.stop(self._keeper)
 
     def _hear(self, hint: Hint) -> None:
-        if hint.kind == "due":
-            self._upkeep.poke()
-        else:
-            self._slots.hear(hint)
+        match hint.kind:
+            case "due":
+                self._upkeep.poke()
+            case "quiet" if not hint.subjects or self.id in hint.subjects:
+                self._upkeep.poke(sweep=True)
+            case _:
+                self._slots.hear(hint)
 
     async def _say_goodbye(self) -> None:
         try:
@@ -224,7 +321,26 @@ class Worker:
     def _introduce(self) -> WorkerInfo:
         return msgspec.structs.replace(
             self._info,
-            begun=self._board.path if self._board else "",
+            begun=self._board.name if self._board else "",
             running=len(self.running),
             draining=self._slots.draining,
+            quiet=self._quiet,
         )
+
+
+def _say_nothing(_phase: str, _running: Sequence[JobRecord]) -> None:
+    """Have nobody who wants to hear."""
+
+
+def _introduction(worker: str, options: WorkerOptions, now: float) -> WorkerInfo:
+    return WorkerInfo(
+        id=worker,
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid=os.getpid(),
+        pid_started=pid_started(os.getpid()),
+        started_at=now,
+        slots=options.slots,
+        queues=tuple(name for name, _ in options.queues),
+        labels=tuple(sorted(options.labels)),
+    )

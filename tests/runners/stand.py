@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from conveyor.command import checked, command_task
-from conveyor.job import JobRecord, Options, Progress, State, Stream
+from conveyor.job import JobRecord, Options, Progress, State, StopNote, Stream
 from conveyor.lifecycle import Succeeded
 from conveyor.runners.control import Control, Ending, Runner, Sink, Stop
 from conveyor.task import Kind, task
@@ -29,6 +29,7 @@ class Heard:
         self._lock = threading.Lock()
         self._written: dict[tuple[str, Stream], bytearray] = defaultdict(bytearray)
         self.said: list[Progress] = []
+        self.noted: list[str] = []
 
     def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
         with self._lock:
@@ -36,6 +37,9 @@ class Heard:
 
     def progress(self, job: JobRecord, progress: Progress) -> None:
         self.said.append(progress)
+
+    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+        self.noted = [note.text for note in notes]
 
     def text(self, stream: Stream = "stdout", job_id: str = "job") -> str:
         return self._written[job_id, stream].decode()

@@ -12,8 +12,9 @@ import click
 import msgspec
 
 from .. import __version__
+from ..board import has_died
 from ..errors import ConveyorError
-from ..identity import boot_id, is_dead
+from ..identity import boot_id
 from ..job import State
 from ..settings import SETTINGS, load_settings
 from ..store import open_store
@@ -107,7 +108,7 @@ def _size(path: str) -> int:
 def _work(store: Store) -> list[Finding]:
     here, now = boot_id(), store.now()
     workers = store.workers().result()
-    dead = [each.id for each in workers if is_dead(each, here)]
+    dead = [each.id for each in workers if has_died(each, store.folder, here)]
     silent = [each.id for each in workers if now - each.beat_at > SILENT and each.id not in dead]
     alive = len(workers) - len(dead) - len(silent)
     queues = store.counts().result()

@@ -7,14 +7,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
 import msgspec
 
 from ..current import CURRENT, CurrentJob
-from ..job import JobRecord, OutputChunk, Progress, Stream
+from ..job import JobRecord, OutputChunk, Progress, StopNote, Stream
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 CHUNK = 1 << 16
@@ -33,6 +33,7 @@ class OutputBuffer:
         self._written: dict[tuple[str, int], int] = {}
         self._pieces: dict[tuple[str, int], list[_Piece]] = {}
         self._progress: dict[str, tuple[JobRecord, Progress]] = {}
+        self._stopping: dict[str, tuple[JobRecord, Sequence[StopNote]]] = {}
 
     def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
         """Keep some bytes of a job's output."""
@@ -56,6 +57,11 @@ class OutputBuffer:
         """Keep a job's newest word about itself."""
         with self._lock:
             self._progress[job.id] = job, progress
+
+    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+        """Keep what was done so far to stop a job."""
+        with self._lock:
+            self._stopping[job.id] = job, notes
 
     def take(self) -> list[OutputChunk]:
         """Return all that was written since the last time, ready for the store."""
@@ -84,6 +90,14 @@ class OutputBuffer:
             taken, self._progress = self._progress, {}
         return list(taken.values())
 
+    def take_stopping(self) -> list[tuple[JobRecord, Sequence[StopNote]]]:
+        """Return what was done to stop each job of which that is new since the last time."""
+        if not self._stopping:
+            return []
+        with self._lock:
+            taken, self._stopping = self._stopping, {}
+        return list(taken.values())
+
     def end(self, job: JobRecord) -> None:
         """Count a job no longer, because its code has ended. What it wrote can still be taken."""
         if self._written:
@@ -96,6 +110,7 @@ class OutputBuffer:
             self._written.pop((job.id, job.lease), None)
             self._pieces.pop((job.id, job.lease), None)
             self._progress.pop(job.id, None)
+            self._stopping.pop(job.id, None)
 
     def _append(self, key: tuple[str, int], stream: Stream, offset: int, data: bytes) -> None:
         pieces = self._pieces.setdefault(key, [])

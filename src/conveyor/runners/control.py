@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
-from ..job import JobRecord, Progress, Stream
+from ..job import JobRecord, Progress, StopNote, Stream
 from ..lifecycle import Failed, Snoozed, Succeeded
 from ..task import Task
 
-Why = Literal["cancel", "timeout", "shutdown", "lost"]
+Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """A request to stop a running job, and why."""
+    """A request to stop a running job, and why.
+
+    `grace` is how long, in seconds, a process gets to end by itself; None is what the job says.
+    """
 
     why: Why
     reason: str
+    grace: float | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
@@ -42,17 +47,22 @@ class Sink(Protocol):
         """Keep a job's newest word about itself."""
         ...
 
+    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+        """Keep what was done so far to stop a job."""
+        ...
+
 
 class Control:
     """One running job as its runner sees it. `stop` is called in the worker's event loop."""
 
-    __slots__ = ("_event", "_on_stop", "job", "sink", "stop_request", "task")
+    __slots__ = ("_event", "_on_stop", "job", "notes", "sink", "stop_request", "task")
 
     def __init__(self, job: JobRecord, task: Task, sink: Sink) -> None:
         self.job = job
         self.task = task
         self.sink = sink
         self.stop_request: Stop | None = None
+        self.notes: list[StopNote] = []
         self._event: threading.Event | None = None
         self._on_stop: Callable[[Stop], None] | None = None
 
@@ -90,6 +100,11 @@ class Control:
             if self._event is None:
                 self._event = threading.Event()
         return self.stopping or self._event.wait(seconds)
+
+    def note(self, text: str) -> None:
+        """Note a step of stopping the job, where others can read it at once."""
+        self.notes.append(StopNote(time.time(), text))
+        self.sink.stopping(self.job, tuple(self.notes))
 
     def say(self, progress: Progress) -> None:
         """Pass on how far the job is."""

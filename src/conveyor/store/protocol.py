@@ -373,6 +373,16 @@ class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, Protocol):
         """Whether other processes can reach these jobs."""
         ...
 
+    @property
+    def remote(self) -> bool:
+        """Whether it may be out of our reach and yet within the reach of others."""
+        ...
+
+    @property
+    def folder(self) -> str:
+        """Where a worker leaves what others on this machine may read; "" if there is nobody."""
+        ...
+
     def now(self) -> float:
         """Return the time by the store's clock, in Unix seconds."""
         ...

@@ -62,6 +62,7 @@ class SqliteStore:
     """
 
     shared = True
+    remote = False
 
     def __init__(
         self,
@@ -100,6 +101,10 @@ class SqliteStore:
     @property
     def url(self) -> str:
         return f"sqlite:///{self._path}?durability={self._durability}"
+
+    @property
+    def folder(self) -> str:
+        return self._path + ".workers"
 
     def now(self) -> float:
         return self._clock.now()

@@ -57,6 +57,8 @@ class MemoryStore:
     """Jobs in the memory of this process. `draw` gives the randomness of retry jitter."""
 
     shared = False
+    remote = False
+    folder = ""
     url = "memory:"
 
     def __init__(self, clock: Clock | None = None, draw: Draw = random.random) -> None:

@@ -1,0 +1,72 @@
+"""Takes what running jobs write and say to the store: a few times a second, and before they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from .errors import ConveyorError
+from .pending import Pending
+from .runners.capture import OutputBuffer
+from .store.protocol import Lease, WorkerStore
+
+log = logging.getLogger("conveyor.shipping")
+
+FLUSH = 0.2
+
+Shipment = list[tuple[str, Pending[list[str]]]]
+
+
+class Shipping:
+    """Empties an output buffer into the store."""
+
+    def __init__(self, *, store: WorkerStore, output: OutputBuffer) -> None:
+        self._store = store
+        self._output = output
+        self._busy = asyncio.Event()
+        self._running = 0
+
+    def begin(self) -> None:
+        """Count a job that runs: as long as there is one, its output is shipped."""
+        self._running += 1
+        if not self._busy.is_set():
+            self._busy.set()
+
+    def end(self) -> None:
+        """Count it no longer."""
+        self._running -= 1
+
+    async def run(self) -> None:
+        """Ship until cancelled."""
+        while True:
+            await self._busy.wait()
+            while self._running:
+                await asyncio.sleep(FLUSH)
+                await self.flush()
+            self._busy.clear()
+
+    async def flush(self) -> None:
+        """Ship what is there now."""
+        await self.settle(self.send())
+
+    def send(self) -> Shipment:
+        """Hand all over to the store, which keeps the order of the calls."""
+        shipment: Shipment = []
+        chunks = self._output.take()
+        if chunks:
+            shipment.append(("output.lost", self._store.write_output(chunks)))
+        progress = [(Lease(job.id, job.lease), said) for job, said in self._output.take_progress()]
+        if progress:
+            shipment.append(("progress.lost", self._store.set_progress(progress)))
+        notes = [(Lease(job.id, job.lease), notes) for job, notes in self._output.take_stopping()]
+        if notes:
+            shipment.append(("notes.lost", self._store.set_stopping(notes)))
+        return shipment
+
+    async def settle(self, shipment: Shipment) -> None:
+        """Wait for the store's answers. A job does not end because its output was lost."""
+        for event, pending in shipment:
+            try:
+                await pending
+            except ConveyorError as error:
+                log.error("%s error=%s", event, error)  # noqa: TRY400 - it says all there is
