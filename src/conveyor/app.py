@@ -22,6 +22,7 @@ from .futures import JobFuture, call_task
 from .handle import Job
 from .job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
 from .producer import Producer, QueueRule
+from .serving import Serving
 from .settings import load_settings
 from .store import open_store
 from .store.protocol import Filter, Store
@@ -29,7 +30,7 @@ from .task import Task
 from .upkeep import Schedule
 from .wishes import Wishes
 from .wishes import name as valid_name
-from .worker import Worker, WorkerOptions
+from .worker import DRAIN, Worker, WorkerOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +104,7 @@ class Conveyor(Executor):
         self._queues: dict[str, Queue] = {}
         self._schedules: dict[str, Schedule] = {}
         self._background: Background | None = None
+        self._serving = Serving()
         self._shut = False
         self.task: TaskDecorator = self.queue("default").task
 
@@ -302,12 +304,36 @@ class Conveyor(Executor):
             chosen = WorkerOptions(queues=shares, **options)
         except TypeError as error:
             raise UsageError(f"worker: {error}") from error
-        return Worker(
-            store=self.store,
-            tasks=self.tasks,
-            options=chosen,
-            schedules=tuple(self._schedules.values()),
+        return self._serving.add(
+            Worker(
+                store=self.store,
+                tasks=self.tasks,
+                options=chosen,
+                schedules=tuple(self._schedules.values()),
+            )
         )
+
+    def start(self, **options: Any) -> Worker:
+        """Run a worker in a thread of this process until `stop`; options as for `worker`.
+
+        For a program that serves something else in its main thread. Signals stay the program's.
+        """
+        return self._serving.start(lambda: self.worker(**options))
+
+    def stop(self, timeout: float = DRAIN) -> bool:
+        """Stop every worker of this belt in this process, and block until they have ended.
+
+        They take no more jobs at once and let the running ones finish for `timeout` seconds; those
+        that still run are then stopped and handed back, or cancelled where they say
+        on_shutdown="cancel", within 4 s more. Returns False if the code of a job runs on all the
+        same (a thread that does not listen): it is handed back when this process ends. Enqueueing
+        goes on. Not for the event loop of a worker: there, `await astop()`.
+        """
+        return self._serving.stop(timeout)
+
+    async def astop(self, timeout: float = DRAIN) -> bool:
+        """`stop` for coroutines."""
+        return await self._serving.astop(timeout)
 
     def work(self, *, until_idle: bool = True, timeout: float | None = None, **options: Any) -> int:
         """Run a worker here and now, blocking; returns how many attempts ended.
@@ -341,7 +367,7 @@ class Conveyor(Executor):
         return worker.finished
 
     def _start_background(self) -> Background:
-        if self._background is None:
+        if self._background is None or self._background.worker.ended.is_set():
             self._background = Background(lambda: self.worker(queues=[CALLS], app=CALLS))
         return self._background
 

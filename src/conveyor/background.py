@@ -76,3 +76,7 @@ class Background:
             raise
         asyncio.get_running_loop().call_soon(self._started.set_result, worker)
         await worker.run()
+        followers = asyncio.all_tasks() - {asyncio.current_task()}
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)

@@ -92,9 +92,17 @@ def read(folder: str, name: str) -> frozenset[str] | None:
         return None
     try:
         with open(os.path.join(folder, name), "rb") as file:
-            data = file.read()
+            return _begun(file.read())
     except OSError:
         return None
+
+
+def read_open(descriptor: int, places: int) -> frozenset[str]:
+    """`read` for who has the file open, be it removed or not."""
+    return _begun(os.pread(descriptor, places * WIDTH, 0))
+
+
+def _begun(data: bytes) -> frozenset[str]:
     entries = (data[start : start + WIDTH] for start in range(0, len(data), WIDTH))
     return frozenset(
         entry.rstrip(b"\0").decode(errors="replace") for entry in entries if entry[:1] != b"\0"

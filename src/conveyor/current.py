@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Sized
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .errors import JobCancelledError, UsageError
 from .job import JobRecord, Progress, Stream
+
+T = TypeVar("T")
 
 
 class Link(Protocol):
@@ -92,6 +95,23 @@ class CurrentJob:
         """Block for `seconds`; raises JobCancelledError as soon as the job is asked to stop."""
         if self._link.wait_for_stop(seconds):
             raise JobCancelledError(self.id, f"job {self.id} was asked to stop")
+
+    def track(
+        self, items: Iterable[T], total: float | None = None, message: str = ""
+    ) -> Generator[T]:
+        """Go through `items`, saying how far the job is, and stop when it is asked to.
+
+        Raises JobCancelledError between two items. `total` is how many there are; None asks
+        `items` for its length.
+        """
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        for done, item in enumerate(items):
+            self.check()
+            self.progress(done, total, message)
+            yield item
+            if total is not None and done + 1 == total:
+                self.progress(total, total, message)
 
     def check(self) -> None:
         """Raise JobCancelledError if the job was asked to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
 import sys
@@ -12,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .background import Background
 from .codec import ArgsCodec, ResultCodec
-from .errors import JobCancelledError, UsageError
+from .errors import JobCancelledError, UnavailableError, UsageError
 from .handle import Job
 from .job import WAITING
 from .task import Task, default_name
@@ -75,6 +76,14 @@ class JobFuture(Future[T], Generic[T]):
             value = await self.job
         except JobCancelledError:
             self._be_cancelled()
+        except asyncio.CancelledError:
+            self.set_exception(
+                UnavailableError(
+                    f"the belt was stopped before job {self.job.id} had ended; it waits in its "
+                    "store for the next worker"
+                )
+            )
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the Future's holder
             self.set_exception(error)
         else:

@@ -14,7 +14,7 @@ from .errors import (
     JobDiscardedError,
     WaitTimeoutError,
 )
-from .job import AttemptError, JobRecord, Progress, State, Stream
+from .job import AttemptError, JobRecord, Progress, State, StopNote, Stream
 from .pending import run_sync
 from .store.protocol import Store
 
@@ -73,6 +73,11 @@ class Job(Generic[T]):
         """How far the job said it was, as of the last `refresh`."""
         return self.record.progress
 
+    @property
+    def stopping(self) -> tuple[StopNote, ...]:
+        """What was done to stop the job, step by step, as of the last `refresh`."""
+        return self.record.stopping
+
     def refresh(self) -> Job[T]:
         """Look at the job again; NotFoundError once it was pruned. Returns itself."""
         self._record = self._store.get(self.id).result()
@@ -106,17 +111,24 @@ class Job(Generic[T]):
         """`result` for coroutines; `await job` is the same without a timeout."""
         return await self._result(Awaiting(), timeout)
 
-    def cancel(self, wait: float | None = None, *, reason: str = "cancelled") -> bool:
+    def cancel(
+        self, wait: float | None = None, *, reason: str = "cancelled", force: bool = False
+    ) -> bool:
         """Cancel the job. Returns True once it is cancelled and none of its code runs any more.
 
         A waiting job is cancelled at once. A running one is asked to stop; `wait` is how many
-        seconds to stay for that. False: it still runs, or it ended before it could be stopped.
+        seconds to stay for that. False: it still runs, or it ended before it could be stopped;
+        `state` and `stopping` say which. `force` leaves out the grace: processes and commands get
+        SIGKILL at once. A thread cannot be forced, nor a coroutine that catches CancelledError:
+        it is asked again, and stays running until it ends or its worker does.
         """
-        return run_sync(self._cancel(Blocking(), wait, reason))
+        return run_sync(self._cancel(Blocking(), wait, reason, force))
 
-    async def acancel(self, wait: float | None = None, *, reason: str = "cancelled") -> bool:
+    async def acancel(
+        self, wait: float | None = None, *, reason: str = "cancelled", force: bool = False
+    ) -> bool:
         """`cancel` for coroutines."""
-        return await self._cancel(Awaiting(), wait, reason)
+        return await self._cancel(Awaiting(), wait, reason, force)
 
     def history(self) -> list[AttemptError]:
         """Return every attempt that did not succeed, oldest first."""
@@ -178,9 +190,15 @@ class Job(Generic[T]):
                     error.add_note(history[-1].error.traceback.rstrip())
                 raise error
 
-    async def _cancel(self, caller: Caller, wait: float | None, reason: str) -> bool:
+    async def _cancel(
+        self,
+        caller: Caller,
+        wait: float | None,
+        reason: str,
+        force: bool,  # noqa: FBT001 - private
+    ) -> bool:
         try:
-            record = await caller.answer(self._store.cancel(self.id, reason=reason))
+            record = await caller.answer(self._store.cancel(self.id, reason=reason, force=force))
         except InvalidTransitionError:
             record = await caller.answer(self._store.get(self.id))
         if not record.is_final and wait is not None:

@@ -37,23 +37,28 @@ AGAIN, PATIENCE = 0.5, 60.0
 
 
 class Ward(msgspec.Struct, frozen=True):
-    """The worker that is kept: its store, id, lease, process, and its file beside the store."""
+    """The worker that is kept: its store, id, lease and process.
+
+    `begun` is its file beside the store, `held` the open file, with room for so many `places`.
+    """
 
     url: str
     worker: str
     lease_for: float
     pid: int
     begun: str = ""
+    held: int = -1
+    places: int = 0
 
 
-def start(ward: Ward, *, held: int = -1) -> subprocess.Popen[bytes]:
-    """Start a keeper. `held` is the descriptor of the worker's file, whose lock it shares."""
+def start(ward: Ward) -> subprocess.Popen[bytes]:
+    """Start a keeper. It shares the lock on the worker's file."""
     told = msgspec.json.encode(ward).decode()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-c", BOOT, told, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        pass_fds=(held,) if held >= 0 else (),
+        pass_fds=(ward.held,) if ward.held >= 0 else (),
         start_new_session=True,
     )
 
@@ -107,7 +112,7 @@ def _give_back(ward: Ward, evidence: str, store: Store | None) -> None:
     while time.monotonic() < deadline:
         try:
             store = store or open_store(ward.url)
-            begun = board.read(store.folder, ward.begun)
+            begun = board.read_open(ward.held, ward.places) if ward.begun else None
             while len(_rescue(store, ward.worker, begun, evidence)) == BATCH:
                 continue
             store.leave(ward.worker).result(PATIENCE)

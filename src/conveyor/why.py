@@ -28,7 +28,9 @@ def explain(
             return _available(job, queue, ahead, workers, now)
         case State.RUNNING if job.cancel_requested_at is not None:
             asked = _span(now - job.cancel_requested_at)
-            return f"It was asked to stop {asked} ago, and its code still runs in {job.worker}."
+            last = f": {job.stopping[-1].text}" if job.stopping else ""
+            where = f"in {job.worker}{last}"
+            return f"It was asked to stop {asked} ago, and its code still runs {where}."
         case State.RUNNING:
             return f"It runs in {job.worker}, since {_span(now - (job.started_at or now))}."
         case State.COMPLETED:
@@ -67,6 +69,9 @@ def _available(
             f"No worker serves queue {job.queue!r}: "
             f"start one with `conveyor worker app:belt --queue {job.queue}`."
         )
+    if all(each.quiet for each in serving):
+        quiet = " ".join(each.id for each in serving)
+        return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."
     wanted = frozenset(job.options.requires)
     able = [each for each in serving if serves(frozenset(each.labels), wanted)]
     if not able:

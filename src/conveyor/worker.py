@@ -32,7 +32,7 @@ log = logging.getLogger("conveyor.worker")
 # draining, and what it takes to leave, that is within the 30 s of docker stop and Kubernetes.
 SHUTDOWN_GRACE = 3.0
 # What it gets beyond that until the worker leaves without it.
-LEAVE = 1.0
+LEAVE = 0.5
 DRAIN = 25.0
 
 Phases = Callable[[str, Sequence[JobRecord]], None]
@@ -192,8 +192,8 @@ class Worker:
 
         After `timeout` seconds those that still run are stopped: handed back, or cancelled where
         the job says on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
-        `run` returns when all have ended, and 1 s after that in any case. Call it in the worker's
-        event loop.
+        `run` returns when all have ended, and half a second after that in any case. Call it in the
+        worker's event loop.
         """
         self._slots.drain()
         if self._stopping is None:
@@ -223,8 +223,8 @@ class Worker:
 
         For when the event loop cannot go on; may be called from any thread.
         """
-        left = self._slots.unreported()
-        return [*left, *(report for _, report in self._slots.abandon())]
+        ended = self._slots.unreported()
+        return [*ended, *self._left, *(report for _, report in self._slots.abandon())]
 
     async def _wish_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
         try:
@@ -295,8 +295,17 @@ class Worker:
         begun, held = (
             ("", -1) if self._board is None else (self._board.name, self._board.descriptor)
         )
-        ward = keeper.Ward(self._store.url, self.id, self.options.lease_for, os.getpid(), begun)
-        self._keeper = keeper.start(ward, held=held)
+        self._keeper = keeper.start(
+            keeper.Ward(
+                url=self._store.url,
+                worker=self.id,
+                lease_for=self.options.lease_for,
+                pid=os.getpid(),
+                begun=begun,
+                held=held,
+                places=self.options.slots,
+            )
+        )
 
     def _stop_keeper(self) -> None:
         # With jobs left it stays: to keep their leases, and to hand them back in the end.

@@ -209,7 +209,8 @@ def test_a_worker_runs_jobs_until_sigterm_and_ends_with_0(
     worker.terminate()
     assert worker.wait(30) == 0
     _, err = worker.communicate()
-    assert "SIGTERM: no new jobs" in err
+    assert "SIGTERM: stopping" in err
+    assert "no new jobs; 0 running" in err
     assert "1 ended, 0 handed back" in err
 
 
@@ -226,7 +227,7 @@ def test_a_signal_that_comes_while_the_store_is_locked_is_not_lost(
         while not wanted & int(_status(worker.pid)["SigCgt"], 16):
             assert worker.poll() is None
         worker.terminate()
-        assert worker.stderr.readline().startswith("SIGTERM: no new jobs")
+        assert worker.stderr.readline().startswith("SIGTERM: stopping")
     assert worker.wait(30) == 0
 
 

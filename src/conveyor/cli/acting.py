@@ -1,4 +1,4 @@
-"""Commands that change something: enqueue, cancel, retry, queues, schedules."""
+"""Commands that change something: enqueue, retry, queues, schedules."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import click
 import msgspec
 
 from ..caller import Blocking, Watch
-from ..codec import ResultCodec, check_plain
+from ..codec import check_plain
 from ..enqueue import enqueue
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
-from ..handle import Job
 from ..ids import IdMaker
 from ..job import NewJob, State
 from ..pending import run_sync
@@ -70,33 +69,6 @@ def enqueue_command(
         print_json({"id": job_id, "existing": existing})
     else:
         click.echo(job_id)
-
-
-@click.command("cancel")
-@click.argument("job_ids", nargs=-1, required=True)
-@click.option("--wait", type=float, metavar="SECONDS", help="Stay until a running one has ended.")
-@click.option("--reason", default="cancelled by conveyor cancel", show_default=True)
-@json_option
-@url_option
-def cancel_command(
-    job_ids: tuple[str, ...], wait: float | None, reason: str, as_json: bool, url: str | None
-) -> int:
-    states: dict[str, str] = {}
-    stopped = True
-    with opened(url) as store:
-        watch = Watch(store)
-        for job_id in job_ids:
-            found = find_job(store, job_id)
-            job: Job[Any] = Job(found.id, store=store, watch=watch, results=ResultCodec())
-            done = job.cancel(wait, reason=reason)
-            state = job.record.state
-            asked = state is State.RUNNING
-            states[found.id] = "cancelling" if asked else state
-            stopped = stopped and (done or (asked and wait is None))
-            if not done and not asked:
-                say(f"job {found.id} is already {state}: it ended before it could be cancelled")
-    _print_states(states, as_json=as_json)
-    return 0 if stopped else 1
 
 
 @click.command("retry")

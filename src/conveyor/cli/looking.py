@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 import msgspec
 
 from ..errors import NotFoundError, UsageError
-from ..job import JobRecord, QueueInfo, State
+from ..job import JobRecord, QueueInfo, State, WorkerInfo
 from ..store.protocol import Filter, Store
 from ..why import SILENT, explain, explain_offer
 from .common import (
@@ -111,11 +113,19 @@ def why(store: Store, job_id: str) -> str:
 
 
 @click.command("workers")
+@click.argument("action", type=click.Choice(["list", "quiet", "resume"]), default="list")
+@click.argument("names", nargs=-1)
 @json_option
 @url_option
-def workers_command(as_json: bool, url: str | None) -> None:
+def workers_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
     with opened(url) as store:
         workers = store.workers().result()
+        if action != "list":
+            does = "claim nothing" if action == "quiet" else "claim again"
+            for name in [_worker(workers, name) for name in _needed(action, names)]:
+                store.set_quiet(name, quiet=action == "quiet").result()
+                say(f"worker {name} is told to {does}")
+            return
         now = store.now()
     if as_json:
         print_json(workers)
@@ -123,7 +133,7 @@ def workers_command(as_json: bool, url: str | None) -> None:
     rows = [
         (
             each.id,
-            "silent" if now - each.beat_at > SILENT else "draining" if each.draining else "alive",
+            _standing(each, now),
             f"{each.running}/{each.slots}",
             ",".join(each.queues),
             ",".join(each.labels) or "-",
@@ -135,6 +145,26 @@ def workers_command(as_json: bool, url: str | None) -> None:
     print_table(("WORKER", "STATE", "SLOTS", "QUEUES", "LABELS", "UP", "HEARD"), rows)
 
 
+def _needed(action: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise UsageError(f"name the workers to {action}, as `conveyor workers` lists them")
+    return names
+
+
+def _worker(workers: Sequence[WorkerInfo], name: str) -> str:
+    fitting = [each.id for each in workers if each.id == name or each.id.startswith(name)]
+    if len(fitting) != 1:
+        known = ", ".join(each.id for each in workers) or "none"
+        raise NotFoundError(f"{name!r} fits {len(fitting)} workers; there are: {known}")
+    return fitting[0]
+
+
+def _standing(worker: WorkerInfo, now: float) -> str:
+    if now - worker.beat_at > SILENT:
+        return "silent"
+    return "draining" if worker.draining else "quiet" if worker.quiet else "alive"
+
+
 def _state(name: str) -> State:
     try:
         return State(name)
@@ -143,12 +173,15 @@ def _state(name: str) -> State:
 
 
 def _line(job: JobRecord) -> tuple[str, ...]:
-    state = "cancelling" if job.state is State.RUNNING and job.cancel_requested_at else job.state
+    state: str = job.state
+    error = (job.error or "-").splitlines()[0]
+    if job.state is State.RUNNING and job.cancel_requested_at:
+        state = f"cancelling {ago(job.cancel_requested_at)}"
+        error = job.stopping[-1].text if job.stopping else "its worker has not answered yet"
     progress = job.progress
     done = "-"
     if progress is not None:
         done = f"{progress.done:g}" + (f"/{progress.total:g}" if progress.total else "")
-    error = (job.error or "-").splitlines()[0]
     return (
         job.id,
         state,
@@ -179,6 +212,9 @@ def _facts(job: JobRecord) -> list[tuple[str, str]]:
     ]
     if job.cancel_requested_at is not None:
         facts.append(("stop asked", moment(job.cancel_requested_at)))
+    if job.cancel_forced:
+        facts.append(("force", "its grace is not waited for"))
+    facts += [("stopping", f"{moment(note.at)} {note.text}") for note in job.stopping]
     if job.progress is not None:
         facts.append(("progress", msgspec.json.encode(job.progress).decode()))
     if job.result is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,10 +16,9 @@ from ..settings import Settings
 from ..worker import Worker
 from .common import app_and_settings, say, url_option
 from .signals import listening
+from .stopping import OTHERS, Exit
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DRAINED, HANDED_BACK = 0, 75
 
 
 def _options(command: F) -> F:
@@ -64,9 +61,10 @@ def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     try:
-        return asyncio.run(_serve(belt, settings, strict=strict))
+        ends = asyncio.run(_serve(belt, settings, strict=strict))
     finally:
         belt.close()
+    return ends.finish()
 
 
 def shares(names: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -103,36 +101,13 @@ def make_worker(belt: Conveyor, settings: Settings, *, strict: bool) -> Worker:
     )
 
 
-async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> int:
-    drain = float(settings["drain"])
-    loop = asyncio.get_running_loop()
-    seen: list[signal.Signals] = []
-    made: list[Worker] = []
-
-    def act(number: signal.Signals, count: int) -> None:
-        seen.append(number)
-        running = sum(len(worker.running) for worker in made)
-        if count == 1:
-            say(f"{number.name}: no new jobs; {running} running may take {drain:g} s")
-            loop.call_soon_threadsafe(lambda: made[0].drain(drain))
-        elif count == 2:
-            say(f"{number.name} again: stopping {running} running job(s) now")
-            loop.call_soon_threadsafe(lambda: made[0].cancel_all())  # noqa: PLW0108 - not before it is made
-        else:
-            say(f"{number.name} once more: leaving at once; leases tell the others")
-            os._exit(128 + number)
-
-    # From before the store is opened, which may have to wait for a lock. What a signal asks for is
-    # done by the loop, and so not before there is a worker.
-    with listening(act):
+async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> Exit:
+    ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
+    # From before the store is opened, which may have to wait for a lock.
+    with listening(ends.act, OTHERS):
         worker = make_worker(belt, settings, strict=strict)
-        made.append(worker)
+        ends.take(worker, belt.url)
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
         await worker.run()
-    back = worker.handed_back
-    say(f"worker {worker.id}: {worker.finished} ended, {back} handed back")
-    # A forced stop says so by the signal's own code, as a shell would.
-    if len(seen) > 1:
-        return 128 + seen[-1]
-    return HANDED_BACK if back else DRAINED
+    return ends

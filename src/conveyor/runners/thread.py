@@ -49,7 +49,8 @@ class ThreadRunner:
         """Let the threads end. One that still runs a job is left behind; it is a daemon."""
         for _ in self._threads:
             self._work.put(None)
-        deadline = time.monotonic() + JOIN
+        # Those that still run a job were given up; the others end at once.
+        deadline = time.monotonic() + (0.0 if self._wanted else JOIN)
         for thread in self._threads:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
 

@@ -1,0 +1,140 @@
+"""`conveyor cancel`: jobs by their ids, or all that fit a filter once somebody has said yes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+
+from ..duration import duration
+from ..errors import InvalidTransitionError, UsageError
+from ..job import WAITING, JobRecord, State
+from ..store.protocol import Filter, Store
+from .common import find_job, json_option, opened, print_json, say, url_option
+
+PAGE = 1000
+LIVE = WAITING | {State.RUNNING}
+# How often it is looked whether what was asked to stop has stopped, in seconds.
+LOOK = 0.05
+CANCELLING = "cancelling"
+
+
+@click.command("cancel")
+@click.argument("job_ids", nargs=-1)
+@click.option("--queue", help="All jobs of this queue that have not ended.")
+@click.option("--task", help="All jobs of this task that have not ended.")
+@click.option("--older", metavar="DURATION", help="Of those, the ones enqueued this long ago.")
+@click.option("--yes", is_flag=True, help="Do not ask before cancelling by a filter.")
+@click.option("--wait", type=float, metavar="SECONDS", help="Stay until running ones have ended.")
+@click.option("--force", is_flag=True, help="No grace: SIGKILL at once. Threads cannot be forced.")
+@click.option("--reason", default="cancelled by conveyor cancel", show_default=True)
+@json_option
+@url_option
+def cancel_command(
+    job_ids: tuple[str, ...],
+    queue: str | None,
+    task: str | None,
+    older: str | None,
+    yes: bool,
+    wait: float | None,
+    force: bool,
+    reason: str,
+    as_json: bool,
+    url: str | None,
+) -> int:
+    filtered = (queue, task, older) != (None, None, None)
+    if filtered is bool(job_ids):
+        raise UsageError("say which jobs: ids, or a filter (--queue, --task, --older), not both")
+    with opened(url) as store:
+        if filtered:
+            before = None if older is None else store.now() - duration(older)
+            which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
+            jobs = list(_all(store, which))
+            _confirm(len(jobs), yes=yes)
+        else:
+            jobs = [find_job(store, job_id) for job_id in job_ids]
+        states = _cancel(store, jobs, reason=reason, force=force)
+        if wait is not None:
+            _stay(store, states, wait)
+        _explain(store, states, force=force)
+    _print(states, counted=filtered, as_json=as_json)
+    stopped = {State.CANCELLED.value} if wait is not None else {State.CANCELLED.value, CANCELLING}
+    return 0 if set(states.values()) <= stopped else 1
+
+
+def _all(store: Store, which: Filter) -> Iterator[JobRecord]:
+    """Return every job that fits, a page at a time; it ends as each page is older."""
+    page = store.find(which, limit=PAGE).result()
+    while page:
+        yield from page
+        older = Filter(
+            queue=which.queue,
+            task=which.task,
+            states=which.states,
+            enqueued_before=which.enqueued_before,
+            before=page[-1].seq,
+        )
+        page = store.find(older, limit=PAGE).result()
+
+
+def _confirm(count: int, *, yes: bool) -> None:
+    if yes or not count:
+        return
+    question = f"Cancel {count:,} job(s)?"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody can be asked here: say --yes. Nothing was cancelled.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _cancel(store: Store, jobs: list[JobRecord], *, reason: str, force: bool) -> dict[str, str]:
+    states: dict[str, str] = {}
+    for start in range(0, len(jobs), PAGE):
+        # All of a page are asked for before the first answer: they share their commits.
+        asked = [
+            (job.id, store.cancel(job.id, reason=reason, force=force))
+            for job in jobs[start : start + PAGE]
+        ]
+        for job_id, pending in asked:
+            try:
+                states[job_id] = _shown(pending.result())
+            except InvalidTransitionError:
+                states[job_id] = store.get(job_id).result().state
+    return states
+
+
+def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while CANCELLING in states.values() and time.monotonic() < deadline:
+        time.sleep(LOOK)
+        for job_id, state in states.items():
+            if state == CANCELLING:
+                states[job_id] = _shown(store.get(job_id).result())
+
+
+def _explain(store: Store, states: dict[str, str], *, force: bool) -> None:
+    """Say on stderr what did not go as wished, of the first ones."""
+    odd = [job_id for job_id, state in states.items() if state != State.CANCELLED]
+    for job_id in odd[:10]:
+        job = store.get(job_id).result()
+        if states[job_id] != CANCELLING:
+            say(f"job {job_id} is already {job.state}: it ended before it could be cancelled")
+        elif job.stopping and (force or len(job.stopping) > 1):
+            say(f"job {job_id} still runs: {job.stopping[-1].text}")
+
+
+def _shown(job: JobRecord) -> str:
+    return CANCELLING if job.state is State.RUNNING else job.state
+
+
+def _print(states: dict[str, str], *, counted: bool, as_json: bool) -> None:
+    counts = Counter(states.values())
+    if as_json:
+        print_json(dict(counts) if counted else states)
+    elif counted:
+        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")
+    else:
+        for job_id, state in states.items():
+            click.echo(f"{job_id} {state}")

@@ -1,0 +1,64 @@
+"""Ends a worker whose threads do not: a new program in its place hands their jobs back.
+
+No thread can be stopped from outside, but exec(2) ends all threads of a process at once and keeps
+its number. So the worker's last step is to become this program. Only then, when none of the jobs'
+code can run any more, does the store hear of them, and the next worker may begin.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+
+from .. import board
+from ..errors import ConveyorError
+from ..store import open_store
+from ..store.protocol import Report
+
+BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"
+# How long the store may take to hear it, in seconds. After that, others find the worker dead.
+PATIENCE = 5.0
+
+
+class Leaving(msgspec.Struct, frozen=True):
+    """What is left to do: tell the store, and exit with a code."""
+
+    url: str
+    worker: str
+    reports: tuple[Report, ...]
+    code: int
+
+
+def leave(url: str, worker: str, reports: Sequence[Report], code: int) -> NoReturn:
+    """End every thread of this process, report, and exit with `code`."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # What is ignored stays ignored: a further signal must not cut this short.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    with tempfile.TemporaryFile() as file:
+        file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
+        os.execv(sys.executable, [sys.executable, "-c", BOOT, *sys.path])  # noqa: S606 - ourselves
+
+
+def main() -> NoReturn:
+    """Do what stdin says."""
+    left = msgspec.json.decode(sys.stdin.buffer.read(), type=Leaving)
+    try:
+        store = open_store(left.url)
+        store.settle(left.reports).result(PATIENCE)
+        store.leave(left.worker).result(PATIENCE)
+        board.remove(store.folder, left.worker)
+        store.close()
+    except (ConveyorError, TimeoutError) as error:
+        sys.stderr.write(f"conveyor: {len(left.reports)} job(s) are not handed back yet: {error}\n")
+        sys.stderr.flush()
+    os._exit(left.code)

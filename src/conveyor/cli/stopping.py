@@ -1,0 +1,147 @@
+"""A worker's way out: what its signals ask for, step by step, and the code it exits with.
+
+First SIGTERM or SIGINT: no new jobs, the running ones get the drain time, then they are stopped.
+Second: stopped now. Third: out at once. SIGTSTP: claim nothing; SIGCONT: claim again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from ..job import JobRecord
+from ..store.protocol import Report
+from ..worker import LEAVE, SHUTDOWN_GRACE, Worker
+from .common import say, span
+from .leaving import leave
+
+DRAINED, HANDED_BACK = 0, 75
+OTHERS = (signal.SIGTSTP, signal.SIGCONT)
+# How many running jobs are named; the rest is counted.
+NAMED = 10
+# What a worker needs beyond its deadlines. One that needs more has a job that blocks its loop.
+SLACK = 0.5
+
+
+class Exit:
+    """What signals have asked of a worker. It may be heard before there is one.
+
+    `loop` is the worker's, `drain` how long, in seconds, running jobs may finish.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, drain: float) -> None:
+        self._loop = loop
+        self._drain = drain
+        self._seen: list[signal.Signals] = []
+        self._worker: Worker | None = None
+        self._url = ""
+        self._watch: threading.Timer | None = None
+        self._once = threading.Lock()
+
+    def take(self, worker: Worker, url: str) -> None:
+        """Say whom it is about, before that runs."""
+        worker.on_phase = self._tell
+        self._worker, self._url = worker, url
+
+    def act(self, number: signal.Signals, count: int) -> None:
+        """Hear a signal, in a thread of its own."""
+        match number:
+            case signal.SIGTSTP:
+                self._call(lambda worker: worker.be_quiet())
+            case signal.SIGCONT:
+                self._call(lambda worker: worker.be_quiet(quiet=False))
+            case _:
+                self._seen.append(number)
+                self._stop(number, count)
+
+    def finish(self) -> int:
+        """Return the exit code of a worker that has ended; with threads left, exit here and now."""
+        if self._watch is not None:
+            self._watch.cancel()
+        worker = self._worker
+        assert worker is not None, "nothing has run"
+        say(f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back")
+        if worker.left:
+            self._leave(worker, worker.left)
+        return self._code(worker)
+
+    def _stop(self, number: signal.Signals, count: int) -> None:
+        if count == 1:
+            say(f"{number.name}: stopping (again: stops what runs; a third time: leaves at once)")
+            self._call(lambda worker: worker.drain(self._drain))
+            self._watch_for(self._drain)
+        elif count == 2:
+            say(f"{number.name} again: what runs is stopped now")
+            self._call(lambda worker: worker.cancel_all())
+            self._watch_for(0.0)
+        else:
+            say(f"{number.name} once more: out at once, its jobs go back")
+            if self._worker is not None:
+                self._worker.disown()
+            os._exit(128 + number)
+
+    def _call(self, act: Callable[[Worker], None]) -> None:
+        def do() -> None:
+            if self._worker is not None:
+                act(self._worker)
+
+        # What a signal asks for is done by the loop, and so not before there is a worker.
+        with suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(do)
+
+    def _watch_for(self, drain: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = threading.Timer(drain + SHUTDOWN_GRACE + LEAVE + SLACK, self._force)
+        self._watch.daemon = True
+        self._watch.start()
+
+    def _force(self) -> None:
+        worker = self._worker
+        if worker is None:
+            os._exit(128 + self._seen[-1])  # the store did not open in all that time
+        if not worker.ended.is_set():
+            say("a job blocks the worker's event loop: leaving without it, its jobs go back")
+            self._leave(worker, worker.disown())
+
+    def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
+        self._once.acquire()  # never let go: there is no way back
+        leave(self._url, worker.id, left, self._code(worker))
+
+    def _code(self, worker: Worker) -> int:
+        # A forced stop says so by the signal's own code, as a shell would.
+        if len(self._seen) > 1:
+            return 128 + self._seen[-1]
+        return HANDED_BACK if worker.handed_back else DRAINED
+
+    def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
+        say(words(phase, running, self._drain))
+
+
+def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:
+    """Say what happens, and name the jobs that still run."""
+    match phase:
+        case "draining":
+            said = f"no new jobs; {len(running)} running may take {drain:g} s"
+        case "stopping":
+            said = f"stopping {len(running)} running job(s), which get {SHUTDOWN_GRACE:g} s"
+        case "leaving":
+            said = f"leaving without {len(running)} job(s) that do not stop; they go back"
+        case "quiet":
+            said = f"quiet: no new jobs until SIGCONT or a resume; {len(running)} running"
+        case _:
+            said = phase
+    named = [_name(job) for job in running[:NAMED]]
+    more = [f"  and {len(running) - NAMED} more"] if len(running) > NAMED else []
+    return "\n".join([said, *named, *more])
+
+
+def _name(job: JobRecord) -> str:
+    since = span(time.time() - job.started_at) if job.started_at else "-"
+    return f"  {job.id} {job.task}, for {since}"
