@@ -108,11 +108,13 @@ class Doorbell:
             self._selector = selectors.DefaultSelector()
             self._waker, woken = socket.socketpair()
             self._selector.register(woken, selectors.EVENT_READ, None)
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._hear, args=(self._selector, woken), name="conveyor-bell", daemon=True
             )
             self._selector.register(bound, selectors.EVENT_READ, kind)
-            self._thread.start()
+            thread.start()
+            # Not before: a thread whose start a Ctrl-C has cut short cannot be joined.
+            self._thread = thread
         else:
             self._selector.register(bound, selectors.EVENT_READ, kind)
 
