@@ -178,6 +178,14 @@ async def cancels_itself() -> None:
     raise asyncio.CancelledError
 
 
+async def soon(done: Callable[[], object]) -> None:
+    """Let the loop go round until something is so."""
+    deadline = time.monotonic() + 20.0
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
 def work(**options: Any) -> int:
     return belt.work(timeout=30, slots=4, **options)
 

@@ -1,0 +1,134 @@
+"""Workers inside somebody else's program: started, stopped and drained without its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conveyor import Conveyor, UnavailableError, UsageError, current_job
+from conveyor.job import State
+from shop import Until, soon
+
+
+class Program:
+    """A belt with a job that holds on until it is let go."""
+
+    def __init__(self, url: Any = "memory:") -> None:
+        self.belt = Conveyor(url)
+        self.go = threading.Event()
+
+        @self.belt.task(name="held")
+        def held() -> str:
+            while not self.go.wait(0.01):
+                current_job().check()
+            return "done"
+
+        @self.belt.task(name="deaf")
+        def deaf() -> None:
+            self.go.wait(60)
+
+        @self.belt.task(name="quick")
+        async def quick() -> str:
+            return "done"
+
+        self.held, self.deaf, self.quick = held, deaf, quick
+
+
+def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
+    until: Until,
+) -> None:
+    program = Program()
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    program.belt.start(slots=1)
+    assert program.quick.enqueue().result(20) == "done"
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    job = program.held.enqueue()
+    until(lambda: job.refresh().state is State.RUNNING)
+    threading.Timer(0.05, program.go.set).start()
+    assert program.belt.stop(20)
+    assert job.result(1) == "done"
+    after = program.quick.enqueue()
+    assert after.state is State.AVAILABLE
+    assert program.belt.stop()  # nothing runs any more
+
+
+def test_what_outlives_the_deadline_is_handed_back(until: Until) -> None:
+    program = Program()
+    worker = program.belt.start(slots=1)
+    job = program.held.enqueue()
+    until(lambda: job.refresh().state is State.RUNNING)
+    assert program.belt.stop(0.0)
+    assert job.refresh().state is State.AVAILABLE
+    assert job.record.attempt == 0
+    assert worker.handed_back == 1
+
+
+def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
+    until: Until, tmp_path: Path
+) -> None:
+    program = Program(tmp_path / "jobs.db")
+    worker = program.belt.start(slots=1)
+    job = program.deaf.enqueue()
+    until(lambda: job.refresh().state is State.RUNNING)
+    assert not program.belt.stop(0.0)
+    assert [report.id for report in worker.left] == [job.id]
+    # Its code runs, so it is running: nobody else may have it until this process has ended.
+    assert job.refresh().state is State.RUNNING
+    program.go.set()
+    keeper = worker._keeper
+    assert keeper is not None
+    keeper.kill()
+    keeper.communicate()
+    program.belt.close()
+
+
+def test_a_block_has_a_worker_beside_it_and_waits_for_its_jobs() -> None:
+    program = Program()
+
+    async def main() -> list[str]:
+        async with program.belt.worker(slots=2) as worker:
+            first = await program.quick.aenqueue()
+            job = await program.held.aenqueue()
+            await soon(lambda: worker.running)
+            asyncio.get_running_loop().call_later(0.05, program.go.set)
+        return [await first, await job]
+
+    assert asyncio.run(main()) == ["done", "done"]
+
+
+def test_stop_would_block_the_loop_of_a_worker_and_says_what_to_write() -> None:
+    program = Program()
+
+    async def main() -> bool:
+        async with program.belt.worker() as worker:
+            await soon(lambda: worker.loop)
+            with pytest.raises(UsageError, match="write `await"):
+                program.belt.stop()
+            return await program.belt.astop(5)
+
+    assert asyncio.run(main())
+
+
+def test_a_submitted_call_learns_that_the_belt_was_stopped(until: Until) -> None:
+    belt = Conveyor("memory:")
+    begun, go = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        begun.set()
+        while not go.wait(0.01):
+            current_job().check()
+
+    future = belt.submit(waits)
+    assert begun.wait(20)
+    assert belt.stop(0.0)
+    with pytest.raises(UnavailableError, match="was stopped before job"):
+        future.result(20)
+    # A later call starts anew.
+    go.set()
+    assert belt.submit(pow, 2, 3).result(20) == 8
+    belt.shutdown()
