@@ -32,6 +32,7 @@ LOOK = 1.0
 # How long a process that has let go of everything may take to be gone, in seconds.
 END = 30.0
 BATCH = 1000
+NOBODY = -1
 # How often, and how long in all, it tries to give the jobs back to a store that does not answer.
 AGAIN, PATIENCE = 0.5, 60.0
 
@@ -80,9 +81,8 @@ def stop(keeper: subprocess.Popen[bytes]) -> None:
 
 def keep(ward: Ward) -> None:
     """Renew until the worker is gone, and give back what it leaves."""
-    witness = Witness(ward.pid)
-    if os.getppid() != ward.pid:
-        return
+    # If it has died before this process could look, its number may be somebody else's by now.
+    witness = Witness(ward.pid if os.getppid() == ward.pid else NOBODY)
     store: Store | None = None
     every = ward.lease_for / 4
     look = min(LOOK, every)
