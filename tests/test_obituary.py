@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conveyor.obituary import Witness, evidence, exit_status, oom_kills, resident
+from conveyor.obituary import Witness, evidence, exit_status, oom_kills, peak
 
 
 def status(*, code: int = 0, by: int = 0) -> int:
@@ -47,7 +47,7 @@ def test_a_witness_knows_the_signal_and_the_memory(until: Callable[..., None]) -
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     witness = Witness(process.pid)
     assert not witness.wait(0)
-    until(lambda: resident(process.pid) > 1 << 20)
+    until(lambda: peak(process.pid) > 1 << 20)
     witness.look()
     process.kill()
     assert witness.wait(20)
@@ -61,7 +61,7 @@ def test_of_a_process_that_is_not_there_nothing_is_known() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert exit_status(gone.pid, -1) is None
-    assert resident(gone.pid) == 0
+    assert peak(gone.pid) == 0
     assert Witness(gone.pid).tell() == ""
     assert oom_kills() is None or oom_kills() >= 0
     assert os.getpid()

@@ -20,7 +20,6 @@ _INFO_SIZE = 64
 _GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11
 _WITH_EXIT = 1 << 3
 _EXIT_AT = 60
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Witness:
@@ -33,10 +32,11 @@ class Witness:
         self._ooms = oom_kills()
         with suppress(AttributeError, OSError):
             self._pidfd = os.pidfd_open(pid)
+        self.look()
 
     def look(self) -> None:
-        """Note how much memory it uses now."""
-        self._most = max(self._most, resident(self._pid))
+        """Note how much memory it has used so far."""
+        self._most = max(self._most, peak(self._pid))
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, at most so long; say whether it has."""
@@ -87,10 +87,12 @@ def exit_status(pid: int, pidfd: int) -> int | None:
     return struct.unpack_from("=i", info, _EXIT_AT)[0] if told & _WITH_EXIT else None
 
 
-def resident(pid: int) -> int:
-    """Return how much memory a process uses now, in bytes; 0 where that cannot be seen."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+def peak(pid: int) -> int:
+    """Return how much memory a process has used at most, in bytes; 0 where that cannot be seen."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
     return 0
 
 

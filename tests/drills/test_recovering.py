@@ -1,0 +1,143 @@
+"""A worker is killed, alone on its host: its jobs are back at once, with what is known of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conveyor import Conveyor, State
+from conveyor.handle import Job
+
+Until = Callable[..., None]
+
+APP = """
+import time
+from conveyor import Conveyor
+
+belt = Conveyor("jobs.db")
+
+
+@belt.task(name="long")
+def long() -> None:
+    ballast = bytearray(50_000_000)
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+# As a user's promise, with what a loaded machine may add.
+BACK_WITHIN = 1.0
+
+
+def nothing() -> None: ...
+
+
+@pytest.fixture
+def belt(tmp_path: Path) -> Iterator[Conveyor]:
+    (tmp_path / "app.py").write_text(APP)
+    opened = Conveyor(tmp_path / "jobs.db")
+    opened.task(name="long")(nothing)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def worker(belt: Conveyor, folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*before, sys.executable, "-m", "conveyor", "worker", "app:belt", "-c", "4"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def begun(belt: Conveyor, until: Until, count: int = 1) -> list[Job[None]]:
+    jobs = belt.functions["long"].enqueue_many([()] * count)
+    until(lambda: all(job.logs() for job in jobs))
+    return jobs
+
+
+def seconds_until_back(jobs: list[Job[None]], until: Until) -> float:
+    started = time.monotonic()
+    until(lambda: all(job.refresh().state is State.AVAILABLE for job in jobs))
+    return time.monotonic() - started
+
+
+def test_the_jobs_of_a_killed_worker_are_back_at_once_with_the_evidence(
+    belt: Conveyor, tmp_path: Path, until: Until
+) -> None:
+    with worker(belt, tmp_path) as process:
+        jobs = begun(belt, until, 3)
+        process.kill()
+        assert seconds_until_back(jobs, until) < BACK_WITHIN
+    for job in jobs:
+        record = job.refresh().record
+        assert (record.attempt, record.crashes) == (0, 1)
+        [line] = job.history()
+        assert line.error.type == "WorkerLost"
+        assert "killed by SIGKILL, which is also what the kernel does" in line.error.message
+        assert "it was seen to use " in line.error.message
+    assert belt.store.workers().result() == []
+    assert list((tmp_path / "jobs.db.workers").iterdir()) == []
+
+
+def test_where_the_keeper_is_killed_too_another_worker_takes_the_jobs_over(
+    belt: Conveyor, tmp_path: Path, until: Until
+) -> None:
+    with worker(belt, tmp_path) as process:
+        jobs = begun(belt, until)
+        with worker(belt, tmp_path):
+            until(lambda: len(belt.store.workers().result()) == 2)
+            for pid in _children(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.kill()
+            until(lambda: jobs[0].refresh().record.lease == 2)
+    assert jobs[0].record.crashes == 1
+
+
+def test_a_worker_of_another_container_on_the_same_volume_is_known_to_be_dead_by_its_lock(
+    belt: Conveyor, tmp_path: Path, until: Until
+) -> None:
+    # Its pid says nothing here, and everything of it dies with its container, the keeper as well.
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid():
+        apart += ["--user", "--map-root-user"]
+    with worker(belt, tmp_path, *apart) as container:
+        jobs = begun(belt, until)
+        with worker(belt, tmp_path):
+            until(lambda: len(belt.store.workers().result()) == 2)
+            container.kill()
+            until(lambda: jobs[0].refresh().record.lease == 2)
+    assert jobs[0].record.crashes == 1
+
+
+def test_a_worker_that_only_cannot_be_seen_is_left_alone(
+    belt: Conveyor, tmp_path: Path, until: Until
+) -> None:
+    # The known-bad control is a rescue by age: a stopped worker has not died, and keeps its jobs
+    # until its lease ends.
+    with worker(belt, tmp_path) as process:
+        jobs = begun(belt, until)
+        process.send_signal(signal.SIGSTOP)
+        with worker(belt, tmp_path):
+            until(lambda: len(belt.store.workers().result()) == 2)
+            _wait_for_a_beat(belt, until)
+        assert jobs[0].refresh().record.lease == 1
+        process.send_signal(signal.SIGCONT)
+
+
+def _wait_for_a_beat(belt: Conveyor, until: Until) -> None:
+    first = {each.id: each.beat_at for each in belt.store.workers().result()}
+    until(
+        lambda: any(each.beat_at > first.get(each.id, 0) for each in belt.store.workers().result())
+    )
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
