@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conveyor.obituary import Witness, evidence, exit_status, oom_kills, peak
+from conveyor.obituary import Witness, evidence, exit_status, oom_kills, open_pidfd, peak
 
 
 def status(*, code: int = 0, by: int = 0) -> int:
@@ -36,7 +36,7 @@ def test_what_is_known_is_put_into_words(
 
 def test_the_status_of_a_zombie_can_be_read_by_others() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import os; os._exit(7)"])
-    witness = Witness(process.pid)
+    witness = Witness(process.pid, open_pidfd(process.pid))
     assert witness.wait(20)
     assert exit_status(process.pid, -1) == status(code=7)
     assert "exited with 7" in witness.tell()
@@ -45,7 +45,7 @@ def test_the_status_of_a_zombie_can_be_read_by_others() -> None:
 
 def test_a_witness_knows_the_signal_and_the_memory(until: Callable[..., None]) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    witness = Witness(process.pid)
+    witness = Witness(process.pid, open_pidfd(process.pid))
     assert not witness.wait(0)
     until(lambda: peak(process.pid) > 1 << 20)
     witness.look()
@@ -62,6 +62,6 @@ def test_of_a_process_that_is_not_there_nothing_is_known() -> None:
     gone.wait()
     assert exit_status(gone.pid, -1) is None
     assert peak(gone.pid) == 0
-    assert Witness(gone.pid).tell() == ""
+    assert Witness(gone.pid, open_pidfd(gone.pid)).tell() == ""
     assert oom_kills() is None or oom_kills() >= 0
     assert os.getpid()

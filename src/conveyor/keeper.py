@@ -32,7 +32,6 @@ LOOK = 1.0
 # How long a process that has let go of everything may take to be gone, in seconds.
 END = 30.0
 BATCH = 1000
-NOBODY = -1
 # How often, and how long in all, it tries to give the jobs back to a store that does not answer.
 AGAIN, PATIENCE = 0.5, 60.0
 
@@ -40,13 +39,15 @@ AGAIN, PATIENCE = 0.5, 60.0
 class Ward(msgspec.Struct, frozen=True):
     """The worker that is kept: its store, id, lease and process.
 
-    `begun` is its file beside the store, `held` the open file, with room for so many `places`.
+    `pidfd` was opened by itself, so that its number cannot have become somebody else's. `begun` is
+    its file beside the store, `held` the open file, with room for so many `places`.
     """
 
     url: str
     worker: str
     lease_for: float
     pid: int
+    pidfd: int = -1
     begun: str = ""
     held: int = -1
     places: int = 0
@@ -59,7 +60,7 @@ def start(ward: Ward) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", BOOT, told, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        pass_fds=(ward.held,) if ward.held >= 0 else (),
+        pass_fds=[each for each in (ward.pidfd, ward.held) if each >= 0],
         start_new_session=True,
     )
 
@@ -81,8 +82,7 @@ def stop(keeper: subprocess.Popen[bytes]) -> None:
 
 def keep(ward: Ward) -> None:
     """Renew until the worker is gone, and give back what it leaves."""
-    # If it has died before this process could look, its number may be somebody else's by now.
-    witness = Witness(ward.pid if os.getppid() == ward.pid else NOBODY)
+    witness = Witness(ward.pid, ward.pidfd)
     store: Store | None = None
     every = ward.lease_for / 4
     look = min(LOOK, every)

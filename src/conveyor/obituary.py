@@ -23,15 +23,16 @@ _EXIT_AT = 60
 
 
 class Witness:
-    """Watches a process of this machine until after its death. Linux; elsewhere it is blind."""
+    """Watches a process of this machine until after its death.
 
-    def __init__(self, pid: int) -> None:
+    Give it what `open_pidfd` returned while that process surely lived.
+    """
+
+    def __init__(self, pid: int, pidfd: int) -> None:
         self._pid = pid
-        self._pidfd = -1
+        self._pidfd = pidfd
         self._most = 0
         self._ooms = oom_kills()
-        with suppress(AttributeError, OSError):
-            self._pidfd = os.pidfd_open(pid)
         self.look()
 
     def look(self) -> None:
@@ -49,6 +50,14 @@ class Witness:
         ooms = oom_kills()
         killed = self._ooms is not None and ooms is not None and ooms > self._ooms
         return evidence(exit_status(self._pid, self._pidfd), self._most, out_of_memory=killed)
+
+
+def open_pidfd(pid: int) -> int:
+    """Return a descriptor that stands for a process; -1 where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, an old one, or forbidden by a sandbox
+        return -1
 
 
 def evidence(status: int | None, most: int, *, out_of_memory: bool) -> str:

@@ -19,6 +19,7 @@ from .board import Board
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
+from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
 from .runners.table import Runners
 from .slots import Slots
@@ -295,17 +296,20 @@ class Worker:
         begun, held = (
             ("", -1) if self._board is None else (self._board.name, self._board.descriptor)
         )
-        self._keeper = keeper.start(
-            keeper.Ward(
-                url=self._store.url,
-                worker=self.id,
-                lease_for=self.options.lease_for,
-                pid=os.getpid(),
-                begun=begun,
-                held=held,
-                places=self.options.slots,
-            )
+        pidfd = open_pidfd(os.getpid())
+        ward = keeper.Ward(
+            url=self._store.url,
+            worker=self.id,
+            lease_for=self.options.lease_for,
+            pid=os.getpid(),
+            pidfd=pidfd,
+            begun=begun,
+            held=held,
+            places=self.options.slots,
         )
+        self._keeper = keeper.start(ward)
+        if pidfd >= 0:
+            os.close(pidfd)
 
     def _stop_keeper(self) -> None:
         # With jobs left it stays: to keep their leases, and to hand them back in the end.

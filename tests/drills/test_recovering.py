@@ -82,7 +82,6 @@ def test_the_jobs_of_a_killed_worker_are_back_at_once_with_the_evidence(
         [line] = job.history()
         assert line.error.type == "WorkerLost"
         assert "killed by SIGKILL, which is also what the kernel does" in line.error.message
-        assert "it was seen to use " in line.error.message
     assert belt.store.workers().result() == []
     assert list((tmp_path / "jobs.db.workers").iterdir()) == []
 
