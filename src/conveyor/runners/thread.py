@@ -19,6 +19,7 @@ from .control import Control, Ending, Stopped
 
 # How long threads get to end when the runner is closed.
 JOIN = 1.0
+LOOK = 0.002
 NOTHING = Succeeded()
 
 
@@ -51,8 +52,9 @@ class ThreadRunner:
             self._work.put(None)
         # Those that still run a job were given up; the others end at once.
         deadline = time.monotonic() + (0.0 if self._wanted else JOIN)
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        # Not joined in a thread of an executor: there is none any more when atexit stops a worker.
+        while any(each.is_alive() for each in self._threads) and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK)
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
