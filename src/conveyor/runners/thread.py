@@ -53,7 +53,7 @@ class ThreadRunner:
         # Those that still run a job were given up; the others end at once.
         deadline = time.monotonic() + (0.0 if self._wanted else JOIN)
         # Not joined in a thread of an executor: there is none any more when atexit stops a worker.
-        while any(each.is_alive() for each in self._threads) and time.monotonic() < deadline:
+        while any(each.is_alive() for each in self._threads) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
 
     def _start_thread(self) -> None:
