@@ -35,7 +35,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
     `queues` are names with weights; `strict` asks them in order instead of by weight. `keep`
-    says whether a process of its own renews the leases of a shared store.
+    says whether a process of its own renews the leases of a shared store. `on_round` is called in
+    the worker's loop about once a second while all is well, for whoever watches; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -49,6 +50,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_jobs_per_process: int = 1000
     max_rss_mb: int = 512
     retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
+    on_round: Callable[[WorkerInfo], None] | None = None
 
 
 class Worker:
@@ -94,6 +96,7 @@ class Worker:
             retention=options.retention,
             # A lapsed lease is to be noticed soon beside its own length.
             sweep=min(SWEEP, options.lease_for / 4),
+            after=options.on_round,
         )
         self._info = WorkerInfo(
             id=self.id,
