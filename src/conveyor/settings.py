@@ -74,6 +74,7 @@ SETTINGS: dict[str, Setting] = {
     "keep_discarded": Setting(30 * 86400.0, _seconds, "how long discarded jobs are kept"),
     "max_jobs_per_process": Setting(1000, _whole, "jobs after which a child process is replaced"),
     "max_rss_mb": Setting(512, _whole, "MiB of memory above which a child process is replaced"),
+    "health_file": Setting("", str, "where a worker says every second how it is, for probes"),
     "log_level": Setting("INFO", _text, "how much a worker logs: DEBUG, INFO, WARNING or ERROR"),
 }
 

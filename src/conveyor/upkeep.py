@@ -50,7 +50,8 @@ class Upkeep:
     each beat whether it is to claim nothing.
 
     `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
-    time has passed since some moment, in seconds.
+    time has passed since some moment, in seconds. `after` is called after each round that went
+    well.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Upkeep:
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
         elapsed: Callable[[], float] = elapsed,
+        after: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
         self._elapsed = elapsed
         self._store = store
         self._sweep = sweep
         self._me = me
+        self._after = after
         self._schedules = {schedule.info.name: schedule for schedule in schedules}
         self._retention = retention
         self._be_quiet = be_quiet
@@ -91,6 +94,8 @@ class Upkeep:
         while True:
             try:
                 await self.round()
+                if self._after is not None:
+                    self._after(self._me())
             except ConveyorError as error:
                 log.error("upkeep.failed error=%s", error)  # noqa: TRY400 - it says all there is
             try:

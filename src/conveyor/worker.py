@@ -44,7 +44,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `queues` are names with weights; `strict` asks them in order instead of by weight. `keep`
     says whether a process of its own renews the leases of a shared store. `drain` is how long
-    running jobs may finish when an `async with` block ends.
+    running jobs may finish when an `async with` block ends. `on_round` is called in the worker's
+    loop about once a second while all is well, for whoever watches; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -59,6 +60,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_jobs_per_process: int = 1000
     max_rss_mb: int = 512
     retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
+    on_round: Callable[[WorkerInfo], None] | None = None
 
 
 class Worker:
@@ -96,6 +98,7 @@ class Worker:
             retention=options.retention,
             # A lapsed lease is to be noticed soon beside its own length.
             sweep=min(SWEEP, options.lease_for / 4),
+            after=options.on_round,
         )
         self._info = _introduction(self.id, options, store.now())
         self.on_phase: Phases = _say_nothing

@@ -18,6 +18,7 @@ from ..errors import (
     UsageError,
     WaitTimeoutError,
 )
+from .init import stand_below_init
 
 # name -> (module, what it does in one line)
 COMMANDS = {
@@ -74,6 +75,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    stand_below_init()
     sys.exit(run())
 
 

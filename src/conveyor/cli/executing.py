@@ -18,6 +18,7 @@ from ..settings import load_settings
 from ..why import SILENT
 from .common import say, url_option
 from .following import follow_output, write
+from .shells import warn_of_shell
 from .signals import listening
 
 INTERRUPTED = 130
@@ -37,6 +38,7 @@ def exec_command(
     argv: tuple[str, ...],
     **options: Any,
 ) -> int:
+    warn_of_shell()
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
         given = {name: value for name, value in options.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, TypeVar
 
 import click
@@ -12,9 +13,12 @@ import click
 from ..app import Conveyor
 from ..errors import UsageError
 from ..job import State
+from ..notify import manager
 from ..settings import Settings
 from ..worker import Worker
 from .common import app_and_settings, say, url_option
+from .pulse import Pulse
+from .shells import warn_of_shell
 from .signals import listening
 from .stopping import OTHERS, Exit
 
@@ -31,6 +35,7 @@ def _options(command: F) -> F:
             click.option("--label", "labels", multiple=True, help="A label jobs may require."),
             click.option("--drain", help="How long running jobs may finish at shutdown."),
             click.option("--lease", help="How long a claim lasts unless renewed."),
+            click.option("--health-file", help="Where to say every second how it is, for probes."),
             click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR."),
             url_option,
         )
@@ -53,6 +58,7 @@ def run_command(app: str | None, strict: bool, **flags: Any) -> int:
 
 def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
     """Run a worker until it is told to stop; return the exit code."""
+    warn_of_shell()
     belt, settings = app_and_settings(app, flags)
     level = str(settings["log_level"]).upper()
     if level not in logging.getLevelNamesMapping():
@@ -80,8 +86,8 @@ def shares(names: tuple[str, ...]) -> list[tuple[str, int]]:
     return found
 
 
-def make_worker(belt: Conveyor, settings: Settings, *, strict: bool) -> Worker:
-    """Make a worker as the settings say."""
+def make_worker(belt: Conveyor, settings: Settings, *, strict: bool, pulse: Pulse) -> Worker:
+    """Make a worker as the settings say, and one that can be watched."""
     queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
     return belt.worker(
         queues=queues,
@@ -98,14 +104,16 @@ def make_worker(belt: Conveyor, settings: Settings, *, strict: bool) -> Worker:
             State.CANCELLED: settings["keep_cancelled"],
             State.DISCARDED: settings["keep_discarded"],
         },
+        on_round=pulse.tell,
     )
 
 
 async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     # From before the store is opened, which may have to wait for a lock.
-    with listening(ends.act, OTHERS):
-        worker = make_worker(belt, settings, strict=strict)
+    pulse = Pulse(str(settings["health_file"]), manager())
+    with listening(ends.act, OTHERS), closing(pulse):
+        worker = make_worker(belt, settings, strict=strict, pulse=pulse)
         ends.take(worker, belt.url)
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")

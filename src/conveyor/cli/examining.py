@@ -1,0 +1,136 @@
+"""What `conveyor doctor` looks at: is the store well, is anybody working, which settings hold."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Any, cast
+
+import apsw
+import click
+import msgspec
+
+from .. import __version__
+from ..board import has_died
+from ..errors import ConveyorError
+from ..identity import boot_id
+from ..job import State
+from ..settings import SETTINGS, Settings
+from ..store import open_store
+from ..store.protocol import Store
+from ..why import SILENT
+from .common import print_json, print_table, say
+
+OK, ILL, UNREACHABLE = 0, 1, 4
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def report(settings: Settings, *, quick: bool, as_json: bool) -> int:
+    """Print what is found; return the exit code."""
+    findings = examine(str(settings["url"]), quick=quick)
+    well = all(finding.ok for finding in findings)
+    sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
+    if as_json:
+        print_json({"ok": well, "findings": findings, "settings": {} if quick else sources})
+    else:
+        print_table(("", "LOOKED AT", ""), [_row(finding) for finding in findings])
+    if not quick and not as_json:
+        click.echo()
+        rows = [(name, _text(each["value"]), str(each["from"])) for name, each in sources.items()]
+        print_table(("SETTING", "VALUE", "FROM"), rows)
+    if not well:
+        say("Something is not well: see above.")
+    if any(finding.name == "store" and not finding.ok for finding in findings):
+        return UNREACHABLE
+    return OK if well else ILL
+
+
+def examine(url: str, *, quick: bool) -> list[Finding]:
+    """Look at the store, and at all that hangs on it."""
+    findings = [
+        Finding(
+            "versions",
+            ok=True,
+            text=f"conveyor {__version__}, Python {platform.python_version()}, "
+            f"SQLite {apsw.sqlite_lib_version()}",
+        )
+    ]
+    try:
+        store = open_store(url)
+    except ConveyorError as error:
+        return [*findings, Finding("store", ok=False, text=str(error))]
+    try:
+        started = time.perf_counter()
+        store.stage(limit=1).result()
+        answered = (time.perf_counter() - started) * 1000
+        findings.append(Finding("store", ok=True, text=f"{store.url} answers in {answered:.1f} ms"))
+        if not quick:
+            findings += [*_file(store), *_work(store)]
+    except ConveyorError as error:
+        findings.append(Finding("store", ok=False, text=str(error)))
+    finally:
+        store.close()
+    return findings
+
+
+def _file(store: Store) -> list[Finding]:
+    if not store.shared:
+        return []
+    wrong = store.check().result()
+    text = "; ".join(wrong[:5]) or "every page and every row is as it was written"
+    path = store.url.removeprefix("sqlite:///").partition("?")[0]
+    size, wal = (_size(path + suffix) for suffix in ("", "-wal"))
+    return [
+        Finding("integrity", ok=not wrong, text=text),
+        Finding("size", ok=True, text=f"{size:,} bytes, WAL {wal:,} bytes"),
+    ]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _work(store: Store) -> list[Finding]:
+    here, now = boot_id(), store.now()
+    workers = store.workers().result()
+    dead = [each.id for each in workers if has_died(each, store.folder, here)]
+    silent = [each.id for each in workers if now - each.beat_at > SILENT and each.id not in dead]
+    alive = len(workers) - len(dead) - len(silent)
+    queues = store.counts().result()
+    waiting = {queue.name: queue.depth for queue in queues if queue.depth}
+    stuck = sum(queue.counts.get(State.RUNNING, 0) for queue in queues) if not alive else 0
+    depths = ", ".join(f"{name} {depth}" for name, depth in waiting.items()) or "nothing waits"
+    return [
+        Finding(
+            "workers",
+            ok=not silent,
+            text=f"{alive} alive, {len(dead)} dead, {len(silent)} silent",
+        ),
+        Finding("queues", ok=True, text=depths),
+        Finding(
+            "running",
+            ok=not stuck,
+            text=f"{stuck} job(s) run, and no worker is alive: start one, and they come back"
+            if stuck
+            else "no job is left without a worker",
+        ),
+    ]
+
+
+def _row(finding: Finding) -> tuple[str, str, str]:
+    return "ok" if finding.ok else "NOT OK", finding.name, finding.text
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, cast("Any", value))) if isinstance(value, tuple) else str(value)
