@@ -125,7 +125,7 @@ def shut_down(folder: Path, program: Sequence[str], plan: Plan) -> Shutdown:
 def judge(run: Shutdown) -> list[str]:
     """Return what was not in order."""
     wrong: list[str] = []
-    heard = "SIGTERM: no new jobs" in run.said
+    heard = "SIGTERM: stopping" in run.said
     handed_back = "0 handed back" not in run.said
     expected = (75 if handed_back else 0) if heard else 143
     if run.code != expected:

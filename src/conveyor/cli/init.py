@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from typing import Never
 
+# How long what a killed worker has left may take to put things in order, in seconds.
+OTHERS = 3.0
+LOOK = 0.02
 # What people, runtimes and terminals send. KILL and STOP cannot be passed on, and the signals of
 # faults are about the process that gets them.
 PASSED_ON = frozenset(
@@ -74,8 +78,19 @@ def _be_init(child: int) -> Never:
             continue
         status = _reap(child)
         if status is not None:
+            if os.WIFSIGNALED(status):
+                _wait_for_the_others()
             # The kernel kills what is left of a PID namespace when its PID 1 ends.
             os._exit(exit_code(status))
+
+
+def _wait_for_the_others() -> None:
+    """Wait a moment for the keeper of a worker that was killed: it hands back that one's jobs."""
+    deadline = time.monotonic() + OTHERS
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(LOOK)
 
 
 def _reap(child: int) -> int | None:
