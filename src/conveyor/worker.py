@@ -70,6 +70,7 @@ class Worker:
             slots=options.slots,
             max_jobs=options.max_jobs_per_process,
             max_rss_mb=options.max_rss_mb,
+            lease_for=options.lease_for,
         )
         # Nobody outlives this process to read it where the store does not.
         self._board = Board(options.slots) if store.shared else None
