@@ -174,7 +174,7 @@ class Slots:
         if self._board is not None and place is not None:
             self._board.end(place)
         if alarm is not None:
-            alarm.cancel()
+            alarm()
         if self._running.pop(job.id, None) is None:
             return  # abandoned: it was handed back already
         outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
@@ -186,9 +186,19 @@ class Slots:
             self.handed_back += 1
         self._report(job, outcome)
 
-    def _set_alarm(self, control: Control, timeout: float) -> asyncio.TimerHandle:
+    def _set_alarm(self, control: Control, timeout: float) -> Callable[[], None]:
+        """Stop a job that runs too long; return what calls that off."""
         stop = Stop("timeout", f"it ran longer than its timeout of {timeout:g} s")
-        return asyncio.get_running_loop().call_later(timeout, control.stop, stop)
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(timeout, control.stop, stop)
+
+        def again() -> None:  # its code begins only now: its process had to start and to import it
+            nonlocal alarm
+            alarm.cancel()
+            alarm = loop.call_later(timeout, control.stop, stop)
+
+        control.on_begin = again
+        return alarm.cancel
 
     def _report(self, job: JobRecord, outcome: Outcome) -> None:
         self._output.end(job)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 # How many guards are kept for the next program; making one costs a fork more.
 KEPT = 8
-# How long the spawner gets to end.
+# How long the spawner gets to end, and how often that is looked at.
 LEAVE = 5.0
+LOOK = 0.003
 BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from guarding.spawner import main; main()"
 
 
@@ -65,14 +66,12 @@ class Guards:
 
     async def close(self) -> None:
         """Let the spawner end once its guards have, and wait for that a while."""
-        line, self._line = self._line, None
         self.renew()
-        if line is not None:
-            with line, suppress(TimeoutError, OSError):
-                line.shutdown(socket.SHUT_WR)
-                async with asyncio.timeout(LEAVE):
-                    await asyncio.get_running_loop().sock_recv(line, 1)
-            self._bury()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE):
+                while self._spawners:
+                    await asyncio.sleep(LOOK)
+                    self._bury()
 
     def _ask(self, its: socket.socket) -> None:
         if self._line is None:
@@ -86,7 +85,11 @@ class Guards:
         with its:
             # It closes for itself what it does not need.
             actions = [(os.POSIX_SPAWN_DUP2, its.fileno(), 0)]
-            pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+            try:
+                pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+            except OSError:
+                ours.close()
+                raise
             self._spawners.append(pid)
         ours.settimeout(0)
         return ours

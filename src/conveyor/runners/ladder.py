@@ -65,7 +65,8 @@ class Ladder:
         gone = self._program.gone
         if not at_once:
             told = await self._program.signal(signal.SIGTERM)
-            self._note(f"SIGTERM to {_count(len(told))}")
+            if told:  # it may have ended by itself just then, or because it listens
+                self._note(f"SIGTERM to {_count(len(told))}")
             await asyncio.wait([gone, self._patience], return_when=asyncio.FIRST_COMPLETED)
         if self._alarm is not None:
             self._alarm.cancel()
