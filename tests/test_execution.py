@@ -8,10 +8,11 @@ import pytest
 
 from conveyor.execution import outcome_of, unknown_task
 from conveyor.job import ErrorInfo, JobRecord, OnShutdown, State
-from conveyor.lifecycle import Cancelled, Failed, Interrupted, Succeeded
+from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
 from conveyor.runners.control import Stop, Stopped, Why
 
 DONE = Succeeded(b"1")
+LOST = Crashed(ErrorInfo("WorkerLost", "frozen"))
 RAISED = Failed(ErrorInfo("ValueError", "no"))
 
 
@@ -20,7 +21,7 @@ def test_what_finished_before_it_could_be_stopped_counts_as_finished(why: Why) -
     assert outcome_of(DONE, Stop(why, "r"), "release") is DONE
 
 
-@pytest.mark.parametrize("ending", [DONE, RAISED, Stopped()])
+@pytest.mark.parametrize("ending", [DONE, RAISED, LOST, Stopped()])
 def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) -> None:
     assert outcome_of(ending, Stop("lost", "r"), "release") is None
 
@@ -34,7 +35,7 @@ def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) ->
         ("shutdown", "cancel", Cancelled),
     ],
 )
-@pytest.mark.parametrize("ending", [RAISED, Stopped(("SIGTERM",))])
+@pytest.mark.parametrize("ending", [RAISED, LOST, Stopped(("SIGTERM",))])
 def test_a_job_that_was_stopped_ends_as_the_stop_says(
     why: Why, on_shutdown: OnShutdown, kind: type, ending: Any
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_timeout_says_what_it_took_to_stop_the_job() -> None:
 
 def test_without_a_stop_the_ending_is_the_outcome() -> None:
     assert outcome_of(RAISED, None, "release") is RAISED
+    assert outcome_of(LOST, None, "release") is LOST
 
 
 def test_an_unknown_task_is_named_together_with_the_way_out() -> None:

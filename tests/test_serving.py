@@ -44,11 +44,11 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
 ) -> None:
     program = Program()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    program.belt.start(slots=1)
+    worker = program.belt.start(slots=1)
     assert program.quick.enqueue().result(20) == "done"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     job = program.held.enqueue()
-    until(lambda: job.refresh().state is State.RUNNING)
+    until(lambda: worker.running)
     threading.Timer(0.05, program.go.set).start()
     assert program.belt.stop(20)
     assert job.result(1) == "done"
@@ -61,7 +61,7 @@ def test_what_outlives_the_deadline_is_handed_back(until: Until) -> None:
     program = Program()
     worker = program.belt.start(slots=1)
     job = program.held.enqueue()
-    until(lambda: job.refresh().state is State.RUNNING)
+    until(lambda: worker.running)
     assert program.belt.stop(0.0)
     assert job.refresh().state is State.AVAILABLE
     assert job.record.attempt == 0
@@ -74,7 +74,7 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     program = Program(tmp_path / "jobs.db")
     worker = program.belt.start(slots=1)
     job = program.deaf.enqueue()
-    until(lambda: job.refresh().state is State.RUNNING)
+    until(lambda: worker.running)
     assert not program.belt.stop(0.0)
     assert [report.id for report in worker.left] == [job.id]
     # Its code runs, so it is running: nobody else may have it until this process has ended.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shop import (
     fresh_store,
     is_alive,
     listens,
+    soon,
     stubborn,
     waits_for_stop,
     work,
@@ -118,3 +120,48 @@ def test_a_job_of_an_unknown_task_is_discarded_with_the_way_out() -> None:
     work()
     with pytest.raises(JobDiscardedError, match="no task named"):
         job.result(1)
+
+
+def test_a_worker_whose_run_is_cancelled_gives_its_jobs_back() -> None:
+    async def main() -> None:
+        worker = belt.worker(queues=["q"], slots=2)
+        running = asyncio.create_task(worker.run())
+        jobs = [await waits_for_stop.aenqueue(), await stubborn.aenqueue(60.0)]
+        waiting = await double["coroutine"].aenqueue(1)
+        await soon(lambda: len(worker.running) == 2)
+        # One is being stopped in that moment: its cancel and the owner's are two.
+        await jobs[1].acancel()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await jobs[0].arefresh()).state is State.AVAILABLE
+        assert (await jobs[1].arefresh()).state is State.CANCELLED
+        assert (await waiting.arefresh()).state is State.AVAILABLE
+
+    asyncio.run(main())
+
+
+def test_the_finally_of_a_coroutine_that_is_given_up_is_over_before_anybody_is_told() -> None:
+    over: list[State] = []
+    other = Conveyor(store=belt.store)
+
+    @other.queue("q").task(name="tidies up")
+    async def tidies() -> None:
+        try:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+        finally:
+            over.append(job.refresh().state)
+
+    async def main() -> None:
+        worker = other.worker(queues=["q"], slots=1)
+        running = asyncio.create_task(worker.run())
+        await soon(lambda: worker.running)
+        worker.drain(0.0)
+        await running
+        assert over == [State.RUNNING]
+        assert (await job.arefresh()).state is State.AVAILABLE
+
+    job = tidies.using(grace=0.05).enqueue()
+    asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from .job import ErrorInfo, JobRecord, OnShutdown
-from .lifecycle import Cancelled, Failed, Interrupted, Outcome, Snoozed, Succeeded
+from .lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
 from .runners.control import Ending, Stop, Stopped
 
 
@@ -52,7 +52,7 @@ def _with_notes(reason: str, ending: Ending) -> str:
     match ending:
         case Stopped(notes) if notes:
             return f"{reason} ({'; '.join(notes)})"
-        case Failed(error):
+        case Failed(error) | Crashed(error):
             return f"{reason} (it ended with {error})"
         case Stopped() | Succeeded() | Snoozed():
             return reason

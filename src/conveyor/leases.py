@@ -110,7 +110,7 @@ class Leases:
             return
         sent = self._elapsed()
         try:
-            async with asyncio.timeout(self._lease_for / 4):
+            async with asyncio.timeout(self._patience()):
                 renewals = await self._store.extend(leases, lease_for=self._lease_for)
         except (ConveyorError, TimeoutError) as error:
             log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - it says all there is
@@ -124,6 +124,12 @@ class Leases:
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal.verdict != "continue":
                 self._obey(lease, renewal)
+
+    def _patience(self) -> float:
+        """Return how long to wait for an answer: not beyond the end of a lease that is fenced."""
+        now = self._elapsed()
+        ends = [until - now for until in self._good_until.values()]
+        return max(0.0, min([self._lease_for / 4, *ends]))
 
     def _fence(self) -> None:
         now = self._elapsed()

@@ -20,26 +20,17 @@ from .lifecycle import Failed, Interrupted, Outcome
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
 from .shipping import Shipping
+from .stopping import ask, set_alarm
 from .store.protocol import Claimant, Exchanged, Hint, Lease, Renewal, Report, WorkerStore
 from .task import Kind, Task
 
 log = logging.getLogger("conveyor.slots")
 
 LONGEST_PAUSE = 5.0
+# A worker that leaves has little time; what it cannot tell is handed back when it is found gone.
+LAST_TRIES, LAST_PAUSE = 4, 0.1
 LEAVING = "the worker is leaving"
-
-# How long a job that can only be asked gets before it is noted that it goes on.
-HEED = 1.0
-DEAF: dict[Kind, str] = {
-    "thread": "it runs in a thread, which can only be asked: it goes on until it looks at "
-    "current_job().cancelled, or uses its sleep, track or check",
-    "coroutine": "it goes on in spite of CancelledError",
-}
-FORCED: dict[Kind, str] = {
-    "thread": "asked with force, which can do no more to a thread: only the end of its worker "
-    "ends it",
-    "coroutine": "asked again: CancelledError",
-}
+LOST = "the lease was lost"
 
 
 class Slots:
@@ -138,12 +129,23 @@ class Slots:
             for task in (*slots, *helpers):
                 task.cancel()
         await self._shipping.flush()
-        if self._last:
-            await self._store.settle(self._last)
+        await self.report_last()
 
     def report_at_the_end(self, reports: Sequence[Report]) -> None:
         """Have the store told when all slots have ended, and not before."""
         self._last += reports
+
+    async def report_last(self) -> None:
+        """Tell the store what was to be told at the end; a second time there is nothing left."""
+        for _ in range(LAST_TRIES if self._last else 0):
+            try:
+                await self._store.settle(self._last)
+            except UnavailableError as error:
+                log.error("store.unavailable reports=%d error=%s", len(self._last), error)  # noqa: TRY400 - it says all there is
+                await asyncio.sleep(LAST_PAUSE)
+            else:
+                self._last = []
+                return
 
     def drain(self) -> None:
         """Take no more jobs and give back at once what was claimed ahead; see the rest through."""
@@ -159,7 +161,7 @@ class Slots:
     def stop_running(self, reason: str, *, grace: float) -> None:
         """Ask every running job to stop because the worker does, within `grace` seconds."""
         for control in list(self._running.values()):
-            self._stop(control, Stop("shutdown", reason, min(grace, control.job.options.grace)))
+            ask(control, Stop("shutdown", reason, min(grace, control.job.options.grace)))
 
     def abandon(self) -> list[tuple[Kind, Report]]:
         """Give up all that is held; returns what to report of it once its code has ended.
@@ -217,10 +219,13 @@ class Slots:
             self._report(job, unknown_task(job, self._app))
             return
         control = Control(job, task, self._output)
+        older = self._running.get(job.id)
+        if older is not None:  # its lease ended unnoticed, and the job came back to this worker
+            ask(older, Stop("lost", LOST))
         self._running[job.id] = control
         self._shipping.begin()
         timeout = job.options.timeout
-        alarm = None if timeout is None else self._set_alarm(control, timeout)
+        alarm = None if timeout is None else set_alarm(control, timeout)
         place = None if self._board is None else self._board.begin(job.id)
         try:
             ending = await self._runners[task.kind].run(control)
@@ -229,10 +234,12 @@ class Slots:
         if self._board is not None and place is not None:
             self._board.end(place)
         if alarm is not None:
-            alarm.cancel()
+            alarm()
+        control.ended = True
         self._shipping.end()
-        if self._running.pop(job.id, None) is None:
-            return  # abandoned: it was handed back already
+        if self._running.get(job.id) is not control:
+            return  # abandoned; or its lease ended, and this worker has claimed the job anew
+        del self._running[job.id]
         outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
@@ -241,24 +248,6 @@ class Slots:
         if isinstance(outcome, Interrupted):
             self.handed_back += 1
         self._report(job, outcome)
-
-    def _set_alarm(self, control: Control, timeout: float) -> asyncio.TimerHandle:
-        stop = Stop("timeout", f"it ran longer than its timeout of {timeout:g} s")
-        return asyncio.get_running_loop().call_later(timeout, self._stop, control, stop)
-
-    def _stop(self, control: Control, request: Stop) -> None:
-        if not control.stopping:
-            control.note(f"asked to stop ({request.why}): {request.reason}")
-            deaf = DEAF.get(control.task.kind)
-            if deaf is not None:
-                asyncio.get_running_loop().call_later(HEED, self._still_runs, control, deaf)
-        elif request.why == "cancel" and request.grace == 0.0:
-            control.note(FORCED.get(control.task.kind, "asked again, without grace"))
-        control.stop(request)
-
-    def _still_runs(self, control: Control, deaf: str) -> None:
-        if self._running.get(control.job.id) is control:
-            control.note(deaf)
 
     def _report(self, job: JobRecord, outcome: Outcome) -> None:
         self._output.end(job)
@@ -374,9 +363,9 @@ class Slots:
         if control is not None and control.job.lease == lease.lease:
             if renewal.verdict == "cancel":
                 grace = 0.0 if renewal.forced else None
-                self._stop(control, Stop("cancel", renewal.reason, grace))
+                ask(control, Stop("cancel", renewal.reason, grace))
             else:
-                self._stop(control, Stop("lost", "the lease was lost"))
+                ask(control, Stop("lost", LOST))
             return
         # A cancel that was asked for turns this into "cancelled" in the store.
         self._return(lease)
@@ -384,7 +373,7 @@ class Slots:
     def _fence_off(self, lease: Lease) -> None:
         control = self._running.get(lease.id)
         if control is not None and control.job.lease == lease.lease:
-            self._stop(control, Stop("fenced", "its lease could not be renewed in time"))
+            ask(control, Stop("fenced", "its lease could not be renewed in time"))
             return
         self._return(lease)
 

@@ -86,6 +86,7 @@ class Worker:
             slots=options.slots,
             max_jobs=options.max_jobs_per_process,
             max_rss_mb=options.max_rss_mb,
+            lease_for=options.lease_for,
         )
         # Nobody outlives this process to read it where the store does not.
         self._board = Board(store.folder, self.id, options.slots) if store.folder else None
@@ -181,11 +182,15 @@ class Worker:
                     upkeep.result()  # it only ever ends by a bug: say which
                 await working
             finally:
+                if not working.done():  # cancelled from outside
+                    self._slots.report_at_the_end(self._slots.unreported())
+                    self._abandon()
                 tasks = [task for task in (upkeep, working, self._stopping) if task is not None]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
+                await self._slots.report_last()
                 if not self._left:
                     await self._say_goodbye()
                     if self._board is not None:

@@ -147,6 +147,15 @@ def take_memory(megabytes: int) -> int:
     return os.getpid()
 
 
+def run_script(script: str) -> int:
+    return subprocess.run(["sh", "-c", script], check=False).returncode
+
+
+def environment() -> list[str | None]:
+    names = ("CONVEYOR_JOB_ID", "CONVEYOR_ATTEMPT", "CONVEYOR_LEASE")
+    return [os.environ.get(name) for name in names]
+
+
 @Registered
 def decorated() -> str:
     return "the function itself"

@@ -96,6 +96,16 @@ def command(
     return Control(job, made, sink or Heard())
 
 
+def shell(script: str, *args: str, **more: Any) -> Control:
+    """Return the control of a job that runs a shell script."""
+    return command("sh", "-c", script, "sh", *args, **more)
+
+
+def pids(path: Path) -> list[int]:
+    """Return the process numbers that a job has written down."""
+    return [int(pid) for pid in path.read_text().split()]
+
+
 def ends(runner: Callable[[], Runner], *controls: Control) -> list[Ending]:
     """Run jobs at once, each in a slot of its own, and return how they ended."""
 

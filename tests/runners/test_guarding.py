@@ -1,0 +1,298 @@
+"""Nothing a program starts can leave its guard, or outlive its job or its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import escapes
+import some_jobs
+from escapes import escape
+from stand import CANCEL, Heard, alive, command, ends, pids, process, shell, soon, value
+
+from conveyor import Conveyor
+from conveyor.lifecycle import Failed
+from conveyor.runners.command import CommandRunner
+from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.process import ProcessRunner
+
+Until = Callable[[Callable[[], object]], None]
+SLEEP = "; exec sleep 300"
+
+
+@asynccontextmanager
+async def running(control: Control) -> AsyncGenerator[tuple[CommandRunner, asyncio.Task[Ending]]]:
+    runner = CommandRunner()
+    try:
+        yield runner, asyncio.create_task(runner.run(control))
+    finally:
+        await runner.close()
+
+
+@contextmanager
+def worker(kind: str, folder: Path) -> Generator[subprocess.Popen[str]]:
+    argv = [sys.executable, str(Path(escapes.__file__)), kind, str(folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def parent(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def gone(*paths: Path) -> bool:
+    return not any(alive(pid) for path in paths for pid in pids(path))
+
+
+def test_the_same_escape_leaves_a_survivor_of_a_process_group(tmp_path: Path, until: Until):
+    path = tmp_path / "pids"
+    with subprocess.Popen(["sh", "-c", escape(path) + SLEEP], start_new_session=True) as plain:
+        until(path.exists)
+        os.killpg(plain.pid, signal.SIGKILL)
+        plain.wait()
+    [survivor] = pids(path)
+    try:
+        assert alive(survivor)
+    finally:
+        os.kill(survivor, signal.SIGKILL)
+
+
+def test_what_escapes_is_gone_when_the_command_is_stopped(tmp_path: Path):
+    path = tmp_path / "pids"
+
+    control = shell(escape(path) + SLEEP)
+
+    async def main() -> None:
+        async with running(control) as (_, task):
+            await soon(path.exists)
+            control.stop(CANCEL)
+            ending = await task
+            assert isinstance(ending, Stopped)
+            assert len(ending.notes) == 1
+            assert gone(path)
+
+    asyncio.run(main())
+
+
+def test_what_escapes_is_gone_when_the_command_has_ended(tmp_path: Path):
+    path = tmp_path / "pids"
+    control = shell(escape(path) + "; exit 7", ok_exit_codes=[7])
+    [ending] = ends(CommandRunner, control)
+    assert value(ending) == {"exit_code": 7}
+    assert gone(path)
+    [note] = [each.text for each in control.notes]
+    assert "it had left behind" in note
+
+
+def test_what_escapes_a_process_job_is_gone_when_its_child_is_dropped(tmp_path: Path):
+    path = tmp_path / "pids"
+    [ending] = ends(lambda: ProcessRunner(1), process(some_jobs.run_script, escape(path)))
+    assert value(ending) == 0
+    assert gone(path)
+
+
+def test_what_escapes_dies_with_a_worker_that_is_killed(tmp_path: Path, until: Until):
+    path = tmp_path / "pids"
+    belt = Conveyor(str(tmp_path / "jobs.db"))
+    belt.command("sh", "-c", escape(path) + SLEEP).enqueue()
+    belt.close()
+    with worker("work", tmp_path) as killed:
+        until(path.exists)
+        [escaped] = pids(path)
+        guard = parent(escaped)
+        killed.kill()
+        killed.wait()
+        until(lambda: not alive(escaped))
+        until(lambda: not alive(guard))
+
+
+def test_what_escapes_dies_with_its_worker_although_a_fork_of_that_lives(
+    tmp_path: Path, until: Until
+):
+    path, fork = tmp_path / "pids", tmp_path / "fork"
+    with worker("fork_and_work", tmp_path) as killed:
+        until(lambda: fork.exists() and fork.read_text())
+        killed.kill()
+        killed.wait()
+        try:
+            until(lambda: gone(path))
+            assert not gone(fork)
+        finally:
+            os.kill(int(fork.read_text()), signal.SIGKILL)
+
+
+def test_a_frozen_worker_loses_its_programs_before_its_leases_and_says_so(
+    tmp_path: Path, until: Until
+):
+    path = tmp_path / "pids"
+    with worker("be_frozen", tmp_path) as frozen:
+        until(path.exists)
+        frozen.send_signal(signal.SIGSTOP)
+        until(lambda: gone(path))
+        frozen.send_signal(signal.SIGCONT)
+        said, _ = frozen.communicate(timeout=20)
+    assert said.startswith("Crashed(")
+    assert "WorkerLost" in said
+    assert "its worker was frozen for" in said
+
+
+def test_a_killed_guard_takes_its_program_with_it_and_the_ending_says_so(
+    tmp_path: Path, until: Until
+):
+    path, leader = tmp_path / "pids", tmp_path / "leader"
+
+    async def main() -> Ending:
+        async with running(shell(f"echo $$ > {leader}; {escape(path)}{SLEEP}")) as (_, task):
+            await soon(path.exists)
+            [pid] = pids(leader)
+            os.kill(parent(pid), signal.SIGKILL)
+            return await task
+
+    ending = asyncio.run(main())
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "GuardLost"
+    until(lambda: gone(path, leader))
+
+
+def test_a_killed_guard_that_was_idle_is_not_missed():
+    heard = Heard()
+
+    async def main() -> None:
+        async with running(shell("echo $PPID", sink=heard)) as (runner, task):
+            await task
+            os.kill(int(heard.text()), signal.SIGKILL)
+            assert value(await runner.run(command("true"))) == {"exit_code": 0}
+
+    asyncio.run(main())
+
+
+def test_a_killed_spawner_is_replaced_and_what_runs_goes_on(tmp_path: Path):
+    path, leader, end = (tmp_path / name for name in ("pids", "leader", "end"))
+    script = f"echo $$ > {leader}; {escape(path)}; while ! [ -e {end} ]; do sleep 0.01; done"
+
+    async def main() -> None:
+        async with running(shell(script)) as (runner, task):
+            await soon(path.exists)
+            [pid] = pids(leader)
+            os.kill(parent(parent(pid)), signal.SIGKILL)
+            for _ in range(3):
+                assert value(await runner.run(command("true"))) == {"exit_code": 0}
+            assert not gone(leader)
+            end.touch()
+            assert value(await task) == {"exit_code": 0}
+
+    asyncio.run(main())
+    assert gone(path)
+
+
+def test_every_exit_code_is_the_right_one():
+    codes = list(range(0, 256, 5))
+    jobs = [shell(f"exit {code}", ok_exit_codes=range(256), id=str(code)) for code in codes]
+    found = [value(ending)["exit_code"] for ending in ends(CommandRunner, *jobs)]
+    assert found == codes
+
+
+def test_a_program_inherits_three_descriptors_and_no_blocked_or_ignored_signal():
+    heard, listed = Heard(), Heard()
+    status = command("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status", sink=heard)
+    files = command(
+        sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))", sink=listed
+    )
+    ends(CommandRunner, status, files)
+    blocked, ignored = (int(line.split()[1], 16) for line in heard.text().splitlines())
+    # Two belong to the C library, which lets nobody change them.
+    assert (blocked, ignored & ~(3 << 31)) == (0, 0)
+    # The fourth is what lists them.
+    assert listed.text() == "['0', '1', '2', '3']\n"
+
+
+def test_a_large_environment_arrives_whole():
+    heard = Heard()
+    env = {f"NAME{number}": "x" * 100_000 for number in range(10)}
+    ends(CommandRunner, shell("env | grep ^NAME | wc -c", env=env, sink=heard))
+    assert int(heard.text()) == 10 * 100_007
+
+
+def test_a_name_that_no_environment_can_hold_is_an_error_that_no_retry_helps():
+    [ending] = ends(CommandRunner, command("true", env={"A=B": "x"}))
+    assert isinstance(ending, Failed)
+    assert not ending.retry
+
+
+def stopped_by(control: Control, path: Path, *requests: Stop) -> Ending:
+    async def main() -> Ending:
+        async with running(control) as (_, task):
+            await soon(path.exists)
+            for request in requests:
+                control.stop(request)
+                await soon(lambda: control.notes)
+            return await task
+
+    return asyncio.run(main())
+
+
+def test_a_stop_without_grace_kills_at_once(tmp_path: Path):
+    path = tmp_path / "pids"
+    ending = stopped_by(shell(escape(path) + SLEEP), path, Stop("cancel", "now", grace=0))
+    assert isinstance(ending, Stopped)
+    [note] = ending.notes
+    assert note.startswith("SIGKILL to ")
+    assert note.endswith(" at once")
+    assert gone(path)
+
+
+def test_a_second_stop_shortens_the_grace_of_the_first(tmp_path: Path):
+    path = tmp_path / "pids"
+    heard = Heard()
+    control = shell(f"trap '' TERM; {escape(path)}; while true; do sleep 300; done", grace=300)
+    control.sink = heard
+    first, second = Stop("cancel", "please"), Stop("shutdown", "now", grace=0)
+    ending = stopped_by(control, path, first, second)
+    assert isinstance(ending, Stopped)
+    assert len(ending.notes) == 2
+    assert ending.notes[1].startswith("SIGKILL to ")
+    assert list(ending.notes) == heard.noted == [each.text for each in control.notes]
+    assert control.stop_request == Stop("cancel", "please", grace=0)
+    assert gone(path)
+
+
+def test_a_chain_of_forks_that_each_leave_at_once_is_caught(tmp_path: Path):
+    path = tmp_path / "pids"
+    code = (
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(path)!r}).write_text('1')\n"
+        "while True:\n"
+        "    if os.fork(): os._exit(0)\n"
+        "    os.setsid()\n"
+    )
+    heard = Heard()
+
+    async def main() -> None:
+        script = f'{sys.executable} -c "$1"; exec sleep 300'
+        control = shell(script, code, sink=heard, grace=0.2)
+        async with running(control) as (_, task):
+            await soon(path.exists)
+            control.stop(CANCEL)
+            assert isinstance(await task, Stopped)
+            assert "held" not in str(control.notes)
+
+    asyncio.run(main())
+
+
+def test_a_process_job_finds_itself_in_the_environment_and_the_next_one_not():
+    heard: list[str] = []
+    control = process(some_jobs.environment)
+    control.on_begin = lambda: heard.append("begun")
+    [ending] = ends(lambda: ProcessRunner(1), control)
+    assert value(ending) == ["job", "2", "7"]
+    assert heard == ["begun"]
