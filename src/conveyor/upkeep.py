@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -48,7 +48,8 @@ class Upkeep:
     """One loop beside a worker. `me` says who the worker is and how busy.
 
     `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
-    time has passed since some moment, in seconds.
+    time has passed since some moment, in seconds. `dead` says whether a worker is surely gone
+    (given this process's `boot_id()`), `begun` which jobs one had begun, by its board.
     """
 
     def __init__(
@@ -60,8 +61,12 @@ class Upkeep:
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
         elapsed: Callable[[], float] = elapsed,
+        dead: Callable[[WorkerInfo, str], bool] = is_dead,
+        begun: Callable[[str], Collection[str] | None] = board.read,
     ) -> None:
         self._elapsed = elapsed
+        self._is_dead = dead
+        self._begun = begun
         self._store = store
         self._sweep = sweep
         self._me = me
@@ -124,13 +129,13 @@ class Upkeep:
         workers = await self._store.workers()
         me = self._me().id
         silent = self._store.now() - FORGET
-        dead = [each.id for each in workers if each.id != me and is_dead(each, self._here)]
+        dead = [each.id for each in workers if each.id != me and self._is_dead(each, self._here)]
         if not dead and not sweeping:
             return
         rescued = await self._store.rescue(limit=BATCH)
         for worker in workers:
             if worker.id in dead and len(rescued) < BATCH:
-                begun = board.read(worker.begun)
+                begun = self._begun(worker.begun)
                 left = BATCH - len(rescued)
                 rescued += await self._store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:

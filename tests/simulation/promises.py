@@ -1,0 +1,23 @@
+"""The rules that a simulation holds the code to, and those the code does not keep yet.
+
+A rule of `TO_COME` is looked at like all others, but breaking it fails no seed. A test sees to it
+that each is really broken by some seed: once it is not, it has to be taken out of the list.
+"""
+
+from __future__ import annotations
+
+from world import World
+
+TO_COME = {
+    "self-fence": "a worker does not stop by itself what it could not renew in time",
+    "prompt cancel": "a cancel heard while the claim's answer is on its way waits for a renewal",
+    "abandoned": "a worker that leaves without its jobs hands them back before their code is dead",
+    "blame": "a lapsed lease counts as a crash even if the job's code never began",
+}
+
+
+def broken_promises(world: World) -> list[str]:
+    """Return what is wrong in a world that has been played, in words."""
+    return [
+        f"{when:.3f} {rule}: {text}" for when, rule, text in world.violations if rule not in TO_COME
+    ]
