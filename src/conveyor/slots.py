@@ -161,6 +161,9 @@ class Slots:
             self._report(job, unknown_task(job, self._app))
             return
         control = Control(job, task, self._output)
+        older = self._running.get(job.id)
+        if older is not None:  # its lease ended unnoticed, and the job came back to this worker
+            older.stop(Stop("lost", "the lease was lost"))
         self._running[job.id] = control
         if not self._busy.is_set():
             self._busy.set()
@@ -175,8 +178,9 @@ class Slots:
             self._board.end(place)
         if alarm is not None:
             alarm.cancel()
-        if self._running.pop(job.id, None) is None:
-            return  # abandoned: it was handed back already
+        if self._running.get(job.id) is not control:
+            return  # handed back already, or claimed anew
+        del self._running[job.id]
         outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
