@@ -257,7 +257,7 @@ class LeavesCodeBehind(ScriptedRunner):
 def _takes_silence_for_death(**parts: Any) -> Upkeep:
     silent = 2 * parts["sweep"]
     store = parts["store"]
-    parts["dead"] = lambda worker, here: worker.beat_at < store.now() - silent
+    parts["dead"] = lambda worker, *_: worker.beat_at < store.now() - silent
     return Upkeep(**parts)
 
 

@@ -28,6 +28,8 @@ class Wire:
     """
 
     shared = False
+    remote = True
+    folder = ""
     url = "simulated:"
 
     def __init__(self, world: World, name: str, process: Process | None = None) -> None:

@@ -12,7 +12,6 @@ from loop import Process
 from runs import LEASE, Key
 from wire import PATIENCE, Wire
 
-from conveyor.board import Board
 from conveyor.runners.control import Runner
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.slots import Slots
@@ -29,29 +28,32 @@ OPTIONS = WorkerOptions(
 )
 
 
-class NotedBoard(Board):
-    """Remembers in the world what a worker has begun, so that others can read it."""
+class NotedBoard:
+    """The board, but in the world instead of a file, so that others can read it."""
 
-    def __init__(self, path: str, boards: dict[str, dict[int, str]]) -> None:
-        super().__init__(0)
+    def __init__(self, name: str, boards: dict[str, dict[int, str]]) -> None:
+        self.name = self.path = ""
         self._boards = boards
-        self._named = path
+        self._named = name
         self._places = 0
 
     def open(self) -> None:
-        self.path = self._named
-        self._boards[self.path] = {}
+        self.name = self.path = self._named
+        self._boards[self.name] = {}
 
     def begin(self, job_id: str) -> int:
         self._places += 1
-        self._boards[self.path][self._places] = job_id
+        self._boards[self.name][self._places] = job_id
         return self._places
 
     def end(self, place: int) -> None:
-        self._boards.get(self.path, {}).pop(place, None)
+        self._boards.get(self.name, {}).pop(place, None)
+
+    def wipe(self) -> None:
+        self._boards[self.name] = {}
 
     def close(self) -> None:
-        self._boards.pop(self.path, None)
+        self._boards.pop(self.name, None)
 
 
 class Runners(Mapping[Kind, Runner]):

@@ -120,12 +120,13 @@ class World:
     def rules_broken(self) -> set[str]:
         return {rule for _, rule, _ in self.violations}
 
-    def knows_dead(self, worker: WorkerInfo, here: str) -> bool:
+    def knows_dead(self, worker: WorkerInfo, *_: str) -> bool:
         """Say what /proc would say: whether a worker of the same machine is surely dead."""
         return worker.id in self.dead
 
-    def board(self, path: str) -> frozenset[str] | None:
-        noted = self.boards.get(path)
+    def board(self, *where: str) -> frozenset[str] | None:
+        """Return what a worker's board says; `where` ends with its name."""
+        noted = self.boards.get(where[-1])
         return None if noted is None else frozenset(noted.values())
 
     def digest(self) -> str:
