@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -50,6 +50,8 @@ class Upkeep:
     each beat whether it is to claim nothing.
 
     `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
+    time has passed since some moment, in seconds. `dead` says whether a worker is surely gone
+    (given this process's `boot_id()`), `begun` which jobs one had begun, by its board.
     time has passed since some moment, in seconds. `after` is called after each round that went
     well.
     """
@@ -64,9 +66,15 @@ class Upkeep:
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
         elapsed: Callable[[], float] = elapsed,
+        dead: Callable[[WorkerInfo, str], bool] = is_dead,
+        died: Callable[[WorkerInfo, str, str], bool] = has_died,
+        begun: Callable[[str, str], Collection[str] | None] = board.read,
         after: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
         self._elapsed = elapsed
+        self._is_dead = dead
+        self._has_died = died
+        self._begun = begun
         self._store = store
         self._sweep = sweep
         self._me = me
@@ -143,7 +151,7 @@ class Upkeep:
         rescued = await self._store.rescue(limit=BATCH)
         for worker in workers:
             if worker.id in dead and len(rescued) < BATCH:
-                begun = board.read(folder, worker.begun)
+                begun = self._begun(folder, worker.begun)
                 left = BATCH - len(rescued)
                 rescued += await self._store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
@@ -157,8 +165,8 @@ class Upkeep:
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
         """Return who is dead. A keeper gets until the next round to see to its worker's jobs."""
-        gone = frozenset(each.id for each in others if is_dead(each, self._here))
-        left = frozenset(each.id for each in others if has_died(each, folder, self._here))
+        gone = frozenset(each.id for each in others if self._is_dead(each, self._here))
+        left = frozenset(each.id for each in others if self._has_died(each, folder, self._here))
         lingering, self._suspects = gone & self._suspects, gone
         return left | lingering
 

@@ -1,0 +1,17 @@
+"""Plays one seed and prints its history: `python tests/simulation SEED [NAME OF A FAULT]`."""
+
+from __future__ import annotations
+
+import sys
+
+from faults import FAULTS
+from promises import TO_COME
+from story import play, story
+
+if __name__ == "__main__":
+    wanted = " ".join(sys.argv[2:])
+    world = play(int(sys.argv[1]), next((each for each in FAULTS if each.what == wanted), None))
+    print(story(world))
+    print(f"seed {world.seed}: {len(world.violations)} violations")
+    for when, rule, text in world.violations:
+        print(f"{when:9.3f}  {rule}{' (to come)' if rule in TO_COME else ''}: {text}")

@@ -1,0 +1,66 @@
+"""Plays seeds, also many at once in other processes, and tells what happened in one."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from faults import Fault
+from promises import broken_promises
+from world import World, run
+
+HERE = Path(__file__).parent
+TAIL = 60
+PROCESSES = 2
+
+
+def play(seed: int, fault: Fault | None = None) -> World:
+    """Play one seed, with a planted fault or without."""
+    if fault is None:
+        return run(seed)
+    return run(seed, plan=fault.plan(), store=fault.store)
+
+
+def story(world: World, last: int | None = None) -> str:
+    """Tell the history of a world, or the end of it."""
+    lines = [f"{time:9.3f}  " + " ".join(map(str, facts)) for time, *facts in world.trace]
+    return "\n".join(lines if last is None else lines[-last:])
+
+
+def failure(seed: int) -> str | None:
+    """Play one seed; return what went wrong with the end of its story, or None."""
+    world = run(seed)
+    wrong = broken_promises(world)
+    if not wrong:
+        return None
+    first = next(n for n, line in enumerate(world.trace) if line[1] == "BROKEN")
+    del world.trace[first + 5 :]
+    return "\n".join(
+        (
+            f"seed {seed}. Alone: python tests/simulation {seed} (with src on the PYTHONPATH)",
+            *wrong[:10],
+            story(world, TAIL),
+        )
+    )
+
+
+def failures(seeds: Iterable[int]) -> list[str]:
+    """Play seeds, one after the other; return what went wrong."""
+    gc.freeze()  # what was imported needs no looking at after each seed
+    return [wrong for seed in seeds if (wrong := failure(seed)) is not None]
+
+
+def failures_of_many(seeds: range) -> list[str]:
+    """Play seeds in several processes at once."""
+    shares = [seeds[n :: PROCESSES * 8] for n in range(PROCESSES * 8)]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        return [wrong for found in pool.map(failures, shares) for wrong in found]
+
+
+def kept_seeds() -> list[int]:
+    """Return the seeds that once failed."""
+    lines = (HERE / "seeds.txt").read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,225 @@
+"""The real worker as one simulated process: its clock, its board and its children are made up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from jobs import ScriptedRunner
+from loop import Process
+from runs import LEASE, Key
+from wire import PATIENCE, Wire
+
+from conveyor.runners.control import Runner
+from conveyor.runners.coroutine import CoroutineRunner
+from conveyor.slots import Slots
+from conveyor.store.protocol import Claimant
+from conveyor.task import Kind, Task
+from conveyor.upkeep import Upkeep
+from conveyor.worker import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from world import World
+
+OPTIONS = WorkerOptions(
+    queues=(("urgent", 1), ("default", 1)), strict=True, slots=3, lease_for=LEASE, poll=2.0
+)
+
+
+class NotedBoard:
+    """The board, but in the world instead of a file, so that others can read it."""
+
+    def __init__(self, name: str, boards: dict[str, dict[int, str]]) -> None:
+        self.name = self.path = ""
+        self._boards = boards
+        self._named = name
+        self._places = 0
+
+    def open(self) -> None:
+        self.name = self.path = self._named
+        self._boards[self.name] = {}
+
+    def begin(self, job_id: str) -> int:
+        self._places += 1
+        self._boards[self.name][self._places] = job_id
+        return self._places
+
+    def end(self, place: int) -> None:
+        self._boards.get(self.name, {}).pop(place, None)
+
+    def wipe(self) -> None:
+        self._boards[self.name] = {}
+
+    def close(self) -> None:
+        self._boards.pop(self.name, None)
+
+
+class Runners(Mapping[Kind, Runner]):
+    """Coroutines as they are, and processes by script."""
+
+    def __init__(self, station: Station, coroutine: Runner, process: ScriptedRunner) -> None:
+        self._by_kind: dict[Kind, Runner] = {"coroutine": coroutine, "process": process}
+
+    def __getitem__(self, kind: Kind) -> Runner:
+        return self._by_kind[kind]
+
+    def __iter__(self) -> Any:
+        return iter(self._by_kind)
+
+    def __len__(self) -> int:
+        return len(self._by_kind)
+
+    async def close(self) -> None:
+        for runner in self._by_kind.values():
+            await runner.close()
+
+
+class SimulatedWorker(Worker):
+    """The worker whole, with other parts: see `Worker.__init__` for the ones it is made with."""
+
+    def __init__(self, station: Station, tasks: Mapping[str, Task]) -> None:
+        world, wire = station.world, station.wire
+        super().__init__(store=wire, tasks=tasks, options=OPTIONS)
+        self.id = station.name
+        self._info = msgspec.structs.replace(self._info, id=self.id, boot_id="simulated", pid=0)
+        self._board = NotedBoard(f"simulated board of {self.id}", world.boards)
+        plan = world.plan
+        self._runners = Runners(station, CoroutineRunner(), plan.processes(station))
+        self._slots = plan.slots(
+            store=wire,
+            who=Claimant(self.id, LEASE),
+            tasks=tasks,
+            runners=self._runners,
+            output=self._output,
+            shares=OPTIONS.queues,
+            slots=OPTIONS.slots,
+            strict=OPTIONS.strict,
+            poll=OPTIONS.poll,
+            board=self._board,
+            elapsed=plan.elapsed(station),
+            fences=True,
+        )
+        self._upkeep = plan.upkeep(
+            store=wire,
+            me=self._introduce,
+            be_quiet=self._hear_quiet,
+            sweep=LEASE / 4,
+            elapsed=plan.elapsed(station),
+            dead=world.knows_dead,
+            died=world.knows_dead,
+            begun=world.board,
+        )
+
+
+class Plan:
+    """What a world is made of. A planted fault is a plan with one part that is broken."""
+
+    def slots(self, **parts: Any) -> Slots:
+        return Slots(**parts)
+
+    def upkeep(self, **parts: Any) -> Upkeep:
+        return Upkeep(**parts)
+
+    def processes(self, station: Station) -> ScriptedRunner:
+        return ScriptedRunner(station)
+
+    def elapsed(self, station: Station) -> Callable[[], float]:
+        """Return the clock that goes on while the machine sleeps."""
+        loop = station.world.loop
+        return lambda: loop.now
+
+
+class Station:
+    """One life of a worker: its process, its children, its line to the store."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.process = Process(name)
+        self.children = Process(f"{name}'s children")
+        self.wire = Wire(world, name, self.process)
+        self.claimed: set[Key] = set()
+        self.woke_at = world.loop.now
+        self.leave_by: float | None = None
+        self.exited = False
+        self.task: asyncio.Task[None] | None = None
+        self.process.context.run(self._start)
+
+    def _start(self) -> None:
+        self.worker = SimulatedWorker(self, self.world.tasks)
+        self.task = self.world.loop.create_task(self._live(), context=self.process.context.copy())
+
+    async def _live(self) -> None:
+        world = self.world
+        await self.worker.run()
+        if not world.over:
+            self.exited = True
+            world.note("left", self.name)
+            world.runs.died(self)
+            world.witness.left(self)
+            self.process.gone = self.children.gone = True
+
+    @property
+    def up(self) -> bool:
+        """Whether this worker is there, frozen or not."""
+        return not self.process.gone
+
+    def able_at(self) -> float:
+        """Return since when nothing has kept this worker from talking to the store."""
+        if self.wire.no_way_there or self.wire.no_way_back:
+            return self.world.loop.now
+        return max(self.woke_at, self.wire.trouble_until)
+
+    def crash(self) -> None:
+        """Die by SIGKILL; children die with their worker."""
+        self.world.note("CRASH", self.name)
+        self.process.gone = self.children.gone = True
+        self.world.runs.died(self)
+
+    def freeze(self, *, lid: bool) -> None:
+        """SIGSTOP to the worker alone, or the lid of its machine closes."""
+        self.world.note("LID CLOSED" if lid else "STOPPED", self.name)
+        self.world.loop.freeze(self.process, lid=lid)
+        if lid:
+            self.world.loop.freeze(self.children, lid=True)
+
+    def thaw(self, seconds: float) -> None:
+        """Go on after a freeze of so many seconds."""
+        lid = self.process.asleep
+        self.world.note("GOES ON", self.name)
+        self.woke_at = self.world.loop.now
+        self.world.loop.thaw(self.process, seconds if lid else 0.0)
+        if lid:
+            self.world.loop.thaw(self.children, seconds)
+
+    def cut(self, *, there: bool, back: bool) -> None:
+        self.world.note("CUT", self.name, "there" if there else "", "back" if back else "")
+        self.wire.cut(there=there, back=back)
+
+    def mend(self) -> None:
+        self.world.note("MENDED", self.name)
+        self.wire.cut(there=False, back=False)
+        now = self.world.loop.now
+        self.wire.trouble_until = max(self.wire.trouble_until, now + PATIENCE)
+
+    def drain(self, timeout: float, longest_grace: float) -> None:
+        """Be told to leave: the first signal."""
+        loop = self.world.loop
+
+        def act() -> None:
+            self.world.note("DRAINS", self.name, timeout)
+            self.leave_by = loop.now + timeout + longest_grace + LEAVE
+            self.worker.drain(timeout)
+
+        loop.call_soon(act, context=self.process.context)
+
+    def cancel_all(self) -> None:
+        """Be told to leave for the second time."""
+        self.world.note("SECOND SIGNAL", self.name)
+        self.world.loop.call_soon(self.worker.cancel_all, context=self.process.context)
+
+
+# What the worker adds to its jobs' grace before it leaves without them: see `worker.LEAVE`.
+LEAVE = 5.0
