@@ -135,11 +135,11 @@ def test_a_lease_that_cannot_be_renewed_in_time_is_fenced_off(how: str) -> None:
         setattr(kept.store, how, False)
         kept.held = [job("a")]
         kept.leases.took(kept.held, kept.leases.expect())
-        kept.now = LEASE * 0.99
+        kept.now = LEASE * 0.79
         kept.leases.hear([])
         await soon(lambda: kept.store.asked)
         assert kept.fenced == []
-        kept.now = LEASE
+        kept.now = LEASE * 0.8
         await kept.changed.wait()
         assert kept.fenced == [Lease("a", 1)]
 
@@ -150,13 +150,13 @@ def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
     async def test(kept: Kept) -> None:
         kept.held = [job("a")]
         kept.leases.took(kept.held, kept.leases.expect())
-        kept.now = LEASE * 0.9
+        kept.now = LEASE * 0.7
         await soon(lambda: len(kept.store.asked) == 1)
         kept.store.reachable = False
-        kept.now = LEASE * 1.8
+        kept.now = LEASE * 1.4
         await soon(lambda: len(kept.store.asked) == 2)
         assert kept.fenced == []
-        kept.now = LEASE * 1.9
+        kept.now = LEASE * 1.5
         await kept.changed.wait()
         assert kept.fenced == [Lease("a", 1)]
 
@@ -173,6 +173,21 @@ def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
             await soon(lambda number=number: len(kept.store.asked) == number)  # type: ignore[misc]
             kept.now += LEASE
         assert kept.fenced == []
+
+    keeping(test, lease_for=LEASE)
+
+
+def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> None:
+    async def test(kept: Kept) -> None:
+        asked_at = kept.leases.expect()
+        kept.held = [job("a")]
+        kept.leases.took(kept.held, asked_at)
+        assert not kept.leases.is_late(asked_at)
+        kept.now = LEASE
+        assert kept.leases.is_late(asked_at)
+        assert not kept.leases.is_late(kept.leases.expect())
+        await soon(lambda: kept.store.asked == [["a"]])
+        await soon(lambda: not kept.leases.is_late(asked_at))
 
     keeping(test, lease_for=LEASE)
 

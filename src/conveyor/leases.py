@@ -18,14 +18,17 @@ log = logging.getLogger("conveyor.leases")
 
 # How often it is looked whether a renewal is due: after a pause of the machine, at once.
 LOOK = 1.0
+# The part of a lease after which it counts as lost, if it could not be renewed: the rest is for the
+# job's code to stop in.
+FENCE = 0.8
 
 
 class Leases:
     """Renews every quarter of `lease_for` seconds what `held` returns, and has `obey` act on it.
 
-    `fence_off` is told of a lease that could not be renewed in time, counted from when that was
-    last asked for: somebody else may have the job now. None where the store cannot be out of our
-    reach while others reach it.
+    `fence_off` is told of a lease that could not be renewed for most of its length, counted from
+    when that was last asked for: somebody else will soon have the job. None where the store cannot
+    be out of our reach while others reach it.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Leases:
         self._elapsed = elapsed
         self._fence_off = fence_off
         self._good_until: dict[Lease, float] = {}
+        self._sure_at = elapsed()
         self._asked: set[str] | None = set()
         self._remembered: set[str] | None = set()
         self._awaiting = False
@@ -56,7 +60,7 @@ class Leases:
         due = self._elapsed() + every
         while True:
             try:
-                async with asyncio.timeout(min(LOOK, every)):
+                async with asyncio.timeout(self._until_fence(min(LOOK, every))):
                     await self._nudged.wait()
             except TimeoutError:
                 pass
@@ -65,9 +69,16 @@ class Leases:
             asked, self._asked = self._asked, set()
             if self._elapsed() >= due:
                 due = self._elapsed() + every
-                await self._renew(self._held())
+                await self._renew_all()
             elif asked is None or asked:
                 await self._renew([job for job in self._held() if asked is None or job.id in asked])
+
+    def is_late(self, asked_at: float) -> bool:
+        """Whether a job that was claimed then, and not begun yet, may be somebody else's by now.
+
+        So it is when this process, or the whole machine, has stood still for long.
+        """
+        return self._elapsed() - max(asked_at, self._sure_at) > FENCE * self._lease_for
 
     def hear(self, ids: Sequence[str]) -> None:
         """Take it that these jobs, or any if there are none, may have been cancelled."""
@@ -90,7 +101,7 @@ class Leases:
         remembered, self._remembered = self._remembered, set()
         self._awaiting = False
         if self._fence_off is not None:
-            until = asked_at + self._lease_for
+            until = asked_at + FENCE * self._lease_for
             self._good_until.update({Lease(job.id, job.lease): until for job in jobs})
         if remembered is None or remembered:
             self._ask({job.id for job in jobs if remembered is None or job.id in remembered})
@@ -103,20 +114,26 @@ class Leases:
         if self._asked is None or self._asked:
             self._nudged.set()
 
-    async def _renew(self, jobs: Sequence[JobRecord]) -> None:
+    async def _renew_all(self) -> None:
+        sent = self._elapsed()
+        if await self._renew(self._held()):
+            self._sure_at = sent
+
+    async def _renew(self, jobs: Sequence[JobRecord]) -> bool:
+        """Renew the leases of some jobs and act on what the store says; say whether it answered."""
         leases = [Lease(job.id, job.lease) for job in jobs]
         if not leases:
             self._good_until.clear()
-            return
+            return True
         sent = self._elapsed()
         try:
-            async with asyncio.timeout(self._patience()):
+            async with asyncio.timeout(self._until_fence(self._lease_for / 4)):
                 renewals = await self._store.extend(leases, lease_for=self._lease_for)
         except (ConveyorError, TimeoutError) as error:
             log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - it says all there is
-            return
+            return False
         if self._fence_off is not None:
-            until = sent + self._lease_for
+            until = sent + FENCE * self._lease_for
             known = self._good_until
             held = [Lease(job.id, job.lease) for job in self._held()]
             self._good_until = {each: known[each] for each in held if each in known}
@@ -124,12 +141,12 @@ class Leases:
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal.verdict != "continue":
                 self._obey(lease, renewal)
+        return True
 
-    def _patience(self) -> float:
-        """Return how long to wait for an answer: not beyond the end of a lease that is fenced."""
+    def _until_fence(self, most: float) -> float:
+        """Return how long to wait: at most so long, and not beyond the first lease to fence off."""
         now = self._elapsed()
-        ends = [until - now for until in self._good_until.values()]
-        return max(0.0, min([self._lease_for / 4, *ends]))
+        return max(0.0, min([most, *(until - now for until in self._good_until.values())]))
 
     def _fence(self) -> None:
         now = self._elapsed()

@@ -31,6 +31,7 @@ LONGEST_PAUSE = 5.0
 LAST_TRIES, LAST_PAUSE = 4, 0.1
 LEAVING = "the worker is leaving"
 LOST = "the lease was lost"
+FENCED = "its lease could not be renewed in time"
 
 
 class Slots:
@@ -72,7 +73,7 @@ class Slots:
         self._strict = strict
         self._poll = poll
         self._app = app
-        self._ready: deque[JobRecord] = deque()
+        self._ready: deque[tuple[JobRecord, float]] = deque()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
         self._reporting: list[Report] = []
@@ -210,8 +211,12 @@ class Slots:
                 future = asyncio.get_running_loop().create_future()
                 self._idle.append(future)
                 await future
-            job = self._ready.popleft()
-            await self._run_job(job)
+            job, asked_at = self._ready.popleft()
+            if self._leases.is_late(asked_at):
+                self._reports.append(Report(job.id, job.lease, Interrupted()))
+                self._nudged.set()
+            else:
+                await self._run_job(job)
 
     async def _run_job(self, job: JobRecord) -> None:
         task = self._tasks.get(job.task)
@@ -295,15 +300,15 @@ class Slots:
         await self._shipping.settle(shipment)
         if room and not answer.jobs and hints == self._hints:
             self._empty_until = self._elapsed() + self._poll
-        self._take(answer, reports)
+        self._take(answer, reports, asked_at)
 
-    def _take(self, answer: Exchanged, reports: list[Report]) -> None:
+    def _take(self, answer: Exchanged, reports: list[Report], asked_at: float) -> None:
         if len(answer.settled) != len(reports):
             settled = set(answer.settled)
             for report in reports:
                 if report.id not in settled:
                     log.warning("report.stale id=%s lease=%d", report.id, report.lease)
-        self._ready.extend(answer.jobs)
+        self._ready.extend((job, asked_at) for job in answer.jobs)
         if self._draining:
             self._give_back(len(self._ready))
         for _ in range(min(len(self._idle), len(self._ready))):
@@ -341,7 +346,7 @@ class Slots:
 
     def _give_back(self, count: int) -> None:
         for _ in range(count):
-            job = self._ready.pop()
+            job, _ = self._ready.pop()
             self._reports.append(Report(job.id, job.lease, Interrupted()))
 
     # -- leases and output ---------------------------------------------------------------------
@@ -356,7 +361,7 @@ class Slots:
                 self._nudged.set()
 
     def _held_jobs(self) -> list[JobRecord]:
-        return [*self.running, *self._ready]
+        return [*self.running, *(job for job, _ in self._ready)]
 
     def _obey(self, lease: Lease, renewal: Renewal) -> None:
         control = self._running.get(lease.id)
@@ -373,14 +378,14 @@ class Slots:
     def _fence_off(self, lease: Lease) -> None:
         control = self._running.get(lease.id)
         if control is not None and control.job.lease == lease.lease:
-            ask(control, Stop("fenced", "its lease could not be renewed in time"))
+            ask(control, Stop("fenced", FENCED, self.who.lease_for / 10))
             return
         self._return(lease)
 
     def _return(self, lease: Lease) -> None:
-        for job in self._ready:
+        for job, asked_at in self._ready:
             if job.id == lease.id and job.lease == lease.lease:
-                self._ready.remove(job)
+                self._ready.remove((job, asked_at))
                 self._reports.append(Report(job.id, job.lease, Interrupted()))
                 self._nudged.set()
                 return

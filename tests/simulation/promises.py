@@ -9,7 +9,7 @@ from __future__ import annotations
 from world import World
 
 TO_COME = {
-    # A claim whose answer was lost on the way. SQLite and memory lose none; a store over the network
+    # A claim whose answer was lost on the way. SQLite and memory lose none; a store over a network
     # will have claims that are provisional until they are confirmed.
     "blame": "a lapsed lease counts as a crash even if the job's code never began",
 }
