@@ -179,15 +179,27 @@ def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
 
 def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> None:
     async def test(kept: Kept) -> None:
-        asked_at = kept.leases.expect()
         kept.held = [job("a")]
-        kept.leases.took(kept.held, asked_at)
-        assert not kept.leases.is_late(asked_at)
+        claim = kept.leases.took(kept.held, kept.leases.expect())
+        assert not kept.leases.is_late(claim)
         kept.now = LEASE
-        assert kept.leases.is_late(asked_at)
-        assert not kept.leases.is_late(kept.leases.expect())
+        assert kept.leases.is_late(claim)
+        assert not kept.leases.is_late(kept.leases.took([], kept.leases.expect()))
         await soon(lambda: kept.store.asked == [["a"]])
-        await soon(lambda: not kept.leases.is_late(asked_at))
+        await soon(lambda: not kept.leases.is_late(claim))
+
+    keeping(test, lease_for=LEASE)
+
+
+def test_an_answer_that_was_long_on_its_way_is_late_whatever_was_renewed_meanwhile() -> None:
+    async def test(kept: Kept) -> None:
+        asked_at = kept.leases.expect()
+        kept.now = LEASE / 2
+        await kept.leases._renew_all()
+        kept.now = LEASE
+        await kept.leases._renew_all()
+        kept.now = LEASE + 0.001
+        assert kept.leases.is_late(kept.leases.took([job("a")], asked_at))
 
     keeping(test, lease_for=LEASE)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from .errors import ConveyorError
 from .job import JobRecord
@@ -21,6 +22,13 @@ LOOK = 1.0
 # The part of a lease after which it counts as lost, if it could not be renewed: the rest is for the
 # job's code to stop in.
 FENCE = 0.8
+
+
+class Claim(NamedTuple):
+    """When some jobs were asked for, and when they came: renewals from then on are about them."""
+
+    asked_at: float
+    taken_at: float
 
 
 class Leases:
@@ -73,12 +81,14 @@ class Leases:
             elif asked is None or asked:
                 await self._renew([job for job in self._held() if asked is None or job.id in asked])
 
-    def is_late(self, asked_at: float) -> bool:
+    def is_late(self, claim: Claim) -> bool:
         """Whether a job that was claimed then, and not begun yet, may be somebody else's by now.
 
         So it is when this process, or the whole machine, has stood still for long.
         """
-        return self._elapsed() - max(asked_at, self._sure_at) > FENCE * self._lease_for
+        renewed = self._sure_at >= claim.taken_at
+        sure_at = self._sure_at if renewed else claim.asked_at
+        return self._elapsed() - sure_at > FENCE * self._lease_for
 
     def hear(self, ids: Sequence[str]) -> None:
         """Take it that these jobs, or any if there are none, may have been cancelled."""
@@ -96,7 +106,7 @@ class Leases:
         self._awaiting = True
         return self._elapsed()
 
-    def took(self, jobs: Sequence[JobRecord], asked_at: float) -> None:
+    def took(self, jobs: Sequence[JobRecord], asked_at: float) -> Claim:
         """Note what the claim gave; none if it failed."""
         remembered, self._remembered = self._remembered, set()
         self._awaiting = False
@@ -105,6 +115,7 @@ class Leases:
             self._good_until.update({Lease(job.id, job.lease): until for job in jobs})
         if remembered is None or remembered:
             self._ask({job.id for job in jobs if remembered is None or job.id in remembered})
+        return Claim(asked_at, self._elapsed())
 
     def _ask(self, ids: set[str] | None) -> None:
         if ids is None or self._asked is None:

@@ -15,7 +15,7 @@ from .errors import UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
 from .job import JobRecord
-from .leases import Leases
+from .leases import Claim, Leases
 from .lifecycle import Failed, Interrupted, Outcome
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
@@ -73,7 +73,7 @@ class Slots:
         self._strict = strict
         self._poll = poll
         self._app = app
-        self._ready: deque[tuple[JobRecord, float]] = deque()
+        self._ready: deque[tuple[JobRecord, Claim]] = deque()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
         self._reporting: list[Report] = []
@@ -211,8 +211,8 @@ class Slots:
                 future = asyncio.get_running_loop().create_future()
                 self._idle.append(future)
                 await future
-            job, asked_at = self._ready.popleft()
-            if self._leases.is_late(asked_at):
+            job, claim = self._ready.popleft()
+            if self._leases.is_late(claim):
                 self._reports.append(Report(job.id, job.lease, Interrupted()))
                 self._nudged.set()
             else:
@@ -296,19 +296,19 @@ class Slots:
             answer = await self._store.exchange(reports, asked, self.who, limit=room)
             claimed = answer.jobs
         finally:
-            self._leases.took(claimed, asked_at)
-        await self._shipping.settle(shipment)
+            claim = self._leases.took(claimed, asked_at)
         if room and not answer.jobs and hints == self._hints:
             self._empty_until = self._elapsed() + self._poll
-        self._take(answer, reports, asked_at)
+        self._take(answer, reports, claim)
+        await self._shipping.settle(shipment)
 
-    def _take(self, answer: Exchanged, reports: list[Report], asked_at: float) -> None:
+    def _take(self, answer: Exchanged, reports: list[Report], claim: Claim) -> None:
         if len(answer.settled) != len(reports):
             settled = set(answer.settled)
             for report in reports:
                 if report.id not in settled:
                     log.warning("report.stale id=%s lease=%d", report.id, report.lease)
-        self._ready.extend((job, asked_at) for job in answer.jobs)
+        self._ready.extend((job, claim) for job in answer.jobs)
         if self._draining:
             self._give_back(len(self._ready))
         for _ in range(min(len(self._idle), len(self._ready))):
@@ -383,9 +383,9 @@ class Slots:
         self._return(lease)
 
     def _return(self, lease: Lease) -> None:
-        for job, asked_at in self._ready:
+        for job, claim in self._ready:
             if job.id == lease.id and job.lease == lease.lease:
-                self._ready.remove((job, asked_at))
+                self._ready.remove((job, claim))
                 self._reports.append(Report(job.id, job.lease, Interrupted()))
                 self._nudged.set()
                 return
