@@ -39,7 +39,8 @@ class Slots:
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds. `fences`: see `Leases`.
+    how much time has passed since some moment, in seconds. `fences`: see `Leases`, which
+    keeps them.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Slots:
         board: Board | None = None,
         elapsed: Callable[[], float] = elapsed,
         fences: bool = False,
+        leases: type[Leases] = Leases,
     ) -> None:
         self._elapsed = elapsed
         self.who = who
@@ -88,7 +90,7 @@ class Slots:
         self._rate = 0.0
         self._measured = self._elapsed(), 0
         self._shipping = Shipping(store=store, output=output)
-        self._leases = Leases(
+        self._leases = leases(
             store=store,
             lease_for=who.lease_for,
             held=self._held_jobs,

@@ -17,6 +17,7 @@ from workers import Plan, Station
 
 from conveyor.errors import UnavailableError
 from conveyor.job import JobRecord, State
+from conveyor.leases import Claim, Leases
 from conveyor.lifecycle import Interrupted
 from conveyor.pending import Pending
 from conveyor.runners.control import Control, Ending, Stop, Stopped
@@ -72,22 +73,22 @@ class ExtendsAnyLease(Broken):
 
 
 class RescuesAll(Broken):
-    def rescue(self, *, dead: Any = (), begun: Any = None, limit: int) -> Any:
+    def rescue(self, *, dead: Any = (), begun: Any = None, evidence: str = "", limit: int) -> Any:
         if dead:
-            return super().rescue(dead=dead, begun=begun, limit=limit)
+            return super().rescue(dead=dead, begun=begun, evidence=evidence, limit=limit)
         for job in self.running():
             self.put(job, lease_until=1.0)
         return super().rescue(limit=limit)
 
 
 class BlamesAll(Broken):
-    def rescue(self, *, dead: Any = (), begun: Any = None, limit: int) -> Any:
-        return super().rescue(dead=dead, begun=None, limit=limit)
+    def rescue(self, **how: Any) -> Any:
+        return super().rescue(**{**how, "begun": None})
 
 
 class ForgivesAll(Broken):
-    def rescue(self, *, dead: Any = (), begun: Any = None, limit: int) -> Any:
-        return super().rescue(dead=dead, begun=(), limit=limit)
+    def rescue(self, **how: Any) -> Any:
+        return super().rescue(**{**how, "begun": ()})
 
 
 class CountsHandBacks(Broken):
@@ -127,11 +128,11 @@ class ForgetsCancelAtRescue(Broken):
 
 
 class CancelsAtOnce(Broken):
-    def cancel(self, job_id: str, *, reason: str) -> Any:
+    def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Any:
         job = self.books.jobs.get(job_id)
         if job is not None and job.state is State.RUNNING:
             self.put(job, state=State.CANCELLED, lease_until=None, final_at=self.now())
-        return super().cancel(job_id, reason=reason)
+        return super().cancel(job_id, reason=reason, force=force)
 
 
 class KeepsTheLease(Broken):
@@ -201,17 +202,33 @@ class ForgetsClaimedAhead(Slots):
             self._ready.pop()
 
 
-class NeverRenews(Slots):
-    async def _renew(self, jobs: Any) -> None:
+class NeverRenews(Leases):
+    async def _renew_all(self) -> None:
         return
 
 
+class CountsFromReceipt(Leases):
+    def took(self, jobs: Any, asked_at: float) -> Claim:
+        return super().took(jobs, self._elapsed())
+
+
+class NeverFences(Leases):
+    def _fence(self) -> None:
+        self._good_until.clear()
+
+
+class NeverLate(Leases):
+    def is_late(self, claim: Claim) -> bool:
+        return False
+
+
 class NeverStopsThem(Slots):
-    def stop_running(self, request: Stop) -> None:
+    def stop_running(self, reason: str, *, grace: float) -> None:
         """Leave them alone, though the deadline has passed."""
 
-    def abandon(self) -> None:
+    def abandon(self) -> list[Any]:
         """Stay with them."""
+        return []
 
 
 class DeafToWork(Slots):
@@ -261,6 +278,10 @@ def _takes_silence_for_death(**parts: Any) -> Upkeep:
     return Upkeep(**parts)
 
 
+def _with(leases: type[Leases], *, fences: bool = True) -> Callable[..., Slots]:
+    return lambda **parts: Slots(**{**parts, "leases": leases, "fences": fences})
+
+
 def _awake_time(station: Station) -> Callable[[], float]:
     return lambda: station.world.loop.now - station.process.behind
 
@@ -295,7 +316,26 @@ FAULTS = (
         _rules("left behind"),
         parts={"slots": ForgetsClaimedAhead},
     ),
-    Fault("leases are not renewed", _rules("lapse"), parts={"slots": NeverRenews}),
+    Fault(
+        "leases are not renewed",
+        _rules("lapse"),
+        parts={"slots": _with(NeverRenews, fences=False)},
+    ),
+    Fault(
+        "a lease counts from the receipt of its claim",
+        _rules("self-fence"),
+        parts={"slots": _with(CountsFromReceipt)},
+    ),
+    Fault(
+        "a lease that cannot be renewed is not given up",
+        _rules("self-fence"),
+        parts={"slots": _with(NeverFences)},
+    ),
+    Fault(
+        "what was claimed before a long pause is begun after it",
+        _rules("self-fence"),
+        parts={"slots": _with(NeverLate)},
+    ),
     Fault("the drain's deadline is ignored", _rules("drain"), parts={"slots": NeverStopsThem}),
     Fault("lapsed leases are never looked for", _rules("stuck"), parts={"upkeep": NeverSweeps}),
     Fault(
@@ -316,14 +356,10 @@ FAULTS = (
         masked="rescuing is idempotent: the second finds nothing",
         parts={"upkeep": SweepsTwice},
     ),
-    Fault(
-        "hints of cancels are not heard",
-        masked="every renewal asks too, so it only takes longer",
-        parts={"slots": DeafToCancel},
-    ),
+    Fault("hints of cancels are not heard", _rules("prompt cancel"), parts={"slots": DeafToCancel}),
     Fault(
         "the time a lid was closed is not counted",
-        masked="the store says that the lease is lost at the next renewal, a quarter of it later",
+        _rules("self-fence"),
         parts={"elapsed": _awake_time},
     ),
 )
