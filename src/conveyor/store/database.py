@@ -49,13 +49,10 @@ class Database:
         """Hold one write transaction; it is durable once this context is left."""
         with self._translated(), self._lock.exclusive():
             self._check_wal()
-            try:
+            with self._ended():
                 self._begin()
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
-                self.roll_back()
-                raise
             if not self._is_same_wal():
                 # See `_check_wal`: what we wrote may have gone into a deleted file.
                 self._reconnect()
@@ -68,11 +65,21 @@ class Database:
         """Hold one consistent view of the file."""
         with self._translated(), self._lock.shared():
             self._check_wal()
-            try:
+            with self._ended():
                 self._connection.execute("BEGIN")
+                yield
+
+    @contextmanager
+    def _ended(self) -> Generator[None]:
+        """Leave no transaction open that was not committed, whatever comes in between."""
+        # Twice, because a Ctrl-C may cut the first one short.
+        try:
+            try:
                 yield
             finally:
                 self.roll_back()
+        finally:
+            self.roll_back()
 
     def savepoint(self) -> None:
         """Mark a place to which `undo` returns."""
