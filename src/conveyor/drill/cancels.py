@@ -15,8 +15,8 @@ from .verdict import SOON, Check, Row, of_job, of_worker, row
 
 # Much later than the drill ends.
 LATER = 3600
-# When a job is cancelled that was just given its cue, in seconds after that.
-AT_THE_END = (0.0, LOOK / 2, LOOK, 1.5 * LOOK)
+# How long after its cue to end a job is cancelled, in seconds; less than nothing is before it.
+AT_THE_END = (-LOOK / 2, 0.0, LOOK / 2, LOOK)
 
 Asked = Mapping[str, float]
 
@@ -124,10 +124,16 @@ def _play_finishing(stage: Stage) -> Row:
     for pause in AT_THE_END:
         jobs = stage.put()
         _until_begun(stage, jobs)
-        stage.cue(jobs)
-        time.sleep(pause)
-        asked |= _cancel(stage, jobs)
-        heard |= {job_id: stage.jobs[job_id].cancel(wait=2 * SOON) for job_id in jobs}
+        if pause < 0:
+            asked |= _cancel(stage, jobs)
+            time.sleep(-pause)
+            stage.cue(jobs)
+        else:
+            stage.cue(jobs)
+            time.sleep(pause)
+            asked |= _cancel(stage, jobs)
+        _until_ended(stage, jobs, 2 * SOON)
+        heard |= {job_id: stage.jobs[job_id].cancel() for job_id in jobs}
     told = {job_id: stage.record(job_id).state for job_id in heard}
     # What has ended can no longer be cancelled, and stays what it is.
     too_late = [job_id for job_id in heard if not heard[job_id] and stage.jobs[job_id].cancel()]

@@ -46,7 +46,11 @@ class Played(msgspec.Struct, frozen=True):
 
 
 class Drill:
-    """A drill in `folder` of the application `app` ("module:name"; None: of none)."""
+    """A drill in `folder` of the application `app` ("module:name"; None: of none).
+
+    `starter` starts its workers, `limit` is how long a scene may take, in seconds, and `at_once`
+    how many are played at a time.
+    """
 
     def __init__(
         self,
@@ -55,11 +59,13 @@ class Drill:
         app: str | None = None,
         starter: Starter = start_worker,
         limit: float = LIMIT,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._folder = folder
         self._app = app
         self._starter = starter
         self._limit = limit
+        self._at_once = at_once
         self._start_up = 0.0
         self._halt = Event()
 
@@ -83,7 +89,7 @@ class Drill:
 
     def play(self, scenes: Sequence[Scene], tell: Told) -> list[Played]:
         """Play them, and tell when each begins and ends; returns them in their order."""
-        with ThreadPoolExecutor(AT_ONCE, "conveyor-drill") as threads:
+        with ThreadPoolExecutor(self._at_once, "conveyor-drill") as threads:
             playing = [threads.submit(self._play, scene, tell) for scene in scenes]
             try:
                 return [each.result() for each in playing]

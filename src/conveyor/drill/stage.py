@@ -6,7 +6,6 @@ here asks a worker how it is doing.
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -101,13 +100,11 @@ class Stage:
     def fill_disk(self, worker: WorkerProcess, *, room: int) -> None:
         """Let the worker's files grow by so many bytes and no more."""
         sizes = [path.stat().st_size for path in self.folder.glob("jobs.db*") if path.is_file()]
-        hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)[1]
-        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (max(sizes) + room, hard))
+        worker.limit_files(max(sizes) + room)
 
     def make_room(self, worker: WorkerProcess) -> None:
         """Take the limit away again."""
-        hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)[1]
-        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        worker.limit_files(None)
 
     def close(self) -> None:
         """End all that was started here, whatever state it is in."""

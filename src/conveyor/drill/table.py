@@ -93,8 +93,14 @@ def _scene(scene: Played, widest: int) -> RenderableType:
 
 
 def _happened(row: Row) -> Text:
-    parts = [Text(check.happened, "" if check.kept else "bold red") for check in row.checks]
-    return Text(", ").join(parts)
+    return Text(", ").join(Text(check.happened, _style(check)) for check in row.checks)
+
+
+def _style(check: Check) -> str:
+    """Broken promises leap to the eye, then figures; the rest is there to be looked up."""
+    if not check.kept:
+        return "bold red"
+    return "" if any(letter.isdigit() for letter in check.happened) else "dim"
 
 
 def _mark(*, kept: bool) -> tuple[str, str]:

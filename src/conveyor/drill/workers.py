@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .acts import QUEUE
@@ -58,6 +60,13 @@ class WorkerProcess:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
         self._process.send_signal(number)
+
+    def limit_files(self, size: int | None) -> None:
+        """Let no file of it grow beyond so many bytes; None: as far as it may at all."""
+        with suppress(ProcessLookupError):
+            hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
+            limit = hard if size is None else size
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit, hard))
 
     def left_behind(self) -> tuple[str, ...]:
         """Return the processes it has started, at any remove, that still live."""
