@@ -22,7 +22,7 @@ RED = {
         "drain": "never back",
         "kill": "never back",
         "freeze": "never taken",
-        "cancel": "running",
+        "cancel": "0 of 5 cancelled",
         "disk": "ended with 1",
         "poison": "running after 0 crashes",
     },

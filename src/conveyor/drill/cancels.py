@@ -104,11 +104,11 @@ def _play_running(stage: Stage) -> list[Row]:
                 ),
             )
         else:
-            is_cancelled = each.record.state is State.CANCELLED
+            is_cancelled = each.record.state is State.CANCELLED and each.began(1) is not None
             checks = (
                 Check(
                     f"cancelled within {SOON:g} s",
-                    f"{each.record.state} after {_took(each, asked):.2f} s",
+                    _ended(each, asked),
                     is_cancelled and _took(each, asked) <= SOON,
                 ),
             )
@@ -142,6 +142,7 @@ def _play_finishing(stage: Stage) -> Row:
         each
         for each in accounts
         if each.record.id in too_late
+        or each.began(1) is None
         or each.record.state is not told[each.record.id]
         or each.record.state not in (State.CANCELLED, State.COMPLETED)
         or heard[each.record.id] is not (each.record.state is State.CANCELLED)
@@ -192,8 +193,15 @@ def _took(each: Account, asked: Asked) -> float:
     return float("inf") if ended is None else max(0.0, ended - asked[each.record.id])
 
 
+def _ended(each: Account, asked: Asked) -> str:
+    if each.began(1) is None:
+        return f"{each.record.state}, and never began"
+    return f"{each.record.state} after {_took(each, asked):.2f} s"
+
+
 def _slowest(accounts: Sequence[Account], asked: Asked) -> str:
-    return f"{max(_took(each, asked) for each in accounts):.2f} s"
+    longest = max(_took(each, asked) for each in accounts)
+    return "never" if longest == float("inf") else f"{longest:.2f} s"
 
 
 def _surviving(accounts: Sequence[Account]) -> list[Account]:

@@ -7,17 +7,32 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from ..identity import pid_started
 
 
-def lives(pid: int, started: float) -> bool:
-    """Whether the process that started then has not ended."""
-    return _state(pid) not in "ZX" and pid_started(pid) == started
+class Program(msgspec.Struct, frozen=True):
+    """A program in a process. Another one may come to run there: by a new process, or by exec."""
+
+    pid: int
+    started: float
+    called: bytes
 
 
-def runs(pid: int, started: float) -> bool:
+def program(pid: int) -> Program:
+    """Return what runs in a process now."""
+    return Program(pid, pid_started(pid), _called(pid))
+
+
+def lives(known: Program) -> bool:
+    """Whether this program has not ended."""
+    return _state(known.pid) not in "ZX" and program(known.pid) == known
+
+
+def runs(known: Program) -> bool:
     """Whether it can run code now: it lives, and is not frozen."""
-    return lives(pid, started) and _state(pid) not in "Tt"
+    return lives(known) and _state(known.pid) not in "Tt"
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -32,8 +47,8 @@ def marked(mark: str) -> dict[int, str]:
         with suppress(OSError):  # it has ended, or is somebody else's
             if mark.encode() not in Path(f"/proc/{name}/environ").read_bytes():
                 continue
-            called = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
-            found[int(name)] = b" ".join(called)[:200].decode(errors="replace")
+            called = _called(int(name)).replace(b"\0", b" ")
+            found[int(name)] = called[:200].decode(errors="replace")
     return found
 
 
@@ -53,3 +68,10 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "X"
+
+
+def _called(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -16,11 +16,10 @@ from typing import Any
 
 from ..app import Conveyor
 from ..handle import Job
-from ..identity import pid_started
 from ..job import JobRecord, State
 from ..store.protocol import Filter
 from .acts import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
-from .processes import kill_marked, lives, runs
+from .processes import Program, kill_marked, lives, program, runs
 from .seen import Account, Sighting
 from .workers import Starter, WorkerProcess, describe, mark
 
@@ -197,7 +196,7 @@ class _Watch:
         self.is_final = False
         self._read: tuple[Note, ...] = ()
         self._sightings: list[Sighting] = []
-        self._started: dict[int, float] = {}
+        self._programs: dict[int, Program] = {}
         self._gone: dict[int, float] = {}
 
     @property
@@ -211,7 +210,8 @@ class _Watch:
         # The notes after the store: what is noted before a job ends is read, then.
         self._read = read(self.notes)
         for note in self._read:
-            self._started.setdefault(note.pid, pid_started(note.pid))
+            if note.pid not in self._programs:
+                self._programs[note.pid] = program(note.pid)
         for lease in {note.lease for note in self._read}.difference(self._gone):
             if not self._live(lease, lives):
                 self._gone[lease] = now
@@ -234,7 +234,7 @@ class _Watch:
             history=tuple(history),
         )
 
-    def _live(self, lease: int, so: Callable[[int, float], bool]) -> set[int]:
+    def _live(self, lease: int, so: Callable[[Program], bool]) -> set[int]:
         began = {note.pid for note in self._read if note.lease == lease and note.what == "began"}
         ended = {note.pid for note in self._read if note.lease == lease and note.what == "ended"}
-        return {pid for pid in began - ended if so(pid, self._started[pid])}
+        return {pid for pid in began - ended if so(self._programs[pid])}
