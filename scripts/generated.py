@@ -16,6 +16,7 @@ import click
 
 from conveyor import errors, lifecycle
 from conveyor.cli import COMMANDS, cli
+from conveyor.drill.scenes import SCENES
 from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
 from conveyor.settings import PREFIX, SETTINGS
@@ -78,6 +79,13 @@ def settings() -> str:
     return "\n".join(rows) + "\n"
 
 
+def scenes() -> str:
+    """List what the drill does, and what is promised of it."""
+    rows = ["| scene | what is done | what is promised |", "|---|---|---|"]
+    rows += [f"| `{each.name}` | {each.title} | {each.promise} |" for each in SCENES]
+    return "\n".join(rows) + "\n"
+
+
 def exceptions() -> str:
     """Show the tree of exceptions as their module does."""
     tree = (inspect.getdoc(errors) or "").partition("\n\n")[2]
@@ -88,6 +96,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "states": states,
     "commands": commands,
     "settings": settings,
+    "scenes": scenes,
     "exceptions": exceptions,
 }
 

@@ -123,6 +123,15 @@ class Conveyor(Executor):
         """The store's address."""
         return self.store.url
 
+    def divert(self, url: str | Path) -> None:
+        """Use the store at `url` in place of its own, and tick no schedules: for a rehearsal.
+
+        UsageError when its own store is open already.
+        """
+        self._producer.divert(self._open)
+        self._url, self._clock = str(url), None
+        self._schedules.clear()
+
     @property
     def tasks(self) -> Mapping[str, Task]:
         """The registered tasks by name."""

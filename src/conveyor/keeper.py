@@ -87,7 +87,7 @@ def keep(ward: Ward) -> None:
     every = ward.lease_for / 4
     look = min(LOOK, every)
     renewed = time.monotonic()
-    while (said := _hear(look)) is None:
+    while (said := _hear(look, ward.pidfd)) is None:
         witness.look()
         if is_frozen(ward.pid) or time.monotonic() - renewed < every - look / 2:
             continue
@@ -101,10 +101,14 @@ def keep(ward: Ward) -> None:
         _give_back(ward, witness.tell(), store)
 
 
-def _hear(seconds: float) -> bytes | None:
+def _hear(seconds: float, pidfd: int) -> bytes | None:
     """Return what the worker says, nothing at all if it has ended; None if it is silent."""
-    readable, _, _ = select.select([0], [], [], seconds)
-    return os.read(0, len(BYE)) if readable else None
+    # A fork of the worker may hold the pipe open, so its end alone would not do.
+    ears = [0, pidfd] if pidfd >= 0 else [0]
+    readable, _, _ = select.select(ears, [], [], seconds)
+    if 0 in readable:
+        return os.read(0, len(BYE))
+    return b"" if readable else None
 
 
 def _give_back(ward: Ward, evidence: str, store: Store | None) -> None:

@@ -52,6 +52,16 @@ class Producer:
         """What passes the store's hints on."""
         return self._both()[1]
 
+    def divert(self, open_store: Callable[[], Store]) -> None:
+        """Open another store than was said; UsageError when the first one is open already."""
+        with self._lock:
+            if self._opened is not None:
+                raise UsageError(
+                    f"this Conveyor has opened its store {self._opened[0].url} already: it can be "
+                    "given another one only before its first use"
+                )
+            self._open = open_store
+
     def close(self) -> None:
         """Close the store, if it was ever opened. May be called twice."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from conveyor import Conveyor
+from conveyor import Conveyor, State
 
 # Three times the lease. PyDLL keeps the GIL during the call, as a long regular expression would.
 APP = """
-import ctypes, time
+import ctypes, os, time
 from conveyor import Conveyor, current_job
 
 belt = Conveyor("jobs.db")
@@ -34,6 +35,16 @@ def holds() -> int:
 
 @belt.task(name="none")
 async def none() -> None: ...
+
+
+@belt.task(name="forks")
+def forks() -> None:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(pid, file=open("forked", "w"), flush=True)
+    time.sleep(60)
 """
 LEASE = "1s"
 
@@ -59,6 +70,27 @@ def test_nobody_takes_a_job_from_a_worker_that_cannot_say_a_word(
         worker.terminate()
         worker.communicate(timeout=30)
     assert [worker.returncode for worker in workers] == [0, 0]
+    belt.close()
+
+
+def test_a_killed_worker_is_known_to_be_dead_also_if_a_fork_of_it_lives_on(
+    tmp_path: Path, until: Callable[..., None]
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    belt = Conveyor(tmp_path / "jobs.db")
+    job = belt.task(name="forks")(os.getpid).enqueue()
+    command = [sys.executable, "-W", "ignore", "-m", "conveyor", "worker", "app:belt"]
+    worker = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    forked = tmp_path / "forked"
+    until(lambda: forked.exists() and forked.read_text().strip())
+    worker.kill()
+    worker.wait()
+    try:
+        # There is no other worker: it is the keeper that saw it die, and says how.
+        until(lambda: job.refresh().state is State.AVAILABLE)
+        assert "SIGKILL" in job.history()[0].error.message
+    finally:
+        os.kill(int(forked.read_text()), signal.SIGKILL)
     belt.close()
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "workers": ("looking", "List workers; have them claim nothing, or claim again."),
     "schedules": ("acting", "List, pause and resume schedules."),
     "bench": ("benching", "Measure how fast jobs go through on this machine."),
+    "drill": ("drilling", "Prove on your own program that it stops and recovers as promised."),
     "doctor": ("doctoring", "Check the store, and show each setting and where it came from."),
     "completion": ("completing", "Print the shell code that completes commands."),
 }

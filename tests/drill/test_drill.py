@@ -1,0 +1,156 @@
+"""`conveyor drill` on an application with odd habits, from the command line to the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conveyor.drill.processes import marked
+from conveyor.drill.scenes import SCENES
+
+# It handles signals, logs, runs a thread and names its store; and it would note what it runs.
+ODD = '''
+"""An application that does much at its import."""
+
+import logging
+import signal
+import threading
+import time
+
+from conveyor import Conveyor
+
+logging.basicConfig(level=logging.DEBUG, filename="odd.log", force=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, lambda *_: None)
+
+
+def tick() -> None:
+    while True:
+        time.sleep(0.05)
+
+
+threading.Thread(target=tick, daemon=True).start()
+belt = Conveyor("jobs.db")
+own = belt.queue("own", capacity=1, when_full="refuse")
+
+
+@belt.schedule("every 1s", name="often")
+@own.task(name="own")
+def ran() -> None:
+    open("ran", "w").close()
+'''
+NO_STORE = b"this is not a database, and nobody opens it"
+
+
+def drill(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a folder with the application; the store that this names must not be touched."""
+    (folder / "odd.py").write_text(ODD)
+    (folder / "jobs.db").write_bytes(NO_STORE)
+    # Labels and queues of the user's own, which the drill's workers must not heed.
+    (folder / "conveyor.toml").write_text('labels = ["gpu!only"]\nqueues = ["own"]\n')
+    return subprocess.run(
+        [sys.executable, "-m", "conveyor", "drill", *args],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    (folder / "tmp").mkdir(exist_ok=True)
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("CONVEYOR")}
+    return {**plain, "TMPDIR": str(folder / "tmp")}
+
+
+def test_an_application_with_odd_habits_keeps_every_promise_and_nothing_of_it_is_touched(
+    tmp_path: Path,
+) -> None:
+    ran = drill(tmp_path, "odd:belt", "--json")
+    assert ran.returncode == 0, ran.stderr
+    played = json.loads(ran.stdout)
+    assert played["kept"]
+    assert [scene["name"] for scene in played["scenes"]] == [scene.name for scene in SCENES]
+    assert played["seconds"] < 240
+    assert "promises in 7 scenes were kept" in ran.stderr
+    assert (tmp_path / "jobs.db").read_bytes() == NO_STORE
+    left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
+    assert left == {"odd.py", "odd.log", "jobs.db", "conveyor.toml", "tmp"}
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert marked(str(tmp_path / "tmp")) == {}
+
+
+def test_a_program_reads_lines_with_what_was_promised_and_what_happened(tmp_path: Path) -> None:
+    ran = drill(tmp_path, "--only", "stop")
+    assert ran.returncode == 0, ran.stderr
+    headings, *lines = [line.split("\t") for line in ran.stdout.splitlines()]
+    assert headings == ["SCENE", "JOB", "KEPT", "PROMISED", "HAPPENED"]
+    assert [line[1] for line in lines] == [
+        "coroutine",
+        "thread",
+        "deaf thread",
+        "process",
+        "command",
+        "the worker",
+    ]
+    assert {line[0] for line in lines} == {"stop"}
+
+
+def test_the_scratch_folder_can_be_kept_and_read(tmp_path: Path) -> None:
+    ran = drill(tmp_path, "odd:belt", "--only", "stop", "--keep")
+    [folder] = (tmp_path / "tmp").iterdir()
+    assert str(folder) in ran.stderr
+    written = folder / "stop" / "first" / "conveyor_rehearsal.py"
+    assert "load_app('odd:belt')" in written.read_text()
+    assert (folder / "stop" / "jobs.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("app", "why"),
+    [
+        ("odd:nothing", "'odd:nothing' is nothing"),
+        ("nowhere:belt", "no module 'nowhere'"),
+        ("odd", "is written module:name"),
+    ],
+)
+def test_an_application_that_is_none_is_wrong_use(app: str, why: str, tmp_path: Path) -> None:
+    ran = drill(tmp_path, app)
+    assert ran.returncode == 2
+    assert why in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_scenes_are_listed_with_their_promises(tmp_path: Path) -> None:
+    ran = drill(tmp_path, "--list")
+    assert [line.split("\t")[0] for line in ran.stdout.splitlines()[1:]] == [
+        scene.name for scene in SCENES
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_interrupted_leaves_no_process_and_no_folder(
+    number: signal.Signals, tmp_path: Path, until: Callable[[Callable[[], object]], None]
+) -> None:
+    started = subprocess.Popen(
+        [sys.executable, "-m", "conveyor", "drill"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    until(lambda: len(list((tmp_path / "tmp").glob("*/stop/*-command"))) == 1)
+    started.send_signal(number)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert b"interrupted" in said
+    assert marked(str(tmp_path / "tmp") + "/") == {}
+    assert list((tmp_path / "tmp").iterdir()) == []
