@@ -22,11 +22,9 @@ belt = Conveyor(sys.argv[1] + "?durability=normal")
 task = belt.task(name="noop")(len)
 task.enqueue("first")
 accepted, interrupts = [], 0
-print("ready", flush=True)
 while interrupts < int(sys.argv[2]):
     try:
-        if interrupts:
-            print("again", flush=True)
+        print("again" if interrupts else "ready", flush=True)
         while True:
             accepted.append(task.enqueue("x").id)
             if len(accepted) % 20 == 0:
