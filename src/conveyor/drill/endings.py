@@ -57,12 +57,12 @@ def play_drain(stage: Stage) -> list[Row]:
     rows: list[Row] = []
     for each in stage.accounts(jobs):
         # A thread that does not listen ends with the process, and that only when it must.
-        extra = GRACE + LEAVE if each.kind == "deaf thread" else 0.0
+        within = verdict.longest_stop(0.0, GRACE) if each.kind == "deaf thread" else SOON
         asked = told + SHORT_DRAIN
         rows.append(
             of_job(
                 each,
-                verdict.back(each, asked, SOON + extra),
+                verdict.back(each, asked, within),
                 verdict.again(each),
                 verdict.uncounted(each),
                 verdict.code_ended(each),
