@@ -53,8 +53,11 @@ def drill(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run it in a folder with the application; the store that this names must not be touched."""
     (folder / "odd.py").write_text(ODD)
     (folder / "jobs.db").write_bytes(NO_STORE)
-    # Labels and queues of the user's own, which the drill's workers must not heed.
-    (folder / "conveyor.toml").write_text('labels = ["gpu!only"]\nqueues = ["own"]\n')
+    # Settings of the user's own, which the drill's workers must not heed.
+    (folder / "conveyor.toml").write_text(
+        'labels = ["gpu!only"]\nqueues = ["own"]\nhealth_file = "health"\n'
+        'keep_completed = "0.01s"\nkeep_cancelled = "0.01s"\nkeep_discarded = "0.01s"\n'
+    )
     return subprocess.run(
         [sys.executable, "-m", "conveyor", "drill", *args],
         cwd=folder,

@@ -51,7 +51,7 @@ def account(record: JobRecord | None = None, **changes: Any) -> Account:
 def checks(seen: Account) -> dict[str, verdict.Check]:
     return {
         "back": verdict.back(seen, NOW, 1.0),
-        "again": verdict.again(seen),
+        "again": verdict.again(seen, 0.0),
         "result": verdict.one_result(seen),
         "attempt": verdict.uncounted(seen, crashes=1),
         "evidence": verdict.evidence(seen),

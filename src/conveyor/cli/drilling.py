@@ -103,14 +103,15 @@ def _progress() -> Generator[Told]:
             for scene in SCENES
         }
 
-        def tell(scene: Scene, phase: Phase, _kept: bool) -> None:
+        def tell(scene: Scene, phase: Phase, kept: bool) -> None:
             progress.update(start, completed=1, visible=False)
             task = tasks[scene.name]
             if phase == "begins":
                 progress.start_task(task)
                 progress.update(task, visible=True)
             else:
-                progress.update(task, completed=1)
+                mark = "kept" if kept else "NOT KEPT"
+                progress.update(task, completed=1, description=f"{scene.title}: {mark}")
 
         yield tell
 

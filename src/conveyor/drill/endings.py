@@ -35,7 +35,7 @@ def play_stop(stage: Stage) -> list[Row]:
             seen,
             verdict.left_with(seen, 0),
             # With its last job, long before its deadline.
-            verdict.out_within(seen, told, cued - told + LEAVING),
+            verdict.out_within(seen, told, cued - told + LEAVING + stage.start_up),
             verdict.nothing_left(seen),
             since=told,
         ),
@@ -49,7 +49,7 @@ def play_drain(stage: Stage) -> list[Row]:
     stage.until(lambda: stage.have_begun(jobs))
     stage.start("second")
     told = stage.signal(worker, signal.SIGTERM)
-    longest = verdict.longest_stop(SHORT_DRAIN, GRACE)
+    longest = verdict.longest_stop(SHORT_DRAIN, GRACE, stage.start_up)
     stage.until(lambda: worker.code is not None, longest + SOON)
     stage.until(lambda: not worker.left_behind(), SOON)
     seen = worker.seen(worker.left_behind())
@@ -57,13 +57,15 @@ def play_drain(stage: Stage) -> list[Row]:
     rows: list[Row] = []
     for each in stage.accounts(jobs):
         # A thread that does not listen ends with the process, and that only when it must.
-        extra = GRACE + LEAVE if each.kind == "deaf thread" else 0.0
+        within = (
+            verdict.longest_stop(0.0, GRACE, stage.start_up) if each.kind == "deaf thread" else SOON
+        )
         asked = told + SHORT_DRAIN
         rows.append(
             of_job(
                 each,
-                verdict.back(each, asked, SOON + extra),
-                verdict.again(each),
+                verdict.back(each, asked, within),
+                verdict.again(each, stage.start_up),
                 verdict.uncounted(each),
                 verdict.code_ended(each),
                 since=told,

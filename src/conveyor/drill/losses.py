@@ -29,18 +29,18 @@ def play_kill(stage: Stage) -> list[Row]:
     stage.until(lambda: not worker.left_behind(), KEEPER)
     seen = worker.seen(worker.left_behind())
     return [
-        *(_killed(each, killed) for each in stage.accounts(jobs)),
+        *(_killed(each, killed, stage.start_up) for each in stage.accounts(jobs)),
         of_worker(seen, verdict.nothing_left(seen), since=killed),
     ]
 
 
-def _killed(each: Account, killed: float) -> Row:
+def _killed(each: Account, killed: float, start_up: float) -> Row:
     own = [verdict.processes_gone(each, killed)] if each.kind in ("process", "command") else []
     return of_job(
         each,
         *own,
         verdict.back(each, killed, SOON),
-        verdict.again(each),
+        verdict.again(each, start_up),
         verdict.one_result(each),
         verdict.uncounted(each, crashes=1),
         verdict.evidence(each),

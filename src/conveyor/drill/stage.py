@@ -42,6 +42,8 @@ class Stage:
         folder.mkdir(parents=True)
         self.folder = folder
         self.workers: list[WorkerProcess] = []
+        # How long the slowest start of a worker has taken: how slow this machine is, and how busy.
+        self.start_up = 0.0
         self._app = app
         self._starter = starter
         self._halt = halt
@@ -57,11 +59,12 @@ class Stage:
 
     def start(self, name: str, *, drain: float = 5.0, lease: float = 30.0) -> WorkerProcess:
         """Start a worker and wait until the store has heard of it."""
-        folder = self.folder / name
+        folder, begun = self.folder / name, time.monotonic()
         describe(folder, app=self._app, url=self._url)
         worker = self._starter(folder, ("--drain", f"{drain}", "--lease", f"{lease}"))
         self.workers.append(worker)
         self.until(lambda: worker.code is not None or self._has_joined(worker))
+        self.start_up = max(self.start_up, time.monotonic() - begun)
         return worker
 
     def put(

@@ -13,10 +13,8 @@ from .seen import Account, WorkerSeen
 
 # "Within a second" of the promises.
 SOON = 1.0
-# What the start of a process may take beside that, on a machine that starts many.
-START = 1.0
 # What a worker may take beyond its deadlines: the last commits, and the end of an interpreter.
-LEAVING = 1.5
+LEAVING = 1.0
 HANDED_BACK = 75
 
 
@@ -88,17 +86,20 @@ def ran_once(account: Account) -> Check:
 def back(account: Account, since: float, within: float, words: str = "back") -> Check:
     """It is out of its first worker's hands within a time."""
     left = account.left(1)
-    promised = f"{words} within {within:g} s"
+    promised = f"{words} within {within:.3g} s"
     if left is None:
         return Check(promised, f"never {words} ({account.record.state})", kept=False)
     took = max(0.0, left.at - since)
     return Check(promised, f"{words} after {_span(took)}", took <= within)
 
 
-def again(account: Account) -> Check:
-    """Another worker begins it within a second, and it is completed."""
-    within = SOON + (START if account.kind in ("process", "command") else 0.0)
-    promised = f"run again within {within:g} s, and completed"
+def again(account: Account, start_up: float) -> Check:
+    """Another worker begins it within a second, and it is completed.
+
+    `start_up` is what a program needs to start here and now, where its kind is one.
+    """
+    within = SOON + (start_up if account.kind in ("process", "command") else 0.0)
+    promised = f"run again within {within:.3g} s, and completed"
     left, began, record = account.left(1), account.began(2), account.record
     if left is None or began is None or record.state is not State.COMPLETED:
         return Check(promised, f"not run again to its end ({record.state})", kept=False)
@@ -185,9 +186,12 @@ def nothing_left(worker: WorkerSeen) -> Check:
     return Check("no process left", happened, not left)
 
 
-def longest_stop(drain: float, grace: float) -> float:
-    """Return how long a worker may take at most from its first signal to its end."""
-    return drain + grace + LEAVE + LEAVING
+def longest_stop(drain: float, grace: float, start_up: float) -> float:
+    """Return how long a worker may take at most from its first signal to its end.
+
+    Threads that do not listen end as it becomes another program, which has to start.
+    """
+    return drain + grace + LEAVE + LEAVING + start_up
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..settings import PREFIX, SETTINGS
 from .acts import QUEUE
 from .processes import marked
 from .seen import WorkerSeen
@@ -20,6 +21,8 @@ MODULE = "conveyor_rehearsal"
 # More than any scene has jobs at once.
 SLOTS = 8
 LABEL = "drill"
+# The user's own settings that would disturb the drill: how long ended jobs are kept, before all.
+OURS = ("keep_completed", "keep_cancelled", "keep_discarded", "poll")
 # What is shown of a worker's last words.
 TAIL = 1500
 
@@ -122,22 +125,31 @@ def start_worker(
     program: Sequence[str] = (sys.executable, "-m", "conveyor"),
 ) -> WorkerProcess:
     """Start `conveyor worker` on the application in `folder`, where its output goes too."""
-    path = os.pathsep.join(filter(None, [mark(folder), os.environ.get("PYTHONPATH")]))
-    command = [*program, "worker", f"{MODULE}:belt", "--queue", QUEUE, "--label", LABEL]
+    command = [
+        *program,
+        "worker",
+        f"{MODULE}:belt",
+        *("--url", str(folder.parent / "jobs.db"), "--concurrency", str(SLOTS)),
+        *("--queue", QUEUE, "--label", LABEL),
+        # A file of the user's that says how workers are is to hear nothing of these.
+        *("--health-file", str(folder / "health")),
+        *options,
+    ]
     with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [
-                *command,
-                "--concurrency",
-                str(SLOTS),
-                "--url",
-                str(folder.parent / "jobs.db"),
-                *options,
-            ],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env={**os.environ, "PYTHONPATH": path},
+            env=_environment(folder),
             start_new_session=True,
         )
     return WorkerProcess(process, folder)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    # The service manager, if there is one, takes the drill for its service, and no worker of it.
+    given = {name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"}
+    path = os.pathsep.join(filter(None, [mark(folder), os.environ.get("PYTHONPATH")]))
+    ours = {f"{PREFIX}{name.upper()}": f"{SETTINGS[name].default}" for name in OURS}
+    return {**given, **ours, "PYTHONPATH": path}
