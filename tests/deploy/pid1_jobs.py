@@ -20,6 +20,8 @@ async def coroutine(seconds: float) -> str:
 
 
 def thread() -> list[int]:
+    # Below no guard, so that its orphan is left to PID 1.
+    subprocess.run(["sh", "-c", "(setsid sleep 0.03 >/dev/null 2>&1 &)"], check=True)
     return [subprocess.run(["sh", "-c", f"exit {code}"], check=False).returncode for code in CODES]
 
 
