@@ -20,14 +20,15 @@ NOTES = {
     ),
     "dramatiq": (
         "one process, one thread, Redis; `ShutdownNotifications(notify_shutdown=True)`, "
-        "`--worker-shutdown-timeout 25000`. It has no cancel of its own: the plug-in "
-        "dramatiq-abort raises an exception in the thread, which comes out between two "
-        "instructions of Python, not out of a system call. No states are kept. Heartbeat of "
-        "brokers 60 s, retries after 15 s or more."
+        "`--worker-shutdown-timeout 25000`. Cancelled by the plug-in dramatiq-abort, which its "
+        "cookbook names: it raises an exception in the thread, which comes out between two "
+        "instructions of Python, not out of a system call. No states are kept. What was "
+        "interrupted is a retry, after 15 s or more."
     ),
     "huey": (
         "one worker process, Redis; `-g TERM -t 25`, and a handler of `SIGNAL_INTERRUPTED` that "
-        "enqueues the task again. Revoking is for tasks that have not begun. No states are kept."
+        "enqueues the task again, as its documentation shows. Revoking is for tasks that have not "
+        "begun. No states are kept."
     ),
     "arq": (
         "coroutines, Redis; `job_completion_wait=25`, `job_timeout=90` (300; what an abandoned "
