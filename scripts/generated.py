@@ -21,6 +21,9 @@ from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
 from conveyor.settings import PREFIX, SETTINGS
 
+sys.path.append(str(Path(__file__).parents[1] / "bench" / "stopping"))
+import table
+
 ROOT = Path(__file__).parents[1]
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BROKEN = ErrorInfo("E", "broken")
@@ -92,12 +95,18 @@ def exceptions() -> str:
     return _fenced("text", tree)
 
 
+def peers() -> str:
+    """Show what each peer did in the scenes of stopping, as it was last stored."""
+    return table.stored()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": states,
     "commands": commands,
     "settings": settings,
     "scenes": scenes,
     "exceptions": exceptions,
+    "peers": peers,
 }
 
 

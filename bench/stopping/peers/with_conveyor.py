@@ -1,0 +1,50 @@
+"""Conveyor: processes, threads, coroutines and commands, a file of SQLite."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import bodies
+
+from conveyor import Conveyor
+
+PACKAGE = "conveyor"
+WORKER = [
+    *(sys.executable, "-m", "conveyor", "worker", "with_conveyor:belt", "-c", "1"),
+    *("--drain", os.environ["DRAIN"]),
+]
+KINDS = {
+    "sigterm": ["process", "thread"],
+    "killed": ["process"],
+    "async": ["coroutine"],
+    "blocking": ["process", "thread"],
+    "tree": ["command", "process"],
+}
+GONE = ["cancelled"]
+
+belt = Conveyor(os.environ["STORE"])
+for _body in (bodies.long, bodies.parent, bodies.beat, bodies.tree):
+    belt.task(name=f"{_body.__name__}_process", run="process")(_body)
+belt.task(name="long_thread")(bodies.long)
+belt.task(name="beat_thread")(bodies.beat)
+belt.task(name="beat_coroutine")(bodies.abeat)
+
+
+def enqueue(task: str, folder: str) -> str:
+    """Enqueue a job, or the command that starts the tree."""
+    if task == "tree_command":
+        return belt.command(*bodies.tree_command(folder)).enqueue().id
+    return belt.functions[task].enqueue(folder).id
+
+
+def cancel(job: str) -> bool:
+    """Cancel it, and stay for what becomes of it."""
+    return belt.job(job).cancel(wait=12)
+
+
+def state(job: str) -> str:
+    """Ask for the job's state; one that was asked to stop says so."""
+    record = belt.job(job).record
+    asked = record.cancel_requested_at is not None and not record.is_final
+    return f"{record.state}, cancelling" if asked else str(record.state)
