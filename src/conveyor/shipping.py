@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from .errors import ConveyorError
 from .pending import Pending
@@ -18,32 +19,31 @@ Shipment = list[tuple[str, Pending[list[str]]]]
 
 
 class Shipping:
-    """Empties an output buffer into the store."""
+    """Empties an output buffer into the store, from `wake` on, as long as any job is `running`."""
 
-    def __init__(self, *, store: WorkerStore, output: OutputBuffer) -> None:
+    def __init__(
+        self, *, store: WorkerStore, output: OutputBuffer, running: Callable[[], object]
+    ) -> None:
         self._store = store
         self._output = output
-        self._busy = asyncio.Event()
-        self._running = 0
+        self._running = running
+        self._woken = asyncio.Event()
+        self.awake = False
 
-    def begin(self) -> None:
-        """Count a job that runs: as long as there is one, its output is shipped."""
-        self._running += 1
-        if not self._busy.is_set():
-            self._busy.set()
-
-    def end(self) -> None:
-        """Count it no longer."""
-        self._running -= 1
+    def wake(self) -> None:
+        """Ship, because a job has begun."""
+        self.awake = True
+        self._woken.set()
 
     async def run(self) -> None:
         """Ship until cancelled."""
         while True:
-            await self._busy.wait()
-            while self._running:
+            await self._woken.wait()
+            while self._running():
                 await asyncio.sleep(FLUSH)
                 await self.flush()
-            self._busy.clear()
+            self._woken.clear()
+            self.awake = False
 
     async def flush(self) -> None:
         """Ship what is there now."""

@@ -15,7 +15,7 @@ from .errors import UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
 from .job import JobRecord
-from .leases import Claim, Leases
+from .leases import FENCE, Claim, Leases
 from .lifecycle import Failed, Interrupted, Outcome
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
@@ -62,6 +62,7 @@ class Slots:
         leases: type[Leases] = Leases,
     ) -> None:
         self._elapsed = elapsed
+        self._late_after = FENCE * who.lease_for
         self.who = who
         self._board = board
         self.slots = slots
@@ -89,7 +90,7 @@ class Slots:
         self._hints = 0
         self._rate = 0.0
         self._measured = self._elapsed(), 0
-        self._shipping = Shipping(store=store, output=output)
+        self._shipping = Shipping(store=store, output=output, running=lambda: self._running)
         self._leases = leases(
             store=store,
             lease_for=who.lease_for,
@@ -214,7 +215,9 @@ class Slots:
                 self._idle.append(future)
                 await future
             job, claim = self._ready.popleft()
-            if self._leases.is_late(claim):
+            # Looked at here as well, as it is so for hardly any job.
+            late = self._elapsed() > claim.asked_at + self._late_after
+            if late and self._leases.is_late(claim):
                 self._reports.append(Report(job.id, job.lease, Interrupted()))
                 self._nudged.set()
             else:
@@ -230,7 +233,8 @@ class Slots:
         if older is not None:  # its lease ended unnoticed, and the job came back to this worker
             ask(older, Stop("lost", LOST))
         self._running[job.id] = control
-        self._shipping.begin()
+        if not self._shipping.awake:
+            self._shipping.wake()
         timeout = job.options.timeout
         alarm = None if timeout is None else set_alarm(control, timeout)
         place = None if self._board is None else self._board.begin(job.id)
@@ -243,7 +247,6 @@ class Slots:
         if alarm is not None:
             alarm()
         control.ended = True
-        self._shipping.end()
         if self._running.get(job.id) is not control:
             return  # abandoned; or its lease ended, and this worker has claimed the job anew
         del self._running[job.id]

@@ -78,7 +78,7 @@ class Control:
         self.sink = sink
         self.stop_request: Stop | None = None
         self.ended = False
-        self.notes: list[StopNote] = []
+        self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
         self._event: threading.Event | None = None
         self._on_stop: Callable[[Stop], None] | None = None
@@ -130,8 +130,8 @@ class Control:
 
     def note(self, text: str) -> None:
         """Note a step of stopping the job, where others can read it at once."""
-        self.notes.append(StopNote(time.time(), text))
-        self.sink.stopping(self.job, tuple(self.notes))
+        self.notes = (*self.notes, StopNote(time.time(), text))
+        self.sink.stopping(self.job, self.notes)
 
     def say(self, progress: Progress) -> None:
         """Pass on how far the job is."""
