@@ -14,9 +14,10 @@ NOTES = {
         "`control.revoke(id, terminate=True)`."
     ),
     "rq": (
-        "a work horse for each job, Redis; `Retry(max=3)`, `--job-monitoring-interval 5` (30) and "
-        "`--maintenance-interval 10` (600); `send_stop_job_command`. It has no limit for its warm "
-        "shutdown."
+        "a work horse for each job, Redis; `Retry(max=3)`, `--job-monitoring-interval 5` "
+        "(default 30), `--maintenance-interval 10` (600) and `--worker-ttl 30` (420), without "
+        "which an idle worker looks for abandoned jobs only every 405 s; `send_stop_job_command`. "
+        "Its warm shutdown has no limit of its own."
     ),
     "dramatiq": (
         "one process, one thread, Redis; `ShutdownNotifications(notify_shutdown=True)`, "
@@ -37,7 +38,8 @@ NOTES = {
     ),
     "procrastinate": (
         "PostgreSQL; `--shutdown-graceful-timeout 25`, retries for what is to be handed back, its "
-        "documentation's periodic task `retry_stalled_jobs`, but every minute; "
+        "documentation's periodic task `retry_stalled_jobs`, but every minute, "
+        "on which its seconds depend; "
         "`cancel_job_by_id(id, abort=True)`. A blocking function has to ask `should_abort()`."
     ),
 }

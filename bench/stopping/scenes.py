@@ -51,15 +51,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and clear up
     names = given.only.split(",") if given.only else list(PEERS)
     limits = Limits(stop=given.stop, again=given.again, watch=given.watch)
-    before = json.loads(given.merge.read_text())["peers"] if given.merge else {}
-    scenes = given.scenes.split(",")
-    played = {name: play(name, scenes, limits, keep=given.keep) for name in names}
-    results = {
-        "machine": machine(),
-        "peers": {name: each for name in PEERS if (each := (before | played).get(name))},
-    }
-    if given.store:
-        given.store.write_text(json.dumps(results, indent=1) + "\n")
+    peers = json.loads(given.merge.read_text())["peers"] if given.merge else {}
+    for name in names:
+        peers[name] = peers.get(name, {}) | play(
+            name, given.scenes.split(","), limits, keep=given.keep
+        )
+        peers = {each: peers[each] for each in PEERS if each in peers}
+        results = {"machine": machine(), "peers": peers}
+        if given.store:  # after each, as all of them take half an hour
+            given.store.write_text(json.dumps(results, indent=1) + "\n")
     print(render(results) if given.markdown else json.dumps(results, indent=1))
 
 

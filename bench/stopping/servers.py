@@ -64,7 +64,7 @@ def _running(command: list[Any], port: int, **options: Any) -> Iterator[None]:
         command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread of ours runs yet
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock
         **options,
     ) as server:
         try:

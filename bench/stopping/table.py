@@ -55,10 +55,9 @@ def killed(seen: Facts, limits: Facts) -> str:
     """Say what outlived a worker, and when its job ran again."""
     left = [name for name in ("job", "child") if seen[f"{name}_left"]]
     outlived = f"{' and '.join(left)} went on" if left else "nothing left"
-    if seen["orphan_ended"]:
-        outlived += ", to the end"
-    again = _again(seen, limits)
-    return f"{outlived}; {again}{', **twice at once**' if seen['at_once'] else ''}"
+    if seen["orphan_ended"] and seen["again_s"] is None:
+        return f"{outlived} to the end; not run again"
+    return f"{outlived}; {_again(seen, limits)}{', **twice at once**' if seen['at_once'] else ''}"
 
 
 def cancelled(seen: Facts, limits: Facts) -> str:
@@ -93,11 +92,13 @@ def seconds(value: float) -> str:
 
 
 def _row(number: int, name: str, peer: Facts) -> str:
-    cells = [_cell(scene, peer.get(scene, {}), peer["limits"]) for scene in SCENES]
+    cells = [_cell(scene, peer.get(scene), peer["limits"]) for scene in SCENES]
     return f"| **{name}** {peer['version']} <sup>{number}</sup> | {' | '.join(cells)} |"
 
 
-def _cell(scene: str, kinds: Facts, limits: Facts) -> str:
+def _cell(scene: str, kinds: Facts | None, limits: Facts) -> str:
+    if kinds is None:
+        return "not played"
     if not kinds:
         return "no async jobs" if scene == "async" else "no way"
     said = {
@@ -125,4 +126,8 @@ def _made_on(results: Facts) -> str:
         f"Played on {' and '.join(days)} by `python bench/stopping/scenes.py`: "
         f"{machine['system']}, {machine['cores']} cores, "
         f"Python {machine['python']}, Valkey {machine['valkey']}, PostgreSQL {machine['postgres']}."
+        " SIGTERM is sent as a container's end would: to the main process alone, then SIGKILL to "
+        "all. `kill -9` hits the main process of a worker on a plain host. Another worker starts "
+        "at once in both, and its start is part of the seconds. What runs on was seen by its "
+        "heartbeat, not by what the peer says."
     )

@@ -19,7 +19,7 @@ KINDS = {
     "killed": ["process"],
     "async": ["coroutine"],
     "blocking": ["process", "thread"],
-    "tree": ["command", "process"],
+    "tree": ["command", "process", "coroutine"],
 }
 GONE = ["cancelled"]
 
@@ -29,6 +29,7 @@ for _body in (bodies.long, bodies.parent, bodies.beat, bodies.tree):
 belt.task(name="long_thread")(bodies.long)
 belt.task(name="beat_thread")(bodies.beat)
 belt.task(name="beat_coroutine")(bodies.abeat)
+belt.task(name="tree_coroutine")(bodies.atree)
 
 
 def enqueue(task: str, folder: str) -> str:

@@ -13,10 +13,12 @@ from rq.command import send_stop_job_command
 from rq.job import Job
 
 PACKAGE = "rq"
-# The two intervals are those of its look for abandoned jobs; 30 and 600 s if not given.
+# The intervals are those of its look for abandoned jobs, 30 and 600 s if not given; an idle worker
+# only looks when its wait for a job is over, which lasts as long as its time to live less 15 s.
 WORKER = [
     *(str(Path(sys.executable).with_name("rq")), "worker", "--url", os.environ["REDIS_URL"]),
     *("--with-scheduler", "--job-monitoring-interval", "5", "--maintenance-interval", "10"),
+    *("--worker-ttl", "30"),
 ]
 KINDS = {
     **{scene: ["process"] for scene in ("sigterm", "killed", "blocking", "tree")},
