@@ -28,7 +28,7 @@ BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.keeper import main
 # What the worker says before it ends in good order; without it, it has died.
 BYE = b"bye\n"
 # How often it looks at the worker, in seconds.
-LOOK = 1.0
+LOOK = 5.0
 # How long a process that has let go of everything may take to be gone, in seconds.
 END = 30.0
 BATCH = 1000
@@ -89,7 +89,7 @@ def keep(ward: Ward) -> None:
     renewed = time.monotonic()
     while (said := _hear(look, ward.pidfd)) is None:
         witness.look()
-        if is_frozen(ward.pid) or time.monotonic() - renewed < every - look / 2:
+        if time.monotonic() - renewed < every - look / 2 or is_frozen(ward.pid):
             continue
         try:
             store = store or open_store(ward.url)
