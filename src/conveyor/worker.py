@@ -233,7 +233,7 @@ class Worker:
         For when the event loop cannot go on; may be called from any thread.
         """
         ended = self._slots.unreported()
-        return [*ended, *self._left, *(report for _, report in self._slots.abandon())]
+        return [*ended, *self._left, *(report for _, report in self._slots.disown())]
 
     async def _wish_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
         try:

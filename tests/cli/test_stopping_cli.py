@@ -142,6 +142,31 @@ def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
 
 
+def test_a_blocked_loop_is_left_also_while_a_command_runs(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start)
+    command = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
+    until(command.logs)
+    job = begin(belt, "blocks the loop", until)
+    worker.terminate()
+    assert worker.wait(30) == 75
+    for each in (command.refresh().record, job.refresh().record):
+        assert (each.state, each.attempt, each.crashes) == (State.AVAILABLE, 0, 0)
+
+
+def test_a_third_signal_is_obeyed_while_the_loop_is_blocked_and_a_command_runs(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start, "--drain", "60")
+    until(belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue().logs)
+    begin(belt, "blocks the loop", until)
+    for said in ("SIGINT: stopping", "SIGINT again", "SIGINT once more"):
+        worker.send_signal(signal.SIGINT)
+        heard(worker, said)
+    assert worker.wait(3) == 128 + signal.SIGINT
+
+
 def test_a_second_signal_stops_what_runs_and_a_third_leaves_at_once(
     start: Start, belt: Conveyor, until: Until
 ) -> None:

@@ -82,9 +82,11 @@ class Exit:
             self._watch_for(0.0)
         else:
             say(f"{number.name} once more: out at once, its jobs go back")
-            if self._worker is not None:
-                self._worker.disown()
-            os._exit(128 + number)
+            try:
+                if self._worker is not None:
+                    self._worker.disown()
+            finally:  # its loop goes on meanwhile, and may change what is looked at
+                os._exit(128 + number)
 
     def _call(self, act: Callable[[Worker], None]) -> None:
         def do() -> None:
