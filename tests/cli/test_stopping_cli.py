@@ -64,6 +64,12 @@ def tracks() -> None:
 @belt.task(name="quick")
 async def quick() -> int:
     return 1
+
+
+@belt.task(name="in a thread")
+async def in_a_thread(seconds: float) -> None:
+    begin()
+    await asyncio.to_thread(time.sleep, seconds)
 """
 
 
@@ -72,7 +78,7 @@ def belt(folder: Path) -> Iterator[Conveyor]:
     """A belt of this process on the same file; the jobs' code is in the workers alone."""
     (folder / "stops.py").write_text(APP)
     opened = Conveyor("jobs.db")
-    for name in ("deaf", "blocks the loop", "stubborn"):
+    for name in ("deaf", "blocks the loop", "stubborn", "in a thread"):
         opened.task(name=name)(_takes_seconds)
     for name in ("tracks", "quick"):
         opened.task(name=name)(_takes_nothing)
@@ -165,6 +171,43 @@ def test_a_third_signal_is_obeyed_while_the_loop_is_blocked_and_a_command_runs(
         worker.send_signal(signal.SIGINT)
         heard(worker, said)
     assert worker.wait(3) == 128 + signal.SIGINT
+
+
+def test_what_a_coroutine_has_given_to_a_thread_does_not_keep_the_worker(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start)
+    job = begin(belt, "in a thread", until)
+    worker.terminate()
+    heard(worker, "threads that jobs have started go on")
+    assert worker.wait(20) == 75
+    record = job.refresh().record
+    assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
+
+
+@pytest.mark.parametrize(("name", "code"), [("tracks", 75), ("deaf", 75), ("quick", 0)])
+def test_a_worker_to_which_nobody_listens_any_more_stops_all_the_same(
+    start: Start, belt: Conveyor, until: Until, name: str, code: int
+) -> None:
+    worker = serve(start)
+    assert worker.stderr is not None
+    worker.stderr.close()
+    job = belt.functions[name].enqueue(*([60.0] if name == "deaf" else []))
+    until(lambda: job.refresh().state is State.COMPLETED or job.logs())
+    worker.terminate()
+    assert worker.wait(20) == code
+
+
+def test_a_worker_that_can_write_no_temporary_file_hands_its_threads_jobs_back(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    with Path("stops.py").open("a") as file:
+        file.write('import tempfile\ntempfile.tempdir = "/nowhere"\n')
+    worker = serve(start)
+    job = begin(belt, "deaf", until)
+    worker.terminate()
+    assert worker.wait(20) == 75
+    assert job.refresh().state is State.AVAILABLE
 
 
 def test_a_second_signal_stops_what_runs_and_a_third_leaves_at_once(
