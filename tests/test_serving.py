@@ -87,6 +87,19 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     program.belt.close()
 
 
+def test_a_second_stop_with_less_patience_counts(until: Until) -> None:
+    program = Program()
+    worker = program.belt.start(slots=1)
+    job = program.held.enqueue()
+    until(lambda: worker.running)
+    patient = threading.Thread(target=program.belt.stop, args=(60.0,))
+    patient.start()
+    until(lambda: worker._slots.draining)
+    assert program.belt.stop(0.0)
+    patient.join()
+    assert job.refresh().state is State.AVAILABLE
+
+
 def test_a_block_has_a_worker_beside_it_and_waits_for_its_jobs() -> None:
     program = Program()
 

@@ -182,8 +182,7 @@ class Slots:
         """`abandon` without a word to the jobs: for when the loop stands still, from any thread."""
         left: list[tuple[Kind, Report]] = []
         for control in list(self._running.values()):
-            job = control.job
-            request = control.stop_request or Stop("shutdown", LEAVING)
+            job, request = control.job, control.stop_request or Stop("shutdown", LEAVING)
             outcome = outcome_of(Stopped(), request, job.options.on_shutdown)
             if outcome is not None:
                 left.append((control.task.kind, Report(job.id, job.lease, outcome)))

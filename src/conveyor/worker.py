@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from typing import Self
 
 import msgspec
@@ -110,6 +111,7 @@ class Worker:
         self._run: asyncio.Task[None] | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._stop_at = inf
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -201,20 +203,19 @@ class Worker:
 
         After `timeout` seconds those that still run are stopped: handed back, or cancelled where
         the job says on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
-        `run` returns when all have ended, and half a second after that in any case. Call it in the
-        worker's event loop.
+        `run` returns when all have ended, and half a second after that in any case. A further call
+        can only bring that forward. Call it in the worker's event loop.
         """
         self._slots.drain()
         if self._stopping is None:
             self.on_phase("draining", self.running)
-            self._stopping = asyncio.ensure_future(self._stop_after(timeout))
+        if asyncio.get_running_loop().time() + timeout < self._stop_at:
+            self._stop_in(timeout)
 
     def cancel_all(self) -> None:
         """Stop the running jobs now, as `drain` does in the end. Call it in the worker's loop."""
         self._slots.drain()
-        if self._stopping is not None:
-            self._stopping.cancel()
-        self._stopping = asyncio.ensure_future(self._stop_after(0.0))
+        self._stop_in(0.0)
 
     def call(self, method: Callable[[], None]) -> None:
         """Have a method of this worker called in its event loop, from any thread."""
@@ -246,6 +247,12 @@ class Worker:
             self._quiet = quiet
             self._slots.be_quiet(quiet)
             self.on_phase("quiet" if quiet else "resumed", self.running)
+
+    def _stop_in(self, timeout: float) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
+        self._stop_at = asyncio.get_running_loop().time() + timeout
+        self._stopping = asyncio.ensure_future(self._stop_after(timeout))
 
     async def _stop_after(self, timeout: float) -> None:
         await asyncio.sleep(timeout)
