@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor, State
+from conveyor.cli import cancelling
 from conveyor.cli.stopping import words
 from conveyor.handle import Job
 from conveyor.job import JobRecord
@@ -349,6 +351,19 @@ def test_a_filter_asks_for_yes_where_nobody_can_be_asked(
 def test_older_leaves_the_young_ones(conveyor: Command, waiting: list[Job[None]]) -> None:
     assert conveyor("cancel", "--older", "1h", "--yes").out == "no jobs\n"
     assert conveyor("cancel", "--older", "0.000001", "--yes").out == f"{len(waiting)} cancelled\n"
+
+
+def test_a_job_that_goes_away_in_the_meantime_does_not_hide_what_became_of_the_others(
+    belt: Conveyor, waiting: list[Job[None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [job.record for job in waiting]
+    waiting[0].cancel()
+    belt.store.delete(waiting[0].id).result()
+    states = cancelling._cancel(belt.store, found, reason="over", force=False)
+    cancelling._stay(belt.store, states | {waiting[0].id: cancelling.CANCELLING}, 1.0)
+    cancelling._explain(belt.store, states, force=False)
+    assert Counter(states.values()) == {State.CANCELLED: 6, cancelling.GONE: 1}
+    assert "is gone: it ended, and was deleted" in capsys.readouterr().err
 
 
 def test_a_filter_reaches_running_jobs_and_waits_for_them(
