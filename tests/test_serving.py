@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from pathlib import Path
@@ -85,6 +86,35 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     keeper.kill()
     keeper.communicate()
     program.belt.close()
+
+
+@pytest.mark.parametrize("url", ["memory:", "jobs.db"])
+def test_what_is_left_keeps_its_lease_also_without_a_keeper(
+    until: Until, tmp_path: Path, url: str
+) -> None:
+    program = Program(url if url == "memory:" else tmp_path / url)
+    first = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    job = program.deaf.enqueue()
+    until(lambda: first.running)
+    assert not program.belt.stop(0.0)
+    second = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    until(lambda: second._upkeep.rounds > 3)
+    # Else it would run twice at once.
+    assert job.refresh().state is State.RUNNING
+    assert (job.record.lease, second.running) == (1, [])
+    program.go.set()
+    assert program.belt.stop(20)
+
+
+def test_a_forked_child_has_no_workers_to_stop(until: Until) -> None:
+    program = Program()
+    worker = program.belt.start(slots=1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if program.belt.stop(0.0) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not worker.ended.is_set()
+    assert program.belt.stop(20)
 
 
 def test_a_second_stop_with_less_patience_counts(until: Until) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from math import inf
@@ -24,7 +25,7 @@ from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
 from .runners.table import Runners
 from .slots import Slots
-from .store.protocol import Claimant, Hint, Report, Store
+from .store.protocol import Claimant, Hint, Lease, Report, Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
@@ -288,6 +289,8 @@ class Worker:
                 self._start_keeper()
                 stack.callback(self._stop_keeper)
             yield
+            if self._left and self._keeper is None:
+                threading.Thread(target=self._keep_left, name="conveyor-left", daemon=True).start()
 
     def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
         options = self.options
@@ -330,6 +333,15 @@ class Worker:
         # With jobs left it stays: to keep their leases, and to hand them back in the end.
         if self._keeper is not None and not self._left:
             keeper.stop(self._keeper)
+
+    def _keep_left(self) -> None:
+        """Keep the leases of what is left, where no keeper does: its code still runs."""
+        leases = [Lease(report.id, report.lease) for report in self._left]
+        every = self.options.lease_for / 4
+        while True:
+            time.sleep(every)
+            with suppress(ConveyorError, TimeoutError):
+                self._store.extend(leases, lease_for=self.options.lease_for).result(every)
 
     def _hear(self, hint: Hint) -> None:
         match hint.kind:
