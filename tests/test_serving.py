@@ -144,6 +144,17 @@ def test_a_block_has_a_worker_beside_it_and_waits_for_its_jobs() -> None:
     assert asyncio.run(main()) == ["done", "done"]
 
 
+def test_a_worker_that_has_just_been_made_can_be_stopped() -> None:
+    program = Program()
+
+    async def main() -> None:
+        async with program.belt.worker() as worker:
+            assert await program.belt.astop(5)
+            assert worker.ended.is_set()
+
+    asyncio.run(main())
+
+
 def test_stop_would_block_the_loop_of_a_worker_and_says_what_to_write() -> None:
     program = Program()
 

@@ -116,6 +116,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()  # so that it can be stopped from now on
         self._run = asyncio.create_task(self.run())
         return self
 
