@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, UnavailableError, UsageError, current_job
-from conveyor.job import State
+from conveyor.job import ScheduleInfo, State
+from conveyor.pending import Pending, failed
+from conveyor.store.memory import MemoryStore
 from shop import Until, soon
 
 
@@ -186,3 +188,30 @@ def test_a_submitted_call_learns_that_the_belt_was_stopped(until: Until) -> None
     go.set()
     assert belt.submit(pow, 2, 3).result(20) == 8
     belt.shutdown()
+
+
+class FullAtFirst(MemoryStore):
+    """A store that has no room for the first schedule."""
+
+    refused = False
+
+    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        if not self.refused:
+            self.refused = True
+            return failed(UnavailableError("the disk is full"))
+        return super().put_schedule(schedule)
+
+
+def test_a_store_that_is_out_of_reach_at_first_does_not_end_a_worker_with_schedules(
+    until: Until,
+) -> None:
+    belt = Conveyor(store=FullAtFirst())
+
+    @belt.schedule("@daily", name="nightly")
+    @belt.task
+    async def report() -> None: ...
+
+    worker = belt.start(slots=1)
+    until(lambda: belt.store.schedules().result() or worker.ended.is_set())
+    assert not worker.ended.is_set()
+    assert belt.stop(20)
