@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from conveyor import board
+import pytest
+
+from conveyor import UnavailableError, board
 from conveyor.board import Board, has_died
 from conveyor.identity import boot_id, pid_started
 from conveyor.ids import IdMaker
@@ -40,6 +42,21 @@ def test_it_shows_what_was_begun_and_has_not_ended(tmp_path: Path) -> None:
     assert board.read(str(tmp_path), "w") == frozenset()
     shown.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_room_on_the_disk_is_taken_before_a_job_begins(tmp_path: Path) -> None:
+    # A full disk would otherwise kill the worker, by SIGBUS, when its first job begins.
+    shown = opened(tmp_path, places=1000)
+    assert (tmp_path / "w").stat().st_blocks * 512 >= 1000 * board.WIDTH
+    shown.close()
+
+
+def test_a_file_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shown = Board(str(tmp_path / "file"), "w", 1)
+    with pytest.raises(UnavailableError, match="cannot be made"):
+        shown.open()
+    shown.close()
 
 
 def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:

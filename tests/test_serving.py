@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, UnavailableError, UsageError, current_job
-from conveyor.job import State
+from conveyor.job import ScheduleInfo, State
+from conveyor.pending import Pending, failed
+from conveyor.store.memory import MemoryStore
 from shop import Until, soon
 
 
@@ -87,6 +90,48 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     program.belt.close()
 
 
+@pytest.mark.parametrize("url", ["memory:", "jobs.db"])
+def test_what_is_left_keeps_its_lease_also_without_a_keeper(
+    until: Until, tmp_path: Path, url: str
+) -> None:
+    program = Program(url if url == "memory:" else tmp_path / url)
+    first = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    job = program.deaf.enqueue()
+    until(lambda: first.running)
+    assert not program.belt.stop(0.0)
+    second = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    until(lambda: second._upkeep.rounds > 3)
+    # Else it would run twice at once.
+    assert job.refresh().state is State.RUNNING
+    assert (job.record.lease, second.running) == (1, [])
+    program.go.set()
+    assert program.belt.stop(20)
+
+
+def test_a_forked_child_has_no_workers_to_stop(until: Until) -> None:
+    program = Program()
+    worker = program.belt.start(slots=1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if program.belt.stop(0.0) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not worker.ended.is_set()
+    assert program.belt.stop(20)
+
+
+def test_a_second_stop_with_less_patience_counts(until: Until) -> None:
+    program = Program()
+    worker = program.belt.start(slots=1)
+    job = program.held.enqueue()
+    until(lambda: worker.running)
+    patient = threading.Thread(target=program.belt.stop, args=(60.0,))
+    patient.start()
+    until(lambda: worker._slots.draining)
+    assert program.belt.stop(0.0)
+    patient.join()
+    assert job.refresh().state is State.AVAILABLE
+
+
 def test_a_block_has_a_worker_beside_it_and_waits_for_its_jobs() -> None:
     program = Program()
 
@@ -99,6 +144,17 @@ def test_a_block_has_a_worker_beside_it_and_waits_for_its_jobs() -> None:
         return [await first, await job]
 
     assert asyncio.run(main()) == ["done", "done"]
+
+
+def test_a_worker_that_has_just_been_made_can_be_stopped() -> None:
+    program = Program()
+
+    async def main() -> None:
+        async with program.belt.worker() as worker:
+            assert await program.belt.astop(5)
+            assert worker.ended.is_set()
+
+    asyncio.run(main())
 
 
 def test_stop_would_block_the_loop_of_a_worker_and_says_what_to_write() -> None:
@@ -132,3 +188,30 @@ def test_a_submitted_call_learns_that_the_belt_was_stopped(until: Until) -> None
     go.set()
     assert belt.submit(pow, 2, 3).result(20) == 8
     belt.shutdown()
+
+
+class FullAtFirst(MemoryStore):
+    """A store that has no room for the first schedule."""
+
+    refused = False
+
+    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        if not self.refused:
+            self.refused = True
+            return failed(UnavailableError("the disk is full"))
+        return super().put_schedule(schedule)
+
+
+def test_a_store_that_is_out_of_reach_at_first_does_not_end_a_worker_with_schedules(
+    until: Until,
+) -> None:
+    belt = Conveyor(store=FullAtFirst())
+
+    @belt.schedule("@daily", name="nightly")
+    @belt.task
+    async def report() -> None: ...
+
+    worker = belt.start(slots=1)
+    until(lambda: belt.store.schedules().result() or worker.ended.is_set())
+    assert not worker.ended.is_set()
+    assert belt.stop(20)

@@ -19,6 +19,7 @@ import weakref
 from contextlib import suppress
 from functools import partial
 
+from .errors import UnavailableError
 from .identity import is_dead, same_boot
 from .job import WorkerInfo
 
@@ -39,13 +40,24 @@ class Board:
         self._free = list(range(0, self._size, WIDTH))
 
     def open(self) -> None:
-        """Make the file. Without one nothing is noted, and a crash is blamed on all."""
-        os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        """Make the file; UnavailableError if that cannot be done."""
         path = os.path.join(self._folder, self._worker)
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        os.truncate(self.descriptor, self._size)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        self._map = mmap.mmap(self.descriptor, self._size)
+        try:
+            os.makedirs(self._folder, mode=0o755, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.descriptor = os.open(path, flags, 0o644)
+            # Not just its length: a page that finds no room on the disk when it is first written
+            # is a SIGBUS.
+            os.write(self.descriptor, bytes(self._size))
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            self._map = mmap.mmap(self.descriptor, self._size)
+        except OSError as error:
+            self.let_go()
+            remove(self._folder, self._worker)
+            raise UnavailableError(
+                f"{path} cannot be made: {error}. A worker keeps a file beside its store, so there "
+                "must be room, and the folder must be writable."
+            ) from error
         self.name = self._worker
         # A child that a job forks is not the worker, and must not seem to be.
         os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))

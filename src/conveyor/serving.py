@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +21,19 @@ class Serving:
     """Knows a belt's workers."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._workers: WeakSet[Worker] = WeakSet()
         self._threads: list[Background] = []
 
     def add(self, worker: Worker) -> Worker:
         """Know one more; it need not run yet."""
-        self._workers.add(worker)
+        self._here().add(worker)
         return worker
 
     def start(self, make_worker: Callable[[], Worker]) -> Worker:
         """Run a worker in a thread of its own."""
         started = Background(make_worker)
+        self._here()
         self._threads.append(started)
         return started.worker
 
@@ -54,7 +57,13 @@ class Serving:
         return all(await asyncio.gather(*waits))
 
     def _running(self) -> list[Worker]:
-        return [each for each in self._workers if each.loop and not each.ended.is_set()]
+        return [each for each in list(self._here()) if each.loop and not each.ended.is_set()]
+
+    def _here(self) -> WeakSet[Worker]:
+        """Return the workers of this process. Those it had before a fork are in its parent."""
+        if self._pid != os.getpid():
+            self._pid, self._workers, self._threads = os.getpid(), WeakSet(), []
+        return self._workers
 
     def _drain(self, running: Sequence[Worker], timeout: float) -> float:
         for worker in running:

@@ -173,12 +173,18 @@ class Slots:
         The code of threads ends with this process. They stay leased until then, and if nobody
         reports them, whoever finds the worker dead hands them back.
         """
-        held = [(control.job, control) for control in self._running.values()]
-        left: list[tuple[Kind, Report]] = []
-        for job, control in held:
-            request = control.stop_request or Stop("shutdown", LEAVING)
-            outcome = outcome_of(Stopped(), request, job.options.on_shutdown)
+        held = list(self._running.values())
+        left = self.disown()
+        for control in held:
             control.stop(Stop("lost", LEAVING))
+        return left
+
+    def disown(self) -> list[tuple[Kind, Report]]:
+        """`abandon` without a word to the jobs: for when the loop stands still, from any thread."""
+        left: list[tuple[Kind, Report]] = []
+        for control in list(self._running.values()):
+            job, request = control.job, control.stop_request or Stop("shutdown", LEAVING)
+            outcome = outcome_of(Stopped(), request, job.options.on_shutdown)
             if outcome is not None:
                 left.append((control.task.kind, Report(job.id, job.lease, outcome)))
         self.handed_back += sum(isinstance(report.outcome, Interrupted) for _, report in left)
@@ -192,7 +198,8 @@ class Slots:
         """Return what nobody has told the store yet, when the loop itself cannot go on."""
         self._draining = True
         self._give_back(len(self._ready))
-        return [*self._reporting, *self._reports]
+        last, self._last = self._last, []
+        return [*last, *self._reporting, *self._reports]
 
     def hear(self, hint: Hint) -> None:
         """Take a store's hint. Called in the event loop."""

@@ -98,9 +98,12 @@ class Upkeep:
 
     async def run(self) -> None:
         """Do a round every second, or when something is due, until cancelled."""
-        await self._put_schedules()
+        known = False
         while True:
             try:
+                if not known:
+                    await self._put_schedules()
+                    known = True
                 await self.round()
                 if self._after is not None:
                     self._after(self._me())

@@ -8,8 +8,10 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from typing import Self
 
 import msgspec
@@ -23,7 +25,7 @@ from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
 from .runners.table import Runners
 from .slots import Slots
-from .store.protocol import Claimant, Hint, Report, Store
+from .store.protocol import Claimant, Hint, Lease, Report, Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
@@ -110,9 +112,11 @@ class Worker:
         self._run: asyncio.Task[None] | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._stop_at = inf
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()  # so that it can be stopped from now on
         self._run = asyncio.create_task(self.run())
         return self
 
@@ -201,20 +205,19 @@ class Worker:
 
         After `timeout` seconds those that still run are stopped: handed back, or cancelled where
         the job says on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
-        `run` returns when all have ended, and half a second after that in any case. Call it in the
-        worker's event loop.
+        `run` returns when all have ended, and half a second after that in any case. A further call
+        can only bring that forward. Call it in the worker's event loop.
         """
         self._slots.drain()
         if self._stopping is None:
             self.on_phase("draining", self.running)
-            self._stopping = asyncio.ensure_future(self._stop_after(timeout))
+        if asyncio.get_running_loop().time() + timeout < self._stop_at:
+            self._stop_in(timeout)
 
     def cancel_all(self) -> None:
         """Stop the running jobs now, as `drain` does in the end. Call it in the worker's loop."""
         self._slots.drain()
-        if self._stopping is not None:
-            self._stopping.cancel()
-        self._stopping = asyncio.ensure_future(self._stop_after(0.0))
+        self._stop_in(0.0)
 
     def call(self, method: Callable[[], None]) -> None:
         """Have a method of this worker called in its event loop, from any thread."""
@@ -233,7 +236,7 @@ class Worker:
         For when the event loop cannot go on; may be called from any thread.
         """
         ended = self._slots.unreported()
-        return [*ended, *self._left, *(report for _, report in self._slots.abandon())]
+        return [*ended, *self._left, *(report for _, report in self._slots.disown())]
 
     async def _wish_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
         try:
@@ -246,6 +249,12 @@ class Worker:
             self._quiet = quiet
             self._slots.be_quiet(quiet)
             self.on_phase("quiet" if quiet else "resumed", self.running)
+
+    def _stop_in(self, timeout: float) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
+        self._stop_at = asyncio.get_running_loop().time() + timeout
+        self._stopping = asyncio.ensure_future(self._stop_after(timeout))
 
     async def _stop_after(self, timeout: float) -> None:
         await asyncio.sleep(timeout)
@@ -281,6 +290,8 @@ class Worker:
                 self._start_keeper()
                 stack.callback(self._stop_keeper)
             yield
+            if self._left and self._keeper is None:
+                threading.Thread(target=self._keep_left, name="conveyor-left", daemon=True).start()
 
     def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
         options = self.options
@@ -323,6 +334,15 @@ class Worker:
         # With jobs left it stays: to keep their leases, and to hand them back in the end.
         if self._keeper is not None and not self._left:
             keeper.stop(self._keeper)
+
+    def _keep_left(self) -> None:
+        """Keep the leases of what is left, where no keeper does: its code still runs."""
+        leases = [Lease(report.id, report.lease) for report in self._left]
+        every = self.options.lease_for / 4
+        while True:
+            time.sleep(every)
+            with suppress(ConveyorError, TimeoutError):
+                self._store.extend(leases, lease_for=self.options.lease_for).result(every)
 
     def _hear(self, hint: Hint) -> None:
         match hint.kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor, State
+from conveyor.cli import cancelling
 from conveyor.cli.stopping import words
 from conveyor.handle import Job
 from conveyor.job import JobRecord
@@ -64,6 +66,12 @@ def tracks() -> None:
 @belt.task(name="quick")
 async def quick() -> int:
     return 1
+
+
+@belt.task(name="in a thread")
+async def in_a_thread(seconds: float) -> None:
+    begin()
+    await asyncio.to_thread(time.sleep, seconds)
 """
 
 
@@ -72,7 +80,7 @@ def belt(folder: Path) -> Iterator[Conveyor]:
     """A belt of this process on the same file; the jobs' code is in the workers alone."""
     (folder / "stops.py").write_text(APP)
     opened = Conveyor("jobs.db")
-    for name in ("deaf", "blocks the loop", "stubborn"):
+    for name in ("deaf", "blocks the loop", "stubborn", "in a thread"):
         opened.task(name=name)(_takes_seconds)
     for name in ("tracks", "quick"):
         opened.task(name=name)(_takes_nothing)
@@ -140,6 +148,68 @@ def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
     assert worker.wait(30) == 75
     record = job.refresh().record
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
+
+
+def test_a_blocked_loop_is_left_also_while_a_command_runs(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start)
+    command = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
+    until(command.logs)
+    job = begin(belt, "blocks the loop", until)
+    worker.terminate()
+    assert worker.wait(30) == 75
+    for each in (command.refresh().record, job.refresh().record):
+        assert (each.state, each.attempt, each.crashes) == (State.AVAILABLE, 0, 0)
+
+
+def test_a_third_signal_is_obeyed_while_the_loop_is_blocked_and_a_command_runs(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start, "--drain", "60")
+    until(belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue().logs)
+    begin(belt, "blocks the loop", until)
+    for said in ("SIGINT: stopping", "SIGINT again", "SIGINT once more"):
+        worker.send_signal(signal.SIGINT)
+        heard(worker, said)
+    assert worker.wait(3) == 128 + signal.SIGINT
+
+
+def test_what_a_coroutine_has_given_to_a_thread_does_not_keep_the_worker(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start)
+    job = begin(belt, "in a thread", until)
+    worker.terminate()
+    heard(worker, "threads that jobs have started go on")
+    assert worker.wait(20) == 75
+    record = job.refresh().record
+    assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
+
+
+@pytest.mark.parametrize(("name", "code"), [("tracks", 75), ("deaf", 75), ("quick", 0)])
+def test_a_worker_to_which_nobody_listens_any_more_stops_all_the_same(
+    start: Start, belt: Conveyor, until: Until, name: str, code: int
+) -> None:
+    worker = serve(start)
+    assert worker.stderr is not None
+    worker.stderr.close()
+    job = belt.functions[name].enqueue(*([60.0] if name == "deaf" else []))
+    until(lambda: job.refresh().state is State.COMPLETED or job.logs())
+    worker.terminate()
+    assert worker.wait(20) == code
+
+
+def test_a_worker_that_can_write_no_temporary_file_hands_its_threads_jobs_back(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    with Path("stops.py").open("a") as file:
+        file.write('import tempfile\ntempfile.tempdir = "/nowhere"\n')
+    worker = serve(start)
+    job = begin(belt, "deaf", until)
+    worker.terminate()
+    assert worker.wait(20) == 75
+    assert job.refresh().state is State.AVAILABLE
 
 
 def test_a_second_signal_stops_what_runs_and_a_third_leaves_at_once(
@@ -281,6 +351,19 @@ def test_a_filter_asks_for_yes_where_nobody_can_be_asked(
 def test_older_leaves_the_young_ones(conveyor: Command, waiting: list[Job[None]]) -> None:
     assert conveyor("cancel", "--older", "1h", "--yes").out == "no jobs\n"
     assert conveyor("cancel", "--older", "0.000001", "--yes").out == f"{len(waiting)} cancelled\n"
+
+
+def test_a_job_that_goes_away_in_the_meantime_does_not_hide_what_became_of_the_others(
+    belt: Conveyor, waiting: list[Job[None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [job.record for job in waiting]
+    waiting[0].cancel()
+    belt.store.delete(waiting[0].id).result()
+    states = cancelling._cancel(belt.store, found, reason="over", force=False)
+    cancelling._stay(belt.store, states | {waiting[0].id: cancelling.CANCELLING}, 1.0)
+    cancelling._explain(belt.store, states, force=False)
+    assert Counter(states.values()) == {State.CANCELLED: 6, cancelling.GONE: 1}
+    assert "is gone: it ended, and was deleted" in capsys.readouterr().err
 
 
 def test_a_filter_reaches_running_jobs_and_waits_for_them(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from stand import CANCEL, LONG, Heard, call, ends, value
@@ -323,5 +324,24 @@ def test_a_lost_job_that_ignores_every_cancel_does_not_hold_the_slot():
         slot.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slot
+
+    asyncio.run(main())
+
+
+def test_an_end_of_the_slot_that_comes_together_with_a_stop_is_not_taken_for_that():
+    async def stubborn() -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def main() -> None:
+        control = call(stubborn)
+        slot = asyncio.create_task(CoroutineRunner().run(control))
+        await asyncio.sleep(0)
+        control.stop(Stop("lost", "the worker is leaving"))
+        slot.cancel()
+        ended, _ = await asyncio.wait([slot], timeout=LONG)
+        slot.cancel()
+        assert ended == {slot}
 
     asyncio.run(main())

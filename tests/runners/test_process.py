@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,35 @@ def stopped(control: Control, path: Path, request: Stop = CANCEL) -> tuple[Endin
         return ending, pids
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize("spare", range(10))
+def test_a_child_for_which_descriptors_run_out_leaves_none_behind(spare: int):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        before = count()
+        runner = one()
+        value(await runner.run(process(some_jobs.pid)))  # its spawner is there from now on
+        held = os.open(os.devnull, os.O_RDONLY)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1 + spare, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                await asyncio.gather(*[_started(runner) for _ in range(10)])
+        finally:
+            os.close(held)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await runner.close()
+        assert count() == before
+
+    asyncio.run(main())
+
+
+async def _started(runner: ProcessRunner) -> None:
+    runner._start()
 
 
 def test_jobs_return_results_and_one_child_serves_many():

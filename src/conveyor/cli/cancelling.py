@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import click
 
 from ..duration import duration
-from ..errors import InvalidTransitionError, UsageError
+from ..errors import InvalidTransitionError, NotFoundError, UsageError
 from ..job import WAITING, JobRecord, State
 from ..store.protocol import Filter, Store
 from .common import find_job, json_option, opened, print_json, say, url_option
@@ -20,6 +20,7 @@ LIVE = WAITING | {State.RUNNING}
 # How often it is looked whether what was asked to stop has stopped, in seconds.
 LOOK = 0.05
 CANCELLING = "cancelling"
+GONE = "gone"
 
 
 @click.command("cancel")
@@ -100,8 +101,8 @@ def _cancel(store: Store, jobs: list[JobRecord], *, reason: str, force: bool) ->
         for job_id, pending in asked:
             try:
                 states[job_id] = _shown(pending.result())
-            except InvalidTransitionError:
-                states[job_id] = store.get(job_id).result().state
+            except (InvalidTransitionError, NotFoundError):
+                states[job_id] = _look(store, job_id)
     return states
 
 
@@ -111,14 +112,25 @@ def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
         time.sleep(LOOK)
         for job_id, state in states.items():
             if state == CANCELLING:
-                states[job_id] = _shown(store.get(job_id).result())
+                states[job_id] = _look(store, job_id)
+
+
+def _look(store: Store, job_id: str) -> str:
+    try:
+        return _shown(store.get(job_id).result())
+    except NotFoundError:
+        return GONE
 
 
 def _explain(store: Store, states: dict[str, str], *, force: bool) -> None:
     """Say on stderr what did not go as wished, of the first ones."""
     odd = [job_id for job_id, state in states.items() if state != State.CANCELLED]
     for job_id in odd[:10]:
-        job = store.get(job_id).result()
+        try:
+            job = store.get(job_id).result()
+        except NotFoundError:
+            say(f"job {job_id} is gone: it ended, and was deleted")
+            continue
         if states[job_id] != CANCELLING:
             say(f"job {job_id} is already {job.state}: it ended before it could be cancelled")
         elif job.stopping and (force or len(job.stopping) > 1):

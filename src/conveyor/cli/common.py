@@ -125,8 +125,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something, on stderr."""
-    click.echo(text, err=True)
+    """Tell a person something, on stderr. That nobody listens any more keeps nobody from acting."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        # What could not be written would be tried again at exit, and spoil the exit code.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+    except OSError:
+        return  # a full disk, say
 
 
 def moment(at: float | None) -> str:

@@ -12,7 +12,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import BinaryIO, NoReturn
 
 import msgspec
 
@@ -38,15 +39,23 @@ class Leaving(msgspec.Struct, frozen=True):
 def leave(url: str, worker: str, reports: Sequence[Report], code: int) -> NoReturn:
     """End every thread of this process, report, and exit with `code`."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or it is closed
+            stream.flush()
     # What is ignored stays ignored: a further signal must not cut this short.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    with tempfile.TemporaryFile() as file:
+    with _file() as file:
         file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
         os.execv(sys.executable, [sys.executable, "-c", BOOT, *sys.path])  # noqa: S606 - ourselves
+
+
+def _file() -> BinaryIO:
+    # In memory where that is possible: no folder may be writable here, and the disk may be full.
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("conveyor-leaving"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def main() -> NoReturn:

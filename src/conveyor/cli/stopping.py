@@ -60,6 +60,13 @@ class Exit:
                 self._seen.append(number)
                 self._stop(number, count)
 
+    def over(self) -> None:
+        """Hear that the worker has ended: the rest of its event loop gets a moment, no more.
+
+        At its end a loop waits for what coroutines have given to its threads.
+        """
+        self._watch_in(SLACK)
+
     def finish(self) -> int:
         """Return the exit code of a worker that has ended; with threads left, exit here and now."""
         if self._watch is not None:
@@ -67,7 +74,7 @@ class Exit:
         worker = self._worker
         assert worker is not None, "nothing has run"
         say(f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back")
-        if worker.left:
+        if worker.left or _has_threads():
             self._leave(worker, worker.left)
         return self._code(worker)
 
@@ -82,9 +89,11 @@ class Exit:
             self._watch_for(0.0)
         else:
             say(f"{number.name} once more: out at once, its jobs go back")
-            if self._worker is not None:
-                self._worker.disown()
-            os._exit(128 + number)
+            try:
+                if self._worker is not None:
+                    self._worker.disown()
+            finally:  # its loop goes on meanwhile, and may change what is looked at
+                os._exit(128 + number)
 
     def _call(self, act: Callable[[Worker], None]) -> None:
         def do() -> None:
@@ -96,9 +105,12 @@ class Exit:
             self._loop.call_soon_threadsafe(do)
 
     def _watch_for(self, drain: float) -> None:
+        self._watch_in(drain + SHUTDOWN_GRACE + LEAVE + SLACK)
+
+    def _watch_in(self, seconds: float) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = threading.Timer(drain + SHUTDOWN_GRACE + LEAVE + SLACK, self._force)
+        self._watch = threading.Timer(seconds, self._force)
         self._watch.daemon = True
         self._watch.start()
 
@@ -106,7 +118,10 @@ class Exit:
         worker = self._worker
         if worker is None:
             os._exit(128 + self._seen[-1])  # the store did not open in all that time
-        if not worker.ended.is_set():
+        if worker.ended.is_set():
+            say("threads that jobs have started go on: leaving without them")
+            self._leave(worker, worker.left)
+        else:
             say("a job blocks the worker's event loop: leaving without it, its jobs go back")
             self._leave(worker, worker.disown())
 
@@ -122,6 +137,12 @@ class Exit:
 
     def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
         say(words(phase, running, self._drain))
+
+
+def _has_threads() -> bool:
+    """Whether there are threads that the interpreter would wait for before it ends."""
+    main = threading.main_thread()
+    return any(not each.daemon for each in threading.enumerate() if each is not main)
 
 
 def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:

@@ -118,4 +118,5 @@ async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> Exit:
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
         await worker.run()
+    ends.over()
     return ends

@@ -103,7 +103,7 @@ class _Rest:
         self._context = context
         self._control = control
         self._slot = slot
-        self._asked = False
+        self._asked = 0
 
     def __await__(self) -> Generator[Any, Any, None]:
         run, steps, slot, wanted = self._context.run, self._steps, self._slot, self._wanted
@@ -111,14 +111,15 @@ class _Rest:
         self._control.on_stop(self._stop)
         try:
             while True:
-                self._asked = False
+                self._asked = 0
                 before = slot.cancelling()
                 try:
                     given = yield wanted
                     step = steps.send
                 except BaseException as error:  # noqa: BLE001 - it belongs to the job, which decides
                     step, given = steps.throw, error
-                    if slot.cancelling() > before and not self._asked:
+                    # Its end may come together with a stop, and must not be taken for that.
+                    if slot.cancelling() > before + self._asked:
                         slot_ended = True
                         if self._control.abandoned:
                             raise _SlotEndedError from None
@@ -134,7 +135,7 @@ class _Rest:
             self._control.on_stop(None)
 
     def _stop(self, request: Stop) -> None:
-        self._asked = True
+        self._asked += 1
         self._slot.cancel(request.reason)
 
 

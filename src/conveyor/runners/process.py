@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from multiprocessing import spawn
 from typing import Any
 
@@ -104,8 +105,7 @@ class _Child:
         self._control: Control | None = None
         self._ending: asyncio.Future[Ending] | None = None
         self._ladder: Ladder | None = None
-        pipes = [os.pipe() for _ in range(3)]
-        (stdin, runs), (halted, halts), (answers, answering) = pipes
+        (stdin, runs), (halted, halts), (answers, answering) = _pipes(3)
         level = str(logging.getLogger().level)
         try:
             self._spawned = Spawned(
@@ -199,6 +199,17 @@ class _Child:
     def _finish(self, ending: Ending) -> None:
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(ending)
+
+
+def _pipes(count: int) -> list[tuple[int, int]]:
+    with ExitStack() as made:
+        pipes: list[tuple[int, int]] = []
+        for _ in range(count):
+            pipes.append(os.pipe())
+            for end in pipes[-1]:
+                made.callback(os.close, end)
+        made.pop_all()  # all are there: they are the caller's now
+    return pipes
 
 
 def _main_script() -> dict[str, Any]:

@@ -70,8 +70,11 @@ class Spawned:
         self._rest = b""
         self._given: list[int] = []
         try:
-            self._given = [os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin]
-            self._given += [self._open("stdout"), self._open("stderr"), *more]
+            # One by one, so that those before it are closed if there is no room for the next.
+            self._given += more
+            self._given.insert(0, os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin)
+            self._given.insert(1, self._open("stdout"))
+            self._given.insert(2, self._open("stderr"))
             self._request = _request(argv, os.environ if env is None else env, cwd)
             self._launch()
         except BaseException:
