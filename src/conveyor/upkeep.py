@@ -85,6 +85,7 @@ class Upkeep:
         self._here = boot_id()
         self._suspects: frozenset[str] = frozenset()
         self._poke = asyncio.Event()
+        self._wish: bool | None = None
         self._next_due_at: float | None = None
         self.rounds = 0
         self._sweep_due = 0.0
@@ -95,6 +96,11 @@ class Upkeep:
         if sweep:
             self._sweep_due = 0.0
         self._poke.set()
+
+    def wish(self, *, quiet: bool) -> None:
+        """Have the store know that this worker claims nothing, or claims again."""
+        self._wish = quiet
+        self.poke(sweep=True)
 
     async def run(self) -> None:
         """Do a round every second, or when something is due, until cancelled."""
@@ -120,12 +126,13 @@ class Upkeep:
     async def round(self) -> None:
         """Do once what is to be done now."""
         now = self._elapsed()
-        sweeping = now >= self._sweep_due
+        poked, sweeping = self._poke.is_set(), now >= self._sweep_due or self._wish is not None
+        # What comes during this round may come too late for it.
+        self._poke.clear()
         if sweeping:
             self._sweep_due = now + self._sweep
-            self._be_quiet(await self._store.beat(self._me()))
-        if sweeping or self._poke.is_set() or self._is_due():
-            self._poke.clear()
+            self._be_quiet(await self._beat())
+        if sweeping or poked or self._is_due():
             staged = await self._store.stage(limit=BATCH)
             self._next_due_at = staged.next_due_at
         await self._rescue(sweeping=sweeping)
@@ -134,6 +141,16 @@ class Upkeep:
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)
+
+    async def _beat(self) -> bool:
+        quiet = await self._store.beat(self._me())
+        # A wish that the store has not heard yet is newer than its answer.
+        while self._wish is not None:
+            quiet = self._wish
+            await self._store.set_quiet(self._me().id, quiet=quiet)
+            if self._wish is quiet:
+                self._wish = None
+        return quiet
 
     def _pause(self) -> float:
         if self._next_due_at is None:

@@ -108,7 +108,6 @@ class Worker:
         self.ended = threading.Event()
         self._left: list[Report] = []
         self._quiet = False
-        self._wish: asyncio.Task[None] | None = None
         self._run: asyncio.Task[None] | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -228,7 +227,7 @@ class Worker:
     def be_quiet(self, quiet: bool = True) -> None:  # noqa: FBT001, FBT002 - it is what the name says
         """Claim nothing, or claim again; what runs goes on. Call it in the worker's loop."""
         self._hear_quiet(quiet)
-        self._wish = asyncio.ensure_future(self._wish_quiet(quiet))
+        self._upkeep.wish(quiet=quiet)
 
     def disown(self) -> list[Report]:
         """Give everything up because this process ends now; returns what the store is to hear.
@@ -238,16 +237,11 @@ class Worker:
         ended = self._slots.unreported()
         return [*ended, *self._left, *(report for _, report in self._slots.disown())]
 
-    async def _wish_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
-        try:
-            await self._store.set_quiet(self.id, quiet=quiet)
-        except ConveyorError as error:
-            log.warning("worker.quiet_unsaid error=%s", error)
-
     def _hear_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
         if quiet is not self._quiet:
             self._quiet = quiet
             self._slots.be_quiet(quiet)
+            self._upkeep.poke(sweep=True)  # so that others see it
             self.on_phase("quiet" if quiet else "resumed", self.running)
 
     def _stop_in(self, timeout: float) -> None:
