@@ -235,6 +235,26 @@ def test_a_job_that_is_stopped_while_its_module_imports_is_stopped(
     assert isinstance(ending, Stopped)
 
 
+def test_a_stop_that_gets_lost_while_its_module_imports_does_not_wait_for_its_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # As around the import of what one can do without; the interpreter loses some as well.
+    (tmp_path / "forgiving_module.py").write_text(
+        "import os, time, pathlib\n"
+        "try:\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "    if os.environ.get('SLOW'): time.sleep(60)\n"
+        "except Exception: pass\n"
+        "def work() -> None: time.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("forgiving_module").work
+    (tmp_path / "pid").unlink()
+    monkeypatch.setenv("SLOW", "1")
+    ending, _ = stopped(process(work, grace=20.0), tmp_path / "pid")
+    assert ending == Stopped(("SIGTERM to 1 process",))
+
+
 def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):
     path = tmp_path / "pid"
     ending, _ = stopped(process(some_jobs.wait_politely, str(path)), path)

@@ -105,6 +105,8 @@ class Child:
             return Failed(error_info(error), retry=False)
         try:
             args, kwargs = codec.decode(run.job.args)
+            if link.stopping:  # what a signal raises may be lost in the middle of an import
+                return Stopped()
             link.answer(Begun())
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
