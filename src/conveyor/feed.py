@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .retry import Draw
 from .store.protocol import Want
@@ -47,3 +47,25 @@ def wants(
     # Efraimidis and Spirakis 2006: sorting by draw ** (1 / weight) draws without replacement.
     order = sorted(shares, key=lambda share: draw() ** (1.0 / share[1]), reverse=True)
     return [Want(queue, limit) for queue, _ in order]
+
+
+class Pace:
+    """How fast a worker ends jobs, and so how many it holds beyond its free slots."""
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._rate = 0.0
+        self._seen = elapsed(), 0
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs to claim ahead."""
+        return prefetch(int(self._rate), 1.0)
+
+    def measure(self, finished: int) -> None:
+        """Note how many jobs have ended so far."""
+        now = self._elapsed()
+        then, before = self._seen
+        if now - then >= 0.01:
+            self._rate = smooth(self._rate, finished - before, now - then)
+            self._seen = now, finished

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .errors import ConveyorError
+from .errors import ConveyorError, UnavailableError
 from .pending import Pending
 from .runners.capture import OutputBuffer
-from .store.protocol import Lease, WorkerStore
+from .store.protocol import Lease, Report, WorkerStore
 
 log = logging.getLogger("conveyor.shipping")
 
 FLUSH = 0.2
+# How often the last word is tried, how long an answer may take, and the pause in between.
+TRIES, PATIENCE, PAUSE = 3, 0.3, 0.1
 
 Shipment = list[tuple[str, Pending[list[str]]]]
 
@@ -70,3 +72,20 @@ class Shipping:
                 await pending
             except ConveyorError as error:
                 log.error("%s error=%s", event, error)  # noqa: TRY400 - it says all there is
+
+
+async def tell(store: WorkerStore, reports: Sequence[Report]) -> bool:
+    """Report what a worker leaves, and say whether the store has heard it.
+
+    It has little time; what it cannot tell is handed back when it is found gone.
+    """
+    for _ in range(TRIES):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await store.settle(reports)
+        except (UnavailableError, TimeoutError) as error:
+            log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - it says all there is
+            await asyncio.sleep(PAUSE)
+        else:
+            return True
+    return False

@@ -19,7 +19,7 @@ from .leases import FENCE, Claim, Leases
 from .lifecycle import Failed, Interrupted, Outcome
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
-from .shipping import Shipping
+from .shipping import Shipping, tell
 from .stopping import ask, set_alarm
 from .store.protocol import Claimant, Exchanged, Hint, Lease, Renewal, Report, WorkerStore
 from .task import Kind, Task
@@ -27,8 +27,6 @@ from .task import Kind, Task
 log = logging.getLogger("conveyor.slots")
 
 LONGEST_PAUSE = 5.0
-# A worker that leaves has little time; what it cannot tell is handed back when it is found gone.
-LAST_TRIES, LAST_PAUSE = 4, 0.1
 LEAVING = "the worker is leaving"
 LOST = "the lease was lost"
 FENCED = "its lease could not be renewed in time"
@@ -88,8 +86,8 @@ class Slots:
         self._exchanging = False
         self._empty_until = 0.0
         self._hints = 0
-        self._rate = 0.0
-        self._measured = self._elapsed(), 0
+        self._pace = feed.Pace(elapsed)
+        self._feeding: asyncio.Task[None] | None = None
         self._shipping = Shipping(store=store, output=output, running=lambda: self._running)
         self._leases = leases(
             store=store,
@@ -129,27 +127,27 @@ class Slots:
                 group.create_task(each())
                 for each in (self._leases.keep, self._trim, self._shipping.run)
             ]
-            await self._feed()
+            self._feeding = group.create_task(self._feed())
+            await asyncio.wait([self._feeding])
             for task in (*slots, *helpers):
                 task.cancel()
-        await self._shipping.flush()
+        if not self._feeding.cancelled():
+            await self._shipping.flush()
         await self.report_last()
 
     def report_at_the_end(self, reports: Sequence[Report]) -> None:
         """Have the store told when all slots have ended, and not before."""
         self._last += reports
 
+    def give_up(self) -> None:
+        """Wait no longer for a store that does not answer; it has still to hear of `unreported`."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+
     async def report_last(self) -> None:
         """Tell the store what was to be told at the end; a second time there is nothing left."""
-        for _ in range(LAST_TRIES if self._last else 0):
-            try:
-                await self._store.settle(self._last)
-            except UnavailableError as error:
-                log.error("store.unavailable reports=%d error=%s", len(self._last), error)  # noqa: TRY400 - it says all there is
-                await asyncio.sleep(LAST_PAUSE)
-            else:
-                self._last = []
-                return
+        if self._last and await tell(self._store, self._last):
+            self._last = []
 
     def drain(self) -> None:
         """Take no more jobs and give back at once what was claimed ahead; see the rest through."""
@@ -287,6 +285,9 @@ class Slots:
             try:
                 await self._exchange(reports, room)
                 pause = 0.1
+            except asyncio.CancelledError:
+                self._reports = reports + self._reports
+                raise
             except UnavailableError as error:
                 # Nothing that ended may be lost: the reports wait until the store is back.
                 self._reports = reports + self._reports
@@ -331,30 +332,20 @@ class Slots:
     def _room(self) -> int:
         if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
-        free = self.slots + self._ahead() - len(self._running) - len(self._ready)
+        free = self.slots + self._pace.ahead - len(self._running) - len(self._ready)
         # Asking for a few at a time while many are still held would undo the batching.
-        return 0 if self._ready and free <= self._ahead() // 2 else max(0, free)
-
-    def _ahead(self) -> int:
-        return feed.prefetch(int(self._rate), 1.0)
-
-    def _measure(self) -> None:
-        now = self._elapsed()
-        then, finished = self._measured
-        if now - then >= 0.01:
-            self._rate = feed.smooth(self._rate, self.finished - finished, now - then)
-            self._measured = now, self.finished
+        return 0 if self._ready and free <= self._pace.ahead // 2 else max(0, free)
 
     async def _nap(self) -> None:
         self._nudged.clear()
-        self._measure()
+        self._pace.measure(self.finished)
         wait = self._poll
         if not self._draining and self._empty_until:
             wait = max(0.0, self._empty_until - self._elapsed()) or self._poll
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._nudged.wait()
-        self._measure()
+        self._pace.measure(self.finished)
 
     def _give_back(self, count: int) -> None:
         for _ in range(count):
@@ -367,7 +358,7 @@ class Slots:
         """Give back now and then what was claimed ahead of jobs that have become slow."""
         while True:
             await asyncio.sleep(min(1.0, self.who.lease_for / 4))
-            surplus = len(self._ready) - self._ahead()
+            surplus = len(self._ready) - self._pace.ahead
             if surplus > 0 and len(self._running) >= self.slots:
                 self._give_back(surplus)
                 self._nudged.set()

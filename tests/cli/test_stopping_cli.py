@@ -356,7 +356,7 @@ def test_older_leaves_the_young_ones(conveyor: Command, waiting: list[Job[None]]
 def test_a_job_that_goes_away_in_the_meantime_does_not_hide_what_became_of_the_others(
     belt: Conveyor, waiting: list[Job[None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = [job.record for job in waiting]
+    found = [job.id for job in waiting]
     waiting[0].cancel()
     belt.store.delete(waiting[0].id).result()
     states = cancelling._cancel(belt.store, found, reason="over", force=False)

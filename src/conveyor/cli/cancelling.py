@@ -53,10 +53,10 @@ def cancel_command(
         if filtered:
             before = None if older is None else store.now() - duration(older)
             which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            jobs = list(_all(store, which))
+            jobs = list(_all(store, which))  # their ids alone: there may be very many
             _confirm(len(jobs), yes=yes)
         else:
-            jobs = [find_job(store, job_id) for job_id in job_ids]
+            jobs = [find_job(store, job_id).id for job_id in job_ids]
         states = _cancel(store, jobs, reason=reason, force=force)
         if wait is not None:
             _stay(store, states, wait)
@@ -66,11 +66,11 @@ def cancel_command(
     return 0 if set(states.values()) <= stopped else 1
 
 
-def _all(store: Store, which: Filter) -> Iterator[JobRecord]:
+def _all(store: Store, which: Filter) -> Iterator[str]:
     """Return every job that fits, a page at a time; it ends as each page is older."""
     page = store.find(which, limit=PAGE).result()
     while page:
-        yield from page
+        yield from (job.id for job in page)
         older = Filter(
             queue=which.queue,
             task=which.task,
@@ -90,13 +90,13 @@ def _confirm(count: int, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _cancel(store: Store, jobs: list[JobRecord], *, reason: str, force: bool) -> dict[str, str]:
+def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
     states: dict[str, str] = {}
     for start in range(0, len(jobs), PAGE):
         # All of a page are asked for before the first answer: they share their commits.
         asked = [
-            (job.id, store.cancel(job.id, reason=reason, force=force))
-            for job in jobs[start : start + PAGE]
+            (job_id, store.cancel(job_id, reason=reason, force=force))
+            for job_id in jobs[start : start + PAGE]
         ]
         for job_id, pending in asked:
             try:

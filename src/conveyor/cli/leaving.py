@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, NoReturn
@@ -24,7 +25,7 @@ from ..store.protocol import Report
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"
 # How long the store may take to hear it, in seconds. After that, others find the worker dead.
-PATIENCE = 5.0
+PATIENCE = 3.0
 
 
 class Leaving(msgspec.Struct, frozen=True):
@@ -61,6 +62,10 @@ def _file() -> BinaryIO:
 def main() -> NoReturn:
     """Do what stdin says."""
     left = msgspec.json.decode(sys.stdin.buffer.read(), type=Leaving)
+    # A store may take longer than that to open.
+    watch = threading.Timer(PATIENCE, os._exit, [left.code])
+    watch.daemon = True
+    watch.start()
     try:
         store = open_store(left.url)
         store.settle(left.reports).result(PATIENCE)

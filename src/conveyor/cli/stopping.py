@@ -119,7 +119,7 @@ class Exit:
         if worker is None:
             os._exit(128 + self._seen[-1])  # the store did not open in all that time
         if worker.ended.is_set():
-            say("threads that jobs have started go on: leaving without them")
+            say("threads go on, of jobs or of a store that does not answer: leaving without them")
             self._leave(worker, worker.left)
         else:
             say("a job blocks the worker's event loop: leaving without it, its jobs go back")
