@@ -25,16 +25,18 @@ class Program:
 
     def __init__(self, url: Any = "memory:") -> None:
         self.belt = Conveyor(url)
-        self.go = threading.Event()
+        self.go, self.begun = threading.Event(), threading.Event()
 
         @self.belt.task(name="held")
         def held() -> str:
+            self.begun.set()
             while not self.go.wait(0.01):
                 current_job().check()
             return "done"
 
         @self.belt.task(name="deaf")
         def deaf() -> None:
+            self.begun.set()
             self.go.wait(60)
 
         @self.belt.task(name="quick")
@@ -53,7 +55,7 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
     assert program.quick.enqueue().result(20) == "done"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     job = program.held.enqueue()
-    until(lambda: worker.running)
+    until(program.begun.is_set)
     threading.Timer(0.05, program.go.set).start()
     assert program.belt.stop(20)
     assert job.result(1) == "done"
@@ -66,7 +68,7 @@ def test_what_outlives_the_deadline_is_handed_back(until: Until) -> None:
     program = Program()
     worker = program.belt.start(slots=1)
     job = program.held.enqueue()
-    until(lambda: worker.running)
+    until(program.begun.is_set)
     assert program.belt.stop(0.0)
     assert job.refresh().state is State.AVAILABLE
     assert job.record.attempt == 0
@@ -79,7 +81,7 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     program = Program(tmp_path / "jobs.db")
     worker = program.belt.start(slots=1)
     job = program.deaf.enqueue()
-    until(lambda: worker.running)
+    until(program.begun.is_set)
     assert not program.belt.stop(0.0)
     assert [report.id for report in worker.left] == [job.id]
     # Its code runs, so it is running: nobody else may have it until this process has ended.
@@ -99,7 +101,7 @@ def test_what_is_left_keeps_its_lease_also_without_a_keeper(
     program = Program(url if url == "memory:" else tmp_path / url)
     first = program.belt.start(slots=1, lease_for=0.4, keep=False)
     job = program.deaf.enqueue()
-    until(lambda: first.running)
+    until(program.begun.is_set)
     assert not program.belt.stop(0.0)
     second = program.belt.start(slots=1, lease_for=0.4, keep=False)
     until(lambda: second._upkeep.rounds > 3)
@@ -125,7 +127,7 @@ def test_a_second_stop_with_less_patience_counts(until: Until) -> None:
     program = Program()
     worker = program.belt.start(slots=1)
     job = program.held.enqueue()
-    until(lambda: worker.running)
+    until(program.begun.is_set)
     patient = threading.Thread(target=program.belt.stop, args=(60.0,))
     patient.start()
     until(lambda: worker._slots.draining)
@@ -235,6 +237,7 @@ def test_a_store_that_does_not_answer_does_not_keep_a_worker_beyond_its_deadline
             fcntl.flock(lock, fcntl.LOCK_EX)
         return worker
 
+    assert belt.url  # opened, and so the lock is there
     with open(tmp_path / "jobs.db.lock", "rb") as lock:
         worker = asyncio.run(main())
         # It ended, and the store has still to hear of it.
