@@ -51,7 +51,7 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
 ) -> None:
     program = Program()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    worker = program.belt.start(slots=1)
+    program.belt.start(slots=1)
     assert program.quick.enqueue().result(20) == "done"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     job = program.held.enqueue()
@@ -99,7 +99,7 @@ def test_what_is_left_keeps_its_lease_also_without_a_keeper(
     until: Until, tmp_path: Path, url: str
 ) -> None:
     program = Program(url if url == "memory:" else tmp_path / url)
-    first = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    program.belt.start(slots=1, lease_for=0.4, keep=False)
     job = program.deaf.enqueue()
     until(program.begun.is_set)
     assert not program.belt.stop(0.0)
