@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import threading
@@ -16,7 +15,6 @@ from conveyor import Conveyor, UnavailableError, UsageError, current_job
 from conveyor.job import ScheduleInfo, State
 from conveyor.pending import Pending, failed
 from conveyor.store.memory import MemoryStore
-from conveyor.worker import Worker
 from shop import Until, soon
 
 
@@ -219,31 +217,3 @@ def test_a_store_that_is_out_of_reach_at_first_does_not_end_a_worker_with_schedu
     until(lambda: belt.store.schedules().result() or worker.ended.is_set())
     assert not worker.ended.is_set()
     assert belt.stop(20)
-
-
-def test_a_store_that_does_not_answer_does_not_keep_a_worker_beyond_its_deadline(
-    tmp_path: Path,
-) -> None:
-    belt = Conveyor(tmp_path / "jobs.db")
-
-    @belt.task(name="short")
-    async def short() -> None:
-        await asyncio.sleep(0.3)
-
-    async def main() -> Worker:
-        await short.aenqueue()
-        async with belt.worker(drain=0.5) as worker:
-            await soon(lambda: worker.running)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        return worker
-
-    assert belt.url  # opened, and so the lock is there
-    with open(tmp_path / "jobs.db.lock", "rb") as lock:
-        worker = asyncio.run(main())
-        # It ended, and the store has still to hear of it.
-        assert [type(report.outcome).__name__ for report in worker.left] == ["Succeeded"]
-    keeper = worker._keeper
-    assert keeper is not None
-    keeper.kill()
-    keeper.communicate()
-    belt.close()

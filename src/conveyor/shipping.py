@@ -14,8 +14,8 @@ from .store.protocol import Lease, Report, WorkerStore
 log = logging.getLogger("conveyor.shipping")
 
 FLUSH = 0.2
-# How often the last word is tried, how long an answer may take, and the pause in between.
-TRIES, PATIENCE, PAUSE = 3, 0.3, 0.1
+# How often the last word is tried, and the pause in between.
+TRIES, PAUSE = 4, 0.1
 
 Shipment = list[tuple[str, Pending[list[str]]]]
 
@@ -81,9 +81,8 @@ async def tell(store: WorkerStore, reports: Sequence[Report]) -> bool:
     """
     for _ in range(TRIES):
         try:
-            async with asyncio.timeout(PATIENCE):
-                await store.settle(reports)
-        except (UnavailableError, TimeoutError) as error:
+            await store.settle(reports)
+        except UnavailableError as error:
             log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - it says all there is
             await asyncio.sleep(PAUSE)
         else:

@@ -87,7 +87,6 @@ class Slots:
         self._empty_until = 0.0
         self._hints = 0
         self._pace = feed.Pace(elapsed)
-        self._feeding: asyncio.Task[None] | None = None
         self._shipping = Shipping(store=store, output=output, running=lambda: self._running)
         self._leases = leases(
             store=store,
@@ -127,22 +126,15 @@ class Slots:
                 group.create_task(each())
                 for each in (self._leases.keep, self._trim, self._shipping.run)
             ]
-            self._feeding = group.create_task(self._feed())
-            await asyncio.wait([self._feeding])
+            await self._feed()
             for task in (*slots, *helpers):
                 task.cancel()
-        if not self._feeding.cancelled():
-            await self._shipping.flush()
+        await self._shipping.flush()
         await self.report_last()
 
     def report_at_the_end(self, reports: Sequence[Report]) -> None:
         """Have the store told when all slots have ended, and not before."""
         self._last += reports
-
-    def give_up(self) -> None:
-        """Wait no longer for a store that does not answer; it has still to hear of `unreported`."""
-        if self._feeding is not None:
-            self._feeding.cancel()
 
     async def report_last(self) -> None:
         """Tell the store what was to be told at the end; a second time there is nothing left."""
@@ -285,9 +277,6 @@ class Slots:
             try:
                 await self._exchange(reports, room)
                 pause = 0.1
-            except asyncio.CancelledError:
-                self._reports = reports + self._reports
-                raise
             except UnavailableError as error:
                 # Nothing that ended may be lost: the reports wait until the store is back.
                 self._reports = reports + self._reports

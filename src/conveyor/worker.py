@@ -36,8 +36,7 @@ log = logging.getLogger("conveyor.worker")
 SHUTDOWN_GRACE = 3.0
 # What it gets beyond that until the worker leaves without it.
 LEAVE = 0.5
-# And what the store gets to hear of it.
-ANSWER = 0.25
+# How long the store may take to hear that the worker has left.
 GOODBYE = 1.0
 DRAIN = 25.0
 
@@ -154,10 +153,9 @@ class Worker:
 
     @property
     def left(self) -> list[Report]:
-        """What the store has still to hear of when `run` has returned.
+        """What to report of jobs that still ran when `run` returned: threads that do not listen.
 
-        Of jobs whose threads do not listen, and still run; or that ended while it did not answer.
-        They stay leased until this process ends, and are then handed back.
+        They stay leased until this process ends; their jobs are then handed back.
         """
         return self._left
 
@@ -198,7 +196,6 @@ class Worker:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
                 await self._slots.report_last()
-                self._left += self._slots.unreported()
                 if not self._left:
                     await self._say_goodbye()
                     if self._board is not None:
@@ -258,17 +255,15 @@ class Worker:
     async def _stop_after(self, timeout: float) -> None:
         await asyncio.sleep(timeout)
         running = self.running
-        if running:
-            self.on_phase("stopping", running)
-            self._slots.stop_running("the worker is shutting down", grace=SHUTDOWN_GRACE)
-            longest = max(min(job.options.grace, SHUTDOWN_GRACE) for job in running)
-            await asyncio.sleep(longest + LEAVE)
+        if not running:
+            return
+        self.on_phase("stopping", running)
+        self._slots.stop_running("the worker is shutting down", grace=SHUTDOWN_GRACE)
+        longest = max(min(job.options.grace, SHUTDOWN_GRACE) for job in running)
+        await asyncio.sleep(longest + LEAVE)
         if self.running:
             self.on_phase("leaving", self.running)
             self._abandon()
-        # All that is left to do is to tell the store, which does not answer.
-        await asyncio.sleep(ANSWER)
-        self._slots.give_up()
 
     def _abandon(self) -> None:
         ended: list[Report] = []
