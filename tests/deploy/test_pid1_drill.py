@@ -38,13 +38,13 @@ PLAIN = ["-c", "import sys; from conveyor.cli import run; sys.exit(run())"]
 THIEF = [
     "-c",
     """
-import os, signal, sys
+import os, sys, threading, time
 from conveyor.cli import run
-def reap(number, frame):
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]: pass
-    except ChildProcessError: pass
-signal.signal(signal.SIGCHLD, reap)
+def reap():
+    while True:
+        try: os.waitpid(-1, 0)
+        except ChildProcessError: time.sleep(0.001)
+threading.Thread(target=reap, daemon=True).start()
 sys.exit(run())
 """,
 ]

@@ -78,10 +78,13 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def send_group(leader: int, number: int) -> None:
-    """Send a signal to a process group, all at once."""
-    with suppress(OSError):
+def send_group(leader: int, number: int) -> bool:
+    """Send a signal to a process group, all at once; say whether there is such a group."""
+    try:
         os.killpg(leader, number)
+    except OSError:
+        return False
+    return True
 
 
 def _table() -> dict[int, list[int]]:

@@ -56,14 +56,16 @@ class Program:
     def signal(self, number: int) -> list[int]:
         """Send a signal to all; return who that was."""
         found = [pid for pid in below(os.getpid()) if is_running(pid)]
-        leader = self._leader
+        leader, reached = self._leader, False
         if leader is not None:
             if not LINUX:
                 found = [leader]
-            # The group at once, so that a member which is just forking cannot slip through.
-            send_group(leader, number)
+            # The group at once, so that a member which is just forking cannot slip through. There
+            # is none yet if the leader was forked just now: then it is sent for by its number,
+            # though it may have made its group in the meantime.
+            reached = send_group(leader, number)
         for pid in {*found, *below(os.getpid())}:
-            if leader is None or group(pid) != leader:
+            if not reached or group(pid) != leader:
                 send(pid, number)
         return found
 
