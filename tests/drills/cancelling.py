@@ -22,6 +22,8 @@ LOOK = 0.01
 PATIENCE = 60.0
 # Within this time of its enqueueing a job is being claimed, or its process is being started.
 SOON = {"coroutine": 0.01, "thread": 0.01, "process": 0.15, "command": 0.1}
+# How far from the time of the request a job becomes due that is to meet with it at its start.
+DUE = -0.25, 0.05
 # How far from a job's own end it is asked to stop.
 ABOUT = -0.03, 0.06
 
@@ -92,7 +94,7 @@ class Scene:
 
     async def starting(self, kinds: Sequence[str]) -> list[Job[Any]]:
         if self._asker.together:
-            delays = [self._asker.lead + self._draw.uniform(-0.1, 0.1) for _ in kinds]
+            delays = [self._asker.lead + self._draw.uniform(*DUE) for _ in kinds]
             due = [max(0.0, delay) for delay in delays]
             jobs = [await self._enqueue(k, delay=d) for k, d in zip(kinds, due, strict=True)]
             await self._ask(dict.fromkeys(jobs, 0.0))

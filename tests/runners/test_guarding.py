@@ -296,3 +296,20 @@ def test_a_process_job_finds_itself_in_the_environment_and_the_next_one_not():
     [ending] = ends(lambda: ProcessRunner(1), control)
     assert value(ending) == ["job", "2", "7"]
     assert heard == ["begun"]
+
+
+def test_a_stop_in_the_moment_of_the_start_is_not_lost():
+    async def main() -> list[Ending]:
+        runner = CommandRunner()
+        ended: list[Ending] = []
+        async with asyncio.timeout(20):
+            for _ in range(150):
+                control = command("sleep", "300", grace=300)
+                running = asyncio.create_task(runner.run(control))
+                await asyncio.sleep(0)  # it is on its way to its guard
+                control.stop(CANCEL)
+                ended.append(await running)
+        await runner.close()
+        return ended
+
+    assert all(isinstance(ending, Stopped) for ending in asyncio.run(main()))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +292,33 @@ def test_a_forked_child_gets_a_connection_of_its_own(sqlite: SqliteStore) -> Non
     put(sqlite, new(id="parent again"))
     assert state(sqlite, "child") is State.AVAILABLE
     assert sqlite.check().result(10) == []
+
+
+def test_a_fork_of_a_process_that_was_killed_in_the_middle_of_a_write_locks_nobody_out(
+    path: Path,
+) -> None:
+    # The child keeps its output open, so nobody waits for that to end.
+    script = (
+        "import os, signal, sys, time\n"
+        "from conveyor.store.locking import FileLock\n"
+        "with FileLock(sys.argv[1]).exclusive():\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        time.sleep(60)\n"
+        "        os._exit(0)\n"
+        "    print(child, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert process.wait(20) == -signal.SIGKILL
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 # -- statements ------------------------------------------------------------------------------------

@@ -11,8 +11,10 @@ import fcntl
 import os
 import random
 import time
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from ..errors import UnavailableError
 
@@ -28,6 +30,8 @@ class FileLock:
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # A child that a job forks would hold the lock on if we are killed in the middle of a write.
+        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
     @contextmanager
     def exclusive(self) -> Generator[None]:
@@ -51,7 +55,9 @@ class FileLock:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._fd)
+        descriptor, self._fd = self._fd, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _acquire(self, mode: int) -> None:
         for _ in retries(f"{self.path} is locked by another process"):
@@ -60,6 +66,12 @@ class FileLock:
             except BlockingIOError:
                 continue
             return
+
+
+def _let_go(reference: weakref.ref[FileLock]) -> None:
+    lock = reference()
+    if lock is not None:
+        lock.close()
 
 
 def retries(what: str, patience: float = PATIENCE) -> Iterator[None]:
