@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from time import monotonic, sleep
 
@@ -11,6 +12,9 @@ from hypothesis import settings
 # A test is never a matter of time: slow machines are machines too.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# In the background of a script without job control, Ctrl-C is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
