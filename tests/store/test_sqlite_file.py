@@ -9,9 +9,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import apsw
 import pytest
@@ -295,7 +295,7 @@ def test_a_forked_child_gets_a_connection_of_its_own(sqlite: SqliteStore) -> Non
 
 
 def test_a_fork_of_a_process_that_was_killed_in_the_middle_of_a_write_locks_nobody_out(
-    path: Path,
+    path: Path, until: Callable[..., None]
 ) -> None:
     # The child keeps its output open, so nobody waits for that to end.
     script = (
@@ -316,9 +316,17 @@ def test_a_fork_of_a_process_that_was_killed_in_the_middle_of_a_write_locks_nobo
         try:
             assert process.wait(20) == -signal.SIGKILL
             with path.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                until(lambda: _locks(file))  # the child may have yet to begin
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def _locks(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 # -- statements ------------------------------------------------------------------------------------
