@@ -13,7 +13,7 @@ from conveyor.errors import UnavailableError
 from conveyor.job import JobRecord, State
 from conveyor.leases import Leases
 from conveyor.pending import Pending, failed, ready
-from conveyor.store.protocol import Lease, Renewal
+from conveyor.store.messages import Lease, Renewal
 from shop import soon
 
 LEASE = 0.2

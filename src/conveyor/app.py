@@ -25,7 +25,8 @@ from .producer import Producer, QueueRule
 from .serving import Serving
 from .settings import load_settings
 from .store import open_store
-from .store.protocol import Filter, Store
+from .store.messages import Filter
+from .store.protocol import Store
 from .task import Task
 from .upkeep import Schedule
 from .wishes import Wishes

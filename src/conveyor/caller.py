@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import UsageError
 from .pending import Pending, in_event_loop
-from .store.protocol import Hint, HintKind, Store
+from .store.messages import Hint, HintKind
+from .store.protocol import Store
 
 if TYPE_CHECKING:
     from asyncio import Event

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from .caller import Caller, Watch
 from .errors import NotFoundError, QueueFullError
 from .job import NewJob, WhenFull
-from .store.protocol import Accepted, Offered, Store
+from .store.messages import Accepted, Offered
+from .store.protocol import Store
 
 # Nobody who waits for room looks more often than this by himself: hints wake him.
 LOOK = 1.0

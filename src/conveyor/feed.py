@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from .retry import Draw
-from .store.protocol import Want
+from .store.messages import Want
 
 # Jobs are claimed ahead for this long, so that short jobs do not pay a transaction each.
 AHEAD = 0.02

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from .errors import ConveyorError
 from .job import JobRecord
-from .store.protocol import Lease, Renewal, WorkerStore
+from .store.messages import Lease, Renewal
+from .store.protocol import WorkerStore
 
 log = logging.getLogger("conveyor.leases")
 

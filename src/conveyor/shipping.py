@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from .errors import ConveyorError, UnavailableError
 from .pending import Pending
 from .runners.capture import OutputBuffer
-from .store.protocol import Lease, Report, WorkerStore
+from .store.messages import Lease, Report
+from .store.protocol import WorkerStore
 
 log = logging.getLogger("conveyor.shipping")
 

@@ -21,7 +21,8 @@ from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
 from .shipping import Shipping, tell
 from .stopping import ask, set_alarm
-from .store.protocol import Claimant, Exchanged, Hint, Lease, Renewal, Report, WorkerStore
+from .store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
+from .store.protocol import WorkerStore
 from .task import Kind, Task
 
 log = logging.getLogger("conveyor.slots")

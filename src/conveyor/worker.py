@@ -25,7 +25,8 @@ from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
 from .runners.table import Runners
 from .slots import Slots
-from .store.protocol import Claimant, Hint, Lease, Report, Store
+from .store.messages import Claimant, Hint, Lease, Report
+from .store.protocol import Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 

@@ -13,7 +13,7 @@ from shell import Command
 
 from conveyor import Conveyor
 from conveyor.job import WorkerInfo
-from conveyor.store.protocol import Claimant, Want
+from conveyor.store.messages import Claimant, Want
 
 
 def worker(belt: Conveyor, **given: object) -> None:

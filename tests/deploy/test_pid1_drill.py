@@ -18,7 +18,7 @@ from pid1_jobs import COMMAND_RESULT, RESULTS, declare, enqueue
 
 from conveyor import State
 from conveyor.job import JobRecord
-from conveyor.store.protocol import Filter
+from conveyor.store.messages import Filter
 
 HERE = Path(__file__).parent
 AT_ONCE = 2

@@ -24,7 +24,7 @@ from conveyor.current import CURRENT, CurrentJob
 from conveyor.drill.acts import QUEUE
 from conveyor.job import COMMAND_TASK, JobRecord, Progress, Stream, WorkerInfo
 from conveyor.lifecycle import Cancelled, Interrupted, Succeeded
-from conveyor.store.protocol import Claimant, Lease, Report, Want
+from conveyor.store.messages import Claimant, Lease, Report, Want
 
 SLOTS = 8
 

@@ -25,7 +25,7 @@ from testimony import WATCH, Change, Lines, changes, watch
 from conveyor import State
 from conveyor.handle import Job
 from conveyor.job import FINAL
-from conveyor.store.protocol import Filter
+from conveyor.store.messages import Filter
 
 TIMES = 20
 PROMISED = 1.0

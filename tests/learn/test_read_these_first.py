@@ -14,7 +14,7 @@ import pytest
 
 from conveyor import Conveyor, JobDiscardedError, QueueFullError, Snooze, State, current_job
 from conveyor.lifecycle import Succeeded
-from conveyor.store.protocol import Claimant, Report, Want
+from conveyor.store.messages import Claimant, Report, Want
 from conveyor.testing import FakeClock
 
 

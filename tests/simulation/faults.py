@@ -23,7 +23,7 @@ from conveyor.pending import Pending
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.slots import Slots
 from conveyor.store.memory import MemoryStore
-from conveyor.store.protocol import Hint, Lease, Renewal, Report
+from conveyor.store.messages import Hint, Lease, Renewal, Report
 from conveyor.upkeep import Upkeep
 
 

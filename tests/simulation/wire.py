@@ -10,7 +10,7 @@ from loop import Process
 
 from conveyor.errors import ConveyorError, UnavailableError
 from conveyor.pending import Pending, wake
-from conveyor.store.protocol import Hint, HintKind
+from conveyor.store.messages import Hint, HintKind
 
 if TYPE_CHECKING:
     from world import World

@@ -9,7 +9,7 @@ from runs import LEASE, REACT, Key, is_held
 
 from conveyor.errors import ConveyorError
 from conveyor.job import FINAL, JobRecord, State
-from conveyor.store.protocol import Hint, Report
+from conveyor.store.messages import Hint, Report
 
 if TYPE_CHECKING:
     from wire import Wire

@@ -15,7 +15,7 @@ from wire import PATIENCE, Wire
 from conveyor.runners.control import Runner
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.slots import Slots
-from conveyor.store.protocol import Claimant
+from conveyor.store.messages import Claimant
 from conveyor.task import Kind, Task
 from conveyor.upkeep import Upkeep
 from conveyor.worker import Worker, WorkerOptions

@@ -10,7 +10,8 @@ import msgspec
 
 from conveyor.job import ErrorInfo, JobRecord, NewJob, Options, State, WhenFull
 from conveyor.lifecycle import Failed, Outcome
-from conveyor.store.protocol import Accepted, Claimant, Offered, Report, Store, Want
+from conveyor.store.messages import Accepted, Claimant, Offered, Report, Want
+from conveyor.store.protocol import Store
 
 NUMBERS = itertools.count(1)
 OPTION_NAMES = frozenset(Options.__struct_fields__)

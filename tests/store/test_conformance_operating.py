@@ -13,7 +13,8 @@ from calls import BROKEN, claim, counted, depth, new, put, settle, state
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from conveyor.job import ScheduleInfo, State, WorkerInfo
 from conveyor.lifecycle import Succeeded
-from conveyor.store.protocol import Filter, Hint, Offered, Store
+from conveyor.store.messages import Filter, Hint, Offered
+from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
 

@@ -8,7 +8,8 @@ from calls import BROKEN, claim, counted, depth, new, offer, put, settle, state
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError
 from conveyor.job import State
 from conveyor.lifecycle import Interrupted, Snoozed, Succeeded
-from conveyor.store.protocol import Accepted, Offered, Store
+from conveyor.store.messages import Accepted, Offered
+from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
 
@@ -316,7 +317,7 @@ def test_within_one_batch_a_key_counts_once(store: Store) -> None:
 
 
 def NewestId(store: Store) -> str:  # noqa: N802 - reads as a value
-    from conveyor.store.protocol import Filter
+    from conveyor.store.messages import Filter
 
     return store.find(Filter(), limit=1).result()[0].id
 

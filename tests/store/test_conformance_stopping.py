@@ -8,7 +8,8 @@ from calls import BROKEN, claim, new, put, settle
 from conveyor import NotFoundError, State
 from conveyor.job import StopNote, WorkerInfo
 from conveyor.lifecycle import Interrupted
-from conveyor.store.protocol import Hint, Lease, Renewal, Store
+from conveyor.store.messages import Hint, Lease, Renewal
+from conveyor.store.protocol import Store
 
 
 def running(store: Store, **options: object) -> Lease:

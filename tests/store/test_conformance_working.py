@@ -16,7 +16,8 @@ from conveyor.lifecycle import (
     Succeeded,
 )
 from conveyor.retry import Fixed
-from conveyor.store.protocol import Claimant, Lease, Report, Store, Want
+from conveyor.store.messages import Claimant, Lease, Report, Want
+from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
 _ = NUMBERS

@@ -37,15 +37,8 @@ from conveyor.lifecycle import (
 )
 from conveyor.retry import Fixed
 from conveyor.store.memory import MemoryStore
-from conveyor.store.protocol import (
-    Claimant,
-    Filter,
-    Lease,
-    Offered,
-    Report,
-    Store,
-    Want,
-)
+from conveyor.store.messages import Claimant, Filter, Lease, Offered, Report, Want
+from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore
 from conveyor.testing import FakeClock
 

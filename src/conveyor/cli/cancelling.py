@@ -12,7 +12,8 @@ import click
 from ..duration import duration
 from ..errors import InvalidTransitionError, NotFoundError, UsageError
 from ..job import WAITING, JobRecord, State
-from ..store.protocol import Filter, Store
+from ..store.messages import Filter
+from ..store.protocol import Store
 from .common import find_job, json_option, opened, print_json, say, url_option
 
 PAGE = 1000

@@ -21,7 +21,8 @@ from ..errors import NotFoundError, UsageError
 from ..job import JobRecord
 from ..settings import Settings, load_settings
 from ..store import open_store
-from ..store.protocol import Filter, Store
+from ..store.messages import Filter
+from ..store.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ import msgspec
 from .. import board
 from ..errors import ConveyorError
 from ..store import open_store
-from ..store.protocol import Report
+from ..store.messages import Report
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"
 # How long the store may take to hear it, in seconds. After that, others find the worker dead.

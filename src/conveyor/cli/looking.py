@@ -9,7 +9,8 @@ import msgspec
 
 from ..errors import NotFoundError, UsageError
 from ..job import JobRecord, QueueInfo, State, WorkerInfo
-from ..store.protocol import Filter, Store
+from ..store.messages import Filter
+from ..store.protocol import Store
 from ..why import SILENT, explain, explain_offer
 from .common import (
     ago,

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..job import JobRecord
-from ..store.protocol import Report
+from ..store.messages import Report
 from ..worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .common import say, span
 from .leaving import leave

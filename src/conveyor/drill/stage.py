@@ -17,7 +17,7 @@ from typing import Any
 from ..app import Conveyor
 from ..handle import Job
 from ..job import JobRecord, State
-from ..store.protocol import Filter
+from ..store.messages import Filter
 from .acts import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
 from .processes import Program, kill_marked, lives, program, runs
 from .seen import Account, Sighting

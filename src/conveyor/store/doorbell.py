@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import cast
 
-from .protocol import Hint, HintKind, Listener
+from .messages import Hint, HintKind, Listener
 
 LARGEST = 8192
 RECEIVE = 65536

@@ -29,8 +29,7 @@ from ..pending import Pending
 from ..retry import Draw
 from .database import Database, Durability
 from .doorbell import Doorbell
-from .operations import checking, operating, producing, tidying, working
-from .protocol import (
+from .messages import (
     Accepted,
     Claimant,
     Exchanged,
@@ -44,6 +43,7 @@ from .protocol import (
     Staged,
     Want,
 )
+from .operations import checking, operating, producing, tidying, working
 from .transaction import Tx
 from .writer import Writer
 

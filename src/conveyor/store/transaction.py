@@ -15,7 +15,7 @@ import msgspec
 
 from ..job import State
 from ..retry import Draw
-from .protocol import HintKind
+from .messages import HintKind
 from .rows import JOB_COLUMNS
 
 Row = tuple[Any, ...]

@@ -21,7 +21,7 @@ from ..errors import ConveyorError, UnavailableError, UsageError
 from ..pending import Pending, failed, in_event_loop, run_sync, wake
 from ..retry import Draw
 from .database import Database
-from .protocol import Hint
+from .messages import Hint
 from .transaction import Lanes, Tx
 
 T = TypeVar("T")

@@ -29,7 +29,7 @@ from ...job import (
 )
 from ...pending import Pending, failed, ready
 from ...retry import Draw
-from ..protocol import (
+from ..messages import (
     Accepted,
     Claimant,
     Exchanged,

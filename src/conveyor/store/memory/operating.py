@@ -7,7 +7,7 @@ import msgspec
 from ... import lifecycle
 from ...errors import InvalidTransitionError
 from ...job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
-from ..protocol import Filter
+from ..messages import Filter
 from .producing import live_offers, make_room
 from .state import Memory
 

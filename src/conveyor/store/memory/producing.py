@@ -9,7 +9,7 @@ from ...capacity import Accept, Offer, Refuse, admit, room
 from ...errors import NotFoundError, QueueFullError
 from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
-from ..protocol import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
+from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from .state import Memory, Queue, WaitingOffer
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ...job import NewJob, ScheduleInfo, WorkerInfo
 from ...retry import Draw
-from ..protocol import Accepted, HintKind
+from ..messages import Accepted, HintKind
 from .ledger import Ledger
 
 

@@ -9,7 +9,7 @@ import msgspec
 from ...errors import NotFoundError
 from ...job import NewJob, ScheduleInfo, State, WorkerInfo
 from ...lifecycle import lost_by
-from ..protocol import Staged
+from ..messages import Staged
 from .producing import accept, live_offers, make_room
 from .state import Memory
 from .working import end_attempt, expire

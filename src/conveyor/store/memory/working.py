@@ -10,7 +10,7 @@ from ... import lifecycle
 from ...job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
 from ...lifecycle import EXPIRED, Outcome
 from ..labels import serves
-from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
 from .producing import accept_offer, live_offers, make_room
 from .state import Memory
 

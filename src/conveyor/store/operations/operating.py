@@ -15,7 +15,7 @@ from ...job import (
     State,
     Stream,
 )
-from ..protocol import Filter
+from ..messages import Filter
 from ..rows import LANE, to_record
 from ..transaction import STATES, Tx
 from .moving import end

@@ -10,7 +10,7 @@ from ...capacity import Accept, Offer, Refuse, admit, room
 from ...errors import NotFoundError, QueueFullError
 from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
-from ..protocol import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
+from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..rows import checksum, encode_options, to_record, unique_key
 from ..transaction import Params, QueueState, Tx
 from .moving import end

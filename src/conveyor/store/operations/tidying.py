@@ -9,7 +9,7 @@ import msgspec
 from ...errors import NotFoundError
 from ...job import JobRecord, NewJob, ScheduleInfo, State, WorkerInfo
 from ...lifecycle import lost_by
-from ..protocol import Staged
+from ..messages import Staged
 from ..rows import LANE, to_record
 from ..transaction import Params, Tx
 from .expiring import expire

@@ -13,7 +13,7 @@ from ...errors import CorruptStoreError
 from ...job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...lifecycle import Outcome, Succeeded
 from ..labels import serves
-from ..protocol import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import LANE, SEQ, to_record
 from ..transaction import Row, Tx
 from .expiring import discard_damaged, expire, has_expired

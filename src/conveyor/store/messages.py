@@ -1,0 +1,131 @@
+"""What stores are told and what they answer: plain, frozen data beside the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from ..job import JobRecord, State
+from ..lifecycle import Outcome
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to write back to one running job: its id and its fencing token."""
+
+    id: str
+    lease: int
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """How one attempt ended, under the lease it ran with."""
+
+    id: str
+    lease: int
+    outcome: Outcome
+
+
+class Want(msgspec.Struct, frozen=True):
+    """A worker's wish for at most `limit` jobs of one queue."""
+
+    queue: str
+    limit: int
+
+
+class Claimant(msgspec.Struct, frozen=True):
+    """Who claims: the worker's id, its labels, and for how many seconds it leases."""
+
+    worker: str
+    lease_for: float = 60.0
+    labels: frozenset[str] = frozenset()
+
+
+class Exchanged(msgspec.Struct, frozen=True):
+    """What came of a batch: ids whose report was accepted, and the newly claimed jobs.
+
+    A report that is missing from `settled` came with a stale lease: its result was dropped.
+    """
+
+    settled: tuple[str, ...]
+    jobs: tuple[JobRecord, ...]
+
+
+Verdict = Literal["continue", "cancel", "lost"]
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What the store says about one lease: go on, stop (with the reason), or it is not yours.
+
+    `forced`: the one who cancels wants no grace waited for.
+    """
+
+    id: str
+    verdict: Verdict
+    reason: str = ""
+    forced: bool = False
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The jobs are in the store. `ids` are in the order asked for.
+
+    Where a unique key was taken the id is that of the job which holds it, and it is listed in
+    `existing` too.
+    """
+
+    ids: tuple[str, ...]
+    existing: tuple[str, ...] = ()
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """The queue is full: the request waits in line as this offer. No job exists yet.
+
+    `accepted()` keeps it alive; an offer whose producer is silent for `OFFER_PATIENCE` seconds
+    is dropped. `depth` and `capacity` are those at the time of asking.
+    """
+
+    offer: str
+    queue: str
+    depth: int
+    capacity: int
+
+
+OFFER_PATIENCE = 5.0
+# How long an answer waits for its producer; the jobs are in the store whether it comes or not.
+COLLECT_PATIENCE = 60.0
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list is about; None means any. Newest first; `before` is a `seq` to page on."""
+
+    queue: str | None = None
+    task: str | None = None
+    states: frozenset[State] = frozenset()
+    before: int | None = None
+    enqueued_before: float | None = None
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """How many due jobs became available, and when the next one is due (None: none waits)."""
+
+    moved: int
+    next_due_at: float | None
+
+
+HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet"]
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """Something may have changed: go and look. May be late, may be missing, may be for nothing.
+
+    `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
+    available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
+    (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
+    ids). `quiet`: workers are to claim no more, or again (worker ids). No subjects means "any".
+    """
+
+    kind: HintKind
+    subjects: tuple[str, ...] = ()
+
+
+Listener = Callable[[Hint], None]
