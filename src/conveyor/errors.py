@@ -6,6 +6,7 @@ ConveyorError
 │   └── UnknownTaskError       no task of that name is registered here
 ├── NotFoundError              no such job, queue or schedule
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
+├── AccessError                the server does not know the token, or it does not allow that
 ├── InvalidTransitionError     the lifecycle forbids that move
 ├── JobError                   the job ended without a result
 │   ├── JobDiscardedError      its last attempt failed, or it expired or was dropped
@@ -52,6 +53,14 @@ class QueueFullError(ConveyorError):
 
     def __reduce__(self) -> tuple[type["QueueFullError"], tuple[str, int, int, int]]:
         return QueueFullError, (self.queue, self.depth, self.capacity, self.size)
+
+
+class AccessError(ConveyorError):
+    """The server does not know the token (`unknown`), or the token does not allow that."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        self.unknown = unknown
+        super().__init__(message)
 
 
 class InvalidTransitionError(ConveyorError):

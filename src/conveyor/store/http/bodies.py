@@ -1,0 +1,266 @@
+"""What a call of the HTTP API takes and gives beside the data of the store itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
+from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
+from .views import NewJobView, ReportView, new_job_of, report_of
+
+PAGE = 1000
+Page = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a call takes. A name that is not known is refused, as it may be a wrongly spelled one."""
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        """Return the arguments of the store's method, those that stand in the path among them."""
+        return {**path, **{name: getattr(self, name) for name in self.__struct_fields__}}
+
+
+class Nothing(Body):
+    """Nothing."""
+
+
+class Insert(Body):
+    """Jobs for one queue, taken all or none.
+
+    `capacity` is the queue's bound from now on, null for none; without it the bound stays as it
+    is. With `wait` a full queue is waited for, so many seconds at most (30), and then refuses;
+    without it `when_full="wait"` answers with an offer. `again` says that the same was sent before
+    and its answer was lost.
+    """
+
+    jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
+    capacity: Annotated[int, Meta(ge=0)] | None | UnsetType = UNSET
+    when_full: WhenFull = "wait"
+    wait: Seconds | None = None
+    again: bool = False
+
+
+class Claim(Body):
+    """What a worker asks for: at most `limit` jobs of the queues in `wants`, in their order.
+
+    With `wait` the answer is held back, for so many seconds at most, until there is a job.
+    """
+
+    wants: Annotated[list[Want], Meta(max_length=1000)]
+    limit: Page = 1
+    lease_for: Seconds = 60.0
+    labels: Annotated[frozenset[str], Meta(max_length=100)] = frozenset()
+    confirm_within: Seconds | None = None
+    wait: Seconds = 0.0
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        who = Claimant(path["worker"], self.lease_for, self.labels, self.confirm_within)
+        return {"wants": self.wants, "who": who, "limit": min(self.limit, PAGE)}
+
+
+class Exchange(Claim):
+    """`Claim`, after the reports were taken, in one transaction."""
+
+    reports: Annotated[list[ReportView], Meta(max_length=10_000)] = []
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        reports = list(map(report_of, self.reports))
+        return {**super().arguments(path), "reports": reports}
+
+
+class Settle(Body):
+    """How attempts ended."""
+
+    reports: Annotated[list[ReportView], Meta(max_length=10_000)]
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {"reports": list(map(report_of, self.reports))}
+
+
+class Extend(Body):
+    """Leases to renew for `lease_for` seconds."""
+
+    leases: Annotated[list[Lease], Meta(max_length=10_000)]
+    lease_for: Seconds = 60.0
+
+
+class ExtendWorker(Body):
+    """Renew every lease of a worker for `lease_for` seconds."""
+
+    lease_for: Seconds = 60.0
+
+
+class WriteOutput(Body):
+    """Captured output, in chunks; `data` is base64."""
+
+    chunks: Annotated[list[OutputChunk], Meta(max_length=100_000)]
+
+
+class SetProgress(Body):
+    """How far jobs are."""
+
+    reports: Annotated[list[tuple[Lease, Progress]], Meta(max_length=10_000)]
+
+
+class SetStopping(Body):
+    """What was done to stop jobs."""
+
+    reports: Annotated[list[tuple[Lease, list[StopNote]]], Meta(max_length=10_000)]
+
+
+class Cancel(Body):
+    """Why, and whether without waiting for the job's grace."""
+
+    reason: Annotated[str, Meta(max_length=2000)] = "cancelled"
+    force: bool = False
+
+
+class Paused(Body):
+    """Whether it is to be paused."""
+
+    paused: bool
+
+
+class Quiet(Body):
+    """Whether a worker is to claim nothing; `if_idle`: only if it holds no job just then."""
+
+    quiet: bool
+    if_idle: bool = False
+
+
+class Beat(Body):
+    """A worker as it presents itself."""
+
+    info: WorkerInfo
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {"worker": self.info}
+
+
+class Stage(Body):
+    """How many jobs to look at."""
+
+    limit: Page = PAGE
+
+
+class Rescue(Body):
+    """Which workers are known to be dead, and which jobs they had begun (null: not known)."""
+
+    dead: list[str] = []
+    begun: list[str] | None = None
+    evidence: str = ""
+    limit: Page = PAGE
+
+
+class Prune(Body):
+    """How long final jobs are kept, in seconds, by state."""
+
+    retention: dict[State, float]
+    limit: Page = PAGE
+
+
+class PutSchedule(Body):
+    """A schedule to add or change."""
+
+    schedule: ScheduleInfo
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {"schedule": self.schedule}
+
+
+class Tick(Body):
+    """What a schedule enqueues, and when it is due again."""
+
+    due_at: float
+    next_at: float
+    jobs: list[NewJobView]
+    queue: Name = "default"
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        jobs = [new_job_of(view, self.queue) for view in self.jobs]
+        return {**path, "due_at": self.due_at, "next_at": self.next_at, "jobs": jobs}
+
+
+class FindQuery(Body):
+    """Which jobs: by queue, task and states (with commas between). `before` is a `seq`."""
+
+    queue: str | None = None
+    task: str | None = None
+    states: str = ""
+    before: int | None = None
+    enqueued_before: float | None = None
+    limit: Page = 100
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        named = [each for each in self.states.split(",") if each]
+        which = Filter(
+            queue=self.queue,
+            task=self.task,
+            states=msgspec.convert(frozenset(named), frozenset[State]),
+            before=self.before,
+            enqueued_before=self.enqueued_before,
+        )
+        return {"which": which, "limit": min(self.limit, PAGE)}
+
+
+class OutputQuery(Body):
+    """Chunks whose `seq` is above `after`, at most `limit`."""
+
+    after: int = 0
+    limit: Page = PAGE
+
+
+class PageQuery(Body):
+    """At most `limit`, beyond `after`."""
+
+    after: str = ""
+    limit: Page = PAGE
+
+
+class BeforeQuery(Body):
+    """At most `limit`, newest first, before a `seq`."""
+
+    before: int | None = None
+    limit: Page = PAGE
+
+
+class HintsQuery(Body):
+    """Which kinds of hints, with commas between."""
+
+    kinds: str = ""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server says of itself, and what it asks of agents. Durations are seconds.
+
+    `now` is its time. Leases last `lease_for` and are renewed every quarter of it. A claim that
+    waits is held for `hold`. `token` is the id of the token that asked; None without one.
+    """
+
+    version: str
+    now: float
+    lease_for: float
+    hold: float
+    beat: float
+    token: str | None = None
+
+
+class OfferAnswer(msgspec.Struct, frozen=True):
+    """What became of an offer; null while it waits."""
+
+    accepted: Accepted | None = None
+
+
+class InsertAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The jobs are in the store (`accepted`), or the request waits in line (`offered`)."""
+
+    accepted: Accepted | None = None
+    offered: Offered | None = None
+
+

@@ -1,0 +1,257 @@
+"""The calls of the HTTP API, one row each: where, for whom, what it takes and what it gives.
+
+A call is named as the store's method that it carries. The client, the server's routes, what a token
+may do and the OpenAPI document all come from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
+from ..messages import Accepted, Offered, Renewal, Staged
+from . import bodies
+from .bodies import Body, Nothing
+from .views import ExchangedView, JobView, exchanged_view, job_view
+
+PREFIX = "/api/v1"
+
+Scope = Literal["enqueue", "read", "agent", "admin"]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+ENQUEUE: tuple[Scope, ...] = ("enqueue",)
+READ: tuple[Scope, ...] = ("read",)
+LOOK: tuple[Scope, ...] = ("read", "enqueue")
+AGENT: tuple[Scope, ...] = ("agent",)
+ADMIN: tuple[Scope, ...] = ()
+ANY: tuple[Scope, ...] = ("enqueue", "read", "agent")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call. `scopes` are those that may make it; "admin" may make every one.
+
+    `repeats` says that making it twice does no harm, so that a lost answer is asked for again.
+    `refusals` are the codes of its own errors; see problems.py. `audited` is what the audit log
+    calls it.
+    """
+
+    name: str
+    method: Method
+    path: str
+    scopes: tuple[Scope, ...]
+    summary: str
+    takes: type[Body] = Nothing
+    gives: Any = None
+    view: Callable[[Any], Any] | None = None
+    repeats: bool = False
+    refusals: tuple[str, ...] = ()
+    audited: str = ""
+
+
+def _jobs(jobs: Sequence[Any]) -> list[JobView]:
+    return list(map(job_view, jobs))
+
+
+def _insert(answer: Accepted | Offered) -> bodies.InsertAnswer:
+    if isinstance(answer, Accepted):
+        return bodies.InsertAnswer(accepted=answer)
+    return bodies.InsertAnswer(offered=answer)
+
+
+_ROWS = (
+    # -- producers -----------------------------------------------------------------------------
+    Call(
+        name="insert", method="POST", path="/queues/{queue}/jobs", scopes=ENQUEUE,
+        summary="Enqueue jobs, all or none", takes=bodies.Insert, gives=bodies.InsertAnswer,
+        view=_insert, repeats=True, refusals=("queue_full",),
+    ),
+    Call(
+        name="accepted", method="POST", path="/offers/{offer}/collect", scopes=ENQUEUE,
+        summary="Ask what became of an offer, and keep it alive", gives=bodies.OfferAnswer,
+        view=bodies.OfferAnswer, repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="withdraw", method="DELETE", path="/offers/{offer}", scopes=ENQUEUE,
+        summary="Take an offer back", gives=bodies.OfferAnswer, view=bodies.OfferAnswer,
+        repeats=True, refusals=("not_found",),
+    ),
+    # -- workers -------------------------------------------------------------------------------
+    Call(
+        name="claim", method="POST", path="/workers/{worker}/claim", scopes=AGENT,
+        summary="Claim jobs, waiting for some if need be", takes=bodies.Claim,
+        gives=ExchangedView, view=exchanged_view,
+    ),
+    Call(
+        name="exchange", method="POST", path="/workers/{worker}/exchange", scopes=AGENT,
+        summary="Report how jobs ended, and claim others", takes=bodies.Exchange,
+        gives=ExchangedView, view=exchanged_view,
+    ),
+    Call(
+        name="decline", method="POST", path="/workers/{worker}/decline", scopes=AGENT,
+        summary="End a claim that waits",
+    ),
+    Call(
+        name="settle", method="POST", path="/reports", scopes=AGENT,
+        summary="Report how jobs ended", takes=bodies.Settle, gives=ExchangedView,
+        view=exchanged_view,
+    ),
+    Call(
+        name="extend", method="POST", path="/leases/extend", scopes=AGENT,
+        summary="Renew leases; hear of each whether to go on", takes=bodies.Extend,
+        gives=list[Renewal],
+    ),
+    Call(
+        name="extend_worker", method="POST", path="/workers/{worker}/extend", scopes=AGENT,
+        summary="Renew every lease of a worker", takes=bodies.ExtendWorker, gives=int,
+    ),
+    Call(
+        name="write_output", method="POST", path="/output", scopes=AGENT,
+        summary="Append captured output; hear which jobs are lost", takes=bodies.WriteOutput,
+        gives=list[str], repeats=True,
+    ),
+    Call(
+        name="set_progress", method="POST", path="/progress", scopes=AGENT,
+        summary="Note how far jobs are; hear which are lost", takes=bodies.SetProgress,
+        gives=list[str],
+    ),
+    Call(
+        name="set_stopping", method="POST", path="/stopping", scopes=AGENT,
+        summary="Note what was done to stop jobs; hear which are lost", takes=bodies.SetStopping,
+        gives=list[str],
+    ),
+    # -- operators -----------------------------------------------------------------------------
+    Call(
+        name="get", method="GET", path="/jobs/{job_id}", scopes=LOOK, summary="Show a job",
+        gives=JobView, view=job_view, repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="find", method="GET", path="/jobs", scopes=READ, summary="List jobs, newest first",
+        takes=bodies.FindQuery, gives=list[JobView], view=_jobs, repeats=True,
+    ),
+    Call(
+        name="history", method="GET", path="/jobs/{job_id}/history", scopes=LOOK,
+        summary="List the attempts of a job that did not succeed", gives=list[AttemptError],
+        repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="output", method="GET", path="/jobs/{job_id}/output", scopes=LOOK,
+        summary="Read captured output", takes=bodies.OutputQuery, gives=list[OutputChunk],
+        repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="ahead", method="GET", path="/jobs/{job_id}/ahead", scopes=LOOK,
+        summary="Count the available jobs before a job", gives=int, repeats=True,
+        refusals=("not_found",),
+    ),
+    Call(
+        name="offered", method="GET", path="/jobs/{job_id}/offered", scopes=LOOK,
+        summary="Show the queue at which a job still waits for room", gives=QueueInfo | None,
+        repeats=True,
+    ),
+    Call(
+        name="counts", method="GET", path="/queues", scopes=LOOK, summary="List the queues",
+        gives=list[QueueInfo], repeats=True,
+    ),
+    Call(
+        name="check", method="GET", path="/check", scopes=ADMIN,
+        summary="Look at everything that is stored; say what is wrong", gives=list[str],
+        repeats=True,
+    ),
+    Call(
+        name="cancel", method="POST", path="/jobs/{job_id}/cancel", scopes=ENQUEUE,
+        summary="Cancel a job; a running one is asked to stop", takes=bodies.Cancel,
+        gives=JobView, view=job_view, refusals=("not_found", "invalid_transition"),
+        audited="cancel",
+    ),
+    Call(
+        name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN,
+        summary="Run an ended job again", gives=JobView, view=job_view,
+        refusals=("not_found", "invalid_transition"), audited="retry",
+    ),
+    Call(
+        name="delete", method="DELETE", path="/jobs/{job_id}", scopes=ADMIN,
+        summary="Forget a job that has ended", refusals=("not_found", "invalid_transition"),
+        audited="delete",
+    ),
+    Call(
+        name="set_paused", method="PUT", path="/queues/{queue}/paused", scopes=ADMIN,
+        summary="Pause a queue, or resume it", takes=bodies.Paused, repeats=True,
+        audited="pause queue",
+    ),
+    # -- upkeep --------------------------------------------------------------------------------
+    Call(
+        name="stage", method="POST", path="/upkeep/stage", scopes=ADMIN,
+        summary="Make due jobs available", takes=bodies.Stage, gives=Staged,
+    ),
+    Call(
+        name="rescue", method="POST", path="/upkeep/rescue", scopes=AGENT,
+        summary="Give back the jobs of lapsed leases and of dead workers", takes=bodies.Rescue,
+        gives=list[str],
+    ),
+    Call(
+        name="prune", method="POST", path="/upkeep/prune", scopes=ADMIN,
+        summary="Delete jobs that ended long ago", takes=bodies.Prune, gives=int,
+    ),
+    Call(
+        name="beat", method="PUT", path="/workers/{worker}", scopes=AGENT,
+        summary="Say that a worker is there; hear whether it is to be quiet", takes=bodies.Beat,
+        gives=bool, repeats=True,
+    ),
+    Call(
+        name="set_quiet", method="PUT", path="/workers/{worker}/quiet", scopes=AGENT,
+        summary="Have a worker claim nothing, or claim again", takes=bodies.Quiet, gives=bool,
+        repeats=True, refusals=("not_found",), audited="quiet worker",
+    ),
+    Call(
+        name="leave", method="POST", path="/workers/{worker}/leave", scopes=AGENT,
+        summary="Forget a worker that has ended", repeats=True,
+    ),
+    Call(
+        name="workers", method="GET", path="/workers", scopes=LOOK, summary="List the workers",
+        gives=list[WorkerInfo], repeats=True,
+    ),
+    Call(
+        name="put_schedule", method="PUT", path="/schedules/{name}", scopes=ADMIN,
+        summary="Add a schedule or change its rule", takes=bodies.PutSchedule,
+        gives=ScheduleInfo, repeats=True,
+    ),
+    Call(
+        name="schedules", method="GET", path="/schedules", scopes=READ,
+        summary="List the schedules", gives=list[ScheduleInfo], repeats=True,
+    ),
+    Call(
+        name="pause_schedule", method="PUT", path="/schedules/{name}/paused", scopes=ADMIN,
+        summary="Pause a schedule, or resume it", takes=bodies.Paused, repeats=True,
+        refusals=("not_found",), audited="pause schedule",
+    ),
+    Call(
+        name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN,
+        summary="Enqueue what a schedule is due for", takes=bodies.Tick, gives=bool,
+        refusals=("not_found",),
+    ),
+)  # fmt: skip
+
+CALLS = {call.name: call for call in _ROWS}
+
+# What no method of the store answers.
+TERMS = Call(
+    name="terms",
+    method="GET",
+    path="/server",
+    scopes=ANY,
+    summary="Say what the server is and asks of agents",
+    gives=bodies.Terms,
+    repeats=True,
+)
+HINTS = Call(
+    name="hints",
+    method="GET",
+    path="/hints",
+    scopes=ANY,
+    summary="Stream hints of what may have changed, a JSON text a line",
+    takes=bodies.HintsQuery,
+    repeats=True,
+)

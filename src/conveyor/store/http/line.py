@@ -1,0 +1,244 @@
+"""The line to a server: one pool of connections in a thread of its own, for blocking code too."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from ...errors import ConveyorError, UnavailableError
+from ...pending import Pending, failed, wake
+from .bodies import Body
+from .calls import PREFIX, Call
+from .problems import Problem, error_of
+
+T = TypeVar("T")
+
+# How long a question may take, in seconds, beyond what it asks the server to wait.
+ANSWER = 30.0
+CONNECT = 5.0
+# How long a question that may be repeated is repeated while the server cannot be reached, as it is
+# while it starts anew.
+PATIENCE = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+CLOSE = 5.0
+# Connections to one server: each claim that waits, and the stream of hints, hold one.
+CONNECTIONS = 100
+
+_encode = msgspec.json.Encoder().encode
+_decode_problem = msgspec.json.Decoder(Problem).decode
+
+
+class Line:
+    """Asks one server. `url` is its address without a path; `token` opens it.
+
+    Any thread may ask; what is awaited inside the line's own thread is a coroutine given to
+    `start`.
+    """
+
+    def __init__(self, url: str, token: str, *, patience: float = PATIENCE) -> None:
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._session: aiohttp.ClientSession | None = None
+        self._thread = threading.Thread(target=self._run, name="conveyor-http", daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Pending[T]:
+        """Carry a coroutine out in the line's thread; returns what it will answer."""
+        pending: Pending[T] = Pending()
+        with self._lock:
+            if self._closed:
+                work.close()
+                return failed(UnavailableError(f"the connection to {self.url} was closed"))
+            self._loop.call_soon_threadsafe(self._begin, work, pending)
+        return pending
+
+    async def ask(
+        self,
+        call: Call,
+        path: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        *,
+        again: Callable[[], Body] | None = None,
+        wait: float = 0.0,
+    ) -> Any:
+        """Make one call and return its answer, or raise what the server says.
+
+        `again` returns what to send when the call is repeated. `wait` is how long the server may
+        take on purpose, in seconds.
+        """
+        deadline = time.monotonic() + (self._patience if call.repeats else 0.0)
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._once(call, path or {}, body, wait)
+            except UnavailableError as error:
+                if not self._is_passing(error) or time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause = min(LONGEST_PAUSE, pause * 2)
+            body = again() if again is not None else body
+
+    async def stream(self, call: Call, body: Body, hear: Callable[[bytes], None]) -> None:
+        """Make a call whose answer goes on for ever; `hear` gets each line of it.
+
+        Returns when the server ends it; raises UnavailableError when nothing comes for `ANSWER`
+        seconds.
+        """
+        try:
+            async with self._there().get(
+                self._address(call, {}),
+                params=_query(body),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER),
+            ) as answer:
+                if answer.status != 200:
+                    raise _refusal(answer.status, await answer.read(), self.url)
+                hear(b"")
+                async for line in answer.content:
+                    hear(line.strip())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def close(self) -> None:
+        """Let go of the connections. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._loop.call_soon_threadsafe(self._end)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE)
+
+    async def _once(
+        self, call: Call, path: Mapping[str, str], body: Body | None, wait: float
+    ) -> Any:
+        is_query = call.method == "GET"
+        try:
+            async with self._there().request(
+                call.method,
+                self._address(call, path),
+                params=_query(body) if is_query and body is not None else None,
+                data=None if is_query or body is None else _encode(body),
+                headers=self._headers if is_query else {**self._headers, **JSON},
+                timeout=aiohttp.ClientTimeout(total=ANSWER + wait, sock_connect=CONNECT),
+            ) as answer:
+                data = await answer.read()
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+        if status >= 300:
+            raise _refusal(status, data, self.url)
+        if call.gives is None:
+            return None
+        try:
+            return decoder(call)(data)
+        except msgspec.MsgspecError as error:
+            raise UnavailableError(
+                f"{self.url} answered {call.name} with what this version does not know: {error}. "
+                "Are both of one version?"
+            ) from error
+
+    def _there(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=30.0),
+                auto_decompress=True,
+            )
+        return self._session
+
+    def _address(self, call: Call, path: Mapping[str, str]) -> URL:
+        named = {name: _segment(value) for name, value in path.items()}
+        return URL(f"{self.url}{PREFIX}{call.path.format(**named)}", encoded=True)
+
+    def _unreachable(self, error: Exception) -> UnavailableError:
+        why = str(error) or "no answer in time"
+        return _PassingError(f"the server at {self.url} cannot be reached: {why}")
+
+    def _is_passing(self, error: UnavailableError) -> bool:
+        return isinstance(error, _PassingError) and not self._closed
+
+    def _begin(self, work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
+        task = self._loop.create_task(_answer(work, pending))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._loop.create_task(self._leave()).add_done_callback(lambda _: self._loop.stop())
+
+    async def _leave(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+class _PassingError(UnavailableError):
+    """The server could not be reached, or it says so of itself: a moment later it may be there."""
+
+
+def decoder(call: Call) -> Callable[[bytes], Any]:
+    """Return what reads the answer of a call."""
+    known = _DECODERS.get(call.name)
+    if known is None:
+        known = _DECODERS[call.name] = msgspec.json.Decoder(call.gives).decode
+    return known
+
+
+_DECODERS: dict[str, Callable[[bytes], Any]] = {}
+
+
+async def _answer(work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
+    try:
+        pending.resolve(await work)
+    except asyncio.CancelledError:
+        pending.fail(UnavailableError("the connection was closed meanwhile"))
+    except ConveyorError as error:
+        pending.fail(error)
+    except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+        pending.fail(error)
+    wake([pending])
+
+
+def _segment(name: str) -> str:
+    # A dot alone would be taken for "this folder" on the way.
+    return quote(name, safe="").replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+
+
+def _query(body: Body) -> dict[str, str]:
+    given = msgspec.to_builtins(body)
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _refusal(status: int, data: bytes, url: str) -> ConveyorError:
+    try:
+        found = _decode_problem(data)
+    except msgspec.MsgspecError:
+        kind = _PassingError if status in (502, 503, 504) else UnavailableError
+        return kind(f"{url} answered {status}, and not as a Conveyor server does: is it one?")
+    error = error_of(found)
+    return _PassingError(str(error)) if found.code == "unavailable" else error
+
+
