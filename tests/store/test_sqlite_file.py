@@ -94,8 +94,20 @@ def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
 def test_a_database_from_a_newer_conveyor_is_refused_with_both_versions(path: Path) -> None:
     SqliteStore(path).close()
     sql(path, "PRAGMA user_version = 99")
-    with pytest.raises(UnavailableError, match=r"version 99.*up to 2\b"):
+    with pytest.raises(UnavailableError, match=r"version 99.*up to 3\b"):
         SqliteStore(path)
+
+
+def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: Path) -> None:
+    store = SqliteStore(path)
+    [job_id] = put(store)
+    store.close()
+    for statement in ("DROP TABLE token", "DROP TABLE audit", "PRAGMA user_version = 2"):
+        sql(path, statement)
+    store = SqliteStore(path)
+    assert state(store, job_id) is State.AVAILABLE
+    assert store.tokens(limit=1).result() == store.actions(limit=1).result() == []
+    store.close()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -353,6 +365,8 @@ HOT = {
     "offers": "offer_waiting",
     "any_offer": "offer_waiting",
     "output": "output_job",
+    "token": "PRIMARY KEY",
+    "delete_old_actions": "audit_at",
 }
 
 

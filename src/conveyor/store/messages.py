@@ -112,7 +112,7 @@ class Staged(msgspec.Struct, frozen=True):
     next_due_at: float | None
 
 
-HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet"]
+HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -121,7 +121,8 @@ class Hint(msgspec.Struct, frozen=True):
     `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
     available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
     (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
-    ids). `quiet`: workers are to claim no more, or again (worker ids). No subjects means "any".
+    ids). `quiet`: workers are to claim no more, or again (worker ids). `access`: tokens were added
+    or revoked (token ids). No subjects means "any".
     """
 
     kind: HintKind

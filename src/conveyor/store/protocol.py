@@ -25,6 +25,7 @@ from ..job import (
     WorkerInfo,
 )
 from ..pending import Pending
+from .accessing import AccessStore
 from .messages import (
     Accepted,
     Claimant,
@@ -203,7 +204,10 @@ class UpkeepStore(Protocol):
         ...
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
-        """Delete jobs that have been final for longer than their state's retention, in seconds."""
+        """Delete jobs that have been final for longer than their state's retention, in seconds.
+
+        Returns how many. Forgets tokens and lines of the audit too, once they are old.
+        """
         ...
 
     def beat(self, worker: WorkerInfo) -> Pending[bool]:
@@ -251,7 +255,7 @@ class UpkeepStore(Protocol):
         ...
 
 
-class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, Protocol):
+class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, AccessStore, Protocol):
     """Where jobs live."""
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
+from ..access import Action, Token
 from ..clock import Clock, SystemClock
 from ..errors import UsageError
 from ..job import (
@@ -43,7 +44,7 @@ from .messages import (
     Staged,
     Want,
 )
-from .operations import checking, operating, producing, tidying, working
+from .operations import accessing, checking, operating, producing, tidying, working
 from .transaction import Tx
 from .writer import Writer
 
@@ -240,6 +241,26 @@ class SqliteStore:
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
         return self._do(tidying.tick, name, due_at=due_at, next_at=next_at, jobs=jobs)
+
+    # -- access --------------------------------------------------------------------------------
+
+    def add_token(self, token: Token) -> Pending[None]:
+        return self._do(accessing.add_token, token)
+
+    def token(self, token_id: str) -> Pending[Token]:
+        return self._look(accessing.token, token_id)
+
+    def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
+        return self._look(accessing.tokens, after=after, limit=limit)
+
+    def revoke_token(self, token_id: str) -> Pending[Token]:
+        return self._do(accessing.revoke_token, token_id)
+
+    def note_action(self, actions: Sequence[Action]) -> Pending[None]:
+        return self._do(accessing.note_action, actions)
+
+    def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
+        return self._look(accessing.actions, before=before, limit=limit)
 
     # -- how -----------------------------------------------------------------------------------
 

@@ -249,6 +249,42 @@ UPDATE schedule SET next_at = :next_at, last_at = :due_at
 WHERE name = :name AND next_at = :due_at AND NOT paused
 RETURNING name
 
+-- name: add_token
+INSERT INTO token (id, name, digest, scopes, queues, created_at, expires_at, revoked_at)
+VALUES (:id, :name, :digest, :scopes, :queues, :created_at, :expires_at, :revoked_at)
+ON CONFLICT (id) DO NOTHING
+RETURNING id
+
+-- name: token
+SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
+WHERE id = :id
+
+-- name: tokens
+SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
+WHERE id > :after ORDER BY id LIMIT :limit
+
+-- name: revoke_token
+UPDATE token SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id
+RETURNING id, name, digest, scopes, queues, created_at, expires_at, revoked_at
+
+-- name: delete_old_tokens
+DELETE FROM token WHERE id IN (
+    SELECT id FROM token WHERE revoked_at < :before OR expires_at < :before LIMIT :limit
+)
+
+-- name: note_action
+INSERT INTO audit (at, who, place, what, subject, detail)
+VALUES (:at, :who, :place, :what, :subject, :detail)
+
+-- name: actions
+SELECT seq, at, who, place, what, subject, detail FROM audit
+WHERE seq < :before ORDER BY seq DESC LIMIT :limit
+
+-- name: delete_old_actions
+DELETE FROM audit WHERE seq IN (
+    SELECT seq FROM audit WHERE at < :before ORDER BY at LIMIT :limit
+)
+
 -- name: discard
 UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_until = NULL,
     unique_key = NULL

@@ -1,6 +1,6 @@
 """The memory store: jobs that live and end with the process. It is the specification.
 
-What every other store must do can be read here, in four files like the SQL stores' operations/; the
+What every other store must do can be read here, in five files like the SQL stores' operations/; the
 conformance suite and the model test hold the others to it. It is meant for production too, within
 one process: any thread and any event loop may call.
 """
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
+from ...access import Action, Token
 from ...clock import Clock, SystemClock
 from ...errors import UnavailableError
 from ...job import (
@@ -44,7 +45,7 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import operating, producing, tidying, working
+from . import accessing, operating, producing, tidying, working
 from .state import Memory
 
 P = ParamSpec("P")
@@ -195,6 +196,26 @@ class MemoryStore:
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
         return self._do(tidying.tick, name, due_at=due_at, next_at=next_at, jobs=jobs)
+
+    # -- access --------------------------------------------------------------------------------
+
+    def add_token(self, token: Token) -> Pending[None]:
+        return self._do(accessing.add_token, token)
+
+    def token(self, token_id: str) -> Pending[Token]:
+        return self._do(accessing.token, token_id)
+
+    def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
+        return self._do(accessing.tokens, after=after, limit=limit)
+
+    def revoke_token(self, token_id: str) -> Pending[Token]:
+        return self._do(accessing.revoke_token, token_id)
+
+    def note_action(self, actions: Sequence[Action]) -> Pending[None]:
+        return self._do(accessing.note_action, actions)
+
+    def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
+        return self._do(accessing.actions, before=before, limit=limit)
 
     # -- the store itself ----------------------------------------------------------------------
 

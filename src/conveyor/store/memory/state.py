@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ...access import Action, Token
 from ...job import NewJob, ScheduleInfo, WorkerInfo
 from ...retry import Draw
 from ..messages import Accepted, HintKind
@@ -45,6 +46,9 @@ class Memory:
         self.workers: dict[str, WorkerInfo] = {}
         self.quiet: set[str] = set()
         self.reasons: dict[str, str] = {}
+        self.tokens: dict[str, Token] = {}
+        self.actions: deque[Action] = deque()
+        self.action_numbers = 0
         self.heard: dict[HintKind, dict[str, None]] = {}
 
     def queue(self, name: str) -> Queue:

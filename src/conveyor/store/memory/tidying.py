@@ -10,6 +10,7 @@ from ...errors import NotFoundError
 from ...job import NewJob, ScheduleInfo, State, WorkerInfo
 from ...lifecycle import lost_by
 from ..messages import Staged
+from .accessing import forget as forget_access
 from .producing import accept, live_offers, make_room
 from .state import Memory
 from .working import end_attempt, expire
@@ -59,7 +60,7 @@ def rescue(
 
 
 def prune(memory: Memory, retention: Mapping[State, float], *, limit: int) -> int:
-    """Forget final jobs that are older than their state is kept."""
+    """Forget final jobs that are older than their state is kept, and old tokens and actions."""
     pruned = 0
     for state, seconds in retention.items():
         old = memory.books.final[state]
@@ -70,6 +71,7 @@ def prune(memory: Memory, retention: Mapping[State, float], *, limit: int) -> in
             if job is not None and job.state is state and job.final_at == final_at:
                 memory.books.remove(job_id)
                 pruned += 1
+    forget_access(memory, limit=limit)
     return pruned
 
 

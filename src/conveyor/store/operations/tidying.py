@@ -12,6 +12,7 @@ from ...lifecycle import lost_by
 from ..messages import Staged
 from ..rows import LANE, to_record
 from ..transaction import Params, Tx
+from .accessing import forget as forget_access
 from .expiring import expire
 from .operating import forget
 from .producing import accept, make_room
@@ -68,7 +69,7 @@ async def _running(tx: Tx, statement: str, params: Params) -> list[JobRecord]:
 
 
 async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
-    """Delete jobs that have been final for long enough."""
+    """Delete jobs that have been final for long enough, and old tokens and actions."""
     pruned = 0
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
@@ -76,6 +77,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
             await forget(tx, seq)
             await tx.tally(await tx.queue_of(lane), state, -1)
         pruned += len(rows)
+    await forget_access(tx, limit=limit)
     return pruned
 
 
