@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ...access import Action, Token
 from ...clock import Clock
 from ...errors import UnavailableError, UsageError
 from ...job import (
@@ -264,6 +265,28 @@ class HttpStore:
             jobs=list(map(new_job_view, jobs)),
         )
         return self._ask("tick", _same, {"name": name}, body)
+
+    # -- access --------------------------------------------------------------------------------
+
+    def add_token(self, token: Token) -> Pending[None]:
+        return self._ask(
+            "add_token", _same, {"token_id": token.id}, bodies.AddToken(token=token)
+        )
+
+    def token(self, token_id: str) -> Pending[Token]:
+        return self._ask("token", _same, {"token_id": token_id})
+
+    def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
+        return self._ask("tokens", _same, body=bodies.PageQuery(after=after, limit=limit))
+
+    def revoke_token(self, token_id: str) -> Pending[Token]:
+        return self._ask("revoke_token", _same, {"token_id": token_id})
+
+    def note_action(self, actions: Sequence[Action]) -> Pending[None]:
+        return self._ask("note_action", _same, body=bodies.NoteAction(actions=list(actions)))
+
+    def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
+        return self._ask("actions", _same, body=bodies.BeforeQuery(before=before, limit=limit))
 
     # -- how -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ...access import Action, Token
 from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
@@ -214,6 +215,21 @@ class OutputQuery(Body):
 
     after: int = 0
     limit: Page = PAGE
+
+
+class AddToken(Body):
+    """A token, by the digest of its secret; the secret stays with whoever made it."""
+
+    token: Token
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {"token": self.token}
+
+
+class NoteAction(Body):
+    """Lines for the audit; the server sets their times."""
+
+    actions: Annotated[list[Action], Meta(max_length=1000)]
 
 
 class PageQuery(Body):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ...access import Action, Scope, Token
 from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
 from ..messages import Accepted, Offered, Renewal, Staged
 from . import bodies
@@ -19,7 +20,6 @@ from .views import ExchangedView, JobView, exchanged_view, job_view
 
 PREFIX = "/api/v1"
 
-Scope = Literal["enqueue", "read", "agent", "admin"]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 ENQUEUE: tuple[Scope, ...] = ("enqueue",)
@@ -231,6 +231,34 @@ _ROWS = (
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN,
         summary="Enqueue what a schedule is due for", takes=bodies.Tick, gives=bool,
         refusals=("not_found",),
+    ),
+    # -- access --------------------------------------------------------------------------------
+    Call(
+        name="tokens", method="GET", path="/tokens", scopes=ADMIN, summary="List the tokens",
+        takes=bodies.PageQuery, gives=list[Token], repeats=True,
+    ),
+    Call(
+        name="token", method="GET", path="/tokens/{token_id}", scopes=ADMIN,
+        summary="Show a token", gives=Token, repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="add_token", method="PUT", path="/tokens/{token_id}", scopes=ADMIN,
+        summary="Make a token known by the digest of its secret", takes=bodies.AddToken,
+        audited="create token",
+    ),
+    Call(
+        name="revoke_token", method="DELETE", path="/tokens/{token_id}", scopes=ADMIN,
+        summary="Revoke a token", gives=Token, repeats=True, refusals=("not_found",),
+        audited="revoke token",
+    ),
+    Call(
+        name="actions", method="GET", path="/audit", scopes=ADMIN,
+        summary="List what operators did, newest first", takes=bodies.BeforeQuery,
+        gives=list[Action], repeats=True,
+    ),
+    Call(
+        name="note_action", method="POST", path="/audit", scopes=ADMIN,
+        summary="Add lines to the audit", takes=bodies.NoteAction,
     ),
 )  # fmt: skip
 

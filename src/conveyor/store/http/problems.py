@@ -30,6 +30,7 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "not_found": (404, "There is no such thing", NotFoundError),
     "no_route": (404, "There is no such address", UsageError),
     "no_method": (405, "The address does not know this method", UsageError),
+    "too_slow": (408, "The request did not come in time", UnavailableError),
     "invalid_transition": (409, "The job's state forbids it", InvalidTransitionError),
     "busy": (409, "The worker holds jobs", InvalidTransitionError),
     "too_large": (413, "The request is too large", UsageError),

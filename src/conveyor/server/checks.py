@@ -1,0 +1,115 @@
+"""What each call needs to be allowed: of the token, of the queue, of the worker that it speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import AccessError, NotFoundError
+from ..store.http import bodies
+from ..store.http.calls import Call
+from ..store.messages import Lease
+from ..store.protocol import Store
+from .gate import Caller, allow, may_be
+from .holders import Holders
+
+# How many offers are remembered with their queues.
+OFFERS = 100_000
+
+
+class Checks:
+    """Lets calls through, or raises AccessError. It remembers what it must of earlier answers."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._offers: dict[str, str] = {}
+        self.holders = Holders(store)
+
+    def offered(self, offer: str, queue: str) -> None:
+        """Remember which queue an offer is for."""
+        if len(self._offers) >= OFFERS:
+            self._offers.clear()
+        self._offers[offer] = queue
+
+    async def check(self, call: Call, caller: Caller, path: Mapping[str, str], body: Any) -> None:
+        """Let a caller make a call, or AccessError."""
+        if caller.is_admin:
+            return
+        for queue in await self._queues(call, caller, path, body):
+            allow(caller, call.scopes, queue, call.name)
+        _check_worker(call, caller, path, body)
+        await self.holders.check(caller, leases(body))
+
+    async def _queues(
+        self, call: Call, caller: Caller, path: Mapping[str, str], body: Any
+    ) -> Sequence[str | None]:
+        limited = caller.token is not None and bool(caller.token.queues)
+        match body:
+            case bodies.Claim():
+                return [want.queue for want in body.wants] or [None]
+            case bodies.FindQuery():
+                return [body.queue]
+            case _ if "queue" in path:
+                return [path["queue"]]
+            case _ if "job_id" in path and limited:
+                # Only for those who are allowed anything of the kind, as it tells what there is.
+                allow(caller, call.scopes, _first(caller), call.name)
+                return [await self._queue_of(path["job_id"])]
+            case _ if "offer" in path and limited:
+                queue = self._offers.get(path["offer"])
+                if queue is None:
+                    raise NotFoundError(f"offer {path['offer']} is not known here any more")
+                return [queue]
+            case _ if limited:
+                return [_first(caller)]
+            case _:
+                return [None]
+
+    async def _queue_of(self, job_id: str) -> str | None:
+        try:
+            return (await self._store.get(job_id)).queue
+        except NotFoundError:
+            offered = await self._store.offered(job_id)
+            if offered is None:
+                raise
+            return offered.name
+
+
+def leases(body: Any) -> list[Lease]:
+    """Return the leases under which a call writes."""
+    match body:
+        case bodies.Settle() | bodies.Exchange():
+            return [Lease(report.id, report.lease) for report in body.reports]
+        case bodies.Extend():
+            return body.leases
+        case bodies.WriteOutput():
+            named = {(chunk.job_id, chunk.lease) for chunk in body.chunks}
+            return [Lease(job_id, lease) for job_id, lease in named]
+        case bodies.SetProgress() | bodies.SetStopping():
+            return [lease for lease, _ in body.reports]
+        case _:
+            return []
+
+
+def _check_worker(call: Call, caller: Caller, path: Mapping[str, str], body: Any) -> None:
+    named: list[str] = []
+    if "worker" in path:
+        named.append(path["worker"])
+    match body:
+        case bodies.Beat():
+            named.append(body.info.id)
+        case bodies.Rescue():
+            named += body.dead
+        case _:
+            pass
+    for worker in named:
+        if not may_be(caller, worker):
+            token = caller.token.id if caller.token else ""
+            raise AccessError(
+                f"the token {token} may not speak for worker {worker!r} ({call.name}): the name of "
+                f"an agent's worker ends with @ and the id of its token, here @{token}"
+            )
+
+
+def _first(caller: Caller) -> str | None:
+    return caller.token.queues[0] if caller.token and caller.token.queues else None

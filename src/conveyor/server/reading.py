@@ -1,0 +1,153 @@
+"""Reads requests, within limits of size and time, and answers them as JSON or as a problem."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..errors import ConveyorError, UsageError
+from ..store.http.bodies import Body
+from ..store.http.calls import Call
+from ..store.http.problems import MEDIA, Problem, problem, problem_of
+
+T = TypeVar("T")
+
+# The most bytes of a body, and how long it may take to come, in seconds.
+BODY_LIMIT = 64 << 20
+BODY_WAIT = 30.0
+RETRY_AFTER = 1
+
+_encode = msgspec.json.Encoder().encode
+_decoders: dict[type[Body], Callable[[bytes], Any]] = {}
+
+
+class RefusedError(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(self, found: Problem) -> None:
+        self.problem = found
+        super().__init__(found.detail)
+
+
+class GoneError(Exception):
+    """The one who asked has gone."""
+
+
+async def read(request: Request, call: Call, limit: int) -> Any:
+    """Return what a call takes, from the query or the body."""
+    if call.method == "GET":
+        return _query(request, call)
+    data = await read_bytes(request, limit)
+    if not data:
+        data = b"{}"
+    elif not is_json(request):
+        raise RefusedError(
+            problem("not_json", "send the body as JSON, with Content-Type: application/json")
+        )
+    decode = _decoders.get(call.takes)
+    if decode is None:
+        decode = _decoders[call.takes] = msgspec.json.Decoder(call.takes).decode
+    try:
+        return decode(data)
+    except msgspec.MsgspecError as error:
+        raise RefusedError(problem("usage", f"the body of {call.name}: {error}")) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(problem("usage", f"the body of {call.name} is no text: {error}")) from error
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Return the body, if it is no larger than `limit` and comes in time."""
+    too_large = problem(
+        "too_large",
+        f"the body is larger than {limit:,} bytes: send it in several requests, or start the "
+        "server with a larger --body-limit",
+    )
+    said = request.headers.get("content-length", "0")
+    if said.isdigit() and int(said) > limit:
+        raise RefusedError(too_large)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_WAIT):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise RefusedError(too_large)
+                parts.append(part)
+    except TimeoutError as error:
+        late = f"the body did not come within {BODY_WAIT:g} s"
+        raise RefusedError(problem("too_slow", late)) from error
+    except ClientDisconnect as error:
+        raise GoneError from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says that it is JSON."""
+    kind, _, _ = request.headers.get("content-type", "").partition(";")
+    return kind.strip().lower() == "application/json"
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """Return a value as JSON."""
+    return Response(_encode(value), status, media_type="application/json")
+
+
+def refuse(found: Problem) -> Response:
+    """Return a problem; what programs look for stands in headers too."""
+    headers: dict[str, str] = {}
+    if found.code == "queue_full":
+        headers = {
+            "Retry-After": str(RETRY_AFTER),
+            "Queue-Depth": str(found.depth),
+            "Queue-Capacity": str(found.capacity),
+        }
+    elif found.code == "unavailable":
+        headers = {"Retry-After": str(RETRY_AFTER)}
+    elif found.code == "unauthorized":
+        headers = {"WWW-Authenticate": "Bearer"}
+    return Response(_encode(found), found.status, headers, media_type=MEDIA)
+
+
+def refuse_error(error: ConveyorError) -> Response:
+    """Return an error of ours as a problem."""
+    return refuse(problem_of(error))
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T], end: Callable[[], None]) -> T:
+    """Carry work out; when the one who asked goes away, call `end`, wait for it, raise GoneError.
+
+    What the work has brought by then is in the error's `args`.
+    """
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        end()
+        brought = await task
+    finally:
+        gone.cancel()
+        task.cancel()
+    raise GoneError(brought)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _query(request: Request, call: Call) -> Any:
+    given = dict(request.query_params)
+    try:
+        return msgspec.convert(given, call.takes, strict=False)
+    except msgspec.ValidationError as error:
+        raise RefusedError(problem("usage", f"the query of {call.name}: {error}")) from error
+    except ValueError as error:
+        raise UsageError(f"the query of {call.name}: {error}") from error

@@ -1,0 +1,183 @@
+"""Runs the server in an event loop: the HTTP side, and the upkeep of the store beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+import msgspec
+import uvicorn
+
+from ..errors import UsageError
+from ..identity import boot_id, pid_started, worker_id
+from ..job import State, WorkerInfo
+from ..store.protocol import Store
+from ..upkeep import RETENTION, Schedule, Upkeep
+from . import make_app
+from .handlers import Rules
+from .protocol import PatientProtocol
+
+log = logging.getLogger("conveyor.server")
+
+# How long what is being answered may take at the end, in seconds.
+LAST = 5.0
+# How long an idle connection is kept: longer than clients keep theirs, so that they close first.
+IDLE = 75
+BACKLOG = 2048
+
+
+class Bind(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server listens, and with which certificate. Port 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine can connect."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+
+def check(bind: Bind, *, tokens: bool) -> None:
+    """Refuse what would let everybody in, or cannot be; UsageError says how to do it."""
+    if bool(bind.tls_cert) != bool(bind.tls_key):
+        raise UsageError("TLS needs both: --tls-cert with the certificates and --tls-key")
+    for path in (bind.tls_cert, bind.tls_key):
+        if path and not os.access(path, os.R_OK):
+            raise UsageError(f"{path!r} cannot be read: give a file in PEM format")
+    if bind.is_public and not tokens:
+        raise UsageError(
+            f"{bind.host} can be reached from other machines, and there is no token yet, so "
+            "everybody could run anything: make one with `conveyor token create NAME --scope "
+            "admin`, or listen on 127.0.0.1"
+        )
+
+
+class Server:
+    """A server over a store. `run` serves until `stop`; `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        bind: Bind,
+        *,
+        tokens: bool,
+        rules: Rules,
+        schedules: Sequence[Schedule] = (),
+        retention: Mapping[State, float] = RETENTION,
+        on_round: Callable[[WorkerInfo], None] | None = None,
+    ) -> None:
+        check(bind, tokens=tokens)
+        self._bind = bind
+        self._app = make_app(store, tokens=tokens, rules=rules)
+        self._config = uvicorn.Config(
+            self._app,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=IDLE,
+            timeout_graceful_shutdown=int(LAST),
+            backlog=BACKLOG,
+            ssl_certfile=bind.tls_cert or None,
+            ssl_keyfile=bind.tls_key or None,
+        )
+        self._server = _Uvicorn(self._config)
+        self._info = _introduction(store.now())
+        self._upkeep = Upkeep(
+            store=store,
+            me=lambda: self._info,
+            schedules=schedules,
+            retention=retention,
+            after=on_round,
+        )
+        self._store = store
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+
+    def listen(self) -> tuple[socket.socket, str]:
+        """Open the socket; returns it and the URL. UsageError when that cannot be."""
+        bind = self._bind
+        scheme = "https" if bind.tls_cert else "http"
+        try:
+            found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = found[0]
+            listening = socket.create_server(
+                address[:2],  # type: ignore[arg-type] # a host and a port
+                family=family,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {bind.host}:{bind.port}: {error.strerror or error}. Choose "
+                "another --host or --port, or stop what listens there."
+            ) from error
+        host, port = listening.getsockname()[:2]
+        return listening, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def run(self, listening: socket.socket) -> None:
+        """Serve until stopped; what is being answered is answered first."""
+        self._loop = asyncio.get_running_loop()
+        upkeep = asyncio.create_task(self._upkeep.run())
+        serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        if self._stopped:
+            self._end()
+        try:
+            await asyncio.wait([upkeep, serving], return_when=asyncio.FIRST_COMPLETED)
+            if upkeep.done():
+                upkeep.result()  # it only ever ends by a bug: say which
+            await serving
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            listening.close()
+            await self._store.leave(self._info.id)
+
+    def stop(self) -> None:
+        """Have `run` return soon."""
+        self._stopped = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        # Those who wait are answered now; otherwise their connections would hold up the end.
+        self._app.state.hub.close()
+        self._server.should_exit = True
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, with the signals left to whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals as they are."""
+        yield
+
+
+def _introduction(now: float) -> WorkerInfo:
+    """Describe the server as a worker without slots: others see that somebody does the upkeep."""
+    return WorkerInfo(
+        id=f"server-{worker_id()}",
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid=os.getpid(),
+        pid_started=pid_started(os.getpid()),
+        started_at=now,
+        slots=0,
+        queues=(),
+    )

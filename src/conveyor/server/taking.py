@@ -1,0 +1,66 @@
+"""Takes new jobs in as a program on the spot would be let make them: the same limits and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import EncodingError, UsageError
+from ..ids import IdMaker
+from ..job import NO_OPTIONS, NewJob, Options
+from ..store.http.views import NewJobView, new_job_of
+from ..wishes import NAME_LIMIT, RULES, name
+
+_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
+
+
+class Taking:
+    """Makes new jobs of what was sent. `args_limit` is the most bytes of a job's arguments."""
+
+    def __init__(self, args_limit: int) -> None:
+        self._ids = IdMaker()
+        self._args_limit = args_limit
+
+    def jobs(self, views: list[NewJobView], queue: str, now: float) -> list[NewJob]:
+        """Return new jobs of one queue; UsageError says which of them cannot be."""
+        name(queue)
+        return [self._job(view, number, queue, now) for number, view in enumerate(views)]
+
+    def _job(self, view: NewJobView, number: int, queue: str, now: float) -> NewJob:
+        try:
+            _check(view, self._args_limit)
+        except UsageError as error:
+            raise type(error)(f"job {number} ({view.task[:NAME_LIMIT]}): {error}") from error
+        job = new_job_of(view, queue)
+        return job if job.id else msgspec.structs.replace(job, id=self._ids.make(now))
+
+
+def _check(view: NewJobView, args_limit: int) -> None:
+    name(view.task)
+    if view.id:
+        name(view.id)
+    args = bytes(view.args)
+    if not args.startswith(b"{"):
+        raise UsageError('args are an object of arguments by name, like {"path": "cat.jpg"}')
+    if len(args) > args_limit:
+        raise EncodingError(
+            f"the arguments are {len(args):,} bytes of JSON, above the limit of "
+            f"{args_limit:,}: store the data elsewhere and pass its name"
+        )
+    if view.run_at is not None and view.delay:
+        raise UsageError("delay and run_at exclude each other: give one of them")
+    RULES["priority"][0](view.priority)
+    RULES["delay"][0](view.delay)
+    if view.options != NO_OPTIONS:
+        _check_options(view.options)
+
+
+def _check_options(options: Options) -> None:
+    for option, default in _DEFAULTS.items():
+        value = getattr(options, option)
+        if value != default and option in RULES:
+            try:
+                RULES[option][0](value)
+            except (UsageError, TypeError, ValueError) as error:
+                raise UsageError(f"{option}: {error}") from error
