@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from served import Served
 
 from conveyor.store.memory import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore
 from conveyor.testing import FakeClock
 
-STORES = ("memory", "sqlite")
+STORES = ("memory", "sqlite", "http")
 
 
 @pytest.fixture
@@ -31,5 +32,7 @@ def open_kind(kind: str, clock: FakeClock, folder: Path) -> Store:
     """Open a fresh store of a kind; without randomness, so that two can be compared."""
     if kind == "memory":
         return MemoryStore(clock, draw=lambda: 0.5)
+    if kind == "http":
+        return Served(MemoryStore(clock, draw=lambda: 0.5), clock)
     # What is tested here does not depend on fsync.
     return SqliteStore(folder / "jobs.db", clock=clock, durability="normal", draw=lambda: 0.5)

@@ -145,10 +145,10 @@ class _Question:
     async def ended(self) -> None:
         """Wait until the question has ended, as the server was told to end it."""
         self._wanted = False
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=END)
-            self._task.cancel()  # while it pauses, say
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait([task], timeout=END)
+            task.cancel()  # while it pauses, say
 
     async def _ask(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
         pause = FIRST_PAUSE

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -177,12 +177,15 @@ class Line:
         task.add_done_callback(self._tasks.discard)
 
     def _end(self) -> None:
-        for task in self._tasks:
+        # Those too that were begun by what was given to `start`.
+        going = asyncio.all_tasks(self._loop)
+        for task in going:
             task.cancel()
-        self._loop.create_task(self._leave()).add_done_callback(lambda _: self._loop.stop())
+        leaving = self._loop.create_task(self._leave(going))
+        leaving.add_done_callback(lambda _: self._loop.stop())
 
-    async def _leave(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def _leave(self, going: Collection[asyncio.Task[Any]]) -> None:
+        await asyncio.gather(*going, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 

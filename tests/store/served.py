@@ -1,0 +1,75 @@
+"""A store behind a real server, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+
+import uvicorn
+
+from conveyor.clock import Clock
+from conveyor.server import make_app
+from conveyor.server.handlers import Rules
+from conveyor.server.protocol import PatientProtocol
+from conveyor.store.http import HttpStore
+from conveyor.store.protocol import Store
+
+
+class Served(HttpStore):
+    """The client; what it talks to closes with it."""
+
+    def __init__(self, behind: Store, clock: Clock | None = None, *, token: str = "") -> None:
+        self.behind = behind
+        self.server = Serving(behind, tokens=bool(token))
+        super().__init__(self.server.url, token=token, clock=clock)
+
+    def close(self) -> None:
+        super().close()
+        self.server.close()
+        self.behind.close()
+
+
+class Serving:
+    """A server without its upkeep, which a test does by hand."""
+
+    def __init__(self, store: Store, *, tokens: bool = False, rules: Rules | None = None) -> None:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.app = make_app(store, tokens=tokens, rules=rules)
+        config = uvicorn.Config(
+            self.app,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._server.config.load()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(listening,), daemon=True)
+        self._thread.start()
+        self._ready.wait(10)
+
+    def close(self) -> None:
+        loop = self._loop
+        if loop is not None and self._thread.is_alive():
+            loop.call_soon_threadsafe(self._end)
+            self._thread.join(10)
+        assert not self._thread.is_alive(), "the server does not stop"
+
+    def _end(self) -> None:
+        self.app.state.hub.close()
+        self._server.should_exit = True
+
+    def _run(self, listening: socket.socket) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            # The socket listens already: who connects now is answered when it has begun.
+            self._ready.set()
+            await self._server.serve(sockets=[listening])
+
+        with listening:
+            asyncio.run(serve())
