@@ -69,7 +69,7 @@ def commands() -> str:
         for name in COMMANDS:
             command = cli.get_command(above, name)
             assert command is not None
-            parts.append(f"## conveyor {name}\n\n" + _fenced("text", _help(command, name, above)))
+            parts += _sections(command, name, above)
     return "\n".join(parts)
 
 
@@ -157,6 +157,16 @@ def _shown(value: object) -> str:
             return f"{value:,.0f}"
         case _:
             return f"`{value}`" if isinstance(value, str) else str(value)
+
+
+def _sections(command: click.Command, name: str, above: click.Context) -> list[str]:
+    """Write down the help of a command, and of those below it."""
+    with click.Context(command, info_name=name, parent=above) as here:
+        parts = [f"## {here.command_path}\n\n" + _fenced("text", _help(command, name, above))]
+        below = command.commands if isinstance(command, click.Group) else {}
+        for each, inner in below.items():
+            parts += _sections(inner, each, here)
+    return parts
 
 
 def _fenced(language: str, text: str) -> str:

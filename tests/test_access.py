@@ -89,7 +89,7 @@ def test_a_token_that_is_over_is_remembered_for_ninety_days() -> None:
 
 
 @pytest.mark.parametrize(("held", "wanted"), list(itertools.product(SCOPES, SCOPES)))
-def test_admin_may_everything_and_no_other_scope_implies_another(
+def test_admin_may_do_everything_and_no_other_scope_implies_another(
     held: Scope, wanted: Scope
 ) -> None:
     _, token = issued([held])
@@ -112,7 +112,7 @@ def test_a_limit_to_queues_holds_for_every_scope() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"scopes": []}, "may nothing: choose from enqueue, read, agent, admin"),
+        ({"scopes": []}, "may do nothing: choose from enqueue, read, agent, admin"),
         ({"scopes": ["root"]}, "no scope 'root'"),
         ({"queues": [""]}, "empty"),
         ({"queues": "mail"}, r"write \['mail'\]"),

@@ -131,7 +131,7 @@ def standing(token: Token, now: float) -> Standing:
 def may(token: Token, scope: Scope, queue: str | None) -> bool:
     """Whether a token allows what needs `scope`, for one queue or (None) for no certain one.
 
-    Admin may everything; no other scope implies another. A token that is limited to queues may
+    Admin may do everything; no other scope implies another. A token that is limited to queues may
     not read what is of no certain queue: that would be a list of all.
     """
     if "admin" in token.scopes:
@@ -181,7 +181,7 @@ def _check_name(name: str) -> None:
 def _check_rights(scopes: Collection[str], queues: Sequence[str]) -> None:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        what = f"has no scope {unknown[0]!r}" if unknown else "without a scope may nothing"
+        what = f"has no scope {unknown[0]!r}" if unknown else "without a scope may do nothing"
         raise UsageError(f"a token {what}: choose from {', '.join(SCOPES)}")
     if isinstance(queues, str):
         raise UsageError(f"queues are a list of names, not the text {queues!r}: write [{queues!r}]")
@@ -189,7 +189,7 @@ def _check_rights(scopes: Collection[str], queues: Sequence[str]) -> None:
         raise UsageError("a queue's name is empty: name a queue, or none to allow all")
     if queues and "admin" in scopes:
         raise UsageError(
-            "an admin token may everything, so a limit to queues would not hold: "
+            "an admin token may do everything, so a limit to queues would not hold: "
             "leave out the queues, or choose other scopes"
         )
 

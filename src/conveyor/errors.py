@@ -4,7 +4,7 @@ ConveyorError
 ├── UsageError                 a call, option or setting that cannot mean anything
 │   ├── EncodingError          an argument or result that JSON cannot hold, or that is too large
 │   └── UnknownTaskError       no task of that name is registered here
-├── NotFoundError              no such job, queue or schedule
+├── NotFoundError              no such job, queue, schedule, worker or token
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
 ├── AccessError                the server does not know the token, or it does not allow that
 ├── InvalidTransitionError     the lifecycle forbids that move
@@ -35,7 +35,7 @@ class UnknownTaskError(UsageError):
 
 
 class NotFoundError(ConveyorError, LookupError):
-    """There is no such job, queue or schedule."""
+    """There is no such job, queue, schedule, worker or token."""
 
 
 class QueueFullError(ConveyorError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -214,6 +215,20 @@ def test_nothing_is_coloured_where_there_is_no_terminal(really: Command, belt: C
     belt.functions["send"].enqueue("ann")
     for args in (["ps"], ["queues"], ["doctor"], ["--help"]):
         assert "\x1b[" not in really(*args).out
+
+
+def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(
+    conveyor: Command, folder: Path
+) -> None:
+    conveyor("queues", "pause", "[red]x")
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "conveyor", "queues"]
+    wide = os.environ | {"COLUMNS": "200"}
+    subprocess.run(command, cwd=folder, stdout=theirs, env=wide, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "[red]x" in shown
 
 
 def test_bench_measures_and_prints_the_machine(conveyor: Command) -> None:

@@ -18,6 +18,7 @@ from ..settings import load_settings
 from ..store import open_store
 from ..store.protocol import Store
 from ..wishes import JobOptions, Wishes, wish
+from .auditing import audited
 from .common import (
     find_job,
     json_option,
@@ -78,11 +79,12 @@ def enqueue_command(
 def retry_command(job_ids: tuple[str, ...], as_json: bool, url: str | None) -> int:
     states: dict[str, str] = {}
     refused = False
-    with opened(url) as store:
+    with opened(url) as store, audited(store) as note:
         for job_id in job_ids:
             found = find_job(store, job_id)
             try:
                 states[found.id] = store.retry(found.id).result().state
+                note("retry", found.id)
             except InvalidTransitionError as error:
                 say(f"conveyor: {error}")
                 refused = True
@@ -96,11 +98,12 @@ def retry_command(job_ids: tuple[str, ...], as_json: bool, url: str | None) -> i
 @json_option
 @url_option
 def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
-    with opened(url) as store:
+    with opened(url) as store, audited(store) as note:
         if action != "list":
             _need_names(action, names, "queue")
             for name in names:
                 store.set_paused(name, paused=action == "pause").result()
+                note(f"{action} queue", name)
             return
         queues = store.counts().result()
     if as_json:
@@ -125,11 +128,12 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
 @json_option
 @url_option
 def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
-    with opened(url) as store:
+    with opened(url) as store, audited(store) as note:
         if action != "list":
             _need_names(action, names, "schedule")
             for name in names:
                 store.pause_schedule(name, paused=action == "pause").result()
+                note(f"{action} schedule", name)
             return
         schedules = store.schedules().result()
     if as_json:

@@ -14,6 +14,7 @@ from ..errors import InvalidTransitionError, NotFoundError, UsageError
 from ..job import WAITING, JobRecord, State
 from ..store.messages import Filter
 from ..store.protocol import Store
+from .auditing import audited
 from .common import find_job, json_option, opened, print_json, say, url_option
 
 PAGE = 1000
@@ -93,17 +94,20 @@ def _confirm(count: int, *, yes: bool) -> None:
 
 def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
     states: dict[str, str] = {}
-    for start in range(0, len(jobs), PAGE):
-        # All of a page are asked for before the first answer: they share their commits.
-        asked = [
-            (job_id, store.cancel(job_id, reason=reason, force=force))
-            for job_id in jobs[start : start + PAGE]
-        ]
-        for job_id, pending in asked:
-            try:
-                states[job_id] = _shown(pending.result())
-            except (InvalidTransitionError, NotFoundError):
-                states[job_id] = _look(store, job_id)
+    detail = f"forced: {reason}" if force else reason
+    with audited(store) as note:
+        for start in range(0, len(jobs), PAGE):
+            # All of a page are asked for before the first answer: they share their commits.
+            asked = [
+                (job_id, store.cancel(job_id, reason=reason, force=force))
+                for job_id in jobs[start : start + PAGE]
+            ]
+            for job_id, pending in asked:
+                try:
+                    states[job_id] = _shown(pending.result())
+                    note("cancel", job_id, detail)
+                except (InvalidTransitionError, NotFoundError):
+                    states[job_id] = _look(store, job_id)
     return states
 
 

@@ -15,6 +15,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..app import Conveyor
 from ..errors import NotFoundError, UsageError
@@ -121,7 +122,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(*headings, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        # Text: a name in brackets is no markup, whoever chose it.
+        table.add_row(*map(Text, row))
     Console(no_color="NO_COLOR" in os.environ).print(table)
 
 

@@ -12,6 +12,7 @@ from ..job import JobRecord, QueueInfo, State, WorkerInfo
 from ..store.messages import Filter
 from ..store.protocol import Store
 from ..why import SILENT, explain, explain_offer
+from .auditing import audited
 from .common import (
     ago,
     as_data,
@@ -119,12 +120,13 @@ def why(store: Store, job_id: str) -> str:
 @json_option
 @url_option
 def workers_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
-    with opened(url) as store:
+    with opened(url) as store, audited(store) as note:
         workers = store.workers().result()
         if action != "list":
             does = "claim nothing" if action == "quiet" else "claim again"
             for name in [_worker(workers, name) for name in _needed(action, names)]:
                 store.set_quiet(name, quiet=action == "quiet").result()
+                note(f"{action} worker", name)
                 say(f"worker {name} is told to {does}")
             return
         now = store.now()

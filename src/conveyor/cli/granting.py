@@ -1,0 +1,113 @@
+"""`conveyor token`: make, list and revoke the tokens that a server asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from ..access import SCOPES, Token, issue, standing
+from ..duration import duration
+from ..store.protocol import Store
+from .auditing import audited
+from .common import json_option, moment, opened, print_json, print_table, say, url_option
+
+PAGE = 1000
+HEADINGS = ("ID", "NAME", "STANDING", "SCOPES", "QUEUES", "CREATED", "EXPIRES")
+
+
+@click.group("token")
+def token_command() -> None: ...
+
+
+@token_command.command("create", help="Make a token, and print it: once.")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice(SCOPES),
+    help="What it is for; may be repeated. Admin may do everything.",
+)
+@click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
+@click.option("--expires", metavar="DURATION", help="For how long it is good, like 90d.")
+@json_option
+@url_option
+def create_command(
+    name: str,
+    scopes: tuple[str, ...],
+    queues: tuple[str, ...],
+    expires: str | None,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    with opened(url) as store, audited(store) as note:
+        now = store.now()
+        expires_at = None if expires is None else now + duration(expires)
+        text, token = issue(name, scopes, queues, now=now, expires_at=expires_at)
+        store.add_token(token).result()
+        note("create token", token.id, _rights(token))
+    if as_json:
+        print_json({"token": text, **_shown(token, now)})
+    else:
+        click.echo(text)
+    until = "it is revoked" if expires_at is None else moment(expires_at)
+    say(f"token {token.id} is good until {until}. It is not shown again: keep it as a secret.")
+
+
+@token_command.command("list", help="List tokens; never their secrets.")
+@json_option
+@url_option
+def list_command(as_json: bool, url: str | None) -> None:
+    with opened(url) as store:
+        tokens = list(_all(store))
+        now = store.now()
+    if as_json:
+        print_json([_shown(token, now) for token in tokens])
+        return
+    rows = [
+        (
+            token.id,
+            token.name,
+            standing(token, now),
+            ",".join(sorted(token.scopes)),
+            ",".join(token.queues) or "all",
+            moment(token.created_at),
+            moment(token.expires_at),
+        )
+        for token in tokens
+    ]
+    print_table(HEADINGS, rows)
+
+
+@token_command.command("revoke", help="Let tokens be good no more, from now on.")
+@click.argument("token_ids", nargs=-1, required=True, metavar="ID...")
+@url_option
+def revoke_command(token_ids: tuple[str, ...], url: str | None) -> None:
+    with opened(url) as store, audited(store) as note:
+        for token_id in token_ids:
+            token = store.revoke_token(token_id).result()
+            note("revoke token", token.id, token.name)
+            say(f"token {token.id} ({token.name}) is revoked since {moment(token.revoked_at)}")
+
+
+def _all(store: Store) -> Iterator[Token]:
+    page = store.tokens(limit=PAGE).result()
+    while page:
+        yield from page
+        page = store.tokens(after=page[-1].id, limit=PAGE).result()
+
+
+def _rights(token: Token) -> str:
+    queues = f" on {', '.join(token.queues)}" if token.queues else ""
+    return f"{token.name}: {', '.join(sorted(token.scopes))}{queues}"
+
+
+def _shown(token: Token, now: float) -> dict[str, Any]:
+    """Return a token as JSON shows it: without its digest, which is nobody's business."""
+    data: dict[str, Any] = msgspec.to_builtins(token)
+    del data["digest"]
+    return {**data, "scopes": sorted(token.scopes), "standing": standing(token, now)}
