@@ -79,16 +79,18 @@ class Queue:
 class Conveyor(Executor):
     """A job queue. The same object enqueues, is what a worker loads, and is an Executor.
 
-    `url` is "memory:", a path or "sqlite:///path" (with "?durability=normal" for less); without
-    one, the configuration says, and in the end "jobs.db" in the current directory. Nothing is
-    opened before the first use. `store` and `clock` are for tests. `args_limit` is the most bytes
-    of JSON the arguments of one job may take (1 MiB).
+    `url` is "memory:", a path, "sqlite:///path" (with "?durability=normal" for less), or the
+    address of a server, "https://jobs.example.com", with the `token` that opens it; without one,
+    the configuration says, and in the end "jobs.db" in the current directory. Nothing is opened
+    before the first use. `store` and `clock` are for tests. `args_limit` is the most bytes of JSON
+    the arguments of one job may take (1 MiB).
     """
 
     def __init__(
         self,
         url: str | Path | None = None,
         *,
+        token: str | None = None,
         store: Store | None = None,
         clock: Clock | None = None,
         args_limit: int = ARGS_LIMIT,
@@ -96,6 +98,7 @@ class Conveyor(Executor):
         if store is not None and (url is not None or clock is not None):
             raise UsageError("a store brings its own url and clock: give either, not both")
         self._url = None if url is None else str(url)
+        self._token = token
         self._clock = clock
         self._producer = Producer(
             self._open if store is None else lambda: store, args_limit=args_limit
@@ -124,13 +127,13 @@ class Conveyor(Executor):
         """The store's address."""
         return self.store.url
 
-    def divert(self, url: str | Path) -> None:
-        """Use the store at `url` in place of its own, and tick no schedules: for a rehearsal.
+    def divert(self, url: str | Path, *, token: str | None = None) -> None:
+        """Use the store at `url` in place of its own, and tick no schedules.
 
-        UsageError when its own store is open already.
+        For a rehearsal, and for an agent. UsageError when its own store is open already.
         """
         self._producer.divert(self._open)
-        self._url, self._clock = str(url), None
+        self._url, self._token, self._clock = str(url), token, None
         self._schedules.clear()
 
     @property
@@ -142,6 +145,11 @@ class Conveyor(Executor):
     def functions(self) -> Mapping[str, TaskFunction[..., Any, Any]]:
         """The decorated functions by the name of their task."""
         return self._tasks.functions
+
+    @property
+    def schedules(self) -> Sequence[Schedule]:
+        """The declared schedules."""
+        return tuple(self._schedules.values())
 
     @property
     def queues(self) -> Mapping[str, Queue]:
@@ -319,7 +327,7 @@ class Conveyor(Executor):
                 store=self.store,
                 tasks=self.tasks,
                 options=chosen,
-                schedules=tuple(self._schedules.values()),
+                schedules=self.schedules,
             )
         )
 
@@ -383,4 +391,4 @@ class Conveyor(Executor):
 
     def _open(self) -> Store:
         url = self._url if self._url is not None else str(load_settings()["url"])
-        return open_store(url, self._clock)
+        return open_store(url, self._clock, self._token)

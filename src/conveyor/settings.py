@@ -18,6 +18,9 @@ from .duration import duration
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"
+# The variable that holds a token; it reaches the processes that a worker starts, and no jobs.
+TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - its name
+FLAG = "the command line"
 FILES = ("conveyor.toml", "pyproject.toml")
 
 
@@ -60,7 +63,8 @@ def _seconds(value: Any) -> float:
 
 
 SETTINGS: dict[str, Setting] = {
-    "url": Setting("jobs.db", _text, "the store: memory:, a path, or sqlite:///path"),
+    "url": Setting("jobs.db", _text, "the store: memory:, a path, sqlite:///path, or https://…"),
+    "token_file": Setting("", str, "the file that holds the token for a server"),
     "app": Setting("", str, "the application, as module:attribute"),
     "queues": Setting((), _list, "what a worker serves: names, or name:weight"),
     "concurrency": Setting(max(4, os.cpu_count() or 1), _whole, "slots of a worker"),
@@ -88,6 +92,21 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
+
+
+def token_from(settings: Settings) -> str:
+    """Return the token for a server: `CONVEYOR_TOKEN`, or what stands in the token file; or "".
+
+    It is no setting of its own, so that it is never shown.
+    """
+    given = os.environ.get(TOKEN, "")
+    path = str(settings["token_file"])
+    if not path or (given and settings.sources["token_file"] != FLAG):
+        return given
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the token file {path!r} cannot be read: {error}") from error
 
 
 def load_settings(

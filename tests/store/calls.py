@@ -10,7 +10,7 @@ import msgspec
 
 from conveyor.job import ErrorInfo, JobRecord, NewJob, Options, State, WhenFull
 from conveyor.lifecycle import Failed, Outcome
-from conveyor.store.messages import Accepted, Claimant, Offered, Report, Want
+from conveyor.store.messages import Accepted, Claimant, Hint, HintKind, Offered, Report, Want
 from conveyor.store.protocol import Store
 
 NUMBERS = itertools.count(1)
@@ -73,6 +73,13 @@ def depth(store: Store, queue: str = "q") -> int:
 def counted(store: Store) -> dict[str, dict[State, int]]:
     """Return the counts that the store keeps, by queue."""
     return {each.name: each.counts for each in store.counts().result(10)}
+
+
+def hears(heard: Sequence[Hint], kind: HintKind, subject: str) -> bool:
+    """Whether somebody who heard this knows that it may be about that subject."""
+    return any(
+        hint.kind == kind and (subject in hint.subjects or not hint.subjects) for hint in heard
+    )
 
 
 def data(value: object) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from calls import BROKEN, claim, counted, depth, new, put, settle, state
+from calls import BROKEN, claim, counted, depth, hears, new, put, settle, state
 
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from conveyor.job import ScheduleInfo, State, WorkerInfo
 from conveyor.lifecycle import Succeeded
-from conveyor.store.messages import Filter, Hint, Offered
+from conveyor.store.messages import Filter, Hint, HintKind, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
@@ -188,18 +189,28 @@ def test_whoever_listens_hears_of_what_he_asked_for(store: Store) -> None:
         heard.append(hint)
         gate.release()
 
-    stop = store.listen(["work", "final", "cancel", "offer"], hear)
+    stop = store.listen(["final", "cancel", "offer"], hear)
     [job_id] = put(store, new(), capacity=1)
     waiting = store.insert([new()], capacity=1).result()
     assert isinstance(waiting, Offered)
     [job] = claim(store)
     store.cancel(job_id, reason="r").result()
     settle(store, job, Succeeded())
-    seen: set[tuple[str, str]] = set()
-    wanted = {("work", "q"), ("offer", waiting.offer), ("cancel", job_id), ("final", job_id)}
-    while not wanted <= seen:
-        assert gate.acquire(timeout=5), seen
-        seen = {(hint.kind, subject) for hint in list(heard) for subject in hint.subjects}
+    wanted: dict[HintKind, str] = {"offer": waiting.offer, "cancel": job_id, "final": job_id}
+    while not all(hears(list(heard), kind, subject) for kind, subject in wanted.items()):
+        assert gate.acquire(timeout=5), heard
+    stop()
+
+
+def test_a_worker_that_found_nothing_hears_of_work(
+    store: Store, until: Callable[[Callable[[], object]], None]
+) -> None:
+    heard: list[Hint] = []
+    stop = store.listen(["work"], heard.append)
+    assert claim(store) == []
+    put(store, new())
+    until(lambda: hears(heard, "work", "q"))
+    assert len(claim(store)) == 1
     stop()
 
 

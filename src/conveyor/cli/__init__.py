@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from ..errors import (
+    AccessError,
     ConveyorError,
     InvalidTransitionError,
     JobError,
@@ -24,6 +25,8 @@ from .init import stand_below_init
 COMMANDS = {
     "run": ("working", "Run everything of an application in one process tree."),
     "worker": ("working", "Run jobs of an application's queues."),
+    "server": ("hosting", "Serve jobs to programs and agents on other machines, over HTTP."),
+    "agent": ("lending", "Run a server's jobs on this machine."),
     "exec": ("executing", "Run a command as a job, here and now, with its output and exit code."),
     "enqueue": ("acting", "Put a job on a queue."),
     "ps": ("looking", "List jobs, newest first."),
@@ -107,7 +110,7 @@ def run(args: list[str] | None = None) -> int:
 def exit_code(error: ConveyorError) -> int:
     """Return the exit code that stands for an error."""
     match error:
-        case UsageError() | InvalidTransitionError():
+        case UsageError() | InvalidTransitionError() | AccessError():
             return USAGE
         case NotFoundError():
             return NOT_FOUND

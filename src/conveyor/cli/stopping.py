@@ -43,6 +43,18 @@ class Exit:
         self._url = ""
         self._watch: threading.Timer | None = None
         self._once = threading.Lock()
+        self._asked = asyncio.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return bool(self._seen)
+
+    async def stay(self, seconds: float) -> None:
+        """Wait so long, or until a signal asks for the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
 
     def take(self, worker: Worker, url: str) -> None:
         """Say whom it is about, before that runs."""
@@ -58,6 +70,8 @@ class Exit:
                 self._call(lambda worker: worker.be_quiet(quiet=False))
             case _:
                 self._seen.append(number)
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._asked.set)
                 self._stop(number, count)
 
     def over(self) -> None:
@@ -72,7 +86,8 @@ class Exit:
         if self._watch is not None:
             self._watch.cancel()
         worker = self._worker
-        assert worker is not None, "nothing has run"
+        if worker is None:  # it was told to end before it began
+            return DRAINED
         say(f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back")
         if worker.left or _has_threads():
             self._leave(worker, worker.left)

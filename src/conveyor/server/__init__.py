@@ -1,4 +1,4 @@
-"""The HTTP server: jobs for programs and agents on other machines; see store/http/ for the calls."""
+"""The HTTP server: jobs for programs and agents on other machines; store/http/ has the calls."""
 
 from __future__ import annotations
 
@@ -107,9 +107,7 @@ async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     if error.status_code == 405:
-        return refuse(
-            problem("no_method", f"{request.method} is not known at {request.url.path}")
-        )
+        return refuse(problem("no_method", f"{request.method} is not known at {request.url.path}"))
     return refuse(
         problem(
             "no_route",

@@ -1,4 +1,4 @@
-"""What each call needs to be allowed: of the token, of the queue, of the worker that it speaks for."""
+"""What each call needs to be allowed: of its token, of the queue, of the worker it speaks for."""
 
 from __future__ import annotations
 

@@ -110,19 +110,16 @@ class Handlers:
         return answer(found if call.view is None else call.view(found))
 
     async def _note(self, asked: Asked) -> None:
+        what, detail = _described(asked.call.audited, asked.body)
         subject = next(iter(asked.path.values()), "")
-        detail = _line(asked.body).decode() if asked.call.method != "GET" else ""
-        await self._store.note_action(
-            [
-                Action(
-                    who=asked.caller.who,
-                    where=asked.caller.where,
-                    what=asked.call.audited,
-                    subject=subject,
-                    detail="" if detail == "{}" else detail,
-                )
-            ]
+        action = Action(
+            who=asked.caller.who,
+            where=asked.caller.where,
+            what=what,
+            subject=subject,
+            detail=detail,
         )
+        await self._store.note_action([action])
 
     # -- producers -----------------------------------------------------------------------------
 
@@ -260,7 +257,7 @@ class Handlers:
         return answer(await self._store.extend(body.leases, lease_for=lease_for))
 
     def _arguments(self, asked: Asked) -> dict[str, Any]:
-        arguments = asked.body.arguments(asked.path)
+        arguments: dict[str, Any] = asked.body.arguments(asked.path)
         who: Claimant = arguments["who"]
         if not asked.caller.is_admin and who.lease_for > self._rules.lease_for:
             # Nobody keeps a job from the others for longer than the server says.
@@ -299,7 +296,16 @@ class Handlers:
                 await asyncio.sleep(GATHER)
 
 
+def _described(action: str, body: bodies.Body) -> tuple[str, str]:
+    """Return what the audit calls an action, and what it says of it."""
+    match body:
+        case bodies.Paused(paused=False) | bodies.Quiet(quiet=False):
+            return f"resume {action.partition(' ')[2]}", ""
+        case bodies.Cancel(reason=reason, force=force):
+            return action, f"forced: {reason}" if force else reason
+        case _:
+            return action, ""
+
+
 def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
-
-

@@ -57,7 +57,9 @@ async def read(request: Request, call: Call, limit: int) -> Any:
     except msgspec.MsgspecError as error:
         raise RefusedError(problem("usage", f"the body of {call.name}: {error}")) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(problem("usage", f"the body of {call.name} is no text: {error}")) from error
+        raise RefusedError(
+            problem("usage", f"the body of {call.name} is no text: {error}")
+        ) from error
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:

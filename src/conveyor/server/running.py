@@ -107,6 +107,7 @@ class Server:
             after=on_round,
         )
         self._store = store
+        self.open_to = "for whoever has a token" if tokens else "for everybody on this machine"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
@@ -118,7 +119,7 @@ class Server:
             found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
             listening = socket.create_server(
-                address[:2],  # type: ignore[arg-type] # a host and a port
+                address[:2],
                 family=family,
                 backlog=BACKLOG,
             )

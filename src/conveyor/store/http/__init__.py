@@ -269,9 +269,7 @@ class HttpStore:
     # -- access --------------------------------------------------------------------------------
 
     def add_token(self, token: Token) -> Pending[None]:
-        return self._ask(
-            "add_token", _same, {"token_id": token.id}, bodies.AddToken(token=token)
-        )
+        return self._ask("add_token", _same, {"token_id": token.id}, bodies.AddToken(token=token))
 
     def token(self, token_id: str) -> Pending[Token]:
         return self._ask("token", _same, {"token_id": token_id})
@@ -345,7 +343,9 @@ class HttpStore:
 def _address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(f"{url!r}: a server is written https://jobs.example.com or http://host:port")
+        raise UsageError(
+            f"{url!r}: a server is written https://jobs.example.com or http://host:port"
+        )
     if parts.username or parts.password:
         raise UsageError(
             "a server's address holds no name and no password: others can read it. "

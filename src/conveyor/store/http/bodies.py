@@ -19,19 +19,21 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a call takes. A name that is not known is refused, as it may be a wrongly spelled one."""
+class Body(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a call takes. A name that is not known is refused: it may be a wrongly spelled one."""
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
         """Return the arguments of the store's method, those that stand in the path among them."""
         return {**path, **{name: getattr(self, name) for name in self.__struct_fields__}}
 
 
-class Nothing(Body):
+class Nothing(Body, frozen=True):
     """Nothing."""
 
 
-class Insert(Body):
+class Insert(Body, frozen=True):
     """Jobs for one queue, taken all or none.
 
     `capacity` is the queue's bound from now on, null for none; without it the bound stays as it
@@ -41,13 +43,13 @@ class Insert(Body):
     """
 
     jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
-    capacity: Annotated[int, Meta(ge=0)] | None | UnsetType = UNSET
+    capacity: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
     when_full: WhenFull = "wait"
     wait: Seconds | None = None
     again: bool = False
 
 
-class Claim(Body):
+class Claim(Body, frozen=True):
     """What a worker asks for: at most `limit` jobs of the queues in `wants`, in their order.
 
     With `wait` the answer is held back, for so many seconds at most, until there is a job.
@@ -65,7 +67,7 @@ class Claim(Body):
         return {"wants": self.wants, "who": who, "limit": min(self.limit, PAGE)}
 
 
-class Exchange(Claim):
+class Exchange(Claim, frozen=True):
     """`Claim`, after the reports were taken, in one transaction."""
 
     reports: Annotated[list[ReportView], Meta(max_length=10_000)] = []
@@ -75,7 +77,7 @@ class Exchange(Claim):
         return {**super().arguments(path), "reports": reports}
 
 
-class Settle(Body):
+class Settle(Body, frozen=True):
     """How attempts ended."""
 
     reports: Annotated[list[ReportView], Meta(max_length=10_000)]
@@ -84,58 +86,58 @@ class Settle(Body):
         return {"reports": list(map(report_of, self.reports))}
 
 
-class Extend(Body):
+class Extend(Body, frozen=True):
     """Leases to renew for `lease_for` seconds."""
 
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
     lease_for: Seconds = 60.0
 
 
-class ExtendWorker(Body):
+class ExtendWorker(Body, frozen=True):
     """Renew every lease of a worker for `lease_for` seconds."""
 
     lease_for: Seconds = 60.0
 
 
-class WriteOutput(Body):
+class WriteOutput(Body, frozen=True):
     """Captured output, in chunks; `data` is base64."""
 
     chunks: Annotated[list[OutputChunk], Meta(max_length=100_000)]
 
 
-class SetProgress(Body):
+class SetProgress(Body, frozen=True):
     """How far jobs are."""
 
     reports: Annotated[list[tuple[Lease, Progress]], Meta(max_length=10_000)]
 
 
-class SetStopping(Body):
+class SetStopping(Body, frozen=True):
     """What was done to stop jobs."""
 
     reports: Annotated[list[tuple[Lease, list[StopNote]]], Meta(max_length=10_000)]
 
 
-class Cancel(Body):
+class Cancel(Body, frozen=True):
     """Why, and whether without waiting for the job's grace."""
 
     reason: Annotated[str, Meta(max_length=2000)] = "cancelled"
     force: bool = False
 
 
-class Paused(Body):
+class Paused(Body, frozen=True):
     """Whether it is to be paused."""
 
     paused: bool
 
 
-class Quiet(Body):
+class Quiet(Body, frozen=True):
     """Whether a worker is to claim nothing; `if_idle`: only if it holds no job just then."""
 
     quiet: bool
     if_idle: bool = False
 
 
-class Beat(Body):
+class Beat(Body, frozen=True):
     """A worker as it presents itself."""
 
     info: WorkerInfo
@@ -144,13 +146,13 @@ class Beat(Body):
         return {"worker": self.info}
 
 
-class Stage(Body):
+class Stage(Body, frozen=True):
     """How many jobs to look at."""
 
     limit: Page = PAGE
 
 
-class Rescue(Body):
+class Rescue(Body, frozen=True):
     """Which workers are known to be dead, and which jobs they had begun (null: not known)."""
 
     dead: list[str] = []
@@ -159,14 +161,14 @@ class Rescue(Body):
     limit: Page = PAGE
 
 
-class Prune(Body):
+class Prune(Body, frozen=True):
     """How long final jobs are kept, in seconds, by state."""
 
     retention: dict[State, float]
     limit: Page = PAGE
 
 
-class PutSchedule(Body):
+class PutSchedule(Body, frozen=True):
     """A schedule to add or change."""
 
     schedule: ScheduleInfo
@@ -175,7 +177,7 @@ class PutSchedule(Body):
         return {"schedule": self.schedule}
 
 
-class Tick(Body):
+class Tick(Body, frozen=True):
     """What a schedule enqueues, and when it is due again."""
 
     due_at: float
@@ -188,7 +190,7 @@ class Tick(Body):
         return {**path, "due_at": self.due_at, "next_at": self.next_at, "jobs": jobs}
 
 
-class FindQuery(Body):
+class FindQuery(Body, frozen=True):
     """Which jobs: by queue, task and states (with commas between). `before` is a `seq`."""
 
     queue: str | None = None
@@ -210,14 +212,14 @@ class FindQuery(Body):
         return {"which": which, "limit": min(self.limit, PAGE)}
 
 
-class OutputQuery(Body):
+class OutputQuery(Body, frozen=True):
     """Chunks whose `seq` is above `after`, at most `limit`."""
 
     after: int = 0
     limit: Page = PAGE
 
 
-class AddToken(Body):
+class AddToken(Body, frozen=True):
     """A token, by the digest of its secret; the secret stays with whoever made it."""
 
     token: Token
@@ -226,27 +228,27 @@ class AddToken(Body):
         return {"token": self.token}
 
 
-class NoteAction(Body):
+class NoteAction(Body, frozen=True):
     """Lines for the audit; the server sets their times."""
 
     actions: Annotated[list[Action], Meta(max_length=1000)]
 
 
-class PageQuery(Body):
+class PageQuery(Body, frozen=True):
     """At most `limit`, beyond `after`."""
 
     after: str = ""
     limit: Page = PAGE
 
 
-class BeforeQuery(Body):
+class BeforeQuery(Body, frozen=True):
     """At most `limit`, newest first, before a `seq`."""
 
     before: int | None = None
     limit: Page = PAGE
 
 
-class HintsQuery(Body):
+class HintsQuery(Body, frozen=True):
     """Which kinds of hints, with commas between."""
 
     kinds: str = ""
@@ -278,5 +280,3 @@ class InsertAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     accepted: Accepted | None = None
     offered: Offered | None = None
-
-

@@ -1,7 +1,7 @@
 """Claims that wait at the server: one standing question for a worker, instead of asking often.
 
-A worker asks when it has room, and expects an answer at once. When there is nothing, the question is
-left standing at the server, which answers it when a job comes. What it brings is kept here until
+A worker asks when it has room, and expects an answer at once. When there is nothing, the question
+is left standing at the server, which answers it when a job comes. What it brings is kept here until
 the worker asks again, which a hint has it do at once.
 """
 
@@ -95,9 +95,7 @@ class Questions:
             labels=who.labels,
             confirm_within=who.confirm_within,
         )
-        return exchanged_of(
-            await self._line.ask(CALLS["exchange"], {"worker": who.worker}, body)
-        )
+        return exchanged_of(await self._line.ask(CALLS["exchange"], {"worker": who.worker}, body))
 
 
 class _Question:

@@ -50,7 +50,6 @@ class Line:
         self._patience = patience
         self._lock = threading.Lock()
         self._closed = False
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._session: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._run, name="conveyor-http", daemon=True)
@@ -172,9 +171,8 @@ class Line:
         return isinstance(error, _PassingError) and not self._closed
 
     def _begin(self, work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
-        task = self._loop.create_task(_answer(work, pending))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._loop.create_task(work)
+        task.add_done_callback(lambda done: _settle(done, pending))
 
     def _end(self) -> None:
         # Those too that were begun by what was given to `start`.
@@ -213,15 +211,13 @@ def decoder(call: Call) -> Callable[[bytes], Any]:
 _DECODERS: dict[str, Callable[[bytes], Any]] = {}
 
 
-async def _answer(work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
-    try:
-        pending.resolve(await work)
-    except asyncio.CancelledError:
+def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
+    if task.cancelled():
         pending.fail(UnavailableError("the connection was closed meanwhile"))
-    except ConveyorError as error:
+    elif error := task.exception():
         pending.fail(error)
-    except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
-        pending.fail(error)
+    else:
+        pending.resolve(task.result())
     wake([pending])
 
 
@@ -243,5 +239,3 @@ def _refusal(status: int, data: bytes, url: str) -> ConveyorError:
         return kind(f"{url} answered {status}, and not as a Conveyor server does: is it one?")
     error = error_of(found)
     return _PassingError(str(error)) if found.code == "unavailable" else error
-
-

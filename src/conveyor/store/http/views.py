@@ -1,4 +1,4 @@
-"""How jobs look on the wire: as in the store, but arguments and results are JSON, not bytes of it."""
+"""How jobs look on the wire: as in the store, but arguments and results are JSON, not bytes."""
 
 from __future__ import annotations
 

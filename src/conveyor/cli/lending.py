@@ -1,0 +1,124 @@
+"""`conveyor agent`: this machine's slots for the jobs of a server elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import closing
+from typing import Any
+
+import click
+
+from ..app import Conveyor
+from ..errors import UnavailableError, UsageError
+from ..notify import manager
+from ..retry import Exponential, pause
+from ..settings import Settings, load_settings, token_from
+from ..store.http import HttpStore
+from ..store.http.bodies import Terms
+from ..worker import Worker
+from .common import load_app, say
+from .hosting import set_up_log
+from .pulse import Pulse
+from .shells import warn_of_shell
+from .signals import listening
+from .stopping import OTHERS, Exit
+from .working import shares
+
+log = logging.getLogger("conveyor.agent")
+
+# How an agent asks again for a server that is not there yet.
+PATIENCE = Exponential(first=0.2, factor=2.0, longest=10.0)
+
+
+@click.command("agent")
+@click.option("--server", "url", metavar="URL", help="The server, like https://jobs.example.com.")
+@click.option("--token-file", metavar="PATH", help="The file that holds the agent's token.")
+@click.option("--app", metavar="MODULE:NAME", help="The application whose tasks it can run.")
+@click.option("--queue", "-q", "queues", multiple=True, help="NAME or NAME:WEIGHT.")
+@click.option("--concurrency", "-c", type=int, help="How many jobs at once.")
+@click.option("--strict", is_flag=True, help="Queues in order, not by weight.")
+@click.option(
+    "--label", "labels", multiple=True, help="A label jobs may require; 'gpu!only': and must."
+)
+@click.option("--allow-commands", is_flag=True, help="Run command jobs too.")
+@click.option("--drain", help="How long running jobs may finish at shutdown.")
+@click.option("--health-file", help="Where to say every second how it is, for probes.")
+@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+def agent_command(strict: bool, allow_commands: bool, **flags: Any) -> int:
+    warn_of_shell()
+    settings = load_settings(flags)
+    url = str(settings["url"])
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"name the server: --server https://jobs.example.com, not {url!r}")
+    if not settings["app"] and not allow_commands:
+        raise UsageError(
+            "this agent could run nothing: give it the code of tasks with --app module:name, "
+            "let it run commands with --allow-commands, or both"
+        )
+    set_up_log(settings)
+    belt = _belt(settings, url, token_from(settings))
+    try:
+        ends = asyncio.run(_serve(belt, settings, strict=strict, commands=allow_commands))
+    finally:
+        belt.close()
+    return ends.finish()
+
+
+def _belt(settings: Settings, url: str, token: str) -> Conveyor:
+    if not settings["app"]:
+        return Conveyor(url, token=token)
+    belt = load_app(str(settings["app"]))
+    belt.divert(url, token=token)
+    return belt
+
+
+async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, commands: bool) -> Exit:
+    ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
+    pulse = Pulse(str(settings["health_file"]), manager())
+    with listening(ends.act, OTHERS), closing(pulse):
+        terms = await _terms(belt, ends)
+        if terms is None:
+            return ends
+        worker = _worker(belt, settings, terms, pulse, strict=strict, commands=commands)
+        ends.take(worker, belt.url, belt.store.secret)
+        queues = ", ".join(name for name, _ in worker.options.queues)
+        say(f"agent {worker.id}: {worker.options.slots} slots, queues {queues}, server {belt.url}")
+        await worker.run()
+    ends.over()
+    return ends
+
+
+async def _terms(belt: Conveyor, ends: Exit) -> Terms | None:
+    """Ask the server what it wants of agents, until it answers or a signal comes."""
+    store = belt.store
+    assert isinstance(store, HttpStore), "its address is a server's"
+    tries = 0
+    while not ends.asked:
+        try:
+            return await store.terms()
+        except UnavailableError as error:
+            tries += 1
+            wait = pause(PATIENCE, tries)
+            log.warning("server.away retry_in=%.1f error=%s", wait, error)
+            await ends.stay(wait)
+    return None
+
+
+def _worker(
+    belt: Conveyor, settings: Settings, terms: Terms, pulse: Pulse, *, strict: bool, commands: bool
+) -> Worker:
+    queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
+    return belt.worker(
+        queues=queues,
+        slots=settings["concurrency"],
+        strict=strict,
+        labels=frozenset(settings["labels"]),
+        lease_for=terms.lease_for,
+        beat=terms.beat,
+        poll=settings["poll"],
+        app=settings["app"] or "this agent",
+        max_jobs_per_process=settings["max_jobs_per_process"],
+        max_rss_mb=settings["max_rss_mb"],
+        on_round=pulse.tell,
+    )
