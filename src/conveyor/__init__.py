@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .app import Conveyor, Queue
+    from .commanding import CommandRules
     from .current import CurrentJob, current_job
     from .errors import (
         ConveyorError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CommandRules",
     "Conveyor",
     "ConveyorError",
     "CorruptStoreError",
@@ -64,6 +66,7 @@ __all__ = [
 
 # Names are imported when they are first used: `conveyor --help` needs none of them.
 _HOMES = {
+    "CommandRules": "commanding",
     "Conveyor": "app",
     "ConveyorError": "errors",
     "CorruptStoreError": "errors",

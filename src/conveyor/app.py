@@ -219,8 +219,9 @@ class Conveyor(Executor):
         """Describe a command as a job: `belt.command("make", "-j4", cwd="/src").enqueue()`.
 
         It runs without a shell, in a session of its own. `env` is added to the worker's
-        environment, or replaces it with inherit_env=False. Any other exit code than those in
-        `ok_exit_codes` is a failure. The result is {"exit_code": n}.
+        environment (as far as its `commands` rules pass that on), or replaces it with
+        inherit_env=False. Any other exit code than those in `ok_exit_codes` is a failure. The
+        result is {"exit_code": n}.
         """
         described = checked(
             argv, env=env, inherit_env=inherit_env, cwd=cwd, ok_exit_codes=ok_exit_codes

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from .errors import UsageError
-from .job import COMMAND_TASK
+from .job import COMMAND_TASK, COMMANDS, Options
 from .task import Task, task
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to run. `env` is added to the worker's environment, or replaces it."""
+    """What to run. `env` is added to what the worker passes on of its own, or replaces it."""
 
     argv: tuple[str, ...]
     env: dict[str, str] = {}
@@ -55,6 +55,12 @@ def checked(
 def command_task() -> Task:
     """Return the task that every command job names."""
     return replace(task(_run, name=COMMAND_TASK), kind="command")
+
+
+def for_commands(options: Options) -> Options:
+    """Return a command job's options, with the label that it requires of a worker."""
+    requires = tuple(sorted({*options.requires, COMMANDS}))
+    return msgspec.structs.replace(options, requires=requires)
 
 
 def _run() -> dict[str, int]:

@@ -16,6 +16,8 @@ Missed = Literal["skip", "once", "all"]
 Stream = Literal["stdout", "stderr", "log", "mark"]
 
 COMMAND_TASK = "conveyor.command"
+# The label of workers that run commands; every command job requires it.
+COMMANDS = "commands"
 OUTPUT_LIMIT = 1 << 20
 ARGS_LIMIT = 1 << 20
 # The last error stands on the job in one line, cut to this many characters.

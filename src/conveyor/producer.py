@@ -10,6 +10,7 @@ import msgspec
 
 from .caller import Caller, Watch
 from .codec import ResultCodec
+from .command import for_commands
 from .enqueue import enqueue
 from .errors import UnavailableError, UsageError
 from .handle import Job
@@ -78,6 +79,9 @@ class Producer:
     def new_jobs(self, task: Task, wishes: Wishes, payloads: Sequence[bytes]) -> list[NewJob]:
         """Describe one job per payload, all of one queue."""
         now = self.store.now()
+        options = wishes.options
+        if task.kind == "command":
+            options = for_commands(options)
         return [
             NewJob(
                 id=self._ids.make(now),
@@ -87,7 +91,7 @@ class Producer:
                 priority=wishes.priority,
                 run_at=wishes.run_at,
                 delay=wishes.delay,
-                options=wishes.options,
+                options=options,
             )
             for payload in payloads
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from .job import JobRecord, QueueInfo, State, WorkerInfo
+from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
 from .store.labels import serves
 
 # A worker beats every 5 s; one that was silent for longer than this is not counted on.
@@ -74,6 +74,11 @@ def _available(
         return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."
     wanted = frozenset(job.options.requires)
     able = [each for each in serving if serves(frozenset(each.labels), wanted)]
+    if not able and COMMANDS in wanted and not any(COMMANDS in each.labels for each in serving):
+        return (
+            f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
+            f"--no-commands (an agent with --allow-commands), or enqueue it for another queue."
+        )
     if not able:
         return (
             f"No worker of queue {job.queue!r} has the label(s) it requires: "

@@ -18,6 +18,7 @@ import msgspec
 
 from . import keeper
 from .board import Board
+from .commanding import ANYTHING, CommandRules
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
@@ -47,7 +48,8 @@ Phases = Callable[[str, Sequence[JobRecord]], None]
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
-    `queues` are names with weights; `strict` asks them in order instead of by weight. `keep`
+    `queues` are names with weights; `strict` asks them in order instead of by weight. `commands`
+    says what commands may do; while they are allowed, "commands" is one of the labels. `keep`
     says whether a process of its own renews the leases of a shared store. `drain` is how long
     running jobs may finish when an `async with` block ends. `on_round` is called in the worker's
     loop about once a second while all is well, for whoever watches; it must not raise.
@@ -57,6 +59,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 8
     strict: bool = False
     labels: frozenset[str] = frozenset()
+    commands: CommandRules = ANYTHING
     lease_for: float = 60.0
     poll: float = 5.0
     drain: float = DRAIN
@@ -84,7 +87,8 @@ class Worker:
         schedules: Sequence[Schedule] = (),
     ) -> None:
         self.id = worker_id()
-        self.options = options
+        labels = options.commands.label(options.labels)
+        self.options = options = msgspec.structs.replace(options, labels=labels)
         self._store = store
         self._output = OutputBuffer()
         self._runners = Runners(
@@ -92,6 +96,7 @@ class Worker:
             max_jobs=options.max_jobs_per_process,
             max_rss_mb=options.max_rss_mb,
             lease_for=options.lease_for,
+            commands=options.commands,
         )
         # Nobody outlives this process to read it where the store does not.
         self._board = Board(store.folder, self.id, options.slots) if store.folder else None

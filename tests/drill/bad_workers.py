@@ -53,7 +53,7 @@ class BadWorker:
         self.belt = belt
         self.hasty = hasty
         self.id = f"bad-{os.getpid()}"
-        self.who = Claimant(self.id, 30.0 if hasty else 3600.0, frozenset({"drill"}))
+        self.who = Claimant(self.id, 30.0 if hasty else 3600.0, frozenset({"drill", "commands"}))
         self.running: dict[str, JobRecord] = {}
         self.told = threading.Event()
 

@@ -9,10 +9,11 @@ import msgspec
 
 from ..caller import Blocking, Watch
 from ..codec import check_plain
+from ..command import for_commands
 from ..enqueue import enqueue
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
 from ..ids import IdMaker
-from ..job import NewJob, State
+from ..job import COMMAND_TASK, NewJob, State
 from ..pending import run_sync
 from ..settings import load_settings
 from ..store import open_store
@@ -217,7 +218,7 @@ async def _insert(
         args=msgspec.json.encode(values),
         priority=wishes.priority,
         delay=wishes.delay,
-        options=wishes.options,
+        options=for_commands(wishes.options) if task == COMMAND_TASK else wishes.options,
     )
     watch = Watch(store)
     accepted = await enqueue(

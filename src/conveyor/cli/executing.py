@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from pathlib import Path
@@ -13,8 +14,9 @@ import msgspec
 
 from ..app import Conveyor
 from ..handle import Job
-from ..job import JobRecord, OutputChunk, State
+from ..job import COMMANDS, JobRecord, OutputChunk, State
 from ..settings import load_settings
+from ..store.labels import serves
 from ..why import SILENT
 from .common import say, url_option
 from .following import follow_output, write
@@ -22,6 +24,9 @@ from .shells import warn_of_shell
 from .signals import listening
 
 INTERRUPTED = 130
+EXITED = re.compile(r" exited with (\d+)$")
+# A limit that was met is named behind the signal.
+KILLED = re.compile(r" was killed by (?:signal )?(\w+)(?::.*)?$")
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
@@ -74,7 +79,10 @@ def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
 def _is_served(belt: Conveyor, queue: str) -> bool:
     now = belt.store.now()
     return any(
-        queue in worker.queues and now - worker.beat_at < SILENT and not worker.draining
+        queue in worker.queues
+        and serves(frozenset(worker.labels), frozenset({COMMANDS}))
+        and now - worker.beat_at < SILENT
+        and not worker.draining
         for worker in belt.store.workers().result()
     )
 
@@ -89,11 +97,10 @@ def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     history = belt.store.history(record.id).result()
     message = history[-1].error.message if history else ""
     say(f"conveyor exec: {record.error or record.state}")
-    words = message.rsplit(maxsplit=1)
-    if words and message.rpartition(" exited with ")[1]:
-        return int(words[-1])
-    if message.rpartition(" was killed by ")[1]:
-        return 128 + int(getattr(signal, words[-1], 0))
+    if code := EXITED.search(message):
+        return int(code[1])
+    if name := KILLED.search(message):
+        return 128 + int(getattr(signal, name[1], 0))
     return 1
 
 

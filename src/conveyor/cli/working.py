@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import click
 
 from ..app import Conveyor
+from ..commanding import ANYTHING, CommandRules
 from ..errors import UsageError
 from ..job import State
 from ..notify import manager
 from ..settings import Settings
 from ..worker import Worker
+from .commanding import command_options, rules_from
 from .common import app_and_settings, say, url_option
 from .pulse import Pulse
 from .shells import warn_of_shell
@@ -33,6 +35,8 @@ def _options(command: F) -> F:
             click.option("--concurrency", "-c", type=int, help="How many jobs at once."),
             click.option("--strict", is_flag=True, help="Queues in order, not by weight."),
             click.option("--label", "labels", multiple=True, help="A label jobs may require."),
+            click.option("--no-commands", is_flag=True, help="Leave jobs that are commands alone."),
+            command_options,
             click.option("--drain", help="How long running jobs may finish at shutdown."),
             click.option("--lease", help="How long a claim lasts unless renewed."),
             click.option("--health-file", help="Where to say every second how it is, for probes."),
@@ -58,6 +62,7 @@ def run_command(app: str | None, strict: bool, **flags: Any) -> int:
 
 def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
     """Run a worker until it is told to stop; return the exit code."""
+    rules = rules_from(flags, allowed=not flags["no_commands"])
     warn_of_shell()
     belt, settings = app_and_settings(app, flags)
     level = str(settings["log_level"]).upper()
@@ -67,7 +72,7 @@ def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     try:
-        ends = asyncio.run(_serve(belt, settings, strict=strict))
+        ends = asyncio.run(_serve(belt, settings, strict=strict, rules=rules))
     finally:
         belt.close()
     return ends.finish()
@@ -86,7 +91,14 @@ def shares(names: tuple[str, ...]) -> list[tuple[str, int]]:
     return found
 
 
-def make_worker(belt: Conveyor, settings: Settings, *, strict: bool, pulse: Pulse) -> Worker:
+def make_worker(
+    belt: Conveyor,
+    settings: Settings,
+    *,
+    strict: bool,
+    pulse: Pulse,
+    rules: CommandRules = ANYTHING,
+) -> Worker:
     """Make a worker as the settings say, and one that can be watched."""
     queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
     return belt.worker(
@@ -94,6 +106,7 @@ def make_worker(belt: Conveyor, settings: Settings, *, strict: bool, pulse: Puls
         slots=settings["concurrency"],
         strict=strict,
         labels=frozenset(settings["labels"]),
+        commands=rules,
         lease_for=settings["lease"],
         poll=settings["poll"],
         app=settings["app"],
@@ -108,12 +121,12 @@ def make_worker(belt: Conveyor, settings: Settings, *, strict: bool, pulse: Puls
     )
 
 
-async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> Exit:
+async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: CommandRules) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     # From before the store is opened, which may have to wait for a lock.
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
-        worker = make_worker(belt, settings, strict=strict, pulse=pulse)
+        worker = make_worker(belt, settings, strict=strict, pulse=pulse, rules=rules)
         ends.take(worker, belt.url)
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")

@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 
 from ..command import Command
+from ..commanding import ANYTHING, CommandRules
 from ..failure import error_info
 from ..job import ErrorInfo, Stream
 from ..lifecycle import Failed, Succeeded
 from .control import Control, Ending, Stop, Stopped, job_environment
 from .guards import Guards
 from .ladder import KILL, Ladder, note_left_behind
+from .rights import Rights, rights_for
 from .spawned import Spawned
 
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
@@ -28,13 +30,34 @@ LAST_LINES = 20
 # What may be different a moment later; everything else that prevents a start will stay.
 PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 
+NOT_ALLOWED = (
+    "this worker is not allowed to run commands. It has taken this one because the job does not "
+    'require the label "commands": enqueue it again with belt.command or conveyor exec.'
+)
+# What the kernel sends to a process that meets a limit.
+LIMIT_SIGNALS: dict[int, str] = {
+    signal.SIGXCPU: ": it has used all the time it may compute (limit cpu)",
+    signal.SIGXFSZ: ": it wrote a larger file than it may (limit files)",
+}
+
 _decode = msgspec.json.Decoder(Command).decode
 
 
 class CommandRunner:
-    """One program a job, under a guard. `guards` are closed by whoever gives them."""
+    """One program a job, under a guard. `guards` are closed by whoever gives them.
 
-    def __init__(self, *, guards: Guards | None = None, output_wait: float = OUTPUT_WAIT) -> None:
+    UsageError when this process may not do what the rules say.
+    """
+
+    def __init__(
+        self,
+        *,
+        guards: Guards | None = None,
+        rules: CommandRules = ANYTHING,
+        output_wait: float = OUTPUT_WAIT,
+    ) -> None:
+        self._rules = rules
+        self._rights = rights_for(rules)
         self._guards = guards or Guards()
         self._own = guards is None
         self._output_wait = output_wait
@@ -43,12 +66,15 @@ class CommandRunner:
         """Run one command to its end, or stop its whole process tree."""
         if control.stopping:
             return Stopped()
+        if not self._rules.allowed:
+            return Failed(ErrorInfo("CommandNotAllowed", NOT_ALLOWED), retry=False)
         try:
             command = _decode(control.job.args)
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
-            running = _Running(self._guards, command, control)
+            env = _environment(command, control, self._rules, self._rights)
+            running = _Running(self._guards, command, control, env=env, rights=self._rights)
         except (OSError, ValueError) as error:
             return _not_started(command, error)
         try:
@@ -65,12 +91,26 @@ class CommandRunner:
 class _Running:
     """One running command."""
 
-    def __init__(self, guards: Guards, command: Command, control: Control) -> None:
+    def __init__(
+        self,
+        guards: Guards,
+        command: Command,
+        control: Control,
+        *,
+        env: Mapping[str, str],
+        rights: Rights,
+    ) -> None:
         self._command = command
         self._control = control
         self._tail = b""
-        env = _environment(command, control)
-        self._spawned = Spawned(guards, command.argv, self._hear, env=env, cwd=command.cwd)
+        self._spawned = Spawned(
+            guards,
+            command.argv,
+            self._hear,
+            env=env,
+            cwd=command.cwd or rights.home,
+            rights=rights,
+        )
         self._ladder = Ladder(self._spawned, control)
 
     async def finish(self, output_wait: float) -> Ending:
@@ -100,6 +140,8 @@ class _Running:
         if code in self._command.ok_exit_codes:
             return Succeeded(msgspec.json.encode({"exit_code": code}))
         how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
+        if -code in LIMIT_SIGNALS:
+            how += LIMIT_SIGNALS[-code]
         lines = self._tail.decode(errors="replace").splitlines(keepends=True)
         said = "".join(lines[-LAST_LINES:])
         return Failed(ErrorInfo("CommandFailed", f"{self._command.argv[0]} {how}", said))
@@ -117,8 +159,10 @@ def signal_name(number: int) -> str:
     return f"signal {number}"
 
 
-def _environment(command: Command, control: Control) -> dict[str, str]:
-    inherited: Mapping[str, str] = os.environ if command.inherit_env else {}
+def _environment(
+    command: Command, control: Control, rules: CommandRules, rights: Rights
+) -> dict[str, str]:
+    inherited = {**rules.passed_on(os.environ), **rights.env} if command.inherit_env else {}
     return {**inherited, **command.env, **job_environment(control.job)}
 
 

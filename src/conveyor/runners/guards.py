@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ..commanding import without_secrets
+
 # How many guards are kept for the next program; making one costs a fork more.
 KEPT = 8
 # How long the spawner gets to end, and how often that is looked at.
@@ -86,7 +88,8 @@ class Guards:
             # It closes for itself what it does not need.
             actions = [(os.POSIX_SPAWN_DUP2, its.fileno(), 0)]
             try:
-                pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+                env = without_secrets(os.environ)
+                pid = os.posix_spawn(sys.executable, command, env, file_actions=actions)
             except OSError:
                 ours.close()
                 raise

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from ..commanding import without_secrets
 from ..job import ErrorInfo, Stream
 from ..lifecycle import Crashed, Failed
 from .guarding.wire import KILL, LENGTH, READ, RUN, TERM
 from .guards import Guards
 from .ladder import KILL as PATIENCE
 from .messages import Orders
+from .rights import ALL_RIGHTS, Rights
 
 # A program that another guard guards may hold a pipe and write for ever, so draining has an end.
 DRAIN = 16
@@ -33,7 +35,8 @@ Value = TypeVar("Value")
 class Spawned:
     """A program that leads a session of its own, and all that it starts.
 
-    `hear` is called with what it writes. The descriptors `stdin` and `more` become its 0 and its
+    `hear` is called with what it writes. Without `env` it gets that of this process, secrets apart;
+    `rights` say who it is, and its limits. The descriptors `stdin` and `more` become its 0 and its
     3, 4 and so on; they are closed here. `started` is done when it runs, with None, or could not,
     with the error. `exited` is done when the program itself has ended, with its exit code or
     -signal, or None if that is not known; `gone` when nothing is left of what it started. Then
@@ -48,12 +51,14 @@ class Spawned:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        rights: Rights = ALL_RIGHTS,
         stdin: int | None = None,
         more: Sequence[int] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._guards = guards
-        self._names = argv[0], cwd
+        self._names = {"user": f"user {rights.name}", "limits": "its limits", "chdir": cwd}
+        self._program = argv[0]
         self._hear = hear
         self.started: asyncio.Future[OSError | None] = self._loop.create_future()
         self.exited: asyncio.Future[int | None] = self._loop.create_future()
@@ -75,7 +80,9 @@ class Spawned:
             self._given.insert(0, os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin)
             self._given.insert(1, self._open("stdout"))
             self._given.insert(2, self._open("stderr"))
-            self._request = _request(argv, os.environ if env is None else env, cwd)
+            self._request = _request(
+                argv, without_secrets(os.environ) if env is None else env, cwd, rights
+            )
             self._launch()
         except BaseException:
             self._let_go()
@@ -188,7 +195,7 @@ class Spawned:
             case "started", []:
                 self._begin(None)
             case "failed", [step, code]:
-                name = self._names[step == "chdir"]
+                name = self._names.get(step, self._program)
                 self._begin(OSError(int(code), os.strerror(int(code)), name))
             case "signalled", pids:
                 self._answers.popleft().set_result([int(pid) for pid in pids])
@@ -216,7 +223,7 @@ class Spawned:
         self._lose_line()
         try:
             if self._tries == TRIES:
-                raise BlockingIOError(errno.EAGAIN, "no guard could be started", self._names[0])
+                raise BlockingIOError(errno.EAGAIN, "no guard could be started", self._program)
             self._guards.renew()
             self._launch()
         except OSError as error:
@@ -247,7 +254,7 @@ def _settle(future: asyncio.Future[Value], value: Value) -> None:
         future.set_result(value)
 
 
-def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> bytes:
+def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, rights: Rights) -> bytes:
     """Return what a guard needs to know; see guarding/wire.py. Raises as subprocess does."""
     if any("=" in name for name in env):
         raise ValueError("illegal environment variable name")
@@ -255,7 +262,9 @@ def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> by
     if not os.path.dirname(argv[0]):
         paths = [os.path.join(folder, argv[0]) for folder in os.get_exec_path(env)]
     settings = [f"{name}={value}" for name, value in env.items()]
-    texts = [str(len(paths)), str(len(argv)), cwd or os.getcwd(), *paths, *argv, *settings]
+    user, limits = (" ".join(map(str, numbers)) for numbers in (rights.user, rights.limits))
+    texts = [str(len(paths)), str(len(argv)), cwd or os.getcwd(), user, limits]
+    texts += [*paths, *argv, *settings]
     if any("\0" in text for text in texts):
         raise ValueError("embedded null byte")
     request = b"\0".join(map(os.fsencode, texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..commanding import ANYTHING, CommandRules
 from ..task import Kind
 from .command import CommandRunner
 from .control import Runner
@@ -16,14 +17,22 @@ from .thread import ThreadRunner
 class Runners(Mapping[Kind, Runner]):
     """The runners of one worker. They start threads and processes only when they are needed."""
 
-    def __init__(self, *, slots: int, max_jobs: int, max_rss_mb: int, lease_for: float) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        max_jobs: int,
+        max_rss_mb: int,
+        lease_for: float,
+        commands: CommandRules = ANYTHING,
+    ) -> None:
         self._guards = guards = Guards(lease_for=lease_for)
         self.process = ProcessRunner(slots, max_jobs=max_jobs, max_rss_mb=max_rss_mb, guards=guards)
         self._by_kind: dict[Kind, Runner] = {
             "coroutine": CoroutineRunner(),
             "thread": ThreadRunner(slots),
             "process": self.process,
-            "command": CommandRunner(guards=guards),
+            "command": CommandRunner(guards=guards, rules=commands),
         }
 
     def __getitem__(self, kind: Kind) -> Runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None) if LINUX else None
 
 
@@ -29,6 +31,14 @@ def die_with(parent: int) -> None:
         _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(127)  # it ended before the kernel was told to look
+
+
+def no_new_privileges() -> None:
+    """Gain no rights by any program that is executed from now on, setuid or not (Linux)."""
+    # The kernel looks at all of these, and at each as a whole register.
+    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    if _libc is not None and _libc.prctl(PR_SET_NO_NEW_PRIVS, one, none, none, none) != 0:
+        raise PermissionError(errno.EPERM, "no_new_privs cannot be set")
 
 
 def below(root: int) -> list[int]:

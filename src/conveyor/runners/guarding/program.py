@@ -8,10 +8,24 @@ import os
 import signal
 
 from .processes import LINUX, below, die_with, group, is_running, send, send_group
+from .rights import become_user, set_limits
 from .wire import MOST_FDS, READ
 
 # Between two rounds of killing, in seconds: at first, and for what the kernel holds.
 FIRST_ROUND, LONGEST_ROUND = 0.002, 0.5
+
+
+class Request:
+    """What is to be run, as the worker has written it down; see wire.py."""
+
+    def __init__(self, request: bytes) -> None:
+        paths, arguments, self.directory, user, limits, *texts = request.split(b"\0")
+        first, last = int(paths), int(paths) + int(arguments)
+        self.user = [int(number) for number in user.split()]
+        self.limits = [int(number) for number in limits.split()]
+        self.paths = texts[:first]
+        self.arguments = texts[first:last]
+        self.env = dict(text.split(b"=", 1) for text in texts[last:] if text)
 
 
 class Program:
@@ -22,9 +36,7 @@ class Program:
     """
 
     def __init__(self, request: bytes, fds: list[int]) -> None:
-        paths, arguments, directory, *texts = request.split(b"\0")
-        first, last = int(paths), int(paths) + int(arguments)
-        env = dict(text.split(b"=", 1) for text in texts[last:] if text)
+        wanted = Request(request)
         self.failed = self.told_to_end = self.over = False
         self.round = 0.0
         self._killed: set[int] = set()
@@ -34,7 +46,7 @@ class Program:
         if self._leader == 0:
             try:
                 die_with(guard)
-                _become(texts[:first], texts[first:last], env, directory, fds, told)
+                _become(wanted, fds, told, guard)
             finally:
                 os._exit(127)  # a fork must never go on as its parent
         for fd in (*fds, told):
@@ -100,27 +112,31 @@ def _end_group(leader: int) -> None:
         send_group(leader, signal.SIGKILL)
 
 
-def _become(
-    paths: list[bytes],
-    arguments: list[bytes],
-    env: dict[bytes, bytes],
-    directory: bytes,
-    fds: list[int],
-    told: int,
-) -> None:
+def _become(wanted: Request, fds: list[int], told: int, guard: int) -> None:
     """Turn this new process into the program; say on `told` what prevents it."""
     step = "start"
     try:
         os.setsid()
         told = _arrange(fds, told)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if directory:
+        if wanted.user:
+            step = "user"
+            become_user(wanted.user)
+            die_with(guard)  # the kernel forgets that when the user changes
+        if wanted.directory:
             step = "chdir"
-            os.chdir(directory)
+            os.chdir(wanted.directory)
+        if wanted.limits:
+            step = "limits"
+            set_limits(wanted.limits)
         step = "exec"
-        code = _execute(paths, arguments, env)
+        code = _execute(wanted)
     except OSError as error:
-        code = error.errno or 0
+        code = error.errno or errno.EIO
+    except MemoryError:
+        code = errno.ENOMEM
+    except Exception:  # noqa: BLE001 - numbers that are no user's or no limit's: it must not begin
+        code = errno.EINVAL
     os.write(told, f"failed {step} {code}".encode())
 
 
@@ -134,12 +150,12 @@ def _arrange(fds: list[int], told: int) -> int:
     return len(fds)
 
 
-def _execute(paths: list[bytes], arguments: list[bytes], env: dict[bytes, bytes]) -> int:
+def _execute(wanted: Request) -> int:
     """Try the paths in turn; return the error that says most."""
     worst = errno.ENOENT
-    for path in paths:
+    for path in wanted.paths:
         try:
-            os.execve(path, arguments, env)  # noqa: S606 - running what it is told to is its purpose
+            os.execve(path, wanted.arguments, wanted.env)  # noqa: S606 - running what it is told to is its purpose
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

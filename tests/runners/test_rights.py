@@ -1,0 +1,226 @@
+"""What commands may do on a worker, with real ones: another user, a clean environment, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import some_jobs
+from stand import CANCEL, Heard, alive, command, ends, process, shell, soon, value
+
+from conveyor import UsageError
+from conveyor.commanding import CommandRules
+from conveyor.lifecycle import Failed
+from conveyor.runners.command import CommandRunner
+from conveyor.runners.control import Control, Ending, Stopped
+from conveyor.runners.guards import Guards
+from conveyor.runners.process import ProcessRunner
+from conveyor.runners.rights import Rights, rights_for
+from conveyor.runners.spawned import Spawned
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
+NOBODY = CommandRules(user="nobody")
+
+
+def run(rules: CommandRules, control: Control) -> Ending:
+    [ending] = ends(lambda: CommandRunner(rules=rules), control)
+    return ending
+
+
+def said(rules: CommandRules, script: str, **how: object) -> str:
+    heard = Heard()
+    assert value(run(rules, shell(script, sink=heard, **how))) == {"exit_code": 0}
+    return heard.text()
+
+
+@pytest.fixture
+def shared() -> Generator[Path]:
+    """Return a folder that everybody can look into, and only root write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@root
+def test_a_command_runs_as_another_user_with_the_groups_of_that_one():
+    ids = subprocess.run(["id", "nobody"], capture_output=True, text=True, check=True).stdout
+    assert said(NOBODY, "id") == ids
+
+
+@root
+def test_another_user_is_named_by_number_as_well():
+    number = subprocess.run(["id", "-u", "nobody"], capture_output=True, text=True, check=True)
+    assert said(CommandRules(user=number.stdout.strip()), "id -un") == "nobody\n"
+
+
+@root
+def test_the_environment_is_that_of_the_user_and_not_of_the_worker():
+    assert said(NOBODY, "echo $USER $LOGNAME; pwd") == "nobody nobody\n/\n"
+
+
+@root
+def test_another_user_cannot_read_what_is_only_for_the_worker(shared: Path):
+    secret = shared / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    assert said(CommandRules(), f"cat {secret}") == "secret"
+    ending = run(NOBODY, shell(f"cat {secret}"))
+    assert isinstance(ending, Failed)
+    assert "Permission denied" in ending.error.traceback
+
+
+@root
+def test_no_setuid_program_makes_another_user_root_again(shared: Path):
+    program = shared / "id"
+    shutil.copy(str(shutil.which("id")), program)
+    program.chmod(0o4755)
+    plain = subprocess.run([program, "-u"], user="nobody", capture_output=True, check=True)
+    if plain.stdout != b"0\n":
+        pytest.skip("programs here are never setuid, so there is nothing to prevent")
+    assert said(NOBODY, f"{program} -u") == said(NOBODY, "id -u") != "0\n"
+
+
+@root
+def test_another_user_has_no_capabilities_left():
+    text = said(NOBODY, "grep -E 'Cap(Prm|Eff|Amb)|NoNewPrivs' /proc/self/status")
+    assert [int(line.split()[1], 16) for line in text.splitlines()] == [0, 0, 0, 1]
+
+
+@root
+def test_another_user_may_open_its_own_output():
+    assert said(NOBODY, "echo once more > /dev/stdout") == "once more\n"
+
+
+@root
+def test_the_whole_tree_of_another_user_is_stopped():
+    heard = Heard()
+    # Deaf to SIGTERM, and one of them in a session of its own.
+    script = "trap '' TERM; setsid sleep 300 & echo $!; echo $$; wait; sleep 300"
+
+    async def main() -> None:
+        runner = CommandRunner(rules=NOBODY)
+        control = shell(script, sink=heard, grace=0.1)
+        running = asyncio.create_task(runner.run(control))
+        await soon(lambda: len(heard.text().split()) == 2)
+        pids = [int(pid) for pid in heard.text().split()]
+        owners = {os.stat(f"/proc/{pid}").st_uid for pid in pids}
+        assert 0 not in owners
+        control.stop(CANCEL)
+        assert isinstance(await running, Stopped)
+        assert not any(map(alive, pids))
+        await runner.close()
+
+    asyncio.run(main())
+
+
+@root
+def test_a_folder_that_is_closed_to_the_user_is_an_error_that_says_so(tmp_path: Path):
+    tmp_path.chmod(0o700)
+    ending = run(NOBODY, command("true", cwd=tmp_path))
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "CommandNotStarted"
+    assert f"Permission denied: '{tmp_path}'" in ending.error.message
+
+
+@root
+def test_who_is_not_root_cannot_arrange_another_user():
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UsageError, match="which only root can arrange: start the worker as"):
+            rights_for(CommandRules(user="root"))
+    finally:
+        os.seteuid(0)
+
+
+def test_the_user_may_be_the_one_that_it_is_already():
+    rules = CommandRules(user=str(os.geteuid()))
+    text = said(rules, "id -u; grep NoNewPrivs /proc/self/status")
+    assert text.split() == [str(os.geteuid()), "NoNewPrivs:", "1"]
+
+
+def test_a_program_that_cannot_become_who_it_is_to_be_is_not_started(tmp_path: Path):
+    path = tmp_path / "ran"
+    nobody_at_all = Rights(name="ghost", user=(2**32 - 1, 2**32 - 1))
+
+    async def main() -> OSError | None:
+        guards = Guards()
+        argv = ["touch", str(path)]
+        spawned = Spawned(guards, argv, lambda *_: None, rights=nobody_at_all)
+        error = await spawned.started
+        await spawned.gone
+        await spawned.close()
+        await guards.close()
+        return error
+
+    error = asyncio.run(main())
+    assert isinstance(error, OSError)
+    assert error.filename == "user ghost"
+    assert not path.exists()
+
+
+def test_a_clean_environment_shows_no_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PROXY", "kept")
+    text = said(CommandRules(clean_env=True, keep_env=("PROXY",)), "env", env={"GIVEN": "x"})
+    assert "secret" not in text
+    assert {"PROXY=kept", "GIVEN=x", "CONVEYOR_JOB_ID=job"} <= set(text.splitlines())
+
+
+def test_the_token_of_a_worker_is_in_no_environment_of_its_jobs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CONVEYOR_TOKEN", "secret")
+    # Neither in its own, nor in that of the guard above it.
+    script = "cat /proc/self/environ /proc/$PPID/environ | tr '\\0' '\\n'"
+    assert "CONVEYOR_TOKEN" not in said(CommandRules(), script)
+    found = process(some_jobs.run_script, 'test -z "$CONVEYOR_TOKEN"')
+    assert value(ends(lambda: ProcessRunner(1), found)[0]) == 0
+
+
+def test_a_program_gets_the_limits_it_is_given_and_dumps_no_core():
+    rules = CommandRules(memory=1 << 30, cpu=60, file_size=1 << 20, processes=5000, open_files=100)
+    lines = said(rules, "cat /proc/self/limits").splitlines()
+    found = {line[:26].strip(): tuple(line[26:].split()[:2]) for line in lines}
+    assert found["Max address space"] == ("1073741824", "1073741824")
+    assert found["Max cpu time"] == ("60", "65")
+    assert found["Max file size"] == ("1048576", "1048576")
+    assert found["Max processes"] == ("5000", "5000")
+    assert found["Max open files"] == ("100", "100")
+    assert found["Max core file size"] == ("0", "0")
+
+
+def test_a_limit_never_raises_what_the_worker_has():
+    own = said(CommandRules(), "ulimit -H -n")
+    assert said(CommandRules(open_files=1 << 40), "ulimit -H -n") == own
+
+
+def test_a_program_that_wants_more_memory_than_it_may_have_fails():
+    script = "head -c 200000000 /dev/zero | tail"
+    ending = run(CommandRules(memory=64 << 20), shell(script))
+    assert isinstance(ending, Failed)
+    assert "memory" in ending.error.traceback
+
+
+def test_a_program_that_computes_too_long_is_ended_and_says_why():
+    ending = run(CommandRules(cpu=1), shell("while :; do :; done"))
+    assert isinstance(ending, Failed)
+    assert "was killed by SIGXCPU: it has used all the time" in ending.error.message
+
+
+def test_a_program_that_writes_too_large_a_file_is_ended_and_says_why(tmp_path: Path):
+    argv = ["dd", "if=/dev/zero", f"of={tmp_path / 'file'}", "bs=4096", "count=4"]
+    ending = run(CommandRules(file_size=8192), command(*argv))
+    assert isinstance(ending, Failed)
+    assert "was killed by SIGXFSZ: it wrote a larger file" in ending.error.message
+
+
+def test_a_command_is_refused_where_commands_are_not_allowed(tmp_path: Path):
+    path = tmp_path / "ran"
+    ending = run(CommandRules(allowed=False), command("touch", str(path)))
+    assert isinstance(ending, Failed)
+    assert (ending.error.type, ending.retry) == ("CommandNotAllowed", False)
+    assert not path.exists()
