@@ -143,6 +143,15 @@ def may(token: Token, scope: Scope, queue: str | None) -> bool:
     return not token.queues or queue in token.queues
 
 
+def mark(text: str) -> str:
+    """Return what the names of workers end with that use this token; "" without one.
+
+    It says whose they are, so that nobody else can speak for them.
+    """
+    found = token_id(text)
+    return "" if found is None else f"@{found}"
+
+
 def called(token: Token) -> str:
     """Return how the audit names the one who holds a token."""
     return f"{token.id} {token.name}"

@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 
 from . import keeper
+from .access import mark
 from .board import Board
 from .commanding import ANYTHING, CommandRules
 from .errors import ConveyorError
@@ -50,7 +51,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `queues` are names with weights; `strict` asks them in order instead of by weight. `commands`
     says what commands may do; while they are allowed, "commands" is one of the labels. `keep`
-    says whether a process of its own renews the leases of a shared store. `drain` is how long
+    says whether a process of its own renews the leases of a shared store. `beat` is how often it
+    says that it is there. `drain` is how long
     running jobs may finish when an `async with` block ends. `on_round` is called in the worker's
     loop about once a second while all is well, for whoever watches; it must not raise.
     """
@@ -62,6 +64,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     commands: CommandRules = ANYTHING
     lease_for: float = 60.0
     poll: float = 5.0
+    beat: float = SWEEP
     drain: float = DRAIN
     app: str = "this program"
     keep: bool = True
@@ -86,7 +89,7 @@ class Worker:
         options: WorkerOptions,
         schedules: Sequence[Schedule] = (),
     ) -> None:
-        self.id = worker_id()
+        self.id = worker_id() + mark(store.secret)
         labels = options.commands.label(options.labels)
         self.options = options = msgspec.structs.replace(options, labels=labels)
         self._store = store
@@ -108,7 +111,7 @@ class Worker:
             schedules=schedules,
             retention=options.retention,
             # A lapsed lease is to be noticed soon beside its own length.
-            sweep=min(SWEEP, options.lease_for / 4),
+            sweep=min(options.beat, options.lease_for / 4),
             after=options.on_round,
         )
         self._info = _introduction(self.id, options, store.now())

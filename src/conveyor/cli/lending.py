@@ -10,20 +10,21 @@ from typing import Any
 import click
 
 from ..app import Conveyor
+from ..commanding import CommandRules
 from ..errors import UnavailableError, UsageError
 from ..notify import manager
 from ..retry import Exponential, pause
 from ..settings import Settings, load_settings, token_from
 from ..store.http import HttpStore
 from ..store.http.bodies import Terms
-from ..worker import Worker
+from .commanding import command_options, rules_from
 from .common import load_app, say
 from .hosting import set_up_log
 from .pulse import Pulse
 from .shells import warn_of_shell
 from .signals import listening
 from .stopping import OTHERS, Exit
-from .working import shares
+from .working import make_worker
 
 log = logging.getLogger("conveyor.agent")
 
@@ -42,6 +43,7 @@ PATIENCE = Exponential(first=0.2, factor=2.0, longest=10.0)
     "--label", "labels", multiple=True, help="A label jobs may require; 'gpu!only': and must."
 )
 @click.option("--allow-commands", is_flag=True, help="Run command jobs too.")
+@command_options
 @click.option("--drain", help="How long running jobs may finish at shutdown.")
 @click.option("--health-file", help="Where to say every second how it is, for probes.")
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
@@ -56,10 +58,11 @@ def agent_command(strict: bool, allow_commands: bool, **flags: Any) -> int:
             "this agent could run nothing: give it the code of tasks with --app module:name, "
             "let it run commands with --allow-commands, or both"
         )
+    rules = rules_from(flags, allowed=allow_commands)
     set_up_log(settings)
     belt = _belt(settings, url, token_from(settings))
     try:
-        ends = asyncio.run(_serve(belt, settings, strict=strict, commands=allow_commands))
+        ends = asyncio.run(_serve(belt, settings, strict=strict, rules=rules))
     finally:
         belt.close()
     return ends.finish()
@@ -73,14 +76,22 @@ def _belt(settings: Settings, url: str, token: str) -> Conveyor:
     return belt
 
 
-async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, commands: bool) -> Exit:
+async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: CommandRules) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
         terms = await _terms(belt, ends)
         if terms is None:
             return ends
-        worker = _worker(belt, settings, terms, pulse, strict=strict, commands=commands)
+        worker = make_worker(
+            belt,
+            settings,
+            strict=strict,
+            pulse=pulse,
+            rules=rules,
+            lease_for=terms.lease_for,
+            beat=terms.beat,
+        )
         ends.take(worker, belt.url, belt.store.secret)
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"agent {worker.id}: {worker.options.slots} slots, queues {queues}, server {belt.url}")
@@ -103,22 +114,3 @@ async def _terms(belt: Conveyor, ends: Exit) -> Terms | None:
             log.warning("server.away retry_in=%.1f error=%s", wait, error)
             await ends.stay(wait)
     return None
-
-
-def _worker(
-    belt: Conveyor, settings: Settings, terms: Terms, pulse: Pulse, *, strict: bool, commands: bool
-) -> Worker:
-    queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
-    return belt.worker(
-        queues=queues,
-        slots=settings["concurrency"],
-        strict=strict,
-        labels=frozenset(settings["labels"]),
-        lease_for=terms.lease_for,
-        beat=terms.beat,
-        poll=settings["poll"],
-        app=settings["app"] or "this agent",
-        max_jobs_per_process=settings["max_jobs_per_process"],
-        max_rss_mb=settings["max_rss_mb"],
-        on_round=pulse.tell,
-    )

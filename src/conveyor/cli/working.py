@@ -98,8 +98,12 @@ def make_worker(
     strict: bool,
     pulse: Pulse,
     rules: CommandRules = ANYTHING,
+    **intervals: float,
 ) -> Worker:
-    """Make a worker as the settings say, and one that can be watched."""
+    """Make a worker as the settings say, and one that can be watched.
+
+    `intervals` are those that somebody else decides: `lease_for`, `beat`.
+    """
     queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
     return belt.worker(
         queues=queues,
@@ -107,9 +111,8 @@ def make_worker(
         strict=strict,
         labels=frozenset(settings["labels"]),
         commands=rules,
-        lease_for=settings["lease"],
         poll=settings["poll"],
-        app=settings["app"],
+        app=settings["app"] or "this agent",
         max_jobs_per_process=settings["max_jobs_per_process"],
         max_rss_mb=settings["max_rss_mb"],
         retention={
@@ -118,6 +121,7 @@ def make_worker(
             State.DISCARDED: settings["keep_discarded"],
         },
         on_round=pulse.tell,
+        **({"lease_for": float(settings["lease"])} | intervals),
     )
 
 

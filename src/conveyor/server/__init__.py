@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from .checks import Checks
 from .gate import Gate, allow
 from .handlers import Asked, Handlers, Rules
 from .hub import Hub
+from .openapi import openapi
 from .reading import GoneError, RefusedError, answer, read, refuse, refuse_error
 
 log = logging.getLogger("conveyor.server")
@@ -40,7 +42,7 @@ def make_app(store: Store, *, tokens: bool, rules: Rules | None = None) -> Starl
     handlers = Handlers(store=store, hub=hub, checks=checks, rules=rules)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         hub.open()
         try:
             yield
@@ -82,7 +84,13 @@ def _routes(endpoint: Callable[[Call], Endpoint]) -> list[Route]:
         Route(PREFIX + call.path.replace("}", ":path}"), endpoint(call), methods=[call.method])
         for call in calls
     ]
-    return [Route(f"{PREFIX}/health", _health), *routes]
+    document = openapi(version("conveyor"))
+
+    async def describe(_request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    described = Route(f"{PREFIX}/openapi.json", describe)
+    return [Route(f"{PREFIX}/health", _health), described, *routes]
 
 
 async def _health(_request: Request) -> Response:

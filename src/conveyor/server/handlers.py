@@ -284,7 +284,7 @@ class Handlers:
         unknown = sorted(set(named) - set(KINDS))
         if unknown:
             raise UsageError(f"there is no kind of hint {unknown[0]!r}: {', '.join(KINDS)}")
-        kinds = frozenset(kind for kind in KINDS if kind in named)
+        kinds: frozenset[HintKind] = frozenset({kind for kind in KINDS if kind in named})
         return StreamingResponse(self._stream(kinds), media_type="application/x-ndjson")
 
     async def _stream(self, kinds: frozenset[HintKind]) -> AsyncIterator[bytes]:

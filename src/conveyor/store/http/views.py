@@ -45,7 +45,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     cancel_requested_at: float | None = None
     started_at: float | None = None
     final_at: float | None = None
-    result: msgspec.Raw = NOTHING
+    result: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)
     error: str | None = None
     progress: Progress | None = None
     cancel_forced: bool = False
@@ -65,7 +65,7 @@ class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     task: str
     id: str = ""
-    args: msgspec.Raw = NO_ARGS
+    args: msgspec.Raw = msgspec.field(default_factory=lambda: NO_ARGS)
     priority: int = 0
     run_at: float | None = None
     delay: float = 0.0
@@ -75,7 +75,7 @@ class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 class SucceededView(msgspec.Struct, frozen=True, tag="succeeded", omit_defaults=True):
     """The attempt returned `result`."""
 
-    result: msgspec.Raw = NOTHING
+    result: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)
 
 
 OutcomeView = SucceededView | Failed | Crashed | Snoozed | Cancelled | Interrupted
