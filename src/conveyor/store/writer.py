@@ -28,6 +28,8 @@ T = TypeVar("T")
 Operation = Callable[[Tx], Coroutine[Any, Any, T]]
 
 MOST_AT_ONCE = 1000
+# What the database will not take: it must not spoil what others do in the same transaction.
+REFUSALS = apsw.ConstraintError, OverflowError
 JOIN = 30.0
 
 
@@ -182,7 +184,7 @@ class Writer:
             return call, _drive(call.operation(tx)), None
         except ConveyorError as error:
             # Something put off by an earlier operation may have failed in this one.
-            if tx.wrote or isinstance(error.__cause__, apsw.ConstraintError):
+            if tx.wrote or isinstance(error.__cause__, REFUSALS):
                 raise _HalfDoneError from error
             return call, None, error
 
@@ -209,5 +211,5 @@ class Writer:
 def _drive(work: Coroutine[Any, Any, T]) -> T:
     try:
         return run_sync(work)
-    except apsw.ConstraintError as error:
+    except REFUSALS as error:
         raise UsageError(f"the store refused it: {error}") from error

@@ -1,0 +1,118 @@
+"""A server and its agents as real processes, on free ports, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic, sleep
+
+from conveyor.access import issue
+from conveyor.store.http import HttpStore
+from conveyor.store.sqlite import SqliteStore
+
+PATIENCE = 20.0
+HERE = Path(__file__).parent
+
+
+class Process:
+    """One `conveyor` command, with what it says in a file."""
+
+    def __init__(self, folder: Path, name: str, args: Sequence[str], env: dict[str, str]) -> None:
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "conveyor", *args],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=HERE,
+                env=os.environ | env,
+            )
+
+    def says(self, pattern: str) -> re.Match[str]:
+        """Wait until its log fits a pattern."""
+        deadline = monotonic() + PATIENCE
+        while (found := re.search(pattern, self.log.read_text())) is None:
+            assert self.popen.poll() is None, f"it ended: {self.log.read_text()}"
+            assert monotonic() < deadline, f"no {pattern!r} in {self.log.read_text()}"
+            sleep(0.01)
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait, return the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(PATIENCE)
+
+
+class Estate:
+    """A store, perhaps tokens for it, a server before it and agents. `close` ends them all."""
+
+    def __init__(self, folder: Path, *, tokens: bool = True) -> None:
+        self.folder = folder
+        self.db = folder / "jobs.db"
+        self.processes: list[Process] = []
+        self.port = 0
+        self.url = ""
+        self._stores: list[HttpStore] = []
+        self._tokens = tokens
+        self.admin = self.token("admin") if tokens else ""
+
+    def token(self, *scopes: str, queues: Sequence[str] = ()) -> str:
+        """Make a token in the store itself."""
+        store = SqliteStore(self.db)
+        text, token = issue("-".join(scopes), scopes, queues, now=store.now())
+        store.add_token(token).result()
+        store.close()
+        return text
+
+    def server(self, *args: str, **env: str) -> Process:
+        """Start a server; a second time on the same port."""
+        process = self._start(
+            "server",
+            ["server", "--url", str(self.db), "--port", str(self.port), *args],
+            env,
+        )
+        self.url = process.says(r"server: (https?://\S+),")[1]
+        self.port = int(self.url.rpartition(":")[2])
+        return process
+
+    def agent(self, *args: str, token: str | None = None, url: str = "", **env: str) -> Process:
+        """Start an agent that runs commands and the tasks of some_tasks.py."""
+        file = self.folder / f"token-{len(self.processes)}"
+        file.write_text(token or (self.token("agent") if self._tokens else ""))
+        given = ["agent", "--server", url or self.url, "--allow-commands", *args]
+        process = self._start("agent", [*given, "--token-file", str(file)], env)
+        process.says(r"agent \S+: \d+ slots")
+        return process
+
+    def store(self, token: str = "") -> HttpStore:
+        """Open the server's store."""
+        store = HttpStore(self.url, token=token or self.admin)
+        self._stores.append(store)
+        return store
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+        for process in reversed(self.processes):
+            if process.popen.poll() is None:
+                process.popen.kill()
+                process.popen.wait(PATIENCE)
+
+    def _start(self, name: str, args: Sequence[str], env: dict[str, str]) -> Process:
+        process = Process(self.folder, f"{name}-{len(self.processes)}", args, env)
+        self.processes.append(process)
+        return process
+
+
+def wait_for(done: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until something outside this process is so."""
+    deadline = monotonic() + seconds
+    while not done():
+        assert monotonic() < deadline, "it did not happen in time"
+        sleep(0.01)
