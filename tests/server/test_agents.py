@@ -39,5 +39,3 @@ def test_an_agent_without_the_database_runs_commands_and_functions(estate: Estat
     belt.divert(estate.url, token=estate.admin)
     assert add.enqueue(2, 3).result(20) == 5
     assert spin.enqueue(0.0).result(20) > 0
-"""  # filled below
-"""
