@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import time
-
-import pytest
 from estate import Estate, wait_for
-from some_tasks import add, belt, nap, spin, watchful
+from some_tasks import add, belt, spin
 
-from conveyor import Conveyor, JobCancelledError, State
+from conveyor import Conveyor
 from conveyor.handle import Job
 
 LEASE = ("--lease", "4")
