@@ -10,12 +10,20 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Protocol, TypeVar
 
 from conveyor.access import issue
 from conveyor.store.http import HttpStore
 from conveyor.store.sqlite import SqliteStore
 
 PATIENCE = 20.0
+
+
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closing)
 HERE = Path(__file__).parent
 
 
@@ -58,7 +66,7 @@ class Estate:
         self.processes: list[Process] = []
         self.port = 0
         self.url = ""
-        self._stores: list[HttpStore] = []
+        self._closing: list[Closing] = []
         self._tokens = tokens
         self.admin = self.token("admin") if tokens else ""
 
@@ -92,13 +100,16 @@ class Estate:
 
     def store(self, token: str = "") -> HttpStore:
         """Open the server's store."""
-        store = HttpStore(self.url, token=token or self.admin)
-        self._stores.append(store)
-        return store
+        return self.closing(HttpStore(self.url, token=token or self.admin))
+
+    def closing(self, thing: C) -> C:
+        """Have something closed at the end."""
+        self._closing.append(thing)
+        return thing
 
     def close(self) -> None:
-        for store in self._stores:
-            store.close()
+        for thing in self._closing:
+            thing.close()
         for process in reversed(self.processes):
             if process.popen.poll() is None:
                 process.popen.kill()
