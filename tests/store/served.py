@@ -35,6 +35,7 @@ class Serving:
 
     def __init__(self, store: Store, *, tokens: bool = False, rules: Rules | None = None) -> None:
         listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.app = make_app(store, tokens=tokens, rules=rules)
         config = uvicorn.Config(

@@ -123,6 +123,10 @@ class Server:
                 family=family,
                 backlog=BACKLOG,
             )
+            # Inherited by its connections. Without it an answer in two parts waits 40 ms for the
+            # other side's delayed acknowledgement (Nagle's algorithm), as asyncio sets it only
+            # for sockets that say they are TCP.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {bind.host}:{bind.port}: {error.strerror or error}. Choose "

@@ -1,0 +1,312 @@
+"""Jobs over HTTP: one server process on SQLite FULL, agents in other processes, no-op jobs.
+
+`python bench/remote.py`. Server, agents and producers share this machine, so every figure is bound
+by its cores: what the server alone costs is printed beside it, in CPU µs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from conveyor import Conveyor
+from conveyor.job import NewJob, OutputChunk, WorkerInfo
+from conveyor.store.http import HttpStore
+from conveyor.store.http.bodies import Beat, Claim
+from conveyor.store.http.calls import CALLS, HINTS, PREFIX
+from conveyor.store.messages import Claimant, Want
+
+APP = """
+import time
+
+from conveyor import Conveyor
+
+belt = Conveyor("unused.db")
+
+
+@belt.task(name="nothing")
+async def nothing() -> None:
+    return None
+
+
+@belt.task(name="stamp")
+async def stamp() -> float:
+    return time.monotonic()
+"""
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A server process; `cpu` is what it has used so far, in seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "app.py").write_text(APP)
+        self.folder = folder
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "conveyor", "server", "--url", "jobs.db", "--port", "0"],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.popen.stderr is not None
+        self.url = self.popen.stderr.readline().split()[1].rstrip(",")
+
+    @property
+    def cpu(self) -> float:
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    @contextmanager
+    def agents(self, number: int, slots: int) -> Generator[None]:
+        """Run agents within the block."""
+        command = [sys.executable, "-m", "conveyor", "agent", "--server", self.url]
+        command += ["--app", "app:belt", "-c", str(slots)]
+        running = [
+            subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True)
+            for _ in range(number)
+        ]
+        for each in running:
+            assert each.stderr is not None
+            each.stderr.readline()  # it has begun
+        try:
+            yield
+        finally:
+            for each in running:
+                each.terminate()
+            for each in running:
+                each.communicate()
+
+    def close(self) -> None:
+        self.popen.terminate()
+        self.popen.communicate()
+
+
+def main() -> None:
+    """Print each figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=60_000)
+    parser.add_argument("--singles", type=int, default=3000)
+    parser.add_argument("--probes", type=int, default=500)
+    parser.add_argument("--idle", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--megabytes", type=int, default=200)
+    given = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        + ", ".join(f"{each} {version(each)}" for each in ("conveyor", "uvicorn", "aiohttp"))
+    )
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        server = Server(Path(folder))
+        for measure in (
+            lambda: singles(server, given.singles),
+            lambda: bulk(server, given.jobs),
+            lambda: drain(server, given.jobs),
+            lambda: latency(server, given.probes),
+            lambda: claims(server, given.probes),
+            lambda: logs(server, given.megabytes),
+            lambda: idle(server, given.idle, given.seconds),
+        ):
+            print(measure(), flush=True)
+        server.close()
+
+
+def singles(server: Server, count: int) -> str:
+    """One blocking client, one job a call."""
+    belt = Conveyor(server.url)
+    task = belt.queue("singles").task(name="nothing")(nothing)
+    task.enqueue()
+    rate, cpu = _rate(server, count, lambda: [task.enqueue() for _ in range(count)])
+    belt.close()
+    return f"enqueue, one blocking client, one by one: {rate:,.0f}/s; server {cpu:.0f} µs each"
+
+
+def bulk(server: Server, count: int) -> str:
+    """One client, a thousand jobs a call; they are what is drained next."""
+    belt = Conveyor(server.url)
+    task = belt.task(name="nothing")(nothing)
+
+    def send() -> None:
+        for first in range(0, count, 1000):
+            task.enqueue_many([()] * min(1000, count - first))
+
+    rate, cpu = _rate(server, count, send)
+    belt.close()
+    return f"enqueue in bulk, 1,000 a call: {rate:,.0f}/s; server {cpu:.1f} µs each"
+
+
+def drain(server: Server, count: int) -> str:
+    """Two agents with 64 slots each."""
+    store = HttpStore(server.url)
+
+    def left() -> int:
+        return next(each for each in store.counts().result() if each.name == "default").depth
+
+    with server.agents(2, 64):
+
+        def wait() -> None:
+            while left():
+                time.sleep(0.05)
+
+        rate, cpu = _rate(server, left(), wait)
+    store.close()
+    return f"no-op jobs drained by 2 agents: {rate:,.0f}/s; server {cpu:.1f} µs each"
+
+
+def latency(server: Server, probes: int) -> str:
+    """From the call of `enqueue` here to the first line of the job in an idle agent."""
+    belt = Conveyor(server.url)
+    stamp = belt.task(name="stamp")(os.getpid)  # only its name matters here
+    took: list[float] = []
+    with server.agents(1, 4):
+        for number in range(probes + 20):
+            before = time.monotonic()
+            started: object = stamp.enqueue().result(timeout=60)
+            if number >= 20 and isinstance(started, float):
+                took.append(started - before)
+    belt.close()
+    return f"enqueue to start in an idle agent: {_spread(took)}"
+
+
+def claims(server: Server, probes: int) -> str:
+    """A claim of one job that is there."""
+    store = HttpStore(server.url)
+    who = Claimant("bench", 60.0, frozenset(), 10.0)
+    jobs = [
+        NewJob(id=f"claim-{number}", task="nothing", queue="claims") for number in range(probes)
+    ]
+    store.insert(jobs).result()
+    took: list[float] = []
+    for _ in range(probes):
+        before = time.monotonic()
+        assert store.claim([Want("claims", 1)], who, limit=1).result().jobs
+        took.append(time.monotonic() - before)
+    store.close()
+    return f"claim of a job that waits: {_spread(took)}"
+
+
+def logs(server: Server, megabytes: int) -> str:
+    """Four writers, chunks of 64 KiB, a megabyte a call."""
+    store = HttpStore(server.url)
+    who = Claimant("logs", 60.0)
+    names = [f"log-{number}" for number in range(4)]
+    store.insert([NewJob(id=name, task="nothing", queue="logs") for name in names]).result()
+    jobs = store.claim([Want("logs", 4)], who, limit=4).result().jobs
+    data = os.urandom(1 << 16)
+    before, cpu = time.monotonic(), server.cpu
+    for first in range(0, megabytes, len(jobs)):
+        asked = [
+            store.write_output(
+                [
+                    OutputChunk(
+                        job_id=job.id,
+                        lease=job.lease,
+                        offset=(first * 16 + piece) << 16,
+                        stream="stdout",
+                        at=0.0,
+                        data=data,
+                    )
+                    for piece in range(16)
+                ]
+            )
+            for job in jobs
+        ]
+        for each in asked:
+            assert each.result() == []
+    rate = megabytes / (time.monotonic() - before)
+    used = 1000 * (server.cpu - cpu) / megabytes
+    store.close()
+    return f"output: {rate:,.0f} MiB/s in sum; server {used:.1f} ms of CPU a MiB"
+
+
+def idle(server: Server, count: int, seconds: float) -> str:
+    """Idle agents as connections: a claim that waits, a stream of hints, a beat every 10 s."""
+    used = asyncio.run(_idle(server, count, seconds))
+    return f"{count} idle agents: {100 * used / seconds:.1f} % of a core of the server"
+
+
+async def _idle(server: Server, count: int, seconds: float) -> float:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+    ) as session:
+        tasks = [
+            asyncio.create_task(each(session, server.url, f"idle-{number}"))
+            for number in range(count)
+            for each in (_wait_for_jobs, _hear, _beat)
+        ]
+        await asyncio.sleep(5)
+        before = server.cpu
+        await asyncio.sleep(seconds)
+        used = server.cpu - before
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return used
+
+
+async def _wait_for_jobs(session: aiohttp.ClientSession, url: str, worker: str) -> None:
+    body = Claim(wants=[Want("none", 4)], limit=4, wait=25.0, confirm_within=10.0)
+    while True:
+        await _post(session, url + PREFIX + CALLS["claim"].path.format(worker=worker), body)
+
+
+async def _hear(session: aiohttp.ClientSession, url: str, _worker: str) -> None:
+    async with session.get(f"{url}{PREFIX}{HINTS.path}?kinds=cancel,quiet") as answer:
+        async for _ in answer.content:
+            continue
+
+
+async def _beat(session: aiohttp.ClientSession, url: str, worker: str) -> None:
+    info = WorkerInfo(
+        id=worker, host="h", boot_id="b", pid=1, pid_started=0, started_at=0, slots=4, queues=("q",)
+    )
+    address = url + PREFIX + CALLS["beat"].path.format(worker=worker)
+    while True:
+        await _post(session, address, Beat(info=info), "PUT")
+        await asyncio.sleep(10)
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: msgspec.Struct, method: str = "POST"
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    async with session.request(
+        method, url, data=msgspec.json.encode(body), headers=headers
+    ) as answer:
+        await answer.read()
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def _rate(server: Server, count: int, work: Callable[[], object]) -> tuple[float, float]:
+    before, cpu = time.monotonic(), server.cpu
+    work()
+    took = time.monotonic() - before
+    return count / took, 1e6 * (server.cpu - cpu) / count
+
+
+def _spread(took: list[float]) -> str:
+    ordered = sorted(took)
+    return (
+        f"p50 {1000 * statistics.median(ordered):.2f} ms, "
+        f"p99 {1000 * ordered[len(ordered) * 99 // 100]:.2f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()
