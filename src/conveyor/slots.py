@@ -155,9 +155,10 @@ class Slots:
     def be_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - it is what the name says
         """Claim nothing from now on, or claim again; what is held goes on."""
         self._quiet = quiet
-        self._empty_until = 0.0
         if quiet:
             self._store.decline(self.who.worker)
+        else:
+            self._empty_until = 0.0
         self._nudged.set()
 
     def stop_running(self, reason: str, *, grace: float) -> None:

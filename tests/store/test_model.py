@@ -7,7 +7,6 @@ count after each step. The planted faults at the end show that it would notice.
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from model_faults import FAULTY
 
 from conveyor.errors import ConveyorError, QueueFullError
 from conveyor.job import (
@@ -323,86 +323,7 @@ def test_sqlite_does_what_the_memory_store_does_for_long() -> None:
     run_state_machine_as_test(Agreement, settings=long)
 
 
-class _Faulty(MemoryStore):
-    """Looks at each report before the store does, and may meddle."""
-
-    def settle(self, reports: Any) -> Any:
-        return super().settle([self.meddled(report) for report in reports])
-
-    def exchange(self, reports: Any, wants: Any, who: Any, *, limit: int) -> Any:
-        return super().exchange([self.meddled(each) for each in reports], wants, who, limit=limit)
-
-    def meddled(self, report: Report) -> Report:
-        return report
-
-    def change(self, job_id: str, **changes: Any) -> None:
-        books = self._memory.books
-        if job_id in books.jobs:
-            books.jobs[job_id] = msgspec.structs.replace(books.jobs[job_id], **changes)
-
-
-class _NoFence(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        job = self._memory.books.jobs.get(report.id)
-        return report if job is None else Report(report.id, job.lease, report.outcome)
-
-
-class _OneTooMany(MemoryStore):
-    def insert(self, jobs: Any, *, capacity: Any = None, **how: Any) -> Any:
-        more = None if capacity is None else capacity + 1
-        return super().insert(jobs, capacity=more, **how)
-
-
-class _ReleaseCounts(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        if isinstance(report.outcome, Interrupted):
-            self.change(report.id, attempt=self._memory.books.jobs[report.id].attempt + 1)
-        return report
-
-
-class _ForgetsKeys(MemoryStore):
-    def insert(self, jobs: Any, **how: Any) -> Any:
-        self._memory.books._keys.clear()
-        return super().insert(jobs, **how)
-
-
-class _ConfirmsAll(MemoryStore):
-    def claim(self, wants: Any, who: Any, *, limit: int) -> Any:
-        return super().claim(wants, msgspec.structs.replace(who, confirm_within=None), limit=limit)
-
-
-class _InsertsTwice(MemoryStore):
-    def insert(self, jobs: Any, **how: Any) -> Any:
-        return super().insert(jobs, **{**how, "again": False})
-
-
-class _LastComesFirst(MemoryStore):
-    def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        for queue in self._memory.queues.values():
-            queue.offers = deque(sorted(queue.offers, key=int, reverse=True))
-        return super()._do(operation, *args, **kwargs)
-
-
-class _CancelForgotten(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        if isinstance(report.outcome, Failed | Snoozed | Interrupted):
-            self.change(report.id, cancel_requested_at=None)
-        return report
-
-
-@pytest.mark.parametrize(
-    "faulty",
-    [
-        _NoFence,
-        _OneTooMany,
-        _ReleaseCounts,
-        _ForgetsKeys,
-        _LastComesFirst,
-        _CancelForgotten,
-        _ConfirmsAll,
-        _InsertsTwice,
-    ],
-)
+@pytest.mark.parametrize("faulty", FAULTY)
 def test_the_machine_notices_a_planted_fault(faulty: type[MemoryStore]) -> None:
     class Planted(Agreement):
         spec = staticmethod(lambda clock: faulty(clock, lambda: 0.5))
