@@ -104,9 +104,12 @@ def lost_by(
 ) -> Outcome:
     """Say what happened to a job whose worker is `dead`, or let its lease end.
 
+    A claim that was never confirmed (no `started_at`) has begun nothing, so it is only undone.
     `begun` are the jobs whose code a dead worker had begun, None where that is not known: the
     others have crashed nothing. `evidence` is what is known of how it died.
     """
+    if job.started_at is None:
+        return Interrupted()
     if not dead:
         return Crashed(LEASE_ENDED)
     if begun is not None and job.id not in begun:

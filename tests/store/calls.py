@@ -49,9 +49,10 @@ def claim(
     worker: str = "w",
     labels: Sequence[str] = (),
     lease_for: float = 60.0,
+    confirm_within: float | None = None,
 ) -> list[JobRecord]:
     """Claim from one queue."""
-    who = Claimant(worker, lease_for, frozenset(labels))
+    who = Claimant(worker, lease_for, frozenset(labels), confirm_within)
     return list(store.claim([Want(queue, limit)], who, limit=limit).result(10).jobs)
 
 

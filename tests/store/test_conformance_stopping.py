@@ -7,8 +7,8 @@ from calls import BROKEN, claim, new, put, settle
 
 from conveyor import NotFoundError, State
 from conveyor.job import StopNote, WorkerInfo
-from conveyor.lifecycle import Interrupted
-from conveyor.store.messages import Hint, Lease, Renewal
+from conveyor.lifecycle import Interrupted, Succeeded
+from conveyor.store.messages import Claimant, Hint, Lease, Renewal, Report, Want
 from conveyor.store.protocol import Store
 
 
@@ -89,6 +89,51 @@ def test_a_worker_hears_that_it_is_to_be_quiet_and_at_each_beat_again(store: Sto
     assert store.beat(info).result() is False
     assert heard == [Hint("quiet", ("w",))] * 2
     stop()
+
+
+def test_a_quiet_worker_is_given_nothing_from_that_moment_on(store: Store) -> None:
+    introduce(store, "w")
+    put(store, new(), new())
+    [job] = claim(store)
+    assert store.set_quiet("w", quiet=True).result()
+    assert claim(store) == []
+    report = Report(job.id, job.lease, Succeeded())
+    answer = store.exchange([report], [Want("q", 5)], Claimant("w"), limit=5).result()
+    assert (answer.settled, answer.jobs) == ((job.id,), ())
+    assert store.set_quiet("w", quiet=False).result()
+    assert len(claim(store)) == 1
+
+
+def test_others_go_on_when_one_worker_is_quiet(store: Store) -> None:
+    introduce(store, "w")
+    put(store, new())
+    store.set_quiet("w", quiet=True).result()
+    assert len(claim(store, worker="somebody else")) == 1
+
+
+@pytest.mark.parametrize("confirm_within", [None, 10.0])
+def test_a_worker_becomes_quiet_only_if_it_is_idle_where_that_is_asked(
+    store: Store, confirm_within: float | None
+) -> None:
+    info = introduce(store, "w")
+    put(store, new(), new())
+    [job] = claim(store, confirm_within=confirm_within)
+    assert store.set_quiet("w", quiet=True, if_idle=True).result() is False
+    assert store.beat(info).result() is False
+    settle(store, job, Succeeded())
+    assert store.set_quiet("w", quiet=True, if_idle=True).result() is True
+    assert store.beat(info).result() is True
+    assert claim(store) == []
+    with pytest.raises(NotFoundError, match="no worker x"):
+        store.set_quiet("x", quiet=True, if_idle=True).result()
+
+
+def test_a_quiet_worker_that_is_busy_is_not_called_idle(store: Store) -> None:
+    introduce(store, "w")
+    put(store, new())
+    claim(store)
+    store.set_quiet("w", quiet=True).result()
+    assert store.set_quiet("w", quiet=True, if_idle=True).result() is False
 
 
 def test_a_worker_that_left_is_not_quiet_when_it_comes_back(store: Store) -> None:

@@ -7,7 +7,6 @@ count after each step. The planted faults at the end show that it would notice.
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,20 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from model_faults import FAULTY
 
 from conveyor.errors import ConveyorError, QueueFullError
-from conveyor.job import FINAL, ErrorInfo, JobRecord, NewJob, OutputChunk, Progress, State, StopNote
+from conveyor.job import (
+    FINAL,
+    ErrorInfo,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    Progress,
+    State,
+    StopNote,
+    WorkerInfo,
+)
 from conveyor.lifecycle import (
     Cancelled,
     Crashed,
@@ -55,8 +65,12 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
         Interrupted(),
     ]
 )
+WORKER = WorkerInfo(
+    id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
+)
 QUEUES = st.sampled_from(["a", "b"])
 CAPACITY = {"a": 3, "b": 0}
+WITHIN = st.sampled_from([None, 2.0])
 LABELS = st.sampled_from([frozenset[str](), frozenset({"gpu"}), frozenset({"gpu!only"})])
 
 
@@ -82,6 +96,7 @@ class Agreement(RuleBasedStateMachine):
         self.held: list[JobRecord] = []
         self.offers: list[tuple[str, str]] = []
         self.final: dict[str, Any] = {}
+        self.sent: tuple[list[NewJob], dict[str, Any]] | None = None
 
     def both(self, call: Callable[[Store], Any]) -> Any:
         """Make a call to both stores; the answers or errors must be the same."""
@@ -135,10 +150,17 @@ class Agreement(RuleBasedStateMachine):
         ]
         self.ids += [job.id for job in jobs]
         capacity = CAPACITY[queue] if bounded or queue == "b" else None
-        first, second = self.both(
-            lambda store: store.insert(jobs, capacity=capacity, when_full=when_full)
-        )
-        if isinstance(first, Offered):
+        self.sent = jobs, {"capacity": capacity, "when_full": when_full}
+        self.send(jobs, **self.sent[1])
+
+    @rule()
+    def insert_again(self) -> None:
+        if self.sent is not None:
+            self.send(self.sent[0], again=True, **self.sent[1])
+
+    def send(self, jobs: list[NewJob], **how: Any) -> None:
+        first, second = self.both(lambda store: store.insert(jobs, **how))
+        if isinstance(first, Offered) and (first.offer, second.offer) not in self.offers:
             self.offers.append((first.offer, second.offer))
 
     def of_offer(self, number: int, call: Callable[[Store, str], Any]) -> None:
@@ -154,10 +176,10 @@ class Agreement(RuleBasedStateMachine):
     def withdraw(self, number: int) -> None:
         self.of_offer(number, lambda store, offer: store.withdraw(offer))
 
-    @rule(limit=st.integers(1, 4), labels=LABELS, strict=st.booleans())
-    def claim(self, limit: int, labels: frozenset[str], strict: bool) -> None:
+    @rule(limit=st.integers(1, 4), labels=LABELS, strict=st.booleans(), within=WITHIN)
+    def claim(self, limit: int, labels: frozenset[str], strict: bool, within: float | None) -> None:
         order = ["a", "b"] if strict else ["b", "a"]
-        who = Claimant("w", 10.0, labels)
+        who = Claimant("w", 10.0, labels, within)
         answers = self.both(
             lambda store: store.claim([Want(name, limit) for name in order], who, limit=limit)
         )
@@ -185,6 +207,16 @@ class Agreement(RuleBasedStateMachine):
         if self.held:
             job = self.held[number % len(self.held)]
             self.both(lambda store: store.extend([Lease(job.id, job.lease)], lease_for=10.0))
+
+    @rule()
+    def extend_all(self) -> None:
+        self.both(lambda store: store.extend_worker("w", lease_for=10.0))
+
+    @rule(quiet=st.booleans(), if_idle=st.booleans())
+    def be_quiet(self, quiet: bool, if_idle: bool) -> None:
+        self.both(lambda store: store.beat(WORKER))
+        self.both(lambda store: store.set_quiet("w", quiet=quiet, if_idle=if_idle))
+        self.both(lambda store: store.beat(WORKER))
 
     @rule(number=st.integers(0, 20), offset=st.integers(0, 2))
     def write(self, number: int, offset: int) -> None:
@@ -291,67 +323,7 @@ def test_sqlite_does_what_the_memory_store_does_for_long() -> None:
     run_state_machine_as_test(Agreement, settings=long)
 
 
-class _Faulty(MemoryStore):
-    """Looks at each report before the store does, and may meddle."""
-
-    def settle(self, reports: Any) -> Any:
-        return super().settle([self.meddled(report) for report in reports])
-
-    def exchange(self, reports: Any, wants: Any, who: Any, *, limit: int) -> Any:
-        return super().exchange([self.meddled(each) for each in reports], wants, who, limit=limit)
-
-    def meddled(self, report: Report) -> Report:
-        return report
-
-    def change(self, job_id: str, **changes: Any) -> None:
-        books = self._memory.books
-        if job_id in books.jobs:
-            books.jobs[job_id] = msgspec.structs.replace(books.jobs[job_id], **changes)
-
-
-class _NoFence(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        job = self._memory.books.jobs.get(report.id)
-        return report if job is None else Report(report.id, job.lease, report.outcome)
-
-
-class _OneTooMany(MemoryStore):
-    def insert(self, jobs: Any, *, capacity: Any = None, when_full: Any = "wait") -> Any:
-        more = None if capacity is None else capacity + 1
-        return super().insert(jobs, capacity=more, when_full=when_full)
-
-
-class _ReleaseCounts(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        if isinstance(report.outcome, Interrupted):
-            self.change(report.id, attempt=self._memory.books.jobs[report.id].attempt + 1)
-        return report
-
-
-class _ForgetsKeys(MemoryStore):
-    def insert(self, jobs: Any, *, capacity: Any = None, when_full: Any = "wait") -> Any:
-        self._memory.books._keys.clear()
-        return super().insert(jobs, capacity=capacity, when_full=when_full)
-
-
-class _LastComesFirst(MemoryStore):
-    def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        for queue in self._memory.queues.values():
-            queue.offers = deque(sorted(queue.offers, key=int, reverse=True))
-        return super()._do(operation, *args, **kwargs)
-
-
-class _CancelForgotten(_Faulty):
-    def meddled(self, report: Report) -> Report:
-        if isinstance(report.outcome, Failed | Snoozed | Interrupted):
-            self.change(report.id, cancel_requested_at=None)
-        return report
-
-
-@pytest.mark.parametrize(
-    "faulty",
-    [_NoFence, _OneTooMany, _ReleaseCounts, _ForgetsKeys, _LastComesFirst, _CancelForgotten],
-)
+@pytest.mark.parametrize("faulty", FAULTY)
 def test_the_machine_notices_a_planted_fault(faulty: type[MemoryStore]) -> None:
     class Planted(Agreement):
         spec = staticmethod(lambda clock: faulty(clock, lambda: 0.5))

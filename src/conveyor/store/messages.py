@@ -33,12 +33,21 @@ class Want(msgspec.Struct, frozen=True):
     limit: int
 
 
+# How long a claim over a network lasts until it has to be confirmed: its answer may be lost.
+CONFIRM = 10.0
+
+
 class Claimant(msgspec.Struct, frozen=True):
-    """Who claims: the worker's id, its labels, and for how many seconds it leases."""
+    """Who claims: the worker's id, its labels, and for how many seconds it leases.
+
+    `confirm_within` is how many seconds such a claim lasts unless its first `extend` confirms it;
+    None: it is confirmed as it is given.
+    """
 
     worker: str
     lease_for: float = 60.0
     labels: frozenset[str] = frozenset()
+    confirm_within: float | None = None
 
 
 class Exchanged(msgspec.Struct, frozen=True):

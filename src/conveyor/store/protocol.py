@@ -45,13 +45,23 @@ class ProducerStore(Protocol):
     """What a program that enqueues needs."""
 
     def insert(
-        self, jobs: Sequence[NewJob], *, capacity: int | None = None, when_full: WhenFull = "wait"
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        capacity: int | None = None,
+        when_full: WhenFull = "wait",
+        again: bool = False,
     ) -> Pending[Accepted | Offered]:
         """Take the jobs, all of one queue, or none of them.
 
         Raises QueueFullError when the queue is full and `when_full` is "refuse", when dropping the
         oldest available jobs would not make room, and whenever the jobs could never fit.
         `when_full="wait"` answers with an offer instead; at capacity 0 every policy does.
+
+        `again`: the same may have been sent before, and its answer lost. If any of the jobs is in
+        the store, or waits in an offer, nothing is taken in and the answer is as it was. For a job
+        that its key kept out that is the key's holder now, or its own id if there is none. Where
+        all were kept out there is no trace of it, and it is as if it had never been sent.
         """
         ...
 
@@ -76,7 +86,19 @@ class WorkerStore(Protocol):
         Within a queue: higher priority first, then the longer due, then the earlier accepted. A
         job is only given to a claimant that has every label in its `requires`; with a label
         "!only" (say "gpu!only") a claimant takes only jobs that ask for that label. Paused queues
-        give nothing. A job past its `expires_at` is discarded instead.
+        give nothing, and a quiet worker is given nothing. A job past its `expires_at` is discarded
+        instead.
+
+        With `confirm_within` the claim is provisional: the job is running, but it has not started
+        until the lease is extended for the first time. Without that the lease ends soon, and the
+        job is given back as if it had never been claimed.
+        """
+        ...
+
+    def decline(self, worker: str) -> Pending[None]:
+        """Take no more jobs for this worker.
+
+        One that a store over a network is still waiting for on its behalf is given back.
         """
         ...
 
@@ -93,11 +115,17 @@ class WorkerStore(Protocol):
         ...
 
     def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
-        """Renew leases for `lease_for` seconds from now; one verdict each, in the same order."""
+        """Renew leases for `lease_for` seconds from now; one verdict each, in the same order.
+
+        The first renewal of a provisional claim confirms it.
+        """
         ...
 
     def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
-        """Renew every lease a worker holds; returns how many. For a keeper in another process."""
+        """Renew every lease a worker holds; returns how many. For a keeper in another process.
+
+        What the worker has not confirmed is left as it is: it may not know of it.
+        """
         ...
 
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
@@ -196,9 +224,9 @@ class UpkeepStore(Protocol):
     ) -> Pending[list[str]]:
         """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
 
-        Those of dead workers that are not in `begun` are only given back; None means that it is
-        not known which were begun. `evidence` is what is known of how they died. Returns the ids
-        of all.
+        Those of provisional claims that were never confirmed are only given back, and so are those
+        of dead workers that are not in `begun`; None means that it is not known which were begun.
+        `evidence` is what is known of how they died. Returns the ids of all.
         """
         ...
 
@@ -213,8 +241,12 @@ class UpkeepStore(Protocol):
         """
         ...
 
-    def set_quiet(self, worker: str, *, quiet: bool) -> Pending[None]:
-        """Have a worker claim no more, or claim again; NotFoundError if it was not heard of."""
+    def set_quiet(self, worker: str, *, quiet: bool, if_idle: bool = False) -> Pending[bool]:
+        """Have a worker claim no more, or claim again; NotFoundError if it was not heard of.
+
+        From then on its claims give it nothing. With `if_idle` nothing changes, and the answer is
+        False, if it holds a running job; so after True it cannot have been given one meanwhile.
+        """
         ...
 
     def leave(self, worker: str) -> Pending[None]:
@@ -267,6 +299,16 @@ class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, Protocol):
     @property
     def remote(self) -> bool:
         """Whether it may be out of our reach and yet within the reach of others."""
+        ...
+
+    @property
+    def tended(self) -> bool:
+        """Whether somebody else sees to the upkeep: then a worker only beats."""
+        ...
+
+    @property
+    def secret(self) -> str:
+        """What opens it beside its url; never shown or put on a command line. "" if nothing."""
         ...
 
     @property

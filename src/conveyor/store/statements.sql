@@ -48,6 +48,14 @@ VALUES (:id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_a
 -- name: key_holder
 SELECT id FROM job WHERE unique_key = :unique_key
 
+-- name: is_there
+SELECT seq FROM job WHERE id = :id
+
+-- name: offer_of
+-- Few producers wait at a time, so this may look at each request.
+SELECT seq, answer FROM offer
+WHERE queue = :queue AND until >= :now AND instr(request, :mark) > 0 LIMIT 1
+
 -- name: add_offer
 INSERT INTO offer (queue, until, request) VALUES (:queue, :until, :request) RETURNING seq
 
@@ -112,12 +120,14 @@ INSERT INTO attempt_error (job, attempt, at, worker, became, error)
 VALUES (:job, :attempt, :at, :worker, :became, :error)
 
 -- name: extend
-UPDATE job SET lease_until = :lease_until
+-- A running job that has no started_at is of a claim that was not confirmed: this confirms it.
+UPDATE job SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
 WHERE id = :id AND lease = :lease AND state = 'running'
 RETURNING cancel_requested_at, cancel_reason, cancel_forced
 
 -- name: extend_worker
-UPDATE job SET lease_until = :lease_until WHERE state = 'running' AND worker = :worker
+UPDATE job SET lease_until = :lease_until
+WHERE state = 'running' AND worker = :worker AND started_at IS NOT NULL
 RETURNING seq
 
 -- name: held
@@ -219,8 +229,14 @@ INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
 RETURNING quiet
 
+-- name: is_quiet
+SELECT quiet FROM worker WHERE id = :id
+
+-- name: holds
+SELECT 1 FROM job WHERE state = 'running' AND worker = :worker LIMIT 1
+
 -- name: set_quiet
-UPDATE worker SET quiet = :quiet WHERE id = :id RETURNING id
+UPDATE worker SET quiet = :quiet WHERE id = :id
 
 -- name: leave
 DELETE FROM worker WHERE id = :id

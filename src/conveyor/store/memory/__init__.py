@@ -58,6 +58,8 @@ class MemoryStore:
 
     shared = False
     remote = False
+    tended = False
+    secret = ""
     folder = ""
     url = "memory:"
 
@@ -74,9 +76,15 @@ class MemoryStore:
     # -- producers -----------------------------------------------------------------------------
 
     def insert(
-        self, jobs: Sequence[NewJob], *, capacity: int | None = None, when_full: WhenFull = "wait"
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        capacity: int | None = None,
+        when_full: WhenFull = "wait",
+        again: bool = False,
     ) -> Pending[Accepted | Offered]:
-        return self._do(producing.insert, jobs, capacity=capacity, when_full=when_full)
+        insert = producing.insert_again if again else producing.insert
+        return self._do(insert, jobs, capacity=capacity, when_full=when_full)
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
         return self._do(producing.accepted, offer)
@@ -113,6 +121,9 @@ class MemoryStore:
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[str]]:
         return self._do(working.set_stopping, reports)
+
+    def decline(self, worker: str) -> Pending[None]:
+        return ready(None)  # nobody waits here: a claim answers at once
 
     # -- operators -----------------------------------------------------------------------------
 
@@ -173,8 +184,8 @@ class MemoryStore:
     def beat(self, worker: WorkerInfo) -> Pending[bool]:
         return self._do(tidying.beat, worker)
 
-    def set_quiet(self, worker: str, *, quiet: bool) -> Pending[None]:
-        return self._do(tidying.set_quiet, worker, quiet=quiet)
+    def set_quiet(self, worker: str, *, quiet: bool, if_idle: bool = False) -> Pending[bool]:
+        return self._do(tidying.set_quiet, worker, quiet=quiet, if_idle=if_idle)
 
     def leave(self, worker: str) -> Pending[None]:
         return self._do(tidying.leave, worker)

@@ -41,6 +41,32 @@ def insert(
             return _offer(memory, jobs, queue, capacity or 0)
 
 
+def insert_again(
+    memory: Memory, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+) -> Accepted | Offered:
+    """Insert what may have been inserted before, if it was not."""
+    known = memory.books.jobs
+    if any(new.id in known for new in jobs):
+        return _as_it_was(memory, jobs)
+    name = jobs[0].queue if jobs else ""
+    for offer, waiting in memory.offers.items():
+        if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
+            depth = memory.books.depth(name)
+            return waiting.answer or Offered(offer, name, depth, memory.queue(name).capacity or 0)
+    return insert(memory, jobs, capacity=capacity, when_full=when_full)
+
+
+def _as_it_was(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
+    """Return the answer to a request some of whose jobs were taken in."""
+    ids: list[str] = []
+    existing: list[str] = []
+    for new in jobs:
+        holder = None if new.id in memory.books.jobs else memory.books.holder(new)
+        ids.append(holder or new.id)
+        existing += [holder] if holder else []
+    return Accepted(tuple(ids), tuple(existing))
+
+
 def _size(memory: Memory, jobs: Sequence[NewJob], capacity: int | None) -> int:
     """Return how much room the jobs take. At a rendezvous they come one at a time."""
     return len(jobs) if capacity == 0 and len(jobs) > 1 else len(_fresh(memory, jobs))

@@ -79,15 +79,18 @@ def beat(memory: Memory, worker: WorkerInfo) -> bool:
     return worker.id in memory.quiet
 
 
-def set_quiet(memory: Memory, worker: str, *, quiet: bool) -> None:
+def set_quiet(memory: Memory, worker: str, *, quiet: bool, if_idle: bool) -> bool:
     """Have a worker claim no more, or again."""
     if worker not in memory.workers:
         raise NotFoundError(f"there is no worker {worker}")
+    if if_idle and any(job.worker == worker for job in memory.books.running_jobs()):
+        return False
     if quiet:
         memory.quiet.add(worker)
     else:
         memory.quiet.discard(worker)
     memory.say("quiet", worker)
+    return True
 
 
 def leave(memory: Memory, worker: str) -> None:

@@ -21,6 +21,8 @@ def exchange(
     """Settle one batch and claim the next."""
     settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
+    if who.worker in memory.quiet:
+        return Exchanged(tuple(settled), ())
     for want in wants:
         jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))
     return Exchanged(tuple(settled), tuple(jobs))
@@ -85,6 +87,7 @@ def expire(memory: Memory, job: JobRecord) -> None:
 
 
 def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
+    within = who.confirm_within
     return memory.books.put(
         msgspec.structs.replace(
             job,
@@ -92,8 +95,8 @@ def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
             attempt=job.attempt + 1,
             lease=job.lease + 1,
             worker=who.worker,
-            lease_until=memory.now + who.lease_for,
-            started_at=memory.now,
+            lease_until=memory.now + (who.lease_for if within is None else within),
+            started_at=memory.now if within is None else None,
             stopping=(),
         )
     )
@@ -123,15 +126,21 @@ def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list
 
 
 def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
-    """Renew every lease of a worker."""
-    held = [job for job in memory.books.running_jobs() if job.worker == worker]
+    """Renew every lease of a worker, except what it has not confirmed."""
+    held = [
+        job
+        for job in memory.books.running_jobs()
+        if job.worker == worker and job.started_at is not None
+    ]
     for job in held:
         _renew(memory, job, lease_for)
     return len(held)
 
 
 def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
-    memory.books.put(msgspec.structs.replace(job, lease_until=memory.now + lease_for))
+    started_at = memory.now if job.started_at is None else job.started_at
+    until = memory.now + lease_for
+    memory.books.put(msgspec.structs.replace(job, lease_until=until, started_at=started_at))
 
 
 def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -53,6 +53,35 @@ async def insert(
             return await _offer(tx, jobs, queue, capacity)
         case Refuse():
             raise QueueFullError(name, queue.depth, capacity, len(jobs))
+
+
+async def insert_again(
+    tx: Tx, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+) -> Accepted | Offered:
+    """Insert what may have been inserted before, if it was not."""
+    there = {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
+    if there:
+        return await _as_it_was(tx, jobs, there)
+    for new in jobs[:1]:
+        mark = b'"id":' + _encode(new.id)
+        for seq, answer in await tx.rows("offer_of", (new.queue, tx.now, mark)):
+            if answer is not None:
+                return _decode_answer(answer)
+            queue = await tx.used_queue(new.queue)
+            return Offered(str(seq), new.queue, queue.depth, queue.capacity or 0)
+    return await insert(tx, jobs, capacity=capacity, when_full=when_full)
+
+
+async def _as_it_was(tx: Tx, jobs: Sequence[NewJob], there: Collection[str]) -> Accepted:
+    """Return the answer to a request some of whose jobs were taken in."""
+    ids: list[str] = []
+    existing: list[str] = []
+    for new in jobs:
+        key = None if new.id in there else unique_key(new)
+        holder = None if key is None else await _holder(tx, key)
+        ids.append(holder or new.id)
+        existing += [holder] if holder else []
+    return Accepted(tuple(ids), tuple(existing))
 
 
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:

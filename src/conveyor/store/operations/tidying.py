@@ -85,11 +85,15 @@ async def beat(tx: Tx, worker: WorkerInfo) -> bool:
     return bool(quiet)
 
 
-async def set_quiet(tx: Tx, worker: str, *, quiet: bool) -> None:
+async def set_quiet(tx: Tx, worker: str, *, quiet: bool, if_idle: bool) -> bool:
     """Have a worker claim no more, or again."""
-    if not await tx.rows("set_quiet", (quiet, worker)):
+    if not await tx.rows("is_quiet", (worker,)):
         raise NotFoundError(f"there is no worker {worker}")
+    if if_idle and await tx.rows("holds", (worker,)):
+        return False
+    await tx.rows("set_quiet", (quiet, worker))
     tx.hint("quiet", worker)
+    return True
 
 
 async def leave(tx: Tx, worker: str) -> None:

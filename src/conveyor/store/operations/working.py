@@ -31,6 +31,8 @@ async def exchange(
     """Settle one batch and claim the next."""
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
+    if wants and (1,) in await tx.rows("is_quiet", (who.worker,)):
+        return Exchanged(tuple(settled), ())
     for want in wants:
         if len(jobs) < limit:
             jobs += await _claim(tx, want.queue, who, min(want.limit, limit - len(jobs)))
@@ -41,7 +43,7 @@ async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[R
     """Renew leases, one verdict each."""
     renewals: list[Renewal] = []
     for lease in leases:
-        rows = await tx.rows("extend", (tx.now + lease_for, lease.id, lease.lease))
+        rows = await tx.rows("extend", (tx.now + lease_for, tx.now, lease.id, lease.lease))
         if not rows:
             renewals.append(Renewal(lease.id, "lost"))
         elif rows[0][0] is None:
@@ -53,7 +55,7 @@ async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[R
 
 
 async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
-    """Renew every lease of a worker."""
+    """Renew every lease of a worker, except what it has not confirmed."""
     return len(await tx.rows("extend_worker", (tx.now + lease_for, worker)))
 
 
@@ -182,8 +184,10 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
             await expire(tx, job)
         else:
             jobs.append(job)
-    until = tx.now + who.lease_for
-    await tx.many("lease", [(who.worker, until, tx.now, job.seq) for job in jobs])
+    within = who.confirm_within
+    until = tx.now + (who.lease_for if within is None else within)
+    started_at = tx.now if within is None else None
+    await tx.many("lease", [(who.worker, until, started_at, job.seq) for job in jobs])
     await tx.tally(name, State.AVAILABLE, -len(jobs))
     await tx.tally(name, State.RUNNING, len(jobs))
     return [
@@ -194,7 +198,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
             lease=job.lease + 1,
             worker=who.worker,
             lease_until=until,
-            started_at=tx.now,
+            started_at=started_at,
             stopping=(),
         )
         for job in jobs

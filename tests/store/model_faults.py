@@ -1,0 +1,91 @@
+"""Memory stores with one planted fault each, which the model test has to notice."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from conveyor.lifecycle import Failed, Interrupted, Snoozed
+from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Report
+
+
+class Faulty(MemoryStore):
+    """Looks at each report before the store does, and may meddle."""
+
+    def settle(self, reports: Any) -> Any:
+        return super().settle([self.meddled(report) for report in reports])
+
+    def exchange(self, reports: Any, wants: Any, who: Any, *, limit: int) -> Any:
+        return super().exchange([self.meddled(each) for each in reports], wants, who, limit=limit)
+
+    def meddled(self, report: Report) -> Report:
+        return report
+
+    def change(self, job_id: str, **changes: Any) -> None:
+        books = self._memory.books
+        if job_id in books.jobs:
+            books.jobs[job_id] = msgspec.structs.replace(books.jobs[job_id], **changes)
+
+
+class NoFence(Faulty):
+    def meddled(self, report: Report) -> Report:
+        job = self._memory.books.jobs.get(report.id)
+        return report if job is None else Report(report.id, job.lease, report.outcome)
+
+
+class OneTooMany(MemoryStore):
+    def insert(self, jobs: Any, *, capacity: Any = None, **how: Any) -> Any:
+        more = None if capacity is None else capacity + 1
+        return super().insert(jobs, capacity=more, **how)
+
+
+class ReleaseCounts(Faulty):
+    def meddled(self, report: Report) -> Report:
+        if isinstance(report.outcome, Interrupted):
+            self.change(report.id, attempt=self._memory.books.jobs[report.id].attempt + 1)
+        return report
+
+
+class ForgetsKeys(MemoryStore):
+    def insert(self, jobs: Any, **how: Any) -> Any:
+        self._memory.books._keys.clear()
+        return super().insert(jobs, **how)
+
+
+class ConfirmsAll(MemoryStore):
+    def claim(self, wants: Any, who: Any, *, limit: int) -> Any:
+        return super().claim(wants, msgspec.structs.replace(who, confirm_within=None), limit=limit)
+
+
+class InsertsTwice(MemoryStore):
+    def insert(self, jobs: Any, **how: Any) -> Any:
+        return super().insert(jobs, **{**how, "again": False})
+
+
+class LastComesFirst(MemoryStore):
+    def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        for queue in self._memory.queues.values():
+            queue.offers = deque(sorted(queue.offers, key=int, reverse=True))
+        return super()._do(operation, *args, **kwargs)
+
+
+class CancelForgotten(Faulty):
+    def meddled(self, report: Report) -> Report:
+        if isinstance(report.outcome, Failed | Snoozed | Interrupted):
+            self.change(report.id, cancel_requested_at=None)
+        return report
+
+
+FAULTY = (
+    NoFence,
+    OneTooMany,
+    ReleaseCounts,
+    ForgetsKeys,
+    LastComesFirst,
+    CancelForgotten,
+    ConfirmsAll,
+    InsertsTwice,
+)
