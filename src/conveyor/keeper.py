@@ -20,7 +20,7 @@ from . import board
 from .errors import ConveyorError
 from .identity import is_frozen
 from .obituary import Witness
-from .store import open_store
+from .store import TOKEN, open_store
 from .store.protocol import Store
 
 # It finds modules where the worker does.
@@ -53,13 +53,14 @@ class Ward(msgspec.Struct, frozen=True):
     places: int = 0
 
 
-def start(ward: Ward) -> subprocess.Popen[bytes]:
-    """Start a keeper. It shares the lock on the worker's file."""
+def start(ward: Ward, secret: str = "") -> subprocess.Popen[bytes]:
+    """Start a keeper. It shares the lock on the worker's file, and what opens the store."""
     told = msgspec.json.encode(ward).decode()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-c", BOOT, told, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        env=os.environ | {TOKEN: secret} if secret else None,
         pass_fds=[each for each in (ward.pidfd, ward.held) if each >= 0],
         start_new_session=True,
     )

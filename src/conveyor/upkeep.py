@@ -1,6 +1,7 @@
 """Keeps the queues tidy: makes due jobs available, rescues, prunes, ticks schedules, beats.
 
-Every worker does it; the store sees to it that nothing happens twice.
+Every worker does it; the store sees to it that nothing happens twice. Where somebody else tends the
+store, a worker only beats.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Upkeep:
         known = False
         while True:
             try:
-                if not known:
+                if not known and not self._store.tended:
                     await self._put_schedules()
                     known = True
                 await self.round()
@@ -132,12 +133,16 @@ class Upkeep:
         if sweeping:
             self._sweep_due = now + self._sweep
             self._be_quiet(await self._beat())
+        if not self._store.tended:
+            await self._tend(now, sweeping=sweeping, poked=poked)
+        self.rounds += 1
+
+    async def _tend(self, now: float, *, sweeping: bool, poked: bool) -> None:
         if sweeping or poked or self._is_due():
             staged = await self._store.stage(limit=BATCH)
             self._next_due_at = staged.next_due_at
         await self._rescue(sweeping=sweeping)
         await self._tick()
-        self.rounds += 1
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)

@@ -29,6 +29,8 @@ class Wire:
 
     shared = False
     remote = True
+    tended = False
+    secret = ""
     folder = ""
     url = "simulated:"
 

@@ -20,7 +20,7 @@ import msgspec
 
 from .. import board
 from ..errors import ConveyorError
-from ..store import open_store
+from ..store import TOKEN, open_store
 from ..store.messages import Report
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"
@@ -37,8 +37,13 @@ class Leaving(msgspec.Struct, frozen=True):
     code: int
 
 
-def leave(url: str, worker: str, reports: Sequence[Report], code: int) -> NoReturn:
-    """End every thread of this process, report, and exit with `code`."""
+def leave(
+    url: str, worker: str, reports: Sequence[Report], code: int, secret: str = ""
+) -> NoReturn:
+    """End every thread of this process, report, and exit with `code`.
+
+    `secret` opens the store beside its url.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or it is closed
             stream.flush()
@@ -49,6 +54,8 @@ def leave(url: str, worker: str, reports: Sequence[Report], code: int) -> NoRetu
         file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
+        if secret:
+            os.environ[TOKEN] = secret
         os.execv(sys.executable, [sys.executable, "-c", BOOT, *sys.path])  # noqa: S606 - ourselves
 
 

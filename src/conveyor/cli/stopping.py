@@ -40,14 +40,14 @@ class Exit:
         self._drain = drain
         self._seen: list[signal.Signals] = []
         self._worker: Worker | None = None
-        self._url = ""
+        self._url = self._secret = ""
         self._watch: threading.Timer | None = None
         self._once = threading.Lock()
 
-    def take(self, worker: Worker, url: str) -> None:
-        """Say whom it is about, before that runs."""
+    def take(self, worker: Worker, url: str, secret: str = "") -> None:
+        """Say whom it is about, before that runs, and how its store is opened."""
         worker.on_phase = self._tell
-        self._worker, self._url = worker, url
+        self._worker, self._url, self._secret = worker, url, secret
 
     def act(self, number: signal.Signals, count: int) -> None:
         """Hear a signal, in a thread of its own."""
@@ -127,7 +127,7 @@ class Exit:
 
     def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
         self._once.acquire()  # never let go: there is no way back
-        leave(self._url, worker.id, left, self._code(worker))
+        leave(self._url, worker.id, left, self._code(worker), self._secret)
 
     def _code(self, worker: Worker) -> int:
         # A forced stop says so by the signal's own code, as a shell would.

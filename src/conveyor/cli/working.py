@@ -114,7 +114,7 @@ async def _serve(belt: Conveyor, settings: Settings, *, strict: bool) -> Exit:
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
         worker = make_worker(belt, settings, strict=strict, pulse=pulse)
-        ends.take(worker, belt.url)
+        ends.take(worker, belt.url, belt.store.secret)
         queues = ", ".join(name for name, _ in worker.options.queues)
         say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
         await worker.run()

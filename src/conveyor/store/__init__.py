@@ -7,6 +7,8 @@ from ..errors import UsageError
 from .memory import MemoryStore
 from .protocol import Store
 
+# The variable by which a store's secret reaches the processes that a worker starts.
+TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - its name
 KNOWN = "'memory:', a path like 'jobs.db', 'sqlite:///jobs.db' or 'sqlite:////var/jobs.db'"
 
 

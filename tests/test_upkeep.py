@@ -1,0 +1,110 @@
+"""Where somebody else tends the store a worker only beats; what opens the store is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conveyor import Conveyor, keeper
+from conveyor.cli import leaving
+from conveyor.store.memory import MemoryStore
+from shop import soon
+
+UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
+
+
+class Tended(MemoryStore):
+    """A store that is tended by its server; it notes what is asked of it all the same."""
+
+    tended = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def __getattribute__(self, name: str) -> object:
+        if name in (*UPKEEP, "beat", "leave"):
+            self.asked.add(name)
+        return super().__getattribute__(name)
+
+
+def test_a_worker_of_a_tended_store_only_beats() -> None:
+    store = Tended()
+    belt = Conveyor(store=store)
+
+    @belt.task
+    def tidy() -> None:
+        pass
+
+    belt.schedule("@hourly")(tidy)
+
+    async def main() -> None:
+        async with belt.worker() as worker:
+            await soon(lambda: worker.idle)
+            worker._upkeep._prune_due = 0.0
+            rounds = worker._upkeep.rounds
+            worker._upkeep.poke(sweep=True)
+            await soon(lambda: worker._upkeep.rounds > rounds)
+
+    asyncio.run(main())
+    assert store.asked == {"beat", "leave"}
+
+
+def test_a_worker_of_a_tended_store_hears_that_it_is_to_be_quiet() -> None:
+    async def main() -> None:
+        store = Tended()
+        belt = Conveyor(store=store)
+        async with belt.worker() as worker:
+            await soon(lambda: "beat" in store.asked)
+            await store.set_quiet(worker.id, quiet=True)
+            await soon(lambda: worker._quiet)
+
+    asyncio.run(main())
+
+
+TELL = "import json, os, sys; print(json.dumps([os.environ.get('CONVEYOR_TOKEN'), sys.argv[1:]]))"
+
+
+@pytest.mark.parametrize("secret", ["", "a token"])
+def test_a_keeper_is_told_what_opens_the_store_and_nobody_can_read_it(
+    secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
+    monkeypatch.setattr(keeper, "BOOT", f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))")
+    ward = keeper.Ward(url="memory:", worker="w", lease_for=60.0, pid=os.getpid())
+    keeper.stop(keeper.start(ward, secret))
+    token, args = json.loads(told.read_text())
+    assert token == (secret or None)
+    assert not secret or secret not in " ".join(args)
+    assert "CONVEYOR_TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize("secret", ["", "a token"])
+def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: str) -> None:
+    program = (
+        "import sys; sys.path[:] = sys.argv[3:]\n"
+        "from conveyor.cli import leaving\n"
+        "leaving.BOOT = sys.argv[1]\n"
+        "leaving.leave('memory:', 'w', [], 0, sys.argv[2])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "CONVEYOR_TOKEN"}
+    told = subprocess.run(
+        [sys.executable, "-c", program, TELL, secret, *sys.path],
+        env=env, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    token, args = json.loads(told.stdout)
+    assert token == (secret or None)
+    assert "a token" not in args
+
+
+def test_local_stores_are_tended_by_their_workers_and_open_to_all() -> None:
+    store = MemoryStore()
+    assert (store.tended, store.secret) == (False, "")
+    assert leaving.TOKEN == keeper.TOKEN == "CONVEYOR_TOKEN"
