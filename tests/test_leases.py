@@ -206,3 +206,19 @@ def test_an_answer_that_was_long_on_its_way_is_late_whatever_was_renewed_meanwhi
 
 def test_a_renewal_is_plain_data() -> None:
     assert msgspec.to_builtins(Renewal("a", "cancel", forced=True))["forced"] is True
+
+
+def test_a_cancel_of_a_job_that_has_just_ended_fences_off_the_others_all_the_same() -> None:
+    async def test(kept: Kept) -> None:
+        kept.store.reachable = False
+        ended, goes_on = job("ended"), job("goes on")
+        kept.held = [ended, goes_on]
+        kept.leases.took(kept.held, kept.leases.expect())
+        kept.leases.hear(["ended"])
+        kept.held = [goes_on]
+        await asyncio.sleep(0)
+        kept.now = LEASE * 0.8
+        await kept.changed.wait()
+        assert Lease("goes on", 1) in kept.fenced
+
+    keeping(test, fences=True, lease_for=LEASE)

@@ -61,6 +61,8 @@ class Leases:
         self._asked: set[str] | None = set()
         self._remembered: set[str] | None = set()
         self._awaiting = False
+        # What is being confirmed, and whether a cancel was heard that may have missed it.
+        self._confirming: dict[str, bool] = {}
         self._nudged = asyncio.Event()
 
     async def keep(self) -> None:
@@ -97,6 +99,8 @@ class Leases:
         named = held.intersection(ids)
         if self._awaiting:
             self._remembered = _joined(self._remembered, ids)
+        for each in self._confirming:
+            self._confirming[each] |= not ids or each in ids
         if not ids:
             self._ask(None)
         elif named:
@@ -108,7 +112,7 @@ class Leases:
         return self._elapsed()
 
     def took(self, jobs: Sequence[JobRecord], asked_at: float) -> Claim:
-        """Note what the claim gave; none if it failed."""
+        """Note what the claim gave; none if it failed, or is to be confirmed."""
         remembered, self._remembered = self._remembered, set()
         self._awaiting = False
         if self._fence_off is not None:
@@ -117,6 +121,23 @@ class Leases:
         if remembered is None or remembered:
             self._ask({job.id for job in jobs if remembered is None or job.id in remembered})
         return Claim(asked_at, self._elapsed())
+
+    async def confirm(
+        self, leases: Sequence[Lease], patience: float
+    ) -> tuple[Claim, list[Renewal]] | None:
+        """Confirm what a provisional claim gave. None: no answer came, so it may be so or not.
+
+        The claim that it returns counts from now on.
+        """
+        self._confirming.update({lease.id: False for lease in leases})
+        sent = self._elapsed()
+        renewals = await self._extend(leases, patience)
+        heard = {lease.id for lease in leases if self._confirming.pop(lease.id, False)}
+        if renewals is None:
+            return None
+        self._note(leases, sent)
+        self._ask(heard)
+        return Claim(sent, self._elapsed()), renewals
 
     def _ask(self, ids: set[str] | None) -> None:
         if ids is None or self._asked is None:
@@ -128,32 +149,42 @@ class Leases:
 
     async def _renew_all(self) -> None:
         sent = self._elapsed()
-        if await self._renew(self._held()):
+        held = self._held()
+        if not held:
+            self._good_until.clear()
+        if await self._renew(held):
             self._sure_at = sent
 
     async def _renew(self, jobs: Sequence[JobRecord]) -> bool:
         """Renew the leases of some jobs and act on what the store says; say whether it answered."""
         leases = [Lease(job.id, job.lease) for job in jobs]
         if not leases:
-            self._good_until.clear()
             return True
         sent = self._elapsed()
-        try:
-            async with asyncio.timeout(self._until_fence(self._lease_for / 4)):
-                renewals = await self._store.extend(leases, lease_for=self._lease_for)
-        except (ConveyorError, TimeoutError) as error:
-            log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - it says all there is
+        renewals = await self._extend(leases, self._until_fence(self._lease_for / 4))
+        if renewals is None:
             return False
-        if self._fence_off is not None:
-            until = sent + FENCE * self._lease_for
-            known = self._good_until
-            held = [Lease(job.id, job.lease) for job in self._held()]
-            self._good_until = {each: known[each] for each in held if each in known}
-            self._good_until.update(dict.fromkeys(leases, until))
+        known = self._good_until
+        held = [Lease(job.id, job.lease) for job in self._held()]
+        self._good_until = {each: known[each] for each in held if each in known}
+        self._note(leases, sent)
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal.verdict != "continue":
                 self._obey(lease, renewal)
         return True
+
+    async def _extend(self, leases: Sequence[Lease], patience: float) -> list[Renewal] | None:
+        try:
+            async with asyncio.timeout(patience):
+                return await self._store.extend(leases, lease_for=self._lease_for)
+        except (ConveyorError, TimeoutError) as error:
+            log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - it says all there is
+            return None
+
+    def _note(self, leases: Sequence[Lease], sent: float) -> None:
+        """Note that leases were renewed, at the earliest when that was asked for."""
+        if self._fence_off is not None:
+            self._good_until.update(dict.fromkeys(leases, sent + FENCE * self._lease_for))
 
     def _until_fence(self, most: float) -> float:
         """Return how long to wait: at most so long, and not beyond the first lease to fence off."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from . import feed
 from .board import Board
 from .clock import elapsed
+from .confirming import Unconfirmed
 from .errors import UnavailableError
 from .execution import outcome_of, unknown_task
 from .failure import error_info
 from .job import JobRecord
 from .leases import FENCE, Claim, Leases
 from .lifecycle import Failed, Interrupted, Outcome
+from .ready import Ready
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
 from .shipping import Shipping, tell
@@ -75,16 +76,13 @@ class Slots:
         self._strict = strict
         self._poll = poll
         self._app = app
-        self._ready: deque[tuple[JobRecord, Claim]] = deque()
+        self._ready = Ready()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
         self._reporting: list[Report] = []
         self._last: list[Report] = []
-        self._idle: deque[asyncio.Future[None]] = deque()
         self._nudged = asyncio.Event()
-        self._draining = False
-        self._quiet = False
-        self._exchanging = False
+        self._draining = self._quiet = self._exchanging = False
         self._empty_until = 0.0
         self._hints = 0
         self._pace = feed.Pace(elapsed)
@@ -97,6 +95,13 @@ class Slots:
             fence_off=self._fence_off if fences else None,
             elapsed=elapsed,
         )
+        self._unconfirmed = Unconfirmed(
+            leases=self._leases,
+            within=who.confirm_within or 0.0,
+            begin=self._ready.add,
+            give_back=self._hand_back,
+            elapsed=elapsed,
+        )
 
     @property
     def running(self) -> list[JobRecord]:
@@ -106,7 +111,7 @@ class Slots:
     @property
     def held(self) -> int:
         """How many jobs are leased: running, or claimed ahead and not started."""
-        return len(self._running) + len(self._ready)
+        return len(self._running) + len(self._ready) + len(self._unconfirmed)
 
     @property
     def idle(self) -> bool:
@@ -123,10 +128,8 @@ class Slots:
         """Work until drained. Returns once every running job has ended and was reported."""
         async with asyncio.TaskGroup() as group:
             slots = [group.create_task(self._slot()) for _ in range(self.slots)]
-            helpers = [
-                group.create_task(each())
-                for each in (self._leases.keep, self._trim, self._shipping.run)
-            ]
+            beside = self._leases.keep, self._unconfirmed.run, self._trim, self._shipping.run
+            helpers = [group.create_task(each()) for each in beside]
             await self._feed()
             for task in (*slots, *helpers):
                 task.cancel()
@@ -145,12 +148,17 @@ class Slots:
     def drain(self) -> None:
         """Take no more jobs and give back at once what was claimed ahead; see the rest through."""
         self._draining = True
-        self._give_back(len(self._ready))
+        self._give_all_back()
+        self._store.decline(self.who.worker)  # whether it hears that changes little
         self._nudged.set()
 
     def be_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - it is what the name says
         """Claim nothing from now on, or claim again; what is held goes on."""
         self._quiet = quiet
+        if quiet:
+            self._store.decline(self.who.worker)
+        else:
+            self._empty_until = 0.0
         self._nudged.set()
 
     def stop_running(self, reason: str, *, grace: float) -> None:
@@ -188,14 +196,14 @@ class Slots:
     def unreported(self) -> list[Report]:
         """Return what nobody has told the store yet, when the loop itself cannot go on."""
         self._draining = True
-        self._give_back(len(self._ready))
+        self._give_all_back()
         last, self._last = self._last, []
         return [*last, *self._reporting, *self._reports]
 
     def hear(self, hint: Hint) -> None:
         """Take a store's hint. Called in the event loop."""
         match hint.kind:
-            case "work":
+            case "work" | "quiet":
                 self._hints += 1
                 self._empty_until = 0.0
                 self._nudged.set()
@@ -208,16 +216,11 @@ class Slots:
 
     async def _slot(self) -> None:
         while True:
-            while not self._ready:
-                future = asyncio.get_running_loop().create_future()
-                self._idle.append(future)
-                await future
-            job, claim = self._ready.popleft()
+            job, claim = await self._ready.next()
             # Looked at here as well, as it is so for hardly any job.
             late = self._elapsed() > claim.asked_at + self._late_after
             if late and self._leases.is_late(claim):
-                self._reports.append(Report(job.id, job.lease, Interrupted()))
-                self._nudged.set()
+                self._hand_back([job])
             else:
                 await self._run_job(job)
 
@@ -297,7 +300,7 @@ class Slots:
         claimed: tuple[JobRecord, ...] = ()
         try:
             answer = await self._store.exchange(reports, asked, self.who, limit=room)
-            claimed = answer.jobs
+            claimed = answer.jobs if self.who.confirm_within is None else ()
         finally:
             claim = self._leases.took(claimed, asked_at)
         if room and not answer.jobs and hints == self._hints:
@@ -311,18 +314,17 @@ class Slots:
             for report in reports:
                 if report.id not in settled:
                     log.warning("report.stale id=%s lease=%d", report.id, report.lease)
-        self._ready.extend((job, claim) for job in answer.jobs)
         if self._draining:
-            self._give_back(len(self._ready))
-        for _ in range(min(len(self._idle), len(self._ready))):
-            future = self._idle.popleft()
-            if not future.done():
-                future.set_result(None)
+            self._hand_back(answer.jobs)
+        elif self.who.confirm_within is None:
+            self._ready.add(answer.jobs, claim)
+        else:
+            self._unconfirmed.take(answer.jobs, claim)
 
     def _room(self) -> int:
         if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
-        free = self.slots + self._pace.ahead - len(self._running) - len(self._ready)
+        free = self.slots + self._pace.ahead - self.held
         # Asking for a few at a time while many are still held would undo the batching.
         return 0 if self._ready and free <= self._pace.ahead // 2 else max(0, free)
 
@@ -338,9 +340,16 @@ class Slots:
         self._pace.measure(self.finished)
 
     def _give_back(self, count: int) -> None:
-        for _ in range(count):
-            job, _ = self._ready.pop()
-            self._reports.append(Report(job.id, job.lease, Interrupted()))
+        self._hand_back(self._ready.take_back(count))
+
+    def _give_all_back(self) -> None:
+        self._give_back(len(self._ready))
+        self._hand_back(self._unconfirmed.withdraw())
+
+    def _hand_back(self, jobs: Iterable[JobRecord]) -> None:
+        """Report that these have not begun here, and are somebody else's."""
+        self._reports += [Report(job.id, job.lease, Interrupted()) for job in jobs]
+        self._nudged.set()
 
     # -- leases and output ---------------------------------------------------------------------
 
@@ -351,10 +360,9 @@ class Slots:
             surplus = len(self._ready) - self._pace.ahead
             if surplus > 0 and len(self._running) >= self.slots:
                 self._give_back(surplus)
-                self._nudged.set()
 
     def _held_jobs(self) -> list[JobRecord]:
-        return [*self.running, *(job for job, _ in self._ready)]
+        return [*self.running, *self._ready.jobs]
 
     def _obey(self, lease: Lease, renewal: Renewal) -> None:
         control = self._running.get(lease.id)
@@ -366,19 +374,11 @@ class Slots:
                 ask(control, Stop("lost", LOST))
             return
         # A cancel that was asked for turns this into "cancelled" in the store.
-        self._return(lease)
+        self._hand_back(self._ready.remove(lease))
 
     def _fence_off(self, lease: Lease) -> None:
         control = self._running.get(lease.id)
         if control is not None and control.job.lease == lease.lease:
             ask(control, Stop("fenced", FENCED, self.who.lease_for / 10))
             return
-        self._return(lease)
-
-    def _return(self, lease: Lease) -> None:
-        for job, claim in self._ready:
-            if job.id == lease.id and job.lease == lease.lease:
-                self._ready.remove((job, claim))
-                self._reports.append(Report(job.id, job.lease, Interrupted()))
-                self._nudged.set()
-                return
+        self._hand_back(self._ready.remove(lease))

@@ -26,6 +26,8 @@ def explain(
             )
         case State.AVAILABLE:
             return _available(job, queue, ahead, workers, now)
+        case State.RUNNING if job.started_at is None:
+            return f"It is on its way to {job.worker}, which has not confirmed it yet."
         case State.RUNNING if job.cancel_requested_at is not None:
             asked = _span(now - job.cancel_requested_at)
             last = f": {job.stopping[-1].text}" if job.stopping else ""

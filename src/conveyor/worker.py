@@ -25,7 +25,7 @@ from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
 from .runners.table import Runners
 from .slots import Slots
-from .store.messages import Claimant, Hint, Lease, Report
+from .store.messages import CONFIRM, Claimant, Hint, Lease, Report
 from .store.protocol import Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
@@ -292,7 +292,8 @@ class Worker:
 
     def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
         options = self.options
-        who = Claimant(self.id, options.lease_for, options.labels)
+        confirm_within = CONFIRM if self._store.remote else None
+        who = Claimant(self.id, options.lease_for, options.labels, confirm_within)
         return Slots(
             store=self._store,
             who=who,
@@ -323,7 +324,7 @@ class Worker:
             held=held,
             places=self.options.slots,
         )
-        self._keeper = keeper.start(ward)
+        self._keeper = keeper.start(ward, self._store.secret)
         if pidfd >= 0:
             os.close(pidfd)
 
@@ -347,6 +348,7 @@ class Worker:
                 self._upkeep.poke()
             case "quiet" if not hint.subjects or self.id in hint.subjects:
                 self._upkeep.poke(sweep=True)
+                self._slots.hear(hint)
             case _:
                 self._slots.hear(hint)
 

@@ -23,7 +23,7 @@ from conveyor.pending import Pending
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.slots import Slots
 from conveyor.store.memory import MemoryStore
-from conveyor.store.messages import Hint, Lease, Renewal, Report
+from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report
 from conveyor.upkeep import Upkeep
 
 
@@ -198,8 +198,15 @@ class DropsReports(Slots):
 
 class ForgetsClaimedAhead(Slots):
     def _give_back(self, count: int) -> None:
-        for _ in range(count):
-            self._ready.pop()
+        self._ready.take_back(count)
+
+
+class BeginsUnconfirmed(Slots):
+    """Takes a claim's answer for all that is needed, and confirms it by and by."""
+
+    def _take(self, answer: Exchanged, reports: list[Report], claim: Claim) -> None:
+        self._ready.add(() if self._draining else answer.jobs, claim)
+        super()._take(answer, reports, claim)
 
 
 class NeverRenews(Leases):
@@ -208,8 +215,13 @@ class NeverRenews(Leases):
 
 
 class CountsFromReceipt(Leases):
-    def took(self, jobs: Any, asked_at: float) -> Claim:
-        return super().took(jobs, self._elapsed())
+    async def confirm(self, leases: Any, patience: float) -> Any:
+        confirmed = await super().confirm(leases, patience)
+        now = self._elapsed()
+        return None if confirmed is None else (Claim(now, now), confirmed[1])
+
+    def _note(self, leases: Any, sent: float) -> None:
+        super()._note(leases, self._elapsed())
 
 
 class NeverFences(Leases):
@@ -317,12 +329,17 @@ FAULTS = (
         parts={"slots": ForgetsClaimedAhead},
     ),
     Fault(
+        "a job begins before its claim is confirmed",
+        _rules("unconfirmed"),
+        parts={"slots": BeginsUnconfirmed},
+    ),
+    Fault(
         "leases are not renewed",
         _rules("lapse"),
         parts={"slots": _with(NeverRenews, fences=False)},
     ),
     Fault(
-        "a lease counts from the receipt of its claim",
+        "a lease counts from the receipt of its confirmation",
         _rules("self-fence"),
         parts={"slots": _with(CountsFromReceipt)},
     ),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from world import World
 
 TO_COME = {
-    # A claim whose answer was lost on the way. SQLite and memory lose none; a store over a network
-    # will have claims that are provisional until they are confirmed.
+    # A worker that is frozen or cut off after it confirmed a claim and before the job began: in
+    # that moment, or while the job waits for a slot. A store over a network cannot know that.
     "blame": "a lapsed lease counts as a crash even if the job's code never began",
 }
 

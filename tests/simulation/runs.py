@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from world import World
 
 LEASE = 6.0
+# How long a claim lasts that its worker has not confirmed.
+CONFIRM = 4.0
 # A renewal comes every quarter of a lease, noticed at most a second late, and one way there.
 REACT = LEASE / 4 + 1.0 + 1.0
 # What a loop may take to do what it should do at once.
@@ -75,6 +77,8 @@ class Runs:
 
     def _check_begin(self, run: Run) -> None:
         world, what = self._world, f"{run.job.id} began on {run.station.name}"
+        if run.key not in world.witness.confirmed:
+            world.broken("unconfirmed", f"{what} before the store had confirmed its claim")
         since = world.loop.now - world.witness.renewed[run.key]
         # A child process that was being started when all stood still begins when all goes on.
         starting = run.process is not run.station.process

@@ -13,7 +13,7 @@ from loop import Process, VirtualLoop
 from promises import TO_COME, broken_promises
 from story import HERE, failure, failures_of_many, kept_seeds, play, story
 
-BUDGET = 100
+BUDGET = 200
 MASKED_BUDGET = 30
 
 
@@ -81,7 +81,7 @@ def test_one_seed_gives_one_history_whatever_the_hashes() -> None:
 def test_a_failing_seed_says_how_to_play_it_alone() -> None:
     world = play(0, FAULTS[0])
     assert "STARTS w1" in story(world)
-    program = [sys.executable, str(HERE), "5", FAULTS[0].what]
+    program = [sys.executable, str(HERE), "7", FAULTS[0].what]
     env = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     told = subprocess.run(program, env=env, capture_output=True, text=True, check=True).stdout
     assert "BROKEN settle" in told

@@ -41,6 +41,7 @@ class Witness:
         self.reported: set[Key] = set()
         self.told_lost: set[Key] = set()
         self.renewed: dict[Key, float] = {}
+        self.confirmed: set[Key] = set()
         self.cancels: dict[str, float] = {}
         self.hints: dict[tuple[str, str], float] = {}
         self.granted: dict[Key, float] = {}
@@ -78,6 +79,7 @@ class Witness:
                     self.told_lost.add((lease.id, lease.lease))
                 else:
                     self.renewed[lease.id, lease.lease] = sent
+                    self.confirmed.add((lease.id, lease.lease))
 
     def hinted(self, wire: Wire, hint: Hint) -> None:
         """Note that a worker hears of a cancel for a job it has, or is just being given."""
@@ -230,6 +232,10 @@ class Witness:
     def _check_blame(self, before: JobRecord, job: JobRecord, *, dead: bool) -> None:
         run = self._world.runs.all.get((before.id, before.lease))
         crashes = job.crashes - before.crashes
+        if before.started_at is None:
+            if crashes or run is not None:
+                self._broken("crashes", f"{job.id}: its claim was never confirmed ({run})")
+            return
         # What was asked before a crash may be carried out after it: the board still blames those.
         ever = any(
             each.job.id == job.id and each.station.name == before.worker and each.how == "died"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from jobs import ScriptedRunner
 from loop import Process
-from runs import LEASE, Key
+from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
 
 from conveyor.runners.control import Runner
@@ -89,7 +89,7 @@ class SimulatedWorker(Worker):
         self._runners = Runners(station, CoroutineRunner(), plan.processes(station))
         self._slots = plan.slots(
             store=wire,
-            who=Claimant(self.id, LEASE),
+            who=Claimant(self.id, LEASE, confirm_within=CONFIRM),
             tasks=tasks,
             runners=self._runners,
             output=self._output,
