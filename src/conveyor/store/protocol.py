@@ -25,6 +25,7 @@ from ..job import (
     WorkerInfo,
 )
 from ..pending import Pending
+from .filing import FileStore
 from .messages import (
     Accepted,
     Claimant,
@@ -251,7 +252,7 @@ class UpkeepStore(Protocol):
         ...
 
 
-class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, Protocol):
+class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, FileStore, Protocol):
     """Where jobs live."""
 
     @property

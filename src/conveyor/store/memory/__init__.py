@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ...clock import Clock, SystemClock
 from ...errors import UnavailableError
+from ...files import FileInfo
 from ...job import (
     AttemptError,
     JobRecord,
@@ -32,6 +33,7 @@ from ...retry import Draw
 from ..messages import (
     Accepted,
     Claimant,
+    Content,
     Exchanged,
     Filter,
     Hint,
@@ -44,7 +46,7 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import operating, producing, tidying, working
+from . import attaching, filing, operating, producing, tidying, working
 from .state import Memory
 
 P = ParamSpec("P")
@@ -195,6 +197,28 @@ class MemoryStore:
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
         return self._do(tidying.tick, name, due_at=due_at, next_at=next_at, jobs=jobs)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def content(self, digest: str) -> Pending[Content]:
+        return self._do(filing.content, digest)
+
+    def write_content(
+        self, digest: str, offset: int, data: bytes, *, last: bool
+    ) -> Pending[Content]:
+        return self._do(filing.write_content, digest, offset, data, last=last)
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
+        return self._do(filing.read_content, digest, offset, limit)
+
+    def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
+        return self._do(attaching.attach, lease, file)
+
+    def files(self, job_id: str) -> Pending[list[FileInfo]]:
+        return self._do(attaching.files, job_id)
+
+    def sweep_contents(self, *, limit: int) -> Pending[int]:
+        return self._do(filing.sweep_contents, limit=limit)
 
     # -- the store itself ----------------------------------------------------------------------
 
