@@ -18,11 +18,13 @@ import msgspec
 
 from . import keeper
 from .board import Board
+from .equipping import Equipped
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
 from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
+from .runners.scratch import Scratch
 from .runners.table import Runners
 from .slots import Slots
 from .store.messages import Claimant, Hint, Lease, Report
@@ -93,6 +95,7 @@ class Worker:
             max_rss_mb=options.max_rss_mb,
             lease_for=options.lease_for,
         )
+        self._scratch = Scratch(self.id)
         # Nobody outlives this process to read it where the store does not.
         self._board = Board(store.folder, self.id, options.slots) if store.folder else None
         self._slots = self._make_slots(tasks)
@@ -179,6 +182,7 @@ class Worker:
     async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._board is not None:
             self._board.open()
+        self._scratch.sweep()
         with self._beside(loop):
             upkeep = asyncio.create_task(self._upkeep.run())
             working = asyncio.create_task(self._slots.run())
@@ -198,6 +202,7 @@ class Worker:
                 await self._runners.close()
                 await self._slots.report_last()
                 if not self._left:
+                    self._scratch.close()
                     await self._say_goodbye()
                     if self._board is not None:
                         self._board.close()
@@ -297,7 +302,7 @@ class Worker:
             store=self._store,
             who=who,
             tasks=tasks,
-            runners=self._runners,
+            runners=Equipped(self._runners, store=self._store, scratch=self._scratch),
             output=self._output,
             shares=options.queues,
             slots=options.slots,

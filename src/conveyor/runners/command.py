@@ -24,6 +24,7 @@ from .spawned import Spawned
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
 OUTPUT_WAIT = 5.0
 TAIL = 4096
+FOLDER = "CONVEYOR_FOLDER"
 LAST_LINES = 20
 # What may be different a moment later; everything else that prevents a start will stay.
 PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
@@ -48,6 +49,9 @@ class CommandRunner:
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
+            if control.root:  # it works in a folder of its own
+                command = _in_folder(command, control.root)
+                control.root = command.cwd or control.root
             running = _Running(self._guards, command, control)
         except (OSError, ValueError) as error:
             return _not_started(command, error)
@@ -119,7 +123,17 @@ def signal_name(number: int) -> str:
 
 def _environment(command: Command, control: Control) -> dict[str, str]:
     inherited: Mapping[str, str] = os.environ if command.inherit_env else {}
-    return {**inherited, **command.env, **job_environment(control.job)}
+    folder = {FOLDER: control.place.path} if control.root and control.place else {}
+    return {**inherited, **command.env, **job_environment(control.job), **folder}
+
+
+def _in_folder(command: Command, folder: str) -> Command:
+    """Return the command with its directory within the folder; an absolute one stays."""
+    given = command.cwd or ""
+    cwd = os.path.normpath(os.path.join(folder, given))
+    if not os.path.isabs(given) and os.path.commonpath([cwd, folder]) != folder:
+        raise ValueError(f"its cwd={given!r} leads out of the job's folder")
+    return msgspec.structs.replace(command, cwd=cwd)
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Failed:

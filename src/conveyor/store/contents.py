@@ -1,4 +1,4 @@
-"""Contents in a folder beside the database: `ab/<digest>` when whole, `ab/<digest>.part` until then.
+"""Contents in a folder beside the database: `ab/<digest>` when whole, with `.part` until then.
 
 A content is written in place of nothing and moved to its name once it is on the disk and its digest
 fits, so a name never stands for something else. Modification times are the store's clock: when

@@ -22,9 +22,7 @@ def content(memory: Memory, digest: str) -> Content:
     return Content(len(stored.data), stored.whole)
 
 
-def write_content(
-    memory: Memory, digest: str, offset: int, data: bytes, *, last: bool
-) -> Content:
+def write_content(memory: Memory, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
     """Append a piece."""
     checked_piece(offset, len(data))
     stored = memory.contents.get(checked_digest(digest)) or StoredContent(memory.now)
@@ -63,9 +61,7 @@ def need_inputs(memory: Memory, jobs: Sequence[NewJob]) -> None:
 def sweep_contents(memory: Memory, *, limit: int) -> int:
     """Remove contents that nobody needs."""
     old = [
-        digest
-        for digest, stored in memory.contents.items()
-        if stored.used_at < memory.now - UNUSED
+        digest for digest, stored in memory.contents.items() if stored.used_at < memory.now - UNUSED
     ]
     needed = frozenset(_needed(memory)) if old else frozenset[str]()
     unneeded = [digest for digest in old if digest not in needed][:limit]
@@ -75,8 +71,11 @@ def sweep_contents(memory: Memory, *, limit: int) -> int:
 
 
 def _needed(memory: Memory) -> Iterator[str]:
-    waiting = [each.jobs for each in memory.offers.values() if each.answer is None]
-    for job in [*memory.books.jobs.values(), *(new for jobs in waiting for new in jobs)]:
-        yield from (each.digest for each in job.options.files)
+    options = [job.options for job in memory.books.jobs.values()]
+    for offer in memory.offers.values():
+        if offer.answer is None:
+            options += [new.options for new in offer.jobs]
+    for each in options:
+        yield from (file.digest for file in each.files)
     for artifacts in memory.books.artifacts.values():
         yield from (each.digest for each in artifacts.values())
