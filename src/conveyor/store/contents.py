@@ -102,6 +102,8 @@ class Contents:
         digest = os.path.basename(whole)
         size = os.fstat(part).st_size
         if offset > size:
+            if not size:  # it was made just now
+                os.unlink(whole + PART)
             raise UsageError(hole(digest, size, offset))
         rest = memoryview(data)[size - offset :]
         while rest:

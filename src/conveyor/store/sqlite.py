@@ -48,7 +48,7 @@ from .messages import (
     Staged,
     Want,
 )
-from .operations import checking, filing, operating, producing, tidying, working
+from .operations import attaching, checking, operating, producing, tidying, working
 from .transaction import Tx
 from .wording import missing_content, missing_input
 from .writer import Writer
@@ -276,12 +276,12 @@ class SqliteStore:
         def attach() -> bool:
             if self._contents.look(file.digest) != Content(file.size, whole=True):
                 raise UsageError(missing_content(file.digest))
-            return self._do(filing.attach, lease, file).result()
+            return self._do(attaching.attach, lease, file).result()
 
         return self._errands.run(attach)
 
     def files(self, job_id: str) -> Pending[list[FileInfo]]:
-        return self._look(filing.files, job_id)
+        return self._look(attaching.files, job_id)
 
     def sweep_contents(self, *, limit: int) -> Pending[int]:
         return self._errands.run(lambda: self._sweep(limit))
@@ -309,7 +309,7 @@ class SqliteStore:
         digests = self._contents.unused_since(moment)
         for start in range(0, len(digests), SOME):
             some = digests[start : start + SOME]
-            needed = frozenset(self._look(filing.needed, some).result())
+            needed = frozenset(self._look(attaching.needed, some).result())
             for digest in some:
                 if digest in needed:
                     self._contents.look(digest)  # so that it is not asked about again for an hour

@@ -46,7 +46,7 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import attaching, filing, operating, producing, tidying, working
+from . import attaching, contents, operating, producing, tidying, working
 from .state import Memory
 
 P = ParamSpec("P")
@@ -201,15 +201,15 @@ class MemoryStore:
     # -- files ---------------------------------------------------------------------------------
 
     def content(self, digest: str) -> Pending[Content]:
-        return self._do(filing.content, digest)
+        return self._do(contents.content, digest)
 
     def write_content(
         self, digest: str, offset: int, data: bytes, *, last: bool
     ) -> Pending[Content]:
-        return self._do(filing.write_content, digest, offset, data, last=last)
+        return self._do(contents.write_content, digest, offset, data, last=last)
 
     def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
-        return self._do(filing.read_content, digest, offset, limit)
+        return self._do(contents.read_content, digest, offset, limit)
 
     def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
         return self._do(attaching.attach, lease, file)
@@ -218,7 +218,7 @@ class MemoryStore:
         return self._do(attaching.files, job_id)
 
     def sweep_contents(self, *, limit: int) -> Pending[int]:
-        return self._do(filing.sweep_contents, limit=limit)
+        return self._do(contents.sweep_contents, limit=limit)
 
     # -- the store itself ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from ...errors import UsageError
 from ...files import FILES_LIMIT, FileInfo, file_name, inputs
 from ..messages import Content, Lease
 from ..wording import missing_content, too_many
-from .filing import content
+from .contents import content
 from .state import Memory
 from .working import held
 

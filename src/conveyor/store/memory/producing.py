@@ -10,7 +10,7 @@ from ...errors import NotFoundError, QueueFullError
 from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from .filing import need_inputs
+from .contents import need_inputs
 from .state import Memory, Queue, WaitingOffer
 
 
