@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
+    from .files import FileInfo
     from .function import TaskFunction
     from .handle import Job
     from .job import State
@@ -40,6 +41,7 @@ __all__ = [
     "CurrentJob",
     "EncodingError",
     "Exponential",
+    "FileInfo",
     "Fixed",
     "InvalidTransitionError",
     "Job",
@@ -70,6 +72,7 @@ _HOMES = {
     "CurrentJob": "current",
     "EncodingError": "errors",
     "Exponential": "retry",
+    "FileInfo": "files",
     "Fixed": "retry",
     "InvalidTransitionError": "errors",
     "Job": "handle",
