@@ -12,9 +12,9 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import file_jobs
 import pytest
 
+import file_jobs
 from conveyor import Conveyor, NotFoundError, State, UsageError
 from conveyor.errors import CorruptStoreError
 from conveyor.function import TaskFunction
@@ -239,7 +239,7 @@ def test_wrong_files_are_refused_at_once(
 
 @pytest.mark.parametrize("name", ["nothing", "."])
 def test_what_is_no_file_is_refused_at_enqueue(belt: Conveyor, name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read|no regular file"):
+    with pytest.raises(UsageError, match=r"cannot be read|no regular file"):
         belt.command("true", files={"a": tmp_path / name}).enqueue()
     assert belt.jobs() == []
 
