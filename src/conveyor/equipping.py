@@ -70,21 +70,21 @@ class _Equipped:
     async def run(self, control: Control) -> Ending:
         control.place = place = self._shop.scratch.place()
         options = control.job.options
-        ended = False
+        working = False
         try:
             if options.files or options.artifacts:
                 trouble = await self._shop.lay_out(control, place)
                 if trouble is not None:
-                    ended = True
                     return trouble
+            working = True
             ending = await self._runner.run(control)
-            ended = True
+            working = False
             if options.artifacts or control.artifacts:
                 ending = await self._shop.collect(control, ending)
             return ending
         finally:
             # A thread that was given up still works there, until its process ends.
-            if place.made and (ended or control.task.kind != "thread"):
+            if place.made and not (working and control.task.kind == "thread"):
                 await self._shop.errands.run(place.remove)
 
     async def close(self) -> None:
@@ -188,6 +188,8 @@ class Workshop:
                 raise
             except UnavailableError as error:
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
+                if pause == FIRST_PAUSE:
+                    _mark(control, f"files: tried again until the store is back: {error}")
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
 

@@ -140,8 +140,8 @@ class Upkeep:
         self.rounds += 1
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
-            await self._store.sweep_contents(limit=BATCH)
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)
+            await self._store.sweep_contents(limit=BATCH)
 
     async def _beat(self) -> bool:
         quiet = await self._store.beat(self._me())

@@ -8,12 +8,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calls import new, put
 
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.files import PIECE, InputFile
+from conveyor.store.contents import Contents
 from conveyor.store.filing import UNUSED
 from conveyor.store.messages import Content
 from conveyor.store.sqlite import SqliteStore
@@ -62,14 +64,25 @@ def test_what_is_there_survives_a_reopening(
     assert sqlite.content(NAME).result() == Content(len(DATA), whole=True)
 
 
-def test_many_may_send_the_same_content_at_once(sqlite: SqliteStore) -> None:
-    threads = [threading.Thread(target=send, args=(sqlite,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sqlite.read_content(NAME, 0, PIECE).result() == DATA[:PIECE]
-    assert sqlite.read_content(NAME, PIECE, PIECE).result() == DATA[PIECE:]
+def test_many_may_send_the_same_content_at_once(sqlite: SqliteStore, tmp_path: Path) -> None:
+    for number in range(100):
+        data = f"content {number}".encode()
+        digest = hashlib.sha256(data).hexdigest()
+        start = threading.Barrier(4)
+
+        def send_in_pieces(digest: str = digest, data: bytes = data, start: Any = start) -> None:
+            start.wait()
+            for offset in range(len(data)):
+                piece, last = data[offset : offset + 1], offset == len(data) - 1
+                sqlite.write_content(digest, offset, piece, last=last).result()
+
+        threads = [threading.Thread(target=send_in_pieces) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sqlite.read_content(digest, 0, 99).result() == data
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_content_that_is_asked_for_while_others_sweep_stays(
@@ -90,6 +103,20 @@ def test_a_content_that_is_asked_for_while_others_sweep_stays(
             assert sqlite.content(NAME).result().whole
             sqlite.cancel(job_id, reason="").result()
             sqlite.delete(job_id).result()
+
+
+def test_what_was_needed_since_it_was_looked_for_is_not_removed(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    contents = Contents(str(tmp_path / "files"), clock.now)
+    contents.write(NAME, 0, DATA[:9], last=False)
+    clock.advance(10)
+    moment = clock.now() - 5
+    assert contents.unused_since(moment) == [NAME]
+    contents.look(NAME)
+    assert not contents.remove(NAME, moment)
+    clock.advance(10)
+    assert contents.remove(NAME, clock.now())
 
 
 def test_a_forked_child_reads_and_writes_too(sqlite: SqliteStore) -> None:

@@ -8,6 +8,7 @@ the next worker of the same user removes what it left. Nothing is there until a 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 import stat
@@ -31,14 +32,12 @@ class Scratch:
         self._worker = worker
         self._lock = threading.Lock()
         self._held = -1
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._sweeper: threading.Thread | None = None
 
     def place(self) -> Place:
         """Return a folder for a job; it is not made yet."""
-        with self._lock:
-            self._number += 1
-            return Place(self, str(self._number))
+        return Place(self, next(self._numbers))
 
     @property
     def path(self) -> str:
@@ -81,15 +80,17 @@ class Scratch:
 class Place:
     """One job's folder."""
 
-    def __init__(self, scratch: Scratch, name: str) -> None:
+    __slots__ = ("_number", "_scratch", "made")
+
+    def __init__(self, scratch: Scratch, number: int) -> None:
         self._scratch = scratch
-        self._name = name
+        self._number = number
         self.made = False
 
     @property
     def path(self) -> str:
         """Where it is, made or not."""
-        return os.path.join(self._scratch.path, self._name)
+        return os.path.join(self._scratch.path, str(self._number))
 
     def make(self) -> str:
         """Make it, if that was not done, and return where it is."""

@@ -89,12 +89,17 @@ class Contents:
 
     def _write(self, whole: str, offset: int, data: bytes, *, last: bool) -> Content:
         for _ in retries(f"{whole}{PART} is being written by others"):
-            with suppress(FileNotFoundError):
-                self._touch(whole)
-                return Content(os.stat(whole).st_size, whole=True)
+            if os.path.exists(whole):
+                return self._found(whole)
             with _opened(whole + PART) as part:
-                # Not if it was made whole, and moved away, while we waited.
-                if part is not None and _is_at(part, whole + PART):
+                if part is None:
+                    continue
+                # Others may have made it whole, or thrown it away, before we had the lock.
+                if os.path.exists(whole):
+                    with suppress(FileNotFoundError):
+                        os.unlink(whole + PART)
+                    return self._found(whole)
+                if _is_at(part, whole + PART):
                     return self._append(part, whole, offset, data, last=last)
         raise AssertionError("retries end with an error")
 
@@ -120,6 +125,10 @@ class Contents:
             os.rename(whole + PART, whole)
             _sync_folder(os.path.dirname(whole))
         return Content(size, whole=last)
+
+    def _found(self, whole: str) -> Content:
+        self._touch(whole)
+        return Content(os.stat(whole).st_size, whole=True)
 
     def _path(self, digest: str) -> str:
         return os.path.join(self._folder, checked_digest(digest)[:2], digest)
