@@ -201,8 +201,8 @@ class Worker:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
                 await self._slots.report_last()
+                self._scratch.close(in_use=bool(self._left))
                 if not self._left:
-                    self._scratch.close()
                     await self._say_goodbye()
                     if self._board is not None:
                         self._board.close()

@@ -41,6 +41,18 @@ def test_nothing_is_there_before_the_first_use_nor_after_the_last(temporary: Pat
     assert list(temporary.iterdir()) == []
 
 
+def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: Path) -> None:
+    scratch = Scratch("w")
+    used = scratch.place()
+    used.make()
+    scratch.close(in_use=True)
+    swept()
+    assert Path(used.path).exists()
+    used.remove()
+    scratch.close(in_use=True)
+    assert list(temporary.iterdir()) == []
+
+
 def test_each_job_has_its_own(temporary: Path) -> None:
     scratch = Scratch("w")
     first, second = scratch.place(), scratch.place()

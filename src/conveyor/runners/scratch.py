@@ -59,16 +59,20 @@ class Scratch:
                 # A child that a job forks is not the worker, and must not seem to be.
                 os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
-    def close(self) -> None:
-        """Remove it, and what no other worker needs."""
+    def close(self, *, in_use: bool = False) -> None:
+        """Remove it, and what no other worker needs; if it is still `in_use`, only when empty."""
         if self._sweeper is not None:
             self._sweeper.join(JOIN)
         with self._lock:
-            if self._held >= 0:
+            if self._held < 0:
+                return
+            if not in_use:
                 remove(self.path)
+            with suppress(OSError):  # somebody is there
+                if in_use:
+                    os.rmdir(self.path)
                 self.let_go()
-                with suppress(OSError):  # others are there
-                    os.rmdir(_shared())
+                os.rmdir(_shared())
 
     def let_go(self) -> None:
         """Close the file, and with it the lock."""
