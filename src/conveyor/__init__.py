@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
+    from .files import FileInfo
     from .function import TaskFunction
     from .handle import Job
     from .job import State
@@ -42,6 +43,7 @@ __all__ = [
     "CurrentJob",
     "EncodingError",
     "Exponential",
+    "FileInfo",
     "Fixed",
     "InvalidTransitionError",
     "Job",
@@ -73,6 +75,7 @@ _HOMES = {
     "CurrentJob": "current",
     "EncodingError": "errors",
     "Exponential": "retry",
+    "FileInfo": "files",
     "Fixed": "retry",
     "InvalidTransitionError": "errors",
     "Job": "handle",

@@ -29,7 +29,7 @@ from .store.messages import Filter
 from .store.protocol import Store
 from .task import Task
 from .upkeep import Schedule
-from .wishes import Wishes
+from .wishes import Wishes, schedulable, wish
 from .wishes import name as valid_name
 from .worker import DRAIN, Worker, WorkerOptions
 
@@ -214,6 +214,8 @@ class Conveyor(Executor):
         inherit_env: bool = True,
         cwd: str | Path | None = None,
         ok_exit_codes: Iterable[int] = (0,),
+        files: Mapping[str, str | Path] | None = None,
+        artifacts: Iterable[str] = (),
         queue: str = "default",
     ) -> TaskFunction[[], dict[str, int], Any]:
         """Describe a command as a job: `belt.command("make", "-j4", cwd="/src").enqueue()`.
@@ -221,7 +223,8 @@ class Conveyor(Executor):
         It runs without a shell, in a session of its own. `env` is added to the worker's
         environment (as far as its `commands` rules pass that on), or replaces it with
         inherit_env=False. Any other exit code than those in `ok_exit_codes` is a failure. The
-        result is {"exit_code": n}.
+        result is {"exit_code": n}. With `files` (paths by name) or `artifacts` (patterns) it runs
+        in a folder of its own.
         """
         described = checked(
             argv, env=env, inherit_env=inherit_env, cwd=cwd, ok_exit_codes=ok_exit_codes
@@ -229,7 +232,7 @@ class Conveyor(Executor):
         return TaskFunction(
             self._producer,
             self.tasks[command_task().name],
-            Wishes(queue=valid_name(queue)),
+            wish(Wishes(queue=valid_name(queue)), {"files": files or {}, "artifacts": artifacts}),
             msgspec.json.encode(described),
         )
 
@@ -254,7 +257,7 @@ class Conveyor(Executor):
             raise UsageError(f"missed={missed!r}: choose 'skip', 'once' or 'all'")
 
         def decorate(function: TaskFunction[P, T, Any]) -> TaskFunction[P, T, Any]:
-            task, wishes = function.task, function.wishes
+            task, wishes = function.task, schedulable(function.wishes)
             payload = task.args.encode(tuple(args), dict(kwargs or {}))
             called = name or task.name
             if called in self._schedules:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sized
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .errors import JobCancelledError, UsageError
+from .files import file_name
 from .job import JobRecord, Progress, Stream
 
 T = TypeVar("T")
@@ -35,6 +37,14 @@ class Link(Protocol):
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Keep something the job wrote."""
+        ...
+
+    def folder(self) -> str:
+        """Return the job's own folder, which the first call makes."""
+        ...
+
+    def keep(self, name: str, path: str) -> None:
+        """Keep a file, as it is when the job's code has ended, under a name."""
         ...
 
 
@@ -117,6 +127,27 @@ class CurrentJob:
         """Raise JobCancelledError if the job was asked to stop."""
         if self._link.stopping:
             raise JobCancelledError(self.id, f"job {self.id} was asked to stop")
+
+    @property
+    def folder(self) -> Path:
+        """A folder of the job's own, with its inputs (`files=`). It is removed after the job.
+
+        The first look makes it; its `artifacts=` are looked for in it.
+        """
+        return Path(self._link.folder())
+
+    def artifact(self, path: str | Path, name: str | None = None) -> None:
+        """Keep a file after the job's end, as it is then, for `Job.download(name, ...)`.
+
+        A relative `path` is one in `folder`, and is its name unless another is given. A file from
+        elsewhere is called by the last part of its path. UsageError when there is no such file.
+        """
+        given = Path(path)
+        full = given if given.is_absolute() else self.folder / given
+        if not full.is_file():
+            raise UsageError(f"there is no file {str(full)!r} to keep")
+        known = name or (given.name if given.is_absolute() else given.as_posix())
+        self._link.keep(file_name(known), str(full))
 
     def write_output(self, stream: Stream, data: bytes) -> None:
         """Add to the job's captured output."""

@@ -49,8 +49,8 @@ class TaskFunction(Generic[P, R, C]):
         `delay` ("5m", 90), `run_at`, `expires_at` (datetime with zone or Unix seconds), `priority`
         (higher first), `key` with `key_until` ("final", "pruned"), `wait` (seconds to wait for
         room), `when_full`, `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `on_shutdown`,
-        `meta`, `requires` (labels), `crash_limit`, `output_limit`, `queue`. UsageError says what
-        is wrong with a value.
+        `meta`, `requires` (labels), `crash_limit`, `output_limit`, `queue`, `files` (paths by
+        name), `artifacts` (patterns), `artifact_limit`. UsageError says what is wrong with a value.
         """
         wishes = wish(self.wishes, options)
         if self.task.kind == "thread" and wishes.options.timeout is not None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
 from .caller import Awaiting, Blocking, Caller, Watch
 from .codec import ResultCodec
+from .errands import Errands
 from .errors import (
     InvalidTransitionError,
     JobCancelledError,
     JobDiscardedError,
+    NotFoundError,
+    UsageError,
     WaitTimeoutError,
 )
+from .files import FileInfo
 from .job import AttemptError, JobRecord, Progress, State, StopNote, Stream
 from .pending import run_sync
 from .store.protocol import Store
+from .transfer import download
 
 T = TypeVar("T")
 
@@ -147,6 +153,42 @@ class Job(Generic[T]):
                 break
             after = page[-1].seq
         return text.decode(errors="replace")
+
+    def artifacts(self) -> list[FileInfo]:
+        """Return the files that the job has left so far, by name."""
+        return run_sync(self._artifacts(Blocking()))
+
+    async def aartifacts(self) -> list[FileInfo]:
+        """`artifacts` for coroutines."""
+        return await self._artifacts(Awaiting())
+
+    def download(self, name: str, path: str | os.PathLike[str]) -> FileInfo:
+        """Write an artifact to a file, which is there as a whole or not at all.
+
+        NotFoundError if the job has left none of that name. A download that was cut short goes on
+        where it was.
+        """
+        return run_sync(self._download(Blocking(), name, os.fspath(path)))
+
+    async def adownload(self, name: str, path: str | os.PathLike[str]) -> FileInfo:
+        """`download` for coroutines."""
+        return await self._download(Awaiting(), name, os.fspath(path))
+
+    async def _artifacts(self, caller: Caller) -> list[FileInfo]:
+        files = await caller.answer(self._store.files(self.id))
+        return [each for each in files if each.kind == "artifact"]
+
+    async def _download(self, caller: Caller, name: str, path: str) -> FileInfo:
+        artifacts = await self._artifacts(caller)
+        file = next((each for each in artifacts if each.name == name), None)
+        if file is None:
+            known = ", ".join(each.name for each in artifacts) or "none"
+            raise NotFoundError(f"job {self.id} has no artifact {name!r}; there are: {known}")
+        try:
+            await download(file, path, store=self._store, caller=caller, errands=Errands())
+        except OSError as error:
+            raise UsageError(f"{path!r} cannot be written: {error}") from error
+        return file
 
     async def _wait(self, caller: Caller, timeout: float | None) -> JobRecord:
         record = await caller.answer(self._store.get(self.id))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .files import ARTIFACT_LIMIT, InputFile
 from .retry import DEFAULT, Backoff
 
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
@@ -56,6 +57,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requires: tuple[str, ...] = ()
     crash_limit: int = 3
     output_limit: int = OUTPUT_LIMIT
+    files: tuple[InputFile, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    artifact_limit: int = ARTIFACT_LIMIT
 
 
 NO_OPTIONS = Options()

@@ -12,12 +12,14 @@ from .caller import Caller, Watch
 from .codec import ResultCodec
 from .command import for_commands
 from .enqueue import enqueue
+from .errands import Errands
 from .errors import UnavailableError, UsageError
 from .handle import Job
 from .ids import IdMaker
 from .job import ARGS_LIMIT, NewJob, WhenFull
 from .store.protocol import Store
 from .task import Task
+from .transfer import upload_inputs
 from .wishes import Wishes
 
 MANY = 100_000
@@ -42,6 +44,7 @@ class Producer:
         self._lock = threading.Lock()
         self._opened: tuple[Store, Watch] | None = None
         self._closed = False
+        self._errands = Errands()
 
     @property
     def store(self) -> Store:
@@ -107,6 +110,8 @@ class Producer:
         if len(payloads) > 1 and wishes.options.key is not None:
             raise UsageError("a key names one job: enqueue_many cannot give it to several")
         store, watch = self._both()
+        if wishes.files:
+            wishes = await self._with_files(caller, wishes)
         rule = self.queues.get(wishes.queue or "default", UNBOUNDED)
         accepted = await enqueue(
             self.new_jobs(task, wishes, payloads),
@@ -127,6 +132,14 @@ class Producer:
             )
             for job_id in accepted.ids
         ]
+
+    async def _with_files(self, caller: Caller, wishes: Wishes) -> Wishes:
+        """Put the files into the store, and say in the options what they are."""
+        sent = await upload_inputs(
+            wishes.files, store=self.store, caller=caller, errands=self._errands
+        )
+        options = msgspec.structs.replace(wishes.options, files=sent)
+        return msgspec.structs.replace(wishes, options=options)
 
     def _both(self) -> tuple[Store, Watch]:
         opened = self._opened

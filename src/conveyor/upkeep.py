@@ -146,6 +146,7 @@ class Upkeep:
         if now >= self._prune_due:
             pruned = await self._store.prune(self._retention, limit=BATCH)
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)
+            await self._store.sweep_contents(limit=BATCH)
 
     async def _beat(self) -> bool:
         quiet = await self._store.beat(self._me())

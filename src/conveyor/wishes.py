@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ import msgspec
 from .duration import duration
 from .errors import UsageError
 from .failure import class_name
+from .files import file_name, file_names
 from .job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
 from .retry import Backoff, backoff
 
@@ -37,12 +39,15 @@ class TaskOptions(TypedDict, total=False):
     requires: Iterable[str]
     crash_limit: int
     output_limit: int
+    artifacts: Iterable[str]
+    artifact_limit: int
 
 
 class JobOptions(TaskOptions, total=False):
     """Options of a single enqueue: what a task may set, and when, under which key, how long."""
 
     queue: str
+    files: Mapping[str, str | os.PathLike[str]]
     delay: Duration
     run_at: Moment
     expires_at: Moment
@@ -53,9 +58,13 @@ class JobOptions(TaskOptions, total=False):
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """One producer's wishes, ready for use. Times are Unix seconds, durations seconds."""
+    """One producer's wishes, ready for use. Times are Unix seconds, durations seconds.
+
+    `files` are paths by name: they are read when the job is enqueued.
+    """
 
     options: Options = NO_OPTIONS
+    files: dict[str, str] = {}
     priority: int = 0
     queue: str | None = None
     delay: float = 0.0
@@ -86,6 +95,13 @@ def wish(before: Wishes, given: JobOptions) -> Wishes:
     if options:
         fields["options"] = msgspec.structs.replace(before.options, **options)
     return msgspec.structs.replace(before, **fields)
+
+
+def schedulable(wishes: Wishes) -> Wishes:
+    """Return the wishes if a schedule can have them; UsageError otherwise."""
+    if wishes.files:
+        raise UsageError("files are read when a job is enqueued: a scheduled job cannot have any")
+    return wishes
 
 
 def _seconds(value: Any) -> float:
@@ -157,6 +173,28 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(sorted({name(each) for each in value}))
 
 
+def _files(value: Any) -> dict[str, str]:
+    paths = {name: os.path.abspath(os.fsdecode(path)) for name, path in dict(value).items()}
+    file_names(list(paths))
+    return paths
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise UsageError(f"expected a list of patterns, not the text {value!r}: write [{value!r}]")
+    patterns = tuple(dict.fromkeys(file_name(each) for each in value))
+    for pattern in patterns:
+        if any("**" in part and part != "**" for part in pattern.split("/")):
+            raise UsageError(f"{pattern!r}: ** stands for any folders, between slashes: **/*.whl")
+    return patterns
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise UsageError(f"expected a number of bytes, 0 or more, not {value!r}")
+    return value
+
+
 def _error_names(value: Any) -> tuple[str, ...]:
     listed = [value] if isinstance(value, str | type) else list(value)
     return tuple(each if isinstance(each, str) else class_name(each) for each in listed)
@@ -188,6 +226,9 @@ RULES: dict[str, tuple[Any, bool]] = {
     "requires": (_names, True),
     "crash_limit": (_count, True),
     "output_limit": (_count, True),
+    "files": (_files, False),
+    "artifacts": (_patterns, True),
+    "artifact_limit": (_size, True),
     "expires_at": (_moment, True),
     "key": (_key, True),
     "key_until": (_one_of("final", "pruned"), True),

@@ -20,11 +20,13 @@ from . import keeper
 from .access import mark
 from .board import Board
 from .commanding import ANYTHING, CommandRules
+from .equipping import Equipped
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
 from .obituary import open_pidfd
 from .runners.capture import OutputBuffer, capturing
+from .runners.scratch import Scratch
 from .runners.table import Runners
 from .slots import Slots
 from .store.messages import CONFIRM, Claimant, Hint, Lease, Report
@@ -101,6 +103,7 @@ class Worker:
             lease_for=options.lease_for,
             commands=options.commands,
         )
+        self._scratch = Scratch(self.id)
         # Nobody outlives this process to read it where the store does not.
         self._board = Board(store.folder, self.id, options.slots) if store.folder else None
         self._slots = self._make_slots(tasks)
@@ -187,6 +190,7 @@ class Worker:
     async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._board is not None:
             self._board.open()
+        self._scratch.sweep()
         with self._beside(loop):
             upkeep = asyncio.create_task(self._upkeep.run())
             working = asyncio.create_task(self._slots.run())
@@ -205,6 +209,7 @@ class Worker:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._runners.close()
                 await self._slots.report_last()
+                self._scratch.close(in_use=bool(self._left))
                 if not self._left:
                     await self._say_goodbye()
                     if self._board is not None:
@@ -306,7 +311,7 @@ class Worker:
             store=self._store,
             who=who,
             tasks=tasks,
-            runners=self._runners,
+            runners=Equipped(self._runners, store=self._store, scratch=self._scratch),
             output=self._output,
             shares=options.queues,
             slots=options.slots,

@@ -6,6 +6,7 @@ count after each step. The planted faults at the end show that it would notice.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
 from model_faults import FAULTY
 
 from conveyor.errors import ConveyorError, QueueFullError
+from conveyor.files import FileInfo, InputFile
 from conveyor.job import (
     FINAL,
     ErrorInfo,
@@ -46,6 +48,7 @@ from conveyor.lifecycle import (
     Succeeded,
 )
 from conveyor.retry import Fixed
+from conveyor.store.filing import UNUSED
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Lease, Offered, Report, Want
 from conveyor.store.protocol import Store
@@ -71,6 +74,9 @@ WORKER = WorkerInfo(
 QUEUES = st.sampled_from(["a", "b"])
 CAPACITY = {"a": 3, "b": 0}
 WITHIN = st.sampled_from([None, 2.0])
+CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (b"abc", b"defgh")}
+DIGESTS = st.sampled_from(list(CONTENTS))
+INPUT = InputFile(name="in", digest=next(iter(CONTENTS)), size=3)
 LABELS = st.sampled_from([frozenset[str](), frozenset({"gpu"}), frozenset({"gpu!only"})])
 
 
@@ -129,6 +135,7 @@ class Agreement(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         requires=st.sampled_from([(), (), ("gpu",)]),
         expires=st.sampled_from([None, None, 6.0]),
+        files=st.sampled_from([(), (), (), (INPUT,)]),
         when_full=st.sampled_from(["wait", "refuse", "drop_oldest"]),
         count=st.sampled_from([1, 1, 2]),
         bounded=st.sampled_from([True, True, True, False]),
@@ -231,6 +238,27 @@ class Agreement(RuleBasedStateMachine):
             self.both(lambda store: store.set_stopping([(lease, [StopNote(offset, "asked")])]))
             self.both(lambda store: store.output(job.id, limit=9))
 
+    @rule(digest=DIGESTS, offset=st.sampled_from([0, 0, 1, 4]), last=st.sampled_from([True, False]))
+    def write_content(self, digest: str, offset: int, last: bool) -> None:
+        piece = CONTENTS[digest][offset : None if last else 2]
+        self.both(lambda store: store.write_content(digest, offset, piece, last=last))
+        self.both(lambda store: store.content(digest))
+        self.both(lambda store: store.read_content(digest, offset, 2))
+
+    @rule(number=st.integers(0, 20), digest=DIGESTS, name=st.sampled_from(["b", "a", "../a"]))
+    def attach(self, number: int, digest: str, name: str) -> None:
+        if self.held:
+            job = self.held[number % len(self.held)]
+            size = len(CONTENTS[digest])
+            file = FileInfo(name=name, digest=digest, size=size, kind="artifact")
+            self.both(lambda store: store.attach(Lease(job.id, job.lease), file))
+
+    @rule(later=st.sampled_from([False, False, True]))
+    def sweep(self, later: bool) -> None:
+        if later:
+            self.clock.advance(UNUSED + 1)
+        self.both(lambda store: store.sweep_contents(limit=9))
+
     @rule(number=st.integers(0, 20), force=st.booleans())
     def cancel(self, number: int, force: bool) -> None:
         self.of_job(number, lambda store, job_id: store.cancel(job_id, reason="r", force=force))
@@ -249,6 +277,7 @@ class Agreement(RuleBasedStateMachine):
     def look(self, number: int) -> None:
         self.of_job(number, lambda store, job_id: store.history(job_id))
         self.of_job(number, lambda store, job_id: store.ahead(job_id))
+        self.of_job(number, lambda store, job_id: store.files(job_id))
         self.of_job(number, lambda store, job_id: store.offered(job_id))
 
     def of_job(self, number: int, call: Callable[[Store, str], Any]) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "show": ("looking", "Show everything that is known of a job."),
     "why": ("looking", "Say in a sentence what a job waits for."),
     "logs": ("following", "Print what a job wrote, and follow it with -f."),
+    "artifacts": ("fetching", "List the files that a job has left, and get them."),
     "wait": ("following", "Wait until jobs have ended."),
     "cancel": ("cancelling", "Cancel jobs; running ones are asked to stop."),
     "retry": ("acting", "Run ended jobs again."),

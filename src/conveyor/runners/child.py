@@ -34,15 +34,22 @@ from .messages import (
     ANSWERS,
     HALT,
     HALTS,
+    MADE,
+    UNMADE,
     Answer,
     Begun,
     Done,
+    Kept,
+    Needs,
     Run,
     Said,
     Wrote,
     decode_run,
     encode,
 )
+
+# How often a job that waits for its folder looks whether it is to stop, in seconds.
+LOOK = 0.2
 
 
 def main() -> None:
@@ -73,7 +80,7 @@ class Child:
         signal.signal(signal.SIGTERM, self._interrupt)
         for line in runs:
             run = decode_run(line)
-            self._link = link = _Link(run.job, self._answers, self._lock)
+            self._link = link = _Link(run, self._answers, self._lock)
             # A context for each job, so that what it sets does not reach the next one.
             with _environment(run.job):
                 ending = contextvars.copy_context().run(self._run, run, link)
@@ -84,10 +91,12 @@ class Child:
                 os._exit(0)  # whoever stops it waits until nothing of it is left
 
     def _listen(self, halts: int) -> None:
-        while os.read(halts, 1) == HALT:
+        while word := os.read(halts, 1):
             link = self._link
-            if link is not None:
+            if link is not None and word == HALT:
                 link.halt()
+            elif link is not None and word in (MADE, UNMADE):
+                link.give_folder(made=word == MADE)
         os._exit(0)  # the worker has ended
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
@@ -165,8 +174,11 @@ def resident() -> int:
 class _Link:
     """How the running job reaches the worker."""
 
-    def __init__(self, job: JobRecord, answers: BinaryIO, lock: threading.Lock) -> None:
-        self.job = job
+    def __init__(self, run: Run, answers: BinaryIO, lock: threading.Lock) -> None:
+        self.job = run.job
+        self._folder = run.folder
+        self._made = run.made
+        self._answered = threading.Event()
         self._answers = answers
         self._lock = lock
         self._stop = threading.Event()
@@ -186,6 +198,24 @@ class _Link:
 
     def write(self, stream: Stream, data: bytes) -> None:
         self.answer(Wrote(stream, data))
+
+    def folder(self) -> str:
+        while not self._made:
+            self._answered.clear()
+            self.answer(Needs())
+            while not self._answered.wait(LOOK):
+                if self.stopping:
+                    raise JobCancelledError(self.job.id, f"job {self.job.id} was asked to stop")
+            if not self._made:
+                raise UsageError("this job's folder cannot be made; its output says why")
+        return self._folder
+
+    def give_folder(self, *, made: bool) -> None:
+        self._made = made
+        self._answered.set()
+
+    def keep(self, name: str, path: str) -> None:
+        self.answer(Kept(name, path))
 
     def answer(self, message: Answer) -> None:
         with self._lock:

@@ -26,6 +26,7 @@ from .spawned import Spawned
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
 OUTPUT_WAIT = 5.0
 TAIL = 4096
+FOLDER = "CONVEYOR_FOLDER"
 LAST_LINES = 20
 # What may be different a moment later; everything else that prevents a start will stay.
 PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
@@ -73,6 +74,9 @@ class CommandRunner:
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
+            if control.root:  # it works in a folder of its own
+                command = _in_folder(command, control.root)
+                control.root = command.cwd or control.root
             env = _environment(command, control, self._rules, self._rights)
             running = _Running(self._guards, command, control, env=env, rights=self._rights)
         except (OSError, ValueError) as error:
@@ -163,7 +167,17 @@ def _environment(
     command: Command, control: Control, rules: CommandRules, rights: Rights
 ) -> dict[str, str]:
     inherited = {**rules.passed_on(os.environ), **rights.env} if command.inherit_env else {}
-    return {**inherited, **command.env, **job_environment(control.job)}
+    folder = {FOLDER: control.place.path} if control.root and control.place else {}
+    return {**inherited, **command.env, **job_environment(control.job), **folder}
+
+
+def _in_folder(command: Command, folder: str) -> Command:
+    """Return the command with its directory within the folder; an absolute one stays."""
+    given = command.cwd or ""
+    cwd = os.path.normpath(os.path.join(folder, given))
+    if not os.path.isabs(given) and os.path.commonpath([cwd, folder]) != folder:
+        raise ValueError(f"its cwd={given!r} leads out of the job's folder")
+    return msgspec.structs.replace(command, cwd=cwd)
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Failed:

@@ -9,9 +9,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ..errors import UsageError
 from ..job import JobRecord, Progress, StopNote, Stream
 from ..lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..task import Task
+from .scratch import Place
 
 Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 
@@ -57,16 +59,20 @@ class Control:
 
     `notes` are what was done to stop it so far; the sink hears of each at once. `on_begin` is
     called when the job's function begins in a child process, which may take a while to start.
-    `ended` is set once its code has.
+    `ended` is set once its code has. `place` is its folder, `root` where its artifacts are looked
+    for ("": nothing was laid out for it), `artifacts` are the paths of those it named, by name.
     """
 
     __slots__ = (
         "_event",
         "_on_stop",
+        "artifacts",
         "ended",
         "job",
         "notes",
         "on_begin",
+        "place",
+        "root",
         "sink",
         "stop_request",
         "task",
@@ -80,6 +86,9 @@ class Control:
         self.ended = False
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
+        self.place: Place | None = None
+        self.root = ""
+        self.artifacts: dict[str, str] = {}
         self._event: threading.Event | None = None
         self._on_stop: Callable[[Stop], None] | None = None
 
@@ -140,6 +149,16 @@ class Control:
     def write(self, stream: Stream, data: bytes) -> None:
         """Keep something the job wrote."""
         self.sink.write(self.job, stream, data)
+
+    def folder(self) -> str:
+        """Return the job's own folder, which the first call makes."""
+        if self.place is None:
+            raise UsageError(f"job {self.job.id} is run where it has no folder")
+        return self.place.make()
+
+    def keep(self, name: str, path: str) -> None:
+        """Keep a file, as it is when the job's code has ended, under a name."""
+        self.artifacts[name] = path
 
     def _grace(self, request: Stop) -> float:
         return self.job.options.grace if request.grace is None else request.grace

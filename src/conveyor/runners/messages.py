@@ -1,8 +1,9 @@
 """What a worker and its child processes say to each other: JSON, one message a line.
 
 The child reads `Run` on its stdin, one at a time, and answers on a pipe of its own: `Begun` when
-the job's function begins, `Said` and `Wrote` while it runs, then `Done`. A third pipe carries a
-single byte if the running job is to stop; it is closed when the worker ends.
+the job's function begins, `Said`, `Wrote` and `Kept` while it runs, then `Done`. A third pipe
+carries a single byte if the running job is to stop, and another in answer to `Needs`: whether its
+folder was made. It is closed when the worker ends.
 """
 
 from __future__ import annotations
@@ -18,17 +19,23 @@ from ..job import JobRecord, Progress, Stream
 from .control import Ending
 
 HALT = b"\n"
+MADE, UNMADE = b"m", b"u"
 # The child's ends of the two pipes.
 ANSWERS, HALTS = 3, 4
 READ = 1 << 16
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """A job and the function for it. `main` is how to import the worker's own script, if needed."""
+    """A job and the function for it. `main` is how to import the worker's own script, if needed.
+
+    `folder` is the job's own, and is there if it was `made`.
+    """
 
     job: JobRecord
     where: str
     main: dict[str, Any] = {}
+    folder: str = ""
+    made: bool = False
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):
@@ -48,6 +55,17 @@ class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
     data: bytes
 
 
+class Needs(msgspec.Struct, frozen=True, tag="needs"):
+    """The job needs its folder: make it, and say so."""
+
+
+class Kept(msgspec.Struct, frozen=True, tag="kept"):
+    """An artifact that the job named."""
+
+    name: str
+    path: str
+
+
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """How the job ended, and how much memory the child uses, in bytes."""
 
@@ -55,7 +73,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     rss: int
 
 
-Answer = Begun | Said | Wrote | Done
+Answer = Begun | Said | Wrote | Needs | Kept | Done
 
 encode = msgspec.json.Encoder().encode
 decode_run = msgspec.json.Decoder(Run).decode

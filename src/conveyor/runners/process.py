@@ -11,13 +11,29 @@ from contextlib import ExitStack
 from multiprocessing import spawn
 from typing import Any
 
+from ..errors import UsageError
 from ..job import ErrorInfo, Stream
 from ..lifecycle import Failed
 from .command import signal_name
 from .control import Control, Ending, Stop, Stopped
 from .guards import Guards
 from .ladder import KILL, Ladder
-from .messages import HALT, Answer, Answers, Begun, Done, Orders, Run, Said, Wrote, encode
+from .messages import (
+    HALT,
+    MADE,
+    UNMADE,
+    Answer,
+    Answers,
+    Begun,
+    Done,
+    Kept,
+    Needs,
+    Orders,
+    Run,
+    Said,
+    Wrote,
+    encode,
+)
 from .spawned import DRAIN, Spawned
 
 # The child finds modules where the worker does, and tells its own children nothing of it.
@@ -130,7 +146,8 @@ class _Child:
         self._ending = asyncio.get_running_loop().create_future()
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
-        self._runs.send(encode(Run(control.job, where, main)) + b"\n")
+        folder, made = _folder(control)
+        self._runs.send(encode(Run(control.job, where, main, folder, made)) + b"\n")
         self._ladder = Ladder(self._spawned, control)
         control.on_stop(self._stop)
         try:
@@ -169,12 +186,16 @@ class _Child:
                 control.say(progress)
             case Wrote(stream, data) if control is not None:
                 control.write(stream, data)
+            case Kept(name, path) if control is not None:
+                control.keep(name, path)
+            case Needs() if control is not None:
+                self._halts.send(MADE if _make_folder(control) else UNMADE)
             case Done(ending, rss):
                 self.rss = rss
                 # What the job printed was in the pipes before it said that it is done.
                 self._spawned.drain()
                 self._finish(ending)
-            case Begun() | Said() | Wrote():
+            case Begun() | Said() | Wrote() | Kept() | Needs():
                 return
 
     def _stop(self, request: Stop) -> None:
@@ -210,6 +231,23 @@ def _pipes(count: int) -> list[tuple[int, int]]:
                 made.callback(os.close, end)
         made.pop_all()  # all are there: they are the caller's now
     return pipes
+
+
+def _folder(control: Control) -> tuple[str, bool]:
+    """Return where the job's folder is, or would be, and whether it is there."""
+    try:
+        return ("", False) if control.place is None else (control.place.path, control.place.made)
+    except OSError:  # there is no place for temporary files
+        return "", False
+
+
+def _make_folder(control: Control) -> bool:
+    try:
+        control.folder()
+    except (OSError, UsageError) as error:
+        control.write("mark", f"[its folder cannot be made: {error}]\n".encode())
+        return False
+    return True
 
 
 def _main_script() -> dict[str, Any]:

@@ -121,6 +121,13 @@ class Staged(msgspec.Struct, frozen=True):
     next_due_at: float | None
 
 
+class Content(msgspec.Struct, frozen=True):
+    """How much of a content is there, in bytes, and whether that is all of it."""
+
+    size: int
+    whole: bool
+
+
 HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access"]
 
 

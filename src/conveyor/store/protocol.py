@@ -26,6 +26,7 @@ from ..job import (
 )
 from ..pending import Pending
 from .accessing import AccessStore
+from .filing import FileStore
 from .messages import (
     Accepted,
     Claimant,
@@ -287,7 +288,9 @@ class UpkeepStore(Protocol):
         ...
 
 
-class Store(ProducerStore, WorkerStore, OperatorStore, UpkeepStore, AccessStore, Protocol):
+class Store(
+    ProducerStore, WorkerStore, OperatorStore, UpkeepStore, AccessStore, FileStore, Protocol
+):
     """Where jobs live."""
 
     @property

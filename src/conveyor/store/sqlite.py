@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl
 
 from ..access import Action, Token
 from ..clock import Clock, SystemClock
+from ..errands import Errands
 from ..errors import UsageError
+from ..files import FileInfo
 from ..job import (
     AttemptError,
     JobRecord,
@@ -28,11 +30,14 @@ from ..job import (
 )
 from ..pending import Pending, ready
 from ..retry import Draw
+from .contents import Contents
 from .database import Database, Durability
 from .doorbell import Doorbell
+from .filing import UNUSED
 from .messages import (
     Accepted,
     Claimant,
+    Content,
     Exchanged,
     Filter,
     HintKind,
@@ -44,14 +49,17 @@ from .messages import (
     Staged,
     Want,
 )
-from .operations import accessing, checking, operating, producing, tidying, working
+from .operations import accessing, attaching, checking, operating, producing, tidying, working
 from .transaction import Tx
+from .wording import missing_content, missing_input
 from .writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NOBODY = Claimant("")
+# About how many contents it is asked at once whether anybody needs them.
+SOME = 200
 
 
 class SqliteStore:
@@ -81,6 +89,8 @@ class SqliteStore:
         self._draw = draw
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
+        self._contents = Contents(self._path + ".files", self._clock.now)
+        self._errands = Errands()
         self._open()
 
     @classmethod
@@ -130,7 +140,14 @@ class SqliteStore:
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
         insert = producing.insert_again if again else producing.insert
-        return self._do(insert, jobs, capacity=capacity, when_full=when_full)
+        if not any(job.options.files for job in jobs):
+            return self._do(insert, jobs, capacity=capacity, when_full=when_full)
+
+        def insert_with_files() -> Accepted | Offered:
+            self._need_inputs(jobs)
+            return self._do(insert, jobs, capacity=capacity, when_full=when_full).result()
+
+        return self._errands.run(insert_with_files)
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
         return self._do(producing.accepted, offer)
@@ -273,12 +290,63 @@ class SqliteStore:
     def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
         return self._look(accessing.actions, before=before, limit=limit)
 
+    # -- files ---------------------------------------------------------------------------------
+
+    def content(self, digest: str) -> Pending[Content]:
+        return self._errands.run(lambda: self._contents.look(digest))
+
+    def write_content(
+        self, digest: str, offset: int, data: bytes, *, last: bool
+    ) -> Pending[Content]:
+        return self._errands.run(lambda: self._contents.write(digest, offset, data, last=last))
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
+        return self._errands.run(lambda: self._contents.read(digest, offset, limit))
+
+    def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
+        def attach() -> bool:
+            if self._contents.look(file.digest) != Content(file.size, whole=True):
+                raise UsageError(missing_content(file.digest))
+            return self._do(attaching.attach, lease, file).result()
+
+        return self._errands.run(attach)
+
+    def files(self, job_id: str) -> Pending[list[FileInfo]]:
+        return self._look(attaching.files, job_id)
+
+    def sweep_contents(self, *, limit: int) -> Pending[int]:
+        return self._errands.run(lambda: self._sweep(limit))
+
     # -- how -----------------------------------------------------------------------------------
 
     def _open(self) -> None:
         db = Database(self._path, self._durability)
         self._bell = Doorbell(self._path)
         self._writer = Writer(db, self._clock, self._bell.ring, self._draw)
+
+    def _need_inputs(self, jobs: Sequence[NewJob]) -> None:
+        """Raise UsageError for jobs whose inputs are not wholly there."""
+        there: dict[str, Content] = {}
+        for job in jobs:
+            for each in job.options.files:
+                found = there.get(each.digest) or self._contents.look(each.digest)
+                there[each.digest] = found
+                if found != Content(each.size, whole=True):
+                    raise UsageError(missing_input(job.id, each.name))
+
+    def _sweep(self, limit: int) -> int:
+        moment = self.now() - UNUSED
+        removed = 0
+        digests = self._contents.unused_since(moment)
+        for start in range(0, len(digests), SOME):
+            some = digests[start : start + SOME]
+            needed = frozenset(self._look(attaching.needed, some).result())
+            for digest in some:
+                if digest in needed:
+                    self._contents.look(digest)  # so that it is not asked about again for an hour
+                elif removed < limit:
+                    removed += self._contents.remove(digest, moment)
+        return removed
 
     def _here(self) -> tuple[Writer, Doorbell]:
         if self._writer.pid != os.getpid():

@@ -197,6 +197,33 @@ DELETE FROM attempt_error WHERE job = :job
 -- name: delete_output
 DELETE FROM output WHERE job = :job
 
+-- name: add_input
+INSERT INTO file (job, kind, name, digest, size, executable)
+SELECT seq, :kind, :name, :digest, :size, :executable FROM job WHERE id = :id
+
+-- name: attach
+INSERT INTO file (job, kind, name, digest, size, executable, lease)
+VALUES (:job, 'artifact', :name, :digest, :size, :executable, :lease)
+ON CONFLICT (job, kind, name) DO UPDATE SET digest = excluded.digest, size = excluded.size,
+    executable = excluded.executable, lease = excluded.lease
+
+-- name: count_others
+SELECT count(*) FROM file WHERE job = :job AND kind = 'artifact' AND name <> :name
+
+-- name: files
+SELECT name, digest, size, kind, executable, lease FROM file
+WHERE job = :job ORDER BY kind DESC, name
+
+-- name: refers
+-- Few producers wait at a time, so this may look at each request.
+SELECT 1 FROM file WHERE digest = :digest
+UNION ALL
+SELECT 1 FROM offer WHERE answer IS NULL AND instr(request, CAST(:digest AS BLOB)) > 0
+LIMIT 1
+
+-- name: delete_files
+DELETE FROM file WHERE job = :job
+
 -- name: due
 SELECT seq, lane, state FROM job
 WHERE state IN ('scheduled', 'retryable') AND run_at <= :now ORDER BY run_at LIMIT :limit

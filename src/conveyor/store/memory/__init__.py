@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ...access import Action, Token
 from ...clock import Clock, SystemClock
 from ...errors import UnavailableError
+from ...files import FileInfo
 from ...job import (
     AttemptError,
     JobRecord,
@@ -33,6 +34,7 @@ from ...retry import Draw
 from ..messages import (
     Accepted,
     Claimant,
+    Content,
     Exchanged,
     Filter,
     Hint,
@@ -45,7 +47,7 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import accessing, operating, producing, tidying, working
+from . import accessing, attaching, contents, operating, producing, tidying, working
 from .state import Memory
 
 P = ParamSpec("P")
@@ -227,6 +229,28 @@ class MemoryStore:
 
     def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
         return self._do(accessing.actions, before=before, limit=limit)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def content(self, digest: str) -> Pending[Content]:
+        return self._do(contents.content, digest)
+
+    def write_content(
+        self, digest: str, offset: int, data: bytes, *, last: bool
+    ) -> Pending[Content]:
+        return self._do(contents.write_content, digest, offset, data, last=last)
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
+        return self._do(contents.read_content, digest, offset, limit)
+
+    def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
+        return self._do(attaching.attach, lease, file)
+
+    def files(self, job_id: str) -> Pending[list[FileInfo]]:
+        return self._do(attaching.files, job_id)
+
+    def sweep_contents(self, *, limit: int) -> Pending[int]:
+        return self._do(contents.sweep_contents, limit=limit)
 
     # -- the store itself ----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from operator import itemgetter
 import msgspec
 
 from ...errors import NotFoundError
+from ...files import FileInfo
 from ...job import (
     ERROR_LINE,
     FINAL,
@@ -41,6 +42,7 @@ class Ledger:
         self.counts: defaultdict[str, Counter[State]] = defaultdict(Counter)
         self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
         self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
+        self.artifacts: defaultdict[str, dict[str, FileInfo]] = defaultdict(dict)
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
         self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
@@ -98,6 +100,7 @@ class Ledger:
         self._free_key(job)
         self.history.pop(job_id, None)
         self.output.pop(job_id, None)
+        self.artifacts.pop(job_id, None)
 
     def apply(self, job: JobRecord, move: Transition, now: float) -> JobRecord:
         """Let a transition become true."""

@@ -10,6 +10,7 @@ from ...errors import NotFoundError, QueueFullError
 from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
+from .contents import need_inputs
 from .state import Memory, Queue, WaitingOffer
 
 
@@ -19,6 +20,7 @@ def insert(
     """Take the jobs, all of one queue, or write the request down as an offer."""
     if not jobs:
         return Accepted(())
+    need_inputs(memory, jobs)
     name = jobs[0].queue
     queue = memory.queues.get(name) or Queue()
     decision = admit(

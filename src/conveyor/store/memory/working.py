@@ -31,7 +31,7 @@ def exchange(
 def _settle(memory: Memory, reports: Sequence[Report]) -> list[str]:
     settled: list[str] = []
     for report in reports:
-        job = _held(memory, report.id, report.lease)
+        job = held(memory, report.id, report.lease)
         if job is not None:
             end_attempt(memory, job, report.outcome)
             settled.append(report.id)
@@ -102,17 +102,18 @@ def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
     )
 
 
-def _held(memory: Memory, job_id: str, lease: int) -> JobRecord | None:
+def held(memory: Memory, job_id: str, lease: int) -> JobRecord | None:
+    """Return a running job if this is its lease."""
     job = memory.books.jobs.get(job_id)
-    held = job is not None and job.state is State.RUNNING and job.lease == lease
-    return job if held else None
+    valid = job is not None and job.state is State.RUNNING and job.lease == lease
+    return job if valid else None
 
 
 def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
     renewals: list[Renewal] = []
     for lease in leases:
-        job = _held(memory, lease.id, lease.lease)
+        job = held(memory, lease.id, lease.lease)
         if job is None:
             renewals.append(Renewal(lease.id, "lost"))
             continue
@@ -127,14 +128,14 @@ def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list
 
 def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
     """Renew every lease of a worker, except what it has not confirmed."""
-    held = [
+    mine = [
         job
         for job in memory.books.running_jobs()
         if job.worker == worker and job.started_at is not None
     ]
-    for job in held:
+    for job in mine:
         _renew(memory, job, lease_for)
-    return len(held)
+    return len(mine)
 
 
 def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
@@ -147,7 +148,7 @@ def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:
     """Append output; returns the jobs whose lease was stale."""
     stale: dict[str, None] = {}
     for chunk in chunks:
-        if _held(memory, chunk.job_id, chunk.lease) is None:
+        if held(memory, chunk.job_id, chunk.lease) is None:
             stale[chunk.job_id] = None
             continue
         kept = memory.books.output[chunk.job_id]
@@ -172,7 +173,7 @@ def set_stopping(memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNot
 def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[str]:
     stale: list[str] = []
     for lease, changed in reports:
-        job = _held(memory, lease.id, lease.lease)
+        job = held(memory, lease.id, lease.lease)
         if job is None:
             stale.append(lease.id)
         else:

@@ -156,7 +156,7 @@ async def delete(tx: Tx, job_id: str) -> None:
 
 async def forget(tx: Tx, seq: int) -> None:
     """Delete a job's row with all that belongs to it."""
-    for statement in ("delete_output", "delete_history", "delete_job"):
+    for statement in ("delete_output", "delete_history", "delete_files", "delete_job"):
         await tx.rows(statement, (seq,))
 
 

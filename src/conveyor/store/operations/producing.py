@@ -8,6 +8,7 @@ import msgspec
 
 from ...capacity import Accept, Offer, Refuse, admit, room
 from ...errors import NotFoundError, QueueFullError
+from ...files import inputs
 from ...job import NewJob, State, WhenFull
 from ...lifecycle import dropped
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
@@ -91,6 +92,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     existing: list[str] = []
     states: dict[State, int] = {}
     keys: dict[str, str] = {}
+    with_files: list[NewJob] = []
     for new in jobs:
         key = unique_key(new)
         if key is not None:
@@ -105,13 +107,26 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         rows.append(await _row(tx, new, key, state, run_at))
         states[state] = states.get(state, 0) + 1
         ids.append(new.id)
+        if new.options.files:
+            with_files.append(new)
     if rows:
         await tx.later("insert_job", rows)
+        await _add_inputs(tx, with_files)
         name = jobs[0].queue
         for state, count in states.items():
             await tx.tally(name, state, count)
             tx.hint("work" if state is State.AVAILABLE else "due", name)
     return Accepted(tuple(ids), tuple(existing))
+
+
+async def _add_inputs(tx: Tx, jobs: Sequence[NewJob]) -> None:
+    rows = [
+        (each.kind, each.name, each.digest, each.size, each.executable, new.id)
+        for new in jobs
+        for each in inputs(new.options.files)
+    ]
+    if rows:
+        await tx.many("add_input", rows)
 
 
 async def accepted(tx: Tx, offer: str) -> Accepted | None:

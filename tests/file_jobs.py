@@ -1,0 +1,38 @@
+"""Jobs that read and leave files, for tests/test_files.py."""
+
+from __future__ import annotations
+
+from conveyor import current_job
+
+
+def copy(source: str, target: str) -> str:
+    """Copy a file within the folder and return where that is."""
+    folder = current_job().folder
+    data = (folder / source).read_bytes()
+    path = folder / target
+    path.parent.mkdir()
+    path.write_bytes(data)
+    current_job().artifact(source, name="named.txt")
+    return str(folder)
+
+
+async def acopy(source: str, target: str) -> str:
+    """`copy` as a coroutine."""
+    return copy(source, target)
+
+
+def write() -> None:
+    """Leave a file without having been given any."""
+    assert current_job().folder == current_job().folder
+    (current_job().folder / "made.txt").write_text("made")
+    current_job().artifact("made.txt")
+
+
+async def awrite() -> None:
+    """`write` as a coroutine."""
+    write()
+
+
+def keep_nothing() -> None:
+    """Name a file that is not there."""
+    current_job().artifact("nothing.txt")

@@ -1,0 +1,190 @@
+"""What stands around the runners: files on their way while the store or the job is not as usual."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from stand import CANCEL, Heard, command, ends
+
+from conveyor.equipping import Equipped
+from conveyor.errors import UnavailableError
+from conveyor.files import PIECE, InputFile
+from conveyor.job import COMMAND_TASK, NewJob
+from conveyor.lifecycle import Failed, Succeeded
+from conveyor.pending import Pending, failed
+from conveyor.runners.command import CommandRunner
+from conveyor.runners.control import Control, Ending, Stopped
+from conveyor.runners.scratch import Scratch
+from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Claimant, Content, Want
+
+LARGE = PIECE * 2 + 1
+
+
+class Store(MemoryStore):
+    """A memory store that counts the pieces it gets and gives, and may do something at each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = 0
+        self.fails = 0
+        self.control: Control | None = None
+
+    def write_content(self, digest: str, offset: int, data: bytes, *, last: bool) -> Any:
+        return self._moved() or super().write_content(digest, offset, data, last=last)
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Any:
+        return self._moved() or super().read_content(digest, offset, limit)
+
+    def _moved(self) -> Pending[Any] | None:
+        self.moved += 1
+        if self.control is not None:
+            self.control.stop(CANCEL)
+        if self.moved <= self.fails:
+            return failed(UnavailableError("not now"))
+        return None
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    scratch = Scratch("w")
+    yield scratch
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def given(store: Store, size: int = LARGE) -> InputFile:
+    """Put an input into the store."""
+    data = bytes(size)
+    digest = hashlib.sha256(data).hexdigest()
+    for offset in range(0, size, PIECE):
+        piece = data[offset : offset + PIECE]
+        store.write_content(digest, offset, piece, last=offset + PIECE >= size).result()
+    store.moved = 0
+    return InputFile(name="in", digest=digest, size=size)
+
+
+def claimed(store: Store, *argv: str, **options: Any) -> Control:
+    """Return the control of a command that is running by the store too."""
+    made = command(*argv, sink=Heard())
+    new = NewJob(
+        id="job",
+        task=COMMAND_TASK,
+        args=made.job.args,
+        options=msgspec.structs.replace(made.job.options, **options),
+    )
+    store.insert([new]).result()
+    [job] = store.claim([Want("default", 1)], Claimant("w"), limit=1).result().jobs
+    return Control(job, made.task, made.sink)
+
+
+def run(store: Store, scratch: Scratch, control: Control) -> Ending:
+    made = {"command": CommandRunner()}
+
+    def runner() -> Any:
+        return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
+
+    [ending] = ends(runner, control)
+    return ending
+
+
+def left(store: Store) -> list[tuple[str, int]]:
+    return [
+        (each.name, each.size) for each in store.files("job").result() if each.kind == "artifact"
+    ]
+
+
+COPY = ("cp", "in", "out")
+FILL = ("sh", "-c", f"head -c {LARGE} /dev/zero > out")
+
+
+def test_files_go_on_their_way_again_when_the_store_is_back(scratch: Scratch) -> None:
+    store = Store()
+    control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
+    store.fails = 1
+    assert isinstance(run(store, scratch, control), Succeeded)
+    # One more than there are pieces; the content of the artifact is there already.
+    assert store.moved == 4
+    assert left(store) == [("out", LARGE)]
+
+
+def test_a_resumed_upload_begins_where_the_store_is(scratch: Scratch) -> None:
+    store = Store()
+    digest = hashlib.sha256(bytes(LARGE)).hexdigest()
+    store.write_content(digest, 0, bytes(PIECE), last=False).result()
+    store.moved = 0
+    control = claimed(store, *FILL, artifacts=("out",))
+    assert isinstance(run(store, scratch, control), Succeeded)
+    assert store.moved == 2
+    assert left(store) == [("out", LARGE)]
+
+
+def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: Scratch) -> None:
+    store = Store()
+    digest = hashlib.sha256(bytes(LARGE)).hexdigest()
+    store.write_content(digest, 0, b"somebody was wrong", last=False).result()
+    control = claimed(store, *FILL, artifacts=("out",))
+    assert isinstance(run(store, scratch, control), Succeeded)
+    assert left(store) == [("out", LARGE)]
+
+
+def test_a_job_that_is_to_stop_waits_for_no_more_of_its_inputs(scratch: Scratch) -> None:
+    store = Store()
+    control = store.control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
+    assert run(store, scratch, control) == Stopped()
+    assert store.moved == 1
+
+
+def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: Scratch) -> None:
+    store = Store()
+    control = store.control = claimed(store, *FILL, artifacts=("out",))
+    assert run(store, scratch, control) == Stopped()
+    assert store.moved == 1
+    assert left(store) == []
+
+
+def test_a_job_that_is_to_stop_while_the_store_is_away_waits_for_it_no_longer(
+    scratch: Scratch,
+) -> None:
+    store = Store()
+    store.fails = 99
+    control = store.control = claimed(store, *FILL, artifacts=("out",))
+    assert run(store, scratch, control) == Stopped()
+    assert store.moved == 1
+
+
+def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: Scratch) -> None:
+    store = Store()
+    script = f"head -c {LARGE} /dev/zero > out; exit 1"
+    control = claimed(store, "sh", "-c", script, artifacts=("out",), artifact_limit=9)
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "CommandFailed"
+    assert isinstance(control.sink, Heard)
+    assert "ArtifactTooLarge" in control.sink.text("mark")
+
+
+def test_an_artifact_under_a_lost_lease_is_not_kept(scratch: Scratch) -> None:
+    store = Store()
+    control = claimed(store, *FILL, artifacts=("out",))
+    store.rescue(dead=["w"], limit=1).result()
+    assert isinstance(run(store, scratch, control), Succeeded)
+    assert left(store) == []
+
+
+def test_an_input_that_is_gone_fails_the_job_for_good(scratch: Scratch) -> None:
+    store = Store()
+    file = given(store)
+    control = claimed(store, *COPY, files=(file,))
+    store._memory.contents.clear()
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed)
+    assert (ending.error.type, ending.retry) == ("InputMissing", False)
+    assert store.content(file.digest).result() == Content(0, whole=False)

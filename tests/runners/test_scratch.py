@@ -1,0 +1,143 @@
+"""Folders of jobs: private, gone in good time, and safe where others can write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conveyor.errors import UsageError
+from conveyor.runners.scratch import Scratch
+
+SHARED = f"conveyor-{os.getuid()}"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files of our own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def swept() -> None:
+    """Have a worker come and go that needs no folder."""
+    passing = Scratch("passing")
+    passing.sweep()
+    passing.close()
+
+
+def test_nothing_is_there_before_the_first_use_nor_after_the_last(temporary: Path) -> None:
+    scratch = Scratch("w")
+    place = scratch.place()
+    assert place.path.startswith(str(temporary / SHARED / "w"))
+    assert list(temporary.iterdir()) == []
+    for _ in range(2):
+        assert Path(place.make()).is_dir()
+    assert {path.stat().st_mode & 0o777 for path in temporary.rglob("*")} == {0o700}
+    scratch.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: Path) -> None:
+    scratch = Scratch("w")
+    used = scratch.place()
+    used.make()
+    scratch.close(in_use=True)
+    swept()
+    assert Path(used.path).exists()
+    used.remove()
+    scratch.close(in_use=True)
+    assert list(temporary.iterdir()) == []
+
+
+def test_each_job_has_its_own(temporary: Path) -> None:
+    scratch = Scratch("w")
+    first, second = scratch.place(), scratch.place()
+    Path(first.make(), "x").write_text("x")
+    assert list(Path(second.make()).iterdir()) == []
+    first.remove()
+    assert not Path(first.path).exists()
+    assert Path(second.path).exists()
+    scratch.close()
+
+
+def test_the_folder_of_a_live_worker_stays_and_that_of_a_dead_one_goes(temporary: Path) -> None:
+    alive, dead = Scratch("alive"), Scratch("dead")
+    kept, left = Path(alive.place().make()), Path(dead.place().make())
+    (left / "sub").mkdir()
+    (left / "sub" / "x").write_text("x")
+    (left / "sub").chmod(0)
+    swept()
+    assert kept.exists()
+    assert left.exists()
+    dead.let_go()  # as the kernel does
+    swept()
+    assert kept.exists()
+    assert not left.parent.exists()
+    alive.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_child_that_a_job_forks_does_not_hold_the_folder(temporary: Path) -> None:
+    scratch = Scratch("w")
+    left = Path(scratch.place().make())
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    scratch.let_go()  # as if this process had been killed
+    swept()
+    assert not left.exists()
+    os.write(go[1], b"x")
+    os.waitpid(child, 0)
+    for end in (*ready, *go):
+        os.close(end)
+    assert list(temporary.iterdir()) == []
+
+
+def open_to_others(shared: Path) -> None:
+    shared.mkdir()
+    shared.chmod(0o750)
+
+
+def a_link(shared: Path) -> None:
+    (shared.parent / "elsewhere").mkdir(mode=0o700)
+    shared.symlink_to(shared.parent / "elsewhere")
+
+
+def a_file(shared: Path) -> None:
+    shared.write_text("x")
+
+
+@pytest.mark.parametrize("make", [open_to_others, a_link, a_file])
+def test_what_others_could_have_put_there_is_not_used(
+    make: Callable[[Path], None], temporary: Path
+) -> None:
+    make(temporary / SHARED)
+    before = sorted(temporary.rglob("*"))
+    scratch = Scratch("w")
+    scratch.sweep()
+    with pytest.raises(UsageError, match="must be a folder of this user"):
+        scratch.place().make()
+    scratch.close()
+    assert sorted(temporary.rglob("*")) == before
+
+
+def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
+    temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    precious = tmp_path_factory.mktemp("precious")
+    (precious / "x").write_text("x")
+    alive = Scratch("alive")
+    alive.open()
+    (temporary / SHARED / "dead").symlink_to(precious)
+    swept()
+    assert (precious / "x").exists()
+    (temporary / SHARED / "dead").unlink()
+    alive.close()
