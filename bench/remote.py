@@ -114,7 +114,7 @@ def main() -> None:
         for measure in (
             lambda: singles(server, given.singles),
             lambda: bulk(server, given.jobs),
-            lambda: drain(server, given.jobs),
+            lambda: drain(server),
             lambda: latency(server, given.probes),
             lambda: claims(server, given.probes),
             lambda: logs(server, given.megabytes),
@@ -148,7 +148,7 @@ def bulk(server: Server, count: int) -> str:
     return f"enqueue in bulk, 1,000 a call: {rate:,.0f}/s; server {cpu:.1f} µs each"
 
 
-def drain(server: Server, count: int) -> str:
+def drain(server: Server) -> str:
     """Two agents with 64 slots each."""
     store = HttpStore(server.url)
 

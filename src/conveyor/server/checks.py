@@ -38,7 +38,7 @@ class Checks:
         for queue in await self._queues(call, caller, path, body):
             allow(caller, call.scopes, queue, call.name)
         _check_worker(call, caller, path, body)
-        await self.holders.check(caller, leases(body))
+        await self.holders.check(caller, leases(body, path.get("job_id", "")))
 
     async def _queues(
         self, call: Call, caller: Caller, path: Mapping[str, str], body: Any
@@ -75,7 +75,7 @@ class Checks:
             return offered.name
 
 
-def leases(body: Any) -> list[Lease]:
+def leases(body: Any, job_id: str = "") -> list[Lease]:
     """Return the leases under which a call writes."""
     match body:
         case bodies.Settle() | bodies.Exchange():
@@ -85,6 +85,8 @@ def leases(body: Any) -> list[Lease]:
         case bodies.WriteOutput():
             named = {(chunk.job_id, chunk.lease) for chunk in body.chunks}
             return [Lease(job_id, lease) for job_id, lease in named]
+        case bodies.Attach():
+            return [Lease(job_id, body.lease)]
         case bodies.SetProgress() | bodies.SetStopping():
             return [lease for lease, _ in body.reports]
         case _:

@@ -17,6 +17,7 @@ from ..access import Action
 from ..caller import Awaiting, Watch
 from ..enqueue import enqueue
 from ..errors import UsageError
+from ..files import PIECE
 from ..job import NewJob, WhenFull
 from ..lifecycle import Interrupted
 from ..store.http import bodies
@@ -27,7 +28,7 @@ from ..store.protocol import Store
 from .checks import Checks, leases
 from .gate import Caller
 from .hub import KINDS, Hub
-from .reading import GoneError, answer, unless_gone
+from .reading import GoneError, answer, read_bytes, unless_gone
 from .taking import Taking
 
 # The longest that a producer's request waits for room, and a claim for a job, in seconds.
@@ -82,6 +83,8 @@ class Handlers:
             "extend": self._extend,
             "settle": self._settle,
             "counts": self._counts,
+            "write_content": self._write_content,
+            "read_content": self._read_content,
             "terms": self._terms,
             "hints": self._hints,
         }
@@ -181,6 +184,20 @@ class Handlers:
         if token is not None and token.queues:
             queues = [each for each in queues if each.name in token.queues]
         return answer(queues)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    async def _write_content(self, asked: Asked) -> Response:
+        body: bodies.PieceQuery = asked.body
+        data = await read_bytes(asked.request, PIECE)
+        return answer(
+            await self._store.write_content(asked.path["digest"], body.offset, data, last=body.last)
+        )
+
+    async def _read_content(self, asked: Asked) -> Response:
+        body: bodies.BytesQuery = asked.body
+        data = await self._store.read_content(asked.path["digest"], body.offset, body.limit)
+        return Response(data, media_type="application/octet-stream")
 
     # -- workers -------------------------------------------------------------------------------
 

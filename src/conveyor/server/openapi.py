@@ -16,6 +16,7 @@ REFERENCE = "#/components/schemas/{name}"
 ALWAYS = ("usage", "unavailable", "internal")
 GUARDED = ("unauthorized", "forbidden")
 WITH_BODY = ("too_large", "too_slow", "not_json")
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 ABOUT = (
     "Jobs for programs and agents on other machines. Times are Unix seconds, durations are "
     "seconds. Every error is a problem (RFC 9457) whose `code` is for programs. Send a token as "
@@ -72,12 +73,14 @@ def _operation(call: Call, schema_of: dict[str, Any], components: dict[str, Any]
     if call.takes is Nothing:
         return operation
     schema = schema_of[repr(call.takes)]
-    if call.method == "GET":
+    if call.in_query:
         whole = components[call.takes.__name__]
         operation["parameters"] += [
             {"name": name, "in": "query", "required": False, "schema": each}
             for name, each in whole["properties"].items()
         ]
+        if call.raw == "takes":
+            operation["requestBody"] = {"required": True, "content": BYTES}
     else:
         required = bool(components[call.takes.__name__].get("required"))
         content = {"application/json": {"schema": schema}}
@@ -95,6 +98,8 @@ def _responses(call: Call, schema_of: dict[str, Any]) -> dict[str, Any]:
     if call is HINTS:
         text = {"application/x-ndjson": {"schema": {"type": "string"}}}
         responses["200"] = {"description": "Hints, one a line", "content": text}
+    elif call.raw == "gives":
+        responses["200"] = {"description": "Bytes", "content": BYTES}
     elif call.gives is None:
         responses["204"] = {"description": "Done"}
     else:

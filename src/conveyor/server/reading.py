@@ -40,7 +40,7 @@ class GoneError(Exception):
 
 async def read(request: Request, call: Call, limit: int) -> Any:
     """Return what a call takes, from the query or the body."""
-    if call.method == "GET":
+    if call.in_query:
         return _query(request, call)
     data = await read_bytes(request, limit)
     if not data:

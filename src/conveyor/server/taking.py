@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ..errors import EncodingError, UsageError
+from ..files import checked_digest, checked_piece, file_names
 from ..ids import IdMaker
 from ..job import NO_OPTIONS, NewJob, Options
 from ..store.http.views import NewJobView, new_job_of
@@ -57,9 +58,13 @@ def _check(view: NewJobView, args_limit: int) -> None:
 
 
 def _check_options(options: Options) -> None:
+    file_names([each.name for each in options.files])
+    for file in options.files:
+        checked_digest(file.digest)
+        checked_piece(file.size, 0)
     for option, default in _DEFAULTS.items():
         value = getattr(options, option)
-        if value != default and option in RULES:
+        if value != default and option in RULES and option != "files":
             try:
                 RULES[option][0](value)
             except (UsageError, TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ import msgspec
 from ...access import Action, Token
 from ...clock import Clock
 from ...errors import UnavailableError, UsageError
+from ...files import FileInfo
 from ...job import (
     AttemptError,
     JobRecord,
@@ -30,6 +31,7 @@ from ...pending import Pending
 from ..messages import (
     Accepted,
     Claimant,
+    Content,
     Exchanged,
     Filter,
     Hint,
@@ -266,6 +268,31 @@ class HttpStore:
         )
         return self._ask("tick", _same, {"name": name}, body)
 
+    # -- files ---------------------------------------------------------------------------------
+
+    def content(self, digest: str) -> Pending[Content]:
+        return self._ask("content", _same, {"digest": digest})
+
+    def write_content(
+        self, digest: str, offset: int, data: bytes, *, last: bool
+    ) -> Pending[Content]:
+        body = bodies.PieceQuery(offset=offset, last=last)
+        return self._ask("write_content", _same, {"digest": digest}, body, data)
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
+        body = bodies.BytesQuery(offset=offset, limit=limit)
+        return self._ask("read_content", _same, {"digest": digest}, body)
+
+    def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
+        body = bodies.Attach(lease=lease.lease, file=file)
+        return self._ask("attach", _same, {"job_id": lease.id}, body)
+
+    def files(self, job_id: str) -> Pending[list[FileInfo]]:
+        return self._ask("files", _same, {"job_id": job_id})
+
+    def sweep_contents(self, *, limit: int) -> Pending[int]:
+        return self._ask("sweep_contents", _same, body=bodies.Stage(limit=limit))
+
     # -- access --------------------------------------------------------------------------------
 
     def add_token(self, token: Token) -> Pending[None]:
@@ -305,11 +332,12 @@ class HttpStore:
         read: Callable[[Any], Any],
         path: Mapping[str, str] | None = None,
         body: Body | None = None,
+        data: bytes | None = None,
     ) -> Pending[Any]:
         line = self._here()
 
         async def ask() -> Any:
-            return read(await line.ask(CALLS[name], path, body))
+            return read(await line.ask(CALLS[name], path, body, data=data))
 
         return line.start(ask())
 

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...access import Action, Token
+from ...files import CONTENT_LIMIT, PIECE, FileInfo
 from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
@@ -217,6 +218,30 @@ class OutputQuery(Body, frozen=True):
 
     after: int = 0
     limit: Page = PAGE
+
+
+class PieceQuery(Body, frozen=True):
+    """Where the piece begins, and whether it is the last."""
+
+    offset: Annotated[int, Meta(ge=0, le=CONTENT_LIMIT)] = 0
+    last: bool = False
+
+
+class BytesQuery(Body, frozen=True):
+    """At most `limit` bytes from `offset` on."""
+
+    offset: Annotated[int, Meta(ge=0, le=CONTENT_LIMIT)] = 0
+    limit: Annotated[int, Meta(ge=1, le=PIECE)] = PIECE
+
+
+class Attach(Body, frozen=True):
+    """The lease of the job, and what it leaves."""
+
+    lease: int
+    file: FileInfo
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {"lease": Lease(path["job_id"], self.lease), "file": self.file}
 
 
 class AddToken(Body, frozen=True):

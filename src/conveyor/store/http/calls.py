@@ -12,8 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from ...access import Action, Scope, Token
+from ...files import FileInfo
 from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
-from ..messages import Accepted, Offered, Renewal, Staged
+from ..messages import Accepted, Content, Offered, Renewal, Staged
 from . import bodies
 from .bodies import Body, Nothing
 from .views import ExchangedView, JobView, exchanged_view, job_view
@@ -27,11 +28,15 @@ READ: tuple[Scope, ...] = ("read",)
 LOOK: tuple[Scope, ...] = ("read", "enqueue")
 AGENT: tuple[Scope, ...] = ("agent",)
 ADMIN: tuple[Scope, ...] = ()
+CONTENTS: tuple[Scope, ...] = ("enqueue", "agent")
 ANY: tuple[Scope, ...] = ("enqueue", "read", "agent")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `scopes` are those that may make it; "admin" may make every one.
+
+    A call is `raw` where bytes go one way in place of JSON: those that it "takes", the rest of it
+    then being in the query, or those that it "gives".
 
     `repeats` says that making it twice does no harm, so that a lost answer is asked for again.
     `refusals` are the codes of its own errors; see problems.py. `audited` is what the audit log
@@ -47,7 +52,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     gives: Any = None
     view: Callable[[Any], Any] | None = None
     repeats: bool = False
+    raw: Literal["", "takes", "gives"] = ""
     refusals: tuple[str, ...] = ()
+
+    @property
+    def in_query(self) -> bool:
+        """Whether what it takes stands in the query."""
+        return self.method == "GET" or self.raw == "takes"
+
     audited: str = ""
 
 
@@ -231,6 +243,35 @@ _ROWS = (
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN,
         summary="Enqueue what a schedule is due for", takes=bodies.Tick, gives=bool,
         refusals=("not_found",),
+    ),
+    # -- files ---------------------------------------------------------------------------------
+    Call(
+        name="content", method="GET", path="/contents/{digest}", scopes=CONTENTS,
+        summary="Say how much of a content is there", gives=Content, repeats=True,
+    ),
+    Call(
+        name="write_content", method="PUT", path="/contents/{digest}", scopes=CONTENTS,
+        summary="Append a piece of a content, as bytes", takes=bodies.PieceQuery, raw="takes",
+        gives=Content, repeats=True,
+    ),
+    Call(
+        name="read_content", method="GET", path="/contents/{digest}/bytes", scopes=ANY,
+        summary="Read a piece of a content, as bytes", takes=bodies.BytesQuery, raw="gives",
+        repeats=True, refusals=("not_found",),
+    ),
+    Call(
+        name="attach", method="POST", path="/jobs/{job_id}/artifacts", scopes=AGENT,
+        summary="Note an artifact of a running job", takes=bodies.Attach, gives=bool,
+        repeats=True,
+    ),
+    Call(
+        name="files", method="GET", path="/jobs/{job_id}/files", scopes=LOOK,
+        summary="List the inputs and artifacts of a job", gives=list[FileInfo], repeats=True,
+        refusals=("not_found",),
+    ),
+    Call(
+        name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN,
+        summary="Remove contents that nobody needs", takes=bodies.Stage, gives=int,
     ),
     # -- access --------------------------------------------------------------------------------
     Call(

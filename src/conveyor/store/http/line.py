@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import threading
 import time
@@ -30,6 +31,7 @@ CONNECT = 5.0
 PATIENCE = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 CLOSE = 5.0
+LARGE = 1 << 16
 # Connections to one server: each claim that waits, and the stream of hints, hold one.
 CONNECTIONS = 100
 
@@ -71,11 +73,13 @@ class Line:
         path: Mapping[str, str] | None = None,
         body: Body | None = None,
         *,
+        data: bytes | None = None,
         again: Callable[[], Body] | None = None,
         wait: float = 0.0,
     ) -> Any:
         """Make one call and return its answer, or raise what the server says.
 
+        `data` is what a raw call takes.
         `again` returns what to send when the call is repeated. `wait` is how long the server may
         take on purpose, in seconds.
         """
@@ -83,7 +87,7 @@ class Line:
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self._once(call, path or {}, body, wait)
+                return await self._once(call, path or {}, body, data, wait)
             except UnavailableError as error:
                 if not self._is_passing(error) or time.monotonic() + pause > deadline:
                     raise
@@ -123,28 +127,40 @@ class Line:
             self._thread.join(CLOSE)
 
     async def _once(
-        self, call: Call, path: Mapping[str, str], body: Body | None, wait: float
+        self,
+        call: Call,
+        path: Mapping[str, str],
+        body: Body | None,
+        data: bytes | None,
+        wait: float,
     ) -> Any:
-        is_query = call.method == "GET"
+        headers, params = self._headers, None
+        if call.in_query:
+            params = None if body is None else _query(body)
+        else:
+            data = None if body is None else _encode(body)
+            headers = {**self._headers, **JSON}
         try:
             async with self._there().request(
                 call.method,
                 self._address(call, path),
-                params=_query(body) if is_query and body is not None else None,
-                data=None if is_query or body is None else _encode(body),
-                headers=self._headers if is_query else {**self._headers, **JSON},
+                params=params,
+                data=_sent(data),
+                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=ANSWER + wait, sock_connect=CONNECT),
             ) as answer:
-                data = await answer.read()
+                came = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
         if status >= 300:
-            raise _refusal(status, data, self.url)
+            raise _refusal(status, came, self.url)
+        if call.raw == "gives":
+            return came
         if call.gives is None:
             return None
         try:
-            return decoder(call)(data)
+            return decoder(call)(came)
         except msgspec.MsgspecError as error:
             raise UnavailableError(
                 f"{self.url} answered {call.name} with what this version does not know: {error}. "
@@ -224,6 +240,11 @@ def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
 def _segment(name: str) -> str:
     # A dot alone would be taken for "this folder" on the way.
     return quote(name, safe="").replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+
+
+def _sent(data: bytes | None) -> bytes | io.BytesIO | None:
+    # What is large goes piece by piece, so that others on the line are not held up.
+    return data if data is None or len(data) <= LARGE else io.BytesIO(data)
 
 
 def _query(body: Body) -> dict[str, str]:
