@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...access import Action, Token
-from ...files import CONTENT_LIMIT, PIECE, FileInfo
+from ...files import PIECE, FileInfo
 from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
@@ -223,15 +223,15 @@ class OutputQuery(Body, frozen=True):
 class PieceQuery(Body, frozen=True):
     """Where the piece begins, and whether it is the last."""
 
-    offset: Annotated[int, Meta(ge=0, le=CONTENT_LIMIT)] = 0
+    offset: int = 0
     last: bool = False
 
 
 class BytesQuery(Body, frozen=True):
     """At most `limit` bytes from `offset` on."""
 
-    offset: Annotated[int, Meta(ge=0, le=CONTENT_LIMIT)] = 0
-    limit: Annotated[int, Meta(ge=1, le=PIECE)] = PIECE
+    offset: int = 0
+    limit: int = PIECE
 
 
 class Attach(Body, frozen=True):
