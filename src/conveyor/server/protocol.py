@@ -1,6 +1,8 @@
-"""uvicorn's HTTP protocol with the limits it lacks: headers must end in time, and be of a size.
+"""uvicorn's HTTP protocol with the limits it lacks, and its writes put together.
 
-A client that sends a byte a second would otherwise hold a connection for ever (Slowloris).
+Headers must end in time, and be of a size: a client that sends a byte a second would otherwise hold
+a connection for ever (Slowloris). And an answer is sent in one piece where uvicorn would send its
+headers first, which wakes the client twice.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport))
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,3 +67,49 @@ class PatientProtocol(HttpToolsProtocol):
         transport: Any = self.transport
         if transport is not None and not transport.is_closing():
             transport.close()
+
+
+class _Gathering(asyncio.Transport):
+    """A transport that sends what is written in one step of the loop in one piece."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send soon."""
+        self._parts.append(data)
+        if len(self._parts) == 1:
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Close once all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """Take no more for now."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more."""
+        self._transport.resume_reading()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -89,6 +89,8 @@ class Server:
             lifespan="on",
             log_config=None,
             access_log=False,
+            # Whoever connects could say that it is somebody else; a proxy is in the audit by itself.
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_keep_alive=IDLE,
