@@ -20,6 +20,7 @@ from conveyor.drill.scenes import SCENES
 from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
 from conveyor.settings import PREFIX, SETTINGS
+from conveyor.store.http.problems import PROBLEMS
 
 sys.path.append(str(Path(__file__).parents[1] / "bench" / "stopping"))
 import table
@@ -100,6 +101,13 @@ def peers() -> str:
     return table.stored()
 
 
+def problems() -> str:
+    """List the errors of the HTTP API."""
+    rows = ["| code | status | what it is |", "|---|--:|---|"]
+    rows += [f"| `{code}` | {status} | {title} |" for code, (status, title, _) in PROBLEMS.items()]
+    return "\n".join(rows) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": states,
     "commands": commands,
@@ -107,6 +115,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "scenes": scenes,
     "exceptions": exceptions,
     "peers": peers,
+    "problems": problems,
 }
 
 

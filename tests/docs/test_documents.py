@@ -30,12 +30,14 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path)], ids=name)
 def test_everything_a_document_shows_works(path: Path, tmp_path: Path) -> None:
     reader = Reader(tmp_path)
-    for block in blocks(path):
-        try:
-            reader.follow(block)
-        except AssertionError as error:
-            raise AssertionError(f"{name(path)}:{block.line}: {error}") from error
-    reader.close()
+    try:
+        for block in blocks(path):
+            try:
+                reader.follow(block)
+            except AssertionError as error:
+                raise AssertionError(f"{name(path)}:{block.line}: {error}") from error
+    finally:
+        reader.close()
 
 
 @pytest.mark.parametrize("path", generated.documents(), ids=name)
@@ -83,6 +85,10 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
         "start.py": ["--runs", "1", "--idle", "0"],
         "across.py": ["--probes", "5", "--jobs", "100"],
+        "remote.py": [
+            *("--jobs", "200", "--singles", "5", "--probes", "5", "--idle", "5"),
+            *("--seconds", "0.5", "--megabytes", "8"),
+        ],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items():
         command = [sys.executable, str(ROOT / "bench" / program), *options]

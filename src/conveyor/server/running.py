@@ -89,7 +89,7 @@ class Server:
             lifespan="on",
             log_config=None,
             access_log=False,
-            # Whoever connects could say that it is somebody else; a proxy is in the audit by itself.
+            # Whoever connects could say that it is somebody else; the audit has a proxy's own name.
             proxy_headers=False,
             server_header=False,
             date_header=False,
