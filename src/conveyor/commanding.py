@@ -14,6 +14,8 @@ from .job import COMMANDS
 
 # What a clean environment holds of the worker's own, and everything that begins with LC_.
 PLAIN = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
+# The label of those who take command jobs, and no others.
+NOTHING_ELSE = f"{COMMANDS}!only"
 SECRET = re.compile(r"CONVEYOR_.*(TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 # No system counts further.
@@ -23,6 +25,7 @@ MOST = 1 << 62
 class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
     """What command jobs may do on a worker. The default is what the worker itself may do.
 
+    `only`: there are no jobs but commands here, as nothing else is known.
     `user` is who they run as: a name or a uid, for which the worker must be root. With
     `clean_env` they get of the worker's environment only PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER,
     LOGNAME and SHELL, and what `keep_env` names. The limits hold for each of their processes, not
@@ -31,6 +34,7 @@ class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     allowed: bool = True
+    only: bool = False
     user: str | None = None
     clean_env: bool = False
     keep_env: tuple[str, ...] = ()
@@ -56,7 +60,7 @@ class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
     def label(self, labels: frozenset[str]) -> frozenset[str]:
         """Return a worker's labels, and with them the one that command jobs require."""
         if self.allowed:
-            return labels | {COMMANDS}
+            return labels | {NOTHING_ELSE if self.only else COMMANDS}
         for label in labels:
             if label.partition("!")[0] == COMMANDS:
                 raise UsageError(

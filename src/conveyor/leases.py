@@ -20,6 +20,8 @@ log = logging.getLogger("conveyor.leases")
 
 # How often it is looked whether a renewal is due: after a pause of the machine, at once.
 LOOK = 1.0
+# How long it waits, in seconds, until it asks again what became of jobs after no answer came.
+PAUSE = 0.25
 # The part of a lease after which it counts as lost, if it could not be renewed: the rest is for the
 # job's code to stop in.
 FENCE = 0.8
@@ -80,9 +82,15 @@ class Leases:
             asked, self._asked = self._asked, set()
             if self._elapsed() >= due:
                 due = self._elapsed() + every
-                await self._renew_all()
-            elif asked is None or asked:
-                await self._renew([job for job in self._held() if asked is None or job.id in asked])
+                answered = await self._renew_all()
+            else:
+                answered = await self._renew(
+                    [job for job in self._held() if asked is None or job.id in asked]
+                )
+            if not answered and asked != set():
+                # Somebody waits for these to be stopped, so not at the next renewal only.
+                await asyncio.sleep(self._until_fence(PAUSE))
+                self._ask(asked)
 
     def is_late(self, claim: Claim) -> bool:
         """Whether a job that was claimed then, and not begun yet, may be somebody else's by now.
@@ -147,13 +155,15 @@ class Leases:
         if self._asked is None or self._asked:
             self._nudged.set()
 
-    async def _renew_all(self) -> None:
+    async def _renew_all(self) -> bool:
         sent = self._elapsed()
         held = self._held()
         if not held:
             self._good_until.clear()
-        if await self._renew(held):
+        answered = await self._renew(held)
+        if answered:
             self._sure_at = sent
+        return answered
 
     async def _renew(self, jobs: Sequence[JobRecord]) -> bool:
         """Renew the leases of some jobs and act on what the store says; say whether it answered."""

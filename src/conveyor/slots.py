@@ -39,8 +39,8 @@ class Slots:
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds. `fences`: see `Leases`, which
-    keeps them.
+    how much time has passed since some moment, in seconds. `fences`: the
+    store is beyond a network, so that it may be out of reach; see `Leases` and `Shipping`.
     """
 
     def __init__(
@@ -86,7 +86,9 @@ class Slots:
         self._empty_until = 0.0
         self._hints = 0
         self._pace = feed.Pace(elapsed)
-        self._shipping = Shipping(store=store, output=output, running=lambda: self._running)
+        self._shipping = Shipping(
+            store=store, output=output, running=lambda: self._running, in_order=not fences
+        )
         self._leases = leases(
             store=store,
             lease_for=who.lease_for,
@@ -293,7 +295,7 @@ class Slots:
 
     async def _exchange(self, reports: list[Report], room: int) -> None:
         # What jobs wrote and said goes first: after the settling their leases are void.
-        shipment = self._shipping.send()
+        shipment = await self._shipping.first()
         asked = feed.wants(self._shares, room, strict=self._strict) if room else []
         hints = self._hints
         asked_at = self._leases.expect()

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
-from .store.labels import serves
+from .store.labels import ONLY, serves
 
 # A worker beats every 5 s; one that was silent for longer than this is not counted on.
 SILENT = 20.0
@@ -76,7 +76,7 @@ def _available(
         return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."
     wanted = frozenset(job.options.requires)
     able = [each for each in serving if serves(frozenset(each.labels), wanted)]
-    if not able and COMMANDS in wanted and not any(COMMANDS in each.labels for each in serving):
+    if not able and COMMANDS in wanted and not any(map(_may_command, serving)):
         return (
             f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
             f"--no-commands (an agent with --allow-commands), or enqueue it for another queue."
@@ -94,6 +94,10 @@ def _available(
     if busy >= slots:
         return f"No slot is free: {len(able)} worker(s) run {busy} jobs in {slots} slots."
     return "It is next; a worker takes it in a moment."
+
+
+def _may_command(worker: WorkerInfo) -> bool:
+    return any(label.removesuffix(ONLY) == COMMANDS for label in worker.labels)
 
 
 def _moment(at: float) -> str:

@@ -41,6 +41,11 @@ class Process:
                 env=os.environ | env,
             )
 
+    @property
+    def name(self) -> str:
+        """What an agent calls itself."""
+        return self.says(r"agent (\S+): \d+ slots")[1]
+
     def says(self, pattern: str) -> re.Match[str]:
         """Wait until its log fits a pattern."""
         deadline = monotonic() + PATIENCE
@@ -89,14 +94,28 @@ class Estate:
         self.port = int(self.url.rpartition(":")[2])
         return process
 
-    def agent(self, *args: str, token: str | None = None, url: str = "", **env: str) -> Process:
-        """Start an agent that runs commands and the tasks of some_tasks.py."""
+    def agent(
+        self,
+        *args: str,
+        token: str | None = None,
+        url: str = "",
+        commands: bool = True,
+        begins: bool = True,
+        **env: str,
+    ) -> Process:
+        """Start an agent, and wait until it works unless it never `begins`."""
         file = self.folder / f"token-{len(self.processes)}"
         file.write_text(token or (self.token("agent") if self._tokens else ""))
-        given = ["agent", "--server", url or self.url, "--allow-commands", *args]
-        process = self._start("agent", [*given, "--token-file", str(file)], env)
-        process.says(r"agent \S+: \d+ slots")
+        given = ["agent", "--server", url or self.url, "--token-file", str(file), *args]
+        allowed = ["--allow-commands"] if commands else []
+        process = self._start("agent", [*given, *allowed], env)
+        if begins:
+            process.says(r"agent \S+: \d+ slots")
         return process
+
+    def run(self, *args: str) -> Process:
+        """Start some other command of a program that uses the server."""
+        return self._start(args[0], [*args, "--url", self.url], {"CONVEYOR_TOKEN": self.admin})
 
     def store(self, token: str = "") -> HttpStore:
         """Open the server's store."""
@@ -113,6 +132,7 @@ class Estate:
         for process in reversed(self.processes):
             if process.popen.poll() is None:
                 process.popen.kill()
+                process.popen.send_signal(signal.SIGCONT)
                 process.popen.wait(PATIENCE)
 
     def _start(self, name: str, args: Sequence[str], env: dict[str, str]) -> Process:

@@ -46,7 +46,7 @@ def command_options(command: F) -> F:
     return command
 
 
-def rules_from(flags: Mapping[str, Any], *, allowed: bool) -> CommandRules:
+def rules_from(flags: Mapping[str, Any], *, allowed: bool, only: bool = False) -> CommandRules:
     """Return the rules that the flags of `command_options` make; UsageError if they are none."""
     given = [written for name, written in FLAGS.items() if flags[name]]
     if given and not allowed:
@@ -58,6 +58,7 @@ def rules_from(flags: Mapping[str, Any], *, allowed: bool) -> CommandRules:
         raise UsageError("--keep-env names what passes into a clean environment: add --clean-env")
     return CommandRules(
         allowed=allowed,
+        only=only,
         user=flags["run_as"],
         clean_env=flags["clean_env"],
         keep_env=tuple(flags["keep_env"]),

@@ -58,7 +58,7 @@ def agent_command(strict: bool, allow_commands: bool, **flags: Any) -> int:
             "this agent could run nothing: give it the code of tasks with --app module:name, "
             "let it run commands with --allow-commands, or both"
         )
-    rules = rules_from(flags, allowed=allow_commands)
+    rules = rules_from(flags, allowed=allow_commands, only=not settings["app"])
     set_up_log(settings)
     belt = _belt(settings, url, token_from(settings))
     try:
@@ -106,11 +106,20 @@ async def _terms(belt: Conveyor, ends: Exit) -> Terms | None:
     assert isinstance(store, HttpStore), "its address is a server's"
     tries = 0
     while not ends.asked:
+        asking = asyncio.create_task(_ask(store))
+        await ends.stay(asking)
+        if not asking.done():
+            asking.cancel()
+            return None
         try:
-            return await store.terms()
+            return await asking
         except UnavailableError as error:
             tries += 1
             wait = pause(PATIENCE, tries)
             log.warning("server.away retry_in=%.1f error=%s", wait, error)
-            await ends.stay(wait)
+            await ends.stay(asyncio.create_task(asyncio.sleep(wait)))
     return None
+
+
+async def _ask(store: HttpStore) -> Terms:
+    return await store.terms()

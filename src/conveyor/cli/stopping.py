@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..job import JobRecord
 from ..store.messages import Report
@@ -50,11 +50,11 @@ class Exit:
         """Whether a signal has asked for the end."""
         return bool(self._seen)
 
-    async def stay(self, seconds: float) -> None:
-        """Wait so long, or until a signal asks for the end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._asked.wait()
+    async def stay(self, work: asyncio.Task[Any]) -> None:
+        """Wait for some work to be done, or until a signal asks for the end."""
+        asked = asyncio.create_task(self._asked.wait())
+        await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
 
     def take(self, worker: Worker, url: str, secret: str = "") -> None:
         """Say whom it is about, before that runs, and how its store is opened."""

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from ..access import Action
 from ..caller import Awaiting, Watch
 from ..enqueue import enqueue
-from ..errors import UsageError
+from ..errors import UnavailableError, UsageError
 from ..files import PIECE
 from ..job import NewJob, WhenFull
 from ..lifecycle import Interrupted
@@ -239,7 +239,7 @@ class Handlers:
 
     async def _ask_for_jobs(self, asked: Asked) -> Exchanged:
         if self._hub.closing:
-            return Exchanged((), ())
+            raise UnavailableError("the server is stopping: ask again in a moment")
         arguments = self._arguments(asked)
         return await self._store.claim(
             arguments["wants"], arguments["who"], limit=arguments["limit"]

@@ -12,7 +12,7 @@ import msgspec
 
 from ...access import Action, Token
 from ...clock import Clock
-from ...errors import UnavailableError, UsageError
+from ...errors import InvalidTransitionError, UnavailableError, UsageError
 from ...files import FileInfo
 from ...job import (
     AttemptError,
@@ -199,7 +199,7 @@ class HttpStore:
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
         body = bodies.Cancel(reason=reason, force=force)
-        return self._ask("cancel", job_of, {"job_id": job_id}, body)
+        return self._here().start(self._cancel(job_id, body))
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
         return self._ask("retry", job_of, {"job_id": job_id})
@@ -350,6 +350,23 @@ class HttpStore:
         if found is None:
             raise UnavailableError(f"{self._url} gave no answer to an enqueue")
         return found
+
+    async def _cancel(self, job_id: str, body: bodies.Cancel) -> JobRecord:
+        path = {"job_id": job_id}
+        repeated: list[bodies.Cancel] = []
+
+        def again() -> bodies.Cancel:
+            repeated.append(body)
+            return body
+
+        try:
+            return job_of(await self._line.ask(CALLS["cancel"], path, body, again=again))
+        except InvalidTransitionError:
+            # The answer that was lost may have been that it is done.
+            job = job_of(await self._line.ask(CALLS["get"], path)) if repeated else None
+            if job is None or job.state is not State.CANCELLED:
+                raise
+            return job
 
     async def _leave(self, worker: str) -> None:
         await self._questions.decline(worker)

@@ -175,8 +175,8 @@ _ROWS = (
     Call(
         name="cancel", method="POST", path="/jobs/{job_id}/cancel", scopes=ENQUEUE,
         summary="Cancel a job; a running one is asked to stop", takes=bodies.Cancel,
-        gives=JobView, view=job_view, refusals=("not_found", "invalid_transition"),
-        audited="cancel",
+        gives=JobView, view=job_view, repeats=True,
+        refusals=("not_found", "invalid_transition"), audited="cancel",
     ),
     Call(
         name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN,

@@ -23,9 +23,9 @@ from .views import exchanged_of, report_view
 
 log = logging.getLogger("conveyor.claiming")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 # How long an ended question may take to be answered, in seconds.
-END = 5.0
+END = 2.0
 
 
 class Questions:
@@ -64,7 +64,7 @@ class Questions:
         await question.ended()
         jobs = [*came, *answer.jobs]
         jobs += question.take(limit - len(jobs))
-        if not jobs:
+        if not jobs and self._standing.get(who.worker) is question:  # else declined meanwhile
             question.stand(wants, who, limit)
         return Exchanged(answer.settled, tuple(jobs))
 

@@ -18,7 +18,7 @@ from .line import Line
 
 log = logging.getLogger("conveyor.hearing")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 # These come with the claims that wait; a stream of them would wake every worker for every job.
 BROUGHT: frozenset[HintKind] = frozenset({"work"})
 
@@ -35,6 +35,7 @@ class Ear:
         self._number = 0
         self._kinds: frozenset[HintKind] = frozenset()
         self._changed: asyncio.Event | None = None
+        self._pause = FIRST_PAUSE
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds; returns how to stop that."""
@@ -70,7 +71,6 @@ class Ear:
             await self._hear()
 
     async def _hear(self) -> None:
-        pause = FIRST_PAUSE
         assert self._changed is not None, "set where this is called"
         while True:
             self._changed.clear()
@@ -85,16 +85,20 @@ class Ear:
                 task.cancel()
             [error, _] = await asyncio.gather(stream, changed, return_exceptions=True)
             if isinstance(error, ConveyorError):
-                log.warning("hints.broken retry_in=%.1f error=%s", pause, error)
+                log.warning("hints.broken retry_in=%.1f error=%s", self._pause, error)
             if not self._changed.is_set():
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-                pause = min(LONGEST_PAUSE, pause * 2) if error else FIRST_PAUSE
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     async def _stream(self, kinds: frozenset[HintKind]) -> None:
+        begun: list[bool] = []
+
         def hear(line: bytes) -> None:
             if line:
                 self.tell(_decode(line))
-            else:  # it begins: nobody knows what was missed before
+            elif not begun:  # it is heard from now on; nobody knows what was missed before
+                begun.append(True)
+                self._pause = FIRST_PAUSE
                 for kind in kinds:
                     self.tell(Hint(kind))
 

@@ -83,13 +83,17 @@ class Line:
         `again` returns what to send when the call is repeated. `wait` is how long the server may
         take on purpose, in seconds.
         """
-        deadline = time.monotonic() + (self._patience if call.repeats else 0.0)
+        deadline = time.monotonic() + self._patience
         pause = FIRST_PAUSE
+        tries = 0
         while True:
             try:
                 return await self._once(call, path or {}, body, data, wait)
             except UnavailableError as error:
-                if not self._is_passing(error) or time.monotonic() + pause > deadline:
+                # Once more in any case: it may have been this one connection that was dead.
+                tries += 1
+                late = tries > 1 and time.monotonic() + pause > deadline
+                if not call.repeats or not self._is_passing(error) or late:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(LONGEST_PAUSE, pause * 2)
@@ -110,7 +114,6 @@ class Line:
             ) as answer:
                 if answer.status != 200:
                     raise _refusal(answer.status, await answer.read(), self.url)
-                hear(b"")
                 async for line in answer.content:
                     hear(line.strip())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
