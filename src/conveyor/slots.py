@@ -66,8 +66,7 @@ class Slots:
         self.who = who
         self._board = board
         self.slots = slots
-        self.handed_back = 0
-        self.finished = 0
+        self.handed_back = self.finished = 0
         self._store = store
         self._tasks = tasks
         self._runners = runners

@@ -6,13 +6,9 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
-
-import msgspec
 
 from ...access import Action, Token
 from ...clock import Clock
-from ...errors import InvalidTransitionError, UnavailableError, UsageError
 from ...files import FileInfo
 from ...job import (
     AttemptError,
@@ -44,12 +40,12 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import bodies
+from . import bodies, repeating
 from .bodies import Body, Terms
 from .calls import CALLS, TERMS
 from .claiming import Questions
 from .hearing import Ear
-from .line import Line
+from .line import Line, server_address
 from .views import job_of, new_job_view, progress_view
 
 # How long the server's clock is taken to run like ours, in seconds.
@@ -69,7 +65,7 @@ class HttpStore:
     folder = ""
 
     def __init__(self, url: str, *, token: str = "", clock: Clock | None = None) -> None:
-        self._url = _address(url)
+        self._url = server_address(url)
         self.secret = token
         self._clock = clock
         self._terms: tuple[float, Terms] | None = None
@@ -114,7 +110,7 @@ class HttpStore:
             jobs=list(map(new_job_view, jobs)), capacity=capacity, when_full=when_full, again=again
         )
         queue = jobs[0].queue if jobs else "default"
-        return self._here().start(self._insert(queue, body))
+        return repeating.insert(self._here(), queue, body)
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
         return self._ask("accepted", _accepted, {"offer": offer})
@@ -199,7 +195,7 @@ class HttpStore:
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
         body = bodies.Cancel(reason=reason, force=force)
-        return self._here().start(self._cancel(job_id, body))
+        return repeating.cancel(self._here(), job_id, body)
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
         return self._ask("retry", job_of, {"job_id": job_id})
@@ -341,33 +337,6 @@ class HttpStore:
 
         return line.start(ask())
 
-    async def _insert(self, queue: str, body: bodies.Insert) -> Accepted | Offered:
-        repeated = msgspec.structs.replace(body, again=True)
-        answer: bodies.InsertAnswer = await self._line.ask(
-            CALLS["insert"], {"queue": queue}, body, again=lambda: repeated
-        )
-        found = answer.accepted or answer.offered
-        if found is None:
-            raise UnavailableError(f"{self._url} gave no answer to an enqueue")
-        return found
-
-    async def _cancel(self, job_id: str, body: bodies.Cancel) -> JobRecord:
-        path = {"job_id": job_id}
-        repeated: list[bodies.Cancel] = []
-
-        def again() -> bodies.Cancel:
-            repeated.append(body)
-            return body
-
-        try:
-            return job_of(await self._line.ask(CALLS["cancel"], path, body, again=again))
-        except InvalidTransitionError:
-            # The answer that was lost may have been that it is done.
-            job = job_of(await self._line.ask(CALLS["get"], path)) if repeated else None
-            if job is None or job.state is not State.CANCELLED:
-                raise
-            return job
-
     async def _leave(self, worker: str) -> None:
         await self._questions.decline(worker)
         await self._line.ask(CALLS["leave"], {"worker": worker})
@@ -383,20 +352,6 @@ class HttpStore:
 
     def _tell_of_work(self, queues: tuple[str, ...]) -> None:
         self._ear.tell(Hint("work", queues))
-
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(
-            f"{url!r}: a server is written https://jobs.example.com or http://host:port"
-        )
-    if parts.username or parts.password:
-        raise UsageError(
-            "a server's address holds no name and no password: others can read it. "
-            "Give the token with token=, CONVEYOR_TOKEN or --token-file."
-        )
-    return url.rstrip("/")
 
 
 def _same(value: Any) -> Any:

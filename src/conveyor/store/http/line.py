@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from ...errors import ConveyorError, UnavailableError
+from ...errors import ConveyorError, UnavailableError, UsageError
 from ...pending import Pending, failed, wake
 from .bodies import Body
 from .calls import PREFIX, Call
@@ -228,6 +228,21 @@ def decoder(call: Call) -> Callable[[bytes], Any]:
 
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {}
+
+
+def server_address(url: str) -> str:
+    """Return a server's address as it is kept; UsageError if it is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise UsageError(
+            f"{url!r}: a server is written https://jobs.example.com or http://host:port"
+        )
+    if parts.username or parts.password:
+        raise UsageError(
+            "a server's address holds no name and no password: others can read it. "
+            "Give the token with token=, CONVEYOR_TOKEN or --token-file."
+        )
+    return url.rstrip("/")
 
 
 def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:

@@ -1,0 +1,53 @@
+"""Calls that change something and are made again when their answer was lost, without harm."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...errors import InvalidTransitionError, UnavailableError
+from ...job import JobRecord, State
+from ...pending import Pending
+from ..messages import Accepted, Offered
+from . import bodies
+from .calls import CALLS
+from .line import Line
+from .views import job_of
+
+
+def insert(line: Line, queue: str, body: bodies.Insert) -> Pending[Accepted | Offered]:
+    """Enqueue; the second time the server is told that it is the second."""
+    return line.start(_insert(line, queue, body))
+
+
+def cancel(line: Line, job_id: str, body: bodies.Cancel) -> Pending[JobRecord]:
+    """Cancel; the second time it may be done already."""
+    return line.start(_cancel(line, job_id, body))
+
+
+async def _insert(line: Line, queue: str, body: bodies.Insert) -> Accepted | Offered:
+    repeated = msgspec.structs.replace(body, again=True)
+    answer: bodies.InsertAnswer = await line.ask(
+        CALLS["insert"], {"queue": queue}, body, again=lambda: repeated
+    )
+    found = answer.accepted or answer.offered
+    if found is None:
+        raise UnavailableError(f"{line.url} gave no answer to an enqueue")
+    return found
+
+
+async def _cancel(line: Line, job_id: str, body: bodies.Cancel) -> JobRecord:
+    path = {"job_id": job_id}
+    repeated: list[bodies.Cancel] = []
+
+    def again() -> bodies.Cancel:
+        repeated.append(body)
+        return body
+
+    try:
+        return job_of(await line.ask(CALLS["cancel"], path, body, again=again))
+    except InvalidTransitionError:
+        # The answer that was lost may have been that it is done.
+        job = job_of(await line.ask(CALLS["get"], path)) if repeated else None
+        if job is None or job.state is not State.CANCELLED:
+            raise
+        return job
