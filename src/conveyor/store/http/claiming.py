@@ -53,7 +53,8 @@ class Questions:
         if question is None:
             question = self._standing[who.worker] = _Question(self._line, self._hold, self._tell)
         came = question.take(limit)
-        if not reports and (came or question.stands(wants, who, limit)):
+        all_came = bool(came) and limit <= question.limit
+        if not reports and (all_came or question.stands(wants, who, limit)):
             return Exchanged((), tuple(came))
         try:
             answer = await self._ask(reports, wants, who, limit - len(came))
@@ -110,6 +111,7 @@ class _Question:
         self._came: list[JobRecord] = []
         self._task: asyncio.Task[None] | None = None
         self._wished: object = None
+        self.limit = 0
         self._wanted = False
 
     def stands(self, wants: Sequence[Want], who: Claimant, limit: int) -> bool:
@@ -120,6 +122,7 @@ class _Question:
     def stand(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
         """Ask, until jobs come."""
         self._wished = _wished(wants, who, limit)
+        self.limit = limit
         self._wanted = True
         self._task = asyncio.create_task(self._ask(wants, who, limit))
 
