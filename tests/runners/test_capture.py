@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 
+import msgspec
 import pytest
 from stand import Heard, call, ends, record
 
@@ -202,3 +203,44 @@ def test_many_threads_may_write_while_one_takes():
     taken += [chunk.data for chunk in output.take()]
     assert sum(map(len, taken)) == 4 * 20_000
     assert CURRENT.get() is None
+
+
+def test_what_is_taken_piece_by_piece_is_what_was_written():
+    output = OutputBuffer()
+    jobs = [record("task"), msgspec.structs.replace(record("task"), id="other")]
+    for job in jobs:
+        output.write(job, "stdout", job.id.encode() * 100_000)
+    taken = []
+    while chunks := output.take(100_000):
+        assert sum(len(chunk.data) for chunk in chunks) <= 100_000 + 65536
+        taken += chunks
+    for job in jobs:
+        mine = [chunk for chunk in taken if chunk.job_id == job.id]
+        assert b"".join(chunk.data for chunk in mine) == job.id.encode() * 100_000
+        assert [c.offset for c in mine] == sorted(c.offset for c in mine)
+
+
+def test_what_memory_does_not_hold_lies_in_a_file_and_comes_back_in_order():
+    output = OutputBuffer(in_memory=100_000)
+    job = record("task", output_limit=10_000_000)
+    written = b"".join(number.to_bytes(4, "big") for number in range(500_000))
+    for start in range(0, len(written), 3001):
+        output.write(job, "stdout", written[start : start + 3001])
+    assert output.in_memory <= 100_000 + 2 * 65536
+    taken = [chunk.data for chunk in output.take(1_000_000)]
+    output.write(job, "stdout", b"and more")
+    while chunks := output.take(1_000_000):
+        taken += [chunk.data for chunk in chunks]
+    assert b"".join(taken) == written + b"and more"
+    assert output.in_memory == 0
+
+
+def test_what_is_forgotten_takes_no_room_in_the_file_either():
+    output = OutputBuffer(in_memory=10)
+    job = record("task", output_limit=10_000_000)
+    output.write(job, "stdout", bytes(1_000_000))
+    output.forget(job)
+    assert output.in_memory == 0
+    assert output.take() == []
+    output.write(job, "stdout", b"anew")
+    assert [chunk.data for chunk in output.take()] == [b"anew"]

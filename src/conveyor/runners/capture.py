@@ -15,20 +15,26 @@ import msgspec
 
 from ..current import CURRENT, CurrentJob
 from ..job import JobRecord, OutputChunk, Progress, StopNote, Stream
+from .spill import Spill, Spilt
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 CHUNK = 1 << 16
+IN_MEMORY = 16 << 20
 
 
 class OutputBuffer:
     """Collects output and progress of running jobs until somebody takes it to the store.
 
     A job's output is cut at its `output_limit`, with a mark that says so; what lies here is
-    therefore never more than the limits of the jobs that run.
+    therefore never more than the limits of the jobs that run. Beyond `in_memory` bytes it lies in
+    a file, as when a slow link takes it away more slowly than it is written.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, in_memory: int = IN_MEMORY) -> None:
         self._now = now
+        self._in_memory = in_memory
+        self._held = 0
+        self._spill = Spill()
         self._lock = threading.Lock()
         self._written: dict[tuple[str, int], int] = {}
         self._pieces: dict[tuple[str, int], list[_Piece]] = {}
@@ -63,24 +69,30 @@ class OutputBuffer:
         with self._lock:
             self._stopping[job.id] = job, notes
 
-    def take(self) -> list[OutputChunk]:
-        """Return all that was written since the last time, ready for the store."""
+    def take(self, limit: int | None = None) -> list[OutputChunk]:
+        """Return what was written since the last time, ready for the store.
+
+        `limit` is about how many bytes of it, the first ones; None is all.
+        """
         if not self._pieces:
             return []
         with self._lock:
-            taken, self._pieces = self._pieces, {}
-        return [
-            OutputChunk(
-                job_id=job_id,
-                lease=lease,
-                offset=piece.offset,
-                stream=piece.stream,
-                at=piece.at,
-                data=bytes(piece.data),
-            )
-            for (job_id, lease), pieces in taken.items()
-            for piece in pieces
-        ]
+            return [
+                OutputChunk(
+                    job_id=job_id,
+                    lease=lease,
+                    offset=piece.offset,
+                    stream=piece.stream,
+                    at=piece.at,
+                    data=self._whole(piece),
+                )
+                for (job_id, lease), piece in self._next(limit)
+            ]
+
+    @property
+    def in_memory(self) -> int:
+        """How many bytes of output lie in memory."""
+        return self._held
 
     def take_progress(self) -> list[tuple[JobRecord, Progress]]:
         """Return the newest progress of each job that said something since the last time."""
@@ -108,7 +120,8 @@ class OutputBuffer:
         """Throw away what a job wrote: it is not ours any more."""
         with self._lock:
             self._written.pop((job.id, job.lease), None)
-            self._pieces.pop((job.id, job.lease), None)
+            for piece in self._pieces.pop((job.id, job.lease), ()):
+                self._drop(piece)
             self._progress.pop(job.id, None)
             self._stopping.pop(job.id, None)
 
@@ -116,18 +129,67 @@ class OutputBuffer:
         pieces = self._pieces.setdefault(key, [])
         done = 0
         if pieces and pieces[-1].stream == stream:
-            done = CHUNK - len(pieces[-1].data)
-            pieces[-1].data.extend(data[:done])
+            last = pieces[-1].data
+            if isinstance(last, bytearray):
+                done = CHUNK - len(last)
+                last.extend(data[:done])
         for start in range(done, len(data), CHUNK):
             piece = bytearray(data[start : start + CHUNK])
             pieces.append(_Piece(stream, self._now(), offset + start, piece))
+        self._held += len(data)
+        if self._held > self._in_memory:
+            self._put_by(pieces)
+
+    def _put_by(self, pieces: list[_Piece]) -> None:
+        """Take whole pieces out of memory, the newest first: they are sent last."""
+        for piece in reversed(pieces):
+            if isinstance(piece.data, Spilt):
+                return  # and so are all before it that are whole
+            if len(piece.data) == CHUNK:
+                try:
+                    piece.data = self._spill.put(piece.data)
+                except OSError:  # a full disk: then it has to fit into memory
+                    return
+                self._held -= CHUNK
+
+    def _next(self, limit: int | None) -> list[tuple[tuple[str, int], _Piece]]:
+        """Take the next pieces off."""
+        taken: list[tuple[tuple[str, int], _Piece]] = []
+        left = limit
+        for key in list(self._pieces):
+            pieces = self._pieces[key]
+            count = 0
+            while count < len(pieces) and (left is None or left > 0):
+                taken.append((key, pieces[count]))
+                left = None if left is None else left - pieces[count].size
+                count += 1
+            del pieces[:count]
+            if not pieces:
+                del self._pieces[key]
+        return taken
+
+    def _whole(self, piece: _Piece) -> bytes:
+        if isinstance(piece.data, Spilt):
+            return self._spill.take(piece.data)
+        self._held -= len(piece.data)
+        return bytes(piece.data)
+
+    def _drop(self, piece: _Piece) -> None:
+        if isinstance(piece.data, Spilt):
+            self._spill.drop(piece.data)
+        else:
+            self._held -= len(piece.data)
 
 
 class _Piece(msgspec.Struct):
     stream: Stream
     at: float
     offset: int
-    data: bytearray
+    data: bytearray | Spilt
+
+    @property
+    def size(self) -> int:
+        return self.data.size if isinstance(self.data, Spilt) else len(self.data)
 
 
 @contextmanager
