@@ -64,8 +64,9 @@ def test_a_retry_forgets_the_cancel_and_its_force(store: Store) -> None:
 def test_what_was_done_to_stop_a_job_stays_on_it_until_its_next_attempt(store: Store) -> None:
     lease = running(store, retries=1)
     steps = [StopNote(1.0, "asked"), StopNote(2.0, "SIGTERM to 2 processes")]
-    assert store.set_stopping([(lease, steps[:1])]).result() == []
-    assert store.set_stopping([(lease, steps)]).result() == []
+    going_on = [Renewal(lease.id, "continue")]
+    assert store.set_stopping([(lease, steps[:1])]).result() == going_on
+    assert store.set_stopping([(lease, steps)]).result() == going_on
     job = store.get(lease.id).result()
     assert job.stopping == tuple(steps)
     assert settle(store, job, Interrupted())
@@ -77,7 +78,9 @@ def test_what_was_done_to_stop_a_job_stays_on_it_until_its_next_attempt(store: S
 def test_notes_under_a_stale_lease_are_dropped(store: Store) -> None:
     lease = running(store)
     stale = Lease(lease.id, lease.lease - 1)
-    assert store.set_stopping([(stale, [StopNote(1.0, "late")])]).result() == [lease.id]
+    assert store.set_stopping([(stale, [StopNote(1.0, "late")])]).result() == [
+        Renewal(lease.id, "lost")
+    ]
     assert store.get(lease.id).result().stopping == ()
 
 

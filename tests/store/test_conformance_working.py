@@ -16,7 +16,7 @@ from conveyor.lifecycle import (
     Succeeded,
 )
 from conveyor.retry import Fixed
-from conveyor.store.messages import Claimant, Lease, Report, Want
+from conveyor.store.messages import Claimant, Lease, Renewal, Report, Want
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
@@ -163,8 +163,8 @@ def test_a_stale_lease_changes_nothing(store: Store, clock: FakeClock) -> None:
     assert not settle(store, stale, Succeeded(b"1"))
     assert not settle(store, stale, BROKEN)
     assert store.extend([lease], lease_for=60).result()[0].verdict == "lost"
-    assert store.write_output([chunk]).result() == [stale.id]
-    assert store.set_progress([(lease, Progress(1))]).result() == [stale.id]
+    assert store.write_output([chunk]).result() == [Renewal(stale.id, "lost")]
+    assert store.set_progress([(lease, Progress(1))]).result() == [Renewal(stale.id, "lost")]
     assert store.get(mine.id).result() == before
     assert store.output(mine.id, limit=9).result() == []
     assert settle(store, mine, Succeeded(b"2"))
@@ -341,8 +341,8 @@ def test_output_is_kept_in_order_once_and_paged(store: Store) -> None:
             job_id=job.id, lease=job.lease, offset=offset, stream="stdout", at=1.0, data=data
         )
 
-    assert store.write_output([chunk(0, b"ab"), chunk(2, b"cd")]).result() == []
-    assert store.write_output([chunk(2, b"cd"), chunk(4, b"ef")]).result() == []
+    for chunks in [chunk(0, b"ab"), chunk(2, b"cd")], [chunk(2, b"cd"), chunk(4, b"ef")]:
+        assert store.write_output(chunks).result() == [Renewal(job.id, "continue")]
     first = store.output(job.id, limit=2).result()
     rest = store.output(job.id, after=first[-1].seq, limit=9).result()
     assert [each.data for each in (*first, *rest)] == [b"ab", b"cd", b"ef"]
@@ -381,3 +381,17 @@ def test_the_depth_is_right_through_a_whole_life(store: Store, clock: FakeClock)
         clock.advance(1)
         store.stage(limit=5).result()
     assert depths == [1, 0, 1, 0, 0]
+
+
+def test_whoever_writes_output_or_progress_hears_of_a_cancel(store: Store) -> None:
+    put(store, new())
+    [job] = claim(store)
+    lease = Lease(job.id, job.lease)
+    store.cancel(job.id, reason="enough", force=True).result()
+    told = [Renewal(job.id, "cancel", "enough", forced=True)]
+    chunk = OutputChunk(
+        job_id=job.id, lease=job.lease, offset=0, stream="stdout", at=1.0, data=b"still here"
+    )
+    assert store.write_output([chunk]).result() == told
+    assert store.set_progress([(lease, Progress(1))]).result() == told
+    assert store.set_stopping([(lease, [StopNote(1.0, "asked")])]).result() == told

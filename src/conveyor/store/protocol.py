@@ -130,21 +130,22 @@ class WorkerStore(Protocol):
         """
         ...
 
-    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
-        """Append captured output; returns the ids of jobs whose lease was stale (all dropped).
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
+        """Append captured output; one verdict for each lease, in the order in which they come.
 
-        A chunk that is already there (same job, lease and offset) is ignored.
+        Under a lease that is lost nothing is kept. A chunk that is already there (same job, lease
+        and offset) is ignored.
         """
         ...
 
-    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
-        """Note how far jobs are; returns the ids of jobs whose lease was stale."""
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
+        """Note how far jobs are; one verdict each, in the same order."""
         ...
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
-    ) -> Pending[list[str]]:
-        """Note all that was done to stop jobs; returns the ids of jobs whose lease was stale.
+    ) -> Pending[list[Renewal]]:
+        """Note all that was done to stop jobs; one verdict each, in the same order.
 
         It stays on the job when it has ended, until a later attempt begins.
         """

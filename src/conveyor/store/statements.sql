@@ -131,7 +131,8 @@ WHERE state = 'running' AND worker = :worker AND started_at IS NOT NULL
 RETURNING seq
 
 -- name: held
-SELECT seq FROM job WHERE id = :id AND lease = :lease AND state = 'running'
+SELECT seq, cancel_requested_at, cancel_reason, cancel_forced FROM job
+WHERE id = :id AND lease = :lease AND state = 'running'
 
 -- name: write_output
 INSERT INTO output (job, lease, position, stream, at, data)
@@ -140,11 +141,11 @@ ON CONFLICT (job, lease, position) DO NOTHING
 
 -- name: set_progress
 UPDATE job SET progress = :progress WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING seq
+RETURNING cancel_requested_at, cancel_reason, cancel_forced
 
 -- name: set_stopping
 UPDATE job SET stopping = :stopping WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING seq
+RETURNING cancel_requested_at, cancel_reason, cancel_forced
 
 -- name: get
 SELECT {job} FROM job WHERE id = :id

@@ -145,16 +145,16 @@ class HttpStore:
         body = bodies.ExtendWorker(lease_for=lease_for)
         return self._ask("extend_worker", _same, {"worker": worker}, body)
 
-    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         return self._ask("write_output", _same, body=bodies.WriteOutput(chunks=list(chunks)))
 
-    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
         said = [progress_view(lease, progress) for lease, progress in reports]
         return self._ask("set_progress", _same, body=bodies.SetProgress(reports=said))
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
-    ) -> Pending[list[str]]:
+    ) -> Pending[list[Renewal]]:
         noted = [(lease, list(notes)) for lease, notes in reports]
         return self._ask("set_stopping", _same, body=bodies.SetStopping(reports=noted))
 

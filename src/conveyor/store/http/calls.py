@@ -121,18 +121,18 @@ _ROWS = (
     ),
     Call(
         name="write_output", method="POST", path="/output", scopes=AGENT,
-        summary="Append captured output; hear which jobs are lost", takes=bodies.WriteOutput,
-        gives=list[str], repeats=True,
+        summary="Append captured output; hear of each job whether to go on",
+        takes=bodies.WriteOutput, gives=list[Renewal], repeats=True,
     ),
     Call(
         name="set_progress", method="POST", path="/progress", scopes=AGENT,
-        summary="Note how far jobs are; hear which are lost", takes=bodies.SetProgress,
-        gives=list[str],
+        summary="Note how far jobs are; hear of each whether to go on", takes=bodies.SetProgress,
+        gives=list[Renewal],
     ),
     Call(
         name="set_stopping", method="POST", path="/stopping", scopes=AGENT,
-        summary="Note what was done to stop jobs; hear which are lost", takes=bodies.SetStopping,
-        gives=list[str],
+        summary="Note what was done to stop jobs; hear of each whether to go on",
+        takes=bodies.SetStopping, gives=list[Renewal],
     ),
     # -- operators -----------------------------------------------------------------------------
     Call(

@@ -114,15 +114,15 @@ class MemoryStore:
     def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
         return self._do(working.extend_worker, worker, lease_for=lease_for)
 
-    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         return self._do(working.write_output, chunks)
 
-    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
         return self._do(working.set_progress, reports)
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
-    ) -> Pending[list[str]]:
+    ) -> Pending[list[Renewal]]:
         return self._do(working.set_stopping, reports)
 
     def decline(self, worker: str) -> Pending[None]:

@@ -114,16 +114,19 @@ def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list
     renewals: list[Renewal] = []
     for lease in leases:
         job = held(memory, lease.id, lease.lease)
-        if job is None:
-            renewals.append(Renewal(lease.id, "lost"))
-            continue
-        _renew(memory, job, lease_for)
-        if job.cancel_requested_at is None:
-            renewals.append(Renewal(lease.id, "continue"))
-        else:
-            reason = memory.reasons.get(job.id, "")
-            renewals.append(Renewal(lease.id, "cancel", reason, job.cancel_forced))
+        if job is not None:
+            _renew(memory, job, lease_for)
+        renewals.append(_verdict(memory, lease.id, job))
     return renewals
+
+
+def _verdict(memory: Memory, job_id: str, job: JobRecord | None) -> Renewal:
+    """Say what becomes of a job; None where the lease is not good."""
+    if job is None:
+        return Renewal(job_id, "lost")
+    if job.cancel_requested_at is None:
+        return Renewal(job_id, "continue")
+    return Renewal(job_id, "cancel", memory.reasons.get(job_id, ""), job.cancel_forced)
 
 
 def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
@@ -144,12 +147,13 @@ def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
     memory.books.put(msgspec.structs.replace(job, lease_until=until, started_at=started_at))
 
 
-def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:
-    """Append output; returns the jobs whose lease was stale."""
-    stale: dict[str, None] = {}
+def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[Renewal]:
+    """Append output, one verdict for each lease."""
+    verdicts: dict[tuple[str, int], Renewal] = {}
     for chunk in chunks:
-        if held(memory, chunk.job_id, chunk.lease) is None:
-            stale[chunk.job_id] = None
+        job = held(memory, chunk.job_id, chunk.lease)
+        verdicts[chunk.job_id, chunk.lease] = _verdict(memory, chunk.job_id, job)
+        if job is None:
             continue
         kept = memory.books.output[chunk.job_id]
         if any((each.lease, each.offset) == (chunk.lease, chunk.offset) for each in kept):
@@ -157,25 +161,26 @@ def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[str]:
         memory.chunks += 1
         kept.append(msgspec.structs.replace(chunk, seq=memory.chunks))
         memory.say("output", chunk.job_id)
-    return list(stale)
+    return list(verdicts.values())
 
 
-def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
-    """Note progress; returns the jobs whose lease was stale."""
+def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
+    """Note progress, one verdict each."""
     return _note(memory, [(lease, {"progress": said}) for lease, said in reports])
 
 
-def set_stopping(memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]) -> list[str]:
-    """Note what was done to stop jobs; returns the jobs whose lease was stale."""
+def set_stopping(
+    memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+) -> list[Renewal]:
+    """Note what was done to stop jobs, one verdict each."""
     return _note(memory, [(lease, {"stopping": tuple(notes)}) for lease, notes in reports])
 
 
-def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[str]:
-    stale: list[str] = []
+def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:
+    verdicts: list[Renewal] = []
     for lease, changed in reports:
         job = held(memory, lease.id, lease.lease)
-        if job is None:
-            stale.append(lease.id)
-        else:
+        verdicts.append(_verdict(memory, lease.id, job))
+        if job is not None:
             memory.books.put(msgspec.structs.replace(job, **changed))
-    return stale
+    return verdicts

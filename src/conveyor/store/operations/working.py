@@ -41,17 +41,11 @@ async def exchange(
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
-    renewals: list[Renewal] = []
-    for lease in leases:
-        rows = await tx.rows("extend", (tx.now + lease_for, tx.now, lease.id, lease.lease))
-        if not rows:
-            renewals.append(Renewal(lease.id, "lost"))
-        elif rows[0][0] is None:
-            renewals.append(Renewal(lease.id, "continue"))
-        else:
-            _, reason, forced = rows[0]
-            renewals.append(Renewal(lease.id, "cancel", reason or "", bool(forced)))
-    return renewals
+    until = tx.now + lease_for
+    return [
+        _verdict(lease.id, await tx.rows("extend", (until, tx.now, lease.id, lease.lease)))
+        for lease in leases
+    ]
 
 
 async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
@@ -59,40 +53,50 @@ async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
     return len(await tx.rows("extend_worker", (tx.now + lease_for, worker)))
 
 
-async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[str]:
-    """Append output; returns the jobs whose lease was stale."""
-    held: dict[tuple[str, int], int | None] = {}
+async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
+    """Append output, one verdict for each lease."""
+    held: dict[tuple[str, int], list[Row]] = {}
     rows: list[tuple[object, ...]] = []
     for chunk in chunks:
         key = chunk.job_id, chunk.lease
         if key not in held:
-            found = await tx.rows("held", key)
-            held[key] = found[0][0] if found else None
-            if found:
+            held[key] = await tx.rows("held", key)
+            if held[key]:
                 tx.hint("output", chunk.job_id)
-        seq = held[key]
-        if seq is not None:
+        for seq, *_ in held[key]:
             rows.append((seq, chunk.lease, chunk.offset, chunk.stream, chunk.at, chunk.data))
     await tx.many("write_output", rows)
-    return list(dict.fromkeys(job_id for (job_id, _), seq in held.items() if seq is None))
+    return [_verdict(job_id, [row[1:] for row in found]) for (job_id, _), found in held.items()]
 
 
-async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[str]:
-    """Note progress; returns the jobs whose lease was stale."""
+async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
+    """Note progress, one verdict each."""
     return [
-        lease.id
+        _verdict(
+            lease.id, await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
+        )
         for lease, progress in reports
-        if not await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
     ]
 
 
-async def set_stopping(tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]) -> list[str]:
-    """Note what was done to stop jobs; returns the jobs whose lease was stale."""
+async def set_stopping(
+    tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+) -> list[Renewal]:
+    """Note what was done to stop jobs, one verdict each."""
     return [
-        lease.id
+        _verdict(lease.id, await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease)))
         for lease, notes in reports
-        if not await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease))
     ]
+
+
+def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
+    """Say what becomes of a job, by its row if the lease is good."""
+    if not rows:
+        return Renewal(job_id, "lost")
+    requested_at, reason, forced = rows[0]
+    if requested_at is None:
+        return Renewal(job_id, "continue")
+    return Renewal(job_id, "cancel", reason or "", bool(forced))
 
 
 async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
