@@ -6,7 +6,8 @@ import asyncio
 import random
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -27,16 +28,24 @@ class Fate(NamedTuple):
 
 
 SPARED = Fate(1 << 62, 1 << 62, 0.0, cut=False)
+# What was asked is heard, and the answer is lost.
+UNANSWERED = Fate(1 << 62, 0, 0.0, cut=True)
 
 
 class Proxy:
-    """Stands before a server, in a thread of its own. It cuts `most` connections, and no more."""
+    """Stands before a server, in a thread of its own.
 
-    def __init__(self, port: int, *, seed: int = 0, most: int = 0) -> None:
+    It cuts `most` connections at random, and no more; before that, the first ones have `fates`.
+    """
+
+    def __init__(
+        self, port: int, *, seed: int = 0, most: int = 0, fates: Sequence[Fate] = ()
+    ) -> None:
         self.cuts = 0
         self._behind = port
         self._most = most
         self._draw = random.Random(seed)
+        self._fates = deque(fates)
         self._up = True
         self._going: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -144,6 +153,8 @@ class Proxy:
                 await target.drain()
 
     def _fate(self) -> Fate:
+        if self._fates:
+            return self._fates.popleft()
         if self.done:
             return SPARED
         draw = self._draw
