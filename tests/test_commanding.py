@@ -109,6 +109,15 @@ def test_a_worker_can_be_for_commands_only() -> None:
     assert belt.work(labels=frozenset({"commands!only"})) == 1
 
 
+def test_a_worker_that_knows_nothing_but_commands_takes_nothing_else() -> None:
+    belt = Conveyor("memory:")
+    other = belt.task(name="other")(print).enqueue()
+    command = belt.command("true").enqueue()
+    assert belt.work(commands=CommandRules(only=True)) == 1
+    assert command.refresh().state is State.COMPLETED
+    assert other.refresh().state is State.AVAILABLE
+
+
 @pytest.mark.parametrize("label", ["commands", "commands!only"])
 def test_the_label_of_commands_is_not_for_a_worker_without_them(label: str) -> None:
     with pytest.raises(UsageError, match="leave the label out, or allow commands"):

@@ -100,6 +100,21 @@ def test_a_cancel_of_a_held_job_is_looked_up_at_once() -> None:
     keeping(test)
 
 
+def test_a_cancel_is_looked_up_again_soon_where_no_answer_came() -> None:
+    async def test(kept: Kept) -> None:
+        kept.held = [job("a"), job("b")]
+        kept.store.cancelled = {"a"}
+        kept.store.reachable = False
+        kept.leases.hear(["a"])
+        await soon(lambda: kept.store.asked)
+        kept.store.reachable = True
+        await kept.changed.wait()  # no time passes here, so no renewal is due
+        assert set(map(tuple, kept.store.asked)) == {("a",)}
+        assert kept.obeyed == [Renewal("a", "cancel", "no more")]
+
+    keeping(test)
+
+
 def test_a_cancel_that_overtakes_the_answer_to_a_claim_is_not_lost() -> None:
     async def test(kept: Kept) -> None:
         asked_at = kept.leases.expect()

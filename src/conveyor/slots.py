@@ -85,9 +85,8 @@ class Slots:
         self._empty_until = 0.0
         self._hints = 0
         self._pace = feed.Pace(elapsed)
-        self._shipping = Shipping(
-            store=store, output=output, running=lambda: self._running, in_order=not fences
-        )
+        running: Callable[[], object] = lambda: self._running
+        self._shipping = Shipping(store=store, output=output, running=running, in_order=not fences)
         self._leases = leases(
             store=store,
             lease_for=who.lease_for,

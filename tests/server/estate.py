@@ -30,11 +30,18 @@ HERE = Path(__file__).parent
 class Process:
     """One `conveyor` command, with what it says in a file."""
 
-    def __init__(self, folder: Path, name: str, args: Sequence[str], env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        args: Sequence[str],
+        env: dict[str, str],
+        within: Sequence[str] = (),
+    ) -> None:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "conveyor", *args],
+                [*within, sys.executable, "-m", "conveyor", *args],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=HERE,
@@ -71,6 +78,8 @@ class Estate:
         self.processes: list[Process] = []
         self.port = 0
         self.url = ""
+        # Words before what is started from now on, which say where.
+        self.within: tuple[str, ...] = ()
         self._closing: list[Closing] = []
         self._tokens = tokens
         self.admin = self.token("admin") if tokens else ""
@@ -136,7 +145,8 @@ class Estate:
                 process.popen.wait(PATIENCE)
 
     def _start(self, name: str, args: Sequence[str], env: dict[str, str]) -> Process:
-        process = Process(self.folder, f"{name}-{len(self.processes)}", args, env)
+        number = len(self.processes)
+        process = Process(self.folder, f"{name}-{number}", args, env, self.within)
         self.processes.append(process)
         return process
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 
 from conveyor import Conveyor, current_job
+
+# How often a job says that it runs, and how long it cleans up, in seconds.
+PAUSE, CLEANING = 0.2, 0.05
 
 belt = Conveyor("memory:")
 queue = belt.queue("default")
@@ -37,3 +41,29 @@ def spin(seconds: float) -> int:
 def watchful(seconds: float) -> None:
     print("watching", flush=True)
     current_job().sleep(seconds)
+
+
+@queue.task
+async def talk(number: int, pause: float) -> int:
+    for line in range(5):
+        print(f"{number}.{line}", flush=True)
+        await asyncio.sleep(pause)
+    return number
+
+
+@queue.task
+async def beat(path: str, seconds: float) -> None:
+    """Write down again and again that it runs, and that it has ended once that is so."""
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            note(path, "runs")
+            await asyncio.sleep(PAUSE)
+    finally:
+        await asyncio.sleep(CLEANING)
+        note(path, "ends")
+
+
+def note(path: str, word: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{time.time():.6f} {current_job().id} {word}\n")

@@ -1,0 +1,168 @@
+"""Connections are cut again and again, and nothing is lost, doubled or run to two ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from itertools import count
+from pathlib import Path
+
+import pytest
+from accounts import changes, objections, watch
+from cutting import Proxy
+from estate import Estate, wait_for
+from some_tasks import talk
+
+from conveyor import Conveyor, State
+from conveyor.job import FINAL
+from conveyor.store.messages import Filter
+from conveyor.store.sqlite import SqliteStore
+from elsewhere import sql
+
+QUEUE = "talking"
+BOUND = 40
+PRODUCERS = 8
+SEED = 20261128
+DEPTH = """
+CREATE TABLE depth (waiting INTEGER);
+CREATE TRIGGER deepening AFTER INSERT ON job BEGIN
+    INSERT INTO depth SELECT count(*) FROM job
+    WHERE state IN ('available', 'scheduled', 'retryable');
+END;
+"""
+Produce = Callable[[str, str, int], object]
+
+
+def enqueue(url: str, token: str, number: int) -> None:
+    """Have a job run as a program does, and wait for some of them."""
+    with Conveyor(url, token=token) as belt:
+        task = belt.queue(QUEUE, capacity=BOUND).task(name=talk.task.name)(talk.task.function)
+        job = task.enqueue(number, 0.1 if number % 10 == 0 else 0.002)
+        if number % 5 == 0:
+            assert job.result(120) == number
+
+
+def enqueue_naively(url: str, token: str, number: int) -> None:
+    """The known-bad one: it sends what got no answer again, as if that were something new."""
+    body = {"jobs": [{"task": talk.task.name, "args": {"number": number, "pause": 0.0}}]}
+    request = urllib.request.Request(
+        f"{url}/api/v1/queues/{QUEUE}/jobs",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+    )
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                answer.read()
+        except (OSError, HTTPException):
+            continue
+        return
+
+
+class Drill:
+    """A server, two agents and some producers, with a proxy between them that cuts."""
+
+    def __init__(self, estate: Estate, cuts: int) -> None:
+        self.estate = estate
+        estate.server()
+        self.proxy = estate.closing(Proxy(estate.port, seed=SEED, most=cuts))
+        watch(estate.db)
+        sql(estate.db, DEPTH)
+        for _ in range(2):
+            estate.agent("--app", "some_tasks:belt", "-q", QUEUE, "-c", "8", url=self.proxy.url)
+        self.numbers: list[int] = []
+        self.errors: list[Exception] = []
+
+    def produce(self, make: Produce) -> None:
+        """Have jobs enqueued until all cuts are made."""
+        numbers = count()
+        threads = [
+            threading.Thread(target=self._produce, args=(make, numbers)) for _ in range(PRODUCERS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def see_through(self) -> None:
+        """Wait until all jobs have ended."""
+        store = self.estate.store()
+        alive = Filter(states=frozenset(State) - FINAL)
+        wait_for(lambda: not store.find(alive, limit=1).result(10), 60)
+
+    def objections(self) -> list[str]:
+        """Say all that is wrong."""
+        ids, found = self.miscounted()
+        db = self.estate.db
+        store = self.estate.closing(SqliteStore(db))
+        found += objections(changes(db), ids)
+        for job, number in ids.items():
+            record = store.get(job).result(10)
+            if record.state is not State.COMPLETED or record.result != str(number).encode():
+                found.append(f"{number} is {record.state} with {record.result!r}: {record.error}")
+            chunks = store.output(job, limit=1000).result(10)
+            wrote = b"".join(c.data for c in chunks if c.lease == record.lease).decode()
+            if wrote != "".join(f"{number}.{line}\n" for line in range(5)):
+                found.append(f"{number} wrote {wrote!r}")
+        [[deepest]] = sql(db, "SELECT max(waiting) FROM depth")
+        if deepest > BOUND:
+            found.append(f"{deepest} jobs waited where {BOUND} may")
+        return found
+
+    def miscounted(self) -> tuple[dict[str, int], list[str]]:
+        """Return the jobs by their ids, and say what was not enqueued just once."""
+        number = "json_extract(CAST(args AS TEXT), '$.number')"
+        rows = sql(self.estate.db, f"SELECT id, {number} FROM job")
+        ids: dict[str, int] = dict(rows)
+        times = Counter(ids.values())
+        found = [
+            f"{number} was enqueued {times[number]} times"
+            for number in self.numbers
+            if times[number] != 1
+        ]
+        return ids, found
+
+    def _produce(self, make: Produce, numbers: Iterator[int]) -> None:
+        try:
+            while not self.proxy.done:
+                number = next(numbers)
+                make(self.proxy.url, self.estate.admin, number)
+                self.numbers.append(number)
+        except Exception as error:  # noqa: BLE001 - it is looked at by the test
+            self.errors.append(error)
+
+
+def check(estate: Estate, cuts: int) -> None:
+    drill = Drill(estate, cuts)
+    drill.produce(enqueue)
+    drill.see_through()
+    print(f"\n{drill.proxy.cuts} cuts, {len(drill.numbers)} jobs")
+    assert drill.errors == []
+    assert drill.objections() == []
+    assert drill.proxy.cuts >= cuts
+
+
+def test_nothing_is_lost_or_doubled_where_three_hundred_connections_are_cut(
+    estate: Estate,
+) -> None:
+    check(estate, 300)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled_where_five_thousand_connections_are_cut(
+    estate: Estate,
+) -> None:
+    check(estate, 5000)
+
+
+def test_the_same_harness_objects_to_a_producer_that_just_tries_again(
+    estate: Estate, tmp_path: Path
+) -> None:
+    drill = Drill(estate, 40)
+    drill.produce(enqueue_naively)
+    _, found = drill.miscounted()
+    assert any("was enqueued 2 times" in each for each in found), found

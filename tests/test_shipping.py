@@ -1,0 +1,91 @@
+"""Taking to the store what jobs write: in order, before they end, and again after a break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from conveyor.errors import UnavailableError, UsageError
+from conveyor.job import JobRecord, OutputChunk, Progress, State
+from conveyor.pending import Pending, failed, ready
+from conveyor.runners.capture import OutputBuffer
+from conveyor.shipping import LOAD, Shipping
+from conveyor.store.messages import Lease
+
+JOB = JobRecord(
+    seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
+    run_at=0.0, enqueued_at=0.0, lease=1,
+)  # fmt: skip
+
+
+class Far:
+    """A store beyond a network. What it is asked while `error` stands, it does not answer to."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.wrote: list[bytes] = []
+        self.said: list[float] = []
+
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+        if self.error is not None:
+            return failed(self.error)
+        self.wrote.append(b"".join(chunk.data for chunk in chunks))
+        return ready([])
+
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+        if self.error is not None:
+            return failed(self.error)
+        self.said += [progress.done for _, progress in reports]
+        return ready([])
+
+
+def shipping(far: Far, output: OutputBuffer) -> Shipping:
+    return Shipping(store=far, output=output, running=lambda: True, in_order=False)  # type: ignore[arg-type]
+
+
+def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
+    async def main() -> None:
+        far, output = Far(), OutputBuffer()
+        ships = shipping(far, output)
+        output.write(JOB, "stdout", b"one ")
+        output.progress(JOB, Progress(1.0))
+        far.error = UnavailableError("away")
+        with pytest.raises(UnavailableError):  # so that nothing is reported before it
+            await ships.first()
+        output.write(JOB, "stdout", b"two ")
+        await ships.flush()  # says so, and goes on
+        far.error = None
+        output.write(JOB, "stdout", b"three")
+        await ships.flush()
+        assert far.wrote == [b"one ", b"two three"]
+        assert far.said == [1.0]
+
+    asyncio.run(main())
+
+
+def test_what_the_store_refuses_holds_nothing_up() -> None:
+    async def main() -> None:
+        far, output = Far(), OutputBuffer()
+        ships = shipping(far, output)
+        output.write(JOB, "stdout", b"too much")
+        far.error = UsageError("too large")
+        assert await ships.first() == []
+        far.error = None
+        output.write(JOB, "stdout", b"fine")
+        await ships.flush()
+        assert far.wrote == [b"fine"]
+
+    asyncio.run(main())
+
+
+def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
+    async def main() -> None:
+        far, output = Far(), OutputBuffer()
+        output.write(JOB, "stdout", bytes(900_000))
+        await shipping(far, output).flush()
+        assert [len(load) <= LOAD for load in far.wrote] == [True, True]
+        assert sum(map(len, far.wrote)) == 900_000
+
+    asyncio.run(main())
