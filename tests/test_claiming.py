@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from conveyor import Conveyor, Job, State
 from conveyor.job import OutputChunk
 from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Renewal
 
 
 class Full(MemoryStore):
@@ -18,7 +19,7 @@ class Full(MemoryStore):
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def write_output(self, chunks: Sequence[OutputChunk]) -> list[str]:  # type: ignore[override]
+    async def write_output(self, chunks: Sequence[OutputChunk]) -> list[Renewal]:  # type: ignore[override]
         self.asked.set()
         await self.go.wait()
         return await super().write_output(chunks)

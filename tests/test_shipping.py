@@ -12,7 +12,7 @@ from conveyor.job import JobRecord, OutputChunk, Progress, State
 from conveyor.pending import Pending, failed, ready
 from conveyor.runners.capture import OutputBuffer
 from conveyor.shipping import LOAD, Shipping
-from conveyor.store.messages import Lease
+from conveyor.store.messages import Lease, Renewal, Verdict
 
 JOB = JobRecord(
     seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
@@ -27,22 +27,33 @@ class Far:
         self.error: Exception | None = None
         self.wrote: list[bytes] = []
         self.said: list[float] = []
+        self.verdict: Verdict = "continue"
+        self.learnt: list[tuple[Lease, Verdict]] = []
 
-    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[str]]:
+    def learn(self, lease: Lease, renewal: Renewal) -> None:
+        self.learnt.append((lease, renewal.verdict))
+
+    def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         if self.error is not None:
             return failed(self.error)
         self.wrote.append(b"".join(chunk.data for chunk in chunks))
-        return ready([])
+        return ready([Renewal(job_id, self.verdict) for job_id in {each.job_id for each in chunks}])
 
-    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[str]]:
+    def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
         if self.error is not None:
             return failed(self.error)
         self.said += [progress.done for _, progress in reports]
-        return ready([])
+        return ready([Renewal(lease.id, self.verdict) for lease, _ in reports])
 
 
 def shipping(far: Far, output: OutputBuffer) -> Shipping:
-    return Shipping(store=far, output=output, running=lambda: True, in_order=False)  # type: ignore[arg-type]
+    return Shipping(
+        store=far,  # type: ignore[arg-type]
+        output=output,
+        running=lambda: True,
+        learn=far.learn,
+        in_order=False,
+    )
 
 
 def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
@@ -87,5 +98,20 @@ def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
         await shipping(far, output).flush()
         assert [len(load) <= LOAD for load in far.wrote] == [True, True]
         assert sum(map(len, far.wrote)) == 900_000
+
+    asyncio.run(main())
+
+
+def test_what_the_store_says_by_the_way_of_a_job_is_passed_on() -> None:
+    async def main() -> None:
+        far, output = Far(), OutputBuffer()
+        ships = shipping(far, output)
+        output.write(JOB, "stdout", b"one")
+        await ships.flush()
+        assert far.learnt == []
+        far.verdict = "cancel"
+        output.progress(JOB, Progress(1.0))
+        await ships.flush()
+        assert far.learnt == [(Lease("a", 1), "cancel")]
 
     asyncio.run(main())

@@ -6,15 +6,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from .errors import ConveyorError, UnavailableError
-from .job import OutputChunk
 from .pending import Pending
 from .runners.capture import OutputBuffer
-from .store.messages import Lease, Report
+from .store.messages import Lease, Renewal, Report
 from .store.protocol import WorkerStore
 
 log = logging.getLogger("conveyor.shipping")
@@ -27,15 +26,16 @@ KEEP = 120.0
 # How often the last word is tried, and the pause in between.
 TRIES, PAUSE = 4, 0.1
 
-Send = Callable[[], Pending[list[str]]]
-Shipment = list[tuple[str, Pending[list[str]]]]
+Send = Callable[[], Pending[list[Renewal]]]
+Shipment = list[tuple["_Parcel", Pending[list[Renewal]]]]
 
 
 class Shipping:
     """Empties an output buffer into the store, from `wake` on, as long as any job is `running`.
 
     `in_order` says that the store keeps the order of calls. Where it does not, over a network, one
-    thing goes after the other, and again after a break: what came twice is kept once.
+    thing goes after the other, and again after a break: what came twice is kept once. `learn` is
+    told of each job of which the store says by the way that it is not to go on.
     """
 
     def __init__(
@@ -44,8 +44,10 @@ class Shipping:
         store: WorkerStore,
         output: OutputBuffer,
         running: Callable[[], object],
+        learn: Callable[[Lease, Renewal], None],
         in_order: bool = True,
     ) -> None:
+        self._learn = learn
         self._in_order = in_order
         self._unanswered: deque[_Parcel] = deque()
         self._going = asyncio.Lock()
@@ -83,26 +85,37 @@ class Shipping:
         UnavailableError: no answer came to it, and it goes first the next time.
         """
         if self._in_order:
-            return [(parcel.event, parcel.send()) for parcel in self._pack()]
+            return [(parcel, parcel.send()) for parcel in self._pack(None)]
         async with self._going:
             await self._deliver()
-            self._unanswered.extend(self._pack())
-            await self._deliver()
-        return []
+            # What comes meanwhile is not waited for: there might be no end of it.
+            left = self._output.waiting
+            while True:
+                before = self._output.waiting
+                self._unanswered.extend(self._pack(LOAD))
+                left -= max(0, before - self._output.waiting)
+                await self._deliver()
+                if left <= 0:
+                    return []
 
     async def settle(self, shipment: Shipment) -> None:
         """Wait for the store's answers. A job does not end because its output was lost."""
-        for event, pending in shipment:
+        for parcel, pending in shipment:
             try:
-                await pending
+                self._hear(parcel, await pending)
             except ConveyorError as error:
-                log.error("%s error=%s", event, error)  # noqa: TRY400 - it says all there is
+                log.error("%s error=%s", parcel.event, error)  # noqa: TRY400 - it says all there is
+
+    def _hear(self, parcel: _Parcel, renewals: Sequence[Renewal]) -> None:
+        for lease, renewal in zip(parcel.leases, renewals, strict=True):
+            if renewal.verdict != "continue":
+                self._learn(lease, renewal)
 
     async def _deliver(self) -> None:
         while self._unanswered:
             parcel = self._unanswered[0]
             try:
-                await parcel.send()
+                self._hear(parcel, await parcel.send())
             except UnavailableError as error:
                 if time.monotonic() < parcel.until:
                     raise
@@ -111,39 +124,30 @@ class Shipping:
                 log.error("%s error=%s", parcel.event, error)  # noqa: TRY400 - as above
             self._unanswered.popleft()
 
-    def _pack(self) -> Iterator[_Parcel]:
+    def _pack(self, limit: int | None) -> Iterator[_Parcel]:
         until = time.monotonic() + KEEP
         store = self._store
-        chunks = self._output.take()
-        for load in [chunks] if self._in_order and chunks else _loads(chunks):
-            yield _Parcel("output.lost", partial(store.write_output, load), until)
+        chunks = self._output.take(limit)
+        if chunks:
+            leases = dict.fromkeys(Lease(chunk.job_id, chunk.lease) for chunk in chunks)
+            yield _Parcel("output.lost", partial(store.write_output, chunks), leases, until)
         progress = [(Lease(job.id, job.lease), said) for job, said in self._output.take_progress()]
         if progress:
-            yield _Parcel("progress.lost", partial(store.set_progress, progress), until)
+            leases = dict.fromkeys(lease for lease, _ in progress)
+            yield _Parcel("progress.lost", partial(store.set_progress, progress), leases, until)
         notes = [(Lease(job.id, job.lease), notes) for job, notes in self._output.take_stopping()]
         if notes:
-            yield _Parcel("notes.lost", partial(store.set_stopping, notes), until)
+            leases = dict.fromkeys(lease for lease, _ in notes)
+            yield _Parcel("notes.lost", partial(store.set_stopping, notes), leases, until)
 
 
 class _Parcel(NamedTuple):
-    """Something for the store, and until when it is sent again if no answer comes."""
+    """Something for the store, about some jobs; until when it is sent again without an answer."""
 
     event: str
     send: Send
+    leases: Collection[Lease]
     until: float
-
-
-def _loads(chunks: Sequence[OutputChunk]) -> Iterator[list[OutputChunk]]:
-    load: list[OutputChunk] = []
-    size = 0
-    for chunk in chunks:
-        if load and size + len(chunk.data) > LOAD:
-            yield load
-            load, size = [], 0
-        load.append(chunk)
-        size += len(chunk.data)
-    if load:
-        yield load
 
 
 async def tell(store: WorkerStore, reports: Sequence[Report]) -> bool:

@@ -68,13 +68,10 @@ class Slots:
         self.slots = slots
         self.handed_back = self.finished = 0
         self._store = store
-        self._tasks = tasks
-        self._runners = runners
+        self._tasks, self._runners = tasks, runners
         self._output = output
-        self._shares = tuple(shares)
-        self._strict = strict
-        self._poll = poll
-        self._app = app
+        self._shares, self._strict = tuple(shares), strict
+        self._poll, self._app = poll, app
         self._ready = Ready()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
@@ -82,11 +79,15 @@ class Slots:
         self._last: list[Report] = []
         self._nudged = asyncio.Event()
         self._draining = self._quiet = self._exchanging = False
-        self._empty_until = 0.0
-        self._hints = 0
+        self._empty_until, self._hints = 0.0, 0
         self._pace = feed.Pace(elapsed)
-        running: Callable[[], object] = lambda: self._running
-        self._shipping = Shipping(store=store, output=output, running=running, in_order=not fences)
+        self._shipping = Shipping(
+            store=store,
+            output=output,
+            running=lambda: self._running,
+            learn=self._learn,
+            in_order=not fences,
+        )
         self._leases = leases(
             store=store,
             lease_for=who.lease_for,
@@ -375,6 +376,16 @@ class Slots:
             return
         # A cancel that was asked for turns this into "cancelled" in the store.
         self._hand_back(self._ready.remove(lease))
+
+    def _learn(self, lease: Lease, renewal: Renewal) -> None:
+        """Hear by the way, from an answer to output or progress, that a job is to stop."""
+        control = self._running.get(lease.id)
+        if control is None or control.job.lease != lease.lease:
+            return  # it has ended meanwhile
+        asked = control.stop_request
+        sharper = asked is None or (renewal.forced and asked.grace != 0.0)
+        if sharper or (renewal.verdict == "lost" and not control.abandoned):
+            self._obey(lease, renewal)
 
     def _fence_off(self, lease: Lease) -> None:
         control = self._running.get(lease.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from calls import BROKEN, NUMBERS, claim, counted, depth, new, put, settle, state
 
-from conveyor.job import ErrorInfo, OutputChunk, Progress, State
+from conveyor.job import ErrorInfo, OutputChunk, Progress, State, StopNote
 from conveyor.lifecycle import (
     Cancelled,
     Crashed,

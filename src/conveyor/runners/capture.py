@@ -33,7 +33,7 @@ class OutputBuffer:
     def __init__(self, now: Callable[[], float] = time.time, in_memory: int = IN_MEMORY) -> None:
         self._now = now
         self._in_memory = in_memory
-        self._held = 0
+        self._held = self._waiting = 0
         self._spill = Spill()
         self._lock = threading.Lock()
         self._written: dict[tuple[str, int], int] = {}
@@ -90,6 +90,11 @@ class OutputBuffer:
             ]
 
     @property
+    def waiting(self) -> int:
+        """How many bytes of output wait to be taken."""
+        return self._waiting
+
+    @property
     def in_memory(self) -> int:
         """How many bytes of output lie in memory."""
         return self._held
@@ -137,6 +142,7 @@ class OutputBuffer:
             piece = bytearray(data[start : start + CHUNK])
             pieces.append(_Piece(stream, self._now(), offset + start, piece))
         self._held += len(data)
+        self._waiting += len(data)
         if self._held > self._in_memory:
             self._put_by(pieces)
 
@@ -169,12 +175,14 @@ class OutputBuffer:
         return taken
 
     def _whole(self, piece: _Piece) -> bytes:
+        self._waiting -= piece.size
         if isinstance(piece.data, Spilt):
             return self._spill.take(piece.data)
         self._held -= len(piece.data)
         return bytes(piece.data)
 
     def _drop(self, piece: _Piece) -> None:
+        self._waiting -= piece.size
         if isinstance(piece.data, Spilt):
             self._spill.drop(piece.data)
         else:
