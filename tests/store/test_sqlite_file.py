@@ -103,7 +103,8 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     store = SqliteStore(path)
     [job_id] = put(store)
     store.close()
-    for statement in ("DROP TABLE token", "DROP TABLE audit", "PRAGMA user_version = 2"):
+    dropped = [f"DROP TABLE {each}" for each in ("token", "audit", "file")]
+    for statement in (*dropped, "PRAGMA user_version = 2"):
         sql(path, statement)
     store = SqliteStore(path)
     assert state(store, job_id) is State.AVAILABLE
