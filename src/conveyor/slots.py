@@ -86,8 +86,8 @@ class Slots:
         self._empty_until = 0.0
         self._hints = 0
         self._pace = feed.Pace(elapsed)
-        running: Callable[[], object] = lambda: self._running
-        self._shipping = Shipping(store=store, output=output, running=running, in_order=not fences)
+        going = self._running.values
+        self._shipping = Shipping(store=store, output=output, running=going, in_order=not fences)
         self._leases = leases(
             store=store,
             lease_for=who.lease_for,
