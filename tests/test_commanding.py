@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from conveyor import Conveyor, UsageError
@@ -157,3 +158,8 @@ def test_it_is_said_when_nobody_may_run_a_command() -> None:
     queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
     said = explain(job, queue=queue, ahead=0, workers=[worker], now=100.0)
     assert said.startswith("No worker of queue 'q' is allowed to run commands: start one without")
+    only = msgspec.structs.replace(worker, labels=("commands!only",))
+    wants = Options(requires=("commands", "gpu"))
+    job = msgspec.structs.replace(job, options=wants)
+    said = explain(job, queue=queue, ahead=0, workers=[only], now=100.0)
+    assert said == "No worker of queue 'q' has the label(s) it requires: commands, gpu."
