@@ -34,6 +34,7 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "invalid_transition": (409, "The job's state forbids it", InvalidTransitionError),
     "busy": (409, "The worker holds jobs", InvalidTransitionError),
     "too_large": (413, "The request is too large", UsageError),
+    "headers_too_large": (431, "The headers are too large", UsageError),
     "not_json": (415, "The body is not JSON", UsageError),
     "queue_full": (429, "The queue is full", QueueFullError),
     "unavailable": (503, "The store is out of reach", UnavailableError),
