@@ -30,6 +30,7 @@ class PatientProtocol(HttpToolsProtocol):
     # Of the request that is being received: whether one is, and its bytes.
     _receiving = False
     _in_headers = False
+    _ended = False
     _body = 0
     _beside = 0
 
@@ -47,9 +48,10 @@ class PatientProtocol(HttpToolsProtocol):
         """Take what comes, within the limits."""
         if self.transport.is_closing():
             return
-        if not self._receiving and (self.cycle is None or self.cycle.response_complete):
+        if not self._receiving and self._is_free():
             self._expect()  # what comes before a request, like empty lines, is none yet
-        self._beside += len(data)
+        self._beside = len(data) + (self._beside if self._receiving else 0)
+        self._ended = False
         super().data_received(data)
         if self._receiving and self._beside > self.headers_limit + self._body:
             limit = f"the headers are larger than {self.headers_limit:,} bytes"
@@ -59,14 +61,16 @@ class PatientProtocol(HttpToolsProtocol):
         """Wait for the end of the headers."""
         super().on_message_begin()
         self._receiving = self._in_headers = True
-        self._body = self._beside = 0
+        self._body = 0
+        if self._ended:
+            self._beside = 0  # those of the request before, most likely
         self._expect()
 
     def on_headers_complete(self) -> None:
         """Let the request go on."""
-        self._in_headers = False
         self._came()
         super().on_headers_complete()
+        self._in_headers = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -77,6 +81,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Hear that the request is here."""
         self._receiving = False
+        self._ended = True
         self._came()
         super().on_message_complete()
 
@@ -89,6 +94,11 @@ class PatientProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse("usage", msg)
+
+    def _is_free(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: Any = self.cycle  # None before the first, whatever its type says
+        return cycle is None or bool(cycle.response_complete)
 
     def _expect(self) -> None:
         if self._late is None:
@@ -111,8 +121,7 @@ class PatientProtocol(HttpToolsProtocol):
         transport: Any = self.transport
         if transport is None or transport.is_closing():
             return
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered and self._in_headers == self._receiving:
+        if self._is_free() and self._in_headers == self._receiving:
             found = problem(code, detail)
             body = msgspec.json.encode(found)
             transport.write(
