@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from conveyor.cli import COMMANDS, cli
 from conveyor.drill.scenes import SCENES
 from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
+from conveyor.server.openapi import openapi
 from conveyor.settings import PREFIX, SETTINGS
 from conveyor.store.http.problems import PROBLEMS
 
@@ -27,6 +29,7 @@ import table
 
 ROOT = Path(__file__).parents[1]
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+API = ROOT / "docs" / "openapi.json"
 BROKEN = ErrorInfo("E", "broken")
 
 # outcome -> what it says on an arrow
@@ -130,11 +133,18 @@ def documents() -> list[Path]:
     return sorted(path for path in found if PART.search(path.read_text()))
 
 
+def api() -> bytes:
+    """Return the OpenAPI document of the server."""
+    return openapi(version("conveyor"))
+
+
 def main() -> None:
     """Rewrite every document."""
     for path in documents():
         path.write_text(render(path.read_text()))
         sys.stderr.write(f"{path.relative_to(ROOT)}\n")
+    API.write_bytes(api())
+    sys.stderr.write(f"{API.relative_to(ROOT)}\n")
 
 
 def _job(state: State, *, retries: int = 0, crashes: int = 0) -> JobRecord:

@@ -157,6 +157,12 @@ def called(token: Token) -> str:
     return f"{token.id} {token.name}"
 
 
+def rights(token: Token) -> str:
+    """Return what the audit says of a token that was made: its name, scopes and queues."""
+    queues = f" on {', '.join(token.queues)}" if token.queues else ""
+    return f"{token.name}: {', '.join(sorted(token.scopes))}{queues}"
+
+
 def long_over(token: Token, now: float) -> bool:
     """Whether a token has been revoked or expired for so long that it may be forgotten."""
     ends = [end for end in (token.revoked_at, token.expires_at) if end is not None]

@@ -153,7 +153,7 @@ def has_died(worker: WorkerInfo, folder: str, here: str) -> bool:
 
 def remove(folder: str, name: str) -> None:
     """Remove a dead worker's file, if it is still there."""
-    if folder and name:
+    if folder and name and os.path.basename(name) == name:
         with suppress(OSError):
             os.unlink(os.path.join(folder, name))
 

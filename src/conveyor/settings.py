@@ -65,6 +65,7 @@ def _seconds(value: Any) -> float:
 SETTINGS: dict[str, Setting] = {
     "url": Setting("jobs.db", _text, "the store: memory:, a path, sqlite:///path, or https://…"),
     "token_file": Setting("", str, "the file that holds the token for a server"),
+    "ca_file": Setting("", str, "certificates, in PEM, to trust a server by; none: the system's"),
     "app": Setting("", str, "the application, as module:attribute"),
     "queues": Setting((), _list, "what a worker serves: names, or name:weight"),
     "concurrency": Setting(max(4, os.cpu_count() or 1), _whole, "slots of a worker"),

@@ -45,6 +45,10 @@ def test_what_is_generated_is_what_the_code_says(path: Path) -> None:
     assert generated.render(path.read_text()) == path.read_text(), "run scripts/generated.py"
 
 
+def test_the_description_of_the_api_is_what_the_code_says() -> None:
+    assert generated.API.read_bytes() == generated.api(), "run scripts/generated.py"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_every_link_leads_somewhere(path: Path) -> None:
     links = [link for link in LINK.findall(path.read_text()) if "://" not in link]

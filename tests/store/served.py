@@ -10,6 +10,7 @@ import uvicorn
 
 from conveyor.clock import Clock
 from conveyor.server import make_app
+from conveyor.server.gate import Gate
 from conveyor.server.handlers import Rules
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.http import HttpStore
@@ -21,7 +22,7 @@ class Served(HttpStore):
 
     def __init__(self, behind: Store, clock: Clock | None = None, *, token: str = "") -> None:
         self.behind = behind
-        self.server = Serving(behind, tokens=bool(token))
+        self.server = Serving(behind, tokens=bool(token), gate=None if token else OpenGate(behind))
         super().__init__(self.server.url, token=token, clock=clock)
 
     def close(self) -> None:
@@ -30,17 +31,35 @@ class Served(HttpStore):
         self.behind.close()
 
 
+class OpenGate(Gate):
+    """Lets everybody in, also when there are tokens: they are what a test is about."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, wanted=False)
+
+    async def _wants_token(self) -> bool:
+        return False
+
+
 class Serving:
     """A server without its upkeep, which a test does by hand."""
 
-    def __init__(self, store: Store, *, tokens: bool = False, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        tokens: bool = False,
+        rules: Rules | None = None,
+        gate: Gate | None = None,
+        protocol: type[PatientProtocol] = PatientProtocol,
+    ) -> None:
         listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.app = make_app(store, tokens=tokens, rules=rules)
+        self.app = make_app(store, tokens=tokens, rules=rules, gate=gate)
         config = uvicorn.Config(
             self.app,
-            http=PatientProtocol,
+            http=protocol,
             ws="none",
             lifespan="on",
             log_config=None,

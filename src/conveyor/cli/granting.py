@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..access import SCOPES, Token, issue, standing
+from ..access import SCOPES, Token, issue, rights, standing
 from ..duration import duration
 from ..store.protocol import Store
 from .auditing import audited
@@ -49,7 +49,7 @@ def create_command(
         expires_at = None if expires is None else now + duration(expires)
         text, token = issue(name, scopes, queues, now=now, expires_at=expires_at)
         store.add_token(token).result()
-        note("create token", token.id, _rights(token))
+        note("create token", token.id, rights(token))
     if as_json:
         print_json({"token": text, **_shown(token, now)})
     else:
@@ -99,11 +99,6 @@ def _all(store: Store) -> Iterator[Token]:
     while page:
         yield from page
         page = store.tokens(after=page[-1].id, limit=PAGE).result()
-
-
-def _rights(token: Token) -> str:
-    queues = f" on {', '.join(token.queues)}" if token.queues else ""
-    return f"{token.name}: {', '.join(sorted(token.scopes))}{queues}"
 
 
 def _shown(token: Token, now: float) -> dict[str, Any]:

@@ -10,16 +10,18 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..errors import ConveyorError
+from ..errors import ConveyorError, UnavailableError
 from ..store.http.calls import CALLS, HINTS, PREFIX, TERMS, Call
-from ..store.http.problems import problem
+from ..store.http.problems import PROBLEMS, problem, problem_of
 from ..store.protocol import Store
+from .addresses import Address, Encoded, Endpoint, methods, names
 from .checks import Checks
-from .gate import Gate, allow
+from .gate import Gate, allow_at_all
 from .handlers import Asked, Handlers, Rules
 from .hub import Hub
 from .openapi import openapi
@@ -29,19 +31,20 @@ log = logging.getLogger("conveyor.server")
 
 BUSY = "/queues/", "/workers/", "/reports", "/leases/"
 
-Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
-
-def make_app(store: Store, *, tokens: bool, rules: Rules | None = None) -> Starlette:
+def make_app(
+    store: Store, *, tokens: bool, rules: Rules | None = None, gate: Gate | None = None
+) -> Starlette:
     """Return the server as an ASGI application over a store, which stays the caller's to close.
 
-    With `tokens` every call needs one; without, everybody may everything.
+    With `tokens` every call needs one; without, everybody on this machine may everything, until
+    there is a token. `gate` decides that otherwise.
     """
-    gate = Gate(store, wanted=tokens)
+    gate = gate or Gate(store, wanted=tokens)
     hub = Hub(store, gate.forget)
     checks = Checks(store)
     rules = rules or Rules()
-    handlers = Handlers(store=store, hub=hub, checks=checks, rules=rules)
+    handlers = Handlers(store=store, gate=gate, hub=hub, checks=checks, rules=rules)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
@@ -56,14 +59,12 @@ def make_app(store: Store, *, tokens: bool, rules: Rules | None = None) -> Starl
         async def handle(request: Request) -> Response:
             async def work() -> Response:
                 where = request.client.host if request.client else ""
-                caller = await gate.identify(request.headers.get("authorization", ""), where)
-                if not caller.is_admin and not call.scopes:
-                    allow(caller, (), None, call.name)
-                body = await read(request, call, rules.body_limit)
-                await checks.check(call, caller, request.path_params, body)
-                return await handlers.handle(
-                    Asked(request, call, caller, request.path_params, body)
-                )
+                caller = await gate.identify(request.headers, where)
+                allow_at_all(caller, call.scopes, call.name)
+                path = names(request.path_params)
+                body = await read(request, call, rules.body_limit, rules.body_wait)
+                await checks.check(call, caller, path, body)
+                return await handlers.handle(Asked(request, call, caller, path, body))
 
             return await _answered(call.name, work())
 
@@ -71,22 +72,20 @@ def make_app(store: Store, *, tokens: bool, rules: Rules | None = None) -> Starl
 
     app = Starlette(
         routes=_routes(endpoint),
+        middleware=[Middleware(Encoded)],
         lifespan=lifespan,
         exception_handlers={HTTPException: _no_route, Exception: _failed},
     )
+    app.router.redirect_slashes = False
     app.state.hub = hub
     return app
 
 
 def _routes(endpoint: Callable[[Call], Endpoint]) -> list[Route]:
     calls = [*CALLS.values(), TERMS, HINTS]
-    # A name may hold anything, slashes too; so the addresses that say more after it come first.
-    # They are tried one by one: those that are asked for thousands of times a second before all.
-    calls.sort(key=lambda call: (not call.path.startswith(BUSY), -len(call.path)))
-    routes = [
-        Route(PREFIX + call.path.replace("}", ":path}"), endpoint(call), methods=[call.method])
-        for call in calls
-    ]
+    # They are tried one by one: those that are asked for thousands of times a second come first.
+    calls.sort(key=lambda call: not call.path.startswith(BUSY))
+    routes = [Address(PREFIX + call.path, endpoint(call), call.method) for call in calls]
     document = openapi(version("conveyor"))
 
     async def describe(_request: Request) -> Response:
@@ -105,8 +104,15 @@ async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
         return await work
     except RefusedError as error:
         return refuse(error.problem)
-    except GoneError:
+    except GoneError as error:
+        if error.reason is not None:
+            return refuse_error(error.reason)
         return Response(status_code=499)  # nobody reads it
+    except UnavailableError as error:
+        # It may name files of this machine, so it is for the log alone.
+        log.warning("call.unavailable name=%s error=%s", name, error)
+        code = problem_of(error).code
+        return refuse(problem(code, f"{PROBLEMS[code][1]}; the server's log says why"))
     except ConveyorError as error:
         return refuse_error(error)
     except Exception:
@@ -118,11 +124,13 @@ async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     if error.status_code == 405:
-        return refuse(problem("no_method", f"{request.method} is not known at {request.url.path}"))
+        allowed = methods(request.app.routes, request.scope["path"])
+        found = problem("no_method", f"{request.method} is not known here, but {allowed}")
+        return refuse(found, {"Allow": allowed})
     return refuse(
         problem(
             "no_route",
-            f"there is nothing at {request.url.path}; {PREFIX}/openapi.json lists what there is",
+            f"there is nothing at this address; {PREFIX}/openapi.json lists what there is",
         )
     )
 

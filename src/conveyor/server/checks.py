@@ -12,9 +12,12 @@ from ..store.messages import Lease
 from ..store.protocol import Store
 from .gate import Caller, allow, may_be
 from .holders import Holders
+from .sense import check_sense
 
 # How many offers are remembered with their queues.
 OFFERS = 100_000
+# Calls that tell of everything, and of nothing that could be left out for a queue.
+LISTS_OF_ALL = frozenset({"schedules"})
 
 
 class Checks:
@@ -33,6 +36,7 @@ class Checks:
 
     async def check(self, call: Call, caller: Caller, path: Mapping[str, str], body: Any) -> None:
         """Let a caller make a call, or AccessError."""
+        check_sense(path, body)
         if caller.is_admin:
             return
         for queue in await self._queues(call, caller, path, body):
@@ -43,7 +47,7 @@ class Checks:
     async def _queues(
         self, call: Call, caller: Caller, path: Mapping[str, str], body: Any
     ) -> Sequence[str | None]:
-        limited = caller.token is not None and bool(caller.token.queues)
+        limited = bool(caller.queues)
         match body:
             case bodies.Claim():
                 return [want.queue for want in body.wants] or [None]
@@ -52,18 +56,27 @@ class Checks:
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and limited:
-                # Only for those who are allowed anything of the kind, as it tells what there is.
-                allow(caller, call.scopes, _first(caller), call.name)
-                return [await self._queue_of(path["job_id"])]
+                await self._check_job(call, caller, path["job_id"])
+                return []
             case _ if "offer" in path and limited:
                 queue = self._offers.get(path["offer"])
                 if queue is None:
                     raise NotFoundError(f"offer {path['offer']} is not known here any more")
                 return [queue]
-            case _ if limited:
-                return [_first(caller)]
+            case _ if limited and call.name not in LISTS_OF_ALL:
+                return [caller.queues[0]]
             case _:
                 return [None]
+
+    async def _check_job(self, call: Call, caller: Caller, job_id: str) -> None:
+        queue = await self._queue_of(job_id)
+        try:
+            allow(caller, call.scopes, queue, call.name)
+        except AccessError as error:
+            # The name of its queue is none of their business either.
+            raise AccessError(
+                f"job {job_id} is on none of the queues that the token is for"
+            ) from error
 
     async def _queue_of(self, job_id: str) -> str | None:
         try:
@@ -111,7 +124,3 @@ def _check_worker(call: Call, caller: Caller, path: Mapping[str, str], body: Any
                 f"the token {token} may not speak for worker {worker!r} ({call.name}): the name of "
                 f"an agent's worker ends with @ and the id of its token, here @{token}"
             )
-
-
-def _first(caller: Caller) -> str | None:
-    return caller.token.queues[0] if caller.token and caller.token.queues else None

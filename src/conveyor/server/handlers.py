@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ..access import Action
+from ..access import Action, rights
 from ..caller import Awaiting, Watch
 from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
 from ..files import PIECE
-from ..job import NewJob, WhenFull
+from ..job import NewJob, WhenFull, WorkerInfo
 from ..lifecycle import Interrupted
 from ..store.http import bodies
 from ..store.http.bodies import InsertAnswer, Terms
@@ -26,7 +26,7 @@ from ..store.http.calls import Call
 from ..store.messages import Accepted, Claimant, Exchanged, Hint, HintKind, Offered, Report
 from ..store.protocol import Store
 from .checks import Checks, leases
-from .gate import Caller
+from .gate import Caller, Gate, may_hear
 from .hub import KINDS, Hub
 from .reading import GoneError, answer, read_bytes, unless_gone
 from .taking import Taking
@@ -52,6 +52,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     beat: float = 15.0
     args_limit: int = 1 << 20
     body_limit: int = 64 << 20
+    body_wait: float = 30.0
     capacities: Mapping[str, int | None] = {}
 
 
@@ -68,8 +69,9 @@ class Asked(msgspec.Struct, frozen=True):
 class Handlers:
     """What each call does. Those that are not named here are carried to the store as they are."""
 
-    def __init__(self, *, store: Store, hub: Hub, checks: Checks, rules: Rules) -> None:
+    def __init__(self, *, store: Store, gate: Gate, hub: Hub, checks: Checks, rules: Rules) -> None:
         self._store = store
+        self._gate = gate
         self._hub = hub
         self._checks = checks
         self._rules = rules
@@ -81,10 +83,14 @@ class Handlers:
             "exchange": self._exchange,
             "decline": self._decline,
             "extend": self._extend,
+            "extend_worker": self._extend_worker,
             "settle": self._settle,
+            "beat": self._beat,
+            "workers": self._workers,
             "counts": self._counts,
             "write_content": self._write_content,
             "read_content": self._read_content,
+            "note_action": self._note_action,
             "terms": self._terms,
             "hints": self._hints,
         }
@@ -130,7 +136,7 @@ class Handlers:
         body: bodies.Insert = asked.body
         queue = asked.path["queue"]
         jobs = self._taking.jobs(body.jobs, queue, self._store.now())
-        capacity = await self._capacity(queue) if body.capacity is UNSET else body.capacity
+        capacity = await self._capacity(asked.caller, queue, body.capacity)
         if body.wait is not None:
             wait = min(body.wait, LONGEST_WAIT)
             return await self._wait_for_room(asked, jobs, capacity, body.when_full, wait)
@@ -169,28 +175,33 @@ class Handlers:
                 return None  # withdrawn, as nobody waits for it any more
 
         # Cancelled, it takes its offer back.
-        found = await unless_gone(asked.request, seen_through(), lambda: _cancel(waiting))
+        watch = self._gate.watch(asked.caller)
+        found = await unless_gone(asked.request, seen_through(), lambda: _cancel(waiting), watch)
         return answer(InsertAnswer(accepted=found))
 
-    async def _capacity(self, queue: str) -> int | None:
+    async def _capacity(
+        self, caller: Caller, queue: str, wished: int | UnsetType | None
+    ) -> int | None:
+        """Return a queue's bound: that of the server's application holds against all but admins."""
+        declared = self._rules.capacities.get(queue)
+        if wished is not UNSET and (declared is None or caller.is_admin):
+            return wished
         if queue in self._rules.capacities:
-            return self._rules.capacities[queue]
+            return declared
         queues = await self._store.counts()
         return next((each.capacity for each in queues if each.name == queue), None)
 
     async def _counts(self, asked: Asked) -> Response:
-        token = asked.caller.token
+        mine = asked.caller.queues
         queues = await self._store.counts()
-        if token is not None and token.queues:
-            queues = [each for each in queues if each.name in token.queues]
-        return answer(queues)
+        return answer([each for each in queues if not mine or each.name in mine])
 
     # -- files ---------------------------------------------------------------------------------
 
     async def _write_content(self, asked: Asked) -> Response:
         body: bodies.PieceQuery = asked.body
         # The store says what a piece may be; here it is kept from being without end.
-        data = await read_bytes(asked.request, 2 * PIECE)
+        data = await read_bytes(asked.request, 2 * PIECE, self._rules.body_wait)
         return answer(
             await self._store.write_content(asked.path["digest"], body.offset, data, last=body.last)
         )
@@ -213,6 +224,7 @@ class Handlers:
 
             async def look() -> Exchanged:
                 while True:
+                    await self._gate.check_again(asked.caller)
                     found = await self._ask_for_jobs(asked)
                     left = deadline - time.monotonic()
                     if found.jobs or waiter.ended or left <= 0:
@@ -220,9 +232,10 @@ class Handlers:
                     await waiter.wait(min(LOOK, left))
 
             try:
-                found = await unless_gone(asked.request, look(), waiter.end)
+                watch = self._gate.watch(asked.caller)
+                found = await unless_gone(asked.request, look(), waiter.end, watch)
             except GoneError as error:
-                await self._give_back(error.args[0] if error.args else None)
+                await self._give_back(error.brought)
                 raise
             if found.jobs:
                 self._hub.found(waiter)
@@ -269,17 +282,35 @@ class Handlers:
 
     async def _extend(self, asked: Asked) -> Response:
         body: bodies.Extend = asked.body
-        lease_for = body.lease_for
-        if not asked.caller.is_admin:
-            lease_for = min(lease_for, self._rules.lease_for)
+        lease_for = self._at_most(asked, body.lease_for)
         return answer(await self._store.extend(body.leases, lease_for=lease_for))
+
+    async def _extend_worker(self, asked: Asked) -> Response:
+        lease_for = self._at_most(asked, asked.body.lease_for)
+        return answer(await self._store.extend_worker(asked.path["worker"], lease_for=lease_for))
+
+    async def _beat(self, asked: Asked) -> Response:
+        # The file of what it has begun is beside a store, and this worker has none at hand. The
+        # upkeep removes the files of the dead: it must not be told which by somebody elsewhere.
+        info = msgspec.structs.replace(asked.body.info, begun="")
+        return answer(await self._store.beat(info))
+
+    async def _workers(self, asked: Asked) -> Response:
+        return answer(_for_queues(await self._store.workers(), asked.caller.queues))
+
+    def _at_most(self, asked: Asked, seconds: float) -> float:
+        """Return for how long a lease lasts: nobody keeps jobs for longer than the server says."""
+        return seconds if asked.caller.is_admin else min(seconds, self._rules.lease_for)
 
     def _arguments(self, asked: Asked) -> dict[str, Any]:
         arguments: dict[str, Any] = asked.body.arguments(asked.path)
         who: Claimant = arguments["who"]
-        if not asked.caller.is_admin and who.lease_for > self._rules.lease_for:
-            # Nobody keeps a job from the others for longer than the server says.
-            arguments["who"] = msgspec.structs.replace(who, lease_for=self._rules.lease_for)
+        within = who.confirm_within
+        arguments["who"] = msgspec.structs.replace(
+            who,
+            lease_for=self._at_most(asked, who.lease_for),
+            confirm_within=None if within is None else self._at_most(asked, within),
+        )
         return arguments
 
     # -- the server itself ---------------------------------------------------------------------
@@ -303,15 +334,50 @@ class Handlers:
         if unknown:
             raise UsageError(f"there is no kind of hint {unknown[0]!r}: {', '.join(KINDS)}")
         kinds: frozenset[HintKind] = frozenset({kind for kind in KINDS if kind in named})
-        return StreamingResponse(self._stream(kinds), media_type="application/x-ndjson")
+        lines = self._stream(kinds, asked.caller)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    async def _stream(self, kinds: frozenset[HintKind]) -> AsyncIterator[bytes]:
-        with self._hub.stream(kinds) as stream:
-            yield b"\n"
-            while not self._hub.closing:
-                hints: list[Hint] = await stream.take(BEAT)
-                yield b"".join(_line(hint) + b"\n" for hint in hints) or b"\n"
-                await asyncio.sleep(GATHER)
+    async def _stream(self, kinds: frozenset[HintKind], caller: Caller) -> AsyncIterator[bytes]:
+        with self._hub.stream(kinds, lambda hint: may_hear(caller, hint)) as stream:
+            lapse = asyncio.create_task(self._gate.watch(caller))
+            lapse.add_done_callback(lambda _: stream.wake())
+            try:
+                yield b"\n"
+                while not self._hub.closing:
+                    hints: list[Hint] = await stream.take(BEAT)
+                    if lapse.done():
+                        break
+                    yield b"".join(_line(hint) + b"\n" for hint in hints) or b"\n"
+                    await asyncio.sleep(GATHER)
+            finally:
+                lapse.cancel()
+                await asyncio.wait([lapse])
+                _ = lapse.cancelled() or lapse.exception()  # seen
+
+    async def _note_action(self, asked: Asked) -> Response:
+        """Add lines to the audit: under the name of whoever sends them, if that is known."""
+        body: bodies.NoteAction = asked.body
+        caller = asked.caller
+        actions = [
+            each
+            if caller.token is None
+            else msgspec.structs.replace(each, who=caller.who, where=caller.where)
+            for each in body.actions
+        ]
+        await self._store.note_action(actions)
+        return Response(status_code=204)
+
+
+def _for_queues(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[WorkerInfo]:
+    """Return the workers that serve any of the queues, as if they served no others."""
+    if not queues:
+        return list(workers)
+    serving: list[WorkerInfo] = []
+    for worker in workers:
+        served = tuple(queue for queue in worker.queues if queue in queues)
+        if served or not worker.queues:
+            serving.append(msgspec.structs.replace(worker, queues=served))
+    return serving
 
 
 def _described(action: str, body: bodies.Body) -> tuple[str, str]:
@@ -321,6 +387,8 @@ def _described(action: str, body: bodies.Body) -> tuple[str, str]:
             return f"resume {action.partition(' ')[2]}", ""
         case bodies.Cancel(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
+        case bodies.AddToken(token=token):
+            return action, rights(token)
         case _:
             return action, ""
 

@@ -37,7 +37,8 @@ class Holders:
     async def check(self, caller: Caller, leases: Sequence[Lease]) -> None:
         """Let a caller write under these leases, or AccessError.
 
-        A lease that is over by now is nobody's: what is written under it is refused anyway.
+        A lease that is over by now is nobody's: what is written under it is refused anyway. One
+        that was not given yet could be somebody else's by the time of writing.
         """
         if caller.is_admin or caller.token is None:
             return
@@ -50,7 +51,8 @@ class Holders:
             except NotFoundError:
                 continue
             held = job.state is State.RUNNING and job.lease == lease.lease
-            if held and not may_be(caller, job.worker or ""):
+            foreign = held and not may_be(caller, job.worker or "")
+            if foreign or lease.lease > job.lease:
                 raise AccessError(
                     f"the token {mine} does not hold job {lease.id}: an agent may touch only jobs "
                     "that it has claimed"

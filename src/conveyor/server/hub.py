@@ -24,15 +24,18 @@ Group = tuple[str, frozenset[str]]
 class Stream:
     """The hints for one listener, put together while it is not looking."""
 
-    def __init__(self, kinds: frozenset[HintKind]) -> None:
+    def __init__(self, kinds: frozenset[HintKind], may_hear: Callable[[Hint], Hint | None]) -> None:
         self._kinds = kinds
+        self._may_hear = may_hear
         self._heard: dict[HintKind, dict[str, None] | None] = {}
         self._rung = asyncio.Event()
 
     def hear(self, hint: Hint) -> None:
         """Take a hint."""
-        if hint.kind not in self._kinds:
+        allowed = self._may_hear(hint) if hint.kind in self._kinds else None
+        if allowed is None:
             return
+        hint = allowed
         known = self._heard.setdefault(hint.kind, {})
         if known is not None:
             known.update(dict.fromkeys(hint.subjects))
@@ -116,9 +119,11 @@ class Hub:
             stream.wake()
 
     @contextmanager
-    def stream(self, kinds: frozenset[HintKind]) -> Generator[Stream]:
-        """Pass hints on to a stream within the context."""
-        stream = Stream(kinds)
+    def stream(
+        self, kinds: frozenset[HintKind], may_hear: Callable[[Hint], Hint | None]
+    ) -> Generator[Stream]:
+        """Pass hints on to a stream within the context, as far as it `may_hear` them."""
+        stream = Stream(kinds, may_hear)
         self._streams.add(stream)
         try:
             yield stream

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -14,12 +14,10 @@ from ..errors import ConveyorError, UsageError
 from ..store.http.bodies import Body
 from ..store.http.calls import Call
 from ..store.http.problems import MEDIA, Problem, problem, problem_of
+from .sense import LONG, check_numbers
 
 T = TypeVar("T")
 
-# The most bytes of a body, and how long it may take to come, in seconds.
-BODY_LIMIT = 64 << 20
-BODY_WAIT = 30.0
 RETRY_AFTER = 1
 
 _encode = msgspec.json.Encoder().encode
@@ -35,14 +33,25 @@ class RefusedError(Exception):
 
 
 class GoneError(Exception):
-    """The one who asked has gone."""
+    """The one who asked has gone, or (`reason`) is to be refused after all.
+
+    `brought` is what the work has brought by then.
+    """
+
+    def __init__(self, brought: Any = None, reason: ConveyorError | None = None) -> None:
+        self.brought = brought
+        self.reason = reason
+        super().__init__(str(reason or "gone"))
 
 
-async def read(request: Request, call: Call, limit: int) -> Any:
-    """Return what a call takes, from the query or the body."""
+async def read(request: Request, call: Call, limit: int, wait: float) -> Any:
+    """Return what a call takes, from the query or the body.
+
+    `limit` is the most bytes of a body, `wait` how long it may take to come, in seconds.
+    """
     if call.in_query:
         return _query(request, call)
-    data = await read_bytes(request, limit)
+    data = await read_bytes(request, limit, wait)
     if not data:
         data = b"{}"
     elif not is_json(request):
@@ -53,36 +62,41 @@ async def read(request: Request, call: Call, limit: int) -> Any:
     if decode is None:
         decode = _decoders[call.takes] = msgspec.json.Decoder(call.takes).decode
     try:
-        return decode(data)
+        # Parts that are carried on unread would otherwise be carried on as anything.
+        str(data, "utf-8")
+        body = decode(data)
     except msgspec.MsgspecError as error:
         raise RefusedError(problem("usage", f"the body of {call.name}: {error}")) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(
-            problem("usage", f"the body of {call.name} is no text: {error}")
+            problem("usage", f"the body of {call.name} is no text, or too deep: {error}")
         ) from error
+    if LONG.search(data):
+        check_numbers(body)
+    return body
 
 
-async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the body, if it is no larger than `limit` and comes in time."""
+async def read_bytes(request: Request, limit: int, wait: float) -> bytes:
+    """Return the body, if it is no larger than `limit` and comes in `wait` seconds."""
     too_large = problem(
         "too_large",
         f"the body is larger than {limit:,} bytes: send it in several requests, or start the "
         "server with a larger --body-limit",
     )
     said = request.headers.get("content-length", "0")
-    if said.isdigit() and int(said) > limit:
+    if said.isascii() and said.isdigit() and int(said) > limit:
         raise RefusedError(too_large)
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_WAIT):
+        async with asyncio.timeout(wait):
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
                     raise RefusedError(too_large)
                 parts.append(part)
     except TimeoutError as error:
-        late = f"the body did not come within {BODY_WAIT:g} s"
+        late = f"the body did not come within {wait:g} s"
         raise RefusedError(problem("too_slow", late)) from error
     except ClientDisconnect as error:
         raise GoneError from error
@@ -100,9 +114,9 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
-def refuse(found: Problem) -> Response:
+def refuse(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """Return a problem; what programs look for stands in headers too."""
-    headers: dict[str, str] = {}
+    headers = dict(headers or {})
     if found.code == "queue_full":
         headers = {
             "Retry-After": str(RETRY_AFTER),
@@ -121,23 +135,32 @@ def refuse_error(error: ConveyorError) -> Response:
     return refuse(problem_of(error))
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T], end: Callable[[], None]) -> T:
+async def unless_gone(
+    request: Request,
+    work: Coroutine[Any, Any, T],
+    end: Callable[[], None],
+    watch: Coroutine[Any, Any, NoReturn],
+) -> T:
     """Carry work out; when the one who asked goes away, call `end`, wait for it, raise GoneError.
 
-    What the work has brought by then is in the error's `args`.
+    So too when `watch` raises an error of ours, which is the `reason` then.
     """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_gone(request))
+    lapse = asyncio.create_task(watch)
     try:
-        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
+        await asyncio.wait([task, gone, lapse], return_when=asyncio.FIRST_COMPLETED)
+        if not gone.done() and not lapse.done():
             return task.result()
         end()
         brought = await task
+        reason = lapse.exception() if lapse.done() else None
     finally:
-        gone.cancel()
-        task.cancel()
-    raise GoneError(brought)
+        for each in (gone, lapse, task):
+            each.cancel()
+    if reason is not None and not isinstance(reason, ConveyorError):
+        raise reason
+    raise GoneError(brought, reason)
 
 
 async def _gone(request: Request) -> None:
@@ -148,8 +171,10 @@ async def _gone(request: Request) -> None:
 def _query(request: Request, call: Call) -> Any:
     given = dict(request.query_params)
     try:
-        return msgspec.convert(given, call.takes, strict=False)
+        found = msgspec.convert(given, call.takes, strict=False)
     except msgspec.ValidationError as error:
         raise RefusedError(problem("usage", f"the query of {call.name}: {error}")) from error
     except ValueError as error:
         raise UsageError(f"the query of {call.name}: {error}") from error
+    check_numbers(found)
+    return found

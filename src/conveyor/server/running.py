@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 
 import msgspec
 import uvicorn
@@ -20,6 +20,7 @@ from ..store.protocol import Store
 from ..upkeep import RETENTION, Schedule, Upkeep
 from . import make_app
 from .handlers import Rules
+from .neighbours import is_here
 from .protocol import PatientProtocol
 
 log = logging.getLogger("conveyor.server")
@@ -42,12 +43,7 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_public(self) -> bool:
         """Whether others than this machine can connect."""
-        if self.host == "localhost":
-            return False
-        try:
-            return not ip_address(self.host).is_loopback
-        except ValueError:
-            return True
+        return not is_here(self.host)
 
 
 def check(bind: Bind, *, tokens: bool) -> None:
@@ -57,12 +53,32 @@ def check(bind: Bind, *, tokens: bool) -> None:
     for path in (bind.tls_cert, bind.tls_key):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{path!r} cannot be read: give a file in PEM format")
+    if bind.tls_cert:
+        _tls(bind)
     if bind.is_public and not tokens:
+        raise _too_open(bind.host)
+
+
+def _too_open(host: str) -> UsageError:
+    return UsageError(
+        f"{host} can be reached from other machines, and there is no token yet, so "
+        "everybody could run anything: make one with `conveyor token create NAME --scope "
+        "admin`, or listen on 127.0.0.1"
+    )
+
+
+def _tls(bind: Bind) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # Without a password of its own it would ask whoever started the server, and wait.
+        context.load_cert_chain(bind.tls_cert, bind.tls_key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
         raise UsageError(
-            f"{bind.host} can be reached from other machines, and there is no token yet, so "
-            "everybody could run anything: make one with `conveyor token create NAME --scope "
-            "admin`, or listen on 127.0.0.1"
-        )
+            f"{bind.tls_cert!r} and {bind.tls_key!r} are no certificate and its key in PEM format, "
+            f"without a password: {error}"
+        ) from error
+    return context
 
 
 class Server:
@@ -81,6 +97,7 @@ class Server:
     ) -> None:
         check(bind, tokens=tokens)
         self._bind = bind
+        self._tokens = tokens
         self._app = make_app(store, tokens=tokens, rules=rules)
         self._config = uvicorn.Config(
             self._app,
@@ -96,8 +113,7 @@ class Server:
             timeout_keep_alive=IDLE,
             timeout_graceful_shutdown=int(LAST),
             backlog=BACKLOG,
-            ssl_certfile=bind.tls_cert or None,
-            ssl_keyfile=bind.tls_key or None,
+            ssl_context_factory=(lambda _config, _default: _tls(bind)) if bind.tls_cert else None,
         )
         self._server = _Uvicorn(self._config)
         self._info = _introduction(store.now())
@@ -110,6 +126,8 @@ class Server:
         )
         self._store = store
         self.open_to = "for whoever has a token" if tokens else "for everybody on this machine"
+        if bind.is_public and not bind.tls_cert:
+            self.open_to += ", without TLS: tokens and jobs can be read on the way"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
@@ -120,6 +138,8 @@ class Server:
         try:
             found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
+            if not self._tokens and not is_here(str(address[0])):
+                raise _too_open(f"{bind.host} ({address[0]})")  # a name may mean anything
             listening = socket.create_server(
                 address[:2],
                 family=family,

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from ..command import for_commands
 from ..errors import EncodingError, UsageError
 from ..files import checked_digest, checked_piece, file_names
 from ..ids import IdMaker
-from ..job import NO_OPTIONS, NewJob, Options
+from ..job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..store.http.views import NewJobView, new_job_of
 from ..wishes import NAME_LIMIT, RULES, name
 
@@ -34,7 +35,12 @@ class Taking:
         except UsageError as error:
             raise type(error)(f"job {number} ({view.task[:NAME_LIMIT]}): {error}") from error
         job = new_job_of(view, queue)
-        return job if job.id else msgspec.structs.replace(job, id=self._ids.make(now))
+        return msgspec.structs.replace(
+            job,
+            id=job.id or self._ids.make(now),
+            # Whoever sends it: only workers that may run commands are given one.
+            options=for_commands(job.options) if job.task == COMMAND_TASK else job.options,
+        )
 
 
 def _check(view: NewJobView, args_limit: int) -> None:

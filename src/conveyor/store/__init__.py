@@ -25,7 +25,7 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     if url in ("memory:", "memory://"):
         return MemoryStore(clock)
     if scheme in ("http", "https"):
-        return _open_http(url, clock, token_from(load_settings()) if token is None else token)
+        return _open_http(url, clock, token)
     if not url or (colon and scheme != "sqlite" and "/" not in scheme):
         raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
     from .sqlite import SqliteStore  # noqa: PLC0415
@@ -33,14 +33,20 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     return SqliteStore.open(url, clock)
 
 
-def _open_http(url: str, clock: Clock | None, token: str) -> Store:
+def _open_http(url: str, clock: Clock | None, token: str | None) -> Store:
+    settings = load_settings()
     try:
         from .http import HttpStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{url} needs {error.name}: install it with `pip install conveyor[http]`"
         ) from error
-    return HttpStore(url, token=token, clock=clock)
+    return HttpStore(
+        url,
+        token=token_from(settings) if token is None else token,
+        ca_file=str(settings["ca_file"]),
+        clock=clock,
+    )
 
 
 __all__ = ["KNOWN", "TOKEN", "open_store"]

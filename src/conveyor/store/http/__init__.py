@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...access import Action, Token
 from ...clock import Clock
+from ...errors import UsageError
 from ...files import FileInfo
 from ...job import (
     AttemptError,
@@ -55,8 +57,9 @@ CLOCK = 300.0
 class HttpStore:
     """Jobs that a Conveyor server holds. May be used by any thread, and after a fork by the child.
 
-    `url` is the server's address, `token` what opens it. `clock` stands in for the server's in
-    tests.
+    `url` is the server's address, `token` what opens it. `ca_file` has the certificates, in PEM, of
+    who vouches for it, in place of those that the system trusts. `clock` stands in for the server's
+    in tests.
     """
 
     shared = True
@@ -64,10 +67,13 @@ class HttpStore:
     tended = True
     folder = ""
 
-    def __init__(self, url: str, *, token: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self, url: str, *, token: str = "", ca_file: str = "", clock: Clock | None = None
+    ) -> None:
         self._url = server_address(url)
         self.secret = token
         self._clock = clock
+        self._tls = _trusting(ca_file) if ca_file else None
         self._terms: tuple[float, Terms] | None = None
         self._open()
 
@@ -313,7 +319,7 @@ class HttpStore:
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._line = Line(self._url, self.secret)
+        self._line = Line(self._url, self.secret, tls=self._tls)
         self._ear = Ear(self._line)
         self._questions = Questions(self._line, self._hold, self._tell_of_work)
 
@@ -352,6 +358,15 @@ class HttpStore:
 
     def _tell_of_work(self, queues: tuple[str, ...]) -> None:
         self._ear.tell(Hint("work", queues))
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(
+            f"{ca_file!r} holds no certificates that can be read, in PEM format: {error}"
+        ) from error
 
 
 def _same(value: Any) -> Any:

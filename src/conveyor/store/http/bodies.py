@@ -9,12 +9,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...access import Action, Token
+from ...errors import UsageError
 from ...files import PIECE, FileInfo
 from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
 
 PAGE = 1000
+# The most that any call looks at, whatever it is asked for.
+MOST = 10_000
 Page = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -27,7 +30,10 @@ class Body(
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
         """Return the arguments of the store's method, those that stand in the path among them."""
-        return {**path, **{name: getattr(self, name) for name in self.__struct_fields__}}
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        if "limit" in given:
+            given["limit"] = min(given["limit"], MOST)
+        return {**path, **given}
 
 
 class Nothing(Body, frozen=True):
@@ -203,10 +209,13 @@ class FindQuery(Body, frozen=True):
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
         named = [each for each in self.states.split(",") if each]
+        unknown = sorted(set(named) - set(State))
+        if unknown:
+            raise UsageError(f"there is no state {unknown[0]!r}: {', '.join(State)}")
         which = Filter(
             queue=self.queue,
             task=self.task,
-            states=msgspec.convert(frozenset(named), frozenset[State]),
+            states=frozenset(map(State, named)),
             before=self.before,
             enqueued_before=self.enqueued_before,
         )

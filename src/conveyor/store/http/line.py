@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -42,14 +43,23 @@ _decode_problem = msgspec.json.Decoder(Problem).decode
 class Line:
     """Asks one server. `url` is its address without a path; `token` opens it.
 
+    `tls` says whom to trust; None: whom the system does.
     Any thread may ask; what is awaited inside the line's own thread is a coroutine given to
     `start`.
     """
 
-    def __init__(self, url: str, token: str, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience: float = PATIENCE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._patience = patience
+        self._tls = tls
         self._lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
@@ -111,6 +121,7 @@ class Line:
                 params=_query(body),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER),
+                allow_redirects=False,
             ) as answer:
                 if answer.status != 200:
                     raise _refusal(answer.status, await answer.read(), self.url)
@@ -151,6 +162,7 @@ class Line:
                 data=_sent(data),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=ANSWER + wait, sock_connect=CONNECT),
+                allow_redirects=False,  # the token is for this server alone
             ) as answer:
                 came = await answer.read()
                 status = answer.status
@@ -173,7 +185,11 @@ class Line:
     def _there(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=30.0),
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS,
+                    keepalive_timeout=30.0,
+                    ssl=self._tls or True,
+                ),
                 auto_decompress=True,
             )
         return self._session
@@ -183,6 +199,11 @@ class Line:
         return URL(f"{self.url}{PREFIX}{call.path.format(**named)}", encoded=True)
 
     def _unreachable(self, error: Exception) -> UnavailableError:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return UnavailableError(
+                f"the server at {self.url} cannot be trusted: {error.certificate_error}. If its "
+                "certificate is of an authority of your own, name that with CONVEYOR_CA_FILE."
+            )
         why = str(error) or "no answer in time"
         return _PassingError(f"the server at {self.url} cannot be reached: {why}")
 

@@ -21,6 +21,7 @@ from ...errors import (
 
 MEDIA = "application/problem+json"
 
+# The first code of an exception is the one by which it is sent.
 # code -> (HTTP status, what it is in a few words, the exception)
 PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "usage": (400, "The request cannot mean anything", UsageError),
@@ -30,13 +31,14 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "not_found": (404, "There is no such thing", NotFoundError),
     "no_route": (404, "There is no such address", UsageError),
     "no_method": (405, "The address does not know this method", UsageError),
-    "too_slow": (408, "The request did not come in time", UnavailableError),
     "invalid_transition": (409, "The job's state forbids it", InvalidTransitionError),
     "busy": (409, "The worker holds jobs", InvalidTransitionError),
     "too_large": (413, "The request is too large", UsageError),
+    "headers_too_large": (431, "The headers are too large", UsageError),
     "not_json": (415, "The body is not JSON", UsageError),
     "queue_full": (429, "The queue is full", QueueFullError),
     "unavailable": (503, "The store is out of reach", UnavailableError),
+    "too_slow": (408, "The request did not come in time", UnavailableError),
     "internal": (500, "The server failed", UnavailableError),
     "corrupt_store": (503, "The store is damaged", CorruptStoreError),
     "store_version": (503, "The store is of another version", StoreVersionError),

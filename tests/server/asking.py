@@ -1,0 +1,98 @@
+"""Asks a server as any program would, without our client: real HTTP, nothing smoothed over."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from conveyor.access import issue
+from conveyor.store.http.calls import PREFIX
+from conveyor.store.http.problems import MEDIA
+from conveyor.store.protocol import Store
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.text)
+
+    def is_problem(self, status: int, code: str) -> bool:
+        """Whether it is a problem as it has to be, or AssertionError."""
+        assert self.status == status, self
+        assert self.headers["content-type"] == MEDIA
+        found = self.data
+        assert (found["status"], found["code"]) == (status, code)
+        assert found["title"]
+        assert found["detail"]
+        assert "Traceback" not in self.text
+        assert ".py" not in self.text
+        return True
+
+
+class Asking:
+    """One who asks a server, with a token or without."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        parts = urlsplit(url)
+        self.address = (parts.hostname or "", parts.port or 0)
+        self._token = token
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        chunks: Iterable[bytes] | None = None,
+    ) -> Answer:
+        sent: dict[str, str] = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        data: Any = chunks
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        line = http.client.HTTPConnection(*self.address, timeout=20)
+        try:
+            line.request(
+                method,
+                PREFIX + path,
+                data,
+                {**sent, **(headers or {})},
+                encode_chunked=chunks is not None,
+            )
+            came = line.getresponse()
+            named = {name.lower(): value for name, value in came.getheaders()}
+            endless = named.get("content-type") == "application/x-ndjson"
+            text = came.readline() if endless else came.read()
+            return Answer(came.status, named, text.decode())
+        finally:
+            line.close()
+
+    def raw(self, data: bytes = b"", *, seconds: float = 20.0) -> socket.socket:
+        """Open a connection and send what may be no HTTP at all."""
+        line = socket.create_connection(self.address, timeout=seconds)
+        line.sendall(data)
+        return line
+
+
+def make_token(store: Store, *scopes: str, queues: Iterable[str] = (), **given: Any) -> str:
+    """Make a token in the store itself."""
+    text, token = issue("-".join(scopes), scopes, tuple(queues), now=store.now(), **given)
+    store.add_token(token).result()
+    return text
+
+
+def ended(line: socket.socket) -> bytes:
+    """Return all that comes until the other side closes."""
+    parts: list[bytes] = []
+    while part := line.recv(65536):
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,77 @@
+"""Where a server listens: never where others can reach it while there is no token."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from estate import Estate
+
+from conveyor import UsageError
+from conveyor.server.handlers import Rules
+from conveyor.server.running import Bind, Server, check
+from conveyor.store.memory import MemoryStore
+
+PUBLIC = ("0.0.0.0", "::", "", "192.0.2.1", "jobs.example.com", "::ffff:0.0.0.0", "0", "localhost.")
+HERE = ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST")
+
+
+def serving(host: str, *, tokens: bool) -> Server:
+    return Server(MemoryStore(), Bind(host=host, port=0), tokens=tokens, rules=Rules())
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_no_public_address_without_a_token(host: str) -> None:
+    with pytest.raises(UsageError, match="conveyor token create"):
+        check(Bind(host=host), tokens=False)
+    check(Bind(host=host), tokens=True)
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_this_machine_s_own_addresses_need_none(host: str) -> None:
+    check(Bind(host=host), tokens=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_it_listens_there(host: str) -> None:
+    if host == "::1" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    listening, url = serving(host, tokens=False).listen()
+    assert url.startswith("http://[::1]:" if host == "::1" else "http://")
+    listening.close()
+
+
+def test_a_name_of_this_machine_that_means_another_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def resolve(*_args: Any, **_given: Any) -> Sequence[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+
+    server = serving("localhost", tokens=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1"):
+        server.listen()
+
+
+def test_the_command_refuses_and_says_how_it_can_be_done(tmp_path: Path) -> None:
+    estate = Estate(tmp_path, tokens=False)
+    process = estate._start(
+        "server", ["server", "--host", "0.0.0.0", "--port", "0"], {"CONVEYOR_URL": str(estate.db)}
+    )
+    assert process.popen.wait(20) == 2
+    assert "conveyor token create" in process.log.read_text()
+    estate.token("admin")
+    estate.server("--host", "0.0.0.0")
+    assert "without TLS" in estate.processes[-1].log.read_text()
+    estate.close()
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,465 @@
+"""Who may do what: every call of the table with every token, and what a token cannot get round."""
+# ruff: noqa: E501 - the tables of calls have one a line
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import Asking, make_token
+from served import Serving
+
+from conveyor.access import SCOPES, token_id
+from conveyor.errors import AccessError
+from conveyor.job import JobRecord, NewJob, State
+from conveyor.server.gate import Gate
+from conveyor.store.http.calls import CALLS, HINTS, TERMS, Call
+from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Claimant, Filter, Want
+from conveyor.store.protocol import Store
+from conveyor.store.sqlite import SqliteStore
+from conveyor.testing import FakeClock
+
+FILTER = Filter(states=frozenset({State.RUNNING}))
+WANT: dict[str, Any] = {"wants": [{"queue": "q", "limit": 1}]}
+ALL = [*CALLS.values(), TERMS, HINTS]
+WORKER: dict[str, Any] = {
+    "host": "h", "boot_id": "b", "pid": 1, "pid_started": 1.0, "started_at": 1.0, "slots": 1,
+    "queues": ["mine", "other"],
+}  # fmt: skip
+# The least that each call takes, so that it is refused for nothing but the token.
+BODIES: dict[str, Any] = {
+    "insert": {"jobs": []},
+    "claim": {"wants": []},
+    "exchange": {"wants": []},
+    "settle": {"reports": []},
+    "extend": {"leases": []},
+    "write_output": {"chunks": []},
+    "set_progress": {"reports": []},
+    "set_stopping": {"reports": []},
+    "set_paused": {"paused": False},
+    "pause_schedule": {"paused": False},
+    "set_quiet": {"quiet": False},
+    "prune": {"retention": {}},
+    "tick": {"due_at": 1, "next_at": 2, "jobs": []},
+    "note_action": {"actions": []},
+}
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    opened = MemoryStore()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(store: Store) -> Iterator[Serving]:
+    serving = Serving(store, tokens=True)
+    yield serving
+    serving.close()
+
+
+def put(store: Store, job_id: str, queue: str) -> None:
+    store.insert([NewJob(id=job_id, task="t", queue=queue)]).result()
+
+
+def claim(store: Store, queue: str, worker: str) -> JobRecord:
+    who = Claimant(worker)
+    [job] = store.claim([Want(queue, 1)], who, limit=1).result().jobs
+    return job
+
+
+def asked(call: Call, ask: Asking, worker: str = "w") -> Any:
+    """Make a call as plainly as can be."""
+    names = dict.fromkeys(("queue", "job_id", "offer", "name"), "mine")
+    path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
+    body = BODIES.get(call.name)
+    if call.name == "beat":
+        body = {"info": {"id": worker, **WORKER}}
+    return ask(call.method, path, None if call.method == "GET" else body)
+
+
+@pytest.mark.parametrize("call", ALL, ids=lambda call: call.name)
+def test_nothing_is_answered_without_a_token(call: Call, server: Serving) -> None:
+    answer = asked(call, Asking(server.url))
+    assert answer.is_problem(401, "unauthorized")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_scope_allows_just_what_the_table_says(scope: str, store: Store, server: Serving) -> None:
+    put(store, "mine", "mine")
+    text = make_token(store, scope)
+    ask = Asking(server.url, text)
+    allowed = set()
+    for call in ALL:
+        answer = asked(call, ask, f"w@{token_id(text)}")
+        if answer.status == 403:
+            assert answer.is_problem(403, "forbidden")
+        else:
+            assert answer.status in (200, 202, 204, 400, 404, 409), (call.name, answer)
+            allowed.add(call.name)
+    every = {call.name for call in ALL}
+    wanted = {call.name for call in ALL if scope in call.scopes}
+    assert allowed == (every if scope == "admin" else wanted)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "cvy_", "cvy_abcdefgh_" + "A" * 43, "cvy_" + "a" * 100_00, "ä"]
+)
+def test_what_is_no_token_opens_nothing(text: str, server: Serving) -> None:
+    for kind in ("Bearer", "bearer", "Basic", ""):
+        header = f"{kind} {text}".encode()
+        answer = Asking(server.url)("GET", "/queues", headers={"Authorization": header})  # type: ignore[dict-item]
+        assert answer.is_problem(401, "unauthorized")
+
+
+def test_a_token_opens_only_its_own_server(server: Serving) -> None:
+    text = make_token(MemoryStore(), "admin")
+    assert Asking(server.url, text)("GET", "/queues").is_problem(401, "unauthorized")
+
+
+def test_a_token_with_another_secret_opens_nothing(store: Store, server: Serving) -> None:
+    text = make_token(store, "admin")
+    wrong = text[:-1] + ("A" if text[-1] != "A" else "B")
+    assert Asking(server.url, wrong)("GET", "/queues").is_problem(401, "unauthorized")
+
+
+def test_an_expired_token_opens_nothing() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    text = make_token(store, "read", expires_at=clock.now() + 10)
+    serving = Serving(store, tokens=True)
+    ask = Asking(serving.url, text)
+    assert ask("GET", "/queues").status == 200
+    clock.advance(10)
+    answer = ask("GET", "/queues")
+    assert answer.is_problem(401, "unauthorized")
+    assert "expired" in answer.data["detail"]
+    serving.close()
+
+
+def test_a_token_that_another_process_revokes_opens_nothing_at_once(tmp_path: Path) -> None:
+    store, elsewhere = SqliteStore(tmp_path / "jobs.db"), SqliteStore(tmp_path / "jobs.db")
+    text = make_token(store, "read")
+    serving = Serving(store, tokens=True)
+    ask = Asking(serving.url, text)
+    assert ask("GET", "/queues").status == 200
+    elsewhere.revoke_token(token_id(text) or "").result()
+    deadline = time.monotonic() + 1.2
+    while ask("GET", "/queues").status == 200:
+        assert time.monotonic() < deadline
+    assert ask("GET", "/queues").is_problem(401, "unauthorized")
+    for each in (serving, store, elsewhere):
+        each.close()
+
+
+def test_what_a_token_waits_for_ends_when_it_is_revoked(store: Store, server: Serving) -> None:
+    text = make_token(store, "agent", "enqueue")
+    ask, worker = Asking(server.url, text), f"w%40{token_id(text)}"
+    store.insert([NewJob(id="first", task="t", queue="full")], capacity=1).result()
+    answers: dict[str, Any] = {}
+
+    def wait(name: str, path: str, body: Any) -> None:
+        answers[name] = ask("POST", path, body)
+
+    job = {"jobs": [{"task": "t"}], "capacity": 1, "wait": 20}
+    waiting = [
+        threading.Thread(target=wait, args=each)
+        for each in (
+            ("claim", f"/workers/{worker}/claim", {**WANT, "wait": 20}),
+            ("insert", "/queues/full/jobs", job),
+        )
+    ]
+    began = time.monotonic()
+    for each in waiting:
+        each.start()
+    line = ask.raw(
+        f"GET /api/v1/hints?kinds=work HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+        f"Authorization: Bearer {text}\r\n\r\n".encode()
+    )
+    assert b"200 OK" in line.recv(1000)
+    while not store.counts().result()[0].offers:
+        assert time.monotonic() < began + 10
+    time.sleep(0.05)  # for the claim to stand: nothing tells of it
+    store.revoke_token(token_id(text) or "").result()
+    while line.recv(1000):
+        continue
+    line.close()
+    for each in waiting:
+        each.join()
+    assert time.monotonic() < began + 10
+    assert answers["claim"].is_problem(401, "unauthorized")
+    assert answers["insert"].is_problem(401, "unauthorized")
+    [queue] = store.counts().result()
+    assert (queue.offers, queue.depth) == (0, 1)
+
+
+def test_an_open_server_closes_as_soon_as_there_is_a_token_and_stays_closed() -> None:
+    store = MemoryStore()
+    serving = Serving(store)
+    ask = Asking(serving.url)
+    assert ask("GET", "/queues").status == 200
+    text = make_token(store, "read")
+    deadline = time.monotonic() + 1.2
+    while ask("GET", "/queues").status == 200:
+        assert time.monotonic() < deadline
+    assert ask("GET", "/queues").is_problem(401, "unauthorized")
+    assert Asking(serving.url, text)("GET", "/queues").status == 200
+    store.revoke_token(token_id(text) or "").result()
+    assert ask("GET", "/queues").is_problem(401, "unauthorized")
+    serving.close()
+
+
+async def stays_closed() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    gate = Gate(store, wanted=True, elapsed=clock.now)
+    clock.advance(100 * 86400.0)
+    assert await store.tokens(limit=1) == []
+    with pytest.raises(AccessError, match="wants a token"):
+        await gate.identify({}, "")
+
+
+def test_a_server_with_tokens_is_closed_when_all_of_them_are_forgotten() -> None:
+    import asyncio
+
+    asyncio.run(stays_closed())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "[::1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_web_page_cannot_use_an_open_server(headers: dict[str, str]) -> None:
+    store = MemoryStore()
+    serving = Serving(store)
+    ask = Asking(serving.url)
+    assert ask("POST", "/jobs/x/retry", headers=headers).is_problem(403, "forbidden")
+    same = {"Origin": serving.url, "Host": serving.url.partition("://")[2]}
+    assert ask("GET", "/queues", headers=same).status == 200
+    assert ask("GET", "/queues", headers={"Host": "localhost:1"}).status == 200
+    serving.close()
+
+
+@pytest.fixture
+def limited(store: Store, server: Serving) -> tuple[Asking, str]:
+    """Return who may everything, but only on one queue, and the mark of their workers."""
+    put(store, "mine", "mine")
+    put(store, "theirs", "other")
+    text = make_token(store, "enqueue", "read", "agent", queues=["mine"])
+    return Asking(server.url, text), f"%40{token_id(text)}"
+
+
+@pytest.mark.parametrize("queue", ["mine", "other"])
+def test_a_token_for_a_queue_is_for_no_other(
+    queue: str, limited: tuple[Asking, str], store: Store
+) -> None:
+    ask, mark = limited
+    job = "mine" if queue == "mine" else "theirs"
+    want = {"wants": [{"queue": queue, "limit": 1}]}
+    both = {"wants": [{"queue": "mine", "limit": 1}, *want["wants"]]}
+    tried = [
+        ask("POST", f"/queues/{queue}/jobs", {"jobs": [{"task": "t"}]}),
+        ask("GET", f"/jobs?queue={queue}"),
+        *(ask("GET", f"/jobs/{job}{rest}") for rest in ("", "/history", "/output", "/ahead")),
+        ask("GET", f"/jobs/{job}/offered"),
+        ask("POST", f"/workers/w{mark}/claim", want),
+        ask("POST", f"/workers/w{mark}/claim", both),
+        ask("POST", f"/workers/w{mark}/exchange", both),
+        ask("POST", f"/jobs/{job}/cancel", {"reason": "r"}),
+    ]
+    allowed = [answer.status == 200 for answer in tried]
+    assert allowed == [queue == "mine"] * len(tried), tried
+    if queue == "other":
+        assert all("other" not in answer.text for answer in (*tried[2:7], tried[-1]))
+        assert store.get("theirs").result().state is State.AVAILABLE
+        [theirs] = [each for each in store.counts().result() if each.name == "other"]
+        assert theirs.depth == 1
+
+
+def test_a_token_for_a_queue_sees_no_list_of_all(limited: tuple[Asking, str], store: Store) -> None:
+    ask, mark = limited
+    info = {"id": f"w{mark.replace('%40', '@')}", **WORKER}
+    assert ask("PUT", f"/workers/w{mark}", {"info": info}).status == 200
+    assert [each["name"] for each in ask("GET", "/queues").data] == ["mine"]
+    assert [each["queues"] for each in ask("GET", "/workers").data] == [["mine"]]
+    for path in ("/jobs", "/schedules"):
+        assert ask("GET", path).is_problem(403, "forbidden")
+
+
+def test_offers_of_other_queues_are_neither_asked_about_nor_withdrawn(
+    limited: tuple[Asking, str], store: Store, server: Serving
+) -> None:
+    ask, _ = limited
+    other = Asking(server.url, make_token(store, "enqueue"))
+    job = {"jobs": [{"task": "t"}], "capacity": 1}
+    offered = other("POST", "/queues/other/jobs", job).data["offered"]["offer"]
+    for method, path in (("POST", f"/offers/{offered}/collect"), ("DELETE", f"/offers/{offered}")):
+        assert ask(method, path).is_problem(403, "forbidden")
+    assert other("POST", f"/offers/{offered}/collect").status == 200
+    mine = ask("POST", "/queues/mine/jobs", job).data["offered"]["offer"]
+    assert ask("DELETE", f"/offers/{mine}").status == 200
+    assert ask("DELETE", "/offers/nobody-knows").is_problem(404, "not_found")
+
+
+def test_hints_of_other_queues_are_not_heard(
+    limited: tuple[Asking, str], store: Store, server: Serving
+) -> None:
+    text = make_token(store, "read", queues=["mine"])
+    line = Asking(server.url).raw(
+        f"GET /api/v1/hints?kinds=work,due,access,quiet HTTP/1.1\r\nHost: h\r\n"
+        f"Authorization: Bearer {text}\r\n\r\n".encode()
+    )
+    heard = line.recv(1000)
+    while b"\r\n\r\n1\r\n\n" not in heard:  # the stream has begun
+        heard += line.recv(1000)
+    make_token(store, "read")
+    for queue in ("other", "mine"):
+        store.insert([NewJob(id=f"later-{queue}", task="t", queue=queue, delay=60)]).result()
+        put(store, f"now-{queue}", queue)
+    while not (b'"due"' in heard and b'"work"' in heard):
+        heard += line.recv(1000)
+    line.close()
+    assert b"mine" in heard
+    assert b"other" not in heard
+    assert b"access" not in heard
+
+
+WRITES: list[tuple[str, str, str, Any]] = [
+    ("settle", "POST", "/reports", {"reports": [{"id": "j", "lease": 1, "outcome": {"type": "succeeded"}}]}),
+    ("exchange", "POST", "/workers/w{mine}/exchange", {"wants": [], "reports": [{"id": "j", "lease": 1, "outcome": {"type": "succeeded"}}]}),
+    ("extend", "POST", "/leases/extend", {"leases": [{"id": "j", "lease": 1}]}),
+    ("output", "POST", "/output", {"chunks": [{"job_id": "j", "lease": 1, "offset": 0, "stream": "stdout", "at": 1, "data": "aGk="}]}),
+    ("progress", "POST", "/progress", {"reports": [[{"id": "j", "lease": 1}, {"done": 1}]]}),
+    ("stopping", "POST", "/stopping", {"reports": [[{"id": "j", "lease": 1}, [{"at": 1, "text": "t"}]]]}),
+    ("extend_worker", "POST", "/workers/w{theirs}/extend", {}),
+    ("claim", "POST", "/workers/w{theirs}/claim", {"wants": [{"queue": "q", "limit": 1}]}),
+    ("beat", "PUT", "/workers/w{theirs}", {"info": {"id": "w{theirs}", **WORKER}}),
+    ("beat of another", "PUT", "/workers/w{mine}", {"info": {"id": "w{theirs}", **WORKER}}),
+    ("leave", "POST", "/workers/w{theirs}/leave", {}),
+    ("decline", "POST", "/workers/w{theirs}/decline", {}),
+    ("rescue", "POST", "/upkeep/rescue", {"dead": ["w{theirs}"]}),
+    ("quiet", "PUT", "/workers/w{theirs}/quiet", {"quiet": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body"), WRITES, ids=lambda each: str(each)[:15]
+)
+def test_an_agent_touches_only_what_its_own_workers_hold(
+    name: str, method: str, path: str, body: Any, restarted: bool, store: Store, server: Serving
+) -> None:
+    mine, theirs = make_token(store, "agent"), make_token(store, "agent")
+    marks = {"mine": f"@{token_id(mine)}", "theirs": f"@{token_id(theirs)}"}
+    owner = Asking(server.url, theirs)
+    put(store, "j", "q")
+    worker = f"w{marks['theirs']}"
+    claimed = owner("POST", f"/workers/{worker}/claim", {"wants": [{"queue": "q", "limit": 1}]})
+    assert claimed.data["jobs"][0]["lease"] == 1
+    assert owner("PUT", f"/workers/{worker}", {"info": {"id": worker, **WORKER}}).status == 200
+    before = store.get("j").result(), store.workers().result(), store.output("j", limit=9).result()
+    again = Serving(store, tokens=True) if restarted else None
+    url = again.url if again else server.url
+    answer = Asking(url, mine)(method, filled(path, marks), filled(body, marks))
+    if name == "beat of another":
+        assert answer.is_problem(400, "usage")
+    else:
+        assert answer.is_problem(403, "forbidden")
+    after = store.get("j").result(), store.workers().result(), store.output("j", limit=9).result()
+    assert after == before
+    # Its own agent may, also when the server does not remember that it does.
+    if "{mine}" not in path:
+        assert Asking(url, theirs)(method, filled(path, marks), filled(body, marks)).status < 300
+    if again:
+        again.close()
+
+
+def test_a_lease_that_is_over_is_lost_and_one_to_come_is_nobody_s(
+    store: Store, server: Serving
+) -> None:
+    text = make_token(store, "agent")
+    ask = Asking(server.url, text)
+    put(store, "j", "q")
+    job = claim(store, "q", f"w@{token_id(text)}")
+    store.rescue(dead=[f"w@{token_id(text)}"], limit=1).result()
+    claim(store, "q", "somebody else")
+    [renewal] = ask("POST", "/leases/extend", {"leases": [{"id": "j", "lease": job.lease}]}).data
+    assert renewal["verdict"] == "lost"
+    for lease in (2, 3, 1000):
+        answer = ask("POST", "/leases/extend", {"leases": [{"id": "j", "lease": lease}]})
+        assert answer.is_problem(403, "forbidden")
+    [gone] = ask("POST", "/leases/extend", {"leases": [{"id": "nobody's", "lease": 1}]}).data
+    assert gone["verdict"] == "lost"
+
+
+def test_nobody_but_an_admin_keeps_a_job_for_longer_than_the_server_says(
+    store: Store, server: Serving
+) -> None:
+    text = make_token(store, "agent")
+    ask, worker = Asking(server.url, text), f"w%40{token_id(text)}"
+    want = {"wants": [{"queue": "q", "limit": 1}], "lease_for": 1e6}
+    put(store, "j", "q")
+    for body in (want, {**want, "confirm_within": 1e6}):
+        put(store, f"j{len(body)}", "q")
+        [job] = ask("POST", f"/workers/{worker}/claim", body).data["jobs"]
+        assert job["lease_until"] <= store.now() + 60
+    ask("POST", f"/workers/{worker}/extend", {"lease_for": 1e6})
+    running = store.find(FILTER, limit=10).result()
+    assert all((job.lease_until or 0) <= store.now() + 60 for job in running)
+
+
+def test_a_worker_elsewhere_names_no_file_that_the_upkeep_would_remove(
+    store: Store, server: Serving
+) -> None:
+    text = make_token(store, "agent")
+    worker = f"w@{token_id(text)}"
+    info = {"id": worker, **WORKER, "begun": "../../jobs.db"}
+    assert Asking(server.url, text)("PUT", f"/workers/{worker}", {"info": info}).status == 200
+    [known] = store.workers().result()
+    assert known.begun == ""
+
+
+def test_a_command_is_only_for_workers_that_may_run_commands(store: Store, server: Serving) -> None:
+    text = make_token(store, "enqueue")
+    job = {"task": "conveyor.command", "id": "c", "args": {"argv": ["true"]}}
+    assert Asking(server.url, text)("POST", "/queues/q/jobs", {"jobs": [job]}).status == 200
+    assert store.get("c").result().options.requires == ("commands",)
+
+
+def test_the_audit_names_who_wrote_it_and_what_a_token_may(store: Store, server: Serving) -> None:
+    text = make_token(store, "admin")
+    ask = Asking(server.url, text)
+    line = {"who": "root", "where": "moon", "what": "forged", "subject": "s"}
+    assert ask("POST", "/audit", {"actions": [line]}).status == 204
+    made = {"id": "abcdefgh", "name": "n", "digest": "d", "scopes": ["read"], "created_at": 1}
+    assert ask("PUT", "/tokens/abcdefgh", {"token": made}).status == 204
+    newest, oldest = store.actions(limit=5).result()
+    assert (oldest.what, oldest.who) == ("forged", f"{token_id(text)} admin")
+    assert oldest.where == "127.0.0.1"
+    assert (newest.what, newest.subject, newest.detail) == ("create token", "abcdefgh", "n: read")
+
+
+def filled(value: Any, marks: dict[str, str]) -> Any:
+    """Put the marks of workers into a path or a body."""
+    match value:
+        case str():
+            return value.replace("{mine}", marks["mine"]).replace("{theirs}", marks["theirs"])
+        case dict():
+            return {name: filled(each, marks) for name, each in value.items()}
+        case list():
+            return [filled(each, marks) for each in value]
+        case _:
+            return value

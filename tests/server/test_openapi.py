@@ -1,0 +1,90 @@
+"""The document of the API: it is true, and the server keeps to it whatever it is sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from served import OpenGate, Serving
+
+from conveyor.server.openapi import openapi
+from conveyor.store.http.calls import CALLS, HINTS, PREFIX, TERMS
+from conveyor.store.memory import MemoryStore
+from conveyor.store.protocol import Store
+from conveyor.store.sqlite import SqliteStore
+
+DOCUMENT: dict[str, Any] = json.loads(openapi("1"))
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# A stream does not end, so there is no answer to look at.
+OPERATIONS = [
+    found.ok() for found in SCHEMA.get_all_operations() if found.ok().path != PREFIX + HINTS.path
+]
+CHECKS = (
+    schemathesis.checks.not_a_server_error,
+    schemathesis.specs.openapi.checks.status_code_conformance,
+    schemathesis.specs.openapi.checks.content_type_conformance,
+    schemathesis.specs.openapi.checks.response_schema_conformance,
+)
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    file = tmp_path_factory.mktemp("api") / "jobs.db"
+    kind: Store = (
+        MemoryStore() if request.param == "memory" else SqliteStore(file, durability="normal")
+    )
+    serving = Serving(kind, gate=OpenGate(kind))
+    yield serving
+    serving.close()
+    kind.close()
+
+
+def test_the_document_is_one() -> None:
+    validate(DOCUMENT)
+
+
+def test_every_call_is_in_it_and_nothing_else() -> None:
+    written = {
+        (operation["operationId"], method.upper(), path.removeprefix(PREFIX))
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+    }
+    calls = [*CALLS.values(), TERMS, HINTS]
+    assert written == {(call.name, call.method, call.path) for call in calls}
+    for call in calls:
+        named = DOCUMENT["paths"][PREFIX + call.path][call.method.lower()]["parameters"]
+        in_path = {each["name"] for each in named if each["in"] == "path"}
+        assert in_path == set(re.findall(r"\{(\w+)\}", call.path))
+
+
+@pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=lambda each: each.definition.raw["operationId"]
+)
+def test_the_server_keeps_to_it(operation: Any, server: Serving) -> None:
+    @seed(1)
+    @settings(
+        max_examples=8,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(), job=st.sampled_from(["a", "b"]))
+    def keeps(case: Any, job: str) -> None:
+        # Some of what there is has to be met: names at random would hardly ever be known.
+        for name in ("job_id", "queue", "name", "worker"):
+            if name in (case.path_parameters or {}) and job == "a":
+                case.path_parameters[name] = job
+        if isinstance(case.body, dict) and "wait" in case.body:
+            case.body["wait"] = 0.01
+        case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=20)
+
+    keeps()

@@ -1,0 +1,145 @@
+"""Clients that are slow, silent or endless hold nobody up, and nothing for long."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from typing import ClassVar
+
+import pytest
+from asking import Asking, ended
+from served import Serving
+
+from conveyor.server.handlers import Rules
+from conveyor.server.protocol import PatientProtocol
+from conveyor.store.memory import MemoryStore
+
+WAIT = 0.15
+GET = b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+POST = b"POST /api/v1/queues/q/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+class Impatient(PatientProtocol):
+    """The protocol, in a hurry."""
+
+    headers_wait: ClassVar[float] = WAIT
+    headers_limit: ClassVar[int] = 2000
+
+
+@pytest.fixture
+def server() -> Iterator[Serving]:
+    serving = Serving(MemoryStore(), rules=Rules(body_wait=WAIT), protocol=Impatient)
+    yield serving
+    serving.close()
+
+
+@pytest.fixture
+def ask(server: Serving) -> Asking:
+    return Asking(server.url)
+
+
+def status(answer: bytes) -> int:
+    """Return the status of the only answer there is, which is a problem."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    found = json.loads(body)
+    assert str(found["status"]).encode() == head.split()[1]
+    return int(found["status"])
+
+
+def trickle(ask: Asking, begin: bytes, part: bytes) -> tuple[float, bytes]:
+    """Send a part again and again until the other side closes; returns after how long."""
+    line = ask.raw(begin)
+    line.settimeout(0.02)
+    began, came = time.monotonic(), b""
+    while time.monotonic() < began + 10:
+        try:
+            line.sendall(part)
+            data = line.recv(65536)
+            if not data:
+                break
+            came += data
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    line.close()
+    return time.monotonic() - began, came
+
+
+def test_headers_that_do_not_end_are_not_waited_for(ask: Asking) -> None:
+    took, came = trickle(ask, GET, b"X: y\r\n")
+    assert WAIT / 2 < took < 5
+    assert status(came) == 408
+
+
+def test_a_connection_that_says_nothing_is_closed(ask: Asking) -> None:
+    line = ask.raw()
+    assert ended(line) == b""
+    line.close()
+
+
+@pytest.mark.parametrize("part", [b"\r\n", b"\n"])
+def test_empty_lines_keep_no_connection_open(part: bytes, ask: Asking) -> None:
+    took, _ = trickle(ask, GET + b"\r\n", part)
+    assert took < 5
+
+
+def test_a_body_that_trickles_is_refused(ask: Asking) -> None:
+    head = POST + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    took, came = trickle(ask, head, b" ")
+    assert took < 5
+    assert status(came) == 408
+
+
+def test_the_rest_of_a_refused_body_is_not_waited_for(ask: Asking) -> None:
+    took, came = trickle(ask, POST + b"Content-Length: 999999999\r\n\r\n", b" ")
+    assert took < 5
+    assert status(came) == 413
+
+
+@pytest.mark.parametrize("field", [b"X: " + b"y" * 500 + b"\r\n", b"y" * 500])
+def test_headers_are_of_a_size(field: bytes, ask: Asking) -> None:
+    line = ask.raw(GET + field * 5)
+    assert status(ended(line)) == 431
+    line.close()
+
+
+def test_so_are_the_headers_after_a_body(ask: Asking) -> None:
+    head = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    took, _ = trickle(ask, head + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 1000 + b"\r\n")
+    assert took < 5
+
+
+def test_what_is_no_http_is_a_problem_too(ask: Asking) -> None:
+    for garbage in (
+        b"nonsense\r\n\r\n",
+        b"GET \xff HTTP/1.1\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+    ):
+        line = ask.raw(garbage)
+        assert status(ended(line)) == 400
+        line.close()
+
+
+def test_a_connection_may_be_idle_between_requests(server: Serving) -> None:
+    line = HTTPConnection(server.url.partition("://")[2], timeout=10)
+    for _ in range(3):
+        line.request("GET", "/api/v1/health")
+        assert line.getresponse().read() == b'{"status":"ok"}'
+        time.sleep(WAIT * 1.5)
+    line.close()
+
+
+def test_idle_connections_do_not_hinder_others() -> None:
+    serving = Serving(MemoryStore())
+    ask = Asking(serving.url)
+    idle = [ask.raw(GET) for _ in range(500)]
+    began = time.monotonic()
+    assert all(ask("GET", "/queues").status == 200 for _ in range(20))
+    assert time.monotonic() - began < 5
+    for line in idle:
+        line.close()
+    serving.close()
