@@ -76,7 +76,7 @@ def claim(store: Store, queue: str, worker: str) -> JobRecord:
 
 def asked(call: Call, ask: Asking, worker: str = "w") -> Any:
     """Make a call as plainly as can be."""
-    names = dict.fromkeys(("queue", "job_id", "offer", "name"), "mine")
+    names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest"), "mine")
     path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
     body = BODIES.get(call.name)
     if call.name == "beat":
