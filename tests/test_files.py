@@ -173,8 +173,10 @@ def test_no_link_is_followed_out_of_the_folder(belt: Conveyor, tmp_path: Path) -
 def test_a_retry_replaces_what_the_first_attempt_left(belt: Conveyor, tmp_path: Path) -> None:
     script = 'echo $CONVEYOR_ATTEMPT > n; [ "$CONVEYOR_ATTEMPT" = 2 ]'
     command = belt.command("sh", "-c", script, artifacts=["n"])
-    job = ran(belt, command.using(retries=1, backoff=0).enqueue())
-    assert job.state is State.COMPLETED
+    belt.start()  # `work` would not wait for what is not available yet
+    job = command.using(retries=1, backoff=0).enqueue()
+    assert job.wait(30).state is State.COMPLETED
+    belt.stop()
     assert [(file.name, file.lease) for file in job.artifacts()] == [("n", 2)]
     assert got(job, "n", tmp_path) == "2\n"
 

@@ -21,6 +21,7 @@ from .files import FileInfo, InputFile
 from .job import ErrorInfo
 from .lifecycle import Failed, Snoozed, Succeeded
 from .runners.control import Control, Ending, Runner, Stopped
+from .runners.foreign import opener
 from .runners.gathering import gather
 from .runners.scratch import Place, Scratch
 from .store.filing import FileStore
@@ -127,7 +128,12 @@ class Workshop:
         options = control.job.options
         gathered = await self.errands.run(
             partial(
-                gather, control.root, options.artifacts, control.artifacts, options.artifact_limit
+                gather,
+                control.root,
+                options.artifacts,
+                control.artifacts,
+                options.artifact_limit,
+                owner=control.owner,
             )
         )
         for text in gathered.marks:
@@ -159,7 +165,8 @@ class Workshop:
         )
 
     async def _take(self, name: str, path: str, control: Control) -> bool:
-        found = await self.errands.run(partial(describe, name, path))
+        opens = None if control.owner is None else opener(control.root, control.owner)
+        found = await self.errands.run(partial(describe, name, path, opens))
         file = FileInfo(
             name=name,
             digest=found.digest,
@@ -174,6 +181,7 @@ class Workshop:
             caller=self._caller,
             errands=self.errands,
             going=partial(_check, control),
+            opener=opens,
         )
         return await self._store.attach(Lease(control.job.id, control.job.lease), file)
 

@@ -20,10 +20,16 @@ from .files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
 from .store.filing import FileStore
 
 Going = Callable[[], None]
+Opener = Callable[[str], int]
 
 
 def _go_on() -> None:
     """Let a transfer go on: it is called before each piece, and may raise."""
+
+
+def _open(path: str) -> int:
+    """Open a file to read it, as everybody does."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 async def upload_inputs(
@@ -38,12 +44,12 @@ async def upload_inputs(
     return tuple(sent)
 
 
-def describe(name: str, path: str) -> InputFile:
+def describe(name: str, path: str, opener: Opener | None = None) -> InputFile:
     """Read a file and say what it is; UsageError if it can be none of a job's."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # another kind could block for ever
+        if opener is None and not stat.S_ISREG(os.stat(path).st_mode):  # it could block for ever
             raise UsageError(f"{path!r} is no regular file")
-        with open(path, "rb") as file:
+        with open((opener or _open)(path), "rb") as file:
             found = os.fstat(file.fileno())
             if found.st_size > CONTENT_LIMIT:
                 raise UsageError(
@@ -65,14 +71,20 @@ async def upload(
     caller: Caller,
     errands: Errands,
     going: Going = _go_on,
+    opener: Opener | None = None,
 ) -> None:
-    """Have the store hold a file's content; UsageError if it is not what it was described as."""
+    """Have the store hold a file's content; UsageError if it is not what it was described as.
+
+    `opener` returns a descriptor of the file each time it is given its path.
+    """
     for last_try in (False, True):
         try:
             state = await caller.answer(store.content(file.digest))
             while not state.whole:
                 going()
-                data = await caller.answer(errands.run(partial(_read, path, state.size)))
+                data = await caller.answer(
+                    errands.run(partial(_read, path, state.size, opener or _open))
+                )
                 last = not data or state.size + len(data) >= file.size
                 state = await caller.answer(
                     store.write_content(file.digest, state.size, data, last=last)
@@ -121,9 +133,9 @@ async def download(
     await download(file, path, store=store, caller=caller, errands=errands, going=going)
 
 
-def _read(path: str, offset: int) -> bytes:
+def _read(path: str, offset: int, opener: Opener) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(opener(path), "rb", buffering=0) as file:
             return os.pread(file.fileno(), PIECE, offset)
     except OSError as error:
         raise UsageError(f"the file {path!r} cannot be read: {error}") from error

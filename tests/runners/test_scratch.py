@@ -141,3 +141,21 @@ def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
     assert (precious / "x").exists()
     (temporary / SHARED / "dead").unlink()
     alive.close()
+
+
+@pytest.mark.parametrize("depth", [5, 3000])
+def test_a_folder_goes_however_deep_it_is(depth: int, temporary: Path) -> None:
+    scratch = Scratch("w")
+    path = scratch.place().make()
+    here = os.open(path, os.O_RDONLY)
+    for number in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        if number % 7 == 0:
+            os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+            os.fchmod(here, 0)
+        os.close(here)
+        here = inner
+    os.close(here)
+    scratch.close()
+    assert list(temporary.iterdir()) == []

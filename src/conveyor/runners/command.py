@@ -77,6 +77,7 @@ class CommandRunner:
             if control.root:  # it works in a folder of its own
                 command = _in_folder(command, control.root)
                 control.root = command.cwd or control.root
+                _give(control, self._rights)
             env = _environment(command, control, self._rules, self._rights)
             running = _Running(self._guards, command, control, env=env, rights=self._rights)
         except (OSError, ValueError) as error:
@@ -178,6 +179,13 @@ def _in_folder(command: Command, folder: str) -> Command:
     if not os.path.isabs(given) and os.path.commonpath([cwd, folder]) != folder:
         raise ValueError(f"its cwd={given!r} leads out of the job's folder")
     return msgspec.structs.replace(command, cwd=cwd)
+
+
+def _give(control: Control, rights: Rights) -> None:
+    """Give a job's folder to the user it runs as."""
+    if rights.other is not None and control.place is not None:
+        control.owner, group = rights.other
+        control.place.give(control.owner, group)
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Failed:

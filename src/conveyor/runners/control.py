@@ -61,6 +61,7 @@ class Control:
     called when the job's function begins in a child process, which may take a while to start.
     `ended` is set once its code has. `place` is its folder, `root` where its artifacts are looked
     for ("": nothing was laid out for it), `artifacts` are the paths of those it named, by name.
+    `owner` is the other user that its folder was given to.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Control:
         "job",
         "notes",
         "on_begin",
+        "owner",
         "place",
         "root",
         "sink",
@@ -88,6 +90,7 @@ class Control:
         self.on_begin: Callable[[], None] | None = None
         self.place: Place | None = None
         self.root = ""
+        self.owner: int | None = None
         self.artifacts: dict[str, str] = {}
         self._event: threading.Event | None = None
         self._on_stop: Callable[[Stop], None] | None = None

@@ -12,6 +12,7 @@ import msgspec
 from ..errors import UsageError
 from ..files import FILES_LIMIT, file_name
 from ..job import ErrorInfo
+from .foreign import find_owned
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -22,13 +23,25 @@ class Gathered(msgspec.Struct, frozen=True):
     error: ErrorInfo | None = None
 
 
-def gather(root: str, patterns: Sequence[str], named: Mapping[str, str], limit: int) -> Gathered:
+def gather(
+    root: str,
+    patterns: Sequence[str],
+    named: Mapping[str, str],
+    limit: int,
+    *,
+    owner: int | None = None,
+) -> Gathered:
     """Look for a job's artifacts in `root`, following no link out of it.
 
-    `named` are paths by name; they may lie anywhere. All together may have `limit` bytes.
+    `named` are paths by name; they may lie anywhere. All together may have `limit` bytes. With an
+    `owner`, another user, only files of that one are artifacts, and no links; see foreign.py.
     """
-    files = dict(named)
     marks: list[str] = []
+    if owner is not None:
+        owned = find_owned(root, patterns, owner, marks)
+        paths = {name: path for name, (path, _) in owned.items()}
+        return _judged(paths, sum(size for _, size in owned.values()), marks, limit)
+    files = dict(named)
     for pattern in patterns:
         found = dict(_fitting(Path(root), pattern, marks))
         if not found:
@@ -37,7 +50,10 @@ def gather(root: str, patterns: Sequence[str], named: Mapping[str, str], limit: 
     sizes = {name: _size(path) for name, path in files.items()}
     marks += [f"there is no file {files[name]!r}" for name, size in sizes.items() if size is None]
     there = {name: files[name] for name, size in sizes.items() if size is not None}
-    total = sum(size or 0 for size in sizes.values())
+    return _judged(there, sum(size or 0 for size in sizes.values()), marks, limit)
+
+
+def _judged(there: dict[str, str], total: int, marks: Sequence[str], limit: int) -> Gathered:
     error = None
     if len(there) > FILES_LIMIT:
         error = ErrorInfo("TooManyArtifacts", f"{len(there):,} files; the most is {FILES_LIMIT:,}")

@@ -35,6 +35,13 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     home: str | None = None
 
+    @property
+    def other(self) -> tuple[int, int] | None:
+        """User and group of another user than the one that this process is."""
+        if not self.user or self.user[0] == os.geteuid():
+            return None
+        return self.user[0], self.user[1]
+
 
 ALL_RIGHTS = Rights()
 

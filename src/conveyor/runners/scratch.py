@@ -3,6 +3,8 @@
 They lie in `conveyor-<uid>/<worker>/` in the folder for temporary files. A worker holds a lock
 (flock) on its own; the kernel lets go of it when the worker has ended, however that happened, and
 the next worker of the same user removes what it left. Nothing is there until a job needs it.
+
+A folder may be given to another user, who can then pass through those above it and not list them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import shutil
 import stat
 import tempfile
 import threading
@@ -19,8 +20,11 @@ from contextlib import suppress
 from functools import partial
 
 from ..errors import UsageError
+from .removal import remove
 
 TRIES = 100
+# Others may enter, and see nothing; what is in there has to let them in itself.
+PASSAGE = 0o711
 # How long a worker that ends waits for its sweeping, in seconds.
 JOIN = 1.0
 
@@ -58,6 +62,12 @@ class Scratch:
                 self._held = _make_and_hold(self.path)
                 # A child that a job forks is not the worker, and must not seem to be.
                 os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+
+    def let_through(self) -> None:
+        """Let others pass through this worker's folder to one that was given to them."""
+        with self._lock:
+            os.chmod(self._held, PASSAGE)
+        os.chmod(_shared(), PASSAGE)
 
     def close(self, *, in_use: bool = False) -> None:
         """Remove it, and what no other worker needs; if it is still `in_use`, only when empty."""
@@ -104,19 +114,18 @@ class Place:
             self.made = True
         return self.path
 
+    def give(self, uid: int, gid: int) -> None:
+        """Give it with all that is in it to another user, which only root can."""
+        # Nobody else can enter before the last step.
+        for folder, _, names in os.walk(self.path, topdown=False):
+            for name in names:
+                os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)
+            os.chown(folder, uid, gid, follow_symlinks=False)
+        self._scratch.let_through()
+
     def remove(self) -> None:
         """Remove it with all that is in it."""
         remove(self.path)
-
-
-def remove(path: str) -> None:
-    """Remove a folder with all that is in it, also where a job has taken rights away."""
-    shutil.rmtree(path, ignore_errors=True)
-    if os.path.lexists(path):
-        for folder, _, _ in os.walk(path):
-            with suppress(OSError):
-                os.chmod(folder, 0o700)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _shared() -> str:
@@ -143,11 +152,11 @@ def _make_and_hold(path: str) -> int:
 
 def _check(shared: str) -> None:
     found = os.lstat(shared)
-    safe = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    safe = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o066
     if not safe:
         raise UsageError(
-            f"{shared!r} must be a folder of this user that nobody else may look into (0700), and "
-            "it is not: jobs are given no folder in it. Remove it, or set TMPDIR."
+            f"{shared!r} must be a folder of this user that nobody else may look into (0700 or "
+            "0711), and it is not: jobs are given no folder in it. Remove it, or set TMPDIR."
         )
 
 

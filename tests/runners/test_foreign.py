@@ -1,0 +1,279 @@
+"""Folders of jobs that run as another user: usable, private, and no way to what root can read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from stand import CANCEL, Heard, command, ends, shell, soon
+
+from conveyor.commanding import CommandRules
+from conveyor.equipping import Equipped
+from conveyor.files import InputFile
+from conveyor.job import COMMAND_TASK, NewJob
+from conveyor.lifecycle import Failed, Succeeded
+from conveyor.runners.command import CommandRunner
+from conveyor.runners.control import Control, Ending, Stopped
+from conveyor.runners.foreign import find_owned, fits, opener
+from conveyor.runners.gathering import gather
+from conveyor.runners.scratch import Scratch
+from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Claimant, Want
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+NOBODY = CommandRules(user="nobody")
+ME = os.getuid()
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder for temporary files that everybody can pass through."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def scratch(temporary: Path) -> Iterator[Scratch]:
+    scratch = Scratch("w")
+    yield scratch
+    scratch.close()
+    assert list(temporary.iterdir()) == []
+
+
+def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = None) -> Control:
+    """Return the control of a job with an input, running by the store too."""
+    data = b"given\n"
+    digest = hashlib.sha256(data).hexdigest()
+    store.write_content(digest, 0, data, last=True).result()
+    files = tuple(InputFile(name=name, digest=digest, size=6) for name in ("in", "deep/er/in"))
+    made = command("sh", "-c", script, sink=Heard(), cwd=cwd)
+    options = msgspec.structs.replace(made.job.options, files=files, artifacts=artifacts)
+    new = NewJob(id="job", task=COMMAND_TASK, args=made.job.args, options=options)
+    store.insert([new]).result()
+    [job] = store.claim([Want("default", 1)], Claimant("w"), limit=1).result().jobs
+    return Control(job, made.task, made.sink)
+
+
+def run(store: MemoryStore, scratch: Scratch, control: Control, rules: CommandRules) -> Ending:
+    def runner() -> Any:
+        made = {"command": CommandRunner(rules=rules)}
+        return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
+
+    [ending] = ends(runner, control)
+    return ending
+
+
+def kept(store: MemoryStore) -> dict[str, bytes]:
+    return {
+        each.name: store.read_content(each.digest, 0, 1000).result()
+        for each in store.files("job").result()
+        if each.kind == "artifact"
+    }
+
+
+def said(control: Control) -> str:
+    assert isinstance(control.sink, Heard)
+    return control.sink.text("mark")
+
+
+@root
+def test_a_command_of_another_user_works_in_its_folder(scratch: Scratch) -> None:
+    store = MemoryStore()
+    script = "cat in deep/er/in > out; rm in; echo more >> deep/er/in; stat -c %U . deep deep/er/in"
+    control = claimed(store, script, "out", "**/in")
+    assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
+    assert kept(store) == {"out": b"given\ngiven\n", "deep/er/in": b"given\nmore\n"}
+    assert isinstance(control.sink, Heard)
+    assert control.sink.text().split() == ["nobody"] * 3
+
+
+@root
+def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: Scratch) -> None:
+    account = pwd.getpwnam("nobody")
+    theirs, ours = scratch.place(), scratch.place()
+    for place in (theirs, ours):
+        Path(place.make(), "x").write_text("x")
+    theirs.give(account.pw_uid, account.pw_gid)
+
+    def may(test: str, path: Path, user: str | int) -> bool:
+        return not subprocess.run(["test", test, path], user=user, check=False).returncode
+
+    folder = Path(theirs.path)
+    assert may("-w", folder / "x", "nobody")
+    assert not may("-e", folder / "x", account.pw_uid - 1)
+    assert not may("-e", Path(ours.path) / "x", "nobody")
+    for above in folder.parents[:2]:
+        assert stat.S_IMODE(above.stat().st_mode) == 0o711
+        assert not may("-r", above, "nobody")
+        assert not may("-w", above, "nobody")
+    # A worker without another user lives beside it as before.
+    second = Scratch("second")
+    assert stat.S_IMODE(Path(second.place().make()).parent.stat().st_mode) == 0o700
+    second.close()
+
+
+@root
+def test_no_link_brings_out_what_the_user_may_not_read(scratch: Scratch, temporary: Path) -> None:
+    secret = temporary / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "key").write_text("secret")
+    os.chmod(secret / "key", 0o600)
+    store = MemoryStore()
+    script = f"ln -s {secret}/key a.key; ln -s {secret} b; ln -s in c.key; mkfifo d.key; :>e.key"
+    control = claimed(store, script, "*.key", "b/*", "**/key", "b")
+    assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
+    assert kept(store) == {"e.key": b""}
+    assert "'a.key' is a link, and no artifact" in said(control)
+    assert "no file fits 'b/*'" in said(control)
+    assert "b/key" not in said(control)  # not even that it is there
+    shutil.rmtree(secret)
+
+
+@root
+def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: Scratch) -> None:
+    store = MemoryStore()
+    place = scratch.place()
+    Path(place.make(), "shadow").write_text("root's")
+    account = pwd.getpwnam("nobody")
+    place.give(account.pw_uid, account.pw_gid)
+    os.chown(Path(place.path, "shadow"), 0, 0)  # as a hard link would look
+    found = gather(place.path, ["*"], {}, 1000, owner=account.pw_uid)
+    assert (found.files, found.marks[0]) == (
+        {},
+        "'shadow' is another user's, and no artifact",
+    )
+    place.remove()
+    store.close()
+
+
+@root
+def test_a_directory_elsewhere_gives_away_only_what_is_the_user_s(
+    scratch: Scratch, temporary: Path
+) -> None:
+    there = temporary / "there"
+    (there / "closed").mkdir(parents=True)
+    (there / "closed").chmod(0o700)
+    (there / "closed" / "hidden.txt").write_text("root's")
+    (there / "readme.txt").write_text("root's")
+    shutil.chown(there, "nobody")
+    store = MemoryStore()
+    control = claimed(store, "echo mine > mine.txt", "**/*.txt", cwd=str(there))
+    assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
+    assert kept(store) == {"mine.txt": b"mine\n"}
+    assert "'readme.txt' is another user's" in said(control)
+    assert "hidden" not in said(control)
+    shutil.rmtree(there)
+
+
+@root
+def test_what_is_swapped_for_a_link_after_the_look_is_not_read(temporary: Path) -> None:
+    account = pwd.getpwnam("nobody")
+    folder = temporary / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "passwd").write_text("mine")
+    subprocess.run(["chown", "-R", "nobody", folder], check=True)
+    opens = opener(str(folder), account.pw_uid)
+    found = gather(str(folder), ["**/passwd"], {}, 1000, owner=account.pw_uid)
+    path = found.files["sub/passwd"]
+    os.close(opens(path))
+    (folder / "sub" / "passwd").unlink()
+    (folder / "sub" / "passwd").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="passwd"):
+        opens(path)
+    shutil.rmtree(folder / "sub")
+    (folder / "sub").symlink_to("/etc")
+    with pytest.raises(NotADirectoryError):
+        opens(path)
+    shutil.rmtree(folder)
+
+
+@root
+def test_the_folder_of_another_user_goes_whatever_it_did(scratch: Scratch) -> None:
+    store = MemoryStore()
+    script = "mkdir -p a/b; echo x > a/b/c; chmod 0 a/b a in; ln -s / l; chmod 0 ."
+    control = claimed(store, script, "nothing")
+    assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
+    assert control.place is not None
+    assert not Path(control.place.path).exists()
+
+
+@root
+def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: Scratch) -> None:
+    store = MemoryStore()
+    control = claimed(store, "echo going; sleep 300", "out")
+
+    async def main() -> None:
+        runner = CommandRunner(rules=NOBODY)
+        made = Equipped({"command": runner}, store=store, scratch=scratch)["command"]
+        running = asyncio.create_task(made.run(control))
+        assert isinstance(control.sink, Heard)
+        heard = control.sink
+        await soon(heard.text)
+        control.stop(CANCEL)
+        assert isinstance(await running, Stopped)
+        await runner.close()
+
+    asyncio.run(main())
+    assert control.place is not None
+    assert not Path(control.place.path).exists()
+
+
+@root
+def test_where_the_user_cannot_come_to_its_folder_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as closed:
+        monkeypatch.setattr(tempfile, "tempdir", closed)
+        scratch = Scratch("w")
+        ending = run(MemoryStore(), scratch, claimed(MemoryStore(), "true"), NOBODY)
+        scratch.close()
+    assert isinstance(ending, Failed)
+
+
+def test_the_same_user_needs_nothing_given(scratch: Scratch) -> None:
+    store = MemoryStore()
+    control = claimed(store, "cp in out; ln -s out also", "out", "also")
+    rules = CommandRules(user=str(os.geteuid()))
+    assert isinstance(run(store, scratch, control, rules), Succeeded)
+    assert sorted(kept(store)) == ["also", "out"]
+    assert shell("true").owner is control.owner is None
+
+
+def test_many_links_are_counted_and_not_listed(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02}").symlink_to("/etc/passwd")
+    marks: list[str] = []
+    assert find_owned(str(tmp_path), ["*"], ME, marks) == {}
+    assert len(marks) == 22
+    assert marks[-2:] == ["10 more are none either", "no file fits '*'"]
+
+
+@pytest.mark.parametrize("pattern", ["*", "a", "*.x", "**/*.x", "b/**/a.x", "?", "[ab]", "b/*/*"])
+def test_patterns_fit_what_they_fit_for_everybody_else(pattern: str, tmp_path: Path) -> None:
+    for name in ("a", "a.x", "b/a.x", "b/c/a.x", "b/c/d/a.x", ".x", "b/.h/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    as_ever = gather(str(tmp_path), [pattern], {}, 1000)
+    assert as_ever.files
+    assert gather(str(tmp_path), [pattern], {}, 1000, owner=ME) == as_ever
+
+
+def test_folders_between_may_be_any_or_none() -> None:
+    assert fits("a", "**/a")
+    assert fits("b/c/a", "**/**/a")
+    assert not fits("b/a", "b/**")
+    assert not fits("b/a", "a")
+    assert not fits("a", "a/b")
