@@ -7,6 +7,7 @@ import asyncio
 from conveyor import Conveyor
 from conveyor.job import WorkerInfo
 from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Order
 
 
 class Hesitant(MemoryStore):
@@ -17,7 +18,7 @@ class Hesitant(MemoryStore):
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def beat(self, worker: WorkerInfo) -> bool:  # type: ignore[override]
+    async def beat(self, worker: WorkerInfo) -> Order:  # type: ignore[override]
         answer = await super().beat(worker)
         self.asked.set()
         await self.go.wait()
@@ -54,7 +55,7 @@ def test_a_wish_from_before_the_first_beat_is_kept() -> None:
             while not store.workers().result()[0].quiet:
                 store.asked.clear()
                 await store.asked.wait()
-            assert await store.beat(store.workers().result()[0])
+            assert await store.beat(store.workers().result()[0]) == "quiet"
         return said
 
     assert asyncio.run(main()) == ["quiet", "draining"]

@@ -29,7 +29,7 @@ def introduce(store: Store, name: str) -> WorkerInfo:
     info = WorkerInfo(
         id=name, host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
     )
-    assert store.beat(info).result() is False
+    assert store.beat(info).result() == "work"
     return info
 
 
@@ -87,10 +87,10 @@ def test_a_worker_hears_that_it_is_to_be_quiet_and_at_each_beat_again(
     info = introduce(store, "w")
     heard: list[Hint] = []
     stop = store.listen(["quiet"], heard.append)
-    store.set_quiet("w", quiet=True).result()
-    assert [store.beat(info).result() for _ in range(2)] == [True, True]
-    store.set_quiet("w", quiet=False).result()
-    assert store.beat(info).result() is False
+    store.order("w", "quiet").result()
+    assert [store.beat(info).result() for _ in range(2)] == ["quiet"] * 2
+    store.order("w", "work").result()
+    assert store.beat(info).result() == "work"
     until(lambda: hears(heard, "quiet", "w"))
     stop()
 
@@ -99,19 +99,19 @@ def test_a_quiet_worker_is_given_nothing_from_that_moment_on(store: Store) -> No
     introduce(store, "w")
     put(store, new(), new())
     [job] = claim(store)
-    assert store.set_quiet("w", quiet=True).result()
+    assert store.order("w", "quiet").result()
     assert claim(store) == []
     report = Report(job.id, job.lease, Succeeded())
     answer = store.exchange([report], [Want("q", 5)], Claimant("w"), limit=5).result()
     assert (answer.settled, answer.jobs) == ((job.id,), ())
-    assert store.set_quiet("w", quiet=False).result()
+    assert store.order("w", "work").result()
     assert len(claim(store)) == 1
 
 
 def test_others_go_on_when_one_worker_is_quiet(store: Store) -> None:
     introduce(store, "w")
     put(store, new())
-    store.set_quiet("w", quiet=True).result()
+    store.order("w", "quiet").result()
     assert len(claim(store, worker="somebody else")) == 1
 
 
@@ -122,30 +122,30 @@ def test_a_worker_becomes_quiet_only_if_it_is_idle_where_that_is_asked(
     info = introduce(store, "w")
     put(store, new(), new())
     [job] = claim(store, confirm_within=confirm_within)
-    assert store.set_quiet("w", quiet=True, if_idle=True).result() is False
-    assert store.beat(info).result() is False
+    assert store.order("w", "quiet", if_idle=True).result() is False
+    assert store.beat(info).result() == "work"
     settle(store, job, Succeeded())
-    assert store.set_quiet("w", quiet=True, if_idle=True).result() is True
-    assert store.beat(info).result() is True
+    assert store.order("w", "quiet", if_idle=True).result() is True
+    assert store.beat(info).result() == "quiet"
     assert claim(store) == []
     with pytest.raises(NotFoundError, match="no worker x"):
-        store.set_quiet("x", quiet=True, if_idle=True).result()
+        store.order("x", "quiet", if_idle=True).result()
 
 
 def test_a_quiet_worker_that_is_busy_is_not_called_idle(store: Store) -> None:
     introduce(store, "w")
     put(store, new())
     claim(store)
-    store.set_quiet("w", quiet=True).result()
-    assert store.set_quiet("w", quiet=True, if_idle=True).result() is False
+    store.order("w", "quiet").result()
+    assert store.order("w", "quiet", if_idle=True).result() is False
 
 
 def test_a_worker_that_left_is_not_quiet_when_it_comes_back(store: Store) -> None:
     introduce(store, "w")
-    store.set_quiet("w", quiet=True).result()
+    store.order("w", "quiet").result()
     store.leave("w").result()
     with pytest.raises(NotFoundError, match="no worker w"):
-        store.set_quiet("w", quiet=True).result()
+        store.order("w", "quiet").result()
     introduce(store, "w")
 
 

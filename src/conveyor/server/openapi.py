@@ -36,7 +36,7 @@ def openapi(version: str) -> bytes:
     for call in sorted(calls, key=lambda call: call.path):
         path = paths.setdefault(PREFIX + call.path, {})
         path[call.method.lower()] = _operation(call, schema_of, components)
-    document = {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Conveyor", "version": version, "description": ABOUT},
         "paths": paths,
