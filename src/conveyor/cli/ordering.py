@@ -84,7 +84,7 @@ def _act(
             return
         if not names:
             raise UsageError(f"name what to {action}, as `list` shows it")
-        chosen = [_worker(workers, name) for name in names]
+        chosen = [_worker(workers, name, store.now()) for name in names]
         with audited(store) as note:
             for name in chosen:
                 if action == "remove":
@@ -161,14 +161,16 @@ def _list(workers: Sequence[WorkerInfo], now: float, *, as_json: bool) -> None:
     print_table(HEADINGS, rows)
 
 
-def _worker(workers: Sequence[WorkerInfo], name: str) -> str:
-    fitting = [each.id for each in workers if each.id == name or each.id.startswith(name)]
-    if name in fitting:
-        return name
+def _worker(workers: Sequence[WorkerInfo], name: str, now: float) -> str:
+    fitting = [each for each in workers if each.id.startswith(name)]
+    fitting = [each for each in fitting if each.id == name] or fitting
     if len(fitting) != 1:
         known = ", ".join(each.id for each in workers) or "none"
         raise NotFoundError(f"{name!r} fits {len(fitting)} workers; there are: {known}")
-    return fitting[0]
+    [worker] = fitting
+    if not worker.slots and now - worker.beat_at <= SILENT:
+        raise UsageError(f"{worker.id} is a server, which takes no orders: end it with SIGTERM")
+    return worker.id
 
 
 def _standing(worker: WorkerInfo, now: float) -> str:
