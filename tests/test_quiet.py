@@ -59,3 +59,64 @@ def test_a_wish_from_before_the_first_beat_is_kept() -> None:
         return said
 
     assert asyncio.run(main()) == ["quiet", "draining"]
+
+
+def test_a_worker_that_was_told_to_drain_cannot_be_resumed_by_its_own_wish() -> None:
+    async def main() -> list[str]:
+        store, said = Hesitant(), list[str]()
+        store.go.set()
+        belt = Conveyor(store=store)
+        release, begun = asyncio.Event(), asyncio.Event()
+
+        @belt.task
+        async def waits() -> None:
+            begun.set()
+            await release.wait()
+
+        worker = belt.worker()
+        draining = asyncio.Event()
+
+        def hear(phase: str, _running: object) -> None:
+            said.append(phase)
+            draining.set()
+
+        worker.on_phase = hear
+        async with asyncio.timeout(20), worker:
+            job = await waits.aenqueue()
+            await begun.wait()
+            await store.order(worker.id, "drain")
+            worker.be_quiet(quiet=False)
+            await draining.wait()
+            for _ in range(2):  # it beats on, as its wish is dropped
+                store.asked.clear()
+                worker._upkeep.poke(sweep=True)
+                await store.asked.wait()
+            assert await store.beat(store.workers().result()[0]) == "drain"
+            release.set()
+            await job
+            assert worker._run is not None
+            await worker._run  # it ends by itself, within the block
+        assert store.workers().result() == []
+        return said
+
+    assert asyncio.run(main()) == ["draining"]
+
+
+def test_a_worker_inside_a_program_drains_and_ends_when_it_is_told_to_from_afar() -> None:
+    store = MemoryStore()
+    belt = Conveyor(store=store)
+
+    @belt.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    worker = belt.start(slots=1)
+    assert double.enqueue(2).result(20) == 4
+    assert store.order(worker.id, "drain").result()
+    assert worker.ended.wait(20)
+    assert store.workers().result() == []
+    assert belt.stop(20)
+    # The program goes on, and may start another.
+    belt.start(slots=1)
+    assert double.enqueue(3).result(20) == 6
+    assert belt.stop(20)

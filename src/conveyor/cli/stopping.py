@@ -2,7 +2,7 @@
 
 First SIGTERM or SIGINT: no new jobs, the running ones get the drain time, then they are stopped.
 Second: stopped now. Third: out at once. SIGTSTP: claim nothing; SIGCONT: claim again. An order to
-drain, from afar, is what the first signal is.
+drain from afar does what the first signal does, and counts as none.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Exit:
 
     def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
         if phase == "draining" and not self._seen:
-            say("told to drain: stopping (SIGTERM stops what runs)")
+            say("told to drain from afar: stopping, as at SIGTERM")
             self._watch_for(self._drain)
         say(words(phase, running, self._drain))
 
