@@ -6,14 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from estate import PATIENCE, Estate, Process, wait_for
 
-from conveyor import Conveyor, State
+from conveyor import Conveyor, InvalidTransitionError, State
+from conveyor.errors import AccessError
 from conveyor.handle import Job
 from conveyor.job import WorkerInfo
+from conveyor.store.messages import Order
 
+ORDERS: tuple[Order, ...] = ("quiet", "work", "drain")
 Ran = subprocess.CompletedProcess[str]
 
 
@@ -140,3 +145,40 @@ def test_an_idle_agent_that_is_removed_leaves_at_once(estate: Estate) -> None:
     assert ran.returncode == 0
     assert process.popen.wait(PATIENCE) == 0
     assert names(estate) == []
+
+
+def test_orders_over_http_are_noted_and_what_was_not_done_is_not(estate: Estate) -> None:
+    estate.server()
+    _, name = agent(estate)
+    job = begin(estate)
+    store = estate.store()
+    assert not store.order(name, "drain", if_idle=True).result(10)
+    for order in ORDERS:
+        assert store.order(name, order).result(10)
+    with pytest.raises(InvalidTransitionError, match="told to drain, which is final"):
+        store.order(name, "work").result(10)
+    (estate.folder / "go").touch()
+    assert job.result(PATIENCE)
+    lines = reversed(store.actions(limit=9).result(10))
+    assert [(each.what, each.subject) for each in lines] == [
+        (what, name) for what in ("quiet worker", "resume worker", "drain worker")
+    ]
+
+
+def test_only_an_admin_removes_workers_and_a_busy_one_is_a_conflict(estate: Estate) -> None:
+    estate.server()
+    token = estate.token("agent")
+    _, name = agent(estate)
+    begin(estate)
+    with pytest.raises(AccessError, match="admin is needed"):
+        estate.store(token).dismiss(name).result(10)
+    with pytest.raises(AccessError, match="may not speak for worker"):
+        estate.store(token).order(name, "drain").result(10)
+    address = f"{estate.url}/api/v1/workers/{name}"
+    asked = urllib.request.Request(
+        address, method="DELETE", headers={"Authorization": f"Bearer {estate.admin}"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=10)
+    with refused.value as answer:
+        assert (answer.code, json.loads(answer.read())["code"]) == (409, "busy")
