@@ -7,6 +7,7 @@ import asyncio
 from conveyor import Conveyor
 from conveyor.job import WorkerInfo
 from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Order
 
 
 class Hesitant(MemoryStore):
@@ -17,7 +18,7 @@ class Hesitant(MemoryStore):
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def beat(self, worker: WorkerInfo) -> bool:  # type: ignore[override]
+    async def beat(self, worker: WorkerInfo) -> Order:  # type: ignore[override]
         answer = await super().beat(worker)
         self.asked.set()
         await self.go.wait()
@@ -54,7 +55,68 @@ def test_a_wish_from_before_the_first_beat_is_kept() -> None:
             while not store.workers().result()[0].quiet:
                 store.asked.clear()
                 await store.asked.wait()
-            assert await store.beat(store.workers().result()[0])
+            assert await store.beat(store.workers().result()[0]) == "quiet"
         return said
 
     assert asyncio.run(main()) == ["quiet", "draining"]
+
+
+def test_a_worker_that_was_told_to_drain_cannot_be_resumed_by_its_own_wish() -> None:
+    async def main() -> list[str]:
+        store, said = Hesitant(), list[str]()
+        store.go.set()
+        belt = Conveyor(store=store)
+        release, begun = asyncio.Event(), asyncio.Event()
+
+        @belt.task
+        async def waits() -> None:
+            begun.set()
+            await release.wait()
+
+        worker = belt.worker()
+        draining = asyncio.Event()
+
+        def hear(phase: str, _running: object) -> None:
+            said.append(phase)
+            draining.set()
+
+        worker.on_phase = hear
+        async with asyncio.timeout(20), worker:
+            job = await waits.aenqueue()
+            await begun.wait()
+            await store.order(worker.id, "drain")
+            worker.be_quiet(quiet=False)
+            await draining.wait()
+            for _ in range(2):  # it beats on, as its wish is dropped
+                store.asked.clear()
+                worker._upkeep.poke(sweep=True)
+                await store.asked.wait()
+            assert await store.beat(store.workers().result()[0]) == "drain"
+            release.set()
+            await job
+            assert worker._run is not None
+            await worker._run  # it ends by itself, within the block
+        assert store.workers().result() == []
+        return said
+
+    assert asyncio.run(main()) == ["draining"]
+
+
+def test_a_worker_inside_a_program_drains_and_ends_when_it_is_told_to_from_afar() -> None:
+    store = MemoryStore()
+    belt = Conveyor(store=store)
+
+    @belt.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    worker = belt.start(slots=1)
+    assert double.enqueue(2).result(20) == 4
+    assert store.order(worker.id, "drain").result()
+    assert worker.ended.wait(20)
+    assert store.workers().result() == []
+    assert belt.stop(20)
+    # The program goes on, and may start another.
+    belt.start(slots=1)
+    assert double.enqueue(3).result(20) == 6
+    assert belt.stop(20)

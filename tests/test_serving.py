@@ -85,7 +85,7 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     # Its code runs, so it is running: nobody else may have it until this process has ended.
     assert job.refresh().state is State.RUNNING
     program.go.set()
-    keeper = worker._keeper
+    keeper = worker._keeping.keeper
     assert keeper is not None
     keeper.kill()
     keeper.communicate()

@@ -62,7 +62,7 @@ def test_a_worker_of_a_tended_store_hears_that_it_is_to_be_quiet() -> None:
         belt = Conveyor(store=store)
         async with belt.worker() as worker:
             await soon(lambda: "beat" in store.asked)
-            await store.set_quiet(worker.id, quiet=True)
+            await store.order(worker.id, "quiet")
             await soon(lambda: worker._quiet)
 
     asyncio.run(main())

@@ -33,6 +33,7 @@ SECRET_BYTES = 32
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 ID_LENGTH = 8
 TEXT = re.compile(rf"cvy_([a-z0-9]{{{ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
+MARKED = re.compile(rf"@[a-z0-9]{{{ID_LENGTH}}}\Z")
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +142,11 @@ def may(token: Token, scope: Scope, queue: str | None) -> bool:
     if queue is None:
         return scope != "read" or not token.queues
     return not token.queues or queue in token.queues
+
+
+def is_marked(worker: str) -> bool:
+    """Whether a worker is an agent: one that reaches the store by a server, with a token."""
+    return MARKED.search(worker) is not None
 
 
 def mark(text: str) -> str:

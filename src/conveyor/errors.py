@@ -8,6 +8,7 @@ ConveyorError
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
 ├── AccessError                the server does not know the token, or it does not allow that
 ├── InvalidTransitionError     the lifecycle forbids that move
+│   └── BusyError              the worker holds jobs
 ├── JobError                   the job ended without a result
 │   ├── JobDiscardedError      its last attempt failed, or it expired or was dropped
 │   └── JobCancelledError      it was cancelled
@@ -64,7 +65,11 @@ class AccessError(ConveyorError):
 
 
 class InvalidTransitionError(ConveyorError):
-    """The job is not in a state from which that move is possible."""
+    """The job, or worker, is not in a state from which that move is possible."""
+
+
+class BusyError(InvalidTransitionError):
+    """The worker holds running jobs, so it cannot just be removed."""
 
 
 class JobError(ConveyorError):

@@ -15,9 +15,10 @@ import msgspec
 from . import board, cron
 from .board import has_died
 from .clock import elapsed
-from .errors import ConveyorError
+from .errors import ConveyorError, InvalidTransitionError
 from .identity import boot_id, is_dead
 from .job import NewJob, ScheduleInfo, State, WorkerInfo
+from .store.messages import Order
 from .store.protocol import Store
 
 log = logging.getLogger("conveyor.upkeep")
@@ -47,13 +48,13 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Upkeep:
-    """One loop beside a worker. `me` says who the worker is and how busy; `be_quiet` is told at
-    each beat whether it is to claim nothing.
+    """One loop beside a worker. `me` says who the worker is and how busy; `obey` is told at
+    each beat what it is to do.
 
     `sweep` is how often, in seconds, it looks for what can wait a little. `elapsed` tells how much
     time has passed since some moment, in seconds. `dead` says whether a worker is surely gone
     (given this process's `boot_id()`), `begun` which jobs one had begun, by its board.
-    time has passed since some moment, in seconds. `after` is called after each round that went
+    `after` is called after each round that went
     well.
     """
 
@@ -62,7 +63,7 @@ class Upkeep:
         *,
         store: Store,
         me: Callable[[], WorkerInfo],
-        be_quiet: Callable[[bool], object] = bool,
+        obey: Callable[[Order], object] = str,
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
         sweep: float = SWEEP,
@@ -82,11 +83,11 @@ class Upkeep:
         self._after = after
         self._schedules = {schedule.info.name: schedule for schedule in schedules}
         self._retention = retention
-        self._be_quiet = be_quiet
+        self._obey = obey
         self._here = boot_id()
         self._suspects: frozenset[str] = frozenset()
         self._poke = asyncio.Event()
-        self._wish: bool | None = None
+        self._wish: Order | None = None
         self._next_due_at: float | None = None
         self.rounds = 0
         self._sweep_due = 0.0
@@ -98,9 +99,9 @@ class Upkeep:
             self._sweep_due = 0.0
         self._poke.set()
 
-    def wish(self, *, quiet: bool) -> None:
+    def wish(self, order: Order) -> None:
         """Have the store know that this worker claims nothing, or claims again."""
-        self._wish = quiet
+        self._wish = order
         self.poke(sweep=True)
 
     async def run(self) -> None:
@@ -132,7 +133,7 @@ class Upkeep:
         self._poke.clear()
         if sweeping:
             self._sweep_due = now + self._sweep
-            self._be_quiet(await self._beat())
+            self._obey(await self._beat())
         if not self._store.tended:
             await self._tend(now, sweeping=sweeping, poked=poked)
         self.rounds += 1
@@ -148,15 +149,18 @@ class Upkeep:
             self._prune_due = now + (ROUND if pruned == BATCH else PRUNE)
             await self._store.sweep_contents(limit=BATCH)
 
-    async def _beat(self) -> bool:
-        quiet = await self._store.beat(self._me())
+    async def _beat(self) -> Order:
+        order = await self._store.beat(self._me())
         # A wish that the store has not heard yet is newer than its answer.
         while self._wish is not None:
-            quiet = self._wish
-            await self._store.set_quiet(self._me().id, quiet=quiet)
-            if self._wish is quiet:
+            order = self._wish
+            try:
+                await self._store.order(self._me().id, order)
+            except InvalidTransitionError:  # somebody has told it to drain, and that is final
+                order, self._wish = "drain", None
+            if self._wish == order:
                 self._wish = None
-        return quiet
+        return order
 
     def _pause(self) -> float:
         if self._next_due_at is None:

@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from math import inf
@@ -16,7 +14,6 @@ from typing import Self
 
 import msgspec
 
-from . import keeper
 from .access import mark
 from .board import Board
 from .commanding import ANYTHING, CommandRules
@@ -24,12 +21,12 @@ from .equipping import Equipped
 from .errors import ConveyorError
 from .identity import boot_id, pid_started, worker_id
 from .job import JobRecord, State, WorkerInfo
-from .obituary import open_pidfd
+from .keeping import Keeping
 from .runners.capture import OutputBuffer, capturing
 from .runners.scratch import Scratch
 from .runners.table import Runners
 from .slots import Slots
-from .store.messages import CONFIRM, Claimant, Hint, Lease, Report
+from .store.messages import CONFIRM, Claimant, Hint, Order, Report
 from .store.protocol import Store
 from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
@@ -54,9 +51,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     `queues` are names with weights; `strict` asks them in order instead of by weight. `commands`
     says what commands may do; while they are allowed, "commands" is one of the labels. `keep`
     says whether a process of its own renews the leases of a shared store. `beat` is how often it
-    says that it is there. `drain` is how long
-    running jobs may finish when an `async with` block ends. `on_round` is called in the worker's
-    loop about once a second while all is well, for whoever watches; it must not raise.
+    says that it is there. `drain` is how long running jobs may finish when an `async with` block
+    ends, or when it is told to drain from afar. `on_round` is called in the worker's loop about
+    once a second while all is well, for whoever watches; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -110,7 +107,7 @@ class Worker:
         self._upkeep = Upkeep(
             store=store,
             me=self._introduce,
-            be_quiet=self._hear_quiet,
+            obey=self._obey,
             schedules=schedules,
             retention=options.retention,
             # A lapsed lease is to be noticed soon beside its own length.
@@ -123,7 +120,15 @@ class Worker:
         self._left: list[Report] = []
         self._quiet = False
         self._run: asyncio.Task[None] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeping = Keeping(
+            store=store,
+            worker=self.id,
+            lease_for=options.lease_for,
+            places=options.slots,
+            board=lambda: self._board,
+            left=self._left,
+            keep=options.keep,
+        )
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = inf
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +140,8 @@ class Worker:
 
     async def __aexit__(self, *_: object) -> None:
         if self._run is not None:
-            self.drain(self.options.drain)
+            if not self.ended.is_set():  # it may have been told to drain from afar
+                self.drain(self.options.drain)
             await self._run
 
     @property
@@ -242,8 +248,9 @@ class Worker:
 
     def be_quiet(self, quiet: bool = True) -> None:  # noqa: FBT001, FBT002 - it is what the name says
         """Claim nothing, or claim again; what runs goes on. Call it in the worker's loop."""
-        self._hear_quiet(quiet)
-        self._upkeep.wish(quiet=quiet)
+        order: Order = "quiet" if quiet else "work"
+        self._obey(order)
+        self._upkeep.wish(order)
 
     def disown(self) -> list[Report]:
         """Give everything up because this process ends now; returns what the store is to hear.
@@ -253,7 +260,12 @@ class Worker:
         ended = self._slots.unreported()
         return [*ended, *self._left, *(report for _, report in self._slots.disown())]
 
-    def _hear_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - as above
+    def _obey(self, order: Order) -> None:
+        if order == "drain":
+            if not self._slots.draining:
+                self.drain(self.options.drain)
+            return
+        quiet = order == "quiet"
         if quiet is not self._quiet:
             self._quiet = quiet
             self._slots.be_quiet(quiet)
@@ -296,12 +308,8 @@ class Worker:
         with ExitStack() as stack:
             stack.enter_context(capturing())
             stack.callback(self._store.listen(["work", "due", "cancel", "quiet"], hear))
-            if self._store.shared and self.options.keep:
-                self._start_keeper()
-                stack.callback(self._stop_keeper)
+            stack.enter_context(self._keeping)
             yield
-            if self._left and self._keeper is None:
-                threading.Thread(target=self._keep_left, name="conveyor-left", daemon=True).start()
 
     def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
         options = self.options
@@ -321,39 +329,6 @@ class Worker:
             board=self._board,
             fences=self._store.remote,
         )
-
-    def _start_keeper(self) -> None:
-        begun, held = (
-            ("", -1) if self._board is None else (self._board.name, self._board.descriptor)
-        )
-        pidfd = open_pidfd(os.getpid())
-        ward = keeper.Ward(
-            url=self._store.url,
-            worker=self.id,
-            lease_for=self.options.lease_for,
-            pid=os.getpid(),
-            pidfd=pidfd,
-            begun=begun,
-            held=held,
-            places=self.options.slots,
-        )
-        self._keeper = keeper.start(ward, self._store.secret)
-        if pidfd >= 0:
-            os.close(pidfd)
-
-    def _stop_keeper(self) -> None:
-        # With jobs left it stays: to keep their leases, and to hand them back in the end.
-        if self._keeper is not None and not self._left:
-            keeper.stop(self._keeper)
-
-    def _keep_left(self) -> None:
-        """Keep the leases of what is left, where no keeper does: its code still runs."""
-        leases = [Lease(report.id, report.lease) for report in self._left]
-        every = self.options.lease_for / 4
-        while True:
-            time.sleep(every)
-            with suppress(ConveyorError, TimeoutError):
-                self._store.extend(leases, lease_for=self.options.lease_for).result(every)
 
     def _hear(self, hint: Hint) -> None:
         match hint.kind:

@@ -139,7 +139,7 @@ def test_queues_are_listed_paused_and_resumed(conveyor: Command, belt: Conveyor)
 
 def test_workers_are_listed(conveyor: Command, belt: Conveyor) -> None:
     worker(belt, labels=("gpu",))
-    assert "w-1\talive\t0/2\tmail\tgpu" in conveyor("workers").out
+    assert "w-1\talive\there\t0/2\tmail\tgpu" in conveyor("workers").out
     assert conveyor("workers", "--json").data[0]["id"] == "w-1"
 
 

@@ -104,7 +104,7 @@ class SimulatedWorker(Worker):
         self._upkeep = plan.upkeep(
             store=wire,
             me=self._introduce,
-            be_quiet=self._hear_quiet,
+            obey=self._obey,
             sweep=LEASE / 4,
             elapsed=plan.elapsed(station),
             dead=world.knows_dead,

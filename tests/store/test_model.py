@@ -50,7 +50,16 @@ from conveyor.lifecycle import (
 from conveyor.retry import Fixed
 from conveyor.store.filing import UNUSED
 from conveyor.store.memory import MemoryStore
-from conveyor.store.messages import Claimant, Filter, Lease, Offered, Report, Want
+from conveyor.store.messages import (
+    SILENCE,
+    Claimant,
+    Filter,
+    Lease,
+    Offered,
+    Order,
+    Report,
+    Want,
+)
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore
 from conveyor.testing import FakeClock
@@ -71,6 +80,7 @@ OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
 WORKER = WorkerInfo(
     id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
 )
+ORDERS: st.SearchStrategy[Order] = st.sampled_from(["work", "quiet", "drain"])
 QUEUES = st.sampled_from(["a", "b"])
 CAPACITY = {"a": 3, "b": 0}
 WITHIN = st.sampled_from([None, 2.0])
@@ -219,11 +229,21 @@ class Agreement(RuleBasedStateMachine):
     def extend_all(self) -> None:
         self.both(lambda store: store.extend_worker("w", lease_for=10.0))
 
-    @rule(quiet=st.booleans(), if_idle=st.booleans())
-    def be_quiet(self, quiet: bool, if_idle: bool) -> None:
+    @rule(order=ORDERS, if_idle=st.booleans())
+    def order(self, order: Order, if_idle: bool) -> None:
         self.both(lambda store: store.beat(WORKER))
-        self.both(lambda store: store.set_quiet("w", quiet=quiet, if_idle=if_idle))
+        self.both(lambda store: store.order("w", order, if_idle=if_idle))
         self.both(lambda store: store.beat(WORKER))
+
+    @rule(silent=st.booleans(), force=st.booleans())
+    def dismiss(self, silent: bool, force: bool) -> None:
+        if silent:
+            self.clock.advance(SILENCE + 1)
+        self.both(lambda store: store.dismiss("w", force=force))
+
+    @rule()
+    def leave(self) -> None:
+        self.both(lambda store: store.leave("w"))
 
     @rule(number=st.integers(0, 20), offset=st.integers(0, 2))
     def write(self, number: int, offset: int) -> None:
@@ -310,6 +330,7 @@ class Agreement(RuleBasedStateMachine):
     def the_stores_agree(self) -> None:
         found, _ = self.both(lambda store: store.find(Filter(), limit=1000))
         counts, _ = self.both(lambda store: store.counts())
+        self.both(lambda store: store.workers())
         self.the_counts_are_true(found, counts)
         self.final_jobs_stay(found)
 

@@ -1,18 +1,15 @@
-"""Commands that look: ps, show, why, workers."""
+"""Commands that look: ps, show, why."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import click
 import msgspec
 
 from ..errors import NotFoundError, UsageError
-from ..job import JobRecord, QueueInfo, State, WorkerInfo
+from ..job import JobRecord, QueueInfo, State
 from ..store.messages import Filter
 from ..store.protocol import Store
-from ..why import SILENT, explain, explain_offer
-from .auditing import audited
+from ..why import explain, explain_offer
 from .common import (
     ago,
     as_data,
@@ -112,60 +109,6 @@ def why(store: Store, job_id: str) -> str:
         workers=store.workers().result(),
         now=store.now(),
     )
-
-
-@click.command("workers")
-@click.argument("action", type=click.Choice(["list", "quiet", "resume"]), default="list")
-@click.argument("names", nargs=-1)
-@json_option
-@url_option
-def workers_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
-    with opened(url) as store, audited(store) as note:
-        workers = store.workers().result()
-        if action != "list":
-            does = "claim nothing" if action == "quiet" else "claim again"
-            for name in [_worker(workers, name) for name in _needed(action, names)]:
-                store.set_quiet(name, quiet=action == "quiet").result()
-                note(f"{action} worker", name)
-                say(f"worker {name} is told to {does}")
-            return
-        now = store.now()
-    if as_json:
-        print_json(workers)
-        return
-    rows = [
-        (
-            each.id,
-            _standing(each, now),
-            f"{each.running}/{each.slots}",
-            ",".join(each.queues),
-            ",".join(each.labels) or "-",
-            ago(each.started_at),
-            ago(each.beat_at),
-        )
-        for each in workers
-    ]
-    print_table(("WORKER", "STATE", "SLOTS", "QUEUES", "LABELS", "UP", "HEARD"), rows)
-
-
-def _needed(action: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names:
-        raise UsageError(f"name the workers to {action}, as `conveyor workers` lists them")
-    return names
-
-
-def _worker(workers: Sequence[WorkerInfo], name: str) -> str:
-    fitting = [each.id for each in workers if each.id == name or each.id.startswith(name)]
-    if len(fitting) != 1:
-        known = ", ".join(each.id for each in workers) or "none"
-        raise NotFoundError(f"{name!r} fits {len(fitting)} workers; there are: {known}")
-    return fitting[0]
-
-
-def _standing(worker: WorkerInfo, now: float) -> str:
-    if now - worker.beat_at > SILENT:
-        return "silent"
-    return "draining" if worker.draining else "quiet" if worker.quiet else "alive"
 
 
 def _state(name: str) -> State:

@@ -1,7 +1,8 @@
 """A worker's way out: what its signals ask for, step by step, and the code it exits with.
 
 First SIGTERM or SIGINT: no new jobs, the running ones get the drain time, then they are stopped.
-Second: stopped now. Third: out at once. SIGTSTP: claim nothing; SIGCONT: claim again.
+Second: stopped now. Third: out at once. SIGTSTP: claim nothing; SIGCONT: claim again. An order to
+drain from afar does what the first signal does, and counts as none.
 """
 
 from __future__ import annotations
@@ -151,6 +152,9 @@ class Exit:
         return HANDED_BACK if worker.handed_back else DRAINED
 
     def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
+        if phase == "draining" and not self._seen:
+            say("told to drain from afar: stopping, as at SIGTERM")
+            self._watch_for(self._drain)
         say(words(phase, running, self._drain))
 
 

@@ -112,6 +112,7 @@ def make_worker(
         labels=frozenset(settings["labels"]),
         commands=rules,
         poll=settings["poll"],
+        drain=float(settings["drain"]),
         app=settings["app"] or "this agent",
         max_jobs_per_process=settings["max_jobs_per_process"],
         max_rss_mb=settings["max_rss_mb"],

@@ -23,7 +23,16 @@ from ..lifecycle import Interrupted
 from ..store.http import bodies
 from ..store.http.bodies import InsertAnswer, Terms
 from ..store.http.calls import Call
-from ..store.messages import Accepted, Claimant, Exchanged, Hint, HintKind, Offered, Report
+from ..store.messages import (
+    Accepted,
+    Claimant,
+    Exchanged,
+    Hint,
+    HintKind,
+    Offered,
+    Order,
+    Report,
+)
 from ..store.protocol import Store
 from .checks import Checks, leases
 from .gate import Caller, Gate, may_hear
@@ -40,6 +49,11 @@ LOOK = 10.0
 BEAT = 10.0
 # Hints are gathered for a moment, so that a busy store does not fill the line with them.
 GATHER = 0.01
+
+# What the audit calls an order to a worker.
+ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
+# The answer to what was asked for on a condition that did not hold.
+NOT_DONE = b"false"
 
 _line = msgspec.json.Encoder().encode
 
@@ -106,7 +120,7 @@ class Handlers:
             response = await special(asked)
         else:
             response = await self._carry(asked)
-        if asked.call.audited:
+        if asked.call.audited and response.body != NOT_DONE:
             await self._note(asked)
         return response
 
@@ -383,8 +397,12 @@ def _for_queues(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[Wo
 def _described(action: str, body: bodies.Body) -> tuple[str, str]:
     """Return what the audit calls an action, and what it says of it."""
     match body:
-        case bodies.Paused(paused=False) | bodies.Quiet(quiet=False):
+        case bodies.Paused(paused=False):
             return f"resume {action.partition(' ')[2]}", ""
+        case bodies.Ordered(order=order):
+            return f"{ORDERED[order]} worker", ""
+        case bodies.DismissQuery(force=True):
+            return action, "forced"
         case bodies.Cancel(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
         case bodies.AddToken(token=token):

@@ -128,6 +128,23 @@ class Content(msgspec.Struct, frozen=True):
     whole: bool
 
 
+# What a worker is told: to claim, to claim nothing, or to drain and end.
+Order = Literal["work", "quiet", "drain"]
+
+# A worker that was silent for so many seconds is removed at once, as it may never hear of it.
+SILENCE = 60.0
+
+
+class Dismissed(msgspec.Struct, frozen=True):
+    """How a worker was removed: whether it is forgotten already, and the jobs it had to give back.
+
+    One that is not `forgotten` is to drain, and goes by itself.
+    """
+
+    forgotten: bool
+    jobs: tuple[str, ...] = ()
+
+
 HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access"]
 
 
@@ -137,7 +154,7 @@ class Hint(msgspec.Struct, frozen=True):
     `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
     available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
     (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
-    ids). `quiet`: workers are to claim no more, or again (worker ids). `access`: tokens were added
+    ids). `quiet`: workers were given an order (worker ids). `access`: tokens were added
     or revoked (token ids). No subjects means "any".
     """
 

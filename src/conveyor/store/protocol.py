@@ -30,12 +30,14 @@ from .filing import FileStore
 from .messages import (
     Accepted,
     Claimant,
+    Dismissed,
     Exchanged,
     Filter,
     HintKind,
     Lease,
     Listener,
     Offered,
+    Order,
     Renewal,
     Report,
     Staged,
@@ -88,8 +90,8 @@ class WorkerStore(Protocol):
         Within a queue: higher priority first, then the longer due, then the earlier accepted. A
         job is only given to a claimant that has every label in its `requires`; with a label
         "!only" (say "gpu!only") a claimant takes only jobs that ask for that label. Paused queues
-        give nothing, and a quiet worker is given nothing. A job past its `expires_at` is discarded
-        instead.
+        give nothing, and a worker that is to be quiet or to drain is given nothing. A job past its
+        `expires_at` is discarded instead.
 
         With `confirm_within` the claim is provisional: the job is running, but it has not started
         until the lease is extended for the first time. Without that the lease ends soon, and the
@@ -240,18 +242,28 @@ class UpkeepStore(Protocol):
         """
         ...
 
-    def beat(self, worker: WorkerInfo) -> Pending[bool]:
-        """Note that a worker is there; returns whether it is to be quiet.
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        """Note that a worker is there; returns what it is to do.
 
         `beat_at` is set by the store.
         """
         ...
 
-    def set_quiet(self, worker: str, *, quiet: bool, if_idle: bool = False) -> Pending[bool]:
-        """Have a worker claim no more, or claim again; NotFoundError if it was not heard of.
+    def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
+        """Tell a worker what to do; NotFoundError if it was not heard of.
 
-        From then on its claims give it nothing. With `if_idle` nothing changes, and the answer is
-        False, if it holds a running job; so after True it cannot have been given one meanwhile.
+        "quiet" and "drain": from then on its claims give it nothing. With `if_idle` nothing
+        changes, and the answer is False, if it holds a running job, confirmed or not; so after
+        True it cannot have been given one meanwhile. "drain" is final, as nobody can know how far
+        the worker has got with it: another order raises InvalidTransitionError.
+        """
+        ...
+
+    def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
+        """Have a worker go: it is to drain, or is forgotten at once if silent for `SILENCE`.
+
+        One that holds running jobs raises BusyError, unless forced: then they are given back
+        as crashed, and their code ends where it hears that its lease is gone.
         """
         ...
 
@@ -260,7 +272,10 @@ class UpkeepStore(Protocol):
         ...
 
     def workers(self) -> Pending[list[WorkerInfo]]:
-        """Return the workers that were heard of, by id."""
+        """Return the workers that were heard of, by id.
+
+        One that was told to be quiet or to drain is shown so, whether it has heard of it or not.
+        """
         ...
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:

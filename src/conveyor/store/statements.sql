@@ -257,20 +257,24 @@ INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
 RETURNING quiet
 
--- name: is_quiet
-SELECT quiet FROM worker WHERE id = :id
+-- name: is_held_back
+SELECT 1 FROM worker WHERE id = :id AND quiet > 0
 
--- name: holds
-SELECT 1 FROM job WHERE state = 'running' AND worker = :worker LIMIT 1
+-- name: standing
+SELECT beat_at, quiet FROM worker WHERE id = :id
 
--- name: set_quiet
-UPDATE worker SET quiet = :quiet WHERE id = :id
+-- name: count_held
+SELECT count(*) FROM job WHERE state = 'running' AND worker = :worker
+
+-- name: order
+-- The column is as old as the first two orders: 0 to work, 1 to be quiet, and now 2 to drain.
+UPDATE worker SET quiet = :number WHERE id = :id
 
 -- name: leave
 DELETE FROM worker WHERE id = :id
 
 -- name: workers
-SELECT beat_at, info FROM worker ORDER BY id LIMIT 10000
+SELECT beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 
 -- name: schedule
 SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule WHERE name = :name

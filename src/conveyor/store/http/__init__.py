@@ -30,6 +30,7 @@ from ..messages import (
     Accepted,
     Claimant,
     Content,
+    Dismissed,
     Exchanged,
     Filter,
     Hint,
@@ -37,6 +38,7 @@ from ..messages import (
     Lease,
     Listener,
     Offered,
+    Order,
     Renewal,
     Report,
     Staged,
@@ -236,12 +238,15 @@ class HttpStore:
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._ask("prune", _same, body=bodies.Prune(retention=dict(retention), limit=limit))
 
-    def beat(self, worker: WorkerInfo) -> Pending[bool]:
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
         return self._ask("beat", _same, {"worker": worker.id}, bodies.Beat(info=worker))
 
-    def set_quiet(self, worker: str, *, quiet: bool, if_idle: bool = False) -> Pending[bool]:
-        body = bodies.Quiet(quiet=quiet, if_idle=if_idle)
-        return self._ask("set_quiet", _same, {"worker": worker}, body)
+    def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
+        body = bodies.Ordered(order=order, if_idle=if_idle)
+        return self._ask("order", _same, {"worker": worker}, body)
+
+    def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
+        return self._ask("dismiss", _same, {"worker": worker}, bodies.DismissQuery(force=force))
 
     def leave(self, worker: str) -> Pending[None]:
         return self._here().start(self._leave(worker))

@@ -12,7 +12,7 @@ from ...access import Action, Token
 from ...errors import UsageError
 from ...files import PIECE, FileInfo
 from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
-from ..messages import Accepted, Claimant, Filter, Lease, Offered, Want
+from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
 
 PAGE = 1000
@@ -137,11 +137,21 @@ class Paused(Body, frozen=True):
     paused: bool
 
 
-class Quiet(Body, frozen=True):
-    """Whether a worker is to claim nothing; `if_idle`: only if it holds no job just then."""
+class Ordered(Body, frozen=True):
+    """What a worker is to do; `if_idle`: only if it holds no job just then.
 
-    quiet: bool
+    A `quiet` worker claims nothing. One that is to `drain` ends when what it runs has ended, and
+    can be told nothing else any more.
+    """
+
+    order: Order
     if_idle: bool = False
+
+
+class DismissQuery(Body, frozen=True):
+    """Whether a worker is to go even if it holds jobs: they are then given back as crashed."""
+
+    force: bool = False
 
 
 class Beat(Body, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from ...access import Action, Scope, Token
 from ...files import FileInfo
 from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
-from ..messages import Accepted, Content, Offered, Renewal, Staged
+from ..messages import Accepted, Content, Dismissed, Offered, Order, Renewal, Staged
 from . import bodies
 from .bodies import Body, Nothing
 from .views import ExchangedView, JobView, exchanged_view, job_view
@@ -58,7 +58,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def in_query(self) -> bool:
         """Whether what it takes stands in the query."""
-        return self.method == "GET" or self.raw == "takes"
+        return self.method in ("GET", "DELETE") or self.raw == "takes"
 
     audited: str = ""
 
@@ -209,13 +209,20 @@ _ROWS = (
     ),
     Call(
         name="beat", method="PUT", path="/workers/{worker}", scopes=AGENT,
-        summary="Say that a worker is there; hear whether it is to be quiet", takes=bodies.Beat,
-        gives=bool, repeats=True,
+        summary="Say that a worker is there; hear what it is to do", takes=bodies.Beat,
+        gives=Order, repeats=True,
     ),
     Call(
-        name="set_quiet", method="PUT", path="/workers/{worker}/quiet", scopes=AGENT,
-        summary="Have a worker claim nothing, or claim again", takes=bodies.Quiet, gives=bool,
-        repeats=True, refusals=("not_found",), audited="quiet worker",
+        name="order", method="PUT", path="/workers/{worker}/order", scopes=AGENT,
+        summary="Have a worker claim, claim nothing, or drain and end", takes=bodies.Ordered,
+        gives=bool, repeats=True, refusals=("not_found", "invalid_transition"),
+        audited="order worker",
+    ),
+    Call(
+        name="dismiss", method="DELETE", path="/workers/{worker}", scopes=ADMIN,
+        summary="Have a worker go; one that holds jobs only by force",
+        takes=bodies.DismissQuery, gives=Dismissed, repeats=True, refusals=("not_found", "busy"),
+        audited="remove worker",
     ),
     Call(
         name="leave", method="POST", path="/workers/{worker}/leave", scopes=AGENT,

@@ -8,6 +8,7 @@ import msgspec
 
 from ...errors import (
     AccessError,
+    BusyError,
     ConveyorError,
     CorruptStoreError,
     EncodingError,
@@ -31,8 +32,12 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "not_found": (404, "There is no such thing", NotFoundError),
     "no_route": (404, "There is no such address", UsageError),
     "no_method": (405, "The address does not know this method", UsageError),
-    "invalid_transition": (409, "The job's state forbids it", InvalidTransitionError),
-    "busy": (409, "The worker holds jobs", InvalidTransitionError),
+    "invalid_transition": (
+        409,
+        "The state of the job or worker forbids it",
+        InvalidTransitionError,
+    ),
+    "busy": (409, "The worker holds jobs", BusyError),
     "too_large": (413, "The request is too large", UsageError),
     "headers_too_large": (431, "The headers are too large", UsageError),
     "not_json": (415, "The body is not JSON", UsageError),

@@ -35,6 +35,7 @@ from ..messages import (
     Accepted,
     Claimant,
     Content,
+    Dismissed,
     Exchanged,
     Filter,
     Hint,
@@ -42,12 +43,13 @@ from ..messages import (
     Lease,
     Listener,
     Offered,
+    Order,
     Renewal,
     Report,
     Staged,
     Want,
 )
-from . import accessing, attaching, contents, operating, producing, tidying, working
+from . import accessing, attaching, attending, contents, operating, producing, tidying, working
 from .state import Memory
 
 P = ParamSpec("P")
@@ -184,17 +186,20 @@ class MemoryStore:
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._do(tidying.prune, retention, limit=limit)
 
-    def beat(self, worker: WorkerInfo) -> Pending[bool]:
-        return self._do(tidying.beat, worker)
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        return self._do(attending.beat, worker)
 
-    def set_quiet(self, worker: str, *, quiet: bool, if_idle: bool = False) -> Pending[bool]:
-        return self._do(tidying.set_quiet, worker, quiet=quiet, if_idle=if_idle)
+    def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
+        return self._do(attending.order, worker, order, if_idle=if_idle)
+
+    def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
+        return self._do(attending.dismiss, worker, force=force)
 
     def leave(self, worker: str) -> Pending[None]:
-        return self._do(tidying.leave, worker)
+        return self._do(attending.leave, worker)
 
     def workers(self) -> Pending[list[WorkerInfo]]:
-        return self._do(tidying.workers)
+        return self._do(attending.workers)
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
         return self._do(tidying.put_schedule, schedule)

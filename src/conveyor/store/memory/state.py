@@ -13,7 +13,7 @@ import msgspec
 from ...access import Action, Token
 from ...job import NewJob, ScheduleInfo, WorkerInfo
 from ...retry import Draw
-from ..messages import Accepted, HintKind
+from ..messages import Accepted, HintKind, Order
 from .ledger import Ledger
 
 
@@ -56,7 +56,8 @@ class Memory:
         self.contents: dict[str, StoredContent] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}
-        self.quiet: set[str] = set()
+        # Those that are to work are not in it.
+        self.orders: dict[str, Order] = {}
         self.reasons: dict[str, str] = {}
         self.tokens: dict[str, Token] = {}
         self.actions: deque[Action] = deque()

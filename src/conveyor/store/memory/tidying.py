@@ -1,4 +1,4 @@
-"""Upkeep: due jobs staged, lost ones rescued, old ones pruned; workers and schedules."""
+"""Upkeep: due jobs staged, lost ones rescued, old ones pruned; schedules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from ...errors import NotFoundError
-from ...job import NewJob, ScheduleInfo, State, WorkerInfo
+from ...job import NewJob, ScheduleInfo, State
 from ...lifecycle import lost_by
 from ..messages import Staged
 from .accessing import forget as forget_access
@@ -73,37 +73,6 @@ def prune(memory: Memory, retention: Mapping[State, float], *, limit: int) -> in
                 pruned += 1
     forget_access(memory, limit=limit)
     return pruned
-
-
-def beat(memory: Memory, worker: WorkerInfo) -> bool:
-    """Note that a worker is there; say whether it is to be quiet."""
-    memory.workers[worker.id] = msgspec.structs.replace(worker, beat_at=memory.now)
-    return worker.id in memory.quiet
-
-
-def set_quiet(memory: Memory, worker: str, *, quiet: bool, if_idle: bool) -> bool:
-    """Have a worker claim no more, or again."""
-    if worker not in memory.workers:
-        raise NotFoundError(f"there is no worker {worker}")
-    if if_idle and any(job.worker == worker for job in memory.books.running_jobs()):
-        return False
-    if quiet:
-        memory.quiet.add(worker)
-    else:
-        memory.quiet.discard(worker)
-    memory.say("quiet", worker)
-    return True
-
-
-def leave(memory: Memory, worker: str) -> None:
-    """Forget a worker."""
-    memory.workers.pop(worker, None)
-    memory.quiet.discard(worker)
-
-
-def workers(memory: Memory) -> list[WorkerInfo]:
-    """Return all workers, by name."""
-    return [memory.workers[name] for name in sorted(memory.workers)]
 
 
 def schedules(memory: Memory) -> list[ScheduleInfo]:

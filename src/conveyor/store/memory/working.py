@@ -21,7 +21,7 @@ def exchange(
     """Settle one batch and claim the next."""
     settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
-    if who.worker in memory.quiet:
+    if who.worker in memory.orders:
         return Exchanged(tuple(settled), ())
     for want in wants:
         jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))

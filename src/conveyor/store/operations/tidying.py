@@ -1,13 +1,11 @@
-"""Upkeep: due jobs, expired jobs, lost workers, old jobs, schedules."""
+"""Upkeep: due jobs, expired jobs, lost jobs, old jobs, schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import msgspec
-
 from ...errors import NotFoundError
-from ...job import JobRecord, NewJob, ScheduleInfo, State, WorkerInfo
+from ...job import JobRecord, NewJob, ScheduleInfo, State
 from ...lifecycle import lost_by
 from ..messages import Staged
 from ..rows import LANE, to_record
@@ -17,9 +15,6 @@ from .expiring import expire
 from .operating import forget
 from .producing import accept, make_room
 from .working import end_attempt
-
-_encode = msgspec.json.Encoder().encode
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
@@ -53,14 +48,22 @@ async def rescue(
     """End the attempts of dead workers and of leases that lapsed."""
     rescued: list[str] = []
     for worker in dead:
-        for job in await _running(tx, "of_worker", (worker, limit - len(rescued))):
-            outcome = lost_by(job, dead=True, begun=begun, evidence=evidence)
-            await end_attempt(tx, job, outcome)
-            rescued.append(job.id)
+        left = limit - len(rescued)
+        rescued += await end_attempts_of(tx, worker, begun=begun, evidence=evidence, limit=left)
     for job in await _running(tx, "lapsed", (tx.now, limit - len(rescued))):
         await end_attempt(tx, job, lost_by(job, dead=False, begun=begun))
         rescued.append(job.id)
     return rescued
+
+
+async def end_attempts_of(
+    tx: Tx, worker: str, *, begun: Collection[str] | None, evidence: str, limit: int
+) -> list[str]:
+    """End the attempts of one worker that is dead, or counts as dead."""
+    jobs = await _running(tx, "of_worker", (worker, limit))
+    for job in jobs:
+        await end_attempt(tx, job, lost_by(job, dead=True, begun=begun, evidence=evidence))
+    return [job.id for job in jobs]
 
 
 async def _running(tx: Tx, statement: str, params: Params) -> list[JobRecord]:
@@ -79,36 +82,6 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
         pruned += len(rows)
     await forget_access(tx, limit=limit)
     return pruned
-
-
-async def beat(tx: Tx, worker: WorkerInfo) -> bool:
-    """Note that a worker is there; say whether it is to be quiet."""
-    [(quiet,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
-    return bool(quiet)
-
-
-async def set_quiet(tx: Tx, worker: str, *, quiet: bool, if_idle: bool) -> bool:
-    """Have a worker claim no more, or again."""
-    if not await tx.rows("is_quiet", (worker,)):
-        raise NotFoundError(f"there is no worker {worker}")
-    if if_idle and await tx.rows("holds", (worker,)):
-        return False
-    await tx.rows("set_quiet", (quiet, worker))
-    tx.hint("quiet", worker)
-    return True
-
-
-async def leave(tx: Tx, worker: str) -> None:
-    """Forget a worker."""
-    await tx.rows("leave", (worker,))
-
-
-async def workers(tx: Tx) -> list[WorkerInfo]:
-    """Return the workers that were heard of."""
-    return [
-        msgspec.structs.replace(_decode_worker(info), beat_at=beat_at)
-        for beat_at, info in await tx.rows("workers")
-    ]
 
 
 async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:

@@ -31,7 +31,7 @@ async def exchange(
     """Settle one batch and claim the next."""
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
-    if wants and (1,) in await tx.rows("is_quiet", (who.worker,)):
+    if wants and await tx.rows("is_held_back", (who.worker,)):
         return Exchanged(tuple(settled), ())
     for want in wants:
         if len(jobs) < limit:
