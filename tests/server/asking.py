@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from conveyor.access import issue
+from conveyor.job import JobRecord, NewJob
 from conveyor.store.http.calls import PREFIX
 from conveyor.store.http.problems import MEDIA
+from conveyor.store.messages import Claimant, Want
 from conveyor.store.protocol import Store
 
 
@@ -96,3 +98,19 @@ def ended(line: socket.socket) -> bytes:
     while part := line.recv(65536):
         parts.append(part)
     return b"".join(parts)
+
+
+WORKER: dict[str, Any] = {
+    "host": "h", "boot_id": "b", "pid": 1, "pid_started": 1.0, "started_at": 1.0, "slots": 1,
+    "queues": ["mine", "other"],
+}  # fmt: skip
+
+
+def put(store: Store, job_id: str, queue: str) -> None:
+    store.insert([NewJob(id=job_id, task="t", queue=queue)]).result()
+
+
+def claim(store: Store, queue: str, worker: str) -> JobRecord:
+    who = Claimant(worker)
+    [job] = store.claim([Want(queue, 1)], who, limit=1).result().jobs
+    return job

@@ -10,6 +10,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "store"))
 from estate import Estate
+from served import Serving
+
+from conveyor.store.memory import MemoryStore
+from conveyor.store.protocol import Store
 
 
 @pytest.fixture
@@ -17,3 +21,17 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
     made = Estate(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    opened = MemoryStore()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(store: Store) -> Iterator[Serving]:
+    serving = Serving(store, tokens=True)
+    yield serving
+    serving.close()

@@ -11,7 +11,7 @@ import pytest
 from estate import Estate
 
 from conveyor import UsageError
-from conveyor.server.handlers import Rules
+from conveyor.server.asked import Rules
 from conveyor.server.running import Bind, Server, check
 from conveyor.store.memory import MemoryStore
 

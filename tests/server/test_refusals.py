@@ -16,7 +16,7 @@ from served import Serving
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
 from conveyor.job import NewJob, QueueInfo
 from conveyor.pending import Pending, failed
-from conveyor.server.handlers import Rules
+from conveyor.server.asked import Rules
 from conveyor.store.http import HttpStore
 from conveyor.store.memory import MemoryStore
 from conveyor.store.protocol import Store

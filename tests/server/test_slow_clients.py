@@ -12,7 +12,7 @@ import pytest
 from asking import Asking, ended
 from served import Serving
 
-from conveyor.server.handlers import Rules
+from conveyor.server.asked import Rules
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.memory import MemoryStore
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from conveyor import Conveyor, UnavailableError, UsageError
-from conveyor.server.handlers import Rules
+from conveyor.server.asked import Rules
 from conveyor.server.running import Bind, Server, check
 from conveyor.store import open_store
 from conveyor.store.http import HttpStore

@@ -10,8 +10,8 @@ import uvicorn
 
 from conveyor.clock import Clock
 from conveyor.server import make_app
+from conveyor.server.asked import Rules
 from conveyor.server.gate import Gate
-from conveyor.server.handlers import Rules
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.http import HttpStore
 from conveyor.store.protocol import Store

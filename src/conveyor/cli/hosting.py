@@ -55,7 +55,7 @@ def server_command(
 ) -> int:
     warn_of_shell()
     try:
-        from ..server.handlers import Rules  # noqa: PLC0415
+        from ..server.asked import Rules  # noqa: PLC0415
         from ..server.running import Bind, Server  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(

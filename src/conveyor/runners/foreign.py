@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import PurePosixPath
@@ -67,7 +67,7 @@ def _trouble(name: str, seen: os.stat_result, owner: int) -> str | None:
     return f"{name!r} cannot be the name of an artifact"
 
 
-def _walk(root: str, owner: int) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(root: str, owner: int) -> Generator[tuple[str, os.stat_result]]:
     """Yield all but folders, by name. Those with too long a name are nothing, so it has an end."""
     left = [""]
     while left:
@@ -109,7 +109,7 @@ def _check(seen: os.stat_result, owner: int, path: str) -> None:
 
 
 @contextmanager
-def _opened_folder(root: str, name: str) -> Iterator[int]:
+def _opened_folder(root: str, name: str) -> Generator[int]:
     descriptor = os.open(root, FOLDER)
     try:
         for part in PurePosixPath(name).parts:

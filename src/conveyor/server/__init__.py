@@ -20,9 +20,10 @@ from ..store.http.calls import CALLS, HINTS, PREFIX, TERMS, Call
 from ..store.http.problems import PROBLEMS, problem, problem_of
 from ..store.protocol import Store
 from .addresses import Address, Encoded, Endpoint, methods, names
+from .asked import Asked, Rules
 from .checks import Checks
 from .gate import Gate, allow_at_all
-from .handlers import Asked, Handlers, Rules
+from .handlers import Handlers
 from .hub import Hub
 from .openapi import openapi
 from .reading import GoneError, RefusedError, answer, read, refuse, refuse_error

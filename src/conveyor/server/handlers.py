@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..access import Action, rights
@@ -22,7 +21,6 @@ from ..job import NewJob, WhenFull, WorkerInfo
 from ..lifecycle import Interrupted
 from ..store.http import bodies
 from ..store.http.bodies import InsertAnswer, Terms
-from ..store.http.calls import Call
 from ..store.messages import (
     Accepted,
     Claimant,
@@ -34,6 +32,7 @@ from ..store.messages import (
     Report,
 )
 from ..store.protocol import Store
+from .asked import Asked, Rules
 from .checks import Checks, leases
 from .gate import Caller, Gate, may_hear
 from .hub import KINDS, Hub
@@ -56,28 +55,6 @@ ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "dr
 NOT_DONE = b"false"
 
 _line = msgspec.json.Encoder().encode
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server asks of agents and grants to everybody. Durations are seconds."""
-
-    lease_for: float = 60.0
-    hold: float = 25.0
-    beat: float = 15.0
-    args_limit: int = 1 << 20
-    body_limit: int = 64 << 20
-    body_wait: float = 30.0
-    capacities: Mapping[str, int | None] = {}
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """One call as it came in, read and allowed."""
-
-    request: Request
-    call: Call
-    caller: Caller
-    path: Mapping[str, str]
-    body: Any
 
 
 class Handlers:

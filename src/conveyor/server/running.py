@@ -19,7 +19,7 @@ from ..job import State, WorkerInfo
 from ..store.protocol import Store
 from ..upkeep import RETENTION, Schedule, Upkeep
 from . import make_app
-from .handlers import Rules
+from .asked import Rules
 from .neighbours import is_here
 from .protocol import PatientProtocol
 
