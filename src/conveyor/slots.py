@@ -28,7 +28,9 @@ from .task import Kind, Task
 
 log = logging.getLogger("conveyor.slots")
 
-LONGEST_PAUSE = 5.0
+# How long it waits, in seconds, until it asks a store again that was out of reach: what ended
+# meanwhile, and was cancelled perhaps, is said only then.
+LONGEST_PAUSE = 1.0
 LEAVING = "the worker is leaving"
 LOST = "the lease was lost"
 FENCED = "its lease could not be renewed in time"

@@ -93,7 +93,10 @@ class Proxy:
         )
         self._loop.run_forever()
         server.close()
+        # Who was just let in is there only a moment later, and gone only a moment after the cut.
+        self._loop.run_until_complete(asyncio.sleep(0.05))
         self._loop.run_until_complete(self._cut_all())
+        self._loop.run_until_complete(asyncio.sleep(0.05))
         self._loop.run_until_complete(server.wait_closed())
         self._loop.close()
 
