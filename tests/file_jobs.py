@@ -1,4 +1,4 @@
-"""Jobs that read and leave files, for tests/test_files.py."""
+"""Jobs that read and leave files, for tests/test_job_files.py."""
 
 from __future__ import annotations
 

@@ -27,23 +27,28 @@ async def enqueue(
     capacity: int | None,
     when_full: WhenFull,
     wait: float | None,
+    again: bool = False,
 ) -> Accepted:
     """Put `jobs`, all of one queue, into the store or raise QueueFullError.
 
-    `wait` bounds the waiting for room, in seconds; None waits as long as it takes.
+    `wait` bounds the waiting for room, in seconds; None waits as long as it takes. `again`: see
+    the store's `insert`.
     """
     patience = wait if when_full == "wait" else HANDSHAKE
     deadline = None if patience is None else time.monotonic() + patience
     while True:
-        answer = await caller.answer(store.insert(jobs, capacity=capacity, when_full=when_full))
+        answer = await caller.answer(
+            store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
+        )
         if isinstance(answer, Accepted):
             return answer
         try:
             return await _stand_in_line(answer, len(jobs), store, watch, caller, deadline)
         except NotFoundError:
             # This process was stopped for so long (a laptop's lid, SIGSTOP) that its offer was
-            # dropped: stand in line again.
-            continue
+            # dropped: stand in line again. Or else the jobs are there, and that was told to a
+            # connection that broke, or too long ago.
+            again = True
 
 
 async def _stand_in_line(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import WORKER, Asking, make_token, put
+from plainly import WORKER, Asking, make_token, put
 from served import Serving
 
 from conveyor.access import SCOPES, token_id

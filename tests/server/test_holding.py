@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import WORKER, Asking, claim, make_token, put
+from plainly import WORKER, Asking, claim, make_token, put
 from served import Serving
 
 from conveyor.access import token_id

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Asking
+from plainly import Asking
 from served import Serving
 
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
@@ -318,7 +318,7 @@ def test_a_producer_that_goes_away_leaves_no_offer_behind(ask: Asking, store: St
 
 
 def test_the_bound_that_the_server_s_application_sets_holds_for_producers() -> None:
-    from asking import make_token
+    from plainly import make_token
 
     store = MemoryStore()
     serving = Serving(store, tokens=True, rules=Rules(capacities={"q": 1}))

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 from typing import ClassVar
 
 import pytest
-from asking import Asking, ended
+from plainly import Asking, ended
 from served import Serving
 
 from conveyor.server.asked import Rules

@@ -17,7 +17,7 @@ from ..caller import Awaiting, Watch
 from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
 from ..files import PIECE
-from ..job import NewJob, WhenFull, WorkerInfo
+from ..job import NewJob, WorkerInfo
 from ..lifecycle import Interrupted
 from ..store.http import bodies
 from ..store.http.bodies import InsertAnswer, Terms
@@ -130,7 +130,7 @@ class Handlers:
         capacity = await self._capacity(asked.caller, queue, body.capacity)
         if body.wait is not None:
             wait = min(body.wait, LONGEST_WAIT)
-            return await self._wait_for_room(asked, jobs, capacity, body.when_full, wait)
+            return await self._wait_for_room(asked, jobs, capacity, wait)
         found = await self._store.insert(
             jobs, capacity=capacity, when_full=body.when_full, again=body.again
         )
@@ -144,9 +144,9 @@ class Handlers:
         asked: Asked,
         jobs: list[NewJob],
         capacity: int | None,
-        when_full: WhenFull,
         wait: float,
     ) -> Response:
+        body: bodies.Insert = asked.body
         waiting: asyncio.Task[Accepted] = asyncio.ensure_future(
             enqueue(
                 jobs,
@@ -154,8 +154,9 @@ class Handlers:
                 watch=self._watch,
                 caller=Awaiting(),
                 capacity=capacity,
-                when_full=when_full,
+                when_full=body.when_full,
                 wait=wait,
+                again=body.again,
             )
         )
 
