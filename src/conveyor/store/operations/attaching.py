@@ -17,7 +17,7 @@ async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
     found = await tx.rows("held", (lease.id, lease.lease))
     if not found:
         return False
-    [(seq,)] = found
+    seq = found[0][0]
     if (await tx.rows("count_others", (seq, file_name(file.name))))[0][0] >= FILES_LIMIT:
         raise UsageError(too_many(lease.id))
     row = (seq, file.name, file.digest, file.size, file.executable, lease.lease)
