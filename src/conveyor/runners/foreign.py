@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import PurePosixPath
@@ -109,7 +109,7 @@ def _check(seen: os.stat_result, owner: int, path: str) -> None:
 
 
 @contextmanager
-def _opened_folder(root: str, name: str) -> Iterator[int]:
+def _opened_folder(root: str, name: str) -> Generator[int]:
     descriptor = os.open(root, FOLDER)
     try:
         for part in PurePosixPath(name).parts:
