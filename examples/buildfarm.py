@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from farm import PATIENCE, Farm, NoFarmError, wait_for
+from farm import PATIENCE, Farm, NoFarmError, processes_with, wait_for
 from rich.console import Console
 from rich.table import Table
 
@@ -43,6 +43,7 @@ PACKAGES = {
     "typing-extensions": "pure",
 }  # fmt: skip
 SHORT, NORMAL = 5, 14
+# Whichever is killed, another one has its labels.
 AGENTS = {"smith": ("cc",), "weaver": ("pure",), "both": ("cc", "pure")}
 QUEUE = "builds"
 LONGEST_BUILD = 900.0
@@ -138,10 +139,7 @@ def kill_an_agent(farm: Farm, builds: Sequence[Build], promises: Promises) -> Bu
     """Kill an agent in the middle of a build; return that build once it is known as crashed."""
 
     def victim() -> Build | None:
-        # "both" stays, so that somebody is left for each label.
-        going = [build for build in builds if in_the_middle(build)]
-        mortal = [build for build in going if farm.names[build.job.record.worker] != "both"]
-        return next(iter(mortal), None)
+        return next(filter(in_the_middle, builds), None)
 
     build = wait_for(victim, "no agent was caught in the middle of a build")
     agent = farm.names[build.job.record.worker]
@@ -180,16 +178,8 @@ def in_the_middle(build: Build) -> bool:
 
 
 def processes(job_id: str) -> list[int]:
-    """Return the processes of a job, by what stands in their environment."""
-    mark = f"CONVEYOR_JOB_ID={job_id}".encode()
-    found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-        except OSError:  # it has just ended, or is somebody else's
-            continue
-    return found
+    """Return the processes of a job."""
+    return processes_with(f"CONVEYOR_JOB_ID={job_id}")
 
 
 def collect(builds: Sequence[Build], wheels: Path, farm: Farm, promises: Promises) -> Table:

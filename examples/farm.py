@@ -32,6 +32,7 @@ class Farm:
     server: subprocess.Popen[bytes] | None = None
     agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     names: dict[str | None, str] = field(default_factory=dict)
+    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def token(self, name: str, *scopes: str) -> str:
         """Make a token for the queue of this farm; return it."""
@@ -77,27 +78,32 @@ class Farm:
     def stop(self) -> None:
         """End everything; what does not listen is killed, with all that it runs."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near
-        going = [*self.agents.values(), *([self.server] if self.server else [])]
-        for process in going:
+        for process in reversed(self._started):
             process.terminate()
-        for process in going:
+        for process in self._started:
             try:
                 process.wait(PATIENCE / 4)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        # The keeper of an agent that was killed looks for the server for a minute.
+        for pid in processes_with(f"TMPDIR={self._temporary}"):
+            os.kill(pid, signal.SIGKILL)
 
     @property
     def _database(self) -> str:
         return str(self.folder / "jobs.db")
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def _temporary(self) -> Path:
         # What builds leave in the folder for temporary files goes with this farm.
-        temporary = self.folder / "tmp"
-        temporary.mkdir(exist_ok=True)
+        return self.folder / "tmp"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        self._temporary.mkdir(exist_ok=True)
         own = {name: text for name, text in os.environ.items() if not name.startswith("CONVEYOR_")}
-        return {**own, "TMPDIR": str(temporary)}
+        return {**own, "TMPDIR": str(self._temporary)}
 
     def _start(
         self, name: str, args: Sequence[str], ready: str
@@ -109,13 +115,25 @@ class Farm:
                 stdout=target, stderr=subprocess.STDOUT, cwd=self.folder, env=self._environment,
                 start_new_session=True,  # Ctrl-C is for this program, which ends them itself
             )  # fmt: skip
+        self._started.append(process)  # at once: it may be interrupted while it starts
         deadline = time.monotonic() + PATIENCE
         while not (said := re.search(ready, log.read_text())):
             if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
                 raise NoFarmError(f"{name} did not start: {log.read_text().strip()}")
             time.sleep(0.02)
         return process, said
+
+
+def processes_with(setting: str) -> list[int]:
+    """Return the processes in whose environment a setting stands, like NAME=value (Linux)."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if setting.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:  # it has just ended, or is somebody else's
+            continue
+    return found
 
 
 def wait_for(look: Callable[[], T], otherwise: str) -> T:

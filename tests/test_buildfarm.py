@@ -55,7 +55,7 @@ def check(ran: subprocess.CompletedProcess[str], least: int) -> dict[str, tuple[
 def test_wheels_are_built_whatever_happens_to_the_farm(tmp_path: Path) -> None:
     built = check(build(tmp_path, "--short"), 3)
     assert set(built) <= set(SHORT)
-    assert {agent for _, agent, _ in built.values()} >= {"both"}
+    assert len({agent for _, agent, _ in built.values()}) > 1
 
 
 @pytest.mark.slow
@@ -101,11 +101,15 @@ def test_the_document_shows_what_is_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ("number", "code", "moment"),
+    [
+        (signal.SIGINT, 130, "3 agents"),
+        pytest.param(signal.SIGINT, 130, "1 source", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, "kill -9 server", marks=pytest.mark.slow),
+    ],
 )
 def test_a_farm_that_is_interrupted_leaves_nothing(
-    number: int, code: int, tmp_path: Path, until: Until
+    number: int, code: int, moment: str, tmp_path: Path, until: Until
 ) -> None:
     # Two packages that are there already: pip is not asked for them.
     log, temporary = tmp_path / "log", tmp_path / "tmp"
@@ -117,7 +121,7 @@ def test_a_farm_that_is_interrupted_leaves_nothing(
         )
     try:
         until(
-            lambda: process.poll() is not None or "agents" in log.read_text(),
+            lambda: process.poll() is not None or moment in log.read_text(),
             seconds=200,
         )
         if process.poll() == NO_FARM:

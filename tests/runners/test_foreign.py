@@ -27,6 +27,7 @@ from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped
 from conveyor.runners.foreign import find_owned, fits, opener
 from conveyor.runners.gathering import gather
+from conveyor.runners.removal import remove
 from conveyor.runners.scratch import Scratch
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Claimant, Want
@@ -241,6 +242,23 @@ def test_where_the_user_cannot_come_to_its_folder_that_is_said(
         ending = run(MemoryStore(), scratch, claimed(MemoryStore(), "true"), NOBODY)
         scratch.close()
     assert isinstance(ending, Failed)
+
+
+@root
+def test_who_is_not_root_removes_also_what_rights_were_taken_from(temporary: Path) -> None:
+    folder = temporary / "folder"
+    (folder / "a" / "b" / "c").mkdir(parents=True)
+    (folder / "a" / "b" / "file").write_text("x")
+    (folder / "out").symlink_to(temporary)
+    subprocess.run(["chown", "-R", "nobody", temporary], check=True)
+    for path in (folder / "a" / "b" / "c", folder / "a" / "b", folder / "a", folder):
+        path.chmod(0)
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        remove(str(folder))
+    finally:
+        os.seteuid(0)
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_same_user_needs_nothing_given(scratch: Scratch) -> None:
