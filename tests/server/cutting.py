@@ -92,9 +92,11 @@ class Proxy:
             asyncio.start_server(self._serve, sock=self._listening)
         )
         self._loop.run_forever()
-        server.close()
-        # Who was just let in is there only a moment later, and gone only a moment after the cut.
+        # Nobody is let in any more. Who just was is there only a moment later; asyncio would leave
+        # their sockets open if this were closed before that.
+        self._loop.remove_reader(self._listening)
         self._loop.run_until_complete(asyncio.sleep(0.05))
+        server.close()
         self._loop.run_until_complete(self._cut_all())
         self._loop.run_until_complete(asyncio.sleep(0.05))
         self._loop.run_until_complete(server.wait_closed())

@@ -13,7 +13,7 @@ from loop import Process, VirtualLoop
 from promises import TO_COME, broken_promises
 from story import HERE, failure, failures_of_many, kept_seeds, play, story
 
-BUDGET = 200
+BUDGET = 300
 MASKED_BUDGET = 30
 
 

@@ -48,7 +48,7 @@ CALM = 300.0
 FREEZES = (0.3, LEASE * 0.5, LEASE * 0.95, LEASE * 1.5, LEASE * 3)
 JUMPS = (0.5, LEASE * 0.5, LEASE * 1.5, 30.0)
 # A drained worker may be waiting to ask a store that was not there, at most this long.
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 1.0
 # A history in which so much is wrong need not be told to its end.
 ENOUGH = 100
 
