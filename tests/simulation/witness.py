@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runs import LEASE, REACT, Key, is_held
 
 from conveyor.errors import ConveyorError
-from conveyor.job import FINAL, JobRecord, State
+from conveyor.job import FINAL, JobRecord, OutputChunk, State
 from conveyor.store.messages import Hint, Report
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class Witness:
                 else:
                     self.renewed[lease.id, lease.lease] = sent
                     self.confirmed.add((lease.id, lease.lease))
+
+        elif operation in ("write_output", "set_progress", "set_stopping"):
+            for renewal in answer:
+                if renewal.verdict == "lost":
+                    self.told_lost |= {
+                        key for key in _written_under(args[0]) if key[0] == renewal.id
+                    }
 
     def hinted(self, wire: Wire, hint: Hint) -> None:
         """Note that a worker hears of a cancel for a job it has, or is just being given."""
@@ -271,3 +278,11 @@ def _leases(deed: Deed) -> list[Any]:
             return [lease for lease, _ in deed.args[0]]
         case _:
             return []
+
+
+def _written_under(said: Sequence[Any]) -> set[tuple[str, int]]:
+    """Return under which leases something was said."""
+    return {
+        (each.job_id, each.lease) if isinstance(each, OutputChunk) else (each[0].id, each[0].lease)
+        for each in said
+    }
