@@ -14,6 +14,7 @@ from ..errors import UsageError
 # When it came, how long it runs, and which of the trace's label sets it requires.
 Job = tuple[float, float, int]
 COLUMNS = ("at", "duration", "labels")
+EMPTY: list[str] = []
 
 
 class Trace(NamedTuple):
@@ -30,7 +31,7 @@ def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
     that the job requires, separated by spaces. UsageError names the line that is wrong.
     """
     rows = csv.reader(lines)
-    at, took, labels = _columns(next(rows, None) or [], where)
+    at, took, labels = _columns(next(rows, EMPTY), where)
     numbers: dict[str, int] = {}
     jobs: list[Job] = []
     for row in rows:
