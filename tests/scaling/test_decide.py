@@ -54,7 +54,7 @@ BOTH = policy(PLAIN, GPU)
         (1, [agent(Stopping())], {}, 1),
         (1, [agent(Errored())], {}, 1),
         (9, [agent(Draining(1))] * 4, {}, 6),  # those are there still
-        (9, [agent(Errored()), agent(Gone())], {}, 9),  # these stand in nobody's way
+        (99, [agent(Errored()), agent(Gone())], {}, 10),  # these stand in nobody's way
         (1, [agent(Busy(1))], {"one_shot": True}, 1),
         (1, [agent(idle(9), pool="")], {}, 0),  # an agent that nobody scales serves too
         (1, [agent(Lost(NOW - 1), pool="")], {}, 1),
@@ -142,6 +142,21 @@ def test_an_idle_machine_that_a_waiting_job_needs_stays() -> None:
     two = [agent(idle(700), "a"), agent(idle(900), "b")]
     assert drained(decide([jobs(1)], two, policy(), NOW)) == ["b"]
     assert drained(decide([jobs(2)], two, policy(), NOW)) == []
+
+
+def test_an_agent_that_no_scaler_made_is_left_alone() -> None:
+    others = [agent(idle(9000), "", pool=""), agent(Drained(), "", pool="")]
+    plan = decide([], others, policy(), NOW)
+    assert (plan.drains, plan.stops, len(plan.pools)) == ((), (), 1)
+
+
+def test_a_job_goes_to_the_machine_that_least_else_can_use() -> None:
+    rules = policy(pool("both", labels=("a", "b")), pool("a", labels=("a",)), pool("b", labels="b"))
+    free = [
+        agent(idle(0), "1", pool="both", labels=["a", "b"]),
+        agent(idle(0), "2", pool="a", labels=["a"]),
+    ]
+    assert started(decide([jobs(1, "a"), jobs(1, "b")], free, rules, NOW)) == {}
 
 
 def test_the_step_downwards_is_limited() -> None:

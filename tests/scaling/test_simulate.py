@@ -74,10 +74,10 @@ def test_a_scaler_that_takes_busy_machines_away_is_found_out() -> None:
             return Plan(stops=(Stop(busy.machine, "no reason"),))
         return Plan(starts=(Start("plain", 1, "one"),)) if waiting and not agents else Plan()
 
-    report = simulate(trace((0, 300)), policy(pool()), decide=careless)
+    report = simulate(trace((0, 300), (1, 300)), policy(pool()), decide=careless)
     assert report.kills == 1
-    # It ran again from its beginning, on a machine that was started at 110 s.
-    assert report.longest == 170
+    # It ran again from its beginning, before the other, on a machine that was started at 110 s.
+    assert report.longest == 469
 
 
 def test_a_busy_machine_that_is_drained_ends_its_job_and_takes_none() -> None:

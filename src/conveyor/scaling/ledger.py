@@ -81,7 +81,7 @@ class Ledger:
 
     def match(self, waiting: Sequence[Demand]) -> list[tuple[Demand, int]]:
         """Give what waits to the slots that are free; return what is left over."""
-        kinds = [*self._free, *(_kind(pool) for pool in self._pools.values() if pool.name)]
+        kinds = {*self._free, *(_kind(pool) for pool in self._pools.values() if pool.name)}
         picky = sorted(
             (demand for demand in waiting if demand.count > 0),
             key=lambda demand: sum(_may_run(kind, demand) for kind in kinds),

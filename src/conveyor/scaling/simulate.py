@@ -74,7 +74,7 @@ def simulate(
 
 
 class Simulation:
-    """One replay. A scaler that is compared may reach into `fleet` for what no plan can say."""
+    """One replay. Scalers that are compared may do by `reopen` what no plan says."""
 
     def __init__(
         self, trace: Trace, policy: Policy, *, decide: Decide, every: float, boot: float
@@ -170,8 +170,7 @@ class Simulation:
         if machine.gone:
             return
         if job is None:
-            self.fleet.open(machine, now)
-            self._fill(machine, now)
+            self.reopen(machine, now)
             return
         del machine.jobs[number]
         machine.changed()
@@ -187,6 +186,11 @@ class Simulation:
                 self.fleet.free[machine.pool.name].append(machine)
             else:
                 self._begin(machine, waiting, now)
+
+    def reopen(self, machine: Simulated, now: float) -> None:
+        """Let a machine take jobs: its agent is there, or is told to go on after a drain."""
+        self.fleet.open(machine, now)
+        self._fill(machine, now)
 
     def _fill(self, machine: Simulated, now: float) -> None:
         slots = self.fleet.free[machine.pool.name]
