@@ -2,7 +2,9 @@
 
 `python bench/scaling.py` prints a table for each trace. Every rule sees the same figures, machines
 take the same time to boot, and each is asked as often as its authors let it run. The rules are
-written from what their authors publish, not from their code; each says what it stands for.
+restated from the documents and sources that their authors publish, without a line of theirs. What
+those leave to a platform (which machine goes) or were not found to say is an assumption: so are
+Woodpecker's minute and ten minutes, and the ten of Buildkite's agents.
 """
 
 from __future__ import annotations

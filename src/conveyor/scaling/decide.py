@@ -7,7 +7,7 @@ left over let idle machines go, once they have been idle for long enough.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from math import ceil, inf
 from typing import assert_never
@@ -26,10 +26,20 @@ from .standing import (
     Idle,
     Lost,
     NeverRegistered,
+    Present,
     Quiet,
     Standing,
     Stopping,
 )
+
+# Under which heading of a tally a machine stands; the rest are "other".
+COLUMNS: dict[type[Standing], str] = {
+    Booting: "booting",
+    Idle: "idle",
+    Busy: "busy",
+    Draining: "draining",
+    Drained: "draining",
+}
 
 
 def decide(waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float) -> Plan:
@@ -37,19 +47,21 @@ def decide(waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, n
     ledger = Ledger(policy)
     stops: list[Stop] = []
     idle: dict[str, list[tuple[float, Agent]]] = {}
-    counts: dict[str, Counter[str]] = {pool.name: Counter() for pool in policy.pools}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for agent in agents:
         pool = ledger.pool(agent.pool)
         standing = _judged(agent, pool, now)
-        _enter(ledger, agent, standing)
-        counts.setdefault(agent.pool, Counter())[_column(standing)] += 1
-        if not agent.pool:
+        if isinstance(standing, Gone):
             continue
-        why = _why_stop(standing, pool, now)
-        if why:
-            stops.append(Stop(agent.machine, why))
+        _enter(ledger, agent, standing)
+        column = COLUMNS.get(type(standing), "other")
+        counts[agent.pool][column] += 1
+        if column == "busy" or not agent.pool:
+            continue
         if isinstance(standing, Idle):
             idle.setdefault(agent.pool, []).append((standing.since, agent))
+        elif why := _why_stop(standing, pool, now):
+            stops.append(Stop(agent.machine, why))
     held: list[str] = []
     starts = _starts(ledger, waiting, policy, held)
     drains = [drain for name, found in idle.items() for drain in _drains(ledger, name, found, now)]
@@ -65,42 +77,26 @@ def decide(waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, n
 
 
 def _judged(agent: Agent, pool: Pool, now: float) -> Standing:
-    overdue = now - agent.created_at > pool.boot_deadline
-    if isinstance(agent.standing, Booting) and overdue:
+    standing = agent.standing
+    if isinstance(standing, Booting) and now - agent.created_at > pool.boot_deadline:
         return NeverRegistered()
-    return agent.standing
+    return standing
 
 
-def _enter(ledger: Ledger, agent: Agent, standing: Standing) -> None:
+def _enter(ledger: Ledger, agent: Agent, standing: Present) -> None:
     """Count a machine: by its free slots, towards the maximum, towards the costs."""
     match standing:
-        case Booting() | Idle():
-            ledger.serve(agent, free=agent.slots)
         case Busy(running):
             ledger.serve(agent, free=agent.slots - running)
+        case Booting() | Idle():
+            ledger.serve(agent, free=agent.slots)
         case Quiet() | Draining() | Drained() | Lost() | NeverRegistered() | Stopping():
             ledger.hold(agent.pool)
         case Errored():
             # It may be billed, and must not stand in the way of one that works.
             ledger.bill(agent.pool)
-        case Gone():
-            pass
         case _:
             assert_never(standing)
-
-
-def _column(standing: Standing) -> str:
-    match standing:
-        case Booting():
-            return "booting"
-        case Idle():
-            return "idle"
-        case Busy():
-            return "busy"
-        case Draining() | Drained():
-            return "draining"
-        case _:
-            return "other"
 
 
 def _why_stop(standing: Standing, pool: Pool, now: float) -> str:

@@ -64,19 +64,11 @@ class Gone(msgspec.Struct, frozen=True):
     """It is there no more and costs nothing."""
 
 
-Standing = (
-    Booting
-    | Idle
-    | Busy
-    | Quiet
-    | Draining
-    | Drained
-    | Lost
-    | NeverRegistered
-    | Errored
-    | Stopping
-    | Gone
+# How a machine stands that is there; only such a one may be billed.
+Present = (
+    Booting | Idle | Busy | Quiet | Draining | Drained | Lost | NeverRegistered | Errored | Stopping
 )
+Standing = Present | Gone
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
