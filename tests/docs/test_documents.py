@@ -93,6 +93,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
             *("--jobs", "200", "--singles", "5", "--probes", "5", "--idle", "5"),
             *("--seconds", "0.5", "--megabytes", "8"),
         ],
+        "scaling.py": ["--hours", "2"],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items():
         command = [sys.executable, str(ROOT / "bench" / program), *options]

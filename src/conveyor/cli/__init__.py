@@ -43,6 +43,7 @@ COMMANDS = {
     "schedules": ("acting", "List, pause and resume schedules."),
     "token": ("granting", "Make, list and revoke the tokens that a server asks for."),
     "audit": ("auditing", "List what was done by hand and by whom, newest first."),
+    "scale": ("scaling", "Machines that come and go with the work."),
     "bench": ("benching", "Measure how fast jobs go through on this machine."),
     "drill": ("drilling", "Prove on your own program that it stops and recovers as promised."),
     "doctor": ("doctoring", "Check the store, and show each setting and where it came from."),

@@ -1,0 +1,102 @@
+"""What a provider and a store say of a machine, joined into how it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from machines import NOW
+
+from conveyor.job import WorkerInfo
+from conveyor.scaling.machine import Machine, MachineState, PoolSpec
+from conveyor.scaling.standing import (
+    Booting,
+    Busy,
+    Drained,
+    Draining,
+    Errored,
+    Gone,
+    Idle,
+    Lost,
+    Quiet,
+    Standing,
+    Stopping,
+    fixed,
+    observe,
+)
+
+SPEC = PoolSpec(name="plain", slots=4, labels=("linux",), queues=("build",))
+
+
+def machine(state: MachineState = "running") -> Machine:
+    return Machine(id="m1", pool="plain", created_at=NOW - 100, state=state, agent="a1", detail="x")
+
+
+def worker(**fields: Any) -> WorkerInfo:
+    about = {
+        "id": "w1",
+        "host": "h",
+        "boot_id": "b",
+        "pid": 1,
+        "pid_started": 0.0,
+        "started_at": NOW - 90,
+        "slots": 2,
+        "queues": ("build", "test"),
+        "labels": ("linux", "fast"),
+        "beat_at": NOW - 5,
+    }
+    return WorkerInfo(**{**about, **fields})
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "was_there", "standing"),
+    [
+        ("starting", None, False, Booting()),
+        ("running", None, False, Booting()),
+        ("running", None, True, Drained()),
+        ("errored", None, False, Errored("x")),
+        ("errored", None, True, Errored("x")),
+        ("stopping", {"running": 1}, True, Stopping()),
+        ("gone", {"running": 1}, True, Gone()),
+        ("running", {}, True, Idle(NOW - 30)),
+        ("starting", {}, True, Idle(NOW - 30)),
+        ("running", {"running": 2}, True, Busy(2)),
+        # Whatever its provider says of it, an agent that is heard keeps its machine.
+        ("errored", {"running": 2}, True, Busy(2)),
+        ("running", {"running": 2, "quiet": True}, True, Quiet(2)),
+        ("running", {"running": 2, "quiet": True, "draining": True}, True, Draining(2)),
+        ("running", {"running": 2, "beat_at": NOW - 61}, True, Lost(NOW + 59)),
+        ("errored", {"draining": True, "beat_at": NOW - 200}, True, Lost(NOW - 80)),
+    ],
+)
+def test_a_machine_stands_as_its_agent_and_its_provider_say(
+    state: MachineState, there: dict[str, Any] | None, was_there: bool, standing: Standing
+) -> None:
+    seen = observe(
+        machine(state),
+        None if there is None else worker(**there),
+        SPEC,
+        now=NOW,
+        lease=60,
+        idle_since=NOW - 30,
+        was_there=was_there,
+    )
+    assert seen.standing == standing
+    assert (seen.machine, seen.pool, seen.created_at) == ("m1", "plain", NOW - 100)
+
+
+def test_an_agent_has_what_it_says_it_has_and_until_then_what_its_pool_says() -> None:
+    booting = observe(machine(), None, SPEC, now=NOW, lease=60)
+    assert (booting.slots, booting.labels, booting.queues) == (4, {"linux"}, ("build",))
+    there = observe(machine(), worker(), SPEC, now=NOW, lease=60)
+    assert (there.slots, there.labels, there.worker) == (2, {"linux", "fast"}, "w1")
+    assert there.queues == ("build", "test")
+
+
+def test_whoever_does_not_remember_lets_a_machine_stand_longer() -> None:
+    assert observe(machine(), worker(), SPEC, now=NOW, lease=60).standing == Idle(NOW)
+
+
+def test_an_agent_that_no_scaler_made_has_no_machine() -> None:
+    seen = fixed(worker(running=1), now=NOW, lease=60)
+    assert (seen.machine, seen.pool, seen.standing) == ("", "", Busy(1))
