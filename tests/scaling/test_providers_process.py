@@ -129,6 +129,16 @@ def test_a_process_that_its_scaler_did_not_live_to_note_is_found(farm: Farm, poo
     assert farm.note(machine.id) == known
 
 
+def test_a_process_whose_note_a_power_cut_has_emptied_is_found(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    known = farm.note(machine.id)
+    (farm.folder / f"{machine.id}.json").write_bytes(b"")
+    [seen] = farm.list()
+    assert (seen.id, seen.pool, seen.state) == (machine.id, "linux", "starting")
+    farm.destroy(machine.id)
+    assert not is_running(known.pid, known.started)
+
+
 def test_a_process_that_was_noted_and_not_started_is_gone(farm: Farm, pool: Pool) -> None:
     [machine] = farm.create(pool())
     note = farm.note(machine.id)
@@ -180,7 +190,7 @@ def test_an_agent_that_does_not_listen_is_killed_after_the_grace(farm: Farm, poo
     assert farm.list() == []
 
 
-def test_a_machine_that_was_told_to_end_is_stopping_and_is_not_told_twice(
+def test_a_machine_whose_end_a_scaler_began_that_is_gone_ends_when_the_grace_is_over(
     farm: Farm, pool: Pool
 ) -> None:
     [machine] = farm.create(pool())
@@ -197,6 +207,29 @@ def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool:
     with pytest.raises(UsageError, match="the pool 'Big One' cannot"):
         farm.create(PoolSpec(name="Big One"))
     assert farm.list() == []
+
+
+def test_an_agent_that_ends_after_one_job_is_not_promised(farm: Farm) -> None:
+    with pytest.raises(UsageError, match="cannot end after one job"):
+        farm.create(PoolSpec(name="linux", one_shot=True))
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes"])
+def test_providers_that_speak_http_say_what_they_lack(name: str) -> None:
+    program = f"""
+import sys
+sys.modules["aiohttp"] = None
+from conveyor import UsageError
+from conveyor.scaling.launching import Launch
+from conveyor.scaling.providers import open_provider
+try:
+    open_provider({name!r}, {{}}, Launch(server="http://localhost"))
+except UsageError as error:
+    print(error)
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said == f"the provider {name} needs aiohttp: install conveyor[http]\n"
 
 
 def test_there_is_no_provider_of_another_name() -> None:

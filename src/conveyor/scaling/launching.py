@@ -46,12 +46,17 @@ def new_machine_id(pool: PoolSpec) -> str:
     return f"conveyor-{pool.name}-{secrets.token_hex(5)}"
 
 
+def pool_of(machine: str) -> str:
+    """Return the name of the pool that a machine's id was made for."""
+    return machine.removeprefix("conveyor-").rpartition("-")[0]
+
+
 def agent_args(
     launch: Launch, pool: PoolSpec, machine: str, more: tuple[str, ...] = ()
 ) -> list[str]:
     """Return what follows `conveyor` on the command line of the agent on a machine."""
     if pool.one_shot:
-        raise UsageError(f"the pool {pool.name!r}: an agent that runs one job only is not there")
+        raise UsageError(f"the pool {pool.name!r}: `conveyor agent` cannot end after one job yet")
     args = ["agent", "--server", launch.server, "--concurrency", str(pool.slots)]
     if launch.token_file:
         args += ["--token-file", launch.token_file]

@@ -22,7 +22,15 @@ import msgspec
 
 from ...errors import UnavailableError, UsageError
 from ...identity import boot_id, is_running, pid_started
-from ..launching import LABEL, Launch, agent_args, agent_environment, new_machine_id, read_options
+from ..launching import (
+    LABEL,
+    Launch,
+    agent_args,
+    agent_environment,
+    new_machine_id,
+    pool_of,
+    read_options,
+)
 from ..machine import Machine, MachineState, PoolSpec
 from ..together import do, make
 
@@ -209,9 +217,20 @@ class ProcessProvider:
                 notes.append(msgspec.json.decode(path.read_bytes(), type=Note))
             except FileNotFoundError:
                 continue
-            except (OSError, msgspec.MsgspecError) as error:
+            except msgspec.MsgspecError:
+                # A power cut may leave it empty. Its name says enough to look for a process.
+                notes.append(self._named(path))
+            except OSError as error:
                 raise UnavailableError(f"the note {path} cannot be read: {error}") from error
         return notes
+
+    def _named(self, path: Path) -> Note:
+        return Note(
+            id=path.stem,
+            pool=pool_of(path.stem),
+            created_at=path.stat().st_mtime,
+            boot=self._boot,
+        )
 
     def _write(self, note: Note) -> None:
         path = self._path(note.id)
