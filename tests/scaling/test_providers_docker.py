@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,25 @@ def test_a_container_that_does_not_run_says_so(
         engine.containers[machine.id] |= {"State": state, "Status": "Exited (1) now"}
         [seen] = await provider.list()
         assert (seen.state, seen.detail) == (meant, "Exited (1) now")
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        made = await provider.create(pool(image="farm:1"), 3)
+        old, new, running = (engine.containers[each.id] for each in made)
+        old |= {"State": "exited"}
+        new |= {"State": "exited", "Created": int(time.time())}
+        engine.faults = {DELETE: [(500, "not now")]}
+        await provider.create(pool(image="farm:1"), 1)
+        assert len(engine.containers) == 4
+        await provider.create(pool(image="farm:1"), 1)
+        assert old["Id"] not in [each["Id"] for each in engine.containers.values()]
+        assert len(engine.containers) == 4
+        assert running["State"] == "running"
 
     play(tmp_path, launch, scene)
 

@@ -17,7 +17,7 @@ from estate import Estate, wait_for
 
 from conveyor import Conveyor, UsageError
 from conveyor.identity import is_running, pid_started
-from conveyor.scaling.launching import Launch
+from conveyor.scaling.launching import Launch, machine_of
 from conveyor.scaling.machine import Machine, PoolSpec
 from conveyor.scaling.providers import open_provider
 from conveyor.scaling.providers.process import Note
@@ -90,7 +90,7 @@ def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
     [worker] = [each for each in belt.store.workers().result() if each.slots]
     assert worker.id == farm.list()[0].agent
     assert worker.slots == 2
-    assert f"machine={machine.id}" in worker.labels
+    assert machine_of(worker.labels) == machine.id
     environment = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
     assert f"CONVEYOR_MACHINE={machine.id}" in environment
     farm.destroy(machine.id)
@@ -178,6 +178,17 @@ def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool
     assert "name the server" in farm.list()[0].detail
     farm.destroy(machine.id, machine.id)
     farm.destroy(machine.id)
+
+
+def test_an_agent_that_ended_is_forgotten_in_the_end_without_being_destroyed(
+    farm: Farm, pool: Pool
+) -> None:
+    farm.launch = Launch(server="nonsense")
+    old, new = farm.create(pool(), 2)
+    wait_for(lambda: {each.state for each in farm.list()} == {"gone"})
+    os.utime(farm.folder / f"{old.id}.log", (1, 1))
+    [another] = farm.create(pool())
+    assert {each.id for each in farm.list()} == {new.id, another.id}
 
 
 def test_an_agent_that_does_not_listen_is_killed_after_the_grace(farm: Farm, pool: Pool) -> None:

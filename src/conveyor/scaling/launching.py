@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -49,6 +49,12 @@ def new_machine_id(pool: PoolSpec) -> str:
 def pool_of(machine: str) -> str:
     """Return the name of the pool that a machine's id was made for."""
     return machine.removeprefix("conveyor-").rpartition("-")[0]
+
+
+def machine_of(labels: Iterable[str]) -> str:
+    """Return the machine that a worker with these labels is the agent on; "" if on none."""
+    found = (label.partition("=")[2] for label in labels if label.startswith(f"{LABEL}="))
+    return next(found, "")
 
 
 def agent_args(

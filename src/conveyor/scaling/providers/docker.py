@@ -19,13 +19,15 @@ from ...errors import UnavailableError, UsageError
 from ..asking import Answer, Api, LostError, decoded, message
 from ..launching import Launch, agent_args, agent_environment, new_machine_id, read_options
 from ..machine import Machine, MachineState, PoolSpec
-from ..together import do, make
+from ..together import attempt, do, log, make
 
 OWNER, POOL, MACHINE = "conveyor.owner", "conveyor.pool", "conveyor.machine"
 # Where the files for the agent are in the container.
 TOKEN_FILE, CA_FILE = "/run/conveyor/token", "/run/conveyor/ca.pem"
 # The versions of the API in which all that is asked here means the same.
 OLDEST, NEWEST = (1, 25), (1, 51)
+# How long after it was made one that has ended is kept, for those who want to see why, in seconds.
+KEPT = 3600.0
 # What a container is -> what a machine is. One that ended costs nothing, one that hangs may.
 STATES: dict[str, MachineState] = {
     "created": "starting",
@@ -94,6 +96,8 @@ class DockerProvider:
         """Create containers and start them."""
         options = read_options(DockerOptions, pool.options, f"pool {pool.name}")
 
+        await self._forget_old()
+
         async def one(_: int) -> Machine:
             return await self._create(pool, options)
 
@@ -147,6 +151,14 @@ class DockerProvider:
             await self._remove(machine)
             self._check(started, (), f"start a container of pool {pool.name}")
         return Machine(id=machine, pool=pool.name, created_at=began, state="starting")
+
+    async def _forget_old(self) -> None:
+        """Remove those that ended by themselves, and that nobody has destroyed since."""
+        before = time.time() - KEPT
+        old = [each.id for each in await self._containers() if _is_over(each, before)]
+        _, errors = await attempt(self._remove, old)
+        for error in errors:
+            log.warning("machine.not_removed error=%s", error)
 
     async def _destroy(self, container: str) -> None:
         stopped = await self._ask(
@@ -251,6 +263,10 @@ def _inside(launch: Launch) -> tuple[Launch, list[str]]:
         ca_file=launch.ca_file and CA_FILE,
     )
     return inside, binds
+
+
+def _is_over(container: Container, before: float) -> bool:
+    return container.state == "exited" and container.created < before
 
 
 def _numbers(version: str) -> tuple[int, int]:

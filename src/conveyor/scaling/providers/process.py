@@ -39,6 +39,8 @@ AGENT = re.compile(rb"^agent (\S+): \d+ slots", re.MULTILINE)
 BEGINS, ENDS = 1 << 16, 1 << 12
 # How long a process may take to be gone after SIGKILL, in seconds.
 KILLED = 10.0
+# How long one that has ended is kept, for those who want to see why, in seconds.
+KEPT = 600.0
 DEFAULT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE)
 
 
@@ -80,6 +82,8 @@ class ProcessProvider:
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Start agents."""
         options = read_options(ProcessOptions, pool.options, f"pool {pool.name}")
+
+        self._forget_old()
 
         async def start(_: int) -> Machine:
             return self._start(pool, options)
@@ -238,6 +242,12 @@ class ProcessProvider:
         Path(draft).write_bytes(msgspec.json.encode(note))
         os.replace(draft, path)
 
+    def _forget_old(self) -> None:
+        """Forget those that ended by themselves, and that nobody has destroyed since."""
+        for note in map(self._found, self._notes()):
+            if not self._lives(note) and _changed(self._log(note.id)) < time.time() - KEPT:
+                self._forget(note.id)
+
     def _forget(self, machine: str) -> None:
         for path in (self._log(machine), self._path(machine)):
             Path(path).unlink(missing_ok=True)
@@ -279,6 +289,13 @@ async def _ended(fd: int, seconds: float) -> bool:
     finally:
         loop.remove_reader(fd)
     return True
+
+
+def _changed(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _read(path: str, size: int) -> bytes:
