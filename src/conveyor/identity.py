@@ -38,6 +38,12 @@ def pid_started(pid: int) -> float:
     return float(state[21]) if state else 0.0
 
 
+def is_running(pid: int, started: float) -> bool:
+    """Whether the process that had this pid and began then is still there; a zombie is not."""
+    state = _stat(pid)
+    return state is not None and state[2] not in "ZX" and float(state[21]) == started
+
+
 def is_frozen(pid: int) -> bool:
     """Whether a process is stopped (SIGSTOP, a debugger)."""
     state = _stat(pid)
@@ -51,10 +57,7 @@ def is_dead(worker: WorkerInfo, here: str) -> bool:
     """
     if not here or worker.boot_id != here:
         return False
-    state = _stat(worker.pid)
-    if state is None or state[2] in "ZX":
-        return True
-    return float(state[21]) != worker.pid_started
+    return not is_running(worker.pid, worker.pid_started)
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -1,0 +1,260 @@
+"""Machines that are containers, against an engine for tests that knows only what is documented."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import Engine
+
+from conveyor import UnavailableError, UsageError
+from conveyor.scaling.launching import Launch
+from conveyor.scaling.machine import PoolSpec, Provider
+from conveyor.scaling.providers import open_provider
+
+Pool = Callable[..., PoolSpec]
+Scene = Callable[[Provider, Engine], Awaitable[None]]
+CREATE, START = "POST /containers/create", "POST /containers/{id}/start"
+STOP, DELETE = "POST /containers/{id}/stop", "DELETE /containers/{id}"
+
+
+def play(tmp_path: Path, launch: Launch, scene: Scene, **engine: Any) -> Engine:
+    """Have a scene with a provider and an engine, which must find nothing wrong."""
+
+    async def run() -> Engine:
+        async with Engine(tmp_path, **engine) as made:
+            settings = {"socket": made.socket, "grace": 3, "timeout": 5.0}
+            provider = open_provider("docker", settings, launch)
+            try:
+                await scene(provider, made)
+            finally:
+                await provider.close()
+        assert made.wrong == []
+        return made
+
+    return asyncio.run(run())
+
+
+def test_a_container_runs_an_agent_that_can_be_found_by_its_machine(
+    tmp_path: Path, pool: Pool
+) -> None:
+    launch = Launch(server="https://jobs", token_file="/srv/token", ca_file="/srv/ca.pem")
+
+    async def scene(provider: Provider, engine: Engine) -> None:
+        spec = pool(image="farm:1", env={"A": "1"}, args=("--app", "shop:belt"), host={"Memory": 9})
+        [machine] = await provider.create(spec, 1)
+        config = engine.containers[machine.id]["Config"]
+        words = (
+            f"agent --server https://jobs --concurrency 2 --token-file /run/conveyor/token "
+            f"--label machine={machine.id} --label os=linux --queue builds --app shop:belt"
+        )
+        assert config["Cmd"] == words.split()
+        assert set(config["Env"]) == {
+            "A=1",
+            f"CONVEYOR_MACHINE={machine.id}",
+            "CONVEYOR_CA_FILE=/run/conveyor/ca.pem",
+        }
+        assert config["HostConfig"]["Memory"] == 9
+        assert config["HostConfig"]["Binds"] == [
+            "/srv/token:/run/conveyor/token:ro",
+            "/srv/ca.pem:/run/conveyor/ca.pem:ro",
+        ]
+        assert config["StopTimeout"] == 3
+
+    play(tmp_path, launch, scene)
+
+
+def test_containers_are_made_listed_and_taken_away_and_those_of_others_are_left(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        engine.foreign("database")
+        made = {each.id for each in await provider.create(pool(image="farm:1"), 3)}
+        listed = await provider.list()
+        assert {each.id for each in listed} == made
+        assert {(each.pool, each.state) for each in listed} == {("linux", "running")}
+        gone = min(made)
+        await provider.destroy([gone, "database", "never-was"])
+        await provider.destroy([gone])
+        assert set(engine.containers) == {"database"} | made - {gone}
+
+    play(tmp_path, launch, scene)
+
+
+def test_another_provider_finds_the_containers_again(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        [machine] = await provider.create(pool(image="farm:1"), 1)
+        again = open_provider("docker", {"socket": engine.socket}, launch)
+        assert [each.id for each in await again.list()] == [machine.id]
+        await again.close()
+        other = open_provider("docker", {"socket": engine.socket, "owner": "another"}, launch)
+        assert await other.list() == []
+        await other.close()
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_whose_creation_was_not_answered_is_made_once(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        engine.faults = {CREATE: ["lose"], START: ["lose"]}
+        [machine] = await provider.create(pool(image="farm:1"), 1)
+        assert [(each.id, each.state) for each in await provider.list()] == [
+            (machine.id, "running")
+        ]
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_whose_creation_is_never_answered_is_listed_nevertheless(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        engine.faults = {CREATE: ["lose", "lose"]}
+        with pytest.raises(UnavailableError, match="cannot be reached"):
+            await provider.create(pool(image="farm:1"), 1)
+        [machine] = await provider.list()
+        assert machine.state == "starting"
+        await provider.destroy([machine.id])
+        assert engine.containers == {}
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_that_cannot_be_started_is_removed_and_the_others_are_kept(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        engine.faults = {START: [(500, "no such device")]}
+        made = await provider.create(pool(image="farm:1"), 2)
+        assert [each.id for each in made] == list(engine.containers)
+        engine.faults = {START: [(500, "no such device")]}
+        with pytest.raises(UnavailableError, match=r"start a container.*no such device"):
+            await provider.create(pool(image="farm:1"), 1)
+        assert len(engine.containers) == 1
+
+    play(tmp_path, launch, scene)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        ((500, "disk full"), UnavailableError, "create a container of pool linux: 500, disk full"),
+        ((400, "bad parameter"), UsageError, "create a container of pool linux: 400, bad param"),
+    ],
+)
+def test_errors_of_the_engine_say_what_was_asked_and_what_it_said(
+    tmp_path: Path, launch: Launch, pool: Pool, fault: Any, error: Any, said: str
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        engine.faults = {CREATE: [fault]}
+        with pytest.raises(error, match=said):
+            await provider.create(pool(image="farm:1"), 1)
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_that_somebody_else_is_removing_is_no_error(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        [machine] = await provider.create(pool(image="farm:1"), 1)
+        engine.faults = {STOP: [(404, "No such container")], DELETE: [(409, "in progress")]}
+        await provider.destroy([machine.id])
+
+    play(tmp_path, launch, scene)
+
+
+@pytest.mark.parametrize(
+    ("state", "meant"),
+    [("created", "starting"), ("exited", "gone"), ("dead", "errored"), ("removing", "stopping")],
+)
+def test_a_container_that_does_not_run_says_so(
+    tmp_path: Path, launch: Launch, pool: Pool, state: str, meant: str
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        [machine] = await provider.create(pool(image="farm:1"), 1)
+        engine.containers[machine.id] |= {"State": state, "Status": "Exited (1) now"}
+        [seen] = await provider.list()
+        assert (seen.state, seen.detail) == (meant, "Exited (1) now")
+
+    play(tmp_path, launch, scene)
+
+
+def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        made = await provider.create(pool(image="farm:1"), 3)
+        old, new, running = (engine.containers[each.id] for each in made)
+        old |= {"State": "exited"}
+        new |= {"State": "exited", "Created": int(time.time())}
+        engine.faults = {DELETE: [(500, "not now")]}
+        await provider.create(pool(image="farm:1"), 1)
+        assert len(engine.containers) == 4
+        await provider.create(pool(image="farm:1"), 1)
+        assert old["Id"] not in [each["Id"] for each in engine.containers.values()]
+        assert len(engine.containers) == 4
+        assert running["State"] == "running"
+
+    play(tmp_path, launch, scene)
+
+
+@pytest.mark.parametrize(("newest", "oldest"), [("1.41", "1.12"), ("1.60", "1.44")])
+def test_the_version_is_one_that_both_speak(
+    tmp_path: Path, launch: Launch, pool: Pool, newest: str, oldest: str
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        assert len(await provider.create(pool(image="farm:1"), 1)) == 1
+
+    play(tmp_path, launch, scene, newest=newest, oldest=oldest)
+
+
+def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: Launch) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        with pytest.raises(UsageError, match=r"speaks versions 1\.90 to 1\.99"):
+            await provider.list()
+
+    play(tmp_path, launch, scene, newest="1.99", oldest="1.90")
+
+
+def test_what_a_pool_says_is_judged_before_anything_is_made(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        with pytest.raises(UsageError, match=r"pool linux:.*`imaeg`"):
+            await provider.create(pool(image="farm:1", imaeg="x"), 1)
+        with pytest.raises(UsageError, match="no image 'farm:2': pull it"):
+            await provider.create(pool(image="farm:2"), 1)
+        assert engine.containers == {}
+
+    play(tmp_path, launch, scene)
+
+
+def test_no_engine_is_unavailable(tmp_path: Path, launch: Launch) -> None:
+    async def ask() -> None:
+        provider = open_provider("docker", {"socket": str(tmp_path / "none")}, launch)
+        try:
+            await provider.list()
+        finally:
+            await provider.close()
+
+    with pytest.raises(UnavailableError, match="Docker at"):
+        asyncio.run(ask())
+
+
+def test_the_engine_for_tests_notices_what_is_not_documented(
+    tmp_path: Path, launch: Launch, pool: Pool
+) -> None:
+    async def scene(provider: Provider, engine: Engine) -> None:
+        await provider.create(pool(image="farm:1", host={"Memroy": 1}), 1)
+        assert "'Memroy' was unexpected" in engine.wrong.pop()
+
+    play(tmp_path, launch, scene)

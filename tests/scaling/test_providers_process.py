@@ -1,0 +1,250 @@
+"""Machines that are processes here: real agents, also of a scaler that was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from estate import Estate, wait_for
+
+from conveyor import Conveyor, UsageError
+from conveyor.identity import is_running, pid_started
+from conveyor.scaling.launching import Launch, machine_of
+from conveyor.scaling.machine import Machine, PoolSpec
+from conveyor.scaling.providers import open_provider
+from conveyor.scaling.providers.process import Note
+
+Pool = Callable[..., PoolSpec]
+# Nobody listens there, so an agent stays one that asks for its server.
+NOBODY = Launch(server="http://127.0.0.1:9", args=("--allow-commands",))
+
+
+class Farm:
+    """A provider, a new one for each call, as after a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.launch, self.grace = folder, NOBODY, 20.0
+
+    def create(self, pool: PoolSpec, count: int = 1) -> list[Machine]:
+        return list(self._do(lambda provider: provider.create(pool, count)))
+
+    def destroy(self, *ids: str) -> None:
+        self._do(lambda provider: provider.destroy(ids))
+
+    def list(self) -> list[Machine]:
+        return list(self._do(lambda provider: provider.list()))
+
+    def note(self, machine: str) -> Note:
+        return msgspec.json.decode((self.folder / f"{machine}.json").read_bytes(), type=Note)
+
+    def rewrite(self, machine: str, **what: Any) -> None:
+        note = msgspec.structs.replace(self.note(machine), **what)
+        (self.folder / f"{machine}.json").write_bytes(msgspec.json.encode(note))
+
+    def _do(self, act: Callable[[Any], Any]) -> Any:
+        async def run() -> Any:
+            settings = {"folder": str(self.folder), "grace": self.grace}
+            provider = open_provider("process", settings, self.launch)
+            try:
+                return await act(provider)
+            finally:
+                await provider.close()
+
+        return asyncio.run(run())
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    made = Farm(tmp_path / "machines")
+    yield made
+    made.destroy(*(each.id for each in made.list()))
+
+
+@pytest.fixture
+def estate(tmp_path: Path) -> Iterator[Estate]:
+    made = Estate(tmp_path)
+    yield made
+    made.close()
+
+
+def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
+    estate: Estate, farm: Farm
+) -> None:
+    estate.server()
+    token = estate.folder / "token"
+    token.write_text(estate.token("agent"))
+    farm.launch = Launch(server=estate.url, token_file=str(token), args=("--allow-commands",))
+    [machine] = farm.create(PoolSpec(name="linux", labels=("os=linux",), slots=2))
+    wait_for(lambda: farm.list()[0].state == "running")
+    belt = Conveyor(estate.url, token=estate.admin)
+    job = belt.command("true").using(requires=["os=linux"]).enqueue()
+    assert job.result(20) == {"exit_code": 0}
+    [worker] = [each for each in belt.store.workers().result() if each.slots]
+    assert worker.id == farm.list()[0].agent
+    assert worker.slots == 2
+    assert machine_of(worker.labels) == machine.id
+    environment = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
+    assert f"CONVEYOR_MACHINE={machine.id}" in environment
+    farm.destroy(machine.id)
+    assert [each for each in belt.store.workers().result() if each.slots] == []
+    belt.close()
+    assert farm.list() == []
+    assert list(farm.folder.iterdir()) == []
+
+
+def test_machines_of_a_scaler_that_is_gone_are_found_and_ended(farm: Farm, tmp_path: Path) -> None:
+    program = f"""
+import asyncio
+from conveyor.scaling.launching import Launch
+from conveyor.scaling.machine import PoolSpec
+from conveyor.scaling.providers import open_provider
+
+launch = Launch(server={NOBODY.server!r}, args={NOBODY.args!r})
+provider = open_provider("process", {{"folder": {str(farm.folder)!r}}}, launch)
+asyncio.run(provider.create(PoolSpec(name="linux"), 2))
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=tmp_path)
+    found = farm.list()
+    assert [(each.pool, each.state) for each in found] == [("linux", "starting")] * 2
+    notes = [farm.note(each.id) for each in found]
+    farm.destroy(*(each.id for each in found))
+    assert [note for note in notes if is_running(note.pid, note.started)] == []
+    assert farm.list() == []
+
+
+def test_a_process_that_its_scaler_did_not_live_to_note_is_found(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    known = farm.note(machine.id)
+    farm.rewrite(machine.id, pid=0, started=0.0)
+    # Its command line is that of this process until it has become another program.
+    wait_for(lambda: farm.list()[0].state == "starting")
+    assert farm.note(machine.id) == known
+
+
+def test_a_process_whose_note_a_power_cut_has_emptied_is_found(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    known = farm.note(machine.id)
+    (farm.folder / f"{machine.id}.json").write_bytes(b"")
+    [seen] = farm.list()
+    assert (seen.id, seen.pool, seen.state) == (machine.id, "linux", "starting")
+    farm.destroy(machine.id)
+    assert not is_running(known.pid, known.started)
+
+
+def test_a_process_that_was_noted_and_not_started_is_gone(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    note = farm.note(machine.id)
+    os.kill(note.pid, signal.SIGKILL)
+    wait_for(lambda: farm.list()[0].state == "gone")
+    farm.rewrite(machine.id, pid=0, started=0.0)
+    assert farm.list()[0].state == "gone"
+    farm.destroy(machine.id)
+    assert farm.list() == []
+
+
+@pytest.mark.parametrize("how", ["another began with its pid", "the system was started anew"])
+def test_a_process_that_is_not_ours_is_left_alone(farm: Farm, pool: Pool, how: str) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        [machine] = farm.create(pool())
+        ours = farm.note(machine.id)
+        os.kill(ours.pid, signal.SIGKILL)
+        wait_for(lambda: farm.list()[0].state == "gone")
+        started = pid_started(stranger.pid)
+        if how.startswith("another"):
+            farm.rewrite(machine.id, pid=stranger.pid, started=started - 1)
+        else:
+            farm.rewrite(machine.id, pid=stranger.pid, started=started, boot="before")
+        assert farm.list()[0].state == "gone"
+        farm.destroy(machine.id)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool: Pool) -> None:
+    farm.launch = Launch(server="nonsense")
+    [machine] = farm.create(pool())
+    wait_for(lambda: farm.list()[0].state == "gone")
+    assert "name the server" in farm.list()[0].detail
+    farm.destroy(machine.id, machine.id)
+    farm.destroy(machine.id)
+
+
+def test_an_agent_that_ended_is_forgotten_in_the_end_without_being_destroyed(
+    farm: Farm, pool: Pool
+) -> None:
+    farm.launch = Launch(server="nonsense")
+    old, new = farm.create(pool(), 2)
+    wait_for(lambda: {each.state for each in farm.list()} == {"gone"})
+    os.utime(farm.folder / f"{old.id}.log", (1, 1))
+    [another] = farm.create(pool())
+    assert {each.id for each in farm.list()} == {new.id, another.id}
+
+
+def test_an_agent_that_does_not_listen_is_killed_after_the_grace(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    note = farm.note(machine.id)
+    os.kill(note.pid, signal.SIGSTOP)
+    farm.grace = 0.1
+    farm.destroy(machine.id)
+    assert not is_running(note.pid, note.started)
+    assert farm.list() == []
+
+
+def test_a_machine_whose_end_a_scaler_began_that_is_gone_ends_when_the_grace_is_over(
+    farm: Farm, pool: Pool
+) -> None:
+    [machine] = farm.create(pool())
+    # The end was begun, by a scaler that is gone, and the grace is over.
+    farm.rewrite(machine.id, stopping_at=1.0)
+    assert farm.list()[0].state == "stopping"
+    farm.destroy(machine.id)
+    assert farm.list() == []
+
+
+def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool: Pool) -> None:
+    with pytest.raises(UsageError, match=r"pool linux:.*`image`"):
+        farm.create(pool(image="x"))
+    with pytest.raises(UsageError, match="the pool 'Big One' cannot"):
+        farm.create(PoolSpec(name="Big One"))
+    assert farm.list() == []
+
+
+def test_an_agent_that_ends_after_one_job_is_not_promised(farm: Farm) -> None:
+    with pytest.raises(UsageError, match="cannot end after one job"):
+        farm.create(PoolSpec(name="linux", one_shot=True))
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes"])
+def test_providers_that_speak_http_say_what_they_lack(name: str) -> None:
+    program = f"""
+import sys
+sys.modules["aiohttp"] = None
+from conveyor import UsageError
+from conveyor.scaling.launching import Launch
+from conveyor.scaling.providers import open_provider
+try:
+    open_provider({name!r}, {{}}, Launch(server="http://localhost"))
+except UsageError as error:
+    print(error)
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said == f"the provider {name} needs aiohttp: install conveyor[http]\n"
+
+
+def test_there_is_no_provider_of_another_name() -> None:
+    with pytest.raises(UsageError, match="choose from process, command, docker, kubernetes"):
+        open_provider("cloud", {}, NOBODY)
+    with pytest.raises(UsageError, match=r"provider process:.*`gracious`"):
+        open_provider("process", {"gracious": 1}, NOBODY)
