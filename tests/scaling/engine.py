@@ -96,6 +96,7 @@ class Engine:
         self.images = {"farm:1"}
         self.containers: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.versions: set[str] = set()
         self.wrong: list[str] = []
         # operation -> what happens next time: "lose" an answer, or a status and a message
         self.faults: dict[str, list[str | tuple[int, str]]] = {}
@@ -150,6 +151,7 @@ class Engine:
         if version is None:
             self.wrong.append(f"{request.path} names no version")
             return None
+        self.versions.add(version)
         if _numbers(version) > _numbers(self.newest):
             return _error(
                 400,

@@ -207,14 +207,17 @@ def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
     play(tmp_path, launch, scene)
 
 
-@pytest.mark.parametrize(("newest", "oldest"), [("1.41", "1.12"), ("1.60", "1.44")])
+@pytest.mark.parametrize(
+    ("newest", "oldest", "spoken"), [("1.41", "1.12", "1.41"), ("1.60", "1.44", "1.51")]
+)
 def test_the_version_is_one_that_both_speak(
-    tmp_path: Path, launch: Launch, pool: Pool, newest: str, oldest: str
+    tmp_path: Path, launch: Launch, pool: Pool, newest: str, oldest: str, spoken: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         assert len(await provider.create(pool(image="farm:1"), 1)) == 1
 
-    play(tmp_path, launch, scene, newest=newest, oldest=oldest)
+    engine = play(tmp_path, launch, scene, newest=newest, oldest=oldest)
+    assert engine.versions == {spoken}
 
 
 def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: Launch) -> None:

@@ -100,6 +100,18 @@ def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
     assert list(farm.folder.iterdir()) == []
 
 
+def test_an_agent_has_its_own_session_and_none_of_the_settings_of_its_scaler(
+    farm: Farm, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_HEALTH_FILE", "/nowhere/health.json")
+    [machine] = farm.create(pool(env={"A": "1"}))
+    pid = farm.note(machine.id).pid
+    assert os.getsid(pid) == pid
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    ours = {each for each in environment if each.startswith(("CONVEYOR_", "A="))}
+    assert ours == {f"CONVEYOR_MACHINE={machine.id}", "A=1"}
+
+
 def test_machines_of_a_scaler_that_is_gone_are_found_and_ended(farm: Farm, tmp_path: Path) -> None:
     program = f"""
 import asyncio
