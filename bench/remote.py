@@ -201,7 +201,7 @@ def claims(server: Server, probes: int) -> str:
 
 
 def logs(server: Server, megabytes: int) -> str:
-    """Four writers, chunks of 64 KiB, a megabyte a call."""
+    """Four writers, chunks of 64 KiB, half a megabyte a call, as workers send them."""
     store = HttpStore(server.url)
     who = Claimant("logs", 60.0)
     names = [f"log-{number}" for number in range(4)]
@@ -209,19 +209,19 @@ def logs(server: Server, megabytes: int) -> str:
     jobs = store.claim([Want("logs", 4)], who, limit=4).result().jobs
     data = os.urandom(1 << 16)
     before, cpu = time.monotonic(), server.cpu
-    for first in range(0, megabytes, len(jobs)):
+    for first in range(0, 2 * megabytes, len(jobs)):
         asked = [
             store.write_output(
                 [
                     OutputChunk(
                         job_id=job.id,
                         lease=job.lease,
-                        offset=(first * 16 + piece) << 16,
+                        offset=(first * 8 + piece) << 16,
                         stream="stdout",
                         at=0.0,
                         data=data,
                     )
-                    for piece in range(16)
+                    for piece in range(8)
                 ]
             )
             for job in jobs

@@ -32,7 +32,7 @@ CONNECT = 5.0
 PATIENCE = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 CLOSE = 5.0
-LARGE = 1 << 16
+LARGE = 1 << 20
 # Connections to one server: each claim that waits, and the stream of hints, hold one.
 CONNECTIONS = 100
 
