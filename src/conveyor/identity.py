@@ -15,6 +15,28 @@ def worker_id(host: str | None = None) -> str:
     return f"{host or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+def introduce(
+    name: str,
+    *,
+    now: float,
+    slots: int = 0,
+    queues: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+) -> WorkerInfo:
+    """Describe a worker of this process, so that others can tell it from its heirs."""
+    return WorkerInfo(
+        id=name,
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid=os.getpid(),
+        pid_started=pid_started(os.getpid()),
+        started_at=now,
+        slots=slots,
+        queues=queues,
+        labels=labels,
+    )
+
+
 def boot_id() -> str:
     """Return what a pid is unique within: this boot of the kernel and this pid namespace.
 

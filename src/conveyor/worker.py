@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +17,7 @@ from .board import Board
 from .commanding import ANYTHING, CommandRules
 from .equipping import Equipped
 from .errors import ConveyorError
-from .identity import boot_id, pid_started, worker_id
+from .identity import introduce, worker_id
 from .job import JobRecord, State, WorkerInfo
 from .keeping import Keeping
 from .runners.capture import OutputBuffer, capturing
@@ -114,7 +112,13 @@ class Worker:
             sweep=min(options.beat, options.lease_for / 4),
             after=options.on_round,
         )
-        self._info = _introduction(self.id, options, store.now())
+        self._info = introduce(
+            self.id,
+            now=store.now(),
+            slots=options.slots,
+            queues=tuple(name for name, _ in options.queues),
+            labels=tuple(sorted(options.labels)),
+        )
         self.on_phase: Phases = _say_nothing
         self.ended = threading.Event()
         self._left: list[Report] = []
@@ -359,17 +363,3 @@ class Worker:
 
 def _say_nothing(_phase: str, _running: Sequence[JobRecord]) -> None:
     """Have nobody who wants to hear."""
-
-
-def _introduction(worker: str, options: WorkerOptions, now: float) -> WorkerInfo:
-    return WorkerInfo(
-        id=worker,
-        host=socket.gethostname(),
-        boot_id=boot_id(),
-        pid=os.getpid(),
-        pid_started=pid_started(os.getpid()),
-        started_at=now,
-        slots=options.slots,
-        queues=tuple(name for name, _ in options.queues),
-        labels=tuple(sorted(options.labels)),
-    )

@@ -18,13 +18,13 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http import HttpStore
 from ..store.http.bodies import Terms
 from .commanding import command_options, rules_from
-from .common import load_app, say
+from .common import load_app
 from .hosting import set_up_log
 from .pulse import Pulse
 from .shells import warn_of_shell
 from .signals import listening
 from .stopping import OTHERS, Exit
-from .working import make_worker
+from .working import make_worker, see_through
 
 log = logging.getLogger("conveyor.agent")
 
@@ -92,10 +92,7 @@ async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: Com
             lease_for=terms.lease_for,
             beat=terms.beat,
         )
-        ends.take(worker, belt.url, belt.store.secret)
-        queues = ", ".join(name for name, _ in worker.options.queues)
-        say(f"agent {worker.id}: {worker.options.slots} slots, queues {queues}, server {belt.url}")
-        await worker.run()
+        await see_through(worker, belt, ends, what="agent", where="server")
     ends.over()
     return ends
 

@@ -132,9 +132,14 @@ async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: Com
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
         worker = make_worker(belt, settings, strict=strict, pulse=pulse, rules=rules)
-        ends.take(worker, belt.url, belt.store.secret)
-        queues = ", ".join(name for name, _ in worker.options.queues)
-        say(f"worker {worker.id}: {worker.options.slots} slots, queues {queues}, store {belt.url}")
-        await worker.run()
+        await see_through(worker, belt, ends, what="worker", where="store")
     ends.over()
     return ends
+
+
+async def see_through(worker: Worker, belt: Conveyor, ends: Exit, *, what: str, where: str) -> None:
+    """Run a worker to its end, as signals say, and tell who it is and where its jobs are."""
+    ends.take(worker, belt.url, belt.store.secret)
+    queues = ", ".join(name for name, _ in worker.options.queues)
+    say(f"{what} {worker.id}: {worker.options.slots} slots, queues {queues}, {where} {belt.url}")
+    await worker.run()

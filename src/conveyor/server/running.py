@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 
 from ..errors import UsageError
-from ..identity import boot_id, pid_started, worker_id
+from ..identity import introduce, worker_id
 from ..job import State, WorkerInfo
 from ..store.protocol import Store
 from ..upkeep import RETENTION, Schedule, Upkeep
@@ -116,7 +116,8 @@ class Server:
             ssl_context_factory=(lambda _config, _default: _tls(bind)) if bind.tls_cert else None,
         )
         self._server = _Uvicorn(self._config)
-        self._info = _introduction(store.now())
+        # As a worker without slots, so that others see that somebody does the upkeep.
+        self._info = introduce(f"server-{worker_id()}", now=store.now())
         self._upkeep = Upkeep(
             store=store,
             me=lambda: self._info,
@@ -194,17 +195,3 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Leave signals as they are."""
         yield
-
-
-def _introduction(now: float) -> WorkerInfo:
-    """Describe the server as a worker without slots: others see that somebody does the upkeep."""
-    return WorkerInfo(
-        id=f"server-{worker_id()}",
-        host=socket.gethostname(),
-        boot_id=boot_id(),
-        pid=os.getpid(),
-        pid_started=pid_started(os.getpid()),
-        started_at=now,
-        slots=0,
-        queues=(),
-    )
