@@ -151,8 +151,9 @@ def bulk(server: Server, count: int) -> str:
 
 
 def drain(server: Server) -> str:
-    """Two agents with 64 slots each."""
+    """Two agents with 64 slots each; the queue is paused until they are there."""
     store = HttpStore(server.url)
+    store.set_paused("default", paused=True).result()
 
     def left() -> int:
         return next(each for each in store.counts().result() if each.name == "default").depth
@@ -160,6 +161,7 @@ def drain(server: Server) -> str:
     with server.agents(2, 64):
 
         def wait() -> None:
+            store.set_paused("default", paused=False).result()
             while left():
                 time.sleep(0.05)
 
