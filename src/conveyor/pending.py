@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Coroutine, Generator, Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -108,8 +109,30 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
             continue
 
 
+class _Thread(threading.local):
+    may_block = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def blocking() -> Generator[None]:
+    """Have what is asked within carried out here and now, though an event loop runs here.
+
+    For whoever knows that it is over in a moment, and that nobody else waits for this loop.
+    """
+    _thread.may_block = True
+    try:
+        yield
+    finally:
+        _thread.may_block = False
+
+
 def in_event_loop() -> bool:
-    """Say whether an event loop runs in this thread, which nothing may block then."""
+    """Say whether an event loop runs in this thread that nothing may block."""
+    if _thread.may_block:
+        return False
     # A look that costs nothing, and does not load asyncio where nobody uses it.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001

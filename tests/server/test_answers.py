@@ -9,7 +9,7 @@ import pytest
 from cutting import UNANSWERED, Proxy
 from estate import Estate
 
-from conveyor import InvalidTransitionError, State
+from conveyor import InvalidTransitionError, State, UnavailableError
 from conveyor.job import NewJob
 from conveyor.store.http import HttpStore
 from conveyor.store.messages import Hint
@@ -25,7 +25,7 @@ def behind(estate: Estate) -> Iterator[SqliteStore]:
     store.close()
 
 
-def enqueued(store: SqliteStore, name: str = "job") -> str:
+def enqueued(store: SqliteStore | HttpStore, name: str = "job") -> str:
     store.insert([NewJob(id=name, task="t", queue="q", args=b"{}")]).result(10)
     return name
 
@@ -38,6 +38,37 @@ def test_a_cancel_whose_answer_is_lost_says_that_it_is_done(
     job = store.cancel(enqueued(behind), reason="no more").result(20)
     assert job.state is State.CANCELLED
     assert proxy.cuts == 3
+
+
+def test_jobs_whose_acceptance_is_not_heard_of_are_there_once(
+    estate: Estate, behind: SqliteStore
+) -> None:
+    proxy = estate.closing(Proxy(estate.port, fates=[UNANSWERED] * 3))
+    store = estate.closing(HttpStore(proxy.url, token=estate.admin))
+    for number in range(3):
+        enqueued(store, f"job-{number}")
+    assert [each.depth for each in behind.counts().result(10)] == [3]
+    assert proxy.cuts == 3
+
+
+def test_a_kept_connection_that_was_cut_meanwhile_costs_nothing(
+    estate: Estate, behind: SqliteStore
+) -> None:
+    proxy = estate.closing(Proxy(estate.port))
+    store = estate.closing(HttpStore(proxy.url, token=estate.admin))
+    enqueued(store, "before")
+    proxy.cut_off()
+    proxy.let_through()
+    enqueued(store, "after")
+    assert [each.depth for each in behind.counts().result(10)] == [2]
+
+
+def test_a_store_that_was_closed_takes_no_jobs(estate: Estate, behind: SqliteStore) -> None:
+    store = estate.store()
+    enqueued(store)
+    store.close()
+    with pytest.raises(UnavailableError, match="closed"):
+        enqueued(store, "late")
 
 
 def test_a_cancel_of_what_was_cancelled_before_is_refused_all_the_same(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from plainly import Asking
 from served import Serving
@@ -101,6 +102,19 @@ def test_what_is_not_json_is_refused(ask: Asking) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         answer = ask("POST", "/queues/q/jobs", b"{}", headers={"Content-Type": kind})
         assert answer.is_problem(415, "not_json")
+
+
+def test_packed_bodies_are_taken_where_they_are_known_and_refused_when_broken(ask: Asking) -> None:
+    headers = {"Content-Type": "application/vnd.msgpack"}
+    good = msgspec.msgpack.encode({"chunks": []})
+    assert ask("POST", "/output", good, headers=headers).status == 200
+    assert ask("POST", "/queues/q/jobs", good, headers=headers).is_problem(415, "not_json")
+    for broken in (b"\xc1", good[:-1], b"\x91" * 40_000, good + good):
+        assert ask("POST", "/output", broken, headers=headers).is_problem(400, "usage")
+    chunk = {"job_id": "x", "lease": 1, "offset": 0, "stream": "stdout", "data": b"x"}
+    for at in (float("nan"), 0.0):
+        said = msgspec.msgpack.encode({"chunks": [{**chunk, "lease": 2**64 - 1, "at": at}]})
+        assert ask("POST", "/output", said, headers=headers).is_problem(400, "usage")
 
 
 def test_what_is_too_large_is_refused_whether_it_says_so_or_not(ask: Asking) -> None:

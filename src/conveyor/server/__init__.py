@@ -27,6 +27,7 @@ from .handlers import Handlers
 from .hub import Hub
 from .openapi import openapi
 from .reading import GoneError, RefusedError, answer, read, refuse, refuse_error
+from .traffic import Traffic
 
 log = logging.getLogger("conveyor.server")
 
@@ -45,7 +46,10 @@ def make_app(
     hub = Hub(store, gate.forget)
     checks = Checks(store)
     rules = rules or Rules()
-    handlers = Handlers(store=store, gate=gate, hub=hub, checks=checks, rules=rules)
+    traffic = Traffic()
+    handlers = Handlers(
+        store=store, gate=gate, hub=hub, checks=checks, rules=rules, traffic=traffic
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
@@ -67,7 +71,8 @@ def make_app(
                 await checks.check(call, caller, path, body)
                 return await handlers.handle(Asked(request, call, caller, path, body))
 
-            return await _answered(call.name, work())
+            with traffic.going():
+                return await _answered(call.name, work())
 
         return handle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -38,7 +39,10 @@ from .gate import Caller, Gate, may_hear
 from .hub import KINDS, Hub
 from .reading import GoneError, answer, read_bytes, unless_gone
 from .taking import Taking
+from .traffic import Traffic
 
+# So many jobs are inserted in a moment.
+FEW = 10
 # The longest that a producer's request waits for room, and a claim for a job, in seconds.
 LONGEST_WAIT = 30.0
 LONGEST_HOLD = 60.0
@@ -54,18 +58,30 @@ ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "dr
 # The answer to what was asked for on a condition that did not hold.
 NOT_DONE = b"false"
 
+VERSION = version("conveyor")
+
 _line = msgspec.json.Encoder().encode
 
 
 class Handlers:
     """What each call does. Those that are not named here are carried to the store as they are."""
 
-    def __init__(self, *, store: Store, gate: Gate, hub: Hub, checks: Checks, rules: Rules) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        gate: Gate,
+        hub: Hub,
+        checks: Checks,
+        rules: Rules,
+        traffic: Traffic,
+    ) -> None:
         self._store = store
         self._gate = gate
         self._hub = hub
         self._checks = checks
         self._rules = rules
+        self._traffic = traffic
         self._taking = Taking(rules.args_limit)
         self._watch = Watch(store)
         self._special: dict[str, Callable[[Asked], Awaitable[Response]]] = {
@@ -131,9 +147,11 @@ class Handlers:
         if body.wait is not None:
             wait = min(body.wait, LONGEST_WAIT)
             return await self._wait_for_room(asked, jobs, capacity, wait)
-        found = await self._store.insert(
-            jobs, capacity=capacity, when_full=body.when_full, again=body.again
-        )
+        with self._traffic.moment() if len(jobs) <= FEW else nullcontext():
+            asked_for = self._store.insert(
+                jobs, capacity=capacity, when_full=body.when_full, again=body.again
+            )
+        found = await asked_for
         if isinstance(found, Offered):
             self._checks.offered(found.offer, queue)
             return answer(InsertAnswer(offered=found), 202)
@@ -168,7 +186,10 @@ class Handlers:
 
         # Cancelled, it takes its offer back.
         watch = self._gate.watch(asked.caller)
-        found = await unless_gone(asked.request, seen_through(), lambda: _cancel(waiting), watch)
+        with self._traffic.waiting():
+            found = await unless_gone(
+                asked.request, seen_through(), lambda: _cancel(waiting), watch
+            )
         return answer(InsertAnswer(accepted=found))
 
     async def _capacity(
@@ -225,7 +246,8 @@ class Handlers:
 
             try:
                 watch = self._gate.watch(asked.caller)
-                found = await unless_gone(asked.request, look(), waiter.end, watch)
+                with self._traffic.waiting():
+                    found = await unless_gone(asked.request, look(), waiter.end, watch)
             except GoneError as error:
                 await self._give_back(error.brought)
                 raise
@@ -311,7 +333,7 @@ class Handlers:
         token = asked.caller.token
         return answer(
             Terms(
-                version=version("conveyor"),
+                version=VERSION,
                 now=self._store.now(),
                 lease_for=self._rules.lease_for,
                 hold=self._rules.hold,

@@ -7,6 +7,7 @@ labels, and the next when that one has found something, because there may be mor
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import get_args
@@ -99,9 +100,12 @@ class Hub:
 
     def open(self) -> None:
         """Listen to the store, from the running event loop on."""
-        loop = asyncio.get_running_loop()
+        loop, here = asyncio.get_running_loop(), threading.get_ident()
 
         def hear(hint: Hint) -> None:
+            if threading.get_ident() == here:
+                loop.call_soon(self._hear, hint)
+                return
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._hear, hint)
 

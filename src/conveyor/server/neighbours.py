@@ -8,6 +8,7 @@ which page asks (Origin), and whom it takes the server for (Host).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ def check_neighbour(headers: Mapping[str, str]) -> None:
         )
 
 
+@lru_cache(maxsize=100)
 def is_here(host: str) -> bool:
     """Whether a name or an address can mean only this machine."""
     if host.lower() == "localhost":

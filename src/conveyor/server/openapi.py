@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ..store.http.bodies import Nothing
-from ..store.http.calls import CALLS, HINTS, PREFIX, TERMS, Call
+from ..store.http.calls import CALLS, HINTS, JSON, PACKED, PREFIX, TERMS, Call
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 
 REFERENCE = "#/components/schemas/{name}"
@@ -83,7 +83,7 @@ def _operation(call: Call, schema_of: dict[str, Any], components: dict[str, Any]
             operation["requestBody"] = {"required": True, "content": BYTES}
     else:
         required = bool(components[call.takes.__name__].get("required"))
-        content = {"application/json": {"schema": schema}}
+        content = {kind: {"schema": schema} for kind in (JSON, PACKED)[: 1 + call.packed]}
         operation["requestBody"] = {"required": required, "content": content}
     return operation
 
@@ -103,7 +103,7 @@ def _responses(call: Call, schema_of: dict[str, Any]) -> dict[str, Any]:
     elif call.gives is None:
         responses["204"] = {"description": "Done"}
     else:
-        content = {"application/json": {"schema": schema_of[repr(call.gives)]}}
+        content = {JSON: {"schema": schema_of[repr(call.gives)]}}
         responses["200"] = {"description": "Done", "content": content}
         if call.name == "insert":
             responses["202"] = {"description": "The queue is full; an offer", "content": content}

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ..errors import ConveyorError, UsageError
 from ..store.http.bodies import Body, WriteOutput
-from ..store.http.calls import Call
+from ..store.http.calls import JSON, PACKED, Call
 from ..store.http.problems import MEDIA, Problem, problem, problem_of
 from .sense import LONG, check_numbers
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 RETRY_AFTER = 1
 
 _encode = msgspec.json.Encoder().encode
-_decoders: dict[type[Body], Callable[[bytes], Any]] = {}
+_decoders: dict[tuple[type[Body], str], Callable[[bytes], Any]] = {}
 
 
 class RefusedError(Exception):
@@ -52,19 +52,15 @@ async def read(request: Request, call: Call, limit: int, wait: float) -> Any:
     if call.in_query:
         return _query(request, call)
     data = await read_bytes(request, limit, wait)
-    if not data:
-        data = b"{}"
-    elif not is_json(request):
-        raise RefusedError(
-            problem("not_json", "send the body as JSON, with Content-Type: application/json")
-        )
-    decode = _decoders.get(call.takes)
-    if decode is None:
-        decode = _decoders[call.takes] = msgspec.json.Decoder(call.takes).decode
+    kind = _kind(request) if data else JSON
+    if kind != JSON and not (call.packed and kind == PACKED):
+        known = f"Content-Type: {JSON}" + (f", or as {PACKED}" if call.packed else "")
+        raise RefusedError(problem("not_json", f"send the body as JSON, with {known}"))
     try:
-        # Parts that are carried on unread would otherwise be carried on as anything.
-        str(data, "utf-8")
-        body = decode(data)
+        if kind == JSON:
+            # Parts that are carried on unread would otherwise be carried on as anything.
+            str(data, "utf-8")
+        body = _decoder(call.takes, kind)(data or b"{}")
     except msgspec.MsgspecError as error:
         raise RefusedError(problem("usage", f"the body of {call.name}: {error}")) from error
     except (UnicodeDecodeError, RecursionError) as error:
@@ -102,12 +98,6 @@ async def read_bytes(request: Request, limit: int, wait: float) -> bytes:
     except ClientDisconnect as error:
         raise GoneError from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def is_json(request: Request) -> bool:
-    """Whether the body says that it is JSON."""
-    kind, _, _ = request.headers.get("content-type", "").partition(";")
-    return kind.strip().lower() == "application/json"
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -167,6 +157,19 @@ async def unless_gone(
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue
+
+
+def _kind(request: Request) -> str:
+    """Return what the body says that it is."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _decoder(takes: type[Body], kind: str) -> Callable[[bytes], Any]:
+    known = _decoders.get((takes, kind))
+    if known is None:
+        decoder = msgspec.json.Decoder(takes) if kind == JSON else msgspec.msgpack.Decoder(takes)
+        known = _decoders[takes, kind] = decoder.decode
+    return known
 
 
 def _query(request: Request, call: Call) -> Any:

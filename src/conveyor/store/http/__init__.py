@@ -49,6 +49,7 @@ from .bodies import Body, Terms
 from .calls import CALLS, TERMS
 from .claiming import Questions
 from .hearing import Ear
+from .here import Here
 from .line import Line, server_address
 from .views import job_of, new_job_view, progress_view
 
@@ -103,6 +104,7 @@ class HttpStore:
 
     def close(self) -> None:
         self._line.close()
+        self._plain.close()
 
     # -- producers -----------------------------------------------------------------------------
 
@@ -118,7 +120,8 @@ class HttpStore:
             jobs=list(map(new_job_view, jobs)), capacity=capacity, when_full=when_full, again=again
         )
         queue = jobs[0].queue if jobs else "default"
-        return repeating.insert(self._here(), queue, body)
+        line = self._here()
+        return repeating.insert(line, self._plain, queue, body)
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
         return self._ask("accepted", _accepted, {"offer": offer})
@@ -325,6 +328,7 @@ class HttpStore:
     def _open(self) -> None:
         self._pid = os.getpid()
         self._line = Line(self._url, self.secret, tls=self._tls)
+        self._plain = Here(self._url, self.secret, self._tls)
         self._ear = Ear(self._line)
         self._questions = Questions(self._line, self._hold, self._tell_of_work)
 

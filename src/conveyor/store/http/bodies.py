@@ -107,7 +107,7 @@ class ExtendWorker(Body, frozen=True):
 
 
 class WriteOutput(Body, frozen=True):
-    """Captured output, in chunks; `data` is base64."""
+    """Captured output, in chunks; `data` is base64 in JSON, and bytes in MessagePack."""
 
     chunks: Annotated[list[OutputChunk], Meta(max_length=100_000)]
 

@@ -19,7 +19,7 @@ from yarl import URL
 from ...errors import ConveyorError, UnavailableError, UsageError
 from ...pending import Pending, failed, wake
 from .bodies import Body
-from .calls import PREFIX, Call
+from .calls import JSON, PACKED, PREFIX, Call
 from .problems import Problem, error_of
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ LARGE = 1 << 20
 CONNECTIONS = 100
 
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 _decode_problem = msgspec.json.Decoder(Problem).decode
 
 
@@ -117,7 +118,7 @@ class Line:
         """
         try:
             async with self._there().get(
-                self._address(call, {}),
+                URL(self.url + address_of(call, {}), encoded=True),
                 params=_query(body),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER),
@@ -152,12 +153,13 @@ class Line:
         if call.in_query:
             params = None if body is None else _query(body)
         else:
-            data = None if body is None else _encode(body)
-            headers = {**self._headers, **JSON}
+            encode = _pack if call.packed else _encode
+            data = None if body is None else encode(body)
+            headers = {**self._headers, "Content-Type": PACKED if call.packed else JSON}
         try:
             async with self._there().request(
                 call.method,
-                self._address(call, path),
+                URL(self.url + address_of(call, path), encoded=True),
                 params=params,
                 data=_sent(data),
                 headers=headers,
@@ -168,19 +170,7 @@ class Line:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
-        if status >= 300:
-            raise _refusal(status, came, self.url)
-        if call.raw == "gives":
-            return came
-        if call.gives is None:
-            return None
-        try:
-            return decoder(call)(came)
-        except msgspec.MsgspecError as error:
-            raise UnavailableError(
-                f"{self.url} answered {call.name} with what this version does not know: {error}. "
-                "Are both of one version?"
-            ) from error
+        return read_answer(call, status, came, self.url)
 
     def _there(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -194,10 +184,6 @@ class Line:
             )
         return self._session
 
-    def _address(self, call: Call, path: Mapping[str, str]) -> URL:
-        named = {name: _segment(value) for name, value in path.items()}
-        return URL(f"{self.url}{PREFIX}{call.path.format(**named)}", encoded=True)
-
     def _unreachable(self, error: Exception) -> UnavailableError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return UnavailableError(
@@ -205,10 +191,10 @@ class Line:
                 "certificate is of an authority of your own, name that with CONVEYOR_CA_FILE."
             )
         why = str(error) or "no answer in time"
-        return _PassingError(f"the server at {self.url} cannot be reached: {why}")
+        return PassingError(f"the server at {self.url} cannot be reached: {why}")
 
     def _is_passing(self, error: UnavailableError) -> bool:
-        return isinstance(error, _PassingError) and not self._closed
+        return isinstance(error, PassingError) and not self._closed
 
     def _begin(self, work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
         task = self._loop.create_task(work)
@@ -233,11 +219,31 @@ class Line:
         self._loop.close()
 
 
-JSON = {"Content-Type": "application/json"}
-
-
-class _PassingError(UnavailableError):
+class PassingError(UnavailableError):
     """The server could not be reached, or it says so of itself: a moment later it may be there."""
+
+
+def address_of(call: Call, path: Mapping[str, str]) -> str:
+    """Return where at a server a call is made."""
+    named = {name: _segment(value) for name, value in path.items()}
+    return PREFIX + call.path.format(**named)
+
+
+def read_answer(call: Call, status: int, came: bytes, url: str) -> Any:
+    """Return what was answered, or raise what the server says."""
+    if status >= 300:
+        raise _refusal(status, came, url)
+    if call.raw == "gives":
+        return came
+    if call.gives is None:
+        return None
+    try:
+        return decoder(call)(came)
+    except msgspec.MsgspecError as error:
+        raise UnavailableError(
+            f"{url} answered {call.name} with what this version does not know: {error}. "
+            "Are both of one version?"
+        ) from error
 
 
 def decoder(call: Call) -> Callable[[bytes], Any]:
@@ -295,7 +301,7 @@ def _refusal(status: int, data: bytes, url: str) -> ConveyorError:
     try:
         found = _decode_problem(data)
     except msgspec.MsgspecError:
-        kind = _PassingError if status in (502, 503, 504) else UnavailableError
+        kind = PassingError if status in (502, 503, 504) else UnavailableError
         return kind(f"{url} answered {status}, and not as a Conveyor server does: is it one?")
     error = error_of(found)
-    return _PassingError(str(error)) if found.code == "unavailable" else error
+    return PassingError(str(error)) if found.code == "unavailable" else error

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import msgspec
 
-from ...errors import InvalidTransitionError, UnavailableError
+from ...errors import ConveyorError, InvalidTransitionError, UnavailableError
 from ...job import JobRecord, State
-from ...pending import Pending
+from ...pending import Pending, failed, in_event_loop, ready
 from ..messages import Accepted, Offered
 from . import bodies
 from .calls import CALLS
-from .line import Line
+from .here import Here
+from .line import Line, PassingError
 from .views import job_of
 
 
-def insert(line: Line, queue: str, body: bodies.Insert) -> Pending[Accepted | Offered]:
-    """Enqueue; the second time the server is told that it is the second."""
-    return line.start(_insert(line, queue, body))
+def insert(line: Line, here: Here, queue: str, body: bodies.Insert) -> Pending[Accepted | Offered]:
+    """Enqueue; the second time the server is told that it is the second.
+
+    A blocking caller, who makes one call after the other, asks in its own thread the first time.
+    """
+    if in_event_loop():
+        return line.start(_insert(line, queue, body))
+    try:
+        return ready(_taken(here.ask(CALLS["insert"], {"queue": queue}, body), line.url))
+    except PassingError:
+        return line.start(_insert(line, queue, _again(body)))
+    except ConveyorError as error:
+        return failed(error)
 
 
 def cancel(line: Line, job_id: str, body: bodies.Cancel) -> Pending[JobRecord]:
@@ -25,13 +36,19 @@ def cancel(line: Line, job_id: str, body: bodies.Cancel) -> Pending[JobRecord]:
 
 
 async def _insert(line: Line, queue: str, body: bodies.Insert) -> Accepted | Offered:
-    repeated = msgspec.structs.replace(body, again=True)
-    answer: bodies.InsertAnswer = await line.ask(
-        CALLS["insert"], {"queue": queue}, body, again=lambda: repeated
-    )
+    path = {"queue": queue}
+    found = await line.ask(CALLS["insert"], path, body, again=lambda: _again(body))
+    return _taken(found, line.url)
+
+
+def _again(body: bodies.Insert) -> bodies.Insert:
+    return msgspec.structs.replace(body, again=True)
+
+
+def _taken(answer: bodies.InsertAnswer, url: str) -> Accepted | Offered:
     found = answer.accepted or answer.offered
     if found is None:
-        raise UnavailableError(f"{line.url} gave no answer to an enqueue")
+        raise UnavailableError(f"{url} gave no answer to an enqueue")
     return found
 
 
