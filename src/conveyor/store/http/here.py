@@ -56,6 +56,9 @@ class Here:
                 call.method, self._prefix + address_of(call, path), _encode(body), self._headers
             )
             came = connection.getresponse()
+            if came.length is None and not came.chunked:
+                # Headers that are cut short count as whole there: their end is what is missing.
+                raise http.client.IncompleteRead(b"")
             data = came.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
