@@ -9,7 +9,7 @@ import pytest
 from cutting import UNANSWERED, Proxy
 from estate import Estate
 
-from conveyor import InvalidTransitionError, State, UnavailableError
+from conveyor import InvalidTransitionError, State, UnavailableError, UsageError
 from conveyor.job import NewJob
 from conveyor.store.http import HttpStore
 from conveyor.store.messages import Hint
@@ -69,6 +69,12 @@ def test_a_store_that_was_closed_takes_no_jobs(estate: Estate, behind: SqliteSto
     store.close()
     with pytest.raises(UnavailableError, match="closed"):
         enqueued(store, "late")
+
+
+@pytest.mark.parametrize("token", ["cvy_a\nHost: elsewhere", "cvy_ä", "cvy_a\0"])
+def test_a_token_that_is_none_is_refused_before_it_is_sent(token: str) -> None:
+    with pytest.raises(UsageError, match="one line"):
+        HttpStore("http://127.0.0.1:1", token=token)
 
 
 def test_a_cancel_of_what_was_cancelled_before_is_refused_all_the_same(

@@ -50,7 +50,7 @@ from .calls import CALLS, TERMS
 from .claiming import Questions
 from .hearing import Ear
 from .here import Here
-from .line import Line, server_address
+from .line import Line, checked_token, server_address
 from .views import job_of, new_job_view, progress_view
 
 # How long the server's clock is taken to run like ours, in seconds.
@@ -74,7 +74,7 @@ class HttpStore:
         self, url: str, *, token: str = "", ca_file: str = "", clock: Clock | None = None
     ) -> None:
         self._url = server_address(url)
-        self.secret = token
+        self.secret = checked_token(token)
         self._clock = clock
         self._tls = _trusting(ca_file) if ca_file else None
         self._terms: tuple[float, Terms] | None = None

@@ -5,7 +5,6 @@ It tries once. What goes wrong on the way is for the line to do again: that know
 
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import httptools
 import msgspec
 
 from ...errors import UnavailableError
@@ -24,6 +24,8 @@ from .line import ANSWER, CONNECT, PassingError, address_of, read_answer
 # Connections that are kept for the next question, and for how long, in seconds: less than the
 # server keeps them.
 KEPT, IDLE = 8, 30.0
+PIECE = 1 << 16
+PORTS = {"http": 80, "https": 443}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,76 +36,115 @@ class Here:
     def __init__(self, url: str, token: str, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         self._url = url
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host, self._port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         self._prefix = parts.path
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-        self._headers = {"Content-Type": JSON}
+        self._headers = f"Host: {parts.netloc}\r\nContent-Type: {JSON}\r\n"
         if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._headers += f"Authorization: Bearer {token}\r\n"
         self._lock = threading.Lock()
         self._closed = False
-        self._free: list[tuple[float, http.client.HTTPConnection]] = []
+        self._free: list[tuple[float, socket.socket]] = []
 
     def ask(self, call: Call, path: Mapping[str, str], body: Body) -> Any:
         """Make a call and return its answer, or raise what the server says.
 
         PassingError: there was no answer, so nobody knows whether it was done.
         """
-        connection = self._take()
+        data = _encode(body)
+        head = (
+            f"{call.method} {self._prefix}{address_of(call, path)} HTTP/1.1\r\n{self._headers}"
+            f"Content-Length: {len(data)}\r\n\r\n"
+        )
+        there: socket.socket | None = None
+        kept = False
         try:
-            _connect(connection)
-            connection.request(
-                call.method, self._prefix + address_of(call, path), _encode(body), self._headers
-            )
-            came = connection.getresponse()
-            if came.length is None and not came.chunked:
-                # Headers that are cut short count as whole there: their end is what is missing.
-                raise http.client.IncompleteRead(b"")
-            data = came.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise PassingError(f"the server at {self._url} cannot be reached: {error}") from error
-        except BaseException:  # Ctrl-C: what would come next is the answer to this
-            connection.close()
-            raise
-        self._give_back(connection)
-        return read_answer(call, came.status, data, self._url)
+            there = self._take() or self._connect()
+            there.sendall(head.encode() + data)
+            answer = _receive(there)
+            kept = answer.keeps
+        except (OSError, httptools.HttpParserError) as error:
+            why = str(error) or "no answer in time"
+            raise PassingError(f"the server at {self._url} cannot be reached: {why}") from error
+        finally:
+            # After Ctrl-C, say, what would come next is the answer to this.
+            if there is not None:
+                self._put(there, kept=kept)
+        return read_answer(call, answer.status, b"".join(answer.parts), self._url)
 
     def close(self) -> None:
         """Let go of the connections."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
-        for _, connection in free:
-            connection.close()
+        for _, there in free:
+            there.close()
 
-    def _take(self) -> http.client.HTTPConnection:
+    def _take(self) -> socket.socket | None:
+        """Return a connection that is free and not too old, if there is one."""
+        old: list[socket.socket] = []
+        found = None
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"the connection to {self._url} was closed")
-            since, connection = self._free.pop() if self._free else (0.0, self._new())
-        if time.monotonic() - since > IDLE:
-            connection.close()  # it connects anew when it is used
-        return connection
+            while self._free and found is None:
+                since, there = self._free.pop()
+                if time.monotonic() - since < IDLE:
+                    found = there
+                else:
+                    old.append(there)
+        for each in old:
+            each.close()
+        return found
 
-    def _new(self) -> http.client.HTTPConnection:
-        if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT)
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=CONNECT, context=self._tls
-        )
+    def _connect(self) -> socket.socket:
+        there = socket.create_connection((self._host, self._port), CONNECT)
+        try:
+            there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                there = self._tls.wrap_socket(there, server_hostname=self._host)
+            there.settimeout(ANSWER)
+        except BaseException:
+            there.close()
+            raise
+        return there
 
-    def _give_back(self, connection: http.client.HTTPConnection) -> None:
+    def _put(self, there: socket.socket, *, kept: bool) -> None:
         with self._lock:
-            if not self._closed and len(self._free) < KEPT:
-                self._free.append((time.monotonic(), connection))
-                return
-        connection.close()
+            kept = kept and not self._closed and len(self._free) < KEPT
+            if kept:
+                self._free.append((time.monotonic(), there))
+        if not kept:
+            there.close()
 
 
-def _connect(connection: http.client.HTTPConnection) -> None:
-    there: socket.socket | None = connection.sock
-    if there is None:
-        connection.timeout = CONNECT
-        connection.connect()
-        connection.sock.settimeout(ANSWER)
+class _Answer:
+    """What is received; httptools calls the methods. `keeps`: the line may be used again."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.keeps = False
+        self.whole = False
+        self.parts: list[bytes] = []
+
+    def on_body(self, part: bytes) -> None:
+        """Take a part."""
+        self.parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """Hear that it is all."""
+        self.whole = True
+
+
+def _receive(there: socket.socket) -> _Answer:
+    answer = _Answer()
+    parser = httptools.HttpResponseParser(answer)
+    while not answer.whole:
+        data = there.recv(PIECE)
+        if not data:
+            # An answer without a length would end so too; no server of ours gives one.
+            raise ConnectionResetError("it ended before its answer was whole")
+        parser.feed_data(data)
+    answer.status = parser.get_status_code()
+    answer.keeps = parser.should_keep_alive()
+    return answer

@@ -272,6 +272,13 @@ def server_address(url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_token(token: str) -> str:
+    """Return a token as it may be sent; UsageError if it could not be."""
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError("the token is more than one line of plain text: copy it anew")
+    return token
+
+
 def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
     if task.cancelled():
         pending.fail(UnavailableError("the connection was closed meanwhile"))
