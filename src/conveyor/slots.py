@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 
 from . import feed
 from .board import Board
@@ -37,7 +38,7 @@ FENCED = "its lease could not be renewed in time"
 
 
 class Slots:
-    """One event loop that runs jobs in `slots` slots until it is drained.
+    """One event loop that runs jobs in `slots` slots until it is drained, or has run `most` jobs.
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
@@ -56,6 +57,7 @@ class Slots:
         shares: Sequence[tuple[str, int]],
         slots: int,
         strict: bool = False,
+        most: float = inf,
         poll: float = 5.0,
         app: str = "this program",
         board: Board | None = None,
@@ -68,6 +70,7 @@ class Slots:
         self.who = who
         self._board = board
         self.slots = slots
+        self._most = most
         self.handed_back = self.finished = 0
         self._store = store
         self._tasks, self._runners = tasks, runners
@@ -268,6 +271,8 @@ class Slots:
         self._reports.append(Report(job.id, job.lease, outcome))
         self.finished += 1
         self._nudged.set()
+        if self.finished >= self._most and not self._draining:
+            self.drain()
 
     # -- claiming and settling -----------------------------------------------------------------
 
@@ -328,6 +333,8 @@ class Slots:
         if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
         free = self.slots + self._pace.ahead - self.held
+        # One that is to run no more jobs than these claims none of the others.
+        free = int(min(free, self._most - self.finished - self.held))
         # Asking for a few at a time while many are still held would undo the batching.
         return 0 if self._ready and free <= self._pace.ahead // 2 else max(0, free)
 

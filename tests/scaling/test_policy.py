@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from conveyor.errors import UsageError
+from conveyor.scaling.configuration import read_configuration
 from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.policy import Pool, read_policy
+from conveyor.scaling.policy import Pool
 
 WHOLE = """
 cost_cap = 20
@@ -32,7 +33,7 @@ options = { create = ["./create"] }
 
 
 def test_every_key_is_read() -> None:
-    policy = read_policy(WHOLE)
+    policy = read_configuration(WHOLE).policy
     assert policy.cost_cap == 20
     assert policy.pools == (
         Pool(
@@ -60,7 +61,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_a_pool_needs_no_more_than_a_maximum() -> None:
-    [pool] = read_policy("[pools.plain]\nmax = 3\n").pools
+    [pool] = read_configuration("[pools.plain]\nmax = 3\n").policy.pools
     assert pool == Pool(spec=PoolSpec(name="plain"), max=3)
     assert (pool.min, pool.idle_for) == (0, 600)
 
@@ -100,6 +101,6 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
 )
 def test_a_policy_that_makes_no_sense_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_policy(text, where="scale.toml")
+        read_configuration(text, where="scale.toml")
     assert said in str(caught.value)
     assert str(caught.value).startswith("scale.toml")

@@ -1,10 +1,9 @@
-"""When there are to be machines, and how many: a policy, and how one is read from TOML."""
+"""When there are to be machines, and how many: a policy, and how one is read from tables."""
 
 from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -57,13 +56,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     cost_cap: float | None = None
 
 
-def read_policy(text: str, *, where: str = "the policy") -> Policy:
-    """Return the policy that a text in TOML describes; UsageError says what is wrong with it."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} cannot be read as TOML: {error}") from error
-    _refuse_unknown(table, TOP, where)
+def policy_from(table: Mapping[str, Any], where: str) -> Policy:
+    """Return the policy within the tables of a file; UsageError says what is wrong with it."""
     pools = table.get("pools")
     if not isinstance(pools, dict) or not pools:
         raise UsageError(f"{where} names no kind of machine: begin with a table [pools.NAME]")
@@ -80,7 +74,7 @@ def _pool(name: str, given: Any, where: str) -> Pool:
     if not isinstance(given, dict):
         raise UsageError(f"{where}: a table [pools.{name}] is wanted")
     table = cast("dict[str, Any]", given)
-    _refuse_unknown(table, (*SPEC, *LIMITS), where)
+    refuse_unknown(table, (*SPEC, *LIMITS), where)
     spec = {key: _value(table, key, read, where) for key, read in SPEC.items() if key in table}
     limits = {key: _value(table, key, read, where) for key, read in LIMITS.items() if key in table}
     if "max" not in limits:
@@ -124,7 +118,8 @@ def _check_cost(policy: Policy, where: str) -> None:
         )
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise UsageError for a key that there is not, with the one that may have been meant."""
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
@@ -191,11 +186,12 @@ def _table(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-TOP = ("pools", "cost_cap")
 SPEC: dict[str, Callable[[Any], Any]] = {
     "labels": _texts,
     "slots": _positive,
     "queues": _texts,
+    "app": _text,
+    "commands": _flag,
     "one_shot": _flag,
     "provider": _text,
     "options": _table,
