@@ -17,7 +17,7 @@ from .sense import check_sense
 # How many offers are remembered with their queues.
 OFFERS = 100_000
 # Calls that tell of everything, and of nothing that could be left out for a queue.
-LISTS_OF_ALL = frozenset({"schedules"})
+LISTS_OF_ALL = frozenset({"schedules", "leader"})
 
 
 class Checks:

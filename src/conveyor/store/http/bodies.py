@@ -263,6 +263,20 @@ class Attach(Body, frozen=True):
         return {"lease": Lease(path["job_id"], self.lease), "file": self.file}
 
 
+class LoadQuery(Body, frozen=True):
+    """How many queues and sets of labels at most."""
+
+    limit: Page = PAGE
+
+
+class Lead(Body, frozen=True):
+    """Who wants to lead, for how many seconds (0: no more), and what to write down by then."""
+
+    holder: Name
+    hold: Seconds
+    note: str | None = None
+
+
 class AddToken(Body, frozen=True):
     """A token, by the digest of its secret; the secret stays with whoever made it."""
 

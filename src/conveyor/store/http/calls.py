@@ -14,7 +14,7 @@ import msgspec
 from ...access import Action, Scope, Token
 from ...files import FileInfo
 from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
-from ..messages import Accepted, Content, Dismissed, Offered, Order, Renewal, Staged
+from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import bodies
 from .bodies import Body, Nothing
 from .views import ExchangedView, JobView, exchanged_view, job_view
@@ -279,6 +279,21 @@ _ROWS = (
     Call(
         name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN,
         summary="Remove contents that nobody needs", takes=bodies.Stage, gives=int,
+    ),
+    # -- scaling -------------------------------------------------------------------------------
+    Call(
+        name="load", method="GET", path="/load", scopes=LOOK,
+        summary="Say what waits and runs, by queue and required labels", takes=bodies.LoadQuery,
+        gives=list[Load], repeats=True,
+    ),
+    Call(
+        name="lead", method="PUT", path="/leaders/{name}", scopes=ADMIN,
+        summary="Lead for a time, if nobody else does; say who leads", takes=bodies.Lead,
+        gives=Leader, repeats=True,
+    ),
+    Call(
+        name="leader", method="GET", path="/leaders/{name}", scopes=READ,
+        summary="Say who leads, or led last", gives=Leader | None, repeats=True,
     ),
     # -- access --------------------------------------------------------------------------------
     Call(

@@ -1,23 +1,33 @@
-"""The waiting line of one lane: sorted, and cheap where jobs come in the order they will leave."""
+"""One lane: its waiting line, sorted and cheap where jobs come in the order they will leave."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 
 # (minus the priority, when it may run, the order of acceptance, id): smaller ones go first.
 Place = tuple[float, float, int, str]
+# A place without the priority.
+Age = tuple[float, int, str]
+# How many ages may be of jobs that wait no more, beside one for each that does.
+OUTDATED = 100
 
 
 class Lane:
-    """A priority queue. What is pushed in order costs no heap: that is nearly everything."""
+    """A priority queue. What is pushed in order costs no heap: that is nearly everything.
 
-    __slots__ = ("_in_order", "_others")
+    `waiting` and `running` are how many jobs of the lane are available and running.
+    """
+
+    __slots__ = ("_ages", "_in_order", "_others", "running", "waiting")
 
     def __init__(self) -> None:
         self._in_order: deque[Place] = deque()
         self._others: list[Place] = []
+        self._ages: list[Age] | None = None
+        self.waiting = 0
+        self.running = 0
 
     def __iter__(self) -> Iterator[Place]:
         yield from self._in_order
@@ -29,6 +39,10 @@ class Lane:
             self._in_order.append(place)
         else:
             heappush(self._others, place)
+        if self._ages is not None:
+            heappush(self._ages, place[1:])
+            if len(self._ages) > 2 * self.waiting + OUTDATED:
+                self._ages = None  # nobody has asked for long
 
     def head(self) -> Place | None:
         """Return the first place."""
@@ -41,3 +55,16 @@ class Lane:
         if self._others and (not self._in_order or self._others[0] < self._in_order[0]):
             return heappop(self._others)
         return self._in_order.popleft() if self._in_order else None
+
+    def oldest(self, stands: Callable[[Age], bool]) -> Age | None:
+        """Return the age that stands and has been due the longest.
+
+        The ages are kept once they were asked for: few lanes are ever asked.
+        """
+        ages = self._ages
+        if ages is None:
+            ages = self._ages = [place[1:] for place in self]
+            heapify(ages)
+        while ages and not stands(ages[0]):
+            heappop(ages)
+        return ages[0] if ages else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from operator import itemgetter
 
 import msgspec
@@ -27,9 +27,8 @@ from ...job import (
 )
 from ...lifecycle import Transition
 from ..labels import serves
-from .lane import Lane, Place
+from .lane import Age, Lane, Place
 
-Age = tuple[float, int, str]
 HISTORY = 1000
 
 
@@ -46,7 +45,6 @@ class Ledger:
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
         self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
-        self._ages: dict[str, list[Age]] = {}
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
         self._keys: dict[tuple[str, str], str] = {}
@@ -86,9 +84,9 @@ class Ledger:
 
     def put(self, job: JobRecord) -> JobRecord:
         """File a job's new version."""
-        before = self.jobs[job.id].state
-        self.counts[job.queue][before] -= 1
-        if before is State.RUNNING:
+        before = self.jobs[job.id]
+        self._tally(before, -1)
+        if before.state is State.RUNNING:
             del self.running[job.id]
         self._file(job)
         return job
@@ -96,7 +94,7 @@ class Ledger:
     def remove(self, job_id: str) -> None:
         """Forget a job with all that belongs to it."""
         job = self.jobs.pop(job_id)
-        self.counts[job.queue][job.state] -= 1
+        self._tally(job, -1)
         self._free_key(job)
         self.history.pop(job_id, None)
         self.output.pop(job_id, None)
@@ -160,15 +158,20 @@ class Ledger:
 
     def oldest_available(self, queue: str) -> JobRecord | None:
         """Return the available job of a queue that has been due the longest."""
-        ages = self._ages.get(queue)
-        if ages is None:  # kept from now on: few queues ever drop anything
-            ages = self._ages[queue] = [
-                place[1:] for lane in self._lanes[queue].values() for place in lane
-            ]
-            heapify(ages)
-        while ages and not self._stands(ages[0]):
-            heappop(ages)
-        return self.jobs[ages[0][2]] if ages else None
+        ages = [lane.oldest(self._stands) for lane in self._lanes[queue].values()]
+        first = min((age for age in ages if age is not None), default=None)
+        return None if first is None else self.jobs[first[2]]
+
+    def oldest_of(self, lane: Lane) -> float | None:
+        """Return since when the oldest available job of a lane could have run."""
+        age = lane.oldest(self._stands)
+        return None if age is None else age[0]
+
+    def lanes(self) -> Iterator[tuple[str, frozenset[str], Lane]]:
+        """Yield every lane there is, with its queue and its labels."""
+        for queue, lanes in self._lanes.items():
+            for requires, lane in lanes.items():
+                yield queue, requires, lane
 
     def ahead(self, job: JobRecord) -> int:
         """Return how many available jobs of the queue come before this one."""
@@ -210,7 +213,7 @@ class Ledger:
     def _file(self, job: JobRecord) -> None:
         self.jobs[job.id] = job
         state = job.state
-        self.counts[job.queue][state] += 1
+        self._tally(job, 1)
         if state is State.RUNNING:
             self.running[job.id] = None
         elif state in FINAL:
@@ -223,8 +226,6 @@ class Ledger:
     def _wait(self, job: JobRecord) -> None:
         if job.state is State.AVAILABLE:
             self._lane(job).push(_place(job))
-            if job.queue in self._ages:
-                heappush(self._ages[job.queue], _place(job)[1:])
         else:
             heappush(self._due, (job.run_at, job.seq, job.id))
         if job.options.expires_at is not None:
@@ -236,6 +237,13 @@ class Ledger:
         if lane is None:
             lane = lanes[requires] = Lane()
         return lane
+
+    def _tally(self, job: JobRecord, change: int) -> None:
+        self.counts[job.queue][job.state] += change
+        if job.state is State.AVAILABLE:
+            self._lane(job).waiting += change
+        elif job.state is State.RUNNING:
+            self._lane(job).running += change
 
     def _free_key(self, job: JobRecord) -> None:
         key = job.options.key
