@@ -42,8 +42,8 @@ class Slots:
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds. `fences`: the
-    store is beyond a network, so that it may be out of reach; see `Leases` and `Shipping`.
+    how much time has passed since some moment, in seconds. `fences`: the store is beyond a network,
+    so that it may be out of reach; see `Leases` and `Shipping`.
     """
 
     def __init__(
@@ -69,8 +69,7 @@ class Slots:
         self._late_after = FENCE * who.lease_for
         self.who = who
         self._board = board
-        self.slots = slots
-        self._most = most
+        self.slots, self._most = slots, most
         self.handed_back = self.finished = 0
         self._store = store
         self._tasks, self._runners = tasks, runners
@@ -271,8 +270,7 @@ class Slots:
         self._reports.append(Report(job.id, job.lease, outcome))
         self.finished += 1
         self._nudged.set()
-        if self.finished >= self._most and not self._draining:
-            self.drain()
+        self._draining = self._draining or self.finished >= self._most
 
     # -- claiming and settling -----------------------------------------------------------------
 
@@ -332,9 +330,7 @@ class Slots:
     def _room(self) -> int:
         if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
-        free = self.slots + self._pace.ahead - self.held
-        # One that is to run no more jobs than these claims none of the others.
-        free = int(min(free, self._most - self.finished - self.held))
+        free = int(min(self.slots + self._pace.ahead, self._most - self.finished)) - self.held
         # Asking for a few at a time while many are still held would undo the batching.
         return 0 if self._ready and free <= self._pace.ahead // 2 else max(0, free)
 

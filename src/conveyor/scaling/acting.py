@@ -42,6 +42,7 @@ class Acts:
         self._store, self._at, self._allowed = store, at, allowed
         self.events: list[Event] = []
         self.made: list[Machine] = []
+        self.drained: list[str] = []
         # pool -> why its machines could not be made
         self.unmade: dict[str, str] = {}
 
@@ -64,6 +65,7 @@ class Acts:
             except NotFoundError:
                 continue  # it has said goodbye
             if told:
+                self.drained.append(drain.machine)
                 self.tell("drain", drain.worker, drain.why)
             else:
                 self.tell("drain_refused", drain.worker, TAKEN)

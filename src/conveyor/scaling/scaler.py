@@ -246,18 +246,22 @@ async def survey(
 def _remembering(looked: Looked, acts: Acts, times: Times) -> Memory:
     """Return what is known after a look, and what was begun in it."""
     memory, now = looked.known.memory, looked.sight.at
-    stopped = [event.subject for event in acts.events if event.did == "stop"]
-    again = {
-        name: msgspec.structs.replace(memory.machines[name], stop_again_at=now + REPEAT)
-        for name in stopped
-    }
+    machines = dict(memory.machines)
+    for event in acts.events:
+        if event.did == "stop":
+            machines[event.subject] = msgspec.structs.replace(
+                machines[event.subject], stop_again_at=now + REPEAT
+            )
+    for name in acts.drained:
+        if name in machines:
+            machines[name] = msgspec.structs.replace(machines[name], draining=True)
     worsened = {
         name: worse(memory.troubles.get(name), why, now, times.every)
         for name, why in acts.unmade.items()
     }
     return msgspec.structs.replace(
         memory,
-        machines=memory.machines | again,
+        machines=machines,
         troubles=memory.troubles | worsened,
         made=(*memory.made, *acts.made),
     )
