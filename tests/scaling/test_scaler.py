@@ -98,7 +98,7 @@ async def test_one_that_was_frozen_does_nothing_once_another_leads() -> None:
     here = site()
     async with here.scaler("one") as one, here.scaler("two") as two:
         await here.look(one)
-        here.clock.advance(61)  # it says nothing for longer than it leads
+        here.clock.advance(31)  # it says nothing for longer than it leads
         here.beat()
         assert await here.look(two)
         here.jobs(3)
@@ -112,7 +112,7 @@ async def test_one_that_was_frozen_does_nothing_once_another_leads() -> None:
 async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_act() -> None:
     here = site()
     here.jobs(3)
-    slow = SlowLists(here, 61)
+    slow = SlowLists(here, 31)
     async with here.scaler(providers={"process": slow}) as scaler:
         await here.look(scaler)
     assert here.yard.machines == {}

@@ -13,7 +13,7 @@ from ..store.protocol import Store
 log = logging.getLogger("conveyor.scaling")
 
 # For how long one that is not heard from any more still leads, in seconds.
-HOLD = 60.0
+HOLD = 30.0
 # The part of that after which it is renewed during long work.
 RENEW = 0.25
 
