@@ -29,7 +29,7 @@ class Loads:
     async def scale(self, asked: Asked) -> Response:
         """Say how much there is to do for agents of one kind."""
         query: bodies.ScaleQuery = asked.body
-        labels = frozenset(filter(None, map(str.strip, query.requires.split(","))))
+        labels = frozenset(each.strip() for each in query.requires.split(",")) - {""}
         loads = [
             each
             for each in await self._seen_by(asked.caller)
