@@ -15,14 +15,14 @@ from conveyor.access import SCOPES, token_id
 from conveyor.errors import AccessError
 from conveyor.job import NewJob, State
 from conveyor.server.gate import Gate
-from conveyor.store.http.calls import CALLS, HINTS, TERMS, Call
+from conveyor.store.http.calls import CALLS, OWN, Call
 from conveyor.store.memory import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore
 from conveyor.testing import FakeClock
 
 WANT: dict[str, Any] = {"wants": [{"queue": "q", "limit": 1}]}
-ALL = [*CALLS.values(), TERMS, HINTS]
+ALL = [*CALLS.values(), *OWN]
 # The least that each call takes, so that it is refused for nothing but the token.
 BODIES: dict[str, Any] = {
     "insert": {"jobs": []},

@@ -53,6 +53,8 @@ class Checks:
                 return [want.queue for want in body.wants] or [None]
             case bodies.FindQuery():
                 return [body.queue]
+            case bodies.ScaleQuery(queue=str() as named):
+                return [named]
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and limited:

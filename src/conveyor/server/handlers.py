@@ -85,6 +85,7 @@ class Handlers:
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
+            "scale": self._loads.scale,
             "terms": self._terms,
             "hints": self._hints,
         }

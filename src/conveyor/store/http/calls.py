@@ -327,7 +327,6 @@ _ROWS = (
 
 CALLS = {call.name: call for call in _ROWS}
 
-# What no method of the store answers.
 TERMS = Call(
     name="terms",
     method="GET",
@@ -335,6 +334,16 @@ TERMS = Call(
     scopes=ANY,
     summary="Say what the server is and asks of agents",
     gives=bodies.Terms,
+    repeats=True,
+)
+SCALE = Call(
+    name="scale",
+    method="GET",
+    path="/scale",
+    scopes=READ,
+    summary="Say how much there is to do for agents of one kind, for other scalers",
+    takes=bodies.ScaleQuery,
+    gives=bodies.Scale,
     repeats=True,
 )
 HINTS = Call(
@@ -346,3 +355,6 @@ HINTS = Call(
     takes=bodies.HintsQuery,
     repeats=True,
 )
+
+# What no method of the store answers.
+OWN = (TERMS, SCALE, HINTS)

@@ -59,8 +59,14 @@ class Lane:
     def oldest(self, stands: Callable[[Age], bool]) -> Age | None:
         """Return the age that stands and has been due the longest.
 
-        The ages are kept once they were asked for: few lanes are ever asked.
+        Where all have one priority and came in order, that is the first. Else the ages are kept
+        once they were asked for: few lanes are ever asked.
         """
+        line = self._in_order
+        if not self._others and (not line or line[0][0] == line[-1][0]):
+            while line and not stands(line[0][1:]):
+                line.popleft()
+            return line[0][1:] if line else None
         ages = self._ages
         if ages is None:
             ages = self._ages = [place[1:] for place in self]
