@@ -358,6 +358,7 @@ class Worker:
             self._info,
             begun=self._board.name if self._board else "",
             running=len(self.running),
+            finished=self.finished,
             draining=self._slots.draining,
             quiet=self._quiet,
         )

@@ -191,10 +191,13 @@ class _View:
         stop_again_at = before.stop_again_at
         if machine.state == "stopping" and not stop_again_at:
             stop_again_at = self._now + REPEAT
-        since = None if self._gap else before.idle_since
+        # What it has done between two beats was work, too.
+        worked = worker is not None and worker.finished != before.finished
+        since = None if self._gap or worked else before.idle_since
         missing = None if self._gap else before.missing_since
         return Seen(
             beat_at=before.beat_at if worker is None else worker.beat_at,
+            finished=before.finished if worker is None else worker.finished,
             idle_since=None if worker is None else self._now if since is None else since,
             draining=before.draining if worker is None else worker.draining,
             missing_since=None if worker else self._now if missing is None else missing,

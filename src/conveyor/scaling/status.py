@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ..store.leading import LARGEST_NOTE
 from .memory import Memory
 from .plan import Tally
 
@@ -58,8 +59,16 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def write_note(note: Note) -> str:
-    """Return a note as text."""
-    return msgspec.json.encode(note).decode()
+    """Return a note as text.
+
+    What is known of each of many thousand machines may be too much for one: it is left out then,
+    and whoever takes over has to learn it anew, which lets machines stand longer.
+    """
+    text = msgspec.json.encode(note)
+    if len(text) > LARGEST_NOTE:
+        memory = msgspec.structs.replace(note.memory, machines={})
+        text = msgspec.json.encode(Note(note.status, memory))
+    return text.decode()
 
 
 def read_note(text: str) -> Note | None:
