@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from ..errors import UnavailableError, UsageError
 from ..identity import worker_id
 from ..scaling.configuration import Configuration, read_configuration
 from ..scaling.leading import HOLD, Leadership
-from ..scaling.machine import Provider
 from ..scaling.memory import NOTHING
 from ..scaling.recall import Times
 from ..scaling.scaler import Looked, Scaler, survey
@@ -48,12 +47,13 @@ class Fleet:
     ) -> None:
         self._configuration, self._store = configuration, store
         self._every, self._lease = every, lease
-        # Judged before anything is begun.
-        self._launch = configuration.launch(store.url if store.remote else "")
+        # All that the file says is judged before anything is begun.
+        launch = configuration.launch(store.url if store.remote else "")
+        self._providers = configuration.open_providers(launch)
 
     async def run(self) -> None:
         """Look and act until cancelled. Machines stay; the leadership is given up."""
-        async with self._providers() as providers:
+        async with self._closing():
             times = await self._patiently()
             leadership = Leadership(
                 self._store,
@@ -64,7 +64,7 @@ class Fleet:
             )
             scaler = Scaler(
                 store=self._store,
-                providers=providers,
+                providers=self._providers,
                 policy=self._configuration.policy,
                 leadership=leadership,
                 times=times,
@@ -73,20 +73,19 @@ class Fleet:
 
     async def look(self) -> Looked:
         """Look once, with what the last scaler remembers; nothing is done."""
-        async with self._providers() as providers:
+        async with self._closing():
             leader = await self._store.leader(self._configuration.name)
             note = read_note(leader.note) if leader else None
             memory = note.memory if note else NOTHING
             policy, times = self._configuration.policy, await self._times()
-            return await survey(self._store, providers, policy, times, memory)
+            return await survey(self._store, self._providers, policy, times, memory)
 
     @asynccontextmanager
-    async def _providers(self) -> AsyncGenerator[Mapping[str, Provider]]:
-        providers = self._configuration.open_providers(self._launch)
+    async def _closing(self) -> AsyncGenerator[None]:
         try:
-            yield providers
+            yield
         finally:
-            for provider in providers.values():
+            for provider in self._providers.values():
                 await provider.close()
 
     async def _patiently(self) -> Times:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from ..errors import UsageError
+from . import reading
 from .launching import Launch
 from .machine import Provider
-from .policy import Policy, policy_from, refuse_unknown
+from .policy import Policy, policy_from
 from .providers import PROVIDERS, open_provider
 
 # What a scaler is called, unless its file says otherwise: those of one name take turns.
 NAME = "scaler"
 TOP = ("name", "server", "providers", "pools", "cost_cap")
-SERVER = ("url", "token_file", "ca_file", "args")
+SERVER: Mapping[str, Callable[[Any], Any]] = {
+    "url": reading.text,
+    "token_file": reading.text,
+    "ca_file": reading.text,
+    "args": reading.texts,
+}
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,18 +72,16 @@ def read_configuration(text: str, *, where: str = "the policy") -> Configuration
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} cannot be read as TOML: {error}") from error
-    refuse_unknown(table, TOP, where)
+    reading.refuse_unknown(table, TOP, where)
     server = _table(table, "server", where)
-    refuse_unknown(server, SERVER, f"{where}, [server]")
-    _check_server(server, f"{where}, [server]")
+    reading.refuse_unknown(server, tuple(SERVER), f"{where}, [server]")
+    for key in server:
+        reading.value(server, key, SERVER[key], f"{where}, [server]")
     providers = _table(table, "providers", where)
-    refuse_unknown(providers, tuple(PROVIDERS), f"{where}, [providers]")
-    name = table.get("name", NAME)
-    if not isinstance(name, str) or not name:
-        raise UsageError(f"{where}: name = {name!r}: a text is wanted")
+    reading.refuse_unknown(providers, tuple(PROVIDERS), f"{where}, [providers]")
     return Configuration(
         policy=policy_from(table, where),
-        name=name,
+        name=reading.value(table, "name", reading.text, where) or NAME,
         server=server,
         providers={key: _table(providers, key, f"{where}, [providers]") for key in providers},
         where=where,
@@ -85,15 +89,4 @@ def read_configuration(text: str, *, where: str = "the policy") -> Configuration
 
 
 def _table(given: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    found = given.get(key, {})
-    if not isinstance(found, dict):
-        raise UsageError(f"{where}: {key} = {found!r}: a table is wanted")
-    return cast("dict[str, Any]", found)
-
-
-def _check_server(server: Mapping[str, Any], where: str) -> None:
-    for key, value in server.items():
-        wanted = list if key == "args" else str
-        if not isinstance(value, wanted) or not value:
-            what = "a list of texts" if key == "args" else "a text"
-            raise UsageError(f"{where}: {key} = {value!r}: {what} is wanted")
+    return cast("dict[str, Any]", reading.value(given, key, reading.table, where) or {})
