@@ -67,8 +67,7 @@ class Slots:
     ) -> None:
         self._elapsed = elapsed
         self._late_after = FENCE * who.lease_for
-        self.who = who
-        self._board = board
+        self.who, self._board = who, board
         self.slots, self._most = slots, most
         self.handed_back = self.finished = 0
         self._store = store

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import wraps
 from typing import Any
 
 import msgspec
+from machines import policy, pool
 
 from conveyor.errors import ConveyorError, UnavailableError
 from conveyor.identity import introduce
@@ -23,6 +25,17 @@ from conveyor.scaling.status import Note, read_note
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Want
 from conveyor.testing import FakeClock
+
+Test = Callable[..., Awaitable[None]]
+
+
+def in_a_loop(test: Test) -> Callable[..., None]:
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
 
 TIMES = Times(every=10, lease=60, beat=15)
 NAME = "scaler"
@@ -204,3 +217,7 @@ class Site:
             labels=(*pool.offers, f"machine={machine}"),
         )
         self.store.beat(msgspec.structs.replace(info, running=running)).result()
+
+
+def site(**options: Any) -> Site:
+    return Site(policy(pool(**{"max": 5, "idle_for": 30.0, "boot_deadline": 100.0, **options})))
