@@ -229,6 +229,48 @@ def test_a_machine_whose_end_takes_too_long_is_to_be_ended_again() -> None:
     assert [each.machine for each in later.stops] == [ID]
 
 
+@pytest.mark.parametrize(
+    ("since", "agent", "drained"),
+    [
+        (NOW - 120, {}, True),
+        (NOW - 119, {}, False),
+        (NOW - 500, {"running": 1}, False),
+        (NOW - 500, {"draining": True}, False),
+        (NOW - 500, {"beat_at": NOW - 61}, False),
+    ],
+)
+def test_an_agent_without_a_machine_is_drained_after_a_while_if_it_is_idle(
+    since: float, agent: dict[str, Any], drained: bool
+) -> None:
+    found = known(memory(strays={"w": since}), sight([], [worker(**agent)]))
+    assert [each.worker for each in found.drains] == ["w"] * drained
+    assert found.forgotten == {}
+
+
+@pytest.mark.parametrize(
+    ("beat_at", "awake_since", "forgotten"),
+    [
+        (NOW - 121, NOW - 5000, True),
+        (NOW - 120, NOW - 5000, False),
+        (NOW - 5000, NOW - 120, False),
+    ],
+)
+def test_an_agent_without_a_machine_is_forgotten_when_its_leases_are_over(
+    beat_at: float, awake_since: float, forgotten: bool
+) -> None:
+    before = memory(strays={"w": NOW - 10}, awake_since=awake_since)
+    found = known(before, sight([machine("gone")], [worker(beat_at=beat_at)]))
+    assert list(found.forgotten) == ["w"] * forgotten
+
+
+def test_only_a_pool_that_names_no_queues_learns_what_its_agents_serve() -> None:
+    seen = sight([machine()], [worker(queues=("a", "b"))])
+    [plain] = known(memory(), seen).policy.pools
+    assert plain.spec.queues == ("a", "b")
+    [named] = known(memory(), seen, policy(pool("plain", queues=("a",)))).policy.pools
+    assert named.spec.queues == ("a",)
+
+
 def test_agents_of_others_are_no_strays() -> None:
     others = [worker("theirs", on="conveyor-gpu-1"), worker("fixed", on=""), worker("odd", on="vm")]
     found = known(memory(strays=dict.fromkeys(("theirs", "fixed", "odd"), 0.0)), sight([], others))

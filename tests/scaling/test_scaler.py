@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from yard import NAME, TIMES, Site, in_a_loop, site
 
+from conveyor.scaling.leading import Leadership
 from conveyor.scaling.memory import Memory
 from conveyor.scaling.scaler import survey
 
@@ -93,13 +94,67 @@ async def test_one_that_was_frozen_does_nothing_once_another_leads() -> None:
 async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_act() -> None:
     here = site()
     here.jobs(3)
-    slow = SlowLists(here, 31)
+    slow = SlowLists(here, 0)
     async with here.scaler(providers={"process": slow}) as scaler:
         await here.look(scaler)
-    assert here.yard.machines == {}
-    assert [event.why for event in here.note.status.events] == [
-        "no start: it does not lead any more"
-    ]
+        idle, done, _ = here.boot()
+        await here.look(scaler, after=10)
+        here.store.set_paused("default", paused=True).result()
+        here.store.order(here.agents[done], "drain").result()
+        await here.look(scaler, after=10)
+        here.goodbye(done)
+        here.clock.advance(20)
+        slow.seconds = 31
+        await here.look(scaler)
+        left = here.note.status.events[-3:]
+        assert {event.why for event in left} == {
+            "no stop: it does not lead any more",
+            "no drain: it does not lead any more",
+        }
+        assert here.yard.asked == []
+        workers = {each.id: each for each in here.store.workers().result()}
+        assert not workers[here.agents[idle]].draining
+
+
+@in_a_loop
+async def test_work_that_takes_long_does_not_cost_the_leadership() -> None:
+    here = site()
+    here.jobs(1)
+    leaders: list[str] = []
+
+    async def create(*_: Any) -> list[Any]:
+        for _ in range(3):
+            here.clock.advance(14)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            leaders.append(here.store.lead(NAME, "other", hold=1).result().holder)
+        return []
+
+    here.yard.create = create  # type: ignore[method-assign]
+    scaler = here.scaler()
+    scaler._leadership._sleep = lambda _: asyncio.sleep(0)
+    async with scaler:
+        await here.look(scaler)
+        assert leaders == ["one"] * 3
+
+
+@in_a_loop
+async def test_a_leadership_ends_here_before_it_does_in_the_store() -> None:
+    here = site()
+
+    class Slow:
+        def lead(self, *args: Any, **what: Any) -> Any:
+            answer = here.store.lead(*args, **what)
+            here.clock.advance(20)  # it is long on its way
+            return answer
+
+    store: Any = Slow()
+    leadership = Leadership(store, NAME, "one", elapsed=here.clock.now)
+    await leadership.take()
+    here.clock.advance(9)
+    assert leadership.held
+    here.clock.advance(1)
+    assert not leadership.held
 
 
 @in_a_loop
