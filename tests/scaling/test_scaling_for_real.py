@@ -43,6 +43,7 @@ class Scene(NamedTuple):
     estate: Estate
     folder: Path
     belt: Conveyor
+    server: Process
 
     def scaler(self) -> Process:
         token = self.folder / "admin"
@@ -98,7 +99,7 @@ def _words(path: Path) -> list[bytes]:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     estate = Estate(tmp_path)
-    estate.server("--lease", "8")
+    server = estate.server("--lease", "8")
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "sitecustomize.py").write_text(
         SLOW.format(path=str(tmp_path / "was-late"))
@@ -129,7 +130,7 @@ grace = 10
 {pools}"""
     )
     belt = estate.closing(Conveyor(estate.url, token=estate.admin))
-    made = Scene(estate, tmp_path, belt)
+    made = Scene(estate, tmp_path, belt, server)
     yield made
     estate.close()
     for pid in made.processes():
@@ -155,18 +156,22 @@ def harm(jobs: Sequence[JobRecord], began: Sequence[str], ended: Sequence[str]) 
 def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: Scene) -> None:
     first = scene.scaler()
     first.says("scale.leading")
+    second = scene.scaler()
+    second.says("scale.standing_by")
     assert scene.processes() == []
     work = scene.belt.command("sh", "-c", WORK, cwd=scene.folder)
     for number in range(JOBS):
         work.using(requires=[f"kind={('quick', 'slow')[number % 2]}"]).enqueue()
 
-    # One agent is killed while it works, and the scaler stops and another one goes on.
+    # One agent is killed while it works, the scaler stops and another one goes on, and the server
+    # is killed and comes back.
     wait_for(lambda: scene.completed() >= 10, 40)
     busy = next(each for each in scene.agents() if "kind=quick" in each.labels)
     os.kill(busy.pid, signal.SIGKILL)
     assert first.stop() == 0
-    second = scene.scaler()
     second.says("scale.leading")
+    scene.server.stop(signal.SIGKILL)
+    scene.estate.server("--lease", "8")
 
     most = 0
 
