@@ -137,12 +137,22 @@ def test_the_oldest_is_found_among_very_many_priorities(store: Store, clock: Fak
 
 
 def test_the_oldest_stays_true_while_many_jobs_come_and_go(store: Store, clock: FakeClock) -> None:
-    for _ in range(5):
-        put(store, *(new() for _ in range(60)))
+    put(store, new(priority=1), new())
+    assert load(store)[0].oldest_at == clock.now()
+    first = clock.now()
+    for _ in range(4):
         clock.advance(1)
-        assert load(store)[0].oldest_at == clock.now() - 1
+        put(store, *(new(priority=number % 3 + 1) for number in range(60)))
         for job in claim(store, 60):
             settle(store, job, Succeeded())
+    # One of the first two is left: it has the lowest priority.
+    assert load(store)[0].oldest_at == first
+    for _ in range(2):
+        for job in claim(store, 1):
+            settle(store, job, Succeeded())
+    clock.advance(1)
+    put(store, new(), new(priority=1))
+    assert load(store) == [Load("q", (), 2, 0, clock.now())]
 
 
 def test_jobs_that_are_offered_at_a_rendezvous_wait(store: Store, clock: FakeClock) -> None:

@@ -10,24 +10,19 @@ from heapq import heapify, heappop, heappush
 Place = tuple[float, float, int, str]
 # A place without the priority.
 Age = tuple[float, int, str]
-# How many ages may be of jobs that wait no more, beside one for each that does.
+# How many ages may be of jobs that wait no more, beside one for each place.
 OUTDATED = 100
 
 
 class Lane:
-    """A priority queue. What is pushed in order costs no heap: that is nearly everything.
+    """A priority queue. What is pushed in order costs no heap: that is nearly everything."""
 
-    `waiting` and `running` are how many jobs of the lane are available and running.
-    """
-
-    __slots__ = ("_ages", "_in_order", "_others", "running", "waiting")
+    __slots__ = ("_ages", "_in_order", "_others")
 
     def __init__(self) -> None:
         self._in_order: deque[Place] = deque()
         self._others: list[Place] = []
         self._ages: list[Age] | None = None
-        self.waiting = 0
-        self.running = 0
 
     def __iter__(self) -> Iterator[Place]:
         yield from self._in_order
@@ -41,7 +36,7 @@ class Lane:
             heappush(self._others, place)
         if self._ages is not None:
             heappush(self._ages, place[1:])
-            if len(self._ages) > 2 * self.waiting + OUTDATED:
+            if len(self._ages) > 2 * (len(self._in_order) + len(self._others)) + OUTDATED:
                 self._ages = None  # nobody has asked for long
 
     def head(self) -> Place | None:

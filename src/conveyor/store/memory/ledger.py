@@ -27,9 +27,11 @@ from ...job import (
 )
 from ...lifecycle import Transition
 from ..labels import serves
+from ..messages import Load
 from .lane import Age, Lane, Place
 
 HISTORY = 1000
+NO_LABELS = frozenset[str]()
 
 
 class Ledger:
@@ -39,6 +41,9 @@ class Ledger:
         self.jobs: dict[str, JobRecord] = {}
         self.running: dict[str, None] = {}
         self.counts: defaultdict[str, Counter[State]] = defaultdict(Counter)
+        # Of jobs that require labels; of the others there are as many as are left over.
+        self._labelled: defaultdict[tuple[str, frozenset[str]], Counter[State]]
+        self._labelled = defaultdict(Counter)
         self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
         self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
         self.artifacts: defaultdict[str, dict[str, FileInfo]] = defaultdict(dict)
@@ -84,9 +89,11 @@ class Ledger:
 
     def put(self, job: JobRecord) -> JobRecord:
         """File a job's new version."""
-        before = self.jobs[job.id]
-        self._tally(before, -1)
-        if before.state is State.RUNNING:
+        before = self.jobs[job.id].state
+        self.counts[job.queue][before] -= 1
+        if job.options.requires:
+            self._tally_labels(job, before, -1)
+        if before is State.RUNNING:
             del self.running[job.id]
         self._file(job)
         return job
@@ -94,7 +101,9 @@ class Ledger:
     def remove(self, job_id: str) -> None:
         """Forget a job with all that belongs to it."""
         job = self.jobs.pop(job_id)
-        self._tally(job, -1)
+        self.counts[job.queue][job.state] -= 1
+        if job.options.requires:
+            self._tally_labels(job, job.state, -1)
         self._free_key(job)
         self.history.pop(job_id, None)
         self.output.pop(job_id, None)
@@ -162,16 +171,29 @@ class Ledger:
         first = min((age for age in ages if age is not None), default=None)
         return None if first is None else self.jobs[first[2]]
 
-    def oldest_of(self, lane: Lane) -> float | None:
-        """Return since when the oldest available job of a lane could have run."""
-        age = lane.oldest(self._stands)
-        return None if age is None else age[0]
-
-    def lanes(self) -> Iterator[tuple[str, frozenset[str], Lane]]:
-        """Yield every lane there is, with its queue and its labels."""
+    def loads(self) -> Iterator[Load]:
+        """Yield what is available and runs in each lane."""
         for queue, lanes in self._lanes.items():
+            rest = Counter(self.counts[queue])
             for requires, lane in lanes.items():
-                yield queue, requires, lane
+                if requires:
+                    counts = self._labelled[queue, requires]
+                    rest.subtract(counts)
+                    yield self._load(queue, requires, lane, counts)
+            if NO_LABELS in lanes:
+                yield self._load(queue, NO_LABELS, lanes[NO_LABELS], rest)
+
+    def _load(
+        self, queue: str, requires: frozenset[str], lane: Lane, counts: Counter[State]
+    ) -> Load:
+        age = lane.oldest(self._stands)
+        return Load(
+            queue,
+            tuple(requires),
+            waiting=counts[State.AVAILABLE],
+            running=counts[State.RUNNING],
+            oldest_at=None if age is None else age[0],
+        )
 
     def ahead(self, job: JobRecord) -> int:
         """Return how many available jobs of the queue come before this one."""
@@ -213,7 +235,9 @@ class Ledger:
     def _file(self, job: JobRecord) -> None:
         self.jobs[job.id] = job
         state = job.state
-        self._tally(job, 1)
+        self.counts[job.queue][state] += 1
+        if job.options.requires:
+            self._tally_labels(job, state, 1)
         if state is State.RUNNING:
             self.running[job.id] = None
         elif state in FINAL:
@@ -238,12 +262,8 @@ class Ledger:
             lane = lanes[requires] = Lane()
         return lane
 
-    def _tally(self, job: JobRecord, change: int) -> None:
-        self.counts[job.queue][job.state] += change
-        if job.state is State.AVAILABLE:
-            self._lane(job).waiting += change
-        elif job.state is State.RUNNING:
-            self._lane(job).running += change
+    def _tally_labels(self, job: JobRecord, state: State, change: int) -> None:
+        self._labelled[job.queue, frozenset(job.options.requires)][state] += change
 
     def _free_key(self, job: JobRecord) -> None:
         key = job.options.key

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from .. import leading
 from ..loading import add_up
 from ..messages import Leader, Load
@@ -31,15 +33,11 @@ def leader(memory: Memory, name: str) -> Leader | None:
 
 
 def _standing(memory: Memory) -> Iterator[Load]:
-    for queue, requires, lane in memory.books.lanes():
-        waits = lane.waiting > 0 and not memory.queue(queue).paused
-        yield Load(
-            queue,
-            tuple(requires),
-            waiting=lane.waiting if waits else 0,
-            running=lane.running,
-            oldest_at=memory.books.oldest_of(lane) if waits else None,
-        )
+    for each in memory.books.loads():
+        if memory.queue(each.queue).paused:
+            yield msgspec.structs.replace(each, waiting=0, oldest_at=None)
+        else:
+            yield each
 
 
 def _offered(memory: Memory) -> Iterator[Load]:
