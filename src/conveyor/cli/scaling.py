@@ -61,7 +61,8 @@ def scale_command(
             looked = asyncio.run(fleet.look())
             _print_plan(looked.plan, looked.sight.blind)
             return
-        say(f"scaler {found.name!r}: {len(found.policy.pools)} pools, store {store.url}")
+        pools = ", ".join(pool.name for pool in found.policy.pools)
+        say(f"scaler {found.name!r}: pools {pools}, store {store.url}")
         asyncio.run(_until_told(fleet.run()))
     say("scaler: stopped; its machines stay")
 
