@@ -116,13 +116,14 @@ async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_
         assert not workers[here.agents[idle]].draining
 
 
+@pytest.mark.parametrize("call", ["create", "list"])
 @in_a_loop
-async def test_work_that_takes_long_does_not_cost_the_leadership() -> None:
+async def test_a_provider_that_takes_long_does_not_cost_the_leadership(call: str) -> None:
     here = site()
     here.jobs(1)
     leaders: list[str] = []
 
-    async def create(*_: Any) -> list[Any]:
+    async def slowly(*_: Any) -> list[Any]:
         for _ in range(3):
             here.clock.advance(14)
             await asyncio.sleep(0)
@@ -130,11 +131,11 @@ async def test_work_that_takes_long_does_not_cost_the_leadership() -> None:
             leaders.append(here.store.lead(NAME, "other", hold=1).result().holder)
         return []
 
-    here.yard.create = create  # type: ignore[method-assign]
+    setattr(here.yard, call, slowly)
     scaler = here.scaler()
     scaler._leadership._sleep = lambda _: asyncio.sleep(0)
     async with scaler:
-        await here.look(scaler)
+        assert await here.look(scaler)
         assert leaders == ["one"] * 3
 
 

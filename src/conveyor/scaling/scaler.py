@@ -101,12 +101,12 @@ class Scaler:
             leader = await self._leadership.take()
             if not self._leads(leader):
                 return False
-            self._memory = self._after_ends()
-            looked = await survey(
-                self._store, self._providers, self._policy, self._times, self._memory
-            )
-            await self._act(looked, began_at)
-            await self._tell(looked)
+            # What takes long must not cost the leadership.
+            keeper = self._group.create_task(self._leadership.keep())
+            try:
+                await self._look(began_at)
+            finally:
+                keeper.cancel()
         except ConveyorError as error:
             # Whatever is out of reach may be back at the next look.
             log.warning("scale.unavailable error=%s", error)
@@ -136,7 +136,7 @@ class Scaler:
         ended, self._ended = self._ended, []
         for machine, error in ended:
             did: Did = "stop_failed" if error else "stopped"
-            why = error or "it was to go"
+            why = error or "its provider has taken it away"
             event = Event(at=self._memory.looked_at, did=did, subject=machine, why=why)
             log_event(event)
             self._keep([event])
@@ -151,19 +151,16 @@ class Scaler:
             return f"what was seen is older than {STALE:g} s"
         return "" if self._leadership.held else "it does not lead any more"
 
-    async def _act(self, looked: Looked, began_at: float) -> None:
+    async def _look(self, began_at: float) -> None:
+        self._memory = self._after_ends()
+        looked = await survey(self._store, self._providers, self._policy, self._times, self._memory)
         acts = Acts(self._store, at=looked.sight.at, allowed=lambda: self._allowed(began_at))
-        async with asyncio.TaskGroup() as group:
-            # What takes long must not cost the leadership.
-            keeper = group.create_task(self._leadership.keep())
-            try:
-                await self._carry_out(looked, acts)
-            except ConveyorError as error:
-                log.warning("scale.unavailable error=%s", error)
-            finally:
-                keeper.cancel()
-        self._memory = _remembering(looked, acts, self._times)
-        self._keep(acts.events)
+        try:
+            await self._carry_out(looked, acts)
+        finally:
+            self._memory = _remembering(looked, acts, self._times)
+            self._keep(acts.events)
+        await self._tell(looked)
 
     async def _carry_out(self, looked: Looked, acts: Acts) -> None:
         plan, known = looked.plan, looked.known
