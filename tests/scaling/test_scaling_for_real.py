@@ -7,7 +7,8 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from conveyor.scaling.launching import machine_of
 from conveyor.scaling.status import Status, read_note
 from conveyor.store.messages import Filter
 
-JOBS, MOST, SLOTS = 200, 3, 2
+JOBS, MORE, MOST, SLOTS = 200, 12, 3, 2
 # What each job does: it says that it began, works, and says that it has ended.
 WORK = 'echo "$CONVEYOR_JOB_ID" >> began; sleep 0.4; echo "$CONVEYOR_JOB_ID" >> ended'
 # The first machine of a pool that is started with this takes longer than it may.
@@ -137,19 +138,28 @@ grace = 10
         os.kill(pid, signal.SIGKILL)
 
 
-def harm(jobs: Sequence[JobRecord], began: Sequence[str], ended: Sequence[str]) -> list[str]:
-    """Say what was lost, or done more often than the crashes of agents explain."""
+def harm(
+    jobs: Sequence[JobRecord],
+    began: Sequence[str],
+    ended: Sequence[str],
+    drained: Mapping[str, float],
+) -> list[str]:
+    """Say what was lost, done more often than the crashes of agents explain, or drained busy.
+
+    `drained` says when each agent was told to drain.
+    """
     lines: list[str] = []
     effects, tries = Counter(ended), Counter(began)
     for job in jobs:
         if job.state is not State.COMPLETED:
             lines.append(f"{job.id} is {job.state}")
-        if job.lease != 1 + job.crashes:
-            lines.append(f"{job.id} was claimed {job.lease} times and crashed {job.crashes}")
         if not 1 <= effects[job.id] <= 1 + job.crashes:
             lines.append(f"{job.id} was done {effects[job.id]} times")
         if not 1 <= tries[job.id] <= 1 + job.crashes:
             lines.append(f"{job.id} was begun {tries[job.id]} times")
+        # What an agent holds when it is told, or gets after that, ends later.
+        if (job.final_at or 0.0) > drained.get(job.worker or "", inf):
+            lines.append(f"{job.id} was held when its agent was drained")
     return lines
 
 
@@ -181,14 +191,20 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
         return scene.completed() == JOBS
 
     wait_for(is_done, 60)
+    # A trickle goes on while the machines that it does not need go.
+    for number in range(MORE):
+        work.using(requires=[f"kind={('quick', 'slow')[number % 2]}"]).enqueue().result(20)
     wait_for(lambda: not scene.processes() and not scene.agents(), 40)
     wait_for(lambda: all(each.have == each.wanted == 0 for each in scene.status().pools), 20)
 
     jobs = scene.belt.store.find(Filter(), limit=2 * JOBS).result()
-    assert len(jobs) == JOBS
+    assert len(jobs) == JOBS + MORE
+    audit = scene.belt.store.actions(limit=500).result()
+    drained = {each.subject: each.at for each in audit if each.what == "drain worker"}
     began, ended = ((scene.folder / name).read_text().splitlines() for name in ("began", "ended"))
-    assert harm(jobs, began, ended) == []
-    # What the killed agent held, and nothing else: no busy agent was drained.
+    assert harm(jobs, began, ended, drained) == []
+    assert min(drained.values()) < max(job.final_at or 0.0 for job in jobs)
+    # What the killed agent held crashed, and nothing else.
     crashed = [job for job in jobs if job.crashes]
     lost = [each for job in crashed for each in scene.belt.store.history(job.id).result()]
     assert {each.worker for each in lost} == {busy.id}
@@ -205,7 +221,6 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
     assert started["slow"] >= MOST + 1
     [late, *_] = [event for event in scene.status().events if event.did == "stop"]
     assert late.why == "its agent did not come within 6 s"
-    audit = scene.belt.store.actions(limit=500).result()
     assert sum(each.what == "scale drain" for each in audit) == acts["drain"]
 
     ran = scene.estate.run("scale", "status")
@@ -215,7 +230,7 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
     assert scene.processes() == []
 
 
-def test_the_harness_notices_a_job_that_was_handed_back_lost_or_done_twice() -> None:
+def test_the_harness_notices_a_job_that_was_lost_done_twice_or_drained() -> None:
     fine = JobRecord(
         seq=1,
         id="a",
@@ -226,15 +241,13 @@ def test_the_harness_notices_a_job_that_was_handed_back_lost_or_done_twice() -> 
         priority=0,
         run_at=0.0,
         enqueued_at=0.0,
-        lease=1,
+        worker="w",
+        final_at=10.0,
     )
-    assert harm([fine], ["a"], ["a"]) == []
-    handed_back = msgspec.structs.replace(fine, lease=2)
-    assert harm([handed_back], ["a", "a"], ["a"]) == [
-        "a was claimed 2 times and crashed 0",
-        "a was begun 2 times",
-    ]
-    assert harm([fine], ["a"], []) == ["a was done 0 times"]
-    assert harm([fine], ["a"], ["a", "a"]) == ["a was done 2 times"]
+    assert harm([fine], ["a"], ["a"], {"w": 10.0}) == []
+    assert harm([fine], ["a"], ["a"], {"w": 9.9}) == ["a was held when its agent was drained"]
+    assert harm([fine], ["a", "a"], ["a"], {}) == ["a was begun 2 times"]
+    assert harm([fine], ["a"], [], {}) == ["a was done 0 times"]
+    assert harm([fine], ["a"], ["a", "a"], {}) == ["a was done 2 times"]
     lost = msgspec.structs.replace(fine, state=State.DISCARDED)
-    assert harm([lost], ["a"], ["a"]) == ["a is discarded"]
+    assert harm([lost], ["a"], ["a"], {}) == ["a is discarded"]
