@@ -176,8 +176,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs.
 
     `begun` is the file on its host that says which jobs it has begun; empty if there is none.
-    `rss` is how much memory it used at its last beat, in bytes. A `quiet` worker claims nothing
-    and goes on with what it has.
+    `rss` is how much memory it used at its last beat, in bytes. `finished` counts the attempts
+    that have ended there. A `quiet` worker claims nothing and goes on with what it has.
     """
 
     id: str
@@ -191,6 +191,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     begun: str = ""
     running: int = 0
+    finished: int = 0
     rss: int = 0
     draining: bool = False
     quiet: bool = False

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 
 from . import feed
 from .board import Board
@@ -37,12 +38,12 @@ FENCED = "its lease could not be renewed in time"
 
 
 class Slots:
-    """One event loop that runs jobs in `slots` slots until it is drained.
+    """One event loop that runs jobs in `slots` slots until it is drained, or has run `most` jobs.
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds. `fences`: the
-    store is beyond a network, so that it may be out of reach; see `Leases` and `Shipping`.
+    how much time has passed since some moment, in seconds. `fences`: the store is beyond a network,
+    so that it may be out of reach; see `Leases` and `Shipping`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Slots:
         shares: Sequence[tuple[str, int]],
         slots: int,
         strict: bool = False,
+        most: float = inf,
         poll: float = 5.0,
         app: str = "this program",
         board: Board | None = None,
@@ -65,9 +67,8 @@ class Slots:
     ) -> None:
         self._elapsed = elapsed
         self._late_after = FENCE * who.lease_for
-        self.who = who
-        self._board = board
-        self.slots = slots
+        self.who, self._board = who, board
+        self.slots, self._most = slots, most
         self.handed_back = self.finished = 0
         self._store = store
         self._tasks, self._runners = tasks, runners
@@ -268,6 +269,7 @@ class Slots:
         self._reports.append(Report(job.id, job.lease, outcome))
         self.finished += 1
         self._nudged.set()
+        self._draining = self._draining or self.finished >= self._most
 
     # -- claiming and settling -----------------------------------------------------------------
 
@@ -327,7 +329,7 @@ class Slots:
     def _room(self) -> int:
         if self._draining or self._quiet or self._elapsed() < self._empty_until:
             return 0
-        free = self.slots + self._pace.ahead - self.held
+        free = int(min(self.slots + self._pace.ahead, self._most - self.finished)) - self.held
         # Asking for a few at a time while many are still held would undo the batching.
         return 0 if self._ready and free <= self._pace.ahead // 2 else max(0, free)
 

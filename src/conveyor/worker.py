@@ -46,17 +46,18 @@ Phases = Callable[[str, Sequence[JobRecord]], None]
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
-    `queues` are names with weights; `strict` asks them in order instead of by weight. `commands`
-    says what commands may do; while they are allowed, "commands" is one of the labels. `keep`
-    says whether a process of its own renews the leases of a shared store. `beat` is how often it
-    says that it is there. `drain` is how long running jobs may finish when an `async with` block
-    ends, or when it is told to drain from afar. `on_round` is called in the worker's loop about
-    once a second while all is well, for whoever watches; it must not raise.
+    `queues` are names with weights; `strict` asks them in order instead of by weight. After `most`
+    jobs it drains. `commands` says what commands may do; while they are allowed, "commands" is one
+    of the labels. `keep` says whether a process of its own renews the leases of a shared store.
+    `beat` is how often it says that it is there. `drain` is how long running jobs may finish when
+    an `async with` block ends, or when it is told to drain from afar. `on_round` is called in the
+    worker's loop about once a second while all is well, for whoever watches; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
     slots: int = 8
     strict: bool = False
+    most: float = inf
     labels: frozenset[str] = frozenset()
     commands: CommandRules = ANYTHING
     lease_for: float = 60.0
@@ -328,6 +329,7 @@ class Worker:
             shares=options.queues,
             slots=options.slots,
             strict=options.strict,
+            most=options.most,
             poll=options.poll,
             app=options.app,
             board=self._board,
@@ -356,6 +358,7 @@ class Worker:
             self._info,
             begun=self._board.name if self._board else "",
             running=len(self.running),
+            finished=self.finished,
             draining=self._slots.draining,
             quiet=self._quiet,
         )

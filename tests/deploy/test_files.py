@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from keda import keda
 
 from conveyor.duration import duration
 from conveyor.health import FRESH
@@ -97,6 +98,14 @@ CHECKS = [
     Check(
         "kubernetes.yaml", kubernetes_validate, ("livenessProbe", "livenesProbe"), "livenesProbe"
     ),
+    Check("agents.yaml", kubernetes_validate, ("matchLabels", "matchLabel"), "matchLabel"),
+    Check("hpa.yaml", kubernetes_validate, ("averageValue", "avgValue"), "avgValue"),
+    Check("scaler-role.yaml", kubernetes_validate, ("verbs", "verb"), "verb"),
+    Check("keda-scaledobject.yaml", keda, ("maxReplicaCount: 20", "maxReplicas: 20"), "maxRepl"),
+    Check("keda-scaledobject.yaml", keda, ('targetValue: "2"', "targetValue: 2"), "got `int`"),
+    Check("keda-scaledobject.yaml", keda, ("parameter: token", "param: token"), "param"),
+    Check("keda-scaledjob.yaml", keda, ("strategy: gradual", "strategy: slow"), "'slow'"),
+    Check("keda-scaledjob.yaml", keda, ("restartPolicy", "restartsPolicy"), "restartsPolicy"),
     Check(
         "conveyor.service",
         systemdlint,
@@ -148,6 +157,31 @@ def container() -> Any:
     return only
 
 
+class AgentPod(NamedTuple):
+    """What the pod of an agent says of stopping."""
+
+    drain: str
+    grace: float
+
+
+def agents() -> list[AgentPod]:
+    [deployment] = yaml.safe_load_all((DEPLOY / "agents.yaml").read_text())
+    [*_, scaled_job] = yaml.safe_load_all((DEPLOY / "keda-scaledjob.yaml").read_text())
+    pods = [deployment["spec"]["template"], scaled_job["spec"]["jobTargetRef"]["template"]]
+    return [
+        AgentPod(
+            option(pod["spec"]["containers"][0]["args"], "drain"),
+            float(pod["spec"]["terminationGracePeriodSeconds"]),
+        )
+        for pod in pods
+    ]
+
+
+def option(args: list[str], name: str) -> str:
+    [given] = [arg.partition("=")[2] for arg in args if arg.startswith(f"--{name}=")]
+    return given
+
+
 def unit() -> dict[str, str]:
     text = (DEPLOY / "conveyor.service").read_text()
     return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
@@ -165,6 +199,8 @@ def test_every_grace_period_is_longer_than_the_drain_with_what_follows_it() -> N
     spec = kubernetes()["template"]["spec"]
     assert time_to_stop(float(spec["terminationGracePeriodSeconds"]), before)
     assert time_to_stop(float(unit()["TimeoutStopSec"]))
+    for agent in agents():
+        assert duration(agent.drain) + LEAVING < agent.grace
     # Docker's own 10 s would not do, and neither would a long sleep before the signal.
     assert not time_to_stop(10.0)
     assert not time_to_stop(35.0, before=10.0)

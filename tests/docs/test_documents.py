@@ -86,6 +86,7 @@ def test_dots_stand_for_anything_and_nothing_else_does() -> None:
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     for program, options in {
         "compare.py": ["--jobs", "50", "--rounds", "1"],
+        "waiting.py": ["--jobs", "300", "--looks", "1"],
         "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
         "start.py": ["--runs", "1", "--idle", "0"],
         "across.py": ["--probes", "5", "--jobs", "100"],

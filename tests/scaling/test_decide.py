@@ -102,6 +102,17 @@ def test_the_cheapest_slot_is_started_and_the_next_once_that_kind_is_at_its_maxi
     assert started(decide([jobs(11)], [], rules, NOW)) == {"spot": 2, "dear": 3}
 
 
+def test_a_pool_that_is_barred_gets_no_machine_and_another_one_does() -> None:
+    kinds = policy(pool("cheap", cost_per_hour=1), pool("dear", cost_per_hour=2, max=1))
+    barred = {"cheap": "its provider is away"}
+    plan = decide([jobs(2)], [], kinds, NOW, barred)
+    assert started(plan) == {"dear": 1}
+    assert plan.held == (
+        "2 jobs without a free slot; pool 'cheap' gets 0 of 2: its provider is away",
+        "2 jobs without a free slot; pool 'dear' gets 1 of 2: its maximum is 1",
+    )
+
+
 def test_what_is_wanted_and_not_done_is_said() -> None:
     rules = policy(pool(max=2))
     assert decide([jobs(5), jobs(1, "tpu", queue="q")], [], rules, NOW).held == (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conveyor.errors import UsageError
+from conveyor.scaling.configuration import read_configuration
+from conveyor.scaling.launching import Launch, agent_args
 from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.policy import Pool, read_policy
+from conveyor.scaling.policy import Pool
 
 WHOLE = """
 cost_cap = 20
@@ -15,6 +17,8 @@ provider = "command"
 labels = ["gpu!only", "linux"]
 queues = ["train"]
 slots = 1
+app = "trains:belt"
+commands = true
 one_shot = true
 min = 1
 max = 4
@@ -32,7 +36,7 @@ options = { create = ["./create"] }
 
 
 def test_every_key_is_read() -> None:
-    policy = read_policy(WHOLE)
+    policy = read_configuration(WHOLE).policy
     assert policy.cost_cap == 20
     assert policy.pools == (
         Pool(
@@ -41,6 +45,8 @@ def test_every_key_is_read() -> None:
                 provider="command",
                 labels=("gpu!only", "linux"),
                 queues=("train",),
+                app="trains:belt",
+                commands=True,
                 one_shot=True,
                 options={"create": ["./create"]},
             ),
@@ -60,7 +66,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_a_pool_needs_no_more_than_a_maximum() -> None:
-    [pool] = read_policy("[pools.plain]\nmax = 3\n").pools
+    [pool] = read_configuration("[pools.plain]\nmax = 3\n").policy.pools
     assert pool == Pool(spec=PoolSpec(name="plain"), max=3)
     assert (pool.min, pool.idle_for) == (0, 600)
 
@@ -68,6 +74,15 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[server]\nurll = 'http://x'\n[pools.a]\nmax = 1", "did you mean 'url'?"),
+        ("[server]\nurl = 3\n[pools.a]\nmax = 1", "url = 3: a text is wanted"),
+        ("[server]\nargs = 'x'\n[pools.a]\nmax = 1", "args = 'x': a list of texts is wanted"),
+        ("[server]\nargs = [1]\n[pools.a]\nmax = 1", "args = [1]: a list of texts is wanted"),
+        ("server = 'x'\n[pools.a]\nmax = 1", "server = 'x': a table is wanted"),
+        ("[providers.dokcer]\n[pools.a]\nmax = 1", "did you mean 'docker'?"),
+        ("providers.docker = 1\n[pools.a]\nmax = 1", "docker = 1: a table is wanted"),
+        ("name = ''\n[pools.a]\nmax = 1", "name = '': a text is wanted"),
+        ("[pools.a]\nmax = 1\ncommands = 1", "true or false is wanted"),
         ("pools = ", "cannot be read as TOML"),
         ("", "names no kind of machine: begin with a table [pools.NAME]"),
         ("pools = 3", "names no kind of machine"),
@@ -100,6 +115,76 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
 )
 def test_a_policy_that_makes_no_sense_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_policy(text, where="scale.toml")
+        read_configuration(text, where="scale.toml")
     assert said in str(caught.value)
     assert str(caught.value).startswith("scale.toml")
+
+
+def test_the_server_and_the_providers_are_read() -> None:
+    found = read_configuration(
+        """
+name = "cloud"
+[server]
+url = "https://jobs.example.com"
+token_file = "/run/token"
+ca_file = "/run/ca.pem"
+args = ["--drain", "60s"]
+[providers.process]
+folder = "machines"
+[pools.plain]
+max = 3
+"""
+    )
+    assert found.name == "cloud"
+    assert found.launch("http://elsewhere") == Launch(
+        server="https://jobs.example.com",
+        token_file="/run/token",
+        ca_file="/run/ca.pem",
+        args=("--drain", "60s"),
+    )
+    assert list(found.open_providers(found.launch())) == ["process"]
+
+
+def test_agents_go_to_the_store_itself_when_that_is_a_server() -> None:
+    found = read_configuration("[pools.plain]\nmax = 3\n", where="scale.toml")
+    assert found.launch("https://jobs.example.com").server == "https://jobs.example.com"
+    with pytest.raises(UsageError, match=r"scale.toml: agents need a server, and jobs.db is none"):
+        found.launch("jobs.db")
+
+
+def test_what_a_provider_does_not_know_is_refused() -> None:
+    found = read_configuration("providers.process.grase = 1\n[pools.plain]\nmax = 3\n")
+    with pytest.raises(UsageError, match="grase"):
+        found.open_providers(found.launch("http://localhost"))
+    other = read_configuration("[pools.plain]\nmax = 3\nprovider = 'cloud'\n")
+    with pytest.raises(UsageError, match="there is no provider 'cloud'"):
+        other.open_providers(other.launch("http://localhost"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "offers", "args"),
+    [
+        (PoolSpec(name="a", labels=("x",)), ("x",), "--label x"),
+        (
+            PoolSpec(name="a", commands=True, labels=("x",)),
+            ("x", "commands!only"),
+            "--allow-commands --label x",
+        ),
+        (
+            PoolSpec(name="a", commands=True, app="m:belt"),
+            ("commands",),
+            "--app m:belt --allow-commands",
+        ),
+        (PoolSpec(name="a", one_shot=True), (), "--one-shot"),
+    ],
+)
+def test_what_a_pool_says_is_what_its_agents_are_told_and_offer(
+    spec: PoolSpec, offers: tuple[str, ...], args: str
+) -> None:
+    assert spec.offers == offers
+    told = agent_args(Launch(server="http://s"), spec, "m")
+    rest = [each for each in told if each not in ("--label", "machine=m")]
+    assert rest == [
+        *("agent", "--server", "http://s", "--concurrency", "1"),
+        *(each for each in args.split() if each != "--label"),
+    ]

@@ -232,9 +232,20 @@ def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool:
     assert farm.list() == []
 
 
-def test_an_agent_that_ends_after_one_job_is_not_promised(farm: Farm) -> None:
-    with pytest.raises(UsageError, match="cannot end after one job"):
-        farm.create(PoolSpec(name="linux", one_shot=True))
+def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(estate: Estate, farm: Farm) -> None:
+    estate.server()
+    token = estate.folder / "token"
+    token.write_text(estate.token("agent"))
+    farm.launch = Launch(server=estate.url, token_file=str(token))
+    belt = estate.closing(Conveyor(estate.url, token=estate.admin))
+    work = belt.command("true").using(requires=["kind=once"])
+    first, second = work.enqueue(), work.enqueue()
+    farm.create(PoolSpec(name="linux", labels=("kind=once",), commands=True, one_shot=True))
+    assert first.result(20) == {"exit_code": 0}
+    wait_for(lambda: farm.list()[0].state == "gone")
+    assert [each for each in belt.store.workers().result() if each.slots] == []
+    assert belt.job(second.id).state == "available"
+    assert belt.store.get(second.id).result().lease == 0
 
 
 @pytest.mark.parametrize("name", ["docker", "kubernetes"])

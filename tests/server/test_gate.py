@@ -15,14 +15,14 @@ from conveyor.access import SCOPES, token_id
 from conveyor.errors import AccessError
 from conveyor.job import NewJob, State
 from conveyor.server.gate import Gate
-from conveyor.store.http.calls import CALLS, HINTS, TERMS, Call
+from conveyor.store.http.calls import CALLS, OWN, Call
 from conveyor.store.memory import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore
 from conveyor.testing import FakeClock
 
 WANT: dict[str, Any] = {"wants": [{"queue": "q", "limit": 1}]}
-ALL = [*CALLS.values(), TERMS, HINTS]
+ALL = [*CALLS.values(), *OWN]
 # The least that each call takes, so that it is refused for nothing but the token.
 BODIES: dict[str, Any] = {
     "insert": {"jobs": []},
@@ -263,8 +263,20 @@ def test_a_token_for_a_queue_sees_no_list_of_all(limited: tuple[Asking, str], st
     assert ask("PUT", f"/workers/w{mark}", {"info": info}).status == 200
     assert [each["name"] for each in ask("GET", "/queues").data] == ["mine"]
     assert [each["queues"] for each in ask("GET", "/workers").data] == [["mine"]]
-    for path in ("/jobs", "/schedules"):
+    assert {each["queue"] for each in ask("GET", "/load").data} == {"mine"}
+    for path in ("/jobs", "/schedules", "/leaders/scaler"):
         assert ask("GET", path).is_problem(403, "forbidden")
+
+
+def test_only_an_admin_leads(limited: tuple[Asking, str], store: Store, server: Serving) -> None:
+    ask, _ = limited
+    body = {"holder": "h", "hold": 30}
+    assert ask("PUT", "/leaders/scaler", body).is_problem(403, "forbidden")
+    admin = Asking(server.url, make_token(store, "admin"))
+    assert admin("PUT", "/leaders/scaler", body).data["term"] == 1
+    reader = Asking(server.url, make_token(store, "read"))
+    assert reader("PUT", "/leaders/scaler", body).is_problem(403, "forbidden")
+    assert reader("GET", "/leaders/scaler").data["holder"] == "h"
 
 
 def test_offers_of_other_queues_are_neither_asked_about_nor_withdrawn(

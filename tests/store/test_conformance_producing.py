@@ -344,3 +344,13 @@ def test_a_job_whose_key_went_to_another_cannot_be_retried(store: Store) -> None
     [second] = put(store, new(key="cat"))
     with pytest.raises(InvalidTransitionError, match=second):
         store.retry(first).result()
+
+
+def test_a_job_that_expires_while_it_is_offered_is_not_handed_out(
+    store: Store, clock: FakeClock
+) -> None:
+    job = new(expires_at=clock.now() + 1)
+    assert isinstance(offer(store, job, capacity=0), Offered)
+    clock.advance(2)
+    assert claim(store) == []
+    assert state(store, job.id) is State.DISCARDED

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model_faults import FAULTY
+from truth import check_load
 
 from conveyor.errors import ConveyorError, QueueFullError
 from conveyor.files import FileInfo, InputFile
@@ -330,8 +331,10 @@ class Agreement(RuleBasedStateMachine):
     def the_stores_agree(self) -> None:
         found, _ = self.both(lambda store: store.find(Filter(), limit=1000))
         counts, _ = self.both(lambda store: store.counts())
+        load, _ = self.both(lambda store: store.load(limit=100))
         self.both(lambda store: store.workers())
         self.the_counts_are_true(found, counts)
+        check_load(load, found, counts)
         self.final_jobs_stay(found)
 
     def the_counts_are_true(self, found: list[JobRecord], counts: Any) -> None:

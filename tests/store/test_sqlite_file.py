@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import apsw
 import pytest
 from calls import claim, new, put, settle, state
 
-import conveyor.store as store_package
 from conveyor.errors import CorruptStoreError, UnavailableError, UsageError
 from conveyor.job import State
 from conveyor.lifecycle import Succeeded
@@ -25,7 +23,6 @@ from conveyor.store import open_store
 from conveyor.store.database import Database
 from conveyor.store.migrate import schemas
 from conveyor.store.sqlite import SqliteStore
-from conveyor.store.transaction import TEXTS
 from elsewhere import elsewhere, sql
 
 
@@ -103,13 +100,28 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     store = SqliteStore(path)
     [job_id] = put(store)
     store.close()
-    dropped = [f"DROP TABLE {each}" for each in ("token", "audit", "file")]
+    dropped = [f"DROP TABLE {each}" for each in ("token", "audit", "file", "leader")]
     for statement in (*dropped, "PRAGMA user_version = 2"):
         sql(path, statement)
     store = SqliteStore(path)
     assert state(store, job_id) is State.AVAILABLE
     assert store.tokens(limit=1).result() == store.actions(limit=1).result() == []
+    assert store.leader("scaler").result() is None
     store.close()
+
+
+def test_two_that_have_the_file_open_see_one_leader_and_its_note(path: Path) -> None:
+    one, other = SqliteStore(path), SqliteStore(path)
+    taken = one.lead("scaler", "a", hold=600, note="n").result()
+    assert other.lead("scaler", "b", hold=600, note="theirs").result() == taken
+    one.close()
+    again = SqliteStore(path)
+    assert again.leader("scaler").result() == taken
+    again.lead("scaler", "a", hold=0).result()
+    handed_on = other.lead("scaler", "b", hold=600).result()
+    assert (handed_on.holder, handed_on.term, handed_on.note) == ("b", 2, "n")
+    other.close()
+    again.close()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -341,53 +353,3 @@ def _locks(file: TextIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-# -- statements ------------------------------------------------------------------------------------
-
-
-def test_every_statement_is_used() -> None:
-    sources = [each.read_text() for each in Path(store_package.__path__[0]).rglob("*.py")]
-    text = "\n".join(sources)
-    assert [name for name in TEXTS if f'"{name}"' not in text] == []
-
-
-HOT = {
-    "heads": "job_available",
-    "succeed": "sqlite_autoindex_job",
-    "lease": "INTEGER PRIMARY KEY",
-    "extend": "sqlite_autoindex_job",
-    "due": "job_due",
-    "next_due": "job_due",
-    "expired": "job_expiring",
-    "lapsed": "job_running",
-    "of_worker": "job_running",
-    "count_held": "job_running",
-    "extend_worker": "job_running",
-    "is_held_back": "PRIMARY KEY",
-    "is_there": "sqlite_autoindex_job",
-    "old": "job_final",
-    "key_holder": "job_unique",
-    "offers": "offer_waiting",
-    "any_offer": "offer_waiting",
-    "output": "output_job",
-    "token": "PRIMARY KEY",
-    "delete_old_actions": "audit_at",
-    "refers": "file_digest",
-}
-
-
-@pytest.mark.parametrize(("name", "index"), HOT.items())
-def test_a_hot_statement_walks_its_index_and_sorts_nothing(
-    path: Path, name: str, index: str
-) -> None:
-    db = Database(str(path), "normal")
-    text = TEXTS[name]
-    plan = [row[3] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {text}", _nulls(text))]
-    db.close()
-    assert any(index in step for step in plan), plan
-    assert not any("TEMP B-TREE" in step or step.startswith("SCAN job\n") for step in plan), plan
-
-
-def _nulls(text: str) -> dict[str, None]:
-    return dict.fromkeys(re.findall(r":(\w+)", text))

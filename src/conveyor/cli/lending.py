@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import closing
+from math import inf
 from typing import Any
 
 import click
@@ -38,6 +39,7 @@ PATIENCE = Exponential(first=0.2, factor=2.0, longest=10.0)
 @click.option("--app", metavar="MODULE:NAME", help="The application whose tasks it can run.")
 @click.option("--queue", "-q", "queues", multiple=True, help="NAME or NAME:WEIGHT.")
 @click.option("--concurrency", "-c", type=int, help="How many jobs at once.")
+@click.option("--one-shot", is_flag=True, help="Run one job, and end.")
 @click.option("--strict", is_flag=True, help="Queues in order, not by weight.")
 @click.option(
     "--label", "labels", multiple=True, help="A label jobs may require; 'gpu!only': and must."
@@ -47,8 +49,12 @@ PATIENCE = Exponential(first=0.2, factor=2.0, longest=10.0)
 @click.option("--drain", help="How long running jobs may finish at shutdown.")
 @click.option("--health-file", help="Where to say every second how it is, for probes.")
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
-def agent_command(strict: bool, allow_commands: bool, **flags: Any) -> int:
+def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: Any) -> int:
     warn_of_shell()
+    if one_shot and flags["concurrency"] not in (None, 1):
+        raise UsageError("--one-shot is for one job, so leave --concurrency out")
+    if one_shot:
+        flags["concurrency"] = 1
     settings = load_settings(flags)
     url = str(settings["url"])
     if not url.startswith(("http://", "https://")):
@@ -61,8 +67,9 @@ def agent_command(strict: bool, allow_commands: bool, **flags: Any) -> int:
     rules = rules_from(flags, allowed=allow_commands, only=not settings["app"])
     set_up_log(settings)
     belt = _belt(settings, url, token_from(settings))
+    most = 1 if one_shot else inf
     try:
-        ends = asyncio.run(_serve(belt, settings, strict=strict, rules=rules))
+        ends = asyncio.run(_serve(belt, settings, strict=strict, most=most, rules=rules))
     finally:
         belt.close()
     return ends.finish()
@@ -76,7 +83,9 @@ def _belt(settings: Settings, url: str, token: str) -> Conveyor:
     return belt
 
 
-async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: CommandRules) -> Exit:
+async def _serve(
+    belt: Conveyor, settings: Settings, *, strict: bool, most: float, rules: CommandRules
+) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
@@ -91,6 +100,7 @@ async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: Com
             rules=rules,
             lease_for=terms.lease_for,
             beat=terms.beat,
+            most=most,
         )
         await see_through(worker, belt, ends, what="agent", where="server")
     ends.over()

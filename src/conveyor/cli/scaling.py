@@ -2,97 +2,170 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+import signal
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import closing
+from typing import Any
 
 import click
 import msgspec
 
 from ..duration import duration
-from ..errors import UsageError
-from ..scaling.chart import chart
-from ..scaling.picture import picture
-from ..scaling.policy import Policy, read_policy
-from ..scaling.simulate import Report, simulate
-from ..scaling.trace import Trace, read_trace
-from .common import json_option, print_json, print_table, say
+from ..errors import NotFoundError, UsageError
+from ..notify import READY, STOPPING, manager, notify
+from ..scaling.configuration import NAME
+from ..scaling.plan import Plan, Tally
+from ..scaling.status import Status, read_note
+from ..settings import load_settings, token_from
+from ..store import open_store
+from ..store.messages import Leader
+from .common import json_option, moment, opened, print_json, print_table, say, span, url_option
+from .fleet import Fleet, configuration
+from .hosting import set_up_log
+from .signals import listening
+from .simulating import simulate_command
+
+POOLS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
+# How many of the last acts are printed.
+SHOWN = 10
 
 
-@click.group("scale")
-def scale_command() -> None: ...
-
-
-@scale_command.command("simulate", help="Replay jobs of the past: what a policy would have cost.")
-@click.option(
-    "--trace",
-    "trace_path",
-    metavar="CSV",
-    required=True,
-    help="The jobs: columns at, duration, and labels if any.",
-)
-@click.option("--policy", "policy_path", metavar="TOML", required=True, help="The policy.")
-@click.option("--boot", default="60s", show_default=True, help="How long a machine takes to come.")
-@click.option("--every", default="10s", show_default=True, help="How often the scaler looks.")
-@click.option("--png", "png_path", metavar="FILE", help="Draw the charts into a PNG as well.")
-@json_option
-def simulate_command(
-    trace_path: str, policy_path: str, boot: str, every: str, png_path: str | None, as_json: bool
+@click.group("scale", invoke_without_command=True)
+@click.option("--config", "path", metavar="TOML", help="The policy, the server and the providers.")
+@click.option("--every", default="10s", show_default=True, help="How often to look.")
+@click.option("--dry-run", is_flag=True, help="Look once, print what would be done and why.")
+@click.option("--token-file", metavar="PATH", help="The file that holds an admin's token.")
+@click.option("--lease", help="The agents' lease, where the store is no server: as it has it.")
+@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@url_option
+@click.pass_context
+def scale_command(
+    context: click.Context, /, path: str | None, every: str, dry_run: bool, **flags: Any
 ) -> None:
-    looks, boots = duration(every), duration(boot)
-    if looks <= 0 or boots < 0:
-        raise UsageError("--every has to be more than 0 seconds, and --boot 0 or more")
-    report = simulate(_trace(trace_path), _policy(policy_path), every=looks, boot=boots)
-    series = report.series
-    if png_path:
-        lines = [("machines", series.machines), ("jobs that wait", series.waiting)]
-        _write(png_path, picture(series.at, lines))
-        say(f"drawn: {png_path}")
-    if as_json:
-        figures = msgspec.structs.asdict(report)
-        del figures["series"]
-        print_json(figures)
+    if context.invoked_subcommand is not None:
+        if path:
+            raise UsageError(
+                f"--config is for the scaler itself, not `{context.invoked_subcommand}`"
+            )
         return
-    print_table(("FIGURE", "VALUE"), figures_of(report))
-    for title, values in (("machines", series.machines), ("jobs that wait", series.waiting)):
-        for line in ("", *chart(title, series.at, values)):
-            click.echo(line)
+    if not path:
+        raise UsageError("name the file of the scaler: conveyor scale --config scale.toml")
+    found = configuration(path)
+    settings = load_settings(flags)
+    set_up_log(settings)
+    store = open_store(str(settings["url"]), token=token_from(settings))
+    with closing(store):
+        fleet = Fleet(found, store, every=looks(every), lease=float(settings["lease"]))
+        if dry_run:
+            looked = asyncio.run(fleet.look())
+            _print_plan(looked.plan, looked.sight.blind)
+            return
+        pools = ", ".join(pool.name for pool in found.policy.pools)
+        say(f"scaler {found.name!r}: pools {pools}, store {store.url}")
+        asyncio.run(_until_told(fleet.run()))
+    say("scaler: stopped; its machines stay")
 
 
-def figures_of(report: Report) -> list[tuple[str, str]]:
-    """Return what a simulation found as people read it."""
-    return [
-        ("jobs", f"{report.jobs:,}"),
-        ("jobs that no machine may run", f"{report.unserved:,}"),
-        ("machine hours", f"{report.machine_hours:,.1f}"),
-        ("machine hours paid", f"{report.paid_hours:,.1f}"),
-        ("cost", f"{report.cost:,.2f}"),
-        ("slot hours busy", f"{report.busy_hours:,.1f}"),
-        ("machines started", f"{report.started:,}"),
-        ("machines at most", f"{report.most:,}"),
-        ("waiting, p50", f"{report.p50:,.1f} s"),
-        ("waiting, p95", f"{report.p95:,.1f} s"),
-        ("waiting, p99", f"{report.p99:,.1f} s"),
-        ("waiting, longest", f"{report.longest:,.1f} s"),
-        ("jobs killed on busy agents", f"{report.kills:,}"),
+def looks(text: str) -> float:
+    """Return how often to look, in seconds."""
+    every = duration(text)
+    if every <= 0:
+        raise UsageError("--every has to be more than 0 seconds")
+    return every
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run something that does not end, until a signal comes."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(_number: signal.Signals, _count: int) -> None:
+        loop.call_soon_threadsafe(told.set)
+
+    with listening(stop):
+        notify(manager(), READY)
+        working, waiting = asyncio.create_task(work), asyncio.create_task(told.wait())
+        await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+        notify(manager(), STOPPING)
+        if not working.done():
+            working.cancel()
+        waiting.cancel()
+        ended = await asyncio.gather(working, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+
+
+@scale_command.command("status", help="Show what is wanted, what is there, and why.")
+@click.option("--name", default=NAME, show_default=True, help="The name in the scaler's file.")
+@json_option
+@url_option
+def status_command(name: str, as_json: bool, url: str | None) -> None:
+    with opened(url) as store:
+        leader, now = store.leader(name).result(), store.now()
+    note = read_note(leader.note) if leader else None
+    if leader is None or note is None:
+        raise NotFoundError(
+            f"no scaler {name!r} has looked after this store yet: `conveyor scale --config FILE`"
+        )
+    if as_json:
+        print_json(
+            {
+                "leader": leader.holder if leader.until > now else None,
+                **msgspec.to_builtins(note.status),
+                "troubles": msgspec.to_builtins(note.memory.troubles),
+            }
+        )
+        return
+    _print_pools(note.status.pools)
+    for line in _notes(note.status, leader, now):
+        click.echo(line)
+
+
+def _notes(status: Status, leader: Leader, now: float) -> list[str]:
+    ago = now - status.at
+    who = f"scaler {leader.holder} looked {span(ago)} ago"
+    lines = ["", who if leader.until > now else f"no scaler runs: {who}"]
+    if leader.until > now and ago > 3 * status.every:
+        lines[-1] += f", and should every {status.every:g} s"
+    lines += [f"held: {why}" for why in status.held]
+    lines += [f"provider {name} cannot be asked: {why}" for name, why in status.blind.items()]
+    lines += [
+        f"{moment(each.at)} {each.did.replace('_', ' ')} {each.subject}"
+        f"{f' x{each.count}' if each.count > 1 else ''}: {each.why}"
+        for each in status.events[-SHOWN:]
     ]
+    return lines
 
 
-def _policy(path: str) -> Policy:
-    try:
-        return read_policy(Path(path).read_text(encoding="utf-8"), where=path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the policy {path!r} cannot be read: {error}") from error
+def _print_plan(plan: Plan, blind: Mapping[str, str]) -> None:
+    _print_pools(plan.pools)
+    lines = [f"start {each.pool} x{each.count}: {each.why}" for each in plan.starts]
+    lines += [f"drain {each.worker} on {each.machine}: {each.why}" for each in plan.drains]
+    lines += [f"stop {each.machine}: {each.why}" for each in plan.stops]
+    lines += [f"held: {why}" for why in plan.held]
+    lines += [f"provider {name} cannot be asked: {why}" for name, why in blind.items()]
+    for line in ("", *(lines or ["nothing is to be done"])):
+        click.echo(line)
 
 
-def _trace(path: str) -> Trace:
-    try:
-        with open(path, encoding="utf-8", newline="") as lines:
-            return read_trace(lines, where=path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the trace {path!r} cannot be read: {error}") from error
+def _print_pools(pools: Sequence[Tally]) -> None:
+    rows = [
+        tuple(
+            str(part)
+            for part in (
+                each.pool,
+                each.wanted,
+                each.have,
+                each.booting,
+                each.idle,
+                each.busy,
+                each.draining,
+                each.other,
+            )
+        )
+        for each in pools
+    ]
+    print_table(POOLS, rows)
 
 
-def _write(path: str, data: bytes) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"the picture {path!r} cannot be written: {error}") from error
+scale_command.add_command(simulate_command)

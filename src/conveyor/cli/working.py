@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from .signals import listening
 from .stopping import OTHERS, Exit
 
 F = TypeVar("F", bound=Callable[..., Any])
+Beside = Callable[[], Coroutine[Any, Any, None]]
 
 
 def _options(command: F) -> F:
@@ -56,12 +57,13 @@ def worker_command(app: str | None, strict: bool, **flags: Any) -> int:
 
 @click.command("run")
 @_options
-def run_command(app: str | None, strict: bool, **flags: Any) -> int:
-    return work(app, strict=strict, flags=flags)
+@click.option("--scale", "scaler", metavar="TOML", help="Be the scaler of this file, too.")
+def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any) -> int:
+    return work(app, strict=strict, scaler=scaler, flags=flags)
 
 
-def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
-    """Run a worker until it is told to stop; return the exit code."""
+def work(app: str | None, *, strict: bool, scaler: str | None = None, flags: dict[str, Any]) -> int:
+    """Run a worker, perhaps with a scaler beside it, until told to stop; return the exit code."""
     rules = rules_from(flags, allowed=not flags["no_commands"])
     warn_of_shell()
     belt, settings = app_and_settings(app, flags)
@@ -72,10 +74,18 @@ def work(app: str | None, *, strict: bool, flags: dict[str, Any]) -> int:
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     try:
-        ends = asyncio.run(_serve(belt, settings, strict=strict, rules=rules))
+        beside = None if scaler is None else _scaler(scaler, belt, settings)
+        ends = asyncio.run(_serve(belt, settings, strict=strict, rules=rules, beside=beside))
     finally:
         belt.close()
     return ends.finish()
+
+
+def _scaler(path: str, belt: Conveyor, settings: Settings) -> Beside:
+    from .fleet import EVERY, Fleet, configuration  # noqa: PLC0415 - few workers scale
+
+    lease = float(settings["lease"])
+    return Fleet(configuration(path), belt.store, every=EVERY, lease=lease).run
 
 
 def shares(names: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -98,11 +108,11 @@ def make_worker(
     strict: bool,
     pulse: Pulse,
     rules: CommandRules = ANYTHING,
-    **intervals: float,
+    **others: float,
 ) -> Worker:
     """Make a worker as the settings say, and one that can be watched.
 
-    `intervals` are those that somebody else decides: `lease_for`, `beat`.
+    `others` are those that somebody else decides: `lease_for`, `beat`, `most`.
     """
     queues = shares(settings["queues"]) or [(name, 1) for name in belt.queues]
     return belt.worker(
@@ -122,19 +132,32 @@ def make_worker(
             State.DISCARDED: settings["keep_discarded"],
         },
         on_round=pulse.tell,
-        **({"lease_for": float(settings["lease"])} | intervals),
+        **({"lease_for": float(settings["lease"])} | others),
     )
 
 
-async def _serve(belt: Conveyor, settings: Settings, *, strict: bool, rules: CommandRules) -> Exit:
+async def _serve(
+    belt: Conveyor, settings: Settings, *, strict: bool, rules: CommandRules, beside: Beside | None
+) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     # From before the store is opened, which may have to wait for a lock.
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
         worker = make_worker(belt, settings, strict=strict, pulse=pulse, rules=rules)
-        await see_through(worker, belt, ends, what="worker", where="store")
+        await _both(see_through(worker, belt, ends, what="worker", where="store"), beside)
     ends.over()
     return ends
+
+
+async def _both(work: Coroutine[Any, Any, None], beside: Beside | None) -> None:
+    """See some work through, and something beside it that does not end; an error ends both."""
+    tasks = [asyncio.create_task(each) for each in (work, *([beside()] if beside else []))]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
 
 
 async def see_through(worker: Worker, belt: Conveyor, ends: Exit, *, what: str, where: str) -> None:

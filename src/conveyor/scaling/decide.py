@@ -8,7 +8,7 @@ left over let idle machines go, once they have been idle for long enough.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, inf
 from typing import assert_never
 
@@ -42,15 +42,27 @@ COLUMNS: dict[type[Standing], str] = {
 }
 
 
-def decide(waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float) -> Plan:
-    """Decide what to start, drain and stop, at Unix time `now`."""
-    ledger = Ledger(policy)
+NOTHING: Mapping[str, str] = {}
+
+
+def decide(
+    waiting: Sequence[Demand],
+    agents: Sequence[Agent],
+    policy: Policy,
+    now: float,
+    barred: Mapping[str, str] = NOTHING,
+) -> Plan:
+    """Decide what to start, drain and stop, at Unix time `now`.
+
+    `barred` are pools that get no machine for now, each with the reason.
+    """
+    ledger = Ledger(policy, barred)
     stops: list[Stop] = []
     idle: dict[str, list[tuple[float, Agent]]] = {}
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for agent in agents:
         pool = ledger.pool(agent.pool)
-        standing = _judged(agent, pool, now)
+        standing = judged(agent, pool, now)
         if isinstance(standing, Gone):
             continue
         _enter(ledger, agent, standing)
@@ -76,7 +88,8 @@ def decide(waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, n
     )
 
 
-def _judged(agent: Agent, pool: Pool, now: float) -> Standing:
+def judged(agent: Agent, pool: Pool, now: float) -> Standing:
+    """Return how a machine stands, given for how long its agent may take to come."""
     standing = agent.standing
     if isinstance(standing, Booting) and now - agent.created_at > pool.boot_deadline:
         return NeverRegistered()
@@ -174,7 +187,7 @@ def _may_go(pool: Pool, since: float, agent: Agent, now: float) -> bool:
 
 def _price(pool: Pool) -> tuple[float, int]:
     """The cheapest slot first, then the machine that least else can use."""
-    return pool.cost_per_hour / pool.slots, len(pool.spec.labels)
+    return pool.cost_per_hour / pool.slots, len(pool.spec.offers)
 
 
 def _jobs(count: int) -> str:

@@ -38,7 +38,7 @@ class Simulated:
                 created_at=self.created_at,
                 standing=self._standing(),
                 slots=self.pool.slots,
-                labels=frozenset(self.pool.spec.labels),
+                labels=frozenset(self.pool.spec.offers),
                 queues=self.pool.spec.queues,
                 worker=self.id if self.there else "",
             )

@@ -61,9 +61,10 @@ def agent_args(
     launch: Launch, pool: PoolSpec, machine: str, more: tuple[str, ...] = ()
 ) -> list[str]:
     """Return what follows `conveyor` on the command line of the agent on a machine."""
-    if pool.one_shot:
-        raise UsageError(f"the pool {pool.name!r}: `conveyor agent` cannot end after one job yet")
     args = ["agent", "--server", launch.server, "--concurrency", str(pool.slots)]
+    if pool.app:
+        args += ["--app", pool.app]
+    args += ["--allow-commands"] * pool.commands + ["--one-shot"] * pool.one_shot
     if launch.token_file:
         args += ["--token-file", launch.token_file]
     for label in (f"{LABEL}={machine}", *pool.labels):

@@ -5,7 +5,7 @@ It lives for one decision, and changes while that is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor
 
 from ..store.labels import serves
@@ -23,7 +23,8 @@ ROUNDING = 1e-9
 class Ledger:
     """The accounts of one decision."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, barred: Mapping[str, str]) -> None:
+        self._barred = barred
         self._pools = {pool.name: pool for pool in policy.pools}
         self._cap = policy.cost_cap
         self._cost = 0.0
@@ -116,6 +117,8 @@ class Ledger:
         return True
 
     def _limits(self, pool: Pool) -> list[tuple[int, str]]:
+        if pool.name in self._barred:
+            return [(0, self._barred[pool.name])]
         limits = [(pool.max - self._there[pool.name], f"its maximum is {pool.max}")]
         if pool.step_up is not None:
             left = pool.step_up - self._started[pool.name]
@@ -127,7 +130,7 @@ class Ledger:
 
 
 def _kind(pool: Pool) -> Kind:
-    return pool.name, frozenset(pool.spec.labels), pool.spec.queues
+    return pool.name, frozenset(pool.spec.offers), pool.spec.queues
 
 
 def _may_run(kind: Kind, demand: Demand) -> bool:

@@ -7,6 +7,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ..commanding import NOTHING_ELSE
+from ..job import COMMANDS
+
 # A machine in any state but "gone" may be billed, one in "errored" included.
 MachineState = Literal["starting", "running", "stopping", "gone", "errored"]
 
@@ -14,18 +17,28 @@ MachineState = Literal["starting", "running", "stopping", "gone", "errored"]
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider has to know of a kind of machine, and nothing of when there is to be one.
 
-    `slots`, `labels` and `queues` are what the machine's one agent is to have; no queues: all. With
-    `one_shot` an agent runs one job and ends. `options` are for the provider named, which judges
-    them: an image, a command.
+    `slots`, `labels` and `queues` are what the machine's one agent is to have; no queues: all that
+    its application has. `app` is that application, and `commands` says whether it runs commands.
+    With `one_shot` an agent runs one job and ends. `options` are for the provider named, which
+    judges them: an image, a command.
     """
 
     name: str
     labels: tuple[str, ...] = ()
     slots: int = 1
     queues: tuple[str, ...] = ()
+    app: str = ""
+    commands: bool = False
     one_shot: bool = False
     provider: str = "process"
     options: dict[str, Any] = {}
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The labels that its agent has in the end: one is given for commands."""
+        if not self.commands:
+            return self.labels
+        return (*self.labels, COMMANDS if self.app else NOTHING_ELSE)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

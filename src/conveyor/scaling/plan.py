@@ -50,6 +50,11 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     draining: int = 0
     other: int = 0
 
+    @property
+    def have(self) -> int:
+        """How many machines there are."""
+        return self.booting + self.idle + self.busy + self.draining + self.other
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do now. `held` says what is wanted and not done, and what stands against it."""

@@ -1,17 +1,14 @@
-"""When there are to be machines, and how many: a policy, and how one is read from TOML."""
+"""When there are to be machines, and how many: a policy, and how one is read from tables."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
 
-from ..duration import duration
 from ..errors import UsageError
+from . import reading
 from .machine import PoolSpec
 
 HOUR = 3600.0
@@ -57,20 +54,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     cost_cap: float | None = None
 
 
-def read_policy(text: str, *, where: str = "the policy") -> Policy:
-    """Return the policy that a text in TOML describes; UsageError says what is wrong with it."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} cannot be read as TOML: {error}") from error
-    _refuse_unknown(table, TOP, where)
+def policy_from(table: Mapping[str, Any], where: str) -> Policy:
+    """Return the policy within the tables of a file; UsageError says what is wrong with it."""
     pools = table.get("pools")
     if not isinstance(pools, dict) or not pools:
         raise UsageError(f"{where} names no kind of machine: begin with a table [pools.NAME]")
     named = cast("dict[str, Any]", pools)
     policy = Policy(
         pools=tuple(_pool(name, given, f"{where}, pool {name!r}") for name, given in named.items()),
-        cost_cap=_value(table, "cost_cap", _amount, where),
+        cost_cap=reading.value(table, "cost_cap", reading.amount, where),
     )
     _check_cost(policy, where)
     return policy
@@ -80,9 +72,13 @@ def _pool(name: str, given: Any, where: str) -> Pool:
     if not isinstance(given, dict):
         raise UsageError(f"{where}: a table [pools.{name}] is wanted")
     table = cast("dict[str, Any]", given)
-    _refuse_unknown(table, (*SPEC, *LIMITS), where)
-    spec = {key: _value(table, key, read, where) for key, read in SPEC.items() if key in table}
-    limits = {key: _value(table, key, read, where) for key, read in LIMITS.items() if key in table}
+    reading.refuse_unknown(table, (*SPEC, *LIMITS), where)
+    spec = {
+        key: reading.value(table, key, read, where) for key, read in SPEC.items() if key in table
+    }
+    limits = {
+        key: reading.value(table, key, read, where) for key, read in LIMITS.items() if key in table
+    }
     if "max" not in limits:
         raise UsageError(f"{where}: say by `max` how many machines there may be at most")
     pool = Pool(spec=PoolSpec(name=name, **spec), **limits)
@@ -124,92 +120,26 @@ def _check_cost(policy: Policy, where: str) -> None:
         )
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"{where}: there is no key {key!r}; {hint}")
-
-
-def _value(table: Mapping[str, Any], key: str, read: Callable[[Any], Any], where: str) -> Any:
-    if key not in table:
-        return None
-    try:
-        return read(table[key])
-    except UsageError as error:
-        raise UsageError(f"{where}: {key} = {table[key]!r}: {error}") from error
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError("a whole number of 0 or more is wanted")
-    return value
-
-
-def _positive(value: Any) -> int:
-    if _whole(value) == 0:
-        raise UsageError("a whole number of 1 or more is wanted")
-    return int(value)
-
-
-def _seconds(value: Any) -> float:
-    seconds = duration(value)
-    if seconds < 0:
-        raise UsageError("a duration of 0 seconds or more is wanted")
-    return seconds
-
-
-def _amount(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UsageError("a sum of money of 0 or more is wanted, as a number")
-    return float(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    items = cast("list[Any]", value) if isinstance(value, list) else [None]
-    if not all(isinstance(item, str) and item.strip() for item in items):
-        raise UsageError('a list of texts is wanted, like ["gpu", "linux"]')
-    return tuple(dict.fromkeys(map(str, items)))
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError("true or false is wanted")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError("a text is wanted")
-    return value
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError("a table is wanted")
-    return cast("dict[str, Any]", value)
-
-
-TOP = ("pools", "cost_cap")
 SPEC: dict[str, Callable[[Any], Any]] = {
-    "labels": _texts,
-    "slots": _positive,
-    "queues": _texts,
-    "one_shot": _flag,
-    "provider": _text,
-    "options": _table,
+    "labels": reading.texts,
+    "slots": reading.positive,
+    "queues": reading.texts,
+    "app": reading.text,
+    "commands": reading.flag,
+    "one_shot": reading.flag,
+    "provider": reading.text,
+    "options": reading.table,
 }
 LIMITS: dict[str, Callable[[Any], Any]] = {
-    "min": _whole,
-    "max": _positive,
-    "min_idle": _whole,
-    "idle_for": _seconds,
-    "min_age": _seconds,
-    "boot_deadline": _seconds,
-    "step_up": _positive,
-    "step_down": _positive,
-    "billing_increment": _seconds,
-    "billing_window": _seconds,
-    "cost_per_hour": _amount,
+    "min": reading.whole,
+    "max": reading.positive,
+    "min_idle": reading.whole,
+    "idle_for": reading.seconds,
+    "min_age": reading.seconds,
+    "boot_deadline": reading.seconds,
+    "step_up": reading.positive,
+    "step_down": reading.positive,
+    "billing_increment": reading.seconds,
+    "billing_window": reading.seconds,
+    "cost_per_hour": reading.amount,
 }

@@ -97,8 +97,8 @@ class Simulation:
         self._servers = [
             [
                 pool.name
-                for pool in sorted(policy.pools, key=lambda pool: len(pool.spec.labels))
-                if serves(frozenset(pool.spec.labels), requires)
+                for pool in sorted(policy.pools, key=lambda pool: len(pool.spec.offers))
+                if serves(frozenset(pool.spec.offers), requires)
             ]
             for requires in trace.sets
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..job import WorkerInfo
+from .launching import LABEL
 from .machine import Machine, PoolSpec
 
 
@@ -109,7 +110,7 @@ def observe(
         created_at=machine.created_at,
         standing=_standing(machine, worker, now, lease, idle_since, was_there),
         slots=spec.slots if worker is None else worker.slots,
-        labels=frozenset(spec.labels if worker is None else worker.labels),
+        labels=frozenset(spec.offers) if worker is None else _labels(worker),
         queues=spec.queues if worker is None else worker.queues,
         worker=machine.agent if worker is None else worker.id,
     )
@@ -123,10 +124,15 @@ def fixed(worker: WorkerInfo, *, now: float, lease: float) -> Agent:
         created_at=worker.started_at,
         standing=_of_worker(worker, now, lease, None),
         slots=worker.slots,
-        labels=frozenset(worker.labels),
+        labels=_labels(worker),
         queues=worker.queues,
         worker=worker.id,
     )
+
+
+def _labels(worker: WorkerInfo) -> frozenset[str]:
+    """Return its labels but the one that is its machine's name: no job requires that."""
+    return frozenset(each for each in worker.labels if not each.startswith(f"{LABEL}="))
 
 
 def _standing(

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..errors import ConveyorError, UnavailableError
-from ..store.http.calls import CALLS, HINTS, PREFIX, TERMS, Call
+from ..store.http.calls import CALLS, OWN, PREFIX, Call
 from ..store.http.problems import PROBLEMS, problem, problem_of
 from ..store.protocol import Store
 from .addresses import Address, Encoded, Endpoint, methods, names
@@ -88,7 +88,7 @@ def make_app(
 
 
 def _routes(endpoint: Callable[[Call], Endpoint]) -> list[Route]:
-    calls = [*CALLS.values(), TERMS, HINTS]
+    calls = [*CALLS.values(), *OWN]
     # They are tried one by one: those that are asked for thousands of times a second come first.
     calls.sort(key=lambda call: not call.path.startswith(BUSY))
     routes = [Address(PREFIX + call.path, endpoint(call), call.method) for call in calls]

@@ -17,7 +17,7 @@ from .sense import check_sense
 # How many offers are remembered with their queues.
 OFFERS = 100_000
 # Calls that tell of everything, and of nothing that could be left out for a queue.
-LISTS_OF_ALL = frozenset({"schedules"})
+LISTS_OF_ALL = frozenset({"schedules", "leader"})
 
 
 class Checks:
@@ -53,6 +53,8 @@ class Checks:
                 return [want.queue for want in body.wants] or [None]
             case bodies.FindQuery():
                 return [body.queue]
+            case bodies.ScaleQuery(queue=str() as named):
+                return [named]
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and limited:

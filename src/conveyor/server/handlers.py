@@ -37,6 +37,7 @@ from .asked import Asked, Rules
 from .checks import Checks, leases
 from .gate import Caller, Gate, may_hear
 from .hub import KINDS, Hub
+from .loads import Loads
 from .reading import GoneError, answer, read_bytes, unless_gone
 from .taking import Taking
 from .traffic import Traffic
@@ -83,6 +84,7 @@ class Handlers:
         self._rules = rules
         self._traffic = traffic
         self._taking = Taking(rules.args_limit)
+        self._loads = Loads(store)
         self._watch = Watch(store)
         self._special: dict[str, Callable[[Asked], Awaitable[Response]]] = {
             "insert": self._insert,
@@ -95,9 +97,11 @@ class Handlers:
             "beat": self._beat,
             "workers": self._workers,
             "counts": self._counts,
+            "load": self._loads.load,
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
+            "scale": self._loads.scale,
             "terms": self._terms,
             "hints": self._hints,
         }

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ..store.http.bodies import Nothing
-from ..store.http.calls import CALLS, HINTS, JSON, PACKED, PREFIX, TERMS, Call
+from ..store.http.calls import CALLS, HINTS, JSON, OWN, PACKED, PREFIX, Call
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 
 REFERENCE = "#/components/schemas/{name}"
@@ -26,7 +26,7 @@ ABOUT = (
 
 def openapi(version: str) -> bytes:
     """Return the document, as JSON, for a version of Conveyor."""
-    calls = [*CALLS.values(), TERMS, HINTS]
+    calls = [*CALLS.values(), *OWN]
     types: list[Any] = [Problem]
     types += [call.takes for call in calls if call.takes is not Nothing]
     types += [call.gives for call in calls if call.gives is not None]

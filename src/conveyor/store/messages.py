@@ -145,6 +145,35 @@ class Dismissed(msgspec.Struct, frozen=True):
     jobs: tuple[str, ...] = ()
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What waits and runs of the jobs of one queue that require the same labels, in order.
+
+    `waiting` are those that a worker could be given at once. `oldest_at`: since when the first of
+    them could have run, in Unix seconds; None if none is in the store.
+    """
+
+    queue: str
+    requires: tuple[str, ...]
+    waiting: int
+    running: int
+    oldest_at: float | None = None
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who leads, or led last: `until` says for how long, `since` from when. Unix seconds.
+
+    `term` counts the holders, so that what an earlier one still does can be told and refused.
+    `note` is what the last of them wrote down.
+    """
+
+    name: str
+    holder: str
+    until: float
+    since: float
+    term: int
+    note: str = ""
+
+
 HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access"]
 
 

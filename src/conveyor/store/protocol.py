@@ -43,6 +43,7 @@ from .messages import (
     Staged,
     Want,
 )
+from .scaling import ScalerStore
 
 
 class ProducerStore(Protocol):
@@ -305,7 +306,14 @@ class UpkeepStore(Protocol):
 
 
 class Store(
-    ProducerStore, WorkerStore, OperatorStore, UpkeepStore, AccessStore, FileStore, Protocol
+    ProducerStore,
+    WorkerStore,
+    OperatorStore,
+    UpkeepStore,
+    AccessStore,
+    FileStore,
+    ScalerStore,
+    Protocol,
 ):
     """Where jobs live."""
 

@@ -42,8 +42,10 @@ from .messages import (
     Exchanged,
     Filter,
     HintKind,
+    Leader,
     Lease,
     Listener,
+    Load,
     Offered,
     Order,
     Renewal,
@@ -58,11 +60,12 @@ from .operations import (
     checking,
     operating,
     producing,
+    scaling,
     tidying,
     working,
 )
 from .transaction import Tx
-from .wording import missing_content, missing_input
+from .wording import missing_content
 from .writer import Writer
 
 P = ParamSpec("P")
@@ -155,7 +158,7 @@ class SqliteStore:
             return self._do(insert, jobs, capacity=capacity, when_full=when_full)
 
         def insert_with_files() -> Accepted | Offered:
-            self._need_inputs(jobs)
+            self._contents.need_inputs(jobs)
             return self._do(insert, jobs, capacity=capacity, when_full=when_full).result()
 
         return self._errands.run(insert_with_files)
@@ -331,22 +334,25 @@ class SqliteStore:
     def sweep_contents(self, *, limit: int) -> Pending[int]:
         return self._errands.run(lambda: self._sweep(limit))
 
+    # -- scaling -------------------------------------------------------------------------------
+
+    def load(self, *, limit: int) -> Pending[list[Load]]:
+        return self._look(scaling.load, limit=limit)
+
+    def lead(
+        self, name: str, holder: str, *, hold: float, note: str | None = None
+    ) -> Pending[Leader]:
+        return self._do(scaling.lead, name, holder, hold=hold, note=note)
+
+    def leader(self, name: str) -> Pending[Leader | None]:
+        return self._look(scaling.leader, name)
+
     # -- how -----------------------------------------------------------------------------------
 
     def _open(self) -> None:
         db = Database(self._path, self._durability)
         self._bell = Doorbell(self._path)
         self._writer = Writer(db, self._clock, self._bell.ring, self._draw)
-
-    def _need_inputs(self, jobs: Sequence[NewJob]) -> None:
-        """Raise UsageError for jobs whose inputs are not wholly there."""
-        there: dict[str, Content] = {}
-        for job in jobs:
-            for each in job.options.files:
-                found = there.get(each.digest) or self._contents.look(each.digest)
-                there[each.digest] = found
-                if found != Content(each.size, whole=True):
-                    raise UsageError(missing_input(job.id, each.name))
 
     def _sweep(self, limit: int) -> int:
         moment = self.now() - UNUSED

@@ -276,6 +276,51 @@ DELETE FROM worker WHERE id = :id
 -- name: workers
 SELECT beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 
+-- name: used_lanes
+-- The lane without labels is the first of its queue: it is likely to be the longest.
+SELECT id, queue, requires FROM lane
+WHERE id IN (SELECT lane FROM job WHERE state = 'running')
+    OR EXISTS (SELECT 1 FROM job WHERE job.lane = lane.id AND state = 'available')
+ORDER BY queue, requires <> '[]', id
+
+-- name: running_by_lane
+SELECT lane, count(*) FROM job WHERE state = 'running' GROUP BY lane
+
+-- name: count_lane
+SELECT count(*) FROM job WHERE lane = :lane AND state = 'available'
+
+-- name: oldest_by_priority
+SELECT (
+    SELECT run_at FROM job
+    WHERE job.lane = :lane AND state = 'available' AND job.priority = each.priority
+    ORDER BY run_at LIMIT 1
+)
+FROM (
+    -- A step for each priority: the index has them in this order.
+    WITH RECURSIVE each (priority) AS (
+        SELECT (SELECT max(priority) FROM job WHERE lane = :lane AND state = 'available')
+        UNION ALL
+        SELECT (
+            SELECT max(job.priority) FROM job
+            WHERE lane = :lane AND state = 'available' AND job.priority < each.priority
+        )
+        FROM each WHERE each.priority IS NOT NULL
+    )
+    SELECT priority FROM each WHERE priority IS NOT NULL LIMIT :limit
+) AS each
+
+-- name: oldest_in_lane
+SELECT min(run_at) FROM job WHERE lane = :lane AND state = 'available'
+
+-- name: leader
+SELECT name, holder, until, since, term, note FROM leader WHERE name = :name
+
+-- name: put_leader
+INSERT INTO leader (name, holder, until, since, term, note)
+VALUES (:name, :holder, :until, :since, :term, :note)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
+    since = excluded.since, term = excluded.term, note = excluded.note
+
 -- name: schedule
 SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule WHERE name = :name
 

@@ -35,8 +35,10 @@ from ..messages import (
     Filter,
     Hint,
     HintKind,
+    Leader,
     Lease,
     Listener,
+    Load,
     Offered,
     Order,
     Renewal,
@@ -322,6 +324,20 @@ class HttpStore:
 
     def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
         return self._ask("actions", _same, body=bodies.BeforeQuery(before=before, limit=limit))
+
+    # -- scaling -------------------------------------------------------------------------------
+
+    def load(self, *, limit: int) -> Pending[list[Load]]:
+        return self._ask("load", _same, body=bodies.LoadQuery(limit=limit))
+
+    def lead(
+        self, name: str, holder: str, *, hold: float, note: str | None = None
+    ) -> Pending[Leader]:
+        body = bodies.Lead(holder=holder, hold=hold, note=note)
+        return self._ask("lead", _same, {"name": name}, body)
+
+    def leader(self, name: str) -> Pending[Leader | None]:
+        return self._ask("leader", _same, {"name": name})
 
     # -- how -----------------------------------------------------------------------------------
 

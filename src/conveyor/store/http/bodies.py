@@ -263,6 +263,32 @@ class Attach(Body, frozen=True):
         return {"lease": Lease(path["job_id"], self.lease), "file": self.file}
 
 
+class LoadQuery(Body, frozen=True):
+    """How many queues and sets of labels at most."""
+
+    limit: Page = PAGE
+
+
+class ScaleQuery(Body, frozen=True):
+    """For which agents: the queue that they serve (left out: all), their labels, their slots.
+
+    `requires` are the agents' labels, with commas between. A job counts if an agent that has them
+    may run it: all that it requires is among them, and with `gpu!only` it requires `gpu`.
+    """
+
+    queue: Name | None = None
+    requires: str = ""
+    slots: Annotated[int, Meta(ge=1, le=10_000)] = 1
+
+
+class Lead(Body, frozen=True):
+    """Who wants to lead, for how many seconds (0: no more), and what to write down by then."""
+
+    holder: Name
+    hold: Seconds
+    note: str | None = None
+
+
 class AddToken(Body, frozen=True):
     """A token, by the digest of its secret; the secret stays with whoever made it."""
 
@@ -311,6 +337,21 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     hold: float
     beat: float
     token: str | None = None
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """How much there is to do for agents of one kind. The names stay as they are.
+
+    `waiting` jobs could run at once, `running` ones do, `total` are both. `oldest_age` is for how
+    many seconds the first that waits has been waiting, 0 if none does. `wanted_agents` is how many
+    agents with so many slots the total needs.
+    """
+
+    waiting: int
+    running: int
+    total: int
+    oldest_age: float
+    wanted_agents: int
 
 
 class OfferAnswer(msgspec.Struct, frozen=True):

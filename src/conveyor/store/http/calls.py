@@ -14,7 +14,7 @@ import msgspec
 from ...access import Action, Scope, Token
 from ...files import FileInfo
 from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
-from ..messages import Accepted, Content, Dismissed, Offered, Order, Renewal, Staged
+from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import bodies
 from .bodies import Body, Nothing
 from .views import ExchangedView, JobView, exchanged_view, job_view
@@ -284,6 +284,21 @@ _ROWS = (
         name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN,
         summary="Remove contents that nobody needs", takes=bodies.Stage, gives=int,
     ),
+    # -- scaling -------------------------------------------------------------------------------
+    Call(
+        name="load", method="GET", path="/load", scopes=LOOK,
+        summary="Say what waits and runs, by queue and required labels", takes=bodies.LoadQuery,
+        gives=list[Load], repeats=True,
+    ),
+    Call(
+        name="lead", method="PUT", path="/leaders/{name}", scopes=ADMIN,
+        summary="Lead for a time, if nobody else does; say who leads", takes=bodies.Lead,
+        gives=Leader, repeats=True,
+    ),
+    Call(
+        name="leader", method="GET", path="/leaders/{name}", scopes=READ,
+        summary="Say who leads, or led last", gives=Leader | None, repeats=True,
+    ),
     # -- access --------------------------------------------------------------------------------
     Call(
         name="tokens", method="GET", path="/tokens", scopes=ADMIN, summary="List the tokens",
@@ -316,7 +331,6 @@ _ROWS = (
 
 CALLS = {call.name: call for call in _ROWS}
 
-# What no method of the store answers.
 TERMS = Call(
     name="terms",
     method="GET",
@@ -324,6 +338,16 @@ TERMS = Call(
     scopes=ANY,
     summary="Say what the server is and asks of agents",
     gives=bodies.Terms,
+    repeats=True,
+)
+SCALE = Call(
+    name="scale",
+    method="GET",
+    path="/scale",
+    scopes=READ,
+    summary="Say how much there is to do for agents of one kind, for other scalers",
+    takes=bodies.ScaleQuery,
+    gives=bodies.Scale,
     repeats=True,
 )
 HINTS = Call(
@@ -335,3 +359,6 @@ HINTS = Call(
     takes=bodies.HintsQuery,
     repeats=True,
 )
+
+# What no method of the store answers.
+OWN = (TERMS, SCALE, HINTS)

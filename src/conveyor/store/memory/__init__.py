@@ -40,8 +40,10 @@ from ..messages import (
     Filter,
     Hint,
     HintKind,
+    Leader,
     Lease,
     Listener,
+    Load,
     Offered,
     Order,
     Renewal,
@@ -49,7 +51,17 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import accessing, attaching, attending, contents, operating, producing, tidying, working
+from . import (
+    accessing,
+    attaching,
+    attending,
+    contents,
+    operating,
+    producing,
+    scaling,
+    tidying,
+    working,
+)
 from .state import Memory
 
 P = ParamSpec("P")
@@ -256,6 +268,19 @@ class MemoryStore:
 
     def sweep_contents(self, *, limit: int) -> Pending[int]:
         return self._do(contents.sweep_contents, limit=limit)
+
+    # -- scaling -------------------------------------------------------------------------------
+
+    def load(self, *, limit: int) -> Pending[list[Load]]:
+        return self._do(scaling.load, limit=limit)
+
+    def lead(
+        self, name: str, holder: str, *, hold: float, note: str | None = None
+    ) -> Pending[Leader]:
+        return self._do(scaling.lead, name, holder, hold=hold, note=note)
+
+    def leader(self, name: str) -> Pending[Leader | None]:
+        return self._do(scaling.leader, name)
 
     # -- the store itself ----------------------------------------------------------------------
 

@@ -1,23 +1,28 @@
-"""The waiting line of one lane: sorted, and cheap where jobs come in the order they will leave."""
+"""One lane: its waiting line, sorted and cheap where jobs come in the order they will leave."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 
 # (minus the priority, when it may run, the order of acceptance, id): smaller ones go first.
 Place = tuple[float, float, int, str]
+# A place without the priority.
+Age = tuple[float, int, str]
+# How many ages may be of jobs that wait no more, beside one for each place.
+OUTDATED = 100
 
 
 class Lane:
     """A priority queue. What is pushed in order costs no heap: that is nearly everything."""
 
-    __slots__ = ("_in_order", "_others")
+    __slots__ = ("_ages", "_in_order", "_others")
 
     def __init__(self) -> None:
         self._in_order: deque[Place] = deque()
         self._others: list[Place] = []
+        self._ages: list[Age] | None = None
 
     def __iter__(self) -> Iterator[Place]:
         yield from self._in_order
@@ -29,6 +34,10 @@ class Lane:
             self._in_order.append(place)
         else:
             heappush(self._others, place)
+        if self._ages is not None:
+            heappush(self._ages, place[1:])
+            if len(self._ages) > 2 * (len(self._in_order) + len(self._others)) + OUTDATED:
+                self._ages = None  # nobody has asked for long
 
     def head(self) -> Place | None:
         """Return the first place."""
@@ -41,3 +50,22 @@ class Lane:
         if self._others and (not self._in_order or self._others[0] < self._in_order[0]):
             return heappop(self._others)
         return self._in_order.popleft() if self._in_order else None
+
+    def oldest(self, stands: Callable[[Age], bool]) -> Age | None:
+        """Return the age that stands and has been due the longest.
+
+        Where all have one priority and came in order, that is the first. Else the ages are kept
+        once they were asked for: few lanes are ever asked.
+        """
+        line = self._in_order
+        if not self._others and (not line or line[0][0] == line[-1][0]):
+            while line and not stands(line[0][1:]):
+                line.popleft()
+            return line[0][1:] if line else None
+        ages = self._ages
+        if ages is None:
+            ages = self._ages = [place[1:] for place in self]
+            heapify(ages)
+        while ages and not stands(ages[0]):
+            heappop(ages)
+        return ages[0] if ages else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from operator import itemgetter
 
 import msgspec
@@ -27,10 +27,11 @@ from ...job import (
 )
 from ...lifecycle import Transition
 from ..labels import serves
-from .lane import Lane, Place
+from ..messages import Load
+from .lane import Age, Lane, Place
 
-Age = tuple[float, int, str]
 HISTORY = 1000
+NO_LABELS = frozenset[str]()
 
 
 class Ledger:
@@ -40,13 +41,15 @@ class Ledger:
         self.jobs: dict[str, JobRecord] = {}
         self.running: dict[str, None] = {}
         self.counts: defaultdict[str, Counter[State]] = defaultdict(Counter)
+        # Of jobs that require labels; of the others there are as many as are left over.
+        self._labelled: defaultdict[tuple[str, frozenset[str]], Counter[State]]
+        self._labelled = defaultdict(Counter)
         self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
         self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
         self.artifacts: defaultdict[str, dict[str, FileInfo]] = defaultdict(dict)
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
         self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
-        self._ages: dict[str, list[Age]] = {}
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
         self._keys: dict[tuple[str, str], str] = {}
@@ -88,6 +91,8 @@ class Ledger:
         """File a job's new version."""
         before = self.jobs[job.id].state
         self.counts[job.queue][before] -= 1
+        if job.options.requires:
+            self._tally_labels(job, before, -1)
         if before is State.RUNNING:
             del self.running[job.id]
         self._file(job)
@@ -97,6 +102,8 @@ class Ledger:
         """Forget a job with all that belongs to it."""
         job = self.jobs.pop(job_id)
         self.counts[job.queue][job.state] -= 1
+        if job.options.requires:
+            self._tally_labels(job, job.state, -1)
         self._free_key(job)
         self.history.pop(job_id, None)
         self.output.pop(job_id, None)
@@ -160,15 +167,33 @@ class Ledger:
 
     def oldest_available(self, queue: str) -> JobRecord | None:
         """Return the available job of a queue that has been due the longest."""
-        ages = self._ages.get(queue)
-        if ages is None:  # kept from now on: few queues ever drop anything
-            ages = self._ages[queue] = [
-                place[1:] for lane in self._lanes[queue].values() for place in lane
-            ]
-            heapify(ages)
-        while ages and not self._stands(ages[0]):
-            heappop(ages)
-        return self.jobs[ages[0][2]] if ages else None
+        ages = [lane.oldest(self._stands) for lane in self._lanes[queue].values()]
+        first = min((age for age in ages if age is not None), default=None)
+        return None if first is None else self.jobs[first[2]]
+
+    def loads(self) -> Iterator[Load]:
+        """Yield what is available and runs in each lane."""
+        for queue, lanes in self._lanes.items():
+            rest = Counter(self.counts[queue])
+            for requires, lane in lanes.items():
+                if requires:
+                    counts = self._labelled[queue, requires]
+                    rest.subtract(counts)
+                    yield self._load(queue, requires, lane, counts)
+            if NO_LABELS in lanes:
+                yield self._load(queue, NO_LABELS, lanes[NO_LABELS], rest)
+
+    def _load(
+        self, queue: str, requires: frozenset[str], lane: Lane, counts: Counter[State]
+    ) -> Load:
+        age = lane.oldest(self._stands)
+        return Load(
+            queue,
+            tuple(requires),
+            waiting=counts[State.AVAILABLE],
+            running=counts[State.RUNNING],
+            oldest_at=None if age is None else age[0],
+        )
 
     def ahead(self, job: JobRecord) -> int:
         """Return how many available jobs of the queue come before this one."""
@@ -211,6 +236,8 @@ class Ledger:
         self.jobs[job.id] = job
         state = job.state
         self.counts[job.queue][state] += 1
+        if job.options.requires:
+            self._tally_labels(job, state, 1)
         if state is State.RUNNING:
             self.running[job.id] = None
         elif state in FINAL:
@@ -223,8 +250,6 @@ class Ledger:
     def _wait(self, job: JobRecord) -> None:
         if job.state is State.AVAILABLE:
             self._lane(job).push(_place(job))
-            if job.queue in self._ages:
-                heappush(self._ages[job.queue], _place(job)[1:])
         else:
             heappush(self._due, (job.run_at, job.seq, job.id))
         if job.options.expires_at is not None:
@@ -236,6 +261,9 @@ class Ledger:
         if lane is None:
             lane = lanes[requires] = Lane()
         return lane
+
+    def _tally_labels(self, job: JobRecord, state: State, change: int) -> None:
+        self._labelled[job.queue, frozenset(job.options.requires)][state] += change
 
     def _free_key(self, job: JobRecord) -> None:
         key = job.options.key

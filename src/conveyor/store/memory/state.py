@@ -13,7 +13,7 @@ import msgspec
 from ...access import Action, Token
 from ...job import NewJob, ScheduleInfo, WorkerInfo
 from ...retry import Draw
-from ..messages import Accepted, HintKind, Order
+from ..messages import Accepted, HintKind, Leader, Order
 from .ledger import Ledger
 
 
@@ -60,6 +60,7 @@ class Memory:
         self.orders: dict[str, Order] = {}
         self.reasons: dict[str, str] = {}
         self.tokens: dict[str, Token] = {}
+        self.leaders: dict[str, Leader] = {}
         self.actions: deque[Action] = deque()
         self.action_numbers = 0
         self.heard: dict[HintKind, dict[str, None]] = {}

@@ -55,11 +55,7 @@ def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobReco
     claimed: list[JobRecord] = []
     waiting = memory.books.available(name, who.labels)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
-        expires_at = job.options.expires_at
-        if expires_at is not None and expires_at <= memory.now:
-            expire(memory, job)
-        else:
-            claimed.append(_lease(memory, job, who))
+        claimed += _lease_or_expire(memory, job, who)
     make_room(memory, name)
     if queue.capacity == 0:
         claimed += _meet(memory, name, who, limit - len(claimed))
@@ -76,8 +72,16 @@ def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecor
         if serves(who.labels, frozenset(new.options.requires)):
             accepted = accept_offer(memory, name, offer)
             if not accepted.existing:
-                met.append(_lease(memory, memory.books.jobs[new.id], who))
+                met += _lease_or_expire(memory, memory.books.jobs[new.id], who)
     return met
+
+
+def _lease_or_expire(memory: Memory, job: JobRecord, who: Claimant) -> list[JobRecord]:
+    expires_at = job.options.expires_at
+    if expires_at is not None and expires_at <= memory.now:
+        expire(memory, job)
+        return []
+    return [_lease(memory, job, who)]
 
 
 def expire(memory: Memory, job: JobRecord) -> None:

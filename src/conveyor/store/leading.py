@@ -1,0 +1,63 @@
+"""Who leads: one rule over what was written down last."""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import UsageError
+from .messages import Leader
+
+LONGEST_NAME = 200
+LARGEST_NOTE = 1 << 20
+NOBODY = ""
+
+
+def lead(
+    before: Leader | None, name: str, holder: str, *, hold: float, note: str | None, now: float
+) -> Leader:
+    """Decide who leads when a holder asks for it; UsageError for what nobody could mean.
+
+    Term 0 says that nobody ever led.
+    """
+    _check(name, holder, hold, note)
+    last = before or Leader(name, NOBODY, until=0.0, since=0.0, term=0)
+    is_free, is_own = last.until <= now, last.holder == holder
+    if (is_free and hold == 0) or not (is_free or is_own):
+        return last
+    return Leader(
+        name,
+        holder,
+        until=now + hold,
+        since=last.since if is_own else now,
+        term=last.term if is_own else last.term + 1,
+        note=last.note if note is None else note,
+    )
+
+
+def _check(name: str, holder: str, hold: float, note: str | None) -> None:
+    for what, text in (("a leadership", name), ("its holder", holder)):
+        if not 0 < len(text) <= LONGEST_NAME or not _is_text(text):
+            raise UsageError(
+                f"the name of {what} is a text of 1 to {LONGEST_NAME} characters: "
+                f"not {text[:LONGEST_NAME]!r}"
+            )
+    if not (math.isfinite(hold) and hold >= 0):
+        raise UsageError(f"it can be held for 0 seconds (which gives it up) or more, not {hold!r}")
+    if note is not None:
+        _check_note(note)
+
+
+def _check_note(note: str) -> None:
+    if not _is_text(note):
+        raise UsageError("the note of a leader has halves of characters: it has to be UTF-8")
+    size = len(note.encode())
+    if size > LARGEST_NOTE:
+        raise UsageError(f"the note of a leader is {size:,} bytes, above {LARGEST_NOTE:,}")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""`conveyor scale`: the scaler as a role, beside a worker, looked at, and refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shell import Command
+
+from conveyor import Conveyor
+from conveyor.identity import introduce
+from conveyor.scaling.configuration import NAME
+
+FILE = """
+[server]
+url = "http://127.0.0.1:9"
+[pools.plain]
+commands = true
+max = 2
+"""
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    path = folder / "scale.toml"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_dry_run_says_what_would_be_done_and_why_and_does_nothing(
+    conveyor: Command, belt: Conveyor, file: Path
+) -> None:
+    belt.command("true").enqueue()
+    ran = conveyor("scale", "--config", file, "--dry-run")
+    assert ran.code == 0
+    assert "plain\t0\t0\t0\t0\t0\t0\t0" in ran.out
+    held = "pool 'plain' gets 0 of 1: no server is heard from, so no agent could come"
+    assert held in ran.out
+    belt.store.beat(introduce("server-1", now=belt.store.now())).result()
+    ran = conveyor("scale", "--config", file, "--dry-run")
+    assert "start plain x1: 1 job requiring commands on queue 'default'" in ran.out
+    assert belt.store.leader(NAME).result() is None
+    assert not (file.parent / ".conveyor-machines").exists()
+    assert belt.store.actions(limit=10).result() == []
+
+
+def test_a_dry_run_that_finds_nothing_to_do_says_so(conveyor: Command, file: Path) -> None:
+    assert "nothing is to be done" in conveyor("scale", "--config", file, "--dry-run").out
+
+
+def test_the_status_is_what_the_last_look_left_wherever_that_was(
+    conveyor: Command, start: Start, belt: Conveyor, file: Path, until: Callable[..., None]
+) -> None:
+    ran = conveyor("scale", "status")
+    assert ran.code == 3
+    assert "no scaler 'scaler' has looked after this store yet" in ran.err
+    belt.command("true").enqueue()
+    process = start("scale", "--config", str(file), "--every", "0.2")
+    until(lambda: conveyor("scale", "status").code == 0)
+    ran = conveyor("scale", "status")
+    assert ran.out.startswith("POOL\tWANTED\tHAVE\tBOOTING\tIDLE\tBUSY\tDRAINING\tOTHER\n")
+    assert "held: 1 job requiring commands on queue 'default' without a free slot" in ran.out
+    assert "looked 0." in ran.out
+    status = json.loads(conveyor("scale", "status", "--json").out)
+    assert status["leader"]
+    assert status["every"] == 0.2
+    assert status["pools"][0]["pool"] == "plain"
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "scaler: stopped; its machines stay" in said
+    assert "no scaler runs: scaler" in conveyor("scale", "status").out
+    assert json.loads(conveyor("scale", "status", "--json").out)["leader"] is None
+
+
+def test_a_worker_can_be_the_scaler_too(
+    start: Start, belt: Conveyor, file: Path, until: Callable[..., None]
+) -> None:
+    process = start("run", "app:belt", "--scale", str(file))
+    until(lambda: belt.store.leader(NAME).result() is not None)
+    belt.functions["send"].enqueue(to="ada").result(20)
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0, said
+    leader = belt.store.leader(NAME).result()
+    assert leader is not None
+    assert leader.until <= belt.store.now()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["scale"], "name the file of the scaler: conveyor scale --config scale.toml"),
+        (["scale", "--config", "none.toml"], "the policy 'none.toml' cannot be read"),
+        (["scale", "--config", "scale.toml", "--every", "0"], "--every has to be more than 0"),
+        (["scale", "--config", "scale.toml", "status"], "--config is for the scaler itself"),
+        (["scale", "--config", "lonely.toml"], "lonely.toml: agents need a server"),
+        (["scale", "--config", "wrong.toml"], "did you mean 'pools'?"),
+        (["scale", "--config", "odd.toml"], "provider process: Object contains unknown field"),
+    ],
+)
+def test_wrong_use_is_refused_before_anything_is_begun(
+    conveyor: Command, file: Path, args: list[str], said: str
+) -> None:
+    (file.parent / "lonely.toml").write_text("[pools.plain]\nmax = 1\n")
+    (file.parent / "wrong.toml").write_text("[pool.plain]\nmax = 1\n")
+    (file.parent / "odd.toml").write_text(f"{FILE}\n[providers.process]\ngraze = 1\n")
+    ran = conveyor(*args)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_worker_does_not_begin_with_a_scaler_that_means_nothing(
+    really: Command, file: Path
+) -> None:
+    (file.parent / "odd.toml").write_text(f"{FILE}\n[providers.process]\ngraze = 1\n")
+    ran = really("run", "app:belt", "--scale", "odd.toml")
+    assert ran.code == 2
+    assert "provider process: Object contains unknown field `graze`" in ran.err
+    assert "slots" not in ran.err

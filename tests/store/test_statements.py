@@ -1,0 +1,63 @@
+"""The statements of the SQLite store: each is used, and the hot ones walk their index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import conveyor.store as store_package
+from conveyor.store.database import Database
+from conveyor.store.transaction import TEXTS
+
+
+def test_every_statement_is_used() -> None:
+    sources = [each.read_text() for each in Path(store_package.__path__[0]).rglob("*.py")]
+    text = "\n".join(sources)
+    assert [name for name in TEXTS if f'"{name}"' not in text] == []
+
+
+HOT = {
+    "heads": "job_available",
+    "succeed": "sqlite_autoindex_job",
+    "lease": "INTEGER PRIMARY KEY",
+    "extend": "sqlite_autoindex_job",
+    "due": "job_due",
+    "next_due": "job_due",
+    "expired": "job_expiring",
+    "lapsed": "job_running",
+    "of_worker": "job_running",
+    "count_held": "job_running",
+    "extend_worker": "job_running",
+    "is_held_back": "PRIMARY KEY",
+    "is_there": "sqlite_autoindex_job",
+    "old": "job_final",
+    "key_holder": "job_unique",
+    "offers": "offer_waiting",
+    "any_offer": "offer_waiting",
+    "output": "output_job",
+    "token": "PRIMARY KEY",
+    "leader": "sqlite_autoindex_leader",
+    "count_lane": "job_available",
+    "oldest_in_lane": "job_available",
+    "oldest_by_priority": "job_available",
+    "delete_old_actions": "audit_at",
+    "refers": "file_digest",
+}
+
+
+@pytest.mark.parametrize(("name", "index"), HOT.items())
+def test_a_hot_statement_walks_its_index_and_sorts_nothing(
+    tmp_path: Path, name: str, index: str
+) -> None:
+    db = Database(str(tmp_path / "jobs.db"), "normal")
+    text = TEXTS[name]
+    plan = [row[3] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {text}", _nulls(text))]
+    db.close()
+    assert any(index in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step or step.startswith("SCAN job\n") for step in plan), plan
+
+
+def _nulls(text: str) -> dict[str, None]:
+    return dict.fromkeys(re.findall(r":(\w+)", text))

@@ -1,0 +1,35 @@
+"""What must be true of a store's answers, said again over the plain list of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conveyor.job import JobRecord, QueueInfo, State
+from conveyor.store.messages import Load
+
+
+def check_load(
+    load: Sequence[Load], found: Sequence[JobRecord], queues: Sequence[QueueInfo]
+) -> None:
+    """Hold what is said to wait and run against the jobs; offers at a rendezvous wait too."""
+    handing_out = {queue.name: not queue.paused for queue in queues}
+    rendezvous = {queue.name for queue in queues if queue.capacity == 0}
+    seen = {(each.queue, each.requires) for each in load}
+    for job in found:
+        waits = job.state is State.AVAILABLE and handing_out[job.queue]
+        if waits or job.state is State.RUNNING:
+            assert (job.queue, job.options.requires) in seen
+    for each in load:
+        mine = [
+            job
+            for job in found
+            if job.queue == each.queue and job.options.requires == each.requires
+        ]
+        waiting = [
+            job.run_at for job in mine if job.state is State.AVAILABLE and handing_out[job.queue]
+        ]
+        assert each.running == sum(job.state is State.RUNNING for job in mine)
+        assert each.oldest_at == min(waiting, default=None)
+        assert each.waiting == len(waiting) or (
+            each.queue in rendezvous and each.waiting > len(waiting)
+        )
