@@ -98,8 +98,9 @@ def test_a_trigger_sends_its_secret_as_a_bearer_token(kind: str) -> None:
 def test_the_agents_that_are_scaled_are_started_with_options_that_there_are(kind: str) -> None:
     command, *options = scaled(kind).args
     assert command == "agent"
-    given = [each for each in options if each != "--one-shot"]
-    assert agent_command.make_context(command, given).params["labels"] == ("gpu",)
+    given = agent_command.make_context(command, options).params
+    assert given["labels"] == ("gpu",)
+    assert given["one_shot"] is (kind == "ScaledJob")
 
 
 def test_one_job_has_one_agent_in_a_scaled_job() -> None:

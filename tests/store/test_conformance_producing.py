@@ -354,3 +354,13 @@ def test_a_job_that_expires_while_it_is_offered_is_not_handed_out(
     clock.advance(2)
     assert claim(store) == []
     assert state(store, job.id) is State.DISCARDED
+
+
+@pytest.mark.parametrize("capacity", [None, 3])
+def test_a_wider_bound_lets_in_who_waits(store: Store, capacity: int | None) -> None:
+    put(store, capacity=1)
+    waiting = offer(store, capacity=1)
+    assert isinstance(waiting, Offered)
+    offer(store, capacity=capacity)  # may stand behind it, and is let in with it then
+    assert store.accepted(waiting.offer).result() is not None
+    assert depth(store) == 3

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     rule,
     run_state_machine_as_test,
@@ -137,6 +138,15 @@ class Agreement(RuleBasedStateMachine):
             return [msgspec.structs.replace(chunk, seq=0) for chunk in answer]
         return answer
 
+    @initialize(running=st.integers(0, 2), full=st.booleans())
+    def begin(self, running: int, full: bool) -> None:
+        """Let jobs run and producers wait: by chance alone they hardly ever do."""
+        for count in (running, *((3, 1, 1) if full else ())):
+            jobs = [new(queue="a", backoff=Fixed(2.0), retries=1) for _ in range(count)]
+            self.ids += [job.id for job in jobs]
+            self.send(jobs, capacity=CAPACITY["a"])
+            self.claim_from(["a"], running - len(self.held), Claimant("w", 10.0))
+
     @rule(
         queue=QUEUES,
         priority=st.integers(-1, 1),
@@ -197,16 +207,17 @@ class Agreement(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4), labels=LABELS, strict=st.booleans(), within=WITHIN)
     def claim(self, limit: int, labels: frozenset[str], strict: bool, within: float | None) -> None:
         order = ["a", "b"] if strict else ["b", "a"]
-        who = Claimant("w", 10.0, labels, within)
-        answers = self.both(
-            lambda store: store.claim([Want(name, limit) for name in order], who, limit=limit)
-        )
+        self.claim_from(order, limit, Claimant("w", 10.0, labels, within))
+
+    def claim_from(self, queues: list[str], limit: int, who: Claimant) -> None:
+        wants = [Want(name, limit) for name in queues]
+        answers = self.both(lambda store: store.claim(wants, who, limit=limit))
         self.held += answers[0].jobs
 
     @rule(number=st.integers(0, 20), outcome=OUTCOMES, stale=st.sampled_from([0, 0, 0, 1]))
     def settle(self, number: int, outcome: Outcome, stale: int) -> None:
         if self.held:
-            job = self.held[number % len(self.held)]
+            job = self.held[-4:][number % len(self.held[-4:])]  # older ones are settled, mostly
             report = Report(job.id, job.lease - stale, outcome)
             self.both(lambda store: store.settle([report]))
 
@@ -280,8 +291,10 @@ class Agreement(RuleBasedStateMachine):
             self.clock.advance(UNUSED + 1)
         self.both(lambda store: store.sweep_contents(limit=9))
 
-    @rule(number=st.integers(0, 20), force=st.booleans())
-    def cancel(self, number: int, force: bool) -> None:
+    @rule(number=st.integers(0, 20), force=st.booleans(), newest=st.booleans())
+    def cancel(self, number: int, force: bool, newest: bool) -> None:
+        # The one claimed last is likely to run still, and to be settled next.
+        number = self.ids.index(self.held[-1].id) if newest and self.held else number
         self.of_job(number, lambda store, job_id: store.cancel(job_id, reason="r", force=force))
 
     @rule(number=st.integers(0, 20))

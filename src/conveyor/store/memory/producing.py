@@ -34,13 +34,17 @@ def insert(
     if isinstance(decision, Refuse):
         raise QueueFullError(name, memory.books.depth(name), capacity or 0, len(jobs))
     memory.queues[name] = queue
-    queue.capacity = capacity
+    changed, queue.capacity = queue.capacity != capacity, capacity
+    answer: Accepted | Offered
     match decision:
         case Accept(drop):
             _drop_oldest(memory, name, drop)
-            return accept(memory, jobs)
+            answer = accept(memory, jobs)
         case Offer():
-            return _offer(memory, jobs, queue, capacity or 0)
+            answer = _offer(memory, jobs, queue, capacity or 0)
+    if changed:
+        make_room(memory, name)  # the bound may be wider now
+    return answer
 
 
 def insert_again(

@@ -31,9 +31,19 @@ async def insert(
         return Accepted(())
     name = jobs[0].queue
     queue = await tx.used_queue(name)
-    if queue.capacity != capacity:
-        await tx.rows("set_capacity", (capacity, name))
-        queue.capacity = capacity
+    if queue.capacity == capacity:
+        return await _admit(tx, jobs, queue, when_full)
+    await tx.rows("set_capacity", (capacity, name))
+    queue.capacity = capacity
+    answer = await _admit(tx, jobs, queue, when_full)
+    await make_room(tx, name)  # the bound may be wider now
+    return answer
+
+
+async def _admit(
+    tx: Tx, jobs: Sequence[NewJob], queue: QueueState, when_full: WhenFull
+) -> Accepted | Offered:
+    name, capacity = jobs[0].queue, queue.capacity
     if capacity is None:
         return await accept(tx, jobs)
     size = len(jobs) if capacity == 0 and len(jobs) > 1 else await _fresh(tx, jobs)
