@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response, StreamingResponse
 
-from ..access import Action, rights
 from ..caller import Awaiting, Watch
 from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
@@ -29,11 +28,11 @@ from ..store.messages import (
     Hint,
     HintKind,
     Offered,
-    Order,
     Report,
 )
 from ..store.protocol import Store
 from .asked import Asked, Rules
+from .auditing import action_of
 from .checks import Checks, leases
 from .gate import Caller, Gate, may_hear
 from .hub import KINDS, Hub
@@ -54,8 +53,6 @@ BEAT = 10.0
 # Hints are gathered for a moment, so that a busy store does not fill the line with them.
 GATHER = 0.01
 
-# What the audit calls an order to a worker.
-ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
 # The answer to what was asked for on a condition that did not hold.
 NOT_DONE = b"false"
 
@@ -118,7 +115,7 @@ class Handlers:
         else:
             response = await self._carry(asked)
         if asked.call.audited and response.body != NOT_DONE:
-            await self._note(asked)
+            await self._store.note_action([action_of(asked)])
         return response
 
     async def _carry(self, asked: Asked) -> Response:
@@ -128,18 +125,6 @@ class Handlers:
         if call.gives is None:
             return Response(status_code=204)
         return answer(found if call.view is None else call.view(found))
-
-    async def _note(self, asked: Asked) -> None:
-        what, detail = _described(asked.call.audited, asked.body)
-        subject = next(iter(asked.path.values()), "")
-        action = Action(
-            who=asked.caller.who,
-            where=asked.caller.where,
-            what=what,
-            subject=subject,
-            detail=detail,
-        )
-        await self._store.note_action([action])
 
     # -- producers -----------------------------------------------------------------------------
 
@@ -396,23 +381,6 @@ def _for_queues(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[Wo
         if served or not worker.queues:
             serving.append(msgspec.structs.replace(worker, queues=served))
     return serving
-
-
-def _described(action: str, body: bodies.Body) -> tuple[str, str]:
-    """Return what the audit calls an action, and what it says of it."""
-    match body:
-        case bodies.Paused(paused=False):
-            return f"resume {action.partition(' ')[2]}", ""
-        case bodies.Ordered(order=order):
-            return f"{ORDERED[order]} worker", ""
-        case bodies.DismissQuery(force=True):
-            return action, "forced"
-        case bodies.Cancel(reason=reason, force=force):
-            return action, f"forced: {reason}" if force else reason
-        case bodies.AddToken(token=token):
-            return action, rights(token)
-        case _:
-            return action, ""
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

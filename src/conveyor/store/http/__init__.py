@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...access import Action, Token
 from ...clock import Clock
-from ...errors import UsageError
 from ...files import FileInfo
 from ...job import (
     AttemptError,
@@ -52,7 +50,7 @@ from .calls import CALLS, TERMS
 from .claiming import Questions
 from .hearing import Ear
 from .here import Here
-from .line import Line, checked_token, server_address
+from .line import Line, checked_token, server_address, trusting
 from .views import job_of, new_job_view, progress_view
 
 # How long the server's clock is taken to run like ours, in seconds.
@@ -78,7 +76,7 @@ class HttpStore:
         self._url = server_address(url)
         self.secret = checked_token(token)
         self._clock = clock
-        self._tls = _trusting(ca_file) if ca_file else None
+        self._tls = trusting(ca_file) if ca_file else None
         self._terms: tuple[float, Terms] | None = None
         self._open()
 
@@ -383,15 +381,6 @@ class HttpStore:
 
     def _tell_of_work(self, queues: tuple[str, ...]) -> None:
         self._ear.tell(Hint("work", queues))
-
-
-def _trusting(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (ssl.SSLError, OSError) as error:
-        raise UsageError(
-            f"{ca_file!r} holds no certificates that can be read, in PEM format: {error}"
-        ) from error
 
 
 def _same(value: Any) -> Any:

@@ -279,6 +279,16 @@ def checked_token(token: str) -> str:
     return token
 
 
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Return whom to trust by the certificates in a file; UsageError if it has none."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(
+            f"{ca_file!r} holds no certificates that can be read, in PEM format: {error}"
+        ) from error
+
+
 def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
     if task.cancelled():
         pending.fail(UnavailableError("the connection was closed meanwhile"))
