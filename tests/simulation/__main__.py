@@ -1,16 +1,19 @@
-"""Plays one seed and prints its history: `python tests/simulation SEED [NAME OF A FAULT]`."""
+"""Plays one seed and prints its history: `python tests/simulation SEED [fleet | FAULT]`."""
 
 from __future__ import annotations
 
 import sys
 
 from faults import FAULTS
+from fleet import Fleet
 from promises import TO_COME
-from story import play, story
+from story import FLEET, play, story
+from world import World, run
 
 if __name__ == "__main__":
     wanted = " ".join(sys.argv[2:])
-    world = play(int(sys.argv[1]), next((each for each in FAULTS if each.what == wanted), None))
+    seed, fault = int(sys.argv[1]), next((each for each in FAULTS if each.what == wanted), None)
+    world: World = run(seed, Fleet) if wanted == FLEET else play(seed, fault)
     print(story(world))
     print(f"seed {world.seed}: {len(world.violations)} violations")
     for when, rule, text in world.violations:

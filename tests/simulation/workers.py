@@ -81,7 +81,8 @@ class SimulatedWorker(Worker):
 
     def __init__(self, station: Station, tasks: Mapping[str, Task]) -> None:
         world, wire = station.world, station.wire
-        super().__init__(store=wire, tasks=tasks, options=OPTIONS)
+        options = msgspec.structs.replace(OPTIONS, labels=station.labels)
+        super().__init__(store=wire, tasks=tasks, options=options)
         self.id = station.name
         self._info = msgspec.structs.replace(self._info, id=self.id, boot_id="simulated", pid=0)
         self._board = NotedBoard(f"simulated board of {self.id}", world.boards)
@@ -89,7 +90,7 @@ class SimulatedWorker(Worker):
         self._runners = Runners(station, CoroutineRunner(), plan.processes(station))
         self._slots = plan.slots(
             store=wire,
-            who=Claimant(self.id, LEASE, confirm_within=CONFIRM),
+            who=Claimant(self.id, LEASE, station.labels, CONFIRM),
             tasks=tasks,
             runners=self._runners,
             output=self._output,
@@ -134,9 +135,10 @@ class Plan:
 class Station:
     """One life of a worker: its process, its children, its line to the store."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, labels: frozenset[str] = frozenset()) -> None:
         self.world = world
         self.name = name
+        self.labels = labels
         self.process = Process(name)
         self.children = Process(f"{name}'s children")
         self.wire = Wire(world, name, self.process)

@@ -29,12 +29,12 @@ import gc
 import hashlib
 import logging
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jobs
 from clients import Client
-from loop import VirtualLoop
+from loop import Process, VirtualLoop
 from runs import LEASE, Runs
 from witness import Witness
 from workers import Plan, Station
@@ -129,6 +129,10 @@ class World:
         noted = self.boards.get(where[-1])
         return None if noted is None else frozenset(noted.values())
 
+    def processes(self) -> list[Process]:
+        """Return every process that there is or was."""
+        return [each for one in self.stations.values() for each in (one.process, one.children)]
+
     def digest(self) -> str:
         return hashlib.sha256(repr(self.trace).encode()).hexdigest()
 
@@ -189,9 +193,8 @@ class World:
 
     # -- faults --------------------------------------------------------------------------------
 
-    async def _chaos(self) -> None:
-        rng = self.rng
-        faults = (
+    def _faults(self) -> Sequence[Callable[[Station], None]]:
+        return (
             self._crash,
             self._crash,
             self._freeze,
@@ -203,6 +206,10 @@ class World:
             self._drain,
             self._jump,
         )
+
+    async def _chaos(self) -> None:
+        rng = self.rng
+        faults = self._faults()
         calmness = rng.choice((2.0, 4.0, 10.0))
         while self.loop.now < CHAOS:
             await asyncio.sleep(rng.expovariate(1 / calmness))
@@ -271,9 +278,12 @@ class World:
             self._start()
 
 
-def run(seed: int, **how: Any) -> World:
+W = TypeVar("W", bound=World)
+
+
+def run(seed: int, kind: Callable[..., W], **how: Any) -> W:
     """Play one seed from beginning to end."""
-    world = World(seed, **how)
+    world = kind(seed, **how)
     loop = world.loop
     handler = _Log(world)
     log = logging.getLogger("conveyor")
@@ -306,10 +316,9 @@ def _end(world: World) -> None:
     """Let everything that is still there end, without a trace."""
     world.over = True
     loop = world.loop
-    for station in world.stations.values():
-        for process in (station.process, station.children):
-            process.gone = False
-            loop.thaw(process)
+    for process in world.processes():
+        process.gone = False
+        loop.thaw(process)
     # A slot that is cancelled while its job is being stopped takes that for the job's own: again.
     for _ in range(5):
         waiting = [task for task in loop.tasks if not task.done()]
