@@ -53,11 +53,11 @@ TICK = os.sysconf("SC_CLK_TCK")
 class Server:
     """A server process; `cpu` is what it has used so far, in seconds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = "jobs.db") -> None:
         (folder / "app.py").write_text(APP)
         self.folder = folder
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "conveyor", "server", "--url", "jobs.db", "--port", "0"],
+            [sys.executable, "-m", "conveyor", "server", "--url", store, "--port", "0"],
             cwd=folder,
             stderr=subprocess.PIPE,
             text=True,
@@ -127,13 +127,30 @@ def main() -> None:
 
 
 def singles(server: Server, count: int) -> str:
-    """One blocking client, one job a call."""
-    belt = Conveyor(server.url)
+    """One blocking client, one job a call; beside it the same without the disk, and without HTTP.
+
+    The second server does not wait for the disk at each commit (durability "normal").
+    """
+    rate, cpu = _one_by_one(server, server.url, count)
+    hasty = Server(server.folder, "hasty.db?durability=normal")
+    try:
+        hastily, _ = _one_by_one(hasty, hasty.url, count)
+    finally:
+        hasty.close()
+    directly, _ = _one_by_one(server, str(server.folder / "direct.db"), count)
+    return (
+        f"enqueue, one blocking client, one by one: {rate:,.0f}/s; server {cpu:.0f} µs each; "
+        f"not waiting for the disk {hastily:,.0f}/s; in the file itself {directly:,.0f}/s"
+    )
+
+
+def _one_by_one(server: Server, url: str, count: int) -> tuple[float, float]:
+    belt = Conveyor(url)
     task = belt.queue("singles").task(name="nothing")(nothing)
     task.enqueue()
-    rate, cpu = _rate(server, count, lambda: [task.enqueue() for _ in range(count)])
+    measured = _rate(server, count, lambda: [task.enqueue() for _ in range(count)])
     belt.close()
-    return f"enqueue, one blocking client, one by one: {rate:,.0f}/s; server {cpu:.0f} µs each"
+    return measured
 
 
 def bulk(server: Server, count: int) -> str:

@@ -296,8 +296,8 @@ def match(jobs: list[Job], reports: dict[str, Report], boot: float) -> None:
         f"idle_for {idle_for:g}, min_idle {kept}": replay(
             jobs, Ours(idle_for=idle_for, min_idle=kept), boot
         )
-        for idle_for in (10.0, 60.0, 120.0, 300.0, 600.0)
-        for kept in (0, 2, 4, 6, 8, 12, 16, 32)
+        for idle_for in (10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+        for kept in (0, 2, 4, 6, 8, 9, 10, 12, 14, 16, 32)
     }
     print("\n| for no more than the hours of | policy | hours | p95 s | of theirs | kills |")
     print("|---|---|---:|---:|---:|---:|")

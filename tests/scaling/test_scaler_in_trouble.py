@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 from machines import policy, pool
-from yard import Site, in_a_loop, site
+from yard import Reach, Site, in_a_loop, site
 
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.job import State
+from conveyor.job import State, WorkerInfo
+from conveyor.pending import Pending
 from conveyor.scaling.machine import MachineState
+from conveyor.store.messages import Claimant, Want
 
 
 @in_a_loop
@@ -96,10 +98,72 @@ async def test_a_machine_is_stopped_when_its_agent_is_silent_and_the_leases_are_
         here.fall_silent(machine)
         await here.look(scaler, after=10, times=11)
         assert here.yard.asked == []
+        # Not before its jobs are somebody else's: it might come back in this moment.
         await here.look(scaler, after=10, times=2)
+        assert here.yard.asked == []
+        assert here.did()[-1] == "stop_refused"
+        here.store.rescue(limit=10).result()
+        await here.look(scaler, after=10)
         assert here.yard.asked == [machine]
         stop = next(each for each in here.note.status.events if each.did == "stop")
         assert stop.why == "its agent is silent and its leases are over"
+
+
+@in_a_loop
+async def test_a_silent_agent_that_comes_back_as_its_machine_goes_claims_nothing() -> None:
+    here = site()
+    here.jobs(1)
+    async with here.scaler() as scaler:
+        await here.look(scaler)
+        [machine] = here.boot()
+        here.yard.slow = asyncio.Event()
+        agent = here.fall_silent(machine)
+        await here.look(scaler, after=10, times=14)
+        assert here.yard.asked == [machine]
+        assert here.store.order(agent, "drain").result()
+        who = Claimant(agent, 60.0)
+        assert here.store.claim([Want("default", 1)], who, limit=1).result().jobs == ()
+        here.yard.slow.set()
+
+
+@in_a_loop
+async def test_machines_whose_creation_was_not_answered_count_until_they_are_listed() -> None:
+    here = site(max=3)
+    here.jobs(3)
+    async with here.scaler() as scaler:
+        here.yard.errors["create"] = UnavailableError("no answer")
+        await here.look(scaler)
+        del here.yard.errors["create"]
+        # They come late: nothing else is made in their place.
+        await here.look(scaler, after=10, times=2)
+        assert here.yard.machines == {}
+        await here.yard.create(here.policy.pools[0].spec, 2)
+        await here.look(scaler, after=10)
+        assert len(here.yard.machines) == 2
+        # The third has not come for a minute, and never will.
+        await here.look(scaler, after=10, times=6)
+        assert len(here.yard.machines) == 3
+
+
+@in_a_loop
+async def test_a_machine_whose_agent_comes_as_it_is_to_go_stays() -> None:
+    here = site()
+    here.jobs(1)
+    asked: list[float] = []
+
+    class Arriving(Reach):
+        def workers(self) -> Pending[list[WorkerInfo]]:
+            # Once by each look, and for the second time before anything is taken away.
+            if here.clock.now() in asked:
+                here.boot()
+            asked.append(here.clock.now())
+            return self.store.workers()
+
+    async with here.scaler(store=Arriving(here.store)) as scaler:
+        await here.look(scaler)
+        await here.look(scaler, after=10, times=12)
+        assert "stop_refused" in here.did()
+        assert here.yard.asked == []
 
 
 @in_a_loop

@@ -9,6 +9,7 @@ import msgspec
 
 from conveyor.scaling.launching import machine_of
 from conveyor.scaling.machine import Machine, PoolSpec, Provider
+from conveyor.scaling.plan import Stop
 from conveyor.scaling.recall import Times
 from conveyor.scaling.scaler import Looked, Scaler
 from conveyor.store.messages import Leader
@@ -94,9 +95,18 @@ def _always_leads(**parts: Any) -> Scaler:
     return Scaler(leadership=leadership, **parts)
 
 
-def _impatient(**parts: Any) -> Scaler:
-    times: Times = parts.pop("times")
-    return Scaler(times=msgspec.structs.replace(times, lease=0.5), **parts)
+class Rash(Scaler):
+    """It takes a short silence for the end of a lease, and does not make sure."""
+
+    def __init__(self, *, times: Times, **parts: Any) -> None:
+        super().__init__(times=msgspec.structs.replace(times, lease=0.5), **parts)
+
+    async def _carry_out(self, looked: Looked, acts: Any) -> None:
+        async def sure(stops: Sequence[Stop], _seen: object) -> Sequence[Stop]:
+            return stops
+
+        acts.sure = sure
+        await super()._carry_out(looked, acts)
 
 
 class BadScaler(NamedTuple):
@@ -113,5 +123,5 @@ BAD_SCALERS = (
     BadScaler("what was made and not answered is not known", "forgotten", _behind(Seeing)),
     BadScaler("what boots does not count", "maximum", _behind(SeesWhatRuns)),
     BadScaler("it acts though another leads", "leader", _always_leads),
-    BadScaler("a short silence is taken for the end of a lease", "killed", _impatient),
+    BadScaler("a short silence is taken for the end of a lease", "killed", Rash),
 )

@@ -21,6 +21,8 @@ BOOT = (1.0, 8.0)
 DEADLINE = 25.0
 LATE = (DEADLINE * 0.9, DEADLINE * 2)
 SLOW_END = 30.0
+# After its call was given up, something is done at the latest.
+LATEST = 20.0
 
 
 @dataclass(eq=False)
@@ -55,7 +57,7 @@ class Cloud:
     def billed(self) -> list[Box]:
         return [box for box in self.boxes.values() if box.state != "gone"]
 
-    def make(self, pool: PoolSpec) -> None:
+    def make(self, pool: PoolSpec) -> Box:
         fleet = self._fleet
         self._made += 1
         box = Box(f"conveyor-{pool.name}-{self._made:010x}", pool, fleet.loop.now)
@@ -67,14 +69,18 @@ class Cloud:
         if counted[pool.name] > fleet.most[pool.name]:
             fleet.broken("maximum", f"{counted[pool.name]} machines of {pool.name}")
         self._begin(box)
+        return box
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, asked_at: float) -> None:
+        """Take a machine away; whoever wanted that asked for it then."""
         box = self.boxes.pop(name, None)
         if box is None:
             return
         self._fleet.note("MACHINE ENDS", box.id)
         if box.station is not None and box.station.up:
-            self._judge_end(box.station)
+            # An agent that came after that was not there for anybody to see.
+            if box.station.began_at <= asked_at:
+                self._judge_end(box.station)
             box.station.crash()
 
     def die(self, station: Station) -> None:
@@ -124,15 +130,20 @@ class Api:
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         self._check("made machines")
-        before = set(self._fleet.cloud.boxes)
-        await self._call(lambda: [self._fleet.cloud.make(pool) for _ in range(count)])
-        return [each for each in self._fleet.cloud.machines() if each.id not in before]
+        made: list[str] = []
+
+        def make() -> None:
+            made.extend(self._fleet.cloud.make(pool).id for _ in range(count))
+
+        await self._call(make)
+        return [each for each in self._fleet.cloud.machines() if each.id in made]
 
     async def destroy(self, ids: Collection[str]) -> None:
         self._check("took machines away")
         rng = self._fleet.rng
         longer = rng.uniform(0, SLOW_END) if rng.random() < 4 * self._fleet.badness else 0.0
-        await self._call(lambda: [self._fleet.cloud.end(each) for each in ids], longer)
+        now = self._fleet.loop.now
+        await self._call(lambda: [self._fleet.cloud.end(each, now) for each in ids], longer)
 
     async def list(self) -> Sequence[Machine]:
         found: list[Machine] = []
@@ -151,9 +162,11 @@ class Api:
         fleet, rng = self._fleet, self._fleet.rng
         lost, unheard = (rng.random() < 3 * fleet.badness for _ in range(2))
         assert callable(act)
-        # What was sent is done, also when whoever sent it has died meanwhile.
+        # What was sent is done, also when whoever sent it has died meanwhile; what was not answered
+        # may be done late.
+        late = rng.uniform(0.0, LATEST) if unheard and rng.random() < 0.5 else 0.0
         if not lost:
-            fleet.later(rng.uniform(0.01, 1.0) + longer, act)
+            fleet.later(rng.uniform(0.01, 1.0) + longer + late, act)
         await asyncio.sleep(2.0 + longer if lost or unheard else 1.01 + longer)
         if lost or unheard:
             fleet.note("CLOUD", "lost" if lost else "unheard")

@@ -143,7 +143,7 @@ class Station:
         self.children = Process(f"{name}'s children")
         self.wire = Wire(world, name, self.process)
         self.claimed: set[Key] = set()
-        self.woke_at = world.loop.now
+        self.began_at = self.woke_at = world.loop.now
         self.leave_by: float | None = None
         self.exited = False
         self.task: asyncio.Task[None] | None = None

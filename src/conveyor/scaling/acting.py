@@ -7,8 +7,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from ..errors import BusyError, ConveyorError, NotFoundError
+from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
+from ..job import WorkerInfo
 from ..store.protocol import Store
+from .launching import machine_of
 from .machine import Machine, PoolSpec, Provider
 from .plan import Drain, Start, Stop
 from .status import Did, Event
@@ -27,6 +29,7 @@ OF: Mapping[Did, str] = {
     "stop": "machine",
     "stopped": "machine",
     "stop_failed": "machine",
+    "stop_refused": "machine",
     "forget": "worker",
     "forget_refused": "worker",
 }
@@ -43,8 +46,9 @@ class Acts:
         self.events: list[Event] = []
         self.made: list[Machine] = []
         self.drained: list[str] = []
-        # pool -> why its machines could not be made
+        # pool -> why its machines could not be made, and how many may be made all the same
         self.unmade: dict[str, str] = {}
+        self.unanswered: dict[str, int] = {}
 
     async def start(
         self, starts: Sequence[Start], specs: Mapping[str, PoolSpec], providers: Providers
@@ -84,6 +88,30 @@ class Acts:
             else:
                 self.tell("forget", worker, why)
 
+    async def sure(self, stops: Sequence[Stop], seen: Sequence[WorkerInfo]) -> list[Stop]:
+        """Return the machines that may go though some time has passed since the look.
+
+        A silent agent claims nothing from now on, should it come back. `seen` are the agents that
+        were there at the look.
+        """
+        if not stops:
+            return []
+        known = {worker.id for worker in seen}
+        came = {
+            machine_of(worker.labels)
+            for worker in await self._store.workers()
+            if worker.id not in known
+        }
+        may: list[Stop] = []
+        for stop in stops:
+            if stop.machine in came:
+                self.tell("stop_refused", stop.machine, "its agent has come meanwhile")
+            elif await self._is_silenced(stop):
+                may.append(stop)
+            else:
+                self.tell("stop_refused", stop.machine, "its agent is back, and has a job")
+        return may
+
     def stop(self, stops: Sequence[Stop], whose: Mapping[str, str]) -> dict[str, list[str]]:
         """Return which machines are to be taken away, by provider; the caller sees to it."""
         going: defaultdict[str, list[str]] = defaultdict(list)
@@ -106,10 +134,21 @@ class Acts:
             made = await provider.create(spec, start.count)
         except ConveyorError as error:
             self.unmade[start.pool] = str(error)
+            if isinstance(error, UnavailableError):
+                self.unanswered[start.pool] = start.count
             self.tell("start_failed", start.pool, str(error), start.count)
         else:
             self.made += made
+            if len(made) < start.count:
+                self.unanswered[start.pool] = start.count - len(made)
             self.tell("start", start.pool, start.why, len(made))
+
+    async def _is_silenced(self, stop: Stop) -> bool:
+        try:
+            order = self._store.order
+            return not stop.worker or await order(stop.worker, "drain", if_idle=True)
+        except NotFoundError:
+            return True  # it is known no more, so it can claim nothing
 
     def _may(self, what: Did, subject: str) -> bool:
         """Whether there may be another act; one that is left is told of."""

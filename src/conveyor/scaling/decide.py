@@ -73,7 +73,8 @@ def decide(
         if isinstance(standing, Idle):
             idle.setdefault(agent.pool, []).append((standing.since, agent))
         elif why := _why_stop(standing, pool, now):
-            stops.append(Stop(agent.machine, why))
+            silent = agent.worker if isinstance(standing, Lost) else ""
+            stops.append(Stop(agent.machine, why, silent))
     held: list[str] = []
     starts = _starts(ledger, waiting, policy, held)
     drains = [drain for name, found in idle.items() for drain in _drains(ledger, name, found, now)]

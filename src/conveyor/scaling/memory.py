@@ -37,12 +37,21 @@ class Trouble(msgspec.Struct, frozen=True):
     why: str
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """So many machines of a pool were asked for, and nobody knows whether they will be there."""
+
+    pool: str
+    count: int
+    at: float
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that is remembered.
 
     `looked_at`: the last look. `awake_since`: since when agents could be heard without a gap.
     `machines` by id, `troubles` by pool. `queues`: what the agents of a pool turned out to serve.
-    `made`: machines that were made and may not be listed yet. `strays`: agents whose machine is
+    `made`: machines that were made and may not be listed yet. `unanswered`: those that were asked
+    for and may yet be made. `strays`: agents whose machine is
     not there, and since when.
     """
 
@@ -52,6 +61,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     troubles: dict[str, Trouble] = {}
     queues: dict[str, tuple[str, ...]] = {}
     made: tuple[Machine, ...] = ()
+    unanswered: tuple[Unanswered, ...] = ()
     strays: dict[str, float] = {}
 
 

@@ -30,10 +30,15 @@ class Drain(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Take a machine away. No job runs on it that anybody waits for."""
+    """Take a machine away. No job runs on it that anybody waits for.
+
+    `worker` is a silent agent on it, which may come back in this very moment: it is to claim
+    nothing any more first.
+    """
 
     machine: str
     why: str
+    worker: str = ""
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

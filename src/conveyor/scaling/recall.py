@@ -6,6 +6,7 @@ was there that it could have told, its silence says nothing of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,11 +18,22 @@ from ..upkeep import SWEEP
 from .decide import judged
 from .launching import machine_of, pool_of
 from .machine import Machine, PoolSpec
-from .memory import Memory, Seen, Trouble
+from .memory import Memory, Seen, Trouble, Unanswered
 from .plan import Demand, Drain, Stop
 from .policy import Policy, Pool
 from .sight import Sight
-from .standing import Agent, Draining, Errored, Gone, Idle, Lost, NeverRegistered, fixed, observe
+from .standing import (
+    Agent,
+    Booting,
+    Draining,
+    Errored,
+    Gone,
+    Idle,
+    Lost,
+    NeverRegistered,
+    fixed,
+    observe,
+)
 
 # How long a provider may leave a machine out of its list that it has made, in seconds.
 UNLISTED = 60.0
@@ -87,17 +99,23 @@ def recall(memory: Memory, sight: Sight, policy: Policy, times: Times) -> Recall
     others = [each for each in sight.workers if each.slots and each.id not in known]
     present = {each.machine for each in joined if not isinstance(each.standing, Gone)}
     strays = _strays(sight, policy, present)
+    unanswered = _unanswered(memory, sight, now)
     memory = msgspec.structs.replace(
         memory,
         machines=view.seen | _unseen(memory, sight, policy),
         troubles=view.troubles(),
         queues={name: view.queues[name] for name in view.queues if name in view.pools},
         made=tuple(_unlisted(memory, sight, now)),
+        unanswered=unanswered,
         strays={worker.id: memory.strays.get(worker.id, now) for worker in strays},
     )
     return Recalled(
         memory=memory,
-        agents=[*joined, *(fixed(view.heard(each), now=now, lease=times.lease) for each in others)],
+        agents=[
+            *joined,
+            *_awaited(unanswered, view.pools, now),
+            *(fixed(view.heard(each), now=now, lease=times.lease) for each in others),
+        ],
         policy=_learned(policy, memory.queues),
         barred=_barred(memory, sight, policy, served=served),
         stops=[stop for machine in machines for stop in _overdue(machine, view.seen, now)],
@@ -259,6 +277,44 @@ def _unlisted(memory: Memory, sight: Sight, now: float) -> list[Machine]:
         machine
         for machine in memory.made
         if machine.id not in listed and now - machine.created_at < UNLISTED
+    ]
+
+
+def _unanswered(memory: Memory, sight: Sight, now: float) -> tuple[Unanswered, ...]:
+    """Return what was asked for and may yet be made: less by each machine that nobody knew."""
+    known = memory.machines.keys() | {machine.id for machine in memory.made}
+    came = Counter(
+        machine.pool
+        for machines in sight.machines.values()
+        for machine in machines
+        if machine.id not in known
+    )
+    left: list[Unanswered] = []
+    for each in memory.unanswered:
+        here = min(each.count, came[each.pool])
+        came[each.pool] -= here
+        if here < each.count and now - each.at < UNLISTED:
+            left.append(msgspec.structs.replace(each, count=each.count - here))
+    return tuple(left)
+
+
+def _awaited(
+    unanswered: Sequence[Unanswered], pools: Mapping[str, Pool], now: float
+) -> list[Agent]:
+    """Return agents that may yet come, so that no more are asked for in their place."""
+    return [
+        Agent(
+            machine="",
+            pool=each.pool,
+            created_at=now,
+            standing=Booting(),
+            slots=pool.slots,
+            labels=frozenset(pool.spec.offers),
+            queues=pool.spec.queues,
+        )
+        for each in unanswered
+        if (pool := pools.get(each.pool)) is not None
+        for _ in range(each.count)
     ]
 
 

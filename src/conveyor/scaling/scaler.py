@@ -19,7 +19,7 @@ from .acting import Acts, log_event
 from .decide import decide
 from .leading import Leadership
 from .machine import Provider
-from .memory import NOTHING, Memory
+from .memory import NOTHING, Memory, Unanswered
 from .plan import Plan
 from .policy import Policy
 from .recall import REPEAT, Recalled, Times, demands, recall, worse
@@ -170,9 +170,9 @@ class Scaler:
             for machine in machines
         }
         stops = [stop for stop in (*plan.stops, *known.stops) if stop.machine not in self._going]
-        for name, ids in acts.stop(
-            [each for each in stops if each.machine in whose], whose
-        ).items():
+        stops = [each for each in stops if each.machine in whose]
+        stops = await acts.sure(stops, looked.sight.workers)
+        for name, ids in acts.stop(stops, whose).items():
             task = self._group.create_task(self._end(self._providers[name], ids))
             self._going |= dict.fromkeys(ids, task)
         await acts.drain((*plan.drains, *known.drains))
@@ -261,4 +261,8 @@ def _remembering(looked: Looked, acts: Acts, times: Times) -> Memory:
         machines=machines,
         troubles=memory.troubles | worsened,
         made=(*memory.made, *acts.made),
+        unanswered=(
+            *memory.unanswered,
+            *(Unanswered(name, count, now) for name, count in acts.unanswered.items()),
+        ),
     )

@@ -21,6 +21,7 @@ Did = Literal[
     "stop",
     "stopped",
     "stop_failed",
+    "stop_refused",
     "forget",
     "forget_refused",
     "left",
