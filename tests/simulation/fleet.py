@@ -261,7 +261,12 @@ class Fleet(World):
             scaler.wire.cut(there=False, back=False)
 
     def _no_server(self, _: Any) -> None:
-        """Take the server away: nobody reaches the store."""
+        """Take the server away: nobody reaches the store.
+
+        Not while an agent leaves: it would have nobody to tell how its jobs ended, and may.
+        """
+        if any(each.leave_by is not None for each in self._up()):
+            return
         seconds = self.rng.choice((1.0, LEASE, 3 * LEASE, 30.0))
         self.note("NO SERVER", seconds)
         self.served = False
