@@ -15,9 +15,8 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was seen of a machine. Times are Unix seconds.
 
     `beat_at`: when its agent was heard last; 0: never. `finished`: how much it had done by then.
-    `missing_since`: since when it is known no
-    more. `failed`: that it did not come was counted. `stop_again_at`: when it may be taken away
-    once more, if it is still there.
+    `missing_since`: since when it is known no more. `failed`: that it did not come was counted.
+    `stop_again_at`: when it may be taken away once more, if it is still there.
     """
 
     beat_at: float = 0.0
