@@ -121,10 +121,6 @@ class Fleet(World):
     def processes(self) -> list[Process]:
         return [*super().processes(), *(each.process for each in self.scalers.values())]
 
-    def later(self, seconds: float, act: Callable[..., object], *args: Any) -> None:
-        """Have something happen, whoever lives by then."""
-        self.loop.at(self.loop.now + seconds, act, *args, context=self.context)
-
     def lend(self, box: Box) -> Station:
         """Start the agent of a machine."""
         self._lives += 1

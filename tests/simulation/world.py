@@ -217,20 +217,21 @@ class World:
             if idle and self.loop.now < CHAOS:
                 rng.choice(faults)(rng.choice(idle))
 
-    def _later(self, seconds: float, act: Callable[..., None], *args: Any) -> None:
+    def later(self, seconds: float, act: Callable[..., object], *args: Any) -> None:
+        """Have something happen, whoever lives by then."""
         self.loop.at(self.loop.now + seconds, act, *args, context=self.context)
 
     def _crash(self, station: Station) -> None:
         station.crash()
         if self.rng.random() < 0.5:
-            self._later(self.rng.random(), self.dead.add, station.name)
-        self._later(self.rng.uniform(0.2, 10.0), self._start)
+            self.later(self.rng.random(), self.dead.add, station.name)
+        self.later(self.rng.uniform(0.2, 10.0), self._start)
 
     def _freeze(self, station: Station) -> None:
         seconds = self.rng.choice(FREEZES)
         station.freeze(lid=self.rng.random() < 0.4)
         self._busy.add(station.name)
-        self._later(seconds, self._thaw, station, seconds)
+        self.later(seconds, self._thaw, station, seconds)
 
     def _thaw(self, station: Station, seconds: float) -> None:
         self._busy.discard(station.name)
@@ -241,7 +242,7 @@ class World:
         there, back = self.rng.choice(((True, True), (True, False), (False, True)))
         station.cut(there=there, back=back)
         self._busy.add(station.name)
-        self._later(self.rng.choice(FREEZES), self._mend, station)
+        self.later(self.rng.choice(FREEZES), self._mend, station)
 
     def _mend(self, station: Station) -> None:
         self._busy.discard(station.name)
@@ -252,14 +253,14 @@ class World:
         for station in [each for each in self._up() if each.name not in self._busy]:
             station.cut(there=True, back=True)
             self._busy.add(station.name)
-            self._later(seconds, self._mend, station)
+            self.later(seconds, self._mend, station)
 
     def _drain(self, station: Station) -> None:
         station.drain(self.rng.choice((0.0, 1.0, 4.0)), jobs.LONGEST_GRACE)
         self._busy.add(station.name)
         if self.rng.random() < 0.3:
-            self._later(self.rng.random() * 2, self._again, station)
-        self._later(self.rng.uniform(0.2, 5.0), self._start)
+            self.later(self.rng.random() * 2, self._again, station)
+        self.later(self.rng.uniform(0.2, 5.0), self._start)
 
     def _again(self, station: Station) -> None:
         if station.up:
