@@ -6,9 +6,9 @@ import json
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
-from itertools import count
+from itertools import count, islice
 
 import pytest
 from accounts import changes, objections, watch
@@ -33,20 +33,28 @@ CREATE TRIGGER deepening AFTER INSERT ON job BEGIN
     WHERE state IN ('available', 'scheduled', 'retryable');
 END;
 """
-Produce = Callable[[str, str, int], object]
+# So many jobs a program enqueues one after the other.
+EACH = 3
+Produce = Callable[[str, str, Sequence[int]], object]
 
 
-def enqueue(url: str, token: str, number: int) -> None:
-    """Have a job run as a program does, and wait for some of them."""
+def enqueue(url: str, token: str, numbers: Sequence[int]) -> None:
+    """Have jobs run as a program does, and wait for some of them."""
     with Conveyor(url, token=token) as belt:
         task = belt.queue(QUEUE, capacity=BOUND).task(name=talk.task.name)(talk.task.function)
-        job = task.enqueue(number, 0.1 if number % 10 == 0 else 0.002)
-        if number % 5 == 0:
-            assert job.result(120) == number
+        for number in numbers:
+            job = task.enqueue(number, 0.1 if number % 10 == 0 else 0.002)
+            if number % 5 == 0:
+                assert job.result(120) == number
 
 
-def enqueue_naively(url: str, token: str, number: int) -> None:
+def enqueue_naively(url: str, token: str, numbers: Sequence[int]) -> None:
     """The known-bad one: it sends what got no answer again, as if that were something new."""
+    for number in numbers:
+        _send_until_answered(url, token, number)
+
+
+def _send_until_answered(url: str, token: str, number: int) -> None:
     body = {"jobs": [{"task": talk.task.name, "args": {"number": number, "pause": 0.0}}]}
     request = urllib.request.Request(
         f"{url}/api/v1/queues/{QUEUE}/jobs",
@@ -128,9 +136,9 @@ class Drill:
     def _produce(self, make: Produce, numbers: Iterator[int]) -> None:
         try:
             while not self.proxy.done:
-                number = next(numbers)
-                make(self.proxy.url, self.estate.admin, number)
-                self.numbers.append(number)
+                mine = list(islice(numbers, EACH))
+                make(self.proxy.url, self.estate.admin, mine)
+                self.numbers += mine
         except Exception as error:  # noqa: BLE001 - it is looked at by the test
             self.errors.append(error)
 

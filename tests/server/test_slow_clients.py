@@ -12,7 +12,6 @@ import pytest
 from plainly import Asking, ended
 from served import Serving
 
-from conveyor.server.asked import Rules
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.memory import MemoryStore
 
@@ -25,12 +24,13 @@ class Impatient(PatientProtocol):
     """The protocol, in a hurry."""
 
     headers_wait: ClassVar[float] = WAIT
+    body_wait: ClassVar[float] = WAIT
     headers_limit: ClassVar[int] = 2000
 
 
 @pytest.fixture
 def server() -> Iterator[Serving]:
-    serving = Serving(MemoryStore(), rules=Rules(body_wait=WAIT), protocol=Impatient)
+    serving = Serving(MemoryStore(), protocol=Impatient)
     yield serving
     serving.close()
 

@@ -67,7 +67,7 @@ def make_app(
                 caller = await gate.identify(request.headers, where)
                 allow_at_all(caller, call.scopes, call.name)
                 path = names(request.path_params)
-                body = await read(request, call, rules.body_limit, rules.body_wait)
+                body = await read(request, call, rules.body_limit)
                 await checks.check(call, caller, path, body)
                 return await handlers.handle(Asked(request, call, caller, path, body))
 

@@ -20,7 +20,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     beat: float = 15.0
     args_limit: int = 1 << 20
     body_limit: int = 64 << 20
-    body_wait: float = 30.0
     capacities: Mapping[str, int | None] = {}
 
 

@@ -203,7 +203,7 @@ class Handlers:
     async def _write_content(self, asked: Asked) -> Response:
         body: bodies.PieceQuery = asked.body
         # The store says what a piece may be; here it is kept from being without end.
-        data = await read_bytes(asked.request, 2 * PIECE, self._rules.body_wait)
+        data = await read_bytes(asked.request, 2 * PIECE)
         return answer(
             await self._store.write_content(asked.path["digest"], body.offset, data, last=body.last)
         )

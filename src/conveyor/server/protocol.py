@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol with the limits it lacks, and its writes put together.
 
-Headers must end in time, and be of a size: a client that sends a byte a second would otherwise hold
-a connection for ever (Slowloris). And an answer is sent in one piece where uvicorn would send its
-headers first, which wakes the client twice.
+Headers and bodies must end in time, and headers be of a size: a client that sends a byte a second
+would otherwise hold a connection for ever (Slowloris). And an answer is sent in one piece where
+uvicorn would send its headers first, which wakes the client twice.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from ..store.http.problems import MEDIA, problem
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """One connection. It is closed when a request has begun and its headers do not end.
+    """One connection. A request is refused when it has begun and does not end.
 
-    So too when its answer was given and the rest of its body does not end. `headers_wait` is how
-    long either may take, in seconds. `headers_limit` is the most bytes of a request beside its
-    body; how a body is cut into chunks may take as many again as the body.
+    `headers_wait` is how long its headers may take, and what is left of a body when the answer was
+    given; `body_wait` is how long a body may take that the answer waits for. Both are in seconds.
+    `headers_limit` is the most bytes of a request beside its body; how a body is cut into chunks
+    may take as many again as the body.
     """
 
     headers_wait = 10.0
+    body_wait = 30.0
     headers_limit = 64 << 10
 
     _late: asyncio.TimerHandle | None = None
@@ -38,7 +40,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        super().connection_made(_Gathering(transport))
+        self._gathering = _Gathering(transport)
+        super().connection_made(self._gathering)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -50,23 +53,22 @@ class PatientProtocol(HttpToolsProtocol):
         """Take what comes, within the limits."""
         if self.transport.is_closing():
             return
-        if not self._receiving and self._is_free():
-            self._expect()  # what comes before a request, like empty lines, is none yet
         self._beside = len(data) + (self._beside if self._receiving else 0)
         self._ended = False
         super().data_received(data)
         if self._receiving and self._beside > self.headers_limit + self._body:
             limit = f"the headers are larger than {self.headers_limit:,} bytes"
             self._refuse("headers_too_large", limit)
+        elif self._receiving or self._is_free():
+            self._expect()  # what comes before a request, like empty lines, is none yet
 
     def on_message_begin(self) -> None:
-        """Wait for the end of the headers."""
+        """Hear of a request."""
         super().on_message_begin()
         self._receiving = self._in_headers = True
         self._body = 0
         if self._ended:
             self._beside = 0  # those of the request before, most likely
-        self._expect()
 
     def on_headers_complete(self) -> None:
         """Let the request go on."""
@@ -88,9 +90,11 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the end of a body that was not needed for the answer."""
+        """Send the answer, and wait for the end of a body that was not needed for it."""
+        self._gathering.flush()
         super().on_response_complete()
         if self._receiving:
+            self._came()
             self._expect()
 
     def send_400_response(self, msg: str) -> None:
@@ -102,9 +106,16 @@ class PatientProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None before the first, whatever its type says
         return cycle is None or bool(cycle.response_complete)
 
+    def _is_waiting_for_body(self) -> bool:
+        """Whether the rest of a body is all that the answer waits for."""
+        return self._receiving and not (
+            self._in_headers or self.pipeline or self.cycle.response_started
+        )
+
     def _expect(self) -> None:
         if self._late is None:
-            self._late = self.loop.call_later(self.headers_wait, self._give_up)
+            wait = self.body_wait if self._is_waiting_for_body() else self.headers_wait
+            self._late = self.loop.call_later(wait, self._give_up)
 
     def _came(self) -> None:
         if self._late is not None:
@@ -115,6 +126,10 @@ class PatientProtocol(HttpToolsProtocol):
         self._late = None
         if self._in_headers:
             self._refuse("too_slow", f"the headers did not end within {self.headers_wait:g} s")
+        elif self._is_waiting_for_body() and self.flow.read_paused:
+            self._expect()  # it is the application that has not read what has come
+        elif self._is_waiting_for_body():
+            self._refuse("too_slow", f"the body did not come within {self.body_wait:g} s")
         elif not self.transport.is_closing():
             self.transport.close()
 
@@ -123,7 +138,8 @@ class PatientProtocol(HttpToolsProtocol):
         transport: Any = self.transport
         if transport is None or transport.is_closing():
             return
-        if self._is_free() and self._in_headers == self._receiving:
+        unasked = self._is_free() and self._in_headers == self._receiving
+        if unasked or self._is_waiting_for_body():
             found = problem(code, detail)
             body = msgspec.json.encode(found)
             transport.write(
@@ -148,11 +164,11 @@ class _Gathering(asyncio.Transport):
         """Send soon."""
         self._parts.append(data)
         if len(self._parts) == 1:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
     def close(self) -> None:
         """Close once all is sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -175,7 +191,8 @@ class _Gathering(asyncio.Transport):
         """Take more."""
         self._transport.resume_reading()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send now."""
         if self._parts:
             parts, self._parts = self._parts, []
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

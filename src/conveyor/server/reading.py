@@ -1,4 +1,4 @@
-"""Reads requests, within limits of size and time, and answers them as JSON or as a problem."""
+"""Reads requests, within a limit of size, and answers them as JSON or as a problem."""
 
 from __future__ import annotations
 
@@ -44,14 +44,11 @@ class GoneError(Exception):
         super().__init__(str(reason or "gone"))
 
 
-async def read(request: Request, call: Call, limit: int, wait: float) -> Any:
-    """Return what a call takes, from the query or the body.
-
-    `limit` is the most bytes of a body, `wait` how long it may take to come, in seconds.
-    """
+async def read(request: Request, call: Call, limit: int) -> Any:
+    """Return what a call takes, from the query or the body; `limit` is the most bytes of that."""
     if call.in_query:
         return _query(request, call)
-    data = await read_bytes(request, limit, wait)
+    data = await read_bytes(request, limit)
     kind = _kind(request) if data else JSON
     if kind != JSON and not (call.packed and kind == PACKED):
         known = f"Content-Type: {JSON}" + (f", or as {PACKED}" if call.packed else "")
@@ -73,28 +70,19 @@ async def read(request: Request, call: Call, limit: int, wait: float) -> Any:
     return body
 
 
-async def read_bytes(request: Request, limit: int, wait: float) -> bytes:
-    """Return the body, if it is no larger than `limit` and comes in `wait` seconds."""
-    too_large = problem(
-        "too_large",
-        f"the body is larger than {limit:,} bytes: send it in several requests, or start the "
-        "server with a larger --body-limit",
-    )
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Return the body, if it is no larger than `limit`. How long it may take, the protocol says."""
     said = request.headers.get("content-length", "0")
     if said.isascii() and said.isdigit() and int(said) > limit:
-        raise RefusedError(too_large)
+        raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(wait):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise RefusedError(too_large)
-                parts.append(part)
-    except TimeoutError as error:
-        late = f"the body did not come within {wait:g} s"
-        raise RefusedError(problem("too_slow", late)) from error
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
     except ClientDisconnect as error:
         raise GoneError from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -157,6 +145,16 @@ async def unless_gone(
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        problem(
+            "too_large",
+            f"the body is larger than {limit:,} bytes: send it in several requests, or start the "
+            "server with a larger --body-limit",
+        )
+    )
 
 
 def _kind(request: Request) -> str:

@@ -5,6 +5,7 @@ It tries once. What goes wrong on the way is for the line to do again: that know
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -81,7 +82,7 @@ class Here:
             there.close()
 
     def _take(self) -> socket.socket | None:
-        """Return a connection that is free and not too old, if there is one."""
+        """Return a connection that is free and still stands, if there is one."""
         old: list[socket.socket] = []
         found = None
         with self._lock:
@@ -89,7 +90,7 @@ class Here:
                 raise UnavailableError(f"the connection to {self._url} was closed")
             while self._free and found is None:
                 since, there = self._free.pop()
-                if time.monotonic() - since < IDLE:
+                if time.monotonic() - since < IDLE and _is_silent(there):
                     found = there
                 else:
                     old.append(there)
@@ -120,6 +121,13 @@ class Here:
             there.close()
 
 
+def _is_silent(there: socket.socket) -> bool:
+    """Whether nothing has come over a connection that is free: not even its end."""
+    looking = select.poll()
+    looking.register(there, select.POLLIN)
+    return not looking.poll(0)
+
+
 class _Answer:
     """What is received; httptools calls the methods. `keeps`: the line may be used again."""
 
@@ -128,25 +136,29 @@ class _Answer:
         self.keeps = False
         self.whole = False
         self.parts: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come."""
+        self._parser.feed_data(data)
 
     def on_body(self, part: bytes) -> None:
         """Take a part."""
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Hear that it is all."""
+        """Hear that it is all; afterwards the parser does not know any more how the line stands."""
+        self.status = self._parser.get_status_code()
+        self.keeps = self._parser.should_keep_alive()
         self.whole = True
 
 
 def _receive(there: socket.socket) -> _Answer:
     answer = _Answer()
-    parser = httptools.HttpResponseParser(answer)
     while not answer.whole:
         data = there.recv(PIECE)
         if not data:
             # An answer without a length would end so too; no server of ours gives one.
             raise ConnectionResetError("it ended before its answer was whole")
-        parser.feed_data(data)
-    answer.status = parser.get_status_code()
-    answer.keeps = parser.should_keep_alive()
+        answer.feed(data)
     return answer

@@ -1,0 +1,122 @@
+"""A blocking producer asks over a connection that it keeps, and not over one that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from served import Serving
+
+from conveyor.job import NewJob
+from conveyor.server.protocol import PatientProtocol
+from conveyor.store.http import HttpStore
+from conveyor.store.memory import MemoryStore
+
+
+class Doors:
+    """A server that shows its connections: those there were, and how many have ended."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.met = met = list[PatientProtocol]()
+        self.ended = ended = list[PatientProtocol]()
+
+        class Showing(PatientProtocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                met.append(self)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                ended.append(self)
+
+        self._serving = Serving(self.store, protocol=Showing)
+        self.url = self._serving.url
+
+    def shut(self) -> None:
+        """Close all connections, as a server does with those that are idle for long."""
+        for each in self.met:
+            each.loop.call_soon_threadsafe(each.transport.close)
+
+    def close(self) -> None:
+        self._serving.close()
+        self.store.close()
+
+
+@pytest.fixture
+def doors() -> Iterator[Doors]:
+    made = Doors()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def producer(doors: Doors) -> Iterator[HttpStore]:
+    made = HttpStore(doors.url)
+    yield made
+    made.close()
+
+
+def enqueue(producer: HttpStore, name: str) -> None:
+    producer.insert([NewJob(id=name, task="t", queue="q", args=b"{}")]).result(10)
+
+
+def in_queue(doors: Doors) -> int:
+    return sum(each.depth for each in doors.store.counts().result(10))
+
+
+def test_one_who_asks_again_and_again_does_so_over_one_connection(
+    doors: Doors, producer: HttpStore
+) -> None:
+    for number in range(20):
+        enqueue(producer, f"job-{number}")
+    assert in_queue(doors) == 20
+    assert len(doors.met) == 1
+
+
+def test_those_who_ask_at_once_have_a_connection_each_and_no_more(
+    doors: Doors, producer: HttpStore
+) -> None:
+    def ask(thread: int) -> None:
+        for number in range(10):
+            enqueue(producer, f"job-{thread}-{number}")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert in_queue(doors) == 40
+    assert len(doors.met) <= 4
+
+
+def test_a_connection_that_the_server_has_closed_is_not_asked_over(
+    doors: Doors, producer: HttpStore, until: Callable[..., None]
+) -> None:
+    enqueue(producer, "before")
+    doors.shut()
+    until(lambda: doors.ended)
+    enqueue(producer, "after")
+    enqueue(producer, "after that")
+    assert in_queue(doors) == 3
+    assert len(doors.met) == 2
+
+
+def test_a_forked_child_asks_over_a_connection_of_its_own(
+    doors: Doors, producer: HttpStore
+) -> None:
+    enqueue(producer, "before")
+    child = os.fork()
+    if child == 0:
+        try:
+            enqueue(producer, "of the child")
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must never go on in pytest
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    enqueue(producer, "after")
+    assert in_queue(doors) == 3
+    assert len(doors.met) == 2
