@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from typing import ClassVar
 
 import pytest
 from plainly import Asking, ended
-from served import Serving
+from served import OpenGate, Serving
 
+from conveyor.server.gate import Caller
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.memory import MemoryStore
 
@@ -92,6 +94,43 @@ def test_a_body_that_trickles_is_refused(ask: Asking) -> None:
     took, came = trickle(ask, head, b" ")
     assert took < 5
     assert status(came) == 408
+
+
+def test_a_body_whose_turn_has_not_come_is_waited_for(ask: Asking) -> None:
+    claim = b'{"wants": [{"queue": "q", "limit": 1}], "limit": 1, "wait": %.2f}' % (3 * WAIT)
+    held = b"POST /api/v1/workers/w/claim HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    line = ask.raw(
+        held
+        + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(claim)
+        + claim
+        + POST
+        + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    )
+    first, _, second = ended(line).partition(b"HTTP/1.1 408")
+    line.close()
+    assert first.startswith(b"HTTP/1.1 200")
+    assert b"the body did not come" in second
+
+
+def test_a_body_that_the_server_has_not_read_is_not_called_slow() -> None:
+    late = asyncio.Event()
+
+    class Counting(Impatient):
+        def _give_up(self) -> None:
+            late.set()
+            super()._give_up()
+
+    class Thoughtful(OpenGate):
+        async def identify(self, headers: Mapping[str, str], where: str) -> Caller:
+            await late.wait()
+            return await super().identify(headers, where)
+
+    store = MemoryStore()
+    serving = Serving(store, protocol=Counting, gate=Thoughtful(store))
+    job = {"task": "t", "args": {"text": "y" * 200_000}}
+    answer = Asking(serving.url)("POST", "/queues/q/jobs", {"jobs": [job]})
+    serving.close()
+    assert answer.status == 200
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(ask: Asking) -> None:

@@ -59,7 +59,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self._receiving and self._beside > self.headers_limit + self._body:
             limit = f"the headers are larger than {self.headers_limit:,} bytes"
             self._refuse("headers_too_large", limit)
-        elif self._receiving or self._is_free():
+        elif self._is_free() or (self._receiving and not self.pipeline):
             self._expect()  # what comes before a request, like empty lines, is none yet
 
     def on_message_begin(self) -> None:
