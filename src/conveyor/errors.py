@@ -99,6 +99,10 @@ class UnavailableError(ConveyorError):
     """The store cannot be reached or written to right now; the call may be repeated."""
 
 
+class PassingError(UnavailableError):
+    """The server could not be reached, or it says so of itself: a moment later it may be there."""
+
+
 class StoreVersionError(UnavailableError):
     """The store was written by a version of Conveyor that this one does not know."""
 

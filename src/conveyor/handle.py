@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
@@ -15,11 +14,13 @@ from .errors import (
     JobCancelledError,
     JobDiscardedError,
     NotFoundError,
+    PassingError,
     UsageError,
     WaitTimeoutError,
 )
 from .files import FileInfo
 from .job import AttemptError, JobRecord, Progress, State, StopNote, Stream
+from .patience import Patience
 from .pending import run_sync
 from .store.protocol import Store
 from .transfer import download
@@ -97,7 +98,8 @@ class Job(Generic[T]):
     def wait(self, timeout: float | None = None) -> JobRecord:
         """Block until the job is final and return its record, whatever became of it.
 
-        `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on).
+        `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on). A server that
+        is away is waited for as well, 5 minutes at the most, before UnavailableError.
         """
         return run_sync(self._wait(Blocking(), timeout))
 
@@ -109,7 +111,8 @@ class Job(Generic[T]):
         """Block until the job is final and return what it returned.
 
         `timeout` is in seconds. Raises JobDiscardedError (with the last error and its
-        traceback), JobCancelledError or WaitTimeoutError.
+        traceback), JobCancelledError or WaitTimeoutError; UnavailableError if the server was away
+        when the time ran out, or for 5 minutes.
         """
         return run_sync(self._result(Blocking(), timeout))
 
@@ -191,25 +194,37 @@ class Job(Generic[T]):
         return file
 
     async def _wait(self, caller: Caller, timeout: float | None) -> JobRecord:
-        record = await caller.answer(self._store.get(self.id))
-        if not record.is_final:
-            record = await self._stay(caller, timeout, record)
+        patience = Patience(timeout)
+        record = await self._look(caller, patience)
+        if record is None or not record.is_final:
+            record = await self._stay(caller, timeout, patience)
         self._record = record
         return record
 
-    async def _stay(self, caller: Caller, timeout: float | None, record: JobRecord) -> JobRecord:
-        deadline = None if timeout is None else time.monotonic() + timeout
+    async def _stay(self, caller: Caller, timeout: float | None, patience: Patience) -> JobRecord:
         bell = caller.bell()
         with self._watch.on("final", self.id, bell):
-            while not (record := await caller.answer(self._store.get(self.id))).is_final:
-                left = LOOK if deadline is None else deadline - time.monotonic()
-                if left <= 0:
+            while True:
+                record = await self._look(caller, patience)
+                if record is not None and record.is_final:
+                    return record
+                left = patience.left
+                if record is not None and left <= 0:
                     self._record = record
                     raise WaitTimeoutError(
                         f"job {self.id} is still {record.state} after {timeout} s; it goes on. "
                         f"`conveyor why {self.id}` says what it waits for."
                     )
-                await bell.wait(min(LOOK, left))
+                await bell.wait(max(0.0, min(LOOK, left)))
+
+    async def _look(self, caller: Caller, patience: Patience) -> JobRecord | None:
+        """Return how the job stands, or nothing while the server is away."""
+        try:
+            record = await caller.answer(self._store.get(self.id))
+        except PassingError as error:
+            patience.bear(error)
+            return None
+        patience.heard()
         return record
 
     async def _result(self, caller: Caller, timeout: float | None) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 
 import click
@@ -13,9 +13,10 @@ import msgspec
 from ..caller import Watch
 from ..codec import ResultCodec
 from ..duration import duration
-from ..errors import WaitTimeoutError
+from ..errors import PassingError, WaitTimeoutError
 from ..handle import Job
 from ..job import JobRecord, OutputChunk, State
+from ..patience import Patience
 from ..store.protocol import Store
 from .common import as_data, find_job, json_option, opened, print_json, url_option
 
@@ -52,7 +53,8 @@ def logs_command(
         if follow:
             follow_output(store, job.id, emit)
         else:
-            drain_output(store, job.id, 0, emit)
+            for chunk in _output(store, job.id, 0):
+                emit(chunk)
 
 
 @click.command("wait")
@@ -84,31 +86,39 @@ def wait_command(
 
 
 def follow_output(store: Store, job_id: str, emit: Emit) -> JobRecord:
-    """Emit a job's output as it comes until the job is final; return the job."""
+    """Emit a job's output as it comes until the job is final; return the job.
+
+    A server that is away meanwhile is waited for.
+    """
     rung = Event()
     stops = [store.listen([kind], lambda _hint: rung.set()) for kind in ("output", "final")]
     try:
-        after = 0
+        after, patience = 0, Patience()
         while True:
             rung.clear()
-            # Looked at before the output is read: all output is written before a job is final.
-            job = store.get(job_id).result()
-            after = drain_output(store, job_id, after, emit)
-            if job.is_final:
-                return job
+            try:
+                # Looked at before the output is read: all output is written before a job is final.
+                job = store.get(job_id).result()
+                for chunk in _output(store, job_id, after):
+                    emit(chunk)
+                    after = chunk.seq
+            except PassingError as error:
+                patience.bear(error)
+            else:
+                patience.heard()
+                if job.is_final:
+                    return job
             rung.wait(LOOK)
     finally:
         for stop in stops:
             stop()
 
 
-def drain_output(store: Store, job_id: str, after: int, emit: Emit) -> int:
-    """Emit what was written after a chunk; return the last chunk's number."""
+def _output(store: Store, job_id: str, after: int) -> Iterator[OutputChunk]:
+    """Return what was written after a chunk, page by page."""
     while page := store.output(job_id, after=after, limit=PAGE).result():
-        for chunk in page:
-            emit(chunk)
+        yield from page
         after = page[-1].seq
-    return after
 
 
 def write(data: bytes, *, to_stderr: bool = False) -> None:

@@ -85,7 +85,9 @@ class Ear:
                 task.cancel()
             [error, _] = await asyncio.gather(stream, changed, return_exceptions=True)
             if isinstance(error, ConveyorError):
-                log.warning("hints.broken retry_in=%.1f error=%s", self._pause, error)
+                # Once for each time that it breaks, and not for every try while it is so.
+                level = logging.WARNING if self._pause == FIRST_PAUSE else logging.DEBUG
+                log.log(level, "hints.broken retry_in=%.1f error=%s", self._pause, error)
             if not self._changed.is_set():
                 await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 self._pause = min(LONGEST_PAUSE, self._pause * 2)

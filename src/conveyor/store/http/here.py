@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from ...errors import UnavailableError
+from ...errors import PassingError, UnavailableError
 from .bodies import Body
 from .calls import JSON, Call
-from .line import ANSWER, CONNECT, PassingError, address_of, read_answer
+from .line import ANSWER, CONNECT, address_of, read_answer
 
 # Connections that are kept for the next question, and for how long, in seconds: less than the
 # server keeps them.

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from ...errors import ConveyorError, UnavailableError, UsageError
+from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ...pending import Pending, failed, wake
 from .bodies import Body
 from .calls import JSON, PACKED, PREFIX, Call
@@ -217,10 +217,6 @@ class Line:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.close()
-
-
-class PassingError(UnavailableError):
-    """The server could not be reached, or it says so of itself: a moment later it may be there."""
 
 
 def address_of(call: Call, path: Mapping[str, str]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from ...errors import ConveyorError, InvalidTransitionError, UnavailableError
+from ...errors import ConveyorError, InvalidTransitionError, PassingError, UnavailableError
 from ...job import JobRecord, State
 from ...pending import Pending, failed, in_event_loop, ready
 from ..messages import Accepted, Offered
 from . import bodies
 from .calls import CALLS
 from .here import Here
-from .line import Line, PassingError
+from .line import Line
 from .views import job_of
 
 

@@ -1,0 +1,142 @@
+"""Who waits for a job waits for a server that is away too, and not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from conveyor.caller import Watch
+from conveyor.cli.following import follow_output
+from conveyor.codec import ResultCodec
+from conveyor.errors import PassingError, UnavailableError, WaitTimeoutError
+from conveyor.handle import Job
+from conveyor.job import JobRecord, NewJob, OutputChunk, State
+from conveyor.lifecycle import Succeeded
+from conveyor.patience import AWAY, Patience
+from conveyor.pending import Pending, failed
+from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Claimant, Report, Want
+
+GONE = PassingError("the server cannot be reached")
+
+
+class Leaving(MemoryStore):
+    """A store that is `away` for the next so many looks. It says when somebody has looked."""
+
+    away = 0
+
+    def get(self, job_id: str) -> Pending[JobRecord]:
+        return failed(GONE) if self._is_away() else super().get(job_id)
+
+    def output(
+        self, job_id: str, *, after: int = 0, limit: int = 100
+    ) -> Pending[list[OutputChunk]]:
+        return (
+            failed(GONE)
+            if after and self._is_away()
+            else super().output(job_id, after=after, limit=limit)
+        )
+
+    def _is_away(self) -> bool:
+        self.away -= 1
+        return self.away >= 0
+
+
+@pytest.fixture
+def store() -> Iterator[Leaving]:
+    made = Leaving()
+    made.insert([NewJob(id="job", task="t", queue="q", args=b"{}")]).result()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def job(store: Leaving) -> Job[object]:
+    return Job("job", store=store, watch=Watch(store), results=ResultCodec())
+
+
+def run(store: Leaving) -> None:
+    """Have the job write two lines and end."""
+    [job] = store.claim([Want("q", 1)], Claimant("w"), limit=1).result().jobs
+    lines = [b"one\n", b"two\n"]
+    store.write_output(
+        [
+            OutputChunk(
+                job_id=job.id,
+                lease=job.lease,
+                offset=4 * number,
+                stream="stdout",
+                at=0.0,
+                data=line,
+            )
+            for number, line in enumerate(lines)
+        ]
+    ).result()
+    store.settle([Report(job.id, job.lease, Succeeded(b"7"))]).result()
+
+
+def test_a_server_that_is_away_is_borne_for_a_while_and_then_no_more() -> None:
+    now = [0.0]
+    patience = Patience(elapsed=lambda: now[0])
+    patience.bear(GONE)
+    now[0] = AWAY - 1
+    patience.bear(GONE)
+    now[0] = AWAY
+    with pytest.raises(PassingError):
+        patience.bear(GONE)
+
+
+def test_one_that_answered_in_between_may_be_away_as_long_again() -> None:
+    now = [0.0]
+    patience = Patience(elapsed=lambda: now[0])
+    patience.bear(GONE)
+    now[0] = AWAY - 1
+    patience.heard()
+    now[0] = AWAY + 1
+    patience.bear(GONE)
+
+
+def test_nobody_waits_for_it_longer_than_he_said() -> None:
+    now = [0.0]
+    patience = Patience(5.0, elapsed=lambda: now[0])
+    patience.bear(GONE)
+    now[0] = 5.0
+    with pytest.raises(PassingError):
+        patience.bear(GONE)
+
+
+def test_a_result_comes_though_the_server_was_away(store: Leaving, job: Job[object]) -> None:
+    run(store)
+    store.away = 2
+    assert job.result(20) == 7
+
+
+def test_so_it_does_to_a_coroutine(store: Leaving, job: Job[object]) -> None:
+    run(store)
+    store.away = 2
+    assert asyncio.run(job.aresult(20)) == 7
+
+
+def test_when_the_time_runs_out_the_error_says_what_was_the_matter(
+    store: Leaving, job: Job[object]
+) -> None:
+    store.away = 1 << 30
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        job.result(0.01)
+    store.away = 0
+    with pytest.raises(WaitTimeoutError, match="still available"):
+        job.result(0.01)
+
+
+def test_output_is_followed_over_an_absence_and_no_line_comes_twice(store: Leaving) -> None:
+    run(store)
+    lines: list[bytes] = []
+
+    def emit(chunk: OutputChunk) -> None:
+        lines.append(chunk.data)
+        store.away = 2
+
+    assert follow_output(store, "job", emit).state is State.COMPLETED
+    assert lines == [b"one\n", b"two\n"]
