@@ -37,12 +37,29 @@ def test_whoever_waits_for_a_job_is_held_up_by_nobody() -> None:
         assert _carries_out(traffic)
 
 
-def test_a_disk_that_was_slow_once_is_not_waited_for_in_the_next_while() -> None:
+def _have_one_take(traffic: Traffic, clock: FakeClock, seconds: float) -> None:
+    with traffic.moment():
+        clock.advance(seconds)
+
+
+def test_a_disk_that_was_slow_twice_in_a_row_is_not_waited_for_in_the_next_while() -> None:
     clock = FakeClock()
     traffic = Traffic(clock.now)
     with traffic.going():
-        with traffic.moment():
-            clock.advance(QUICK * 1.1)
+        for _ in range(2):
+            _have_one_take(traffic, clock, QUICK * 1.1)
+        assert not _carries_out(traffic)
+        clock.advance(WHILE)
+        _have_one_take(traffic, clock, QUICK * 1.1)  # it is tried, and is as slow as it was
         assert not _carries_out(traffic)
         clock.advance(WHILE)
         assert _carries_out(traffic)
+
+
+def test_one_commit_that_takes_long_says_nothing_of_the_next() -> None:
+    clock = FakeClock()
+    traffic = Traffic(clock.now)
+    with traffic.going():
+        for _ in range(3):
+            _have_one_take(traffic, clock, QUICK * 1.1)
+            assert _carries_out(traffic)

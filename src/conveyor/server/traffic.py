@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ..pending import blocking
 
-# A disk that once took longer, in seconds, is not waited for again in the next while.
+# A disk that took longer twice in a row, in seconds, is not waited for again in the next while. A
+# single time says nothing: it was the checkpoint that one commit of hundreds makes.
 QUICK, WHILE = 0.005, 1.0
 
 
@@ -23,6 +24,7 @@ class Traffic:
     def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._elapsed = elapsed
         self._going = 0
+        self._was_slow = False
         self._slow_until = 0.0
 
     @contextmanager
@@ -55,5 +57,7 @@ class Traffic:
         with blocking():
             yield
         ended = self._elapsed()
-        if ended - began > QUICK:
+        is_slow = ended - began > QUICK
+        if is_slow and self._was_slow:
             self._slow_until = ended + WHILE
+        self._was_slow = is_slow
