@@ -9,7 +9,7 @@ import threading
 import uvicorn
 
 from conveyor.clock import Clock
-from conveyor.server import make_app
+from conveyor.server import Application
 from conveyor.server.asked import Rules
 from conveyor.server.gate import Gate
 from conveyor.server.protocol import PatientProtocol
@@ -56,7 +56,7 @@ class Serving:
         listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.app = make_app(store, tokens=tokens, rules=rules, gate=gate)
+        self.app = Application(store, tokens=tokens, rules=rules, gate=gate)
         config = uvicorn.Config(
             self.app,
             http=protocol,
@@ -81,7 +81,7 @@ class Serving:
         assert not self._thread.is_alive(), "the server does not stop"
 
     def _end(self) -> None:
-        self.app.state.hub.close()
+        self.app.end_waiting()
         self._server.should_exit = True
 
     def _run(self, listening: socket.socket) -> None:

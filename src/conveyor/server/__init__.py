@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from ..errors import ConveyorError, UnavailableError
 from ..store.http.calls import CALLS, OWN, PREFIX, Call
 from ..store.http.problems import PROBLEMS, problem, problem_of
 from ..store.protocol import Store
-from .addresses import Address, Encoded, Endpoint, methods, names
+from .addresses import Addresses, Endpoint, decoded
 from .asked import Asked, Rules
 from .checks import Checks
 from .gate import Gate, allow_at_all
@@ -31,78 +29,90 @@ from .traffic import Traffic
 
 log = logging.getLogger("conveyor.server")
 
-BUSY = "/queues/", "/workers/", "/reports", "/leases/"
 
-
-def make_app(
-    store: Store, *, tokens: bool, rules: Rules | None = None, gate: Gate | None = None
-) -> Starlette:
-    """Return the server as an ASGI application over a store, which stays the caller's to close.
+class Application(Router):
+    """The server as an ASGI application over a store, which stays the caller's to close.
 
     With `tokens` every call needs one; without, everybody on this machine may everything, until
     there is a token. `gate` decides that otherwise.
     """
-    gate = gate or Gate(store, wanted=tokens)
-    hub = Hub(store, gate.forget)
-    checks = Checks(store)
-    rules = rules or Rules()
-    traffic = Traffic()
-    handlers = Handlers(
-        store=store, gate=gate, hub=hub, checks=checks, rules=rules, traffic=traffic
-    )
+
+    def __init__(
+        self, store: Store, *, tokens: bool, rules: Rules | None = None, gate: Gate | None = None
+    ) -> None:
+        super().__init__(default=self._respond, lifespan=self._live)
+        self._gate = gate or Gate(store, wanted=tokens)
+        self._hub = Hub(store, self._gate.forget)
+        self._checks = Checks(store)
+        self._rules = rules or Rules()
+        self._traffic = Traffic()
+        self._handlers = Handlers(
+            store=store,
+            gate=self._gate,
+            hub=self._hub,
+            checks=self._checks,
+            rules=self._rules,
+            traffic=self._traffic,
+        )
+        self._addresses = Addresses()
+        for call in (*CALLS.values(), *OWN):
+            self._addresses.add(call.method, PREFIX + call.path, self._endpoint(call))
+        for path, endpoint in (("/health", _health), ("/openapi.json", _describing())):
+            for method in ("GET", "HEAD"):
+                self._addresses.add(method, PREFIX + path, endpoint)
+
+    def end_waiting(self) -> None:
+        """Have everybody answered who waits for something, and say the same to whoever asks."""
+        self._hub.close()
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        hub.open()
+    async def _live(self, _app: object) -> AsyncGenerator[None]:
+        self._hub.open()
         try:
             yield
         finally:
-            hub.close()
-            handlers.close()
+            self._hub.close()
+            self._handlers.close()
 
-    def endpoint(call: Call) -> Endpoint:
-        async def handle(request: Request) -> Response:
-            async def work() -> Response:
-                where = request.client.host if request.client else ""
-                caller = await gate.identify(request.headers, where)
-                allow_at_all(caller, call.scopes, call.name)
-                path = names(request.path_params)
-                body = await read(request, call, rules.body_limit)
-                await checks.check(call, caller, path, body)
-                return await handlers.handle(Asked(request, call, caller, path, body))
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        found = self._addresses.find(scope["raw_path"].decode("ascii", "replace"))
+        if found is None:
+            response = _no_route()
+        elif (endpoint := found.endpoints.get(request.method)) is None:
+            response = _no_method(request.method, found.endpoints)
+        else:
+            response = await endpoint(request, found.names)
+        await response(scope, receive, send)
 
-            with traffic.going():
-                return await _answered(call.name, work())
+    def _endpoint(self, call: Call) -> Endpoint:
+        async def handle(request: Request, names: Mapping[str, str]) -> Response:
+            with self._traffic.going():
+                return await _answered(call.name, self._work(call, request, names))
 
         return handle
 
-    app = Starlette(
-        routes=_routes(endpoint),
-        middleware=[Middleware(Encoded)],
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _no_route, Exception: _failed},
-    )
-    app.router.redirect_slashes = False
-    app.state.hub = hub
-    return app
+    async def _work(self, call: Call, request: Request, names: Mapping[str, str]) -> Response:
+        where = request.client.host if request.client else ""
+        caller = await self._gate.identify(request.headers, where)
+        allow_at_all(caller, call.scopes, call.name)
+        path = decoded(names)
+        body = await read(request, call, self._rules.body_limit)
+        await self._checks.check(call, caller, path, body)
+        return await self._handlers.handle(Asked(request, call, caller, path, body))
 
 
-def _routes(endpoint: Callable[[Call], Endpoint]) -> list[Route]:
-    calls = [*CALLS.values(), *OWN]
-    # They are tried one by one: those that are asked for thousands of times a second come first.
-    calls.sort(key=lambda call: not call.path.startswith(BUSY))
-    routes = [Address(PREFIX + call.path, endpoint(call), call.method) for call in calls]
+async def _health(_request: Request, _names: Mapping[str, str]) -> Response:
+    return answer({"status": "ok"})
+
+
+def _describing() -> Endpoint:
     document = openapi(version("conveyor"))
 
-    async def describe(_request: Request) -> Response:
+    async def describe(_request: Request, _names: Mapping[str, str]) -> Response:
         return Response(document, media_type="application/json")
 
-    described = Route(f"{PREFIX}/openapi.json", describe)
-    return [Route(f"{PREFIX}/health", _health), described, *routes]
-
-
-async def _health(_request: Request) -> Response:
-    return answer({"status": "ok"})
+    return describe
 
 
 async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
@@ -127,20 +137,16 @@ async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
         return refuse(problem("internal", f"{name} failed; the server's log says why"))
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException), "registered for it"
-    if error.status_code == 405:
-        allowed = methods(request.app.routes, request.scope["path"])
-        found = problem("no_method", f"{request.method} is not known here, but {allowed}")
-        return refuse(found, {"Allow": allowed})
+def _no_method(method: str, known: Iterable[str]) -> Response:
+    allowed = ", ".join(sorted(known))
+    found = problem("no_method", f"{method} is not known here, but {allowed}")
+    return refuse(found, {"Allow": allowed})
+
+
+def _no_route() -> Response:
     return refuse(
         problem(
             "no_route",
             f"there is nothing at this address; {PREFIX}/openapi.json lists what there is",
         )
     )
-
-
-async def _failed(_request: Request, error: Exception) -> Response:
-    log.error("request.failed", exc_info=error)
-    return refuse(problem("internal", "the server failed; its log says why"))

@@ -1,57 +1,80 @@
-"""Finds what a request is addressed to: a name in an address is one segment, whatever is in it."""
+"""Finds what a request is addressed to: a name in an address is one segment, whatever is in it.
+
+One look for each segment, however many addresses there are; starlette's routes would be tried one
+by one, with a regular expression each.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import UsageError
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+# What answers a request, with the names in its address as they were sent.
+Endpoint = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 
 
-class Address(Route):
-    """A route whose names may hold slashes, dots or nothing at all, as they come encoded."""
+class Found(NamedTuple):
+    """What is at an address: endpoints by method, and the names in it as they were sent."""
 
-    def __init__(self, path: str, endpoint: Endpoint, method: str) -> None:
-        super().__init__(path, endpoint, methods=[method])
-        self.methods = {method}
-        self.path_regex = re.compile("^" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", path) + "$")
+    endpoints: Mapping[str, Endpoint]
+    names: Mapping[str, str]
 
 
-class Encoded:
-    """Has addresses matched as they were sent: decoded, a slash in a name would be one between."""
+class Addresses:
+    """Addresses with names in braces, like /jobs/{job_id}, and what is there."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self) -> None:
+        self._root = _Place()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] == "http" and scope.get("raw_path"):
-            scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
-        await self._app(scope, receive, send)
+    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
+        """Have an endpoint answer one method at an address."""
+        place = self._root
+        names: list[str] = []
+        for segment in path.split("/"):
+            is_name = segment.startswith("{")
+            if is_name:
+                names.append(segment[1:-1])
+            place = place.below.setdefault(None if is_name else segment, _Place())
+        place.endpoints[method] = endpoint
+        place.names = tuple(names)
+
+    def find(self, path: str) -> Found | None:
+        """Return what is at an address. It is as it was sent: decoded, a slash in a name would be
+        one between two.
+        """
+        place = self._root
+        values: list[str] = []
+        for segment in path.split("/"):
+            below = place.below.get(segment)
+            if below is None:
+                below = place.below.get(None)
+                if below is None:
+                    return None
+                values.append(segment)
+            place = below
+        if not place.endpoints:
+            return None
+        return Found(place.endpoints, dict(zip(place.names, values, strict=True)))
 
 
-def names(found: Mapping[str, str]) -> dict[str, str]:
+class _Place:
+    """A segment of an address: what is below it, by segment or for any (None), and what is here."""
+
+    def __init__(self) -> None:
+        self.below: dict[str | None, _Place] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.names: tuple[str, ...] = ()
+
+
+def decoded(names: Mapping[str, str]) -> dict[str, str]:
     """Return the names in an address, decoded."""
     try:
-        return {name: unquote(value, errors="strict") for name, value in found.items()}
+        return {name: unquote(value, errors="strict") for name, value in names.items()}
     except UnicodeDecodeError as error:
         raise UsageError(f"a name in the address is no text in UTF-8: {error}") from error
-
-
-def methods(routes: Iterable[BaseRoute], path: str) -> str:
-    """Return the methods that an address knows, as the header Allow has them."""
-    known = {
-        method
-        for route in routes
-        if isinstance(route, Route) and route.path_regex.match(path)
-        for method in route.methods or ()
-    }
-    return ", ".join(sorted(known))

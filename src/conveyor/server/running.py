@@ -18,7 +18,7 @@ from ..identity import introduce, worker_id
 from ..job import State, WorkerInfo
 from ..store.protocol import Store
 from ..upkeep import RETENTION, Schedule, Upkeep
-from . import make_app
+from . import Application
 from .asked import Rules
 from .neighbours import is_here
 from .protocol import PatientProtocol
@@ -98,7 +98,7 @@ class Server:
         check(bind, tokens=tokens)
         self._bind = bind
         self._tokens = tokens
-        self._app = make_app(store, tokens=tokens, rules=rules)
+        self._app = Application(store, tokens=tokens, rules=rules)
         self._config = uvicorn.Config(
             self._app,
             http=PatientProtocol,
@@ -184,7 +184,7 @@ class Server:
 
     def _end(self) -> None:
         # Those who wait are answered now; otherwise their connections would hold up the end.
-        self._app.state.hub.close()
+        self._app.end_waiting()
         self._server.should_exit = True
 
 

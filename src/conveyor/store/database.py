@@ -10,6 +10,7 @@ from typing import Literal, NoReturn
 import apsw
 
 from ..errors import CorruptStoreError, UnavailableError
+from .inode import Inode
 from .locking import FileLock, retries
 from .migrate import migrate
 from .transaction import TEXTS, Params, Row
@@ -27,6 +28,7 @@ class Database:
         self.path = path
         self._durability = durability
         self._wal_pages = 0
+        self._at_wal = Inode(path + "-wal")
         self._lock = self._open_lock()
         self._db: apsw.Connection | None = None
         try:
@@ -139,7 +141,7 @@ class Database:
             db.execute("PRAGMA temp_store = MEMORY")
             db.set_wal_hook(self._count_pages)
             migrate(db, self.path)
-            self._db, self._wal = db, self._wal_inode()
+            self._db, self._wal = db, self._at_wal.look()
 
     def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -162,13 +164,7 @@ class Database:
             self._reconnect()
 
     def _is_same_wal(self) -> bool:
-        return self._wal_inode() == self._wal
-
-    def _wal_inode(self) -> int:
-        try:
-            return os.stat(self.path + "-wal").st_ino
-        except OSError:
-            return 0
+        return self._at_wal.look() == self._wal
 
     def _trap(self) -> str:
         return (
