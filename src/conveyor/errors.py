@@ -14,6 +14,7 @@ ConveyorError
 │   └── JobCancelledError      it was cancelled
 ├── WaitTimeoutError           the job is not final yet (also a TimeoutError)
 └── UnavailableError           the store cannot be reached or used; safe to retry
+    ├── PassingError           a server that is away, and may be there in a moment
     ├── StoreVersionError      the file was written by a newer or unknown version
     └── CorruptStoreError      the file is damaged, or not a Conveyor store
 """

@@ -99,7 +99,8 @@ class Job(Generic[T]):
         """Block until the job is final and return its record, whatever became of it.
 
         `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on). A server that
-        is away is waited for as well, 5 minutes at the most, before UnavailableError.
+        is away is waited for as well, 5 minutes at the most, before UnavailableError; the last
+        look at it may end up to a minute after the timeout.
         """
         return run_sync(self._wait(Blocking(), timeout))
 
@@ -242,10 +243,17 @@ class Job(Generic[T]):
                     f"job {self.id} ({record.task}) was discarded after {record.attempt} "
                     f"attempt(s): {record.error or 'no reason was noted'}",
                 )
-                history = await caller.answer(self._store.history(self.id))
+                history = await self._last_words(caller)
                 if history and history[-1].error.traceback:
                     error.add_note(history[-1].error.traceback.rstrip())
                 raise error
+
+    async def _last_words(self, caller: Caller) -> list[AttemptError]:
+        """Return the attempts that failed, or none where the server has gone meanwhile."""
+        try:
+            return await caller.answer(self._store.history(self.id))
+        except PassingError:
+            return []
 
     async def _cancel(
         self,

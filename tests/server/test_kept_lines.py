@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+import msgspec
 import pytest
 from served import Serving
 
 from conveyor.job import NewJob
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.http import HttpStore
+from conveyor.store.http.bodies import InsertAnswer
 from conveyor.store.memory import MemoryStore
+from conveyor.store.messages import Accepted
 
 
 class Doors:
@@ -51,6 +56,38 @@ def doors() -> Iterator[Doors]:
     made = Doors()
     yield made
     made.close()
+
+
+class Canned:
+    """A server that answers each request with the next of what it was given, whatever is asked."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.met = 0
+        self._answers = iter(answers)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                line, _ = self._listening.accept()
+                self.met += 1
+                with line:
+                    while line.recv(65536):
+                        line.sendall(next(self._answers))
+
+
+def accepted(name: str) -> bytes:
+    """Return the answer that a job is accepted, as the server gives it."""
+    body = msgspec.json.encode(InsertAnswer(accepted=Accepted((name,))))
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 @pytest.fixture
@@ -120,3 +157,25 @@ def test_a_forked_child_asks_over_a_connection_of_its_own(
     enqueue(producer, "after")
     assert in_queue(doors) == 3
     assert len(doors.met) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + accepted("one"),
+        accepted("one") + accepted("of nobody"),
+        accepted("one") + b"HTTP/1.1 408 Request Time",
+    ],
+    ids=["with one before it", "with one after it", "with part of one after it"],
+)
+def test_an_answer_is_taken_for_no_other(answer: bytes) -> None:
+    server = Canned(answer, accepted("two"))
+    producer = HttpStore(server.url)
+    answers = [
+        producer.insert([NewJob(id=name, task="t", queue="q", args=b"{}")]).result(10)
+        for name in ("one", "two")
+    ]
+    producer.close()
+    server.close()
+    assert answers == [Accepted(("one",)), Accepted(("two",))]
+    assert server.met == (1 if b"103" in answer else 2)

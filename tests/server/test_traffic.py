@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from conveyor.pending import in_event_loop
-from conveyor.server.traffic import QUICK, WHILE, Traffic
+from conveyor.server.traffic import LONG, QUICK, WHILE, Traffic
 from conveyor.testing import FakeClock
 
 
@@ -56,7 +56,15 @@ def test_a_disk_that_was_slow_twice_in_a_row_is_not_waited_for_in_the_next_while
         assert _carries_out(traffic)
 
 
-def test_one_commit_that_takes_long_says_nothing_of_the_next() -> None:
+def test_one_that_was_very_slow_is_not_waited_for_either() -> None:
+    clock = FakeClock()
+    traffic = Traffic(clock.now)
+    with traffic.going():
+        _have_one_take(traffic, clock, LONG * 1.1)
+        assert not _carries_out(traffic)
+
+
+def test_one_commit_that_makes_a_checkpoint_says_nothing_of_the_next() -> None:
     clock = FakeClock()
     traffic = Traffic(clock.now)
     with traffic.going():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.store.inode import STATX, Inode, Statx
+from conveyor.store.inode import STATX, STATX_INO, Inode, Statx
 
 
 @pytest.mark.parametrize("statx", [STATX, None, lambda *_: -1], ids=["statx", "stat", "refused"])
@@ -30,5 +30,14 @@ def test_a_file_that_takes_the_place_of_another_is_another(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
-def test_linux_is_asked_for_the_number_alone() -> None:
+def test_linux_is_asked_for_the_number_and_nothing_else(tmp_path: Path) -> None:
     assert STATX is not None
+    asked: list[int] = []
+
+    def statx(folder: int, path: bytes, flags: int, mask: int, answer: object) -> int:
+        asked.append(mask)
+        return STATX(folder, path, flags, mask, answer)
+
+    inode = Inode(str(tmp_path), statx)
+    assert inode.look() == os.stat(tmp_path).st_ino
+    assert asked == [STATX_INO]

@@ -69,8 +69,7 @@ def wait_command(
     records: list[JobRecord] = []
     with opened(url) as store:
         watch = Watch(store)
-        for job_id in job_ids:
-            found = find_job(store, job_id)
+        for found in [find_job(store, job_id) for job_id in job_ids]:
             job: Job[object] = Job(found.id, store=store, watch=watch, results=ResultCodec())
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:

@@ -41,6 +41,8 @@ class Addresses:
             if is_name:
                 names.append(segment[1:-1])
             place = place.below.setdefault(None if is_name else segment, _Place())
+        assert method not in place.endpoints, f"two calls are {method} {path}"
+        assert place.names in ((), tuple(names)), f"{path} has other names elsewhere"
         place.endpoints[method] = endpoint
         place.names = tuple(names)
 

@@ -93,7 +93,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Send the answer, and wait for the end of a body that was not needed for it."""
         self._gathering.flush()
         super().on_response_complete()
-        if self._receiving:
+        if self._receiving and not self.pipeline:
             self._came()
             self._expect()
 

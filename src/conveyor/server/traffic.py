@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ..pending import blocking
 
 # A disk that took longer twice in a row, in seconds, is not waited for again in the next while. A
-# single time says nothing: it was the checkpoint that one commit of hundreds makes.
-QUICK, WHILE = 0.005, 1.0
+# single time says nothing, as one commit of hundreds makes a checkpoint, unless it was LONG.
+QUICK, LONG, WHILE = 0.005, 0.1, 1.0
 
 
 class Traffic:
@@ -58,6 +58,6 @@ class Traffic:
             yield
         ended = self._elapsed()
         is_slow = ended - began > QUICK
-        if is_slow and self._was_slow:
+        if is_slow and (self._was_slow or ended - began > LONG):
             self._slow_until = ended + WHILE
         self._was_slow = is_slow

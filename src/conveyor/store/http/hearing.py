@@ -36,6 +36,7 @@ class Ear:
         self._kinds: frozenset[HintKind] = frozenset()
         self._changed: asyncio.Event | None = None
         self._pause = FIRST_PAUSE
+        self._told = False
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds; returns how to stop that."""
@@ -86,8 +87,9 @@ class Ear:
             [error, _] = await asyncio.gather(stream, changed, return_exceptions=True)
             if isinstance(error, ConveyorError):
                 # Once for each time that it breaks, and not for every try while it is so.
-                level = logging.WARNING if self._pause == FIRST_PAUSE else logging.DEBUG
+                level = logging.DEBUG if self._told else logging.WARNING
                 log.log(level, "hints.broken retry_in=%.1f error=%s", self._pause, error)
+                self._told = True
             if not self._changed.is_set():
                 await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 self._pause = min(LONGEST_PAUSE, self._pause * 2)
@@ -100,7 +102,7 @@ class Ear:
                 self.tell(_decode(line))
             elif not begun:  # it is heard from now on; nobody knows what was missed before
                 begun.append(True)
-                self._pause = FIRST_PAUSE
+                self._pause, self._told = FIRST_PAUSE, False
                 for kind in kinds:
                     self.tell(Hint(kind))
 

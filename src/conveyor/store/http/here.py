@@ -129,27 +129,43 @@ def _is_silent(there: socket.socket) -> bool:
 
 
 class _Answer:
-    """What is received; httptools calls the methods. `keeps`: the line may be used again."""
+    """What is received; httptools calls the methods. `keeps`: the line may be used again.
+
+    Messages before the answer (status 1xx) are none. Whatever comes after it is the answer to
+    nothing, and the line is not used again.
+    """
 
     def __init__(self) -> None:
         self.status = 0
         self.keeps = False
         self.whole = False
         self.parts: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
-        self._parser.feed_data(data)
+        parser = self._parser
+        assert parser is not None, "nothing is fed to an answer that is whole"
+        parser.feed_data(data)
+        if self.whole:
+            self._parser = None  # it holds this, too, and would do so until garbage is looked for
+
+    def on_message_begin(self) -> None:
+        """Hear that something comes."""
+        self.keeps = False
 
     def on_body(self, part: bytes) -> None:
         """Take a part."""
-        self.parts.append(part)
+        if not self.whole:
+            self.parts.append(part)
 
     def on_message_complete(self) -> None:
         """Hear that it is all; afterwards the parser does not know any more how the line stands."""
-        self.status = self._parser.get_status_code()
-        self.keeps = self._parser.should_keep_alive()
+        parser = self._parser
+        if self.whole or parser is None or parser.get_status_code() < 200:
+            return
+        self.status = parser.get_status_code()
+        self.keeps = parser.should_keep_alive()
         self.whole = True
 
 
