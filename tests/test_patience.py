@@ -23,7 +23,7 @@ GONE = PassingError("the server cannot be reached")
 
 
 class Leaving(MemoryStore):
-    """A store that is `away` for the next so many looks. It says when somebody has looked."""
+    """A store that is `away` for the next so many looks."""
 
     away = 0
 

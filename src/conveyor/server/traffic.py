@@ -57,7 +57,8 @@ class Traffic:
         with blocking():
             yield
         ended = self._elapsed()
-        is_slow = ended - began > QUICK
-        if is_slow and (self._was_slow or ended - began > LONG):
+        took = ended - began
+        is_slow = took > QUICK
+        if is_slow and (self._was_slow or took > LONG):
             self._slow_until = ended + WHILE
         self._was_slow = is_slow
