@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ LIVE = WAITING | {State.RUNNING}
 LOOK = 0.05
 CANCELLING = "cancelling"
 GONE = "gone"
+TOO_LATE = InvalidTransitionError, NotFoundError
 
 
 @click.command("cancel")
@@ -97,18 +99,29 @@ def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[
     detail = f"forced: {reason}" if force else reason
     with audited(store) as note:
         for start in range(0, len(jobs), PAGE):
-            # All of a page are asked for before the first answer: they share their commits.
-            asked = [
-                (job_id, store.cancel(job_id, reason=reason, force=force))
-                for job_id in jobs[start : start + PAGE]
-            ]
-            for job_id, pending in asked:
-                try:
-                    states[job_id] = _shown(pending.result())
+            page = jobs[start : start + PAGE]
+            answers = asyncio.run(_ask(store, page, reason=reason, force=force))
+            for job_id, answer in zip(page, answers, strict=True):
+                if isinstance(answer, JobRecord):
+                    states[job_id] = _shown(answer)
                     note("cancel", job_id, detail)
-                except (InvalidTransitionError, NotFoundError):
+                elif isinstance(answer, TOO_LATE):
                     states[job_id] = _look(store, job_id)
+            for answer in answers:
+                if isinstance(answer, BaseException) and not isinstance(answer, TOO_LATE):
+                    raise answer
     return states
+
+
+async def _ask(
+    store: Store, jobs: list[str], *, reason: str, force: bool
+) -> list[JobRecord | BaseException]:
+    """Ask for all before the first answer, so that they share their commits."""
+
+    async def one(job_id: str) -> JobRecord:
+        return await store.cancel(job_id, reason=reason, force=force)
+
+    return await asyncio.gather(*map(one, jobs), return_exceptions=True)
 
 
 def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
