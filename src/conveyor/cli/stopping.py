@@ -41,6 +41,7 @@ class Exit:
         self._drain = drain
         self._seen: list[signal.Signals] = []
         self._worker: Worker | None = None
+        self._early: list[Callable[[Worker], None]] = []
         self._url = self._secret = ""
         self._watch: threading.Timer | None = None
         self._once = threading.Lock()
@@ -58,9 +59,14 @@ class Exit:
         asked.cancel()
 
     def take(self, worker: Worker, url: str, secret: str = "") -> None:
-        """Say whom it is about, before that runs, and how its store is opened."""
+        """Say whom it is about, before that runs, and how its store is opened.
+
+        Call it in the loop. What signals have asked for until now is then done.
+        """
         worker.on_phase = self._tell
         self._worker, self._url, self._secret = worker, url, secret
+        for act in self._early:
+            self._loop.call_soon(act, worker)
 
     def act(self, number: signal.Signals, count: int) -> None:
         """Hear a signal, in a thread of its own."""
@@ -89,7 +95,7 @@ class Exit:
         worker = self._worker
         if worker is None:  # it was told to end before it began
             return DRAINED
-        say(f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back")
+        say(_tally(worker))
         if worker.left or _has_threads():
             self._leave(worker, worker.left)
         return self._code(worker)
@@ -113,10 +119,12 @@ class Exit:
 
     def _call(self, act: Callable[[Worker], None]) -> None:
         def do() -> None:
-            if self._worker is not None:
+            if self._worker is None:
+                self._early.append(act)
+            else:
                 act(self._worker)
 
-        # What a signal asks for is done by the loop, and so not before there is a worker.
+        # All of it in the loop, so that nothing comes between there being none and there being one.
         with suppress(RuntimeError):  # the loop is closed: it has ended
             self._loop.call_soon_threadsafe(do)
 
@@ -135,11 +143,13 @@ class Exit:
         if worker is None:
             os._exit(128 + self._seen[-1])  # the store did not open in all that time
         if worker.ended.is_set():
-            say("threads go on, of jobs or of a store that does not answer: leaving without them")
-            self._leave(worker, worker.left)
+            said = "threads go on, of jobs or of a store that does not answer: leaving without them"
+            left = worker.left
         else:
-            say("a job blocks the worker's event loop: leaving without it, its jobs go back")
-            self._leave(worker, worker.disown())
+            said = "the worker's event loop stands still, in a job or in a disk: leaving without it"
+            left = worker.disown()
+        say(f"{said}\n{_tally(worker)}")
+        self._leave(worker, left)
 
     def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
         self._once.acquire()  # never let go: there is no way back
@@ -156,6 +166,10 @@ class Exit:
             say("told to drain from afar: stopping, as at SIGTERM")
             self._watch_for(self._drain)
         say(words(phase, running, self._drain))
+
+
+def _tally(worker: Worker) -> str:
+    return f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back"
 
 
 def _has_threads() -> bool:
