@@ -3,7 +3,8 @@
 python: a first line like `# app.py` names a file to write; any other block is run, and what its
 comments after `print(...)` promise is compared with what it prints. toml: a file to write. console:
 lines after `$ ` are run by a shell, `&` in the background; what follows is what they print, where
-`…` stands for anything. Blocks of other kinds have to be generated ones.
+`…` stands for anything. Blocks of other kinds have to be generated ones. Each port of this machine
+that a document names is another one here, which is free.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->", re.DOTALL)
 NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 TIMEOUT = 60
 # What runs right now, and what a test of its own runs, which looks at what it prints too.
 RUN_ELSEWHERE = ("./test", ".venv/bin/python examples/buildfarm.py --short")
@@ -49,6 +52,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.background: list[subprocess.Popen[str]] = []
+        self._ports: dict[str, str] = {}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **{name: text for name, text in os.environ.items() if "CONVEYOR" not in name},
@@ -58,6 +62,7 @@ class Reader:
 
     def follow(self, block: Block) -> None:
         """Do what a block says."""
+        block = block._replace(text=PORT.sub(self._port, block.text))
         named = NAMED.match(block.text)
         if named and block.language in ("python", "toml"):
             (self.folder / named[1]).write_text(block.text)
@@ -76,6 +81,9 @@ class Reader:
         for process in self.background:
             process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0
+
+    def _port(self, named: re.Match[str]) -> str:
+        return self._ports.setdefault(named[0], str(free_port()))
 
     def _run_python(self, text: str) -> None:
         command = [sys.executable, "-W", "error", "-c", text]
@@ -114,6 +122,13 @@ class Reader:
         )
         assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}{ran.stderr}"
         return ran.stdout
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
 
 
 def matches(printed: str, expected: str) -> bool:

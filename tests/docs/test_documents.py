@@ -83,8 +83,9 @@ def test_dots_stand_for_anything_and_nothing_else_does() -> None:
     assert not matches("a.1\n", "a+1\n")
 
 
-def test_the_benchmarks_run(tmp_path: Path) -> None:
-    for program, options in {
+@pytest.mark.parametrize(
+    ("program", "options"),
+    {
         "compare.py": ["--jobs", "50", "--rounds", "1"],
         "waiting.py": ["--jobs", "300", "--looks", "1"],
         "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
@@ -96,12 +97,14 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         ],
         "scaling.py": ["--hours", "2"],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
-    }.items():
-        command = [sys.executable, str(ROOT / "bench" / program), *options]
-        ran = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert ran.returncode == 0, ran.stderr
+    }.items(),
+)
+def test_the_benchmarks_run(tmp_path: Path, program: str, options: list[str]) -> None:
+    command = [sys.executable, str(ROOT / "bench" / program), *options]
+    ran = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_scenes_of_stopping_tell_what_stops_from_what_goes_on(tmp_path: Path) -> None:
