@@ -106,6 +106,20 @@ def test_a_waiting_coroutine_lets_its_loop_go_on(belt: Conveyor) -> None:
     assert asyncio.run(main()) == [2]
 
 
+def test_work_until_idle_runs_each_retry_that_has_no_pause_before_it(belt: Conveyor) -> None:
+    tries: list[int] = []
+
+    @belt.queue("q").task(name="flaky", retries=9, backoff=0)
+    async def flaky() -> None:
+        tries.append(len(tries))
+        raise LookupError
+
+    job = flaky.enqueue()
+    assert belt.work(timeout=30, keep=False) == 10
+    assert job.refresh().state is State.DISCARDED
+    assert tries == list(range(10))
+
+
 def test_patience_ends_when_it_was_said_to(belt: Conveyor) -> None:
     task = noop(belt, capacity=1)
     task.enqueue()

@@ -380,7 +380,7 @@ class Conveyor(Executor):
                 # Seen twice, because a hint of more work may be on its way at the first look.
                 while not running.done() and not (until_idle and calm == 2):
                     await asyncio.wait([running], timeout=0.01)
-                    calm = calm + 1 if worker.idle else 0
+                    calm = calm + 1 if await worker.is_done() else 0
         except TimeoutError:
             pass
         finally:

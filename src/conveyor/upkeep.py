@@ -138,6 +138,14 @@ class Upkeep:
             await self._tend(now, sweeping=sweeping, poked=poked)
         self.rounds += 1
 
+    async def make_due(self) -> bool:
+        """Make available at once what is due by now, where that is done here; say if there was any."""
+        if self._store.tended:
+            return False
+        staged = await self._store.stage(limit=BATCH)
+        self._next_due_at = staged.next_due_at
+        return staged.moved > 0
+
     async def _tend(self, now: float, *, sweeping: bool, poked: bool) -> None:
         if sweeping or poked or self._is_due():
             staged = await self._store.stage(limit=BATCH)

@@ -16,7 +16,7 @@ from .access import mark
 from .board import Board
 from .commanding import ANYTHING, CommandRules
 from .equipping import Equipped
-from .errors import ConveyorError
+from .errors import ConveyorError, UnavailableError
 from .identity import introduce, worker_id
 from .job import JobRecord, State, WorkerInfo
 from .keeping import Keeping
@@ -163,6 +163,13 @@ class Worker:
     def idle(self) -> bool:
         """Whether there is nothing now that this worker could do, lost and due jobs included."""
         return self._slots.idle and self._upkeep.rounds > 0
+
+    async def is_done(self) -> bool:
+        """Whether it is idle, and nothing has become due just now. Call it in the worker's loop."""
+        try:
+            return self.idle and not await self._upkeep.make_due() and self.idle
+        except UnavailableError:  # it is worked on, and said, where the worker needs the store
+            return False
 
     @property
     def finished(self) -> int:

@@ -186,6 +186,40 @@ def test_exec_interrupted_stops_the_command_and_ends_with_130(
     assert conveyor("ps", "--json").data[0]["state"] == "cancelled"
 
 
+def test_exec_interrupted_twice_kills_a_command_that_does_not_listen(
+    start: Start, conveyor: Command, belt: Conveyor
+) -> None:
+    deaf = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
+    running = start("exec", "--", "sh", "-c", deaf)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.readline() == "begun\n"
+    for said in ("SIGINT: cancelling", "SIGINT again: cancelling with no grace"):
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.readline().startswith(said)
+    assert running.wait(30) == 130
+    [job] = conveyor("ps", "--json").data
+    assert job["state"] == "cancelled"
+    said = [step.text for step in belt.job(job["id"]).refresh().record.stopping]
+    assert "SIGKILL" in said[-1]
+    assert "after 10" not in said[-1]
+
+
+def test_exec_interrupted_a_third_time_leaves_at_once_though_no_store_answers(
+    start: Start, folder: Path
+) -> None:
+    running = start("exec", "--", "sh", "-c", "echo begun; exec sleep 60")
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.readline() == "begun\n"
+    with open(folder / "jobs.db.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for said in ("SIGINT: cancelling", "SIGINT again", "SIGINT once more: leaving"):
+            running.send_signal(signal.SIGINT)
+            assert running.stderr.readline().startswith(said)
+        assert running.wait(30) == 130
+
+
 def test_wait_interrupted_ends_with_130(start: Start, belt: Conveyor, until: Until) -> None:
     job = belt.functions["send"].enqueue("ann")
     waiting = start("wait", job.id)

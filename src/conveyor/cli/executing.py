@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import threading
@@ -13,10 +14,13 @@ import click
 import msgspec
 
 from ..app import Conveyor
+from ..errors import ConveyorError, PassingError
 from ..handle import Job
-from ..job import COMMANDS, JobRecord, OutputChunk, State
+from ..job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
+from ..patience import Patience
 from ..settings import load_settings
 from ..store.labels import serves
+from ..store.protocol import Store
 from ..why import SILENT
 from .common import say, url_option
 from .following import follow_output, write
@@ -60,9 +64,18 @@ def exec_command(
 def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
     interrupted = threading.Event()
 
-    def act(number: signal.Signals, _count: int) -> None:
+    def act(number: signal.Signals, count: int) -> None:
         interrupted.set()
-        job.cancel(reason=f"conveyor exec got {number.name}")
+        if count == 1:
+            say(f"{number.name}: cancelling (again: with no grace; a third time: leaves at once)")
+        elif count == 2:
+            say(f"{number.name} again: cancelling with no grace")
+        else:
+            say(f"{number.name} once more: leaving; job {job.id} may still run")
+            os._exit(128 + number)
+        # In a thread, as it may take long to reach the store, and signals are heard meanwhile.
+        asking = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
+        asking.start()
 
     with listening(act):
         worker = None if _is_served(belt, queue) else _Here(belt, queue)
@@ -74,6 +87,13 @@ def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
     if interrupted.is_set() and record.state is not State.COMPLETED:
         return INTERRUPTED
     return _exit_code(record, belt)
+
+
+def _cancel(job: Job[Any], number: signal.Signals, force: bool) -> None:
+    try:
+        job.cancel(reason=f"conveyor exec got {number.name}", force=force)
+    except ConveyorError as error:
+        say(f"job {job.id} is not cancelled: {error}")
 
 
 def _is_served(belt: Conveyor, queue: str) -> bool:
@@ -94,7 +114,7 @@ def _emit(chunk: OutputChunk) -> None:
 def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     if record.state is State.COMPLETED:
         return int(msgspec.json.decode(record.result or b"{}").get("exit_code", 0))
-    history = belt.store.history(record.id).result()
+    history = _history(belt.store, record.id)
     message = history[-1].error.message if history else ""
     say(f"conveyor exec: {record.error or record.state}")
     if code := EXITED.search(message):
@@ -102,6 +122,15 @@ def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     if name := KILLED.search(message):
         return 128 + int(getattr(signal, name[1], 0))
     return 1
+
+
+def _history(store: Store, job_id: str) -> list[AttemptError]:
+    patience = Patience()
+    while True:
+        try:
+            return store.history(job_id).result()
+        except PassingError as error:  # it was there a moment ago, to say that the job has ended
+            patience.bear(error)
 
 
 class _Here:
