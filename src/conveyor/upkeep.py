@@ -139,7 +139,7 @@ class Upkeep:
         self.rounds += 1
 
     async def make_due(self) -> bool:
-        """Make available at once what is due by now, where that is done here; say if there was any."""
+        """Make available what is due by now, where that is done here; say if there was any."""
         if self._store.tended:
             return False
         staged = await self._store.stage(limit=BATCH)
