@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,27 +94,6 @@ def _takes_seconds(seconds: float) -> None: ...
 def _takes_nothing() -> None: ...
 
 
-# SIGTERM is heard, and what it asks for is tried, while there is an event loop and no worker yet.
-EARLY = """
-import asyncio, signal, sys
-from conveyor.cli.stopping import Exit
-from stops import belt
-
-async def serve():
-    ends = Exit(asyncio.get_running_loop(), drain=60.0)
-    ends.act(signal.SIGTERM, 1)
-    await asyncio.sleep(0)
-    worker = belt.worker()
-    ends.take(worker, belt.url)
-    await worker.run()
-    return ends
-
-ends = asyncio.run(serve())
-belt.close()
-sys.exit(ends.finish())
-"""
-
-
 def serve(start: Start, *options: str) -> subprocess.Popen[str]:
     worker = start("worker", "stops:belt", "-c", "4", "--drain", "0.2", *options)
     heard(worker, "worker ")
@@ -171,20 +149,6 @@ def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
     assert worker.wait(30) == 75
     record = job.refresh().record
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
-
-
-def test_a_signal_that_comes_before_there_is_a_worker_drains_it_once_there_is_one(
-    tmp_path: Path, belt: Conveyor
-) -> None:
-    job = belt.functions["quick"].enqueue()
-    argv = [sys.executable, "-c", EARLY]
-    ran = subprocess.run(
-        argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "no new jobs; 0 running" in ran.stderr
-    assert "0 ended, 0 handed back" in ran.stderr
-    assert job.refresh().state is State.AVAILABLE
 
 
 def test_a_blocked_loop_is_left_also_while_a_command_runs(
