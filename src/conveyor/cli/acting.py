@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import click
 import msgspec
 
-from ..caller import Blocking, Watch
+from ..caller import Blocking
 from ..codec import check_plain
-from ..command import for_commands
-from ..enqueue import enqueue
+from ..command import command_task
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
-from ..ids import IdMaker
-from ..job import COMMAND_TASK, NewJob, State
+from ..job import State
 from ..pending import run_sync
+from ..producer import Producer, QueueRule
 from ..settings import load_settings
 from ..store import open_store
-from ..store.protocol import Store
 from ..wishes import JobOptions, Wishes, wish
 from .auditing import audited
 from .common import (
@@ -31,6 +30,7 @@ from .common import (
     say,
     url_option,
 )
+from .options import given, job_options
 
 
 @click.command("enqueue")
@@ -42,8 +42,7 @@ from .common import (
 @click.option("--priority", type=int, help="Higher runs first.")
 @click.option("--delay", help="Not before this long from now, like 90 or 5m.")
 @click.option("--key", help="Unique among the live jobs of the task.")
-@click.option("--retries", type=int, help="How often to try again.")
-@click.option("--timeout", help="Stop it after this long.")
+@job_options
 @click.option("--wait", help="How long to wait for room in a full queue.")
 @json_option
 @url_option
@@ -56,10 +55,8 @@ def enqueue_command(
     url: str | None,
     **options: Any,
 ) -> None:
-    wishes = wish(
-        Wishes(),
-        JobOptions(**{k: v for k, v in options.items() if v is not None}),  # type: ignore[typeddict-item]
-    )
+    options = given(options)
+    wishes = wish(Wishes(), JobOptions(**options))  # type: ignore[typeddict-item]
     values = _values(arguments, args_json)
     settings = load_settings({"url": url, "app": app})
     with_app = str(settings["app"])
@@ -190,8 +187,7 @@ def _through_app(
         raise UnknownTaskError(
             f"{where} has no task {task!r}; it has {', '.join(sorted(belt.functions)) or 'none'}"
         )
-    given = {name: value for name, value in options.items() if value is not None}
-    job = known.using(**given).enqueue(**values)
+    job = known.using(**options).enqueue(**values)
     belt.close()
     return job.id, job.existing
 
@@ -199,39 +195,19 @@ def _through_app(
 def _straight(url: str, task: str, values: dict[str, Any], wishes: Wishes) -> tuple[str, bool]:
     """Enqueue without the application: nobody checks the arguments but the worker."""
     check_plain(values, f"the arguments of {task}")
-    with_store = open_store(url)
+    described = command_task()
+    if task != described.name:
+        described = replace(described, name=task, kind="thread")
+    producer = Producer(lambda: open_store(url))
     try:
-        return run_sync(_insert(with_store, task, values, wishes))
+        known = {queue.name: queue.capacity for queue in producer.store.counts().result()}
+        name = wishes.queue or "default"
+        producer.queues[name] = QueueRule(name, known.get(name))
+        payload = msgspec.json.encode(values)
+        [job] = run_sync(producer.enqueue(Blocking(), described, wishes, [payload]))
     finally:
-        with_store.close()
-
-
-async def _insert(
-    store: Store, task: str, values: dict[str, Any], wishes: Wishes
-) -> tuple[str, bool]:
-    name = wishes.queue or "default"
-    known = {queue.name: queue.capacity for queue in store.counts().result()}
-    new = NewJob(
-        id=IdMaker().make(store.now()),
-        task=task,
-        queue=name,
-        args=msgspec.json.encode(values),
-        priority=wishes.priority,
-        delay=wishes.delay,
-        options=for_commands(wishes.options) if task == COMMAND_TASK else wishes.options,
-    )
-    watch = Watch(store)
-    accepted = await enqueue(
-        [new],
-        store=store,
-        watch=watch,
-        caller=Blocking(),
-        capacity=known.get(name),
-        when_full=wishes.when_full or "wait",
-        wait=wishes.wait,
-    )
-    watch.close()
-    return accepted.ids[0], bool(accepted.existing)
+        producer.close()
+    return job.id, job.existing
 
 
 def _need_names(action: str, names: tuple[str, ...], what: str) -> None:

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from ..app import Conveyor
-from ..errors import ConveyorError, PassingError
+from ..errors import ConveyorError, PassingError, UsageError
 from ..handle import Job
 from ..job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..patience import Patience
@@ -23,7 +23,9 @@ from ..store.labels import serves
 from ..store.protocol import Store
 from ..why import SILENT
 from .common import say, url_option
+from .fetching import fetch
 from .following import follow_output, write
+from .options import given, job_options
 from .shells import warn_of_shell
 from .signals import listening
 
@@ -35,33 +37,42 @@ KILLED = re.compile(r" was killed by (?:signal )?(\w+)(?::.*)?$")
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.option("--queue", default="exec", show_default=True, help="The queue to go through.")
-@click.option("--timeout", help="Stop it after this long.")
-@click.option("--retries", type=int, help="How often to try again.")
-@click.option("--cwd", help="The folder to run in (default: this one).")
+@job_options
+@click.option(
+    "--cwd",
+    help="The folder to run in (default: this one, unless it has one of its own or is run by a "
+    "server's agents).",
+)
+@click.option("-o", "--output", metavar="FOLDER", help="Where artifacts are put (default: here).")
 @url_option
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
     queue: str,
     cwd: str | None,
+    output: str | None,
     url: str | None,
     argv: tuple[str, ...],
     **options: Any,
 ) -> int:
     warn_of_shell()
+    chosen = given(options)
+    own = "files" in chosen or "artifacts" in chosen
+    if output is not None and "artifacts" not in chosen:
+        raise UsageError("-o says where artifacts are put: name some with --artifact")
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
-        given = {name: value for name, value in options.items() if value is not None}
-        job = (
-            belt.command(*argv, cwd=Path(cwd or ".").absolute(), queue=queue)
-            .using(**given)
-            .enqueue()
-        )
-        return _see_through(belt, job, queue)
+        if not own and not belt.store.remote:
+            cwd = str(Path(cwd or ".").absolute())
+        job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
+        code = _see_through(belt, job, queue, frozenset(chosen.get("requires", ())))
+        if "artifacts" in chosen:
+            fetch(job, job.artifacts(), output)
+        return code
     finally:
         belt.close()
 
 
-def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
+def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
     interrupted = threading.Event()
 
     def act(number: signal.Signals, count: int) -> None:
@@ -78,7 +89,12 @@ def _see_through(belt: Conveyor, job: Job[Any], queue: str) -> int:
         asking.start()
 
     with listening(act):
-        worker = None if _is_served(belt, queue) else _Here(belt, queue)
+        worker = None
+        if not _is_served(belt, queue, requires):
+            if requires:
+                say(f"no worker of queue {queue} has the labels {', '.join(sorted(requires))} yet")
+            else:
+                worker = _Here(belt, queue)
         try:
             record = follow_output(belt.store, job.id, _emit)
         finally:
@@ -96,11 +112,11 @@ def _cancel(job: Job[Any], number: signal.Signals, force: bool) -> None:
         say(f"job {job.id} is not cancelled: {error}")
 
 
-def _is_served(belt: Conveyor, queue: str) -> bool:
+def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
     now = belt.store.now()
     return any(
         queue in worker.queues
-        and serves(frozenset(worker.labels), frozenset({COMMANDS}))
+        and serves(frozenset(worker.labels), requires | {COMMANDS})
         and now - worker.beat_at < SILENT
         and not worker.draining
         for worker in belt.store.workers().result()

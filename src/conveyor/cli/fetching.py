@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -40,16 +41,22 @@ def artifacts_command(
         job: Job[object] = Job(found.id, store=store, watch=Watch(store), results=ResultCodec())
         artifacts = job.artifacts()
         if action == "get":
-            wanted = _wanted(artifacts, names, found.id)
-            for artifact, path in _targets(wanted, output, one=len(names) == 1):
-                job.download(artifact.name, path)
-                say(f"{path}: {artifact.size:,} bytes")
+            fetch(job, _wanted(artifacts, names, found.id), output, one=len(names) == 1)
             return
     if as_json:
         print_json(artifacts)
         return
     rows = [(each.name, str(each.size), str(each.lease), each.digest) for each in artifacts]
     print_table(("NAME", "BYTES", "LEASE", "SHA-256"), rows)
+
+
+def fetch(
+    job: Job[Any], wanted: Sequence[FileInfo], output: str | None, *, one: bool = False
+) -> None:
+    """Get artifacts into a folder (None: this one), or `one` into a file, and say so."""
+    for artifact, path in _targets(wanted, output, one=one):
+        job.download(artifact.name, path)
+        say(f"{path}: {artifact.size:,} bytes")
 
 
 def _wanted(artifacts: Sequence[FileInfo], names: Sequence[str], job_id: str) -> list[FileInfo]:
