@@ -360,7 +360,8 @@ class Conveyor(Executor):
     def work(self, *, until_idle: bool = True, timeout: float | None = None, **options: Any) -> int:
         """Run a worker here and now, blocking; returns how many attempts ended.
 
-        With `until_idle` it returns when there is nothing left that this worker could run now;
+        With `until_idle` it returns when there is nothing left that this worker could run now, a
+        retry that has no pause before it included;
         `timeout`, in seconds, bounds it in any case. For scripts and tests; other options as for
         `worker`.
         """
@@ -380,7 +381,7 @@ class Conveyor(Executor):
                 # Seen twice, because a hint of more work may be on its way at the first look.
                 while not running.done() and not (until_idle and calm == 2):
                     await asyncio.wait([running], timeout=0.01)
-                    calm = calm + 1 if await worker.is_done() else 0
+                    calm = calm + 1 if until_idle and await worker.is_done() else 0
         except TimeoutError:
             pass
         finally:

@@ -144,7 +144,7 @@ def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
     worker = serve(start)
     job = begin(belt, "blocks the loop", until)
     worker.terminate()
-    heard(worker, "the worker's event loop stands still")
+    heard(worker, "a job, or a disk, blocks the worker's event loop")
     assert "0 ended, 1 handed back" in heard(worker, "worker ")
     assert worker.wait(30) == 75
     record = job.refresh().record

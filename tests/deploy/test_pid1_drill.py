@@ -134,8 +134,8 @@ def judge(run: Shutdown) -> list[str]:
         wrong.append(f"it took {run.seconds:.1f} s")
     if run.lingering:
         wrong.append(f"{run.lingering} zombies")
-    if "stands still" in run.said:
-        wrong.append("it had to be forced, though no job blocks its loop")
+    if "leaving without it" in run.said:
+        wrong.append("it had to be forced, though no job keeps it")
     if "Traceback" in run.said:
         wrong.append("a traceback")
     if {job.id for job in run.jobs} != run.accepted:

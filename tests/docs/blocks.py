@@ -10,11 +10,13 @@ that a document names is another one here, which is free.
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +27,7 @@ NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 TIMEOUT = 60
+TRIES = 100
 # What runs right now, and what a test of its own runs, which looks at what it prints too.
 RUN_ELSEWHERE = ("./test", ".venv/bin/python examples/buildfarm.py --short")
 
@@ -125,10 +128,12 @@ class Reader:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
+    """Return a port of this machine that nobody listens on, and none that the system gives away."""
+    for _ in range(TRIES):
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("every port is taken")
 
 
 def matches(printed: str, expected: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -105,21 +104,3 @@ def test_the_benchmarks_run(tmp_path: Path, program: str, options: list[str]) ->
         command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
-
-
-def test_the_scenes_of_stopping_tell_what_stops_from_what_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "bench" / "stopping" / "scenes.py"), "--only", "conveyor"]
-    ran = subprocess.run(
-        [*command, "--scenes", "blocking", "--watch", "2"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    seen = json.loads(ran.stdout)["peers"]["conveyor"]["blocking"]
-    assert seen["process"]["stopped_s"]["job"] is not None
-    # The control: a thread that does not listen has to be caught running on.
-    assert seen["thread"]["stopped_s"]["job"] is None
-    assert seen["thread"]["said_gone_s"] is None

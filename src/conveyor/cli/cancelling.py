@@ -7,12 +7,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 
 from ..duration import duration
-from ..errors import InvalidTransitionError, NotFoundError, UsageError
+from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ..job import WAITING, JobRecord, State
+from ..pending import Pending
 from ..store.messages import Filter
 from ..store.protocol import Store
 from .auditing import audited
@@ -24,7 +26,8 @@ LIVE = WAITING | {State.RUNNING}
 LOOK = 0.05
 CANCELLING = "cancelling"
 GONE = "gone"
-TOO_LATE = InvalidTransitionError, NotFoundError
+# How long it is waited for what is under way when it is interrupted, in seconds.
+PATIENCE = 10.0
 
 
 @click.command("cancel")
@@ -99,29 +102,34 @@ def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[
     detail = f"forced: {reason}" if force else reason
     with audited(store) as note:
         for start in range(0, len(jobs), PAGE):
-            page = jobs[start : start + PAGE]
-            answers = asyncio.run(_ask(store, page, reason=reason, force=force))
-            for job_id, answer in zip(page, answers, strict=True):
-                if isinstance(answer, JobRecord):
-                    states[job_id] = _shown(answer)
+            asked = asyncio.run(_ask(store, jobs[start : start + PAGE], reason, force=force))
+            try:
+                for job_id, pending in asked.items():
+                    with suppress(InvalidTransitionError, NotFoundError):
+                        states[job_id] = _shown(pending.result())
+            finally:
+                # All are carried out, though somebody may have had enough of waiting for it.
+                for job_id in _cancelled(asked):
                     note("cancel", job_id, detail)
-                elif isinstance(answer, TOO_LATE):
-                    states[job_id] = _look(store, job_id)
-            for answer in answers:
-                if isinstance(answer, BaseException) and not isinstance(answer, TOO_LATE):
-                    raise answer
-    return states
+        return {job_id: states.get(job_id) or _look(store, job_id) for job_id in jobs}
 
 
 async def _ask(
-    store: Store, jobs: list[str], *, reason: str, force: bool
-) -> list[JobRecord | BaseException]:
-    """Ask for all before the first answer, so that they share their commits."""
+    store: Store, jobs: list[str], reason: str, *, force: bool
+) -> dict[str, Pending[JobRecord]]:
+    """Ask for all before the first answer; a store lets what event loops ask share its commits."""
+    return {
+        job_id: store.cancel(job_id, reason=reason, force=force) for job_id in dict.fromkeys(jobs)
+    }
 
-    async def one(job_id: str) -> JobRecord:
-        return await store.cancel(job_id, reason=reason, force=force)
 
-    return await asyncio.gather(*map(one, jobs), return_exceptions=True)
+def _cancelled(asked: dict[str, Pending[JobRecord]]) -> Iterator[str]:
+    """Return those that were cancelled, or told to stop, once that is known."""
+    deadline = time.monotonic() + PATIENCE
+    for job_id, pending in asked.items():
+        with suppress(ConveyorError, TimeoutError):
+            pending.result(max(0.0, deadline - time.monotonic()))
+            yield job_id
 
 
 def _stay(store: Store, states: dict[str, str], seconds: float) -> None:

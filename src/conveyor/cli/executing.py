@@ -30,6 +30,8 @@ from .shells import warn_of_shell
 from .signals import listening
 
 INTERRUPTED = 130
+# How long a cancel may still be on its way when the job has ended, in seconds.
+LAST = 1.0
 EXITED = re.compile(r" exited with (\d+)$")
 # A limit that was met is named behind the signal.
 KILLED = re.compile(r" was killed by (?:signal )?(\w+)(?::.*)?$")
@@ -73,10 +75,9 @@ def exec_command(
 
 
 def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
-    interrupted = threading.Event()
+    cancels: list[threading.Thread] = []
 
     def act(number: signal.Signals, count: int) -> None:
-        interrupted.set()
         if count == 1:
             say(f"{number.name}: cancelling (again: with no grace; a third time: leaves at once)")
         elif count == 2:
@@ -87,6 +88,7 @@ def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[
         # In a thread, as it may take long to reach the store, and signals are heard meanwhile.
         asking = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
         asking.start()
+        cancels.append(asking)
 
     with listening(act):
         worker = None
@@ -100,7 +102,9 @@ def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[
         finally:
             if worker is not None:
                 worker.finish()
-    if interrupted.is_set() and record.state is not State.COMPLETED:
+    for asking in cancels:  # not beyond the store, which is closed soon
+        asking.join(LAST)
+    if cancels and record.state is not State.COMPLETED:
         return INTERRUPTED
     return _exit_code(record, belt)
 

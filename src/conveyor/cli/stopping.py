@@ -28,6 +28,8 @@ OTHERS = (signal.SIGTSTP, signal.SIGCONT)
 NAMED = 10
 # What a worker needs beyond its deadlines. One that needs more has a job that blocks its loop.
 SLACK = 0.5
+# How long a loop that goes on may take to say so.
+ANSWER = 0.1
 
 
 class Exit:
@@ -66,7 +68,7 @@ class Exit:
         worker.on_phase = self._tell
         self._worker, self._url, self._secret = worker, url, secret
         for act in self._early:
-            self._loop.call_soon(act, worker)
+            act(worker)
 
     def act(self, number: signal.Signals, count: int) -> None:
         """Hear a signal, in a thread of its own."""
@@ -145,11 +147,23 @@ class Exit:
         if worker.ended.is_set():
             said = "threads go on, of jobs or of a store that does not answer: leaving without them"
             left = worker.left
+        elif self._answers():
+            said = (
+                "the end takes too long, perhaps as the store does not answer: leaving without it"
+            )
+            left = worker.disown()
         else:
-            said = "the worker's event loop stands still, in a job or in a disk: leaving without it"
+            said = "a job, or a disk, blocks the worker's event loop: leaving without it"
             left = worker.disown()
         say(f"{said}\n{_tally(worker)}")
         self._leave(worker, left)
+
+    def _answers(self) -> bool:
+        """Whether the worker's event loop goes on."""
+        goes_on = threading.Event()
+        with suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(goes_on.set)
+        return goes_on.wait(ANSWER)
 
     def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
         self._once.acquire()  # never let go: there is no way back

@@ -4,46 +4,58 @@ A process that wants hints of some kind binds one socket for it, named `<pid>-<r
 commits sends to all sockets of that kind. A datagram holds the subjects, separated by NUL; an empty
 one means "any".
 
-A socket has room for few (10 on Linux: net.unix.max_dgram_qlen), and a busy process comes late to
-its own. What found no room is owed: an empty one is sent as soon as there is some. Only a sender
-that is killed meanwhile loses a hint, and then whoever listens still looks by himself in the end.
+A socket has room for few (11 on Linux), and a busy process comes late to its own. What finds no
+room is dropped. But then so many wait there, and who reads so many in a row takes it that there was
+more: "any". Only a sender whose own buffer is full of what dozens of others have not read may lose
+a hint, so whoever listens looks by himself in the end as well.
 """
 
 from __future__ import annotations
 
-import atexit
-import errno
 import os
 import secrets
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf
+from pathlib import Path
 from typing import cast
 
 from .messages import Hint, HintKind, Listener
 
-LARGEST = 8192
+LINUX = sys.platform == "linux"
+# In bytes; elsewhere 2048 is the default limit of a datagram (net.local.dgram.maxdgram).
+LARGEST = 8192 if LINUX else 2000
 RECEIVE = 65536
+# How many are read in a row before they are passed on.
+IN_A_ROW = 1000
 SETTLED = 50_000_000
-# What a sender hears when the other's socket is full, or there is too much of its own on the way.
-NO_ROOM = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMSGSIZE}
-# How long it is waited before what is owed is sent again, at first and at most, in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
-# How long it is owed, and how long when this process closes: somebody may be frozen.
-PATIENCE, LAST = 30.0, 0.25
+
+
+def _room() -> int:
+    """Return how many wait in a socket at the least when another one finds no room; unix(7)."""
+    # Elsewhere the room is one of bytes, and one large datagram may fill it.
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    return 10 if LINUX else 1
+
+
+def _read(bound: socket.socket) -> list[bytes]:
+    """Return what waits in a socket, without waiting for more."""
+    read: list[bytes] = []
+    with suppress(OSError):
+        while len(read) < IN_A_ROW:
+            read.append(bound.recv(RECEIVE))
+    return read
 
 
 class Doorbell:
-    """Listens for this process, and rings at the others.
+    """Listens for this process, and rings at the others."""
 
-    `last` is how long, in seconds, what is owed is still tried to be delivered when it closes.
-    """
-
-    def __init__(self, path: str, *, last: float = LAST) -> None:
+    def __init__(self, path: str) -> None:
         self._folder = path + ".bells"
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
@@ -54,9 +66,9 @@ class Doorbell:
         self._waker: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._room = _room()
         self._seen = -1
         self._others: dict[str, list[str]] = {}
-        self._debts = _Debts(self._send, last)
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sender.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
@@ -81,15 +93,17 @@ class Doorbell:
     def ring(self, hint: Hint) -> None:
         """Tell everybody, here and in other processes."""
         self._deliver(hint)
-        listening = self._look().get(hint.kind)
-        if not listening:
-            return
-        data = "\0".join(hint.subjects).encode()
-        if len(data) > LARGEST:
-            data = b""
-        for name in listening:
-            if not name.startswith(self._name) and not self._send(name, data):
-                self._debts.add(name)
+        # It is about what has been committed: nothing that prevents a hint may be an error of that.
+        with suppress(OSError):
+            listening = self._look().get(hint.kind)
+            if not listening:
+                return
+            data = "\0".join(hint.subjects).encode()
+            if len(data) > LARGEST:
+                data = b""
+            for name in listening:
+                if not name.startswith(self._name):
+                    self._send(name, data)
 
     def close(self) -> None:
         """Stop listening."""
@@ -100,7 +114,6 @@ class Doorbell:
             self._listeners.clear()
             sockets, self._sockets = self._sockets, {}
             waker, self._waker = self._waker, None
-        self._debts.close()
         if waker is not None:
             waker.send(b"x")
             waker.close()
@@ -140,10 +153,11 @@ class Doorbell:
                 for key, _ in selector.select():
                     if key.data is None:
                         return
-                    with suppress(OSError):
-                        data = cast("socket.socket", key.fileobj).recv(RECEIVE)
-                        subjects = tuple(data.decode().split("\0")) if data else ()
-                        self._deliver(Hint(key.data, subjects))
+                    read = _read(cast("socket.socket", key.fileobj))
+                    if read:
+                        whole = b"" not in read and len(read) < self._room
+                        subjects = dict.fromkeys(b"\0".join(read).decode().split("\0"))
+                        self._deliver(Hint(key.data, tuple(subjects) if whole else ()))
 
     def _deliver(self, hint: Hint) -> None:
         if self._listeners:
@@ -179,71 +193,20 @@ class Doorbell:
                 except OSError:
                     continue
 
-    def _send(self, name: str, data: bytes) -> bool:
-        """Send a datagram; False if there is no room for it, and it is to be sent again."""
+    def _send(self, name: str, data: bytes) -> None:
         try:
             self._sender.sendto(data, self._address(name))
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                return False
+        except ConnectionRefusedError:
             # Nobody holds the socket any more: its process was killed.
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder_fd)
             self._seen = -1
-        return True
+        except FileNotFoundError:
+            self._seen = -1
+        except OSError:
+            return  # it has no room, or is not for us
 
     def _address(self, name: str) -> str:
         # A unix address has room for 107 bytes; this way it fits however deep the folder lies.
         short = f"/proc/self/fd/{self._folder_fd}/{name}"
         return short if os.path.exists("/proc/self/fd") else f"{self._folder}/{name}"
-
-
-class _Debts:
-    """What found no room: an empty datagram to each of these sockets, as soon as there is some.
-
-    A thread of its own sees to it, and there is one only while something is owed.
-    """
-
-    def __init__(self, send: Callable[[str, bytes], bool], last: float) -> None:
-        self._send = send
-        self._last = last
-        self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
-        self._end = inf
-        self._thread: threading.Thread | None = None
-
-    def add(self, name: str) -> None:
-        """Owe one to a socket."""
-        with self._lock:
-            self._until.setdefault(name, time.monotonic() + PATIENCE)
-            if self._thread is None:
-                thread = threading.Thread(target=self._pay, name="conveyor-debts", daemon=True)
-                thread.start()
-                self._thread = thread
-                atexit.register(self.close)  # a program may end without closing anything
-
-    def close(self) -> None:
-        """Wait a moment for what is still owed, and then let it be."""
-        with self._lock:
-            self._end = time.monotonic() + self._last
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _pay(self) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            time.sleep(pause)
-            with self._lock:
-                # Taken out before it is sent, so that what finds no room from now on is owed anew.
-                owed, self._until = self._until, {}
-                if not owed:
-                    self._thread = None
-                    atexit.unregister(self.close)
-                    return
-            left = {name: until for name, until in owed.items() if not self._send(name, b"")}
-            pause = FIRST_PAUSE if len(left) < len(owed) else min(LONGEST_PAUSE, 2 * pause)
-            now = time.monotonic()
-            with self._lock:
-                kept = {name: until for name, until in left.items() if now < min(until, self._end)}
-                self._until = kept | self._until
