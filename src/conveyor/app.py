@@ -360,10 +360,9 @@ class Conveyor(Executor):
     def work(self, *, until_idle: bool = True, timeout: float | None = None, **options: Any) -> int:
         """Run a worker here and now, blocking; returns how many attempts ended.
 
-        With `until_idle` it returns when there is nothing left that this worker could run now, a
-        retry that has no pause before it included;
-        `timeout`, in seconds, bounds it in any case. For scripts and tests; other options as for
-        `worker`.
+        With `until_idle` it returns when there is nothing left that this worker could run now,
+        retries with no pause before them included; `timeout`, in seconds, bounds it in any case.
+        For scripts and tests; other options as for `worker`.
         """
         return asyncio.run(self._work(until_idle, timeout, options))
 
