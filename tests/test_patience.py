@@ -26,8 +26,11 @@ class Leaving(MemoryStore):
     """A store that is `away` for the next so many looks."""
 
     away = 0
+    silent = False
 
     def get(self, job_id: str) -> Pending[JobRecord]:
+        if self.silent:
+            return Pending()
         return failed(GONE) if self._is_away() else super().get(job_id)
 
     def output(
@@ -128,6 +131,16 @@ def test_when_the_time_runs_out_the_error_says_what_was_the_matter(
     store.away = 0
     with pytest.raises(WaitTimeoutError, match="still available"):
         job.result(0.01)
+
+
+def test_nobody_waits_beyond_the_timeout_for_a_store_that_is_there_and_does_not_answer(
+    store: Leaving, job: Job[object]
+) -> None:
+    store.silent = True
+    with pytest.raises(WaitTimeoutError, match="has not answered in time"):
+        job.result(0.01)
+    with pytest.raises(WaitTimeoutError, match="has not answered in time"):
+        asyncio.run(job.aresult(0.01))
 
 
 def test_output_is_followed_over_an_absence_and_no_line_comes_twice(store: Leaving) -> None:

@@ -39,8 +39,8 @@ class Bell(Protocol):
 class Caller(Protocol):
     """How to get an answer and how to sleep, for one kind of code."""
 
-    async def answer(self, pending: Pending[T]) -> T:
-        """Return the answer when it is here."""
+    async def answer(self, pending: Pending[T], within: float | None = None) -> T:
+        """Return the answer when it is here; TimeoutError after `within` seconds."""
         ...
 
     def bell(self) -> Bell:
@@ -51,9 +51,9 @@ class Caller(Protocol):
 class Blocking:
     """For code without an event loop: waiting blocks the thread."""
 
-    async def answer(self, pending: Pending[T]) -> T:
-        """Block until the answer is here."""
-        return pending.result()
+    async def answer(self, pending: Pending[T], within: float | None = None) -> T:
+        """Block until the answer is here; TimeoutError after `within` seconds."""
+        return pending.result(within)
 
     def bell(self) -> Bell:
         """Return a bell that blocks; UsageError where that would block an event loop."""
@@ -68,9 +68,12 @@ class Blocking:
 class Awaiting:
     """For coroutines: waiting lets the event loop go on."""
 
-    async def answer(self, pending: Pending[T]) -> T:
-        """Wait until the answer is here."""
-        return await pending
+    async def answer(self, pending: Pending[T], within: float | None = None) -> T:
+        """Wait until the answer is here; TimeoutError after `within` seconds."""
+        if within is None:
+            return await pending
+        async with sys.modules["asyncio"].timeout(within):
+            return await pending
 
     def bell(self) -> Bell:
         """Return a bell of the running event loop."""

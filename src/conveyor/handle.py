@@ -221,7 +221,12 @@ class Job(Generic[T]):
     async def _look(self, caller: Caller, patience: Patience) -> JobRecord | None:
         """Return how the job stands, or nothing while the server is away."""
         try:
-            record = await caller.answer(self._store.get(self.id))
+            record = await caller.answer(self._store.get(self.id), patience.for_an_answer)
+        except TimeoutError:
+            raise WaitTimeoutError(
+                f"the store has not answered in time, so it is not known how job {self.id} stands; "
+                "it goes on"
+            ) from None
         except PassingError as error:
             patience.bear(error)
             return None

@@ -10,6 +10,8 @@ from .errors import PassingError
 
 # How long a server may be away, in seconds: a machine starts anew, or an image is fetched first.
 AWAY = 300.0
+# What a store gets to answer in any case, in seconds, however little of a timeout is left.
+LEAST = 1.0
 
 
 class Patience:
@@ -26,6 +28,11 @@ class Patience:
     def left(self) -> float:
         """What is left of the timeout, in seconds."""
         return self._deadline - self._elapsed()
+
+    @property
+    def for_an_answer(self) -> float | None:
+        """How long one answer may take, in seconds; None: as long as the store itself waits."""
+        return None if math.isinf(self._deadline) else max(LEAST, self.left)
 
     def heard(self) -> None:
         """Hear that the server answers."""

@@ -14,6 +14,7 @@ import click
 from ..duration import duration
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ..job import WAITING, JobRecord, State
+from ..patience import LEAST
 from ..pending import Pending
 from ..store.messages import Filter
 from ..store.protocol import Store
@@ -138,12 +139,14 @@ def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
         time.sleep(LOOK)
         for job_id, state in states.items():
             if state == CANCELLING:
-                states[job_id] = _look(store, job_id)
+                with suppress(TimeoutError):
+                    left = max(LEAST, deadline - time.monotonic())
+                    states[job_id] = _look(store, job_id, left)
 
 
-def _look(store: Store, job_id: str) -> str:
+def _look(store: Store, job_id: str, within: float | None = None) -> str:
     try:
-        return _shown(store.get(job_id).result())
+        return _shown(store.get(job_id).result(within))
     except NotFoundError:
         return GONE
 
