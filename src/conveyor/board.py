@@ -3,7 +3,8 @@
 A worker claims jobs ahead. When it is killed, whoever rescues its jobs cannot tell the begun ones
 from the others by the store, as telling it would cost a transaction a job. A memory-mapped file
 costs a copy of 36 bytes, and the kernel keeps it when the process dies. It is for one host:
-a process that may not read it has to blame them all.
+a process that may not read it has to blame them all. An agent has no folder beside the store; its
+file has no name, and only its keeper knows it.
 
 The worker holds a lock (flock) on the file, and so does its keeper, which has the same open file.
 The kernel lets go of it when both have ended, however that happened. Whoever can take it knows that
@@ -15,12 +16,14 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import tempfile
 import weakref
 from contextlib import suppress
 from functools import partial
+from typing import BinaryIO
 
 from .errors import UnavailableError
-from .identity import is_dead, same_boot
+from .identity import same_boot
 from .job import WorkerInfo
 
 # A job's id, as text. A place that begins with NUL is free.
@@ -28,7 +31,10 @@ WIDTH = 36
 
 
 class Board:
-    """The worker's side: a file in `folder`, called `name`, once it is open."""
+    """The worker's side: a file in `folder`, called `name`, once it is open.
+
+    Without a folder the file has no name either.
+    """
 
     def __init__(self, folder: str, worker: str, places: int) -> None:
         self.name = ""
@@ -43,9 +49,7 @@ class Board:
         """Make the file; UnavailableError if that cannot be done."""
         path = os.path.join(self._folder, self._worker)
         try:
-            os.makedirs(self._folder, mode=0o755, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self.descriptor = os.open(path, flags, 0o644)
+            self.descriptor = self._file(path) if self._folder else _nameless()
             # Not just its length: a page that finds no room on the disk when it is first written
             # is a SIGBUS.
             os.write(self.descriptor, bytes(self._size))
@@ -58,9 +62,13 @@ class Board:
                 f"{path} cannot be made: {error}. A worker keeps a file beside its store, so there "
                 "must be room, and the folder must be writable."
             ) from error
-        self.name = self._worker
+        self.name = self._worker if self._folder else ""
         # A child that a job forks is not the worker, and must not seem to be.
         os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+
+    def _file(self, path: str) -> int:
+        os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
     def begin(self, job_id: str) -> int:
         """Note that a job's code begins; returns the place to give to `end`."""
@@ -96,6 +104,18 @@ class Board:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def nameless_file() -> BinaryIO:
+    """Open a file that has no name. In memory where that is possible: no folder may be writable."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("conveyor"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _nameless() -> int:
+    with nameless_file() as file:
+        return os.dup(file.fileno())
 
 
 def read(folder: str, name: str) -> frozenset[str] | None:
@@ -143,12 +163,10 @@ def is_held(folder: str, name: str) -> bool | None:
 def has_died(worker: WorkerInfo, folder: str, here: str) -> bool:
     """Whether a worker of this machine is surely dead and nobody sees to its jobs any more.
 
-    `here` is this process's `boot_id()`. Never guessed from its silence.
+    `here` is this process's `boot_id()`. Never guessed from its silence, and not known of one
+    without a file here: its keeper may be seeing to its jobs.
     """
-    held = is_held(folder, worker.begun)
-    if held is None:
-        return is_dead(worker, here)
-    return not held and same_boot(worker.boot_id, here)
+    return is_held(folder, worker.begun) is False and same_boot(worker.boot_id, here)
 
 
 def remove(folder: str, name: str) -> None:

@@ -39,8 +39,9 @@ AGAIN, PATIENCE = 0.5, 60.0
 class Ward(msgspec.Struct, frozen=True):
     """The worker that is kept: its store, id, lease and process.
 
-    `pidfd` was opened by itself, so that its number cannot have become somebody else's. `begun` is
-    its file beside the store, `held` the open file, with room for so many `places`.
+    `pidfd` was opened by itself, so that its number cannot have become somebody else's. `held` is
+    its open file that says what it has begun, with room for so many `places`; `begun` is the name
+    of that beside the store.
     """
 
     url: str
@@ -117,7 +118,7 @@ def _give_back(ward: Ward, evidence: str, store: Store | None) -> None:
     while time.monotonic() < deadline:
         try:
             store = store or open_store(ward.url)
-            begun = board.read_open(ward.held, ward.places) if ward.begun else None
+            begun = board.read_open(ward.held, ward.places) if ward.held >= 0 else None
             while len(_rescue(store, ward.worker, begun, evidence)) == BATCH:
                 continue
             store.leave(ward.worker).result(PATIENCE)

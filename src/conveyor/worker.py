@@ -101,7 +101,7 @@ class Worker:
         )
         self._scratch = Scratch(self.id)
         # Nobody outlives this process to read it where the store does not.
-        self._board = Board(store.folder, self.id, options.slots) if store.folder else None
+        self._board = Board(store.folder, self.id, options.slots) if store.shared else None
         self._slots = self._make_slots(tasks)
         self._upkeep = Upkeep(
             store=store,

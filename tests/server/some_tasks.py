@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def spin(seconds: float) -> int:
     while time.monotonic() < deadline:
         pass
     return os.getpid()
+
+
+@queue.task
+def poison() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @queue.task

@@ -14,7 +14,7 @@ import msgspec
 from .. import __version__
 from ..board import has_died
 from ..errors import ConveyorError
-from ..identity import boot_id
+from ..identity import boot_id, is_dead
 from ..job import State
 from ..settings import SETTINGS, Settings
 from ..store import open_store
@@ -104,7 +104,9 @@ def _size(path: str) -> int:
 def _work(store: Store) -> list[Finding]:
     here, now = boot_id(), store.now()
     workers = store.workers().result()
-    dead = [each.id for each in workers if has_died(each, store.folder, here)]
+    dead = [
+        each.id for each in workers if has_died(each, store.folder, here) or is_dead(each, here)
+    ]
     silent = [each.id for each in workers if now - each.beat_at > SILENT and each.id not in dead]
     alive = len(workers) - len(dead) - len(silent)
     queues = store.counts().result()

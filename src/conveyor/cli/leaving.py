@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -50,20 +49,14 @@ def leave(
     # What is ignored stays ignored: a further signal must not cut this short.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    with _file() as file:
+    # No folder may be writable here, and the disk may be full.
+    with board.nameless_file() as file:
         file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
         if secret:
             os.environ[TOKEN] = secret
         os.execv(sys.executable, [sys.executable, "-c", BOOT, *sys.path])  # noqa: S606 - ourselves
-
-
-def _file() -> BinaryIO:
-    # In memory where that is possible: no folder may be writable here, and the disk may be full.
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("conveyor-leaving"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 def main() -> NoReturn:

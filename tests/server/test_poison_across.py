@@ -1,0 +1,37 @@
+"""A job that kills its agents is blamed alone: not those that the agent had claimed ahead."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from estate import Estate, wait_for
+from programs import remote
+from some_tasks import add, poison
+
+from conveyor import State
+from conveyor.handle import Job
+
+BEFORE, BEHIND = 300, 100
+
+
+def test_jobs_that_a_killed_agent_had_not_begun_go_back_at_once_and_without_blame(
+    estate: Estate,
+) -> None:
+    estate.server()  # its leases are far longer than this test
+    program = remote(estate)
+    quick = program.task(name=add.task.name)(add.task.function)
+    kills = program.task(name=poison.task.name)(poison.task.function)
+    program.queue("default").pause()
+    quick.enqueue_many([(number, 0) for number in range(BEFORE)])
+    guilty: Job[Any] = kills.enqueue()
+    others = quick.enqueue_many([(number, 1) for number in range(BEHIND)])
+    agent = estate.agent("--app", "some_tasks:belt", "-c", "1")
+    program.queue("default").resume()
+    assert agent.popen.wait(60) == -signal.SIGKILL
+    wait_for(lambda: program.store.counts().result()[0].counts.get(State.RUNNING, 0) == 0)
+    assert guilty.refresh().record.crashes == 1
+    records = [job.refresh().record for job in others]
+    assert {record.state for record in records} == {State.AVAILABLE}
+    assert {(record.attempt, record.crashes) for record in records} == {(0, 0)}
+    assert any(record.lease for record in records), "none was claimed ahead: this shows nothing"
