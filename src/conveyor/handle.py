@@ -15,19 +15,23 @@ from .errors import (
     JobDiscardedError,
     NotFoundError,
     PassingError,
+    UnavailableError,
     UsageError,
     WaitTimeoutError,
 )
 from .files import FileInfo
 from .job import AttemptError, JobRecord, Progress, State, StopNote, Stream
 from .patience import Patience
-from .pending import run_sync
+from .pending import Pending, run_sync
 from .store.protocol import Store
 from .transfer import download
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 LOOK = 1.0
+# How long is waited for the traceback of a job that has failed, in seconds.
+LAST_WORDS = 5.0
 OUTPUT_PAGE = 1000
 OUTPUT_MOST = 100_000
 
@@ -99,8 +103,8 @@ class Job(Generic[T]):
         """Block until the job is final and return its record, whatever became of it.
 
         `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on). A server that
-        is away is waited for as well, 5 minutes at the most, before UnavailableError; the last
-        look at it may end up to a minute after the timeout.
+        is away, or does not answer, is waited for as well, 5 minutes at the most, before
+        UnavailableError.
         """
         return run_sync(self._wait(Blocking(), timeout))
 
@@ -194,8 +198,10 @@ class Job(Generic[T]):
             raise UsageError(f"{path!r} cannot be written: {error}") from error
         return file
 
-    async def _wait(self, caller: Caller, timeout: float | None) -> JobRecord:
-        patience = Patience(timeout)
+    async def _wait(
+        self, caller: Caller, timeout: float | None, patience: Patience | None = None
+    ) -> JobRecord:
+        patience = patience or Patience(timeout)
         record = await self._look(caller, patience)
         if record is None or not record.is_final:
             record = await self._stay(caller, timeout, patience)
@@ -221,17 +227,20 @@ class Job(Generic[T]):
     async def _look(self, caller: Caller, patience: Patience) -> JobRecord | None:
         """Return how the job stands, or nothing while the server is away."""
         try:
-            record = await caller.answer(self._store.get(self.id), patience.for_an_answer)
-        except TimeoutError:
-            raise WaitTimeoutError(
-                f"the store has not answered in time, so it is not known how job {self.id} stands; "
-                "it goes on"
-            ) from None
+            record = await self._answer(caller, self._store.get(self.id), patience)
         except PassingError as error:
             patience.bear(error)
             return None
         patience.heard()
         return record
+
+    async def _answer(self, caller: Caller, asked: Pending[V], patience: Patience) -> V:
+        try:
+            return await caller.answer(asked, patience.for_an_answer)
+        except TimeoutError:
+            raise UnavailableError(
+                f"the store has not answered in time, so it is not known how job {self.id} stands"
+            ) from None
 
     async def _result(self, caller: Caller, timeout: float | None) -> T:
         record = await self._wait(caller, timeout)
@@ -256,8 +265,8 @@ class Job(Generic[T]):
     async def _last_words(self, caller: Caller) -> list[AttemptError]:
         """Return the attempts that failed, or none where the server has gone meanwhile."""
         try:
-            return await caller.answer(self._store.history(self.id))
-        except PassingError:
+            return await caller.answer(self._store.history(self.id), LAST_WORDS)
+        except (PassingError, TimeoutError):
             return []
 
     async def _cancel(
@@ -267,13 +276,15 @@ class Job(Generic[T]):
         reason: str,
         force: bool,  # noqa: FBT001 - private
     ) -> bool:
+        patience = Patience(wait)
+        asked = self._store.cancel(self.id, reason=reason, force=force)
         try:
-            record = await caller.answer(self._store.cancel(self.id, reason=reason, force=force))
+            record = await self._answer(caller, asked, patience)
         except InvalidTransitionError:
-            record = await caller.answer(self._store.get(self.id))
+            record = await self._answer(caller, self._store.get(self.id), patience)
         if not record.is_final and wait is not None:
             try:
-                record = await self._wait(caller, wait)
+                record = await self._wait(caller, wait, patience)
             except WaitTimeoutError:
                 return False
         self._record = record

@@ -28,6 +28,8 @@ ROUND = 1.0
 # Beats, expired jobs, lapsed leases and silent offers can wait a little.
 SWEEP = 5.0
 PRUNE = 60.0
+# How long a keeper gets to see to its dead worker's jobs, where no lock tells that it is dead too.
+KEEPER = 5.0
 BATCH = 1000
 # A worker that was silent for this long is not shown any more; its jobs follow their leases.
 FORGET = 600.0
@@ -85,7 +87,8 @@ class Upkeep:
         self._retention = retention
         self._obey = obey
         self._here = boot_id()
-        self._suspects: frozenset[str] = frozenset()
+        # Who is dead, and since when that is known.
+        self._suspects: dict[str, float] = {}
         self._poke = asyncio.Event()
         self._wish: Order | None = None
         self._next_due_at: float | None = None
@@ -202,10 +205,12 @@ class Upkeep:
                 board.remove(folder, worker.begun)
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
-        """Return who is dead. A keeper gets until the next round to see to its worker's jobs."""
-        gone = frozenset(each.id for each in others if self._is_dead(each, self._here))
+        """Return who is dead. A keeper gets a while to see to its worker's jobs."""
+        now = self._elapsed()
+        gone = [each.id for each in others if self._is_dead(each, self._here)]
+        self._suspects = {name: self._suspects.get(name, now) for name in gone}
+        lingering = frozenset(n for n, since in self._suspects.items() if now - since >= KEEPER)
         left = frozenset(each.id for each in others if self._has_died(each, folder, self._here))
-        lingering, self._suspects = gone & self._suspects, gone
         return left | lingering
 
     async def _put_schedules(self) -> None:

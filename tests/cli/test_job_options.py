@@ -33,6 +33,23 @@ def test_exec_gets_artifacts_of_a_command_that_failed_too(really: Command, folde
     assert (folder / "results" / "report").read_text() == "bad\n"
 
 
+def test_the_options_of_a_command_are_its_own(really: Command, folder: Path) -> None:
+    assert folder.exists()
+    ran = really("exec", "echo", "-o", "x", "--file", "a", "--artifact", "--queue", "-h")
+    assert (ran.code, ran.out) == (0, "-o x --file a --artifact --queue -h\n")
+
+
+def test_exec_says_how_to_get_artifacts_that_it_could_not_write(
+    really: Command, conveyor: Command, folder: Path
+) -> None:
+    (folder / "dist").touch()
+    script = "mkdir dist; echo one > dist/a; exit 5"
+    ran = really("exec", "--artifact", "dist/*", "--", "sh", "-c", script)
+    assert ran.code == 5
+    [job] = conveyor("ps", "--json").data
+    assert f"conveyor artifacts {job['id']} get" in ran.err
+
+
 def test_exec_waits_for_a_worker_with_the_labels_it_requires(
     start: Start, folder: Path, belt: Conveyor
 ) -> None:
@@ -54,6 +71,7 @@ def test_exec_waits_for_a_worker_with_the_labels_it_requires(
         (["--file", "/a=app.py"], "a relative path within the job's folder"),
         (["--artifact", "../a"], "a relative path within the job's folder"),
         (["-o", "somewhere"], "name some with --artifact"),
+        (["--artifact", "a", "-o", "app.py"], "is to be a folder"),
     ],
 )
 def test_exec_says_what_is_wrong_and_enqueues_nothing(

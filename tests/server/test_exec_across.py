@@ -38,6 +38,13 @@ def test_a_command_runs_where_the_agent_is(estate: Estate, laptop: Path) -> None
     assert (ran.returncode, ran.stdout) == (0, f"{HERE}\n"), ran.stderr
 
 
+def test_a_relative_folder_is_below_the_agent_s(estate: Estate, laptop: Path) -> None:
+    estate.server()
+    estate.agent("--queue", "exec")
+    ran = execute(estate, laptop, "--cwd", "..", "pwd")
+    assert (ran.returncode, ran.stdout) == (0, f"{HERE.parent}\n"), ran.stderr
+
+
 def test_files_go_there_and_artifacts_come_back(estate: Estate, laptop: Path) -> None:
     estate.server()
     estate.agent("--queue", "exec", "--label", "os=linux")

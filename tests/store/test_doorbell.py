@@ -106,6 +106,22 @@ def test_a_datagram_of_anything_is_one(bell: Doorbell, busy: Listening) -> None:
     assert busy.heard == [()]
 
 
+def test_one_that_does_not_listen_takes_nothing_from_the_others(bell: Doorbell, path: str) -> None:
+    other = Listening(path)
+    for _ in range(3):
+        ring(bell, 2000)
+    assert other.heard_last.wait(PATIENCE)
+    other.bell.close()
+
+
+def test_one_that_closed_is_not_rung_any_more(path: str, bell: Doorbell) -> None:
+    for _ in range(3):
+        other = Listening(path)
+        ring(bell, 2)
+        assert other.heard_last.wait(PATIENCE)
+        other.bell.close()
+
+
 def test_a_hint_that_cannot_be_sent_is_no_error(path: str) -> None:
     bell = Doorbell(path)
     folder = Path(f"{path}.bells")

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import click
@@ -29,6 +29,8 @@ CANCELLING = "cancelling"
 GONE = "gone"
 # How long it is waited for what is under way when it is interrupted, in seconds.
 PATIENCE = 10.0
+
+Asked = dict[str, Pending[JobRecord]]
 
 
 @click.command("cancel")
@@ -103,8 +105,10 @@ def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[
     detail = f"forced: {reason}" if force else reason
     with audited(store) as note:
         for start in range(0, len(jobs), PAGE):
-            asked = asyncio.run(_ask(store, jobs[start : start + PAGE], reason, force=force))
+            asked: Asked = {}
+            page = dict.fromkeys(jobs[start : start + PAGE])
             try:
+                asyncio.run(_ask(store, page, asked, reason=reason, force=force))
                 for job_id, pending in asked.items():
                     with suppress(InvalidTransitionError, NotFoundError):
                         states[job_id] = _shown(pending.result())
@@ -116,15 +120,14 @@ def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[
 
 
 async def _ask(
-    store: Store, jobs: list[str], reason: str, *, force: bool
-) -> dict[str, Pending[JobRecord]]:
+    store: Store, jobs: Iterable[str], asked: Asked, *, reason: str, force: bool
+) -> None:
     """Ask for all before the first answer; a store lets what event loops ask share its commits."""
-    return {
-        job_id: store.cancel(job_id, reason=reason, force=force) for job_id in dict.fromkeys(jobs)
-    }
+    for job_id in jobs:
+        asked[job_id] = store.cancel(job_id, reason=reason, force=force)
 
 
-def _cancelled(asked: dict[str, Pending[JobRecord]]) -> Iterator[str]:
+def _cancelled(asked: Asked) -> Iterator[str]:
     """Return those that were cancelled, or told to stop, once that is known."""
     deadline = time.monotonic() + PATIENCE
     for job_id, pending in asked.items():
@@ -139,9 +142,11 @@ def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
         time.sleep(LOOK)
         for job_id, state in states.items():
             if state == CANCELLING:
-                with suppress(TimeoutError):
-                    left = max(LEAST, deadline - time.monotonic())
+                left = max(LEAST, deadline - time.monotonic())
+                try:
                     states[job_id] = _look(store, job_id, left)
+                except TimeoutError:
+                    return
 
 
 def _look(store: Store, job_id: str, within: float | None = None) -> str:

@@ -29,7 +29,7 @@ from .options import given, job_options
 from .shells import warn_of_shell
 from .signals import listening
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
 # How long a cancel may still be on its way when the job has ended, in seconds.
 LAST = 1.0
 EXITED = re.compile(r" exited with (\d+)$")
@@ -37,7 +37,8 @@ EXITED = re.compile(r" exited with (\d+)$")
 KILLED = re.compile(r" was killed by (?:signal )?(\w+)(?::.*)?$")
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
+# Options end where the command begins: what follows is its own.
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--queue", default="exec", show_default=True, help="The queue to go through.")
 @job_options
 @click.option(
@@ -59,19 +60,36 @@ def exec_command(
     warn_of_shell()
     chosen = given(options)
     own = "files" in chosen or "artifacts" in chosen
-    if output is not None and "artifacts" not in chosen:
-        raise UsageError("-o says where artifacts are put: name some with --artifact")
+    if output is not None:
+        if "artifacts" not in chosen:
+            raise UsageError("-o says where artifacts are put: name some with --artifact")
+        _make(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
         if not own and not belt.store.remote:
             cwd = str(Path(cwd or ".").absolute())
         job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
         code = _see_through(belt, job, queue, frozenset(chosen.get("requires", ())))
-        if "artifacts" in chosen:
-            fetch(job, job.artifacts(), output)
-        return code
+        return _fetch(job, output, code) if "artifacts" in chosen else code
     finally:
         belt.close()
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {folder!r} is to be a folder: {error}") from error
+
+
+def _fetch(job: Job[Any], output: str | None, code: int) -> int:
+    """Get the artifacts, and return the exit code: the command's, unless only this has failed."""
+    try:
+        fetch(job, job.artifacts(), output)
+    except ConveyorError as error:
+        say(f"conveyor exec: {error}. `conveyor artifacts {job.id} get` tries that again.")
+        return code or FAILED
+    return code
 
 
 def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:

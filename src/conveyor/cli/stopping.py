@@ -28,8 +28,8 @@ OTHERS = (signal.SIGTSTP, signal.SIGCONT)
 NAMED = 10
 # What a worker needs beyond its deadlines. One that needs more has a job that blocks its loop.
 SLACK = 0.5
-# How long a loop that goes on may take to say so.
-ANSWER = 0.1
+# How long a loop that goes on may take to show it.
+ANSWER = 0.25
 
 
 class Exit:
@@ -144,26 +144,30 @@ class Exit:
         worker = self._worker
         if worker is None:
             os._exit(128 + self._seen[-1])  # the store did not open in all that time
+        left: Sequence[Report]
         if worker.ended.is_set():
             said = "threads go on, of jobs or of a store that does not answer: leaving without them"
             left = worker.left
-        elif self._answers():
-            said = (
-                "the end takes too long, perhaps as the store does not answer: leaving without it"
-            )
-            left = worker.disown()
         else:
-            said = "a job, or a disk, blocks the worker's event loop: leaving without it"
-            left = worker.disown()
+            goes_on, left = self._give_up(worker)
+            why = "the end takes too long, perhaps as the store does not answer"
+            blocked = "a job, or a disk, blocks the worker's event loop"
+            said = f"{why if goes_on else blocked}: leaving without it"
         say(f"{said}\n{_tally(worker)}")
         self._leave(worker, left)
 
-    def _answers(self) -> bool:
-        """Whether the worker's event loop goes on."""
-        goes_on = threading.Event()
+    def _give_up(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
+        """Give all jobs up, in the event loop if that goes on; say whether it does."""
+        left: list[Report] = []
+        done = threading.Event()
+
+        def give_up() -> None:
+            left.extend(worker.disown())
+            done.set()
+
         with suppress(RuntimeError):  # it is closed
-            self._loop.call_soon_threadsafe(goes_on.set)
-        return goes_on.wait(ANSWER)
+            self._loop.call_soon_threadsafe(give_up)
+        return (True, left) if done.wait(ANSWER) else (False, worker.disown())
 
     def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
         self._once.acquire()  # never let go: there is no way back

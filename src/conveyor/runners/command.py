@@ -78,6 +78,9 @@ class CommandRunner:
                 command = _in_folder(command, control.root)
                 control.root = command.cwd or control.root
                 _give(control, self._rights)
+            elif command.cwd is not None:
+                base = self._rights.home or os.getcwd()
+                command = msgspec.structs.replace(command, cwd=os.path.join(base, command.cwd))
             env = _environment(command, control, self._rules, self._rights)
             running = _Running(self._guards, command, control, env=env, rights=self._rights)
         except (OSError, ValueError) as error:

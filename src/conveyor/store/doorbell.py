@@ -4,10 +4,10 @@ A process that wants hints of some kind binds one socket for it, named `<pid>-<r
 commits sends to all sockets of that kind. A datagram holds the subjects, separated by NUL; an empty
 one means "any".
 
-A socket has room for few (11 on Linux), and a busy process comes late to its own. What finds no
-room is dropped. But then so many wait there, and who reads so many in a row takes it that there was
-more: "any". Only a sender whose own buffer is full of what dozens of others have not read may lose
-a hint, so whoever listens looks by himself in the end as well.
+There is room for few, and a busy process comes late to its own: on Linux a socket refuses more than
+net.unix.max_dgram_qlen (10, or 512 under systemd), and a sender's buffer of 200 kB is full of 278
+small ones. What finds no room is dropped. But then many wait there, as a sender has a socket of its
+own for each listener; and who reads many in a row takes it that there was more: "any".
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from typing import cast
 from .messages import Hint, HintKind, Listener
 
 LINUX = sys.platform == "linux"
-# In bytes; elsewhere 2048 is the default limit of a datagram (net.local.dgram.maxdgram).
-LARGEST = 8192 if LINUX else 2000
+# In bytes. Elsewhere 2048 is the default limit of a datagram (net.local.dgram.maxdgram).
+LARGEST = 4096 if LINUX else 2000
 RECEIVE = 65536
+# So many in a row are "many". Fewer than any buffer holds: elsewhere one alone may fill it.
+MANY = 10 if LINUX else 1
 # How many are read in a row before they are passed on.
 IN_A_ROW = 1000
 SETTLED = 50_000_000
 
 
-def _room() -> int:
-    """Return how many wait in a socket at the least when another one finds no room; unix(7)."""
-    # Elsewhere the room is one of bytes, and one large datagram may fill it.
+def _queued() -> int:
+    """Return how many a socket takes at the least before it refuses one; unix(7)."""
     with suppress(OSError, ValueError):
         return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
-    return 10 if LINUX else 1
+    return MANY
 
 
 def _read(bound: socket.socket) -> list[bytes]:
@@ -66,11 +67,10 @@ class Doorbell:
         self._waker: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._room = _room()
+        self._many = min(MANY, _queued())
         self._seen = -1
         self._others: dict[str, list[str]] = {}
-        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sender.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+        self._lines: dict[str, socket.socket] = {}
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._remove_dead()
@@ -123,7 +123,8 @@ class Doorbell:
             bound.close()
             with suppress(OSError):
                 os.unlink(f"{self._name}.{kind}", dir_fd=self._folder_fd)
-        self._sender.close()
+        for name in list(self._lines):
+            self._hang_up(name)
         os.close(self._folder_fd)
 
     def _bind(self, kind: HintKind) -> None:
@@ -155,7 +156,7 @@ class Doorbell:
                         return
                     read = _read(cast("socket.socket", key.fileobj))
                     if read:
-                        whole = b"" not in read and len(read) < self._room
+                        whole = b"" not in read and len(read) < self._many
                         subjects = dict.fromkeys(b"\0".join(read).decode().split("\0"))
                         self._deliver(Hint(key.data, tuple(subjects) if whole else ()))
 
@@ -175,8 +176,11 @@ class Doorbell:
             # again without a trace.
             self._seen = changed if time.time_ns() - changed > SETTLED else -1
             self._others = {}
-            for name in os.listdir(self._folder_fd):
+            names = os.listdir(self._folder_fd)
+            for name in names:
                 self._others.setdefault(name.rpartition(".")[2], []).append(name)
+            for name in self._lines.keys() - set(names):
+                self._hang_up(name)
         return self._others
 
     def _remove_dead(self) -> None:
@@ -195,9 +199,10 @@ class Doorbell:
 
     def _send(self, name: str, data: bytes) -> None:
         try:
-            self._sender.sendto(data, self._address(name))
+            self._line(name).send(data)
         except ConnectionRefusedError:
             # Nobody holds the socket any more: its process was killed.
+            self._hang_up(name)
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder_fd)
             self._seen = -1
@@ -205,6 +210,24 @@ class Doorbell:
             self._seen = -1
         except OSError:
             return  # it has no room, or is not for us
+
+    def _line(self, name: str) -> socket.socket:
+        line = self._lines.get(name)
+        if line is None:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                line.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+                line.connect(self._address(name))
+            except OSError:
+                line.close()
+                raise
+            self._lines[name] = line
+        return line
+
+    def _hang_up(self, name: str) -> None:
+        line = self._lines.pop(name, None)
+        if line is not None:
+            line.close()
 
     def _address(self, name: str) -> str:
         # A unix address has room for 107 bytes; this way it fits however deep the folder lies.
