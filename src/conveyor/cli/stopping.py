@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, NoReturn
 
 from ..job import JobRecord
@@ -28,6 +29,9 @@ OTHERS = (signal.SIGTSTP, signal.SIGCONT)
 NAMED = 10
 # What a worker needs beyond its deadlines. One that needs more has a job that blocks its loop.
 SLACK = 0.5
+# What closing the store may take beyond the worker's end, as far as the deadlines leave it: a disk
+# may be slow.
+CLOSING = 2.0
 # How long a loop that goes on may take to show it.
 ANSWER = 0.25
 
@@ -46,6 +50,7 @@ class Exit:
         self._early: list[Callable[[Worker], None]] = []
         self._url = self._secret = ""
         self._watch: threading.Timer | None = None
+        self._due = inf
         self._once = threading.Lock()
         self._asked = asyncio.Event()
 
@@ -84,11 +89,11 @@ class Exit:
                 self._stop(number, count)
 
     def over(self) -> None:
-        """Hear that the worker has ended: the rest of its event loop gets a moment, no more.
+        """Hear that the worker has ended: the rest gets a moment, no more.
 
         At its end a loop waits for what coroutines have given to its threads.
         """
-        self._watch_in(SLACK)
+        self._watch_in(max(SLACK, min(CLOSING, self._due - time.monotonic())))
 
     def finish(self) -> int:
         """Return the exit code of a worker that has ended; with threads left, exit here and now."""
@@ -131,7 +136,9 @@ class Exit:
             self._loop.call_soon_threadsafe(do)
 
     def _watch_for(self, drain: float) -> None:
-        self._watch_in(drain + SHUTDOWN_GRACE + LEAVE + SLACK)
+        seconds = drain + SHUTDOWN_GRACE + LEAVE + SLACK
+        self._due = time.monotonic() + seconds
+        self._watch_in(seconds)
 
     def _watch_in(self, seconds: float) -> None:
         if self._watch is not None:

@@ -157,7 +157,9 @@ class Doorbell:
                     read = _read(cast("socket.socket", key.fileobj))
                     if read:
                         whole = b"" not in read and len(read) < self._many
-                        subjects = dict.fromkeys(b"\0".join(read).decode().split("\0"))
+                        subjects = dict.fromkeys(
+                            b"\0".join(read).decode(errors="replace").split("\0")
+                        )
                         self._deliver(Hint(key.data, tuple(subjects) if whole else ()))
 
     def _deliver(self, hint: Hint) -> None:
