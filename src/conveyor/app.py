@@ -378,7 +378,7 @@ class Conveyor(Executor):
         try:
             async with asyncio.timeout(timeout):
                 # Seen twice, because a hint of more work may be on its way at the first look.
-                while not running.done() and not (until_idle and calm == 2):
+                while not running.done() and calm < 2:
                     await asyncio.wait([running], timeout=0.01)
                     calm = calm + 1 if until_idle and await worker.is_done() else 0
         except TimeoutError:

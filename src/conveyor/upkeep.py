@@ -151,8 +151,7 @@ class Upkeep:
 
     async def _tend(self, now: float, *, sweeping: bool, poked: bool) -> None:
         if sweeping or poked or self._is_due():
-            staged = await self._store.stage(limit=BATCH)
-            self._next_due_at = staged.next_due_at
+            await self.make_due()
         await self._rescue(sweeping=sweeping)
         await self._tick()
         if now >= self._prune_due:

@@ -159,7 +159,7 @@ def _exit_code(record: JobRecord, belt: Conveyor) -> int:
         return int(code[1])
     if name := KILLED.search(message):
         return 128 + int(getattr(signal, name[1], 0))
-    return 1
+    return FAILED
 
 
 def _history(store: Store, job_id: str) -> list[AttemptError]:

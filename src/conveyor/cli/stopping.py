@@ -27,7 +27,7 @@ DRAINED, HANDED_BACK = 0, 75
 OTHERS = (signal.SIGTSTP, signal.SIGCONT)
 # How many running jobs are named; the rest is counted.
 NAMED = 10
-# What a worker needs beyond its deadlines. One that needs more has a job that blocks its loop.
+# What a worker needs beyond its deadlines. One that needs more is left behind.
 SLACK = 0.5
 # What closing the store may take beyond the worker's end, as far as the deadlines leave it: a disk
 # may be slow.
