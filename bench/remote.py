@@ -24,7 +24,7 @@ import aiohttp
 import msgspec
 
 from conveyor import Conveyor
-from conveyor.job import NewJob, OutputChunk, WorkerInfo
+from conveyor.core.job import NewJob, OutputChunk, WorkerInfo
 from conveyor.store.http import HttpStore
 from conveyor.store.http.bodies import Beat, Claim
 from conveyor.store.http.calls import CALLS, HINTS, PREFIX

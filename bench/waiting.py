@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conveyor.job import NewJob, Options
+from conveyor.core.job import NewJob, Options
 from conveyor.store.memory import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite import SqliteStore

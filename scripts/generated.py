@@ -15,11 +15,12 @@ from pathlib import Path
 
 import click
 
-from conveyor import errors, lifecycle
+from conveyor import errors
 from conveyor.cli import COMMANDS, cli
+from conveyor.core import lifecycle
+from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
+from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
 from conveyor.drill.scenes import SCENES
-from conveyor.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
-from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
 from conveyor.server.openapi import openapi
 from conveyor.settings import PREFIX, SETTINGS
 from conveyor.store.http.problems import PROBLEMS

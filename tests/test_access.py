@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from conveyor.access import (
+from conveyor.core.access import (
     SCOPES,
     Action,
     Scope,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, EncodingError, JobDiscardedError, UsageError
-from conveyor.job import NewJob
+from conveyor.core.job import NewJob
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from conveyor import UnavailableError, board
 from conveyor.board import Board, has_died
+from conveyor.core.ids import IdMaker
+from conveyor.core.job import WorkerInfo
 from conveyor.identity import boot_id, pid_started
-from conveyor.ids import IdMaker
-from conveyor.job import WorkerInfo
 
 
 def opened(folder: Path, places: int = 2) -> Board:

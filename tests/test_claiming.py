@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from conveyor import Conveyor, Job, State
-from conveyor.job import OutputChunk
+from conveyor.core.job import OutputChunk
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Renewal
 

@@ -12,7 +12,7 @@ import msgspec
 import pydantic
 import pytest
 
-from conveyor.codec import ArgsCodec, ResultCodec, encode_result
+from conveyor.core.codec import ArgsCodec, ResultCodec, encode_result
 from conveyor.errors import EncodingError, UsageError
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from conveyor import Conveyor, UsageError
-from conveyor.commanding import CommandRules, read_limits
-from conveyor.job import JobRecord, Options, QueueInfo, State, WorkerInfo
-from conveyor.why import explain
+from conveyor.core.command_policy import CommandRules, read_limits
+from conveyor.core.explain import explain
+from conveyor.core.job import JobRecord, Options, QueueInfo, State, WorkerInfo
 
 NONE = CommandRules(allowed=False)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from conveyor import Conveyor, State
 from conveyor.confirming import Unconfirmed
+from conveyor.core.job import JobRecord
+from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
-from conveyor.job import JobRecord
 from conveyor.leases import FENCE, Claim, Leases
-from conveyor.pending import Pending, failed
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import CONFIRM, Lease, Renewal
 from shop import soon

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from conveyor.core.job import ErrorInfo, JobRecord, OnShutdown, State
+from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
 from conveyor.execution import outcome_of, unknown_task
-from conveyor.job import ErrorInfo, JobRecord, OnShutdown, State
-from conveyor.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
 from conveyor.runners.control import Stop, Stopped, Why
 
 DONE = Succeeded(b"1")

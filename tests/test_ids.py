@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from conveyor.ids import IdMaker
+from conveyor.core.ids import IdMaker
 
 
 def test_an_id_is_a_uuid_of_version_seven_that_holds_its_time() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from conveyor.core.job import JobRecord, State
+from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
-from conveyor.job import JobRecord, State
 from conveyor.leases import Leases
-from conveyor.pending import Pending, failed, ready
 from conveyor.store.messages import Lease, Renewal
 from shop import soon
 

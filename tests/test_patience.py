@@ -9,13 +9,13 @@ import pytest
 
 from conveyor.caller import Watch
 from conveyor.cli.following import follow_output
-from conveyor.codec import ResultCodec
+from conveyor.core.codec import ResultCodec
+from conveyor.core.job import JobRecord, NewJob, OutputChunk, State
+from conveyor.core.lifecycle import Succeeded
+from conveyor.core.pending import Pending, failed
 from conveyor.errors import PassingError, UnavailableError, WaitTimeoutError
 from conveyor.handle import Job
-from conveyor.job import JobRecord, NewJob, OutputChunk, State
-from conveyor.lifecycle import Succeeded
 from conveyor.patience import AWAY, Patience
-from conveyor.pending import Pending, failed
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Claimant, Report, Want
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from conveyor import Conveyor
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Order
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import cron, lifecycle
-from conveyor.capacity import Accept, Offer, Refuse, admit, room
-from conveyor.duration import duration
-from conveyor.errors import InvalidTransitionError, UsageError
-from conveyor.job import (
+from conveyor.core import cron, lifecycle
+from conveyor.core.capacity import Accept, Offer, Refuse, admit, room
+from conveyor.core.duration import duration
+from conveyor.core.explain import explain, explain_offer
+from conveyor.core.job import (
     FINAL,
     WAITING,
     ErrorInfo,
@@ -25,7 +25,7 @@ from conveyor.job import (
     State,
     WorkerInfo,
 )
-from conveyor.lifecycle import (
+from conveyor.core.lifecycle import (
     Cancelled,
     Crashed,
     Failed,
@@ -35,9 +35,9 @@ from conveyor.lifecycle import (
     Succeeded,
     settle,
 )
-from conveyor.pending import Pending, failed, ready, run_sync
-from conveyor.retry import LONGEST_DELAY, Exponential, Fixed, Steps, backoff, pause
-from conveyor.why import explain, explain_offer
+from conveyor.core.pending import Pending, failed, ready, run_sync
+from conveyor.core.retry import LONGEST_DELAY, Exponential, Fixed, Steps, backoff, pause
+from conveyor.errors import InvalidTransitionError, UsageError
 
 BROKEN = ErrorInfo("ValueError", "broken", "", ("Exception",))
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, UnavailableError, UsageError, current_job
-from conveyor.job import ScheduleInfo, State
-from conveyor.pending import Pending, failed
+from conveyor.core.job import ScheduleInfo, State
+from conveyor.core.pending import Pending, failed
 from conveyor.store.memory import MemoryStore
 from shop import Until, soon
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from conveyor.core.job import JobRecord, OutputChunk, Progress, State
+from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.job import JobRecord, OutputChunk, Progress, State
-from conveyor.pending import Pending, failed, ready
 from conveyor.runners.capture import OutputBuffer
 from conveyor.shipping import LOAD, Shipping
 from conveyor.store.messages import Lease, Renewal, Verdict

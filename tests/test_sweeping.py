@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.store.filing import UNUSED
 from conveyor.store.memory import MemoryStore
 from conveyor.testing import FakeClock

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from conveyor.core.retry import Exponential, Fixed, Steps
 from conveyor.errors import UsageError
-from conveyor.retry import Exponential, Fixed, Steps
 from conveyor.wishes import RULES, JobOptions, Wishes, wish
 
 

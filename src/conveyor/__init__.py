@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .app import Conveyor, Queue
-    from .commanding import CommandRules
-    from .current import CurrentJob, current_job
+    from .core.command_policy import CommandRules
+    from .core.files import FileInfo
+    from .core.job import State
+    from .core.job_context import CurrentJob, current_job
+    from .core.retry import Exponential, Fixed, Steps
     from .errors import (
         ConveyorError,
         CorruptStoreError,
@@ -27,11 +30,8 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
-    from .files import FileInfo
     from .function import TaskFunction
     from .handle import Job
-    from .job import State
-    from .retry import Exponential, Fixed, Steps
     from .worker import Worker
 
 __version__ = "0.1.0"
@@ -70,15 +70,15 @@ __all__ = [
 
 # Names are imported when they are first used: `conveyor --help` needs none of them.
 _HOMES = {
-    "CommandRules": "commanding",
+    "CommandRules": "core.command_policy",
     "Conveyor": "app",
     "ConveyorError": "errors",
     "CorruptStoreError": "errors",
-    "CurrentJob": "current",
+    "CurrentJob": "core.job_context",
     "EncodingError": "errors",
-    "Exponential": "retry",
-    "FileInfo": "files",
-    "Fixed": "retry",
+    "Exponential": "core.retry",
+    "FileInfo": "core.files",
+    "Fixed": "core.retry",
     "InvalidTransitionError": "errors",
     "Job": "handle",
     "JobCancelledError": "errors",
@@ -89,8 +89,8 @@ _HOMES = {
     "Queue": "app",
     "QueueFullError": "errors",
     "Snooze": "errors",
-    "State": "job",
-    "Steps": "retry",
+    "State": "core.job",
+    "Steps": "core.retry",
     "StoreVersionError": "errors",
     "TaskFunction": "function",
     "UnavailableError": "errors",
@@ -98,7 +98,7 @@ _HOMES = {
     "UsageError": "errors",
     "WaitTimeoutError": "errors",
     "Worker": "worker",
-    "current_job": "current",
+    "current_job": "core.job_context",
 }
 
 

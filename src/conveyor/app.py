@@ -10,24 +10,24 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from . import cron
 from .background import Background
 from .caller import Awaiting
-from .clock import Clock
-from .codec import ResultCodec
-from .command import checked, command_task
+from .core import cron
+from .core.clock import Clock
+from .core.codec import ResultCodec
+from .core.command import checked, command_task
+from .core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
+from .core.task import Task
 from .errors import UsageError
 from .function import TaskDecorator, TaskFunction, Tasks
 from .futures import JobFuture, call_task
 from .handle import Job
-from .job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
 from .producer import Producer, QueueRule
 from .serving import Serving
 from .settings import load_settings
 from .store import open_store
 from .store.messages import Filter
 from .store.protocol import Store
-from .task import Task
 from .upkeep import Schedule
 from .wishes import Wishes, schedulable, wish
 from .wishes import name as valid_name

@@ -22,9 +22,9 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
+from .core.job import WorkerInfo
 from .errors import UnavailableError
 from .identity import same_boot
-from .job import WorkerInfo
 
 # A job's id, as text. A place that begins with NUL is free.
 WIDTH = 36

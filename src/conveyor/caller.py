@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .core.pending import Pending, in_event_loop
 from .errors import UsageError
-from .pending import Pending, in_event_loop
 from .store.messages import Hint, HintKind
 from .store.protocol import Store
 

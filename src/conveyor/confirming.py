@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from .job import JobRecord
+from .core.job import JobRecord
 from .leases import FENCE, Claim, Leases
 from .store.messages import Lease, Renewal
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from .caller import Caller, Watch
+from .core.job import NewJob, WhenFull
 from .errors import NotFoundError, QueueFullError
-from .job import NewJob, WhenFull
 from .store.messages import Accepted, Offered
 from .store.protocol import Store
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from .caller import Awaiting
+from .core.error_info import error_info
+from .core.files import FileInfo, InputFile
+from .core.job import ErrorInfo
+from .core.lifecycle import Failed, Snoozed, Succeeded
+from .core.task import Kind
 from .errands import Errands
 from .errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
-from .failure import error_info
-from .files import FileInfo, InputFile
-from .job import ErrorInfo
-from .lifecycle import Failed, Snoozed, Succeeded
 from .runners.control import Control, Ending, Runner, Stopped
 from .runners.foreign import opener
 from .runners.gathering import gather
 from .runners.scratch import Place, Scratch
 from .store.filing import FileStore
 from .store.messages import Lease
-from .task import Kind
 from .transfer import describe, download, upload
 
 log = logging.getLogger("conveyor.equipping")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from .job import ErrorInfo, JobRecord, OnShutdown
-from .lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
+from .core.job import ErrorInfo, JobRecord, OnShutdown
+from .core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
 from .runners.control import Ending, Stop, Stopped
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from .retry import Draw
+from .core.retry import Draw
 from .store.messages import Want
 
 # Jobs are claimed ahead for this long, so that short jobs do not pay a transaction each.

@@ -7,11 +7,11 @@ from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from .caller import Awaiting, Blocking, Caller
+from .core.pending import run_sync
+from .core.task import Kind, Task, task
 from .errors import UsageError
 from .handle import Job
-from .pending import run_sync
 from .producer import Producer
-from .task import Kind, Task, task
 from .wishes import JobOptions, TaskOptions, Wishes, wish
 
 P = ParamSpec("P")

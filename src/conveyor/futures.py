@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from .background import Background
-from .codec import ArgsCodec, ResultCodec
+from .core.codec import ArgsCodec, ResultCodec
+from .core.job import WAITING
+from .core.task import Task, default_name
 from .errors import JobCancelledError, UnavailableError, UsageError
 from .handle import Job
-from .job import WAITING
-from .task import Task, default_name
 
 T = TypeVar("T")
 

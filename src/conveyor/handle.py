@@ -7,7 +7,10 @@ from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
 from .caller import Awaiting, Blocking, Caller, Watch
-from .codec import ResultCodec
+from .core.codec import ResultCodec
+from .core.files import FileInfo
+from .core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
+from .core.pending import Pending, run_sync
 from .errands import Errands
 from .errors import (
     InvalidTransitionError,
@@ -19,10 +22,7 @@ from .errors import (
     UsageError,
     WaitTimeoutError,
 )
-from .files import FileInfo
-from .job import AttemptError, JobRecord, Progress, State, StopNote, Stream
 from .patience import Patience
-from .pending import Pending, run_sync
 from .store.protocol import Store
 from .transfer import download
 

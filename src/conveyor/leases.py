@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from .core.job import JobRecord
 from .errors import ConveyorError
-from .job import JobRecord
 from .store.messages import Lease, Renewal
 from .store.protocol import WorkerStore
 

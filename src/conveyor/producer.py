@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 
 from .caller import Caller, Watch
-from .codec import ResultCodec
-from .command import for_commands
+from .core.codec import ResultCodec
+from .core.command import for_commands
+from .core.ids import IdMaker
+from .core.job import ARGS_LIMIT, NewJob, WhenFull
+from .core.task import Task
 from .enqueue import enqueue
 from .errands import Errands
 from .errors import UnavailableError, UsageError
 from .handle import Job
-from .ids import IdMaker
-from .job import ARGS_LIMIT, NewJob, WhenFull
 from .store.protocol import Store
-from .task import Task
 from .transfer import upload_inputs
 from .wishes import Wishes
 

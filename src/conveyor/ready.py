@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from .job import JobRecord
+from .core.job import JobRecord
 from .leases import Claim
 from .store.messages import Lease
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from .duration import duration
+from .core.duration import duration
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"

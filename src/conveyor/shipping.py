@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from .core.pending import Pending
 from .errors import ConveyorError, UnavailableError
-from .pending import Pending
 from .runners.capture import OutputBuffer
 from .store.messages import Lease, Renewal, Report
 from .store.protocol import WorkerStore

@@ -10,14 +10,15 @@ from math import inf
 
 from . import feed
 from .board import Board
-from .clock import elapsed
 from .confirming import Unconfirmed
+from .core.clock import elapsed
+from .core.error_info import error_info
+from .core.job import JobRecord
+from .core.lifecycle import Failed, Interrupted, Outcome
+from .core.task import Kind, Task
 from .errors import UnavailableError
 from .execution import outcome_of, unknown_task
-from .failure import error_info
-from .job import JobRecord
 from .leases import FENCE, Claim, Leases
-from .lifecycle import Failed, Interrupted, Outcome
 from .ready import Ready
 from .runners.capture import OutputBuffer
 from .runners.control import Control, Runner, Stop, Stopped
@@ -25,7 +26,6 @@ from .shipping import Shipping, tell
 from .stopping import ask, set_alarm
 from .store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
 from .store.protocol import WorkerStore
-from .task import Kind, Task
 
 log = logging.getLogger("conveyor.slots")
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import partial
 
 from .caller import Caller
+from .core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
 from .errands import Errands
 from .errors import CorruptStoreError, UsageError
-from .files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
 from .store.filing import FileStore
 
 Going = Callable[[], None]

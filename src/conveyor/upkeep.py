@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from . import board, cron
+from . import board
 from .board import has_died
-from .clock import elapsed
+from .core import cron
+from .core.clock import elapsed
+from .core.job import NewJob, ScheduleInfo, State, WorkerInfo
 from .errors import ConveyorError, InvalidTransitionError
 from .identity import boot_id, is_dead
-from .job import NewJob, ScheduleInfo, State, WorkerInfo
 from .store.messages import Order
 from .store.protocol import Store
 

@@ -12,13 +12,14 @@ from typing import Self
 
 import msgspec
 
-from .access import mark
 from .board import Board
-from .commanding import ANYTHING, CommandRules
+from .core.access import mark
+from .core.command_policy import ANYTHING, CommandRules
+from .core.job import JobRecord, State, WorkerInfo
+from .core.task import Task
 from .equipping import Equipped
 from .errors import ConveyorError, UnavailableError
 from .identity import introduce, worker_id
-from .job import JobRecord, State, WorkerInfo
 from .keeping import Keeping
 from .runners.capture import OutputBuffer, capturing
 from .runners.scratch import Scratch
@@ -26,7 +27,6 @@ from .runners.table import Runners
 from .slots import Slots
 from .store.messages import CONFIRM, Claimant, Hint, Order, Report
 from .store.protocol import Store
-from .task import Task
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
 log = logging.getLogger("conveyor.worker")

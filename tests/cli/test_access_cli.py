@@ -13,9 +13,9 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.access import fits, token_id
 from conveyor.cli.auditing import audited
-from conveyor.job import WorkerInfo
+from conveyor.core.access import fits, token_id
+from conveyor.core.job import WorkerInfo
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Hint
 from conveyor.store.sqlite import SqliteStore

@@ -10,7 +10,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.job import State
+from conveyor.core.job import State
 
 Start = Callable[..., subprocess.Popen[str]]
 Until = Callable[[Callable[[], object]], None]

@@ -13,7 +13,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.store.messages import Claimant, Want
 
 

@@ -8,7 +8,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.store.messages import Claimant, Want
 
 AGENT, OTHER = "far-1@abcd1234", "far-2@abcd1234"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from keda import keda
 
-from conveyor.duration import duration
+from conveyor.core.duration import duration
 from conveyor.health import FRESH
 from conveyor.settings import SETTINGS
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from conveyor.cli.pulse import Pulse
+from conveyor.core.job import WorkerInfo
 from conveyor.errors import UsageError
 from conveyor.health import (
     DRAINING,
@@ -28,7 +29,6 @@ from conveyor.health import (
     write,
 )
 from conveyor.identity import boot_id, pid_started
-from conveyor.job import WorkerInfo
 
 NOW = 1_000_000.0
 Until = Callable[[Callable[[], object]], None]

@@ -17,7 +17,7 @@ from namespace import First, Process
 from pid1_jobs import COMMAND_RESULT, RESULTS, declare, enqueue
 
 from conveyor import State
-from conveyor.job import JobRecord
+from conveyor.core.job import JobRecord
 from conveyor.store.messages import Filter
 
 HERE = Path(__file__).parent

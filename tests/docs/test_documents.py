@@ -11,7 +11,7 @@ import pytest
 from blocks import ROOT, Block, Reader, blocks, matches
 
 import conveyor
-from conveyor.job import State
+from conveyor.core.job import State
 from conveyor.settings import SETTINGS
 from conveyor.wishes import RULES
 

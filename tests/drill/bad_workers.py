@@ -19,11 +19,11 @@ import msgspec
 
 from conveyor import Conveyor
 from conveyor.__main__ import main
-from conveyor.command import Command
-from conveyor.current import CURRENT, CurrentJob
+from conveyor.core.command import Command
+from conveyor.core.job import COMMAND_TASK, JobRecord, Progress, Stream, WorkerInfo
+from conveyor.core.job_context import CURRENT, CurrentJob
+from conveyor.core.lifecycle import Cancelled, Interrupted, Succeeded
 from conveyor.drill.acts import QUEUE
-from conveyor.job import COMMAND_TASK, JobRecord, Progress, Stream, WorkerInfo
-from conveyor.lifecycle import Cancelled, Interrupted, Succeeded
 from conveyor.store.messages import Claimant, Lease, Report, Want
 
 SLOTS = 8

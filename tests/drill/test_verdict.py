@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from conveyor.core.job import AttemptError, ErrorInfo, JobRecord, State
 from conveyor.drill import verdict
 from conveyor.drill.acts import Note
 from conveyor.drill.seen import Account, Sighting, WorkerSeen
-from conveyor.job import AttemptError, ErrorInfo, JobRecord, State
 
 NOW = 1_000.0
 KILLED = ErrorInfo("WorkerLost", "it was killed by SIGKILL, it was seen to use 40 MiB")

@@ -14,8 +14,8 @@ from asking import Answer, Asker
 from testimony import Change, Line, Lines, run_on
 
 from conveyor import Conveyor, State
+from conveyor.core.job import FINAL
 from conveyor.handle import Job
-from conveyor.job import FINAL
 
 FAR = 100.0
 LOOK = 0.01

@@ -14,7 +14,7 @@ from typing import IO
 
 import beating
 
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 
 Until = Callable[..., None]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conveyor import Conveyor, JobDiscardedError, QueueFullError, Snooze, State, current_job
-from conveyor.lifecycle import Succeeded
+from conveyor.core.lifecycle import Succeeded
 from conveyor.store.messages import Claimant, Report, Want
 from conveyor.testing import FakeClock
 

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from conveyor.current import current_job
+from conveyor.core.job_context import current_job
 from conveyor.errors import JobCancelledError, Snooze
 
 LONG = 60

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from conveyor.command import checked, command_task
-from conveyor.job import JobRecord, Options, Progress, State, StopNote, Stream
-from conveyor.lifecycle import Succeeded
+from conveyor.core.command import checked, command_task
+from conveyor.core.job import JobRecord, Options, Progress, State, StopNote, Stream
+from conveyor.core.lifecycle import Succeeded
+from conveyor.core.task import Kind, task
 from conveyor.runners.control import Control, Ending, Runner, Sink, Stop
-from conveyor.task import Kind, task
 
 CANCEL = Stop("cancel", "by hand")
 LONG = 20.0

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from stand import Heard, call, ends, record
 
-from conveyor.current import CURRENT
-from conveyor.job import Progress
+from conveyor.core.job import Progress
+from conveyor.core.job_context import CURRENT
 from conveyor.runners.capture import OutputBuffer, capturing
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.runners.thread import ThreadRunner

@@ -13,8 +13,8 @@ from time import monotonic
 import pytest
 from stand import CANCEL, Heard, alive, command, ends, pids, shell, soon, value
 
-from conveyor.job import OUTPUT_LIMIT
-from conveyor.lifecycle import Failed
+from conveyor.core.job import OUTPUT_LIMIT
+from conveyor.core.lifecycle import Failed
 from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped

@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 from stand import CANCEL, LONG, Heard, call, ends, value
 
-from conveyor.current import current_job
+from conveyor.core.job_context import current_job
+from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.errors import Snooze
-from conveyor.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.runners.coroutine import CoroutineRunner
 

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from stand import CANCEL, Heard, command, ends
 
+from conveyor.core.files import PIECE, InputFile
+from conveyor.core.job import COMMAND_TASK, NewJob
+from conveyor.core.lifecycle import Failed, Succeeded
+from conveyor.core.pending import Pending, failed
 from conveyor.equipping import Equipped
 from conveyor.errors import UnavailableError
-from conveyor.files import PIECE, InputFile
-from conveyor.job import COMMAND_TASK, NewJob
-from conveyor.lifecycle import Failed, Succeeded
-from conveyor.pending import Pending, failed
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped
 from conveyor.runners.scratch import Scratch

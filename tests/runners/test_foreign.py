@@ -18,11 +18,11 @@ import msgspec
 import pytest
 from stand import CANCEL, Heard, command, ends, shell, soon
 
-from conveyor.commanding import CommandRules
+from conveyor.core.command_policy import CommandRules
+from conveyor.core.files import InputFile
+from conveyor.core.job import COMMAND_TASK, NewJob
+from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.equipping import Equipped
-from conveyor.files import InputFile
-from conveyor.job import COMMAND_TASK, NewJob
-from conveyor.lifecycle import Failed, Succeeded
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped
 from conveyor.runners.foreign import find_owned, fits, opener

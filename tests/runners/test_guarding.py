@@ -17,7 +17,7 @@ from escapes import escape
 from stand import CANCEL, Heard, alive, command, ends, pids, process, shell, soon, value
 
 from conveyor import Conveyor
-from conveyor.lifecycle import Failed
+from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.runners.process import ProcessRunner

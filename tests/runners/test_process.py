@@ -17,8 +17,8 @@ import pytest
 import some_jobs
 from stand import CANCEL, Heard, alive, ends, process, soon, value
 
-from conveyor.job import OUTPUT_LIMIT
-from conveyor.lifecycle import Failed, Snoozed
+from conveyor.core.job import OUTPUT_LIMIT
+from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.runners.process import ProcessRunner

@@ -15,8 +15,8 @@ import some_jobs
 from stand import CANCEL, Heard, alive, command, ends, process, shell, soon, value
 
 from conveyor import UsageError
-from conveyor.commanding import CommandRules
-from conveyor.lifecycle import Failed
+from conveyor.core.command_policy import CommandRules
+from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped
 from conveyor.runners.guards import Guards

@@ -10,9 +10,9 @@ import time
 import pytest
 from stand import CANCEL, LONG, call, ends, soon, value
 
-from conveyor.current import current_job
+from conveyor.core.job_context import current_job
+from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.errors import Snooze
-from conveyor.lifecycle import Failed, Snoozed
 from conveyor.runners.control import Ending, Stopped
 from conveyor.runners.thread import ThreadRunner
 

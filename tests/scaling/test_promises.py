@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import NOW, World, drained, jobs, policy, pool, stopped
 
+from conveyor.core.labels import serves
 from conveyor.scaling.decide import decide
 from conveyor.scaling.plan import Demand
 from conveyor.scaling.policy import Policy, Pool
@@ -26,7 +27,6 @@ from conveyor.scaling.standing import (
     Standing,
     Stopping,
 )
-from conveyor.store.labels import serves
 
 LABELS = st.sampled_from(["gpu", "big", "linux"])
 NAMES = ["one", "two", "three"]

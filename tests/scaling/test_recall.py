@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from machines import NOW, policy, pool
 
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.scaling.machine import Machine, MachineState
 from conveyor.scaling.memory import Memory, Seen, Trouble
 from conveyor.scaling.recall import Recalled, Times, demands, recall, worse

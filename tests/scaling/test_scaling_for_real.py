@@ -17,8 +17,8 @@ import pytest
 from estate import Estate, Process, wait_for
 
 from conveyor import Conveyor
+from conveyor.core.job import JobRecord, State, WorkerInfo
 from conveyor.identity import is_running
-from conveyor.job import JobRecord, State, WorkerInfo
 from conveyor.scaling.configuration import NAME
 from conveyor.scaling.launching import machine_of
 from conveyor.scaling.providers.process import Note

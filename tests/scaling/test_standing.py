@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from machines import NOW
 
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.scaling.machine import Machine, MachineState, PoolSpec
 from conveyor.scaling.standing import (
     Booting,

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 from machines import policy, pool
 
+from conveyor.core.ids import IdMaker
+from conveyor.core.job import NewJob, Options, State
+from conveyor.core.pending import failed
 from conveyor.errors import ConveyorError, UnavailableError
 from conveyor.identity import introduce
-from conveyor.ids import IdMaker
-from conveyor.job import NewJob, Options, State
-from conveyor.pending import failed
 from conveyor.scaling.launching import new_machine_id, pool_of
 from conveyor.scaling.leading import Leadership
 from conveyor.scaling.machine import Machine, PoolSpec

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from conveyor import State
+from conveyor.core.job import FINAL
 from conveyor.identity import pid_started
-from conveyor.job import FINAL
 from elsewhere import sql
 
 WATCH = """

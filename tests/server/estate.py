@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
-from conveyor.access import issue
+from conveyor.core.access import issue
 from conveyor.store.http import HttpStore
 from conveyor.store.sqlite import SqliteStore
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from conveyor.access import issue
-from conveyor.job import JobRecord, NewJob
+from conveyor.core.access import issue
+from conveyor.core.job import JobRecord, NewJob
 from conveyor.store.http.calls import PREFIX
 from conveyor.store.http.problems import MEDIA
 from conveyor.store.messages import Claimant, Want

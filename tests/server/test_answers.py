@@ -10,7 +10,7 @@ from cutting import UNANSWERED, Proxy
 from estate import Estate
 
 from conveyor import InvalidTransitionError, State, UnavailableError, UsageError
-from conveyor.job import NewJob
+from conveyor.core.job import NewJob
 from conveyor.store.http import HttpStore
 from conveyor.store.messages import Hint
 from conveyor.store.sqlite import SqliteStore

@@ -17,7 +17,7 @@ from estate import Estate, wait_for
 from some_tasks import talk
 
 from conveyor import Conveyor, State
-from conveyor.job import FINAL
+from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
 from conveyor.store.sqlite import SqliteStore
 from elsewhere import sql

@@ -14,7 +14,7 @@ import pytest
 from estate import Estate, Process, wait_for
 
 from conveyor import Conveyor, State
-from conveyor.files import PIECE
+from conveyor.core.files import PIECE
 from conveyor.handle import Job
 
 SIZE = 48 * PIECE

@@ -11,9 +11,9 @@ import pytest
 from plainly import WORKER, Asking, make_token, put
 from served import Serving
 
-from conveyor.access import SCOPES, token_id
+from conveyor.core.access import SCOPES, token_id
+from conveyor.core.job import NewJob, State
 from conveyor.errors import AccessError
-from conveyor.job import NewJob, State
 from conveyor.server.gate import Gate
 from conveyor.store.http.calls import CALLS, OWN, Call
 from conveyor.store.memory import MemoryStore

@@ -9,8 +9,8 @@ import pytest
 from plainly import WORKER, Asking, claim, make_token, put
 from served import Serving
 
-from conveyor.access import token_id
-from conveyor.job import State
+from conveyor.core.access import token_id
+from conveyor.core.job import State
 from conveyor.store.messages import Filter
 from conveyor.store.protocol import Store
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from served import Serving
 
-from conveyor.job import NewJob
+from conveyor.core.job import NewJob
 from conveyor.server.protocol import PatientProtocol
 from conveyor.store.http import HttpStore
 from conveyor.store.http.bodies import InsertAnswer

@@ -14,9 +14,9 @@ import pytest
 from plainly import Asking
 from served import Serving
 
+from conveyor.core.job import NewJob, QueueInfo
+from conveyor.core.pending import Pending, failed
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
-from conveyor.job import NewJob, QueueInfo
-from conveyor.pending import Pending, failed
 from conveyor.server.asked import Rules
 from conveyor.store.http import HttpStore
 from conveyor.store.memory import MemoryStore

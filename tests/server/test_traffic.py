@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from conveyor.pending import in_event_loop
+from conveyor.core.pending import in_event_loop
 from conveyor.server.traffic import LONG, QUICK, WHILE, Traffic
 from conveyor.testing import FakeClock
 

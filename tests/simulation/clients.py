@@ -11,11 +11,11 @@ import msgspec
 from wire import Wire
 
 from conveyor.caller import Watch
-from conveyor.codec import ResultCodec
+from conveyor.core.codec import ResultCodec
+from conveyor.core.job import NewJob, Options, State
+from conveyor.core.retry import Fixed
 from conveyor.errors import NotFoundError, UnavailableError
 from conveyor.handle import Job
-from conveyor.job import NewJob, Options, State
-from conveyor.retry import Fixed
 
 if TYPE_CHECKING:
     from world import World

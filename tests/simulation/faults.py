@@ -15,11 +15,11 @@ import msgspec
 from jobs import Child, ScriptedRunner
 from workers import Plan, Station
 
+from conveyor.core.job import JobRecord, State
+from conveyor.core.lifecycle import Interrupted
+from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
-from conveyor.job import JobRecord, State
 from conveyor.leases import Claim, Leases
-from conveyor.lifecycle import Interrupted
-from conveyor.pending import Pending
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.slots import Slots
 from conveyor.store.memory import MemoryStore

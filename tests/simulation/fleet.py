@@ -31,8 +31,8 @@ from witness import Witness
 from workers import OPTIONS, Station
 from world import FREEZES, World
 
+from conveyor.core.job import NewJob, State
 from conveyor.identity import introduce
-from conveyor.job import NewJob, State
 from conveyor.scaling.leading import HOLD, Leadership
 from conveyor.scaling.machine import PoolSpec
 from conveyor.scaling.policy import Policy, Pool

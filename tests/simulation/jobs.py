@@ -10,10 +10,10 @@ from loop import PROCESS
 from runs import Run
 
 from conveyor import Snooze, current_job
-from conveyor.job import ErrorInfo, Options
-from conveyor.lifecycle import Failed, Snoozed, Succeeded
+from conveyor.core.job import ErrorInfo, Options
+from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
+from conveyor.core.task import Task, task
 from conveyor.runners.control import Control, Ending, Stop, Stopped
-from conveyor.task import Task, task
 
 if TYPE_CHECKING:
     from workers import Station

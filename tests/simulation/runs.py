@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loop import Process
 
-from conveyor.job import JobRecord, State
+from conveyor.core.job import JobRecord, State
 
 if TYPE_CHECKING:
     from workers import Station

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from loop import Process
 
+from conveyor.core.pending import Pending, wake
 from conveyor.errors import ConveyorError, UnavailableError
-from conveyor.pending import Pending, wake
 from conveyor.store.messages import Hint, HintKind
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runs import LEASE, REACT, Key, is_held
 
+from conveyor.core.job import FINAL, JobRecord, OutputChunk, State
 from conveyor.errors import ConveyorError
-from conveyor.job import FINAL, JobRecord, OutputChunk, State
 from conveyor.store.messages import Hint, Report
 
 if TYPE_CHECKING:

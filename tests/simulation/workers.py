@@ -12,11 +12,11 @@ from loop import Process
 from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
 
+from conveyor.core.task import Kind, Task
 from conveyor.runners.control import Runner
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.slots import Slots
 from conveyor.store.messages import Claimant
-from conveyor.task import Kind, Task
 from conveyor.upkeep import Upkeep
 from conveyor.worker import Worker, WorkerOptions
 

@@ -39,7 +39,7 @@ from runs import LEASE, Runs
 from witness import Witness
 from workers import Plan, Station
 
-from conveyor.job import WorkerInfo
+from conveyor.core.job import WorkerInfo
 from conveyor.store.memory import MemoryStore
 
 CHAOS = 40.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from conveyor.job import ErrorInfo, JobRecord, NewJob, Options, State, WhenFull
-from conveyor.lifecycle import Failed, Outcome
+from conveyor.core.job import ErrorInfo, JobRecord, NewJob, Options, State, WhenFull
+from conveyor.core.lifecycle import Failed, Outcome
 from conveyor.store.messages import Accepted, Claimant, Hint, HintKind, Offered, Report, Want
 from conveyor.store.protocol import Store
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from conveyor.lifecycle import Failed, Interrupted, Snoozed
+from conveyor.core.lifecycle import Failed, Interrupted, Snoozed
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Report
 

@@ -8,7 +8,7 @@ import threading
 
 import uvicorn
 
-from conveyor.clock import Clock
+from conveyor.core.clock import Clock
 from conveyor.server import Application
 from conveyor.server.asked import Rules
 from conveyor.server.gate import Gate

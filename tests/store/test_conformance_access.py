@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from calls import claim, hears, new, put, settle
 
-from conveyor.access import Action, Token, issue
+from conveyor.core.access import Action, Token, issue
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import NotFoundError, UsageError
-from conveyor.job import State
-from conveyor.lifecycle import Succeeded
 from conveyor.store.messages import Hint
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

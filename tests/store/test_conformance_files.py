@@ -9,9 +9,9 @@ import pytest
 from calls import claim, new, offer, put, settle
 
 from conveyor import NotFoundError, UsageError
-from conveyor.files import FILES_LIMIT, PIECE, FileInfo, InputFile
-from conveyor.job import FINAL
-from conveyor.lifecycle import Succeeded
+from conveyor.core.files import FILES_LIMIT, PIECE, FileInfo, InputFile
+from conveyor.core.job import FINAL
+from conveyor.core.lifecycle import Succeeded
 from conveyor.store.filing import UNUSED
 from conveyor.store.messages import Content, Lease, Offered
 from conveyor.store.protocol import Store

@@ -6,9 +6,9 @@ import pytest
 from calls import BROKEN, claim, counted, depth, new, offer, put, settle, state
 
 from conveyor import NotFoundError, QueueFullError, State
-from conveyor.job import JobRecord
-from conveyor.lifecycle import Interrupted, Succeeded
-from conveyor.retry import Fixed
+from conveyor.core.job import JobRecord
+from conveyor.core.lifecycle import Interrupted, Succeeded
+from conveyor.core.retry import Fixed
 from conveyor.store.messages import Accepted, Lease, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

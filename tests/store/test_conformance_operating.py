@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from calls import BROKEN, claim, counted, depth, hears, new, put, settle, state
 
+from conveyor.core.job import ScheduleInfo, State, WorkerInfo
+from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
-from conveyor.job import ScheduleInfo, State, WorkerInfo
-from conveyor.lifecycle import Succeeded
 from conveyor.store.messages import Filter, Hint, HintKind, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

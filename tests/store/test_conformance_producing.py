@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from calls import BROKEN, claim, counted, depth, new, offer, put, settle, state
 
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Interrupted, Snoozed, Succeeded
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError
-from conveyor.job import State
-from conveyor.lifecycle import Interrupted, Snoozed, Succeeded
 from conveyor.store.messages import Accepted, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

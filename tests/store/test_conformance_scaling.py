@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from calls import BROKEN, claim, new, offer, put, settle
 
+from conveyor.core.job import NewJob
+from conveyor.core.lifecycle import Interrupted, Succeeded
 from conveyor.errors import UsageError
-from conveyor.job import NewJob
-from conveyor.lifecycle import Interrupted, Succeeded
 from conveyor.store.messages import Leader, Load, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

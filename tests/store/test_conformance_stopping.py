@@ -11,9 +11,9 @@ import pytest
 from calls import BROKEN, claim, hears, new, put, settle, state
 
 from conveyor import InvalidTransitionError, NotFoundError, State
+from conveyor.core.job import StopNote, WorkerInfo
+from conveyor.core.lifecycle import Interrupted, Succeeded
 from conveyor.errors import BusyError
-from conveyor.job import StopNote, WorkerInfo
-from conveyor.lifecycle import Interrupted, Succeeded
 from conveyor.store.messages import (
     SILENCE,
     Claimant,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from calls import BROKEN, NUMBERS, claim, counted, depth, new, put, settle, state
 
-from conveyor.job import ErrorInfo, OutputChunk, Progress, State, StopNote
-from conveyor.lifecycle import (
+from conveyor.core.job import ErrorInfo, OutputChunk, Progress, State, StopNote
+from conveyor.core.lifecycle import (
     Cancelled,
     Crashed,
     Failed,
@@ -15,7 +15,7 @@ from conveyor.lifecycle import (
     Snoozed,
     Succeeded,
 )
-from conveyor.retry import Fixed
+from conveyor.core.retry import Fixed
 from conveyor.store.messages import Claimant, Lease, Renewal, Report, Want
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from calls import new, put
 
+from conveyor.core.files import PIECE, InputFile
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.files import PIECE, InputFile
 from conveyor.store.contents import Contents
 from conveyor.store.filing import UNUSED
 from conveyor.store.messages import Content

@@ -27,9 +27,8 @@ from hypothesis.stateful import (
 from model_faults import FAULTY
 from truth import check_load
 
-from conveyor.errors import ConveyorError, QueueFullError
-from conveyor.files import FileInfo, InputFile
-from conveyor.job import (
+from conveyor.core.files import FileInfo, InputFile
+from conveyor.core.job import (
     FINAL,
     ErrorInfo,
     JobRecord,
@@ -40,7 +39,7 @@ from conveyor.job import (
     StopNote,
     WorkerInfo,
 )
-from conveyor.lifecycle import (
+from conveyor.core.lifecycle import (
     Cancelled,
     Crashed,
     Failed,
@@ -49,7 +48,8 @@ from conveyor.lifecycle import (
     Snoozed,
     Succeeded,
 )
-from conveyor.retry import Fixed
+from conveyor.core.retry import Fixed
+from conveyor.errors import ConveyorError, QueueFullError
 from conveyor.store.filing import UNUSED
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import (

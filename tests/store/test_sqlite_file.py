@@ -16,9 +16,9 @@ import apsw
 import pytest
 from calls import claim, new, put, settle, state
 
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import CorruptStoreError, UnavailableError, UsageError
-from conveyor.job import State
-from conveyor.lifecycle import Succeeded
 from conveyor.store import open_store
 from conveyor.store.database import Database
 from conveyor.store.migrate import schemas
@@ -157,7 +157,7 @@ def test_a_full_disk_loses_nothing_that_was_accepted_and_the_store_goes_on(path:
     accepted, error, later = elsewhere(
         "import resource, signal\n"
         "from conveyor.errors import UnavailableError\n"
-        "from conveyor.job import NewJob\n"
+        "from conveyor.core.job import NewJob\n"
         "from conveyor.store.sqlite import SqliteStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = SqliteStore(sys.argv[1])\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conveyor.job import JobRecord, QueueInfo, State
+from conveyor.core.job import JobRecord, QueueInfo, State
 from conveyor.store.messages import Load
 
 

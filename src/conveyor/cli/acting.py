@@ -9,11 +9,11 @@ import click
 import msgspec
 
 from ..caller import Blocking
-from ..codec import check_plain
-from ..command import command_task
+from ..core.codec import check_plain
+from ..core.command import command_task
+from ..core.job import State
+from ..core.pending import run_sync
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
-from ..job import State
-from ..pending import run_sync
 from ..producer import Producer, QueueRule
 from ..settings import load_settings
 from ..store import open_store

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import click
 
-from ..access import Action
+from ..core.access import Action
 from ..store.protocol import Store
 from .common import json_option, moment, opened, print_json, print_table, say, url_option
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import click
 
-from ..duration import duration
+from ..core.duration import duration
+from ..core.job import WAITING, JobRecord, State
+from ..core.pending import Pending
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
-from ..job import WAITING, JobRecord, State
 from ..patience import LEAST
-from ..pending import Pending
 from ..store.messages import Filter
 from ..store.protocol import Store
 from .auditing import audited

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..commanding import CommandRules, read_limits
+from ..core.command_policy import CommandRules, read_limits
 from ..errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

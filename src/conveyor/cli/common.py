@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..app import Conveyor
+from ..core.job import JobRecord
 from ..errors import NotFoundError, UsageError
-from ..job import JobRecord
 from ..settings import Settings, load_settings
 from ..store import open_store
 from ..store.messages import Filter

@@ -13,13 +13,13 @@ import msgspec
 
 from .. import __version__
 from ..board import has_died
+from ..core.explain import SILENT
+from ..core.job import State
 from ..errors import ConveyorError
 from ..identity import boot_id, is_dead
-from ..job import State
 from ..settings import SETTINGS, Settings
 from ..store import open_store
 from ..store.protocol import Store
-from ..why import SILENT
 from .common import print_json, print_table, say
 
 OK, ILL, UNREACHABLE = 0, 1, 4

@@ -14,14 +14,14 @@ import click
 import msgspec
 
 from ..app import Conveyor
+from ..core.explain import SILENT
+from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
+from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
 from ..handle import Job
-from ..job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..patience import Patience
 from ..settings import load_settings
-from ..store.labels import serves
 from ..store.protocol import Store
-from ..why import SILENT
 from .common import say, url_option
 from .fetching import fetch
 from .following import follow_output, write

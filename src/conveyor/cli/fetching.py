@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from ..caller import Watch
-from ..codec import ResultCodec
+from ..core.codec import ResultCodec
+from ..core.files import FileInfo, file_name
 from ..errors import NotFoundError, UsageError
-from ..files import FileInfo, file_name
 from ..handle import Job
 from .common import find_job, json_option, opened, print_json, print_table, say, url_option
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ..clock import elapsed
+from ..core.clock import elapsed
 from ..errors import UnavailableError, UsageError
 from ..identity import worker_id
 from ..scaling.configuration import Configuration, read_configuration

@@ -11,11 +11,11 @@ import click
 import msgspec
 
 from ..caller import Watch
-from ..codec import ResultCodec
-from ..duration import duration
+from ..core.codec import ResultCodec
+from ..core.duration import duration
+from ..core.job import JobRecord, OutputChunk, State
 from ..errors import PassingError, WaitTimeoutError
 from ..handle import Job
-from ..job import JobRecord, OutputChunk, State
 from ..patience import Patience
 from ..store.protocol import Store
 from .common import as_data, find_job, json_option, opened, print_json, url_option

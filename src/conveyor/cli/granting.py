@@ -8,8 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from ..access import SCOPES, Token, issue, rights, standing
-from ..duration import duration
+from ..core.access import SCOPES, Token, issue, rights, standing
+from ..core.duration import duration
 from ..store.protocol import Store
 from .auditing import audited
 from .common import json_option, moment, opened, print_json, print_table, say, url_option

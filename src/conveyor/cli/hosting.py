@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from ..app import Conveyor
-from ..duration import duration
+from ..core.duration import duration
+from ..core.job import State
 from ..errors import UsageError
-from ..job import State
 from ..notify import manager
 from ..settings import Settings, load_settings
 from ..store.protocol import Store

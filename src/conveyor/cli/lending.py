@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from ..app import Conveyor
-from ..commanding import CommandRules
+from ..core.command_policy import CommandRules
+from ..core.retry import Exponential, pause
 from ..errors import UnavailableError, UsageError
 from ..notify import manager
-from ..retry import Exponential, pause
 from ..settings import Settings, load_settings, token_from
 from ..store.http import HttpStore
 from ..store.http.bodies import Terms

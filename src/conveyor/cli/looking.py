@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 import msgspec
 
+from ..core.explain import explain, explain_offer
+from ..core.job import JobRecord, QueueInfo, State
 from ..errors import NotFoundError, UsageError
-from ..job import JobRecord, QueueInfo, State
 from ..store.messages import Filter
 from ..store.protocol import Store
-from ..why import explain, explain_offer
 from .common import (
     ago,
     as_data,

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from ..access import is_marked
-from ..duration import duration
+from ..core.access import is_marked
+from ..core.duration import duration
+from ..core.explain import SILENT
+from ..core.job import State, WorkerInfo
 from ..errors import NotFoundError, UsageError, WaitTimeoutError
-from ..job import State, WorkerInfo
 from ..store.messages import Filter, Order
 from ..store.protocol import Store
-from ..why import SILENT
 from .auditing import Note, audited
 from .common import ago, json_option, opened, print_json, print_table, say, url_option
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 from .. import health
-from ..clock import elapsed
+from ..core.clock import elapsed
+from ..core.job import WorkerInfo
 from ..errors import UsageError
-from ..job import WorkerInfo
 from ..notify import READY, STOPPING, WATCHDOG, notify, status
 
 log = logging.getLogger("conveyor.pulse")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..duration import duration
+from ..core.duration import duration
 from ..errors import NotFoundError, UsageError
 from ..notify import READY, STOPPING, manager, notify
 from ..scaling.configuration import NAME

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..duration import duration
+from ..core.duration import duration
 from ..errors import UsageError
 from ..scaling.chart import chart
 from ..scaling.picture import picture

@@ -17,7 +17,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, NoReturn
 
-from ..job import JobRecord
+from ..core.job import JobRecord
 from ..store.messages import Report
 from ..worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .common import say, span

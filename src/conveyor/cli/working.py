@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from ..app import Conveyor
-from ..commanding import ANYTHING, CommandRules
+from ..core.command_policy import ANYTHING, CommandRules
+from ..core.job import State
 from ..errors import UsageError
-from ..job import State
 from ..notify import manager
 from ..settings import Settings
 from ..worker import Worker

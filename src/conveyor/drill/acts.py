@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ..app import Conveyor
-from ..current import current_job
+from ..core.job_context import current_job
 from ..errors import UnavailableError
 from ..function import TaskFunction
 from ..handle import Job

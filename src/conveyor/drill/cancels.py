@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from ..job import State
+from ..core.job import State
 from . import verdict
 from .acts import KINDS, LOOK
 from .seen import Account

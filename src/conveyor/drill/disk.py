@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..job import State
+from ..core.job import State
 from .acts import HOARD, Hoard
 from .stage import Stage
 from .verdict import SOON, Check, Row, of_worker, row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ..job import State
+from ..core.job import State
 from . import verdict
 from .seen import Account
 from .stage import Stage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..job import AttemptError, JobRecord, State
+from ..core.job import AttemptError, JobRecord, State
 from .acts import Kind, Note
 
 

@@ -15,8 +15,8 @@ from threading import Event
 from typing import Any
 
 from ..app import Conveyor
+from ..core.job import JobRecord, State
 from ..handle import Job
-from ..job import JobRecord, State
 from ..store.messages import Filter
 from .acts import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
 from .processes import Program, kill_marked, lives, program, runs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..job import State
+from ..core.job import State
 from ..worker import LEAVE
 from .seen import Account, WorkerSeen
 

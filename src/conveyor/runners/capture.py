@@ -13,8 +13,8 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from ..current import CURRENT, CurrentJob
-from ..job import JobRecord, OutputChunk, Progress, StopNote, Stream
+from ..core.job import JobRecord, OutputChunk, Progress, StopNote, Stream
+from ..core.job_context import CURRENT, CurrentJob
 from .spill import Spill, Spilt
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"

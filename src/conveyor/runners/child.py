@@ -22,12 +22,12 @@ from multiprocessing import spawn
 from types import FrameType
 from typing import Any, BinaryIO
 
-from ..codec import ArgsCodec, encode_result
-from ..current import CURRENT, CurrentJob
+from ..core.codec import ArgsCodec, encode_result
+from ..core.error_info import error_info
+from ..core.job import JobRecord, Progress, Stream
+from ..core.job_context import CURRENT, CurrentJob
+from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze, UsageError
-from ..failure import error_info
-from ..job import JobRecord, Progress, Stream
-from ..lifecycle import Failed, Snoozed, Succeeded
 from .capture import JobLog
 from .control import Ending, Stopped, job_environment
 from .messages import (

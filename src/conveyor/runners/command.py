@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from ..command import Command
-from ..commanding import ANYTHING, CommandRules
-from ..failure import error_info
-from ..job import ErrorInfo, Stream
-from ..lifecycle import Failed, Succeeded
+from ..core.command import Command
+from ..core.command_policy import ANYTHING, CommandRules
+from ..core.error_info import error_info
+from ..core.job import ErrorInfo, Stream
+from ..core.lifecycle import Failed, Succeeded
 from .control import Control, Ending, Stop, Stopped, job_environment
 from .guards import Guards
 from .ladder import KILL, Ladder, note_left_behind

@@ -9,10 +9,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ..core.job import JobRecord, Progress, StopNote, Stream
+from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
+from ..core.task import Task
 from ..errors import UsageError
-from ..job import JobRecord, Progress, StopNote, Stream
-from ..lifecycle import Crashed, Failed, Snoozed, Succeeded
-from ..task import Task
 from .scratch import Place
 
 Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]

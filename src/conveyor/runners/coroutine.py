@@ -8,12 +8,12 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-from ..codec import encode_result
-from ..current import CURRENT, CurrentJob
+from ..core.codec import encode_result
+from ..core.error_info import error_info
+from ..core.job import ErrorInfo
+from ..core.job_context import CURRENT, CurrentJob
+from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze
-from ..failure import error_info
-from ..job import ErrorInfo
-from ..lifecycle import Failed, Snoozed, Succeeded
 from .control import Control, Ending, Stop, Stopped
 
 Steps = Generator[Any, Any, Any]

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import PurePosixPath
 
+from ..core.files import FILE_NAME_LIMIT, file_name
 from ..errors import UsageError
-from ..files import FILE_NAME_LIMIT, file_name
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without waiting for the other side, should it be a pipe by now.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from ..core.files import FILES_LIMIT, file_name
+from ..core.job import ErrorInfo
 from ..errors import UsageError
-from ..files import FILES_LIMIT, file_name
-from ..job import ErrorInfo
 from .foreign import find_owned
 
 

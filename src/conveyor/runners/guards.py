@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from ..commanding import without_secrets
+from ..core.command_policy import without_secrets
 
 # How many guards are kept for the next program; making one costs a fork more.
 KEPT = 8

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ..job import JobRecord, Progress, Stream
+from ..core.job import JobRecord, Progress, Stream
 from .control import Ending
 
 HALT = b"\n"

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from multiprocessing import spawn
 from typing import Any
 
+from ..core.job import ErrorInfo, Stream
+from ..core.lifecycle import Failed
 from ..errors import UsageError
-from ..job import ErrorInfo, Stream
-from ..lifecycle import Failed
 from .command import signal_name
 from .control import Control, Ending, Stop, Stopped
 from .guards import Guards

@@ -8,7 +8,7 @@ import resource
 
 import msgspec
 
-from ..commanding import LIMITS, CommandRules
+from ..core.command_policy import LIMITS, CommandRules
 from ..errors import UsageError
 
 RESOURCES = {

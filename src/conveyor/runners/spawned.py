@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from ..commanding import without_secrets
-from ..job import ErrorInfo, Stream
-from ..lifecycle import Crashed, Failed
+from ..core.command_policy import without_secrets
+from ..core.job import ErrorInfo, Stream
+from ..core.lifecycle import Crashed, Failed
 from .guarding.wire import KILL, LENGTH, READ, RUN, TERM
 from .guards import Guards
 from .ladder import KILL as PATIENCE

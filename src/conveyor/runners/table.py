@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..commanding import ANYTHING, CommandRules
-from ..task import Kind
+from ..core.command_policy import ANYTHING, CommandRules
+from ..core.task import Kind
 from .command import CommandRunner
 from .control import Runner
 from .coroutine import CoroutineRunner

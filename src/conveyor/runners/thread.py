@@ -10,11 +10,11 @@ from collections import deque
 from contextlib import suppress
 from queue import SimpleQueue
 
-from ..codec import encode_result
-from ..current import CURRENT, CurrentJob
+from ..core.codec import encode_result
+from ..core.error_info import error_info
+from ..core.job_context import CURRENT, CurrentJob
+from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze
-from ..failure import error_info
-from ..lifecycle import Failed, Snoozed, Succeeded
 from .control import Control, Ending, Stopped
 
 # How long threads get to end when the runner is closed.

@@ -7,8 +7,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from ..core.job import WorkerInfo
 from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
-from ..job import WorkerInfo
 from ..store.protocol import Store
 from .launching import machine_of
 from .machine import Machine, PoolSpec, Provider

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import floor
 
-from ..store.labels import serves
+from ..core.labels import serves
 from .machine import PoolSpec
 from .plan import Demand
 from .policy import Policy, Pool

@@ -7,8 +7,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from ..commanding import NOTHING_ELSE
-from ..job import COMMANDS
+from ..core.command_policy import NOTHING_ELSE
+from ..core.job import COMMANDS
 
 # A machine in any state but "gone" may be billed, one in "errored" included.
 MachineState = Literal["starting", "running", "stopping", "gone", "errored"]

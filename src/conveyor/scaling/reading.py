@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from ..duration import duration
+from ..core.duration import duration
 from ..errors import UsageError
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..job import WorkerInfo
+from ..core.job import WorkerInfo
 from ..store.messages import SILENCE
 from ..upkeep import SWEEP
 from .decide import judged

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from ..access import Action
-from ..clock import elapsed
+from ..core.access import Action
+from ..core.clock import elapsed
 from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ..core.job import WorkerInfo
 from ..errors import ConveyorError
-from ..job import WorkerInfo
 from ..store.messages import Load
 from ..store.protocol import Store
 from .machine import Machine, Provider

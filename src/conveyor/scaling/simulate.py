@@ -14,7 +14,7 @@ from math import ceil, inf
 
 import msgspec
 
-from ..store.labels import serves
+from ..core.labels import serves
 from .decide import decide
 from .fleet import Fleet, Simulated
 from .plan import Demand, Plan

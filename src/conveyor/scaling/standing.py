@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..job import WorkerInfo
+from ..core.job import WorkerInfo
 from .launching import LABEL
 from .machine import Machine, PoolSpec
 

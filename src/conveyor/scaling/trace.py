@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..duration import duration
+from ..core.duration import duration
 from ..errors import UsageError
 
 # When it came, how long it runs, and which of the trace's label sets it requires.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..access import Action, rights
+from ..core.access import Action, rights
 from ..store.http import bodies
 from ..store.messages import Order
 from .asked import Asked

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import msgspec
 
-from .. import access
-from ..access import Scope, Token
+from ..core import access
+from ..core.access import Scope, Token
 from ..errors import AccessError, NotFoundError
 from ..store.messages import Hint
 from ..store.protocol import Store

@@ -14,11 +14,11 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response, StreamingResponse
 
 from ..caller import Awaiting, Watch
+from ..core.files import PIECE
+from ..core.job import NewJob, WorkerInfo
+from ..core.lifecycle import Interrupted
 from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
-from ..files import PIECE
-from ..job import NewJob, WorkerInfo
-from ..lifecycle import Interrupted
 from ..store.http import bodies
 from ..store.http.bodies import InsertAnswer, Terms
 from ..store.messages import (

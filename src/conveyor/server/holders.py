@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.job import JobRecord, State
 from ..errors import AccessError, NotFoundError
-from ..job import JobRecord, State
 from ..store.messages import Lease
 from ..store.protocol import Store
 from .gate import Caller, may_be

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
+from ..core.labels import serves
 from ..store.http import bodies
-from ..store.labels import serves
 from ..store.messages import Load
 from ..store.protocol import Store
 from .asked import Asked

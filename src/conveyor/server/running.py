@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import msgspec
 import uvicorn
 
+from ..core.job import State, WorkerInfo
 from ..errors import UsageError
 from ..identity import introduce, worker_id
-from ..job import State, WorkerInfo
 from ..store.protocol import Store
 from ..upkeep import RETENTION, Schedule, Upkeep
 from . import Application

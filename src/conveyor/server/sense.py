@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .. import access
+from ..core import access
 from ..errors import UsageError
 from ..store.http import bodies
 from ..wishes import name

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from ..command import for_commands
+from ..core.command import for_commands
+from ..core.files import checked_digest, checked_piece, file_names
+from ..core.ids import IdMaker
+from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..errors import EncodingError, UsageError
-from ..files import checked_digest, checked_piece, file_names
-from ..ids import IdMaker
-from ..job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..store.http.views import NewJobView, new_job_of
 from ..wishes import NAME_LIMIT, RULES, name
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from ..pending import blocking
+from ..core.pending import blocking
 
 # A disk that took longer twice in a row, in seconds, is not waited for again in the next while. A
 # single time says nothing, as one commit of hundreds makes a checkpoint, unless it was LONG.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..clock import Clock
+from ..core.clock import Clock
 from ..errors import UsageError
 from ..settings import TOKEN, load_settings, token_from
 from .memory import MemoryStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..access import Action, Token
-from ..pending import Pending
+from ..core.access import Action, Token
+from ..core.pending import Pending
 
 
 class AccessStore(Protocol):

@@ -14,9 +14,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 
+from ..core.files import DIGITS, checked_digest, checked_piece
+from ..core.job import NewJob
 from ..errors import NotFoundError, UnavailableError, UsageError
-from ..files import DIGITS, checked_digest, checked_piece
-from ..job import NewJob
 from .locking import retries
 from .messages import Content
 from .wording import hole, missing_content, missing_input, unlike

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..files import FileInfo
-from ..pending import Pending
+from ..core.files import FileInfo
+from ..core.pending import Pending
 from .messages import Content, Lease
 
 # How long, in seconds, a content may lie there before a job refers to it.

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from ..job import JobRecord, State
-from ..lifecycle import Outcome
+from ..core.job import JobRecord, State
+from ..core.lifecycle import Outcome
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from ..job import (
+from ..core.job import (
     AttemptError,
     JobRecord,
     NewJob,
@@ -24,7 +24,7 @@ from ..job import (
     WhenFull,
     WorkerInfo,
 )
-from ..pending import Pending
+from ..core.pending import Pending
 from .accessing import AccessStore
 from .filing import FileStore
 from .messages import (

@@ -7,8 +7,8 @@ from zlib import crc32
 
 import msgspec
 
+from ..core.job import NO_OPTIONS, JobRecord, NewJob, Options, Progress, State, StopNote
 from ..errors import CorruptStoreError
-from ..job import NO_OPTIONS, JobRecord, NewJob, Options, Progress, State, StopNote
 
 JOB_COLUMNS = (
     "seq", "id", "lane", "task", "args", "options", "checksum", "state", "priority", "run_at",

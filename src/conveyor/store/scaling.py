@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..pending import Pending
+from ..core.pending import Pending
 from .messages import Leader, Load
 
 

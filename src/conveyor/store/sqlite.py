@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
-from ..access import Action, Token
-from ..clock import Clock, SystemClock
-from ..errands import Errands
-from ..errors import UsageError
-from ..files import FileInfo
-from ..job import (
+from ..core.access import Action, Token
+from ..core.clock import Clock, SystemClock
+from ..core.files import FileInfo
+from ..core.job import (
     AttemptError,
     JobRecord,
     NewJob,
@@ -28,8 +26,10 @@ from ..job import (
     WhenFull,
     WorkerInfo,
 )
-from ..pending import Pending, ready
-from ..retry import Draw
+from ..core.pending import Pending, ready
+from ..core.retry import Draw
+from ..errands import Errands
+from ..errors import UsageError
 from .contents import Contents
 from .database import Database, Durability
 from .doorbell import Doorbell

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ..core.job import WorkerInfo
 from ..errors import BusyError
-from ..job import WorkerInfo
 from .messages import Order
 
 # The evidence on the jobs of a worker that was removed by force.

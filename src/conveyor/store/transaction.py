@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..job import State
-from ..retry import Draw
+from ..core.job import State
+from ..core.retry import Draw
 from .messages import HintKind
 from .rows import JOB_COLUMNS
 

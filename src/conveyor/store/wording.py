@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..files import FILES_LIMIT
+from ..core.files import FILES_LIMIT
 
 
 def hole(digest: str, size: int, offset: int) -> str:

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import apsw
 
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.pending import Pending, failed, in_event_loop, run_sync, wake
+from ..core.retry import Draw
 from ..errors import ConveyorError, UnavailableError, UsageError
-from ..pending import Pending, failed, in_event_loop, run_sync, wake
-from ..retry import Draw
 from .database import Database
 from .messages import Hint
 from .transaction import Lanes, Tx

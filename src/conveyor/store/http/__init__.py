@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from ...access import Action, Token
-from ...clock import Clock
-from ...files import FileInfo
-from ...job import (
+from ...core.access import Action, Token
+from ...core.clock import Clock
+from ...core.files import FileInfo
+from ...core.job import (
     AttemptError,
     JobRecord,
     NewJob,
@@ -23,7 +23,7 @@ from ...job import (
     WhenFull,
     WorkerInfo,
 )
-from ...pending import Pending
+from ...core.pending import Pending
 from ..messages import (
     Accepted,
     Claimant,

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ...access import Action, Token
+from ...core.access import Action, Token
+from ...core.files import PIECE, FileInfo
+from ...core.job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ...errors import UsageError
-from ...files import PIECE, FileInfo
-from ...job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .views import NewJobView, ReportView, new_job_of, report_of
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ...access import Action, Scope, Token
-from ...files import FileInfo
-from ...job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
+from ...core.access import Action, Scope, Token
+from ...core.files import FileInfo
+from ...core.job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
 from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import bodies
 from .bodies import Body, Nothing

@@ -12,9 +12,9 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
+from ...core.job import JobRecord
+from ...core.lifecycle import Interrupted
 from ...errors import ConveyorError
-from ...job import JobRecord
-from ...lifecycle import Interrupted
 from ..messages import Claimant, Exchanged, Report, Want
 from .bodies import Claim, Exchange, Settle
 from .calls import CALLS

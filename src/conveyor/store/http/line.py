@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from ...core.pending import Pending, failed, wake
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
-from ...pending import Pending, failed, wake
 from .bodies import Body
 from .calls import JSON, PACKED, PREFIX, Call
 from .problems import Problem, error_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ...core.job import JobRecord, State
+from ...core.pending import Pending, failed, in_event_loop, ready
 from ...errors import ConveyorError, InvalidTransitionError, PassingError, UnavailableError
-from ...job import JobRecord, State
-from ...pending import Pending, failed, in_event_loop, ready
 from ..messages import Accepted, Offered
 from . import bodies
 from .calls import CALLS

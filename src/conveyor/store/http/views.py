@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ...job import (
+from ...core.job import (
     NO_OPTIONS,
     JobRecord,
     NewJob,
@@ -15,7 +15,7 @@ from ...job import (
     State,
     StopNote,
 )
-from ...lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
+from ...core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
 from ..messages import Exchanged, Lease, Report
 
 NOTHING = msgspec.Raw(b"null")

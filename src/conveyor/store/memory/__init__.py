@@ -12,11 +12,10 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ...access import Action, Token
-from ...clock import Clock, SystemClock
-from ...errors import UnavailableError
-from ...files import FileInfo
-from ...job import (
+from ...core.access import Action, Token
+from ...core.clock import Clock, SystemClock
+from ...core.files import FileInfo
+from ...core.job import (
     AttemptError,
     JobRecord,
     NewJob,
@@ -29,8 +28,9 @@ from ...job import (
     WhenFull,
     WorkerInfo,
 )
-from ...pending import Pending, failed, ready
-from ...retry import Draw
+from ...core.pending import Pending, failed, ready
+from ...core.retry import Draw
+from ...errors import UnavailableError
 from ..messages import (
     Accepted,
     Claimant,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...access import ACTIONS_KEPT, Action, Token, long_over, noted
+from ...core.access import ACTIONS_KEPT, Action, Token, long_over, noted
 from ...errors import NotFoundError, UsageError
 from .state import Memory
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ...core.files import FILES_LIMIT, FileInfo, file_name, inputs
 from ...errors import UsageError
-from ...files import FILES_LIMIT, FileInfo, file_name, inputs
 from ..messages import Content, Lease
 from ..wording import missing_content, too_many
 from .contents import content

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ...core.job import JobRecord, WorkerInfo
+from ...core.lifecycle import lost_by
 from ...errors import InvalidTransitionError, NotFoundError
-from ...job import JobRecord, WorkerInfo
-from ...lifecycle import lost_by
 from ..messages import SILENCE, Dismissed, Order
 from ..standing import REMOVED, as_ordered, busy, draining, no_worker
 from .state import Memory

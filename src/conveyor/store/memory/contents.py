@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ...core.files import checked_digest, checked_piece
+from ...core.job import NewJob
 from ...errors import NotFoundError, UsageError
-from ...files import checked_digest, checked_piece
-from ...job import NewJob
 from ..filing import UNUSED
 from ..messages import Content
 from ..wording import hole, missing_content, missing_input, unlike

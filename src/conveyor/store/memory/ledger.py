@@ -12,9 +12,8 @@ from operator import itemgetter
 
 import msgspec
 
-from ...errors import NotFoundError
-from ...files import FileInfo
-from ...job import (
+from ...core.files import FileInfo
+from ...core.job import (
     ERROR_LINE,
     FINAL,
     WAITING,
@@ -25,8 +24,9 @@ from ...job import (
     OutputChunk,
     State,
 )
-from ...lifecycle import Transition
-from ..labels import serves
+from ...core.labels import serves
+from ...core.lifecycle import Transition
+from ...errors import NotFoundError
 from ..messages import Load
 from .lane import Age, Lane, Place
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ... import lifecycle
+from ...core import lifecycle
+from ...core.job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
 from ...errors import InvalidTransitionError
-from ...job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
 from ..messages import Filter
 from .producing import live_offers, make_room
 from .state import Memory

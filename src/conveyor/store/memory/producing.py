@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ...capacity import Accept, Offer, Refuse, admit, room
+from ...core.capacity import Accept, Offer, Refuse, admit, room
+from ...core.job import NewJob, State, WhenFull
+from ...core.lifecycle import dropped
 from ...errors import NotFoundError, QueueFullError
-from ...job import NewJob, State, WhenFull
-from ...lifecycle import dropped
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from .contents import need_inputs
 from .state import Memory, Queue, WaitingOffer

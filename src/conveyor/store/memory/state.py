@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from ...access import Action, Token
-from ...job import NewJob, ScheduleInfo, WorkerInfo
-from ...retry import Draw
+from ...core.access import Action, Token
+from ...core.job import NewJob, ScheduleInfo, WorkerInfo
+from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order
 from .ledger import Ledger
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from ...core.job import NewJob, ScheduleInfo, State
+from ...core.lifecycle import lost_by
 from ...errors import NotFoundError
-from ...job import NewJob, ScheduleInfo, State
-from ...lifecycle import lost_by
 from ..messages import Staged
 from .accessing import forget as forget_access
 from .producing import accept, live_offers, make_room

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ... import lifecycle
-from ...job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
-from ...lifecycle import EXPIRED, Outcome
-from ..labels import serves
+from ...core import lifecycle
+from ...core.job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
+from ...core.labels import serves
+from ...core.lifecycle import EXPIRED, Outcome
 from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
 from .producing import accept_offer, live_offers, make_room
 from .state import Memory

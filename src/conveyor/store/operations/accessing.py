@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ...access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, noted
+from ...core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, noted
 from ...errors import NotFoundError, UsageError
 from ..transaction import Row, Tx
 

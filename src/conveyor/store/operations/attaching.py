@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.files import FILES_LIMIT, FileInfo, file_name
 from ...errors import UsageError
-from ...files import FILES_LIMIT, FileInfo, file_name
 from ..messages import Lease
 from ..transaction import Tx
 from ..wording import too_many

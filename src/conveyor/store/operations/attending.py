@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ...core.job import WorkerInfo
 from ...errors import InvalidTransitionError, NotFoundError
-from ...job import WorkerInfo
 from ..messages import SILENCE, Dismissed, Order
 from ..standing import REMOVED, as_ordered, busy, draining, no_worker
 from ..transaction import Tx

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ...core.job import State
 from ...errors import CorruptStoreError
-from ...job import State
 from ..rows import LANE, SEQ, to_record
 from ..transaction import STATES, Tx
 

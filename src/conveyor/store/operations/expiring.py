@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ...core.job import ERROR_LINE, ErrorInfo, JobRecord, State
+from ...core.lifecycle import EXPIRED
 from ...errors import CorruptStoreError
-from ...job import ERROR_LINE, ErrorInfo, JobRecord, State
-from ...lifecycle import EXPIRED
 from ..rows import ID, SEQ
 from ..transaction import Row, Tx
 from .moving import end

@@ -6,8 +6,8 @@ from zlib import crc32
 
 import msgspec
 
-from ...job import ERROR_LINE, FINAL, ErrorInfo, JobRecord, State
-from ...lifecycle import Transition
+from ...core.job import ERROR_LINE, FINAL, ErrorInfo, JobRecord, State
+from ...core.lifecycle import Transition
 from ..transaction import Tx
 
 _encode = msgspec.json.Encoder().encode

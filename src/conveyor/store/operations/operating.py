@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ... import lifecycle
-from ...errors import CorruptStoreError, InvalidTransitionError, NotFoundError
-from ...job import (
+from ...core import lifecycle
+from ...core.job import (
     AttemptError,
     ErrorInfo,
     JobRecord,
@@ -15,6 +14,7 @@ from ...job import (
     State,
     Stream,
 )
+from ...errors import CorruptStoreError, InvalidTransitionError, NotFoundError
 from ..messages import Filter
 from ..rows import LANE, to_record
 from ..transaction import STATES, Tx

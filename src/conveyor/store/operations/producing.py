@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from ...capacity import Accept, Offer, Refuse, admit, room
+from ...core.capacity import Accept, Offer, Refuse, admit, room
+from ...core.files import inputs
+from ...core.job import NewJob, State, WhenFull
+from ...core.lifecycle import dropped
 from ...errors import NotFoundError, QueueFullError
-from ...files import inputs
-from ...job import NewJob, State, WhenFull
-from ...lifecycle import dropped
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..rows import checksum, encode_options, to_record, unique_key
 from ..transaction import Params, QueueState, Tx

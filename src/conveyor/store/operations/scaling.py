@@ -8,7 +8,7 @@ from operator import itemgetter
 
 import msgspec
 
-from ...job import State
+from ...core.job import State
 from .. import leading
 from ..loading import add_up
 from ..messages import Leader, Load

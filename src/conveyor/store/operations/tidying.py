@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ...core.job import JobRecord, NewJob, ScheduleInfo, State
+from ...core.lifecycle import lost_by
 from ...errors import NotFoundError
-from ...job import JobRecord, NewJob, ScheduleInfo, State
-from ...lifecycle import lost_by
 from ..messages import Staged
 from ..rows import LANE, to_record
 from ..transaction import Params, Tx

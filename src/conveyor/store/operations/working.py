@@ -8,11 +8,11 @@ from zlib import crc32
 
 import msgspec
 
-from ... import lifecycle
+from ...core import lifecycle
+from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
+from ...core.labels import serves
+from ...core.lifecycle import Outcome, Succeeded
 from ...errors import CorruptStoreError
-from ...job import JobRecord, OutputChunk, Progress, State, StopNote
-from ...lifecycle import Outcome, Succeeded
-from ..labels import serves
 from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import LANE, SEQ, to_record
 from ..transaction import Row, Tx

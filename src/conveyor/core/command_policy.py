@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from ..errors import UsageError
 from .duration import duration
-from .errors import UsageError
 from .job import COMMANDS
 
 # What a clean environment holds of the worker's own, and everything that begins with LC_.

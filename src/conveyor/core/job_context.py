@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from .errors import JobCancelledError, UsageError
+from ..errors import JobCancelledError, UsageError
 from .files import file_name
 from .job import JobRecord, Progress, Stream
 

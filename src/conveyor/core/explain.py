@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
-from .store.labels import ONLY, serves
+from .labels import ONLY, serves
 
 # A worker beats every 5 s; one that was silent for longer than this is not counted on.
 SILENT = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from .errors import UsageError
+from ..errors import UsageError
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")

@@ -8,7 +8,7 @@ from typing import Any, assert_never, cast
 
 import msgspec
 
-from .errors import UsageError
+from ..errors import UsageError
 
 LONGEST_DELAY = 30 * 86400.0
 Draw = Callable[[], float]

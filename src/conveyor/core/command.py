@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import UsageError
+from ..errors import UsageError
 from .job import COMMAND_TASK, COMMANDS, Options
 from .task import Task, task
 

@@ -11,7 +11,9 @@ from .job import ErrorInfo
 FRAMES = 50
 MESSAGE_LIMIT = 10_000
 TRACEBACK_LIMIT = 50_000
-RUNNERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runners") + os.sep
+RUNNERS = (
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runners") + os.sep
+)
 
 
 def error_info(error: BaseException) -> ErrorInfo:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .errors import EncodingError, UsageError
+from ..errors import EncodingError, UsageError
 from .job import ARGS_LIMIT
 
 PLAIN = (str, int, float, bool, type(None))

@@ -16,7 +16,7 @@ from typing import Literal, cast, get_args
 
 import msgspec
 
-from .errors import UsageError
+from ..errors import UsageError
 
 Scope = Literal["enqueue", "read", "agent", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

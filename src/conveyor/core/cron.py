@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from ..errors import UsageError
 from .duration import duration
-from .errors import UsageError
 from .job import Missed
 
 ALIASES = {

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import msgspec
 
-from .errors import InvalidTransitionError
+from ..errors import InvalidTransitionError
 from .job import WAITING, ErrorInfo, JobRecord, State
 from .retry import Draw, pause
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import UsageError
 from .codec import ArgsCodec, ResultCodec
-from .errors import UsageError
 from .job import COMMAND_TASK, NO_OPTIONS, Options
 
 Kind = Literal["coroutine", "thread", "process", "command"]

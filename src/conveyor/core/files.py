@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .errors import UsageError
+from ..errors import UsageError
 
 FileKind = Literal["input", "artifact"]
 

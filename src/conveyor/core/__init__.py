@@ -1,0 +1,1 @@
+"""Rules and vocabulary: pure functions and plain data, without I/O."""
