@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from conveyor import UnavailableError, board
-from conveyor.board import Board, has_died
+from conveyor import UnavailableError
 from conveyor.core.ids import IdMaker
 from conveyor.core.job import WorkerInfo
-from conveyor.identity import boot_id, pid_started
+from conveyor.system import crash_journal
+from conveyor.system.crash_journal import Board, has_died
+from conveyor.system.process_identity import boot_id, pid_started
 
 
 def opened(folder: Path, places: int = 2) -> Board:
@@ -34,12 +35,12 @@ def test_it_shows_what_was_begun_and_has_not_ended(tmp_path: Path) -> None:
     shown = opened(tmp_path)
     place = shown.begin(first)
     shown.begin(second)
-    assert board.read(str(tmp_path), "w") == {first, second}
+    assert crash_journal.read(str(tmp_path), "w") == {first, second}
     shown.end(place)
     shown.begin(third)
-    assert board.read(str(tmp_path), "w") == {second, third}
+    assert crash_journal.read(str(tmp_path), "w") == {second, third}
     shown.wipe()
-    assert board.read(str(tmp_path), "w") == frozenset()
+    assert crash_journal.read(str(tmp_path), "w") == frozenset()
     shown.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -47,7 +48,7 @@ def test_it_shows_what_was_begun_and_has_not_ended(tmp_path: Path) -> None:
 def test_its_room_on_the_disk_is_taken_before_a_job_begins(tmp_path: Path) -> None:
     # A full disk would otherwise kill the worker, by SIGBUS, when its first job begins.
     shown = opened(tmp_path, places=1000)
-    assert (tmp_path / "w").stat().st_blocks * 512 >= 1000 * board.WIDTH
+    assert (tmp_path / "w").stat().st_blocks * 512 >= 1000 * crash_journal.WIDTH
     shown.close()
 
 
@@ -61,9 +62,9 @@ def test_a_file_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> 
 
 def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
     for folder, name in (("", "w"), (str(tmp_path), ""), (str(tmp_path), "nothing")):
-        assert board.read(folder, name) is None
-        assert board.is_held(folder, name) is None
-        board.remove(folder, name)
+        assert crash_journal.read(folder, name) is None
+        assert crash_journal.is_held(folder, name) is None
+        crash_journal.remove(folder, name)
 
 
 def test_a_board_that_was_never_opened_notes_nothing(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_board_that_was_never_opened_notes_nothing(tmp_path: Path) -> None:
     closed.end(closed.begin("job"))
     closed.wipe()
     closed.close()
-    assert board.read(str(tmp_path), closed.name) is None
+    assert crash_journal.read(str(tmp_path), closed.name) is None
 
 
 def test_who_holds_the_lock_lives_whatever_its_pid_says(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_a_forked_child_of_a_job_does_not_keep_a_dead_worker_alive(tmp_path: Pat
         os._exit(0)
     os.read(there, 1)
     shown.let_go()
-    assert board.is_held(str(tmp_path), "w") is False
+    assert crash_journal.is_held(str(tmp_path), "w") is False
     os.close(going)
     os.waitpid(child, 0)
     for end in (go, there, being):

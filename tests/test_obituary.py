@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conveyor.obituary import Witness, evidence, exit_status, oom_kills, open_pidfd, peak
+from conveyor.system.process_exit import Witness, evidence, exit_status, oom_kills, open_pidfd, peak
 
 
 def status(*, code: int = 0, by: int = 0) -> int:

@@ -19,7 +19,6 @@ from .core.files import FileInfo, InputFile
 from .core.job import ErrorInfo
 from .core.lifecycle import Failed, Snoozed, Succeeded
 from .core.task import Kind
-from .errands import Errands
 from .errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
 from .runners.control import Control, Ending, Runner, Stopped
 from .runners.foreign import opener
@@ -27,6 +26,7 @@ from .runners.gathering import gather
 from .runners.scratch import Place, Scratch
 from .store.filing import FileStore
 from .store.messages import Lease
+from .system.file_threads import Errands
 from .transfer import describe, download, upload
 
 log = logging.getLogger("conveyor.equipping")

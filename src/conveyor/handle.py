@@ -11,7 +11,6 @@ from .core.codec import ResultCodec
 from .core.files import FileInfo
 from .core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
 from .core.pending import Pending, run_sync
-from .errands import Errands
 from .errors import (
     InvalidTransitionError,
     JobCancelledError,
@@ -24,6 +23,7 @@ from .errors import (
 )
 from .patience import Patience
 from .store.protocol import Store
+from .system.file_threads import Errands
 from .transfer import download
 
 T = TypeVar("T")

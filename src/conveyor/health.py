@@ -12,7 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from .core.job import WorkerInfo
-from .identity import boot_id, pid_started
+from .system.process_identity import boot_id, pid_started
 
 # Many times what a worker takes between two writes, so that a slow moment is not an illness.
 FRESH = 15.0

@@ -16,12 +16,12 @@ import time
 
 import msgspec
 
-from . import board
 from .errors import ConveyorError
-from .identity import is_frozen
-from .obituary import Witness
 from .store import TOKEN, open_store
 from .store.protocol import Store
+from .system import crash_journal
+from .system.process_exit import Witness
+from .system.process_identity import is_frozen
 
 # It finds modules where the worker does.
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.keeper import main; main()"
@@ -118,11 +118,11 @@ def _give_back(ward: Ward, evidence: str, store: Store | None) -> None:
     while time.monotonic() < deadline:
         try:
             store = store or open_store(ward.url)
-            begun = board.read_open(ward.held, ward.places) if ward.held >= 0 else None
+            begun = crash_journal.read_open(ward.held, ward.places) if ward.held >= 0 else None
             while len(_rescue(store, ward.worker, begun, evidence)) == BATCH:
                 continue
             store.leave(ward.worker).result(PATIENCE)
-            board.remove(store.folder, ward.begun)
+            crash_journal.remove(store.folder, ward.begun)
         except (ConveyorError, TimeoutError):
             time.sleep(AGAIN)
         else:

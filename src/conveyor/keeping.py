@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Self
 
 from . import keeper
-from .board import Board
 from .errors import ConveyorError
-from .obituary import open_pidfd
 from .store.messages import Lease, Report
 from .store.protocol import Store
+from .system.crash_journal import Board
+from .system.process_exit import open_pidfd
 
 
 class Keeping:

@@ -15,10 +15,10 @@ from .core.ids import IdMaker
 from .core.job import ARGS_LIMIT, NewJob, WhenFull
 from .core.task import Task
 from .enqueue import enqueue
-from .errands import Errands
 from .errors import UnavailableError, UsageError
 from .handle import Job
 from .store.protocol import Store
+from .system.file_threads import Errands
 from .transfer import upload_inputs
 from .wishes import Wishes
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from math import inf
 
 from . import feed
-from .board import Board
 from .confirming import Unconfirmed
 from .core.clock import elapsed
 from .core.error_info import error_info
@@ -26,6 +25,7 @@ from .shipping import Shipping, tell
 from .stopping import ask, set_alarm
 from .store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
 from .store.protocol import WorkerStore
+from .system.crash_journal import Board
 
 log = logging.getLogger("conveyor.slots")
 

@@ -15,9 +15,9 @@ from functools import partial
 
 from .caller import Caller
 from .core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
-from .errands import Errands
 from .errors import CorruptStoreError, UsageError
 from .store.filing import FileStore
+from .system.file_threads import Errands
 
 Going = Callable[[], None]
 Opener = Callable[[str], int]

@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from . import board
-from .board import has_died
 from .core import cron
 from .core.clock import elapsed
 from .core.job import NewJob, ScheduleInfo, State, WorkerInfo
 from .errors import ConveyorError, InvalidTransitionError
-from .identity import boot_id, is_dead
 from .store.messages import Order
 from .store.protocol import Store
+from .system import crash_journal
+from .system.crash_journal import has_died
+from .system.process_identity import boot_id, is_dead
 
 log = logging.getLogger("conveyor.upkeep")
 
@@ -73,7 +73,7 @@ class Upkeep:
         elapsed: Callable[[], float] = elapsed,
         dead: Callable[[WorkerInfo, str], bool] = is_dead,
         died: Callable[[WorkerInfo, str, str], bool] = has_died,
-        begun: Callable[[str, str], Collection[str] | None] = board.read,
+        begun: Callable[[str, str], Collection[str] | None] = crash_journal.read,
         after: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
         self._elapsed = elapsed
@@ -202,7 +202,7 @@ class Upkeep:
         for worker in workers:
             if worker.id in dead or (worker.beat_at < silent and worker.id != me):
                 await self._store.leave(worker.id)
-                board.remove(folder, worker.begun)
+                crash_journal.remove(folder, worker.begun)
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
         """Return who is dead. A keeper gets a while to see to its worker's jobs."""

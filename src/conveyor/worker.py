@@ -12,14 +12,12 @@ from typing import Self
 
 import msgspec
 
-from .board import Board
 from .core.access import mark
 from .core.command_policy import ANYTHING, CommandRules
 from .core.job import JobRecord, State, WorkerInfo
 from .core.task import Task
 from .equipping import Equipped
 from .errors import ConveyorError, UnavailableError
-from .identity import introduce, worker_id
 from .keeping import Keeping
 from .runners.capture import OutputBuffer, capturing
 from .runners.scratch import Scratch
@@ -27,6 +25,8 @@ from .runners.table import Runners
 from .slots import Slots
 from .store.messages import CONFIRM, Claimant, Hint, Order, Report
 from .store.protocol import Store
+from .system.crash_journal import Board
+from .system.process_identity import introduce, worker_id
 from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
 
 log = logging.getLogger("conveyor.worker")

@@ -11,8 +11,8 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.identity import introduce
 from conveyor.scaling.configuration import NAME
+from conveyor.system.process_identity import introduce
 
 FILE = """
 [server]

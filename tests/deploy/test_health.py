@@ -28,7 +28,7 @@ from conveyor.health import (
     read,
     write,
 )
-from conveyor.identity import boot_id, pid_started
+from conveyor.system.process_identity import boot_id, pid_started
 
 NOW = 1_000_000.0
 Until = Callable[[Callable[[], object]], None]

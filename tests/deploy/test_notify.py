@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.notify import READY, notify, status
+from conveyor.system.sd_notify import READY, notify, status
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tree import MARK
 
 from conveyor import State
-from conveyor.identity import pid_started
+from conveyor.system.process_identity import pid_started
 from elsewhere import sql
 
 # The database itself writes down what becomes of each job, whoever makes it so.

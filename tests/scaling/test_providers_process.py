@@ -16,11 +16,11 @@ import pytest
 from estate import Estate, wait_for
 
 from conveyor import Conveyor, UsageError
-from conveyor.identity import is_running, pid_started
 from conveyor.scaling.launching import Launch, machine_of
 from conveyor.scaling.machine import Machine, PoolSpec
 from conveyor.scaling.providers import open_provider
 from conveyor.scaling.providers.process import Note
+from conveyor.system.process_identity import is_running, pid_started
 
 Pool = Callable[..., PoolSpec]
 # Nobody listens there, so an agent stays one that asks for its server.

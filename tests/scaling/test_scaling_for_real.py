@@ -18,12 +18,12 @@ from estate import Estate, Process, wait_for
 
 from conveyor import Conveyor
 from conveyor.core.job import JobRecord, State, WorkerInfo
-from conveyor.identity import is_running
 from conveyor.scaling.configuration import NAME
 from conveyor.scaling.launching import machine_of
 from conveyor.scaling.providers.process import Note
 from conveyor.scaling.status import Status, read_note
 from conveyor.store.messages import Filter
+from conveyor.system.process_identity import is_running
 
 JOBS, MORE, MOST, SLOTS = 200, 5, 3, 2
 # What each job does: it says that it began, works, and says that it has ended.

@@ -14,7 +14,6 @@ from conveyor.core.ids import IdMaker
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.pending import failed
 from conveyor.errors import ConveyorError, UnavailableError
-from conveyor.identity import introduce
 from conveyor.scaling.launching import new_machine_id, pool_of
 from conveyor.scaling.leading import Leadership
 from conveyor.scaling.machine import Machine, PoolSpec
@@ -24,6 +23,7 @@ from conveyor.scaling.scaler import Scaler
 from conveyor.scaling.status import Note, read_note
 from conveyor.store.memory import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Want
+from conveyor.system.process_identity import introduce
 from conveyor.testing import FakeClock
 
 Test = Callable[..., Awaitable[None]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from conveyor import State
 from conveyor.core.job import FINAL
-from conveyor.identity import pid_started
+from conveyor.system.process_identity import pid_started
 from elsewhere import sql
 
 WATCH = """

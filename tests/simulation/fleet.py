@@ -32,12 +32,12 @@ from workers import OPTIONS, Station
 from world import FREEZES, World
 
 from conveyor.core.job import NewJob, State
-from conveyor.identity import introduce
 from conveyor.scaling.leading import HOLD, Leadership
 from conveyor.scaling.machine import PoolSpec
 from conveyor.scaling.policy import Policy, Pool
 from conveyor.scaling.recall import LONGEST, REPEAT, Times
 from conveyor.scaling.scaler import Scaler
+from conveyor.system.process_identity import introduce
 
 CHAOS = 150.0
 # After the faults: a pool whose machines did not come is tried again after `LONGEST` at the latest.

@@ -326,7 +326,7 @@ def test_a_fork_of_a_process_that_was_killed_in_the_middle_of_a_write_locks_nobo
     # The child keeps its output open, so nobody waits for that to end.
     script = (
         "import os, signal, sys, time\n"
-        "from conveyor.store.locking import FileLock\n"
+        "from conveyor.system.file_lock import FileLock\n"
         "with FileLock(sys.argv[1]).exclusive():\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"

@@ -12,14 +12,14 @@ import click
 import msgspec
 
 from .. import __version__
-from ..board import has_died
 from ..core.explain import SILENT
 from ..core.job import State
 from ..errors import ConveyorError
-from ..identity import boot_id, is_dead
 from ..settings import SETTINGS, Settings
 from ..store import open_store
 from ..store.protocol import Store
+from ..system.crash_journal import has_died
+from ..system.process_identity import boot_id, is_dead
 from .common import print_json, print_table, say
 
 OK, ILL, UNREACHABLE = 0, 1, 4

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..core.clock import elapsed
 from ..errors import UnavailableError, UsageError
-from ..identity import worker_id
 from ..scaling.configuration import Configuration, read_configuration
 from ..scaling.leading import HOLD, Leadership
 from ..scaling.memory import NOTHING
@@ -18,6 +17,7 @@ from ..scaling.recall import Times
 from ..scaling.scaler import Looked, Scaler, survey
 from ..scaling.status import read_note
 from ..store.protocol import Store
+from ..system.process_identity import worker_id
 
 log = logging.getLogger("conveyor.scaling")
 

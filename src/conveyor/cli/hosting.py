@@ -13,9 +13,9 @@ from ..app import Conveyor
 from ..core.duration import duration
 from ..core.job import State
 from ..errors import UsageError
-from ..notify import manager
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
+from ..system.sd_notify import manager
 from .common import app_and_settings, say, url_option
 from .pulse import Pulse
 from .shells import warn_of_shell

@@ -17,10 +17,10 @@ from typing import NoReturn
 
 import msgspec
 
-from .. import board
 from ..errors import ConveyorError
 from ..store import TOKEN, open_store
 from ..store.messages import Report
+from ..system import crash_journal
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"
 # How long the store may take to hear it, in seconds. After that, others find the worker dead.
@@ -50,7 +50,7 @@ def leave(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     # No folder may be writable here, and the disk may be full.
-    with board.nameless_file() as file:
+    with crash_journal.nameless_file() as file:
         file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
@@ -70,7 +70,7 @@ def main() -> NoReturn:
         store = open_store(left.url)
         store.settle(left.reports).result(PATIENCE)
         store.leave(left.worker).result(PATIENCE)
-        board.remove(store.folder, left.worker)
+        crash_journal.remove(store.folder, left.worker)
         store.close()
     except (ConveyorError, TimeoutError) as error:
         sys.stderr.write(f"conveyor: {len(left.reports)} job(s) are not handed back yet: {error}\n")

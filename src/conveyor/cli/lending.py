@@ -14,10 +14,10 @@ from ..app import Conveyor
 from ..core.command_policy import CommandRules
 from ..core.retry import Exponential, pause
 from ..errors import UnavailableError, UsageError
-from ..notify import manager
 from ..settings import Settings, load_settings, token_from
 from ..store.http import HttpStore
 from ..store.http.bodies import Terms
+from ..system.sd_notify import manager
 from .commanding import command_options, rules_from
 from .common import load_app
 from .hosting import set_up_log

@@ -11,7 +11,7 @@ from .. import health
 from ..core.clock import elapsed
 from ..core.job import WorkerInfo
 from ..errors import UsageError
-from ..notify import READY, STOPPING, WATCHDOG, notify, status
+from ..system.sd_notify import READY, STOPPING, WATCHDOG, notify, status
 
 log = logging.getLogger("conveyor.pulse")
 

@@ -14,8 +14,8 @@ from ..app import Conveyor
 from ..core.command_policy import ANYTHING, CommandRules
 from ..core.job import State
 from ..errors import UsageError
-from ..notify import manager
 from ..settings import Settings
+from ..system.sd_notify import manager
 from ..worker import Worker
 from .commanding import command_options, rules_from
 from .common import app_and_settings, say, url_option

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..identity import pid_started
+from ..system.process_identity import pid_started
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -15,8 +15,8 @@ import uvicorn
 
 from ..core.job import State, WorkerInfo
 from ..errors import UsageError
-from ..identity import introduce, worker_id
 from ..store.protocol import Store
+from ..system.process_identity import introduce, worker_id
 from ..upkeep import RETENTION, Schedule, Upkeep
 from . import Application
 from .asked import Rules

@@ -17,7 +17,7 @@ from math import inf
 from ..core.files import DIGITS, checked_digest, checked_piece
 from ..core.job import NewJob
 from ..errors import NotFoundError, UnavailableError, UsageError
-from .locking import retries
+from ..system.file_lock import retries
 from .messages import Content
 from .wording import hole, missing_content, missing_input, unlike
 

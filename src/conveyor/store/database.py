@@ -10,8 +10,8 @@ from typing import Literal, NoReturn
 import apsw
 
 from ..errors import CorruptStoreError, UnavailableError
+from ..system.file_lock import FileLock, retries
 from .inode import Inode
-from .locking import FileLock, retries
 from .migrate import migrate
 from .transaction import TEXTS, Params, Row
 

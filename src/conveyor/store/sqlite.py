@@ -28,8 +28,8 @@ from ..core.job import (
 )
 from ..core.pending import Pending, ready
 from ..core.retry import Draw
-from ..errands import Errands
 from ..errors import UsageError
+from ..system.file_threads import Errands
 from .contents import Contents
 from .database import Database, Durability
 from .doorbell import Doorbell

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ...identity import boot_id, is_running, pid_started
+from ...system.process_identity import boot_id, is_running, pid_started
 from ..launching import (
     LABEL,
     Launch,

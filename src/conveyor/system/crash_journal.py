@@ -22,9 +22,9 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
-from .core.job import WorkerInfo
-from .errors import UnavailableError
-from .identity import same_boot
+from ..core.job import WorkerInfo
+from ..errors import UnavailableError
+from .process_identity import same_boot
 
 # A job's id, as text. A place that begins with NUL is free.
 WIDTH = 36

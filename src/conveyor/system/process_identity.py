@@ -7,7 +7,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from .core.job import WorkerInfo
+from ..core.job import WorkerInfo
 
 
 def worker_id(host: str | None = None) -> str:

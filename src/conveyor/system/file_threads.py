@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .core.pending import Pending, in_event_loop, wake
+from ..core.pending import Pending, in_event_loop, wake
 
 T = TypeVar("T")
 
