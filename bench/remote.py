@@ -25,9 +25,9 @@ import msgspec
 
 from conveyor import Conveyor
 from conveyor.core.job import NewJob, OutputChunk, WorkerInfo
-from conveyor.store.http import HttpStore
-from conveyor.store.http.bodies import Beat, Claim
-from conveyor.store.http.calls import CALLS, HINTS, PREFIX
+from conveyor.store.http.api import CALLS, HINTS, PREFIX
+from conveyor.store.http.payloads import Beat, Claim
+from conveyor.store.http.store import HttpStore
 from conveyor.store.messages import Claimant, Want
 
 APP = """

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conveyor.core.job import NewJob, Options
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 BATCH = 5000
 PLAIN: Sequence[tuple[str, ...]] = ((),)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from conveyor import Conveyor, Job, State
 from conveyor.core.job import OutputChunk
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Renewal
 
 

@@ -12,7 +12,7 @@ from conveyor.core.job import JobRecord
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
 from conveyor.leases import FENCE, Claim, Leases
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import CONFIRM, Lease, Renewal
 from shop import soon
 

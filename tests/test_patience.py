@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from conveyor.caller import Watch
 from conveyor.cli.following import follow_output
 from conveyor.core.codec import ResultCodec
 from conveyor.core.job import JobRecord, NewJob, OutputChunk, State
@@ -16,7 +15,8 @@ from conveyor.core.pending import Pending, failed
 from conveyor.errors import PassingError, UnavailableError, WaitTimeoutError
 from conveyor.handle import Job
 from conveyor.patience import AWAY, Patience
-from conveyor.store.memory import MemoryStore
+from conveyor.store.ask import Watch
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Report, Want
 
 GONE = PassingError("the server cannot be reached")

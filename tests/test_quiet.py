@@ -6,7 +6,7 @@ import asyncio
 
 from conveyor import Conveyor
 from conveyor.core.job import WorkerInfo
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Order
 
 

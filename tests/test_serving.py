@@ -14,7 +14,7 @@ import pytest
 from conveyor import Conveyor, UnavailableError, UsageError, current_job
 from conveyor.core.job import ScheduleInfo, State
 from conveyor.core.pending import Pending, failed
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from shop import Until, soon
 
 

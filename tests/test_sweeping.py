@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 
 from conveyor.core.job import WorkerInfo
-from conveyor.store.filing import UNUSED
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
+from conveyor.store.protocol_files import UNUSED
 from conveyor.testing import FakeClock
 from conveyor.upkeep import PRUNE, Upkeep
 

@@ -13,7 +13,7 @@ import pytest
 
 from conveyor import Conveyor, keeper
 from conveyor.cli import leaving
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from shop import soon
 
 UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")

@@ -11,7 +11,6 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from .background import Background
-from .caller import Awaiting
 from .core import cron
 from .core.clock import Clock
 from .core.codec import ResultCodec
@@ -25,8 +24,9 @@ from .handle import Job
 from .producer import Producer, QueueRule
 from .serving import Serving
 from .settings import load_settings
-from .store import open_store
+from .store.ask import Awaiting
 from .store.messages import Filter
+from .store.open import open_store
 from .store.protocol import Store
 from .upkeep import Schedule
 from .wishes import Wishes, schedulable, wish

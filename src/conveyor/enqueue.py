@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .caller import Caller, Watch
 from .core.job import NewJob, WhenFull
 from .errors import NotFoundError, QueueFullError
+from .store.ask import Caller, Watch
 from .store.messages import Accepted, Offered
 from .store.protocol import Store
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .caller import Awaiting
 from .core.error_info import error_info
 from .core.files import FileInfo, InputFile
 from .core.job import ErrorInfo
@@ -24,10 +23,11 @@ from .runners.control import Control, Ending, Runner, Stopped
 from .runners.foreign import opener
 from .runners.gathering import gather
 from .runners.scratch import Place, Scratch
-from .store.filing import FileStore
+from .store.ask import Awaiting
+from .store.blobs.transfer import describe, download, upload
 from .store.messages import Lease
+from .store.protocol_files import FileStore
 from .system.file_threads import Errands
-from .transfer import describe, download, upload
 
 log = logging.getLogger("conveyor.equipping")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from .caller import Awaiting, Blocking, Caller
 from .core.pending import run_sync
 from .core.task import Kind, Task, task
 from .errors import UsageError
 from .handle import Job
 from .producer import Producer
+from .store.ask import Awaiting, Blocking, Caller
 from .wishes import JobOptions, TaskOptions, Wishes, wish
 
 P = ParamSpec("P")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
-from .caller import Awaiting, Blocking, Caller, Watch
 from .core.codec import ResultCodec
 from .core.files import FileInfo
 from .core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
@@ -22,9 +21,10 @@ from .errors import (
     WaitTimeoutError,
 )
 from .patience import Patience
+from .store.ask import Awaiting, Blocking, Caller, Watch
+from .store.blobs.transfer import download
 from .store.protocol import Store
 from .system.file_threads import Errands
-from .transfer import download
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -17,7 +17,7 @@ import time
 import msgspec
 
 from .errors import ConveyorError
-from .store import TOKEN, open_store
+from .store.open import TOKEN, open_store
 from .store.protocol import Store
 from .system import crash_journal
 from .system.process_exit import Witness

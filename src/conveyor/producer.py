@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from .caller import Caller, Watch
 from .core.codec import ResultCodec
 from .core.command import for_commands
 from .core.ids import IdMaker
@@ -17,9 +16,10 @@ from .core.task import Task
 from .enqueue import enqueue
 from .errors import UnavailableError, UsageError
 from .handle import Job
+from .store.ask import Caller, Watch
+from .store.blobs.transfer import upload_inputs
 from .store.protocol import Store
 from .system.file_threads import Errands
-from .transfer import upload_inputs
 from .wishes import Wishes
 
 MANY = 100_000

@@ -16,9 +16,9 @@ from conveyor import Conveyor
 from conveyor.cli.auditing import audited
 from conveyor.core.access import fits, token_id
 from conveyor.core.job import WorkerInfo
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Hint
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 
 def audit(conveyor: Command) -> list[tuple[str, str]]:

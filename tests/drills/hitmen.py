@@ -27,7 +27,7 @@ import tree
 from testimony import Lines, started_by
 
 # Loaded once here, so that a fork begins to work within milliseconds.
-import conveyor.store.sqlite
+import conveyor.store.sqlite.store
 import conveyor.worker  # noqa: F401
 
 AT_ONCE = 2

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from conveyor import Conveyor
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 INTERRUPTS = 300
 

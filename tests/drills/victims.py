@@ -21,7 +21,7 @@ from pathlib import Path
 import apsw
 
 # Loaded once here, so that a fork begins to work within milliseconds.
-import conveyor.store.sqlite
+import conveyor.store.sqlite.store
 import conveyor.worker  # noqa: F401
 from conveyor import Conveyor, current_job
 

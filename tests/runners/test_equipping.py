@@ -21,7 +21,7 @@ from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.control import Control, Ending, Stopped
 from conveyor.runners.scratch import Scratch
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
 
 LARGE = PIECE * 2 + 1

@@ -29,7 +29,7 @@ from conveyor.runners.foreign import find_owned, fits, opener
 from conveyor.runners.gathering import gather
 from conveyor.runners.removal import remove
 from conveyor.runners.scratch import Scratch
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

@@ -21,7 +21,7 @@ from conveyor.scaling.policy import Policy
 from conveyor.scaling.recall import Times
 from conveyor.scaling.scaler import Scaler
 from conveyor.scaling.status import Note, read_note
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Want
 from conveyor.system.process_identity import introduce
 from conveyor.testing import FakeClock

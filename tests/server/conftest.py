@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "store"))
 from estate import Estate
 from served import Serving
 
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 
 

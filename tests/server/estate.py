@@ -13,8 +13,8 @@ from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
 from conveyor.core.access import issue
-from conveyor.store.http import HttpStore
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.http.store import HttpStore
+from conveyor.store.sqlite.store import SqliteStore
 
 PATIENCE = 20.0
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from conveyor.core.access import issue
 from conveyor.core.job import JobRecord, NewJob
-from conveyor.store.http.calls import PREFIX
+from conveyor.store.http.api import PREFIX
 from conveyor.store.http.problems import MEDIA
 from conveyor.store.messages import Claimant, Want
 from conveyor.store.protocol import Store

@@ -11,9 +11,9 @@ from estate import Estate
 
 from conveyor import InvalidTransitionError, State, UnavailableError, UsageError
 from conveyor.core.job import NewJob
-from conveyor.store.http import HttpStore
+from conveyor.store.http.store import HttpStore
 from conveyor.store.messages import Hint
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from estate import Estate
 from conveyor import UsageError
 from conveyor.server.asked import Rules
 from conveyor.server.running import Bind, Server, check
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 
 PUBLIC = ("0.0.0.0", "::", "", "192.0.2.1", "jobs.example.com", "::ffff:0.0.0.0", "0", "localhost.")
 HERE = ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST")

@@ -19,7 +19,7 @@ from some_tasks import talk
 from conveyor import Conveyor, State
 from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 from elsewhere import sql
 
 QUEUE = "talking"

@@ -15,10 +15,10 @@ from conveyor.core.access import SCOPES, token_id
 from conveyor.core.job import NewJob, State
 from conveyor.errors import AccessError
 from conveyor.server.gate import Gate
-from conveyor.store.http.calls import CALLS, OWN, Call
-from conveyor.store.memory import MemoryStore
+from conveyor.store.http.api import CALLS, OWN, Call
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 WANT: dict[str, Any] = {"wants": [{"queue": "q", "limit": 1}]}

@@ -15,9 +15,9 @@ from served import Serving
 
 from conveyor.core.job import NewJob
 from conveyor.server.protocol import PatientProtocol
-from conveyor.store.http import HttpStore
-from conveyor.store.http.bodies import InsertAnswer
-from conveyor.store.memory import MemoryStore
+from conveyor.store.http.payloads import InsertAnswer
+from conveyor.store.http.store import HttpStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted
 
 

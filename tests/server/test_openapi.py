@@ -15,10 +15,10 @@ from openapi_spec_validator import validate
 from served import OpenGate, Serving
 
 from conveyor.server.openapi import openapi
-from conveyor.store.http.calls import CALLS, HINTS, OWN, PREFIX
-from conveyor.store.memory import MemoryStore
+from conveyor.store.http.api import CALLS, HINTS, OWN, PREFIX
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 DOCUMENT: dict[str, Any] = json.loads(openapi("1"))
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)

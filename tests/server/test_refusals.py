@@ -18,10 +18,10 @@ from conveyor.core.job import NewJob, QueueInfo
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
 from conveyor.server.asked import Rules
-from conveyor.store.http import HttpStore
-from conveyor.store.memory import MemoryStore
+from conveyor.store.http.store import HttpStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 
 HUGE = 2**70
 

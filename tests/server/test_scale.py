@@ -9,7 +9,7 @@ from calls import claim, new, put
 from plainly import Asking, make_token
 from served import OpenGate, Serving
 
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 

@@ -16,7 +16,7 @@ from plainly import Asking, make_token
 from served import Serving
 
 from conveyor.cli.lending import agent_command
-from conveyor.store.http.calls import PREFIX
+from conveyor.store.http.api import PREFIX
 from conveyor.store.protocol import Store
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -15,7 +15,7 @@ from served import OpenGate, Serving
 
 from conveyor.server.gate import Caller
 from conveyor.server.protocol import PatientProtocol
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 
 WAIT = 0.15
 GET = b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"

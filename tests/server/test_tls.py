@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from conveyor import Conveyor, UnavailableError, UsageError
 from conveyor.server.asked import Rules
 from conveyor.server.running import Bind, Server, check
-from conveyor.store import open_store
-from conveyor.store.http import HttpStore
-from conveyor.store.memory import MemoryStore
+from conveyor.store.http.store import HttpStore
+from conveyor.store.memory.store import MemoryStore
+from conveyor.store.open import open_store
 
 PEM = serialization.Encoding.PEM
 

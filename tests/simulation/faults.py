@@ -22,7 +22,7 @@ from conveyor.errors import UnavailableError
 from conveyor.leases import Claim, Leases
 from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.slots import Slots
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report
 from conveyor.upkeep import Upkeep
 

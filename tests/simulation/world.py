@@ -40,7 +40,7 @@ from witness import Witness
 from workers import Plan, Station
 
 from conveyor.core.job import WorkerInfo
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 
 CHAOS = 40.0
 # After the faults: leases of a clock set back, retries, snoozes, backed-off feeds.

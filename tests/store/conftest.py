@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from served import Served
 
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 STORES = ("memory", "sqlite", "http")

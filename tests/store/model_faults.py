@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from conveyor.core.lifecycle import Failed, Interrupted, Snoozed
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Report
 
 

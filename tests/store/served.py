@@ -13,7 +13,7 @@ from conveyor.server import Application
 from conveyor.server.asked import Rules
 from conveyor.server.gate import Gate
 from conveyor.server.protocol import PatientProtocol
-from conveyor.store.http import HttpStore
+from conveyor.store.http.store import HttpStore
 from conveyor.store.protocol import Store
 
 

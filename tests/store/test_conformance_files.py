@@ -12,9 +12,9 @@ from conveyor import NotFoundError, UsageError
 from conveyor.core.files import FILES_LIMIT, PIECE, FileInfo, InputFile
 from conveyor.core.job import FINAL
 from conveyor.core.lifecycle import Succeeded
-from conveyor.store.filing import UNUSED
 from conveyor.store.messages import Content, Lease, Offered
 from conveyor.store.protocol import Store
+from conveyor.store.protocol_files import UNUSED
 from conveyor.testing import FakeClock
 
 DATA = b"0123456789"

@@ -15,10 +15,10 @@ from calls import new, put
 
 from conveyor.core.files import PIECE, InputFile
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.store.contents import Contents
-from conveyor.store.filing import UNUSED
+from conveyor.store.blobs.directory import Contents
 from conveyor.store.messages import Content
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.protocol_files import UNUSED
+from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 DATA = os.urandom(PIECE) + b"and a little more"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.store.doorbell import Doorbell
 from conveyor.store.messages import Hint
+from conveyor.store.sqlite.notifier import Doorbell
 
 PATIENCE = 20.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.store.inode import STATX, STATX_INO, Inode, Statx
+from conveyor.store.sqlite.inode import STATX, STATX_INO, Inode, Statx
 
 
 @pytest.mark.parametrize("statx", [STATX, None, lambda *_: -1], ids=["statx", "stat", "refused"])

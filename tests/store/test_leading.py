@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conveyor.store.leading import lead
+from conveyor.store.leadership import lead
 from conveyor.store.messages import Leader
 
 HOLDERS = st.sampled_from(["a", "b", "c"])

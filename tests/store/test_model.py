@@ -50,8 +50,7 @@ from conveyor.core.lifecycle import (
 )
 from conveyor.core.retry import Fixed
 from conveyor.errors import ConveyorError, QueueFullError
-from conveyor.store.filing import UNUSED
-from conveyor.store.memory import MemoryStore
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import (
     SILENCE,
     Claimant,
@@ -63,7 +62,8 @@ from conveyor.store.messages import (
     Want,
 )
 from conveyor.store.protocol import Store
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.protocol_files import UNUSED
+from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 ERROR = ErrorInfo("ValueError", "broken", "Traceback", ("Exception",))

@@ -19,10 +19,10 @@ from calls import claim, new, put, settle, state
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import CorruptStoreError, UnavailableError, UsageError
-from conveyor.store import open_store
-from conveyor.store.database import Database
-from conveyor.store.migrate import schemas
-from conveyor.store.sqlite import SqliteStore
+from conveyor.store.open import open_store
+from conveyor.store.sqlite.connection import Database
+from conveyor.store.sqlite.migrate import schemas
+from conveyor.store.sqlite.store import SqliteStore
 from elsewhere import elsewhere, sql
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_written_is_refused_with_the_reason(path: Path) ->
             beside.chmod(0o444)
     text = elsewhere(
         "from conveyor.errors import UnavailableError\n"
-        "from conveyor.store.sqlite import SqliteStore\n"
+        "from conveyor.store.sqlite.store import SqliteStore\n"
         "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: SqliteStore(sys.argv[1])\n"
         "except UnavailableError as error: print(json.dumps(str(error)))",
@@ -158,7 +158,7 @@ def test_a_full_disk_loses_nothing_that_was_accepted_and_the_store_goes_on(path:
         "import resource, signal\n"
         "from conveyor.errors import UnavailableError\n"
         "from conveyor.core.job import NewJob\n"
-        "from conveyor.store.sqlite import SqliteStore\n"
+        "from conveyor.store.sqlite.store import SqliteStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = SqliteStore(sys.argv[1])\n"
         "_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
@@ -287,7 +287,7 @@ def test_a_wal_that_was_deleted_under_us_is_noticed_before_anything_is_written_t
 
 def test_the_sockets_of_a_killed_process_are_removed_by_the_next_one(path: Path) -> None:
     elsewhere(
-        "from conveyor.store.sqlite import SqliteStore\n"
+        "from conveyor.store.sqlite.store import SqliteStore\n"
         "store = SqliteStore(sys.argv[1])\n"
         "store.listen(['work', 'due'], print)\n"
         "sys.stdout.flush(); os._exit(0)",

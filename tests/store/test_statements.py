@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import conveyor.store as store_package
-from conveyor.store.database import Database
-from conveyor.store.transaction import TEXTS
+from conveyor.store.sql.transaction import TEXTS
+from conveyor.store.sqlite.connection import Database
 
 
 def test_every_statement_is_used() -> None:

@@ -8,7 +8,6 @@ from typing import Any, cast
 import click
 import msgspec
 
-from ..caller import Blocking
 from ..core.codec import check_plain
 from ..core.command import command_task
 from ..core.job import State
@@ -16,7 +15,8 @@ from ..core.pending import run_sync
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
 from ..producer import Producer, QueueRule
 from ..settings import load_settings
-from ..store import open_store
+from ..store.ask import Blocking
+from ..store.open import open_store
 from ..wishes import JobOptions, Wishes, wish
 from .auditing import audited
 from .common import (

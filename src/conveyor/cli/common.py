@@ -21,8 +21,8 @@ from ..app import Conveyor
 from ..core.job import JobRecord
 from ..errors import NotFoundError, UsageError
 from ..settings import Settings, load_settings
-from ..store import open_store
 from ..store.messages import Filter
+from ..store.open import open_store
 from ..store.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])

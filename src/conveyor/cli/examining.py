@@ -16,7 +16,7 @@ from ..core.explain import SILENT
 from ..core.job import State
 from ..errors import ConveyorError
 from ..settings import SETTINGS, Settings
-from ..store import open_store
+from ..store.open import open_store
 from ..store.protocol import Store
 from ..system.crash_journal import has_died
 from ..system.process_identity import boot_id, is_dead

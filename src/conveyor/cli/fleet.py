@@ -103,7 +103,7 @@ class Fleet:
         if not self._store.remote:
             beat = min(AGENT_BEAT, self._lease / 4)
             return Times(every=self._every, lease=self._lease, beat=beat)
-        from ..store.http import HttpStore  # noqa: PLC0415 - its driver is optional
+        from ..store.http.store import HttpStore  # noqa: PLC0415 - its driver is optional
 
         assert isinstance(self._store, HttpStore), "it is remote"
         terms = await self._store.terms()

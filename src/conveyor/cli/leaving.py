@@ -18,8 +18,8 @@ from typing import NoReturn
 import msgspec
 
 from ..errors import ConveyorError
-from ..store import TOKEN, open_store
 from ..store.messages import Report
+from ..store.open import TOKEN, open_store
 from ..system import crash_journal
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.leaving import main; main()"

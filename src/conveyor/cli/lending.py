@@ -15,8 +15,8 @@ from ..core.command_policy import CommandRules
 from ..core.retry import Exponential, pause
 from ..errors import UnavailableError, UsageError
 from ..settings import Settings, load_settings, token_from
-from ..store.http import HttpStore
-from ..store.http.bodies import Terms
+from ..store.http.payloads import Terms
+from ..store.http.store import HttpStore
 from ..system.sd_notify import manager
 from .commanding import command_options, rules_from
 from .common import load_app

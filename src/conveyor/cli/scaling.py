@@ -17,8 +17,8 @@ from ..scaling.configuration import NAME
 from ..scaling.plan import Plan, Tally
 from ..scaling.status import Status, read_note
 from ..settings import load_settings, token_from
-from ..store import open_store
 from ..store.messages import Leader
+from ..store.open import open_store
 from ..system.sd_notify import READY, STOPPING, manager, notify
 from .common import json_option, moment, opened, print_json, print_table, say, span, url_option
 from .fleet import Fleet, configuration

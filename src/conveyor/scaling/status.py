@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ..store.leading import LARGEST_NOTE
+from ..store.leadership import LARGEST_NOTE
 from .memory import Memory
 from .plan import Tally
 

@@ -14,7 +14,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ConveyorError, UnavailableError
-from ..store.http.calls import CALLS, OWN, PREFIX, Call
+from ..store.http.api import CALLS, OWN, PREFIX, Call
 from ..store.http.problems import PROBLEMS, problem, problem_of
 from ..store.protocol import Store
 from .addresses import Addresses, Endpoint, decoded

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from ..store.http.calls import Call
+from ..store.http.api import Call
 from .gate import Caller
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..core.access import Action, rights
-from ..store.http import bodies
+from ..store.http import payloads
 from ..store.messages import Order
 from .asked import Asked
 
@@ -25,18 +25,18 @@ def action_of(asked: Asked) -> Action:
     )
 
 
-def _described(action: str, body: bodies.Body) -> tuple[str, str]:
+def _described(action: str, body: payloads.Body) -> tuple[str, str]:
     """Return what the audit calls an action, and what it says of it."""
     match body:
-        case bodies.Paused(paused=False):
+        case payloads.Paused(paused=False):
             return f"resume {action.partition(' ')[2]}", ""
-        case bodies.Ordered(order=order):
+        case payloads.Ordered(order=order):
             return f"{ORDERED[order]} worker", ""
-        case bodies.DismissQuery(force=True):
+        case payloads.DismissQuery(force=True):
             return action, "forced"
-        case bodies.Cancel(reason=reason, force=force):
+        case payloads.Cancel(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
-        case bodies.AddToken(token=token):
+        case payloads.AddToken(token=token):
             return action, rights(token)
         case _:
             return action, ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import AccessError, NotFoundError
-from ..store.http import bodies
-from ..store.http.calls import Call
+from ..store.http import payloads
+from ..store.http.api import Call
 from ..store.messages import Lease
 from ..store.protocol import Store
 from .gate import Caller, allow, may_be
@@ -49,11 +49,11 @@ class Checks:
     ) -> Sequence[str | None]:
         limited = bool(caller.queues)
         match body:
-            case bodies.Claim():
+            case payloads.Claim():
                 return [want.queue for want in body.wants] or [None]
-            case bodies.FindQuery():
+            case payloads.FindQuery():
                 return [body.queue]
-            case bodies.ScaleQuery(queue=str() as named):
+            case payloads.ScaleQuery(queue=str() as named):
                 return [named]
             case _ if "queue" in path:
                 return [path["queue"]]
@@ -93,16 +93,16 @@ class Checks:
 def leases(body: Any, job_id: str = "") -> list[Lease]:
     """Return the leases under which a call writes."""
     match body:
-        case bodies.Settle() | bodies.Exchange():
+        case payloads.Settle() | payloads.Exchange():
             return [Lease(report.id, report.lease) for report in body.reports]
-        case bodies.Extend():
+        case payloads.Extend():
             return body.leases
-        case bodies.WriteOutput():
+        case payloads.WriteOutput():
             named = {(chunk.job_id, chunk.lease) for chunk in body.chunks}
             return [Lease(job_id, lease) for job_id, lease in named]
-        case bodies.Attach():
+        case payloads.Attach():
             return [Lease(job_id, body.lease)]
-        case bodies.SetProgress() | bodies.SetStopping():
+        case payloads.SetProgress() | payloads.SetStopping():
             return [lease for lease, _ in body.reports]
         case _:
             return []
@@ -113,9 +113,9 @@ def _check_worker(call: Call, caller: Caller, path: Mapping[str, str], body: Any
     if "worker" in path:
         named.append(path["worker"])
     match body:
-        case bodies.Beat():
+        case payloads.Beat():
             named.append(body.info.id)
-        case bodies.Rescue():
+        case payloads.Rescue():
             named += body.dead
         case _:
             pass

@@ -13,14 +13,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response, StreamingResponse
 
-from ..caller import Awaiting, Watch
 from ..core.files import PIECE
 from ..core.job import NewJob, WorkerInfo
 from ..core.lifecycle import Interrupted
 from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
-from ..store.http import bodies
-from ..store.http.bodies import InsertAnswer, Terms
+from ..store.ask import Awaiting, Watch
+from ..store.http import payloads
+from ..store.http.payloads import InsertAnswer, Terms
 from ..store.messages import (
     Accepted,
     Claimant,
@@ -129,7 +129,7 @@ class Handlers:
     # -- producers -----------------------------------------------------------------------------
 
     async def _insert(self, asked: Asked) -> Response:
-        body: bodies.Insert = asked.body
+        body: payloads.Insert = asked.body
         queue = asked.path["queue"]
         jobs = self._taking.jobs(body.jobs, queue, self._store.now())
         capacity = await self._capacity(asked.caller, queue, body.capacity)
@@ -153,7 +153,7 @@ class Handlers:
         capacity: int | None,
         wait: float,
     ) -> Response:
-        body: bodies.Insert = asked.body
+        body: payloads.Insert = asked.body
         waiting: asyncio.Task[Accepted] = asyncio.ensure_future(
             enqueue(
                 jobs,
@@ -201,7 +201,7 @@ class Handlers:
     # -- files ---------------------------------------------------------------------------------
 
     async def _write_content(self, asked: Asked) -> Response:
-        body: bodies.PieceQuery = asked.body
+        body: payloads.PieceQuery = asked.body
         # The store says what a piece may be; here it is kept from being without end.
         data = await read_bytes(asked.request, 2 * PIECE)
         return answer(
@@ -209,14 +209,14 @@ class Handlers:
         )
 
     async def _read_content(self, asked: Asked) -> Response:
-        body: bodies.BytesQuery = asked.body
+        body: payloads.BytesQuery = asked.body
         data = await self._store.read_content(asked.path["digest"], body.offset, body.limit)
         return Response(data, media_type="application/octet-stream")
 
     # -- workers -------------------------------------------------------------------------------
 
     async def _claim(self, asked: Asked) -> Response:
-        body: bodies.Claim = asked.body
+        body: payloads.Claim = asked.body
         if not body.wait:
             self._hub.end_waiting(asked.path["worker"])
             return await self._claimed(asked, await self._ask_for_jobs(asked))
@@ -284,7 +284,7 @@ class Handlers:
         return response
 
     async def _extend(self, asked: Asked) -> Response:
-        body: bodies.Extend = asked.body
+        body: payloads.Extend = asked.body
         lease_for = self._at_most(asked, body.lease_for)
         return answer(await self._store.extend(body.leases, lease_for=lease_for))
 
@@ -359,7 +359,7 @@ class Handlers:
 
     async def _note_action(self, asked: Asked) -> Response:
         """Add lines to the audit: under the name of whoever sends them, if that is known."""
-        body: bodies.NoteAction = asked.body
+        body: payloads.NoteAction = asked.body
         caller = asked.caller
         actions = [
             each

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from ..core.labels import serves
-from ..store.http import bodies
+from ..store.http import payloads
 from ..store.messages import Load
 from ..store.protocol import Store
 from .asked import Asked
@@ -23,12 +23,12 @@ class Loads:
 
     async def load(self, asked: Asked) -> Response:
         """Say what waits and runs, by queue and required labels."""
-        body: bodies.LoadQuery = asked.body
+        body: payloads.LoadQuery = asked.body
         return answer((await self._seen_by(asked.caller))[: body.limit])
 
     async def scale(self, asked: Asked) -> Response:
         """Say how much there is to do for agents of one kind."""
-        query: bodies.ScaleQuery = asked.body
+        query: payloads.ScaleQuery = asked.body
         labels = frozenset(each.strip() for each in query.requires.split(",")) - {""}
         loads = [
             each
@@ -38,15 +38,15 @@ class Loads:
         return answer(_scale(loads, slots=query.slots, now=self._store.now()))
 
     async def _seen_by(self, caller: Caller) -> list[Load]:
-        loads = await self._store.load(limit=bodies.MOST)
+        loads = await self._store.load(limit=payloads.MOST)
         return [each for each in loads if not caller.queues or each.queue in caller.queues]
 
 
-def _scale(loads: Sequence[Load], *, slots: int, now: float) -> bodies.Scale:
+def _scale(loads: Sequence[Load], *, slots: int, now: float) -> payloads.Scale:
     waiting = sum(each.waiting for each in loads)
     running = sum(each.running for each in loads)
     oldest_at = min((each.oldest_at for each in loads if each.oldest_at is not None), default=now)
-    return bodies.Scale(
+    return payloads.Scale(
         waiting=waiting,
         running=running,
         total=waiting + running,

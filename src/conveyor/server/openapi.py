@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ..store.http.bodies import Nothing
-from ..store.http.calls import CALLS, HINTS, JSON, OWN, PACKED, PREFIX, Call
+from ..store.http.api import CALLS, HINTS, JSON, OWN, PACKED, PREFIX, Call
+from ..store.http.payloads import Nothing
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 
 REFERENCE = "#/components/schemas/{name}"

@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..errors import ConveyorError, UsageError
-from ..store.http.bodies import Body, WriteOutput
-from ..store.http.calls import JSON, PACKED, Call
+from ..store.http.api import JSON, PACKED, Call
+from ..store.http.payloads import Body, WriteOutput
 from ..store.http.problems import MEDIA, Problem, problem, problem_of
 from .sense import LONG, check_numbers
 

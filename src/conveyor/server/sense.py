@@ -11,7 +11,7 @@ import msgspec
 
 from ..core import access
 from ..errors import UsageError
-from ..store.http import bodies
+from ..store.http import payloads
 from ..wishes import name
 
 # What stores can keep: integers of 64 bits.
@@ -31,21 +31,21 @@ def check_sense(path: Mapping[str, str], body: Any) -> None:
         if part in path:
             name(path[part])
     match body:
-        case bodies.Claim():
+        case payloads.Claim():
             for want in body.wants:
                 name(want.queue)
                 if want.limit < 0:
                     raise UsageError(f"the limit {want.limit} of a want is below 0")
-        case bodies.Beat():
+        case payloads.Beat():
             _same("worker", path["worker"], body.info.id)
             size = len(msgspec.json.encode(body.info))
             if size > LONGEST_BEAT:
                 raise UsageError(
                     f"what the worker says of itself is {size:,} bytes, above {LONGEST_BEAT:,}"
                 )
-        case bodies.PutSchedule():
+        case payloads.PutSchedule():
             _same("schedule", path["name"], body.schedule.name)
-        case bodies.AddToken():
+        case payloads.AddToken():
             _same("token", path["token_id"], body.token.id)
             if not _TOKEN_ID.fullmatch(body.token.id):
                 raise UsageError(

@@ -11,7 +11,7 @@ from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..errors import EncodingError, UsageError
-from ..store.http.views import NewJobView, new_job_of
+from ..store.http.wire import NewJobView, new_job_of
 from ..wishes import NAME_LIMIT, RULES, name
 
 _DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)

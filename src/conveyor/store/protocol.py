@@ -25,8 +25,6 @@ from ..core.job import (
     WorkerInfo,
 )
 from ..core.pending import Pending
-from .accessing import AccessStore
-from .filing import FileStore
 from .messages import (
     Accepted,
     Claimant,
@@ -43,7 +41,9 @@ from .messages import (
     Staged,
     Want,
 )
-from .scaling import ScalerStore
+from .protocol_access import AccessStore
+from .protocol_autoscale import ScalerStore
+from .protocol_files import FileStore
 
 
 class ProducerStore(Protocol):

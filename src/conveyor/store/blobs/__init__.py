@@ -1,0 +1,1 @@
+"""Contents of files: where they are kept, and how they are transferred."""

@@ -1,0 +1,215 @@
+"""Contents in a folder beside the database: `ab/<digest>` when whole, with `.part` until then.
+
+A content is written in place of nothing and moved to its name once it is on the disk and its digest
+fits, so a name never stands for something else. Modification times are the store's clock: when
+somebody last needed the content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from math import inf
+
+from ...core.files import DIGITS, checked_digest, checked_piece
+from ...core.job import NewJob
+from ...errors import NotFoundError, UnavailableError, UsageError
+from ...system.file_lock import retries
+from ..file_errors import hole, missing_content, missing_input, unlike
+from ..messages import Content
+
+PART = ".part"
+
+
+class Contents:
+    """May be used by any thread of any number of processes at once."""
+
+    def __init__(self, folder: str, now: Callable[[], float]) -> None:
+        self._folder = folder
+        self._now = now
+
+    def look(self, digest: str) -> Content:
+        """Say how much of a content is there, and note that it is needed."""
+        whole = self._path(digest)
+        if not os.path.isdir(self._folder):
+            return Content(0, whole=False)
+        with self._translated(), self._locked(fcntl.LOCK_SH):
+            for path in (whole, whole + PART):
+                with suppress(FileNotFoundError):
+                    self._touch(path)
+                    return Content(os.stat(path).st_size, whole=path == whole)
+        return Content(0, whole=False)
+
+    def need_inputs(self, jobs: Sequence[NewJob]) -> None:
+        """Raise UsageError for jobs whose inputs are not wholly there."""
+        there: dict[str, Content] = {}
+        for job in jobs:
+            for each in job.options.files:
+                found = there.get(each.digest) or self.look(each.digest)
+                there[each.digest] = found
+                if found != Content(each.size, whole=True):
+                    raise UsageError(missing_input(job.id, each.name))
+
+    def write(self, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
+        """Append a piece; the last one makes it whole."""
+        checked_piece(offset, len(data))
+        whole = self._path(digest)
+        with self._translated():
+            os.makedirs(os.path.dirname(whole), exist_ok=True)
+            with self._locked(fcntl.LOCK_SH):
+                return self._write(whole, offset, data, last=last)
+
+    def read(self, digest: str, offset: int, limit: int) -> bytes:
+        """Return a piece of a whole content."""
+        checked_piece(offset, limit)
+        with self._translated():
+            try:
+                with open(self._path(digest), "rb", buffering=0) as file:
+                    return os.pread(file.fileno(), limit, offset)
+            except FileNotFoundError:
+                raise NotFoundError(missing_content(digest)) from None
+
+    def unused_since(self, moment: float) -> list[str]:
+        """Return the digests of contents, whole or not, that nobody needed since then."""
+        found: set[str] = set()
+        with self._translated():
+            for folder in _entries(self._folder):
+                if folder.is_dir():
+                    found |= {
+                        each.name.removesuffix(PART)
+                        for each in _entries(folder.path)
+                        if _used_at(each) < moment
+                    }
+        return sorted(each for each in found if len(each) == 64 and DIGITS.issuperset(each))
+
+    def remove(self, digest: str, unused_since: float) -> bool:
+        """Remove a content, unless somebody has needed it in the meantime."""
+        removed = False
+        whole = self._path(digest)
+        # Nobody can be in the middle of asking for it now.
+        with self._translated(), self._locked(fcntl.LOCK_EX):
+            for path in (whole, whole + PART):
+                with suppress(FileNotFoundError):
+                    if os.stat(path).st_mtime < unused_since:
+                        os.unlink(path)
+                        removed = True
+        return removed
+
+    def _write(self, whole: str, offset: int, data: bytes, *, last: bool) -> Content:
+        for _ in retries(f"{whole}{PART} is being written by others"):
+            if os.path.exists(whole):
+                return self._found(whole)
+            with _opened(whole + PART) as part:
+                if part is None:
+                    continue
+                # Others may have made it whole, or thrown it away, before we had the lock.
+                if os.path.exists(whole):
+                    with suppress(FileNotFoundError):
+                        os.unlink(whole + PART)
+                    return self._found(whole)
+                if _is_at(part, whole + PART):
+                    return self._append(part, whole, offset, data, last=last)
+        raise AssertionError("retries end with an error")
+
+    def _append(self, part: int, whole: str, offset: int, data: bytes, *, last: bool) -> Content:
+        digest = os.path.basename(whole)
+        size = os.fstat(part).st_size
+        if offset > size:
+            if not size:  # it was made just now
+                os.unlink(whole + PART)
+            raise UsageError(hole(digest, size, offset))
+        rest = memoryview(data)[size - offset :]
+        while rest:
+            written = os.pwrite(part, rest, size)
+            size, rest = size + written, rest[written:]
+        self._touch(whole + PART)
+        if last:
+            with open(whole + PART, "rb") as file:
+                fits = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            if not fits:
+                os.unlink(whole + PART)
+                raise UsageError(unlike(digest))
+            os.fsync(part)
+            os.rename(whole + PART, whole)
+            _sync_folder(os.path.dirname(whole))
+        return Content(size, whole=last)
+
+    def _found(self, whole: str) -> Content:
+        self._touch(whole)
+        return Content(os.stat(whole).st_size, whole=True)
+
+    def _path(self, digest: str) -> str:
+        return os.path.join(self._folder, checked_digest(digest)[:2], digest)
+
+    def _touch(self, path: str) -> None:
+        now = self._now()
+        os.utime(path, (now, now))
+
+    @contextmanager
+    def _locked(self, mode: int) -> Generator[None]:
+        """Hold the folder's lock: shared for who needs contents, exclusive for who removes one."""
+        path = os.path.join(self._folder, ".lock")
+        for _ in retries(f"{path} is locked by another process"):
+            with _opened(path, mode) as lock:
+                if lock is not None:
+                    yield
+                    return
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UnavailableError(
+                f"the folder of files {self._folder} cannot be used: {error}. There must be room, "
+                "and it must be writable for this user."
+            ) from error
+
+
+@contextmanager
+def _opened(path: str, mode: int = fcntl.LOCK_EX) -> Generator[int | None]:
+    """Open a file and lock it; None if somebody else has the lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield descriptor
+    finally:
+        # Said, because a child that was forked just now has the same open file.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
+
+
+def _entries(folder: str) -> Iterable[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _used_at(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:  # made whole, or removed, just now
+        return inf
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

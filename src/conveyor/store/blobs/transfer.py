@@ -1,0 +1,168 @@
+"""Moves contents between files and a store, piece by piece, for blocking code and for coroutines.
+
+A transfer that was cut short goes on where it was: the store says how much it has, and a partial
+file says it by its length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from ...core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
+from ...errors import CorruptStoreError, UsageError
+from ...system.file_threads import Errands
+from ..ask import Caller
+from ..protocol_files import FileStore
+
+Going = Callable[[], None]
+Opener = Callable[[str], int]
+
+
+def _go_on() -> None:
+    """Let a transfer go on: it is called before each piece, and may raise."""
+
+
+def _open(path: str) -> int:
+    """Open a file to read it, as everybody does."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+async def upload_inputs(
+    files: Mapping[str, str], *, store: FileStore, caller: Caller, errands: Errands
+) -> tuple[InputFile, ...]:
+    """Put a job's inputs, paths by name, into the store; only what it has not is sent."""
+    sent: list[InputFile] = []
+    for name, path in files.items():
+        file = await caller.answer(errands.run(partial(describe, name, path)))
+        await upload(file, path, store=store, caller=caller, errands=errands)
+        sent.append(file)
+    return tuple(sent)
+
+
+def describe(name: str, path: str, opener: Opener | None = None) -> InputFile:
+    """Read a file and say what it is; UsageError if it can be none of a job's."""
+    try:
+        if opener is None and not stat.S_ISREG(os.stat(path).st_mode):  # it could block for ever
+            raise UsageError(f"{path!r} is no regular file")
+        with open((opener or _open)(path), "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_size > CONTENT_LIMIT:
+                raise UsageError(
+                    f"{path!r} has {found.st_size:,} bytes; a job's file has at most "
+                    f"{CONTENT_LIMIT:,}"
+                )
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"the file {path!r} cannot be read: {error}") from error
+    executable = bool(found.st_mode & stat.S_IXUSR)
+    return InputFile(name=name, digest=digest, size=found.st_size, executable=executable)
+
+
+async def upload(
+    file: InputFile | FileInfo,
+    path: str,
+    *,
+    store: FileStore,
+    caller: Caller,
+    errands: Errands,
+    going: Going = _go_on,
+    opener: Opener | None = None,
+) -> None:
+    """Have the store hold a file's content; UsageError if it is not what it was described as.
+
+    `opener` returns a descriptor of the file each time it is given its path.
+    """
+    for last_try in (False, True):
+        try:
+            state = await caller.answer(store.content(file.digest))
+            while not state.whole:
+                going()
+                data = await caller.answer(
+                    errands.run(partial(_read, path, state.size, opener or _open))
+                )
+                last = not data or state.size + len(data) >= file.size
+                state = await caller.answer(
+                    store.write_content(file.digest, state.size, data, last=last)
+                )
+        except UsageError as error:
+            # The beginning that was there may have been somebody else's mistake.
+            if last_try:
+                raise UsageError(f"{path!r} was changed while it was read: {error}") from error
+        else:
+            return
+
+
+async def download(
+    file: InputFile | FileInfo,
+    path: str,
+    *,
+    store: FileStore,
+    caller: Caller,
+    errands: Errands,
+    going: Going = _go_on,
+) -> None:
+    """Have the file at `path`, as a whole or not at all. What it replaces stays until then.
+
+    CorruptStoreError when what came is not what its digest says.
+    """
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name[:100]}.{file.digest[:16]}.part")
+    offset = await caller.answer(errands.run(partial(_length, part)))
+    began_at = offset
+    while offset < file.size:
+        going()
+        data = await caller.answer(store.read_content(file.digest, offset, PIECE))
+        if not data:
+            break
+        await caller.answer(errands.run(partial(_append, part, offset, data)))
+        offset += len(data)
+    finished = await caller.answer(errands.run(partial(_finish, part, path, file)))
+    if finished:
+        return
+    if not began_at:
+        raise CorruptStoreError(
+            f"the file {file.name!r} came out otherwise than it was written (SHA-256). "
+            "Check the disk of the store."
+        )
+    # What was there of it was somebody else's, or damaged: from the beginning, once.
+    await download(file, path, store=store, caller=caller, errands=errands, going=going)
+
+
+def _read(path: str, offset: int, opener: Opener) -> bytes:
+    try:
+        with open(opener(path), "rb", buffering=0) as file:
+            return os.pread(file.fileno(), PIECE, offset)
+    except OSError as error:
+        raise UsageError(f"the file {path!r} cannot be read: {error}") from error
+
+
+def _length(path: str) -> int:
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_size
+    return 0
+
+
+def _append(path: str, offset: int, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    with open(descriptor, "wb") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def _finish(part: str, path: str, file: InputFile | FileInfo) -> bool:
+    if not file.size:
+        _append(part, 0, b"")
+    with open(part, "rb") as written:
+        if hashlib.file_digest(written, "sha256").hexdigest() != file.digest:
+            os.unlink(part)
+            return False
+    if file.executable:  # by whoever may read it
+        mode = os.stat(part).st_mode
+        os.chmod(part, mode | (mode & 0o444) >> 2)
+    os.replace(part, path)
+    return True

@@ -1,0 +1,49 @@
+"""For whoever scales: what waits and runs, and who leads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from .. import leadership
+from ..load_totals import add_up
+from ..messages import Leader, Load
+from .data import Memory
+from .enqueue import live_offers
+
+
+def load(memory: Memory, *, limit: int) -> list[Load]:
+    """Return what waits and runs, by queue and required labels."""
+    return add_up((*_standing(memory), *_offered(memory)), limit=limit)
+
+
+def lead(memory: Memory, name: str, holder: str, *, hold: float, note: str | None) -> Leader:
+    """Let somebody lead, if nobody else does."""
+    before = memory.leaders.get(name)
+    after = leadership.lead(before, name, holder, hold=hold, note=note, now=memory.now)
+    if after.term:
+        memory.leaders[name] = after
+    return after
+
+
+def leader(memory: Memory, name: str) -> Leader | None:
+    """Return who leads, or led last."""
+    return memory.leaders.get(name)
+
+
+def _standing(memory: Memory) -> Iterator[Load]:
+    for each in memory.books.loads():
+        if memory.queue(each.queue).paused:
+            yield msgspec.structs.replace(each, waiting=0, oldest_at=None)
+        else:
+            yield each
+
+
+def _offered(memory: Memory) -> Iterator[Load]:
+    """Yield each job that waits for a rendezvous."""
+    for name, queue in memory.queues.items():
+        if queue.capacity == 0 and not queue.paused:
+            for offer in live_offers(memory, queue):
+                for new in memory.offers[offer].jobs:
+                    yield Load(name, new.options.requires, waiting=1, running=0)

@@ -1,0 +1,190 @@
+"""Handing jobs out and taking results back, every write-back under its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ...core import lifecycle
+from ...core.job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
+from ...core.labels import serves
+from ...core.lifecycle import EXPIRED, Outcome
+from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
+from .data import Memory
+from .enqueue import accept_offer, live_offers, make_room
+
+
+def exchange(
+    memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+) -> Exchanged:
+    """Settle one batch and claim the next."""
+    settled = _settle(memory, reports)
+    jobs: list[JobRecord] = []
+    if who.worker in memory.orders:
+        return Exchanged(tuple(settled), ())
+    for want in wants:
+        jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))
+    return Exchanged(tuple(settled), tuple(jobs))
+
+
+def _settle(memory: Memory, reports: Sequence[Report]) -> list[str]:
+    settled: list[str] = []
+    for report in reports:
+        job = held(memory, report.id, report.lease)
+        if job is not None:
+            end_attempt(memory, job, report.outcome)
+            settled.append(report.id)
+    return settled
+
+
+def end_attempt(memory: Memory, job: JobRecord, outcome: Outcome) -> None:
+    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    job = memory.books.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
+    if job.state in FINAL:
+        memory.reasons.pop(job.id, None)
+        memory.say("final", job.id)
+    else:
+        memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
+
+
+def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    queue = memory.queues.get(name)
+    if queue is None or queue.paused:
+        return []
+    claimed: list[JobRecord] = []
+    waiting = memory.books.available(name, who.labels)
+    while len(claimed) < limit and (job := next(waiting, None)) is not None:
+        claimed += _lease_or_expire(memory, job, who)
+    make_room(memory, name)
+    if queue.capacity == 0:
+        claimed += _meet(memory, name, who, limit - len(claimed))
+    return claimed
+
+
+def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    met: list[JobRecord] = []
+    for offer in list(live_offers(memory, memory.queue(name))):
+        [new] = memory.offers[offer].jobs
+        if len(met) == limit:
+            break
+        if serves(who.labels, frozenset(new.options.requires)):
+            accepted = accept_offer(memory, name, offer)
+            if not accepted.existing:
+                met += _lease_or_expire(memory, memory.books.jobs[new.id], who)
+    return met
+
+
+def _lease_or_expire(memory: Memory, job: JobRecord, who: Claimant) -> list[JobRecord]:
+    expires_at = job.options.expires_at
+    if expires_at is not None and expires_at <= memory.now:
+        expire(memory, job)
+        return []
+    return [_lease(memory, job, who)]
+
+
+def expire(memory: Memory, job: JobRecord) -> None:
+    """Discard a waiting job that expired."""
+    memory.books.end(job, State.DISCARDED, EXPIRED, memory.now)
+    memory.say("final", job.id)
+
+
+def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
+    within = who.confirm_within
+    return memory.books.put(
+        msgspec.structs.replace(
+            job,
+            state=State.RUNNING,
+            attempt=job.attempt + 1,
+            lease=job.lease + 1,
+            worker=who.worker,
+            lease_until=memory.now + (who.lease_for if within is None else within),
+            started_at=memory.now if within is None else None,
+            stopping=(),
+        )
+    )
+
+
+def held(memory: Memory, job_id: str, lease: int) -> JobRecord | None:
+    """Return a running job if this is its lease."""
+    job = memory.books.jobs.get(job_id)
+    valid = job is not None and job.state is State.RUNNING and job.lease == lease
+    return job if valid else None
+
+
+def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
+    """Renew leases, one verdict each."""
+    renewals: list[Renewal] = []
+    for lease in leases:
+        job = held(memory, lease.id, lease.lease)
+        if job is not None:
+            _renew(memory, job, lease_for)
+        renewals.append(_verdict(memory, lease.id, job))
+    return renewals
+
+
+def _verdict(memory: Memory, job_id: str, job: JobRecord | None) -> Renewal:
+    """Say what becomes of a job; None where the lease is not good."""
+    if job is None:
+        return Renewal(job_id, "lost")
+    if job.cancel_requested_at is None:
+        return Renewal(job_id, "continue")
+    return Renewal(job_id, "cancel", memory.reasons.get(job_id, ""), job.cancel_forced)
+
+
+def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
+    """Renew every lease of a worker, except what it has not confirmed."""
+    mine = [
+        job
+        for job in memory.books.running_jobs()
+        if job.worker == worker and job.started_at is not None
+    ]
+    for job in mine:
+        _renew(memory, job, lease_for)
+    return len(mine)
+
+
+def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
+    started_at = memory.now if job.started_at is None else job.started_at
+    until = memory.now + lease_for
+    memory.books.put(msgspec.structs.replace(job, lease_until=until, started_at=started_at))
+
+
+def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[Renewal]:
+    """Append output, one verdict for each lease."""
+    verdicts: dict[tuple[str, int], Renewal] = {}
+    for chunk in chunks:
+        job = held(memory, chunk.job_id, chunk.lease)
+        verdicts[chunk.job_id, chunk.lease] = _verdict(memory, chunk.job_id, job)
+        if job is None:
+            continue
+        kept = memory.books.output[chunk.job_id]
+        if any((each.lease, each.offset) == (chunk.lease, chunk.offset) for each in kept):
+            continue
+        memory.chunks += 1
+        kept.append(msgspec.structs.replace(chunk, seq=memory.chunks))
+        memory.say("output", chunk.job_id)
+    return list(verdicts.values())
+
+
+def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
+    """Note progress, one verdict each."""
+    return _note(memory, [(lease, {"progress": said}) for lease, said in reports])
+
+
+def set_stopping(
+    memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+) -> list[Renewal]:
+    """Note what was done to stop jobs, one verdict each."""
+    return _note(memory, [(lease, {"stopping": tuple(notes)}) for lease, notes in reports])
+
+
+def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:
+    verdicts: list[Renewal] = []
+    for lease, changed in reports:
+        job = held(memory, lease.id, lease.lease)
+        verdicts.append(_verdict(memory, lease.id, job))
+        if job is not None:
+            memory.books.put(msgspec.structs.replace(job, **changed))
+    return verdicts

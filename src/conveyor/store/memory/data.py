@@ -1,0 +1,77 @@
+"""What the memory store knows, and who wants to hear of it: the counterpart of a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ...core.access import Action, Token
+from ...core.job import NewJob, ScheduleInfo, WorkerInfo
+from ...core.retry import Draw
+from ..messages import Accepted, HintKind, Leader, Order
+from .indexes import Ledger
+
+
+class WaitingOffer(msgspec.Struct):
+    """A request that waits for room, and the answer once there was some."""
+
+    jobs: Sequence[NewJob]
+    until: float
+    answer: Accepted | None = None
+
+
+class Queue(msgspec.Struct):
+    """What is known of a queue beside its jobs."""
+
+    capacity: int | None = None
+    paused: bool = False
+    offers: deque[str] = msgspec.field(default_factory=deque)
+
+
+class StoredContent(msgspec.Struct):
+    """A content, or the beginning of one. `used_at` is when somebody last needed it."""
+
+    used_at: float
+    data: bytearray = msgspec.field(default_factory=bytearray)
+    sha256: Any = msgspec.field(default_factory=hashlib.sha256)
+    whole: bool = False
+
+
+class Memory:
+    """Everything there is. `now` is the one time of the operation that is being carried out."""
+
+    def __init__(self, draw: Draw = random.random) -> None:
+        self.now = 0.0
+        self.draw = draw
+        self.books = Ledger()
+        self.queues: dict[str, Queue] = {}
+        self.offers: dict[str, WaitingOffer] = {}
+        self.offer_numbers = 0
+        self.chunks = 0
+        self.contents: dict[str, StoredContent] = {}
+        self.schedules: dict[str, ScheduleInfo] = {}
+        self.workers: dict[str, WorkerInfo] = {}
+        # Those that are to work are not in it.
+        self.orders: dict[str, Order] = {}
+        self.reasons: dict[str, str] = {}
+        self.tokens: dict[str, Token] = {}
+        self.leaders: dict[str, Leader] = {}
+        self.actions: deque[Action] = deque()
+        self.action_numbers = 0
+        self.heard: dict[HintKind, dict[str, None]] = {}
+
+    def queue(self, name: str) -> Queue:
+        """Return a queue, making it if it was never used."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue()
+        return queue
+
+    def say(self, kind: HintKind, subject: str) -> None:
+        """Note what to tell listeners once the operation is done."""
+        self.heard.setdefault(kind, {})[subject] = None

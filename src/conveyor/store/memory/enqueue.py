@@ -1,0 +1,187 @@
+"""Taking jobs in: the exact bound, unique keys, and offers that wait for room."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from ...core.capacity import Accept, Offer, Refuse, admit, room
+from ...core.job import NewJob, State, WhenFull
+from ...core.lifecycle import dropped
+from ...errors import NotFoundError, QueueFullError
+from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
+from .blobs import need_inputs
+from .data import Memory, Queue, WaitingOffer
+
+
+def insert(
+    memory: Memory, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+) -> Accepted | Offered:
+    """Take the jobs, all of one queue, or write the request down as an offer."""
+    if not jobs:
+        return Accepted(())
+    need_inputs(memory, jobs)
+    name = jobs[0].queue
+    queue = memory.queues.get(name) or Queue()
+    decision = admit(
+        size=_size(memory, jobs, capacity),
+        depth=memory.books.depth(name),
+        available=memory.books.counts[name][State.AVAILABLE],
+        offers=len(live_offers(memory, queue)),
+        capacity=capacity,
+        when_full=when_full,
+    )
+    if isinstance(decision, Refuse):
+        raise QueueFullError(name, memory.books.depth(name), capacity or 0, len(jobs))
+    memory.queues[name] = queue
+    changed, queue.capacity = queue.capacity != capacity, capacity
+    answer: Accepted | Offered
+    match decision:
+        case Accept(drop):
+            _drop_oldest(memory, name, drop)
+            answer = accept(memory, jobs)
+        case Offer():
+            answer = _offer(memory, jobs, queue, capacity or 0)
+    if changed:
+        make_room(memory, name)  # the bound may be wider now
+    return answer
+
+
+def insert_again(
+    memory: Memory, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+) -> Accepted | Offered:
+    """Insert what may have been inserted before, if it was not."""
+    known = memory.books.jobs
+    if any(new.id in known for new in jobs):
+        return _as_it_was(memory, jobs)
+    name = jobs[0].queue if jobs else ""
+    for offer, waiting in memory.offers.items():
+        if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
+            depth = memory.books.depth(name)
+            return waiting.answer or Offered(offer, name, depth, memory.queue(name).capacity or 0)
+    return insert(memory, jobs, capacity=capacity, when_full=when_full)
+
+
+def _as_it_was(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
+    """Return the answer to a request some of whose jobs were taken in."""
+    ids: list[str] = []
+    existing: list[str] = []
+    for new in jobs:
+        holder = None if new.id in memory.books.jobs else memory.books.holder(new)
+        ids.append(holder or new.id)
+        existing += [holder] if holder else []
+    return Accepted(tuple(ids), tuple(existing))
+
+
+def _size(memory: Memory, jobs: Sequence[NewJob], capacity: int | None) -> int:
+    """Return how much room the jobs take. At a rendezvous they come one at a time."""
+    return len(jobs) if capacity == 0 and len(jobs) > 1 else len(_fresh(memory, jobs))
+
+
+def _fresh(memory: Memory, jobs: Sequence[NewJob]) -> list[NewJob]:
+    """Return the jobs that are not kept out by a unique key, in the store or among them."""
+    seen: set[tuple[str, str]] = set()
+    fresh: list[NewJob] = []
+    for job in jobs:
+        key = job.options.key
+        if key is not None:
+            if (job.task, key) in seen or memory.books.holder(job) is not None:
+                continue
+            seen.add((job.task, key))
+        fresh.append(job)
+    return fresh
+
+
+def accept(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
+    """Take jobs in, except those whose unique key is taken."""
+    ids: list[str] = []
+    existing: list[str] = []
+    for new in jobs:
+        holder = memory.books.holder(new)
+        if holder is None:
+            job = memory.books.add(new, memory.now)
+            ids.append(job.id)
+            memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
+        else:
+            ids.append(holder)
+            existing.append(holder)
+    return Accepted(tuple(ids), tuple(existing))
+
+
+def _offer(memory: Memory, jobs: Sequence[NewJob], queue: Queue, capacity: int) -> Offered:
+    memory.offer_numbers += 1
+    offer = str(memory.offer_numbers)
+    memory.offers[offer] = WaitingOffer(jobs, memory.now + OFFER_PATIENCE)
+    queue.offers.append(offer)
+    name = jobs[0].queue
+    memory.say("work", name)  # at a rendezvous a worker has to come for it
+    return Offered(offer, name, memory.books.depth(name), capacity)
+
+
+def accepted(memory: Memory, offer: str) -> Accepted | None:
+    """Return an offer's answer and forget it, or keep the offer alive."""
+    known = _known_offer(memory, offer)
+    if known.answer is not None:
+        del memory.offers[offer]
+    else:
+        known.until = memory.now + OFFER_PATIENCE
+    return known.answer
+
+
+def withdraw(memory: Memory, offer: str) -> Accepted | None:
+    """Take an offer back; returns the answer if it came too late."""
+    known = _known_offer(memory, offer)
+    del memory.offers[offer]
+    if known.answer is None:
+        name = known.jobs[0].queue
+        memory.queue(name).offers.remove(offer)
+        make_room(memory, name)  # a smaller one behind it may fit
+    return known.answer
+
+
+def _known_offer(memory: Memory, offer: str) -> WaitingOffer:
+    known = memory.offers.get(offer)
+    if known is None or known.until < memory.now:
+        raise NotFoundError(f"offer {offer} was collected, withdrawn or dropped for silence")
+    return known
+
+
+def make_room(memory: Memory, name: str) -> None:
+    """Accept offers, the oldest first, as far as there is room."""
+    queue = memory.queue(name)
+    if not queue.offers or queue.capacity == 0:
+        return
+    for offer in list(live_offers(memory, queue)):
+        size = len(_fresh(memory, memory.offers[offer].jobs))
+        if size > room(depth=memory.books.depth(name), capacity=queue.capacity):
+            return
+        accept_offer(memory, name, offer)
+
+
+def live_offers(memory: Memory, queue: Queue) -> deque[str]:
+    """Return the offers of a queue whose producers are still there, the oldest first."""
+    for offer in [each for each in queue.offers if memory.offers[each].until < memory.now]:
+        queue.offers.remove(offer)
+        del memory.offers[offer]
+    return queue.offers
+
+
+def accept_offer(memory: Memory, name: str, offer: str) -> Accepted:
+    """Take an offer's jobs in and leave the answer for its producer."""
+    waiting = memory.offers[offer]
+    memory.queue(name).offers.remove(offer)
+    waiting.answer = accept(memory, waiting.jobs)
+    # The producer may be slow to collect it; the jobs are in the store all the same.
+    waiting.until = memory.now + COLLECT_PATIENCE
+    memory.say("offer", offer)
+    return waiting.answer
+
+
+def _drop_oldest(memory: Memory, name: str, count: int) -> None:
+    for _ in range(count):
+        job = memory.books.oldest_available(name)
+        if job is None:
+            return
+        why = dropped(name, memory.queue(name).capacity)
+        memory.books.end(job, State.DISCARDED, why, memory.now)
+        memory.say("final", job.id)

@@ -1,0 +1,52 @@
+"""Where jobs live. `open_store` knows every kind of store; a kind is one file and one line here."""
+
+from __future__ import annotations
+
+from ..core.clock import Clock
+from ..errors import UsageError
+from ..settings import TOKEN, load_settings, token_from
+from .memory.store import MemoryStore
+from .protocol import Store
+
+KNOWN = (
+    "'memory:', a path like 'jobs.db', 'sqlite:///jobs.db' or 'sqlite:////var/jobs.db', and a "
+    "server like 'https://jobs.example.com'"
+)
+
+
+def open_store(url: str, clock: Clock | None = None, token: str | None = None) -> Store:
+    """Open the store at an address; UsageError for an address of no known kind.
+
+    `token` opens a server; None takes what the configuration says.
+    """
+    # Drivers are imported only where they are needed: memory and the command line's help go
+    # without.
+    scheme, colon, _ = url.partition(":")
+    if url in ("memory:", "memory://"):
+        return MemoryStore(clock)
+    if scheme in ("http", "https"):
+        return _open_http(url, clock, token)
+    if not url or (colon and scheme != "sqlite" and "/" not in scheme):
+        raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
+    from .sqlite.store import SqliteStore  # noqa: PLC0415
+
+    return SqliteStore.open(url, clock)
+
+
+def _open_http(url: str, clock: Clock | None, token: str | None) -> Store:
+    settings = load_settings()
+    try:
+        from .http.store import HttpStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{url} needs {error.name}: install it with `pip install conveyor[http]`"
+        ) from error
+    return HttpStore(
+        url,
+        token=token_from(settings) if token is None else token,
+        ca_file=str(settings["ca_file"]),
+        clock=clock,
+    )
+
+
+__all__ = ["KNOWN", "TOKEN", "open_store"]

@@ -1,0 +1,169 @@
+"""Looking after jobs by hand: look, cancel, retry, delete, pause."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ....core import lifecycle
+from ....core.job import (
+    AttemptError,
+    ErrorInfo,
+    JobRecord,
+    OutputChunk,
+    QueueInfo,
+    State,
+    Stream,
+)
+from ....errors import CorruptStoreError, InvalidTransitionError, NotFoundError
+from ...messages import Filter
+from ..rows import LANE, to_record
+from ..transaction import STATES, Tx
+from .enqueue import make_room
+from .transitions import end
+
+LAST_SEQ = 2**63 - 1
+
+_encode = msgspec.json.Encoder().encode
+_decode_error = msgspec.json.Decoder(ErrorInfo).decode
+
+
+async def get(tx: Tx, job_id: str) -> JobRecord:
+    """Return one job."""
+    rows = await tx.rows("get", (job_id,))
+    if not rows:
+        raise NotFoundError(f"there is no job {job_id}")
+    return to_record(rows[0], await tx.queue_of(rows[0][LANE]))
+
+
+async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
+    """Return jobs, newest first; a damaged one is passed over."""
+    rows = await tx.rows(
+        "find",
+        {
+            "before": LAST_SEQ if which.before is None else which.before,
+            "queue": which.queue,
+            "task": which.task,
+            "states": _encode(sorted(which.states)).decode() if which.states else None,
+            "enqueued_before": which.enqueued_before,
+            "limit": limit,
+        },
+    )
+    found: list[JobRecord] = []
+    for row in rows:
+        try:
+            found.append(to_record(row, await tx.queue_of(row[LANE])))
+        except CorruptStoreError:
+            continue
+    return found
+
+
+async def history(tx: Tx, job_id: str) -> list[AttemptError]:
+    """Return the attempts that did not succeed."""
+    job = await get(tx, job_id)
+    return [
+        AttemptError(
+            attempt=attempt, at=at, worker=worker, became=State(became), error=_decode_error(error)
+        )
+        for attempt, at, worker, became, error in await tx.rows("history", (job.seq,))
+    ]
+
+
+async def output(tx: Tx, job_id: str, *, after: int, limit: int) -> list[OutputChunk]:
+    """Return captured output."""
+    job = await get(tx, job_id)
+    return [
+        OutputChunk(
+            job_id=job_id,
+            lease=lease,
+            offset=offset,
+            stream=msgspec.convert(stream, Stream),
+            at=at,
+            data=data,
+            seq=seq,
+        )
+        for seq, lease, offset, stream, at, data in await tx.rows("output", (job.seq, after, limit))
+    ]
+
+
+async def counts(tx: Tx) -> list[QueueInfo]:
+    """Return every queue."""
+    return [
+        QueueInfo(
+            name=name,
+            capacity=capacity,
+            paused=bool(paused),
+            counts=dict(zip(STATES, numbers, strict=True)),
+            offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
+        )
+        for name, capacity, paused, *numbers in await tx.rows("queues")
+    ]
+
+
+async def ahead(tx: Tx, job_id: str) -> int:
+    """Return how many available jobs of the queue come before this one."""
+    job = await get(tx, job_id)
+    rows = await tx.rows("ahead", (job.queue, job.priority, job.run_at, job.seq))
+    return int(rows[0][0])
+
+
+async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
+    """Return the queue at which a job is still offered."""
+    rows = await tx.rows("offered", (job_id, tx.now))
+    return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
+
+
+async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool) -> JobRecord:
+    """Cancel a waiting job, or ask the owner of a running one."""
+    job = await get(tx, job_id)
+    state = lifecycle.cancel(job)
+    if state is None:
+        await tx.rows("request_cancel", (tx.now, reason, force, job.seq))
+        tx.hint("cancel", job_id)
+        return await get(tx, job_id)
+    cancelled = await end(tx, job, state, ErrorInfo("Cancelled", reason))
+    await make_room(tx, job.queue)
+    return cancelled
+
+
+async def retry(tx: Tx, job_id: str) -> JobRecord:
+    """Make a job available again with all its retries."""
+    job = await get(tx, job_id)
+    state = lifecycle.retry(job)
+    key = None if job.options.key is None else f"{job.task}\0{job.options.key}"
+    holder = await tx.rows("key_holder", (key,)) if key is not None else []
+    if holder and holder[0][0] != job_id:
+        raise InvalidTransitionError(
+            f"job {job_id} cannot be retried: its key {job.options.key!r} now belongs to "
+            f"job {holder[0][0]}"
+        )
+    await tx.rows("renew", (state, tx.now, key, job.seq))
+    await tx.tally(job.queue, job.state, -1)
+    await tx.tally(job.queue, state, 1)
+    tx.hint("work", job.queue)
+    return await get(tx, job_id)
+
+
+async def delete(tx: Tx, job_id: str) -> None:
+    """Forget a final job."""
+    job = await get(tx, job_id)
+    if not job.is_final:
+        raise InvalidTransitionError(
+            f"job {job_id} is {job.state}: only a final job can be deleted; cancel it first"
+        )
+    await forget(tx, job.seq)
+    await tx.tally(job.queue, job.state, -1)
+
+
+async def forget(tx: Tx, seq: int) -> None:
+    """Delete a job's row with all that belongs to it."""
+    for statement in ("delete_output", "delete_history", "delete_files", "delete_job"):
+        await tx.rows(statement, (seq,))
+
+
+async def set_paused(tx: Tx, queue: str, *, paused: bool) -> None:
+    """Stop or resume handing out a queue's jobs."""
+    state = await tx.used_queue(queue)
+    state.paused = paused
+    await tx.rows("set_paused", (paused, queue))
+    if not paused:
+        tx.hint("work", queue)

@@ -1,0 +1,46 @@
+"""The files of jobs: which they are, and which contents nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ....core.files import FILES_LIMIT, FileInfo, file_name
+from ....errors import UsageError
+from ...file_errors import too_many
+from ...messages import Lease
+from ..transaction import Tx
+from .admin import get
+
+
+async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
+    """Note an artifact of a running job."""
+    found = await tx.rows("held", (lease.id, lease.lease))
+    if not found:
+        return False
+    seq = found[0][0]
+    if (await tx.rows("count_others", (seq, file_name(file.name))))[0][0] >= FILES_LIMIT:
+        raise UsageError(too_many(lease.id))
+    row = (seq, file.name, file.digest, file.size, file.executable, lease.lease)
+    await tx.rows("attach", row)
+    return True
+
+
+async def files(tx: Tx, job_id: str) -> list[FileInfo]:
+    """Return a job's files."""
+    job = await get(tx, job_id)
+    return [
+        FileInfo(
+            name=name,
+            digest=digest,
+            size=size,
+            kind="input" if kind == "input" else "artifact",
+            executable=bool(executable),
+            lease=lease,
+        )
+        for name, digest, size, kind, executable, lease in await tx.rows("files", (job.seq,))
+    ]
+
+
+async def needed(tx: Tx, digests: Sequence[str]) -> list[str]:
+    """Return which contents some job refers to, also one that is still in its producer's hands."""
+    return [digest for digest in digests if await tx.rows("refers", (digest,))]

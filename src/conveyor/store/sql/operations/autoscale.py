@@ -1,0 +1,85 @@
+"""For whoever scales: what waits and runs, and who leads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import msgspec
+
+from ....core.job import State
+from ... import leadership
+from ...load_totals import add_up
+from ...messages import Leader, Load
+from ..transaction import QueueState, Row, Tx
+from .enqueue import live_offers
+
+# With so many priorities in a lane, it is walked rather than looked into at each of them.
+MANY_PRIORITIES = 1000
+
+_decode_labels = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+async def load(tx: Tx, *, limit: int) -> list[Load]:
+    """Return what waits and runs, by queue and required labels."""
+    parts = [part async for part in _standing(tx)] + [part async for part in _offered(tx)]
+    return add_up(parts, limit=limit)
+
+
+async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None) -> Leader:
+    """Let somebody lead, if nobody else does."""
+    before = await leader(tx, name)
+    after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)
+    if after.term and after != before:
+        await tx.rows("put_leader", msgspec.structs.astuple(after))
+    return after
+
+
+async def leader(tx: Tx, name: str) -> Leader | None:
+    """Return who leads, or led last."""
+    rows = await tx.rows("leader", (name,))
+    return Leader(*rows[0]) if rows else None
+
+
+async def _standing(tx: Tx) -> AsyncIterator[Load]:
+    running: dict[int, int] = dict(await tx.rows("running_by_lane"))
+    lanes = await tx.rows("used_lanes")
+    for name, of_queue in groupby(lanes, key=itemgetter(1)):
+        queue = await tx.used_queue(name)
+        found = list(of_queue)
+        waiting = {} if queue.paused else await _waiting(tx, queue, found)
+        for lane, _, requires in found:
+            count = waiting.get(lane, 0)
+            yield Load(
+                name,
+                _decode_labels(requires),
+                waiting=count,
+                running=running.get(lane, 0),
+                oldest_at=await _oldest(tx, lane) if count else None,
+            )
+
+
+async def _waiting(tx: Tx, queue: QueueState, lanes: Sequence[Row]) -> dict[int, int]:
+    """Count what is available in all lanes but the first: that has the rest of the queue's."""
+    [(first, *_), *others] = lanes
+    counts = {lane: (await tx.rows("count_lane", (lane,)))[0][0] for lane, *_ in others}
+    return {first: queue.counts[State.AVAILABLE] - sum(counts.values()), **counts}
+
+
+async def _oldest(tx: Tx, lane: int) -> float | None:
+    """Return since when a lane's oldest available job could have run."""
+    rows = await tx.rows("oldest_by_priority", (lane, MANY_PRIORITIES))
+    if len(rows) == MANY_PRIORITIES:
+        rows = await tx.rows("oldest_in_lane", (lane,))
+    return min((run_at for (run_at,) in rows), default=None)
+
+
+async def _offered(tx: Tx) -> AsyncIterator[Load]:
+    """Yield each job that waits for a rendezvous."""
+    for (name,) in await tx.rows("offering_queues"):
+        queue = await tx.used_queue(name)
+        if queue.capacity == 0 and not queue.paused:
+            for _, jobs in await live_offers(tx, name):
+                for new in jobs:
+                    yield Load(name, new.options.requires, waiting=1, running=0)

@@ -1,0 +1,223 @@
+"""Handing jobs out and taking results back, every write-back under its lease."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from zlib import crc32
+
+import msgspec
+
+from ....core import lifecycle
+from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
+from ....core.labels import serves
+from ....core.lifecycle import Outcome, Succeeded
+from ....errors import CorruptStoreError
+from ...messages import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..rows import LANE, SEQ, to_record
+from ..transaction import Row, Tx
+from .discards import discard_damaged, expire, has_expired
+from .enqueue import accept_offer, live_offers, make_room
+from .transitions import apply
+
+Success = tuple[bytes | None, int | None, float, str, int]
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def exchange(
+    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+) -> Exchanged:
+    """Settle one batch and claim the next."""
+    settled = await _settle(tx, reports)
+    jobs: list[JobRecord] = []
+    if wants and await tx.rows("is_held_back", (who.worker,)):
+        return Exchanged(tuple(settled), ())
+    for want in wants:
+        if len(jobs) < limit:
+            jobs += await _claim(tx, want.queue, who, min(want.limit, limit - len(jobs)))
+    return Exchanged(tuple(settled), tuple(jobs))
+
+
+async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
+    """Renew leases, one verdict each."""
+    until = tx.now + lease_for
+    return [
+        _verdict(lease.id, await tx.rows("extend", (until, tx.now, lease.id, lease.lease)))
+        for lease in leases
+    ]
+
+
+async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
+    """Renew every lease of a worker, except what it has not confirmed."""
+    return len(await tx.rows("extend_worker", (tx.now + lease_for, worker)))
+
+
+async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
+    """Append output, one verdict for each lease."""
+    held: dict[tuple[str, int], list[Row]] = {}
+    rows: list[tuple[object, ...]] = []
+    for chunk in chunks:
+        key = chunk.job_id, chunk.lease
+        if key not in held:
+            held[key] = await tx.rows("held", key)
+            if held[key]:
+                tx.hint("output", chunk.job_id)
+        for seq, *_ in held[key]:
+            rows.append((seq, chunk.lease, chunk.offset, chunk.stream, chunk.at, chunk.data))
+    await tx.many("write_output", rows)
+    return [_verdict(job_id, [row[1:] for row in found]) for (job_id, _), found in held.items()]
+
+
+async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
+    """Note progress, one verdict each."""
+    return [
+        _verdict(
+            lease.id, await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
+        )
+        for lease, progress in reports
+    ]
+
+
+async def set_stopping(
+    tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+) -> list[Renewal]:
+    """Note what was done to stop jobs, one verdict each."""
+    return [
+        _verdict(lease.id, await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease)))
+        for lease, notes in reports
+    ]
+
+
+def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
+    """Say what becomes of a job, by its row if the lease is good."""
+    if not rows:
+        return Renewal(job_id, "lost")
+    requested_at, reason, forced = rows[0]
+    if requested_at is None:
+        return Renewal(job_id, "continue")
+    return Renewal(job_id, "cancel", reason or "", bool(forced))
+
+
+async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
+    done: list[Success] = []
+    settled: list[str] = []
+    for report in reports:
+        match report.outcome:
+            case Succeeded(None):
+                done.append((None, None, tx.now, report.id, report.lease))
+            case Succeeded(bytes() as result):
+                done.append((result, crc32(result), tx.now, report.id, report.lease))
+            case other:
+                job = await _held(tx, report.id, report.lease)
+                if job is not None:
+                    await end_attempt(tx, job, other)
+                    settled.append(report.id)
+    return settled + await _succeed(tx, done)
+
+
+async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
+    # `lifecycle.settle` makes a success "completed" whatever else is true of the job, so this
+    # needs no look at the row; it is the hot path.
+    rows = await tx.many("succeed", done)
+    ids = [job_id for job_id, _ in rows]
+    for lane, count in Counter(lane for _, lane in rows).items():
+        queue = await tx.queue_of(lane)
+        await tx.tally(queue, State.RUNNING, -count)
+        await tx.tally(queue, State.COMPLETED, count)
+    tx.hint("final", *ids)
+    return ids
+
+
+async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> JobRecord:
+    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    return await apply(tx, job, lifecycle.settle(job, outcome, draw=tx.draw))
+
+
+async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
+    rows = await tx.rows("get", (job_id,))
+    if not rows:
+        return None
+    job = to_record(rows[0], await tx.queue_of(rows[0][LANE]))
+    return job if job.state is State.RUNNING and job.lease == lease else None
+
+
+async def _claim(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    queue = await tx.queue(name)
+    if queue is None or queue.paused:
+        return []
+    lanes = [
+        lane
+        for lane, requires in await tx.rows("lanes", (name,))
+        if serves(who.labels, frozenset(msgspec.json.decode(requires)))
+    ]
+    claimed: list[JobRecord] = []
+    while len(claimed) < limit and queue.counts[State.AVAILABLE] > 0:
+        heads = await _heads(tx, lanes, limit - len(claimed))
+        if not heads:
+            break
+        claimed += await _lease(tx, name, heads, who)
+    if queue.capacity is not None:
+        await make_room(tx, name)
+        if queue.capacity == 0:
+            claimed += await _meet(tx, name, who, limit - len(claimed))
+    return claimed
+
+
+async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
+    """Return the next rows of several lanes in the order of claiming."""
+    if len(lanes) == 1:
+        return await tx.rows("heads", (lanes[0], limit))
+    rows = [row for lane in lanes for row in await tx.rows("heads", (lane, limit))]
+    rows.sort(key=lambda row: (-row[PRIORITY], row[RUN_AT], row[SEQ]))
+    return rows[:limit]
+
+
+PRIORITY, RUN_AT = 8, 9
+
+
+async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
+    jobs: list[JobRecord] = []
+    for row in rows:
+        try:
+            job = to_record(row, name)
+        except CorruptStoreError as error:
+            await discard_damaged(tx, row, name, error)
+            continue
+        if has_expired(tx, job):
+            await expire(tx, job)
+        else:
+            jobs.append(job)
+    within = who.confirm_within
+    until = tx.now + (who.lease_for if within is None else within)
+    started_at = tx.now if within is None else None
+    await tx.many("lease", [(who.worker, until, started_at, job.seq) for job in jobs])
+    await tx.tally(name, State.AVAILABLE, -len(jobs))
+    await tx.tally(name, State.RUNNING, len(jobs))
+    return [
+        msgspec.structs.replace(
+            job,
+            state=State.RUNNING,
+            attempt=job.attempt + 1,
+            lease=job.lease + 1,
+            worker=who.worker,
+            lease_until=until,
+            started_at=started_at,
+            stopping=(),
+        )
+        for job in jobs
+    ]
+
+
+async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    met: list[JobRecord] = []
+    for seq, jobs in await live_offers(tx, name):
+        if len(met) == limit:
+            break
+        [new] = jobs
+        if serves(who.labels, frozenset(new.options.requires)):
+            accepted = await accept_offer(tx, seq, jobs)
+            if not accepted.existing:
+                met += await _lease(tx, name, await tx.rows("get", (new.id,)), who)
+    return met

@@ -1,0 +1,46 @@
+"""Looking at everything that is stored: pages, rows, and the counts kept beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ....core.job import State
+from ....errors import CorruptStoreError
+from ..rows import LANE, SEQ, to_record
+from ..transaction import STATES, Tx
+
+MOST = 100
+
+
+async def check(tx: Tx) -> list[str]:
+    """Return what is wrong, in words."""
+    wrong = [str(text) for (text,) in await tx.rows("integrity") if text != "ok"]
+    wrong += await _damaged_rows(tx)
+    wrong += await _wrong_counts(tx)
+    return wrong[:MOST]
+
+
+async def _damaged_rows(tx: Tx) -> list[str]:
+    wrong: list[str] = []
+    after = 0
+    while len(wrong) < MOST and (rows := await tx.rows("scan", (after,))):
+        for row in rows:
+            try:
+                to_record(row, await tx.queue_of(row[LANE]))
+            except CorruptStoreError as error:
+                wrong.append(str(error))
+        after = rows[-1][SEQ]
+    return wrong
+
+
+async def _wrong_counts(tx: Tx) -> list[str]:
+    counted: dict[str, Counter[str]] = {}
+    for queue, state, number in await tx.rows("count_states"):
+        counted.setdefault(queue, Counter())[state] = number
+    wrong: list[str] = []
+    for name, _, _, *numbers in await tx.rows("queues"):
+        for state, kept in zip(STATES, numbers, strict=True):
+            true = counted.get(name, Counter())[State(state)]
+            if kept != true:
+                wrong.append(f"queue {name!r} says {kept} {state} jobs, and there are {true}")
+    return wrong

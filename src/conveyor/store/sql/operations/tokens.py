@@ -1,0 +1,97 @@
+"""Access: tokens, and the audit of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, noted
+from ....errors import NotFoundError, UsageError
+from ..transaction import Row, Tx
+
+LAST_SEQ = 2**63 - 1
+
+_encode = msgspec.json.Encoder().encode
+_decode_scopes = msgspec.json.Decoder(frozenset[Scope]).decode
+_decode_queues = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+async def add_token(tx: Tx, token: Token) -> None:
+    """Make a token known."""
+    row = (
+        token.id,
+        token.name,
+        token.digest,
+        _encode(sorted(token.scopes)).decode(),
+        _encode(token.queues).decode(),
+        token.created_at,
+        token.expires_at,
+        token.revoked_at,
+    )
+    if not await tx.rows("add_token", row):
+        raise UsageError(f"there is a token {token.id} already: issue another")
+    tx.hint("access", token.id)
+
+
+async def token(tx: Tx, token_id: str) -> Token:
+    """Return one token."""
+    return _one(await tx.rows("token", (token_id,)), token_id)
+
+
+async def tokens(tx: Tx, *, after: str, limit: int) -> list[Token]:
+    """Return tokens, by id."""
+    return [_token(row) for row in await tx.rows("tokens", (after, limit))]
+
+
+async def revoke_token(tx: Tx, token_id: str) -> Token:
+    """Let a token be good no more."""
+    known = _one(await tx.rows("revoke_token", (tx.now, token_id)), token_id)
+    tx.hint("access", token_id)
+    return known
+
+
+async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
+    """Add lines to the audit."""
+    kept = (noted(action, seq=0, at=tx.now) for action in actions)
+    await tx.many(
+        "note_action",
+        [(each.at, each.who, each.where, each.what, each.subject, each.detail) for each in kept],
+    )
+
+
+async def actions(tx: Tx, *, before: int | None, limit: int) -> list[Action]:
+    """Return lines of the audit, newest first."""
+    return [
+        Action(seq=seq, at=at, who=who, where=where, what=what, subject=subject, detail=detail)
+        for seq, at, who, where, what, subject, detail in await tx.rows(
+            "actions", (LAST_SEQ if before is None else before, limit)
+        )
+    ]
+
+
+async def forget(tx: Tx, *, limit: int) -> None:
+    """Forget tokens that have been over for long, and old lines of the audit."""
+    await tx.rows("delete_old_tokens", (tx.now - TOKENS_KEPT, limit))
+    await tx.rows("delete_old_actions", (tx.now - ACTIONS_KEPT, limit))
+
+
+def _one(rows: list[Row], token_id: str) -> Token:
+    if not rows:
+        raise NotFoundError(f"there is no token {token_id}")
+    return _token(rows[0])
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    token_id, name, digest, scopes, queues, created_at, expires_at, revoked_at = row
+    return Token(
+        id=token_id,
+        name=name,
+        digest=digest,
+        scopes=_decode_scopes(scopes),
+        queues=_decode_queues(queues),
+        created_at=created_at,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+    )

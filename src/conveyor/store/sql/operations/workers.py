@@ -1,0 +1,82 @@
+"""Workers: who is there, what they are told, and how they go."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ....core.job import WorkerInfo
+from ....errors import InvalidTransitionError, NotFoundError
+from ...messages import SILENCE, Dismissed, Order
+from ...worker_status import REMOVED, as_ordered, busy, draining, no_worker
+from ..transaction import Tx
+from .upkeep import end_attempts_of
+
+# As the column `quiet` says them, by number.
+ORDERS: tuple[Order, ...] = ("work", "quiet", "drain")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(WorkerInfo).decode
+
+
+async def beat(tx: Tx, worker: WorkerInfo) -> Order:
+    """Note that a worker is there; say what it is to do."""
+    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
+    return ORDERS[int(number)]
+
+
+async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool) -> bool:
+    """Tell a worker what to do."""
+    _, before = await _known(tx, worker)
+    if order != "drain" and before == "drain":
+        raise InvalidTransitionError(draining(worker))
+    if if_idle and await _count(tx, worker):
+        return False
+    await _tell(tx, worker, order)
+    return True
+
+
+async def dismiss(tx: Tx, worker: str, *, force: bool) -> Dismissed:
+    """Have a worker go, or forget one that is silent."""
+    beat_at, _ = await _known(tx, worker)
+    held = await _count(tx, worker)
+    if held and not force:
+        raise busy(worker, held)
+    jobs = await end_attempts_of(tx, worker, begun=None, evidence=REMOVED, limit=held)
+    tx.hint("cancel", *jobs)
+    forgotten = tx.now - beat_at > SILENCE
+    if forgotten:
+        await leave(tx, worker)
+    else:
+        await _tell(tx, worker, "drain")
+    return Dismissed(forgotten, tuple(sorted(jobs)))
+
+
+async def leave(tx: Tx, worker: str) -> None:
+    """Forget a worker."""
+    await tx.rows("leave", (worker,))
+
+
+async def workers(tx: Tx) -> list[WorkerInfo]:
+    """Return the workers that were heard of."""
+    return [
+        as_ordered(msgspec.structs.replace(_decode(info), beat_at=beat_at), ORDERS[int(number)])
+        for beat_at, info, number in await tx.rows("workers")
+    ]
+
+
+async def _known(tx: Tx, worker: str) -> tuple[float, Order]:
+    rows = await tx.rows("standing", (worker,))
+    if not rows:
+        raise NotFoundError(no_worker(worker))
+    beat_at, number = rows[0]
+    return beat_at, ORDERS[int(number)]
+
+
+async def _count(tx: Tx, worker: str) -> int:
+    [(count,)] = await tx.rows("count_held", (worker,))
+    return int(count)
+
+
+async def _tell(tx: Tx, worker: str, order: Order) -> None:
+    await tx.rows("order", (ORDERS.index(order), worker))
+    tx.hint("quiet", worker)

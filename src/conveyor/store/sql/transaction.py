@@ -1,0 +1,209 @@
+"""One transaction as the operations see it: named statements, and books kept until its end.
+
+An operation is a coroutine over `Tx`; it waits for nothing but its statements. SQLite drives it to
+its end in one step, a store over the network awaits it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Protocol
+
+import msgspec
+
+from ...core.job import State
+from ...core.retry import Draw
+from ..messages import HintKind
+from .rows import JOB_COLUMNS
+
+Row = tuple[Any, ...]
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+class Executor(Protocol):
+    """Runs one named statement on one connection."""
+
+    async def rows(self, name: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        ...
+
+    async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
+        """Run a statement for each set of parameters and return all rows."""
+        ...
+
+
+class QueueState(msgspec.Struct):
+    """A queue's row, with what this transaction has changed so far."""
+
+    capacity: int | None
+    paused: bool
+    counts: dict[State, int]
+    written: dict[State, int]
+
+    @property
+    def depth(self) -> int:
+        """How many jobs wait."""
+        counts = self.counts
+        return counts[State.SCHEDULED] + counts[State.AVAILABLE] + counts[State.RETRYABLE]
+
+
+class Lanes:
+    """The lanes known to this process. They are never deleted, so a known one stays right."""
+
+    def __init__(self) -> None:
+        self.ids: dict[tuple[str, tuple[str, ...]], int] = {}
+        self.queues: dict[int, str] = {}
+
+    def forget(self) -> None:
+        """Forget all, as some may have been made in a transaction that was rolled back."""
+        self.ids.clear()
+        self.queues.clear()
+
+
+class Tx:
+    """One transaction. `now` is its one time; counts and hints are kept until it ends well."""
+
+    def __init__(self, db: Executor, lanes: Lanes, now: float, draw: Draw) -> None:
+        self.now = now
+        self.draw = draw
+        self.hints: dict[HintKind, dict[str, None]] = {}
+        self._db = db
+        self._lanes = lanes
+        self._queues: dict[str, QueueState] = {}
+        self._kept: dict[str, QueueState] = {}
+        self._put_off: tuple[str, list[Params]] | None = None
+        self.wrote = False
+
+    def keep(self) -> None:
+        """Keep the books as they stand, for `undo`."""
+        self._kept = {name: _copy(queue) for name, queue in self._queues.items()}
+
+    def undo(self) -> None:
+        """Take the books back to where they were kept; the statements were rolled back."""
+        self._queues = self._kept
+        self._put_off = None
+        self._lanes.forget()
+
+    async def rows(self, name: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        await self.catch_up()
+        self.wrote = self.wrote or name not in READING
+        return await self._db.rows(name, params)
+
+    async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
+        """Run a statement for each set of parameters and return all rows."""
+        await self.catch_up()
+        self.wrote = True
+        return await self._db.many(name, params)
+
+    async def later(self, name: str, params: list[Params]) -> None:
+        """Run a statement for each set of parameters before any other statement is run.
+
+        The same statement, put off by several operations, becomes one: it costs half as much.
+        """
+        self.wrote = True
+        if self._put_off is not None and self._put_off[0] == name:
+            self._put_off[1].extend(params)
+        else:
+            await self.catch_up()
+            self._put_off = name, params
+
+    async def catch_up(self) -> None:
+        """Run what was put off."""
+        if self._put_off is not None:
+            name, params = self._put_off
+            self._put_off = None
+            await self._db.many(name, params)
+
+    def hint(self, kind: HintKind, *subjects: str) -> None:
+        """Note what to tell listeners once the transaction has happened."""
+        if subjects:
+            self.hints.setdefault(kind, {}).update(dict.fromkeys(subjects))
+
+    async def queue(self, name: str) -> QueueState | None:
+        """Return a queue as it stands, or None if it was never used."""
+        known = self._queues.get(name)
+        if known is None:
+            rows = await self.rows("queue", (name,))
+            if not rows:
+                return None
+            capacity, paused, *counts = rows[0]
+            written = dict(zip(STATES, counts, strict=True))
+            known = QueueState(capacity, bool(paused), dict(written), written)
+            self._queues[name] = known
+        return known
+
+    async def used_queue(self, name: str) -> QueueState:
+        """Return a queue as it stands, making it if it was never used."""
+        known = await self.queue(name)
+        if known is None:
+            await self.rows("add_queue", (name,))
+            written = dict.fromkeys(STATES, 0)
+            known = QueueState(capacity=None, paused=False, counts=dict(written), written=written)
+            self._queues[name] = known
+        return known
+
+    async def tally(self, name: str, state: State, change: int) -> None:
+        """Note that a queue has more or fewer jobs of a state."""
+        queue = self._queues.get(name) or await self.used_queue(name)
+        queue.counts[state] += change
+
+    async def write_tallies(self) -> None:
+        """Write the counts down. Called once, before the transaction ends."""
+        await self.catch_up()
+        for name, queue in self._queues.items():
+            if queue.counts != queue.written:
+                changes = (queue.counts[state] - queue.written[state] for state in STATES)
+                await self.rows("tally", (*changes, name))
+
+    async def lane(self, queue: str, requires: tuple[str, ...]) -> int:
+        """Return the lane of a queue and labels, making it if need be."""
+        known = self._lanes.ids.get((queue, requires))
+        if known is not None:
+            return known
+        labels = msgspec.json.encode(requires).decode()
+        rows = await self.rows("lane", (queue, labels))
+        rows = rows or await self.rows("add_lane", (queue, labels))
+        [(lane,)] = rows
+        self._lanes.ids[queue, requires] = lane
+        self._lanes.queues[lane] = queue
+        return int(lane)
+
+    async def queue_of(self, lane: int) -> str:
+        """Return the queue that a lane belongs to."""
+        known = self._lanes.queues.get(lane)
+        if known is None:
+            [(known,)] = await self.rows("lane_queue", (lane,))
+            self._lanes.queues[lane] = known
+        return str(known)
+
+
+STATES = (
+    State.SCHEDULED,
+    State.AVAILABLE,
+    State.RUNNING,
+    State.RETRYABLE,
+    State.COMPLETED,
+    State.CANCELLED,
+    State.DISCARDED,
+)
+
+
+def _copy(queue: QueueState) -> QueueState:
+    return QueueState(queue.capacity, queue.paused, dict(queue.counts), queue.written)
+
+
+def statements() -> dict[str, str]:
+    """Read statements.sql, by name."""
+    text = (files("conveyor.store.sql") / "statements.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return {
+        name: body.strip().replace("{job}", ", ".join(JOB_COLUMNS))
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+TEXTS = statements()
+READING = frozenset(name for name, text in TEXTS.items() if "SELECT" in text.split(None, 1)[0])

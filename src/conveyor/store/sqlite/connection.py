@@ -1,0 +1,226 @@
+"""One connection to one SQLite file: opened safely, locked by us, its errors in our words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from typing import Literal, NoReturn
+
+import apsw
+
+from ...errors import CorruptStoreError, UnavailableError
+from ...system.file_lock import FileLock, retries
+from ..sql.transaction import TEXTS, Params, Row
+from .inode import Inode
+from .migrate import migrate
+
+Durability = Literal["full", "normal"]
+
+# WAL pages after which we checkpoint: 4,000 pages are 16 MB.
+CHECKPOINT_PAGES = 4000
+
+
+class Database:
+    """The file and our lock beside it. Used by one thread at a time."""
+
+    def __init__(self, path: str, durability: Durability) -> None:
+        self.path = path
+        self._durability = durability
+        self._wal_pages = 0
+        self._at_wal = Inode(path + "-wal")
+        self._lock = self._open_lock()
+        self._db: apsw.Connection | None = None
+        try:
+            with self._lock.exclusive():
+                self._connect()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    async def rows(self, name: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return list(self._connection.execute(TEXTS[name], params))
+
+    async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
+        """Run a statement for each set of parameters and return all rows."""
+        return list(self._connection.executemany(TEXTS[name], params))
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """Hold one write transaction; it is durable once this context is left."""
+        with self._translated(), self._lock.exclusive():
+            self._check_wal()
+            with self._ended():
+                self._begin()
+                yield
+                self._connection.execute("COMMIT")
+            if not self._is_same_wal():
+                # See `_check_wal`: what we wrote may have gone into a deleted file.
+                self._reconnect()
+                raise UnavailableError(self._trap())
+            if self._wal_pages >= CHECKPOINT_PAGES:
+                self._checkpoint("PASSIVE")
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Hold one consistent view of the file."""
+        with self._translated(), self._lock.shared():
+            self._check_wal()
+            with self._ended():
+                self._connection.execute("BEGIN")
+                yield
+
+    @contextmanager
+    def _ended(self) -> Generator[None]:
+        """Leave no transaction open that was not committed, whatever comes in between."""
+        # Twice, because a Ctrl-C may cut the first one short.
+        try:
+            try:
+                yield
+            finally:
+                self.roll_back()
+        finally:
+            self.roll_back()
+
+    def savepoint(self) -> None:
+        """Mark a place to which `undo` returns."""
+        self._connection.execute("SAVEPOINT operation")
+
+    def keep(self) -> None:
+        """Keep what was done since `savepoint`."""
+        self._connection.execute("RELEASE operation")
+
+    def undo(self) -> None:
+        """Take back what was done since `savepoint`."""
+        self._connection.execute("ROLLBACK TO operation")
+        self._connection.execute("RELEASE operation")
+
+    def roll_back(self) -> None:
+        """End the transaction without a trace, if one is open."""
+        if self._db is not None and self._db.in_transaction:
+            with suppress(apsw.Error):
+                self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Bring the WAL into the file, and let go of it."""
+        with suppress(UnavailableError), self._translated(), self._lock.exclusive():
+            if self._db is not None and self._wal_pages and self._is_same_wal():
+                self._checkpoint("TRUNCATE")
+        if self._db is not None:
+            self._db.close()
+        self._lock.close()
+
+    @property
+    def _connection(self) -> apsw.Connection:
+        if self._db is None:
+            raise UnavailableError(f"{self.path} is not open")
+        return self._db
+
+    def _open_lock(self) -> FileLock:
+        try:
+            return FileLock(self.path + ".lock")
+        except OSError as error:
+            folder = os.path.dirname(os.path.abspath(self.path))
+            raise UnavailableError(
+                f"{self.path} cannot be opened: {error}. A lock file is kept beside it, so the "
+                f"folder {folder} must exist and be writable."
+            ) from error
+
+    def _connect(self) -> None:
+        with self._translated():
+            db = apsw.Connection(self.path)
+            # A close must never delete the WAL: another SQLite library in some process may have
+            # dropped the locks by which SQLite knows that it is still in use.
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            db.set_busy_timeout(0)
+            self._retry_busy(db, "PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self._durability}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute("PRAGMA cache_size = -32000")
+            db.execute("PRAGMA temp_store = MEMORY")
+            db.set_wal_hook(self._count_pages)
+            migrate(db, self.path)
+            self._db, self._wal = db, self._at_wal.look()
+
+    def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _reconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+        self._connect()
+
+    def _check_wal(self) -> None:
+        """Look whether the WAL still is the file we have open.
+
+        When another SQLite library in this process (Python's sqlite3) closes the same database,
+        it may bring the WAL into the file and delete it under us. What we would write then would
+        go nowhere. The WAL is never opened for this look: a second descriptor is the trap itself.
+        """
+        if self._db is None or not self._is_same_wal():
+            self._reconnect()
+
+    def _is_same_wal(self) -> bool:
+        return self._at_wal.look() == self._wal
+
+    def _trap(self) -> str:
+        return (
+            f"the WAL of {self.path} was replaced while it was written, so the last call may not "
+            "have happened: something else in this process opens and closes the same file. Use "
+            "another process, or SQLite's backup API, for that."
+        )
+
+    def _begin(self) -> None:
+        self._retry_busy(self._connection, "BEGIN IMMEDIATE")
+
+    def _retry_busy(self, db: apsw.Connection, statement: str) -> None:
+        for _ in retries(f"{self.path} is locked by another program"):
+            try:
+                db.execute(statement)
+            except apsw.BusyError:
+                continue
+            return
+
+    def _checkpoint(self, mode: Literal["PASSIVE", "TRUNCATE"]) -> None:
+        self._connection.wal_checkpoint(mode=getattr(apsw, f"SQLITE_CHECKPOINT_{mode}"))
+        self._wal_pages = 0
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise_ours(self.path, error)
+
+
+def raise_ours(path: str, error: apsw.Error) -> NoReturn:
+    """Say in our words, with the file and the way out, what SQLite's error means."""
+    match error:
+        case apsw.NotADBError():
+            raise CorruptStoreError(
+                f"{path} is not a SQLite database; it was left as it is. Name another file."
+            ) from error
+        case apsw.CorruptError():
+            raise CorruptStoreError(
+                f"{path} is damaged: {error}. Stop all workers, copy the file, and recover it with "
+                "`sqlite3 jobs.db .recover`, or go back to a backup."
+            ) from error
+        case apsw.FullError():
+            raise UnavailableError(
+                f"the disk that holds {path} is full: nothing of this call was written. Make "
+                "room; workers go on by themselves."
+            ) from error
+        case apsw.ReadOnlyError() | apsw.PermissionsError():
+            raise UnavailableError(
+                f"{path} is read-only for this user: {error}. Change the permissions of the file "
+                "and its folder, or name another file."
+            ) from error
+        case apsw.CantOpenError():
+            raise UnavailableError(
+                f"{path} cannot be opened: {error}. Do the folder and the permissions exist?"
+            ) from error
+        case _:
+            raise UnavailableError(f"{path}: {type(error).__name__}: {error}") from error

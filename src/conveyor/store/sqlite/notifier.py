@@ -1,0 +1,237 @@
+"""Hints between processes: datagrams to unix sockets in a folder beside the database.
+
+A process that wants hints of some kind binds one socket for it, named `<pid>-<random>.<kind>`; who
+commits sends to all sockets of that kind. A datagram holds the subjects, separated by NUL; an empty
+one means "any".
+
+There is room for few, and a busy process comes late to its own: on Linux a socket refuses more than
+net.unix.max_dgram_qlen (10, or 512 under systemd), and a sender's buffer of 200 kB is full of 278
+small ones. What finds no room is dropped. But then many wait there, as a sender has a socket of its
+own for each listener; and who reads many in a row takes it that there was more: "any".
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from ..messages import Hint, HintKind, Listener
+
+LINUX = sys.platform == "linux"
+# In bytes. Elsewhere 2048 is the default limit of a datagram (net.local.dgram.maxdgram).
+LARGEST = 4096 if LINUX else 2000
+RECEIVE = 65536
+# So many in a row are "many". Fewer than any buffer holds: elsewhere one alone may fill it.
+MANY = 10 if LINUX else 1
+# How many are read in a row before they are passed on.
+IN_A_ROW = 1000
+SETTLED = 50_000_000
+
+
+def _queued() -> int:
+    """Return how many a socket takes at the least before it refuses one; unix(7)."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    return MANY
+
+
+def _read(bound: socket.socket) -> list[bytes]:
+    """Return what waits in a socket, without waiting for more."""
+    read: list[bytes] = []
+    with suppress(OSError):
+        while len(read) < IN_A_ROW:
+            read.append(bound.recv(RECEIVE))
+    return read
+
+
+class Doorbell:
+    """Listens for this process, and rings at the others."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = path + ".bells"
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
+        self._numbers = 0
+        self._sockets: dict[HintKind, socket.socket] = {}
+        self._selector: selectors.BaseSelector | None = None
+        self._waker: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._many = min(MANY, _queued())
+        self._seen = -1
+        self._others: dict[str, list[str]] = {}
+        self._lines: dict[str, socket.socket] = {}
+        os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._remove_dead()
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        """Call `listener` for hints of these kinds from any process; returns how to stop."""
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+            self._listeners[number] = frozenset(kinds), listener
+            for kind in kinds:
+                self._bind(kind)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(number, None)
+
+        return stop
+
+    def ring(self, hint: Hint) -> None:
+        """Tell everybody, here and in other processes."""
+        self._deliver(hint)
+        # It is about what has been committed: nothing that prevents a hint may be an error of that.
+        with suppress(OSError):
+            listening = self._look().get(hint.kind)
+            if not listening:
+                return
+            data = "\0".join(hint.subjects).encode()
+            if len(data) > LARGEST:
+                data = b""
+            for name in listening:
+                if not name.startswith(self._name):
+                    self._send(name, data)
+
+    def close(self) -> None:
+        """Stop listening."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._listeners.clear()
+            sockets, self._sockets = self._sockets, {}
+            waker, self._waker = self._waker, None
+        if waker is not None:
+            waker.send(b"x")
+            waker.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5)
+        for kind, bound in sockets.items():
+            bound.close()
+            with suppress(OSError):
+                os.unlink(f"{self._name}.{kind}", dir_fd=self._folder_fd)
+        for name in list(self._lines):
+            self._hang_up(name)
+        os.close(self._folder_fd)
+
+    def _bind(self, kind: HintKind) -> None:
+        if kind in self._sockets:
+            return
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+        bound.bind(self._address(f"{self._name}.{kind}"))
+        self._sockets[kind] = bound
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            self._waker, woken = socket.socketpair()
+            self._selector.register(woken, selectors.EVENT_READ, None)
+            thread = threading.Thread(
+                target=self._hear, args=(self._selector, woken), name="conveyor-bell", daemon=True
+            )
+            self._selector.register(bound, selectors.EVENT_READ, kind)
+            thread.start()
+            # Not before: a thread whose start a Ctrl-C has cut short cannot be joined.
+            self._thread = thread
+        else:
+            self._selector.register(bound, selectors.EVENT_READ, kind)
+
+    def _hear(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
+        with selector, woken:
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    read = _read(cast("socket.socket", key.fileobj))
+                    if read:
+                        whole = b"" not in read and len(read) < self._many
+                        subjects = dict.fromkeys(
+                            b"\0".join(read).decode(errors="replace").split("\0")
+                        )
+                        self._deliver(Hint(key.data, tuple(subjects) if whole else ()))
+
+    def _deliver(self, hint: Hint) -> None:
+        if self._listeners:
+            with self._lock:
+                listeners = list(self._listeners.values())
+            for kinds, listener in listeners:
+                if hint.kind in kinds:
+                    listener(hint)
+
+    def _look(self) -> dict[str, list[str]]:
+        """Return who listens, by kind; the folder is only read when it has changed."""
+        changed = os.fstat(self._folder_fd).st_mtime_ns
+        if changed != self._seen:
+            # A folder's time stands still for some milliseconds: what has just changed may change
+            # again without a trace.
+            self._seen = changed if time.time_ns() - changed > SETTLED else -1
+            self._others = {}
+            names = os.listdir(self._folder_fd)
+            for name in names:
+                self._others.setdefault(name.rpartition(".")[2], []).append(name)
+            for name in self._lines.keys() - set(names):
+                self._hang_up(name)
+        return self._others
+
+    def _remove_dead(self) -> None:
+        """Remove the sockets of processes that were killed. A pid would not tell: it may be of
+        another container.
+        """
+        for name in os.listdir(self._folder_fd):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocking:
+                try:
+                    knocking.connect(self._address(name))
+                except ConnectionRefusedError:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=self._folder_fd)
+                except OSError:
+                    continue
+
+    def _send(self, name: str, data: bytes) -> None:
+        try:
+            self._line(name).send(data)
+        except ConnectionRefusedError:
+            # Nobody holds the socket any more: its process was killed.
+            self._hang_up(name)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self._folder_fd)
+            self._seen = -1
+        except FileNotFoundError:
+            self._seen = -1
+        except OSError:
+            return  # it has no room, or is not for us
+
+    def _line(self, name: str) -> socket.socket:
+        line = self._lines.get(name)
+        if line is None:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                line.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+                line.connect(self._address(name))
+            except OSError:
+                line.close()
+                raise
+            self._lines[name] = line
+        return line
+
+    def _hang_up(self, name: str) -> None:
+        line = self._lines.pop(name, None)
+        if line is not None:
+            line.close()
+
+    def _address(self, name: str) -> str:
+        # A unix address has room for 107 bytes; this way it fits however deep the folder lies.
+        short = f"/proc/self/fd/{self._folder_fd}/{name}"
+        return short if os.path.exists("/proc/self/fd") else f"{self._folder}/{name}"

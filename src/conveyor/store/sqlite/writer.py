@@ -1,0 +1,215 @@
+"""The one place that writes: everything that waits is committed together (group commit).
+
+A commit costs one fsync, whether it holds one operation or a thousand; so callers queue here for a
+thread, and the longer an fsync takes the more of them share the next one. A blocking caller that
+finds nobody before it need not wake a thread and wait for it: it carries its call out itself.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Coroutine
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import apsw
+
+from ...core.clock import Clock
+from ...core.pending import Pending, failed, in_event_loop, run_sync, wake
+from ...core.retry import Draw
+from ...errors import ConveyorError, UnavailableError, UsageError
+from ..messages import Hint
+from ..sql.transaction import Lanes, Tx
+from .connection import Database
+
+T = TypeVar("T")
+Operation = Callable[[Tx], Coroutine[Any, Any, T]]
+
+MOST_AT_ONCE = 1000
+# What the database will not take: it must not spoil what others do in the same transaction.
+REFUSALS = apsw.ConstraintError, OverflowError
+JOIN = 30.0
+
+
+class _Call:
+    """One operation that somebody waits for."""
+
+    __slots__ = ("operation", "pending", "reads")
+
+    def __init__(self, operation: Operation[Any], *, reads: bool) -> None:
+        self.operation = operation
+        self.reads = reads
+        self.pending: Pending[Any] = Pending()
+
+
+_Answer = tuple[_Call, Any, ConveyorError | None]
+
+
+class _HalfDoneError(Exception):
+    """An operation failed after it had written, and there is no savepoint to go back to."""
+
+
+class Writer:
+    """Owns the connection. `tell` gets the hints of what was committed, in whatever thread."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        tell: Callable[[Hint], None],
+        draw: Draw = random.random,
+    ) -> None:
+        self.pid = os.getpid()
+        self._db = db
+        self._clock = clock
+        self._tell = tell
+        self._draw = draw
+        self._lanes = Lanes()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._closed = False
+        self._unfinished = 0
+        self._gate = threading.Lock()
+        self._baton = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, name="conveyor-sqlite", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[T], *, reads: bool) -> Pending[T]:
+        """Have an operation carried out wholly or not at all, in the order of the calls.
+
+        `reads` promises that it changes nothing.
+        """
+        call = _Call(operation, reads=reads)
+        with self._gate:
+            if self._closed:
+                return failed(UnavailableError(f"{self._db.path} was closed"))
+            alone = self._unfinished == 0 and not in_event_loop()
+            self._unfinished += 1
+            if not alone:
+                self._calls.put(call)
+        if alone:
+            self._carry_out([call])
+        return call.pending
+
+    def close(self) -> None:
+        """Carry out what waits, then let go of the file."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join(JOIN)
+
+    def _serve(self) -> None:
+        going = True
+        while going:
+            calls: list[_Call] = []
+            going = self._gather(calls)
+            if calls:
+                self._carry_out(calls)
+        with self._baton:
+            self._db.close()
+
+    def _gather(self, calls: list[_Call]) -> bool:
+        """Wait for a call and take all that are there; say whether to go on."""
+        call = self._calls.get()
+        while call is not None:
+            calls.append(call)
+            if len(calls) == MOST_AT_ONCE:
+                return True
+            try:
+                call = self._calls.get_nowait()
+            except Empty:
+                return True
+        return False
+
+    def _carry_out(self, calls: list[_Call]) -> None:
+        try:
+            with self._baton:
+                self._transact_and_answer(calls)
+        finally:
+            with self._gate:
+                self._unfinished -= len(calls)
+
+    def _transact_and_answer(self, calls: list[_Call]) -> None:
+        try:
+            try:
+                answers, hints = self._transact(calls, careful=False)
+            except _HalfDoneError:
+                self._lanes.forget()
+                answers, hints = self._transact(calls, careful=True)
+        except Exception as error:  # noqa: BLE001 - callers wait: whatever it is must reach them
+            self._lanes.forget()
+            looks = [call for call in calls if call.reads]
+            if len(looks) == len(calls):
+                self._fail(looks, error)
+                return
+            self._fail([call for call in calls if not call.reads], error)
+            if looks:  # a full disk, say, can still be read
+                self._transact_and_answer(looks)
+            return
+        except BaseException:  # Ctrl-C in a caller that carries out its own call
+            self._lanes.forget()
+            raise
+        for call, value, refusal in answers:
+            if refusal is None:
+                call.pending.resolve(value)
+            else:
+                call.pending.fail(refusal)
+        wake([call.pending for call in calls])
+        for hint in hints:
+            self._tell(hint)
+
+    def _transact(self, calls: list[_Call], *, careful: bool) -> tuple[list[_Answer], list[Hint]]:
+        """Carry the calls out in one transaction.
+
+        Savepoints cost as much as the operations themselves, and hardly any operation fails after
+        it has written. So none are set, unless `careful`; _HalfDoneError says that it was needed.
+        """
+        tx = Tx(self._db, self._lanes, self._clock.now(), self._draw)
+        reads = all(call.reads for call in calls)
+        run = self._run_with_care if careful else self._run
+        with self._db.reading() if reads else self._db.writing():
+            answers = [run(call, tx) for call in calls]
+            try:
+                _drive(tx.write_tallies())
+            except UsageError as error:  # something that was put off
+                raise _HalfDoneError from error
+        return answers, [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
+
+    def _run(self, call: _Call, tx: Tx) -> _Answer:
+        tx.wrote = False
+        try:
+            return call, _drive(call.operation(tx)), None
+        except ConveyorError as error:
+            # Something put off by an earlier operation may have failed in this one.
+            if tx.wrote or isinstance(error.__cause__, REFUSALS):
+                raise _HalfDoneError from error
+            return call, None, error
+
+    def _run_with_care(self, call: _Call, tx: Tx) -> _Answer:
+        tx.keep()
+        self._db.savepoint()
+        try:
+            value = _drive(call.operation(tx))
+            _drive(tx.catch_up())
+        except ConveyorError as error:
+            self._db.undo()
+            tx.undo()
+            self._lanes.forget()
+            return call, None, error
+        self._db.keep()
+        return call, value, None
+
+    def _fail(self, calls: list[_Call], error: Exception) -> None:
+        for call in calls:
+            call.pending.fail(error)
+        wake([call.pending for call in calls])
+
+
+def _drive(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return run_sync(work)
+    except REFUSALS as error:
+        raise UsageError(f"the store refused it: {error}") from error
