@@ -19,7 +19,7 @@ from conveyor import Conveyor, NotFoundError, State, UsageError
 from conveyor.errors import CorruptStoreError
 from conveyor.function import TaskFunction
 from conveyor.handle import Job
-from conveyor.runners.scratch import Scratch
+from conveyor.runners.workdir import Scratch
 
 KINDS = ("coroutine", "thread", "process")
 SHARED = f"conveyor-{os.getuid()}"

@@ -19,10 +19,10 @@ from .core.job import ErrorInfo
 from .core.lifecycle import Failed, Snoozed, Succeeded
 from .core.task import Kind
 from .errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
-from .runners.control import Control, Ending, Runner, Stopped
-from .runners.foreign import opener
-from .runners.gathering import gather
-from .runners.scratch import Place, Scratch
+from .runners.artifacts import gather
+from .runners.job_control import Control, Ending, Runner, Stopped
+from .runners.untrusted_files import opener
+from .runners.workdir import Place, Scratch
 from .store.ask import Awaiting
 from .store.blobs.transfer import describe, download, upload
 from .store.messages import Lease

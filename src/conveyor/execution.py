@@ -6,7 +6,7 @@ from typing import assert_never
 
 from .core.job import ErrorInfo, JobRecord, OnShutdown
 from .core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
-from .runners.control import Ending, Stop, Stopped
+from .runners.job_control import Ending, Stop, Stopped
 
 
 def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Outcome | None:

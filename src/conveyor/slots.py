@@ -20,7 +20,7 @@ from .execution import outcome_of, unknown_task
 from .leases import FENCE, Claim, Leases
 from .ready import Ready
 from .runners.capture import OutputBuffer
-from .runners.control import Control, Runner, Stop, Stopped
+from .runners.job_control import Control, Runner, Stop, Stopped
 from .shipping import Shipping, tell
 from .stopping import ask, set_alarm
 from .store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report

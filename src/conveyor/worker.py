@@ -20,8 +20,8 @@ from .equipping import Equipped
 from .errors import ConveyorError, UnavailableError
 from .keeping import Keeping
 from .runners.capture import OutputBuffer, capturing
-from .runners.scratch import Scratch
 from .runners.table import Runners
+from .runners.workdir import Scratch
 from .slots import Slots
 from .store.messages import CONFIRM, Claimant, Hint, Order, Report
 from .store.protocol import Store

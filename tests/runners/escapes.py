@@ -12,7 +12,7 @@ from stand import shell, soon
 
 from conveyor import Conveyor
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.guards import Guards
+from conveyor.runners.guard_pool import Guards
 
 
 def escape(path: Path) -> str:

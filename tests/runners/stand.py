@@ -16,7 +16,7 @@ from conveyor.core.command import checked, command_task
 from conveyor.core.job import JobRecord, Options, Progress, State, StopNote, Stream
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.task import Kind, task
-from conveyor.runners.control import Control, Ending, Runner, Sink, Stop
+from conveyor.runners.job_control import Control, Ending, Runner, Sink, Stop
 
 CANCEL = Stop("cancel", "by hand")
 LONG = 20.0

@@ -17,7 +17,7 @@ from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.control import Control, Ending, Stopped
+from conveyor.runners.job_control import Control, Ending, Stopped
 
 
 def one(control: Control) -> Ending:

@@ -13,8 +13,8 @@ from stand import CANCEL, LONG, Heard, call, ends, value
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.errors import Snooze
-from conveyor.runners.control import Control, Ending, Stop, Stopped
 from conveyor.runners.coroutine import CoroutineRunner
+from conveyor.runners.job_control import Control, Ending, Stop, Stopped
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
 

@@ -19,8 +19,8 @@ from conveyor.core.pending import Pending, failed
 from conveyor.equipping import Equipped
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.control import Control, Ending, Stopped
-from conveyor.runners.scratch import Scratch
+from conveyor.runners.job_control import Control, Ending, Stopped
+from conveyor.runners.workdir import Scratch
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
 

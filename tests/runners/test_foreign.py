@@ -23,12 +23,12 @@ from conveyor.core.files import InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.equipping import Equipped
+from conveyor.runners.artifacts import gather
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.control import Control, Ending, Stopped
-from conveyor.runners.foreign import find_owned, fits, opener
-from conveyor.runners.gathering import gather
-from conveyor.runners.removal import remove
-from conveyor.runners.scratch import Scratch
+from conveyor.runners.job_control import Control, Ending, Stopped
+from conveyor.runners.rmtree import remove
+from conveyor.runners.untrusted_files import find_owned, fits, opener
+from conveyor.runners.workdir import Scratch
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 

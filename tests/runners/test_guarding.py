@@ -19,7 +19,7 @@ from stand import CANCEL, Heard, alive, command, ends, pids, process, shell, soo
 from conveyor import Conveyor
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Control, Ending, Stop, Stopped
 from conveyor.runners.process import ProcessRunner
 
 Until = Callable[[Callable[[], object]], None]

@@ -20,7 +20,7 @@ from stand import CANCEL, Heard, alive, ends, process, soon, value
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.runners.capture import OutputBuffer
-from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Control, Ending, Stop, Stopped
 from conveyor.runners.process import ProcessRunner
 
 

@@ -18,11 +18,11 @@ from conveyor import UsageError
 from conveyor.core.command_policy import CommandRules
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.control import Control, Ending, Stopped
-from conveyor.runners.guards import Guards
+from conveyor.runners.guard_pool import Guards
+from conveyor.runners.guarded_process import Spawned
+from conveyor.runners.job_control import Control, Ending, Stopped
+from conveyor.runners.privileges import Rights, rights_for
 from conveyor.runners.process import ProcessRunner
-from conveyor.runners.rights import Rights, rights_for
-from conveyor.runners.spawned import Spawned
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
 NOBODY = CommandRules(user="nobody")

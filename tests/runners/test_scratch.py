@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.errors import UsageError
-from conveyor.runners.scratch import Scratch
+from conveyor.runners.workdir import Scratch
 
 SHARED = f"conveyor-{os.getuid()}"
 

@@ -13,7 +13,7 @@ from stand import CANCEL, LONG, call, ends, soon, value
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.errors import Snooze
-from conveyor.runners.control import Ending, Stopped
+from conveyor.runners.job_control import Ending, Stopped
 from conveyor.runners.thread import ThreadRunner
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")

@@ -20,7 +20,7 @@ from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
 from conveyor.leases import Claim, Leases
-from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Control, Ending, Stop, Stopped
 from conveyor.slots import Slots
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report

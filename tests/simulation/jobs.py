@@ -13,7 +13,7 @@ from conveyor import Snooze, current_job
 from conveyor.core.job import ErrorInfo, Options
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.core.task import Task, task
-from conveyor.runners.control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Control, Ending, Stop, Stopped
 
 if TYPE_CHECKING:
     from workers import Station

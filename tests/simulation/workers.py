@@ -13,8 +13,8 @@ from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
 
 from conveyor.core.task import Kind, Task
-from conveyor.runners.control import Runner
 from conveyor.runners.coroutine import CoroutineRunner
+from conveyor.runners.job_control import Runner
 from conveyor.slots import Slots
 from conveyor.store.messages import Claimant
 from conveyor.upkeep import Upkeep

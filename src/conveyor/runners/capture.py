@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.job import JobRecord, OutputChunk, Progress, StopNote, Stream
 from ..core.job_context import CURRENT, CurrentJob
-from .spill import Spill, Spilt
+from .spill_file import Spill, Spilt
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 CHUNK = 1 << 16

@@ -29,8 +29,7 @@ from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze, UsageError
 from .capture import JobLog
-from .control import Ending, Stopped, job_environment
-from .messages import (
+from .child_protocol import (
     ANSWERS,
     HALT,
     HALTS,
@@ -47,6 +46,7 @@ from .messages import (
     decode_run,
     encode,
 )
+from .job_control import Ending, Stopped, job_environment
 
 # How often a job that waits for its folder looks whether it is to stop, in seconds.
 LOOK = 0.2

@@ -17,11 +17,11 @@ from ..core.command_policy import ANYTHING, CommandRules
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed, Succeeded
-from .control import Control, Ending, Stop, Stopped, job_environment
-from .guards import Guards
-from .ladder import KILL, Ladder, note_left_behind
-from .rights import Rights, rights_for
-from .spawned import Spawned
+from .guard_pool import Guards
+from .guarded_process import Spawned
+from .job_control import Control, Ending, Stop, Stopped, job_environment
+from .privileges import Rights, rights_for
+from .termination import KILL, Ladder, note_left_behind
 
 # How long output is waited for after the command has ended: a grandchild may hold the pipe.
 OUTPUT_WAIT = 5.0

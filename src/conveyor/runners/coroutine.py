@@ -14,7 +14,7 @@ from ..core.job import ErrorInfo
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze
-from .control import Control, Ending, Stop, Stopped
+from .job_control import Control, Ending, Stop, Stopped
 
 Steps = Generator[Any, Any, Any]
 

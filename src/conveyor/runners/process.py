@@ -14,11 +14,7 @@ from typing import Any
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed
 from ..errors import UsageError
-from .command import signal_name
-from .control import Control, Ending, Stop, Stopped
-from .guards import Guards
-from .ladder import KILL, Ladder
-from .messages import (
+from .child_protocol import (
     HALT,
     MADE,
     UNMADE,
@@ -34,7 +30,11 @@ from .messages import (
     Wrote,
     encode,
 )
-from .spawned import DRAIN, Spawned
+from .command import signal_name
+from .guard_pool import Guards
+from .guarded_process import DRAIN, Spawned
+from .job_control import Control, Ending, Stop, Stopped
+from .termination import KILL, Ladder
 
 # The child finds modules where the worker does, and tells its own children nothing of it.
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.runners.child import main; main()"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from ..core.command_policy import ANYTHING, CommandRules
 from ..core.task import Kind
 from .command import CommandRunner
-from .control import Runner
 from .coroutine import CoroutineRunner
-from .guards import Guards
+from .guard_pool import Guards
+from .job_control import Runner
 from .process import ProcessRunner
 from .thread import ThreadRunner
 

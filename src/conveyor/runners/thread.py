@@ -15,7 +15,7 @@ from ..core.error_info import error_info
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..errors import EncodingError, JobCancelledError, Snooze
-from .control import Control, Ending, Stopped
+from .job_control import Control, Ending, Stopped
 
 # How long threads get to end when the runner is closed.
 JOIN = 1.0

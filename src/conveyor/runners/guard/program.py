@@ -7,8 +7,8 @@ import fcntl
 import os
 import signal
 
+from .privileges import become_user, set_limits
 from .processes import LINUX, below, die_with, group, is_running, send, send_group
-from .rights import become_user, set_limits
 from .wire import MOST_FDS, READ
 
 # Between two rounds of killing, in seconds: at first, and for what the kernel holds.

@@ -13,7 +13,7 @@ from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..core.task import Task
 from ..errors import UsageError
-from .scratch import Place
+from .workdir import Place
 
 Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 

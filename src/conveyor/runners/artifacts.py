@@ -12,7 +12,7 @@ import msgspec
 from ..core.files import FILES_LIMIT, file_name
 from ..core.job import ErrorInfo
 from ..errors import UsageError
-from .foreign import find_owned
+from .untrusted_files import find_owned
 
 
 class Gathered(msgspec.Struct, frozen=True):

@@ -15,11 +15,11 @@ from typing import TypeVar
 from ..core.command_policy import without_secrets
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Crashed, Failed
-from .guarding.wire import KILL, LENGTH, READ, RUN, TERM
-from .guards import Guards
-from .ladder import KILL as PATIENCE
-from .messages import Orders
-from .rights import ALL_RIGHTS, Rights
+from .child_protocol import Orders
+from .guard.wire import KILL, LENGTH, READ, RUN, TERM
+from .guard_pool import Guards
+from .privileges import ALL_RIGHTS, Rights
+from .termination import KILL as PATIENCE
 
 # A program that another guard guards may hold a pipe and write for ever, so draining has an end.
 DRAIN = 16
@@ -255,7 +255,7 @@ def _settle(future: asyncio.Future[Value], value: Value) -> None:
 
 
 def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, rights: Rights) -> bytes:
-    """Return what a guard needs to know; see guarding/wire.py. Raises as subprocess does."""
+    """Return what a guard needs to know; see guard/wire.py. Raises as subprocess does."""
     if any("=" in name for name in env):
         raise ValueError("illegal environment variable name")
     paths = [argv[0]]

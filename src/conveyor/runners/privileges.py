@@ -23,7 +23,7 @@ LAST_WORDS = 5
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a program is to be and what limits it gets, as numbers; see guarding/wire.py.
+    """Who a program is to be and what limits it gets, as numbers; see guard/wire.py.
 
     `env` and `home` are what goes with another user: what the environment says of it, and where
     its programs start.

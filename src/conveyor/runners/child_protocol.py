@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ..core.job import JobRecord, Progress, Stream
-from .control import Ending
+from .job_control import Ending
 
 HALT = b"\n"
 MADE, UNMADE = b"m", b"u"

@@ -16,7 +16,7 @@ KEPT = 8
 # How long the spawner gets to end, and how often that is looked at.
 LEAVE = 5.0
 LOOK = 0.003
-BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from guarding.spawner import main; main()"
+BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from guard.spawner import main; main()"
 
 
 class Guards:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from .guard import CLOSED_ON_EXEC, Ears, Guard, Worker
+from .main import CLOSED_ON_EXEC, Ears, Guard, Worker
 from .processes import children, send, subreap
 
 # How soon it is looked again for what a guard has lost, in seconds.

@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..errors import UsageError
-from .removal import remove
+from .rmtree import remove
 
 TRIES = 100
 # Others may enter, and see nothing; what is in there has to let them in itself.

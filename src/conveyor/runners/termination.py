@@ -7,7 +7,7 @@ import signal
 from math import inf
 from typing import Protocol
 
-from .control import Control, Stop
+from .job_control import Control, Stop
 
 # How long after SIGKILL the kernel gets to take the processes away.
 KILL = 5.0
