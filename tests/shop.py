@@ -20,7 +20,7 @@ from conveyor import (
     Snooze,
     current_job,
 )
-from conveyor.worker import Worker
+from conveyor.worker.worker import Worker
 
 LOG = logging.getLogger("shop")
 TOKEN: contextvars.ContextVar[str] = contextvars.ContextVar("token", default="none")

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from conveyor import Conveyor, State
-from conveyor.confirming import Unconfirmed
 from conveyor.core.job import JobRecord
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
-from conveyor.leases import FENCE, Claim, Leases
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import CONFIRM, Lease, Renewal
+from conveyor.worker.claim_confirmer import Unconfirmed
+from conveyor.worker.lease_renewer import FENCE, Claim, Leases
 from shop import soon
 
 WAIT = 20.0

@@ -8,8 +8,8 @@ import pytest
 
 from conveyor.core.job import ErrorInfo, JobRecord, OnShutdown, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
-from conveyor.execution import outcome_of, unknown_task
 from conveyor.runners.job_control import Stop, Stopped, Why
+from conveyor.worker.outcomes import outcome_of, unknown_task
 
 DONE = Succeeded(b"1")
 LOST = Crashed(ErrorInfo("WorkerLost", "frozen"))

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.feed import MOST_AHEAD, prefetch, smooth, wants
+from conveyor.worker.prefetch import MOST_AHEAD, prefetch, smooth, wants
 
 
 def test_slow_jobs_are_not_claimed_ahead() -> None:

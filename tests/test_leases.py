@@ -12,8 +12,8 @@ import pytest
 from conveyor.core.job import JobRecord, State
 from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
-from conveyor.leases import Leases
 from conveyor.store.messages import Lease, Renewal
+from conveyor.worker.lease_renewer import Leases
 from shop import soon
 
 LEASE = 0.2

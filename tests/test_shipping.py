@@ -11,8 +11,8 @@ from conveyor.core.job import JobRecord, OutputChunk, Progress, State
 from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.runners.capture import OutputBuffer
-from conveyor.shipping import LOAD, Shipping
 from conveyor.store.messages import Lease, Renewal, Verdict
+from conveyor.worker.output_sender import LOAD, Shipping
 
 JOB = JobRecord(
     seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,

@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 
 from conveyor.core.job import WorkerInfo
+from conveyor.maintenance.upkeep import PRUNE, Upkeep
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol_files import UNUSED
 from conveyor.testing import FakeClock
-from conveyor.upkeep import PRUNE, Upkeep
 
 ME = WorkerInfo(
     id="w", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from conveyor import Conveyor, keeper
+from conveyor import Conveyor
 from conveyor.cli import leaving
 from conveyor.store.memory.store import MemoryStore
+from conveyor.worker.worker import sidecar_process
 from shop import soon
 
 UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
@@ -77,9 +78,9 @@ def test_a_keeper_is_told_what_opens_the_store_and_nobody_can_read_it(
 ) -> None:
     told = tmp_path / "told"
     monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
-    monkeypatch.setattr(keeper, "BOOT", f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))")
-    ward = keeper.Ward(url="memory:", worker="w", lease_for=60.0, pid=os.getpid())
-    keeper.stop(keeper.start(ward, secret))
+    monkeypatch.setattr(sidecar_process, "BOOT", f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))")
+    ward = sidecar_process.Ward(url="memory:", worker="w", lease_for=60.0, pid=os.getpid())
+    sidecar_process.stop(sidecar_process.start(ward, secret))
     token, args = json.loads(told.read_text())
     assert token == (secret or None)
     assert not secret or secret not in " ".join(args)
@@ -107,4 +108,4 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
 def test_local_stores_are_tended_by_their_workers_and_open_to_all() -> None:
     store = MemoryStore()
     assert (store.tended, store.secret) == (False, "")
-    assert leaving.TOKEN == keeper.TOKEN == "CONVEYOR_TOKEN"
+    assert leaving.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from .function import TaskFunction
     from .handle import Job
-    from .worker import Worker
+    from .worker.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -97,7 +97,7 @@ _HOMES = {
     "UnknownTaskError": "errors",
     "UsageError": "errors",
     "WaitTimeoutError": "errors",
-    "Worker": "worker",
+    "Worker": "worker.worker",
     "current_job": "core.job_context",
 }
 

@@ -21,6 +21,7 @@ from .errors import UsageError
 from .function import TaskDecorator, TaskFunction, Tasks
 from .futures import JobFuture, call_task
 from .handle import Job
+from .maintenance.upkeep import Schedule
 from .producer import Producer, QueueRule
 from .serving import Serving
 from .settings import load_settings
@@ -28,10 +29,9 @@ from .store.ask import Awaiting
 from .store.messages import Filter
 from .store.open import open_store
 from .store.protocol import Store
-from .upkeep import Schedule
 from .wishes import Wishes, schedulable, wish
 from .wishes import name as valid_name
-from .worker import DRAIN, Worker, WorkerOptions
+from .worker.worker import DRAIN, Worker, WorkerOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from .background import Background
 from .errors import UsageError
-from .worker import LEAVE, SHUTDOWN_GRACE, Worker
+from .worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 
 # What a worker may need beyond its deadline to leave: the last commits, and letting threads go.
 MARGIN = 5.0

@@ -15,8 +15,8 @@ import yaml
 from keda import keda
 
 from conveyor.core.duration import duration
-from conveyor.health import FRESH
 from conveyor.settings import SETTINGS
+from conveyor.worker.health import FRESH
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -17,7 +17,8 @@ import pytest
 from conveyor.cli.pulse import Pulse
 from conveyor.core.job import WorkerInfo
 from conveyor.errors import UsageError
-from conveyor.health import (
+from conveyor.system.process_identity import boot_id, pid_started
+from conveyor.worker.health import (
     DRAINING,
     FRESH,
     READY,
@@ -28,7 +29,6 @@ from conveyor.health import (
     read,
     write,
 )
-from conveyor.system.process_identity import boot_id, pid_started
 
 NOW = 1_000_000.0
 Until = Callable[[Callable[[], object]], None]

@@ -28,7 +28,7 @@ from testimony import Lines, started_by
 
 # Loaded once here, so that a fork begins to work within milliseconds.
 import conveyor.store.sqlite.store
-import conveyor.worker  # noqa: F401
+import conveyor.worker.worker  # noqa: F401
 
 AT_ONCE = 2
 # Hits claims and starts as well as running jobs and settlements.

@@ -22,7 +22,7 @@ import apsw
 
 # Loaded once here, so that a fork begins to work within milliseconds.
 import conveyor.store.sqlite.store
-import conveyor.worker  # noqa: F401
+import conveyor.worker.worker  # noqa: F401
 from conveyor import Conveyor, current_job
 
 AT_ONCE = 2

@@ -16,13 +16,13 @@ from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.pending import Pending, failed
-from conveyor.equipping import Equipped
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import Control, Ending, Stopped
 from conveyor.runners.workdir import Scratch
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
+from conveyor.worker.job_files import Equipped
 
 LARGE = PIECE * 2 + 1
 

@@ -22,7 +22,6 @@ from conveyor.core.command_policy import CommandRules
 from conveyor.core.files import InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
-from conveyor.equipping import Equipped
 from conveyor.runners.artifacts import gather
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import Control, Ending, Stopped
@@ -31,6 +30,7 @@ from conveyor.runners.untrusted_files import find_owned, fits, opener
 from conveyor.runners.workdir import Scratch
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
+from conveyor.worker.job_files import Equipped
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 NOBODY = CommandRules(user="nobody")

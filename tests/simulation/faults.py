@@ -19,12 +19,12 @@ from conveyor.core.job import JobRecord, State
 from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
-from conveyor.leases import Claim, Leases
+from conveyor.maintenance.upkeep import Upkeep
 from conveyor.runners.job_control import Control, Ending, Stop, Stopped
-from conveyor.slots import Slots
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report
-from conveyor.upkeep import Upkeep
+from conveyor.worker.dispatcher import Slots
+from conveyor.worker.lease_renewer import Claim, Leases
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
 
 from conveyor.core.task import Kind, Task
+from conveyor.maintenance.upkeep import Upkeep
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.runners.job_control import Runner
-from conveyor.slots import Slots
 from conveyor.store.messages import Claimant
-from conveyor.upkeep import Upkeep
-from conveyor.worker import Worker, WorkerOptions
+from conveyor.worker.dispatcher import Slots
+from conveyor.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
     from world import World

@@ -12,9 +12,9 @@ from typing import Any
 import click
 import msgspec
 
-from .. import health
 from ..errors import UsageError
 from ..settings import load_settings
+from ..worker import health
 
 OK, ILL = 0, 1
 

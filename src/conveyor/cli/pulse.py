@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Callable
 
-from .. import health
 from ..core.clock import elapsed
 from ..core.job import WorkerInfo
 from ..errors import UsageError
 from ..system.sd_notify import READY, STOPPING, WATCHDOG, notify, status
+from ..worker import health
 
 log = logging.getLogger("conveyor.pulse")
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from ..core.job import JobRecord
 from ..store.messages import Report
-from ..worker import LEAVE, SHUTDOWN_GRACE, Worker
+from ..worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .common import say, span
 from .leaving import leave
 

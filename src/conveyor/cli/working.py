@@ -16,7 +16,7 @@ from ..core.job import State
 from ..errors import UsageError
 from ..settings import Settings
 from ..system.sd_notify import manager
-from ..worker import Worker
+from ..worker.worker import Worker
 from .commanding import command_options, rules_from
 from .common import app_and_settings, say, url_option
 from .pulse import Pulse

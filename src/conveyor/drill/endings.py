@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ..worker import LEAVE
+from ..worker.worker import LEAVE
 from . import verdict
 from .acts import KINDS
 from .stage import GRACE, Stage

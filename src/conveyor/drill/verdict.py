@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..core.job import State
-from ..worker import LEAVE
+from ..worker.worker import LEAVE
 from .seen import Account, WorkerSeen
 
 # "Within a second" of the promises.

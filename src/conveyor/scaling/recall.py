@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from ..core.job import WorkerInfo
+from ..maintenance.upkeep import SWEEP
 from ..store.messages import SILENCE
-from ..upkeep import SWEEP
 from .decide import judged
 from .launching import machine_of, pool_of
 from .machine import Machine, PoolSpec

@@ -15,9 +15,9 @@ import uvicorn
 
 from ..core.job import State, WorkerInfo
 from ..errors import UsageError
+from ..maintenance.upkeep import RETENTION, Schedule, Upkeep
 from ..store.protocol import Store
 from ..system.process_identity import introduce, worker_id
-from ..upkeep import RETENTION, Schedule, Upkeep
 from . import Application
 from .asked import Rules
 from .neighbours import is_here

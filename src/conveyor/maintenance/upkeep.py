@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from .core import cron
-from .core.clock import elapsed
-from .core.job import NewJob, ScheduleInfo, State, WorkerInfo
-from .errors import ConveyorError, InvalidTransitionError
-from .store.messages import Order
-from .store.protocol import Store
-from .system import crash_journal
-from .system.crash_journal import has_died
-from .system.process_identity import boot_id, is_dead
+from ..core import cron
+from ..core.clock import elapsed
+from ..core.job import NewJob, ScheduleInfo, State, WorkerInfo
+from ..errors import ConveyorError, InvalidTransitionError
+from ..store.messages import Order
+from ..store.protocol import Store
+from ..system import crash_journal
+from ..system.crash_journal import has_died
+from ..system.process_identity import boot_id, is_dead
 
 log = logging.getLogger("conveyor.upkeep")
 

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from .core.job import JobRecord
-from .leases import Claim
-from .store.messages import Lease
+from ..core.job import JobRecord
+from ..store.messages import Lease
+from .lease_renewer import Claim
 
 
 class Ready:

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .core.job import JobRecord
-from .errors import ConveyorError
-from .store.messages import Lease, Renewal
-from .store.protocol import WorkerStore
+from ..core.job import JobRecord
+from ..errors import ConveyorError
+from ..store.messages import Lease, Renewal
+from ..store.protocol import WorkerStore
 
-log = logging.getLogger("conveyor.leases")
+log = logging.getLogger("conveyor.lease_renewer")
 
 # How often it is looked whether a renewal is due: after a pause of the machine, at once.
 LOOK = 1.0

@@ -16,15 +16,15 @@ import time
 
 import msgspec
 
-from .errors import ConveyorError
-from .store.open import TOKEN, open_store
-from .store.protocol import Store
-from .system import crash_journal
-from .system.process_exit import Witness
-from .system.process_identity import is_frozen
+from ..errors import ConveyorError
+from ..store.open import TOKEN, open_store
+from ..store.protocol import Store
+from ..system import crash_journal
+from ..system.process_exit import Witness
+from ..system.process_identity import is_frozen
 
 # It finds modules where the worker does.
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.keeper import main; main()"
+BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.worker.sidecar_process import main; main()"
 # What the worker says before it ends in good order; without it, it has died.
 BYE = b"bye\n"
 # How often it looks at the worker, in seconds.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from . import keeper
-from .errors import ConveyorError
-from .store.messages import Lease, Report
-from .store.protocol import Store
-from .system.crash_journal import Board
-from .system.process_exit import open_pidfd
+from ..errors import ConveyorError
+from ..store.messages import Lease, Report
+from ..store.protocol import Store
+from ..system.crash_journal import Board
+from ..system.process_exit import open_pidfd
+from . import sidecar_process
 
 
 class Keeping:
@@ -53,14 +53,14 @@ class Keeping:
     def __exit__(self, *_: object) -> None:
         if not self._left:
             if self.keeper is not None:
-                keeper.stop(self.keeper)
+                sidecar_process.stop(self.keeper)
         elif self.keeper is None:
             threading.Thread(target=self._keep_left, name="conveyor-left", daemon=True).start()
 
     def _start(self) -> None:
         board = self._board()
         pidfd = open_pidfd(os.getpid())
-        ward = keeper.Ward(
+        ward = sidecar_process.Ward(
             url=self._store.url,
             worker=self._worker,
             lease_for=self._lease_for,
@@ -70,7 +70,7 @@ class Keeping:
             held=-1 if board is None else board.descriptor,
             places=self._places,
         )
-        self.keeper = keeper.start(ward, self._store.secret)
+        self.keeper = sidecar_process.start(ward, self._store.secret)
         if pidfd >= 0:
             os.close(pidfd)
 

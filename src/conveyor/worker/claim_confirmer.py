@@ -10,11 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from .core.job import JobRecord
-from .leases import FENCE, Claim, Leases
-from .store.messages import Lease, Renewal
+from ..core.job import JobRecord
+from ..store.messages import Lease, Renewal
+from .lease_renewer import FENCE, Claim, Leases
 
-log = logging.getLogger("conveyor.confirming")
+log = logging.getLogger("conveyor.claim_confirmer")
 
 # How long it waits, in seconds, until it asks a store again that has given no answer.
 PAUSE = 0.25

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from .core.retry import Draw
-from .store.messages import Want
+from ..core.retry import Draw
+from ..store.messages import Want
 
 # Jobs are claimed ahead for this long, so that short jobs do not pay a transaction each.
 AHEAD = 0.02

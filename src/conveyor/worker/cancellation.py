@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .core.task import Kind
-from .runners.job_control import Control, Stop
+from ..core.task import Kind
+from ..runners.job_control import Control, Stop
 
 # How long a job that can only be asked gets, in seconds, before it is noted that it goes on.
 HEED = 1.0

@@ -8,26 +8,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 
-from . import feed
-from .confirming import Unconfirmed
-from .core.clock import elapsed
-from .core.error_info import error_info
-from .core.job import JobRecord
-from .core.lifecycle import Failed, Interrupted, Outcome
-from .core.task import Kind, Task
-from .errors import UnavailableError
-from .execution import outcome_of, unknown_task
-from .leases import FENCE, Claim, Leases
+from ..core.clock import elapsed
+from ..core.error_info import error_info
+from ..core.job import JobRecord
+from ..core.lifecycle import Failed, Interrupted, Outcome
+from ..core.task import Kind, Task
+from ..errors import UnavailableError
+from ..runners.capture import OutputBuffer
+from ..runners.job_control import Control, Runner, Stop, Stopped
+from ..store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
+from ..store.protocol import WorkerStore
+from ..system.crash_journal import Board
+from . import prefetch
+from .cancellation import ask, set_alarm
+from .claim_confirmer import Unconfirmed
+from .lease_renewer import FENCE, Claim, Leases
+from .outcomes import outcome_of, unknown_task
+from .output_sender import Shipping, tell
 from .ready import Ready
-from .runners.capture import OutputBuffer
-from .runners.job_control import Control, Runner, Stop, Stopped
-from .shipping import Shipping, tell
-from .stopping import ask, set_alarm
-from .store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
-from .store.protocol import WorkerStore
-from .system.crash_journal import Board
 
-log = logging.getLogger("conveyor.slots")
+log = logging.getLogger("conveyor.dispatcher")
 
 # How long it waits, in seconds, until it asks a store again that was out of reach: what ended
 # meanwhile, and was cancelled perhaps, is said only then.
@@ -83,7 +83,7 @@ class Slots:
         self._nudged = asyncio.Event()
         self._draining = self._quiet = self._exchanging = False
         self._empty_until, self._hints = 0.0, 0
-        self._pace = feed.Pace(elapsed)
+        self._pace = prefetch.Pace(elapsed)
         self._shipping = Shipping(
             store=store,
             output=output,
@@ -299,7 +299,7 @@ class Slots:
     async def _exchange(self, reports: list[Report], room: int) -> None:
         # What jobs wrote and said goes first: after the settling their leases are void.
         shipment = await self._shipping.first()
-        asked = feed.wants(self._shares, room, strict=self._strict) if room else []
+        asked = prefetch.wants(self._shares, room, strict=self._strict) if room else []
         hints = self._hints
         asked_at = self._leases.expect()
         claimed: tuple[JobRecord, ...] = ()

@@ -12,22 +12,22 @@ from typing import Self
 
 import msgspec
 
-from .core.access import mark
-from .core.command_policy import ANYTHING, CommandRules
-from .core.job import JobRecord, State, WorkerInfo
-from .core.task import Task
-from .equipping import Equipped
-from .errors import ConveyorError, UnavailableError
-from .keeping import Keeping
-from .runners.capture import OutputBuffer, capturing
-from .runners.table import Runners
-from .runners.workdir import Scratch
-from .slots import Slots
-from .store.messages import CONFIRM, Claimant, Hint, Order, Report
-from .store.protocol import Store
-from .system.crash_journal import Board
-from .system.process_identity import introduce, worker_id
-from .upkeep import RETENTION, SWEEP, Schedule, Upkeep
+from ..core.access import mark
+from ..core.command_policy import ANYTHING, CommandRules
+from ..core.job import JobRecord, State, WorkerInfo
+from ..core.task import Task
+from ..errors import ConveyorError, UnavailableError
+from ..maintenance.upkeep import RETENTION, SWEEP, Schedule, Upkeep
+from ..runners.capture import OutputBuffer, capturing
+from ..runners.table import Runners
+from ..runners.workdir import Scratch
+from ..store.messages import CONFIRM, Claimant, Hint, Order, Report
+from ..store.protocol import Store
+from ..system.crash_journal import Board
+from ..system.process_identity import introduce, worker_id
+from .dispatcher import Slots
+from .job_files import Equipped
+from .sidecar import Keeping
 
 log = logging.getLogger("conveyor.worker")
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from .core.pending import Pending
-from .errors import ConveyorError, UnavailableError
-from .runners.capture import OutputBuffer
-from .store.messages import Lease, Renewal, Report
-from .store.protocol import WorkerStore
+from ..core.pending import Pending
+from ..errors import ConveyorError, UnavailableError
+from ..runners.capture import OutputBuffer
+from ..store.messages import Lease, Renewal, Report
+from ..store.protocol import WorkerStore
 
-log = logging.getLogger("conveyor.shipping")
+log = logging.getLogger("conveyor.output_sender")
 
 FLUSH = 0.2
 # At most so many bytes of output go over a network at once, and for so long, in seconds, what no

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from .core.job import ErrorInfo, JobRecord, OnShutdown
-from .core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
-from .runners.job_control import Ending, Stop, Stopped
+from ..core.job import ErrorInfo, JobRecord, OnShutdown
+from ..core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
+from ..runners.job_control import Ending, Stop, Stopped
 
 
 def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Outcome | None:

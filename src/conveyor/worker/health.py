@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import msgspec
 
-from .core.job import WorkerInfo
-from .system.process_identity import boot_id, pid_started
+from ..core.job import WorkerInfo
+from ..system.process_identity import boot_id, pid_started
 
 # Many times what a worker takes between two writes, so that a slow moment is not an illness.
 FRESH = 15.0

@@ -13,23 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .core.error_info import error_info
-from .core.files import FileInfo, InputFile
-from .core.job import ErrorInfo
-from .core.lifecycle import Failed, Snoozed, Succeeded
-from .core.task import Kind
-from .errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
-from .runners.artifacts import gather
-from .runners.job_control import Control, Ending, Runner, Stopped
-from .runners.untrusted_files import opener
-from .runners.workdir import Place, Scratch
-from .store.ask import Awaiting
-from .store.blobs.transfer import describe, download, upload
-from .store.messages import Lease
-from .store.protocol_files import FileStore
-from .system.file_threads import Errands
+from ..core.error_info import error_info
+from ..core.files import FileInfo, InputFile
+from ..core.job import ErrorInfo
+from ..core.lifecycle import Failed, Snoozed, Succeeded
+from ..core.task import Kind
+from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
+from ..runners.artifacts import gather
+from ..runners.job_control import Control, Ending, Runner, Stopped
+from ..runners.untrusted_files import opener
+from ..runners.workdir import Place, Scratch
+from ..store.ask import Awaiting
+from ..store.blobs.transfer import describe, download, upload
+from ..store.messages import Lease
+from ..store.protocol_files import FileStore
+from ..system.file_threads import Errands
 
-log = logging.getLogger("conveyor.equipping")
+log = logging.getLogger("conveyor.job_files")
 
 T = TypeVar("T")
 

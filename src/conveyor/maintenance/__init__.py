@@ -1,0 +1,1 @@
+"""Services that keep a store tidy."""
