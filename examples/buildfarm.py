@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conveyor import Conveyor, ConveyorError, State, WaitTimeoutError
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 # The first few are small. Those with a C extension require an agent that has a compiler.
 PACKAGES = {

@@ -16,9 +16,9 @@ import pytest
 
 import file_jobs
 from conveyor import Conveyor, NotFoundError, State, UsageError
+from conveyor.client.job_handle import Job
+from conveyor.client.task_function import TaskFunction
 from conveyor.errors import CorruptStoreError
-from conveyor.function import TaskFunction
-from conveyor.handle import Job
 from conveyor.runners.workdir import Scratch
 
 KINDS = ("coroutine", "thread", "process")

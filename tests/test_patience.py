@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from conveyor.cli.following import follow_output
+from conveyor.client.job_handle import Job
+from conveyor.client.outage_wait import AWAY, Patience
 from conveyor.core.codec import ResultCodec
 from conveyor.core.job import JobRecord, NewJob, OutputChunk, State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import PassingError, UnavailableError, WaitTimeoutError
-from conveyor.handle import Job
-from conveyor.patience import AWAY, Patience
 from conveyor.store.ask import Watch
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Report, Want

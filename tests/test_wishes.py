@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from conveyor.client.options import RULES, JobOptions, Wishes, wish
 from conveyor.core.retry import Exponential, Fixed, Steps
 from conveyor.errors import UsageError
-from conveyor.wishes import RULES, JobOptions, Wishes, wish
 
 
 class Odd(Exception):  # noqa: N818

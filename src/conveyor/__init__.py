@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .app import Conveyor, Queue
+    from .client.app import Conveyor, Queue
+    from .client.job_handle import Job
+    from .client.task_function import TaskFunction
     from .core.command_policy import CommandRules
     from .core.files import FileInfo
     from .core.job import State
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
-    from .function import TaskFunction
-    from .handle import Job
     from .worker.worker import Worker
 
 __version__ = "0.1.0"
@@ -71,7 +71,7 @@ __all__ = [
 # Names are imported when they are first used: `conveyor --help` needs none of them.
 _HOMES = {
     "CommandRules": "core.command_policy",
-    "Conveyor": "app",
+    "Conveyor": "client.app",
     "ConveyorError": "errors",
     "CorruptStoreError": "errors",
     "CurrentJob": "core.job_context",
@@ -80,19 +80,19 @@ _HOMES = {
     "FileInfo": "core.files",
     "Fixed": "core.retry",
     "InvalidTransitionError": "errors",
-    "Job": "handle",
+    "Job": "client.job_handle",
     "JobCancelledError": "errors",
     "JobDiscardedError": "errors",
     "JobError": "errors",
     "NotFoundError": "errors",
     "PassingError": "errors",
-    "Queue": "app",
+    "Queue": "client.app",
     "QueueFullError": "errors",
     "Snooze": "errors",
     "State": "core.job",
     "Steps": "core.retry",
     "StoreVersionError": "errors",
-    "TaskFunction": "function",
+    "TaskFunction": "client.task_function",
     "UnavailableError": "errors",
     "UnknownTaskError": "errors",
     "UsageError": "errors",

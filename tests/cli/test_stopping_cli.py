@@ -15,8 +15,8 @@ from shell import Command
 from conveyor import Conveyor, State
 from conveyor.cli import cancelling
 from conveyor.cli.stopping import words
+from conveyor.client.job_handle import Job
 from conveyor.core.job import JobRecord
-from conveyor.handle import Job
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Until = Callable[..., None]

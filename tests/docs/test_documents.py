@@ -11,9 +11,9 @@ import pytest
 from blocks import ROOT, Block, Reader, blocks, matches
 
 import conveyor
+from conveyor.client.options import RULES
 from conveyor.core.job import State
 from conveyor.settings import SETTINGS
-from conveyor.wishes import RULES
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import generated

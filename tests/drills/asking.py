@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import host
 
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 PATIENCE = 30.0
 

@@ -19,7 +19,7 @@ import tree
 from tree import PAUSE, Diary
 
 from conveyor import Conveyor, current_job
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 KINDS = ("coroutine", "thread", "process", "command")
 # These ignore SIGTERM.

@@ -14,8 +14,8 @@ from asking import Answer, Asker
 from testimony import Change, Line, Lines, run_on
 
 from conveyor import Conveyor, State
+from conveyor.client.job_handle import Job
 from conveyor.core.job import FINAL
-from conveyor.handle import Job
 
 FAR = 100.0
 LOOK = 0.01

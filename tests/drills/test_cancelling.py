@@ -23,8 +23,8 @@ from cancelling import Cell, Observer, Scene, latency, objections, observed
 from testimony import WATCH, Change, Lines, changes, watch
 
 from conveyor import State
+from conveyor.client.job_handle import Job
 from conveyor.core.job import FINAL
-from conveyor.handle import Job
 from conveyor.store.messages import Filter
 
 TIMES = 20

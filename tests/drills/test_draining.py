@@ -20,7 +20,7 @@ from testimony import WATCH, Change, Lines, changes, run_on, watch
 
 from conveyor import State
 from conveyor.cli.stopping import SLACK as WATCH_OVER
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 from conveyor.worker.worker import LEAVE, SHUTDOWN_GRACE
 
 Until = Callable[..., None]

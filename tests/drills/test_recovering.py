@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conveyor import Conveyor, State
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 Until = Callable[..., None]
 

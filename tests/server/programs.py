@@ -8,7 +8,7 @@ from typing import Any
 from estate import Estate, wait_for
 
 from conveyor import Conveyor, State
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 
 def remote(estate: Estate, url: str = "") -> Conveyor:

@@ -16,7 +16,7 @@ from programs import command, enqueue, pids, remote, runs, says, until_file
 from some_tasks import add, nap, spin, watchful
 
 from conveyor import JobCancelledError, State
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 # So short that the end of a lease is not waited for long.
 SHORT = ("--lease", "4")

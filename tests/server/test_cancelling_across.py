@@ -23,7 +23,7 @@ from programs import runs
 from some_tasks import beat
 
 from conveyor import Conveyor, State
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 from elsewhere import sql
 
 # The clock of the database leaves out what is below a millisecond.

@@ -13,9 +13,9 @@ import pytest
 from estate import PATIENCE, Estate, Process, wait_for
 
 from conveyor import Conveyor, InvalidTransitionError, State
+from conveyor.client.job_handle import Job
 from conveyor.core.job import WorkerInfo
 from conveyor.errors import AccessError
-from conveyor.handle import Job
 from conveyor.store.messages import Order
 
 ORDERS: tuple[Order, ...] = ("quiet", "work", "drain")

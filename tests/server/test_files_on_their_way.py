@@ -14,8 +14,8 @@ import pytest
 from estate import Estate, Process, wait_for
 
 from conveyor import Conveyor, State
+from conveyor.client.job_handle import Job
 from conveyor.core.files import PIECE
-from conveyor.handle import Job
 
 SIZE = 48 * PIECE
 CONTENT = hashlib.sha256(bytes(SIZE)).hexdigest()

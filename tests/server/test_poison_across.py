@@ -10,7 +10,7 @@ from programs import remote
 from some_tasks import add, poison
 
 from conveyor import State
-from conveyor.handle import Job
+from conveyor.client.job_handle import Job
 
 BEFORE, BEHIND = 300, 100
 

@@ -10,11 +10,11 @@ import jobs
 import msgspec
 from wire import Wire
 
+from conveyor.client.job_handle import Job
 from conveyor.core.codec import ResultCodec
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.retry import Fixed
 from conveyor.errors import NotFoundError, UnavailableError
-from conveyor.handle import Job
 from conveyor.store.ask import Watch
 
 if TYPE_CHECKING:

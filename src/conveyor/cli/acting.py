@@ -8,16 +8,16 @@ from typing import Any, cast
 import click
 import msgspec
 
+from ..client.options import JobOptions, Wishes, wish
+from ..client.producer import Producer, QueueRule
 from ..core.codec import check_plain
 from ..core.command import command_task
 from ..core.job import State
 from ..core.pending import run_sync
 from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
-from ..producer import Producer, QueueRule
 from ..settings import load_settings
 from ..store.ask import Blocking
 from ..store.open import open_store
-from ..wishes import JobOptions, Wishes, wish
 from .auditing import audited
 from .common import (
     find_job,

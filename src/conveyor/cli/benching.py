@@ -17,8 +17,8 @@ import click
 import msgspec
 
 from .. import __version__
-from ..app import Conveyor
-from ..function import TaskFunction
+from ..client.app import Conveyor
+from ..client.task_function import TaskFunction
 from .common import json_option, print_json, print_table, say
 
 Noop = TaskFunction[[], None, Any]

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import click
 
+from ..client.outage_wait import LEAST
 from ..core.duration import duration
 from ..core.job import WAITING, JobRecord, State
 from ..core.pending import Pending
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
-from ..patience import LEAST
 from ..store.messages import Filter
 from ..store.protocol import Store
 from .auditing import audited

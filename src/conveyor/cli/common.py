@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..app import Conveyor
+from ..client.app import Conveyor
 from ..core.job import JobRecord
 from ..errors import NotFoundError, UsageError
 from ..settings import Settings, load_settings

@@ -13,13 +13,13 @@ from typing import Any
 import click
 import msgspec
 
-from ..app import Conveyor
+from ..client.app import Conveyor
+from ..client.job_handle import Job
+from ..client.outage_wait import Patience
 from ..core.explain import SILENT
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
-from ..handle import Job
-from ..patience import Patience
 from ..settings import load_settings
 from ..store.protocol import Store
 from .common import say, url_option

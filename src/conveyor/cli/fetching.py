@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from ..client.job_handle import Job
 from ..core.codec import ResultCodec
 from ..core.files import FileInfo, file_name
 from ..errors import NotFoundError, UsageError
-from ..handle import Job
 from ..store.ask import Watch
 from .common import find_job, json_option, opened, print_json, print_table, say, url_option
 

@@ -10,12 +10,12 @@ from threading import Event
 import click
 import msgspec
 
+from ..client.job_handle import Job
+from ..client.outage_wait import Patience
 from ..core.codec import ResultCodec
 from ..core.duration import duration
 from ..core.job import JobRecord, OutputChunk, State
 from ..errors import PassingError, WaitTimeoutError
-from ..handle import Job
-from ..patience import Patience
 from ..store.ask import Watch
 from ..store.protocol import Store
 from .common import as_data, find_job, json_option, opened, print_json, url_option

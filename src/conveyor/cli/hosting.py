@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..app import Conveyor
+from ..client.app import Conveyor
 from ..core.duration import duration
 from ..core.job import State
 from ..errors import UsageError

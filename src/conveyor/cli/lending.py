@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..app import Conveyor
+from ..client.app import Conveyor
 from ..core.command_policy import CommandRules
 from ..core.retry import Exponential, pause
 from ..errors import UnavailableError, UsageError

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..app import Conveyor
+from ..client.app import Conveyor
 from ..core.command_policy import ANYTHING, CommandRules
 from ..core.job import State
 from ..errors import UsageError

@@ -18,11 +18,11 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from ..app import Conveyor
+from ..client.app import Conveyor
+from ..client.job_handle import Job
+from ..client.task_function import TaskFunction
 from ..core.job_context import current_job
 from ..errors import UnavailableError
-from ..function import TaskFunction
-from ..handle import Job
 from . import tree
 
 Kind = Literal["coroutine", "thread", "deaf thread", "process", "command"]

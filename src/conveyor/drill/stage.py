@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from ..app import Conveyor
+from ..client.app import Conveyor
+from ..client.job_handle import Job
 from ..core.job import JobRecord, State
-from ..handle import Job
 from ..store.messages import Filter
 from .acts import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
 from .processes import Program, kill_marked, lives, program, runs

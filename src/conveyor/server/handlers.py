@@ -13,10 +13,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response, StreamingResponse
 
+from ..client.enqueue import enqueue
 from ..core.files import PIECE
 from ..core.job import NewJob, WorkerInfo
 from ..core.lifecycle import Interrupted
-from ..enqueue import enqueue
 from ..errors import UnavailableError, UsageError
 from ..store.ask import Awaiting, Watch
 from ..store.http import payloads

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import msgspec
 
+from ..client.options import name
 from ..core import access
 from ..errors import UsageError
 from ..store.http import payloads
-from ..wishes import name
 
 # What stores can keep: integers of 64 bits.
 LARGEST = 2**63 - 1

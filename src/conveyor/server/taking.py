@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from ..client.options import NAME_LIMIT, RULES, name
 from ..core.command import for_commands
 from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..errors import EncodingError, UsageError
 from ..store.http.wire import NewJobView, new_job_of
-from ..wishes import NAME_LIMIT, RULES, name
 
 _DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakSet
 
+from ..errors import UsageError
+from ..worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .background import Background
-from .errors import UsageError
-from .worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 
 # What a worker may need beyond its deadline to leave: the last commits, and letting threads go.
 MARGIN = 5.0

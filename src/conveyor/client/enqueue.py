@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .core.job import NewJob, WhenFull
-from .errors import NotFoundError, QueueFullError
-from .store.ask import Caller, Watch
-from .store.messages import Accepted, Offered
-from .store.protocol import Store
+from ..core.job import NewJob, WhenFull
+from ..errors import NotFoundError, QueueFullError
+from ..store.ask import Caller, Watch
+from ..store.messages import Accepted, Offered
+from ..store.protocol import Store
 
 # Nobody who waits for room looks more often than this by himself: hints wake him.
 LOOK = 1.0

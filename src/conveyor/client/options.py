@@ -9,12 +9,12 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from .core.duration import duration
-from .core.error_info import class_name
-from .core.files import file_name, file_names
-from .core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
-from .core.retry import Backoff, backoff
-from .errors import UsageError
+from ..core.duration import duration
+from ..core.error_info import class_name
+from ..core.files import file_name, file_names
+from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
+from ..core.retry import Backoff, backoff
+from ..errors import UsageError
 
 Duration = float | int | str | dt.timedelta
 Moment = float | int | dt.datetime

@@ -10,28 +10,28 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
+from ..core import cron
+from ..core.clock import Clock
+from ..core.codec import ResultCodec
+from ..core.command import checked, command_task
+from ..core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
+from ..core.task import Task
+from ..errors import UsageError
+from ..maintenance.upkeep import Schedule
+from ..settings import load_settings
+from ..store.ask import Awaiting
+from ..store.messages import Filter
+from ..store.open import open_store
+from ..store.protocol import Store
+from ..worker.worker import DRAIN, Worker, WorkerOptions
 from .background import Background
-from .core import cron
-from .core.clock import Clock
-from .core.codec import ResultCodec
-from .core.command import checked, command_task
-from .core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
-from .core.task import Task
-from .errors import UsageError
-from .function import TaskDecorator, TaskFunction, Tasks
+from .embedded import Serving
 from .futures import JobFuture, call_task
-from .handle import Job
-from .maintenance.upkeep import Schedule
+from .job_handle import Job
+from .options import Wishes, schedulable, wish
+from .options import name as valid_name
 from .producer import Producer, QueueRule
-from .serving import Serving
-from .settings import load_settings
-from .store.ask import Awaiting
-from .store.messages import Filter
-from .store.open import open_store
-from .store.protocol import Store
-from .wishes import Wishes, schedulable, wish
-from .wishes import name as valid_name
-from .worker.worker import DRAIN, Worker, WorkerOptions
+from .task_function import TaskDecorator, TaskFunction, Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")

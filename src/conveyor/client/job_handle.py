@@ -6,11 +6,11 @@ import os
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
-from .core.codec import ResultCodec
-from .core.files import FileInfo
-from .core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
-from .core.pending import Pending, run_sync
-from .errors import (
+from ..core.codec import ResultCodec
+from ..core.files import FileInfo
+from ..core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
+from ..core.pending import Pending, run_sync
+from ..errors import (
     InvalidTransitionError,
     JobCancelledError,
     JobDiscardedError,
@@ -20,11 +20,11 @@ from .errors import (
     UsageError,
     WaitTimeoutError,
 )
-from .patience import Patience
-from .store.ask import Awaiting, Blocking, Caller, Watch
-from .store.blobs.transfer import download
-from .store.protocol import Store
-from .system.file_threads import Errands
+from ..store.ask import Awaiting, Blocking, Caller, Watch
+from ..store.blobs.transfer import download
+from ..store.protocol import Store
+from ..system.file_threads import Errands
+from .outage_wait import Patience
 
 T = TypeVar("T")
 V = TypeVar("V")

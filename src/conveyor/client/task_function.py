@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from .core.pending import run_sync
-from .core.task import Kind, Task, task
-from .errors import UsageError
-from .handle import Job
+from ..core.pending import run_sync
+from ..core.task import Kind, Task, task
+from ..errors import UsageError
+from ..store.ask import Awaiting, Blocking, Caller
+from .job_handle import Job
+from .options import JobOptions, TaskOptions, Wishes, wish
 from .producer import Producer
-from .store.ask import Awaiting, Blocking, Caller
-from .wishes import JobOptions, TaskOptions, Wishes, wish
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from ..core.codec import ArgsCodec, ResultCodec
+from ..core.job import WAITING
+from ..core.task import Task, default_name
+from ..errors import JobCancelledError, UnavailableError, UsageError
 from .background import Background
-from .core.codec import ArgsCodec, ResultCodec
-from .core.job import WAITING
-from .core.task import Task, default_name
-from .errors import JobCancelledError, UnavailableError, UsageError
-from .handle import Job
+from .job_handle import Job
 
 T = TypeVar("T")
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import msgspec
 
-from .core.codec import ResultCodec
-from .core.command import for_commands
-from .core.ids import IdMaker
-from .core.job import ARGS_LIMIT, NewJob, WhenFull
-from .core.task import Task
+from ..core.codec import ResultCodec
+from ..core.command import for_commands
+from ..core.ids import IdMaker
+from ..core.job import ARGS_LIMIT, NewJob, WhenFull
+from ..core.task import Task
+from ..errors import UnavailableError, UsageError
+from ..store.ask import Caller, Watch
+from ..store.blobs.transfer import upload_inputs
+from ..store.protocol import Store
+from ..system.file_threads import Errands
 from .enqueue import enqueue
-from .errors import UnavailableError, UsageError
-from .handle import Job
-from .store.ask import Caller, Watch
-from .store.blobs.transfer import upload_inputs
-from .store.protocol import Store
-from .system.file_threads import Errands
-from .wishes import Wishes
+from .job_handle import Job
+from .options import Wishes
 
 MANY = 100_000
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from .errors import PassingError
+from ..errors import PassingError
 
 # How long a server may be away, in seconds: a machine starts anew, or an image is fetched first.
 AWAY = 300.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from .worker.worker import Worker
+from ..worker.worker import Worker
 
 T = TypeVar("T")
 

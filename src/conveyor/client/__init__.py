@@ -1,0 +1,1 @@
+"""What an application imports: declare tasks, enqueue jobs, wait for results."""
