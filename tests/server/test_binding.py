@@ -11,8 +11,8 @@ import pytest
 from estate import Estate
 
 from conveyor import UsageError
-from conveyor.server.asked import Rules
-from conveyor.server.running import Bind, Server, check
+from conveyor.server.request import Rules
+from conveyor.server.serve import Bind, Server, check
 from conveyor.store.memory.store import MemoryStore
 
 PUBLIC = ("0.0.0.0", "::", "", "192.0.2.1", "jobs.example.com", "::ffff:0.0.0.0", "0", "localhost.")

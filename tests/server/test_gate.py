@@ -14,7 +14,7 @@ from served import Serving
 from conveyor.core.access import SCOPES, token_id
 from conveyor.core.job import NewJob, State
 from conveyor.errors import AccessError
-from conveyor.server.gate import Gate
+from conveyor.server.auth import Gate
 from conveyor.store.http.api import CALLS, OWN, Call
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store

@@ -14,7 +14,7 @@ import pytest
 from served import Serving
 
 from conveyor.core.job import NewJob
-from conveyor.server.protocol import PatientProtocol
+from conveyor.server.http_limits import PatientProtocol
 from conveyor.store.http.payloads import InsertAnswer
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore

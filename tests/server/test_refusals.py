@@ -17,7 +17,7 @@ from served import Serving
 from conveyor.core.job import NewJob, QueueInfo
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
-from conveyor.server.asked import Rules
+from conveyor.server.request import Rules
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store

@@ -13,8 +13,8 @@ import pytest
 from plainly import Asking, ended
 from served import OpenGate, Serving
 
-from conveyor.server.gate import Caller
-from conveyor.server.protocol import PatientProtocol
+from conveyor.server.auth import Caller
+from conveyor.server.http_limits import PatientProtocol
 from conveyor.store.memory.store import MemoryStore
 
 WAIT = 0.15

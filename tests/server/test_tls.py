@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from conveyor import Conveyor, UnavailableError, UsageError
-from conveyor.server.asked import Rules
-from conveyor.server.running import Bind, Server, check
+from conveyor.server.request import Rules
+from conveyor.server.serve import Bind, Server, check
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.open import open_store

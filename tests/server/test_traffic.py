@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from conveyor.core.pending import in_event_loop
-from conveyor.server.traffic import LONG, QUICK, WHILE, Traffic
+from conveyor.server.inline_commit import LONG, QUICK, WHILE, Traffic
 from conveyor.testing import FakeClock
 
 

@@ -9,10 +9,10 @@ import threading
 import uvicorn
 
 from conveyor.core.clock import Clock
-from conveyor.server import Application
-from conveyor.server.asked import Rules
-from conveyor.server.gate import Gate
-from conveyor.server.protocol import PatientProtocol
+from conveyor.server.application import Application
+from conveyor.server.auth import Gate
+from conveyor.server.http_limits import PatientProtocol
+from conveyor.server.request import Rules
 from conveyor.store.http.store import HttpStore
 from conveyor.store.protocol import Store
 

@@ -55,8 +55,8 @@ def server_command(
 ) -> int:
     warn_of_shell()
     try:
-        from ..server.asked import Rules  # noqa: PLC0415
-        from ..server.running import Bind, Server  # noqa: PLC0415
+        from ..server.request import Rules  # noqa: PLC0415
+        from ..server.serve import Bind, Server  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the server needs {error.name}: install it with `pip install conveyor[server]`"

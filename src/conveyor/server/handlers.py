@@ -31,15 +31,15 @@ from ..store.messages import (
     Report,
 )
 from ..store.protocol import Store
-from .asked import Asked, Rules
-from .auditing import action_of
-from .checks import Checks, leases
-from .gate import Caller, Gate, may_hear
+from .audit import action_of
+from .auth import Caller, Gate, may_hear
+from .authorization import Checks, leases
 from .hub import KINDS, Hub
-from .loads import Loads
-from .reading import GoneError, answer, read_bytes, unless_gone
-from .taking import Taking
-from .traffic import Traffic
+from .inline_commit import Traffic
+from .io import GoneError, answer, read_bytes, unless_gone
+from .job_intake import Taking
+from .request import Asked, Rules
+from .scale_api import Loads
 
 # So many jobs are inserted in a moment.
 FEW = 10

@@ -10,9 +10,9 @@ from ..core.labels import serves
 from ..store.http import payloads
 from ..store.messages import Load
 from ..store.protocol import Store
-from .asked import Asked
-from .gate import Caller
-from .reading import answer
+from .auth import Caller
+from .io import answer
+from .request import Asked
 
 
 class Loads:

@@ -15,7 +15,7 @@ from ..core.access import Scope, Token
 from ..errors import AccessError, NotFoundError
 from ..store.messages import Hint
 from ..store.protocol import Store
-from .neighbours import check_neighbour
+from .origin_guard import check_neighbour
 
 # How long a token is taken to be as it was, in seconds, where no hint says that it has changed.
 FRESH = 1.0

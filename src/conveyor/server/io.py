@@ -14,7 +14,7 @@ from ..errors import ConveyorError, UsageError
 from ..store.http.api import JSON, PACKED, Call
 from ..store.http.payloads import Body, WriteOutput
 from ..store.http.problems import MEDIA, Problem, problem, problem_of
-from .sense import LONG, check_numbers
+from .validation import LONG, check_numbers
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from ..errors import UsageError
 from ..maintenance.upkeep import RETENTION, Schedule, Upkeep
 from ..store.protocol import Store
 from ..system.process_identity import introduce, worker_id
-from . import Application
-from .asked import Rules
-from .neighbours import is_here
-from .protocol import PatientProtocol
+from .application import Application
+from .http_limits import PatientProtocol
+from .origin_guard import is_here
+from .request import Rules
 
 log = logging.getLogger("conveyor.server")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..core.access import Action, rights
 from ..store.http import payloads
 from ..store.messages import Order
-from .asked import Asked
+from .request import Asked
 
 # What the audit calls an order to a worker.
 ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}

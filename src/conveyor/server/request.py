@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 
 from ..store.http.api import Call
-from .gate import Caller
+from .auth import Caller
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):

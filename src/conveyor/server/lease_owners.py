@@ -8,7 +8,7 @@ from ..core.job import JobRecord, State
 from ..errors import AccessError, NotFoundError
 from ..store.messages import Lease
 from ..store.protocol import Store
-from .gate import Caller, may_be
+from .auth import Caller, may_be
 
 # How many leases are remembered with their holders.
 KNOWN = 100_000

@@ -10,9 +10,9 @@ from ..store.http import payloads
 from ..store.http.api import Call
 from ..store.messages import Lease
 from ..store.protocol import Store
-from .gate import Caller, allow, may_be
-from .holders import Holders
-from .sense import check_sense
+from .auth import Caller, allow, may_be
+from .lease_owners import Holders
+from .validation import check_sense
 
 # How many offers are remembered with their queues.
 OFFERS = 100_000
