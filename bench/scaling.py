@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from conveyor.scaling.decide import decide
-from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.plan import Demand, Drain, Plan, Start, Stop
-from conveyor.scaling.policy import Policy, Pool
-from conveyor.scaling.simulate import Report, Simulation
-from conveyor.scaling.standing import Agent, Busy, Drained, Draining, Idle
-from conveyor.scaling.trace import Job, Trace
+from conveyor.autoscaler.machine_state import Agent, Busy, Drained, Draining, Idle
+from conveyor.autoscaler.plan import Demand, Drain, Plan, Start, Stop
+from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.policy import Policy, Pool
+from conveyor.autoscaler.provider import PoolSpec
+from conveyor.autoscaler.simulate import Report, Simulation
+from conveyor.autoscaler.workload import Job, Trace
 
 SLOTS, MOST = 2, 50
 SETS = (frozenset[str](),)

@@ -11,7 +11,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.scaling.configuration import NAME
+from conveyor.autoscaler.config import NAME
 from conveyor.system.process_identity import introduce
 
 FILE = """

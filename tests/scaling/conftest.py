@@ -11,8 +11,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "server"))
 
-from conveyor.scaling.launching import Launch
-from conveyor.scaling.machine import PoolSpec
+from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.provider import PoolSpec
 
 
 @pytest.fixture

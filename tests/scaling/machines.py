@@ -7,11 +7,7 @@ from typing import Any
 
 import msgspec
 
-from conveyor.scaling.decide import decide
-from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.plan import Demand, Plan
-from conveyor.scaling.policy import Policy, Pool
-from conveyor.scaling.standing import (
+from conveyor.autoscaler.machine_state import (
     Agent,
     Booting,
     Drained,
@@ -19,6 +15,10 @@ from conveyor.scaling.standing import (
     NeverRegistered,
     Standing,
 )
+from conveyor.autoscaler.plan import Demand, Plan
+from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.policy import Policy, Pool
+from conveyor.autoscaler.provider import PoolSpec
 
 NOW = 1_000_000.0
 SPEC_FIELDS = PoolSpec.__struct_fields__

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from machines import NOW, agent, drained, idle, jobs, policy, pool, started, stopped
 
-from conveyor.scaling.decide import decide
-from conveyor.scaling.plan import Demand, Tally
-from conveyor.scaling.standing import (
+from conveyor.autoscaler.machine_state import (
     Agent,
     Booting,
     Busy,
@@ -24,6 +22,8 @@ from conveyor.scaling.standing import (
     Standing,
     Stopping,
 )
+from conveyor.autoscaler.plan import Demand, Tally
+from conveyor.autoscaler.planner import decide
 
 GPU = pool("gpu", labels=("gpu",), cost_per_hour=3.0)
 PLAIN = pool("plain", cost_per_hour=1.0)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from conveyor.autoscaler.picture import HEIGHT, PALETTE, SIGNATURE, WIDTH, picture, png
+from conveyor.autoscaler.text_chart import chart, peaks
 from conveyor.cli import run
-from conveyor.scaling.chart import chart, peaks
-from conveyor.scaling.picture import HEIGHT, PALETTE, SIGNATURE, WIDTH, picture, png
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from conveyor.autoscaler.agent_launch import Launch, agent_args
+from conveyor.autoscaler.config import read_configuration
+from conveyor.autoscaler.policy import Pool
+from conveyor.autoscaler.provider import PoolSpec
 from conveyor.errors import UsageError
-from conveyor.scaling.configuration import read_configuration
-from conveyor.scaling.launching import Launch, agent_args
-from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.policy import Pool
 
 WHOLE = """
 cost_cap = 20

@@ -8,11 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import NOW, World, drained, jobs, policy, pool, stopped
 
-from conveyor.core.labels import serves
-from conveyor.scaling.decide import decide
-from conveyor.scaling.plan import Demand
-from conveyor.scaling.policy import Policy, Pool
-from conveyor.scaling.standing import (
+from conveyor.autoscaler.machine_state import (
     Agent,
     Booting,
     Busy,
@@ -27,6 +23,10 @@ from conveyor.scaling.standing import (
     Standing,
     Stopping,
 )
+from conveyor.autoscaler.plan import Demand
+from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.policy import Policy, Pool
+from conveyor.core.labels import serves
 
 LABELS = st.sampled_from(["gpu", "big", "linux"])
 NAMES = ["one", "two", "three"]

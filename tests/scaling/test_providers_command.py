@@ -14,9 +14,9 @@ import pytest
 from estate import wait_for
 
 from conveyor import UnavailableError, UsageError
-from conveyor.scaling.launching import Launch
-from conveyor.scaling.machine import Machine, PoolSpec
-from conveyor.scaling.providers import open_provider
+from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.provider import Machine, PoolSpec
+from conveyor.autoscaler.providers.open import open_provider
 
 Pool = Callable[..., PoolSpec]
 CREATE = """

@@ -12,9 +12,9 @@ import pytest
 from engine import Engine
 
 from conveyor import UnavailableError, UsageError
-from conveyor.scaling.launching import Launch
-from conveyor.scaling.machine import PoolSpec, Provider
-from conveyor.scaling.providers import open_provider
+from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.provider import PoolSpec, Provider
+from conveyor.autoscaler.providers.open import open_provider
 
 Pool = Callable[..., PoolSpec]
 Scene = Callable[[Provider, Engine], Awaitable[None]]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.scaling.providers import PROVIDERS, command, docker, kubernetes, process
+from conveyor.autoscaler.providers import command, docker, kubernetes, process
+from conveyor.autoscaler.providers.open import PROVIDERS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "providers.md").read_text()
 TABLES = {

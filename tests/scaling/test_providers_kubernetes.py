@@ -13,10 +13,10 @@ import yaml
 from cluster import Cluster
 
 from conveyor import UnavailableError, UsageError
-from conveyor.scaling.launching import Launch, read_options
-from conveyor.scaling.machine import PoolSpec, Provider
-from conveyor.scaling.providers import open_provider
-from conveyor.scaling.providers.kubernetes import KubernetesProvider, KubernetesSettings
+from conveyor.autoscaler.agent_launch import Launch, read_options
+from conveyor.autoscaler.provider import PoolSpec, Provider
+from conveyor.autoscaler.providers.kubernetes import KubernetesProvider, KubernetesSettings
+from conveyor.autoscaler.providers.open import open_provider
 
 Pool = Callable[..., PoolSpec]
 Scene = Callable[[Provider, Cluster], Awaitable[None]]

@@ -16,10 +16,10 @@ import pytest
 from estate import Estate, wait_for
 
 from conveyor import Conveyor, UsageError
-from conveyor.scaling.launching import Launch, machine_of
-from conveyor.scaling.machine import Machine, PoolSpec
-from conveyor.scaling.providers import open_provider
-from conveyor.scaling.providers.process import Note
+from conveyor.autoscaler.agent_launch import Launch, machine_of
+from conveyor.autoscaler.provider import Machine, PoolSpec
+from conveyor.autoscaler.providers.open import open_provider
+from conveyor.autoscaler.providers.process import Note
 from conveyor.system.process_identity import is_running, pid_started
 
 Pool = Callable[..., PoolSpec]
@@ -115,9 +115,9 @@ def test_an_agent_has_its_own_session_and_none_of_the_settings_of_its_scaler(
 def test_machines_of_a_scaler_that_is_gone_are_found_and_ended(farm: Farm, tmp_path: Path) -> None:
     program = f"""
 import asyncio
-from conveyor.scaling.launching import Launch
-from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.providers import open_provider
+from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.provider import PoolSpec
+from conveyor.autoscaler.providers.open import open_provider
 
 launch = Launch(server={NOBODY.server!r}, args={NOBODY.args!r})
 provider = open_provider("process", {{"folder": {str(farm.folder)!r}}}, launch)
@@ -254,8 +254,8 @@ def test_providers_that_speak_http_say_what_they_lack(name: str) -> None:
 import sys
 sys.modules["aiohttp"] = None
 from conveyor import UsageError
-from conveyor.scaling.launching import Launch
-from conveyor.scaling.providers import open_provider
+from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.providers.open import open_provider
 try:
     open_provider({name!r}, {{}}, Launch(server="http://localhost"))
 except UsageError as error:

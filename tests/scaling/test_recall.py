@@ -9,12 +9,7 @@ import msgspec
 import pytest
 from machines import NOW, policy, pool
 
-from conveyor.core.job import WorkerInfo
-from conveyor.scaling.machine import Machine, MachineState
-from conveyor.scaling.memory import Memory, Seen, Trouble
-from conveyor.scaling.recall import Recalled, Times, demands, recall, worse
-from conveyor.scaling.sight import Sight
-from conveyor.scaling.standing import (
+from conveyor.autoscaler.machine_state import (
     Booting,
     Busy,
     Drained,
@@ -26,7 +21,12 @@ from conveyor.scaling.standing import (
     Standing,
     Stopping,
 )
-from conveyor.scaling.status import Note, Status, read_note, write_note
+from conveyor.autoscaler.provider import Machine, MachineState
+from conveyor.autoscaler.reconcile import Recalled, Times, demands, recall, worse
+from conveyor.autoscaler.snapshot import Sight
+from conveyor.autoscaler.state import Memory, Seen, Trouble
+from conveyor.autoscaler.status import Note, Status, read_note, write_note
+from conveyor.core.job import WorkerInfo
 from conveyor.store.messages import Load
 
 TIMES = Times(every=10, lease=60, beat=15)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from yard import NAME, TIMES, Site, in_a_loop, site
 
-from conveyor.scaling.leading import Leadership
-from conveyor.scaling.memory import Memory
-from conveyor.scaling.scaler import survey
+from conveyor.autoscaler.elector import Leadership
+from conveyor.autoscaler.scaler import survey
+from conveyor.autoscaler.state import Memory
 
 
 @in_a_loop

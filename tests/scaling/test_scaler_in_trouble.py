@@ -8,10 +8,10 @@ import pytest
 from machines import policy, pool
 from yard import Reach, Site, in_a_loop, site
 
+from conveyor.autoscaler.provider import MachineState
 from conveyor.core.job import State, WorkerInfo
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.scaling.machine import MachineState
 from conveyor.store.messages import Claimant, Want
 
 

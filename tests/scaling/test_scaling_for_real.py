@@ -17,11 +17,11 @@ import pytest
 from estate import Estate, Process, wait_for
 
 from conveyor import Conveyor
+from conveyor.autoscaler.agent_launch import machine_of
+from conveyor.autoscaler.config import NAME
+from conveyor.autoscaler.providers.process import Note
+from conveyor.autoscaler.status import Status, read_note
 from conveyor.core.job import JobRecord, State, WorkerInfo
-from conveyor.scaling.configuration import NAME
-from conveyor.scaling.launching import machine_of
-from conveyor.scaling.providers.process import Note
-from conveyor.scaling.status import Status, read_note
 from conveyor.store.messages import Filter
 from conveyor.system.process_identity import is_running
 

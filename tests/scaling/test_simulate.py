@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import policy, pool
 
+from conveyor.autoscaler.machine_state import Agent, Busy
+from conveyor.autoscaler.plan import Demand, Drain, Plan, Start, Stop
+from conveyor.autoscaler.policy import Policy
+from conveyor.autoscaler.simulate import simulate
+from conveyor.autoscaler.workload import Trace, read_trace
 from conveyor.errors import UsageError
-from conveyor.scaling.plan import Demand, Drain, Plan, Start, Stop
-from conveyor.scaling.policy import Policy
-from conveyor.scaling.simulate import simulate
-from conveyor.scaling.standing import Agent, Busy
-from conveyor.scaling.trace import Trace, read_trace
 
 PLAIN: frozenset[str] = frozenset()
 GPU = frozenset({"gpu"})

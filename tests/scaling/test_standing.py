@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from machines import NOW
 
-from conveyor.core.job import WorkerInfo
-from conveyor.scaling.machine import Machine, MachineState, PoolSpec
-from conveyor.scaling.standing import (
+from conveyor.autoscaler.machine_state import (
     Booting,
     Busy,
     Drained,
@@ -24,6 +22,8 @@ from conveyor.scaling.standing import (
     fixed,
     observe,
 )
+from conveyor.autoscaler.provider import Machine, MachineState, PoolSpec
+from conveyor.core.job import WorkerInfo
 
 SPEC = PoolSpec(name="plain", slots=4, labels=("linux",), queues=("build",))
 

@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 from machines import policy, pool
 
+from conveyor.autoscaler.agent_launch import new_machine_id, pool_of
+from conveyor.autoscaler.elector import Leadership
+from conveyor.autoscaler.policy import Policy
+from conveyor.autoscaler.provider import Machine, PoolSpec
+from conveyor.autoscaler.reconcile import Times
+from conveyor.autoscaler.scaler import Scaler
+from conveyor.autoscaler.status import Note, read_note
 from conveyor.core.ids import IdMaker
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.pending import failed
 from conveyor.errors import ConveyorError, UnavailableError
-from conveyor.scaling.launching import new_machine_id, pool_of
-from conveyor.scaling.leading import Leadership
-from conveyor.scaling.machine import Machine, PoolSpec
-from conveyor.scaling.policy import Policy
-from conveyor.scaling.recall import Times
-from conveyor.scaling.scaler import Scaler
-from conveyor.scaling.status import Note, read_note
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Want
 from conveyor.system.process_identity import introduce

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from conveyor.scaling.launching import machine_of
-from conveyor.scaling.machine import Machine, PoolSpec, Provider
-from conveyor.scaling.plan import Stop
-from conveyor.scaling.recall import Times
-from conveyor.scaling.scaler import Looked, Scaler
+from conveyor.autoscaler.agent_launch import machine_of
+from conveyor.autoscaler.plan import Stop
+from conveyor.autoscaler.provider import Machine, PoolSpec, Provider
+from conveyor.autoscaler.reconcile import Times
+from conveyor.autoscaler.scaler import Looked, Scaler
 from conveyor.store.messages import Leader
 
 

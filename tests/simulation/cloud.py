@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from runs import is_held
 from workers import Station
 
+from conveyor.autoscaler.provider import Machine, MachineState, PoolSpec
 from conveyor.errors import UnavailableError
-from conveyor.scaling.machine import Machine, MachineState, PoolSpec
 
 if TYPE_CHECKING:
     from fleet import Fleet, ScalerStation

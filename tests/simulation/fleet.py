@@ -31,12 +31,12 @@ from witness import Witness
 from workers import OPTIONS, Station
 from world import FREEZES, World
 
+from conveyor.autoscaler.elector import HOLD, Leadership
+from conveyor.autoscaler.policy import Policy, Pool
+from conveyor.autoscaler.provider import PoolSpec
+from conveyor.autoscaler.reconcile import LONGEST, REPEAT, Times
+from conveyor.autoscaler.scaler import Scaler
 from conveyor.core.job import NewJob, State
-from conveyor.scaling.leading import HOLD, Leadership
-from conveyor.scaling.machine import PoolSpec
-from conveyor.scaling.policy import Policy, Pool
-from conveyor.scaling.recall import LONGEST, REPEAT, Times
-from conveyor.scaling.scaler import Scaler
 from conveyor.system.process_identity import introduce
 
 CHAOS = 150.0

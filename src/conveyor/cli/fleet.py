@@ -8,18 +8,18 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ..autoscaler.config import Configuration, read_configuration
+from ..autoscaler.elector import HOLD, Leadership
+from ..autoscaler.reconcile import Times
+from ..autoscaler.scaler import Looked, Scaler, survey
+from ..autoscaler.state import NOTHING
+from ..autoscaler.status import read_note
 from ..core.clock import elapsed
 from ..errors import UnavailableError, UsageError
-from ..scaling.configuration import Configuration, read_configuration
-from ..scaling.leading import HOLD, Leadership
-from ..scaling.memory import NOTHING
-from ..scaling.recall import Times
-from ..scaling.scaler import Looked, Scaler, survey
-from ..scaling.status import read_note
 from ..store.protocol import Store
 from ..system.process_identity import worker_id
 
-log = logging.getLogger("conveyor.scaling")
+log = logging.getLogger("conveyor.autoscaler")
 
 # How often to look, in seconds.
 EVERY = 10.0

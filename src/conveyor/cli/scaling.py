@@ -11,11 +11,11 @@ from typing import Any
 import click
 import msgspec
 
+from ..autoscaler.config import NAME
+from ..autoscaler.plan import Plan, Tally
+from ..autoscaler.status import Status, read_note
 from ..core.duration import duration
 from ..errors import NotFoundError, UsageError
-from ..scaling.configuration import NAME
-from ..scaling.plan import Plan, Tally
-from ..scaling.status import Status, read_note
 from ..settings import load_settings, token_from
 from ..store.messages import Leader
 from ..store.open import open_store

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from ..autoscaler.picture import picture
+from ..autoscaler.simulate import Report, simulate
+from ..autoscaler.text_chart import chart
+from ..autoscaler.workload import Trace, read_trace
 from ..core.duration import duration
 from ..errors import UsageError
-from ..scaling.chart import chart
-from ..scaling.picture import picture
-from ..scaling.simulate import Report, simulate
-from ..scaling.trace import Trace, read_trace
 from .common import json_option, print_json, print_table, say
 from .fleet import configuration
 

@@ -27,9 +27,9 @@ from typing import IO, Any
 import msgspec
 
 from ...errors import ConveyorError, UnavailableError, UsageError
-from ..launching import Launch, agent_args, agent_environment, new_machine_id
-from ..machine import Machine, MachineState, PoolSpec
-from ..together import log
+from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id
+from ..fan_out import log
+from ..provider import Machine, MachineState, PoolSpec
 
 # How much of what a command says on stderr stands in an error, in bytes.
 SAID = 2000

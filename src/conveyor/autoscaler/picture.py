@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
-from .chart import peaks
+from .text_chart import peaks
 
 WIDTH, HEIGHT = 900, 220
 LEFT, TOP, RIGHT, BOTTOM = 70, 30, 20, 30

@@ -15,18 +15,18 @@ from ..core.clock import elapsed
 from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store
-from .acting import Acts, log_event
-from .decide import decide
-from .leading import Leadership
-from .machine import Provider
-from .memory import NOTHING, Memory, Unanswered
+from .elector import Leadership
+from .executor import Acts, log_event
 from .plan import Plan
+from .planner import decide
 from .policy import Policy
-from .recall import REPEAT, Recalled, Times, demands, recall, worse
-from .sight import Sight, look
+from .provider import Provider
+from .reconcile import REPEAT, Recalled, Times, demands, recall, worse
+from .snapshot import Sight, look
+from .state import NOTHING, Memory, Unanswered
 from .status import EVENTS, HELD, Did, Event, Note, Status, read_note, write_note
 
-log = logging.getLogger("conveyor.scaling")
+log = logging.getLogger("conveyor.autoscaler")
 
 # Nothing is done on what was seen longer ago than this, in seconds.
 STALE = 120.0

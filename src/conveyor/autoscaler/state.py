@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .machine import Machine
+from .provider import Machine
 
 
 class Seen(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from ..store.leadership import LARGEST_NOTE
-from .memory import Memory
 from .plan import Tally
+from .state import Memory
 
 # What is kept, so that a note stays small: the last events, and so much of what was held.
 EVENTS, HELD = 50, 100

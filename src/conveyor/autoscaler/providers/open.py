@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import UsageError
-from ..launching import Launch, read_options
-from ..machine import Provider
+from ..agent_launch import Launch, read_options
+from ..provider import Provider
 from .command import CommandProvider, CommandSettings
 from .process import ProcessProvider, ProcessSettings
 

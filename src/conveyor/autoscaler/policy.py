@@ -8,8 +8,8 @@ from typing import Any, cast
 import msgspec
 
 from ..errors import UsageError
-from . import reading
-from .machine import PoolSpec
+from . import config_values
+from .provider import PoolSpec
 
 HOUR = 3600.0
 
@@ -62,7 +62,7 @@ def policy_from(table: Mapping[str, Any], where: str) -> Policy:
     named = cast("dict[str, Any]", pools)
     policy = Policy(
         pools=tuple(_pool(name, given, f"{where}, pool {name!r}") for name, given in named.items()),
-        cost_cap=reading.value(table, "cost_cap", reading.amount, where),
+        cost_cap=config_values.value(table, "cost_cap", config_values.amount, where),
     )
     _check_cost(policy, where)
     return policy
@@ -72,12 +72,16 @@ def _pool(name: str, given: Any, where: str) -> Pool:
     if not isinstance(given, dict):
         raise UsageError(f"{where}: a table [pools.{name}] is wanted")
     table = cast("dict[str, Any]", given)
-    reading.refuse_unknown(table, (*SPEC, *LIMITS), where)
+    config_values.refuse_unknown(table, (*SPEC, *LIMITS), where)
     spec = {
-        key: reading.value(table, key, read, where) for key, read in SPEC.items() if key in table
+        key: config_values.value(table, key, read, where)
+        for key, read in SPEC.items()
+        if key in table
     }
     limits = {
-        key: reading.value(table, key, read, where) for key, read in LIMITS.items() if key in table
+        key: config_values.value(table, key, read, where)
+        for key, read in LIMITS.items()
+        if key in table
     }
     if "max" not in limits:
         raise UsageError(f"{where}: say by `max` how many machines there may be at most")
@@ -121,25 +125,25 @@ def _check_cost(policy: Policy, where: str) -> None:
 
 
 SPEC: dict[str, Callable[[Any], Any]] = {
-    "labels": reading.texts,
-    "slots": reading.positive,
-    "queues": reading.texts,
-    "app": reading.text,
-    "commands": reading.flag,
-    "one_shot": reading.flag,
-    "provider": reading.text,
-    "options": reading.table,
+    "labels": config_values.texts,
+    "slots": config_values.positive,
+    "queues": config_values.texts,
+    "app": config_values.text,
+    "commands": config_values.flag,
+    "one_shot": config_values.flag,
+    "provider": config_values.text,
+    "options": config_values.table,
 }
 LIMITS: dict[str, Callable[[Any], Any]] = {
-    "min": reading.whole,
-    "max": reading.positive,
-    "min_idle": reading.whole,
-    "idle_for": reading.seconds,
-    "min_age": reading.seconds,
-    "boot_deadline": reading.seconds,
-    "step_up": reading.positive,
-    "step_down": reading.positive,
-    "billing_increment": reading.seconds,
-    "billing_window": reading.seconds,
-    "cost_per_hour": reading.amount,
+    "min": config_values.whole,
+    "max": config_values.positive,
+    "min_idle": config_values.whole,
+    "idle_for": config_values.seconds,
+    "min_age": config_values.seconds,
+    "boot_deadline": config_values.seconds,
+    "step_up": config_values.positive,
+    "step_down": config_values.positive,
+    "billing_increment": config_values.seconds,
+    "billing_window": config_values.seconds,
+    "cost_per_hour": config_values.amount,
 }

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..errors import UsageError
-from .machine import PoolSpec
+from .provider import PoolSpec
 
 # It says to the processes on a machine which one they are on.
 MACHINE = "CONVEYOR_MACHINE"

@@ -9,20 +9,20 @@ from typing import Any, cast
 import msgspec
 
 from ..errors import UsageError
-from . import reading
-from .launching import Launch
-from .machine import Provider
+from . import config_values
+from .agent_launch import Launch
 from .policy import Policy, policy_from
-from .providers import PROVIDERS, open_provider
+from .provider import Provider
+from .providers.open import PROVIDERS, open_provider
 
 # What a scaler is called, unless its file says otherwise: those of one name take turns.
 NAME = "scaler"
 TOP = ("name", "server", "providers", "pools", "cost_cap")
 SERVER: Mapping[str, Callable[[Any], Any]] = {
-    "url": reading.text,
-    "token_file": reading.text,
-    "ca_file": reading.text,
-    "args": reading.texts,
+    "url": config_values.text,
+    "token_file": config_values.text,
+    "ca_file": config_values.text,
+    "args": config_values.texts,
 }
 
 
@@ -72,16 +72,16 @@ def read_configuration(text: str, *, where: str = "the policy") -> Configuration
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} cannot be read as TOML: {error}") from error
-    reading.refuse_unknown(table, TOP, where)
+    config_values.refuse_unknown(table, TOP, where)
     server = _table(table, "server", where)
-    reading.refuse_unknown(server, tuple(SERVER), f"{where}, [server]")
+    config_values.refuse_unknown(server, tuple(SERVER), f"{where}, [server]")
     for key in server:
-        reading.value(server, key, SERVER[key], f"{where}, [server]")
+        config_values.value(server, key, SERVER[key], f"{where}, [server]")
     providers = _table(table, "providers", where)
-    reading.refuse_unknown(providers, tuple(PROVIDERS), f"{where}, [providers]")
+    config_values.refuse_unknown(providers, tuple(PROVIDERS), f"{where}, [providers]")
     return Configuration(
         policy=policy_from(table, where),
-        name=reading.value(table, "name", reading.text, where) or NAME,
+        name=config_values.value(table, "name", config_values.text, where) or NAME,
         server=server,
         providers={key: _table(providers, key, f"{where}, [providers]") for key in providers},
         where=where,
@@ -89,4 +89,4 @@ def read_configuration(text: str, *, where: str = "the policy") -> Configuration
 
 
 def _table(given: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", reading.value(given, key, reading.table, where) or {})
+    return cast("dict[str, Any]", config_values.value(given, key, config_values.table, where) or {})

@@ -12,10 +12,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil, inf
 from typing import assert_never
 
-from .ledger import Ledger
-from .plan import Demand, Drain, Plan, Start, Stop, Tally
-from .policy import Policy, Pool
-from .standing import (
+from .machine_state import (
     Agent,
     Booting,
     Busy,
@@ -31,6 +28,9 @@ from .standing import (
     Standing,
     Stopping,
 )
+from .plan import Demand, Drain, Plan, Start, Stop, Tally
+from .policy import Policy, Pool
+from .slot_ledger import Ledger
 
 # Under which heading of a tally a machine stands; the rest are "other".
 COLUMNS: dict[type[Standing], str] = {

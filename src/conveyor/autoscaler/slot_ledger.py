@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import floor
 
 from ..core.labels import serves
-from .machine import PoolSpec
+from .machine_state import Agent
 from .plan import Demand
 from .policy import Policy, Pool
-from .standing import Agent
+from .provider import PoolSpec
 
 # Slots of a pool that may run the same jobs: (pool, labels, queues).
 Kind = tuple[str, frozenset[str], tuple[str, ...]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import WorkerInfo
-from .launching import LABEL
-from .machine import Machine, PoolSpec
+from .agent_launch import LABEL
+from .provider import Machine, PoolSpec
 
 
 class Booting(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store
 
-log = logging.getLogger("conveyor.scaling")
+log = logging.getLogger("conveyor.autoscaler")
 
 # For how long one that is not heard from any more still leads, in seconds.
 HOLD = 30.0

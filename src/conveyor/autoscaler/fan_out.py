@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..errors import ConveyorError
 
-log = logging.getLogger("conveyor.scaling")
+log = logging.getLogger("conveyor.autoscaler")
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from ..core.job import WorkerInfo
 from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
 from ..store.protocol import Store
-from .launching import machine_of
-from .machine import Machine, PoolSpec, Provider
+from .agent_launch import machine_of
 from .plan import Drain, Start, Stop
+from .provider import Machine, PoolSpec, Provider
 from .status import Did, Event
 
-log = logging.getLogger("conveyor.scaling")
+log = logging.getLogger("conveyor.autoscaler")
 
 Providers = Mapping[str, Provider]
 

@@ -11,7 +11,7 @@ from ..core.job import WorkerInfo
 from ..errors import ConveyorError
 from ..store.messages import Load
 from ..store.protocol import Store
-from .machine import Machine, Provider
+from .provider import Machine, Provider
 
 # Most queues and sets of labels that are looked at.
 LOADS = 10_000

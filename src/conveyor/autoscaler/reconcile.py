@@ -15,14 +15,8 @@ import msgspec
 from ..core.job import WorkerInfo
 from ..maintenance.upkeep import SWEEP
 from ..store.messages import SILENCE
-from .decide import judged
-from .launching import machine_of, pool_of
-from .machine import Machine, PoolSpec
-from .memory import Memory, Seen, Trouble, Unanswered
-from .plan import Demand, Drain, Stop
-from .policy import Policy, Pool
-from .sight import Sight
-from .standing import (
+from .agent_launch import machine_of, pool_of
+from .machine_state import (
     Agent,
     Booting,
     Draining,
@@ -34,6 +28,12 @@ from .standing import (
     fixed,
     observe,
 )
+from .plan import Demand, Drain, Stop
+from .planner import judged
+from .policy import Policy, Pool
+from .provider import Machine, PoolSpec
+from .snapshot import Sight
+from .state import Memory, Seen, Trouble, Unanswered
 
 # How long a provider may leave a machine out of its list that it has made, in seconds.
 UNLISTED = 60.0

@@ -17,10 +17,10 @@ import aiohttp
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ..asking import Answer, Api, LostError, Sleep, decoded, message
-from ..launching import Launch, agent_args, agent_environment, new_machine_id, read_options
-from ..machine import Machine, MachineState, PoolSpec
-from ..together import do, make
+from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id, read_options
+from ..fan_out import do, make
+from ..http_api import Answer, Api, LostError, Sleep, decoded, message
+from ..provider import Machine, MachineState, PoolSpec
 
 MANAGED, OWNER = "app.kubernetes.io/managed-by", "conveyor-owner"
 POOL, MACHINE = "conveyor-pool", "conveyor-machine"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from math import ceil
 
+from .machine_state import Agent, Booting, Busy, Drained, Draining, Idle, Standing
 from .policy import HOUR, Pool
-from .standing import Agent, Booting, Busy, Drained, Draining, Idle, Standing
-from .trace import Job
+from .workload import Job
 
 
 class Simulated:

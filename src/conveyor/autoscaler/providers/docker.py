@@ -16,10 +16,10 @@ import aiohttp
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ..asking import Answer, Api, LostError, decoded, message
-from ..launching import Launch, agent_args, agent_environment, new_machine_id, read_options
-from ..machine import Machine, MachineState, PoolSpec
-from ..together import attempt, do, log, make
+from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id, read_options
+from ..fan_out import attempt, do, log, make
+from ..http_api import Answer, Api, LostError, decoded, message
+from ..provider import Machine, MachineState, PoolSpec
 
 OWNER, POOL, MACHINE = "conveyor.owner", "conveyor.pool", "conveyor.machine"
 # Where the files for the agent are in the container.

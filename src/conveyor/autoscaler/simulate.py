@@ -15,12 +15,12 @@ from math import ceil, inf
 import msgspec
 
 from ..core.labels import serves
-from .decide import decide
-from .fleet import Fleet, Simulated
+from .machine_state import Agent
 from .plan import Demand, Plan
+from .planner import decide
 from .policy import HOUR, Policy
-from .standing import Agent
-from .trace import Job, Trace
+from .simulated_fleet import Fleet, Simulated
+from .workload import Job, Trace
 
 Decide = Callable[[Sequence[Demand], Sequence[Agent], Policy, float], Plan]
 # When, a number that tells events of one moment apart, the machine, and the job that it has run

@@ -22,7 +22,7 @@ import msgspec
 
 from ...errors import UnavailableError, UsageError
 from ...system.process_identity import boot_id, is_running, pid_started
-from ..launching import (
+from ..agent_launch import (
     LABEL,
     Launch,
     agent_args,
@@ -31,8 +31,8 @@ from ..launching import (
     pool_of,
     read_options,
 )
-from ..machine import Machine, MachineState, PoolSpec
-from ..together import do, make
+from ..fan_out import do, make
+from ..provider import Machine, MachineState, PoolSpec
 
 AGENT = re.compile(rb"^agent (\S+): \d+ slots", re.MULTILINE)
 # How much of the two ends of a log is looked at, in bytes.
