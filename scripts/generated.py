@@ -20,7 +20,7 @@ from conveyor.cli import COMMANDS, cli
 from conveyor.core import lifecycle
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
-from conveyor.drill.scenes import SCENES
+from conveyor.drill.scenarios import SCENES
 from conveyor.server.openapi import openapi
 from conveyor.settings import PREFIX, SETTINGS
 from conveyor.store.http.problems import PROBLEMS

@@ -23,7 +23,7 @@ from conveyor.core.command import Command
 from conveyor.core.job import COMMAND_TASK, JobRecord, Progress, Stream, WorkerInfo
 from conveyor.core.job_context import CURRENT, CurrentJob
 from conveyor.core.lifecycle import Cancelled, Interrupted, Succeeded
-from conveyor.drill.acts import QUEUE
+from conveyor.drill.probe_jobs import QUEUE
 from conveyor.store.messages import Claimant, Lease, Report, Want
 
 SLOTS = 8

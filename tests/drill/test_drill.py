@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.drill.processes import marked
-from conveyor.drill.scenes import SCENES
+from conveyor.drill.scenarios import SCENES
 
 # It handles signals, logs, runs a thread and names its store; and it would note what it runs.
 ODD = '''

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.drill.playing import Drill
-from conveyor.drill.scenes import SCENES
+from conveyor.drill.runner import Drill
+from conveyor.drill.scenarios import SCENES
 from conveyor.drill.workers import start_worker
 
 BAD = Path(__file__).with_name("bad_workers.py")

@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from conveyor.drill import table
-from conveyor.drill.playing import Played
+from conveyor.drill import report
+from conveyor.drill.runner import Played
 from conveyor.drill.verdict import Check, Row
 
 KEPT = Row("thread", (Check("back within 1 s", "back after 0.20 s", kept=True),))
@@ -25,7 +25,7 @@ BAD = Played("kill", "kill -9", "All is back.", 4.0, (KEPT, BROKEN))
 
 def drawn(*played: Played) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(table.drawn(played))
+    Console(file=out, width=100).print(report.drawn(played))
     return out.getvalue()
 
 
@@ -38,7 +38,7 @@ def test_a_person_sees_scene_by_scene_what_was_promised_and_what_happened() -> N
 
 
 def test_a_program_gets_a_line_a_row() -> None:
-    assert table.lines([BAD])[1] == (
+    assert report.lines([BAD])[1] == (
         "kill",
         "command",
         "NO",
@@ -48,15 +48,15 @@ def test_a_program_gets_a_line_a_row() -> None:
 
 
 def test_the_verdict_is_a_sentence_that_counts() -> None:
-    assert table.verdict([GOOD], 3.2) == "All 1 promises in 1 scene were kept, seen within 3 s."
-    assert table.verdict([GOOD, BAD], 8.0) == (
+    assert report.verdict([GOOD], 3.2) == "All 1 promises in 1 scene were kept, seen within 3 s."
+    assert report.verdict([GOOD, BAD], 8.0) == (
         "1 of 4 promises in 2 scenes were not kept: see kill."
     )
 
 
 def test_of_a_broken_promise_there_is_a_story_and_of_a_kept_one_none() -> None:
-    assert table.stories([GOOD]) == []
-    assert table.stories([BAD]) == [
+    assert report.stories([GOOD]) == []
+    assert report.stories([BAD]) == [
         "",
         "kill, command",
         "  promised: no process left; happened: 2 processes left",

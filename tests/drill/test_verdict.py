@@ -9,8 +9,8 @@ import pytest
 
 from conveyor.core.job import AttemptError, ErrorInfo, JobRecord, State
 from conveyor.drill import verdict
-from conveyor.drill.acts import Note
-from conveyor.drill.seen import Account, Sighting, WorkerSeen
+from conveyor.drill.observations import Account, Sighting, WorkerSeen
+from conveyor.drill.probe_jobs import Note
 
 NOW = 1_000.0
 KILLED = ErrorInfo("WorkerLost", "it was killed by SIGKILL, it was seen to use 40 MiB")

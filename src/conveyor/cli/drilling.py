@@ -16,9 +16,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..drill.playing import Drill, Phase, Played, Told
-from ..drill.scenes import SCENES, Scene
-from ..drill.table import HEADINGS, as_data, drawn, lines, stories, verdict
+from ..drill.report import HEADINGS, as_data, drawn, lines, stories, verdict
+from ..drill.runner import Drill, Phase, Played, Told
+from ..drill.scenarios import SCENES, Scene
 from ..errors import UsageError
 from ..settings import load_settings
 from .common import json_option, print_json, print_table, say

@@ -9,7 +9,7 @@ import msgspec
 
 from ..core.job import State
 from ..worker.worker import LEAVE
-from .seen import Account, WorkerSeen
+from .observations import Account, WorkerSeen
 
 # "Within a second" of the promises.
 SOON = 1.0

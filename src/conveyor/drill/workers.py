@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..settings import PREFIX, SETTINGS
-from .acts import QUEUE
+from .observations import WorkerSeen
+from .probe_jobs import QUEUE
 from .processes import marked
-from .seen import WorkerSeen
 
 MODULE = "conveyor_rehearsal"
 # More than any scene has jobs at once.

@@ -6,8 +6,8 @@ import signal
 
 from ..core.job import State
 from . import verdict
-from .seen import Account
-from .stage import Stage
+from .harness import Stage
+from .observations import Account
 from .verdict import SOON, Check, Row, of_job, of_worker, row
 
 LEASE = 2.0

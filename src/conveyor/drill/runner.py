@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from ..errors import UsageError
-from .scenes import Scene
-from .stage import HaltedError, Stage
+from .harness import HaltedError, Stage
+from .scenarios import Scene
 from .verdict import Check, Row, row
 from .workers import Starter, start_worker
 

@@ -6,8 +6,8 @@ import signal
 
 from ..worker.worker import LEAVE
 from . import verdict
-from .acts import KINDS
-from .stage import GRACE, Stage
+from .harness import GRACE, Stage
+from .probe_jobs import KINDS
 from .verdict import LEAVING, SOON, Row, of_job, of_worker
 
 LONG_DRAIN, SHORT_DRAIN = 8.0, 1.0

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from .cancels import play_cancel
-from .disk import play_disk
-from .endings import play_drain, play_stop
-from .losses import play_freeze, play_kill, play_poison
-from .stage import Stage
+from .cancel_scenarios import play_cancel
+from .crash_scenarios import play_freeze, play_kill, play_poison
+from .disk_scenarios import play_disk
+from .harness import Stage
+from .shutdown_scenarios import play_drain, play_stop
 from .verdict import Row
 
 

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .playing import Played
+from .runner import Played
 from .verdict import Check, Row
 
 HEADINGS = ("SCENE", "JOB", "KEPT", "PROMISED", "HAPPENED")

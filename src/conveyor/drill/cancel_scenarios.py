@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from ..core.job import State
 from . import verdict
-from .acts import KINDS, LOOK
-from .seen import Account
-from .stage import Stage
+from .harness import Stage
+from .observations import Account
+from .probe_jobs import KINDS, LOOK
 from .verdict import SOON, Check, Row, of_job, of_worker, row
 
 # Much later than the drill ends.

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from ..core.job import State
-from .acts import HOARD, Hoard
-from .stage import Stage
+from .harness import Stage
+from .probe_jobs import HOARD, Hoard
 from .verdict import SOON, Check, Row, of_worker, row
 
 # What may still be written, in bytes: some of the jobs fit.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import AttemptError, JobRecord, State
-from .acts import Kind, Note
+from .probe_jobs import Kind, Note
 
 
 class Sighting(msgspec.Struct, frozen=True):

@@ -18,9 +18,9 @@ from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..core.job import JobRecord, State
 from ..store.messages import Filter
-from .acts import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
+from .observations import Account, Sighting
+from .probe_jobs import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
 from .processes import Program, kill_marked, lives, program, runs
-from .seen import Account, Sighting
 from .workers import Starter, WorkerProcess, describe, mark
 
 # How often it looks, in seconds: what is measured is that much too long at most.
