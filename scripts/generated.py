@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from conveyor import errors
-from conveyor.cli import COMMANDS, cli
+from conveyor.cli.main import COMMANDS, cli
 from conveyor.core import lifecycle
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conveyor import Conveyor
-from conveyor.cli import leaving
+from conveyor.cli.shared import exec_handoff
 from conveyor.store.memory.store import MemoryStore
 from conveyor.worker.worker import sidecar_process
 from shop import soon
@@ -91,7 +91,7 @@ def test_a_keeper_is_told_what_opens_the_store_and_nobody_can_read_it(
 def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: str) -> None:
     program = (
         "import sys; sys.path[:] = sys.argv[3:]\n"
-        "from conveyor.cli import leaving\n"
+        "from conveyor.cli.main import leaving\n"
         "leaving.BOOT = sys.argv[1]\n"
         "leaving.leave('memory:', 'w', [], 0, sys.argv[2])"
     )
@@ -108,4 +108,4 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
 def test_local_stores_are_tended_by_their_workers_and_open_to_all() -> None:
     store = MemoryStore()
     assert (store.tended, store.secret) == (False, "")
-    assert leaving.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"
+    assert exec_handoff.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"

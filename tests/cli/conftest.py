@@ -14,7 +14,7 @@ import pytest
 from shell import Command, Ran
 
 from conveyor import Conveyor
-from conveyor.cli import run
+from conveyor.cli.main import run
 
 APP = """
 import sys

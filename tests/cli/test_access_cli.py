@@ -13,7 +13,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.cli.auditing import audited
+from conveyor.cli.audit import audited
 from conveyor.core.access import fits, token_id
 from conveyor.core.job import WorkerInfo
 from conveyor.store.memory.store import MemoryStore

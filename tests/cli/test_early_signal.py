@@ -12,7 +12,7 @@ from conveyor import Conveyor, State
 EARLY = """
 import asyncio, signal, sys
 from app import belt
-from conveyor.cli.stopping import Exit
+from conveyor.cli.shared.shutdown import Exit
 
 async def serve():
     ends = Exit(asyncio.get_running_loop(), drain=60.0)

@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_there_ends_with_4(conveyor: Command) -> None:
 def test_help_lists_every_command_and_loads_no_driver_and_no_loop() -> None:
     script = (
         "import json, sys\n"
-        "from conveyor.cli import run\n"
+        "from conveyor.cli.main import run\n"
         "run(['--help'])\n"
         "print(json.dumps(sorted({'asyncio', 'apsw', 'rich', 'msgspec'} & sys.modules.keys())))"
     )

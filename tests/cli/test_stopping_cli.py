@@ -13,8 +13,8 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor, State
-from conveyor.cli import cancelling
-from conveyor.cli.stopping import words
+from conveyor.cli.main import cancel
+from conveyor.cli.shared.shutdown import words
 from conveyor.client.job_handle import Job
 from conveyor.core.job import JobRecord
 
@@ -360,10 +360,10 @@ def test_a_job_that_goes_away_in_the_meantime_does_not_hide_what_became_of_the_o
     found = [job.id for job in waiting]
     waiting[0].cancel()
     belt.store.delete(waiting[0].id).result()
-    states = cancelling._cancel(belt.store, found, reason="over", force=False)
-    cancelling._stay(belt.store, states | {waiting[0].id: cancelling.CANCELLING}, 1.0)
-    cancelling._explain(belt.store, states, force=False)
-    assert Counter(states.values()) == {State.CANCELLED: 6, cancelling.GONE: 1}
+    states = cancel._cancel(belt.store, found, reason="over", force=False)
+    cancel._stay(belt.store, states | {waiting[0].id: cancel.CANCELLING}, 1.0)
+    cancel._explain(belt.store, states, force=False)
+    assert Counter(states.values()) == {State.CANCELLED: 6, cancel.GONE: 1}
     assert "is gone: it ended, and was deleted" in capsys.readouterr().err
 
 

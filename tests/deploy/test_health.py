@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conveyor.cli.pulse import Pulse
+from conveyor.cli.shared.heartbeat import Pulse
 from conveyor.core.job import WorkerInfo
 from conveyor.errors import UsageError
 from conveyor.system.process_identity import boot_id, pid_started
@@ -158,7 +158,7 @@ def test_the_probe_sees_that_a_worker_was_killed(tmp_path: Path) -> None:
 
 def test_the_probe_loads_neither_store_nor_application(tmp_path: Path) -> None:
     program = (
-        "import sys; from conveyor.cli import run; run(sys.argv[1:]);"
+        "import sys; from conveyor.cli.main import run; run(sys.argv[1:]);"
         "heavy = ('apsw', 'asyncio', 'rich', 'conveyor.app');"
         "print([name for name in heavy if name in sys.modules])"
     )

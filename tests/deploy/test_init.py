@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 # What goes on below the init: `body` after it has written "ready".
 PROGRAM = """
 import os, signal, subprocess, sys, time
-from conveyor.cli.init import stand_below_init
+from conveyor.cli.shared.pid1 import stand_below_init
 got = []
 stand_below_init()
 def hear(number, frame):

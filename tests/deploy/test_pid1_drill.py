@@ -34,12 +34,12 @@ EARLY, LONG = 0.2, 0.5
 WORKER = ["-m", "conveyor"]
 # Two that are known to be bad: a worker that knows nothing of being PID 1, and one that reaps
 # whatever ends.
-PLAIN = ["-c", "import sys; from conveyor.cli import run; sys.exit(run())"]
+PLAIN = ["-c", "import sys; from conveyor.cli.main import run; sys.exit(run())"]
 THIEF = [
     "-c",
     """
 import os, sys, threading, time
-from conveyor.cli import run
+from conveyor.cli.main import run
 def reap():
     while True:
         try: os.waitpid(-1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.shells import warning
+from conveyor.cli.shared.shell_warning import warning
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from serving import Served, served
 from testimony import WATCH, Change, Lines, changes, run_on, watch
 
 from conveyor import State
-from conveyor.cli.stopping import SLACK as WATCH_OVER
+from conveyor.cli.shared.shutdown import SLACK as WATCH_OVER
 from conveyor.client.job_handle import Job
 from conveyor.worker.worker import LEAVE, SHUTDOWN_GRACE
 

@@ -11,7 +11,7 @@ import pytest
 
 from conveyor.autoscaler.picture import HEIGHT, PALETTE, SIGNATURE, WIDTH, picture, png
 from conveyor.autoscaler.text_chart import chart, peaks
-from conveyor.cli import run
+from conveyor.cli.main import run
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:

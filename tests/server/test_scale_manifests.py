@@ -15,7 +15,7 @@ from calls import claim, new, put
 from plainly import Asking, make_token
 from served import Serving
 
-from conveyor.cli.lending import agent_command
+from conveyor.cli.agent import agent_command
 from conveyor.store.http.api import PREFIX
 from conveyor.store.protocol import Store
 

@@ -18,8 +18,8 @@ from ..errors import InvalidTransitionError, UnknownTaskError, UsageError
 from ..settings import load_settings
 from ..store.ask import Blocking
 from ..store.open import open_store
-from .auditing import audited
-from .common import (
+from .audit import audited
+from .shared.common import (
     find_job,
     json_option,
     load_app,
@@ -30,7 +30,7 @@ from .common import (
     say,
     url_option,
 )
-from .options import given, job_options
+from .shared.options import given, job_options
 
 
 @click.command("enqueue")

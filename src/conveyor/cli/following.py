@@ -18,7 +18,7 @@ from ..core.job import JobRecord, OutputChunk, State
 from ..errors import PassingError, WaitTimeoutError
 from ..store.ask import Watch
 from ..store.protocol import Store
-from .common import as_data, find_job, json_option, opened, print_json, url_option
+from .shared.common import as_data, find_job, json_option, opened, print_json, url_option
 
 PAGE = 500
 LOOK = 1.0

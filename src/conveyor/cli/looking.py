@@ -10,7 +10,7 @@ from ..core.job import JobRecord, QueueInfo, State
 from ..errors import NotFoundError, UsageError
 from ..store.messages import Filter
 from ..store.protocol import Store
-from .common import (
+from .shared.common import (
     ago,
     as_data,
     find_job,

@@ -15,8 +15,8 @@ from ..core.job import State, WorkerInfo
 from ..errors import NotFoundError, UsageError, WaitTimeoutError
 from ..store.messages import Filter, Order
 from ..store.protocol import Store
-from .auditing import Note, audited
-from .common import ago, json_option, opened, print_json, print_table, say, url_option
+from .audit import Note, audited
+from .shared.common import ago, json_option, opened, print_json, print_table, say, url_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Literal["list", "quiet", "resume", "drain", "remove"]

@@ -17,12 +17,12 @@ from ..errors import UsageError
 from ..settings import Settings
 from ..system.sd_notify import manager
 from ..worker.worker import Worker
-from .commanding import command_options, rules_from
-from .common import app_and_settings, say, url_option
-from .pulse import Pulse
-from .shells import warn_of_shell
-from .signals import listening
-from .stopping import OTHERS, Exit
+from .shared.command_flags import command_options, rules_from
+from .shared.common import app_and_settings, say, url_option
+from .shared.heartbeat import Pulse
+from .shared.shell_warning import warn_of_shell
+from .shared.shutdown import OTHERS, Exit
+from .shared.signals import listening
 
 F = TypeVar("F", bound=Callable[..., Any])
 Beside = Callable[[], Coroutine[Any, Any, None]]
@@ -82,7 +82,7 @@ def work(app: str | None, *, strict: bool, scaler: str | None = None, flags: dic
 
 
 def _scaler(path: str, belt: Conveyor, settings: Settings) -> Beside:
-    from .fleet import EVERY, Fleet, configuration  # noqa: PLC0415 - few workers scale
+    from .shared.scaler_thread import EVERY, Fleet, configuration  # noqa: PLC0415 - few workers scale
 
     lease = float(settings["lease"])
     return Fleet(configuration(path), belt.store, every=EVERY, lease=lease).run

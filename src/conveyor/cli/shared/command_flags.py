@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..core.command_policy import CommandRules, read_limits
-from ..errors import UsageError
+from ...core.command_policy import CommandRules, read_limits
+from ...errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..client.app import Conveyor
-from ..core.job import JobRecord
-from ..errors import NotFoundError, UsageError
-from ..settings import Settings, load_settings
-from ..store.messages import Filter
-from ..store.open import open_store
-from ..store.protocol import Store
+from ...client.app import Conveyor
+from ...core.job import JobRecord
+from ...errors import NotFoundError, UsageError
+from ...settings import Settings, load_settings
+from ...store.messages import Filter
+from ...store.open import open_store
+from ...store.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 

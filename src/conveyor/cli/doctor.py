@@ -57,4 +57,4 @@ def _with_store(verdict: health.Verdict, url: str) -> health.Verdict:
 
 
 def _everything() -> Any:
-    return import_module(".examining", __package__)
+    return import_module(".shared.diagnosis", __package__)

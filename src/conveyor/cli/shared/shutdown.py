@@ -17,11 +17,11 @@ from contextlib import suppress
 from math import inf
 from typing import Any, NoReturn
 
-from ..core.job import JobRecord
-from ..store.messages import Report
-from ..worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
+from ...core.job import JobRecord
+from ...store.messages import Report
+from ...worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .common import say, span
-from .leaving import leave
+from .exec_handoff import leave
 
 DRAINED, HANDED_BACK = 0, 75
 OTHERS = (signal.SIGTSTP, signal.SIGCONT)

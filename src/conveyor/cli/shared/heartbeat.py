@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Callable
 
-from ..core.clock import elapsed
-from ..core.job import WorkerInfo
-from ..errors import UsageError
-from ..system.sd_notify import READY, STOPPING, WATCHDOG, notify, status
-from ..worker import health
+from ...core.clock import elapsed
+from ...core.job import WorkerInfo
+from ...errors import UsageError
+from ...system.sd_notify import READY, STOPPING, WATCHDOG, notify, status
+from ...worker import health
 
-log = logging.getLogger("conveyor.pulse")
+log = logging.getLogger("conveyor.heartbeat")
 
 # Rounds of upkeep are more frequent than this when much is due.
 APART = 0.5

@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ..autoscaler.config import Configuration, read_configuration
-from ..autoscaler.elector import HOLD, Leadership
-from ..autoscaler.reconcile import Times
-from ..autoscaler.scaler import Looked, Scaler, survey
-from ..autoscaler.state import NOTHING
-from ..autoscaler.status import read_note
-from ..core.clock import elapsed
-from ..errors import UnavailableError, UsageError
-from ..store.protocol import Store
-from ..system.process_identity import worker_id
+from ...autoscaler.config import Configuration, read_configuration
+from ...autoscaler.elector import HOLD, Leadership
+from ...autoscaler.reconcile import Times
+from ...autoscaler.scaler import Looked, Scaler, survey
+from ...autoscaler.state import NOTHING
+from ...autoscaler.status import read_note
+from ...core.clock import elapsed
+from ...errors import UnavailableError, UsageError
+from ...store.protocol import Store
+from ...system.process_identity import worker_id
 
 log = logging.getLogger("conveyor.autoscaler")
 
@@ -103,7 +103,7 @@ class Fleet:
         if not self._store.remote:
             beat = min(AGENT_BEAT, self._lease / 4)
             return Times(every=self._every, lease=self._lease, beat=beat)
-        from ..store.http.store import HttpStore  # noqa: PLC0415 - its driver is optional
+        from ...store.http.store import HttpStore  # noqa: PLC0415 - its driver is optional
 
         assert isinstance(self._store, HttpStore), "it is remote"
         terms = await self._store.terms()

@@ -19,7 +19,7 @@ import msgspec
 from .. import __version__
 from ..client.app import Conveyor
 from ..client.task_function import TaskFunction
-from .common import json_option, print_json, print_table, say
+from .shared.common import json_option, print_json, print_table, say
 
 Noop = TaskFunction[[], None, Any]
 

@@ -11,8 +11,8 @@ import msgspec
 from ..core.access import SCOPES, Token, issue, rights, standing
 from ..core.duration import duration
 from ..store.protocol import Store
-from .auditing import audited
-from .common import json_option, moment, opened, print_json, print_table, say, url_option
+from .audit import audited
+from .shared.common import json_option, moment, opened, print_json, print_table, say, url_option
 
 PAGE = 1000
 HEADINGS = ("ID", "NAME", "STANDING", "SCOPES", "QUEUES", "CREATED", "EXPIRES")

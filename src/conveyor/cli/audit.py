@@ -13,7 +13,7 @@ import click
 
 from ..core.access import Action
 from ..store.protocol import Store
-from .common import json_option, moment, opened, print_json, print_table, say, url_option
+from .shared.common import json_option, moment, opened, print_json, print_table, say, url_option
 
 HEADINGS = ("AT", "WHO", "WHERE", "WHAT", "SUBJECT", "DETAIL")
 

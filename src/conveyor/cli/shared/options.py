@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,8 +18,8 @@ from ..core.pending import Pending
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ..store.messages import Filter
 from ..store.protocol import Store
-from .auditing import audited
-from .common import find_job, json_option, opened, print_json, say, url_option
+from .audit import audited
+from .shared.common import find_job, json_option, opened, print_json, say, url_option
 
 PAGE = 1000
 LIVE = WAITING | {State.RUNNING}

@@ -18,13 +18,13 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import Terms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import manager
-from .commanding import command_options, rules_from
-from .common import load_app
-from .hosting import set_up_log
-from .pulse import Pulse
-from .shells import warn_of_shell
-from .signals import listening
-from .stopping import OTHERS, Exit
+from .server import set_up_log
+from .shared.command_flags import command_options, rules_from
+from .shared.common import load_app
+from .shared.heartbeat import Pulse
+from .shared.shell_warning import warn_of_shell
+from .shared.shutdown import OTHERS, Exit
+from .shared.signals import listening
 from .working import make_worker, see_through
 
 log = logging.getLogger("conveyor.agent")

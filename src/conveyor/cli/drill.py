@@ -21,7 +21,7 @@ from ..drill.runner import Drill, Phase, Played, Told
 from ..drill.scenarios import SCENES, Scene
 from ..errors import UsageError
 from ..settings import load_settings
-from .common import json_option, print_json, print_table, say
+from .shared.common import json_option, print_json, print_table, say
 
 KEPT, BROKEN = 0, 1
 NAMES = [scene.name for scene in SCENES]

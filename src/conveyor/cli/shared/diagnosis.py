@@ -11,15 +11,15 @@ import apsw
 import click
 import msgspec
 
-from .. import __version__
-from ..core.explain import SILENT
-from ..core.job import State
-from ..errors import ConveyorError
-from ..settings import SETTINGS, Settings
-from ..store.open import open_store
-from ..store.protocol import Store
-from ..system.crash_journal import has_died
-from ..system.process_identity import boot_id, is_dead
+from ... import __version__
+from ...core.explain import SILENT
+from ...core.job import State
+from ...errors import ConveyorError
+from ...settings import SETTINGS, Settings
+from ...store.open import open_store
+from ...store.protocol import Store
+from ...system.crash_journal import has_died
+from ...system.process_identity import boot_id, is_dead
 from .common import print_json, print_table, say
 
 OK, ILL, UNREACHABLE = 0, 1, 4

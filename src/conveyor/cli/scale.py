@@ -20,11 +20,20 @@ from ..settings import load_settings, token_from
 from ..store.messages import Leader
 from ..store.open import open_store
 from ..system.sd_notify import READY, STOPPING, manager, notify
-from .common import json_option, moment, opened, print_json, print_table, say, span, url_option
-from .fleet import Fleet, configuration
-from .hosting import set_up_log
-from .signals import listening
-from .simulating import simulate_command
+from .server import set_up_log
+from .shared.common import (
+    json_option,
+    moment,
+    opened,
+    print_json,
+    print_table,
+    say,
+    span,
+    url_option,
+)
+from .shared.scaler_thread import Fleet, configuration
+from .shared.signals import listening
+from .simulate import simulate_command
 
 POOLS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
 # How many of the last acts are printed.

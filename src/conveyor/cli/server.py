@@ -16,10 +16,10 @@ from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
 from ..system.sd_notify import manager
-from .common import app_and_settings, say, url_option
-from .pulse import Pulse
-from .shells import warn_of_shell
-from .signals import listening
+from .shared.common import app_and_settings, say, url_option
+from .shared.heartbeat import Pulse
+from .shared.shell_warning import warn_of_shell
+from .shared.signals import listening
 
 LEAST_LEASE = 1.0
 MIB = 1 << 20

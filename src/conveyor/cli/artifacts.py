@@ -13,7 +13,7 @@ from ..core.codec import ResultCodec
 from ..core.files import FileInfo, file_name
 from ..errors import NotFoundError, UsageError
 from ..store.ask import Watch
-from .common import find_job, json_option, opened, print_json, print_table, say, url_option
+from .shared.common import find_job, json_option, opened, print_json, print_table, say, url_option
 
 
 @click.command("artifacts")

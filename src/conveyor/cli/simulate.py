@@ -13,8 +13,8 @@ from ..autoscaler.text_chart import chart
 from ..autoscaler.workload import Trace, read_trace
 from ..core.duration import duration
 from ..errors import UsageError
-from .common import json_option, print_json, print_table, say
-from .fleet import configuration
+from .shared.common import json_option, print_json, print_table, say
+from .shared.scaler_thread import configuration
 
 
 @click.command("simulate", help="Replay jobs of the past: what a policy would have cost.")

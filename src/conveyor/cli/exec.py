@@ -22,12 +22,12 @@ from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
 from ..settings import load_settings
 from ..store.protocol import Store
-from .common import say, url_option
-from .fetching import fetch
+from .artifacts import fetch
 from .following import follow_output, write
-from .options import given, job_options
-from .shells import warn_of_shell
-from .signals import listening
+from .shared.common import say, url_option
+from .shared.options import given, job_options
+from .shared.shell_warning import warn_of_shell
+from .shared.signals import listening
 
 FAILED, INTERRUPTED = 1, 130
 # How long a cancel may still be on its way when the job has ended, in seconds.
