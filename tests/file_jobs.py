@@ -1,4 +1,4 @@
-"""Jobs that read and leave files, for tests/test_job_files.py."""
+"""Jobs that read and leave files, for tests/worker/test_files_end_to_end.py."""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ from ..system.process_exit import Witness
 from ..system.process_identity import is_frozen
 
 # It finds modules where the worker does.
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.worker.sidecar_process import main; main()"
+BOOT = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from conveyor.worker.sidecar_process import main; main()"
+)
 # What the worker says before it ends in good order; without it, it has died.
 BYE = b"bye\n"
 # How often it looks at the worker, in seconds.

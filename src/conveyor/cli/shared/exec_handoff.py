@@ -22,7 +22,10 @@ from ...store.messages import Report
 from ...store.open import TOKEN, open_store
 from ...system import crash_journal
 
-BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conveyor.cli.shared.exec_handoff import main; main()"
+BOOT = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from conveyor.cli.shared.exec_handoff import main; main()"
+)
 # How long the store may take to hear it, in seconds. After that, others find the worker dead.
 PATIENCE = 3.0
 

@@ -14,7 +14,7 @@ import pytest
 from conveyor import Conveyor
 from conveyor.cli.shared import exec_handoff
 from conveyor.store.memory.store import MemoryStore
-from conveyor.worker.worker import sidecar_process
+from conveyor.worker import sidecar_process
 from shop import soon
 
 UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
@@ -91,9 +91,9 @@ def test_a_keeper_is_told_what_opens_the_store_and_nobody_can_read_it(
 def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: str) -> None:
     program = (
         "import sys; sys.path[:] = sys.argv[3:]\n"
-        "from conveyor.cli.main import leaving\n"
-        "leaving.BOOT = sys.argv[1]\n"
-        "leaving.leave('memory:', 'w', [], 0, sys.argv[2])"
+        "from conveyor.cli.shared import exec_handoff\n"
+        "exec_handoff.BOOT = sys.argv[1]\n"
+        "exec_handoff.leave('memory:', 'w', [], 0, sys.argv[2])"
     )
     env = {name: value for name, value in os.environ.items() if name != "CONVEYOR_TOKEN"}
     told = subprocess.run(

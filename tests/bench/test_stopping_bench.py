@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_scenes_of_stopping_tell_what_stops_from_what_goes_on(tmp_path: Path) -> None:

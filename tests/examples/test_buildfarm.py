@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[1] / "examples" / "buildfarm.py"
+PROGRAM = Path(__file__).parents[2] / "examples" / "buildfarm.py"
 NO_FARM = 2
 SHORT = ("six", "markupsafe", "iniconfig", "simplejson", "idna")
 WHEEL = re.compile(

@@ -17,7 +17,7 @@ import pytest
 
 from conveyor import Conveyor, State
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 Until = Callable[..., None]
 
 
