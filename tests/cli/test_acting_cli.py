@@ -169,6 +169,13 @@ def test_exec_gives_the_commands_output_and_its_exit_code(really: Command) -> No
     assert really("exec", "--", "true").code == 0
 
 
+def test_show_tells_the_exit_code_of_a_command_that_a_signal_killed(really: Command) -> None:
+    assert really("exec", "--", "sh", "-c", "kill -9 $$").code == 137
+    [job] = really("ps", "--json").data
+    [attempt] = really("show", job["id"], "--json").data["history"]
+    assert attempt["error"]["exit_code"] == 137
+
+
 def test_exec_of_a_command_that_is_not_there_says_so(really: Command) -> None:
     ran = really("exec", "--", "no-such-program")
     assert ran.code not in (0, 2)

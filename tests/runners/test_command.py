@@ -59,12 +59,14 @@ def test_a_bad_exit_code_is_an_error_that_shows_the_end_of_stderr():
     assert str(ending.error) == "CommandFailed: sh exited with 3"
     assert ending.error.traceback.startswith("line 81\n")
     assert ending.error.traceback.endswith("line 100\n")
+    assert ending.error.exit_code == 3
 
 
 def test_a_signal_that_ended_the_command_is_named():
     ending = one(shell("kill -9 $$"))
     assert isinstance(ending, Failed)
     assert ending.error.message == "sh was killed by SIGKILL"
+    assert ending.error.exit_code == 128 + 9
 
 
 def test_output_of_many_commands_does_not_mix():

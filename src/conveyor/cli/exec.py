@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import threading
 from pathlib import Path
@@ -32,9 +31,6 @@ from .shared.signals import listening
 FAILED, INTERRUPTED = 1, 130
 # How long a cancel may still be on its way when the job has ended, in seconds.
 LAST = 1.0
-EXITED = re.compile(r" exited with (\d+)$")
-# A limit that was met is named behind the signal.
-KILLED = re.compile(r" was killed by (?:signal )?(\w+)(?::.*)?$")
 
 
 # Options end where the command begins: what follows is its own.
@@ -153,13 +149,9 @@ def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     if record.state is State.COMPLETED:
         return int(msgspec.json.decode(record.result or b"{}").get("exit_code", 0))
     history = _history(belt.store, record.id)
-    message = history[-1].error.message if history else ""
     say(f"conveyor exec: {record.error or record.state}")
-    if code := EXITED.search(message):
-        return int(code[1])
-    if name := KILLED.search(message):
-        return 128 + int(getattr(signal, name[1], 0))
-    return FAILED
+    exit_code = history[-1].error.exit_code if history else None
+    return FAILED if exit_code is None else exit_code
 
 
 def _history(store: Store, job_id: str) -> list[AttemptError]:

@@ -79,12 +79,17 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why an attempt did not succeed. `bases` are the names of the exception's classes."""
+    """Why an attempt did not succeed. `bases` are the names of the exception's classes.
+
+    `exit_code` is the exit code of a command that failed, as a shell reports it: 128 + N if signal
+    N killed the command. It is None for every other failure.
+    """
 
     type: str
     message: str
     traceback: str = ""
     bases: tuple[str, ...] = ()
+    exit_code: int | None = None
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

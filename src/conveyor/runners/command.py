@@ -152,7 +152,9 @@ class _Running:
             how += LIMIT_SIGNALS[-code]
         lines = self._tail.decode(errors="replace").splitlines(keepends=True)
         said = "".join(lines[-LAST_LINES:])
-        return Failed(ErrorInfo("CommandFailed", f"{self._command.argv[0]} {how}", said))
+        message = f"{self._command.argv[0]} {how}"
+        exit_code = 128 - code if code < 0 else code  # as a shell reports it
+        return Failed(ErrorInfo("CommandFailed", message, said, exit_code=exit_code))
 
     def _hear(self, stream: Stream, data: bytes) -> None:
         self._control.write(stream, data)
