@@ -13,7 +13,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor, State
-from conveyor.cli.main import cancel
+from conveyor.cli import cancel
 from conveyor.cli.shared.shutdown import words
 from conveyor.client.job_handle import Job
 from conveyor.core.job import JobRecord
