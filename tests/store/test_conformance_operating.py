@@ -11,12 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from calls import BROKEN, claim, counted, depth, hears, new, put, settle, state
 
-from conveyor.core.job import ScheduleInfo, State, WorkerInfo
-from conveyor.core.lifecycle import Succeeded
+from conveyor.core.job import ErrorInfo, ScheduleInfo, State, WorkerInfo
+from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from conveyor.store.messages import Filter, Hint, HintKind, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
+
+
+@pytest.mark.parametrize("exit_code", [None, 3, 137])
+def test_the_exit_code_of_a_failed_command_is_in_its_history(
+    store: Store, exit_code: int | None
+) -> None:
+    [job_id] = put(store, new())
+    [job] = claim(store)
+    settle(store, job, Failed(ErrorInfo("CommandFailed", "sh failed", exit_code=exit_code)))
+    [attempt] = store.history(job_id).result()
+    assert attempt.error.exit_code == exit_code
 
 
 @pytest.mark.parametrize("delay", [0.0, 60.0])

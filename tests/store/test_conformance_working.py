@@ -246,17 +246,6 @@ def test_a_job_is_tried_as_often_as_it_may_be_and_then_discarded_with_every_erro
     assert store.get(job_id).result().error == "ValueError: number 3"
 
 
-@pytest.mark.parametrize("exit_code", [None, 3, 137])
-def test_the_exit_code_of_a_failed_command_is_in_its_history(
-    store: Store, exit_code: int | None
-) -> None:
-    [job_id] = put(store, new())
-    [job] = claim(store)
-    settle(store, job, Failed(ErrorInfo("CommandFailed", "sh failed", exit_code=exit_code)))
-    [line] = store.history(job_id).result()
-    assert line.error.exit_code == exit_code
-
-
 @pytest.mark.parametrize(
     ("retry_on", "becomes"),
     [
