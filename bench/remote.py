@@ -296,7 +296,7 @@ async def _idle(server: Server, count: int, seconds: float) -> float:
             for number in range(count)
             for each in (_wait_for_jobs, _hear, _beat)
         ]
-        await asyncio.sleep(5)
+        await asyncio.sleep(min(5.0, seconds))  # until all are connected
         before = server.cpu
         await asyncio.sleep(seconds)
         used = server.cpu - before

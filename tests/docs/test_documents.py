@@ -94,6 +94,7 @@ def test_dots_stand_for_anything_and_nothing_else_does() -> None:
             *("--jobs", "200", "--singles", "5", "--probes", "5", "--idle", "5"),
             *("--seconds", "0.5", "--megabytes", "8"),
         ],
+        "http_clients.py": ["--rounds", "1", "--calls", "5"],
         "scaling.py": ["--hours", "2"],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items(),

@@ -23,11 +23,11 @@ def insert(
     A blocking caller, who makes one call after the other, asks in its own thread the first time.
     """
     if in_event_loop():
-        return line.start(_insert(line, queue, body))
+        return line.start(insert_pooled(line, queue, body))
     try:
         return ready(_taken(here.ask(CALLS["insert"], {"queue": queue}, body), line.url))
     except PassingError:
-        return line.start(_insert(line, queue, _again(body)))
+        return line.start(insert_pooled(line, queue, _again(body)))
     except ConveyorError as error:
         return failed(error)
 
@@ -37,7 +37,8 @@ def cancel(line: Line, job_id: str, body: payloads.Cancel) -> Pending[JobRecord]
     return line.start(_cancel(line, job_id, body))
 
 
-async def _insert(line: Line, queue: str, body: payloads.Insert) -> Accepted | Offered:
+async def insert_pooled(line: Line, queue: str, body: payloads.Insert) -> Accepted | Offered:
+    """Enqueue through the pooled client, repeating a call whose answer was lost."""
     path = {"queue": queue}
     found = await line.ask(CALLS["insert"], path, body, again=lambda: _again(body))
     return _taken(found, line.url)
