@@ -1,21 +1,32 @@
-"""The statements of the SQLite store: each is used, and the hot ones walk their index."""
+"""The statements of the SQL stores: used, declared truly, and the hot ones walk their index."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import apsw.ext
 import pytest
 
 import conveyor.store as store_package
-from conveyor.store.sql.transaction import TEXTS
+from conveyor.store.sql.statements import STATEMENTS
 from conveyor.store.sqlite.connection import Database
 
 
 def test_every_statement_is_used() -> None:
     sources = [each.read_text() for each in Path(store_package.__path__[0]).rglob("*.py")]
     text = "\n".join(sources)
-    assert [name for name in TEXTS if f'"{name}"' not in text] == []
+    assert [name for name in STATEMENTS if f'"{name}"' not in text] == []
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_is_declared_to_read_if_and_only_if_it_changes_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    db = Database(str(tmp_path / "jobs.db"), "normal")
+    info = apsw.ext.query_info(db._connection, STATEMENTS[name].text)
+    db.close()
+    assert STATEMENTS[name].reads == info.is_readonly
 
 
 HOT = {
@@ -52,7 +63,7 @@ def test_a_hot_statement_walks_its_index_and_sorts_nothing(
     tmp_path: Path, name: str, index: str
 ) -> None:
     db = Database(str(tmp_path / "jobs.db"), "normal")
-    text = TEXTS[name]
+    text = STATEMENTS[name].text
     plan = [row[3] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {text}", _nulls(text))]
     db.close()
     assert any(index in step for step in plan), plan

@@ -1,11 +1,11 @@
--- Every statement of the SQL stores, by name. Parameters are bound in the order in which they first
--- appear. A statement is one transaction's step; what belongs together is in operations/.
+-- Every statement of the SQL stores. A header names the statement and declares whether it only
+-- reads; a test asks SQLite. Parameters are bound in the order in which they first appear.
 
--- name: queue
+-- name: queue, reads
 SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
 FROM queue WHERE name = :name
 
--- name: queues
+-- name: queues, reads
 SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
 FROM queue ORDER BY name
@@ -27,13 +27,13 @@ UPDATE queue SET
     discarded = discarded + :discarded
 WHERE name = :name
 
--- name: lanes
+-- name: lanes, reads
 SELECT id, requires FROM lane WHERE queue = :queue
 
--- name: lane_queue
+-- name: lane_queue, reads
 SELECT queue FROM lane WHERE id = :id
 
--- name: lane
+-- name: lane, reads
 SELECT id FROM lane WHERE queue = :queue AND requires = :requires
 
 -- name: add_lane
@@ -45,13 +45,13 @@ INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_a
 VALUES (:id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_at, :enqueued_at,
     :expires_at, :unique_key, :key_kept)
 
--- name: key_holder
+-- name: key_holder, reads
 SELECT id FROM job WHERE unique_key = :unique_key
 
--- name: is_there
+-- name: is_there, reads
 SELECT seq FROM job WHERE id = :id
 
--- name: offer_of
+-- name: offer_of, reads
 -- Few producers wait at a time, so this may look at each request.
 SELECT seq, answer FROM offer
 WHERE queue = :queue AND until >= :now AND instr(request, :mark) > 0 LIMIT 1
@@ -59,20 +59,20 @@ WHERE queue = :queue AND until >= :now AND instr(request, :mark) > 0 LIMIT 1
 -- name: add_offer
 INSERT INTO offer (queue, until, request) VALUES (:queue, :until, :request) RETURNING seq
 
--- name: offer
+-- name: offer, reads
 SELECT queue, until, answer FROM offer WHERE seq = :seq
 
--- name: offers
+-- name: offers, reads
 SELECT seq, until, request FROM offer WHERE queue = :queue AND answer IS NULL ORDER BY seq
 LIMIT :limit
 
--- name: count_offers
+-- name: count_offers, reads
 SELECT count(*) FROM offer WHERE queue = :queue AND answer IS NULL AND until >= :now
 
--- name: any_offer
+-- name: any_offer, reads
 SELECT 1 FROM offer WHERE queue = :queue AND answer IS NULL LIMIT 1
 
--- name: offering_queues
+-- name: offering_queues, reads
 SELECT DISTINCT queue FROM offer WHERE answer IS NULL
 
 -- name: keep_offer
@@ -87,11 +87,11 @@ DELETE FROM offer WHERE seq = :seq
 -- name: delete_old_offers
 DELETE FROM offer WHERE until < :now RETURNING queue
 
--- name: heads
+-- name: heads, reads
 SELECT {job} FROM job WHERE lane = :lane AND state = 'available'
 ORDER BY priority DESC, run_at, seq LIMIT :limit
 
--- name: oldest
+-- name: oldest, reads
 SELECT {job} FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND state = 'available'
 ORDER BY run_at, seq LIMIT :limit
@@ -130,7 +130,7 @@ UPDATE job SET lease_until = :lease_until
 WHERE state = 'running' AND worker = :worker AND started_at IS NOT NULL
 RETURNING seq
 
--- name: held
+-- name: held, reads
 SELECT seq, cancel_requested_at, cancel_reason, cancel_forced FROM job
 WHERE id = :id AND lease = :lease AND state = 'running'
 
@@ -147,10 +147,10 @@ RETURNING cancel_requested_at, cancel_reason, cancel_forced
 UPDATE job SET stopping = :stopping WHERE id = :id AND lease = :lease AND state = 'running'
 RETURNING cancel_requested_at, cancel_reason, cancel_forced
 
--- name: get
+-- name: get, reads
 SELECT {job} FROM job WHERE id = :id
 
--- name: find
+-- name: find, reads
 SELECT {job} FROM job WHERE seq < :before
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)
@@ -158,22 +158,22 @@ SELECT {job} FROM job WHERE seq < :before
     AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
 ORDER BY seq DESC LIMIT :limit
 
--- name: history
+-- name: history, reads
 SELECT attempt, at, worker, became, error FROM (
     SELECT * FROM attempt_error WHERE job = :job ORDER BY seq DESC LIMIT 1000
 ) ORDER BY seq
 
--- name: output
+-- name: output, reads
 SELECT seq, lease, position, stream, at, data FROM output
 WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
 
--- name: ahead
+-- name: ahead, reads
 SELECT count(*) FROM job
 WHERE state = 'available' AND lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND (priority > :priority OR (priority = :priority
         AND (run_at < :run_at OR (run_at = :run_at AND seq < :seq))))
 
--- name: offered
+-- name: offered, reads
 -- Few producers wait at a time, so this may look at each request.
 SELECT queue FROM offer
 WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 AND until >= :now LIMIT 1
@@ -208,14 +208,14 @@ VALUES (:job, 'artifact', :name, :digest, :size, :executable, :lease)
 ON CONFLICT (job, kind, name) DO UPDATE SET digest = excluded.digest, size = excluded.size,
     executable = excluded.executable, lease = excluded.lease
 
--- name: count_others
+-- name: count_others, reads
 SELECT count(*) FROM file WHERE job = :job AND kind = 'artifact' AND name <> :name
 
--- name: files
+-- name: files, reads
 SELECT name, digest, size, kind, executable, lease FROM file
 WHERE job = :job ORDER BY kind DESC, name
 
--- name: refers
+-- name: refers, reads
 -- Few producers wait at a time, so this may look at each request.
 SELECT 1 FROM file WHERE digest = :digest
 UNION ALL
@@ -225,30 +225,30 @@ LIMIT 1
 -- name: delete_files
 DELETE FROM file WHERE job = :job
 
--- name: due
+-- name: due, reads
 SELECT seq, lane, state FROM job
 WHERE state IN ('scheduled', 'retryable') AND run_at <= :now ORDER BY run_at LIMIT :limit
 
--- name: next_due
+-- name: next_due, reads
 SELECT run_at FROM job WHERE state IN ('scheduled', 'retryable') ORDER BY run_at LIMIT 1
 
 -- name: make_available
 UPDATE job SET state = 'available' WHERE seq = :seq
 
--- name: expired
+-- name: expired, reads
 SELECT {job} FROM job
 WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'available', 'retryable')
     AND expires_at <= :now
 ORDER BY expires_at LIMIT :limit
 
--- name: lapsed
+-- name: lapsed, reads
 SELECT {job} FROM job WHERE state = 'running' AND lease_until < :now
 ORDER BY lease_until LIMIT :limit
 
--- name: of_worker
+-- name: of_worker, reads
 SELECT {job} FROM job WHERE state = 'running' AND worker = :worker LIMIT :limit
 
--- name: old
+-- name: old, reads
 SELECT seq, lane FROM job WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
 ORDER BY final_at LIMIT :limit
 
@@ -257,13 +257,13 @@ INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
 RETURNING quiet
 
--- name: is_held_back
+-- name: is_held_back, reads
 SELECT 1 FROM worker WHERE id = :id AND quiet > 0
 
--- name: standing
+-- name: standing, reads
 SELECT beat_at, quiet FROM worker WHERE id = :id
 
--- name: count_held
+-- name: count_held, reads
 SELECT count(*) FROM job WHERE state = 'running' AND worker = :worker
 
 -- name: order
@@ -273,23 +273,23 @@ UPDATE worker SET quiet = :number WHERE id = :id
 -- name: leave
 DELETE FROM worker WHERE id = :id
 
--- name: workers
+-- name: workers, reads
 SELECT beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 
--- name: used_lanes
+-- name: used_lanes, reads
 -- The lane without labels is the first of its queue: it is likely to be the longest.
 SELECT id, queue, requires FROM lane
 WHERE id IN (SELECT lane FROM job WHERE state = 'running')
     OR EXISTS (SELECT 1 FROM job WHERE job.lane = lane.id AND state = 'available')
 ORDER BY queue, requires <> '[]', id
 
--- name: running_by_lane
+-- name: running_by_lane, reads
 SELECT lane, count(*) FROM job WHERE state = 'running' GROUP BY lane
 
--- name: count_lane
+-- name: count_lane, reads
 SELECT count(*) FROM job WHERE lane = :lane AND state = 'available'
 
--- name: oldest_by_priority
+-- name: oldest_by_priority, reads
 SELECT (
     SELECT run_at FROM job
     WHERE job.lane = :lane AND state = 'available' AND job.priority = each.priority
@@ -309,10 +309,10 @@ FROM (
     SELECT priority FROM each WHERE priority IS NOT NULL LIMIT :limit
 ) AS each
 
--- name: oldest_in_lane
+-- name: oldest_in_lane, reads
 SELECT min(run_at) FROM job WHERE lane = :lane AND state = 'available'
 
--- name: leader
+-- name: leader, reads
 SELECT name, holder, until, since, term, note FROM leader WHERE name = :name
 
 -- name: put_leader
@@ -321,10 +321,10 @@ VALUES (:name, :holder, :until, :since, :term, :note)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
     since = excluded.since, term = excluded.term, note = excluded.note
 
--- name: schedule
+-- name: schedule, reads
 SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule WHERE name = :name
 
--- name: schedules
+-- name: schedules, reads
 SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule
 ORDER BY name LIMIT 10000
 
@@ -348,11 +348,11 @@ VALUES (:id, :name, :digest, :scopes, :queues, :created_at, :expires_at, :revoke
 ON CONFLICT (id) DO NOTHING
 RETURNING id
 
--- name: token
+-- name: token, reads
 SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
 WHERE id = :id
 
--- name: tokens
+-- name: tokens, reads
 SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
 WHERE id > :after ORDER BY id LIMIT :limit
 
@@ -369,7 +369,7 @@ DELETE FROM token WHERE id IN (
 INSERT INTO audit (at, who, place, what, subject, detail)
 VALUES (:at, :who, :place, :what, :subject, :detail)
 
--- name: actions
+-- name: actions, reads
 SELECT seq, at, who, place, what, subject, detail FROM audit
 WHERE seq < :before ORDER BY seq DESC LIMIT :limit
 
@@ -383,12 +383,12 @@ UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_
     unique_key = NULL
 WHERE seq = :seq
 
--- name: integrity
+-- name: integrity, reads
 PRAGMA integrity_check(20)
 
--- name: scan
+-- name: scan, reads
 SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 1000
 
--- name: count_states
+-- name: count_states, reads
 SELECT lane.queue, job.state, count(*) FROM job JOIN lane ON lane.id = job.lane
 GROUP BY lane.queue, job.state

@@ -6,9 +6,7 @@ its end in one step, a store over the network awaits it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +14,7 @@ import msgspec
 from ...core.job import State
 from ...core.retry import Draw
 from ..messages import HintKind
-from .rows import JOB_COLUMNS
+from .statements import READ_ONLY
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -89,7 +87,7 @@ class Tx:
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
         await self.catch_up()
-        self.wrote = self.wrote or name not in READING
+        self.wrote = self.wrote or name not in READ_ONLY
         return await self._db.rows(name, params)
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
@@ -193,17 +191,3 @@ STATES = (
 
 def _copy(queue: QueueState) -> QueueState:
     return QueueState(queue.capacity, queue.paused, dict(queue.counts), queue.written)
-
-
-def statements() -> dict[str, str]:
-    """Read statements.sql, by name."""
-    text = (files("conveyor.store.sql") / "statements.sql").read_text(encoding="utf-8")
-    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    return {
-        name: body.strip().replace("{job}", ", ".join(JOB_COLUMNS))
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
-    }
-
-
-TEXTS = statements()
-READING = frozenset(name for name, text in TEXTS.items() if "SELECT" in text.split(None, 1)[0])

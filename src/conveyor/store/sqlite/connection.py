@@ -11,7 +11,8 @@ import apsw
 
 from ...errors import CorruptStoreError, UnavailableError
 from ...system.file_lock import FileLock, retries
-from ..sql.transaction import TEXTS, Params, Row
+from ..sql.statements import STATEMENTS
+from ..sql.transaction import Params, Row
 from .inode import Inode
 from .migrate import migrate
 
@@ -40,11 +41,11 @@ class Database:
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        return list(self._connection.execute(TEXTS[name], params))
+        return list(self._connection.execute(STATEMENTS[name].text, params))
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
-        return list(self._connection.executemany(TEXTS[name], params))
+        return list(self._connection.executemany(STATEMENTS[name].text, params))
 
     @contextmanager
     def writing(self) -> Generator[None]:
