@@ -35,7 +35,6 @@ from conveyor.core.lifecycle import (
     Succeeded,
     settle,
 )
-from conveyor.core.pending import Pending, failed, ready, run_sync
 from conveyor.core.retry import LONGEST_DELAY, Exponential, Fixed, Steps, backoff, pause
 from conveyor.errors import InvalidTransitionError, UsageError
 
@@ -305,22 +304,3 @@ def test_a_silent_or_draining_worker_does_not_count() -> None:
     for useless in (worker(beat_at=100.0), worker(beat_at=199.0, draining=True)):
         said = explain(waiting, queue=queue, ahead=0, workers=[useless], now=200.0)
         assert "No worker serves queue 'q'" in said
-
-
-# -- answers ---------------------------------------------------------------------------------------
-
-
-def test_an_answer_is_given_once_or_is_an_error_and_time_may_run_out() -> None:
-    assert ready(3).result() == 3
-    with pytest.raises(KeyError):
-        failed(KeyError("k")).result()
-    with pytest.raises(TimeoutError):
-        Pending[int]().result(0.001)
-
-
-def test_code_that_really_waits_cannot_be_run_without_a_loop() -> None:
-    async def wait() -> None:
-        await Pending[int]()
-
-    with pytest.raises(RuntimeError):
-        run_sync(wait())

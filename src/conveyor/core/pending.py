@@ -1,15 +1,16 @@
-"""An answer that may still be on its way: blocking code calls `.result()`, async code awaits it.
+"""The answer of a store, which may not be here yet: threads call `.result()`, coroutines await it.
 
-One store serves both kinds of callers with it, so no operation is written twice.
+With it a store serves both, and no operation is written twice.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from _thread import LockType  # `threading.Lock` is a function before Python 3.13
 from collections.abc import Coroutine, Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -18,16 +19,17 @@ T = TypeVar("T")
 
 
 class Pending(Generic[T]):
-    """An answer to one question. One caller at a time may wait for it."""
+    """The answer to one call. Any number of threads and coroutines may wait for it."""
 
-    __slots__ = ("_done", "_error", "_gate", "_loop", "_value")
+    __slots__ = ("_done", "_error", "_value", "_waiters")
+
+    _value: T  # set only by `resolve`
 
     def __init__(self) -> None:
         self._done = False
-        self._value: T | None = None
         self._error: BaseException | None = None
-        self._gate: threading.Lock | None = None
-        self._loop: tuple[AbstractEventLoop, Future[None]] | None = None
+        # Made here and not when somebody waits, so that two threads cannot make one each.
+        self._waiters: list[LockType | Future[None]] = []
 
     @property
     def done(self) -> bool:
@@ -35,37 +37,45 @@ class Pending(Generic[T]):
         return self._done
 
     def result(self, timeout: float | None = None) -> T:
-        """Block until the answer is here and return it, or raise what went wrong.
+        """Block until the answer is here and return it, or raise the error that it is.
 
-        `timeout` is in seconds; TimeoutError when it runs out. The question stays asked.
+        `timeout` is in seconds; TimeoutError when it expires. The call itself goes on, and its
+        answer may be waited for again.
         """
         if not self._done:
             gate = threading.Lock()
             gate.acquire()
-            self._gate = gate
-            # Set before the second look: whoever answers looks for the gate after `_done`.
-            if not self._done and not gate.acquire(timeout=-1 if timeout is None else timeout):
-                raise TimeoutError(f"no answer within {timeout} s")
+            self._waiters.append(gate)
+            try:
+                # Checked again because `wake` may have read the waiters before this one was added.
+                if not self._done and not gate.acquire(timeout=-1 if timeout is None else timeout):
+                    raise TimeoutError(f"no answer within {timeout} s")
+            except BaseException:
+                self._waiters.remove(gate)
+                raise
         return self._answer()
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
-            # Whoever awaits has a loop, so asyncio is loaded; importing it at the top would make
-            # blocking programs pay 20 ms for nothing.
-            loop = sys.modules["asyncio"].get_running_loop()
-            future = loop.create_future()
-            self._loop = loop, future
-            if not self._done:
-                yield from future
+            # Code that awaits has a loop, so asyncio is loaded; importing it at the top would cost
+            # blocking programs 20 ms.
+            future = sys.modules["asyncio"].get_running_loop().create_future()
+            self._waiters.append(future)
+            try:
+                if not self._done:
+                    yield from future
+            except BaseException:
+                self._waiters.remove(future)
+                raise
         return self._answer()
 
     def resolve(self, value: T) -> None:
-        """Give the answer. Call `wake` afterwards, once for many answers."""
+        """Set the answer. Call `wake` afterwards, once for many answers."""
         self._value = value
         self._done = True
 
     def fail(self, error: BaseException) -> None:
-        """Give an error as the answer. Call `wake` afterwards."""
+        """Set an error as the answer. Call `wake` afterwards."""
         self._error = error
         self._done = True
 
@@ -74,9 +84,9 @@ class Pending(Generic[T]):
             try:
                 raise self._error
             finally:
-                # The traceback holds this frame and this frame holds the error: a cycle.
+                # The traceback refers to this frame and this frame to the error: a cycle.
                 del self
-        return cast("T", self._value)
+        return self._value
 
 
 def ready(value: T) -> Pending[T]:
@@ -94,18 +104,22 @@ def failed(error: BaseException) -> Pending[Any]:
 
 
 def wake(answers: Iterable[Pending[Any]]) -> None:
-    """Wake whoever waits for these answers, with one call into each event loop."""
+    """Wake all who wait for these answers, with one call into each event loop."""
     loops: dict[AbstractEventLoop, list[Future[None]]] = {}
     for answer in answers:
-        if answer._gate is not None:  # noqa: SLF001 - this module's own class
-            answer._gate.release()  # noqa: SLF001
-        elif answer._loop is not None:  # noqa: SLF001
-            loop, future = answer._loop  # noqa: SLF001
-            loops.setdefault(loop, []).append(future)
+        waiters = answer._waiters  # noqa: SLF001 - this module's own class
+        if not waiters:
+            continue
+        # A copy, because a waiter whose timeout expires meanwhile removes itself.
+        for waiter in tuple(waiters):
+            if isinstance(waiter, LockType):
+                waiter.release()
+            else:
+                loops.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, futures in loops.items():
         try:
-            loop.call_soon_threadsafe(_set, futures)
-        except RuntimeError:  # the loop was closed under its waiters; nobody is left to tell
+            loop.call_soon_threadsafe(_complete, futures)
+        except RuntimeError:  # the loop was closed, so none of its coroutines waits any more
             continue
 
 
@@ -118,9 +132,9 @@ _thread = _Thread()
 
 @contextmanager
 def blocking() -> Generator[None]:
-    """Have what is asked within carried out here and now, though an event loop runs here.
+    """Let calls within the context block this thread, even if an event loop runs in it.
 
-    For whoever knows that it is over in a moment, and that nobody else waits for this loop.
+    Only for calls that return in a moment, on a loop that nothing else waits for.
     """
     _thread.may_block = True
     try:
@@ -130,26 +144,26 @@ def blocking() -> Generator[None]:
 
 
 def in_event_loop() -> bool:
-    """Say whether an event loop runs in this thread that nothing may block."""
+    """Return whether this thread runs an event loop, which must not be blocked."""
     if _thread.may_block:
         return False
-    # A look that costs nothing, and does not load asyncio where nobody uses it.
+    # Costs nothing, and does not import asyncio in programs without it.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Finish async code that has nothing to wait for, without an event loop."""
+    """Run async code that never suspends to its end, without an event loop."""
     try:
         work.send(None)
     except StopIteration as done:
         answer: T = done.value
         return answer
     work.close()
-    raise RuntimeError("blocking code reached something that really waits")
+    raise RuntimeError("run_sync() was given code that suspends; it needs an event loop")
 
 
-def _set(futures: list[Future[None]]) -> None:
+def _complete(futures: list[Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
