@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..settings import PREFIX, SETTINGS
 from .observations import WorkerSeen
-from .probe_jobs import QUEUE
+from .probe_jobs import QUEUE, Troupe
 from .processes import marked
 
 MODULE = "conveyor_rehearsal"
@@ -34,7 +34,7 @@ Written by `conveyor drill`.
 """
 
 {imports}
-from conveyor.drill.acts import Troupe
+from {jobs} import Troupe
 
 belt = {belt}
 belt.divert({url!r})
@@ -114,7 +114,7 @@ def describe(folder: Path, *, app: str | None, url: str) -> None:
     else:
         what, belt = f"The application {app}", f"load_app({app!r})"
         imports = "from conveyor.cli.shared.common import load_app"
-    text = TEMPLATE.format(what=what, imports=imports, belt=belt, url=url)
+    text = TEMPLATE.format(what=what, imports=imports, jobs=Troupe.__module__, belt=belt, url=url)
     (folder / f"{MODULE}.py").write_text(text)
 
 
