@@ -1,8 +1,9 @@
-"""What calling the command line gives."""
+"""What calling the command line gives, and what tests do with processes of it."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,3 +21,21 @@ class Ran(NamedTuple):
 
 
 Command = Callable[..., Ran]
+Start = Callable[..., "subprocess.Popen[str]"]
+Until = Callable[..., None]
+
+
+def serve(start: Start, *options: str) -> subprocess.Popen[str]:
+    """Start a worker of the application, and return once it has said that it works."""
+    worker = start("worker", "app:belt", "-c", "2", *options)
+    read_line(worker, "worker ")
+    return worker
+
+
+def read_line(process: subprocess.Popen[str], beginning: str) -> str:
+    """Return the next line on a process's stderr that begins like this."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(beginning):
+            return line
+    raise AssertionError(f"the process ended without a line that begins with {beginning!r}")

@@ -71,7 +71,7 @@ def test_exec_waits_for_a_worker_with_the_labels_it_requires(
         (["--file", "/a=app.py"], "a relative path within the job's folder"),
         (["--artifact", "../a"], "a relative path within the job's folder"),
         (["-o", "somewhere"], "name some with --artifact"),
-        (["--artifact", "a", "-o", "app.py"], "is to be a folder"),
+        (["--artifact", "a", "-o", "app.py"], "cannot create the directory 'app.py'"),
     ],
 )
 def test_exec_says_what_is_wrong_and_enqueues_nothing(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conveyor.cli.following import follow_output
+from conveyor.cli.shared.job_output import follow_output
 from conveyor.client.job_handle import Job
 from conveyor.client.outage_wait import AWAY, Patience
 from conveyor.core.codec import ResultCodec

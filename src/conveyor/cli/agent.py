@@ -18,37 +18,46 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import Terms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import manager
-from .server import set_up_log
-from .shared.command_flags import command_options, rules_from
-from .shared.common import load_app
+from .shared.application import load_app
+from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Pulse
+from .shared.log_setup import configure_logging
+from .shared.options import app_option
 from .shared.shell_warning import warn_of_shell
 from .shared.shutdown import OTHERS, Exit
 from .shared.signals import listening
-from .working import make_worker, see_through
+from .shared.worker_options import (
+    concurrency_option,
+    drain_option,
+    health_file_option,
+    log_level_option,
+    queue_option,
+    strict_option,
+)
+from .shared.worker_process import make_worker, run_until_stopped
 
 log = logging.getLogger("conveyor.agent")
 
-# How an agent asks again for a server that is not there yet.
-PATIENCE = Exponential(first=0.2, factor=2.0, longest=10.0)
+# How an agent retries a server that is not up yet.
+BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 
 
 @click.command("agent")
 @click.option("--server", "url", metavar="URL", help="The server, like https://jobs.example.com.")
 @click.option("--token-file", metavar="PATH", help="The file that holds the agent's token.")
-@click.option("--app", metavar="MODULE:NAME", help="The application whose tasks it can run.")
-@click.option("--queue", "-q", "queues", multiple=True, help="NAME or NAME:WEIGHT.")
-@click.option("--concurrency", "-c", type=int, help="How many jobs at once.")
+@app_option("The application whose tasks it can run.")
+@queue_option
+@concurrency_option
 @click.option("--one-shot", is_flag=True, help="Run one job, and end.")
-@click.option("--strict", is_flag=True, help="Queues in order, not by weight.")
+@strict_option
 @click.option(
     "--label", "labels", multiple=True, help="A label jobs may require; 'gpu!only': and must."
 )
 @click.option("--allow-commands", is_flag=True, help="Run command jobs too.")
 @command_options
-@click.option("--drain", help="How long running jobs may finish at shutdown.")
-@click.option("--health-file", help="Where to say every second how it is, for probes.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@drain_option
+@health_file_option
+@log_level_option
 def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: Any) -> int:
     warn_of_shell()
     if one_shot and flags["concurrency"] not in (None, 1):
@@ -64,18 +73,18 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
             "this agent could run nothing: give it the code of tasks with --app module:name, "
             "let it run commands with --allow-commands, or both"
         )
-    rules = rules_from(flags, allowed=allow_commands, only=not settings["app"])
-    set_up_log(settings)
-    belt = _belt(settings, url, token_from(settings))
+    rules = command_rules(flags, allowed=allow_commands, only=not settings["app"])
+    configure_logging(settings)
+    belt = _open_belt(settings, url, token_from(settings))
     most = 1 if one_shot else inf
     try:
-        ends = asyncio.run(_serve(belt, settings, strict=strict, most=most, rules=rules))
+        ends = asyncio.run(_run_agent(belt, settings, strict=strict, most=most, rules=rules))
     finally:
         belt.close()
     return ends.finish()
 
 
-def _belt(settings: Settings, url: str, token: str) -> Conveyor:
+def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
     if not settings["app"]:
         return Conveyor(url, token=token)
     belt = load_app(str(settings["app"]))
@@ -83,13 +92,13 @@ def _belt(settings: Settings, url: str, token: str) -> Conveyor:
     return belt
 
 
-async def _serve(
+async def _run_agent(
     belt: Conveyor, settings: Settings, *, strict: bool, most: float, rules: CommandRules
 ) -> Exit:
     ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
     pulse = Pulse(str(settings["health_file"]), manager())
     with listening(ends.act, OTHERS), closing(pulse):
-        terms = await _terms(belt, ends)
+        terms = await _wait_for_terms(belt, ends)
         if terms is None:
             return ends
         worker = make_worker(
@@ -102,31 +111,31 @@ async def _serve(
             beat=terms.beat,
             most=most,
         )
-        await see_through(worker, belt, ends, what="agent", where="server")
+        await run_until_stopped(worker, belt, ends, what="agent", where="server")
     ends.over()
     return ends
 
 
-async def _terms(belt: Conveyor, ends: Exit) -> Terms | None:
-    """Ask the server what it wants of agents, until it answers or a signal comes."""
+async def _wait_for_terms(belt: Conveyor, ends: Exit) -> Terms | None:
+    """Request the terms for agents until the server answers, or a signal comes (None)."""
     store = belt.store
     assert isinstance(store, HttpStore), "its address is a server's"
     tries = 0
     while not ends.asked:
-        asking = asyncio.create_task(_ask(store))
-        await ends.stay(asking)
-        if not asking.done():
-            asking.cancel()
+        request = asyncio.create_task(_fetch_terms(store))
+        await ends.stay(request)
+        if not request.done():
+            request.cancel()
             return None
         try:
-            return await asking
+            return await request
         except UnavailableError as error:
             tries += 1
-            wait = pause(PATIENCE, tries)
+            wait = pause(BACKOFF, tries)
             log.warning("server.away retry_in=%.1f error=%s", wait, error)
             await ends.stay(asyncio.create_task(asyncio.sleep(wait)))
     return None
 
 
-async def _ask(store: HttpStore) -> Terms:
+async def _fetch_terms(store: HttpStore) -> Terms:
     return await store.terms()

@@ -1,19 +1,20 @@
-"""The command that lists what files a job has left, and gets them: artifacts."""
+"""`conveyor artifacts`: lists and downloads the files that a job has left."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from ..client.job_handle import Job
 from ..core.codec import ResultCodec
-from ..core.files import FileInfo, file_name
-from ..errors import NotFoundError, UsageError
+from ..core.files import FileInfo
+from ..errors import NotFoundError
 from ..store.ask import Watch
-from .shared.common import find_job, json_option, opened, print_json, print_table, say, url_option
+from .shared.artifact_download import download_artifacts
+from .shared.options import json_option, url_option
+from .shared.output import print_json, print_table
+from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("artifacts")
@@ -36,12 +37,13 @@ def artifacts_command(
     as_json: bool,
     url: str | None,
 ) -> None:
-    with opened(url) as store:
+    with open_configured_store(url) as store:
         found = find_job(store, job_id)
         job: Job[object] = Job(found.id, store=store, watch=Watch(store), results=ResultCodec())
         artifacts = job.artifacts()
         if action == "get":
-            fetch(job, _wanted(artifacts, names, found.id), output, one=len(names) == 1)
+            chosen = _named(artifacts, names, found.id)
+            download_artifacts(job, chosen, output, one=len(names) == 1)
             return
     if as_json:
         print_json(artifacts)
@@ -50,17 +52,8 @@ def artifacts_command(
     print_table(("NAME", "BYTES", "LEASE", "SHA-256"), rows)
 
 
-def fetch(
-    job: Job[Any], wanted: Sequence[FileInfo], output: str | None, *, one: bool = False
-) -> None:
-    """Get artifacts into a folder (None: this one), or `one` into a file, and say so."""
-    for artifact, path in _targets(wanted, output, one=one):
-        job.download(artifact.name, path)
-        say(f"{path}: {artifact.size:,} bytes")
-
-
-def _wanted(artifacts: Sequence[FileInfo], names: Sequence[str], job_id: str) -> list[FileInfo]:
-    """Return the artifacts that are named, or all if none is."""
+def _named(artifacts: Sequence[FileInfo], names: Sequence[str], job_id: str) -> list[FileInfo]:
+    """Return the artifacts with these names, or all if there are no names."""
     by_name = {each.name: each for each in artifacts}
     missing = [name for name in names if name not in by_name]
     if missing or not artifacts:
@@ -68,22 +61,3 @@ def _wanted(artifacts: Sequence[FileInfo], names: Sequence[str], job_id: str) ->
         which = f"artifact {missing[0]!r}" if missing else "artifacts"
         raise NotFoundError(f"job {job_id} has no {which}; there are: {known}")
     return [by_name[name] for name in names] or list(artifacts)
-
-
-def _targets(
-    wanted: Sequence[FileInfo], output: str | None, *, one: bool
-) -> list[tuple[FileInfo, str]]:
-    """Return where to write each: one to a file, several into a folder under their names."""
-    if one:
-        [artifact] = wanted
-        last = os.path.basename(file_name(artifact.name))
-        if output is None or os.path.isdir(output):
-            return [(artifact, os.path.join(output or "", last))]
-        return [(artifact, output)]
-    targets = [(each, os.path.join(output or "", file_name(each.name))) for each in wanted]
-    for _, path in targets:
-        try:
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{path!r} cannot be written: {error}") from error
-    return targets

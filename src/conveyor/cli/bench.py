@@ -19,7 +19,8 @@ import msgspec
 from .. import __version__
 from ..client.app import Conveyor
 from ..client.task_function import TaskFunction
-from .shared.common import json_option, print_json, print_table, say
+from .shared.options import json_option
+from .shared.output import print_json, print_stderr, print_table
 
 Noop = TaskFunction[[], None, Any]
 
@@ -50,7 +51,7 @@ def bench_command(url: str | None, jobs: int, kind: str, slots: int, as_json: bo
     if as_json:
         print_json({"machine": machine(), "figures": figures})
         return
-    say(", ".join(f"{name} {value}" for name, value in machine().items()))
+    print_stderr(", ".join(f"{name} {value}" for name, value in machine().items()))
     rows = [
         (
             each.name,

@@ -18,19 +18,22 @@ from ..core.pending import Pending
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ..store.messages import Filter
 from ..store.protocol import Store
-from .audit import audited
-from .shared.common import find_job, json_option, opened, print_json, say, url_option
+from .shared.audit_trail import audited
+from .shared.exit_codes import FAILED, OK
+from .shared.options import json_option, url_option
+from .shared.output import print_job_states, print_json, print_stderr
+from .shared.store_access import find_job, open_configured_store
 
 PAGE = 1000
 LIVE = WAITING | {State.RUNNING}
 # How often it is looked whether what was asked to stop has stopped, in seconds.
-LOOK = 0.05
+POLL = 0.05
 CANCELLING = "cancelling"
 GONE = "gone"
 # How long it is waited for what is under way when it is interrupted, in seconds.
 PATIENCE = 10.0
 
-Asked = dict[str, Pending[JobRecord]]
+Requests = dict[str, Pending[JobRecord]]
 
 
 @click.command("cancel")
@@ -59,24 +62,24 @@ def cancel_command(
     filtered = (queue, task, older) != (None, None, None)
     if filtered is bool(job_ids):
         raise UsageError("say which jobs: ids, or a filter (--queue, --task, --older), not both")
-    with opened(url) as store:
+    with open_configured_store(url) as store:
         if filtered:
             before = None if older is None else store.now() - duration(older)
             which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            jobs = list(_all(store, which))  # their ids alone: there may be very many
+            jobs = list(_find_all(store, which))  # their ids alone: there may be very many
             _confirm(len(jobs), yes=yes)
         else:
             jobs = [find_job(store, job_id).id for job_id in job_ids]
-        states = _cancel(store, jobs, reason=reason, force=force)
+        states = cancel_jobs(store, jobs, reason=reason, force=force)
         if wait is not None:
-            _stay(store, states, wait)
-        _explain(store, states, force=force)
+            _wait_until_stopped(store, states, wait)
+        _report_exceptions(store, states, force=force)
     _print(states, counted=filtered, as_json=as_json)
     stopped = {State.CANCELLED.value} if wait is not None else {State.CANCELLED.value, CANCELLING}
-    return 0 if set(states.values()) <= stopped else 1
+    return OK if set(states.values()) <= stopped else FAILED
 
 
-def _all(store: Store, which: Filter) -> Iterator[str]:
+def _find_all(store: Store, which: Filter) -> Iterator[str]:
     """Return every job that fits, a page at a time; it ends as each page is older."""
     page = store.find(which, limit=PAGE).result()
     while page:
@@ -100,87 +103,88 @@ def _confirm(count: int, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _cancel(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
+def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
     states: dict[str, str] = {}
     detail = f"forced: {reason}" if force else reason
-    with audited(store) as note:
+    with audited(store) as record:
         for start in range(0, len(jobs), PAGE):
-            asked: Asked = {}
+            requests: Requests = {}
             page = dict.fromkeys(jobs[start : start + PAGE])
             try:
-                asyncio.run(_ask(store, page, asked, reason=reason, force=force))
-                for job_id, pending in asked.items():
+                asyncio.run(_request_all(store, page, requests, reason=reason, force=force))
+                for job_id, pending in requests.items():
                     with suppress(InvalidTransitionError, NotFoundError):
-                        states[job_id] = _shown(pending.result())
+                        states[job_id] = _shown_state(pending.result())
             finally:
                 # All are carried out, though somebody may have had enough of waiting for it.
-                for job_id in _cancelled(asked):
-                    note("cancel", job_id, detail)
-        return {job_id: states.get(job_id) or _look(store, job_id) for job_id in jobs}
+                for job_id in _cancelled(requests):
+                    record("cancel", job_id, detail)
+        return {job_id: states.get(job_id) or _current_state(store, job_id) for job_id in jobs}
 
 
-async def _ask(
-    store: Store, jobs: Iterable[str], asked: Asked, *, reason: str, force: bool
+async def _request_all(
+    store: Store, jobs: Iterable[str], requests: Requests, *, reason: str, force: bool
 ) -> None:
     """Ask for all before the first answer; a store lets what event loops ask share its commits."""
     for job_id in jobs:
-        asked[job_id] = store.cancel(job_id, reason=reason, force=force)
+        requests[job_id] = store.cancel(job_id, reason=reason, force=force)
 
 
-def _cancelled(asked: Asked) -> Iterator[str]:
+def _cancelled(requests: Requests) -> Iterator[str]:
     """Return those that were cancelled, or told to stop, once that is known."""
     deadline = time.monotonic() + PATIENCE
-    for job_id, pending in asked.items():
+    for job_id, pending in requests.items():
         with suppress(ConveyorError, TimeoutError):
             pending.result(max(0.0, deadline - time.monotonic()))
             yield job_id
 
 
-def _stay(store: Store, states: dict[str, str], seconds: float) -> None:
+def _wait_until_stopped(store: Store, states: dict[str, str], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while CANCELLING in states.values() and time.monotonic() < deadline:
-        time.sleep(LOOK)
+        time.sleep(POLL)
         for job_id, state in states.items():
             if state == CANCELLING:
                 left = max(LEAST, deadline - time.monotonic())
                 try:
-                    states[job_id] = _look(store, job_id, left)
+                    states[job_id] = _current_state(store, job_id, left)
                 except TimeoutError:
                     return
 
 
-def _look(store: Store, job_id: str, within: float | None = None) -> str:
+def _current_state(store: Store, job_id: str, within: float | None = None) -> str:
     try:
-        return _shown(store.get(job_id).result(within))
+        return _shown_state(store.get(job_id).result(within))
     except NotFoundError:
         return GONE
 
 
-def _explain(store: Store, states: dict[str, str], *, force: bool) -> None:
+def _report_exceptions(store: Store, states: dict[str, str], *, force: bool) -> None:
     """Say on stderr what did not go as wished, of the first ones."""
     odd = [job_id for job_id, state in states.items() if state != State.CANCELLED]
     for job_id in odd[:10]:
         try:
             job = store.get(job_id).result()
         except NotFoundError:
-            say(f"job {job_id} is gone: it ended, and was deleted")
+            print_stderr(f"job {job_id} is gone: it ended, and was deleted")
             continue
         if states[job_id] != CANCELLING:
-            say(f"job {job_id} is already {job.state}: it ended before it could be cancelled")
+            print_stderr(
+                f"job {job_id} is already {job.state}: it ended before it could be cancelled"
+            )
         elif job.stopping and (force or len(job.stopping) > 1):
-            say(f"job {job_id} still runs: {job.stopping[-1].text}")
+            print_stderr(f"job {job_id} still runs: {job.stopping[-1].text}")
 
 
-def _shown(job: JobRecord) -> str:
+def _shown_state(job: JobRecord) -> str:
     return CANCELLING if job.state is State.RUNNING else job.state
 
 
 def _print(states: dict[str, str], *, counted: bool, as_json: bool) -> None:
     counts = Counter(states.values())
-    if as_json:
-        print_json(dict(counts) if counted else states)
-    elif counted:
-        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")
+    if not counted:
+        print_job_states(states, as_json=as_json)
+    elif as_json:
+        print_json(dict(counts))
     else:
-        for job_id, state in states.items():
-            click.echo(f"{job_id} {state}")
+        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")

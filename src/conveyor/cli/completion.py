@@ -1,17 +1,17 @@
-"""`conveyor completion`: what a shell needs to complete our commands."""
+"""`conveyor completion`: the code a shell needs to complete our commands."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from .main import cli
-
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> None:
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
+    cli = context.find_root().command
     click.echo(kind(cli, {}, "conveyor", "_CONVEYOR_COMPLETE").source())

@@ -15,8 +15,8 @@ import msgspec
 from ..errors import UsageError
 from ..settings import load_settings
 from ..worker import health
-
-OK, ILL = 0, 1
+from .shared.exit_codes import FAILED, OK
+from .shared.options import json_option, url_option
 
 
 @click.command("doctor")
@@ -25,8 +25,8 @@ OK, ILL = 0, 1
 )
 @click.option("--ready", is_flag=True, help="With --quick: also whether the worker takes jobs.")
 @click.option("--health-file", metavar="PATH", help="Where the worker says how it is.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--url", metavar="URL", help="The store (default: the configuration).")
+@json_option
+@url_option
 def doctor_command(
     quick: bool, ready: bool, health_file: str | None, as_json: bool, url: str | None
 ) -> int:
@@ -35,14 +35,14 @@ def doctor_command(
     if ready and not (quick and path):
         raise UsageError("--ready goes with --quick and a health file: --health-file PATH")
     if not quick or not path:
-        code: int = _everything().report(settings, quick=quick, as_json=as_json)
+        code: int = _load_diagnosis().report(settings, quick=quick, as_json=as_json)
         return code
     verdict = _judge(path, ready=ready)
     if ready and verdict.ok:
         verdict = _with_store(verdict, str(settings["url"]))
     text = msgspec.json.encode(verdict).decode() if as_json else f"{path}: {verdict.text}"
     click.echo(text, err=not verdict.ok and not as_json)
-    return OK if verdict.ok else ILL
+    return OK if verdict.ok else FAILED
 
 
 def _judge(path: str, *, ready: bool) -> health.Verdict:
@@ -52,9 +52,11 @@ def _judge(path: str, *, ready: bool) -> health.Verdict:
 
 
 def _with_store(verdict: health.Verdict, url: str) -> health.Verdict:
-    wrong = [finding.text for finding in _everything().examine(url, quick=True) if not finding.ok]
+    wrong = [
+        finding.text for finding in _load_diagnosis().examine(url, quick=True) if not finding.ok
+    ]
     return health.Verdict(ok=False, text="; ".join(wrong)) if wrong else verdict
 
 
-def _everything() -> Any:
+def _load_diagnosis() -> Any:
     return import_module(".shared.diagnosis", __package__)

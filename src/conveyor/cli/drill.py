@@ -21,9 +21,10 @@ from ..drill.runner import Drill, Phase, Played, Told
 from ..drill.scenarios import SCENES, Scene
 from ..errors import UsageError
 from ..settings import load_settings
-from .shared.common import json_option, print_json, print_table, say
+from .shared.exit_codes import FAILED, OK
+from .shared.options import json_option
+from .shared.output import print_json, print_stderr, print_table
 
-KEPT, BROKEN = 0, 1
 NAMES = [scene.name for scene in SCENES]
 
 
@@ -49,7 +50,7 @@ def drill_command(
             ("SCENE", "WHAT IS DONE", "PROMISED"),
             [(scene.name, scene.title, scene.promise) for scene in scenes],
         )
-        return KEPT
+        return OK
     if not Path("/proc/self/environ").exists():
         raise UsageError("the drill looks at processes through /proc, which this system lacks")
     # As Ctrl-C does: to end what was started is all that is left to do.
@@ -60,7 +61,7 @@ def drill_command(
         drill.rehearse()
         played = drill.play(scenes, tell)
     _show(played, time.monotonic() - begun, as_json=as_json)
-    return KEPT if all(scene.kept for scene in played) else BROKEN
+    return OK if all(scene.kept for scene in played) else FAILED
 
 
 def _show(played: list[Played], took: float, *, as_json: bool) -> None:
@@ -72,7 +73,7 @@ def _show(played: list[Played], took: float, *, as_json: bool) -> None:
         Console(no_color="NO_COLOR" in os.environ, highlight=False).print(drawn(played))
     else:
         print_table(HEADINGS, lines(played))
-    say(said)
+    print_stderr(said)
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def _scratch(*, keep: bool) -> Generator[Path]:
         yield folder
     finally:
         if keep:
-            say(f"the scratch folder is {folder}")
+            print_stderr(f"the scratch folder is {folder}")
         else:
             # What a killed worker leaves behind may still be at its last words in there.
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,4 +119,4 @@ def _progress() -> Generator[Told]:
 
 def _tell_plainly(scene: Scene, phase: Phase, kept: bool) -> None:
     if phase == "ends":
-        say(f"{scene.name}: {'kept' if kept else 'NOT KEPT'}")
+        print_stderr(f"{scene.name}: {'kept' if kept else 'NOT KEPT'}")

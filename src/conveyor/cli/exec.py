@@ -21,14 +21,14 @@ from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
 from ..settings import load_settings
 from ..store.protocol import Store
-from .artifacts import fetch
-from .following import follow_output, write
-from .shared.common import say, url_option
-from .shared.options import given, job_options
+from .shared.artifact_download import download_artifacts, make_output_directory
+from .shared.exit_codes import FAILED, INTERRUPTED
+from .shared.job_output import follow_output
+from .shared.options import chosen_options, job_options, url_option
+from .shared.output import print_stderr, write_bytes
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import listening
 
-FAILED, INTERRUPTED = 1, 130
 # How long a cancel may still be on its way when the job has ended, in seconds.
 LAST = 1.0
 
@@ -54,70 +54,67 @@ def exec_command(
     **options: Any,
 ) -> int:
     warn_of_shell()
-    chosen = given(options)
+    chosen = chosen_options(options)
     own = "files" in chosen or "artifacts" in chosen
     if output is not None:
         if "artifacts" not in chosen:
             raise UsageError("-o says where artifacts are put: name some with --artifact")
-        _make(output)
+        make_output_directory(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
         if not own and not belt.store.remote:
             cwd = str(Path(cwd or ".").absolute())
         job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
-        code = _see_through(belt, job, queue, frozenset(chosen.get("requires", ())))
-        return _fetch(job, output, code) if "artifacts" in chosen else code
+        code = _follow(belt, job, queue, frozenset(chosen.get("requires", ())))
+        return _download(job, output, code) if "artifacts" in chosen else code
     finally:
         belt.close()
 
 
-def _make(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"-o {folder!r} is to be a folder: {error}") from error
-
-
-def _fetch(job: Job[Any], output: str | None, code: int) -> int:
+def _download(job: Job[Any], output: str | None, code: int) -> int:
     """Get the artifacts, and return the exit code: the command's, unless only this has failed."""
     try:
-        fetch(job, job.artifacts(), output)
+        download_artifacts(job, job.artifacts(), output)
     except ConveyorError as error:
-        say(f"conveyor exec: {error}. `conveyor artifacts {job.id} get` tries that again.")
+        print_stderr(f"conveyor exec: {error}. `conveyor artifacts {job.id} get` tries that again.")
         return code or FAILED
     return code
 
 
-def _see_through(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
+def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
     cancels: list[threading.Thread] = []
 
     def act(number: signal.Signals, count: int) -> None:
         if count == 1:
-            say(f"{number.name}: cancelling (again: with no grace; a third time: leaves at once)")
+            print_stderr(
+                f"{number.name}: cancelling (again: with no grace; a third time: leaves at once)"
+            )
         elif count == 2:
-            say(f"{number.name} again: cancelling with no grace")
+            print_stderr(f"{number.name} again: cancelling with no grace")
         else:
-            say(f"{number.name} once more: leaving; job {job.id} may still run")
+            print_stderr(f"{number.name} once more: leaving; job {job.id} may still run")
             os._exit(128 + number)
         # In a thread, as it may take long to reach the store, and signals are heard meanwhile.
-        asking = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
-        asking.start()
-        cancels.append(asking)
+        request = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
+        request.start()
+        cancels.append(request)
 
     with listening(act):
         worker = None
         if not _is_served(belt, queue, requires):
             if requires:
-                say(f"no worker of queue {queue} has the labels {', '.join(sorted(requires))} yet")
+                print_stderr(
+                    f"no worker of queue {queue} has the labels {', '.join(sorted(requires))} yet"
+                )
             else:
-                worker = _Here(belt, queue)
+                worker = _LocalWorker(belt, queue)
         try:
             record = follow_output(belt.store, job.id, _emit)
         finally:
             if worker is not None:
                 worker.finish()
-    for asking in cancels:  # not beyond the store, which is closed soon
-        asking.join(LAST)
+    for request in cancels:  # not beyond the store, which is closed soon
+        request.join(LAST)
     if cancels and record.state is not State.COMPLETED:
         return INTERRUPTED
     return _exit_code(record, belt)
@@ -127,7 +124,7 @@ def _cancel(job: Job[Any], number: signal.Signals, force: bool) -> None:
     try:
         job.cancel(reason=f"conveyor exec got {number.name}", force=force)
     except ConveyorError as error:
-        say(f"job {job.id} is not cancelled: {error}")
+        print_stderr(f"job {job.id} is not cancelled: {error}")
 
 
 def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
@@ -142,14 +139,14 @@ def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
 
 
 def _emit(chunk: OutputChunk) -> None:
-    write(chunk.data, to_stderr=chunk.stream != "stdout")
+    write_bytes(chunk.data, to_stderr=chunk.stream != "stdout")
 
 
 def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     if record.state is State.COMPLETED:
         return int(msgspec.json.decode(record.result or b"{}").get("exit_code", 0))
     history = _history(belt.store, record.id)
-    say(f"conveyor exec: {record.error or record.state}")
+    print_stderr(f"conveyor exec: {record.error or record.state}")
     exit_code = history[-1].error.exit_code if history else None
     return FAILED if exit_code is None else exit_code
 
@@ -163,7 +160,7 @@ def _history(store: Store, job_id: str) -> list[AttemptError]:
             patience.bear(error)
 
 
-class _Here:
+class _LocalWorker:
     """A worker for one queue in a thread of this process."""
 
     def __init__(self, belt: Conveyor, queue: str) -> None:

@@ -19,41 +19,48 @@ from ..errors import (
     UsageError,
     WaitTimeoutError,
 )
+from .shared.exit_codes import (
+    FAILED,
+    INTERRUPTED,
+    NOT_FOUND,
+    OK,
+    TIMEOUT,
+    UNREACHABLE,
+    USAGE,
+)
 from .shared.pid1 import stand_below_init
 
-# name -> (module, what it does in one line)
+# Each command lies in the module of its name. name -> what it does, in one line
 COMMANDS = {
-    "run": ("working", "Run everything of an application in one process tree."),
-    "worker": ("working", "Run jobs of an application's queues."),
-    "server": ("server", "Serve jobs to programs and agents on other machines, over HTTP."),
-    "agent": ("agent", "Run a server's jobs on this machine."),
-    "exec": ("exec", "Run a command as a job, here and now, with its output and exit code."),
-    "enqueue": ("acting", "Put a job on a queue."),
-    "ps": ("looking", "List jobs, newest first."),
-    "show": ("looking", "Show everything that is known of a job."),
-    "why": ("looking", "Say in a sentence what a job waits for."),
-    "logs": ("following", "Print what a job wrote, and follow it with -f."),
-    "artifacts": ("artifacts", "List the files that a job has left, and get them."),
-    "wait": ("following", "Wait until jobs have ended."),
-    "cancel": ("cancel", "Cancel jobs; running ones are asked to stop."),
-    "retry": ("acting", "Run ended jobs again."),
-    "queues": ("acting", "List, pause and resume queues."),
-    "workers": ("ordering", "List workers; have them claim nothing, claim again, drain or go."),
-    "agents": ("ordering", "The same for agents: the workers that reach the store by a server."),
-    "schedules": ("acting", "List, pause and resume schedules."),
-    "token": ("token", "Make, list and revoke the tokens that a server asks for."),
-    "audit": ("audit", "List what was done by hand and by whom, newest first."),
-    "scale": ("scale", "Machines that come and go with the work."),
-    "bench": ("bench", "Measure how fast jobs go through on this machine."),
-    "drill": ("drill", "Prove on your own program that it stops and recovers as promised."),
-    "doctor": ("doctor", "Check the store, and show each setting and where it came from."),
-    "completion": ("completion", "Print the shell code that completes commands."),
+    "run": "Run everything of an application in one process tree.",
+    "worker": "Run jobs of an application's queues.",
+    "server": "Serve jobs to programs and agents on other machines, over HTTP.",
+    "agent": "Run a server's jobs on this machine.",
+    "exec": "Run a command as a job, here and now, with its output and exit code.",
+    "enqueue": "Put a job on a queue.",
+    "ps": "List jobs, newest first.",
+    "show": "Show everything that is known of a job.",
+    "why": "Say in a sentence what a job waits for.",
+    "logs": "Print what a job wrote, and follow it with -f.",
+    "artifacts": "List the files that a job has left, and get them.",
+    "wait": "Wait until jobs have ended.",
+    "cancel": "Cancel jobs; running ones are asked to stop.",
+    "retry": "Run ended jobs again.",
+    "queues": "List, pause and resume queues.",
+    "workers": "List workers; have them claim nothing, claim again, drain or go.",
+    "agents": "The same for agents: the workers that reach the store by a server.",
+    "schedules": "List, pause and resume schedules.",
+    "token": "Make, list and revoke the tokens that a server asks for.",
+    "audit": "List what was done by hand and by whom, newest first.",
+    "scale": "Machines that come and go with the work.",
+    "bench": "Measure how fast jobs go through on this machine.",
+    "drill": "Prove on your own program that it stops and recovers as promised.",
+    "doctor": "Check the store, and show each setting and where it came from.",
+    "completion": "Print the shell code that completes commands.",
 }
 
-OK, FAILED, USAGE, NOT_FOUND, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-
-class Lazy(click.Group):
+class LazyGroup(click.Group):
     """Imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,17 +69,17 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
+        module = import_module(f".{cmd_name}", __package__)
         command: click.Command = getattr(module, f"{cmd_name}_command")
-        command.help = command.help or COMMANDS[cmd_name][1]
+        command.help = command.help or COMMANDS[cmd_name]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="conveyor")
 def cli() -> None:
     """Conveyor: a bounded, durable job queue.

@@ -20,19 +20,12 @@ from ..settings import load_settings, token_from
 from ..store.messages import Leader
 from ..store.open import open_store
 from ..system.sd_notify import READY, STOPPING, manager, notify
-from .server import set_up_log
-from .shared.common import (
-    json_option,
-    moment,
-    opened,
-    print_json,
-    print_table,
-    say,
-    span,
-    url_option,
-)
+from .shared.log_setup import configure_logging
+from .shared.options import json_option, url_option
+from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
 from .shared.scaler_thread import Fleet, configuration
 from .shared.signals import listening
+from .shared.store_access import open_configured_store
 from .simulate import simulate_command
 
 POOLS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
@@ -62,7 +55,7 @@ def scale_command(
         raise UsageError("name the file of the scaler: conveyor scale --config scale.toml")
     found = configuration(path)
     settings = load_settings(flags)
-    set_up_log(settings)
+    configure_logging(settings)
     store = open_store(str(settings["url"]), token=token_from(settings))
     with closing(store):
         fleet = Fleet(found, store, every=looks(every), lease=float(settings["lease"]))
@@ -71,9 +64,9 @@ def scale_command(
             _print_plan(looked.plan, looked.sight.blind)
             return
         pools = ", ".join(pool.name for pool in found.policy.pools)
-        say(f"scaler {found.name!r}: pools {pools}, store {store.url}")
+        print_stderr(f"scaler {found.name!r}: pools {pools}, store {store.url}")
         asyncio.run(_until_told(fleet.run()))
-    say("scaler: stopped; its machines stay")
+    print_stderr("scaler: stopped; its machines stay")
 
 
 def looks(text: str) -> float:
@@ -109,7 +102,7 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 @json_option
 @url_option
 def status_command(name: str, as_json: bool, url: str | None) -> None:
-    with opened(url) as store:
+    with open_configured_store(url) as store:
         leader, now = store.leader(name).result(), store.now()
     note = read_note(leader.note) if leader else None
     if leader is None or note is None:
@@ -132,14 +125,14 @@ def status_command(name: str, as_json: bool, url: str | None) -> None:
 
 def _notes(status: Status, leader: Leader, now: float) -> list[str]:
     ago = now - status.at
-    who = f"scaler {leader.holder} looked {span(ago)} ago"
+    who = f"scaler {leader.holder} looked {format_duration(ago)} ago"
     lines = ["", who if leader.until > now else f"no scaler runs: {who}"]
     if leader.until > now and ago > 3 * status.every:
         lines[-1] += f", and should every {status.every:g} s"
     lines += [f"held: {why}" for why in status.held]
     lines += [f"provider {name} cannot be asked: {why}" for name, why in status.blind.items()]
     lines += [
-        f"{moment(each.at)} {each.did.replace('_', ' ')} {each.subject}"
+        f"{format_time(each.at)} {each.did.replace('_', ' ')} {each.subject}"
         f"{f' x{each.count}' if each.count > 1 else ''}: {each.why}"
         for each in status.events[-SHOWN:]
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import closing
 from typing import Any
 
@@ -11,15 +10,19 @@ import click
 
 from ..client.app import Conveyor
 from ..core.duration import duration
-from ..core.job import State
 from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
 from ..system.sd_notify import manager
-from .shared.common import app_and_settings, say, url_option
+from .shared.application import load_app_and_settings
 from .shared.heartbeat import Pulse
+from .shared.log_setup import configure_logging
+from .shared.options import url_option
+from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import listening
+from .shared.worker_options import health_file_option, log_level_option
+from .shared.worker_process import retention_of
 
 LEAST_LEASE = 1.0
 MIB = 1 << 20
@@ -40,8 +43,8 @@ MIB = 1 << 20
     type=click.IntRange(1, 1024),
     help="The most MiB of a request.",
 )
-@click.option("--health-file", help="Where to say every second how it is, for probes.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@health_file_option
+@log_level_option
 @url_option
 def server_command(
     app: str | None,
@@ -61,10 +64,10 @@ def server_command(
         raise UsageError(
             f"the server needs {error.name}: install it with `pip install conveyor[server]`"
         ) from error
-    belt, settings = _belt(app, flags)
-    set_up_log(settings)
+    belt, settings = _open_belt(app, flags)
+    configure_logging(settings)
     try:
-        store = _local(belt)
+        store = _local_store(belt)
         pulse = Pulse(str(settings["health_file"]), manager())
         rules = Rules(
             lease_for=max(LEAST_LEASE, float(settings["lease"])),
@@ -80,44 +83,30 @@ def server_command(
                 tokens=bool(store.tokens(limit=1).result()),
                 rules=rules,
                 schedules=belt.schedules,
-                retention={
-                    State.COMPLETED: settings["keep_completed"],
-                    State.CANCELLED: settings["keep_cancelled"],
-                    State.DISCARDED: settings["keep_discarded"],
-                },
+                retention=retention_of(settings),
                 on_round=pulse.tell,
             )
             listening_on, url = serving.listen()
             with listening(lambda _number, _count: serving.stop()):
-                say(f"server: {url}, store {store.url}, {serving.open_to}")
+                print_stderr(f"server: {url}, store {store.url}, {serving.open_to}")
                 asyncio.run(serving.run(listening_on))
     finally:
         belt.close()
-    say("server: stopped")
+    print_stderr("server: stopped")
     return 0
 
 
-def _belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Settings]:
+def _open_belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Settings]:
     """Return the application that is named, or just the store, and the settings in force."""
     settings = load_settings({"app": app, **flags})
     if settings["app"]:
-        return app_and_settings(app, flags)
+        return load_app_and_settings(app, flags)
     return Conveyor(str(settings["url"])), settings
 
 
-def _local(belt: Conveyor) -> Store:
+def _local_store(belt: Conveyor) -> Store:
     """Return a belt's store if a server can stand before it."""
     store = belt.store
     if store.remote:
         raise UsageError(f"{store.url} is a server already: name the store that it stands before")
     return store
-
-
-def set_up_log(settings: Settings) -> None:
-    """Log as the settings say, to stderr."""
-    level = str(settings["log_level"]).upper()
-    if level not in logging.getLevelNamesMapping():
-        raise UsageError(f"log_level {level!r}: DEBUG, INFO, WARNING or ERROR")
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )

@@ -13,7 +13,8 @@ from ..autoscaler.text_chart import chart
 from ..autoscaler.workload import Trace, read_trace
 from ..core.duration import duration
 from ..errors import UsageError
-from .shared.common import json_option, print_json, print_table, say
+from .shared.options import json_option
+from .shared.output import print_json, print_stderr, print_table
 from .shared.scaler_thread import configuration
 
 
@@ -43,7 +44,7 @@ def simulate_command(
     if png_path:
         lines = [("machines", series.machines), ("jobs that wait", series.waiting)]
         _write(png_path, picture(series.at, lines))
-        say(f"drawn: {png_path}")
+        print_stderr(f"drawn: {png_path}")
     if as_json:
         figures = msgspec.structs.asdict(report)
         del figures["series"]

@@ -11,8 +11,10 @@ import msgspec
 from ..core.access import SCOPES, Token, issue, rights, standing
 from ..core.duration import duration
 from ..store.protocol import Store
-from .audit import audited
-from .shared.common import json_option, moment, opened, print_json, print_table, say, url_option
+from .shared.audit_trail import audited
+from .shared.options import json_option, url_option
+from .shared.output import format_time, print_json, print_stderr, print_table
+from .shared.store_access import open_configured_store
 
 PAGE = 1000
 HEADINGS = ("ID", "NAME", "STANDING", "SCOPES", "QUEUES", "CREATED", "EXPIRES")
@@ -44,29 +46,31 @@ def create_command(
     as_json: bool,
     url: str | None,
 ) -> None:
-    with opened(url) as store, audited(store) as note:
+    with open_configured_store(url) as store, audited(store) as record:
         now = store.now()
         expires_at = None if expires is None else now + duration(expires)
         text, token = issue(name, scopes, queues, now=now, expires_at=expires_at)
         store.add_token(token).result()
-        note("create token", token.id, rights(token))
+        record("create token", token.id, rights(token))
     if as_json:
-        print_json({"token": text, **_shown(token, now)})
+        print_json({"token": text, **_as_json(token, now)})
     else:
         click.echo(text)
-    until = "it is revoked" if expires_at is None else moment(expires_at)
-    say(f"token {token.id} is good until {until}. It is not shown again: keep it as a secret.")
+    until = "it is revoked" if expires_at is None else format_time(expires_at)
+    print_stderr(
+        f"token {token.id} is good until {until}. It is not shown again: keep it as a secret."
+    )
 
 
 @token_command.command("list", help="List tokens; never their secrets.")
 @json_option
 @url_option
 def list_command(as_json: bool, url: str | None) -> None:
-    with opened(url) as store:
-        tokens = list(_all(store))
+    with open_configured_store(url) as store:
+        tokens = list(_find_all(store))
         now = store.now()
     if as_json:
-        print_json([_shown(token, now) for token in tokens])
+        print_json([_as_json(token, now) for token in tokens])
         return
     rows = [
         (
@@ -75,8 +79,8 @@ def list_command(as_json: bool, url: str | None) -> None:
             standing(token, now),
             ",".join(sorted(token.scopes)),
             ",".join(token.queues) or "all",
-            moment(token.created_at),
-            moment(token.expires_at),
+            format_time(token.created_at),
+            format_time(token.expires_at),
         )
         for token in tokens
     ]
@@ -87,21 +91,23 @@ def list_command(as_json: bool, url: str | None) -> None:
 @click.argument("token_ids", nargs=-1, required=True, metavar="ID...")
 @url_option
 def revoke_command(token_ids: tuple[str, ...], url: str | None) -> None:
-    with opened(url) as store, audited(store) as note:
+    with open_configured_store(url) as store, audited(store) as record:
         for token_id in token_ids:
             token = store.revoke_token(token_id).result()
-            note("revoke token", token.id, token.name)
-            say(f"token {token.id} ({token.name}) is revoked since {moment(token.revoked_at)}")
+            record("revoke token", token.id, token.name)
+            print_stderr(
+                f"token {token.id} ({token.name}) is revoked since {format_time(token.revoked_at)}"
+            )
 
 
-def _all(store: Store) -> Iterator[Token]:
+def _find_all(store: Store) -> Iterator[Token]:
     page = store.tokens(limit=PAGE).result()
     while page:
         yield from page
         page = store.tokens(after=page[-1].id, limit=PAGE).result()
 
 
-def _shown(token: Token, now: float) -> dict[str, Any]:
+def _as_json(token: Token, now: float) -> dict[str, Any]:
     """Return a token as JSON shows it: without its digest, which is nobody's business."""
     data: dict[str, Any] = msgspec.to_builtins(token)
     del data["digest"]

@@ -113,7 +113,7 @@ def describe(folder: Path, *, app: str | None, url: str) -> None:
         what, imports, belt = "No application", "from conveyor import Conveyor", "Conveyor()"
     else:
         what, belt = f"The application {app}", f"load_app({app!r})"
-        imports = "from conveyor.cli.shared.common import load_app"
+        imports = "from conveyor.cli.shared.application import load_app"
     text = TEMPLATE.format(what=what, imports=imports, jobs=Troupe.__module__, belt=belt, url=url)
     (folder / f"{MODULE}.py").write_text(text)
 

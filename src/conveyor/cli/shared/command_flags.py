@@ -22,7 +22,7 @@ FLAGS = {
 
 
 def command_options(command: F) -> F:
-    """Add --run-as, --clean-env, --keep-env and --limit; `rules_from` reads them."""
+    """Add --run-as, --clean-env, --keep-env and --limit; `command_rules` reads them."""
     for option in reversed(
         (
             click.option("--run-as", metavar="USER", help="Who commands run as; needs root."),
@@ -46,7 +46,7 @@ def command_options(command: F) -> F:
     return command
 
 
-def rules_from(flags: Mapping[str, Any], *, allowed: bool, only: bool = False) -> CommandRules:
+def command_rules(flags: Mapping[str, Any], *, allowed: bool, only: bool = False) -> CommandRules:
     """Return the rules that the flags of `command_options` make; UsageError if they are none."""
     given = [written for name, written in FLAGS.items() if flags[name]]
     if given and not allowed:

@@ -20,9 +20,8 @@ from ...store.open import open_store
 from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
-from .common import print_json, print_table, say
-
-OK, ILL, UNREACHABLE = 0, 1, 4
+from .exit_codes import FAILED, OK, UNREACHABLE
+from .output import print_json, print_stderr, print_table
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -47,10 +46,10 @@ def report(settings: Settings, *, quick: bool, as_json: bool) -> int:
         rows = [(name, _text(each["value"]), str(each["from"])) for name, each in sources.items()]
         print_table(("SETTING", "VALUE", "FROM"), rows)
     if not well:
-        say("Something is not well: see above.")
+        print_stderr("Something is not well: see above.")
     if any(finding.name == "store" and not finding.ok for finding in findings):
         return UNREACHABLE
-    return OK if well else ILL
+    return OK if well else FAILED
 
 
 def examine(url: str, *, quick: bool) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The options of a job, for the commands that make one: enqueue and exec."""
+"""Options of commands: the store, the output format, the application, and those of a job."""
 
 from __future__ import annotations
 
@@ -13,8 +13,25 @@ from ...errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def url_option(command: F) -> F:
+    """Add --url."""
+    return click.option("--url", metavar="URL", help="The store (default: the configuration).")(
+        command
+    )
+
+
+def json_option(command: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def app_option(text: str) -> Callable[[F], F]:
+    """Return a decorator that adds --app with this help text."""
+    return click.option("--app", metavar="MODULE:NAME", help=text)
+
+
 def job_options(command: F) -> F:
-    """Add --retries, --timeout, --require, --file and --artifact; `given` reads them."""
+    """Add --retries, --timeout, --require, --file and --artifact; `chosen_options` reads them."""
     for option in reversed(
         (
             click.option("--retries", type=int, help="How often to try again."),
@@ -46,15 +63,15 @@ def job_options(command: F) -> F:
     return command
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, as `using` takes them; UsageError for a bad --file."""
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
     if "files" in chosen:
-        chosen["files"] = _files(chosen["files"])
+        chosen["files"] = _parse_files(chosen["files"])
     return chosen
 
 
-def _files(texts: Sequence[str]) -> dict[str, str]:
+def _parse_files(texts: Sequence[str]) -> dict[str, str]:
     files: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")

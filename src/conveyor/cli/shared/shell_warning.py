@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .common import say
+from .output import print_stderr
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "busybox"})
 
@@ -48,4 +48,4 @@ def warn_of_shell() -> None:
         text = Path("/proc/1/cmdline").read_text(errors="replace")
         said = warning(os.getppid(), text.rstrip("\0").split("\0"))
         if said is not None:
-            say(said)
+            print_stderr(said)

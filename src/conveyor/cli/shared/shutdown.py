@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 from ...core.job import JobRecord
 from ...store.messages import Report
 from ...worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
-from .common import say, span
 from .exec_handoff import leave
+from .exit_codes import HANDED_BACK, OK
+from .output import format_duration, print_stderr
 
-DRAINED, HANDED_BACK = 0, 75
 OTHERS = (signal.SIGTSTP, signal.SIGCONT)
 # How many running jobs are named; the rest is counted.
 NAMED = 10
@@ -101,23 +101,25 @@ class Exit:
             self._watch.cancel()
         worker = self._worker
         if worker is None:  # it was told to end before it began
-            return DRAINED
-        say(_tally(worker))
+            return OK
+        print_stderr(_tally(worker))
         if worker.left or _has_threads():
             self._leave(worker, worker.left)
         return self._code(worker)
 
     def _stop(self, number: signal.Signals, count: int) -> None:
         if count == 1:
-            say(f"{number.name}: stopping (again: stops what runs; a third time: leaves at once)")
+            print_stderr(
+                f"{number.name}: stopping (again: stops what runs; a third time: leaves at once)"
+            )
             self._call(lambda worker: worker.drain(self._drain))
             self._watch_for(self._drain)
         elif count == 2:
-            say(f"{number.name} again: what runs is stopped now")
+            print_stderr(f"{number.name} again: what runs is stopped now")
             self._call(lambda worker: worker.cancel_all())
             self._watch_for(0.0)
         else:
-            say(f"{number.name} once more: out at once, its jobs go back")
+            print_stderr(f"{number.name} once more: out at once, its jobs go back")
             try:
                 if self._worker is not None:
                     self._worker.disown()
@@ -160,7 +162,7 @@ class Exit:
             why = "the end takes too long, perhaps as the store does not answer"
             blocked = "a job, or a disk, blocks the worker's event loop"
             said = f"{why if goes_on else blocked}: leaving without it"
-        say(f"{said}\n{_tally(worker)}")
+        print_stderr(f"{said}\n{_tally(worker)}")
         self._leave(worker, left)
 
     def _give_up(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
@@ -184,13 +186,13 @@ class Exit:
         # A forced stop says so by the signal's own code, as a shell would.
         if len(self._seen) > 1:
             return 128 + self._seen[-1]
-        return HANDED_BACK if worker.handed_back else DRAINED
+        return HANDED_BACK if worker.handed_back else OK
 
     def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
         if phase == "draining" and not self._seen:
-            say("told to drain from afar: stopping, as at SIGTERM")
+            print_stderr("told to drain from afar: stopping, as at SIGTERM")
             self._watch_for(self._drain)
-        say(words(phase, running, self._drain))
+        print_stderr(words(phase, running, self._drain))
 
 
 def _tally(worker: Worker) -> str:
@@ -222,5 +224,5 @@ def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:
 
 
 def _name(job: JobRecord) -> str:
-    since = span(time.time() - job.started_at) if job.started_at else "-"
+    since = format_duration(time.time() - job.started_at) if job.started_at else "-"
     return f"  {job.id} {job.task}, for {since}"

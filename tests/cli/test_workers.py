@@ -1,4 +1,4 @@
-"""What workers and agents are told by command, and what the command says of it."""
+"""`conveyor workers` and `conveyor agents`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from conveyor.store.messages import Claimant, Want
 AGENT, OTHER = "far-1@abcd1234", "far-2@abcd1234"
 
 
-def know(belt: Conveyor, name: str = "w-1", *, slots: int = 2) -> None:
+def know(
+    belt: Conveyor, name: str = "w-1", *, slots: int = 2, labels: tuple[str, ...] = ()
+) -> None:
     """Make a worker known that is alive and idle."""
     info = WorkerInfo(
         id=name, host="there", boot_id="b", pid=1, pid_started=0.0, started_at=time.time(),
-        slots=slots, queues=("mail",),
+        slots=slots, queues=("mail",), labels=labels,
     )  # fmt: skip
     belt.store.beat(info).result(10)
 
@@ -33,6 +35,12 @@ def occupy(belt: Conveyor, name: str) -> str:
 def audit(conveyor: Command) -> list[tuple[str, str, str]]:
     lines = conveyor("audit", "--json").data
     return [(each["what"], each["subject"], each["detail"]) for each in reversed(lines)]
+
+
+def test_workers_are_listed(conveyor: Command, belt: Conveyor) -> None:
+    know(belt, labels=("gpu",))
+    assert "w-1\talive\tthere\t0/2\tmail\tgpu" in conveyor("workers").out
+    assert conveyor("workers", "--json").data[0]["id"] == "w-1"
 
 
 def test_agents_are_the_workers_that_reach_the_store_by_a_server(

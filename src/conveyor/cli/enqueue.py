@@ -1,0 +1,120 @@
+"""`conveyor enqueue`: adds a job to a queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import click
+import msgspec
+
+from ..client.options import JobOptions, Wishes, wish
+from ..client.producer import Producer, QueueRule
+from ..core.codec import check_plain
+from ..core.command import command_task
+from ..core.pending import run_sync
+from ..errors import UnknownTaskError, UsageError
+from ..settings import load_settings
+from ..store.ask import Blocking
+from ..store.open import open_store
+from .shared.application import load_app
+from .shared.options import app_option, chosen_options, job_options, json_option, url_option
+from .shared.output import print_json
+
+
+@click.command("enqueue")
+@click.argument("task")
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--args", "args_json", metavar="JSON", help="All arguments as a JSON object.")
+@app_option("Check the call against this application.")
+@click.option("--queue", help="The queue (default: the task's, or 'default').")
+@click.option("--priority", type=int, help="Higher runs first.")
+@click.option("--delay", help="Not before this long from now, like 90 or 5m.")
+@click.option("--key", help="Unique among the live jobs of the task.")
+@job_options
+@click.option("--wait", help="How long to wait for room in a full queue.")
+@json_option
+@url_option
+def enqueue_command(
+    task: str,
+    arguments: tuple[str, ...],
+    args_json: str | None,
+    app: str | None,
+    as_json: bool,
+    url: str | None,
+    **options: Any,
+) -> None:
+    options = chosen_options(options)
+    wishes = wish(Wishes(), JobOptions(**options))  # type: ignore[typeddict-item]
+    values = _parse_arguments(arguments, args_json)
+    settings = load_settings({"url": url, "app": app})
+    app_path = str(settings["app"])
+    if app_path:
+        job_id, existing = _enqueue_through_app(app_path, task, values, options)
+    else:
+        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, wishes)
+    if as_json:
+        print_json({"id": job_id, "existing": existing})
+    else:
+        click.echo(job_id)
+
+
+def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[str, Any]:
+    if args_json is None:
+        return dict(_parse_argument(argument) for argument in arguments)
+    if arguments:
+        raise UsageError("give the arguments as NAME=VALUE or with --args, not both")
+    try:
+        values = msgspec.json.decode(args_json)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--args is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError('--args is an object of arguments by name, like {"path": "cat.jpg"}')
+    return cast("dict[str, Any]", values)
+
+
+def _parse_argument(argument: str) -> tuple[str, Any]:
+    name, equals, text = argument.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{argument!r}: arguments are written NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return name, text
+
+
+def _enqueue_through_app(
+    app_path: str, task: str, values: dict[str, Any], options: dict[str, Any]
+) -> tuple[str, bool]:
+    belt = load_app(app_path)
+    # "send" stands for "shop.send" if no other task ends with it.
+    matching = [name for name in belt.functions if name == task or name.endswith(f".{task}")]
+    function = belt.functions.get(task)
+    if function is None and len(matching) == 1:
+        function = belt.functions[matching[0]]
+    if function is None:
+        known = ", ".join(sorted(belt.functions)) or "none"
+        raise UnknownTaskError(f"{app_path} has no task {task!r}; it has {known}")
+    job = function.using(**options).enqueue(**values)
+    belt.close()
+    return job.id, job.existing
+
+
+def _enqueue_unchecked(
+    url: str, task: str, values: dict[str, Any], wishes: Wishes
+) -> tuple[str, bool]:
+    """Enqueue without the application: only the worker will check the arguments."""
+    check_plain(values, f"the arguments of {task}")
+    described = command_task()
+    if task != described.name:
+        described = replace(described, name=task, kind="thread")
+    producer = Producer(lambda: open_store(url))
+    try:
+        capacities = {queue.name: queue.capacity for queue in producer.store.counts().result()}
+        name = wishes.queue or "default"
+        producer.queues[name] = QueueRule(name, capacities.get(name))
+        payload = msgspec.json.encode(values)
+        [job] = run_sync(producer.enqueue(Blocking(), described, wishes, [payload]))
+    finally:
+        producer.close()
+    return job.id, job.existing

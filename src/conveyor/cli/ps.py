@@ -1,0 +1,73 @@
+"""`conveyor ps`: lists jobs."""
+
+from __future__ import annotations
+
+import click
+
+from ..core.job import JobRecord, State
+from ..errors import UsageError
+from ..store.messages import Filter
+from .shared.options import json_option, url_option
+from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
+from .shared.store_access import open_configured_store
+
+HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "TRY", "AGE", "PROGRESS", "ERROR")
+LONGEST_ERROR = 60
+
+
+@click.command("ps")
+@click.option("--queue", help="Only this queue.")
+@click.option("--task", help="Only this task.")
+@click.option("--state", "states", multiple=True, help="Only this state; may be repeated.")
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True)
+@click.option("--before", type=int, help="Page on: only jobs before this number.")
+@json_option
+@url_option
+def ps_command(
+    queue: str | None,
+    task: str | None,
+    states: tuple[str, ...],
+    limit: int,
+    before: int | None,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    known = frozenset(_state(name) for name in states)
+    matching = Filter(queue=queue, task=task, states=known, before=before)
+    with open_configured_store(url) as store:
+        jobs = store.find(matching, limit=limit).result()
+    if as_json:
+        print_json([job_as_json(job) for job in jobs])
+        return
+    print_table(HEADINGS, [_row(job) for job in jobs])
+    if len(jobs) == limit:
+        print_stderr(f"There may be more: --before {jobs[-1].seq}")
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        raise UsageError(f"there is no state {name!r}; there are {', '.join(State)}") from None
+
+
+def _row(job: JobRecord) -> tuple[str, ...]:
+    state: str = job.state
+    error = (job.error or "-").splitlines()[0]
+    if job.state is State.RUNNING and job.cancel_requested_at:
+        state = f"cancelling {format_age(job.cancel_requested_at)}"
+        error = job.stopping[-1].text if job.stopping else "its worker has not answered yet"
+    progress = job.progress
+    done = "-"
+    if progress is not None:
+        done = f"{progress.done:g}" + (f"/{progress.total:g}" if progress.total else "")
+    return (
+        job.id,
+        state,
+        job.task,
+        job.queue,
+        str(job.attempt),
+        format_age(job.enqueued_at),
+        done,
+        error if len(error) <= LONGEST_ERROR else error[: LONGEST_ERROR - 1] + "…",
+    )

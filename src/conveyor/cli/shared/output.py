@@ -1,0 +1,94 @@
+"""How commands print: data to stdout, as JSON or a table, and messages to stderr."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...core.job import JobRecord
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on a line."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: formatted on a terminal, tab-separated otherwise."""
+    if not sys.stdout.isatty():
+        for row in (headings, *rows):
+            click.echo("\t".join(row))
+        return
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        # Text, because rich would take a name in brackets for markup.
+        table.add_row(*map(Text, row))
+    Console(no_color="NO_COLOR" in os.environ).print(table)
+
+
+def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
+    """Print the state of each job, by its id."""
+    if as_json:
+        print_json(states)
+        return
+    for job_id, state in states.items():
+        click.echo(f"{job_id} {state}")
+
+
+def print_stderr(text: str) -> None:
+    """Print a message for a person. A closed or full stderr is no error."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        # The interpreter would flush the rest at exit, fail again and change the exit code.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+    except OSError:
+        return  # a full disk, for example
+
+
+def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
+    """Write bytes unchanged, and flush."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.buffer.write(data)
+    stream.buffer.flush()
+
+
+def format_time(at: float | None) -> str:
+    """Return a timestamp in the local time zone."""
+    if at is None:
+        return "-"
+    return dt.datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in one unit, like 1.5h."""
+    seconds = max(0.0, seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f}{unit}"
+    return f"{seconds:.1f}s"
+
+
+def format_age(at: float | None) -> str:
+    """Return the time that has passed since a timestamp."""
+    return "-" if at is None else format_duration(time.time() - at)
+
+
+def job_as_json(job: JobRecord) -> dict[str, Any]:
+    """Return a job as JSON shows it, with its arguments and result as JSON values."""
+    data: dict[str, Any] = msgspec.to_builtins(job)
+    data["args"] = msgspec.Raw(job.args)
+    data["result"] = None if job.result is None else msgspec.Raw(job.result)
+    return data

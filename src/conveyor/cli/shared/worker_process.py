@@ -1,0 +1,131 @@
+"""Runs a worker in this process until signals stop it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from typing import Any
+
+from ...client.app import Conveyor
+from ...core.command_policy import ANYTHING, CommandRules
+from ...core.job import State
+from ...settings import Settings
+from ...system.sd_notify import manager
+from ...worker.worker import Worker
+from .application import load_app_and_settings
+from .command_flags import command_rules
+from .heartbeat import Pulse
+from .log_setup import configure_logging
+from .output import print_stderr
+from .shell_warning import warn_of_shell
+from .shutdown import OTHERS, Exit
+from .signals import listening
+from .worker_options import parse_queue_weights
+
+# What runs beside a worker until both end.
+Companion = Callable[[], Coroutine[Any, Any, None]]
+CompanionFactory = Callable[[Conveyor, Settings], Companion]
+
+
+def run_worker_process(
+    app: str | None,
+    *,
+    strict: bool,
+    flags: dict[str, Any],
+    make_companion: CompanionFactory | None = None,
+) -> int:
+    """Run a worker until a signal stops it; return the exit code."""
+    rules = command_rules(flags, allowed=not flags["no_commands"])
+    warn_of_shell()
+    belt, settings = load_app_and_settings(app, flags)
+    configure_logging(settings)
+    try:
+        companion = None if make_companion is None else make_companion(belt, settings)
+        ends = asyncio.run(
+            _run_worker(belt, settings, strict=strict, rules=rules, companion=companion)
+        )
+    finally:
+        belt.close()
+    return ends.finish()
+
+
+def make_worker(
+    belt: Conveyor,
+    settings: Settings,
+    *,
+    strict: bool,
+    pulse: Pulse,
+    rules: CommandRules = ANYTHING,
+    **others: float,
+) -> Worker:
+    """Make a worker as the settings say, with a heartbeat.
+
+    `others` are decided elsewhere: `lease_for`, `beat`, `most`.
+    """
+    queues = parse_queue_weights(settings["queues"]) or [(name, 1) for name in belt.queues]
+    return belt.worker(
+        queues=queues,
+        slots=settings["concurrency"],
+        strict=strict,
+        labels=frozenset(settings["labels"]),
+        commands=rules,
+        poll=settings["poll"],
+        drain=float(settings["drain"]),
+        app=settings["app"] or "this agent",
+        max_jobs_per_process=settings["max_jobs_per_process"],
+        max_rss_mb=settings["max_rss_mb"],
+        retention=retention_of(settings),
+        on_round=pulse.tell,
+        **({"lease_for": float(settings["lease"])} | others),
+    )
+
+
+def retention_of(settings: Settings) -> dict[State, float]:
+    """Return how long jobs of each final state are kept, in seconds."""
+    return {
+        State.COMPLETED: settings["keep_completed"],
+        State.CANCELLED: settings["keep_cancelled"],
+        State.DISCARDED: settings["keep_discarded"],
+    }
+
+
+async def run_until_stopped(
+    worker: Worker, belt: Conveyor, ends: Exit, *, what: str, where: str
+) -> None:
+    """Print what the worker serves, and run it until it has stopped."""
+    ends.take(worker, belt.url, belt.store.secret)
+    queues = ", ".join(name for name, _ in worker.options.queues)
+    slots = worker.options.slots
+    print_stderr(f"{what} {worker.id}: {slots} slots, queues {queues}, {where} {belt.url}")
+    await worker.run()
+
+
+async def _run_worker(
+    belt: Conveyor,
+    settings: Settings,
+    *,
+    strict: bool,
+    rules: CommandRules,
+    companion: Companion | None,
+) -> Exit:
+    ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
+    # Before the store is opened, which may wait for a lock.
+    pulse = Pulse(str(settings["health_file"]), manager())
+    with listening(ends.act, OTHERS), closing(pulse):
+        worker = make_worker(belt, settings, strict=strict, pulse=pulse, rules=rules)
+        running = run_until_stopped(worker, belt, ends, what="worker", where="store")
+        await _run_with_companion(running, companion)
+    ends.over()
+    return ends
+
+
+async def _run_with_companion(work: Coroutine[Any, Any, None], companion: Companion | None) -> None:
+    """Run both until one ends, and cancel the other; an error of either is raised."""
+    tasks = [asyncio.create_task(each) for each in (work, *([companion()] if companion else []))]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended

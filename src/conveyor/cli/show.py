@@ -1,0 +1,63 @@
+"""`conveyor show`: everything the store knows about a job."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from ..core.job import JobRecord
+from .shared.options import json_option, url_option
+from .shared.output import format_time, job_as_json, print_json
+from .shared.store_access import find_job, open_configured_store
+
+
+@click.command("show")
+@click.argument("job_id")
+@json_option
+@url_option
+def show_command(job_id: str, as_json: bool, url: str | None) -> None:
+    with open_configured_store(url) as store:
+        job = find_job(store, job_id)
+        history = store.history(job.id).result()
+    if as_json:
+        print_json({**job_as_json(job), "history": msgspec.to_builtins(history)})
+        return
+    for name, value in _fields(job):
+        click.echo(f"{name + ':':14} {value}")
+    for line in history:
+        click.echo(
+            f"\nattempt {line.attempt}, {format_time(line.at)}, {line.worker or 'no worker'}: "
+            f"{line.error} -> {line.became}"
+        )
+        if line.error.traceback:
+            click.echo(line.error.traceback.rstrip())
+
+
+def _fields(job: JobRecord) -> list[tuple[str, str]]:
+    fields = [
+        ("id", job.id),
+        ("state", job.state),
+        ("task", job.task),
+        ("queue", job.queue),
+        ("arguments", job.args.decode(errors="replace")),
+        ("priority", str(job.priority)),
+        ("attempt", f"{job.attempt} of {job.options.retries + 1}"),
+        ("enqueued", format_time(job.enqueued_at)),
+        ("due", format_time(job.run_at)),
+        ("started", format_time(job.started_at)),
+        ("ended", format_time(job.final_at)),
+        ("worker", job.worker or "-"),
+        ("options", msgspec.json.encode(job.options).decode()),
+    ]
+    if job.cancel_requested_at is not None:
+        fields.append(("stop asked", format_time(job.cancel_requested_at)))
+    if job.cancel_forced:
+        fields.append(("force", "its grace is not waited for"))
+    fields += [("stopping", f"{format_time(step.at)} {step.text}") for step in job.stopping]
+    if job.progress is not None:
+        fields.append(("progress", msgspec.json.encode(job.progress).decode()))
+    if job.result is not None:
+        fields.append(("result", job.result.decode(errors="replace")))
+    if job.error is not None:
+        fields.append(("error", job.error))
+    return fields

@@ -1,0 +1,44 @@
+"""`conveyor wait`: waits until jobs end."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from ..client.job_handle import Job
+from ..core.codec import ResultCodec
+from ..core.duration import duration
+from ..core.job import JobRecord, State
+from ..errors import WaitTimeoutError
+from ..store.ask import Watch
+from .shared.exit_codes import FAILED, OK
+from .shared.options import json_option, url_option
+from .shared.output import job_as_json, print_job_states, print_json
+from .shared.store_access import find_job, open_configured_store
+
+
+@click.command("wait")
+@click.argument("job_ids", nargs=-1, required=True)
+@click.option("--timeout", metavar="DURATION", help="How long to wait, like 90 or 5m.")
+@json_option
+@url_option
+def wait_command(
+    job_ids: tuple[str, ...], timeout: str | None, as_json: bool, url: str | None
+) -> int:
+    deadline = None if timeout is None else time.monotonic() + duration(timeout)
+    records: list[JobRecord] = []
+    with open_configured_store(url) as store:
+        watch = Watch(store)
+        for found in [find_job(store, job_id) for job_id in job_ids]:
+            job: Job[object] = Job(found.id, store=store, watch=watch, results=ResultCodec())
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                records.append(job.wait(left))
+            except WaitTimeoutError:
+                raise WaitTimeoutError(f"job {found.id} has not ended after {timeout}") from None
+    if as_json:
+        print_json([job_as_json(record) for record in records])
+    else:
+        print_job_states({record.id: record.state for record in records}, as_json=False)
+    return OK if all(record.state is State.COMPLETED for record in records) else FAILED

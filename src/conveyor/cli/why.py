@@ -1,0 +1,46 @@
+"""`conveyor why`: what a job waits for, in a sentence."""
+
+from __future__ import annotations
+
+import click
+
+from ..core.explain import explain, explain_offer
+from ..core.job import QueueInfo, State
+from ..errors import NotFoundError
+from ..store.protocol import Store
+from .shared.options import json_option, url_option
+from .shared.output import print_json
+from .shared.store_access import find_job, open_configured_store
+
+
+@click.command("why")
+@click.argument("job_id")
+@json_option
+@url_option
+def why_command(job_id: str, as_json: bool, url: str | None) -> None:
+    with open_configured_store(url) as store:
+        sentence = explain_job(store, job_id)
+    if as_json:
+        print_json({"why": sentence})
+    else:
+        click.echo(sentence)
+
+
+def explain_job(store: Store, job_id: str) -> str:
+    """Explain the state of a job, or of a request that still waits for room in its queue."""
+    try:
+        job = find_job(store, job_id)
+    except NotFoundError:
+        queue = store.offered(job_id).result()
+        if queue is None:
+            raise
+        return explain_offer(queue)
+    queues = {queue.name: queue for queue in store.counts().result()}
+    empty = QueueInfo(name=job.queue, capacity=None, paused=False, counts={})
+    return explain(
+        job,
+        queue=queues.get(job.queue, empty),
+        ahead=store.ahead(job.id).result() if job.state is State.AVAILABLE else 0,
+        workers=store.workers().result(),
+        now=store.now(),
+    )

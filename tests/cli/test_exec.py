@@ -1,0 +1,77 @@
+"""`conveyor exec`: output, exit codes and interrupts."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from pathlib import Path
+
+from shell import Command, Start, Until
+
+from conveyor import Conveyor
+
+
+def test_exec_gives_the_commands_output_and_its_exit_code(really: Command) -> None:
+    ran = really("exec", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert ran.code == 7
+    assert ran.out == "out\n"
+    assert "err\n" in ran.err
+    assert really("exec", "--", "true").code == 0
+
+
+def test_show_tells_the_exit_code_of_a_command_that_a_signal_killed(really: Command) -> None:
+    assert really("exec", "--", "sh", "-c", "kill -9 $$").code == 137
+    [job] = really("ps", "--json").data
+    [attempt] = really("show", job["id"], "--json").data["history"]
+    assert attempt["error"]["exit_code"] == 137
+
+
+def test_exec_of_a_command_that_is_not_there_says_so(really: Command) -> None:
+    ran = really("exec", "--", "no-such-program")
+    assert ran.code not in (0, 2)
+    assert "no-such-program" in ran.err
+
+
+def test_exec_interrupted_stops_the_command_and_ends_with_130(
+    start: Start, conveyor: Command, until: Until
+) -> None:
+    running = start("exec", "--", "sh", "-c", "echo begun; exec sleep 60")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "begun\n"
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 130
+    assert conveyor("ps", "--json").data[0]["state"] == "cancelled"
+
+
+def test_exec_interrupted_twice_kills_a_command_that_does_not_listen(
+    start: Start, conveyor: Command, belt: Conveyor
+) -> None:
+    deaf = "trap '' INT TERM; echo begun; while :; do sleep 0.1; done"
+    running = start("exec", "--", "sh", "-c", deaf)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.readline() == "begun\n"
+    for said in ("SIGINT: cancelling", "SIGINT again: cancelling with no grace"):
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.readline().startswith(said)
+    assert running.wait(30) == 130
+    [job] = conveyor("ps", "--json").data
+    assert job["state"] == "cancelled"
+    said = [step.text for step in belt.job(job["id"]).refresh().record.stopping]
+    [killed] = [step for step in said if "SIGKILL" in step]
+    assert "after 10" not in killed, "it waited for the grace"
+
+
+def test_exec_interrupted_a_third_time_leaves_at_once_though_no_store_answers(
+    start: Start, folder: Path
+) -> None:
+    running = start("exec", "--", "sh", "-c", "echo begun; exec sleep 60")
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.readline() == "begun\n"
+    with open(folder / "jobs.db.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for said in ("SIGINT: cancelling", "SIGINT again", "SIGINT once more: leaving"):
+            running.send_signal(signal.SIGINT)
+            assert running.stderr.readline().startswith(said)
+        assert running.wait(30) == 130

@@ -1,0 +1,85 @@
+"""What all commands have in common: help, exit codes, output on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from shell import Command
+
+from conveyor import Conveyor
+
+
+def test_help_lists_every_command_and_loads_no_driver_and_no_loop() -> None:
+    script = (
+        "import json, sys\n"
+        "from conveyor.cli.main import run\n"
+        "run(['--help'])\n"
+        "print(json.dumps(sorted({'asyncio', 'apsw', 'rich', 'msgspec'} & sys.modules.keys())))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    *text, loaded = ran.stdout.splitlines()
+    assert json.loads(loaded) == []
+    for command in ("run", "worker", "exec", "why", "doctor", "completion"):
+        assert any(line.split()[:1] == [command] for line in text)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_code_for_the_shell(conveyor: Command, shell: str) -> None:
+    ran = conveyor("completion", shell)
+    assert ran.code == 0
+    assert "_CONVEYOR_COMPLETE" in ran.out
+
+
+def test_a_wrong_option_ends_with_2_and_says_which(conveyor: Command) -> None:
+    ran = conveyor("ps", "--colour", "red")
+    assert ran.code == 2
+    assert "--colour" in ran.err
+
+
+@pytest.mark.parametrize("command", ["show", "why", "logs", "wait", "cancel", "retry"])
+def test_a_job_that_is_not_there_ends_with_3(conveyor: Command, command: str) -> None:
+    ran = conveyor(command, "0190-no-such-job")
+    assert ran.code == 3
+    assert "there is no job" in ran.err
+    assert not ran.out
+
+
+@pytest.mark.parametrize("command", ["ps", "queues", "workers", "schedules", "doctor"])
+def test_a_file_that_is_no_store_ends_with_4(conveyor: Command, folder: Path, command: str) -> None:
+    (folder / "jobs.db").write_text("a shopping list\n" * 500)
+    ran = conveyor(command)
+    assert ran.code == 4
+    assert "is not a SQLite database" in ran.out + ran.err
+
+
+def test_a_folder_that_is_not_there_ends_with_4(conveyor: Command) -> None:
+    ran = conveyor("ps", "--url", "no/such/jobs.db")
+    assert ran.code == 4
+    assert "no/such" in ran.err
+
+
+def test_nothing_is_coloured_where_there_is_no_terminal(really: Command, belt: Conveyor) -> None:
+    belt.functions["send"].enqueue("ann")
+    for args in (["ps"], ["queues"], ["doctor"], ["--help"]):
+        assert "\x1b[" not in really(*args).out
+
+
+def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(
+    conveyor: Command, folder: Path
+) -> None:
+    conveyor("queues", "pause", "[red]x")
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "conveyor", "queues"]
+    wide = os.environ | {"COLUMNS": "200"}
+    subprocess.run(command, cwd=folder, stdout=theirs, env=wide, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "[red]x" in shown

@@ -1,0 +1,85 @@
+"""`conveyor worker` and `conveyor run`: start, work and stop."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from pathlib import Path
+
+import pytest
+from shell import Command, Start, Until, serve
+
+from conveyor import Conveyor, State
+
+
+@pytest.mark.parametrize("command", ["worker", "run"])
+def test_a_worker_runs_jobs_until_sigterm_and_ends_with_0(
+    start: Start, belt: Conveyor, command: str
+) -> None:
+    job = belt.functions["send"].enqueue("ann")
+    worker = start(command, "app:belt", "--queue", "mail:4", "--queue", "small", "-c", "2")
+    assert job.result(timeout=30) == "ann x1"
+    worker.terminate()
+    assert worker.wait(30) == 0
+    _, err = worker.communicate()
+    assert "SIGTERM: stopping" in err
+    assert "no new jobs; 0 running" in err
+    assert "1 ended, 0 handed back" in err
+
+
+def test_a_signal_that_comes_while_the_store_is_locked_is_not_lost(
+    start: Start, belt: Conveyor, folder: Path
+) -> None:
+    belt.functions["send"].enqueue("ann")
+    with open(folder / "jobs.db.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        worker = start("worker", "app:belt")
+        assert worker.stderr is not None
+        # No word from it, as it waits for the lock; its handlers are there all the same.
+        wanted = 1 << (signal.SIGTERM - 1)
+        while not wanted & int(_status(worker.pid)["SigCgt"], 16):
+            assert worker.poll() is None
+        worker.terminate()
+        assert worker.stderr.readline().startswith("SIGTERM: stopping")
+    assert worker.wait(30) == 0
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_worker_hands_back_what_does_not_end_in_time(
+    start: Start, belt: Conveyor, until: Until
+) -> None:
+    worker = serve(start, "--queue", "default", "--drain", "0.1")
+    job = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
+    until(job.logs)
+    worker.terminate()
+    assert worker.wait(30) == 75
+    record = job.refresh().record
+    assert (record.state, record.attempt) == (State.AVAILABLE, 0)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "name the application"),
+        (["app"], "module:name"),
+        (["nothere:belt"], "there is no module 'nothere'"),
+        (["app:mail"], "a Queue; a Conveyor is wanted"),
+        (["broken:belt"], "does not import: ZeroDivisionError"),
+        (["app:belt", "--queue", "mail:often"], "NAME:WEIGHT"),
+        (["app:belt", "--lease", "never"], "lease = 'never' from the command line"),
+        (["app:belt", "--log-level", "LOUD"], "log_level 'LOUD'"),
+        (["app:belt", "-c", "0"], "a whole number of 1 or more"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_and_ends_with_2(
+    really: Command, folder: Path, args: list[str], said: str
+) -> None:
+    (folder / "broken.py").write_text("1 / 0\n")
+    ran = really("worker", *args)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
