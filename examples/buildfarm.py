@@ -1,10 +1,10 @@
-"""Build wheels of well-known packages on a farm: one server, three agents, real accidents.
+"""Build wheels of well-known packages on one server and three agents, through real failures.
 
-pip fetches source distributions from whatever index it is configured for. Each becomes a command
-job that builds its wheel on an agent; packages with a C extension go where the label `cc` is. In
-the middle of it one build is cancelled, one agent is killed with SIGKILL, and the server is killed
-and started again. A table says what came of it, and each promise is checked: exit code 0 if all
-were kept, 1 if not, 2 if the farm could not be set up (no network, no pip), 130 after Ctrl-C.
+pip fetches source distributions from its configured index. Each becomes a command job that builds
+the wheel on an agent; packages with a C extension need an agent with the label `cc`. While builds
+run, the program cancels one, kills an agent with SIGKILL, and kills and restarts the server. It
+checks each guarantee and prints a table of the results. Exit codes: 0 if all guarantees held, 1 if
+not, 2 if the farm could not be set up (no network, no pip), 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from farm import PATIENCE, Farm, NoFarmError, processes_with, wait_for
+from farm import TIMEOUT, Farm, FarmSetupError, processes_with, wait_for
 from rich.console import Console
 from rich.table import Table
 
 from conveyor import Conveyor, ConveyorError, State, WaitTimeoutError
 from conveyor.client.job_handle import Job
 
-# The first few are small. Those with a C extension require an agent that has a compiler.
+# Small packages first. A C extension requires an agent with a compiler.
 PACKAGES = {
     "six": "pure", "markupsafe": "cc", "iniconfig": "pure", "simplejson": "cc", "idna": "pure",
     "click": "pure", "packaging": "pure", "pluggy": "pure", "wrapt": "cc", "attrs": "pure",
@@ -43,18 +43,18 @@ PACKAGES = {
     "typing-extensions": "pure",
 }  # fmt: skip
 SHORT, NORMAL = 5, 14
-# Whichever is killed, another one has its labels.
+# Every label is on two agents, so that one of them can be killed.
 AGENTS = {"smith": ("cc",), "weaver": ("pure",), "both": ("cc", "pure")}
 QUEUE = "builds"
-LONGEST_BUILD = 900.0
+BUILD_TIMEOUT = 900.0
 
-# Wide enough for the table also where nobody looks: in a file or a pipe.
+# Wide enough for the table in a file or a pipe.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 @dataclass
 class Build:
-    """One package on its way: its source, and the job that makes a wheel of it."""
+    """One package: its source, and the job that builds the wheel."""
 
     package: str
     label: str
@@ -63,42 +63,43 @@ class Build:
 
 
 @dataclass
-class Promises:
-    """What was checked, and whether it was so."""
+class Checks:
+    """Checks guarantees and counts the failures."""
 
-    broken: int = 0
+    failed: int = 0
 
-    def check(self, promise: str, *, kept: bool, seen: object = "") -> None:
-        """Print a promise and whether it was kept; what was seen tells why not."""
-        self.broken += not kept
-        sign = "[green]kept  [/]" if kept else "[red]BROKEN[/]"
-        console.print(f"{sign} {promise}" + ("" if kept else f": {seen}"))
+    def check(self, guarantee: str, *, passed: bool, seen: object = "") -> None:
+        """Print a guarantee and whether it held; if not, also what was seen."""
+        self.failed += not passed
+        sign = "[green]ok    [/]" if passed else "[red]FAILED[/]"
+        console.print(f"{sign} {guarantee}" + ("" if passed else f": {seen}"))
 
 
 def find_pip() -> list[str]:
-    """Return how pip is called: that of this Python, or of the one its environment is made from."""
+    """Return the pip command of this Python, or of the one its environment was created from."""
     for python in (sys.executable, str(getattr(sys, "_base_executable", sys.executable))):
         command = [python, "-m", "pip"]
         if not subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
             return command
-    raise NoFarmError("there is no pip: `python -m ensurepip` brings one")
+    raise FarmSetupError("pip is not installed; run `python -m ensurepip`")
 
 
 def fetch(pip: Sequence[str], package: str, folder: Path) -> Path:
-    """Have pip fetch the source distribution of a package, and nothing else."""
+    """Fetch the source distribution of a package with pip, without dependencies."""
     target = folder / package
     command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--no-binary", package, "--dest", str(target), package]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [path for path in target.glob("*") if path.name.endswith((".tar.gz", ".zip"))]
     if ran.returncode or not found:
-        said = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")]
-        raise NoFarmError(f"pip got no source of {package}: {said[-1] if said else ran.stderr}")
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")]
+        reason = errors[-1] if errors else ran.stderr
+        raise FarmSetupError(f"pip found no source distribution of {package}: {reason}")
     return found[0]
 
 
 def fetch_all(pip: Sequence[str], packages: Sequence[str], folder: Path) -> list[Path]:
-    """Fetch some at a time; the first that fails says why the farm cannot begin."""
+    """Fetch all packages in parallel; raise the first error."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         fetching = [pool.submit(fetch, pip, package, folder) for package in packages]
         try:
@@ -108,7 +109,7 @@ def fetch_all(pip: Sequence[str], packages: Sequence[str], folder: Path) -> list
 
 
 def enqueue(belt: Conveyor, pip: Sequence[str], package: str, label: str, sdist: Path) -> Build:
-    """Enqueue a build: the source is its input, the wheel its artifact."""
+    """Enqueue a build with the source as its input and the wheel as its artifact."""
     build = belt.command(
         *pip, "wheel", "--verbose", "--disable-pip-version-check", "--no-deps", "--wheel-dir", ".",
         f"./{sdist.name}",
@@ -117,64 +118,64 @@ def enqueue(belt: Conveyor, pip: Sequence[str], package: str, label: str, sdist:
         env={"PYTHONUNBUFFERED": "1"},
         queue=QUEUE,
     )  # fmt: skip
-    job = build.using(requires=[label], timeout=LONGEST_BUILD, retries=1).enqueue()
+    job = build.using(requires=[label], timeout=BUILD_TIMEOUT, retries=1).enqueue()
     return Build(package, label, sdist, job)
 
 
-def cancel_one(build: Build, promises: Promises) -> None:
-    """Cancel a build in the middle: then nothing of its process tree is left."""
-    wait_for(lambda: in_the_middle(build), f"{build.package} was never in the middle of its build")
+def cancel_build(build: Build, checks: Checks) -> None:
+    """Cancel a running build and check that its whole process tree is gone."""
+    wait_for(lambda: is_building(build), f"the build of {build.package} did not start")
     before = processes(build.job.id)
-    console.print(f"cancel {build.package}, of which {len(before)} processes run")
-    cancelled = build.job.cancel(wait=PATIENCE, reason="nobody wants it any more")
+    console.print(f"cancelling {build.package}, which has {len(before)} processes")
+    cancelled = build.job.cancel(wait=TIMEOUT, reason="no longer needed")
     left = processes(build.job.id)
-    promises.check(
-        f"A cancelled build ({build.package}) is gone, with the {len(before)} processes it had",
-        kept=cancelled and len(before) > 1 and not left,
+    checks.check(
+        f"The cancelled build ({build.package}) is gone, with its {len(before)} processes",
+        passed=cancelled and len(before) > 1 and not left,
         seen=f"{build.job.state}, processes {before} before, {left} after",
     )
 
 
-def kill_an_agent(farm: Farm, builds: Sequence[Build], promises: Promises) -> Build:
-    """Kill an agent in the middle of a build; return that build once it is known as crashed."""
+def kill_an_agent(farm: Farm, builds: Sequence[Build], checks: Checks) -> Build:
+    """Kill an agent during a build; return that build once its crash is recorded."""
 
-    def victim() -> Build | None:
-        return next(filter(in_the_middle, builds), None)
+    def find_running() -> Build | None:
+        return next(filter(is_building, builds), None)
 
-    build = wait_for(victim, "no agent was caught in the middle of a build")
+    build = wait_for(find_running, "no build was running when an agent was to be killed")
     agent = farm.names[build.job.record.worker]
-    console.print(f"kill -9 {agent}, which builds {build.package}")
+    console.print(f"kill -9 {agent}, which is building {build.package}")
     farm.kill_agent(agent)
-    wait_for(lambda: build.job.refresh().record.crashes, "nobody noticed the death of the agent")
+    wait_for(lambda: build.job.refresh().record.crashes, "the death of the agent was not detected")
     error, left = build.job.history()[-1].error, processes(build.job.id)
-    promises.check(f"The crash of {build.package} is noted", kept=error.type == "WorkerLost")
-    if build.job.refresh().state is State.AVAILABLE:  # nobody has begun it again so far
-        promises.check("What the agent ran has ended with it", kept=not left, seen=left)
+    checks.check(f"The crash of {build.package} is recorded", passed=error.type == "WorkerLost")
+    if build.job.refresh().state is State.AVAILABLE:  # not started again yet
+        checks.check("The processes of its build died with the agent", passed=not left, seen=left)
     return build
 
 
 def restart_server(farm: Farm, builds: Sequence[Build]) -> dict[str, int]:
-    """Kill the server while builds run and start it again; return their leases by job."""
+    """Kill and restart the server while builds run; return their leases by job id."""
 
-    def look() -> dict[str, int]:
+    def find_running() -> dict[str, int]:
         records = [build.job.refresh().record for build in builds]
         return {each.id: each.lease for each in records if each.state is State.RUNNING}
 
-    running = wait_for(look, "nothing was built when the server was to be killed")
-    console.print(f"kill -9 server, while builds run: {len(running)}; then it is started again")
+    running = wait_for(find_running, "no build was running when the server was to be killed")
+    console.print(f"kill -9 server during {len(running)} builds, then restart it")
     farm.kill_server()
     time.sleep(1)
     farm.start_server()
     return running
 
 
-def in_the_middle(build: Build) -> bool:
-    """Whether a build has begun, with processes of its own, and is not about to end."""
+def is_building(build: Build) -> bool:
+    """Return whether a build has started, has processes, and is not about to end."""
     if build.job.refresh().state is not State.RUNNING:
         return False
-    said = build.job.logs()
-    going = build.sdist.name in said and "Building wheel" not in said
-    return going and len(processes(build.job.id)) > 1
+    output = build.job.logs()
+    started = build.sdist.name in output and "Building wheel" not in output
+    return started and len(processes(build.job.id)) > 1
 
 
 def processes(job_id: str) -> list[int]:
@@ -182,24 +183,24 @@ def processes(job_id: str) -> list[int]:
     return processes_with(f"CONVEYOR_JOB_ID={job_id}")
 
 
-def collect(builds: Sequence[Build], wheels: Path, farm: Farm, promises: Promises) -> Table:
-    """Wait for all builds, download their wheels, verify them; return the table of it."""
+def collect(builds: Sequence[Build], wheels: Path, farm: Farm, checks: Checks) -> Table:
+    """Wait for all builds, download and verify their wheels; return a table of the results."""
     table = Table("package", "label", "agent", "attempts", "seconds", "output", "wheel", "bytes",
                   "sha-256", title="The build farm")  # fmt: skip
-    for place in (3, 4, 5, 7):
-        table.columns[place].justify = "right"
+    for column in (3, 4, 5, 7):
+        table.columns[column].justify = "right"
     for build in builds:
         try:
-            record = build.job.wait(LONGEST_BUILD)
+            record = build.job.wait(BUILD_TIMEOUT)
         except WaitTimeoutError as error:
-            promises.check(f"{build.package} is built", kept=False, seen=error)
+            checks.check(f"{build.package} is built", passed=False, seen=error)
             continue
         output = build.job.logs()
         found = [download(build.job, wheels)] if record.state is State.COMPLETED else []
-        whole = bool(found) and "Successfully built" in output
+        valid = bool(found) and "Successfully built" in output
         if record.state is not State.CANCELLED:
             seen = f"{record.state}, {record.error}\n{output[-2000:]}"
-            promises.check(f"{build.package} is built, its wheel whole", kept=whole, seen=seen)
+            checks.check(f"{build.package} is built, its wheel valid", passed=valid, seen=seen)
         agent = farm.names.get(record.worker, "?")
         took = (record.final_at or 0.0) - (record.started_at or 0.0)
         [(name, size, digest)] = found or [(str(record.state), "", "")]
@@ -210,7 +211,7 @@ def collect(builds: Sequence[Build], wheels: Path, farm: Farm, promises: Promise
 
 
 def download(job: Job[Any], wheels: Path) -> tuple[str, str, str]:
-    """Get the one wheel of a job; ValueError if it is not what its SHA-256 says, or no wheel."""
+    """Download the wheel of a job; raise ValueError if it is damaged."""
     [artifact] = job.artifacts()
     path = wheels / artifact.name
     job.download(artifact.name, path)
@@ -219,44 +220,44 @@ def download(job: Job[Any], wheels: Path) -> tuple[str, str, str]:
         damaged = wheel.testzip()
         listed = any(name.endswith(".dist-info/RECORD") for name in wheel.namelist())
     if digest != artifact.digest or damaged or not listed:
-        raise ValueError(f"{path} is not the wheel that was built")
+        raise ValueError(f"{path} is damaged")
     return artifact.name, f"{artifact.size:,}", digest[:12]
 
 
-def judge(
-    builds: Sequence[Build], crashed: Build, undisturbed: dict[str, int], farm: Farm, to: Promises
+def check_finished(
+    builds: Sequence[Build], crashed: Build, undisturbed: dict[str, int], farm: Farm, checks: Checks
 ) -> None:
-    """Check what has to hold once all has ended."""
+    """Check the guarantees that must hold once all builds have ended."""
     records = {build.job.id: build.job.refresh().record for build in builds}
-    elsewhere = records[crashed.job.id]
-    to.check(
-        f"The build of the killed agent ({crashed.package}) was done elsewhere, one crash counted",
-        kept=elsewhere.crashes == 1 and elsewhere.state is State.COMPLETED,
-        seen=(elsewhere.crashes, elsewhere.state, elsewhere.error),
+    rerun = records[crashed.job.id]
+    checks.check(
+        f"The build of the killed agent ({crashed.package}) completed on another, with one crash",
+        passed=rerun.crashes == 1 and rerun.state is State.COMPLETED,
+        seen=(rerun.crashes, rerun.state, rerun.error),
     )
     leases = {job_id: records[job_id].lease for job_id in undisturbed}
-    to.check(
-        f"What was built when the server was killed ({len(leases)}) went on and ran once",
-        kept=bool(leases) and leases == undisturbed,
+    checks.check(
+        f"Builds that ran when the server was killed ({len(leases)}) continued and ran once",
+        passed=bool(leases) and leases == undisturbed,
         seen=(undisturbed, leases),
     )
-    astray = [
+    misplaced = [
         build.package
         for build in builds
         if build.label not in AGENTS[farm.names[records[build.job.id].worker]]
     ]
-    to.check("Each build ran where its label is", kept=not astray, seen=astray)
+    checks.check("Each build ran on an agent with its label", passed=not misplaced, seen=misplaced)
 
 
 def run(packages: dict[str, str], folder: Path) -> int:
-    """Set the farm up, build everything through all accidents; return the exit code."""
+    """Set up the farm, build everything through all failures; return the exit code."""
     began = time.monotonic()
-    promises, farm, wheels = Promises(), Farm(folder, QUEUE), folder / "wheels"
+    checks, farm, wheels = Checks(), Farm(folder, QUEUE), folder / "wheels"
     logging.basicConfig(filename=folder / "producer.log")
     wheels.mkdir(exist_ok=True)
     pip = find_pip()
     sources = fetch_all(pip, list(packages), folder / "sources")
-    console.print(f"{len(sources)} source distributions after {time.monotonic() - began:.1f} s")
+    console.print(f"{len(sources)} source distributions in {time.monotonic() - began:.1f} s")
     with ExitStack() as stack:
         stack.callback(farm.stop)
         secret = farm.token("producer", "enqueue", "read")
@@ -266,28 +267,27 @@ def run(packages: dict[str, str], folder: Path) -> int:
         belt = stack.enter_context(closing(Conveyor(farm.url, token=secret)))
         console.print(f"server {farm.url} and {len(AGENTS)} agents")
         listed = list(zip(packages.items(), sources, strict=True))
-        unwanted, *builds = [
+        to_cancel, *builds = [
             enqueue(belt, pip, package, label, sdist)
-            for (package, label), sdist in [listed[-1], *listed]  # one is there twice
+            for (package, label), sdist in [listed[-1], *listed]  # the last package twice
         ]
-        cancel_one(unwanted, promises)
-        crashed = kill_an_agent(farm, builds, promises)
+        cancel_build(to_cancel, checks)
+        crashed = kill_an_agent(farm, builds, checks)
         undisturbed = restart_server(farm, builds)
-        table = collect([unwanted, *builds], wheels, farm, promises)
-        judge(builds, crashed, undisturbed, farm, promises)
+        table = collect([to_cancel, *builds], wheels, farm, checks)
+        check_finished(builds, crashed, undisturbed, farm, checks)
     console.print(table)
     console.print(
-        f"{len(builds)} wheels in {time.monotonic() - began:.0f} s; "
-        f"{promises.broken or 'no'} promises broken"
+        f"{len(builds)} wheels in {time.monotonic() - began:.0f} s; {checks.failed} checks failed"
     )
-    return 1 if promises.broken else 0
+    return 1 if checks.failed else 0
 
 
 def choose(wanted: Sequence[str], *, short: bool) -> dict[str, str]:
-    """Return packages with their labels: those named, or so many of the list."""
+    """Return packages and their labels: the named ones, or the first of the list."""
     known = PACKAGES if shutil.which("cc") else {n: at for n, at in PACKAGES.items() if at != "cc"}
     if len(known) < len(PACKAGES):
-        console.print("There is no C compiler (cc) here: only packages of pure Python are built.")
+        console.print("No C compiler (cc) found; building pure-Python packages only.")
     if len(wanted) == 1 and wanted[0].isdecimal():
         return dict(list(known.items())[: max(1, int(wanted[0]))])
     if wanted:
@@ -296,47 +296,49 @@ def choose(wanted: Sequence[str], *, short: bool) -> dict[str, str]:
 
 
 @contextmanager
-def workplace(folder: Path | None) -> Iterator[Path]:
-    """Give a folder: one that is gone afterwards, or the given one, which keeps what is made."""
+def work_directory(folder: Path | None) -> Iterator[Path]:
+    """Yield a temporary directory, or the given one, which is kept."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="buildfarm-") as made:
             yield Path(made)
         return
     folder.mkdir(parents=True, exist_ok=True)
     if list(folder.glob("jobs.db*")):
-        raise NoFarmError(f"{folder} has been a farm already: name another folder, or remove it")
+        raise FarmSetupError(
+            f"{folder} contains an earlier farm; delete it or choose another directory"
+        )
     yield folder.absolute()
     shutil.rmtree(folder / "tmp", ignore_errors=True)
 
 
-def leave(number: int, _frame: object) -> NoReturn:
-    """End as after an error, so that all is cleaned up."""
+def exit_on_signal(number: int, _frame: object) -> NoReturn:
+    """Exit through an exception, so that everything is cleaned up."""
     raise SystemExit(128 + number)
 
 
 def main() -> int:
     """Read the options and run the farm."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("packages", nargs="*", help="names of packages, or how many of the list")
-    parser.add_argument("--short", action="store_true", help=f"only {SHORT} small packages")
-    parser.add_argument("--folder", type=Path, help="keep sources, wheels, jobs and logs there")
+    parser.add_argument("packages", nargs="*", help="package names, or a number of packages")
+    parser.add_argument("--short", action="store_true", help=f"build only {SHORT} small packages")
+    parser.add_argument("--folder", type=Path, help="keep all files in this directory")
     options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)
+        signal.signal(number, exit_on_signal)
     try:
         missing = [each for each in ("aiohttp", "uvicorn") if not importlib.util.find_spec(each)]
         if missing:
-            raise NoFarmError(f"there is no {missing[0]}: `pip install conveyor[server,http]`")
-        with workplace(options.folder) as folder:
+            raise FarmSetupError(f"{missing[0]} is not installed; install conveyor[server,http]")
+        with work_directory(options.folder) as folder:
             return run(choose(options.packages, short=options.short), folder)
-    except NoFarmError as error:
-        console.print(f"No farm here: {error}", markup=False)
+    except FarmSetupError as error:
+        console.print(f"Cannot set up the farm: {error}", markup=False)
         return 2
     except KeyboardInterrupt:
-        console.print("Interrupted: all that ran was ended.")
+        console.print("Interrupted; all processes were stopped.")
         return 130
     except (TimeoutError, ValueError, ConveyorError) as error:
-        console.print(f"[red]BROKEN[/] {type(error).__name__}: {error}")
+        console.print(f"[red]FAILED[/] {type(error).__name__}: {error}")
         return 1
 
 

@@ -1,9 +1,9 @@
-"""A blocking program with a worker in a thread: atexit stops it, signals stay the program's.
+"""A blocking program with a worker in a thread, stopped by atexit; the program handles signals.
 
-    python embedded.py             # reads names from stdin, one a line, until it ends
+    python embedded.py             # reads names from stdin, one per line, until end of file
 
-A program that ends by a signal has to end as Python does for atexit to run; for SIGTERM that is
-what the handler below is for. Web servers such as gunicorn have one of their own.
+atexit handlers run only if Python exits normally, so the program needs a handler for SIGTERM that
+calls sys.exit. Web servers such as gunicorn have one.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import time
 
 from conveyor import Conveyor
 
-belt = Conveyor()  # where CONVEYOR_URL says, else ./jobs.db
+belt = Conveyor()  # CONVEYOR_URL, or ./jobs.db
 mail = belt.queue("mail", capacity=10)
 
 
 @mail.task(name="greet")
 def greet(name: str) -> None:
-    """Stand for a mail that takes a while."""
+    """Stand in for sending a slow mail."""
     time.sleep(0.5)
     print(f"greeted {name}")
 
 
 def main() -> None:
-    """Greet whoever is named, in the background."""
+    """Greet each name in the background."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     belt.start(slots=2)
     atexit.register(belt.stop, 10.0)
     for line in sys.stdin:
-        greet.enqueue(line.strip())  # waits while ten mails wait
+        greet.enqueue(line.strip())  # blocks while ten mails wait
         print(f"noted {line.strip()}", flush=True)
 
 

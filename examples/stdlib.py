@@ -2,8 +2,8 @@
 
 Every module becomes four jobs: a coroutine that reads and hashes it, a thread that counts its
 tokens, a process that compresses it at the highest level, and a command that byte-compiles it. The
-queue holds at most 100 waiting jobs, so the producer is held back. Stop it with Ctrl-C and start it
-again: it goes on where it stopped. Everything is kept in one folder, which may be deleted.
+queue holds at most 100 waiting jobs, so the producer has to wait. Interrupt it with Ctrl-C and run
+it again: it continues where it stopped. It keeps everything in one directory; delete it freely.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ stdlib = belt.queue("stdlib", capacity=CAPACITY)
 
 
 class Sizes(TypedDict):
-    """What a job read and what came of it, in bytes."""
+    """Bytes that a job read and produced."""
 
     bytes_in: int
     bytes_out: int
@@ -48,19 +48,19 @@ class Sizes(TypedDict):
 
 @stdlib.task(name="hash")
 async def hash_module(path: Path) -> Sizes:
-    """Read a module in slices, letting other jobs run in between, and hash it."""
+    """Hash a module in chunks, so that other jobs can run in between."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while piece := file.read(1 << 16):
-            digest.update(piece)
-            size += len(piece)
+        while chunk := file.read(1 << 16):
+            digest.update(chunk)
+            size += len(chunk)
             await asyncio.sleep(0)
     return {"bytes_in": size, "bytes_out": len(digest.digest())}
 
 
 @stdlib.task(name="count")
 def count_tokens(path: Path) -> Sizes:
-    """Count a module's tokens and print the most frequent names: that is kept as its output."""
+    """Count a module's tokens and print the most frequent names, which become the job's output."""
     names: Counter[str] = Counter()
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
@@ -73,7 +73,7 @@ def count_tokens(path: Path) -> Sizes:
 
 @stdlib.task(name="compress", timeout=120)
 def compress(path: Path, target: Path) -> Sizes:
-    """Compress a module as far as it goes. A timeout makes a blocking function a process."""
+    """Compress a module as far as possible; with a timeout, a blocking function is a process."""
     data = path.read_bytes()
     packed = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
     target.write_bytes(packed)
@@ -81,7 +81,7 @@ def compress(path: Path, target: Path) -> Sizes:
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """Yield name and file of each module of the running Python's standard library."""
+    """Yield the name and file of each module in the running Python's standard library."""
     root = Path(sysconfig.get_path("stdlib"))
     for top in sorted(sys.stdlib_module_names):
         for path in [root / f"{top}.py", *sorted((root / top).rglob("*.py"))]:
@@ -91,7 +91,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 async def produce(listed: list[tuple[str, Path]], progress: Progress) -> tuple[float, int]:
-    """Enqueue four jobs for each module; return the seconds spent in it, and how many were new."""
+    """Enqueue four jobs for each module; return the seconds spent and the number of new jobs."""
     waited, new = 0.0, 0
     bar = progress.add_task("enqueued", total=4 * len(listed))
     for name, path in listed:
@@ -115,8 +115,8 @@ async def produce(listed: list[tuple[str, Path]], progress: Progress) -> tuple[f
     return waited, new
 
 
-async def watch(progress: Progress, expected: int) -> None:
-    """Show how many jobs have ended until all have."""
+async def show_progress(progress: Progress, expected: int) -> None:
+    """Show how many jobs have ended, until all have."""
     bar = progress.add_task("done", total=expected)
     while (ended := await count_ended()) < expected:
         progress.update(bar, completed=ended)
@@ -132,7 +132,7 @@ async def count_ended() -> int:
 
 
 def report(console: Console, seconds: float, waited: float, new: int) -> bool:
-    """Print what became of all jobs; return whether every one completed."""
+    """Print the outcome of all jobs; return whether all completed."""
     states: Counter[tuple[str, str]] = Counter()
     read: Counter[str] = Counter()
     written: Counter[str] = Counter()
@@ -158,15 +158,15 @@ def report(console: Console, seconds: float, waited: float, new: int) -> bool:
     table.add_row("all", "", f"{total:,}", f"{read.total():,}", f"{written.total():,}")
     console.print(table)
     console.print(
-        f"{new:,} jobs were new, in {seconds:.1f} s: {new / seconds:,.0f} jobs/s. "
-        f"The producer was held back for {waited:.1f} s of them (capacity {CAPACITY}).",
+        f"{new:,} new jobs in {seconds:.1f} s: {new / seconds:,.0f} jobs/s. "
+        f"The producer waited {waited:.1f} s for room (capacity {CAPACITY}).",
         soft_wrap=True,
     )
     return total > 0 and all(state == State.COMPLETED for _, state in states)
 
 
 async def main(limit: int | None, slots: int, console: Console) -> int:
-    """Run producer and worker side by side until all is done or Ctrl-C is pressed."""
+    """Run a producer and a worker until every job is done or Ctrl-C is pressed."""
     worker = belt.worker(queues=["stdlib"], slots=slots, app="examples/stdlib.py")
     loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
@@ -181,19 +181,17 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
     listed = list(islice(modules(), limit))
     with Progress(*columns, console=console) as progress:
         running = asyncio.create_task(worker.run())
-        both = asyncio.gather(produce(listed, progress), watch(progress, 4 * len(listed)))
+        both = asyncio.gather(produce(listed, progress), show_progress(progress, 4 * len(listed)))
         stop = asyncio.create_task(interrupted.wait())
         await asyncio.wait([running, both, stop], return_when=asyncio.FIRST_COMPLETED)
         finished = both.done()
         for task in (stop, both):
             task.cancel()
-        worker.drain(timeout=20)  # what runs is seen through, what was only claimed is given back
+        worker.drain(timeout=20)  # running jobs finish, claimed ones are returned
         await asyncio.gather(running, stop, both, return_exceptions=True)
-        running.result()  # a worker that failed says so here
+        running.result()  # raises if the worker failed
     if not finished:
-        console.print(
-            "Interrupted: what had begun was finished, the rest waits. Run it again to go on."
-        )
+        console.print("Interrupted. Running jobs were finished; run again to continue.")
         return 130
     [(waited, new), _] = await both
     return 0 if report(console, time.monotonic() - started, waited, new) else 1
@@ -201,9 +199,13 @@ async def main(limit: int | None, slots: int, console: Console) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--modules", type=int, default=None, help="only so many modules")
-    parser.add_argument("--slots", type=int, default=max(4, 2 * (os.cpu_count() or 1)))
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs first")
+    parser.add_argument(
+        "--modules", type=int, default=None, help="number of modules (default: all)"
+    )
+    parser.add_argument(
+        "--slots", type=int, default=max(4, 2 * (os.cpu_count() or 1)), help="concurrent jobs"
+    )
+    parser.add_argument("--fresh", action="store_true", help="delete earlier runs first")
     options = parser.parse_args()
     if options.fresh:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -1,11 +1,11 @@
-"""A web server with its worker inside: the server's own shutdown drains it (Starlette's lifespan).
+"""A web server with a worker inside: Starlette's lifespan drains the worker at shutdown.
 
-    uvicorn web:app                # in this folder; needs starlette and uvicorn
+    uvicorn web:app                # in this directory; needs starlette and uvicorn
 
-POST /reports?name=ann answers 202 with the job's id, or 503 when the queue is full; GET /reports/ID
-says how it stands; DELETE /reports/ID cancels it. On SIGTERM uvicorn stops serving and then leaves
-the lifespan: the worker takes no more jobs and lets the running ones finish for ten seconds; what
-does not is handed back to the file, for the next start.
+POST /reports?name=ann returns 202 with the job's id, or 503 if the queue is full. GET /reports/ID
+returns the job's state; DELETE /reports/ID cancels it. On SIGTERM uvicorn stops serving and leaves
+the lifespan: the worker claims no more jobs, gives running jobs ten seconds to finish, and returns
+the others to the file for the next start.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from starlette.routing import Route
 
 from conveyor import Conveyor, NotFoundError, QueueFullError
 
-belt = Conveyor()  # where CONVEYOR_URL says, else ./jobs.db
+belt = Conveyor()  # CONVEYOR_URL, or ./jobs.db
 reports = belt.queue("reports", capacity=100, when_full="refuse")
 
 
 @reports.task(name="report")
 async def report(name: str, seconds: float = 0.5) -> str:
-    """Stand for real work."""
+    """Stand in for real work."""
     await asyncio.sleep(seconds)
     return f"report for {name}"
 
@@ -40,7 +40,7 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
     belt.close()
 
 
-async def ask(request: Request) -> JSONResponse:
+async def create_report(request: Request) -> JSONResponse:
     """Enqueue a report."""
     query = request.query_params
     try:
@@ -50,22 +50,22 @@ async def ask(request: Request) -> JSONResponse:
     return JSONResponse({"id": job.id}, status_code=202)
 
 
-async def look(request: Request) -> JSONResponse:
-    """Say how a report stands, or cancel it."""
+async def get_or_cancel_report(request: Request) -> JSONResponse:
+    """Return the state of a report, or cancel it."""
     job = belt.job(request.path_params["id"])
     try:
         if request.method == "DELETE":
             await job.acancel(wait=5)
         record = (await job.arefresh()).record
     except NotFoundError:
-        return JSONResponse({"error": "there is no such report"}, status_code=404)
+        return JSONResponse({"error": "report not found"}, status_code=404)
     return JSONResponse({"state": record.state, "error": record.error})
 
 
 app = Starlette(
     lifespan=lifespan,
     routes=[
-        Route("/reports", ask, methods=["POST"]),
-        Route("/reports/{id}", look, methods=["GET", "DELETE"]),
+        Route("/reports", create_report, methods=["POST"]),
+        Route("/reports/{id}", get_or_cancel_report, methods=["GET", "DELETE"]),
     ],
 )
