@@ -115,12 +115,12 @@ def test_the_audit_is_read_page_by_page(conveyor: Command) -> None:
     assert rest.err == ""
 
 
-class Remote(MemoryStore):
-    remote = True
+class RecordsActions(MemoryStore):
+    records_actions = True
 
 
-def test_nothing_is_noted_for_a_remote_store_which_does_so_itself() -> None:
-    for store, lines in ((Remote(), 0), (MemoryStore(), 1)):
+def test_nothing_is_noted_in_a_store_that_records_actions_itself() -> None:
+    for store, lines in ((RecordsActions(), 0), (MemoryStore(), 1)):
         with audited(store) as note:
             note("cancel", "job-1")
         assert len(store.actions(limit=9).result()) == lines

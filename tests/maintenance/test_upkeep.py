@@ -23,7 +23,7 @@ UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "t
 class Tended(MemoryStore):
     """A store that is tended by its server; it notes what is asked of it all the same."""
 
-    tended = True
+    maintains_itself = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,5 +107,5 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
 
 def test_local_stores_are_tended_by_their_workers_and_open_to_all() -> None:
     store = MemoryStore()
-    assert (store.tended, store.secret) == (False, "")
+    assert (store.maintains_itself, store.secret) == (False, "")
     assert exec_handoff.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"

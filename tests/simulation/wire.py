@@ -27,9 +27,9 @@ class Wire:
     this wire may be felt.
     """
 
-    shared = False
-    remote = True
-    tended = False
+    is_durable = answers_can_be_lost = can_be_partitioned = True
+    is_multi_process = is_local = is_server = keeps_call_order = False
+    maintains_itself = records_actions = False
     secret = ""
     folder = ""
     url = "simulated:"

@@ -101,6 +101,7 @@ class SimulatedWorker(Worker):
             board=self._board,
             elapsed=plan.elapsed(station),
             fences=True,
+            keeps_call_order=False,
         )
         self._upkeep = plan.upkeep(
             store=wire,

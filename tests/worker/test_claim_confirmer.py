@@ -22,7 +22,8 @@ WAIT = 20.0
 class Far(MemoryStore):
     """A store over a network, whose answers to renewals can be held up, lost or made to fail."""
 
-    remote = True
+    answers_can_be_lost = can_be_partitioned = True
+    keeps_call_order = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -62,7 +62,7 @@ def exec_command(
         make_output_directory(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
-        if not own and not belt.store.remote:
+        if not own and belt.store.is_local:
             cwd = str(Path(cwd or ".").absolute())
         job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
         code = _follow(belt, job, queue, frozenset(chosen.get("requires", ())))

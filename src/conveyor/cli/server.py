@@ -107,6 +107,6 @@ def _open_belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Set
 def _local_store(belt: Conveyor) -> Store:
     """Return a belt's store if a server can stand before it."""
     store = belt.store
-    if store.remote:
+    if store.is_server:
         raise UsageError(f"{store.url} is a server already: name the store that it stands before")
     return store

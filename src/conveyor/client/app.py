@@ -285,7 +285,7 @@ class Conveyor(Executor):
         """
         if self._shut:
             raise RuntimeError("cannot submit after shutdown")
-        task = call_task(fn, self.tasks, durable=self.store.shared)
+        task = call_task(fn, self.tasks, durable=self.store.is_durable)
         if task.name not in self.tasks:
             self._tasks.add(task)
         background = self._start_background()

@@ -113,7 +113,7 @@ class Upkeep:
         known = False
         while True:
             try:
-                if not known and not self._store.tended:
+                if not known and not self._store.maintains_itself:
                     await self._put_schedules()
                     known = True
                 await self.round()
@@ -138,13 +138,13 @@ class Upkeep:
         if sweeping:
             self._sweep_due = now + self._sweep
             self._obey(await self._beat())
-        if not self._store.tended:
+        if not self._store.maintains_itself:
             await self._tend(now, sweeping=sweeping, poked=poked)
         self.rounds += 1
 
     async def make_due(self) -> bool:
         """Make available what is due by now, where that is done here; say if there was any."""
-        if self._store.tended:
+        if self._store.maintains_itself:
             return False
         staged = await self._store.stage(limit=BATCH)
         self._next_due_at = staged.next_due_at

@@ -44,6 +44,7 @@ from .messages import (
 from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
+from .protocol_traits import StoreTraits
 
 
 class ProducerStore(Protocol):
@@ -313,6 +314,7 @@ class Store(
     AccessStore,
     FileStore,
     ScalerStore,
+    StoreTraits,
     Protocol,
 ):
     """Where jobs live."""
@@ -320,21 +322,6 @@ class Store(
     @property
     def url(self) -> str:
         """The address by which another process on this machine reaches the same jobs."""
-        ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes can reach these jobs."""
-        ...
-
-    @property
-    def remote(self) -> bool:
-        """Whether it may be out of our reach and yet within the reach of others."""
-        ...
-
-    @property
-    def tended(self) -> bool:
-        """Whether somebody else sees to the upkeep: then a worker only beats."""
         ...
 
     @property

@@ -42,8 +42,8 @@ class Slots:
 
     `shares` are the queues with their weights; `strict` asks them in order instead. `lease_for`
     is how long, in seconds, a claim lasts unless renewed (every quarter of that). `elapsed` tells
-    how much time has passed since some moment, in seconds. `fences`: the store is beyond a network,
-    so that it may be out of reach; see `Leases` and `Shipping`.
+    how much time has passed since some moment, in seconds. `fences`: a job is stopped in time whose
+    lease cannot be renewed; see `Leases`. `keeps_call_order` is a trait of the store.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Slots:
         board: Board | None = None,
         elapsed: Callable[[], float] = elapsed,
         fences: bool = False,
+        keeps_call_order: bool = True,
         leases: type[Leases] = Leases,
     ) -> None:
         self._elapsed = elapsed
@@ -74,8 +75,7 @@ class Slots:
         self._tasks, self._runners = tasks, runners
         self._output = output
         self._shares, self._strict = tuple(shares), strict
-        self._poll, self._app = poll, app
-        self._ready = Ready()
+        self._poll, self._app, self._ready = poll, app, Ready()
         self._running: dict[str, Control] = {}
         self._reports: list[Report] = []
         self._reporting: list[Report] = []
@@ -89,7 +89,7 @@ class Slots:
             output=output,
             running=lambda: self._running,
             learn=self._learn,
-            in_order=not fences,
+            in_order=keeps_call_order,
         )
         self._leases = leases(
             store=store,

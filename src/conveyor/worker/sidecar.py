@@ -42,7 +42,7 @@ class Keeping:
         self._places = places
         self._board = board
         self._left = left
-        self._keep = keep and store.shared
+        self._keep = keep and store.is_multi_process
         self.keeper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -101,7 +101,9 @@ class Worker:
         )
         self._scratch = Scratch(self.id)
         # Nobody outlives this process to read it where the store does not.
-        self._board = Board(store.folder, self.id, options.slots) if store.shared else None
+        self._board: Board | None = None
+        if store.is_multi_process:
+            self._board = Board(store.folder, self.id, options.slots)
         self._slots = self._make_slots(tasks)
         self._upkeep = Upkeep(
             store=store,
@@ -325,7 +327,7 @@ class Worker:
 
     def _make_slots(self, tasks: Mapping[str, Task]) -> Slots:
         options = self.options
-        confirm_within = CONFIRM if self._store.remote else None
+        confirm_within = CONFIRM if self._store.answers_can_be_lost else None
         who = Claimant(self.id, options.lease_for, options.labels, confirm_within)
         return Slots(
             store=self._store,
@@ -340,7 +342,8 @@ class Worker:
             poll=options.poll,
             app=options.app,
             board=self._board,
-            fences=self._store.remote,
+            fences=self._store.can_be_partitioned,
+            keeps_call_order=self._store.keeps_call_order,
         )
 
     def _hear(self, hint: Hint) -> None:

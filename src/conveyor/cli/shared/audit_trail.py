@@ -34,7 +34,7 @@ def audited(store: Store) -> Generator[RecordAction]:
     try:
         yield record
     finally:
-        if actions and not store.remote:
+        if actions and not store.records_actions:
             store.note_action(actions).result()
 
 

@@ -81,7 +81,7 @@ def examine(url: str, *, quick: bool) -> list[Finding]:
 
 
 def _file(store: Store) -> list[Finding]:
-    if not store.shared:
+    if not store.is_durable:
         return []
     wrong = store.check().result()
     text = "; ".join(wrong[:5]) or "every page and every row is as it was written"

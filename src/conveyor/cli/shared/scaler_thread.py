@@ -48,7 +48,7 @@ class Fleet:
         self._configuration, self._store = configuration, store
         self._every, self._lease = every, lease
         # All that the file says is judged before anything is begun.
-        launch = configuration.launch(store.url if store.remote else "")
+        launch = configuration.launch(store.url if store.is_server else "")
         self._providers = configuration.open_providers(launch)
 
     async def run(self) -> None:
@@ -100,11 +100,11 @@ class Fleet:
     async def _times(self) -> Times:
         # A token that may not lead is told now, and not at each look.
         await self._store.leader(self._configuration.name)
-        if not self._store.remote:
+        if not self._store.is_server:
             beat = min(AGENT_BEAT, self._lease / 4)
             return Times(every=self._every, lease=self._lease, beat=beat)
         from ...store.http.store import HttpStore  # noqa: PLC0415 - its driver is optional
 
-        assert isinstance(self._store, HttpStore), "it is remote"
+        assert isinstance(self._store, HttpStore), "no other store is a server"
         terms = await self._store.terms()
         return Times(every=self._every, lease=terms.lease_for, beat=terms.beat)

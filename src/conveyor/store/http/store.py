@@ -65,9 +65,9 @@ class HttpStore:
     in tests.
     """
 
-    shared = True
-    remote = True
-    tended = True
+    is_durable = is_multi_process = is_server = True
+    answers_can_be_lost = can_be_partitioned = maintains_itself = records_actions = True
+    is_local = keeps_call_order = False
     folder = ""
 
     def __init__(

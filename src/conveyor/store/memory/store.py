@@ -63,9 +63,9 @@ NOBODY = Claimant("")
 class MemoryStore:
     """Jobs in the memory of this process. `draw` gives the randomness of retry jitter."""
 
-    shared = False
-    remote = False
-    tended = False
+    is_local = keeps_call_order = True
+    is_durable = is_multi_process = is_server = False
+    answers_can_be_lost = can_be_partitioned = maintains_itself = records_actions = False
     secret = ""
     folder = ""
     url = "memory:"

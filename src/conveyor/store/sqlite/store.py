@@ -84,9 +84,9 @@ class SqliteStore:
     randomness of retry jitter.
     """
 
-    shared = True
-    remote = False
-    tended = False
+    is_durable = is_multi_process = is_local = keeps_call_order = True
+    is_server = answers_can_be_lost = can_be_partitioned = False
+    maintains_itself = records_actions = False
     secret = ""
 
     def __init__(
