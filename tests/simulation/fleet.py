@@ -103,6 +103,8 @@ class Fleet(World):
     """Everything there is, machines included."""
 
     name = "scaler"
+    chaos = CHAOS
+    calmness = (4.0, 10.0, 25.0)
 
     def __init__(self, seed: int, *, scaler: Callable[..., Scaler] = Scaler, **how: Any) -> None:
         super().__init__(seed, **how)
@@ -198,25 +200,22 @@ class Fleet(World):
 
     # -- faults --------------------------------------------------------------------------------
 
-    def _faults(self) -> Sequence[Callable[[Station], None]]:
-        agents = (self._crash, self._freeze, self._cut, self._drain)
-        return (*agents, self._kill_scaler, self._stop_scaler, self._cut_scaler, self._no_server)
+    def _faults(self) -> Sequence[Callable[[Any], None]]:
+        return (self._crash, self._freeze, self._cut, self._drain, *self._scaler_faults())
 
-    async def _chaos(self) -> None:
-        rng, faults = self.rng, self._faults()
-        calmness = rng.choice((4.0, 10.0, 25.0))
-        while self.loop.now < CHAOS:
-            await asyncio.sleep(rng.expovariate(1 / calmness))
-            fault = rng.choice(faults)
-            idle: list[Any] = [each for each in self._up() if each.name not in self._busy]
-            if fault in faults[-4:]:
-                idle = [
-                    each
-                    for each in self.scalers.values()
-                    if not each.process.gone and each.name not in self._busy
-                ]
-            if idle and self.loop.now < CHAOS and self.served:
-                fault(rng.choice(idle))
+    def _scaler_faults(self) -> Sequence[Callable[[Any], None]]:
+        return (self._kill_scaler, self._stop_scaler, self._cut_scaler, self._no_server)
+
+    def _victims(self, fault: Callable[[Any], None]) -> Sequence[Any]:
+        if not self.served:
+            return []
+        if fault not in self._scaler_faults():
+            return super()._victims(fault)
+        return [
+            each
+            for each in self.scalers.values()
+            if not each.process.gone and each.name not in self._busy
+        ]
 
     def _crash(self, station: Station) -> None:
         station.crash()

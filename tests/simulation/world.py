@@ -67,6 +67,10 @@ class WallClock:
 class World:
     """Everything there is in one simulation."""
 
+    # For how long there are faults, and how far apart they are on average, of which a seed draws.
+    chaos = CHAOS
+    calmness = (2.0, 4.0, 10.0)
+
     def __init__(
         self,
         seed: int,
@@ -193,7 +197,7 @@ class World:
 
     # -- faults --------------------------------------------------------------------------------
 
-    def _faults(self) -> Sequence[Callable[[Station], None]]:
+    def _faults(self) -> Sequence[Callable[[Any], None]]:
         return (
             self._crash,
             self._crash,
@@ -207,15 +211,19 @@ class World:
             self._jump,
         )
 
+    def _victims(self, _fault: Callable[[Any], None]) -> Sequence[Any]:
+        """Return what a fault may befall now."""
+        return [each for each in self._up() if each.name not in self._busy]
+
     async def _chaos(self) -> None:
-        rng = self.rng
-        faults = self._faults()
-        calmness = rng.choice((2.0, 4.0, 10.0))
-        while self.loop.now < CHAOS:
+        rng, faults = self.rng, self._faults()
+        calmness = rng.choice(self.calmness)
+        while self.loop.now < self.chaos:
             await asyncio.sleep(rng.expovariate(1 / calmness))
-            idle = [each for each in self._up() if each.name not in self._busy]
-            if idle and self.loop.now < CHAOS:
-                rng.choice(faults)(rng.choice(idle))
+            fault = rng.choice(faults)
+            victims = self._victims(fault)
+            if victims and self.loop.now < self.chaos:
+                fault(rng.choice(victims))
 
     def later(self, seconds: float, act: Callable[..., object], *args: Any) -> None:
         """Have something happen, whoever lives by then."""

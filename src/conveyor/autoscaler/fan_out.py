@@ -1,4 +1,4 @@
-"""Does the same to many machines at once, and tells what went wrong after all were tried."""
+"""Calls for many machines at once: all are tried before an error is raised."""
 
 from __future__ import annotations
 
@@ -8,51 +8,55 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from ..errors import ConveyorError
+from .provider import Machine
 
 log = logging.getLogger("conveyor.autoscaler")
 
-A = TypeVar("A")
+Item = TypeVar("Item")
 T = TypeVar("T")
 
-AT_ONCE = 8
+# Calls in flight at a time.
+CONCURRENCY = 8
 
 
-async def attempt(
-    act: Callable[[A], Awaitable[T]], items: Iterable[A]
+async def try_each(
+    call: Callable[[Item], Awaitable[T]], items: Iterable[Item]
 ) -> tuple[list[T], list[ConveyorError]]:
-    """Act on each, a few at once; returns what came of it, and the errors of the others."""
-    done: list[T] = []
+    """Make the call for each item; return the results and the errors."""
+    results: list[T] = []
     errors: list[ConveyorError] = []
-    turns = asyncio.Semaphore(AT_ONCE)
+    semaphore = asyncio.Semaphore(CONCURRENCY)
 
-    async def one(item: A) -> None:
-        async with turns:
+    async def try_one(item: Item) -> None:
+        async with semaphore:
             try:
-                done.append(await act(item))
+                results.append(await call(item))
             except ConveyorError as error:
                 errors.append(error)
 
     async with asyncio.TaskGroup() as group:
         for item in items:
-            group.create_task(one(item))
-    return done, errors
+            group.create_task(try_one(item))
+    return results, errors
 
 
-async def make(act: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
-    """Return what could be made; the first error when that is nothing.
+async def call_each(call: Callable[[Item], Awaitable[None]], items: Iterable[Item]) -> None:
+    """Make the call for each item; raise the first error once all were tried."""
+    _, errors = await try_each(call, items)
+    if errors:
+        raise errors[0]
 
-    What failed beside something that did not is logged: whoever asked will ask for more.
+
+async def create_machines(
+    create_one: Callable[[], Awaitable[Machine]], count: int
+) -> list[Machine]:
+    """Return the machines that could be created; raise the first error if there are none.
+
+    Errors beside a success are logged: the scaler asks for the missing machines at its next look.
     """
-    done, errors = await attempt(act, items)
-    if errors and not done:
+    created, errors = await try_each(lambda _: create_one(), range(count))
+    if errors and not created:
         raise errors[0]
     for error in errors:
         log.warning("machine.not_made error=%s", error)
-    return done
-
-
-async def do(act: Callable[[A], Awaitable[None]], items: Iterable[A]) -> None:
-    """Act on each; the first error, if there was one, comes after all were tried."""
-    _, errors = await attempt(act, items)
-    if errors:
-        raise errors[0]
+    return created

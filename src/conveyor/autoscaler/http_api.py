@@ -112,6 +112,17 @@ class Api:
             raise LostError(f"{self.name} cannot be reached: {why}") from error
 
 
+async def send_twice(send: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
+    """Send a request, once more if its answer is lost; return the answer and whether it was.
+
+    Only for requests that the API does not carry out twice.
+    """
+    try:
+        return await send(), False
+    except LostError:
+        return await send(), True
+
+
 def decoded(api: Api, answer: Answer, kind: type[T]) -> T:
     """Return what an answer says; UnavailableError when it is not what was asked for."""
     try:

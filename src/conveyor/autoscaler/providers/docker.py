@@ -17,8 +17,8 @@ import msgspec
 
 from ...errors import UnavailableError, UsageError
 from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id, read_options
-from ..fan_out import attempt, do, log, make
-from ..http_api import Answer, Api, LostError, decoded, message
+from ..fan_out import call_each, create_machines, log, try_each
+from ..http_api import Answer, Api, LostError, decoded, message, send_twice
 from ..provider import Machine, MachineState, PoolSpec
 
 OWNER, POOL, MACHINE = "conveyor.owner", "conveyor.pool", "conveyor.machine"
@@ -95,19 +95,16 @@ class DockerProvider:
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Create containers and start them."""
         options = read_options(DockerOptions, pool.options, f"pool {pool.name}")
-
         await self._forget_old()
-
-        async def one(_: int) -> Machine:
-            return await self._create(pool, options)
-
-        return await make(one, range(count))
+        return await create_machines(lambda: self._create(pool, options), count)
 
     async def destroy(self, ids: Collection[str]) -> None:
         """SIGTERM, the grace, SIGKILL; then remove the container with what it kept."""
         if ids:
             mine = await self._containers()
-            await do(self._destroy, [each.id for each in mine if each.labels.get(MACHINE) in ids])
+            await call_each(
+                self._destroy, [each.id for each in mine if each.labels.get(MACHINE) in ids]
+            )
 
     async def list(self) -> Sequence[Machine]:
         """Return all containers of this owner, also those that ended and are not removed."""
@@ -129,11 +126,9 @@ class DockerProvider:
     async def _create(self, pool: PoolSpec, options: DockerOptions) -> Machine:
         machine = new_machine_id(pool)
         body = self._container(pool, options, machine)
-        asked = "POST", "/containers/create"
-        try:
-            answer = await self._ask(*asked, params={"name": machine}, body=body)
-        except LostError:
-            answer = await self._ask(*asked, params={"name": machine}, body=body)
+        answer, _ = await send_twice(
+            lambda: self._ask("POST", "/containers/create", params={"name": machine}, body=body)
+        )
         if answer.status == 404:
             raise UsageError(
                 f"{self._api.name} has no image {options.image!r}: pull it there, or build it"
@@ -141,11 +136,7 @@ class DockerProvider:
         # 409: the name is taken, by the first try.
         self._check(answer, (201, 409), f"create a container of pool {pool.name}")
         began = time.time()
-        start = "POST", f"/containers/{machine}/start"
-        try:
-            started = await self._ask(*start)
-        except LostError:
-            started = await self._ask(*start)
+        started, _ = await send_twice(lambda: self._ask("POST", f"/containers/{machine}/start"))
         if started.status not in (204, 304):
             # It would never run; the error says why.
             await self._remove(machine)
@@ -156,7 +147,7 @@ class DockerProvider:
         """Remove those that ended by themselves, and that nobody has destroyed since."""
         before = time.time() - KEPT
         old = [each.id for each in await self._containers() if _is_over(each, before)]
-        _, errors = await attempt(self._remove, old)
+        _, errors = await try_each(self._remove, old)
         for error in errors:
             log.warning("machine.not_removed error=%s", error)
 

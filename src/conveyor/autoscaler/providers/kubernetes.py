@@ -18,8 +18,8 @@ import msgspec
 
 from ...errors import UnavailableError, UsageError
 from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id, read_options
-from ..fan_out import do, make
-from ..http_api import Answer, Api, LostError, Sleep, decoded, message
+from ..fan_out import call_each, create_machines
+from ..http_api import Answer, Api, Sleep, decoded, message, send_twice
 from ..provider import Machine, MachineState, PoolSpec
 
 MANAGED, OWNER = "app.kubernetes.io/managed-by", "conveyor-owner"
@@ -131,17 +131,13 @@ class KubernetesProvider:
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Create Jobs."""
         options = read_options(KubernetesOptions, pool.options, f"pool {pool.name}")
-
-        async def one(_: int) -> Machine:
-            return await self._create(pool, options)
-
-        return await make(one, range(count))
+        return await create_machines(lambda: self._create(pool, options), count)
 
     async def destroy(self, ids: Collection[str]) -> None:
         """Delete Jobs; each is listed as stopping until its pod is gone, for the grace at most."""
         if ids:
             mine = await self.list()
-            await do(self._delete, [each.id for each in mine if each.id in ids])
+            await call_each(self._delete, [each.id for each in mine if each.id in ids])
 
     async def list(self) -> Sequence[Machine]:
         """Return all Jobs of this owner, page by page; one that ended is gone."""
@@ -158,12 +154,8 @@ class KubernetesProvider:
     async def _create(self, pool: PoolSpec, options: KubernetesOptions) -> Machine:
         machine = new_machine_id(pool)
         body = self._job(pool, options, machine)
-        lost = False
-        try:
-            answer = await self._ask("POST", self._path, body=body)
-        except LostError:
-            answer, lost = await self._ask("POST", self._path, body=body), True
-        if answer.status == 409 and lost:
+        answer, sent_twice = await send_twice(lambda: self._ask("POST", self._path, body=body))
+        if answer.status == 409 and sent_twice:
             answer = await self._ask("GET", f"{self._path}/{machine}")
         self._check(answer, (200, 201, 202), f"create a Job of pool {pool.name}")
         return msgspec.structs.replace(_machine(decoded(self._api, answer, Job)), state="starting")

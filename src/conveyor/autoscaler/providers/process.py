@@ -31,7 +31,7 @@ from ..agent_launch import (
     pool_of,
     read_options,
 )
-from ..fan_out import do, make
+from ..fan_out import call_each, create_machines
 from ..provider import Machine, MachineState, PoolSpec
 
 AGENT = re.compile(rb"^agent (\S+): \d+ slots", re.MULTILINE)
@@ -82,17 +82,16 @@ class ProcessProvider:
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Start agents."""
         options = read_options(ProcessOptions, pool.options, f"pool {pool.name}")
-
         self._forget_old()
 
-        async def start(_: int) -> Machine:
+        async def start_one() -> Machine:
             return self._start(pool, options)
 
-        return await make(start, range(count))
+        return await create_machines(start_one, count)
 
     async def destroy(self, ids: Collection[str]) -> None:
         """SIGTERM, the grace, SIGKILL."""
-        await do(self._end, [note for note in self._notes() if note.id in ids])
+        await call_each(self._end, [note for note in self._notes() if note.id in ids])
 
     async def list(self) -> Sequence[Machine]:
         """Return all that was started in the folder and not destroyed; one that ended is gone."""
