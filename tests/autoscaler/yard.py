@@ -23,7 +23,7 @@ from conveyor.core.pending import failed
 from conveyor.errors import ConveyorError, UnavailableError
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Filter, Want
-from conveyor.system.process_identity import introduce
+from conveyor.system.process_identity import worker_info
 from conveyor.testing import FakeClock
 
 Test = Callable[..., Awaitable[None]]
@@ -148,7 +148,7 @@ class Site:
 
     def beat(self) -> None:
         if self.served:
-            self.store.beat(introduce("server-1", now=self.clock.now())).result()
+            self.store.beat(worker_info("server-1", now=self.clock.now())).result()
             for machine, agent in self.agents.items():
                 self._beat(agent, machine)
 
@@ -209,7 +209,7 @@ class Site:
         held = Filter(states=frozenset({State.RUNNING}))
         jobs = self.store.find(held, limit=1000).result()
         running = sum(job.worker == agent for job in jobs)
-        info = introduce(
+        info = worker_info(
             agent,
             now=self.clock.now(),
             slots=pool.slots,

@@ -70,7 +70,7 @@ def test_exec_ends_as_a_command_does_that_met_a_limit(
         (["--no-commands", "--limit", "cpu=1m"], "--limit says how commands run, but they are not"),
         (["--keep-env", "PROXY"], "add --clean-env"),
         (["--limit", "disk=1G"], "there is none of that name"),
-        (["--run-as", "no-such-user-here"], "whom this machine does not know"),
+        (["--run-as", "no-such-user-here"], "this machine has no such user"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_refused_at_the_start(

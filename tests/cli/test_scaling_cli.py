@@ -12,7 +12,7 @@ from shell import Command
 
 from conveyor import Conveyor
 from conveyor.autoscaler.config import NAME
-from conveyor.system.process_identity import introduce
+from conveyor.system.process_identity import worker_info
 
 FILE = """
 [server]
@@ -40,7 +40,7 @@ def test_a_dry_run_says_what_would_be_done_and_why_and_does_nothing(
     assert "plain\t0\t0\t0\t0\t0\t0\t0" in ran.out
     held = "pool 'plain' gets 0 of 1: no server is heard from, so no agent could come"
     assert held in ran.out
-    belt.store.beat(introduce("server-1", now=belt.store.now())).result()
+    belt.store.beat(worker_info("server-1", now=belt.store.now())).result()
     ran = conveyor("scale", "--config", file, "--dry-run")
     assert "start plain x1: 1 job requiring commands on queue 'default'" in ran.out
     assert belt.store.leader(NAME).result() is None

@@ -127,7 +127,7 @@ def test_the_label_of_commands_is_not_for_a_worker_without_them(label: str) -> N
 
 def test_a_user_that_is_none_is_an_error_at_the_start() -> None:
     rules = CommandRules(user="no-such-user-here")
-    with pytest.raises(UsageError, match="'no-such-user-here', whom this machine does not know"):
+    with pytest.raises(UsageError, match="'no-such-user-here': this machine has no such user"):
         Conveyor("memory:").worker(commands=rules)
 
 

@@ -10,11 +10,11 @@ import threading
 
 import msgspec
 import pytest
-from stand import Heard, call, ends, record
+from runner_helpers import Heard, call, ends, record
 
 from conveyor.core.job import Progress
 from conveyor.core.job_context import CURRENT
-from conveyor.runners.capture import OutputBuffer, capturing
+from conveyor.runners.capture import OutputBuffer, capture_output
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.runners.thread import ThreadRunner
 
@@ -45,7 +45,7 @@ def test_what_neighbours_print_and_log_does_not_mix():
             print(number)
 
     names = [f"job-{number}" for number in range(5)]
-    with capturing():
+    with capture_output():
         ends(CoroutineRunner, *(call(coroutine, f"c{n}", sink=heard, id=f"c{n}") for n in names))
         ends(
             lambda: ThreadRunner(5),
@@ -61,7 +61,7 @@ def test_what_neighbours_print_and_log_does_not_mix():
 
 
 def test_what_is_printed_outside_of_jobs_goes_where_it_went(capsys: pytest.CaptureFixture[str]):
-    with capturing():
+    with capture_output():
         print("to the worker's own stdout")
         sys.stdout.buffer.write(b"and bytes\n")
         sys.stdout.flush()
@@ -80,16 +80,16 @@ def test_a_job_may_do_to_stdout_what_it_is_used_to():
         sys.stdout.close()
         print("after the close")
 
-    with capturing():
+    with capture_output():
         ends(lambda: ThreadRunner(1), call(work, sink=heard))
     assert heard.text() == "text, no character: \\udce9, bytes\nafter the close\n"
 
 
 def test_captures_may_be_nested_and_leave_everything_as_it_was():
     before = sys.stdout, sys.stderr, list(logging.getLogger().handlers)
-    with capturing():
+    with capture_output():
         inner = sys.stdout
-        with capturing():
+        with capture_output():
             assert sys.stdout is inner
         assert sys.stdout is inner
     assert before == (sys.stdout, sys.stderr, logging.getLogger().handlers)
@@ -98,7 +98,7 @@ def test_captures_may_be_nested_and_leave_everything_as_it_was():
 def test_a_stream_that_somebody_else_has_replaced_is_left_to_them():
     original = sys.stdout
     try:
-        with capturing():
+        with capture_output():
             sys.stdout = theirs = io.StringIO()
         assert sys.stdout is theirs
     finally:
@@ -113,16 +113,16 @@ def test_small_writes_become_one_chunk_and_offsets_go_on():
         output.write(job, "stdout", b"abc")
     output.write(job, "stderr", b"e")
     output.write(job, "stdout", b"d")
-    first = output.take()
+    first = output.take_output()
     assert [(c.stream, c.offset, c.data) for c in first] == [
         ("stdout", 0, b"abcabcabc"),
         ("stderr", 9, b"e"),
         ("stdout", 10, b"d"),
     ]
     assert all((c.job_id, c.lease, c.at) == ("job", 7, 100.0) for c in first)
-    assert output.take() == []
+    assert output.take_output() == []
     output.write(job, "stdout", b"later")
-    assert [(c.offset, c.data) for c in output.take()] == [(11, b"later")]
+    assert [(c.offset, c.data) for c in output.take_output()] == [(11, b"later")]
 
 
 def test_large_writes_become_chunks_that_a_store_can_keep():
@@ -130,7 +130,7 @@ def test_large_writes_become_chunks_that_a_store_can_keep():
     job = record("task")
     output.write(job, "stdout", b"a" * 10)
     output.write(job, "stdout", b"b" * 200_000)
-    chunks = output.take()
+    chunks = output.take_output()
     assert [len(chunk.data) for chunk in chunks] == [65536, 65536, 65536, 3402]
     assert [chunk.offset for chunk in chunks] == [0, 65536, 131072, 196608]
     assert b"".join(chunk.data for chunk in chunks) == b"a" * 10 + b"b" * 200_000
@@ -141,38 +141,38 @@ def test_output_is_cut_at_its_limit_with_one_mark():
     job = record("task", output_limit=10)
     for _ in range(5):
         output.write(job, "stdout", b"1234")
-    kept = [(c.stream, c.offset, c.data) for c in output.take()]
+    kept = [(c.stream, c.offset, c.data) for c in output.take_output()]
     assert kept[0] == ("stdout", 0, b"1234123412")
     stream, offset, mark = kept[1]
     assert (stream, offset) == ("mark", 10)
     assert b"output cut at 10 bytes; raise output_limit" in mark
     output.write(job, "stderr", b"more")
-    assert output.take() == []
+    assert output.take_output() == []
 
 
 def test_a_job_that_writes_just_its_limit_is_not_marked():
     output = OutputBuffer()
     output.write(record("task", output_limit=4), "stdout", b"1234")
-    assert [chunk.data for chunk in output.take()] == [b"1234"]
+    assert [chunk.data for chunk in output.take_output()] == [b"1234"]
 
 
 def test_the_next_attempt_counts_from_nothing():
     output = OutputBuffer()
     job = record("task", output_limit=4)
     output.write(job, "stdout", b"12345")
-    output.end(job)
-    assert len(output.take()) == 2
+    output.finish(job)
+    assert len(output.take_output()) == 2
     output.write(job, "stdout", b"6")
-    assert [(chunk.offset, chunk.data) for chunk in output.take()] == [(0, b"6")]
+    assert [(chunk.offset, chunk.data) for chunk in output.take_output()] == [(0, b"6")]
 
 
 def test_a_job_that_was_lost_is_forgotten_with_all_it_wrote():
     output = OutputBuffer()
     job = record("task")
     output.write(job, "stdout", b"1")
-    output.progress(job, Progress(1))
-    output.forget(job)
-    assert output.take() == []
+    output.set_progress(job, Progress(1))
+    output.discard(job)
+    assert output.take_output() == []
     assert output.take_progress() == []
 
 
@@ -180,8 +180,8 @@ def test_only_the_newest_progress_is_kept():
     output = OutputBuffer()
     job, other = record("task"), record("task", id="other")
     for done in range(100):
-        output.progress(job, Progress(float(done)))
-    output.progress(other, Progress(5.0))
+        output.set_progress(job, Progress(float(done)))
+    output.set_progress(other, Progress(5.0))
     assert output.take_progress() == [(job, Progress(99.0)), (other, Progress(5.0))]
     assert output.take_progress() == []
 
@@ -199,8 +199,8 @@ def test_many_threads_may_write_while_one_takes():
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        taken += [chunk.data for chunk in output.take()]
-    taken += [chunk.data for chunk in output.take()]
+        taken += [chunk.data for chunk in output.take_output()]
+    taken += [chunk.data for chunk in output.take_output()]
     assert sum(map(len, taken)) == 4 * 20_000
     assert CURRENT.get() is None
 
@@ -211,7 +211,7 @@ def test_what_is_taken_piece_by_piece_is_what_was_written():
     for job in jobs:
         output.write(job, "stdout", job.id.encode() * 100_000)
     taken = []
-    while chunks := output.take(100_000):
+    while chunks := output.take_output(100_000):
         assert sum(len(chunk.data) for chunk in chunks) <= 100_000 + 65536
         taken += chunks
     for job in jobs:
@@ -221,26 +221,26 @@ def test_what_is_taken_piece_by_piece_is_what_was_written():
 
 
 def test_what_memory_does_not_hold_lies_in_a_file_and_comes_back_in_order():
-    output = OutputBuffer(in_memory=100_000)
+    output = OutputBuffer(memory_limit=100_000)
     job = record("task", output_limit=10_000_000)
     written = b"".join(number.to_bytes(4, "big") for number in range(500_000))
     for start in range(0, len(written), 3001):
         output.write(job, "stdout", written[start : start + 3001])
-    assert output.in_memory <= 100_000 + 2 * 65536
-    taken = [chunk.data for chunk in output.take(1_000_000)]
+    assert output.bytes_in_memory <= 100_000 + 2 * 65536
+    taken = [chunk.data for chunk in output.take_output(1_000_000)]
     output.write(job, "stdout", b"and more")
-    while chunks := output.take(1_000_000):
+    while chunks := output.take_output(1_000_000):
         taken += [chunk.data for chunk in chunks]
     assert b"".join(taken) == written + b"and more"
-    assert output.in_memory == 0
+    assert output.bytes_in_memory == 0
 
 
 def test_what_is_forgotten_takes_no_room_in_the_file_either():
-    output = OutputBuffer(in_memory=10)
+    output = OutputBuffer(memory_limit=10)
     job = record("task", output_limit=10_000_000)
     output.write(job, "stdout", bytes(1_000_000))
-    output.forget(job)
-    assert output.in_memory == 0
-    assert output.take() == []
+    output.discard(job)
+    assert output.bytes_in_memory == 0
+    assert output.take_output() == []
     output.write(job, "stdout", b"anew")
-    assert [chunk.data for chunk in output.take()] == [b"anew"]
+    assert [chunk.data for chunk in output.take_output()] == [b"anew"]

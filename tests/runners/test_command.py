@@ -11,16 +11,16 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from stand import CANCEL, Heard, alive, command, ends, pids, shell, soon, value
+from runner_helpers import CANCEL, Heard, alive, command, ends, pids, shell, soon, value
 
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Control, Ending, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped
 
 
-def one(control: Control) -> Ending:
+def one(control: JobControl) -> Ending:
     [ending] = ends(CommandRunner, control)
     return ending
 
@@ -32,7 +32,7 @@ async def commands() -> AsyncGenerator[CommandRunner]:
     await runner.close()
 
 
-def stopped(control: Control, path: Path, count: int) -> Ending:
+def stopped(control: JobControl, path: Path, count: int) -> Ending:
     """Run a command that writes down `count` pids, stop it then; none may be left."""
 
     async def main() -> Ending:
@@ -97,7 +97,7 @@ def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
     output = OutputBuffer()
     ending = one(command("head", "-c", str(100 << 20), "/dev/zero", sink=output))
     assert value(ending) == {"exit_code": 0}
-    *chunks, mark = output.take()
+    *chunks, mark = output.take_output()
     assert sum(len(chunk.data) for chunk in chunks) == OUTPUT_LIMIT
     assert mark.stream == "mark"
 
@@ -124,7 +124,7 @@ def test_a_missing_program_is_an_error_that_no_retry_helps():
     ending = one(command("no-such-program-here"))
     assert isinstance(ending, Failed)
     assert not ending.retry
-    assert "there is no program 'no-such-program-here'" in ending.error.message
+    assert "cannot find program 'no-such-program-here'" in ending.error.message
 
 
 def test_a_missing_directory_is_an_error_that_no_retry_helps():
@@ -186,7 +186,7 @@ def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_job(tmp_path: Path)
     path = tmp_path / "pids"
     script = f"setsid sh -c 'echo $$ > {path}; exec sleep 8' & while ! [ -s {path} ]; do :; done"
     started = monotonic()
-    [ending] = ends(lambda: CommandRunner(output_wait=0.1), shell(script))
+    [ending] = ends(lambda: CommandRunner(output_timeout=0.1), shell(script))
     assert value(ending) == {"exit_code": 0}
     assert monotonic() - started < 5
 

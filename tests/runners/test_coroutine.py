@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from stand import CANCEL, LONG, Heard, call, ends, value
+from runner_helpers import CANCEL, LONG, Heard, call, ends, value
 
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.errors import Snooze
 from conveyor.runners.coroutine import CoroutineRunner
-from conveyor.runners.job_control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
 
@@ -31,7 +31,7 @@ async def _as_coroutine(work: Awaitable[None]) -> None:
     await work
 
 
-def one(control: Control) -> Ending:
+def one(control: JobControl) -> Ending:
     [ending] = ends(CoroutineRunner, control)
     return ending
 
@@ -108,7 +108,7 @@ def test_a_stop_at_the_very_moment_of_the_end_never_hits_what_comes_after():
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
-        def later(rounds: int, control: Control) -> None:
+        def later(rounds: int, control: JobControl) -> None:
             if rounds:
                 loop.call_soon(later, rounds - 1, control)
             else:
@@ -222,7 +222,9 @@ def test_a_stop_reaches_through_a_timeout_and_a_task_group():
 
     async def slot(runner: CoroutineRunner) -> None:
         control = call(deep)
-        asyncio.get_running_loop().call_later(0.01, control.stop, Stop("timeout", "too long"))
+        asyncio.get_running_loop().call_later(
+            0.01, control.stop, StopRequest("timeout", "too long")
+        )
         assert await runner.run(control) == Stopped()
 
     in_a_slot(slot)
@@ -319,7 +321,7 @@ def test_a_lost_job_that_ignores_every_cancel_does_not_hold_the_slot():
         control = call(stubborn)
         slot = asyncio.create_task(CoroutineRunner().run(control))
         await asyncio.sleep(0)
-        control.stop(Stop("lost", "the worker is leaving"))
+        control.stop(StopRequest("lost", "the worker is leaving"))
         await asyncio.sleep(0)
         slot.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -338,7 +340,7 @@ def test_an_end_of_the_slot_that_comes_together_with_a_stop_is_not_taken_for_tha
         control = call(stubborn)
         slot = asyncio.create_task(CoroutineRunner().run(control))
         await asyncio.sleep(0)
-        control.stop(Stop("lost", "the worker is leaving"))
+        control.stop(StopRequest("lost", "the worker is leaving"))
         slot.cancel()
         ended, _ = await asyncio.wait([slot], timeout=LONG)
         slot.cancel()

@@ -11,15 +11,15 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import escapes
-import some_jobs
-from escapes import escape
-from stand import CANCEL, Heard, alive, command, ends, pids, process, shell, soon, value
+import guard_programs
+import job_functions
+from guard_programs import escape
+from runner_helpers import CANCEL, Heard, alive, command, ends, pids, process, shell, soon, value
 
 from conveyor import Conveyor
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 from conveyor.runners.process import ProcessRunner
 
 Until = Callable[[Callable[[], object]], None]
@@ -27,7 +27,9 @@ SLEEP = "; exec sleep 300"
 
 
 @asynccontextmanager
-async def running(control: Control) -> AsyncGenerator[tuple[CommandRunner, asyncio.Task[Ending]]]:
+async def running(
+    control: JobControl,
+) -> AsyncGenerator[tuple[CommandRunner, asyncio.Task[Ending]]]:
     runner = CommandRunner()
     try:
         yield runner, asyncio.create_task(runner.run(control))
@@ -37,7 +39,7 @@ async def running(control: Control) -> AsyncGenerator[tuple[CommandRunner, async
 
 @contextmanager
 def worker(kind: str, folder: Path) -> Generator[subprocess.Popen[str]]:
-    argv = [sys.executable, str(Path(escapes.__file__)), kind, str(folder)]
+    argv = [sys.executable, str(Path(guard_programs.__file__)), kind, str(folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as started:
         try:
             yield started
@@ -91,12 +93,12 @@ def test_what_escapes_is_gone_when_the_command_has_ended(tmp_path: Path):
     assert value(ending) == {"exit_code": 7}
     assert gone(path)
     [note] = [each.text for each in control.notes]
-    assert "it had left behind" in note
+    assert "left behind" in note
 
 
 def test_what_escapes_a_process_job_is_gone_when_its_child_is_dropped(tmp_path: Path):
     path = tmp_path / "pids"
-    [ending] = ends(lambda: ProcessRunner(1), process(some_jobs.run_script, escape(path)))
+    [ending] = ends(lambda: ProcessRunner(1), process(job_functions.run_script, escape(path)))
     assert value(ending) == 0
     assert gone(path)
 
@@ -229,7 +231,7 @@ def test_a_name_that_no_environment_can_hold_is_an_error_that_no_retry_helps():
     assert not ending.retry
 
 
-def stopped_by(control: Control, path: Path, *requests: Stop) -> Ending:
+def stopped_by(control: JobControl, path: Path, *requests: StopRequest) -> Ending:
     async def main() -> Ending:
         async with running(control) as (_, task):
             await soon(path.exists)
@@ -243,7 +245,7 @@ def stopped_by(control: Control, path: Path, *requests: Stop) -> Ending:
 
 def test_a_stop_without_grace_kills_at_once(tmp_path: Path):
     path = tmp_path / "pids"
-    ending = stopped_by(shell(escape(path) + SLEEP), path, Stop("cancel", "now", grace=0))
+    ending = stopped_by(shell(escape(path) + SLEEP), path, StopRequest("cancel", "now", grace=0))
     assert isinstance(ending, Stopped)
     [note] = ending.notes
     assert note.startswith("SIGKILL to ")
@@ -256,13 +258,13 @@ def test_a_second_stop_shortens_the_grace_of_the_first(tmp_path: Path):
     heard = Heard()
     control = shell(f"trap '' TERM; {escape(path)}; while true; do sleep 300; done", grace=300)
     control.sink = heard
-    first, second = Stop("cancel", "please"), Stop("shutdown", "now", grace=0)
+    first, second = StopRequest("cancel", "please"), StopRequest("shutdown", "now", grace=0)
     ending = stopped_by(control, path, first, second)
     assert isinstance(ending, Stopped)
     assert len(ending.notes) == 2
     assert ending.notes[1].startswith("SIGKILL to ")
     assert list(ending.notes) == heard.noted == [each.text for each in control.notes]
-    assert control.stop_request == Stop("cancel", "please", grace=0)
+    assert control.stop_request == StopRequest("cancel", "please", grace=0)
     assert gone(path)
 
 
@@ -291,7 +293,7 @@ def test_a_chain_of_forks_that_each_leave_at_once_is_caught(tmp_path: Path):
 
 def test_a_process_job_finds_itself_in_the_environment_and_the_next_one_not():
     heard: list[str] = []
-    control = process(some_jobs.environment)
+    control = process(job_functions.environment)
     control.on_begin = lambda: heard.append("begun")
     [ending] = ends(lambda: ProcessRunner(1), control)
     assert value(ending) == ["job", "2", "7"]

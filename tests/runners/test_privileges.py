@@ -10,25 +10,25 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+import job_functions
 import pytest
-import some_jobs
-from stand import CANCEL, Heard, alive, command, ends, process, shell, soon, value
+from runner_helpers import CANCEL, Heard, alive, command, ends, process, shell, soon, value
 
 from conveyor import UsageError
 from conveyor.core.command_policy import CommandRules
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.guard_pool import Guards
-from conveyor.runners.guarded_process import Spawned
-from conveyor.runners.job_control import Control, Ending, Stopped
-from conveyor.runners.privileges import Rights, rights_for
+from conveyor.runners.guard_pool import GuardPool
+from conveyor.runners.guarded_process import GuardedProcess
+from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.privileges import Privileges, resolve_privileges
 from conveyor.runners.process import ProcessRunner
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
 NOBODY = CommandRules(user="nobody")
 
 
-def run(rules: CommandRules, control: Control) -> Ending:
+def run(rules: CommandRules, control: JobControl) -> Ending:
     [ending] = ends(lambda: CommandRunner(rules=rules), control)
     return ending
 
@@ -132,8 +132,8 @@ def test_a_folder_that_is_closed_to_the_user_is_an_error_that_says_so(tmp_path: 
 def test_who_is_not_root_cannot_arrange_another_user():
     os.seteuid(65534)
     try:
-        with pytest.raises(UsageError, match="which only root can arrange: start the worker as"):
-            rights_for(CommandRules(user="root"))
+        with pytest.raises(UsageError, match="only root can; start the worker as"):
+            resolve_privileges(CommandRules(user="root"))
     finally:
         os.seteuid(0)
 
@@ -146,12 +146,12 @@ def test_the_user_may_be_the_one_that_it_is_already():
 
 def test_a_program_that_cannot_become_who_it_is_to_be_is_not_started(tmp_path: Path):
     path = tmp_path / "ran"
-    nobody_at_all = Rights(name="ghost", user=(2**32 - 1, 2**32 - 1))
+    nobody_at_all = Privileges(name="ghost", user=(2**32 - 1, 2**32 - 1))
 
     async def main() -> OSError | None:
-        guards = Guards()
+        guards = GuardPool()
         argv = ["touch", str(path)]
-        spawned = Spawned(guards, argv, lambda *_: None, rights=nobody_at_all)
+        spawned = GuardedProcess(guards, argv, lambda *_: None, privileges=nobody_at_all)
         error = await spawned.started
         await spawned.gone
         await spawned.close()
@@ -177,7 +177,7 @@ def test_the_token_of_a_worker_is_in_no_environment_of_its_jobs(monkeypatch: pyt
     # Neither in its own, nor in that of the guard above it.
     script = "cat /proc/self/environ /proc/$PPID/environ | tr '\\0' '\\n'"
     assert "CONVEYOR_TOKEN" not in said(CommandRules(), script)
-    found = process(some_jobs.run_script, 'test -z "$CONVEYOR_TOKEN"')
+    found = process(job_functions.run_script, 'test -z "$CONVEYOR_TOKEN"')
     assert value(ends(lambda: ProcessRunner(1), found)[0]) == 0
 
 
@@ -208,14 +208,14 @@ def test_a_program_that_wants_more_memory_than_it_may_have_fails():
 def test_a_program_that_computes_too_long_is_ended_and_says_why():
     ending = run(CommandRules(cpu=1), shell("while :; do :; done"))
     assert isinstance(ending, Failed)
-    assert "was killed by SIGXCPU: it has used all the time" in ending.error.message
+    assert "was killed by SIGXCPU: it exceeded its CPU time" in ending.error.message
 
 
 def test_a_program_that_writes_too_large_a_file_is_ended_and_says_why(tmp_path: Path):
     argv = ["dd", "if=/dev/zero", f"of={tmp_path / 'file'}", "bs=4096", "count=4"]
     ending = run(CommandRules(file_size=8192), command(*argv))
     assert isinstance(ending, Failed)
-    assert "was killed by SIGXFSZ: it wrote a larger file" in ending.error.message
+    assert "was killed by SIGXFSZ: it exceeded the maximum file size" in ending.error.message
 
 
 def test_a_command_is_refused_where_commands_are_not_allowed(tmp_path: Path):

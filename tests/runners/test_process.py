@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import job_functions
 import pytest
-import some_jobs
-from stand import CANCEL, Heard, alive, ends, process, soon, value
+from runner_helpers import CANCEL, Heard, alive, ends, process, soon, value
 
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.runners.capture import OutputBuffer
-from conveyor.runners.job_control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 from conveyor.runners.process import ProcessRunner
 
 
@@ -36,7 +36,9 @@ def written(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
-def stopped(control: Control, path: Path, request: Stop = CANCEL) -> tuple[Ending, list[int]]:
+def stopped(
+    control: JobControl, path: Path, request: StopRequest = CANCEL
+) -> tuple[Ending, list[int]]:
     """Run a job that writes down its pids, stop it then, and return how it ended."""
 
     async def main() -> tuple[Ending, list[int]]:
@@ -64,7 +66,7 @@ def test_a_child_for_which_descriptors_run_out_leaves_none_behind(spare: int):
     async def main() -> None:
         before = count()
         runner = one()
-        value(await runner.run(process(some_jobs.pid)))  # its spawner is there from now on
+        value(await runner.run(process(job_functions.pid)))  # its spawner is there from now on
         held = os.open(os.devnull, os.O_RDONLY)
         resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1 + spare, hard))
         try:
@@ -80,29 +82,31 @@ def test_a_child_for_which_descriptors_run_out_leaves_none_behind(spare: int):
 
 
 async def _started(runner: ProcessRunner) -> None:
-    runner._start()
+    runner._start_child()
 
 
 def test_jobs_return_results_and_one_child_serves_many():
-    jobs = [process(some_jobs.pid) for _ in range(20)]
+    jobs = [process(job_functions.pid) for _ in range(20)]
     pids = {value(ending) for ending in ends(one, *jobs)}
     assert len(pids) == 1
     assert os.getpid() not in pids
 
 
 def test_a_coroutine_function_runs_in_a_child_too():
-    [ending] = ends(one, process(some_jobs.wait_and_echo, "hello"))
+    [ending] = ends(one, process(job_functions.wait_and_echo, "hello"))
     assert value(ending) == "hello from job"
 
 
 def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
-    first, second = ends(one, process(some_jobs.leave_a_mark), process(some_jobs.leave_a_mark))
+    first, second = ends(
+        one, process(job_functions.leave_a_mark), process(job_functions.leave_a_mark)
+    )
     assert value(first) == value(second)
     assert value(first)[0] == "nothing"
 
 
 def test_a_decorated_function_is_found_behind_its_decorator():
-    function = some_jobs.decorated.function
+    function = job_functions.decorated.function
     assert callable(function)
     [ending] = ends(one, process(function))
     assert value(ending) == "the function itself"
@@ -110,7 +114,7 @@ def test_a_decorated_function_is_found_behind_its_decorator():
 
 def test_a_megabyte_goes_in_and_out():
     text = "x" * 1_000_000
-    [ending] = ends(one, process(some_jobs.echo, text))
+    [ending] = ends(one, process(job_functions.echo, text))
     assert value(ending) == text
 
 
@@ -119,7 +123,7 @@ def test_everything_a_job_writes_is_its_own():
     marks = [f"mark{number}" for number in range(6)]
     ends(
         two,
-        *(process(some_jobs.write_in_every_way, mark, sink=heard, id=mark) for mark in marks),
+        *(process(job_functions.write_in_every_way, mark, sink=heard, id=mark) for mark in marks),
     )
     for mark in marks:
         assert heard.text("stdout", mark) == (
@@ -131,9 +135,9 @@ def test_everything_a_job_writes_is_its_own():
 
 def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
     output = OutputBuffer()
-    [ending] = ends(one, process(some_jobs.write_much, 100 << 20, sink=output))
+    [ending] = ends(one, process(job_functions.write_much, 100 << 20, sink=output))
     assert value(ending) is None
-    *chunks, mark = output.take()
+    *chunks, mark = output.take_output()
     assert sum(len(chunk.data) for chunk in chunks) == OUTPUT_LIMIT
     assert mark.stream == "mark"
     assert b"1,048,576 bytes" in mark.data
@@ -141,26 +145,26 @@ def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
 
 def test_progress_reaches_the_sink():
     heard = Heard()
-    ends(one, process(some_jobs.report, sink=heard))
+    ends(one, process(job_functions.report, sink=heard))
     assert [(each.done, each.total, each.message) for each in heard.said] == [
         (1.0, 4.0, "a quarter")
     ]
 
 
 def test_an_exception_comes_back_with_its_names_and_its_traceback():
-    [ending] = ends(one, process(some_jobs.fail, "connection"))
+    [ending] = ends(one, process(job_functions.fail, "connection"))
     assert isinstance(ending, Failed)
     assert ending.error.type == "ConnectionResetError"
     assert ending.error.message == "the line is dead"
     assert {"ConnectionError", "OSError"} <= set(ending.error.bases)
-    assert "some_jobs.py" in ending.error.traceback
+    assert "job_functions.py" in ending.error.traceback
 
 
 def test_no_exception_of_a_job_ends_the_child():
-    jobs = [process(some_jobs.fail, kind) for kind in ("odd", "exit", "snooze")]
-    odd, exited, snoozed, pid = ends(one, *jobs, process(some_jobs.pid))
+    jobs = [process(job_functions.fail, kind) for kind in ("odd", "exit", "snooze")]
+    odd, exited, snoozed, pid = ends(one, *jobs, process(job_functions.pid))
     assert isinstance(odd, Failed)
-    assert odd.error.type == "some_jobs.OddError"
+    assert odd.error.type == "job_functions.OddError"
     assert "OddError" in odd.error.bases
     assert "cannot be printed" in odd.error.message
     assert isinstance(exited, Failed)
@@ -170,36 +174,36 @@ def test_no_exception_of_a_job_ends_the_child():
 
 
 def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
-    [ending] = ends(one, process(some_jobs.result_that_json_cannot_hold))
+    [ending] = ends(one, process(job_functions.result_that_json_cannot_hold))
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert "result_that_json_cannot_hold" in ending.error.message
 
 
-@pytest.mark.parametrize("where", ["no_such_module:f", "some_jobs:no_such_function"])
+@pytest.mark.parametrize("where", ["no_such_module:f", "job_functions:no_such_function"])
 def test_a_function_that_cannot_be_imported_is_an_error_that_names_it(where: str):
-    control = process(some_jobs.pid)
+    control = process(job_functions.pid)
     control.task = replace(control.task, where=where)
     [ending] = ends(one, control)
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert where in ending.error.message
-    assert "top level of a module" in ending.error.message
+    assert "top level of an importable module" in ending.error.message
 
 
 @pytest.mark.parametrize(
     ("function", "number", "said"),
     [
-        (some_jobs.die, 3, "exited with 3"),
-        (some_jobs.kill_myself, signal.SIGKILL, "SIGKILL"),
-        (some_jobs.kill_myself, signal.SIGSEGV, "SIGSEGV"),
+        (job_functions.die, 3, "exited with 3"),
+        (job_functions.kill_myself, signal.SIGKILL, "SIGKILL"),
+        (job_functions.kill_myself, signal.SIGSEGV, "SIGSEGV"),
     ],
 )
 def test_a_child_that_dies_fails_its_own_job_only(
     function: Callable[[int], None], number: int, said: str
 ):
     dead, other, after = ends(
-        two, process(function, number), process(some_jobs.pid), process(some_jobs.pid)
+        two, process(function, number), process(job_functions.pid), process(job_functions.pid)
     )
     assert isinstance(dead, Failed)
     assert dead.error.type == "ProcessDied"
@@ -212,7 +216,7 @@ def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pip
     tmp_path: Path, until: Callable[..., None]
 ):
     path = tmp_path / "pid"
-    [ending] = ends(one, process(some_jobs.die_and_leave_a_fork_with_the_pipes, str(path)))
+    [ending] = ends(one, process(job_functions.die_and_leave_a_fork_with_the_pipes, str(path)))
     assert isinstance(ending, Failed)
     assert "exited with 3" in ending.error.message
     until(lambda: not alive(int(path.read_text())))
@@ -257,22 +261,22 @@ def test_a_stop_that_gets_lost_while_its_module_imports_does_not_wait_for_its_gr
 
 def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):
     path = tmp_path / "pid"
-    ending, _ = stopped(process(some_jobs.wait_politely, str(path)), path)
+    ending, _ = stopped(process(job_functions.wait_politely, str(path)), path)
     # It may be through before the signal comes.
     assert ending in {Stopped(), Stopped(("SIGTERM to 1 process",))}
 
 
 def test_a_job_that_is_stopped_can_clean_up(tmp_path: Path):
     path, heard = tmp_path / "pid", Heard()
-    control = process(some_jobs.clean_up_when_told, str(path), sink=heard)
-    ending, _ = stopped(control, path, Stop("timeout", "too long"))
+    control = process(job_functions.clean_up_when_told, str(path), sink=heard)
+    ending, _ = stopped(control, path, StopRequest("timeout", "too long"))
     assert isinstance(ending, Stopped)
     assert heard.text() == "cleaned up\n"
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
     path = tmp_path / "pid"
-    control = process(some_jobs.ignore_everything, str(path), grace=0.1)
+    control = process(job_functions.ignore_everything, str(path), grace=0.1)
     ending, _ = stopped(control, path)
     assert isinstance(ending, Stopped)
     assert ending.notes[-1].startswith("SIGKILL to 1 process after ")
@@ -280,7 +284,7 @@ def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
 
 def test_what_a_job_has_started_ends_with_it_even_in_a_session_of_its_own(tmp_path: Path):
     path = tmp_path / "pid"
-    ending, pids = stopped(process(some_jobs.start_others_and_wait, str(path)), path)
+    ending, pids = stopped(process(job_functions.start_others_and_wait, str(path)), path)
     assert len(pids) == 3
     assert ending == Stopped(("SIGTERM to 3 processes",))
 
@@ -290,39 +294,39 @@ def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
         runner = one()
         loop = asyncio.get_running_loop()
         for turn in range(12):
-            control = process(some_jobs.echo, "done")
+            control = process(job_functions.echo, "done")
             loop.call_later(turn * 0.0002, control.stop, CANCEL)
             ending = await runner.run(control)
             assert isinstance(ending, Stopped) or value(ending) == "done"
-        assert value(await runner.run(process(some_jobs.echo, "after"))) == "after"
+        assert value(await runner.run(process(job_functions.echo, "after"))) == "after"
         await runner.close()
 
     asyncio.run(main())
 
 
 def test_children_are_replaced_after_so_many_jobs():
-    jobs = [process(some_jobs.pid) for _ in range(6)]
+    jobs = [process(job_functions.pid) for _ in range(6)]
     pids = [value(ending) for ending in ends(lambda: ProcessRunner(1, max_jobs=2), *jobs)]
     assert len(set(pids)) == 3
     assert not any(map(alive, pids))
 
 
 def test_a_child_that_has_grown_too_large_is_replaced():
-    jobs = [process(some_jobs.take_memory, size) for size in (1, 200, 1)]
+    jobs = [process(job_functions.take_memory, size) for size in (1, 200, 1)]
     pids = [value(each) for each in ends(lambda: ProcessRunner(1, max_rss_mb=150), *jobs)]
     assert pids[0] == pids[1] != pids[2]
 
 
 def test_no_child_is_left_when_the_runner_is_closed():
-    jobs = [process(some_jobs.pid) for _ in range(4)]
+    jobs = [process(job_functions.pid) for _ in range(4)]
     pids = {value(ending) for ending in ends(two, *jobs)}
     assert not any(map(alive, pids))
 
 
 SCRIPT = """
 import asyncio, sys
-sys.path.insert(0, {stand!r})
-from stand import Heard, process, value
+sys.path.insert(0, {folder!r})
+from runner_helpers import Heard, process, value
 from conveyor.runners.process import ProcessRunner
 
 class OurError(Exception): ...
@@ -345,7 +349,7 @@ if __name__ == "__main__":
 
 def test_functions_of_a_script_run_in_its_children(tmp_path: Path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(stand=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False
     )
@@ -354,18 +358,18 @@ def test_functions_of_a_script_run_in_its_children(tmp_path: Path):
 
 ORPHAN = """
 import asyncio, sys
-sys.path.insert(0, {stand!r})
-import some_jobs
-from stand import process
+sys.path.insert(0, {folder!r})
+import job_functions
+from runner_helpers import process
 from conveyor.runners.process import ProcessRunner
 
-asyncio.run(ProcessRunner(1).run(process(some_jobs.ignore_everything, {path!r})))
+asyncio.run(ProcessRunner(1).run(process(job_functions.ignore_everything, {path!r})))
 """
 
 
 def test_children_die_with_their_worker(tmp_path: Path, until: Callable[..., None]):
     path = tmp_path / "pid"
-    code = ORPHAN.format(stand=str(Path(__file__).parent), path=str(path))
+    code = ORPHAN.format(folder=str(Path(__file__).parent), path=str(path))
     worker = subprocess.Popen([sys.executable, "-c", code])
     until(path.exists)
     child = int(path.read_text())

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from stand import CANCEL, LONG, call, ends, soon, value
+from runner_helpers import CANCEL, LONG, call, ends, soon, value
 
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed

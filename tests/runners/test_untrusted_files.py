@@ -16,18 +16,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from stand import CANCEL, Heard, command, ends, shell, soon
+from runner_helpers import CANCEL, Heard, command, ends, shell, soon
 
 from conveyor.core.command_policy import CommandRules
 from conveyor.core.files import InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
-from conveyor.runners.artifacts import gather
+from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Control, Ending, Stopped
-from conveyor.runners.rmtree import remove
-from conveyor.runners.untrusted_files import find_owned, fits, opener
-from conveyor.runners.workdir import Scratch
+from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.rmtree import remove_tree
+from conveyor.runners.untrusted_files import find_owned_files, matches, owned_file_opener
+from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 from conveyor.worker.job_files import Equipped
@@ -47,14 +47,14 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def scratch(temporary: Path) -> Iterator[Scratch]:
-    scratch = Scratch("w")
+def scratch(temporary: Path) -> Iterator[WorkdirRoot]:
+    scratch = WorkdirRoot("w")
     yield scratch
     scratch.close()
     assert list(temporary.iterdir()) == []
 
 
-def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = None) -> Control:
+def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = None) -> JobControl:
     """Return the control of a job with an input, running by the store too."""
     data = b"given\n"
     digest = hashlib.sha256(data).hexdigest()
@@ -65,10 +65,12 @@ def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = 
     new = NewJob(id="job", task=COMMAND_TASK, args=made.job.args, options=options)
     store.insert([new]).result()
     [job] = store.claim([Want("default", 1)], Claimant("w"), limit=1).result().jobs
-    return Control(job, made.task, made.sink)
+    return JobControl(job, made.task, made.sink)
 
 
-def run(store: MemoryStore, scratch: Scratch, control: Control, rules: CommandRules) -> Ending:
+def run(
+    store: MemoryStore, scratch: WorkdirRoot, control: JobControl, rules: CommandRules
+) -> Ending:
     def runner() -> Any:
         made = {"command": CommandRunner(rules=rules)}
         return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
@@ -85,13 +87,13 @@ def kept(store: MemoryStore) -> dict[str, bytes]:
     }
 
 
-def said(control: Control) -> str:
+def said(control: JobControl) -> str:
     assert isinstance(control.sink, Heard)
     return control.sink.text("mark")
 
 
 @root
-def test_a_command_of_another_user_works_in_its_folder(scratch: Scratch) -> None:
+def test_a_command_of_another_user_works_in_its_folder(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     script = "cat in deep/er/in > out; rm in; echo more >> deep/er/in; stat -c %U . deep deep/er/in"
     control = claimed(store, script, "out", "**/in")
@@ -102,12 +104,12 @@ def test_a_command_of_another_user_works_in_its_folder(scratch: Scratch) -> None
 
 
 @root
-def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: Scratch) -> None:
+def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: WorkdirRoot) -> None:
     account = pwd.getpwnam("nobody")
-    theirs, ours = scratch.place(), scratch.place()
+    theirs, ours = scratch.new_workdir(), scratch.new_workdir()
     for place in (theirs, ours):
-        Path(place.make(), "x").write_text("x")
-    theirs.give(account.pw_uid, account.pw_gid)
+        Path(place.create(), "x").write_text("x")
+    theirs.give_to(account.pw_uid, account.pw_gid)
 
     def may(test: str, path: Path, user: str | int) -> bool:
         return not subprocess.run(["test", test, path], user=user, check=False).returncode
@@ -121,13 +123,15 @@ def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: Scratch) ->
         assert not may("-r", above, "nobody")
         assert not may("-w", above, "nobody")
     # A worker without another user lives beside it as before.
-    second = Scratch("second")
-    assert stat.S_IMODE(Path(second.place().make()).parent.stat().st_mode) == 0o700
+    second = WorkdirRoot("second")
+    assert stat.S_IMODE(Path(second.new_workdir().create()).parent.stat().st_mode) == 0o700
     second.close()
 
 
 @root
-def test_no_link_brings_out_what_the_user_may_not_read(scratch: Scratch, temporary: Path) -> None:
+def test_no_link_brings_out_what_the_user_may_not_read(
+    scratch: WorkdirRoot, temporary: Path
+) -> None:
     secret = temporary / "secret"
     secret.mkdir(mode=0o700)
     (secret / "key").write_text("secret")
@@ -137,24 +141,24 @@ def test_no_link_brings_out_what_the_user_may_not_read(scratch: Scratch, tempora
     control = claimed(store, script, "*.key", "b/*", "**/key", "b")
     assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
     assert kept(store) == {"e.key": b""}
-    assert "'a.key' is a link, and no artifact" in said(control)
-    assert "no file fits 'b/*'" in said(control)
+    assert "'a.key' is not kept: it is a symbolic link" in said(control)
+    assert "no file matches 'b/*'" in said(control)
     assert "b/key" not in said(control)  # not even that it is there
     shutil.rmtree(secret)
 
 
 @root
-def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: Scratch) -> None:
+def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
-    place = scratch.place()
-    Path(place.make(), "shadow").write_text("root's")
+    place = scratch.new_workdir()
+    Path(place.create(), "shadow").write_text("root's")
     account = pwd.getpwnam("nobody")
-    place.give(account.pw_uid, account.pw_gid)
+    place.give_to(account.pw_uid, account.pw_gid)
     os.chown(Path(place.path, "shadow"), 0, 0)  # as a hard link would look
-    found = gather(place.path, ["*"], {}, 1000, owner=account.pw_uid)
+    found = find_artifacts(place.path, ["*"], {}, 1000, owner=account.pw_uid)
     assert (found.files, found.marks[0]) == (
         {},
-        "'shadow' is another user's, and no artifact",
+        "'shadow' is not kept: another user owns it",
     )
     place.remove()
     store.close()
@@ -162,7 +166,7 @@ def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: Scratch) -
 
 @root
 def test_a_directory_elsewhere_gives_away_only_what_is_the_user_s(
-    scratch: Scratch, temporary: Path
+    scratch: WorkdirRoot, temporary: Path
 ) -> None:
     there = temporary / "there"
     (there / "closed").mkdir(parents=True)
@@ -174,7 +178,7 @@ def test_a_directory_elsewhere_gives_away_only_what_is_the_user_s(
     control = claimed(store, "echo mine > mine.txt", "**/*.txt", cwd=str(there))
     assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
     assert kept(store) == {"mine.txt": b"mine\n"}
-    assert "'readme.txt' is another user's" in said(control)
+    assert "'readme.txt' is not kept: another user owns it" in said(control)
     assert "hidden" not in said(control)
     shutil.rmtree(there)
 
@@ -186,8 +190,8 @@ def test_what_is_swapped_for_a_link_after_the_look_is_not_read(temporary: Path) 
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "passwd").write_text("mine")
     subprocess.run(["chown", "-R", "nobody", folder], check=True)
-    opens = opener(str(folder), account.pw_uid)
-    found = gather(str(folder), ["**/passwd"], {}, 1000, owner=account.pw_uid)
+    opens = owned_file_opener(str(folder), account.pw_uid)
+    found = find_artifacts(str(folder), ["**/passwd"], {}, 1000, owner=account.pw_uid)
     path = found.files["sub/passwd"]
     os.close(opens(path))
     (folder / "sub" / "passwd").unlink()
@@ -202,17 +206,17 @@ def test_what_is_swapped_for_a_link_after_the_look_is_not_read(temporary: Path) 
 
 
 @root
-def test_the_folder_of_another_user_goes_whatever_it_did(scratch: Scratch) -> None:
+def test_the_folder_of_another_user_goes_whatever_it_did(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     script = "mkdir -p a/b; echo x > a/b/c; chmod 0 a/b a in; ln -s / l; chmod 0 ."
     control = claimed(store, script, "nothing")
     assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
-    assert control.place is not None
-    assert not Path(control.place.path).exists()
+    assert control.workdir is not None
+    assert not Path(control.workdir.path).exists()
 
 
 @root
-def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: Scratch) -> None:
+def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     control = claimed(store, "echo going; sleep 300", "out")
 
@@ -228,8 +232,8 @@ def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: Scratch) 
         await runner.close()
 
     asyncio.run(main())
-    assert control.place is not None
-    assert not Path(control.place.path).exists()
+    assert control.workdir is not None
+    assert not Path(control.workdir.path).exists()
 
 
 @root
@@ -238,7 +242,7 @@ def test_where_the_user_cannot_come_to_its_folder_that_is_said(
 ) -> None:
     with tempfile.TemporaryDirectory() as closed:
         monkeypatch.setattr(tempfile, "tempdir", closed)
-        scratch = Scratch("w")
+        scratch = WorkdirRoot("w")
         ending = run(MemoryStore(), scratch, claimed(MemoryStore(), "true"), NOBODY)
         scratch.close()
     assert isinstance(ending, Failed)
@@ -255,28 +259,28 @@ def test_who_is_not_root_removes_also_what_rights_were_taken_from(temporary: Pat
         path.chmod(0)
     os.seteuid(pwd.getpwnam("nobody").pw_uid)
     try:
-        remove(str(folder))
+        remove_tree(str(folder))
     finally:
         os.seteuid(0)
     assert list(temporary.iterdir()) == []
 
 
-def test_the_same_user_needs_nothing_given(scratch: Scratch) -> None:
+def test_the_same_user_needs_nothing_given(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     control = claimed(store, "cp in out; ln -s out also", "out", "also")
     rules = CommandRules(user=str(os.geteuid()))
     assert isinstance(run(store, scratch, control, rules), Succeeded)
     assert sorted(kept(store)) == ["also", "out"]
-    assert shell("true").owner is control.owner is None
+    assert shell("true").workdir_owner is control.workdir_owner is None
 
 
 def test_many_links_are_counted_and_not_listed(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}").symlink_to("/etc/passwd")
     marks: list[str] = []
-    assert find_owned(str(tmp_path), ["*"], ME, marks) == {}
+    assert find_owned_files(str(tmp_path), ["*"], ME, marks) == {}
     assert len(marks) == 22
-    assert marks[-2:] == ["10 more are none either", "no file fits '*'"]
+    assert marks[-2:] == ["10 more files are not kept", "no file matches '*'"]
 
 
 @pytest.mark.parametrize("pattern", ["*", "a", "*.x", "**/*.x", "b/**/a.x", "?", "[ab]", "b/*/*"])
@@ -284,14 +288,14 @@ def test_patterns_fit_what_they_fit_for_everybody_else(pattern: str, tmp_path: P
     for name in ("a", "a.x", "b/a.x", "b/c/a.x", "b/c/d/a.x", ".x", "b/.h/a"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    as_ever = gather(str(tmp_path), [pattern], {}, 1000)
+    as_ever = find_artifacts(str(tmp_path), [pattern], {}, 1000)
     assert as_ever.files
-    assert gather(str(tmp_path), [pattern], {}, 1000, owner=ME) == as_ever
+    assert find_artifacts(str(tmp_path), [pattern], {}, 1000, owner=ME) == as_ever
 
 
 def test_folders_between_may_be_any_or_none() -> None:
-    assert fits("a", "**/a")
-    assert fits("b/c/a", "**/**/a")
-    assert not fits("b/a", "b/**")
-    assert not fits("b/a", "a")
-    assert not fits("a", "a/b")
+    assert matches("a", "**/a")
+    assert matches("b/c/a", "**/**/a")
+    assert not matches("b/a", "b/**")
+    assert not matches("b/a", "a")
+    assert not matches("a", "a/b")

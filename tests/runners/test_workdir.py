@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.errors import UsageError
-from conveyor.runners.workdir import Scratch
+from conveyor.runners.workdir import WorkdirRoot
 
 SHARED = f"conveyor-{os.getuid()}"
 
@@ -24,27 +24,27 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def swept() -> None:
     """Have a worker come and go that needs no folder."""
-    passing = Scratch("passing")
-    passing.sweep()
+    passing = WorkdirRoot("passing")
+    passing.remove_stale()
     passing.close()
 
 
 def test_nothing_is_there_before_the_first_use_nor_after_the_last(temporary: Path) -> None:
-    scratch = Scratch("w")
-    place = scratch.place()
+    scratch = WorkdirRoot("w")
+    place = scratch.new_workdir()
     assert place.path.startswith(str(temporary / SHARED / "w"))
     assert list(temporary.iterdir()) == []
     for _ in range(2):
-        assert Path(place.make()).is_dir()
+        assert Path(place.create()).is_dir()
     assert {path.stat().st_mode & 0o777 for path in temporary.rglob("*")} == {0o700}
     scratch.close()
     assert list(temporary.iterdir()) == []
 
 
 def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: Path) -> None:
-    scratch = Scratch("w")
-    used = scratch.place()
-    used.make()
+    scratch = WorkdirRoot("w")
+    used = scratch.new_workdir()
+    used.create()
     scratch.close(in_use=True)
     swept()
     assert Path(used.path).exists()
@@ -54,10 +54,10 @@ def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: P
 
 
 def test_each_job_has_its_own(temporary: Path) -> None:
-    scratch = Scratch("w")
-    first, second = scratch.place(), scratch.place()
-    Path(first.make(), "x").write_text("x")
-    assert list(Path(second.make()).iterdir()) == []
+    scratch = WorkdirRoot("w")
+    first, second = scratch.new_workdir(), scratch.new_workdir()
+    Path(first.create(), "x").write_text("x")
+    assert list(Path(second.create()).iterdir()) == []
     first.remove()
     assert not Path(first.path).exists()
     assert Path(second.path).exists()
@@ -65,15 +65,15 @@ def test_each_job_has_its_own(temporary: Path) -> None:
 
 
 def test_the_folder_of_a_live_worker_stays_and_that_of_a_dead_one_goes(temporary: Path) -> None:
-    alive, dead = Scratch("alive"), Scratch("dead")
-    kept, left = Path(alive.place().make()), Path(dead.place().make())
+    alive, dead = WorkdirRoot("alive"), WorkdirRoot("dead")
+    kept, left = Path(alive.new_workdir().create()), Path(dead.new_workdir().create())
     (left / "sub").mkdir()
     (left / "sub" / "x").write_text("x")
     (left / "sub").chmod(0)
     swept()
     assert kept.exists()
     assert left.exists()
-    dead.let_go()  # as the kernel does
+    dead.release()  # as the kernel does
     swept()
     assert kept.exists()
     assert not left.parent.exists()
@@ -82,8 +82,8 @@ def test_the_folder_of_a_live_worker_stays_and_that_of_a_dead_one_goes(temporary
 
 
 def test_a_child_that_a_job_forks_does_not_hold_the_folder(temporary: Path) -> None:
-    scratch = Scratch("w")
-    left = Path(scratch.place().make())
+    scratch = WorkdirRoot("w")
+    left = Path(scratch.new_workdir().create())
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
@@ -91,7 +91,7 @@ def test_a_child_that_a_job_forks_does_not_hold_the_folder(temporary: Path) -> N
         os.read(go[0], 1)
         os._exit(0)
     os.read(ready[0], 1)
-    scratch.let_go()  # as if this process had been killed
+    scratch.release()  # as if this process had been killed
     swept()
     assert not left.exists()
     os.write(go[1], b"x")
@@ -121,10 +121,10 @@ def test_what_others_could_have_put_there_is_not_used(
 ) -> None:
     make(temporary / SHARED)
     before = sorted(temporary.rglob("*"))
-    scratch = Scratch("w")
-    scratch.sweep()
-    with pytest.raises(UsageError, match="must be a folder of this user"):
-        scratch.place().make()
+    scratch = WorkdirRoot("w")
+    scratch.remove_stale()
+    with pytest.raises(UsageError, match="must be a directory that this user owns"):
+        scratch.new_workdir().create()
     scratch.close()
     assert sorted(temporary.rglob("*")) == before
 
@@ -134,8 +134,8 @@ def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
 ) -> None:
     precious = tmp_path_factory.mktemp("precious")
     (precious / "x").write_text("x")
-    alive = Scratch("alive")
-    alive.open()
+    alive = WorkdirRoot("alive")
+    alive.create()
     (temporary / SHARED / "dead").symlink_to(precious)
     swept()
     assert (precious / "x").exists()
@@ -145,8 +145,8 @@ def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
 
 @pytest.mark.parametrize("depth", [5, 3000])
 def test_a_folder_goes_however_deep_it_is(depth: int, temporary: Path) -> None:
-    scratch = Scratch("w")
-    path = scratch.place().make()
+    scratch = WorkdirRoot("w")
+    path = scratch.new_workdir().create()
     here = os.open(path, os.O_RDONLY)
     for number in range(depth):
         os.mkdir("d", dir_fd=here)

@@ -20,7 +20,7 @@ from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
 from conveyor.maintenance.upkeep import Upkeep
-from conveyor.runners.job_control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report
 from conveyor.worker.dispatcher import Slots
@@ -269,12 +269,12 @@ class SweepsTwice(Upkeep):
 class LeavesCodeBehind(ScriptedRunner):
     """Says that a child has stopped as soon as it was told to."""
 
-    async def run(self, control: Control) -> Ending:
+    async def run(self, control: JobControl) -> Ending:
         if control.stopping:
             return Stopped()
         child = Child(self.station, control)
 
-        def stop(request: Stop) -> None:
+        def stop(request: StopRequest) -> None:
             child.stop(request)
             if not child.ending.done():
                 child.ending.set_result(Stopped())

@@ -37,7 +37,7 @@ from conveyor.autoscaler.provider import PoolSpec
 from conveyor.autoscaler.reconcile import LONGEST, REPEAT, Times
 from conveyor.autoscaler.scaler import Scaler
 from conveyor.core.job import NewJob, State
-from conveyor.system.process_identity import introduce
+from conveyor.system.process_identity import worker_info
 
 CHAOS = 150.0
 # After the faults: a pool whose machines did not come is tried again after `LONGEST` at the latest.
@@ -172,7 +172,7 @@ class Fleet(World):
         wire = Wire(self, "server")
         while True:
             if self.served:
-                info = introduce("server", now=self.clock.now(), slots=0)
+                info = worker_info("server", now=self.clock.now(), slots=0)
                 self.store.beat(info).result()
                 for operation in ("stage", "rescue"):
                     self.witness.carry_out(wire, operation, (), {"limit": 100})

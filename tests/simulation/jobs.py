@@ -13,7 +13,7 @@ from conveyor import Snooze, current_job
 from conveyor.core.job import ErrorInfo, Options
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.core.task import Task, task
-from conveyor.runners.job_control import Control, Ending, Stop, Stopped
+from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 
 if TYPE_CHECKING:
     from workers import Station
@@ -112,7 +112,7 @@ class ScriptedRunner:
     def __init__(self, station: Station) -> None:
         self.station = station
 
-    async def run(self, control: Control) -> Ending:
+    async def run(self, control: JobControl) -> Ending:
         if control.stopping:
             return Stopped()
         child = Child(self.station, control)
@@ -132,7 +132,7 @@ class ScriptedRunner:
 class Child:
     """One child process with one job."""
 
-    def __init__(self, station: Station, control: Control) -> None:
+    def __init__(self, station: Station, control: JobControl) -> None:
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._station = station
         self._world = station.world
@@ -144,7 +144,7 @@ class Child:
         context = station.children.context
         self._world.loop.call_later(DISPATCH, self._begin, context=context)
 
-    def stop(self, request: Stop) -> None:
+    def stop(self, request: StopRequest) -> None:
         """Send SIGTERM, and SIGKILL when the grace is over."""
         if self._run is not None:
             self._world.runs.asked(self._run, _why(request.reason))

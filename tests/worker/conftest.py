@@ -1,4 +1,4 @@
-"""What the tests of the worker share: the stand on which the tests of runners put a job."""
+"""What the tests of the worker share with the tests of the runners: helpers that run jobs."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from conveyor import Conveyor, NotFoundError, State, UsageError
 from conveyor.client.job_handle import Job
 from conveyor.client.task_function import TaskFunction
 from conveyor.errors import CorruptStoreError
-from conveyor.runners.workdir import Scratch
+from conveyor.runners.workdir import WorkdirRoot
 
 KINDS = ("coroutine", "thread", "process")
 SHARED = f"conveyor-{os.getuid()}"
@@ -327,8 +327,8 @@ def test_the_next_worker_removes_what_a_killed_one_left(
     assert process.stdout is not None
     assert process.stdout.readline() == b"there\n"
     [left] = (temporary / SHARED).glob("*/*/x")
-    alive = Scratch("alive")
-    place = Path(alive.place().make())
+    alive = WorkdirRoot("alive")
+    place = Path(alive.new_workdir().create())
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

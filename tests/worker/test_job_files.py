@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from stand import CANCEL, Heard, command, ends
+from runner_helpers import CANCEL, Heard, command, ends
 
 from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
@@ -18,8 +18,8 @@ from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Control, Ending, Stopped
-from conveyor.runners.workdir import Scratch
+from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
 from conveyor.worker.job_files import Equipped
@@ -34,7 +34,7 @@ class Store(MemoryStore):
         super().__init__()
         self.moved = 0
         self.fails = 0
-        self.control: Control | None = None
+        self.control: JobControl | None = None
 
     def write_content(self, digest: str, offset: int, data: bytes, *, last: bool) -> Any:
         return self._moved() or super().write_content(digest, offset, data, last=last)
@@ -52,9 +52,9 @@ class Store(MemoryStore):
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkdirRoot]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scratch = Scratch("w")
+    scratch = WorkdirRoot("w")
     yield scratch
     scratch.close()
     assert list(tmp_path.iterdir()) == []
@@ -71,7 +71,7 @@ def given(store: Store, size: int = LARGE) -> InputFile:
     return InputFile(name="in", digest=digest, size=size)
 
 
-def claimed(store: Store, *argv: str, **options: Any) -> Control:
+def claimed(store: Store, *argv: str, **options: Any) -> JobControl:
     """Return the control of a command that is running by the store too."""
     made = command(*argv, sink=Heard())
     new = NewJob(
@@ -82,10 +82,10 @@ def claimed(store: Store, *argv: str, **options: Any) -> Control:
     )
     store.insert([new]).result()
     [job] = store.claim([Want("default", 1)], Claimant("w"), limit=1).result().jobs
-    return Control(job, made.task, made.sink)
+    return JobControl(job, made.task, made.sink)
 
 
-def run(store: Store, scratch: Scratch, control: Control) -> Ending:
+def run(store: Store, scratch: WorkdirRoot, control: JobControl) -> Ending:
     made = {"command": CommandRunner()}
 
     def runner() -> Any:
@@ -105,7 +105,7 @@ COPY = ("cp", "in", "out")
 FILL = ("sh", "-c", f"head -c {LARGE} /dev/zero > out")
 
 
-def test_files_go_on_their_way_again_when_the_store_is_back(scratch: Scratch) -> None:
+def test_files_go_on_their_way_again_when_the_store_is_back(scratch: WorkdirRoot) -> None:
     store = Store()
     control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
     store.fails = 1
@@ -115,7 +115,7 @@ def test_files_go_on_their_way_again_when_the_store_is_back(scratch: Scratch) ->
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_resumed_upload_begins_where_the_store_is(scratch: Scratch) -> None:
+def test_a_resumed_upload_begins_where_the_store_is(scratch: WorkdirRoot) -> None:
     store = Store()
     digest = hashlib.sha256(bytes(LARGE)).hexdigest()
     store.write_content(digest, 0, bytes(PIECE), last=False).result()
@@ -126,7 +126,7 @@ def test_a_resumed_upload_begins_where_the_store_is(scratch: Scratch) -> None:
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: Scratch) -> None:
+def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: WorkdirRoot) -> None:
     store = Store()
     digest = hashlib.sha256(bytes(LARGE)).hexdigest()
     store.write_content(digest, 0, b"somebody was wrong", last=False).result()
@@ -135,14 +135,14 @@ def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: Scratch) -> None
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_job_that_is_to_stop_waits_for_no_more_of_its_inputs(scratch: Scratch) -> None:
+def test_a_job_that_is_to_stop_waits_for_no_more_of_its_inputs(scratch: WorkdirRoot) -> None:
     store = Store()
     control = store.control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
     assert run(store, scratch, control) == Stopped()
     assert store.moved == 1
 
 
-def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: Scratch) -> None:
+def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: WorkdirRoot) -> None:
     store = Store()
     control = store.control = claimed(store, *FILL, artifacts=("out",))
     assert run(store, scratch, control) == Stopped()
@@ -151,7 +151,7 @@ def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: Scratch) ->
 
 
 def test_a_job_that_is_to_stop_while_the_store_is_away_waits_for_it_no_longer(
-    scratch: Scratch,
+    scratch: WorkdirRoot,
 ) -> None:
     store = Store()
     store.fails = 99
@@ -160,7 +160,7 @@ def test_a_job_that_is_to_stop_while_the_store_is_away_waits_for_it_no_longer(
     assert store.moved == 1
 
 
-def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: Scratch) -> None:
+def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: WorkdirRoot) -> None:
     store = Store()
     script = f"head -c {LARGE} /dev/zero > out; exit 1"
     control = claimed(store, "sh", "-c", script, artifacts=("out",), artifact_limit=9)
@@ -171,7 +171,7 @@ def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: Sc
     assert "ArtifactTooLarge" in control.sink.text("mark")
 
 
-def test_an_artifact_under_a_lost_lease_is_not_kept(scratch: Scratch) -> None:
+def test_an_artifact_under_a_lost_lease_is_not_kept(scratch: WorkdirRoot) -> None:
     store = Store()
     control = claimed(store, *FILL, artifacts=("out",))
     store.rescue(dead=["w"], limit=1).result()
@@ -179,7 +179,7 @@ def test_an_artifact_under_a_lost_lease_is_not_kept(scratch: Scratch) -> None:
     assert left(store) == []
 
 
-def test_an_input_that_is_gone_fails_the_job_for_good(scratch: Scratch) -> None:
+def test_an_input_that_is_gone_fails_the_job_for_good(scratch: WorkdirRoot) -> None:
     store = Store()
     file = given(store)
     control = claimed(store, *COPY, files=(file,))

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.core.job import ErrorInfo, JobRecord, OnShutdown, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
-from conveyor.runners.job_control import Stop, Stopped, Why
+from conveyor.runners.job_control import StopCause, Stopped, StopRequest
 from conveyor.worker.outcomes import outcome_of, unknown_task
 
 DONE = Succeeded(b"1")
@@ -17,13 +17,13 @@ RAISED = Failed(ErrorInfo("ValueError", "no"))
 
 
 @pytest.mark.parametrize("why", ["cancel", "timeout", "shutdown"])
-def test_what_finished_before_it_could_be_stopped_counts_as_finished(why: Why) -> None:
-    assert outcome_of(DONE, Stop(why, "r"), "release") is DONE
+def test_what_finished_before_it_could_be_stopped_counts_as_finished(why: StopCause) -> None:
+    assert outcome_of(DONE, StopRequest(why, "r"), "release") is DONE
 
 
 @pytest.mark.parametrize("ending", [DONE, RAISED, LOST, Stopped()])
 def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) -> None:
-    assert outcome_of(ending, Stop("lost", "r"), "release") is None
+    assert outcome_of(ending, StopRequest("lost", "r"), "release") is None
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,15 @@ def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) ->
 )
 @pytest.mark.parametrize("ending", [RAISED, LOST, Stopped(("SIGTERM",))])
 def test_a_job_that_was_stopped_ends_as_the_stop_says(
-    why: Why, on_shutdown: OnShutdown, kind: type, ending: Any
+    why: StopCause, on_shutdown: OnShutdown, kind: type, ending: Any
 ) -> None:
-    assert isinstance(outcome_of(ending, Stop(why, "r"), on_shutdown), kind)
+    assert isinstance(outcome_of(ending, StopRequest(why, "r"), on_shutdown), kind)
 
 
 def test_a_timeout_says_what_it_took_to_stop_the_job() -> None:
-    outcome = outcome_of(Stopped(("SIGTERM at 1 s",)), Stop("timeout", "too long"), "release")
+    outcome = outcome_of(
+        Stopped(("SIGTERM at 1 s",)), StopRequest("timeout", "too long"), "release"
+    )
     assert outcome == Failed(ErrorInfo("Timeout", "too long (SIGTERM at 1 s)"))
 
 

@@ -61,7 +61,7 @@ def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
         far, output = Far(), OutputBuffer()
         ships = shipping(far, output)
         output.write(JOB, "stdout", b"one ")
-        output.progress(JOB, Progress(1.0))
+        output.set_progress(JOB, Progress(1.0))
         far.error = UnavailableError("away")
         with pytest.raises(UnavailableError):  # so that nothing is reported before it
             await ships.first()
@@ -110,7 +110,7 @@ def test_what_the_store_says_by_the_way_of_a_job_is_passed_on() -> None:
         await ships.flush()
         assert far.learnt == []
         far.verdict = "cancel"
-        output.progress(JOB, Progress(1.0))
+        output.set_progress(JOB, Progress(1.0))
         await ships.flush()
         assert far.learnt == [(Lease("a", 1), "cancel")]
 

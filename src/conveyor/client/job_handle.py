@@ -23,7 +23,7 @@ from ..errors import (
 from ..store.ask import Awaiting, Blocking, Caller, Watch
 from ..store.blobs.transfer import download
 from ..store.protocol import Store
-from ..system.file_threads import Errands
+from ..system.file_threads import FileThreads
 from .outage_wait import Patience
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class Job(Generic[T]):
             known = ", ".join(each.name for each in artifacts) or "none"
             raise NotFoundError(f"job {self.id} has no artifact {name!r}; there are: {known}")
         try:
-            await download(file, path, store=self._store, caller=caller, errands=Errands())
+            await download(file, path, store=self._store, caller=caller, errands=FileThreads())
         except OSError as error:
             raise UsageError(f"{path!r} cannot be written: {error}") from error
         return file

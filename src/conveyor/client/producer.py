@@ -17,7 +17,7 @@ from ..errors import UnavailableError, UsageError
 from ..store.ask import Caller, Watch
 from ..store.blobs.transfer import upload_inputs
 from ..store.protocol import Store
-from ..system.file_threads import Errands
+from ..system.file_threads import FileThreads
 from .enqueue import enqueue
 from .job_handle import Job
 from .options import Wishes
@@ -44,7 +44,7 @@ class Producer:
         self._lock = threading.Lock()
         self._opened: tuple[Store, Watch] | None = None
         self._closed = False
-        self._errands = Errands()
+        self._errands = FileThreads()
 
     @property
     def store(self) -> Store:

@@ -1,4 +1,4 @@
-"""Which files a job leaves: those it named, and those that its patterns fit."""
+"""Finds the artifacts of a job: the files that it named or that match its patterns."""
 
 from __future__ import annotations
 
@@ -12,67 +12,70 @@ import msgspec
 from ..core.files import FILES_LIMIT, file_name
 from ..core.job import ErrorInfo
 from ..errors import UsageError
-from .untrusted_files import find_owned
+from .untrusted_files import find_owned_files
 
 
-class Gathered(msgspec.Struct, frozen=True):
-    """Paths by name, and what there is to say: lines for the output, or why the job fails."""
+class FoundArtifacts(msgspec.Struct, frozen=True):
+    """Paths by name, notes for the job's output, and the error if the job must fail."""
 
     files: dict[str, str]
     marks: tuple[str, ...] = ()
     error: ErrorInfo | None = None
 
 
-def gather(
+def find_artifacts(
     root: str,
     patterns: Sequence[str],
     named: Mapping[str, str],
     limit: int,
     *,
     owner: int | None = None,
-) -> Gathered:
-    """Look for a job's artifacts in `root`, following no link out of it.
+) -> FoundArtifacts:
+    """Find a job's artifacts in `root`, following no link that leads out of it.
 
-    `named` are paths by name; they may lie anywhere. All together may have `limit` bytes. With an
-    `owner`, another user, only files of that one are artifacts, and no links; see foreign.py.
+    `named` maps names to paths, which may be anywhere. `limit` is the maximum total size in bytes.
+    If the workdir was given to another user, its `owner`, only regular files of that user count;
+    see untrusted_files.py.
     """
     marks: list[str] = []
     if owner is not None:
-        owned = find_owned(root, patterns, owner, marks)
+        owned = find_owned_files(root, patterns, owner, marks)
         paths = {name: path for name, (path, _) in owned.items()}
-        return _judged(paths, sum(size for _, size in owned.values()), marks, limit)
+        return _check_limits(paths, sum(size for _, size in owned.values()), marks, limit)
     files = dict(named)
     for pattern in patterns:
-        found = dict(_fitting(Path(root), pattern, marks))
+        found = dict(_matching(Path(root), pattern, marks))
         if not found:
-            marks.append(f"no file fits {pattern!r}")
+            marks.append(f"no file matches {pattern!r}")
         files = {**found, **files}
     sizes = {name: _size(path) for name, path in files.items()}
-    marks += [f"there is no file {files[name]!r}" for name, size in sizes.items() if size is None]
-    there = {name: files[name] for name, size in sizes.items() if size is not None}
-    return _judged(there, sum(size or 0 for size in sizes.values()), marks, limit)
+    marks += [f"no such file: {files[name]!r}" for name, size in sizes.items() if size is None]
+    found_files = {name: files[name] for name, size in sizes.items() if size is not None}
+    return _check_limits(found_files, sum(size or 0 for size in sizes.values()), marks, limit)
 
 
-def _judged(there: dict[str, str], total: int, marks: Sequence[str], limit: int) -> Gathered:
+def _check_limits(
+    files: dict[str, str], total: int, marks: Sequence[str], limit: int
+) -> FoundArtifacts:
     error = None
-    if len(there) > FILES_LIMIT:
-        error = ErrorInfo("TooManyArtifacts", f"{len(there):,} files; the most is {FILES_LIMIT:,}")
+    if len(files) > FILES_LIMIT:
+        error = ErrorInfo("TooManyArtifacts", f"{len(files):,} files; the limit is {FILES_LIMIT:,}")
     elif total > limit:
         error = ErrorInfo(
             "ArtifactTooLarge",
-            f"its artifacts have {total:,} bytes, above the limit of {limit:,}; raise "
-            "artifact_limit to keep more",
+            f"artifacts of {total:,} bytes exceed the limit of {limit:,}; raise artifact_limit "
+            "to keep more",
         )
-    return Gathered(there, tuple(marks), error)
+    return FoundArtifacts(files, tuple(marks), error)
 
 
-def _fitting(root: Path, pattern: str, marks: list[str]) -> Iterator[tuple[str, str]]:
+def _matching(root: Path, pattern: str, marks: list[str]) -> Iterator[tuple[str, str]]:
     inside = root.resolve()
     for path in sorted(root.glob(pattern)):
         real = path.resolve()
         name = path.relative_to(root).as_posix()
         if not real.is_relative_to(inside):
-            marks.append(f"{name!r} leads out of the folder, and is no artifact")
+            marks.append(f"{name!r} is not kept: it leads out of the job's folder")
         elif real.is_file():
             try:
                 yield file_name(name), str(real)

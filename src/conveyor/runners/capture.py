@@ -1,4 +1,4 @@
-"""Keeps what jobs write: stdout, stderr and logging, each job's apart from its neighbours'."""
+"""Captures what each job writes to stdout, stderr and logging."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ import msgspec
 
 from ..core.job import JobRecord, OutputChunk, Progress, StopNote, Stream
 from ..core.job_context import CURRENT, CurrentJob
-from .spill_file import Spill, Spilt
+from .spill_file import SpilledChunk, SpillFile
 
-LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-CHUNK = 1 << 16
-IN_MEMORY = 16 << 20
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+CHUNK_SIZE = 1 << 16
+MEMORY_LIMIT = 16 << 20
 
 
 class OutputBuffer:
-    """Collects output and progress of running jobs until somebody takes it to the store.
+    """Buffers output and progress of running jobs until they are sent to the store.
 
-    A job's output is cut at its `output_limit`, with a mark that says so; what lies here is
-    therefore never more than the limits of the jobs that run. Beyond `in_memory` bytes it lies in
-    a file, as when a slow link takes it away more slowly than it is written.
+    A job's output is truncated at its `output_limit`, with a mark that says so, so the buffer never
+    exceeds the sum of the limits of the running jobs. What exceeds `memory_limit` bytes, for
+    example on a slow network, is kept in a file.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time, in_memory: int = IN_MEMORY) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.time, memory_limit: int = MEMORY_LIMIT
+    ) -> None:
         self._now = now
-        self._in_memory = in_memory
-        self._held = self._waiting = 0
-        self._spill = Spill()
+        self._memory_limit = memory_limit
+        self._in_memory = self._pending = 0
+        self._spill = SpillFile()
         self._lock = threading.Lock()
         self._written: dict[tuple[str, int], int] = {}
         self._pieces: dict[tuple[str, int], list[_Piece]] = {}
         self._progress: dict[str, tuple[JobRecord, Progress]] = {}
-        self._stopping: dict[str, tuple[JobRecord, Sequence[StopNote]]] = {}
+        self._stop_notes: dict[str, tuple[JobRecord, Sequence[StopNote]]] = {}
 
     def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
-        """Keep some bytes of a job's output."""
+        """Append to a job's output."""
         if not data:
             return
         key = job.id, job.lease
@@ -57,22 +59,22 @@ class OutputBuffer:
             if len(kept) < len(data):
                 mark = f"\n[output cut at {limit:,} bytes; raise output_limit to keep more]\n"
                 self._append(key, "mark", limit, mark.encode())
-                self._written[key] = limit + 1  # no more than the mark itself comes after it
+                self._written[key] = limit + 1  # discard everything after the mark
 
-    def progress(self, job: JobRecord, progress: Progress) -> None:
-        """Keep a job's newest word about itself."""
+    def set_progress(self, job: JobRecord, progress: Progress) -> None:
+        """Replace a job's progress."""
         with self._lock:
             self._progress[job.id] = job, progress
 
-    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
-        """Keep what was done so far to stop a job."""
+    def set_stop_notes(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+        """Replace the steps taken so far to stop a job."""
         with self._lock:
-            self._stopping[job.id] = job, notes
+            self._stop_notes[job.id] = job, notes
 
-    def take(self, limit: int | None = None) -> list[OutputChunk]:
-        """Return what was written since the last time, ready for the store.
+    def take_output(self, limit: int | None = None) -> list[OutputChunk]:
+        """Remove and return the output written since the last call, as chunks for the store.
 
-        `limit` is about how many bytes of it, the first ones; None is all.
+        With a `limit`, only about the first `limit` bytes.
         """
         if not self._pieces:
             return []
@@ -84,51 +86,51 @@ class OutputBuffer:
                     offset=piece.offset,
                     stream=piece.stream,
                     at=piece.at,
-                    data=self._whole(piece),
+                    data=self._pop_data(piece),
                 )
-                for (job_id, lease), piece in self._next(limit)
+                for (job_id, lease), piece in self._pop_pieces(limit)
             ]
 
     @property
-    def waiting(self) -> int:
-        """How many bytes of output wait to be taken."""
-        return self._waiting
+    def pending_bytes(self) -> int:
+        """How many bytes of output wait to be sent."""
+        return self._pending
 
     @property
-    def in_memory(self) -> int:
-        """How many bytes of output lie in memory."""
-        return self._held
+    def bytes_in_memory(self) -> int:
+        """How many bytes of output are in memory."""
+        return self._in_memory
 
     def take_progress(self) -> list[tuple[JobRecord, Progress]]:
-        """Return the newest progress of each job that said something since the last time."""
+        """Remove and return the newest progress of each job that reported any."""
         if not self._progress:
             return []
         with self._lock:
             taken, self._progress = self._progress, {}
         return list(taken.values())
 
-    def take_stopping(self) -> list[tuple[JobRecord, Sequence[StopNote]]]:
-        """Return what was done to stop each job of which that is new since the last time."""
-        if not self._stopping:
+    def take_stop_notes(self) -> list[tuple[JobRecord, Sequence[StopNote]]]:
+        """Remove and return the steps to stop each job that has new ones."""
+        if not self._stop_notes:
             return []
         with self._lock:
-            taken, self._stopping = self._stopping, {}
+            taken, self._stop_notes = self._stop_notes, {}
         return list(taken.values())
 
-    def end(self, job: JobRecord) -> None:
-        """Count a job no longer, because its code has ended. What it wrote can still be taken."""
+    def finish(self, job: JobRecord) -> None:
+        """Stop counting a job's output, because its code has ended. The output stays."""
         if self._written:
             with self._lock:
                 self._written.pop((job.id, job.lease), None)
 
-    def forget(self, job: JobRecord) -> None:
-        """Throw away what a job wrote: it is not ours any more."""
+    def discard(self, job: JobRecord) -> None:
+        """Discard a job's output: another worker owns the job now."""
         with self._lock:
             self._written.pop((job.id, job.lease), None)
             for piece in self._pieces.pop((job.id, job.lease), ()):
-                self._drop(piece)
+                self._free(piece)
             self._progress.pop(job.id, None)
-            self._stopping.pop(job.id, None)
+            self._stop_notes.pop(job.id, None)
 
     def _append(self, key: tuple[str, int], stream: Stream, offset: int, data: bytes) -> None:
         pieces = self._pieces.setdefault(key, [])
@@ -136,30 +138,30 @@ class OutputBuffer:
         if pieces and pieces[-1].stream == stream:
             last = pieces[-1].data
             if isinstance(last, bytearray):
-                done = CHUNK - len(last)
+                done = CHUNK_SIZE - len(last)
                 last.extend(data[:done])
-        for start in range(done, len(data), CHUNK):
-            piece = bytearray(data[start : start + CHUNK])
+        for start in range(done, len(data), CHUNK_SIZE):
+            piece = bytearray(data[start : start + CHUNK_SIZE])
             pieces.append(_Piece(stream, self._now(), offset + start, piece))
-        self._held += len(data)
-        self._waiting += len(data)
-        if self._held > self._in_memory:
-            self._put_by(pieces)
+        self._in_memory += len(data)
+        self._pending += len(data)
+        if self._in_memory > self._memory_limit:
+            self._spill_chunks(pieces)
 
-    def _put_by(self, pieces: list[_Piece]) -> None:
-        """Take whole pieces out of memory, the newest first: they are sent last."""
+    def _spill_chunks(self, pieces: list[_Piece]) -> None:
+        """Move full pieces to the file, the newest first: they are sent last."""
         for piece in reversed(pieces):
-            if isinstance(piece.data, Spilt):
-                return  # and so are all before it that are whole
-            if len(piece.data) == CHUNK:
+            if isinstance(piece.data, SpilledChunk):
+                return  # all full pieces before it are spilled too
+            if len(piece.data) == CHUNK_SIZE:
                 try:
-                    piece.data = self._spill.put(piece.data)
-                except OSError:  # a full disk: then it has to fit into memory
+                    piece.data = self._spill.append(piece.data)
+                except OSError:  # the disk is full: keep it in memory
                     return
-                self._held -= CHUNK
+                self._in_memory -= CHUNK_SIZE
 
-    def _next(self, limit: int | None) -> list[tuple[tuple[str, int], _Piece]]:
-        """Take the next pieces off."""
+    def _pop_pieces(self, limit: int | None) -> list[tuple[tuple[str, int], _Piece]]:
+        """Remove and return the next pieces."""
         taken: list[tuple[tuple[str, int], _Piece]] = []
         left = limit
         for key in list(self._pieces):
@@ -174,58 +176,58 @@ class OutputBuffer:
                 del self._pieces[key]
         return taken
 
-    def _whole(self, piece: _Piece) -> bytes:
-        self._waiting -= piece.size
-        if isinstance(piece.data, Spilt):
-            return self._spill.take(piece.data)
-        self._held -= len(piece.data)
+    def _pop_data(self, piece: _Piece) -> bytes:
+        self._pending -= piece.size
+        if isinstance(piece.data, SpilledChunk):
+            return self._spill.pop(piece.data)
+        self._in_memory -= len(piece.data)
         return bytes(piece.data)
 
-    def _drop(self, piece: _Piece) -> None:
-        self._waiting -= piece.size
-        if isinstance(piece.data, Spilt):
-            self._spill.drop(piece.data)
+    def _free(self, piece: _Piece) -> None:
+        self._pending -= piece.size
+        if isinstance(piece.data, SpilledChunk):
+            self._spill.free(piece.data)
         else:
-            self._held -= len(piece.data)
+            self._in_memory -= len(piece.data)
 
 
 class _Piece(msgspec.Struct):
     stream: Stream
     at: float
     offset: int
-    data: bytearray | Spilt
+    data: bytearray | SpilledChunk
 
     @property
     def size(self) -> int:
-        return self.data.size if isinstance(self.data, Spilt) else len(self.data)
+        return self.data.size if isinstance(self.data, SpilledChunk) else len(self.data)
 
 
 @contextmanager
-def capturing() -> Generator[None]:
-    """Have what jobs of this process print and log kept with them; all else goes where it went.
+def capture_output() -> Generator[None]:
+    """Capture what jobs of this process print and log; all other output stays where it was.
 
     May be nested: several workers in one process share one capture.
     """
-    with _INSTALLED.lock:
-        _INSTALLED.count += 1
-        if _INSTALLED.count == 1:
-            _INSTALLED.install()
+    with _CAPTURE.lock:
+        _CAPTURE.count += 1
+        if _CAPTURE.count == 1:
+            _CAPTURE.install()
     try:
         yield
     finally:
-        with _INSTALLED.lock:
-            _INSTALLED.count -= 1
-            if _INSTALLED.count == 0:
-                _INSTALLED.remove()
+        with _CAPTURE.lock:
+            _CAPTURE.count -= 1
+            if _CAPTURE.count == 0:
+                _CAPTURE.remove()
 
 
-class _Installed:
-    """The one capture of this process. sys.stdout is one for all, and so is this."""
+class _Capture:
+    """The capture of this process: one, because there is only one sys.stdout."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.count = 0
-        self._handler = JobLog()
+        self._handler = JobLogHandler()
         self._streams: tuple[_JobStream, _JobStream] | None = None
 
     def install(self) -> None:
@@ -237,7 +239,7 @@ class _Installed:
         logging.getLogger().removeHandler(self._handler)
         if self._streams is not None:
             out, err = self._streams
-            # Somebody else may have put a stream of theirs over ours, and will put ours back.
+            # Other code may have replaced these streams, and may restore them later.
             if sys.stdout is out:
                 sys.stdout = out.original
             if sys.stderr is err:
@@ -245,7 +247,7 @@ class _Installed:
 
 
 class _JobStream(io.TextIOBase):
-    """A stand-in for sys.stdout that knows whether a job is writing."""
+    """Replaces sys.stdout or sys.stderr; sends what a job writes to the job's output."""
 
     def __init__(self, original: TextIO, stream: Literal["stdout", "stderr"]) -> None:
         self.original = original
@@ -272,12 +274,12 @@ class _JobStream(io.TextIOBase):
 
     @property
     def buffer(self) -> Any:
-        """What takes bytes: the job's output, or the original's."""
+        """The binary stream: the job's output, or the original's buffer."""
         job = CURRENT.get()
         return self.original.buffer if job is None else _JobBytes(job, self._stream)
 
     def close(self) -> None:
-        """Do nothing: it is not the job's to close, nor ours."""
+        """Do nothing: the stream belongs to the process."""
 
     def writable(self) -> bool:
         return True
@@ -290,7 +292,7 @@ class _JobStream(io.TextIOBase):
 
 
 class _JobBytes(io.RawIOBase):
-    """Takes bytes for one job's stream."""
+    """A binary stream that appends to one job's output."""
 
     def __init__(self, job: CurrentJob, stream: Stream) -> None:
         super().__init__()
@@ -306,15 +308,15 @@ class _JobBytes(io.RawIOBase):
         return True
 
 
-class JobLog(logging.Handler):
-    """Writes the log records of jobs into their output."""
+class JobLogHandler(logging.Handler):
+    """Appends the log records of jobs to their output."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(LINE))
+        self.setFormatter(logging.Formatter(LOG_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, if a job logs it."""
+        """Append a record, if a job logged it."""
         job = CURRENT.get()
         if job is None:
             return
@@ -326,4 +328,4 @@ class JobLog(logging.Handler):
         job.write_output("log", line.encode(errors="backslashreplace"))
 
 
-_INSTALLED = _Installed()
+_CAPTURE = _Capture()

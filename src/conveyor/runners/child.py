@@ -1,6 +1,6 @@
-"""The child process that runs blocking jobs which must be stoppable, one after the other.
+"""The child process that runs blocking jobs, one after the other.
 
-It is told what to run on stdin; see messages.py. Its arguments are the worker's log level and its
+It reads requests on stdin; see child_protocol.py. Its arguments are the worker's log level and
 sys.path.
 """
 
@@ -26,121 +26,116 @@ from ..core.codec import ArgsCodec, encode_result
 from ..core.error_info import error_info
 from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob
-from ..core.lifecycle import Failed, Snoozed, Succeeded
-from ..errors import EncodingError, JobCancelledError, Snooze, UsageError
-from .capture import JobLog
+from ..core.lifecycle import Failed, Succeeded
+from ..errors import JobCancelledError, UsageError
+from .capture import JobLogHandler
 from .child_protocol import (
-    ANSWERS,
-    HALT,
-    HALTS,
-    MADE,
-    UNMADE,
-    Answer,
-    Begun,
-    Done,
-    Kept,
-    Needs,
-    Run,
-    Said,
-    Wrote,
+    CONTROL_FD,
+    MESSAGE_FD,
+    STOP,
+    WORKDIR_CREATED,
+    WORKDIR_FAILED,
+    ArtifactNamed,
+    ChildMessage,
+    JobDone,
+    JobStarted,
+    OutputWritten,
+    ProgressReport,
+    RunJob,
+    WorkdirNeeded,
     decode_run,
     encode,
 )
 from .job_control import Ending, Stopped, job_environment
+from .job_exceptions import ending_of_exception
 
-# How often a job that waits for its folder looks whether it is to stop, in seconds.
-LOOK = 0.2
+# How often a job that waits for its workdir checks whether it must stop, in seconds.
+STOP_POLL = 0.2
 
 
 def main() -> None:
-    """Serve as the arguments say."""
+    """Run jobs until stdin ends."""
     level = int(sys.argv[1])
     sys.argv[:] = sys.argv[:1]
     logging.getLogger().setLevel(level)
-    for each in (ANSWERS, HALTS):
-        os.set_inheritable(each, False)  # noqa: FBT003 - the only way to call it
+    for descriptor in (MESSAGE_FD, CONTROL_FD):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the only way to call it
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    with _take_stdin() as runs, os.fdopen(ANSWERS, "wb") as out:
-        Child(out).serve(runs, HALTS)
+    with _detach_stdin() as requests, os.fdopen(MESSAGE_FD, "wb") as messages:
+        Child(messages).serve(requests, CONTROL_FD)
 
 
 class Child:
-    """Runs what it is told to, until stdin ends."""
+    """Runs the jobs that the worker requests."""
 
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+    def __init__(self, messages: BinaryIO) -> None:
+        self._messages = messages
         self._lock = threading.Lock()
-        self._link: _Link | None = None
+        self._link: _JobLink | None = None
         self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec]] = {}
 
-    def serve(self, runs: BinaryIO, halts: int) -> None:
-        """Run jobs in this thread while another one listens for a stop."""
-        threading.Thread(target=self._listen, args=(halts,), daemon=True).start()
-        signal.signal(signal.SIGTERM, self._interrupt)
-        for line in runs:
+    def serve(self, requests: BinaryIO, control_fd: int) -> None:
+        """Run jobs in this thread, while another thread reads the control pipe."""
+        threading.Thread(target=self._read_control, args=(control_fd,), daemon=True).start()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        for line in requests:
             run = decode_run(line)
-            self._link = link = _Link(run, self._answers, self._lock)
-            # A context for each job, so that what it sets does not reach the next one.
+            self._link = link = _JobLink(run, self._messages, self._lock)
+            # One context per job, so that a job's context variables do not reach the next job.
             with _environment(run.job):
                 ending = contextvars.copy_context().run(self._run, run, link)
             self._link = None
             _flush()
-            link.answer(Done(ending, resident()))
+            link.send(JobDone(ending, resident_memory()))
             if link.stopping:
-                os._exit(0)  # whoever stops it waits until nothing of it is left
+                os._exit(0)  # the worker waits until no process is left
 
-    def _listen(self, halts: int) -> None:
-        while word := os.read(halts, 1):
+    def _read_control(self, control_fd: int) -> None:
+        while order := os.read(control_fd, 1):
             link = self._link
-            if link is not None and word == HALT:
-                link.halt()
-            elif link is not None and word in (MADE, UNMADE):
-                link.give_folder(made=word == MADE)
-        os._exit(0)  # the worker has ended
+            if link is not None and order == STOP:
+                link.stop()
+            elif link is not None and order in (WORKDIR_CREATED, WORKDIR_FAILED):
+                link.set_workdir(created=order == WORKDIR_CREATED)
+        os._exit(0)  # the worker has exited
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         link = self._link
         if link is None:
             os._exit(0)
-        link.halt()
-        raise JobCancelledError(link.job.id, f"job {link.job.id} was told to stop by SIGTERM")
+        link.stop()
+        raise JobCancelledError(link.job.id, f"job {link.job.id} was stopped by SIGTERM")
 
-    def _run(self, run: Run, link: _Link) -> Ending:
+    def _run(self, run: RunJob, link: _JobLink) -> Ending:
         CURRENT.set(CurrentJob(link))
         try:
-            function, codec = self._find(run)
+            function, codec = self._find_function(run)
         except UsageError as error:
             return Failed(error_info(error), retry=False)
         try:
             args, kwargs = codec.decode(run.job.args)
-            if link.stopping:  # what a signal raises may be lost in the middle of an import
+            if link.stopping:  # an import may have swallowed what the signal handler raised
                 return Stopped()
-            link.answer(Begun())
+            link.send(JobStarted())
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
             return Succeeded(encode_result(value, run.job.task))
-        except Snooze as wish:
-            return Snoozed(wish.delay)
-        except EncodingError as error:
-            return Failed(error_info(error), retry=False)
-        except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must not die of it
-            if isinstance(error, JobCancelledError) and link.stopping:
-                return Stopped()
-            return Failed(error_info(error))
+        except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
+            return ending_of_exception(error, stopping=link.stopping)
 
-    def _find(self, run: Run) -> tuple[Callable[..., Any], ArgsCodec]:
+    def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec]:
         known = self._functions.get(run.where)
         if known is None:
             function = find_function(run.where, run.main)
             known = self._functions[run.where] = function, ArgsCodec(function)
-            _log_to_jobs()
+            _install_log_handler()
         return known
 
 
 def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
-    """Import the function "module:qualname"; UsageError that says what did not work."""
+    """Import the function "module:qualname"; UsageError if that fails."""
     module_name, _, path = where.partition(":")
     try:
         if main:
@@ -148,38 +143,38 @@ def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
-    except JobCancelledError:  # told to stop while it was importing: that is no fault of the module
+    except JobCancelledError:  # stopped during the import: not an error of the module
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"{where!r} cannot be imported in a worker's child process: "
-            f"{type(error).__name__}: {error}. A function that runs in a process must stand at "
-            "the top level of a module that can be imported."
+            f"cannot import {where!r} in a worker's child process: "
+            f"{type(error).__name__}: {error}. A function that runs in a process must be at the "
+            "top level of an importable module."
         ) from error
     task = getattr(found, "task", None)
     function: Callable[..., Any] = getattr(task, "function", found)
     return function
 
 
-def resident() -> int:
-    """Return how much memory this process uses now, in bytes.
+def resident_memory() -> int:
+    """Return the resident memory of this process, in bytes.
 
-    Not getrusage's peak: Linux starts that at the peak of whoever called exec, the worker.
+    Not getrusage's peak: on Linux it starts at the peak of the process that called exec.
     """
     with suppress(OSError), open("/proc/self/statm", "rb", buffering=0) as file:
         return int(file.read().split()[1]) * resource.getpagesize()
     return 0
 
 
-class _Link:
-    """How the running job reaches the worker."""
+class _JobLink:
+    """Connects the running job to the worker."""
 
-    def __init__(self, run: Run, answers: BinaryIO, lock: threading.Lock) -> None:
+    def __init__(self, run: RunJob, messages: BinaryIO, lock: threading.Lock) -> None:
         self.job = run.job
         self._folder = run.folder
-        self._made = run.made
-        self._answered = threading.Event()
-        self._answers = answers
+        self._created = run.created
+        self._replied = threading.Event()
+        self._messages = messages
         self._lock = lock
         self._stop = threading.Event()
 
@@ -187,40 +182,40 @@ class _Link:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    def halt(self) -> None:
+    def stop(self) -> None:
         self._stop.set()
 
     def wait_for_stop(self, seconds: float) -> bool:
         return self._stop.wait(seconds)
 
     def say(self, progress: Progress) -> None:
-        self.answer(Said(progress))
+        self.send(ProgressReport(progress))
 
     def write(self, stream: Stream, data: bytes) -> None:
-        self.answer(Wrote(stream, data))
+        self.send(OutputWritten(stream, data))
 
     def folder(self) -> str:
-        while not self._made:
-            self._answered.clear()
-            self.answer(Needs())
-            while not self._answered.wait(LOOK):
+        while not self._created:
+            self._replied.clear()
+            self.send(WorkdirNeeded())
+            while not self._replied.wait(STOP_POLL):
                 if self.stopping:
                     raise JobCancelledError(self.job.id, f"job {self.job.id} was asked to stop")
-            if not self._made:
-                raise UsageError("this job's folder cannot be made; its output says why")
+            if not self._created:
+                raise UsageError("cannot create this job's folder; its output says why")
         return self._folder
 
-    def give_folder(self, *, made: bool) -> None:
-        self._made = made
-        self._answered.set()
+    def set_workdir(self, *, created: bool) -> None:
+        self._created = created
+        self._replied.set()
 
     def keep(self, name: str, path: str) -> None:
-        self.answer(Kept(name, path))
+        self.send(ArtifactNamed(name, path))
 
-    def answer(self, message: Answer) -> None:
+    def send(self, message: ChildMessage) -> None:
         with self._lock:
-            self._answers.write(encode(message) + b"\n")
-            self._answers.flush()
+            self._messages.write(encode(message) + b"\n")
+            self._messages.flush()
 
 
 @contextmanager
@@ -234,21 +229,21 @@ def _environment(job: JobRecord) -> Generator[None]:
             os.environ.pop(name, None)
 
 
-def _take_stdin() -> BinaryIO:
-    """Return stdin as a file of its own; the job's stdin is empty."""
-    runs = os.fdopen(os.dup(0), "rb")
+def _detach_stdin() -> BinaryIO:
+    """Return stdin as another file; the job's stdin is /dev/null."""
+    requests = os.fdopen(os.dup(0), "rb")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    return runs
+    return requests
 
 
-def _log_to_jobs() -> None:
-    # Not before the job's modules are imported: logging.basicConfig() in one of them does nothing
-    # once there is a handler.
+def _install_log_handler() -> None:
+    # After the job's modules are imported: logging.basicConfig() in one of them would do nothing
+    # if there were a handler.
     root = logging.getLogger()
-    if not any(isinstance(each, JobLog) for each in root.handlers):
-        root.addHandler(JobLog())
+    if not any(isinstance(each, JobLogHandler) for each in root.handlers):
+        root.addHandler(JobLogHandler())
 
 
 def _flush() -> None:

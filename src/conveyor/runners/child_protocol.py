@@ -1,9 +1,9 @@
-"""What a worker and its child processes say to each other: JSON, one message a line.
+"""The messages between a worker and its child processes: JSON, one message per line.
 
-The child reads `Run` on its stdin, one at a time, and answers on a pipe of its own: `Begun` when
-the job's function begins, `Said`, `Wrote` and `Kept` while it runs, then `Done`. A third pipe
-carries a single byte if the running job is to stop, and another in answer to `Needs`: whether its
-folder was made. It is closed when the worker ends.
+The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `JobStarted` when
+the job's function starts, `ProgressReport`, `OutputWritten`, `ArtifactNamed` and `WorkdirNeeded`
+while it runs, then `JobDone`. A control pipe carries one byte per order: STOP to stop the running
+job; WORKDIR_CREATED or WORKDIR_FAILED in reply to `WorkdirNeeded`. It closes when the worker exits.
 """
 
 from __future__ import annotations
@@ -18,86 +18,86 @@ import msgspec
 from ..core.job import JobRecord, Progress, Stream
 from .job_control import Ending
 
-HALT = b"\n"
-MADE, UNMADE = b"m", b"u"
-# The child's ends of the two pipes.
-ANSWERS, HALTS = 3, 4
-READ = 1 << 16
+STOP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"c", b"f"
+# The child's descriptors for its messages and for the control pipe.
+MESSAGE_FD, CONTROL_FD = 3, 4
+READ_SIZE = 1 << 16
 
 
-class Run(msgspec.Struct, frozen=True, tag="run"):
-    """A job and the function for it. `main` is how to import the worker's own script, if needed.
+class RunJob(msgspec.Struct, frozen=True, tag="run"):
+    """A job and the path of its function.
 
-    `folder` is the job's own, and is there if it was `made`.
+    `main` is how to import the worker's main script, if the function is in it. `folder` is the path
+    of the job's workdir, which exists if it was `created`.
     """
 
     job: JobRecord
     where: str
     main: dict[str, Any] = {}
     folder: str = ""
-    made: bool = False
+    created: bool = False
 
 
-class Begun(msgspec.Struct, frozen=True, tag="begun"):
-    """The function is found and begins now."""
+class JobStarted(msgspec.Struct, frozen=True, tag="started"):
+    """The function is imported and starts now."""
 
 
-class Said(msgspec.Struct, frozen=True, tag="said"):
+class ProgressReport(msgspec.Struct, frozen=True, tag="progress"):
     """The job's newest progress."""
 
     progress: Progress
 
 
-class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
-    """Something the job logged. What it prints comes through stdout and stderr themselves."""
+class OutputWritten(msgspec.Struct, frozen=True, tag="output"):
+    """What the job logged. What it prints comes through stdout and stderr themselves."""
 
     stream: Stream
     data: bytes
 
 
-class Needs(msgspec.Struct, frozen=True, tag="needs"):
-    """The job needs its folder: make it, and say so."""
+class WorkdirNeeded(msgspec.Struct, frozen=True, tag="workdir"):
+    """The job needs its workdir: the worker creates it and replies on the control pipe."""
 
 
-class Kept(msgspec.Struct, frozen=True, tag="kept"):
+class ArtifactNamed(msgspec.Struct, frozen=True, tag="artifact"):
     """An artifact that the job named."""
 
     name: str
     path: str
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
-    """How the job ended, and how much memory the child uses, in bytes."""
+class JobDone(msgspec.Struct, frozen=True, tag="done"):
+    """How the job ended, and the child's memory use in bytes."""
 
     ending: Ending
     rss: int
 
 
-Answer = Begun | Said | Wrote | Needs | Kept | Done
+ChildMessage = JobStarted | ProgressReport | OutputWritten | WorkdirNeeded | ArtifactNamed | JobDone
 
 encode = msgspec.json.Encoder().encode
-decode_run = msgspec.json.Decoder(Run).decode
-_decode_answer = msgspec.json.Decoder(Answer).decode
+decode_run = msgspec.json.Decoder(RunJob).decode
+_decode_message = msgspec.json.Decoder(ChildMessage).decode
 
 
-class Answers:
-    """The worker's end of the pipe on which a child answers. It never blocks the event loop.
+class MessageReader:
+    """Reads a child's messages in the worker, without blocking the event loop.
 
-    `take` is called with each answer, and with None when what came was no answer at all.
+    `on_message` is called with each message, or None for a line that is not a valid message.
     """
 
-    def __init__(self, pipe: int, take: Callable[[Answer | None], None]) -> None:
+    def __init__(self, pipe: int, on_message: Callable[[ChildMessage | None], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
-        self._take = take
-        self._line = bytearray()
+        self._on_message = on_message
+        self._partial_line = bytearray()
         os.set_blocking(pipe, False)
         self._loop.add_reader(pipe, self.read)
 
     def read(self) -> bool:
-        """Take what is there; say whether there may be more."""
+        """Read what is in the pipe; return whether there may be more."""
         try:
-            data = os.read(self._pipe, READ)
+            data = os.read(self._pipe, READ_SIZE)
         except BlockingIOError:
             return False
         if not data:
@@ -105,52 +105,53 @@ class Answers:
             return False
         *lines, rest = data.split(b"\n")
         for line in lines:
-            whole = bytes(self._line + line) if self._line else line
-            self._line.clear()
+            whole = bytes(self._partial_line + line) if self._partial_line else line
+            self._partial_line.clear()
             try:
-                answer = _decode_answer(whole)
+                message = _decode_message(whole)
             except msgspec.MsgspecError:
-                self._take(None)
+                self._on_message(None)
             else:
-                self._take(answer)
-        self._line += rest
+                self._on_message(message)
+        self._partial_line += rest
         return True
 
     def close(self) -> None:
-        """Let go of the pipe."""
+        """Close the pipe."""
         self._loop.remove_reader(self._pipe)
         os.close(self._pipe)
 
 
-class Orders:
-    """The worker's end of a pipe to a child. What the pipe cannot hold yet is sent later."""
+class PipeWriter:
+    """Writes to a pipe or socket without blocking; what does not fit yet is sent later."""
 
     def __init__(self, pipe: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
-        self._waiting = b""
+        self._unsent = b""
         os.set_blocking(pipe, False)
 
     def send(self, data: bytes) -> None:
-        """Send some bytes. That a child has died is noticed elsewhere, not here."""
-        if self._waiting:
-            self._waiting += data
+        """Send bytes. Ignores a closed pipe: the exit of the reader is detected elsewhere."""
+        if self._unsent:
+            self._unsent += data
             return
-        self._waiting = self._write(data)
-        if self._waiting:
-            self._loop.add_writer(self._pipe, self._write_more)
+        self._unsent = self._write(data)
+        if self._unsent:
+            self._loop.add_writer(self._pipe, self._send_rest)
 
     def close(self) -> None:
-        """Let go of the pipe."""
+        """Close the pipe."""
         self._loop.remove_writer(self._pipe)
         os.close(self._pipe)
 
-    def _write_more(self) -> None:
-        self._waiting = self._write(self._waiting)
-        if not self._waiting:
+    def _send_rest(self) -> None:
+        self._unsent = self._write(self._unsent)
+        if not self._unsent:
             self._loop.remove_writer(self._pipe)
 
     def _write(self, data: bytes) -> bytes:
+        """Write what fits; return the rest."""
         try:
             return data[os.write(self._pipe, data) :]
         except BlockingIOError:

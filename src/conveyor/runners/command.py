@@ -1,4 +1,4 @@
-"""Runs commands: a session of their own, output as it comes, an exit code that is judged."""
+"""Runs commands, each in its own session: captures output, and judges the exit code."""
 
 from __future__ import annotations
 
@@ -17,53 +17,54 @@ from ..core.command_policy import ANYTHING, CommandRules
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed, Succeeded
-from .guard_pool import Guards
-from .guarded_process import Spawned
-from .job_control import Control, Ending, Stop, Stopped, job_environment
-from .privileges import Rights, rights_for
-from .termination import KILL, Ladder, note_left_behind
+from .guard_pool import GuardPool
+from .guarded_process import GuardedProcess
+from .job_control import Ending, JobControl, Stopped, StopRequest, job_environment
+from .privileges import Privileges, resolve_privileges
+from .termination import KILL_TIMEOUT, Termination, note_left_behind
 
-# How long output is waited for after the command has ended: a grandchild may hold the pipe.
-OUTPUT_WAIT = 5.0
-TAIL = 4096
-FOLDER = "CONVEYOR_FOLDER"
-LAST_LINES = 20
-# What may be different a moment later; everything else that prevents a start will stay.
-PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
+# How long to wait for output after the command has ended, in seconds: a grandchild may hold the
+# pipe.
+OUTPUT_TIMEOUT = 5.0
+# How much of stderr goes into the error, in bytes and lines.
+TAIL_BYTES, TAIL_LINES = 4096, 20
+FOLDER_VARIABLE = "CONVEYOR_FOLDER"
+# Errors of a start that may be gone a moment later; all others are permanent.
+TRANSIENT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 
 NOT_ALLOWED = (
-    "this worker is not allowed to run commands. It has taken this one because the job does not "
-    'require the label "commands": enqueue it again with belt.command or conveyor exec.'
+    "this worker does not run commands. It got this one because the job does not require the "
+    'label "commands": enqueue it again with belt.command or conveyor exec.'
 )
-# What the kernel sends to a process that meets a limit.
+# The signals that the kernel sends to a process that exceeds a limit.
 LIMIT_SIGNALS: dict[int, str] = {
-    signal.SIGXCPU: ": it has used all the time it may compute (limit cpu)",
-    signal.SIGXFSZ: ": it wrote a larger file than it may (limit files)",
+    signal.SIGXCPU: ": it exceeded its CPU time (limit cpu)",
+    signal.SIGXFSZ: ": it exceeded the maximum file size (limit files)",
 }
 
 _decode = msgspec.json.Decoder(Command).decode
 
 
 class CommandRunner:
-    """One program a job, under a guard. `guards` are closed by whoever gives them.
+    """Runs one program per job, under a guard. The caller closes the `guards` that it passes.
 
-    UsageError when this process may not do what the rules say.
+    UsageError if this process cannot grant what the rules say.
     """
 
     def __init__(
         self,
         *,
-        guards: Guards | None = None,
+        guards: GuardPool | None = None,
         rules: CommandRules = ANYTHING,
-        output_wait: float = OUTPUT_WAIT,
+        output_timeout: float = OUTPUT_TIMEOUT,
     ) -> None:
         self._rules = rules
-        self._rights = rights_for(rules)
-        self._guards = guards or Guards()
-        self._own = guards is None
-        self._output_wait = output_wait
+        self._privileges = resolve_privileges(rules)
+        self._guards = guards or GuardPool()
+        self._owns_guards = guards is None
+        self._output_timeout = output_timeout
 
-    async def run(self, control: Control) -> Ending:
+    async def run(self, control: JobControl) -> Ending:
         """Run one command to its end, or stop its whole process tree."""
         if control.stopping:
             return Stopped()
@@ -74,25 +75,25 @@ class CommandRunner:
         except msgspec.MsgspecError as error:
             return Failed(error_info(error), retry=False)
         try:
-            if control.root:  # it works in a folder of its own
-                command = _in_folder(command, control.root)
-                control.root = command.cwd or control.root
-                _give(control, self._rights)
+            if control.artifact_root:  # it has a workdir
+                command = _in_workdir(command, control.artifact_root)
+                control.artifact_root = command.cwd or control.artifact_root
+                _give_workdir(control, self._privileges)
             elif command.cwd is not None:
-                base = self._rights.home or os.getcwd()
+                base = self._privileges.home or os.getcwd()
                 command = msgspec.structs.replace(command, cwd=os.path.join(base, command.cwd))
-            env = _environment(command, control, self._rules, self._rights)
-            running = _Running(self._guards, command, control, env=env, rights=self._rights)
+            env = _environment(command, control, self._rules, self._privileges)
+            running = _Running(self._guards, command, control, env=env, privileges=self._privileges)
         except (OSError, ValueError) as error:
             return _not_started(command, error)
         try:
-            return await running.finish(self._output_wait)
+            return await running.finish(self._output_timeout)
         finally:
             await running.close()
 
     async def close(self) -> None:
-        """Let go of guards that are only its own."""
-        if self._own:
+        """Close the guards, unless the caller passed them."""
+        if self._owns_guards:
             await self._guards.close()
 
 
@@ -101,48 +102,48 @@ class _Running:
 
     def __init__(
         self,
-        guards: Guards,
+        guards: GuardPool,
         command: Command,
-        control: Control,
+        control: JobControl,
         *,
         env: Mapping[str, str],
-        rights: Rights,
+        privileges: Privileges,
     ) -> None:
         self._command = command
         self._control = control
         self._tail = b""
-        self._spawned = Spawned(
+        self._process = GuardedProcess(
             guards,
             command.argv,
-            self._hear,
+            self._on_output,
             env=env,
-            cwd=command.cwd or rights.home,
-            rights=rights,
+            cwd=command.cwd or privileges.home,
+            privileges=privileges,
         )
-        self._ladder = Ladder(self._spawned, control)
+        self._termination = Termination(self._process, control)
 
-    async def finish(self, output_wait: float) -> Ending:
+    async def finish(self, output_timeout: float) -> Ending:
         self._control.on_stop(self._stop)
-        error = await self._spawned.started
-        code = await self._spawned.exited
-        await asyncio.wait([self._spawned.gone], timeout=KILL)
-        notes = await self._ladder.end()
+        error = await self._process.started
+        code = await self._process.exited
+        await asyncio.wait([self._process.gone], timeout=KILL_TIMEOUT)
+        notes = await self._termination.wait()
         if error is not None:
             return _not_started(self._command, error)
-        await self._spawned.silence(output_wait)
-        if self._spawned.trouble is not None:
-            return self._spawned.trouble
-        if self._ladder.begun or code is None:
+        await self._process.wait_for_output(output_timeout)
+        if self._process.failure is not None:
+            return self._process.failure
+        if self._termination.started or code is None:
             return Stopped(notes)
-        note_left_behind(self._spawned.left_behind, self._control)
+        note_left_behind(self._process.left_behind, self._control)
         return self._judge(code)
 
     async def close(self) -> None:
-        await self._spawned.close()
+        await self._process.close()
 
-    def _stop(self, request: Stop) -> None:
-        if self._ladder.begun or not self._spawned.exited.done():
-            self._ladder.stop(request)
+    def _stop(self, request: StopRequest) -> None:
+        if self._termination.started or not self._process.exited.done():
+            self._termination.start(request)
 
     def _judge(self, code: int) -> Ending:
         if code in self._command.ok_exit_codes:
@@ -151,34 +152,36 @@ class _Running:
         if -code in LIMIT_SIGNALS:
             how += LIMIT_SIGNALS[-code]
         lines = self._tail.decode(errors="replace").splitlines(keepends=True)
-        said = "".join(lines[-LAST_LINES:])
+        tail = "".join(lines[-TAIL_LINES:])
         message = f"{self._command.argv[0]} {how}"
         exit_code = 128 - code if code < 0 else code  # as a shell reports it
-        return Failed(ErrorInfo("CommandFailed", message, said, exit_code=exit_code))
+        return Failed(ErrorInfo("CommandFailed", message, tail, exit_code=exit_code))
 
-    def _hear(self, stream: Stream, data: bytes) -> None:
+    def _on_output(self, stream: Stream, data: bytes) -> None:
         self._control.write(stream, data)
         if stream == "stderr":
-            self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+            self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
 
 def signal_name(number: int) -> str:
-    """Return "SIGKILL" for 9, and so on."""
+    """Return the name of a signal: "SIGKILL" for 9."""
     with suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
 
 
 def _environment(
-    command: Command, control: Control, rules: CommandRules, rights: Rights
+    command: Command, control: JobControl, rules: CommandRules, privileges: Privileges
 ) -> dict[str, str]:
-    inherited = {**rules.passed_on(os.environ), **rights.env} if command.inherit_env else {}
-    folder = {FOLDER: control.place.path} if control.root and control.place else {}
+    inherited = {**rules.passed_on(os.environ), **privileges.env} if command.inherit_env else {}
+    folder = (
+        {FOLDER_VARIABLE: control.workdir.path} if control.artifact_root and control.workdir else {}
+    )
     return {**inherited, **command.env, **job_environment(control.job), **folder}
 
 
-def _in_folder(command: Command, folder: str) -> Command:
-    """Return the command with its directory within the folder; an absolute one stays."""
+def _in_workdir(command: Command, folder: str) -> Command:
+    """Return the command with its cwd resolved in the job's workdir; an absolute cwd stays."""
     given = command.cwd or ""
     cwd = os.path.normpath(os.path.join(folder, given))
     if not os.path.isabs(given) and os.path.commonpath([cwd, folder]) != folder:
@@ -186,25 +189,25 @@ def _in_folder(command: Command, folder: str) -> Command:
     return msgspec.structs.replace(command, cwd=cwd)
 
 
-def _give(control: Control, rights: Rights) -> None:
-    """Give a job's folder to the user it runs as."""
-    if rights.other is not None and control.place is not None:
-        control.owner, group = rights.other
-        control.place.give(control.owner, group)
+def _give_workdir(control: JobControl, privileges: Privileges) -> None:
+    """Give the workdir to the user that the command runs as."""
+    if privileges.other_user is not None and control.workdir is not None:
+        control.workdir_owner, group = privileges.other_user
+        control.workdir.give_to(control.workdir_owner, group)
 
 
 def _not_started(command: Command, error: OSError | ValueError) -> Failed:
     program, cwd = command.argv[0], command.cwd
     match error:
         case OSError() if cwd is not None and not Path(cwd).is_dir():
-            message = f"{program!r} was not started: this worker has no directory {cwd!r}"
+            message = f"cannot start {program!r}: this worker has no directory {cwd!r}"
         case FileNotFoundError():
             message = (
-                f"there is no program {program!r} on this worker. Install it there, "
-                "give its full path, or set PATH in env."
+                f"cannot find program {program!r} on this worker: install it there, "
+                "give its full path, or set PATH in env"
             )
         case _:
-            message = f"{program!r} was not started: {error}"
-    passing = isinstance(error, OSError) and error.errno in PASSING
+            message = f"cannot start {program!r}: {error}"
+    transient = isinstance(error, OSError) and error.errno in TRANSIENT
     bases = tuple(base.__name__ for base in type(error).__mro__[:-1])
-    return Failed(ErrorInfo("CommandNotStarted", message, bases=bases), retry=passing)
+    return Failed(ErrorInfo("CommandNotStarted", message, bases=bases), retry=transient)

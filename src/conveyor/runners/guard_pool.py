@@ -1,4 +1,4 @@
-"""Where a worker gets its guards from: it keeps idle ones, and a spawner that makes new ones."""
+"""Provides guards to a worker: keeps idle ones, and starts the spawner that forks new ones."""
 
 from __future__ import annotations
 
@@ -11,81 +11,80 @@ from pathlib import Path
 
 from ..core.command_policy import without_secrets
 
-# How many guards are kept for the next program; making one costs a fork more.
-KEPT = 8
-# How long the spawner gets to end, and how often that is looked at.
-LEAVE = 5.0
-LOOK = 0.003
-BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from guard.spawner import main; main()"
+# How many idle guards are kept for the next programs; a new one costs one more fork.
+MAX_IDLE = 8
+# How long the spawner gets to exit, and how often that is checked, in seconds.
+CLOSE_TIMEOUT, CLOSE_POLL = 5.0, 0.003
+BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from guard.main import main; main()"
 
 
-class Guards:
-    """The guards of one worker. The spawner starts when the first one is asked for.
+class GuardPool:
+    """The guards of one worker. The spawner starts when the first guard is needed.
 
-    A guard that notices that this process has been frozen for most of `lease_for` kills what it
-    guards: somebody else will soon take the jobs.
+    A guard kills its program when this process has been frozen for most of `lease_for` seconds:
+    the lease will soon expire, and another worker will run the job.
     """
 
     def __init__(self, *, lease_for: float = 60.0) -> None:
         self._lease_for = lease_for
         self._idle: list[socket.socket] = []
-        self._line: socket.socket | None = None
-        self._spawners: list[int] = []
+        self._spawner: socket.socket | None = None
+        self._pids: list[int] = []
 
-    def take(self) -> socket.socket:
-        """Return the socket of a guard that guards nothing yet."""
+    def acquire(self) -> socket.socket:
+        """Return the socket of an idle guard."""
         if self._idle:
             return self._idle.pop()
         ours, its = socket.socketpair()
         with its:
             try:
-                self._ask(its)
-            except OSError:  # the spawner has ended: it was killed
-                self.renew()
+                self._request_guard(its)
+            except OSError:  # the spawner was killed
+                self.reset()
                 try:
-                    self._ask(its)
+                    self._request_guard(its)
                 except BaseException:
                     ours.close()
                     raise
         ours.settimeout(0)
         return ours
 
-    def keep(self, line: socket.socket) -> None:
-        """Take a guard back that guards nothing any more."""
-        if len(self._idle) < KEPT and self._line is not None:
-            self._idle.append(line)
+    def release(self, guard: socket.socket) -> None:
+        """Take back a guard that is idle again."""
+        if len(self._idle) < MAX_IDLE and self._spawner is not None:
+            self._idle.append(guard)
         else:
-            line.close()
+            guard.close()
 
-    def renew(self) -> None:
-        """Let go of the spawner and of idle guards; there will be new ones when needed."""
+    def reset(self) -> None:
+        """Drop the spawner and the idle guards; new ones start when needed."""
         while self._idle:
             self._idle.pop().close()
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-        self._bury()
+        if self._spawner is not None:
+            self._spawner.close()
+            self._spawner = None
+        self._reap()
 
     async def close(self) -> None:
-        """Let the spawner end once its guards have, and wait for that a while."""
-        self.renew()
+        """Drop all guards and wait, for a limited time, until the spawner has exited."""
+        self.reset()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE):
-                while self._spawners:
-                    await asyncio.sleep(LOOK)
-                    self._bury()
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while self._pids:
+                    await asyncio.sleep(CLOSE_POLL)
+                    self._reap()
 
-    def _ask(self, its: socket.socket) -> None:
-        if self._line is None:
-            self._line = self._start()
-        socket.send_fds(self._line, [b"\n"], [its.fileno()])
+    def _request_guard(self, its: socket.socket) -> None:
+        if self._spawner is None:
+            self._spawner = self._start_spawner()
+        socket.send_fds(self._spawner, [b"\n"], [its.fileno()])
 
-    def _start(self) -> socket.socket:
+    def _start_spawner(self) -> socket.socket:
         ours, its = socket.socketpair()
         command = [sys.executable, "-I", "-S", "-c", BOOT, str(Path(__file__).parent)]
         command += [str(os.getpid()), str(self._lease_for)]
         with its:
-            # It closes for itself what it does not need.
+            # The spawner closes all other descriptors itself.
             actions = [(os.POSIX_SPAWN_DUP2, its.fileno(), 0)]
             try:
                 env = without_secrets(os.environ)
@@ -93,16 +92,16 @@ class Guards:
             except OSError:
                 ours.close()
                 raise
-            self._spawners.append(pid)
+            self._pids.append(pid)
         ours.settimeout(0)
         return ours
 
-    def _bury(self) -> None:
-        # One that has still to wait for a guard is buried later.
-        for pid in list(self._spawners):
+    def _reap(self) -> None:
+        # A spawner that waits for a guard is reaped later.
+        for pid in list(self._pids):
             try:
                 ended = os.waitpid(pid, os.WNOHANG)[0] == pid
-            except ChildProcessError:  # somebody else in this process buries everybody
+            except ChildProcessError:  # other code in this process waits for all children
                 ended = True
             if ended:
-                self._spawners.remove(pid)
+                self._pids.remove(pid)

@@ -1,4 +1,4 @@
-"""A program under a guard, watched by the event loop: its output, its end and that of its tree."""
+"""A program that runs under a guard: its output, its exit, and the end of all that it started."""
 
 from __future__ import annotations
 
@@ -15,257 +15,262 @@ from typing import TypeVar
 from ..core.command_policy import without_secrets
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Crashed, Failed
-from .child_protocol import Orders
-from .guard.wire import KILL, LENGTH, READ, RUN, TERM
-from .guard_pool import Guards
-from .privileges import ALL_RIGHTS, Rights
-from .termination import KILL as PATIENCE
+from .child_protocol import PipeWriter
+from .guard.wire import KILL, LENGTH, READ_SIZE, RUN, TERM
+from .guard_pool import GuardPool
+from .privileges import UNCHANGED, Privileges
+from .termination import KILL_TIMEOUT
 
-# A program that another guard guards may hold a pipe and write for ever, so draining has an end.
-DRAIN = 16
-# How often a guard is asked for that dies before it has done anything.
-TRIES = 2
+# Reads per pipe while draining. A program of another guard may hold the pipe and write forever.
+MAX_DRAIN_READS = 16
+# How often a program is launched if its guard dies before it starts the program.
+MAX_LAUNCHES = 2
 
-FROZEN = "it was killed because its worker was frozen for {} s: others could soon take its job"
-GUARD_LOST = "the process that guards it was killed, and it therefore with that one"
+FROZEN = "killed because its worker was frozen for {} s: its lease was about to expire"
+GUARD_LOST = "killed because the guard process above it was killed"
 
 Value = TypeVar("Value")
 
 
-class Spawned:
-    """A program that leads a session of its own, and all that it starts.
+class GuardedProcess:
+    """A program that leads its own session, and all that it starts.
 
-    `hear` is called with what it writes. Without `env` it gets that of this process, secrets apart;
-    `rights` say who it is, and its limits. The descriptors `stdin` and `more` become its 0 and its
-    3, 4 and so on; they are closed here. `started` is done when it runs, with None, or could not,
-    with the error. `exited` is done when the program itself has ended, with its exit code or
-    -signal, or None if that is not known; `gone` when nothing is left of what it started. Then
-    `trouble` is how the job ends if it was no end of the program's own.
+    `on_output` is called with what it writes. Without `env`, it gets this process's environment
+    except secrets. `stdin` and `more` become its descriptors 0 and 3, 4, ...; they are closed here.
+
+    `started` is done with None when it runs, or with the error that prevented it. `exited` is done
+    when the program itself has ended, with its exit code, -signal, or None if unknown. `gone` is
+    done when nothing is left of all that it started. Then `failure` is how the job ends if the
+    program did not end by itself or by a stop.
     """
 
     def __init__(
         self,
-        guards: Guards,
+        guards: GuardPool,
         argv: Sequence[str],
-        hear: Callable[[Stream, bytes], None],
+        on_output: Callable[[Stream, bytes], None],
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
-        rights: Rights = ALL_RIGHTS,
+        privileges: Privileges = UNCHANGED,
         stdin: int | None = None,
         more: Sequence[int] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._guards = guards
-        self._names = {"user": f"user {rights.name}", "limits": "its limits", "chdir": cwd}
         self._program = argv[0]
-        self._hear = hear
+        # What an error in a step of the launch is about; see guard/wire.py.
+        self._subjects = {"user": f"user {privileges.name}", "limits": "its limits", "chdir": cwd}
+        self._on_output = on_output
         self.started: asyncio.Future[OSError | None] = self._loop.create_future()
         self.exited: asyncio.Future[int | None] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self.left_behind = 0
-        self.trouble: Crashed | Failed | None = None
-        self._silent = asyncio.Event()
+        self.failure: Crashed | Failed | None = None
+        self._output_closed = asyncio.Event()
         self._streams: dict[int, Stream] = {}
-        self._answers: deque[asyncio.Future[list[int]]] = deque()
-        self._tries = 0
-        self._spent = False
-        self._line: socket.socket | None = None
-        self._orders: Orders | None = None
-        self._rest = b""
-        self._given: list[int] = []
+        self._replies: deque[asyncio.Future[list[int]]] = deque()
+        self._launches = 0
+        self._guard_idle = False
+        self._guard: socket.socket | None = None
+        self._orders: PipeWriter | None = None
+        self._partial_line = b""
+        self._program_fds: list[int] = []
         try:
-            # One by one, so that those before it are closed if there is no room for the next.
-            self._given += more
-            self._given.insert(0, os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin)
-            self._given.insert(1, self._open("stdout"))
-            self._given.insert(2, self._open("stderr"))
-            self._request = _request(
-                argv, without_secrets(os.environ) if env is None else env, cwd, rights
+            # One by one, so that all are closed if the process runs out of descriptors.
+            self._program_fds += more
+            self._program_fds.insert(
+                0, os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin
             )
+            self._program_fds.insert(1, self._open_pipe("stdout"))
+            self._program_fds.insert(2, self._open_pipe("stderr"))
+            env = without_secrets(os.environ) if env is None else env
+            self._request = _encode_request(argv, env, cwd, privileges)
             self._launch()
         except BaseException:
-            self._let_go()
+            self._close_descriptors()
             raise
 
     async def signal(self, number: signal.Signals) -> list[int]:
-        """Send SIGTERM or SIGKILL to all that runs; return who that was."""
+        """Send SIGTERM or SIGKILL to all processes; return their pids."""
         if self._orders is None or self.gone.done():
             return []
-        return await self._order(TERM if number == signal.SIGTERM else KILL, self._orders)
+        return await self._send_order(TERM if number == signal.SIGTERM else KILL, self._orders)
 
     def drain(self) -> None:
-        """Hear what is in the pipes right now."""
+        """Read what is in the pipes now."""
         for pipe in list(self._streams):
-            for _ in range(DRAIN):
-                if not self._read(pipe):
+            for _ in range(MAX_DRAIN_READS):
+                if not self._read_output(pipe):
                     break
 
-    async def silence(self, seconds: float) -> None:
-        """Wait until nobody can write any more, at most so long."""
+    async def wait_for_output(self, seconds: float) -> None:
+        """Wait until all output has been read, at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._silent.wait()
+                await self._output_closed.wait()
 
     async def close(self) -> None:
-        """Kill what still runs, wait until it is gone, and let go of the pipes."""
+        """Kill what still runs, wait until it is gone, and close the pipes."""
         try:
             if not self.gone.done() and self._orders is not None:
-                self._order(KILL, self._orders)
-                await asyncio.wait([self.gone], timeout=PATIENCE)
+                self._send_order(KILL, self._orders)
+                await asyncio.wait([self.gone], timeout=KILL_TIMEOUT)
         finally:
-            self._lose()
-            self._let_go()
+            self._finish()
+            self._close_descriptors()
 
-    # -- what it writes ------------------------------------------------------------------------
+    # -- its output ----------------------------------------------------------------------------
 
-    def _open(self, stream: Stream) -> int:
+    def _open_pipe(self, stream: Stream) -> int:
         ours, its = os.pipe()
         os.set_blocking(ours, False)
         self._streams[ours] = stream
-        self._loop.add_reader(ours, self._read, ours)
+        self._loop.add_reader(ours, self._read_output, ours)
         return its
 
-    def _read(self, pipe: int) -> bool:
+    def _read_output(self, pipe: int) -> bool:
         try:
-            data = os.read(pipe, READ)
+            data = os.read(pipe, READ_SIZE)
         except BlockingIOError:
             return False
         if data:
-            self._hear(self._streams[pipe], data)
+            self._on_output(self._streams[pipe], data)
             return True
-        self._close(pipe)
+        self._close_pipe(pipe)
         if not self._streams:
-            self._silent.set()
+            self._output_closed.set()
         return False
 
-    def _close(self, pipe: int) -> None:
+    def _close_pipe(self, pipe: int) -> None:
         self._loop.remove_reader(pipe)
         del self._streams[pipe]
         os.close(pipe)
 
-    def _let_go(self) -> None:
+    def _close_descriptors(self) -> None:
         for pipe in list(self._streams):
-            self._close(pipe)
-        self._close_given()
+            self._close_pipe(pipe)
+        self._close_program_fds()
 
-    def _close_given(self) -> None:
-        while self._given:
-            os.close(self._given.pop())
+    def _close_program_fds(self) -> None:
+        while self._program_fds:
+            os.close(self._program_fds.pop())
 
     # -- its guard -----------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        self._tries += 1
-        self._line = line = self._guards.take()
-        self._orders = Orders(line.fileno())
-        self._loop.add_reader(line.fileno(), self._listen)
+        self._launches += 1
+        self._guard = guard = self._guards.acquire()
+        self._orders = PipeWriter(guard.fileno())
+        self._loop.add_reader(guard.fileno(), self._read_guard)
         try:
-            socket.send_fds(line, [RUN], self._given)
+            socket.send_fds(guard, [RUN], self._program_fds)
             self._orders.send(self._request)
-        except OSError:  # this guard is dead: it was killed while nobody needed it
-            self._listen()
+        except OSError:  # this guard was killed while it was idle
+            self._read_guard()
 
-    def _order(self, order: bytes, orders: Orders) -> asyncio.Future[list[int]]:
-        answer: asyncio.Future[list[int]] = self._loop.create_future()
-        self._answers.append(answer)
+    def _send_order(self, order: bytes, orders: PipeWriter) -> asyncio.Future[list[int]]:
+        reply: asyncio.Future[list[int]] = self._loop.create_future()
+        self._replies.append(reply)
         orders.send(order)
-        return answer
+        return reply
 
-    def _listen(self) -> None:
-        line = self._line
-        if line is None:
+    def _read_guard(self) -> None:
+        guard = self._guard
+        if guard is None:
             return
         try:
-            data = line.recv(READ)
+            data = guard.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self._miss()
+            self._on_guard_exit()
             return
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for each in whole:
-            word, *more = each.decode().split()
-            self._take(word, more)
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        for line in lines:
+            event, *fields = line.decode().split()
+            self._on_event(event, fields)
 
-    def _take(self, word: str, more: list[str]) -> None:
-        match word, more:
+    def _on_event(self, event: str, fields: list[str]) -> None:
+        match event, fields:
             case "started", []:
-                self._begin(None)
+                self._set_started(None)
             case "failed", [step, code]:
-                name = self._names.get(step, self._program)
-                self._begin(OSError(int(code), os.strerror(int(code)), name))
+                subject = self._subjects.get(step, self._program)
+                self._set_started(OSError(int(code), os.strerror(int(code)), subject))
             case "signalled", pids:
-                self._answers.popleft().set_result([int(pid) for pid in pids])
+                self._replies.popleft().set_result([int(pid) for pid in pids])
             case "frozen", [seconds]:
-                self.trouble = Crashed(ErrorInfo("WorkerLost", FROZEN.format(seconds)))
+                self.failure = Crashed(ErrorInfo("WorkerLost", FROZEN.format(seconds)))
             case "exited", [code]:
-                _settle(self.exited, int(code))
+                _set_once(self.exited, int(code))
             case "empty", [killed]:
                 self.left_behind = int(killed)
-                self._spent = True
-                self._lose()
+                self._guard_idle = True
+                self._finish()
             case _:
-                raise AssertionError(f"a guard said {word!r}")
+                raise AssertionError(f"unknown event of a guard: {event!r}")
 
-    def _begin(self, error: OSError | None) -> None:
-        self._close_given()
-        _settle(self.started, error)
+    def _set_started(self, error: OSError | None) -> None:
+        self._close_program_fds()
+        _set_once(self.started, error)
 
-    def _miss(self) -> None:
-        """Do what is to be done when the guard has ended, which only violence can make it do."""
+    def _on_guard_exit(self) -> None:
+        """Launch again, or fail the job: a guard exits early only if it is killed."""
         if self.started.done():
-            self.trouble = Failed(ErrorInfo("GuardLost", GUARD_LOST))
-            self._lose()
+            self.failure = Failed(ErrorInfo("GuardLost", GUARD_LOST))
+            self._finish()
             return
-        self._lose_line()
+        self._release_guard()
         try:
-            if self._tries == TRIES:
+            if self._launches == MAX_LAUNCHES:
                 raise BlockingIOError(errno.EAGAIN, "no guard could be started", self._program)
-            self._guards.renew()
+            self._guards.reset()
             self._launch()
         except OSError as error:
-            self._begin(error)
-            self._lose()
+            self._set_started(error)
+            self._finish()
 
-    def _lose(self) -> None:
-        self._lose_line()
-        while self._answers:
-            _settle(self._answers.popleft(), [])
-        _settle(self.started, None)
-        _settle(self.exited, None)
-        _settle(self.gone, None)
+    def _finish(self) -> None:
+        self._release_guard()
+        while self._replies:
+            _set_once(self._replies.popleft(), [])
+        _set_once(self.started, None)
+        _set_once(self.exited, None)
+        _set_once(self.gone, None)
 
-    def _lose_line(self) -> None:
-        line, self._line, self._orders = self._line, None, None
-        if line is not None:
-            self._loop.remove_reader(line.fileno())
-            self._loop.remove_writer(line.fileno())
-            if self._spent:
-                self._guards.keep(line)
+    def _release_guard(self) -> None:
+        guard, self._guard, self._orders = self._guard, None, None
+        if guard is not None:
+            self._loop.remove_reader(guard.fileno())
+            self._loop.remove_writer(guard.fileno())
+            if self._guard_idle:
+                self._guards.release(guard)
             else:
-                line.close()
+                guard.close()
 
 
-def _settle(future: asyncio.Future[Value], value: Value) -> None:
+def _set_once(future: asyncio.Future[Value], value: Value) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str | None, rights: Rights) -> bytes:
-    """Return what a guard needs to know; see guard/wire.py. Raises as subprocess does."""
+def _encode_request(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, privileges: Privileges
+) -> bytes:
+    """Encode a request to a guard; see guard/wire.py. Raises what subprocess would raise."""
     if any("=" in name for name in env):
         raise ValueError("illegal environment variable name")
     paths = [argv[0]]
     if not os.path.dirname(argv[0]):
         paths = [os.path.join(folder, argv[0]) for folder in os.get_exec_path(env)]
     settings = [f"{name}={value}" for name, value in env.items()]
-    user, limits = (" ".join(map(str, numbers)) for numbers in (rights.user, rights.limits))
-    texts = [str(len(paths)), str(len(argv)), cwd or os.getcwd(), user, limits]
-    texts += [*paths, *argv, *settings]
-    if any("\0" in text for text in texts):
+    user, limits = (" ".join(map(str, numbers)) for numbers in (privileges.user, privileges.limits))
+    fields = [str(len(paths)), str(len(argv)), cwd or os.getcwd(), user, limits]
+    fields += [*paths, *argv, *settings]
+    if any("\0" in field for field in fields):
         raise ValueError("embedded null byte")
-    request = b"\0".join(map(os.fsencode, texts))
+    request = b"\0".join(map(os.fsencode, fields))
     return len(request).to_bytes(LENGTH, "big") + request

@@ -1,4 +1,4 @@
-"""What stands between a worker and the code of one running job: the stop, the output, the word."""
+"""Connects a worker and the code of one running job: stop requests, output, progress, files."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..core.task import Task
 from ..errors import UsageError
-from .workdir import Place
+from .workdir import Workdir
 
-Why = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
+StopCause = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 
 
-class Stop(msgspec.Struct, frozen=True):
+class StopRequest(msgspec.Struct, frozen=True):
     """A request to stop a running job, and why.
 
-    `grace` is how long it gets, in seconds, before it is killed; None is what the job itself says.
+    `grace` is the time in seconds before it is killed; None means the job's own grace.
     """
 
-    why: Why
+    cause: StopCause
     reason: str
     grace: float | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
-    """The job's code has really ended because it was asked to. `notes` say what it took."""
+    """The job's code has ended because it was asked to. `notes` are the steps that it took."""
 
     notes: tuple[str, ...] = ()
 
@@ -38,73 +38,74 @@ class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
 Ending = Succeeded | Failed | Crashed | Snoozed | Stopped
 
 
-class Sink(Protocol):
-    """Takes what jobs write. May be called from any thread."""
+class OutputSink(Protocol):
+    """Receives what jobs write. Any thread may call it."""
 
     def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
-        """Keep some bytes of a job's output."""
+        """Append to a job's output."""
         ...
 
-    def progress(self, job: JobRecord, progress: Progress) -> None:
-        """Keep a job's newest word about itself."""
+    def set_progress(self, job: JobRecord, progress: Progress) -> None:
+        """Replace a job's progress."""
         ...
 
-    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
-        """Keep what was done so far to stop a job."""
+    def set_stop_notes(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+        """Replace the steps taken so far to stop a job."""
         ...
 
 
-class Control:
+class JobControl:
     """One running job as its runner sees it. `stop` is called in the worker's event loop.
 
-    `notes` are what was done to stop it so far; the sink hears of each at once. `on_begin` is
-    called when the job's function begins in a child process, which may take a while to start.
-    `ended` is set once its code has. `place` is its folder, `root` where its artifacts are looked
-    for ("": nothing was laid out for it), `artifacts` are the paths of those it named, by name.
-    `owner` is the other user that its folder was given to.
+    `notes` are the steps taken so far to stop it; the sink gets each at once. `on_begin` is called
+    when the job's function starts in a child process, which may take a while to start itself.
+    `ended` is set once its code has ended. `artifact_root` is the directory to search for
+    artifacts, "" if the job has neither inputs nor artifact patterns. `artifacts` maps the names of
+    the artifacts that it named to their paths. `workdir_owner` is the other user, if any, to whom
+    its workdir was given.
     """
 
     __slots__ = (
         "_event",
         "_on_stop",
+        "artifact_root",
         "artifacts",
         "ended",
         "job",
         "notes",
         "on_begin",
-        "owner",
-        "place",
-        "root",
         "sink",
         "stop_request",
         "task",
+        "workdir",
+        "workdir_owner",
     )
 
-    def __init__(self, job: JobRecord, task: Task, sink: Sink) -> None:
+    def __init__(self, job: JobRecord, task: Task, sink: OutputSink) -> None:
         self.job = job
         self.task = task
         self.sink = sink
-        self.stop_request: Stop | None = None
+        self.stop_request: StopRequest | None = None
         self.ended = False
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
-        self.place: Place | None = None
-        self.root = ""
-        self.owner: int | None = None
+        self.workdir: Workdir | None = None
+        self.artifact_root = ""
+        self.workdir_owner: int | None = None
         self.artifacts: dict[str, str] = {}
         self._event: threading.Event | None = None
-        self._on_stop: Callable[[Stop], None] | None = None
+        self._on_stop: Callable[[StopRequest], None] | None = None
 
-    def stop(self, request: Stop) -> None:
+    def stop(self, request: StopRequest) -> None:
         """Ask the job to stop. The first request counts; later ones can only shorten its grace.
 
-        Only the loss of the lease overrides: then nobody wants to hear how the job ended.
+        Only "lost" overrides the cause: without its lease, the job's outcome is discarded.
         """
         first = self.stop_request
         if first is None:
             self.stop_request = request
         else:
-            kept = request if request.why == "lost" else first
+            kept = request if request.cause == "lost" else first
             grace = min(self._grace(first), self._grace(request))
             self.stop_request = msgspec.structs.replace(kept, grace=grace)
         if self._event is not None:
@@ -112,8 +113,8 @@ class Control:
         if self._on_stop is not None:
             self._on_stop(self.stop_request)
 
-    def on_stop(self, act: Callable[[Stop], None] | None) -> None:
-        """Say what to do when the stop is asked for; at once if it already was."""
+    def on_stop(self, act: Callable[[StopRequest], None] | None) -> None:
+        """Set the function to call at a stop request; it is called now if there was one."""
         self._on_stop = act
         if act is not None and self.stop_request is not None:
             act(self.stop_request)
@@ -125,50 +126,50 @@ class Control:
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody wants to hear any more how the job ends."""
-        return self.stop_request is not None and self.stop_request.why == "lost"
+        """Whether the lease is lost, so that the job's outcome will be discarded."""
+        return self.stop_request is not None and self.stop_request.cause == "lost"
 
     def begin(self) -> None:
-        """Say that the job's own code begins now."""
+        """Report that the job's own code starts now."""
         if self.on_begin is not None:
             self.on_begin()
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Block until the job is asked to stop, at most `seconds`; say whether it was."""
-        with _EVENTS:  # the event is only made for jobs that wait on it
+        """Block until the job is asked to stop, at most `seconds`; return whether it was."""
+        with _EVENT_LOCK:  # most jobs never wait, and need no event
             if self._event is None:
                 self._event = threading.Event()
         return self.stopping or self._event.wait(seconds)
 
     def note(self, text: str) -> None:
-        """Note a step of stopping the job, where others can read it at once."""
+        """Record a step of stopping the job; `conveyor show` prints it at once."""
         self.notes = (*self.notes, StopNote(time.time(), text))
-        self.sink.stopping(self.job, self.notes)
+        self.sink.set_stop_notes(self.job, self.notes)
 
     def say(self, progress: Progress) -> None:
-        """Pass on how far the job is."""
-        self.sink.progress(self.job, progress)
+        """Report the job's progress."""
+        self.sink.set_progress(self.job, progress)
 
     def write(self, stream: Stream, data: bytes) -> None:
-        """Keep something the job wrote."""
+        """Append to the job's output."""
         self.sink.write(self.job, stream, data)
 
     def folder(self) -> str:
-        """Return the job's own folder, which the first call makes."""
-        if self.place is None:
-            raise UsageError(f"job {self.job.id} is run where it has no folder")
-        return self.place.make()
+        """Return the path of the job's workdir, which the first call creates."""
+        if self.workdir is None:
+            raise UsageError(f"job {self.job.id} has no folder: it does not run in a worker")
+        return self.workdir.create()
 
     def keep(self, name: str, path: str) -> None:
-        """Keep a file, as it is when the job's code has ended, under a name."""
+        """Register a file as an artifact; it is kept as it is when the job's code has ended."""
         self.artifacts[name] = path
 
-    def _grace(self, request: Stop) -> float:
+    def _grace(self, request: StopRequest) -> float:
         return self.job.options.grace if request.grace is None else request.grace
 
 
 def job_environment(job: JobRecord) -> dict[str, str]:
-    """Return what programs of a job find about it in their environment."""
+    """Return the environment variables that describe a job to its programs."""
     return {
         "CONVEYOR_JOB_ID": job.id,
         "CONVEYOR_ATTEMPT": str(job.attempt),
@@ -176,20 +177,20 @@ def job_environment(job: JobRecord) -> dict[str, str]:
     }
 
 
-_EVENTS = threading.Lock()
+_EVENT_LOCK = threading.Lock()
 
 
 class Runner(Protocol):
-    """Runs jobs of one kind. Whatever the job's code does, an ending comes back."""
+    """Runs jobs of one kind. Whatever a job's code does, `run` returns how it ended."""
 
-    async def run(self, control: Control) -> Ending:
-        """Run one job to its end and say how it ended.
+    async def run(self, control: JobControl) -> Ending:
+        """Run one job to its end and return how it ended.
 
-        Returns Stopped only when a stop was asked for and the code has really ended. Cancelling
-        this coroutine is not how a job is stopped: `control.stop` is.
+        Returns Stopped only if a stop was requested and the code has ended. To stop a job, call
+        `control.stop`; do not cancel this coroutine.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of threads and processes. No job is running any more."""
+        """End all threads and processes. No job may be running."""
         ...

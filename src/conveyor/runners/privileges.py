@@ -1,4 +1,4 @@
-"""What the rules for commands come to on this machine: a user there is, and numbers of limits."""
+"""Resolves the rules for commands on this machine: user and group ids, and resource limits."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ RESOURCES = {
     "processes": resource.RLIMIT_NPROC,
     "open_files": resource.RLIMIT_NOFILE,
 }
-# Between SIGXCPU, which a program may catch, and SIGKILL, in seconds of computing.
-LAST_WORDS = 5
+# CPU seconds between SIGXCPU, which a program may catch, and SIGKILL.
+CPU_KILL_DELAY = 5
 
 
-class Rights(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a program is to be and what limits it gets, as numbers; see guard/wire.py.
+class Privileges(msgspec.Struct, frozen=True, kw_only=True):
+    """The user and the limits of a program, as numbers; see guard/wire.py.
 
-    `env` and `home` are what goes with another user: what the environment says of it, and where
-    its programs start.
+    `env` and `home` belong to the user: its environment variables, and where its programs start.
     """
 
     name: str = ""
@@ -36,30 +35,30 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     home: str | None = None
 
     @property
-    def other(self) -> tuple[int, int] | None:
-        """User and group of another user than the one that this process is."""
+    def other_user(self) -> tuple[int, int] | None:
+        """The user and group id, if they are another user's than this process's."""
         if not self.user or self.user[0] == os.geteuid():
             return None
         return self.user[0], self.user[1]
 
 
-ALL_RIGHTS = Rights()
+UNCHANGED = Privileges()
 
 
-def rights_for(rules: CommandRules) -> Rights:
-    """Return what a guard has to be told; UsageError if this process may not grant that."""
+def resolve_privileges(rules: CommandRules) -> Privileges:
+    """Return the privileges for commands; UsageError if this process cannot grant them."""
     limits: list[int] = []
     for field, _ in LIMITS.values():
         value = getattr(rules, field)
         if value is not None:
-            limits += RESOURCES[field], value, value + (LAST_WORDS if field == "cpu" else 0)
+            limits += RESOURCES[field], value, value + (CPU_KILL_DELAY if field == "cpu" else 0)
     if limits or rules.user is not None:
-        # What another program did not finish is not to fill this machine's disk.
+        # Core dumps of restricted commands must not fill the disk.
         limits += resource.RLIMIT_CORE, 0, 0
     if rules.user is None:
-        return Rights(limits=tuple(limits))
+        return Privileges(limits=tuple(limits))
     account = _account(rules.user)
-    return Rights(
+    return Privileges(
         name=account.pw_name,
         user=_ids(account),
         limits=tuple(limits),
@@ -78,8 +77,8 @@ def _account(user: str) -> pwd.struct_passwd:
         return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
     except (KeyError, OverflowError):
         raise UsageError(
-            f"commands are to run as user {user!r}, whom this machine does not know: "
-            "`getent passwd` lists those it does, `useradd` adds one"
+            f"cannot run commands as user {user!r}: this machine has no such user; "
+            "`getent passwd` lists its users, `useradd` adds one"
         ) from None
 
 
@@ -90,6 +89,6 @@ def _ids(account: pwd.struct_passwd) -> tuple[int, ...]:
     if os.getuid() == os.geteuid() == account.pw_uid:
         return account.pw_uid, os.getegid(), *os.getgroups()
     raise UsageError(
-        f"commands are to run as user {account.pw_name!r}, which only root can arrange: start the "
-        f"worker as root or as {account.pw_name!r} itself, or leave the user out"
+        f"cannot run commands as user {account.pw_name!r}: only root can; start the worker as "
+        f"root or as {account.pw_name!r}, or omit the user"
     )

@@ -1,4 +1,4 @@
-"""Runs blocking jobs in child processes, which can be stopped whatever the job does."""
+"""Runs blocking jobs in child processes, which can be killed whatever the job does."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed
 from ..errors import UsageError
 from .child_protocol import (
-    HALT,
-    MADE,
-    UNMADE,
-    Answer,
-    Answers,
-    Begun,
-    Done,
-    Kept,
-    Needs,
-    Orders,
-    Run,
-    Said,
-    Wrote,
+    STOP,
+    WORKDIR_CREATED,
+    WORKDIR_FAILED,
+    ArtifactNamed,
+    ChildMessage,
+    JobDone,
+    JobStarted,
+    MessageReader,
+    OutputWritten,
+    PipeWriter,
+    ProgressReport,
+    RunJob,
+    WorkdirNeeded,
     encode,
 )
 from .command import signal_name
-from .guard_pool import Guards
-from .guarded_process import DRAIN, Spawned
-from .job_control import Control, Ending, Stop, Stopped
-from .termination import KILL, Ladder
+from .guard_pool import GuardPool
+from .guarded_process import MAX_DRAIN_READS, GuardedProcess
+from .job_control import Ending, JobControl, Stopped, StopRequest
+from .termination import KILL_TIMEOUT, Termination
 
-# The child finds modules where the worker does, and tells its own children nothing of it.
+# The child imports from the same paths as the worker, without exporting them to its children.
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.runners.child import main; main()"
 MAIN_KEYS = ("init_main_from_name", "init_main_from_path", "sys_argv", "orig_dir")
 
 
 class ProcessRunner:
-    """At most `size` spawned children, each used for many jobs.
+    """At most `size` child processes, each used for many jobs.
 
-    A child is replaced after `max_jobs` jobs, or once it uses more than `max_rss_mb` MiB. `guards`
-    are closed by whoever gives them.
+    A child is replaced after `max_jobs` jobs, or when it uses more than `max_rss_mb` MiB. The
+    caller closes the `guards` that it passes.
     """
 
     def __init__(
@@ -54,198 +54,205 @@ class ProcessRunner:
         *,
         max_jobs: int = 1000,
         max_rss_mb: int = 512,
-        guards: Guards | None = None,
+        guards: GuardPool | None = None,
     ) -> None:
-        self._guards = guards or Guards()
-        self._own = guards is None
+        self._guards = guards or GuardPool()
+        self._owns_guards = guards is None
         self._size = asyncio.Semaphore(size)
         self._max_jobs = max_jobs
         self._max_rss = max_rss_mb << 20
-        self._idle: list[_Child] = []
-        self._children: set[_Child] = set()
+        self._idle: list[_ChildProcess] = []
+        self._children: set[_ChildProcess] = set()
 
     def prewarm(self) -> None:
-        """Start a child before there is a job for it."""
+        """Start a child before the first job needs it."""
         if not self._idle:
-            self._idle.append(self._start())
+            self._idle.append(self._start_child())
 
-    async def run(self, control: Control) -> Ending:
-        """Run one blocking job in a child of its own for that time."""
+    async def run(self, control: JobControl) -> Ending:
+        """Run one blocking job in a child that runs no other job meanwhile."""
         async with self._size:
             if control.stopping:
                 return Stopped()
-            child = await self._take()
+            child = await self._get_child()
             try:
                 ending = await child.run(control)
             except BaseException:
-                await self._drop(child)
+                await self._discard(child)
                 raise
             worn = child.jobs >= self._max_jobs or child.rss > self._max_rss
             if child.broken or control.stopping or worn:
-                await self._drop(child)
+                await self._discard(child)
             else:
                 self._idle.append(child)
             return ending
 
     async def close(self) -> None:
-        """End all children."""
-        await asyncio.gather(*map(self._drop, list(self._children)))
-        if self._own:
+        """Kill all children."""
+        await asyncio.gather(*map(self._discard, list(self._children)))
+        if self._owns_guards:
             await self._guards.close()
 
-    async def _take(self) -> _Child:
+    async def _get_child(self) -> _ChildProcess:
         while self._idle:
             child = self._idle.pop()
             if not child.broken:
                 return child
-            await self._drop(child)
-        return self._start()
+            await self._discard(child)
+        return self._start_child()
 
-    def _start(self) -> _Child:
-        child = _Child(self._guards)
+    def _start_child(self) -> _ChildProcess:
+        child = _ChildProcess(self._guards)
         self._children.add(child)
         return child
 
-    async def _drop(self, child: _Child) -> None:
+    async def _discard(self, child: _ChildProcess) -> None:
         self._children.discard(child)
         await child.close()
 
 
-class _Child:
+class _ChildProcess:
     """One child process, as the worker sees it."""
 
-    def __init__(self, guards: Guards) -> None:
+    def __init__(self, guards: GuardPool) -> None:
         self.jobs = 0
         self.rss = 0
         self.broken = False
-        self._control: Control | None = None
+        self._control: JobControl | None = None
         self._ending: asyncio.Future[Ending] | None = None
-        self._ladder: Ladder | None = None
-        (stdin, runs), (halted, halts), (answers, answering) = _pipes(3)
+        self._termination: Termination | None = None
+        (stdin, requests), (control_fd, controls), (messages, message_fd) = _open_pipes(3)
         level = str(logging.getLogger().level)
         try:
-            self._spawned = Spawned(
+            self._process = GuardedProcess(
                 guards,
                 [sys.executable, "-c", BOOT, level, *sys.path],
-                self._hear,
+                self._on_output,
                 stdin=stdin,
-                more=(answering, halted),
+                more=(message_fd, control_fd),
             )
         except BaseException:
-            for end in (runs, halts, answers):
+            for end in (requests, controls, messages):
                 os.close(end)
             raise
-        self._runs, self._halts = Orders(runs), Orders(halts)
-        self._answers = Answers(answers, self._take)
-        self._spawned.exited.add_done_callback(self._died)
+        self._requests, self._controls = PipeWriter(requests), PipeWriter(controls)
+        self._messages = MessageReader(messages, self._on_message)
+        self._process.exited.add_done_callback(self._on_exit)
 
-    async def run(self, control: Control) -> Ending:
-        """Have the child run a job; it is then ready for the next, or broken."""
+    async def run(self, control: JobControl) -> Ending:
+        """Run a job in the child, which is then ready for the next job, or broken."""
         self.jobs += 1
         self._control = control
         self._ending = asyncio.get_running_loop().create_future()
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
-        folder, made = _folder(control)
-        self._runs.send(encode(Run(control.job, where, main, folder, made)) + b"\n")
-        self._ladder = Ladder(self._spawned, control)
+        folder, created = _workdir_state(control)
+        self._requests.send(encode(RunJob(control.job, where, main, folder, created)) + b"\n")
+        self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
         try:
             ending = await self._ending
-            notes = await self._ladder.end()
+            notes = await self._termination.wait()
             if self.broken:
-                await asyncio.wait([self._spawned.gone], timeout=KILL)
+                await asyncio.wait([self._process.gone], timeout=KILL_TIMEOUT)
         finally:
             self._control = None
             self._ending = None
         return Stopped(notes) if isinstance(ending, Stopped) else ending
 
     async def close(self) -> None:
-        """End the process, if it still runs, and all it has left; let go of its pipes."""
+        """Kill the process, if it runs, and all that it started; close its pipes."""
         self.broken = True
-        self._spawned.exited.remove_done_callback(self._died)
-        self._runs.close()
-        self._halts.close()
-        self._answers.close()
-        await self._spawned.close()
+        self._process.exited.remove_done_callback(self._on_exit)
+        self._requests.close()
+        self._controls.close()
+        self._messages.close()
+        await self._process.close()
 
-    def _hear(self, stream: Stream, data: bytes) -> None:
-        # What comes between two jobs was written by something the last one has left behind.
+    def _on_output(self, stream: Stream, data: bytes) -> None:
+        # Output between two jobs comes from a process that the last job left behind.
         if self._control is not None:
             self._control.write(stream, data)
 
-    def _take(self, answer: Answer | None) -> None:
+    def _on_message(self, message: ChildMessage | None) -> None:
         control = self._control
-        match answer:
+        match message:
             case None:
-                self.broken = True  # only by writing into descriptors that are not its own
-                self._finish(Failed(ErrorInfo("ProcessDied", "its process spoke nonsense")))
-            case Begun() if control is not None:
+                self.broken = True  # the job wrote to descriptors that are not its own
+                self._finish(Failed(ErrorInfo("ProcessDied", "its process sent invalid messages")))
+            case JobStarted() if control is not None:
                 control.begin()
-            case Said(progress) if control is not None:
+            case ProgressReport(progress) if control is not None:
                 control.say(progress)
-            case Wrote(stream, data) if control is not None:
+            case OutputWritten(stream, data) if control is not None:
                 control.write(stream, data)
-            case Kept(name, path) if control is not None:
+            case ArtifactNamed(name, path) if control is not None:
                 control.keep(name, path)
-            case Needs() if control is not None:
-                self._halts.send(MADE if _make_folder(control) else UNMADE)
-            case Done(ending, rss):
+            case WorkdirNeeded() if control is not None:
+                self._controls.send(WORKDIR_CREATED if _create_workdir(control) else WORKDIR_FAILED)
+            case JobDone(ending, rss):
                 self.rss = rss
-                # What the job printed was in the pipes before it said that it is done.
-                self._spawned.drain()
+                # What the job printed was in the pipes before it reported its end.
+                self._process.drain()
                 self._finish(ending)
-            case Begun() | Said() | Wrote() | Kept() | Needs():
-                return
+            case (
+                JobStarted()
+                | ProgressReport()
+                | OutputWritten()
+                | ArtifactNamed()
+                | WorkdirNeeded()
+            ):
+                return  # a message about a job that has ended
 
-    def _stop(self, request: Stop) -> None:
-        if self._ladder is not None and self._ending is not None:
-            if not self._ladder.begun:
-                self._halts.send(HALT)
-            self._ladder.stop(request)
+    def _stop(self, request: StopRequest) -> None:
+        if self._termination is not None and self._ending is not None:
+            if not self._termination.started:
+                self._controls.send(STOP)
+            self._termination.start(request)
 
-    def _died(self, exited: asyncio.Future[int | None]) -> None:
+    def _on_exit(self, exited: asyncio.Future[int | None]) -> None:
         self.broken = True
-        for _ in range(DRAIN):
-            if not self._answers.read():
+        for _ in range(MAX_DRAIN_READS):
+            if not self._messages.read():
                 break
-        self._spawned.drain()
-        if self._spawned.trouble is not None:
-            self._finish(self._spawned.trouble)
+        self._process.drain()
+        if self._process.failure is not None:
+            self._finish(self._process.failure)
         elif self._control is not None and self._control.stopping:
             self._finish(Stopped())
         elif self._control is not None:
-            self._finish(Failed(_how_it_died(exited.result())))
+            self._finish(Failed(_describe_death(exited.result())))
 
     def _finish(self, ending: Ending) -> None:
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(ending)
 
 
-def _pipes(count: int) -> list[tuple[int, int]]:
-    with ExitStack() as made:
+def _open_pipes(count: int) -> list[tuple[int, int]]:
+    with ExitStack() as stack:
         pipes: list[tuple[int, int]] = []
         for _ in range(count):
             pipes.append(os.pipe())
             for end in pipes[-1]:
-                made.callback(os.close, end)
-        made.pop_all()  # all are there: they are the caller's now
+                stack.callback(os.close, end)
+        stack.pop_all()  # all are open: the caller closes them
     return pipes
 
 
-def _folder(control: Control) -> tuple[str, bool]:
-    """Return where the job's folder is, or would be, and whether it is there."""
+def _workdir_state(control: JobControl) -> tuple[str, bool]:
+    """Return the path of the job's workdir, and whether it exists."""
+    workdir = control.workdir
     try:
-        return ("", False) if control.place is None else (control.place.path, control.place.made)
-    except OSError:  # there is no place for temporary files
+        return ("", False) if workdir is None else (workdir.path, workdir.created)
+    except OSError:  # there is no directory for temporary files
         return "", False
 
 
-def _make_folder(control: Control) -> bool:
+def _create_workdir(control: JobControl) -> bool:
     try:
         control.folder()
     except (OSError, UsageError) as error:
-        control.write("mark", f"[its folder cannot be made: {error}]\n".encode())
+        control.write("mark", f"[cannot create the job's folder: {error}]\n".encode())
         return False
     return True
 
@@ -256,13 +263,13 @@ def _main_script() -> dict[str, Any]:
     return {key: data[key] for key in MAIN_KEYS if key in data}
 
 
-def _how_it_died(code: int | None) -> ErrorInfo:
+def _describe_death(code: int | None) -> ErrorInfo:
     if code is None:
         how = "could not be started"
     elif code >= 0:
-        how = f"exited with {code} in the middle of the job"
+        how = f"exited with {code} during the job"
     elif -code == signal.SIGKILL:
-        how = "was killed by SIGKILL, which is also what the kernel does when memory runs out"
+        how = "was killed by SIGKILL, possibly by the kernel's OOM killer"
     else:
         how = f"was killed by {signal_name(-code)}"
     return ErrorInfo("ProcessDied", f"its process {how}")

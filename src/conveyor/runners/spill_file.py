@@ -1,4 +1,4 @@
-"""A file for what does not fit into memory: output of jobs that waits for a slow store."""
+"""A temporary file for output that does not fit into memory while it waits for a slow store."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import BinaryIO
 import msgspec
 
 
-class Spilt(msgspec.Struct, frozen=True):
-    """Where some bytes lie in the file."""
+class SpilledChunk(msgspec.Struct, frozen=True):
+    """The position of some bytes in the file."""
 
     position: int
     size: int
 
 
-class Spill:
-    """Keeps bytes in a file that has no name, and so is gone with this process.
+class SpillFile:
+    """Keeps bytes in an anonymous file, which vanishes with this process.
 
-    It is begun when it is needed, and emptied when nothing in it is. Not for several threads.
+    It is created when needed, and closed when nothing in it is used. Not safe for several threads.
     """
 
     def __init__(self) -> None:
@@ -27,26 +27,26 @@ class Spill:
         self._end = 0
         self._used = 0
 
-    def put(self, data: bytes | bytearray) -> Spilt:
-        """Keep bytes; OSError when the disk is full."""
+    def append(self, data: bytes | bytearray) -> SpilledChunk:
+        """Write bytes; OSError if the disk is full."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="conveyor-", buffering=0)  # noqa: SIM115 - kept
         os.pwrite(self._file.fileno(), data, self._end)
-        spilt = Spilt(self._end, len(data))
+        chunk = SpilledChunk(self._end, len(data))
         self._end += len(data)
         self._used += len(data)
-        return spilt
+        return chunk
 
-    def take(self, spilt: Spilt) -> bytes:
-        """Return bytes, and keep them no longer."""
-        assert self._file is not None, "something was put there"
-        data = os.pread(self._file.fileno(), spilt.size, spilt.position)
-        self.drop(spilt)
+    def pop(self, chunk: SpilledChunk) -> bytes:
+        """Return the bytes of a chunk, and free it."""
+        assert self._file is not None, "the chunk was written to it"
+        data = os.pread(self._file.fileno(), chunk.size, chunk.position)
+        self.free(chunk)
         return data
 
-    def drop(self, spilt: Spilt) -> None:
-        """Keep bytes no longer."""
-        self._used -= spilt.size
+    def free(self, chunk: SpilledChunk) -> None:
+        """Free a chunk."""
+        self._used -= chunk.size
         if not self._used and self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""Which runner runs which kind of job. A kind is one line here and one module beside this one."""
+"""Which runner runs which kind of job: a kind is one row here and one module of this package."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..core.command_policy import ANYTHING, CommandRules
 from ..core.task import Kind
 from .command import CommandRunner
 from .coroutine import CoroutineRunner
-from .guard_pool import Guards
+from .guard_pool import GuardPool
 from .job_control import Runner
 from .process import ProcessRunner
 from .thread import ThreadRunner
 
 
 class Runners(Mapping[Kind, Runner]):
-    """The runners of one worker. They start threads and processes only when they are needed."""
+    """The runners of one worker. They start threads and processes on demand."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Runners(Mapping[Kind, Runner]):
         lease_for: float,
         commands: CommandRules = ANYTHING,
     ) -> None:
-        self._guards = guards = Guards(lease_for=lease_for)
+        self._guards = guards = GuardPool(lease_for=lease_for)
         self.process = ProcessRunner(slots, max_jobs=max_jobs, max_rss_mb=max_rss_mb, guards=guards)
         self._by_kind: dict[Kind, Runner] = {
             "coroutine": CoroutineRunner(),
@@ -45,7 +45,7 @@ class Runners(Mapping[Kind, Runner]):
         return len(self._by_kind)
 
     async def close(self) -> None:
-        """Let go of every thread and process."""
+        """End all threads and processes."""
         for runner in self._by_kind.values():
             await runner.close()
         await self._guards.close()

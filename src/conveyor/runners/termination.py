@@ -1,4 +1,4 @@
-"""Stops a program with all it started: SIGTERM, grace, SIGKILL, until nothing of it runs."""
+"""Terminates a program and all that it started: SIGTERM, the grace, SIGKILL, until none is left."""
 
 from __future__ import annotations
 
@@ -7,93 +7,95 @@ import signal
 from math import inf
 from typing import Protocol
 
-from .job_control import Control, Stop
+from .job_control import JobControl, StopRequest
 
-# How long after SIGKILL the kernel gets to take the processes away.
-KILL = 5.0
+# How long after SIGKILL the kernel gets to remove the processes, in seconds.
+KILL_TIMEOUT = 5.0
 
 
-class Guarded(Protocol):
-    """A program and all it started. `gone` is done when nothing of that is left."""
+class ProcessTree(Protocol):
+    """A program and all that it started. `gone` is done when no process of it is left."""
 
     gone: asyncio.Future[None]
 
     async def signal(self, number: signal.Signals) -> list[int]:
-        """Send a signal to all and return who that was."""
+        """Send a signal to all processes and return their pids."""
         ...
 
 
-class Ladder:
-    """The way down for one job. It tells the job's control about each step."""
+class Termination:
+    """Terminates the processes of one job and notes each step on the job."""
 
-    def __init__(self, program: Guarded, control: Control) -> None:
+    def __init__(self, tree: ProcessTree, control: JobControl) -> None:
         self._loop = asyncio.get_running_loop()
-        self._program = program
+        self._tree = tree
         self._control = control
         self._notes: list[str] = []
         self._kill_at = inf
-        self._alarm: asyncio.TimerHandle | None = None
-        self._patience: asyncio.Future[None] = self._loop.create_future()
-        self._going: asyncio.Task[None] | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
+        self._grace_over: asyncio.Future[None] = self._loop.create_future()
+        self._task: asyncio.Task[None] | None = None
 
     @property
-    def begun(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._going is not None
+    def started(self) -> bool:
+        """Whether a stop was requested."""
+        return self._task is not None
 
-    def stop(self, request: Stop) -> None:
-        """Begin; or, if it is under way, hurry: a later request can only shorten the grace."""
+    def start(self, request: StopRequest) -> None:
+        """Start to terminate. A later request can only shorten the grace."""
         own = self._control.job.options.grace
         grace = own if request.grace is None else request.grace
         kill_at = self._loop.time() + grace
         if kill_at < self._kill_at:
             self._kill_at = kill_at
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = self._loop.call_at(kill_at, self._lose_patience)
-        if self._going is None:
-            self._going = asyncio.ensure_future(self._go(at_once=grace <= 0))
+            if self._grace_timer is not None:
+                self._grace_timer.cancel()
+            self._grace_timer = self._loop.call_at(kill_at, self._end_grace)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._terminate(at_once=grace <= 0))
 
-    async def end(self) -> tuple[str, ...]:
-        """Wait until nothing runs any more, or the kernel holds it; return what it took."""
-        if self._going is not None:
-            await self._going
+    async def wait(self) -> tuple[str, ...]:
+        """Wait until it has finished, if it was started; return its steps.
+
+        Processes may be left only if the kernel does not remove them.
+        """
+        if self._task is not None:
+            await self._task
         return tuple(self._notes)
 
-    async def _go(self, *, at_once: bool) -> None:
+    async def _terminate(self, *, at_once: bool) -> None:
         started = self._loop.time()
-        gone = self._program.gone
+        gone = self._tree.gone
         if not at_once:
-            told = await self._program.signal(signal.SIGTERM)
-            if told:  # it may have ended by itself just then, or because it listens
-                self._note(f"SIGTERM to {_count(len(told))}")
-            await asyncio.wait([gone, self._patience], return_when=asyncio.FIRST_COMPLETED)
-        if self._alarm is not None:
-            self._alarm.cancel()
+            pids = await self._tree.signal(signal.SIGTERM)
+            if pids:  # none if the program has just ended by itself
+                self._note(f"SIGTERM to {_count(len(pids))}")
+            await asyncio.wait([gone, self._grace_over], return_when=asyncio.FIRST_COMPLETED)
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
         if gone.done():
             return
-        killed = await self._program.signal(signal.SIGKILL)
+        pids = await self._tree.signal(signal.SIGKILL)
         when = "at once" if at_once else f"after {self._loop.time() - started:.1f} s"
-        self._note(f"SIGKILL to {_count(len(killed))} {when}")
-        await asyncio.wait([gone], timeout=KILL)
+        self._note(f"SIGKILL to {_count(len(pids))} {when}")
+        await asyncio.wait([gone], timeout=KILL_TIMEOUT)
         if not gone.done():
-            held = await self._program.signal(signal.SIGKILL)
-            self._note(f"held by the kernel in spite of SIGKILL: {sorted(held)}")
+            pids = await self._tree.signal(signal.SIGKILL)
+            self._note(f"still there {KILL_TIMEOUT:g} s after SIGKILL: {sorted(pids)}")
 
-    def _lose_patience(self) -> None:
-        if not self._patience.done():
-            self._patience.set_result(None)
+    def _end_grace(self) -> None:
+        if not self._grace_over.done():
+            self._grace_over.set_result(None)
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
         self._control.note(text)
 
 
-def note_left_behind(killed: int, control: Control) -> None:
-    """Tell of those that a program had left behind when it ended by itself."""
+def note_left_behind(killed: int, control: JobControl) -> None:
+    """Note that a program that ended by itself left processes behind, which were killed."""
     if killed:
-        verb = "was" if killed == 1 else "were"
-        control.note(f"{_count(killed)} it had left behind {verb} killed")
+        control.note(f"killed {_count(killed)} that the command left behind")
 
 
 def _count(processes: int) -> str:

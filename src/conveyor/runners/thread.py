@@ -1,4 +1,4 @@
-"""Runs blocking jobs in threads of the worker's process."""
+"""Runs blocking jobs in threads of the worker process."""
 
 from __future__ import annotations
 
@@ -11,50 +11,48 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from ..core.codec import encode_result
-from ..core.error_info import error_info
 from ..core.job_context import CURRENT, CurrentJob
-from ..core.lifecycle import Failed, Snoozed, Succeeded
-from ..errors import EncodingError, JobCancelledError, Snooze
-from .job_control import Control, Ending, Stopped
+from ..core.lifecycle import Succeeded
+from .job_control import Ending, JobControl, Stopped
+from .job_exceptions import ending_of_exception
 
-# How long threads get to end when the runner is closed.
-JOIN = 1.0
-LOOK = 0.002
-NOTHING = Succeeded()
+# How long threads get to exit when the runner is closed, and how often that is checked, in seconds.
+JOIN_TIMEOUT, JOIN_POLL = 1.0, 0.002
+NO_RESULT = Succeeded()
 
 
 class ThreadRunner:
-    """At most `threads` daemon threads, started when they are first needed."""
+    """At most `threads` daemon threads, started on demand."""
 
     def __init__(self, threads: int) -> None:
-        self._most = threads
+        self._max_threads = threads
         self._threads: list[threading.Thread] = []
-        self._wanted = 0
-        self._work: SimpleQueue[tuple[Control, asyncio.Future[Ending]] | None] = SimpleQueue()
-        self._done: deque[tuple[asyncio.Future[Ending], Ending]] = deque()
+        self._running = 0
+        self._work: SimpleQueue[tuple[JobControl, asyncio.Future[Ending]] | None] = SimpleQueue()
+        self._finished: deque[tuple[asyncio.Future[Ending], Ending]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waking = False
+        self._delivery_scheduled = False
 
-    async def run(self, control: Control) -> Ending:
-        """Run one blocking job. It is asked to stop, but cannot be made to."""
+    async def run(self, control: JobControl) -> Ending:
+        """Run one blocking job. It can be asked to stop, but not forced."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Ending] = self._loop.create_future()
-        self._wanted += 1
-        if len(self._threads) < self._wanted and len(self._threads) < self._most:
+        self._running += 1
+        if len(self._threads) < self._running and len(self._threads) < self._max_threads:
             self._start_thread()
         self._work.put((control, future))
         return await future
 
     async def close(self) -> None:
-        """Let the threads end. One that still runs a job is left behind; it is a daemon."""
+        """Let the threads exit. A thread that still runs a job is abandoned; it is a daemon."""
         for _ in self._threads:
             self._work.put(None)
-        # Those that still run a job were given up; the others end at once.
-        deadline = time.monotonic() + (0.0 if self._wanted else JOIN)
-        # Not joined in a thread of an executor: there is none any more when atexit stops a worker.
+        # Threads that still run a job are abandoned; the others exit at once.
+        deadline = time.monotonic() + (0.0 if self._running else JOIN_TIMEOUT)
+        # Not joined in an executor's thread: executors are gone when atexit stops a worker.
         while any(each.is_alive() for each in self._threads) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(JOIN_POLL)
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -66,42 +64,35 @@ class ThreadRunner:
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:
             control, future = item
-            self._done.append((future, run_blocking(control)))
-            # One call into the loop for all that end before it comes round: a call for each job
-            # was measured to cost 80 times as much.
-            if not self._waking and self._loop is not None:
-                self._waking = True
-                with suppress(RuntimeError):  # the loop is closed: the job was left behind
+            self._finished.append((future, _run_in_context(control)))
+            # One call into the loop for all jobs that end before the loop runs it: a call for each
+            # job was measured to cost 80 times as much.
+            if not self._delivery_scheduled and self._loop is not None:
+                self._delivery_scheduled = True
+                with suppress(RuntimeError):  # the loop is closed: the job was abandoned
                     self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._waking = False
-        while self._done:
-            future, ending = self._done.popleft()
-            self._wanted -= 1
+        self._delivery_scheduled = False
+        while self._finished:
+            future, ending = self._finished.popleft()
+            self._running -= 1
             if not future.done():
                 future.set_result(ending)
 
 
-def run_blocking(control: Control) -> Ending:
-    """Run a job's function here and now, in a context of its own, and say how it ended."""
+def _run_in_context(control: JobControl) -> Ending:
     if control.stopping:
         return Stopped()
     return contextvars.copy_context().run(_run, control)
 
 
-def _run(control: Control) -> Ending:
+def _run(control: JobControl) -> Ending:
     CURRENT.set(CurrentJob(control))
     task = control.task
     try:
         args, kwargs = task.args.decode(control.job.args)
         value = task.function(*args, **kwargs)
-        return NOTHING if value is None else Succeeded(encode_result(value, task.name))
-    except Snooze as wish:
-        return Snoozed(wish.delay)
-    except EncodingError as error:
-        return Failed(error_info(error), retry=False)
-    except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must not die of it
-        if isinstance(error, JobCancelledError) and control.stopping:
-            return Stopped()
-        return Failed(error_info(error))
+        return NO_RESULT if value is None else Succeeded(encode_result(value, task.name))
+    except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
+        return ending_of_exception(error, stopping=control.stopping)

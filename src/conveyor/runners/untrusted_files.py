@@ -1,9 +1,9 @@
-"""Looks into a folder in which another user does what it likes, and believes nothing it sees.
+"""Reads files in a directory that another user controls, without trusting any path in it.
 
-A worker that is root could read everything, so a link in place of a file, or of a folder on the
-way to it, would show a job what its user must not see. Each step of a path is opened from the one
-before and follows no link; what is read is a regular file of that user, and is looked at once it is
-open. Names that the user could not list itself are not looked at either.
+A root worker can read everything, so a symbolic link in place of a file, or of a directory on its
+path, would give a job access to files that its user must not read. Each component of a path is
+opened relative to the one before and never through a link; a file is checked after it is opened,
+and must be a regular file of that user. Directories that the user could not list are skipped.
 """
 
 from __future__ import annotations
@@ -19,66 +19,67 @@ from pathlib import PurePosixPath
 from ..core.files import FILE_NAME_LIMIT, file_name
 from ..errors import UsageError
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without waiting for the other side, should it be a pipe by now.
-FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# Folders that everybody may list.
-OPEN = stat.S_IROTH | stat.S_IXOTH
-MOST_MARKS = 20
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Nonblocking: by now the file may have been replaced by a pipe.
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# The mode of directories that every user may list.
+LISTABLE = stat.S_IROTH | stat.S_IXOTH
+MAX_MARKS = 20
 
 Opener = Callable[[str], int]
 
 
-def opener(root: str, owner: int) -> Opener:
-    """Return what opens the files of a user in a folder, by path; it raises OSError for others."""
+def owned_file_opener(root: str, owner: int) -> Opener:
+    """Return a function that opens a file of a user in `root`; it raises OSError for others."""
     return partial(_open_owned, root, owner)
 
 
-def find_owned(
+def find_owned_files(
     root: str, patterns: Sequence[str], owner: int, marks: list[str]
 ) -> dict[str, tuple[str, int]]:
-    """Return path and size, by name, of a user's files that patterns fit; `marks` say why not."""
+    """Return path and size by name of a user's files that match; add refusals to `marks`."""
     found: dict[str, tuple[str, int]] = {}
-    unfitting = dict.fromkeys(patterns)
-    odd: list[str] = []
+    unmatched = dict.fromkeys(patterns)
+    refusals: list[str] = []
     for name, seen in sorted(_walk(root, owner), key=lambda each: each[0]):
-        fitting = [pattern for pattern in patterns if fits(name, pattern)]
-        trouble = _trouble(name, seen, owner) if fitting else None
-        if trouble is not None:
-            odd.append(trouble)
-        elif fitting and stat.S_ISREG(seen.st_mode):
+        matched = [pattern for pattern in patterns if matches(name, pattern)]
+        refusal = _refusal(name, seen, owner) if matched else None
+        if refusal is not None:
+            refusals.append(refusal)
+        elif matched and stat.S_ISREG(seen.st_mode):
             found[name] = os.path.join(root, name), seen.st_size
-            for pattern in fitting:
-                unfitting.pop(pattern, None)
-    marks += odd[:MOST_MARKS]
-    marks += [f"{len(odd) - MOST_MARKS:,} more are none either"] if len(odd) > MOST_MARKS else []
-    marks += [f"no file fits {pattern!r}" for pattern in unfitting]
+            for pattern in matched:
+                unmatched.pop(pattern, None)
+    marks += refusals[:MAX_MARKS]
+    if len(refusals) > MAX_MARKS:
+        marks.append(f"{len(refusals) - MAX_MARKS:,} more files are not kept")
+    marks += [f"no file matches {pattern!r}" for pattern in unmatched]
     return found
 
 
-def _trouble(name: str, seen: os.stat_result, owner: int) -> str | None:
+def _refusal(name: str, seen: os.stat_result, owner: int) -> str | None:
     if stat.S_ISLNK(seen.st_mode):
-        return f"{name!r} is a link, and no artifact"
+        return f"{name!r} is not kept: it is a symbolic link"
     if stat.S_ISREG(seen.st_mode) and seen.st_uid != owner:
-        return f"{name!r} is another user's, and no artifact"
+        return f"{name!r} is not kept: another user owns it"
     with suppress(UsageError):
         file_name(name)
         return None
-    return f"{name!r} cannot be the name of an artifact"
+    return f"{name!r} is not kept: an artifact cannot have that name"
 
 
 def _walk(root: str, owner: int) -> Generator[tuple[str, os.stat_result]]:
-    """Yield all but folders, by name. Those with too long a name are nothing, so it has an end."""
+    """Yield everything but directories. Names that are too long are skipped, so it terminates."""
     left = [""]
     while left:
-        folder = left.pop()
-        with suppress(OSError), _opened_folder(root, folder) as descriptor:
+        directory = left.pop()
+        with suppress(OSError), _opened_directory(root, directory) as descriptor:
             seen = os.fstat(descriptor)
-            if seen.st_uid != owner and seen.st_mode & OPEN != OPEN:
+            if seen.st_uid != owner and seen.st_mode & LISTABLE != LISTABLE:
                 continue
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    name = f"{folder}/{entry.name}".lstrip("/")
+                    name = f"{directory}/{entry.name}".lstrip("/")
                     if len(name) > FILE_NAME_LIMIT:
                         continue
                     if entry.is_dir(follow_symlinks=False):
@@ -89,11 +90,11 @@ def _walk(root: str, owner: int) -> Generator[tuple[str, os.stat_result]]:
 
 
 def _open_owned(root: str, owner: int, path: str) -> int:
-    folder, name = os.path.split(os.path.relpath(path, root))
-    with _opened_folder(root, folder) as parent:
-        # Looked at before too, as opening alone can do something: to a tape, for one.
+    directory, name = os.path.split(os.path.relpath(path, root))
+    with _opened_directory(root, directory) as parent:
+        # Checked before opening too: opening some devices, a tape for example, has side effects.
         _check(os.stat(name, dir_fd=parent, follow_symlinks=False), owner, path)
-        descriptor = os.open(name, FILE, dir_fd=parent)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=parent)
     try:
         _check(os.fstat(descriptor), owner, path)
     except BaseException:
@@ -103,17 +104,17 @@ def _open_owned(root: str, owner: int, path: str) -> int:
 
 
 def _check(seen: os.stat_result, owner: int, path: str) -> None:
-    # A file with several names may be anywhere else, but then it is the user's own there too.
+    # A hard link may lead to a file elsewhere, but the user owns that one too.
     if not stat.S_ISREG(seen.st_mode) or seen.st_uid != owner:
-        raise PermissionError(f"{path!r} is no regular file of the user {owner}")
+        raise PermissionError(f"{path!r} is not a regular file that user {owner} owns")
 
 
 @contextmanager
-def _opened_folder(root: str, name: str) -> Generator[int]:
-    descriptor = os.open(root, FOLDER)
+def _opened_directory(root: str, name: str) -> Generator[int]:
+    descriptor = os.open(root, DIRECTORY_FLAGS)
     try:
         for part in PurePosixPath(name).parts:
-            inner = os.open(part, FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+            inner = os.open(part, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
         yield descriptor
@@ -121,24 +122,27 @@ def _opened_folder(root: str, name: str) -> Generator[int]:
         os.close(descriptor)
 
 
-def fits(name: str, pattern: str) -> bool:
-    """Whether a pattern fits a file's name; "**" stands for any folders, also for none."""
-    wanted = pattern.split("/")
-    if wanted[-1] == "**":  # it fits folders only
+def matches(name: str, pattern: str) -> bool:
+    """Whether a file's name matches a pattern; "**" matches any number of directories."""
+    parts = pattern.split("/")
+    if parts[-1] == "**":  # it matches directories only
         return False
-    at = _passing_over({0}, wanted)
-    for part in name.split("/"):
-        on = [place for place in at if place < len(wanted)]
-        stay = {place for place in on if wanted[place] == "**"}
-        step = {place + 1 for place in on if fnmatch.fnmatchcase(part, wanted[place])}
-        at = _passing_over(stay | (step - {place + 1 for place in stay}), wanted)
-    return len(wanted) in at
+    # The positions in the pattern that a prefix of the name can reach.
+    positions = _skip_empty({0}, parts)
+    for component in name.split("/"):
+        current = [position for position in positions if position < len(parts)]
+        stay = {position for position in current if parts[position] == "**"}
+        step = {
+            position + 1 for position in current if fnmatch.fnmatchcase(component, parts[position])
+        }
+        positions = _skip_empty(stay | (step - {position + 1 for position in stay}), parts)
+    return len(parts) in positions
 
 
-def _passing_over(places: set[int], wanted: Sequence[str]) -> set[int]:
-    """Add where one is after folders that are not there."""
-    reached = set(places)
-    for place, part in enumerate(wanted):
-        if part == "**" and place in reached:
-            reached.add(place + 1)
+def _skip_empty(positions: set[int], parts: Sequence[str]) -> set[int]:
+    """Add the positions that are reached if a "**" matches no directory."""
+    reached = set(positions)
+    for position, part in enumerate(parts):
+        if part == "**" and position in reached:
+            reached.add(position + 1)
     return reached

@@ -1,10 +1,11 @@
-"""Folders in which jobs work: one a job, private to it, gone when it has ended.
+"""Working directories of jobs: one per job, private to it, removed when it has ended.
 
-They lie in `conveyor-<uid>/<worker>/` in the folder for temporary files. A worker holds a lock
-(flock) on its own; the kernel lets go of it when the worker has ended, however that happened, and
-the next worker of the same user removes what it left. Nothing is there until a job needs it.
+They are `<tmp>/conveyor-<uid>/<worker>/<number>`. A worker holds a lock (flock) on its own
+directory; the kernel releases the lock when the worker exits, for whatever reason, and the next
+worker of the same user removes the leftovers. Nothing is created until a job needs it.
 
-A folder may be given to another user, who can then pass through those above it and not list them.
+A workdir may be given to another user, who can then traverse the directories above it but not list
+them.
 """
 
 from __future__ import annotations
@@ -15,171 +16,165 @@ import os
 import stat
 import tempfile
 import threading
-import weakref
 from contextlib import suppress
-from functools import partial
 
 from ..errors import UsageError
-from .rmtree import remove
+from ..system.fork_hooks import call_in_forked_child
+from .rmtree import remove_tree
 
-TRIES = 100
-# Others may enter, and see nothing; what is in there has to let them in itself.
-PASSAGE = 0o711
-# How long a worker that ends waits for its sweeping, in seconds.
-JOIN = 1.0
+CREATE_TRIES = 100
+# Other users may enter but not list; each workdir has its own permissions.
+TRAVERSE_ONLY = 0o711
+# How long a worker that exits waits for its cleanup of leftovers, in seconds.
+CLEANUP_TIMEOUT = 1.0
 
 
-class Scratch:
-    """The folders of one worker's jobs. Any thread may ask for one."""
+class WorkdirRoot:
+    """The directory of one worker, with its jobs' workdirs. Safe in any thread."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._lock = threading.Lock()
-        self._held = -1
+        self._descriptor = -1
         self._numbers = itertools.count(1)
-        self._sweeper: threading.Thread | None = None
+        self._cleaner: threading.Thread | None = None
 
-    def place(self) -> Place:
-        """Return a folder for a job; it is not made yet."""
-        return Place(self, next(self._numbers))
+    def new_workdir(self) -> Workdir:
+        """Return a workdir for a job; it is not created yet."""
+        return Workdir(self, next(self._numbers))
 
     @property
     def path(self) -> str:
-        """Where this worker's jobs have their folders."""
-        return os.path.join(_shared(), self._worker)
+        """The path of this worker's directory."""
+        return os.path.join(_user_directory(), self._worker)
 
-    def sweep(self) -> None:
-        """Remove, beside everything else, what dead workers of this user have left."""
+    def remove_stale(self) -> None:
+        """Remove the leftovers of this user's dead workers, in a thread."""
         with suppress(OSError):
-            if os.path.isdir(_shared()):
-                self._sweeper = threading.Thread(target=_sweep, name="conveyor-sweep", daemon=True)
-                self._sweeper.start()
+            if os.path.isdir(_user_directory()):
+                self._cleaner = threading.Thread(
+                    target=_remove_stale, name="conveyor-cleanup", daemon=True
+                )
+                self._cleaner.start()
 
-    def open(self) -> None:
-        """Make this worker's folder and lock it, if that was not done; UsageError if unsafe."""
+    def create(self) -> None:
+        """Create and lock this worker's directory once; UsageError if it would be unsafe."""
         with self._lock:
-            if self._held < 0:
-                self._held = _make_and_hold(self.path)
-                # A child that a job forks is not the worker, and must not seem to be.
-                os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+            if self._descriptor < 0:
+                self._descriptor = _create_and_lock(self.path)
+                call_in_forked_child(self.release)
 
-    def let_through(self) -> None:
-        """Let others pass through this worker's folder to one that was given to them."""
+    def allow_traversal(self) -> None:
+        """Let other users traverse this worker's directory, to a workdir that is theirs."""
         with self._lock:
-            os.chmod(self._held, PASSAGE)
-        os.chmod(_shared(), PASSAGE)
+            os.chmod(self._descriptor, TRAVERSE_ONLY)
+        os.chmod(_user_directory(), TRAVERSE_ONLY)
 
     def close(self, *, in_use: bool = False) -> None:
-        """Remove it, and what no other worker needs; if it is still `in_use`, only when empty."""
-        if self._sweeper is not None:
-            self._sweeper.join(JOIN)
+        """Remove this worker's directory; if a job is still `in_use` of it, only when empty."""
+        if self._cleaner is not None:
+            self._cleaner.join(CLEANUP_TIMEOUT)
         with self._lock:
-            if self._held < 0:
+            if self._descriptor < 0:
                 return
             if not in_use:
-                remove(self.path)
-            with suppress(OSError):  # somebody is there
+                remove_tree(self.path)
+            with suppress(OSError):  # not empty
                 if in_use:
                     os.rmdir(self.path)
-                self.let_go()
-                os.rmdir(_shared())
+                self.release()
+                os.rmdir(_user_directory())
 
-    def let_go(self) -> None:
-        """Close the file, and with it the lock."""
-        held, self._held = self._held, -1
-        if held >= 0:
-            os.close(held)
+    def release(self) -> None:
+        """Close the directory, and with it the lock."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-class Place:
-    """One job's folder."""
+class Workdir:
+    """The working directory of one job."""
 
-    __slots__ = ("_number", "_scratch", "made")
+    __slots__ = ("_number", "_root", "created")
 
-    def __init__(self, scratch: Scratch, number: int) -> None:
-        self._scratch = scratch
+    def __init__(self, root: WorkdirRoot, number: int) -> None:
+        self._root = root
         self._number = number
-        self.made = False
+        self.created = False
 
     @property
     def path(self) -> str:
-        """Where it is, made or not."""
-        return os.path.join(self._scratch.path, str(self._number))
+        """Its path, even before it is created."""
+        return os.path.join(self._root.path, str(self._number))
 
-    def make(self) -> str:
-        """Make it, if that was not done, and return where it is."""
-        if not self.made:
-            self._scratch.open()
+    def create(self) -> str:
+        """Create it, unless it exists, and return its path."""
+        if not self.created:
+            self._root.create()
             os.makedirs(self.path, mode=0o700, exist_ok=True)
-            self.made = True
+            self.created = True
         return self.path
 
-    def give(self, uid: int, gid: int) -> None:
-        """Give it with all that is in it to another user, which only root can."""
-        # Nobody else can enter before the last step.
-        for folder, _, names in os.walk(self.path, topdown=False):
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make another user the owner of it and of all it contains; only root can."""
+        # Bottom up: that user cannot enter before the last step.
+        for directory, _, names in os.walk(self.path, topdown=False):
             for name in names:
-                os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)
-            os.chown(folder, uid, gid, follow_symlinks=False)
-        self._scratch.let_through()
+                os.chown(os.path.join(directory, name), uid, gid, follow_symlinks=False)
+            os.chown(directory, uid, gid, follow_symlinks=False)
+        self._root.allow_traversal()
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
-        remove(self.path)
+        """Remove it and all it contains."""
+        remove_tree(self.path)
 
 
-def _shared() -> str:
+def _user_directory() -> str:
     return os.path.join(tempfile.gettempdir(), f"conveyor-{os.getuid()}")
 
 
-def _make_and_hold(path: str) -> int:
-    shared = os.path.dirname(path)
-    for _ in range(TRIES):
+def _create_and_lock(path: str) -> int:
+    parent = os.path.dirname(path)
+    for _ in range(CREATE_TRIES):
         with suppress(FileExistsError):
-            os.mkdir(shared, 0o700)
-        _check(shared)
-        # Whoever sweeps, or ends, may remove either folder in between.
+            os.mkdir(parent, 0o700)
+        _check_permissions(parent)
+        # Another worker that cleans up, or exits, may remove either directory in between.
         with suppress(FileNotFoundError):
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
-            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(held, fcntl.LOCK_EX)
-            if os.path.isdir(path) and os.path.samestat(os.fstat(held), os.stat(path)):
-                return held
-            os.close(held)
-    raise UsageError(f"the folder {path!r} cannot be made: others remove it again and again")
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.isdir(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+            os.close(descriptor)
+    raise UsageError(f"cannot create directory {path!r}: another process keeps removing it")
 
 
-def _check(shared: str) -> None:
-    found = os.lstat(shared)
+def _check_permissions(directory: str) -> None:
+    found = os.lstat(directory)
     safe = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o066
     if not safe:
         raise UsageError(
-            f"{shared!r} must be a folder of this user that nobody else may look into (0700 or "
-            "0711), and it is not: jobs are given no folder in it. Remove it, or set TMPDIR."
+            f"{directory!r} must be a directory that this user owns and no other user can list "
+            "(mode 0700 or 0711); remove it, or set TMPDIR to another directory"
         )
 
 
-def _sweep() -> None:
+def _remove_stale() -> None:
     with suppress(OSError, UsageError):
-        shared = _shared()
-        _check(shared)
-        for name in os.listdir(shared):
-            _remove_if_dead(os.path.join(shared, name))
-        os.rmdir(shared)
+        parent = _user_directory()
+        _check_permissions(parent)
+        for name in os.listdir(parent):
+            _remove_if_dead(os.path.join(parent, name))
+        os.rmdir(parent)
 
 
 def _remove_if_dead(path: str) -> None:
     with suppress(OSError):
-        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(path)
         finally:
-            os.close(held)
-
-
-def _let_go(reference: weakref.ref[Scratch]) -> None:
-    scratch = reference()
-    if scratch is not None:
-        scratch.let_go()
+            os.close(descriptor)

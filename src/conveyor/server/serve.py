@@ -17,7 +17,7 @@ from ..core.job import State, WorkerInfo
 from ..errors import UsageError
 from ..maintenance.upkeep import RETENTION, Schedule, Upkeep
 from ..store.protocol import Store
-from ..system.process_identity import introduce, worker_id
+from ..system.process_identity import worker_id, worker_info
 from .application import Application
 from .http_limits import PatientProtocol
 from .origin_guard import is_here
@@ -117,7 +117,7 @@ class Server:
         )
         self._server = _Uvicorn(self._config)
         # As a worker without slots, so that others see that somebody does the upkeep.
-        self._info = introduce(f"server-{worker_id()}", now=store.now())
+        self._info = worker_info(f"server-{worker_id()}", now=store.now())
         self._upkeep = Upkeep(
             store=store,
             me=lambda: self._info,

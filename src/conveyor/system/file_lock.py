@@ -1,8 +1,8 @@
 """A lock between processes, on a file of its own beside the database.
 
-SQLite's own locks are POSIX locks: any descriptor of the same file that is closed anywhere in the
-process drops them all (https://www.sqlite.org/howtocorrupt.html, 2.2). flock on another file does
-not have that flaw, so it is what keeps two Conveyor processes from writing at once.
+SQLite's own locks are POSIX locks: closing any descriptor of the same file anywhere in the process
+drops them all (https://www.sqlite.org/howtocorrupt.html, 2.2). flock on another file does not have
+that flaw, so it keeps two Conveyor processes from writing at once.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import fcntl
 import os
 import random
 import time
-import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from ..errors import UnavailableError
+from .fork_hooks import call_in_forked_child
 
-# How long to try, in seconds, before saying that somebody does not let go. A process whose job
-# holds the GIL in the middle of a write lets go when the job does.
-PATIENCE = 30.0
-SHORTEST, LONGEST = 0.0002, 0.01
+# How long to try to lock, in seconds. A process whose job holds the GIL in the middle of a write
+# unlocks only when the job releases the GIL.
+LOCK_TIMEOUT = 30.0
+# The pause between two tries, in seconds.
+MIN_PAUSE, MAX_PAUSE = 0.0002, 0.01
 
 
 class FileLock:
-    """One process's hold on the lock file. For one thread at a time."""
+    """One process's lock on the file. For one thread at a time."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # A child that a job forks would hold the lock on if we are killed in the middle of a write.
-        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
+        # A child that a job forks would keep the lock if this process is killed during a write.
+        call_in_forked_child(self.close)
 
     @contextmanager
     def exclusive(self) -> Generator[None]:
-        """Keep everybody else out."""
-        # Taken inside, so that a Ctrl-C at the wrong moment lets go of it; letting go of what is
-        # not held does no harm.
+        """Hold the lock; no other process can read or write."""
+        # Acquired inside `try`, so that a Ctrl-C at any moment releases it; unlocking a file that
+        # is not locked does no harm.
         try:
             self._acquire(fcntl.LOCK_EX)
             yield
@@ -46,7 +46,7 @@ class FileLock:
 
     @contextmanager
     def shared(self) -> Generator[None]:
-        """Keep writers out."""
+        """Hold a shared lock; no other process can write."""
         try:
             self._acquire(fcntl.LOCK_SH)
             yield
@@ -54,7 +54,7 @@ class FileLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -68,25 +68,19 @@ class FileLock:
             return
 
 
-def _let_go(reference: weakref.ref[FileLock]) -> None:
-    lock = reference()
-    if lock is not None:
-        lock.close()
+def retries(what: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Yield for each try, with short random pauses between; UnavailableError after `timeout` s.
 
-
-def retries(what: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Yield for each try, with short random pauses between; UnavailableError after `patience` s.
-
-    Random pauses starve nobody: with SQLite's own, one of four writers was seen to wait 4 s.
+    Random pauses starve nobody: with SQLite's own pauses, one of four writers waited 4 s.
     """
-    deadline = time.monotonic() + patience
-    pause = SHORTEST
+    deadline = time.monotonic() + timeout
+    pause = MIN_PAUSE
     while True:
         yield
         if time.monotonic() >= deadline:
             raise UnavailableError(
-                f"{what}, for {patience:g} s now. Is a process stopped in the middle of a write, "
-                "or is somebody holding a transaction open?"
+                f"{what} for more than {timeout:g} s: find out whether that process is stopped "
+                "(SIGSTOP) or holds a transaction open"
             )
         time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter is no secret
-        pause = min(LONGEST, pause * 1.5)
+        pause = min(MAX_PAUSE, pause * 1.5)

@@ -1,4 +1,4 @@
-"""Errands: work on files, done by a few threads where an event loop must not wait for it."""
+"""Threads for file operations, which must not block an event loop."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from ..core.pending import Pending, in_event_loop, wake
 
 T = TypeVar("T")
 
-MOST = 4
+MAX_THREADS = 4
 
 
-class Errands:
-    """Runs errands in at most `most` daemon threads, which end when there is nothing to do.
+class FileThreads:
+    """Runs file operations in at most `max_threads` daemon threads, which exit when idle.
 
-    A blocking caller runs its errand itself. May be used by any thread, and after a fork.
+    A blocking caller runs its operation itself. Safe in any thread, and after a fork.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._begin()
+    def __init__(self, max_threads: int = MAX_THREADS) -> None:
+        self._max_threads = max_threads
+        self._reset()
 
-    def run(self, work: Callable[[], T]) -> Pending[T]:
-        """Have some work done; what it returns or raises is the answer."""
+    def run(self, operation: Callable[[], T]) -> Pending[T]:
+        """Run an operation; its return value or exception is the answer."""
         pending: Pending[T] = Pending()
         if not in_event_loop():
-            _carry_out(work, pending)
+            _resolve(operation, pending)
             return pending
-        if self._pid != os.getpid():  # we are a forked child: the threads are the parent's
-            self._begin()
+        if self._pid != os.getpid():  # a forked child: the threads are the parent's
+            self._reset()
         with self._lock:
-            self._waiting.append((work, pending))
-            if self._threads < self._most:
+            self._waiting.append((operation, pending))
+            if self._threads < self._max_threads:
                 self._threads += 1
                 threading.Thread(target=self._serve, name="conveyor-files", daemon=True).start()
         return pending
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Callable[[], Any], Pending[Any]]] = deque()
@@ -52,13 +52,13 @@ class Errands:
                 if not self._waiting:
                     self._threads -= 1
                     return
-                work, pending = self._waiting.popleft()
-            _carry_out(work, pending)
+                operation, pending = self._waiting.popleft()
+            _resolve(operation, pending)
 
 
-def _carry_out(work: Callable[[], T], pending: Pending[T]) -> None:
+def _resolve(operation: Callable[[], T], pending: Pending[T]) -> None:
     try:
-        pending.resolve(work())
+        pending.resolve(operation())
     except Exception as error:  # noqa: BLE001 - errors are answers too
         pending.fail(error)
     wake([pending])

@@ -1,8 +1,8 @@
-"""How a process ended, as far as the kernel tells somebody who is not its parent.
+"""How a process ended, as far as the kernel tells a process that is not its parent.
 
-The parent alone gets the exit status from wait(2). Others can read it of a zombie in
-proc_pid_stat(5), field 52, and from Linux 6.15 on through a pidfd that was opened in time
-(PIDFD_GET_INFO in linux/pidfd.h).
+Only the parent gets the exit status from wait(2). Other processes can read a zombie's status in
+proc_pid_stat(5), field 52, and since Linux 6.15 through a pidfd that was opened while the process
+ran (PIDFD_GET_INFO in linux/pidfd.h).
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ _WITH_EXIT = 1 << 3
 _EXIT_AT = 60
 
 
-class Witness:
-    """Watches a process of this machine until after its death.
+class ExitWatcher:
+    """Watches a process of this machine until it has exited, and describes its exit.
 
-    Give it what `open_pidfd` returned while that process surely lived.
+    `pidfd` is what `open_pidfd` returned while the process was certainly alive.
     """
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self._pid = pid
         self._pidfd = pidfd
-        self._most = 0
+        self._peak = 0
         self._ooms = oom_kills()
-        self.look()
+        self.sample_memory()
 
-    def look(self) -> None:
-        """Note how much memory it has used so far."""
-        self._most = max(self._most, peak(self._pid))
+    def sample_memory(self) -> None:
+        """Update the peak of the memory that it has used."""
+        self._peak = max(self._peak, peak_memory(self._pid))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; say whether it has."""
+        """Wait at most `seconds` for its exit; return whether it has exited."""
         if self._pidfd < 0:
             return True
         return bool(select.select([self._pidfd], [], [], seconds)[0])
 
-    def tell(self) -> str:
-        """Say how it ended and what memory it used."""
+    def describe(self) -> str:
+        """Describe how it ended and how much memory it used."""
         ooms = oom_kills()
-        killed = self._ooms is not None and ooms is not None and ooms > self._ooms
-        return evidence(exit_status(self._pid, self._pidfd), self._most, out_of_memory=killed)
+        oom = self._ooms is not None and ooms is not None and ooms > self._ooms
+        return describe_exit(exit_status(self._pid, self._pidfd), self._peak, out_of_memory=oom)
 
 
 def open_pidfd(pid: int) -> int:
-    """Return a descriptor that stands for a process; -1 where there is no such thing."""
+    """Return a pidfd; -1 if the system has none."""
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not Linux, an old one, or forbidden by a sandbox
+    except (AttributeError, OSError):  # not Linux, an old kernel, or forbidden by a sandbox
         return -1
 
 
-def evidence(status: int | None, most: int, *, out_of_memory: bool) -> str:
-    """Put into words how a process ended. `most` is the most bytes of memory it was seen to use."""
+def describe_exit(status: int | None, peak: int, *, out_of_memory: bool) -> str:
+    """Describe how a process ended. `peak` is its highest known memory use, in bytes."""
     parts: list[str] = []
     if status is not None:
         code = os.waitstatus_to_exitcode(status)
@@ -70,16 +70,16 @@ def evidence(status: int | None, most: int, *, out_of_memory: bool) -> str:
         else:
             parts.append(f"it was killed by {signal.Signals(-code).name}")
     if out_of_memory:
-        parts.append("the kernel killed for want of memory in its control group")
+        parts.append("the kernel's OOM killer killed a process in its cgroup")
     elif status is not None and os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
-        parts.append("which is also what the kernel does when memory runs out")
-    if most:
-        parts.append(f"it was seen to use {most / (1 << 20):.0f} MiB")
+        parts.append("possibly by the kernel's OOM killer")
+    if peak:
+        parts.append(f"its memory use peaked at {peak / (1 << 20):.0f} MiB or more")
     return ", ".join(parts)
 
 
 def exit_status(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of a process that has ended; None where that is not to be had."""
+    """Return the wait status of a process that has ended; None if the kernel does not tell."""
     with suppress(OSError, ValueError):
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         if stat[0] == "Z":
@@ -92,12 +92,12 @@ def exit_status(pid: int, pidfd: int) -> int | None:
         fcntl.ioctl(pidfd, _GET_INFO, info)
     except OSError:
         return None
-    [told] = struct.unpack_from("=Q", info, 0)
-    return struct.unpack_from("=i", info, _EXIT_AT)[0] if told & _WITH_EXIT else None
+    [mask] = struct.unpack_from("=Q", info, 0)
+    return struct.unpack_from("=i", info, _EXIT_AT)[0] if mask & _WITH_EXIT else None
 
 
-def peak(pid: int) -> int:
-    """Return how much memory a process has used at most, in bytes; 0 where that cannot be seen."""
+def peak_memory(pid: int) -> int:
+    """Return a process's peak memory use in bytes; 0 if unknown."""
     with suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -106,7 +106,7 @@ def peak(pid: int) -> int:
 
 
 def oom_kills() -> int | None:
-    """Return how often the kernel has killed in our control group for want of memory."""
+    """Return the number of OOM kills in this process's cgroup; None if unknown."""
     for path in _memory_events():
         with suppress(OSError, ValueError):
             for line in path.read_text().splitlines():
@@ -117,7 +117,7 @@ def oom_kills() -> int | None:
 
 
 def _memory_events() -> list[Path]:
-    """Return where that may stand: cgroup v2 first, then v1 (cgroups(7))."""
+    """Return the files that may count OOM kills: cgroup v2 first, then v1 (cgroups(7))."""
     paths: list[Path] = []
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Which process this is, so that others on the same machine can see that it died."""
+"""Identifies a process, so that other processes of the machine can tell that it died."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..core.job import WorkerInfo
 
 
 def worker_id(host: str | None = None) -> str:
-    """Return a new name for a worker of this process: host, pid and something random."""
+    """Return a new id for a worker of this process: host, pid and a random suffix."""
     return f"{host or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def introduce(
+def worker_info(
     name: str,
     *,
     now: float,
@@ -23,7 +23,7 @@ def introduce(
     queues: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
 ) -> WorkerInfo:
-    """Describe a worker of this process, so that others can tell it from its heirs."""
+    """Describe a worker of this process by what no other process shares."""
     return WorkerInfo(
         id=name,
         host=socket.gethostname(),
@@ -38,9 +38,9 @@ def introduce(
 
 
 def boot_id() -> str:
-    """Return what a pid is unique within: this boot of the kernel and this pid namespace.
+    """Return the scope within which a pid is unique: this boot and this pid namespace.
 
-    Two containers on one machine share a kernel and even a volume, but not their pids.
+    Two containers of one machine share the kernel and perhaps a volume, but not their pids.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -50,18 +50,18 @@ def boot_id() -> str:
 
 
 def same_boot(one: str, other: str) -> bool:
-    """Whether two boot ids are of one run of one kernel, whatever their pid namespaces."""
+    """Whether two boot ids are from the same boot, in any pid namespace."""
     return bool(one) and one.partition("/")[0] == other.partition("/")[0]
 
 
 def pid_started(pid: int) -> float:
-    """Return when a process started, in clock ticks since boot; 0.0 when it is not there."""
+    """Return when a process started, in clock ticks since boot; 0.0 if there is no such process."""
     state = _stat(pid)
     return float(state[21]) if state else 0.0
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Whether the process that had this pid and began then is still there; a zombie is not."""
+    """Whether the process with this pid and start time still runs; a zombie does not."""
     state = _stat(pid)
     return state is not None and state[2] not in "ZX" and float(state[21]) == started
 
@@ -73,9 +73,9 @@ def is_frozen(pid: int) -> bool:
 
 
 def is_dead(worker: WorkerInfo, here: str) -> bool:
-    """Whether a worker's process is surely gone. Never guessed from its silence.
+    """Whether a worker's process has certainly exited. Silence is no proof.
 
-    `here` is this process's `boot_id()`; a worker from elsewhere is never called dead.
+    `here` is this process's `boot_id()`; a worker of another machine never counts as dead.
     """
     if not here or worker.boot_id != here:
         return False
@@ -88,5 +88,5 @@ def _stat(pid: int) -> list[str] | None:
     except OSError:
         return None
     head, _, tail = text.rpartition(")")
-    # The name in parentheses may hold spaces; it stands for the first two fields.
+    # The name in parentheses may contain spaces; pid and name are the first two fields.
     return [head, "", *tail.split()]

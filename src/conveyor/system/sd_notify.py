@@ -1,4 +1,4 @@
-"""Tells the service manager how this service does: systemd's notify protocol, and podman's."""
+"""Reports this service's state to its service manager: the sd_notify protocol."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def status(text: str) -> str:
 
 
 def notify(address: str, *lines: str) -> None:
-    """Send some lines to the socket that $NOTIFY_SOCKET names; do nothing if it is empty.
+    """Send lines to the socket `address`, the value of $NOTIFY_SOCKET; do nothing if it is empty.
 
-    A manager that does not listen is no reason to stop working.
+    Best effort: a manager that does not listen must not stop the service.
     """
     if not address:
         return
-    # An abstract address is written with @ in the place of NUL.
+    # A leading @ stands for the NUL of an abstract address.
     path = "\0" + address[1:] if address.startswith("@") else address
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.setblocking(False)  # noqa: FBT003 - the only way to call it
@@ -31,5 +31,5 @@ def notify(address: str, *lines: str) -> None:
 
 
 def manager() -> str:
-    """Return the address of the manager that started this process, if it wants to hear."""
+    """Return the socket address of the service manager; "" if it expects no notifications."""
     return os.environ.get("NOTIFY_SOCKET", "")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..core.task import Kind
-from ..runners.job_control import Control, Stop
+from ..runners.job_control import JobControl, StopRequest
 
 # How long a job that can only be asked gets, in seconds, before it is noted that it goes on.
 HEED = 1.0
@@ -22,21 +22,21 @@ FORCED: dict[Kind, str] = {
 }
 
 
-def ask(control: Control, request: Stop) -> None:
+def ask(control: JobControl, request: StopRequest) -> None:
     """Ask a job to stop, and write down on it that this was done. Call it in the event loop."""
     kind = control.task.kind
     if not control.stopping:
-        control.note(f"asked to stop ({request.why}): {request.reason}")
+        control.note(f"asked to stop ({request.cause}): {request.reason}")
         if kind in DEAF:
             asyncio.get_running_loop().call_later(HEED, _note_that_it_goes_on, control)
-    elif request.why == "cancel" and request.grace == 0.0:
+    elif request.cause == "cancel" and request.grace == 0.0:
         control.note(FORCED.get(kind, "asked again, without grace"))
     control.stop(request)
 
 
-def set_alarm(control: Control, timeout: float) -> Callable[[], None]:
+def set_alarm(control: JobControl, timeout: float) -> Callable[[], None]:
     """Stop a job that runs longer than `timeout` seconds; return what calls that off."""
-    request = Stop("timeout", f"it ran longer than its timeout of {timeout:g} s")
+    request = StopRequest("timeout", f"it ran longer than its timeout of {timeout:g} s")
     loop = asyncio.get_running_loop()
     alarm = loop.call_later(timeout, ask, control, request)
 
@@ -49,6 +49,6 @@ def set_alarm(control: Control, timeout: float) -> Callable[[], None]:
     return lambda: alarm.cancel()  # noqa: PLW0108 - of whichever alarm it is then
 
 
-def _note_that_it_goes_on(control: Control) -> None:
+def _note_that_it_goes_on(control: JobControl) -> None:
     if not control.ended:
         control.note(DEAF[control.task.kind])

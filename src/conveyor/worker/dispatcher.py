@@ -15,10 +15,10 @@ from ..core.lifecycle import Failed, Interrupted, Outcome
 from ..core.task import Kind, Task
 from ..errors import UnavailableError
 from ..runners.capture import OutputBuffer
-from ..runners.job_control import Control, Runner, Stop, Stopped
+from ..runners.job_control import JobControl, Runner, Stopped, StopRequest
 from ..store.messages import Claimant, Exchanged, Hint, Lease, Renewal, Report
 from ..store.protocol import WorkerStore
-from ..system.crash_journal import Board
+from ..system.crash_journal import CrashJournal
 from . import prefetch
 from .cancellation import ask, set_alarm
 from .claim_confirmer import Unconfirmed
@@ -60,7 +60,7 @@ class Slots:
         most: float = inf,
         poll: float = 5.0,
         app: str = "this program",
-        board: Board | None = None,
+        board: CrashJournal | None = None,
         elapsed: Callable[[], float] = elapsed,
         fences: bool = False,
         keeps_call_order: bool = True,
@@ -76,7 +76,7 @@ class Slots:
         self._output = output
         self._shares, self._strict = tuple(shares), strict
         self._poll, self._app, self._ready = poll, app, Ready()
-        self._running: dict[str, Control] = {}
+        self._running: dict[str, JobControl] = {}
         self._reports: list[Report] = []
         self._reporting: list[Report] = []
         self._last: list[Report] = []
@@ -168,7 +168,7 @@ class Slots:
     def stop_running(self, reason: str, *, grace: float) -> None:
         """Ask every running job to stop because the worker does, within `grace` seconds."""
         for control in list(self._running.values()):
-            ask(control, Stop("shutdown", reason, min(grace, control.job.options.grace)))
+            ask(control, StopRequest("shutdown", reason, min(grace, control.job.options.grace)))
 
     def abandon(self) -> list[tuple[Kind, Report]]:
         """Give up all that is held; returns what to report of it once its code has ended.
@@ -179,21 +179,21 @@ class Slots:
         held = list(self._running.values())
         left = self.disown()
         for control in held:
-            control.stop(Stop("lost", LEAVING))
+            control.stop(StopRequest("lost", LEAVING))
         return left
 
     def disown(self) -> list[tuple[Kind, Report]]:
         """`abandon` without a word to the jobs: for when the loop stands still, from any thread."""
         left: list[tuple[Kind, Report]] = []
         for control in list(self._running.values()):
-            job, request = control.job, control.stop_request or Stop("shutdown", LEAVING)
+            job, request = control.job, control.stop_request or StopRequest("shutdown", LEAVING)
             outcome = outcome_of(Stopped(), request, job.options.on_shutdown)
             if outcome is not None:
                 left.append((control.task.kind, Report(job.id, job.lease, outcome)))
         self.handed_back += sum(isinstance(report.outcome, Interrupted) for _, report in left)
         self._running.clear()
         if self._board is not None:
-            self._board.wipe()
+            self._board.clear()
         self._nudged.set()
         return left
 
@@ -233,22 +233,22 @@ class Slots:
         if task is None:
             self._report(job, unknown_task(job, self._app))
             return
-        control = Control(job, task, self._output)
+        control = JobControl(job, task, self._output)
         older = self._running.get(job.id)
         if older is not None:  # its lease ended unnoticed, and the job came back to this worker
-            ask(older, Stop("lost", LOST))
+            ask(older, StopRequest("lost", LOST))
         self._running[job.id] = control
         if not self._shipping.awake:
             self._shipping.wake()
         timeout = job.options.timeout
         alarm = None if timeout is None else set_alarm(control, timeout)
-        place = None if self._board is None else self._board.begin(job.id)
+        place = None if self._board is None else self._board.record_start(job.id)
         try:
             ending = await self._runners[task.kind].run(control)
         except Exception as error:  # noqa: BLE001 - a runner's own bug must not end the worker
             ending = Failed(error_info(error))
         if self._board is not None and place is not None:
-            self._board.end(place)
+            self._board.record_end(place)
         if alarm is not None:
             alarm()
         control.ended = True
@@ -258,14 +258,14 @@ class Slots:
         outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
-            self._output.forget(job)
+            self._output.discard(job)
             return
         if isinstance(outcome, Interrupted):
             self.handed_back += 1
         self._report(job, outcome)
 
     def _report(self, job: JobRecord, outcome: Outcome) -> None:
-        self._output.end(job)
+        self._output.finish(job)
         self._reports.append(Report(job.id, job.lease, outcome))
         self.finished += 1
         self._nudged.set()
@@ -374,9 +374,9 @@ class Slots:
         if control is not None and control.job.lease == lease.lease:
             if renewal.verdict == "cancel":
                 grace = 0.0 if renewal.forced else None
-                ask(control, Stop("cancel", renewal.reason, grace))
+                ask(control, StopRequest("cancel", renewal.reason, grace))
             else:
-                ask(control, Stop("lost", LOST))
+                ask(control, StopRequest("lost", LOST))
             return
         # A cancel that was asked for turns this into "cancelled" in the store.
         self._hand_back(self._ready.remove(lease))
@@ -394,6 +394,6 @@ class Slots:
     def _fence_off(self, lease: Lease) -> None:
         control = self._running.get(lease.id)
         if control is not None and control.job.lease == lease.lease:
-            ask(control, Stop("fenced", FENCED, self.who.lease_for / 10))
+            ask(control, StopRequest("fenced", FENCED, self.who.lease_for / 10))
             return
         self._hand_back(self._ready.remove(lease))

@@ -19,15 +19,15 @@ from ..core.job import ErrorInfo
 from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..core.task import Kind
 from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
-from ..runners.artifacts import gather
-from ..runners.job_control import Control, Ending, Runner, Stopped
-from ..runners.untrusted_files import opener
-from ..runners.workdir import Place, Scratch
+from ..runners.artifacts import find_artifacts
+from ..runners.job_control import Ending, JobControl, Runner, Stopped
+from ..runners.untrusted_files import owned_file_opener
+from ..runners.workdir import Workdir, WorkdirRoot
 from ..store.ask import Awaiting
 from ..store.blobs.transfer import describe, download, upload
 from ..store.messages import Lease
 from ..store.protocol_files import FileStore
-from ..system.file_threads import Errands
+from ..system.file_threads import FileThreads
 
 log = logging.getLogger("conveyor.job_files")
 
@@ -44,7 +44,7 @@ class Equipped(Mapping[Kind, Runner]):
     """The given runners, each in its workshop."""
 
     def __init__(
-        self, runners: Mapping[Kind, Runner], *, store: FileStore, scratch: Scratch
+        self, runners: Mapping[Kind, Runner], *, store: FileStore, scratch: WorkdirRoot
     ) -> None:
         shop = Workshop(store, scratch)
         self._by_kind: dict[Kind, Runner] = {
@@ -68,8 +68,8 @@ class _Equipped:
         self._runner = runner
         self._shop = shop
 
-    async def run(self, control: Control) -> Ending:
-        control.place = place = self._shop.scratch.place()
+    async def run(self, control: JobControl) -> Ending:
+        control.workdir = place = self._shop.scratch.new_workdir()
         options = control.job.options
         working = False
         try:
@@ -85,7 +85,7 @@ class _Equipped:
             return ending
         finally:
             # A thread that was given up still works there, until its process ends.
-            if place.made and not (working and control.task.kind == "thread"):
+            if place.created and not (working and control.task.kind == "thread"):
                 await self._shop.errands.run(place.remove)
 
     async def close(self) -> None:
@@ -95,16 +95,16 @@ class _Equipped:
 class Workshop:
     """Brings files and takes files away. Serves one event loop."""
 
-    def __init__(self, store: FileStore, scratch: Scratch) -> None:
+    def __init__(self, store: FileStore, scratch: WorkdirRoot) -> None:
         self.scratch = scratch
-        self.errands = Errands()
+        self.errands = FileThreads()
         self._store = store
         self._caller = Awaiting()
 
-    async def lay_out(self, control: Control, place: Place) -> Ending | None:
+    async def lay_out(self, control: JobControl, place: Workdir) -> Ending | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
-            folder = control.root = await self.errands.run(place.make)
+            folder = control.artifact_root = await self.errands.run(place.create)
             for file in control.job.options.files:
                 path = str(Path(folder, file.name))
                 await self.errands.run(partial(_make_folder_of, path))
@@ -119,32 +119,32 @@ class Workshop:
             return Failed(ErrorInfo("InputNotBrought", f"{type(error).__name__}: {error}"))
         return None
 
-    async def collect(self, control: Control, ending: Ending) -> Ending:
+    async def collect(self, control: JobControl, ending: Ending) -> Ending:
         """Take a job's artifacts to the store; returns how it ends after that."""
         if control.stopping and isinstance(ending, Succeeded):
             return Stopped()  # without its artifacts it is not done
         if control.stopping or not isinstance(ending, Succeeded | Failed | Snoozed):
             return ending
         options = control.job.options
-        gathered = await self.errands.run(
+        found = await self.errands.run(
             partial(
-                gather,
-                control.root,
+                find_artifacts,
+                control.artifact_root,
                 options.artifacts,
                 control.artifacts,
                 options.artifact_limit,
-                owner=control.owner,
+                owner=control.workdir_owner,
             )
         )
-        for text in gathered.marks:
+        for text in found.marks:
             _mark(control, f"artifacts: {text}")
-        if gathered.error is not None:
+        if found.error is not None:
             if isinstance(ending, Failed):  # that is what is to be known of it
-                _mark(control, str(gathered.error))
+                _mark(control, str(found.error))
                 return ending
-            return Failed(gathered.error, retry=False)
+            return Failed(found.error, retry=False)
         try:
-            for name, path in gathered.files.items():
+            for name, path in found.files.items():
                 if not await self._insist(control, partial(self._take, name, path, control)):
                     break  # the lease is lost, and the ending will be refused as well
         except _NotWantedError:
@@ -154,7 +154,7 @@ class Workshop:
             return ending if isinstance(ending, Failed) else Failed(error_info(error))
         return ending
 
-    async def _bring(self, file: InputFile, path: str, control: Control) -> None:
+    async def _bring(self, file: InputFile, path: str, control: JobControl) -> None:
         await download(
             file,
             path,
@@ -164,8 +164,12 @@ class Workshop:
             going=partial(_check, control),
         )
 
-    async def _take(self, name: str, path: str, control: Control) -> bool:
-        opens = None if control.owner is None else opener(control.root, control.owner)
+    async def _take(self, name: str, path: str, control: JobControl) -> bool:
+        opens = (
+            None
+            if control.workdir_owner is None
+            else owned_file_opener(control.artifact_root, control.workdir_owner)
+        )
         found = await self.errands.run(partial(describe, name, path, opens))
         file = FileInfo(
             name=name,
@@ -185,7 +189,7 @@ class Workshop:
         )
         return await self._store.attach(Lease(control.job.id, control.job.lease), file)
 
-    async def _insist(self, control: Control, step: Callable[[], Awaitable[T]]) -> T:
+    async def _insist(self, control: JobControl, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step as often as it takes while the store cannot be reached."""
         pause = FIRST_PAUSE
         while True:
@@ -202,12 +206,12 @@ class Workshop:
                 pause = min(LONGEST_PAUSE, pause * 2)
 
 
-def _check(control: Control) -> None:
+def _check(control: JobControl) -> None:
     if control.stopping:
         raise _NotWantedError
 
 
-def _mark(control: Control, text: str) -> None:
+def _mark(control: JobControl, text: str) -> None:
     control.write("mark", f"[{text}]\n".encode(errors="backslashreplace"))
 
 

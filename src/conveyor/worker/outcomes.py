@@ -6,10 +6,10 @@ from typing import assert_never
 
 from ..core.job import ErrorInfo, JobRecord, OnShutdown
 from ..core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
-from ..runners.job_control import Ending, Stop, Stopped
+from ..runners.job_control import Ending, Stopped, StopRequest
 
 
-def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Outcome | None:
+def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown) -> Outcome | None:
     """Say how the attempt ended; None when the job is not ours any more and nobody wants to hear.
 
     What finished before it could be stopped counts as finished.
@@ -19,8 +19,8 @@ def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Ou
             raise AssertionError("a runner said Stopped, but nobody had asked for a stop")
         return ending
     if isinstance(ending, Succeeded):
-        return None if stop.why == "lost" else ending
-    match stop.why:
+        return None if stop.cause == "lost" else ending
+    match stop.cause:
         case "lost":
             return None
         case "fenced":
@@ -34,7 +34,7 @@ def outcome_of(ending: Ending, stop: Stop | None, on_shutdown: OnShutdown) -> Ou
             return Cancelled(_with_notes(stop.reason, ending))
         case "shutdown":
             return Interrupted()
-    assert_never(stop.why)
+    assert_never(stop.cause)
 
 
 def unknown_task(job: JobRecord, app: str) -> Failed:

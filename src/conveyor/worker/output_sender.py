@@ -89,11 +89,11 @@ class Shipping:
         async with self._going:
             await self._deliver()
             # What comes meanwhile is not waited for: there might be no end of it.
-            left = self._output.waiting
+            left = self._output.pending_bytes
             while True:
-                before = self._output.waiting
+                before = self._output.pending_bytes
                 self._unanswered.extend(self._pack(LOAD))
-                left -= max(0, before - self._output.waiting)
+                left -= max(0, before - self._output.pending_bytes)
                 await self._deliver()
                 if left <= 0:
                     return []
@@ -127,7 +127,7 @@ class Shipping:
     def _pack(self, limit: int | None) -> Iterator[_Parcel]:
         until = time.monotonic() + KEEP
         store = self._store
-        chunks = self._output.take(limit)
+        chunks = self._output.take_output(limit)
         if chunks:
             leases = dict.fromkeys(Lease(chunk.job_id, chunk.lease) for chunk in chunks)
             yield _Parcel("output.lost", partial(store.write_output, chunks), leases, until)
@@ -135,7 +135,7 @@ class Shipping:
         if progress:
             leases = dict.fromkeys(lease for lease, _ in progress)
             yield _Parcel("progress.lost", partial(store.set_progress, progress), leases, until)
-        notes = [(Lease(job.id, job.lease), notes) for job, notes in self._output.take_stopping()]
+        notes = [(Lease(job.id, job.lease), notes) for job, notes in self._output.take_stop_notes()]
         if notes:
             leases = dict.fromkeys(lease for lease, _ in notes)
             yield _Parcel("notes.lost", partial(store.set_stopping, notes), leases, until)

@@ -13,7 +13,7 @@ from typing import Self
 from ..errors import ConveyorError
 from ..store.messages import Lease, Report
 from ..store.protocol import Store
-from ..system.crash_journal import Board
+from ..system.crash_journal import CrashJournal
 from ..system.process_exit import open_pidfd
 from . import sidecar_process
 
@@ -32,7 +32,7 @@ class Keeping:
         worker: str,
         lease_for: float,
         places: int,
-        board: Callable[[], Board | None],
+        board: Callable[[], CrashJournal | None],
         left: Sequence[Report],
         keep: bool,
     ) -> None:

@@ -20,7 +20,7 @@ from ..errors import ConveyorError
 from ..store.open import TOKEN, open_store
 from ..store.protocol import Store
 from ..system import crash_journal
-from ..system.process_exit import Witness
+from ..system.process_exit import ExitWatcher
 from ..system.process_identity import is_frozen
 
 # It finds modules where the worker does.
@@ -87,13 +87,13 @@ def stop(keeper: subprocess.Popen[bytes]) -> None:
 
 def keep(ward: Ward) -> None:
     """Renew until the worker is gone, and give back what it leaves."""
-    witness = Witness(ward.pid, ward.pidfd)
+    watcher = ExitWatcher(ward.pid, ward.pidfd)
     store: Store | None = None
     every = ward.lease_for / 4
     look = min(LOOK, every)
     renewed = time.monotonic()
     while (said := _hear(look, ward.pidfd)) is None:
-        witness.look()
+        watcher.sample_memory()
         if time.monotonic() - renewed < every - look / 2 or is_frozen(ward.pid):
             continue
         try:
@@ -102,8 +102,8 @@ def keep(ward: Ward) -> None:
             renewed = time.monotonic()
         except (ConveyorError, TimeoutError):
             continue  # the worker renews as well, and says what is wrong
-    if said != BYE and witness.wait(END):
-        _give_back(ward, witness.tell(), store)
+    if said != BYE and watcher.wait(END):
+        _give_back(ward, watcher.describe(), store)
 
 
 def _hear(seconds: float, pidfd: int) -> bytes | None:

@@ -18,13 +18,13 @@ from ..core.job import JobRecord, State, WorkerInfo
 from ..core.task import Task
 from ..errors import ConveyorError, UnavailableError
 from ..maintenance.upkeep import RETENTION, SWEEP, Schedule, Upkeep
-from ..runners.capture import OutputBuffer, capturing
+from ..runners.capture import OutputBuffer, capture_output
 from ..runners.table import Runners
-from ..runners.workdir import Scratch
+from ..runners.workdir import WorkdirRoot
 from ..store.messages import CONFIRM, Claimant, Hint, Order, Report
 from ..store.protocol import Store
-from ..system.crash_journal import Board
-from ..system.process_identity import introduce, worker_id
+from ..system.crash_journal import CrashJournal
+from ..system.process_identity import worker_id, worker_info
 from .dispatcher import Slots
 from .job_files import Equipped
 from .sidecar import Keeping
@@ -99,11 +99,11 @@ class Worker:
             lease_for=options.lease_for,
             commands=options.commands,
         )
-        self._scratch = Scratch(self.id)
+        self._scratch = WorkdirRoot(self.id)
         # Nobody outlives this process to read it where the store does not.
-        self._board: Board | None = None
+        self._board: CrashJournal | None = None
         if store.is_multi_process:
-            self._board = Board(store.folder, self.id, options.slots)
+            self._board = CrashJournal(store.folder, self.id, options.slots)
         self._slots = self._make_slots(tasks)
         self._upkeep = Upkeep(
             store=store,
@@ -115,7 +115,7 @@ class Worker:
             sweep=min(options.beat, options.lease_for / 4),
             after=options.on_round,
         )
-        self._info = introduce(
+        self._info = worker_info(
             self.id,
             now=store.now(),
             slots=options.slots,
@@ -210,7 +210,7 @@ class Worker:
     async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._board is not None:
             self._board.open()
-        self._scratch.sweep()
+        self._scratch.remove_stale()
         with self._beside(loop):
             upkeep = asyncio.create_task(self._upkeep.run())
             working = asyncio.create_task(self._slots.run())
@@ -320,7 +320,7 @@ class Worker:
                 loop.call_soon_threadsafe(self._hear, hint)
 
         with ExitStack() as stack:
-            stack.enter_context(capturing())
+            stack.enter_context(capture_output())
             stack.callback(self._store.listen(["work", "due", "cancel", "quiet"], hear))
             stack.enter_context(self._keeping)
             yield

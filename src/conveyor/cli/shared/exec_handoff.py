@@ -53,7 +53,7 @@ def leave(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     # No folder may be writable here, and the disk may be full.
-    with crash_journal.nameless_file() as file:
+    with crash_journal.anonymous_file() as file:
         file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)

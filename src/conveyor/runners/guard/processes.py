@@ -1,4 +1,4 @@
-"""Who descends from whom, and signals to them: what a guard asks and tells the kernel."""
+"""The process tree and signals: the system calls of a guard."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 
 LINUX = sys.platform == "linux"
-# Not every kernel has it. The process table tells the same, but the more slowly the more there are.
-CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+# Not every kernel has this file. Reading the process table instead takes longer the longer it is.
+HAS_CHILDREN_FILE = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -19,54 +19,54 @@ PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None) if LINUX else None
 
 
-def subreap() -> None:
-    """Become the parent of all descendants whose own parent ends (Linux; prctl(2))."""
+def become_subreaper() -> None:
+    """Become the new parent of all orphaned descendants (Linux; prctl(2))."""
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with(parent: int) -> None:
-    """Be killed when the parent ends (Linux); end now if it already has."""
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent exits (Linux); exit if it already has."""
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
-        os._exit(127)  # it ended before the kernel was told to look
+        os._exit(127)  # it exited before the prctl call
 
 
-def no_new_privileges() -> None:
-    """Gain no rights by any program that is executed from now on, setuid or not (Linux)."""
-    # The kernel looks at all of these, and at each as a whole register.
-    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
-    if _libc is not None and _libc.prctl(PR_SET_NO_NEW_PRIVS, one, none, none, none) != 0:
-        raise PermissionError(errno.EPERM, "no_new_privs cannot be set")
+def forbid_new_privileges() -> None:
+    """Make exec grant no privileges from now on, not even for setuid programs (Linux)."""
+    # The kernel checks all arguments, each as a whole register.
+    one, zero = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    if _libc is not None and _libc.prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) != 0:
+        raise PermissionError(errno.EPERM, "cannot set no_new_privs")
 
 
-def below(root: int) -> list[int]:
-    """Return all that descend from a process, zombies as well; none where no system tells."""
+def descendants(root: int) -> list[int]:
+    """Return all descendants of a process, zombies too; none if the system does not list them."""
     found: list[int] = []
     waiting = [root]
-    table = None if CHILDREN else _table()
+    table = None if HAS_CHILDREN_FILE else _process_table()
     while waiting:
         pid = waiting.pop()
-        these = children(pid) if table is None else table.get(pid, [])
-        found += these
-        waiting += these
+        direct = children(pid) if table is None else table.get(pid, [])
+        found += direct
+        waiting += direct
     return found
 
 
 def children(pid: int) -> list[int]:
     """Return the children of a process."""
-    if not CHILDREN:
-        return _table().get(pid, [])
+    if not HAS_CHILDREN_FILE:
+        return _process_table().get(pid, [])
     found: list[int] = []
-    with suppress(OSError):  # it may have just ended
+    with suppress(OSError):  # the process may have just exited
         for thread in os.listdir(f"/proc/{pid}/task"):
             found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process has not ended. A zombie has."""
+    """Whether a process runs; a zombie does not."""
     return _stat(pid)[0] not in b"ZX"
 
 
@@ -75,21 +75,21 @@ def is_frozen(pid: int) -> bool:
     return _stat(pid)[0] in b"Tt"
 
 
-def group(pid: int) -> int:
-    """Return the process group of a process; 0 when it is not there."""
+def process_group(pid: int) -> int:
+    """Return the process group of a process; 0 if there is no such process."""
     with suppress(OSError):
         return os.getpgid(pid)
     return 0
 
 
-def send(pid: int, number: int) -> None:
-    """Send a signal to a process, if it is there and may be sent one."""
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process; ignore errors."""
     with suppress(OSError):
         os.kill(pid, number)
 
 
-def send_group(leader: int, number: int) -> bool:
-    """Send a signal to a process group, all at once; say whether there is such a group."""
+def signal_group(leader: int, number: int) -> bool:
+    """Send a signal to a whole process group atomically; return whether the group exists."""
     try:
         os.killpg(leader, number)
     except OSError:
@@ -97,7 +97,7 @@ def send_group(leader: int, number: int) -> bool:
     return True
 
 
-def _table() -> dict[int, list[int]]:
+def _process_table() -> dict[int, list[int]]:
     parents: dict[int, list[int]] = {}
     with suppress(OSError):
         for name in os.listdir("/proc"):
@@ -107,9 +107,9 @@ def _table() -> dict[int, list[int]]:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Return the state, the parent and so on; see proc_pid_stat(5)."""
+    """Return the fields from the state on; see proc_pid_stat(5)."""
     with suppress(OSError):
-        # The name stands in parentheses and may hold anything, so count from its end.
+        # The name in parentheses may contain anything, so split after its end.
         return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return [b"X"]
 

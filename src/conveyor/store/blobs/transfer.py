@@ -15,7 +15,7 @@ from functools import partial
 
 from ...core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
 from ...errors import CorruptStoreError, UsageError
-from ...system.file_threads import Errands
+from ...system.file_threads import FileThreads
 from ..ask import Caller
 from ..protocol_files import FileStore
 
@@ -33,7 +33,7 @@ def _open(path: str) -> int:
 
 
 async def upload_inputs(
-    files: Mapping[str, str], *, store: FileStore, caller: Caller, errands: Errands
+    files: Mapping[str, str], *, store: FileStore, caller: Caller, errands: FileThreads
 ) -> tuple[InputFile, ...]:
     """Put a job's inputs, paths by name, into the store; only what it has not is sent."""
     sent: list[InputFile] = []
@@ -69,7 +69,7 @@ async def upload(
     *,
     store: FileStore,
     caller: Caller,
-    errands: Errands,
+    errands: FileThreads,
     going: Going = _go_on,
     opener: Opener | None = None,
 ) -> None:
@@ -103,7 +103,7 @@ async def download(
     *,
     store: FileStore,
     caller: Caller,
-    errands: Errands,
+    errands: FileThreads,
     going: Going = _go_on,
 ) -> None:
     """Have the file at `path`, as a whole or not at all. What it replaces stays until then.

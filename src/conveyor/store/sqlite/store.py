@@ -29,7 +29,7 @@ from ...core.job import (
 from ...core.pending import Pending, ready
 from ...core.retry import Draw
 from ...errors import UsageError
-from ...system.file_threads import Errands
+from ...system.file_threads import FileThreads
 from ..blobs.directory import Contents
 from ..file_errors import missing_content
 from ..messages import (
@@ -104,7 +104,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
         self._contents = Contents(self._path + ".files", self._clock.now)
-        self._errands = Errands()
+        self._errands = FileThreads()
         self._open()
 
     @classmethod

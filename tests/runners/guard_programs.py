@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from stand import shell, soon
+from runner_helpers import shell, soon
 
 from conveyor import Conveyor
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.guard_pool import Guards
+from conveyor.runners.guard_pool import GuardPool
 
 
 def escape(path: Path) -> str:
@@ -57,7 +57,7 @@ def be_frozen(folder: str) -> None:
     """Run a command under a short lease, and say how it ended."""
 
     async def main() -> None:
-        guards = Guards(lease_for=1.0)
+        guards = GuardPool(lease_for=1.0)
         runner = CommandRunner(guards=guards)
         script = f"{escape(Path(folder, 'pids'))}; exec sleep 300"
         print(await runner.run(shell(script)), flush=True)

@@ -16,9 +16,9 @@ from conveyor.core.command import checked, command_task
 from conveyor.core.job import JobRecord, Options, Progress, State, StopNote, Stream
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.task import Kind, task
-from conveyor.runners.job_control import Control, Ending, Runner, Sink, Stop
+from conveyor.runners.job_control import Ending, JobControl, OutputSink, Runner, StopRequest
 
-CANCEL = Stop("cancel", "by hand")
+CANCEL = StopRequest("cancel", "by hand")
 LONG = 20.0
 
 
@@ -35,10 +35,10 @@ class Heard:
         with self._lock:
             self._written[job.id, stream] += data
 
-    def progress(self, job: JobRecord, progress: Progress) -> None:
+    def set_progress(self, job: JobRecord, progress: Progress) -> None:
         self.said.append(progress)
 
-    def stopping(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
+    def set_stop_notes(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
         self.noted = [note.text for note in notes]
 
     def text(self, stream: Stream = "stdout", job_id: str = "job") -> str:
@@ -66,37 +66,37 @@ def call(
     function: Callable[..., Any],
     *args: Any,
     run: Kind | None = None,
-    sink: Sink | None = None,
+    sink: OutputSink | None = None,
     id: str = "job",  # noqa: A002
     **options: Any,
-) -> Control:
+) -> JobControl:
     """Return the control of a job that calls a function."""
     made = task(function, run=run)
     job = record(made.name, made.args.encode(args, {}), id=id, **options)
-    return Control(job, made, sink or Heard())
+    return JobControl(job, made, sink or Heard())
 
 
-def process(function: Callable[..., Any], *args: Any, **more: Any) -> Control:
+def process(function: Callable[..., Any], *args: Any, **more: Any) -> JobControl:
     """Return the control of a job that calls a function in a child process."""
     return call(function, *args, run="process", **more)
 
 
 def command(
     *argv: str,
-    sink: Sink | None = None,
+    sink: OutputSink | None = None,
     id: str = "job",  # noqa: A002
     grace: float = 10.0,
     output_limit: int = 1 << 20,
     **how: Any,
-) -> Control:
+) -> JobControl:
     """Return the control of a job that runs a command."""
     args = msgspec.json.encode(checked(argv, **how))
     made = command_task()
     job = record(made.name, args, id=id, grace=grace, output_limit=output_limit)
-    return Control(job, made, sink or Heard())
+    return JobControl(job, made, sink or Heard())
 
 
-def shell(script: str, *args: str, **more: Any) -> Control:
+def shell(script: str, *args: str, **more: Any) -> JobControl:
     """Return the control of a job that runs a shell script."""
     return command("sh", "-c", script, "sh", *args, **more)
 
@@ -106,7 +106,7 @@ def pids(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
-def ends(runner: Callable[[], Runner], *controls: Control) -> list[Ending]:
+def ends(runner: Callable[[], Runner], *controls: JobControl) -> list[Ending]:
     """Run jobs at once, each in a slot of its own, and return how they ended."""
 
     async def main() -> list[Ending]:
