@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from .core.duration import duration
+from .core.duration import parse_duration
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"
@@ -54,12 +54,7 @@ def _list(value: Any) -> tuple[str, ...]:
 
 
 def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float | str):
-        raise UsageError("a duration is wanted, like 90 or '5m'")
-    seconds = duration(value)
-    if seconds <= 0:
-        raise UsageError("a duration of more than 0 seconds is wanted")
-    return seconds
+    return parse_duration(value, positive=True)
 
 
 SETTINGS: dict[str, Setting] = {

@@ -99,7 +99,7 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
         ("[pools.a]\nmax = 1\nmin = 2", "min is 2 and max 1"),
         ("[pools.a]\nmax = 1\nlabels = 'gpu'", "a list of texts is wanted"),
         ("[pools.a]\nmax = 1\nlabels = ['']", "a list of texts is wanted"),
-        ("[pools.a]\nmax = 1\nidle_for = 'soon'", "the duration 'soon' is not understood"),
+        ("[pools.a]\nmax = 1\nidle_for = 'soon'", "got 'soon'"),
         ("[pools.a]\nmax = 1\nidle_for = -1", "a duration of 0 seconds or more"),
         ("[pools.a]\nmax = 1\nprovider = ''", "a text is wanted"),
         ("[pools.a]\nmax = 1\noptions = 1", "a table is wanted"),

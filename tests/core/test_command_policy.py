@@ -29,12 +29,15 @@ def test_limits_are_read_as_people_write_them() -> None:
     ("texts", "said"),
     [
         (["disk=2G"], "'disk=2G': there is none of that name. There are memory=2G"),
-        (["memory"], "'memory': a size is wanted"),
-        (["memory=lots"], "'memory=lots': a size is wanted, like 500000, 256M or 2G"),
-        (["memory=0"], "'memory=0': it is 1 or more"),
-        (["memory=99999999T"], "no system counts beyond"),
-        (["cpu=soon"], "'cpu=soon': the duration 'soon' is not understood"),
-        (["open=-1"], "'open=-1': a whole number is wanted"),
+        (["memory"], "'memory': a size must be"),
+        (
+            ["memory=lots"],
+            "'memory=lots': a size must be a number of bytes, or like 256M or 2G, got",
+        ),
+        (["memory=0"], "'memory=0': it must be from 1 to 2**62"),
+        (["memory=99999999T"], "it must be from 1 to 2**62"),
+        (["cpu=soon"], "'cpu=soon': a duration must be a number of seconds or a string"),
+        (["open=-1"], "'open=-1': it must be a whole number, got '-1'"),
         (["open=1", "open=2"], "'open=2': open is limited twice"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from keda import keda
 
-from conveyor.core.duration import duration
+from conveyor.core.duration import parse_duration
 from conveyor.settings import SETTINGS
 from conveyor.worker.health import FRESH
 
@@ -195,12 +195,12 @@ def time_to_stop(grace: float, before: float = 0.0) -> bool:
 def test_every_grace_period_is_longer_than_the_drain_with_what_follows_it() -> None:
     lifecycle = container().get("lifecycle", {}).get("preStop", {})
     before = float(lifecycle.get("sleep", {}).get("seconds", 0.0))
-    assert time_to_stop(duration(compose()["stop_grace_period"]))
+    assert time_to_stop(parse_duration(compose()["stop_grace_period"]))
     spec = kubernetes()["template"]["spec"]
     assert time_to_stop(float(spec["terminationGracePeriodSeconds"]), before)
     assert time_to_stop(float(unit()["TimeoutStopSec"]))
     for agent in agents():
-        assert duration(agent.drain) + LEAVING < agent.grace
+        assert parse_duration(agent.drain) + LEAVING < agent.grace
     # Docker's own 10 s would not do, and neither would a long sleep before the signal.
     assert not time_to_stop(10.0)
     assert not time_to_stop(35.0, before=10.0)

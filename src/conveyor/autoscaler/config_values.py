@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..errors import UsageError
 
 
@@ -46,10 +46,7 @@ def positive(value: Any) -> int:
 
 def seconds(value: Any) -> float:
     """Take a duration."""
-    found = duration(value)
-    if found < 0:
-        raise UsageError("a duration of 0 seconds or more is wanted")
-    return found
+    return parse_duration(value)
 
 
 def amount(value: Any) -> float:

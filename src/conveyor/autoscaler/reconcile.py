@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..core.backoff import doubled
 from ..core.job import WorkerInfo
 from ..maintenance.upkeep import SWEEP
 from ..store.messages import SILENCE
@@ -142,7 +143,7 @@ def is_served(sight: Sight) -> bool:
 def worse(trouble: Trouble | None, why: str, now: float, every: float) -> Trouble:
     """Return the trouble of a pool after one more failure: the pause until the next try doubles."""
     failures = 1 if trouble is None else trouble.failures + 1
-    pause = min(LONGEST, every * 2.0 ** min(failures - 1, 30))
+    pause = doubled(every, LONGEST, failures)
     return Trouble(failures, now + pause, why)
 
 

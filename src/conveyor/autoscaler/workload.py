@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..errors import UsageError
 
 # When it came, how long it runs, and which of the trace's label sets it requires.
@@ -40,7 +40,7 @@ def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
         try:
             required = row[labels] if labels is not None and labels < len(row) else ""
             number = numbers.setdefault(required, len(numbers))
-            jobs.append((_moment(row[at]), _seconds(row[took]), number))
+            jobs.append((_moment(row[at]), parse_duration(row[took]), number))
         except (ValueError, IndexError) as error:
             raise UsageError(
                 f"{where}, line {rows.line_num}: {','.join(row)!r} is no job: {error}"
@@ -71,13 +71,3 @@ def _moment(text: str) -> float:
     if not math.isfinite(at):
         raise ValueError("a time is wanted")
     return at
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = duration(text)
-    if not 0 <= seconds < math.inf:
-        raise ValueError("a duration of 0 seconds or more is wanted")
-    return seconds

@@ -12,7 +12,7 @@ from contextlib import suppress
 import click
 
 from ..client.outage_wait import LEAST
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..core.job import WAITING, JobRecord, State
 from ..core.pending import Pending
 from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
@@ -64,7 +64,7 @@ def cancel_command(
         raise UsageError("say which jobs: ids, or a filter (--queue, --task, --older), not both")
     with open_configured_store(url) as store:
         if filtered:
-            before = None if older is None else store.now() - duration(older)
+            before = None if older is None else store.now() - parse_duration(older, name="--older")
             which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
             jobs = list(_find_all(store, which))  # their ids alone: there may be very many
             _confirm(len(jobs), yes=yes)

@@ -14,7 +14,7 @@ import msgspec
 from ..autoscaler.config import NAME
 from ..autoscaler.plan import Plan, Tally
 from ..autoscaler.status import Status, read_note
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..errors import NotFoundError, UsageError
 from ..settings import load_settings, token_from
 from ..store.messages import Leader
@@ -71,10 +71,7 @@ def scale_command(
 
 def looks(text: str) -> float:
     """Return how often to look, in seconds."""
-    every = duration(text)
-    if every <= 0:
-        raise UsageError("--every has to be more than 0 seconds")
-    return every
+    return parse_duration(text, positive=True, name="--every")
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

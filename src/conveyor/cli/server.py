@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..client.app import Conveyor
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
@@ -71,7 +71,7 @@ def server_command(
         pulse = Pulse(str(settings["health_file"]), manager())
         rules = Rules(
             lease_for=max(LEAST_LEASE, float(settings["lease"])),
-            hold=duration(hold),
+            hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
             body_limit=body_limit * MIB,
             capacities={name: queue.capacity for name, queue in belt.queues.items()},

@@ -11,7 +11,7 @@ from ..autoscaler.picture import picture
 from ..autoscaler.simulate import Report, simulate
 from ..autoscaler.text_chart import chart
 from ..autoscaler.workload import Trace, read_trace
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..errors import UsageError
 from .shared.options import json_option
 from .shared.output import print_json, print_stderr, print_table
@@ -34,9 +34,8 @@ from .shared.scaler_thread import configuration
 def simulate_command(
     trace_path: str, policy_path: str, boot: str, every: str, png_path: str | None, as_json: bool
 ) -> None:
-    looks, boots = duration(every), duration(boot)
-    if looks <= 0 or boots < 0:
-        raise UsageError("--every has to be more than 0 seconds, and --boot 0 or more")
+    looks = parse_duration(every, positive=True, name="--every")
+    boots = parse_duration(boot, name="--boot")
     report = simulate(
         _trace(trace_path), configuration(policy_path).policy, every=looks, boot=boots
     )

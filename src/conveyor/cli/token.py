@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..core.access import SCOPES, Token, issue, rights, standing
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.options import json_option, url_option
@@ -48,7 +48,7 @@ def create_command(
 ) -> None:
     with open_configured_store(url) as store, audited(store) as record:
         now = store.now()
-        expires_at = None if expires is None else now + duration(expires)
+        expires_at = None if expires is None else now + parse_duration(expires, name="--expires")
         text, token = issue(name, scopes, queues, now=now, expires_at=expires_at)
         store.add_token(token).result()
         record("create token", token.id, rights(token))

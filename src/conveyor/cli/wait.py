@@ -8,7 +8,7 @@ import click
 
 from ..client.job_handle import Job
 from ..core.codec import ResultCodec
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..core.job import JobRecord, State
 from ..errors import WaitTimeoutError
 from ..store.ask import Watch
@@ -26,7 +26,8 @@ from .shared.store_access import find_job, open_configured_store
 def wait_command(
     job_ids: tuple[str, ...], timeout: str | None, as_json: bool, url: str | None
 ) -> int:
-    deadline = None if timeout is None else time.monotonic() + duration(timeout)
+    seconds = None if timeout is None else parse_duration(timeout, name="--timeout")
+    deadline = None if seconds is None else time.monotonic() + seconds
     records: list[JobRecord] = []
     with open_configured_store(url) as store:
         watch = Watch(store)

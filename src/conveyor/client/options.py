@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from ..core.duration import duration
+from ..core.duration import parse_duration
 from ..core.error_info import class_name
 from ..core.files import file_name, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
@@ -104,22 +104,12 @@ def schedulable(wishes: Wishes) -> Wishes:
     return wishes
 
 
-def _seconds(value: Any) -> float:
-    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else duration(value)
-    if seconds < 0:
-        raise UsageError(f"a duration is 0 or more seconds, not {value!r}")
-    return float(seconds)
+def _optional_duration(value: Any) -> float | None:
+    return None if value is None else parse_duration(value)
 
 
-def _some_seconds(value: Any) -> float | None:
-    return None if value is None else _seconds(value)
-
-
-def _positive_seconds(value: Any) -> float | None:
-    seconds = _some_seconds(value)
-    if seconds == 0:
-        raise UsageError("a timeout is more than 0 seconds; leave it out for none")
-    return seconds
+def _timeout(value: Any) -> float | None:
+    return None if value is None else parse_duration(value, positive=True)
 
 
 def _moment(value: Any) -> float:
@@ -212,15 +202,15 @@ def _meta(value: Any) -> dict[str, Any]:
 RULES: dict[str, tuple[Any, bool]] = {
     "priority": (_priority, False),
     "queue": (name, False),
-    "delay": (_seconds, False),
+    "delay": (parse_duration, False),
     "run_at": (_moment, False),
-    "wait": (_some_seconds, False),
+    "wait": (_optional_duration, False),
     "when_full": (_one_of("wait", "refuse", "drop_oldest"), False),
     "retries": (_count, True),
     "backoff": (backoff, True),
     "retry_on": (_error_names, True),
-    "timeout": (_positive_seconds, True),
-    "grace": (_seconds, True),
+    "timeout": (_timeout, True),
+    "grace": (parse_duration, True),
     "on_shutdown": (_one_of("release", "cancel"), True),
     "meta": (_meta, True),
     "requires": (_names, True),

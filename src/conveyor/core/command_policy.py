@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from ..errors import UsageError
-from .duration import duration
+from .duration import parse_duration
 from .job import COMMANDS
+from .size import parse_size
 
 # What a clean environment holds of the worker's own, and everything that begins with LC_.
 PLAIN = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
 # The label of those who take command jobs, and no others.
 NOTHING_ELSE = f"{COMMANDS}!only"
 SECRET = re.compile(r"CONVEYOR_.*(TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
-SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 # No system counts further.
 MOST = 1 << 62
 
@@ -111,27 +111,23 @@ def read_limits(texts: Iterable[str]) -> dict[str, int]:
 
 
 def _size(text: str) -> int:
-    parts = SIZE.fullmatch(text)
-    if parts is None:
-        raise UsageError("a size is wanted, like 500000, 256M or 2G")
-    number, unit = parts.groups()
-    return _some(float(number) * 1024 ** " KMGT".index(unit.upper() or " "))
+    return _checked_limit(parse_size(text))
 
 
 def _seconds(text: str) -> int:
-    return _some(math.ceil(duration(text)))
+    return _checked_limit(math.ceil(parse_duration(text)))
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError("a whole number is wanted, like 200")
-    return _some(int(text))
+        raise UsageError(f"it must be a whole number, got {text!r}")
+    return _checked_limit(int(text))
 
 
-def _some(number: float) -> int:
+def _checked_limit(number: int) -> int:
     if not 1 <= number < MOST:
-        raise UsageError("it is 1 or more, and no system counts beyond 2**62")
-    return int(number)
+        raise UsageError("it must be from 1 to 2**62")
+    return number
 
 
 # name -> the field of the rules, and how it is read

@@ -9,7 +9,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from ..errors import UsageError
-from .duration import duration
+from .duration import parse_duration
 from .job import Missed
 
 ALIASES = {
@@ -43,7 +43,7 @@ def parse(text: str, timezone: str = "UTC") -> Rule:
             f"there is no time zone {timezone!r}; use an IANA name like 'Europe/Berlin'"
         ) from error
     if text.startswith("every "):
-        seconds = duration(text.removeprefix("every "))
+        seconds = parse_duration(text.removeprefix("every "))
         if seconds < 1:
             raise UsageError(f"the schedule {text!r} is too quick: at most once a second")
         return Rule(text, timezone, seconds)

@@ -15,6 +15,7 @@ import msgspec
 from ..core import cron
 from ..core.clock import elapsed
 from ..core.job import NewJob, ScheduleInfo, State, WorkerInfo
+from ..core.timeout import wait_for_event
 from ..errors import ConveyorError, InvalidTransitionError
 from ..store.messages import Order
 from ..store.protocol import Store
@@ -121,13 +122,9 @@ class Upkeep:
                     self._after(self._me())
             except ConveyorError as error:
                 log.error("upkeep.failed error=%s", error)  # noqa: TRY400 - it says all there is
-            try:
-                async with asyncio.timeout(self._pause()):
-                    await self._poke.wait()
+            if await wait_for_event(self._poke, self._pause()):
                 # Many jobs that fail at once must not make as many rounds.
                 await asyncio.sleep(0.01)
-            except TimeoutError:
-                continue
 
     async def round(self) -> None:
         """Do once what is to be done now."""

@@ -9,12 +9,12 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from ..core.command_policy import without_secrets
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Crashed, Failed
+from ..core.timeout import wait_for_event
 from .child_protocol import PipeWriter
 from .guard.wire import KILL, LENGTH, READ_SIZE, RUN, TERM
 from .guard_pool import GuardPool
@@ -106,9 +106,7 @@ class GuardedProcess:
 
     async def wait_for_output(self, seconds: float) -> None:
         """Wait until all output has been read, at most `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._output_closed.wait()
+        await wait_for_event(self._output_closed, seconds)
 
     async def close(self) -> None:
         """Kill what still runs, wait until it is gone, and close the pipes."""

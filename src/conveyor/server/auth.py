@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
 
 from ..core import access
 from ..core.access import Scope, Token
+from ..core.timeout import wait_for_event
 from ..errors import AccessError, NotFoundError
 from ..store.messages import Hint
 from ..store.protocol import Store
@@ -109,9 +109,7 @@ class Gate:
         self._bells[bell] = "" if caller.token is None else caller.token.id
         try:
             while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._until_look(caller)):
-                        await bell.wait()
+                await wait_for_event(bell, self._until_look(caller))
                 bell.clear()
                 await self.check_again(caller)
         finally:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import get_args
 
+from ..core.timeout import wait_for_event
 from ..store.messages import Hint, HintKind
 from ..store.protocol import Store
 
@@ -46,9 +47,7 @@ class Stream:
 
     async def take(self, seconds: float) -> list[Hint]:
         """Wait for hints, at most so long, and return what there is."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
+        await wait_for_event(self._rung, seconds)
         self._rung.clear()
         heard, self._heard = self._heard, {}
         return [Hint(kind, tuple(subjects or ())) for kind, subjects in heard.items()]
@@ -77,9 +76,7 @@ class Waiter:
 
     async def wait(self, seconds: float) -> None:
         """Wait until woken, at most so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
+        await wait_for_event(self._rung, seconds)
         self._rung.clear()
 
 

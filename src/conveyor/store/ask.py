@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..core.pending import Pending, in_event_loop
+from ..core.timeout import wait_for_event
 from ..errors import UsageError
 from .messages import Hint, HintKind
 from .protocol import Store
@@ -149,7 +150,5 @@ class _LoopBell:
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with sys.modules["asyncio"].timeout(seconds):
-                await self._event.wait()
+        await wait_for_event(self._event, seconds)
         self._event.clear()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from math import inf
 
+from ..core.backoff import DoublingBackoff
 from ..core.clock import elapsed
 from ..core.error_info import error_info
 from ..core.job import JobRecord
 from ..core.lifecycle import Failed, Interrupted, Outcome
 from ..core.task import Kind, Task
+from ..core.timeout import wait_for_event
 from ..errors import UnavailableError
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, Stopped, StopRequest
@@ -31,7 +32,7 @@ log = logging.getLogger("conveyor.dispatcher")
 
 # How long it waits, in seconds, until it asks a store again that was out of reach: what ended
 # meanwhile, and was cancelled perhaps, is said only then.
-LONGEST_PAUSE = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 LEAVING = "the worker is leaving"
 LOST = "the lease was lost"
 FENCED = "its lease could not be renewed in time"
@@ -274,7 +275,7 @@ class Slots:
     # -- claiming and settling -----------------------------------------------------------------
 
     async def _feed(self) -> None:
-        pause = 0.1
+        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not (self._draining and not self._running and not self._reports):
             reports, self._reports = self._reports, []
             self._reporting = reports
@@ -285,13 +286,13 @@ class Slots:
             self._exchanging = True
             try:
                 await self._exchange(reports, room)
-                pause = 0.1
+                backoff.reset()
             except UnavailableError as error:
                 # Nothing that ended may be lost: the reports wait until the store is back.
                 self._reports = reports + self._reports
+                pause = backoff.next_pause()
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
             finally:
                 self._exchanging = False
                 self._reporting = []
@@ -339,9 +340,7 @@ class Slots:
         wait = self._poll
         if not self._draining and self._empty_until:
             wait = max(0.0, self._empty_until - self._elapsed()) or self._poll
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._nudged.wait()
+        await wait_for_event(self._nudged, wait)
         self._pace.measure(self.finished)
 
     def _give_back(self, count: int) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ..core.backoff import DoublingBackoff
 from ..core.error_info import error_info
 from ..core.files import FileInfo, InputFile
 from ..core.job import ErrorInfo
@@ -191,7 +192,7 @@ class Workshop:
 
     async def _insist(self, control: JobControl, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step as often as it takes while the store cannot be reached."""
-        pause = FIRST_PAUSE
+        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             _check(control)
             try:
@@ -199,11 +200,11 @@ class Workshop:
             except CorruptStoreError:
                 raise
             except UnavailableError as error:
-                log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
-                if pause == FIRST_PAUSE:
+                if backoff.is_first:
                     _mark(control, f"files: tried again until the store is back: {error}")
+                pause = backoff.next_pause()
+                log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
 
 
 def _check(control: JobControl) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..core.job import JobRecord
+from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
 from ..store.messages import Lease, Renewal
 from ..store.protocol import WorkerStore
@@ -72,11 +73,7 @@ class Leases:
         every = self._lease_for / 4
         due = self._elapsed() + every
         while True:
-            try:
-                async with asyncio.timeout(self._until_fence(min(LOOK, every))):
-                    await self._nudged.wait()
-            except TimeoutError:
-                pass
+            await wait_for_event(self._nudged, self._until_fence(min(LOOK, every)))
             self._nudged.clear()
             self._fence()
             asked, self._asked = self._asked, set()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...core.timeout import wait_for_event
 from ...errors import UnavailableError, UsageError
 from ...system.process_identity import boot_id, is_running, pid_started
 from ..agent_launch import (
@@ -281,13 +282,9 @@ async def _ended(fd: int, seconds: float) -> bool:
     loop = asyncio.get_running_loop()
     loop.add_reader(fd, ended.set)
     try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return False
+        return await wait_for_event(ended, seconds)
     finally:
         loop.remove_reader(fd)
-    return True
 
 
 def _changed(path: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from ...core.duration import duration
+from ...core.duration import parse_duration
 from ...core.explain import SILENT
 from ...core.job import State, WorkerInfo
 from ...errors import NotFoundError, UsageError, WaitTimeoutError
@@ -67,7 +67,7 @@ def list_or_order(
         raise UsageError("--force goes with remove")
     if wait is not None and action not in ("drain", "remove"):
         raise UsageError("--wait goes with drain and remove")
-    seconds = None if wait is None else duration(wait)
+    seconds = None if wait is None else parse_duration(wait, name="--wait")
     with open_configured_store(url) as store:
         workers = list(filter(applies, store.workers().result()))
         if action == "list":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
 import ssl
 import threading
 import time
@@ -16,6 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from ...core.backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from .api import JSON, PACKED, PREFIX, Call
@@ -95,7 +95,7 @@ class Line:
         take on purpose, in seconds.
         """
         deadline = time.monotonic() + self._patience
-        pause = FIRST_PAUSE
+        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
         tries = 0
         while True:
             try:
@@ -103,11 +103,10 @@ class Line:
             except UnavailableError as error:
                 # Once more in any case: it may have been this one connection that was dead.
                 tries += 1
-                late = tries > 1 and time.monotonic() + pause > deadline
+                late = tries > 1 and time.monotonic() + backoff.pause > deadline
                 if not call.repeats or not self._is_passing(error) or late:
                     raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pause = min(LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(backoff.next_pause())
             body = again() if again is not None else body
 
     async def stream(self, call: Call, body: Body, hear: Callable[[bytes], None]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from ...core.backoff import DoublingBackoff
 from ...errors import ConveyorError
 from ..messages import Hint, HintKind, Listener
 from .api import HINTS
@@ -35,7 +35,7 @@ class Ear:
         self._number = 0
         self._kinds: frozenset[HintKind] = frozenset()
         self._changed: asyncio.Event | None = None
-        self._pause = FIRST_PAUSE
+        self._backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
         self._told = False
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
@@ -88,11 +88,10 @@ class Ear:
             if isinstance(error, ConveyorError):
                 # Once for each time that it breaks, and not for every try while it is so.
                 level = logging.DEBUG if self._told else logging.WARNING
-                log.log(level, "hints.broken retry_in=%.1f error=%s", self._pause, error)
+                log.log(level, "hints.broken retry_in=%.1f error=%s", self._backoff.pause, error)
                 self._told = True
             if not self._changed.is_set():
-                await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-                self._pause = min(LONGEST_PAUSE, self._pause * 2)
+                await asyncio.sleep(self._backoff.next_pause())
 
     async def _stream(self, kinds: frozenset[HintKind]) -> None:
         begun: list[bool] = []
@@ -102,7 +101,8 @@ class Ear:
                 self.tell(_decode(line))
             elif not begun:  # it is heard from now on; nobody knows what was missed before
                 begun.append(True)
-                self._pause, self._told = FIRST_PAUSE, False
+                self._backoff.reset()
+                self._told = False
                 for kind in kinds:
                     self.tell(Hint(kind))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 
+from ...core.backoff import DoublingBackoff
 from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
 from ...errors import ConveyorError
@@ -152,7 +152,7 @@ class _Question:
             task.cancel()  # while it pauses, say
 
     async def _ask(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
-        pause = FIRST_PAUSE
+        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
         while self._wanted:
             body = Claim(
                 wants=list(wants),
@@ -167,11 +167,11 @@ class _Question:
                     CALLS["claim"], {"worker": who.worker}, body, wait=body.wait
                 )
             except ConveyorError as error:
+                pause = backoff.next_pause()
                 log.warning("claim.failed retry_in=%.1f error=%s", pause, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-                pause = min(LONGEST_PAUSE, pause * 2)
+                await asyncio.sleep(pause)
                 continue
-            pause = FIRST_PAUSE
+            backoff.reset()
             if answer.jobs:
                 self._came += exchanged_of(answer).jobs
                 self._tell(tuple({job.queue for job in answer.jobs}))
