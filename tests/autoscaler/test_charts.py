@@ -88,7 +88,7 @@ def test_the_command_prints_json(files: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--every", "0"], "--every has to be more than 0 seconds"),
+        (["--every", "0"], "--every must be more than 0 seconds, got '0'"),
         (["--trace", "none.csv"], "the trace 'none.csv' cannot be read"),
         (["--policy", "none.toml"], "the policy 'none.toml' cannot be read"),
         (["--png", "no/where.png"], "the picture 'no/where.png' cannot be written"),

@@ -100,7 +100,7 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
         ("[pools.a]\nmax = 1\nlabels = 'gpu'", "a list of texts is wanted"),
         ("[pools.a]\nmax = 1\nlabels = ['']", "a list of texts is wanted"),
         ("[pools.a]\nmax = 1\nidle_for = 'soon'", "got 'soon'"),
-        ("[pools.a]\nmax = 1\nidle_for = -1", "a duration of 0 seconds or more"),
+        ("[pools.a]\nmax = 1\nidle_for = -1", "a duration must be 0 or more seconds, got -1"),
         ("[pools.a]\nmax = 1\nprovider = ''", "a text is wanted"),
         ("[pools.a]\nmax = 1\noptions = 1", "a table is wanted"),
         ("[pools.a]\nmax = 1\none_shot = 1", "true or false is wanted"),

@@ -96,7 +96,10 @@ def test_a_worker_can_be_the_scaler_too(
     [
         (["scale"], "name the file of the scaler: conveyor scale --config scale.toml"),
         (["scale", "--config", "none.toml"], "the policy 'none.toml' cannot be read"),
-        (["scale", "--config", "scale.toml", "--every", "0"], "--every has to be more than 0"),
+        (
+            ["scale", "--config", "scale.toml", "--every", "0"],
+            "--every must be more than 0 seconds, got '0'",
+        ),
         (["scale", "--config", "scale.toml", "status"], "--config is for the scaler itself"),
         (["scale", "--config", "lonely.toml"], "lonely.toml: agents need a server"),
         (["scale", "--config", "wrong.toml"], "did you mean 'pools'?"),
