@@ -24,7 +24,6 @@ from typing import Any, BinaryIO
 
 from ..core.codec import ArgsCodec, encode_result
 from ..core.error_info import error_info
-from ..core.error_outcome import error_outcome
 from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
