@@ -1,7 +1,7 @@
-"""Two more figures: latency into a worker in another process, and jobs that sleep.
+"""Measure the latency to a worker in another process, and the throughput of sleeping jobs.
 
 `python bench/across.py`. The latency is from the call of `enqueue` to the first line of the job, on
-the clock that both processes share. The sleeping jobs are coroutines of 10 ms.
+the clock that both processes share. The sleeping jobs are coroutines that sleep 10 ms.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SLEEP = 0.010
 
 
 def main() -> None:
-    """Print both."""
+    """Print both figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--probes", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=60_000)
@@ -43,7 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         took = latencies(Path(folder), given.probes)
         print(
-            f"enqueue here to start there, SQLite: p50 {1000 * statistics.median(took):.2f} ms, "
+            "enqueue to start in another process, SQLite: "
+            f"p50 {1000 * statistics.median(took):.2f} ms, "
             f"p99 {1000 * sorted(took)[len(took) * 99 // 100]:.2f} ms"
         )
         for url in ("memory:", str(Path(folder, "sleep.db"))):
@@ -53,12 +54,12 @@ def main() -> None:
 
 
 def latencies(folder: Path, probes: int) -> list[float]:
-    """Return the seconds from here to there, one job at a time."""
+    """Return the latencies in seconds, one job at a time."""
     (folder / "app.py").write_text(APP)
     command = [sys.executable, "-m", "conveyor", "worker", "app:belt"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as worker:
         belt = Conveyor(folder / "jobs.db")
-        stamp = belt.task(name="stamp")(os.getpid)  # only its name matters here
+        stamp = belt.task(name="stamp")(os.getpid)  # only the name matters
         took: list[float] = []
         for number in range(probes + 20):
             before = time.monotonic()
@@ -71,7 +72,7 @@ def latencies(folder: Path, probes: int) -> list[float]:
 
 
 def sleeping(url: str, jobs: int, slots: int) -> float:
-    """Return how many sleeping jobs a second one worker drains."""
+    """Return how many sleeping jobs one worker drains per second."""
     belt = Conveyor(url)
 
     @belt.task(name="nap")

@@ -1,9 +1,9 @@
-"""One measurement in a process of its own: `python cases.py NAME JOBS` prints its figures as JSON.
+"""One measurement in its own process: `python cases.py NAME JOBS` prints the figures as JSON.
 
-Every case does the same: no-op jobs are enqueued one at a time by one caller, then run by one
-worker process, then single jobs are timed from the enqueue to the start of their code. Where a
-system cannot hold jobs back (taskiq's in-memory broker runs them at once), enqueueing and running
-are measured together.
+Every case does the same: one caller enqueues no-op jobs one at a time, one worker process runs
+them, and then single jobs are timed from enqueue to the start of their code. If a system cannot
+separate the two (taskiq's in-memory broker runs jobs at once), enqueueing and running are measured
+together.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Figures = dict[str, float]
 
 
 class Timer:
-    """Wall and CPU time of one part."""
+    """Wall and CPU time of one phase."""
 
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def figures(self, name: str, jobs: int) -> Figures:
-        """Return jobs per second and CPU microseconds a job since this was made."""
+        """Return jobs per second and CPU microseconds per job since creation."""
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         return {f"{name}_per_s": jobs / wall, f"{name}_cpu_us": 1e6 * cpu / jobs}
 
@@ -74,7 +74,7 @@ def conveyor(url: str, jobs: int, *, thread: bool = False) -> Figures:
     assert ended == 2 * jobs, f"{ended} of {2 * jobs} jobs ended"
     figures |= timer.figures("drain", 2 * jobs)
 
-    async def time_single_ones() -> list[float]:
+    async def time_single_jobs() -> list[float]:
         worker = belt.worker(queues=["bench"], slots=4)
         running = asyncio.create_task(worker.run())
         took: list[float] = []
@@ -86,7 +86,7 @@ def conveyor(url: str, jobs: int, *, thread: bool = False) -> Figures:
         await running
         return took
 
-    figures |= latencies(asyncio.run(time_single_ones()))
+    figures |= latencies(asyncio.run(time_single_jobs()))
     belt.close()
     return figures
 
@@ -103,7 +103,7 @@ async def _many_producers(noop: Any, jobs: int) -> Figures:
 
 
 def huey(make: Callable[[], Any], jobs: int) -> Figures:
-    """Measure huey on one of its storages, with its consumer's threads in this process."""
+    """Measure huey on one of its storages, with its consumer thread in this process."""
     queue = make()
     done = threading.Semaphore(0)
     started: list[float] = []
@@ -121,7 +121,7 @@ def huey(make: Callable[[], Any], jobs: int) -> Figures:
     for _ in range(jobs):
         noop()
     figures = timer.figures("enqueue", jobs)
-    # Its fastest setting here: one thread (more of them fight for the GIL and the file).
+    # One thread is fastest here; more compete for the GIL and the file.
     consumer = queue.create_consumer(
         workers=1, periodic=False, initial_delay=0.001, max_delay=0.001, check_worker_health=False
     )
@@ -141,7 +141,7 @@ def huey(make: Callable[[], Any], jobs: int) -> Figures:
 
 
 def taskiq(jobs: int) -> Figures:
-    """Measure taskiq's in-memory broker, which runs what it is sent at once, in the same loop."""
+    """Measure taskiq's in-memory broker, which runs jobs at once, in the same event loop."""
     from taskiq import InMemoryBroker
 
     broker = InMemoryBroker(max_async_tasks=100)
@@ -174,7 +174,7 @@ def taskiq(jobs: int) -> Figures:
 
 
 def cases(folder: Path) -> dict[str, Callable[[int], Figures]]:
-    """Return every case by name; files go into `folder`."""
+    """Return every case by name, with files in `folder`."""
 
     def memory_huey() -> Any:
         from huey import MemoryHuey
@@ -202,7 +202,7 @@ def cases(folder: Path) -> dict[str, Callable[[int], Figures]]:
 
 
 def main() -> None:
-    """Run the case that the command line names."""
+    """Run the case named on the command line."""
     name, jobs = sys.argv[1], int(sys.argv[2])
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         print(json.dumps(cases(Path(folder))[name](jobs)))

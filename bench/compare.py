@@ -1,8 +1,8 @@
-"""Conveyor beside huey and taskiq, in one run on one machine: `python bench/compare.py`.
+"""Compare Conveyor with huey and taskiq in one run: `python bench/compare.py`.
 
-Every case runs several times in a process of its own, the cases taking turns, so that a slow moment
-of the machine hits all of them; the table shows medians. Ratios are to be trusted, absolute times
-belong to the machine they were measured on.
+Every case runs several times, each time in its own process. The cases alternate, so that a slow
+moment of the machine affects all of them; the table shows medians. Trust the ratios; absolute times
+depend on the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Run all cases and print what they gave."""
+    """Run all cases and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(name: str, jobs: int) -> cases.Figures:
-    """Run one case in a process of its own."""
+    """Run one case in its own process."""
     command = [sys.executable, cases.__file__, name, str(jobs)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     if ran.returncode:
@@ -64,11 +64,11 @@ def medians(rounds: list[cases.Figures]) -> cases.Figures:
 
 
 def print_machine() -> None:
-    """Print what the figures depend on."""
+    """Print the machine and the versions."""
     facts = {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "folder for files": tempfile.gettempdir().strip(os.sep),
+        "temporary directory": tempfile.gettempdir().strip(os.sep),
         "Python": platform.python_version(),
         "SQLite": apsw.sqlite_lib_version(),
         **{name: version(name) for name in ("conveyor", "huey", "taskiq", "apsw", "msgspec")},

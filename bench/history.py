@@ -1,7 +1,7 @@
-"""Whether finished jobs slow the next ones: `python bench/history.py --finished 10000000`.
+"""Measure whether finished jobs slow down new ones: `python bench/history.py --finished 10000000`.
 
-One file is filled with finished jobs, one is left empty, and the same number of jobs is drained
-from both in turns. Needs about 450 bytes of disk a finished job.
+One file is filled with finished jobs, another stays empty, and the same number of jobs is drained
+from each in alternation. Needs about 450 bytes of disk per finished job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FROM number
 
 
 def main() -> None:
-    """Fill, drain in turns, print both rates and their ratio."""
+    """Fill one file, drain both in alternation, print both rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--finished", type=int, default=10_000_000)
     parser.add_argument("--jobs", type=int, default=20_000)
@@ -55,12 +55,12 @@ def main() -> None:
 
 
 def fill(path: Path, count: int) -> None:
-    """Put finished jobs into a file behind Conveyor's back, as it would have left them."""
+    """Insert finished jobs directly into the file, as Conveyor would have left them."""
     db = apsw.Connection(str(path))
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA cache_size = -500000")
     db.execute("BEGIN IMMEDIATE")
-    # Not older than the retention, so that pruning does not set in.
+    # Younger than the retention period, so that nothing is pruned.
     db.execute(FILL, {"count": count, "now": time.time()})
     db.execute("UPDATE queue SET completed = completed + ?", (count,))
     db.execute("COMMIT")
@@ -69,7 +69,7 @@ def fill(path: Path, count: int) -> None:
 
 
 def drain(path: Path, jobs: int) -> float:
-    """Enqueue no-op jobs, drain them, and return how many a second that were."""
+    """Enqueue no-op jobs, drain them, and return jobs per second."""
     belt = Conveyor(str(path))
 
     @belt.task(name="noop")

@@ -1,7 +1,7 @@
-"""What starting and idling cost: `python bench/start.py`.
+"""Measure the CPU cost of starting and idling: `python bench/start.py`.
 
-CPU seconds of `import conveyor` and `conveyor --help` above those of an empty Python, and of a
-worker that has nothing to do for a minute, its keeper process included.
+It prints the CPU time of `import conveyor` and `conveyor --help` beside that of an empty Python
+program, and that of a worker that is idle for a minute, including its sidecar process.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SETTLE = 20.0
 
 
 def main() -> None:
-    """Print CPU milliseconds of starts, and CPU seconds a minute of an idle worker."""
+    """Print CPU milliseconds per start, and CPU seconds per minute of an idle worker."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--idle", type=float, default=60.0, help="seconds; 0 leaves it out")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds to idle; 0 skips it")
     given = parser.parse_args()
     nothing = cpu_ms([sys.executable, "-c", "pass"], given.runs)
     print(f"python -c pass: {nothing:.0f} ms CPU")
@@ -41,14 +41,14 @@ def main() -> None:
         "import click": [sys.executable, "-c", "import click"],
         "conveyor --help": [sys.executable, "-m", "conveyor", "--help"],
     }.items():
-        print(f"{name}: {cpu_ms(command, given.runs):.0f} ms CPU, Python's own start included")
+        print(f"{name}: {cpu_ms(command, given.runs):.0f} ms CPU, including Python's own start")
     if given.idle:
         print(f"idle worker: {idle(given.idle):.3f} CPU s/min")
 
 
 def cpu_ms(command: list[str], runs: int) -> float:
     """Return the median CPU time of a command, in milliseconds."""
-    # As installed: compiled once, by the first run.
+    # Allow bytecode, which the first run writes.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     took: list[float] = []
     for _ in range(runs + 1):
@@ -60,7 +60,7 @@ def cpu_ms(command: list[str], runs: int) -> float:
 
 
 def idle(seconds: float) -> float:
-    """Return the CPU seconds a minute of a worker without work."""
+    """Return the CPU seconds per minute of an idle worker."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder, "app.py").write_text(APP)
         command = [sys.executable, "-m", "conveyor", "worker", "app:belt"]
@@ -74,7 +74,7 @@ def idle(seconds: float) -> float:
 
 
 def cpu_of_tree(root: int) -> float:
-    """Return the CPU seconds that a process, its threads and its children have used (Linux)."""
+    """Return the CPU seconds used by a process, its threads and its children (Linux)."""
     used = 0.0
     pids = [root]
     while pids:

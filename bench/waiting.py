@@ -1,7 +1,8 @@
-"""How long a scaler's look at what waits takes: `python bench/waiting.py --jobs 1000000`.
+"""Measure how long reading the load takes: `python bench/waiting.py --jobs 1000000`.
 
-For each store, three queues' worth of jobs: all without labels and of one priority; in quarters
-with labels; and of three priorities. The first look is told apart, as memory remembers it.
+For each store there are three cases: jobs without labels and with one priority; four sets of
+labels; and four sets of labels with three priorities. The first read is reported separately,
+because the memory store caches it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from conveyor.store.sqlite.store import SqliteStore
 BATCH = 5000
 PLAIN: Sequence[tuple[str, ...]] = ((),)
 QUARTERS: Sequence[tuple[str, ...]] = ((), ("gpu",), ("big",), ("big", "gpu"))
-# What the case is called, the labels that jobs require in turns, how many priorities.
+# Name, required labels in rotation, number of priorities.
 CASES = (("alike", PLAIN, 1), ("four sets of labels", QUARTERS, 1), ("priorities", QUARTERS, 3))
 
 
 def main() -> None:
-    """Fill, look, print the first look and the median of the others in milliseconds."""
+    """Fill, read, print the first read and the median of the others in milliseconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--looks", type=int, default=9)
@@ -36,13 +37,13 @@ def main() -> None:
             file = SqliteStore(Path(folder, f"{number}.db"), durability="normal")
             for kind, store in (("sqlite", file), ("memory", MemoryStore())):
                 fill(store, given.jobs, labels, priorities)
-                first, *others = [look(store, given.jobs) for _ in range(given.looks + 1)]
+                first, *others = [read_load(store, given.jobs) for _ in range(given.looks + 1)]
                 print(f"{kind}, {name}: {first:.2f} ms, then {statistics.median(others):.2f} ms")
                 store.close()
 
 
 def fill(store: Store, count: int, labels: Sequence[tuple[str, ...]], priorities: int) -> None:
-    """Enqueue jobs that require labels in turns."""
+    """Enqueue jobs that require each set of labels in rotation."""
     for start in range(0, count, BATCH):
         jobs = [
             NewJob(
@@ -57,8 +58,8 @@ def fill(store: Store, count: int, labels: Sequence[tuple[str, ...]], priorities
         store.insert(jobs).result(60)
 
 
-def look(store: Store, count: int) -> float:
-    """Return how long one look takes, in milliseconds."""
+def read_load(store: Store, count: int) -> float:
+    """Return how long one read takes, in milliseconds."""
     began = time.perf_counter()
     loads = store.load(limit=100).result(60)
     took = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The five scenes: each plays one stop on a stage and returns what was seen, as plain facts."""
+"""The five scenes: each stops a worker or a job, and returns what was observed as plain data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTLED = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long, in seconds, each thing is waited for."""
+    """How long to wait for each event, in seconds."""
 
     stop: float  # from SIGTERM to SIGKILL
     again: float  # until a job has to run again
@@ -27,8 +27,8 @@ class Limits:
 
 
 def sigterm(stage: Stage, kind: str, limits: Limits) -> Facts:
-    """SIGTERM to the main process during a long job, and SIGKILL when the time is over."""
-    worker, job = _begun(stage, f"long_{kind}")
+    """Send SIGTERM to the main process during a long job, and SIGKILL at the time limit."""
+    worker, job = _start_job(stage, f"long_{kind}")
     told = time.time()
     worker.terminate()
     killed = not wait_until(lambda: worker.poll() is not None, limits.stop)
@@ -37,12 +37,12 @@ def sigterm(stage: Stage, kind: str, limits: Limits) -> Facts:
     worker.wait()
     out = time.time()
     left = len(stage.of_worker(0))
-    stage.end_worker(0)  # the end of a container's first process is that of all
+    stage.end_worker(0)  # when a container's first process exits, all others are killed
     said = stage.client.ask("state", job)
     ended = bool(stage.events("end"))
     beat = max(stage.beats().values())
     stage.worker()
-    again = _again(stage, limits)
+    again = _wait_for_rerun(stage, limits)
     return {
         "exit_s": round(out - told, 1),
         "exit_code": worker.returncode,
@@ -57,8 +57,8 @@ def sigterm(stage: Stage, kind: str, limits: Limits) -> Facts:
 
 
 def killed(stage: Stage, kind: str, limits: Limits) -> Facts:
-    """SIGKILL to the main process during a job that has a child process."""
-    worker, job = _begun(stage, f"parent_{kind}")
+    """Send SIGKILL to the main process during a job that has a child process."""
+    worker, job = _start_job(stage, f"parent_{kind}")
     [(pid, _)] = stage.events("start")
     [child] = stage.sleepers()
     at = time.time()
@@ -67,7 +67,7 @@ def killed(stage: Stage, kind: str, limits: Limits) -> Facts:
     stage.worker()
     time.sleep(SETTLED)
     left = {"job_left": alive(pid), "child_left": alive(child)}
-    again = _again(stage, limits)
+    again = _wait_for_rerun(stage, limits)
     last = stage.beats()[f"job-{pid}"]
     return {
         **left,
@@ -80,13 +80,13 @@ def killed(stage: Stage, kind: str, limits: Limits) -> Facts:
 
 
 def cancel(stage: Stage, task: str, limits: Limits) -> Facts:
-    """Cancel a running job and watch its hearts, and what is said of it."""
+    """Cancel a running job, and watch its heartbeats and its reported state."""
     job = stage.enqueue(task)
     worker = stage.worker()
     tree = task.startswith("tree_")
     hearts = {"shell", "child", "grandchild"} if tree else {"job"}
     if not wait_until(lambda: {name.partition("-")[0] for name in stage.beats()} >= hearts, UP):
-        raise SceneError(f"{task} did not begin; see the logs that --keep leaves")
+        raise SceneError(f"{task} did not start; see the logs kept by --keep")
     time.sleep(QUIET)
     answer: Facts = {}
     teller = stage.another_client()
@@ -116,17 +116,17 @@ def cancel(stage: Stage, task: str, limits: Limits) -> Facts:
     }
 
 
-def _begun(stage: Stage, task: str) -> tuple[subprocess.Popen[bytes], str]:
+def _start_job(stage: Stage, task: str) -> tuple[subprocess.Popen[bytes], str]:
     job = stage.enqueue(task)
     worker = stage.worker()
     if not wait_until(lambda: stage.events("start") and stage.beats(), UP):
-        raise SceneError(f"{task} did not begin; see the logs that --keep leaves")
+        raise SceneError(f"{task} did not start; see the logs kept by --keep")
     time.sleep(QUIET)
     return worker, job
 
 
-def _again(stage: Stage, limits: Limits) -> float | None:
-    """Return when the job has begun again, if it does."""
+def _wait_for_rerun(stage: Stage, limits: Limits) -> float | None:
+    """Return when the job started again, or None."""
     wait_until(lambda: len(stage.events("start")) > 1, limits.again)
     starts = stage.events("start")
     return starts[1][1] if len(starts) > 1 else None
@@ -137,7 +137,7 @@ def _ask_to_cancel(ask: Callable[..., Any], job: str, answer: Facts) -> None:
     try:
         answer["answer"] = ask("cancel", job)
     except (SceneError, OSError, ValueError) as error:
-        answer["answer"] = str(error)  # or the client was closed while the peer still waited
+        answer["answer"] = str(error)  # or the client was closed while the peer waited
     answer["answer_s"] = round(time.time() - at, 2)
 
 

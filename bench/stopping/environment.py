@@ -1,4 +1,4 @@
-"""A virtual environment for the peers, made once for each list of requirements and then kept."""
+"""A virtual environment for the peers, created once per requirements file and then reused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def python_with(requirements: str) -> Path:
-    """Return an interpreter that has what a list beside this file names."""
+    """Return an interpreter with the packages of a requirements file beside this file."""
     wanted = HERE / requirements
     digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

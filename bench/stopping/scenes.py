@@ -1,9 +1,9 @@
-"""Conveyor beside its peers in five scenes of stopping: `python bench/stopping/scenes.py`.
+"""Compare Conveyor with its peers in five scenes of stopping: `python bench/stopping/scenes.py`.
 
-Each peer plays every scene with a fresh queue, one after another: SIGTERM to a worker with a long
-job, kill -9, and the cancel of an async job, of a blocking one and of one with a process tree. What
-is written down is what was seen from outside: pids, times, exit codes; what the peer said is noted
-beside it. `--merge results.json` keeps the results of peers that are not played this time.
+Each peer runs every scene with a fresh queue: SIGTERM to a worker with a long job, kill -9, and the
+cancel of an async job, of a blocking job and of a job with a process tree. The results are what was
+observed from outside (pids, times, exit codes), and what the peer reported. `--merge results.json`
+keeps the results of peers that are not run this time.
 """
 
 from __future__ import annotations
@@ -25,63 +25,63 @@ from typing import Any
 import environment
 import servers
 from acts import SCENES, Limits, SceneError
-from stage import Stage, complain
+from stage import Stage, log
 from table import render
 
 PEERS = ("conveyor", "celery", "rq", "dramatiq", "huey", "arq", "procrastinate")
-OWN_LIST = {"arq": "requirements-arq.txt"}  # it wants an older redis-py than the others
+OWN_LIST = {"arq": "requirements-arq.txt"}  # needs an older redis-py than the others
 HERE = Path(__file__).parent
 LIST = "requirements.txt"
 SERVERS = {"procrastinate": (servers.postgres, "PG_URL")}
 
 
 def main() -> None:
-    """Play the scenes, print what was seen."""
+    """Run the scenes and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="peers, separated by commas")
+    parser.add_argument("--only", help="peers to run, separated by commas")
     parser.add_argument("--scenes", help="scenes, separated by commas", default=",".join(SCENES))
     parser.add_argument("--stop", type=float, default=30, help="seconds from SIGTERM to SIGKILL")
-    parser.add_argument("--again", type=float, default=120, help="seconds until a job runs again")
-    parser.add_argument("--watch", type=float, default=15, help="seconds after a cancel")
-    parser.add_argument("--merge", type=Path, help="results whose other peers are kept")
-    parser.add_argument("--store", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--markdown", action="store_true", help="print the table, not the JSON")
-    parser.add_argument("--keep", action="store_true", help="keep the folders of the scenes")
+    parser.add_argument("--again", type=float, default=120, help="seconds to wait for a rerun")
+    parser.add_argument("--watch", type=float, default=15, help="seconds to watch after a cancel")
+    parser.add_argument("--merge", type=Path, help="file with the results of other peers to keep")
+    parser.add_argument("--store", type=Path, help="file to write the results to, as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table, not JSON")
+    parser.add_argument("--keep", action="store_true", help="keep the directories of the scenes")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and clear up
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # run cleanup
     names = given.only.split(",") if given.only else list(PEERS)
     limits = Limits(stop=given.stop, again=given.again, watch=given.watch)
     peers = json.loads(given.merge.read_text())["peers"] if given.merge else {}
     for name in names:
-        peers[name] = peers.get(name, {}) | play(
+        peers[name] = peers.get(name, {}) | run_peer(
             name, given.scenes.split(","), limits, keep=given.keep
         )
         peers = {each: peers[each] for each in PEERS if each in peers}
         results = {"machine": machine(), "peers": peers}
-        if given.store:  # after each, as all of them take half an hour
+        if given.store:  # after each peer, because all take half an hour
             given.store.write_text(json.dumps(results, indent=1) + "\n")
     print(render(results) if given.markdown else json.dumps(results, indent=1))
 
 
-def play(name: str, scenes: list[str], limits: Limits, *, keep: bool) -> dict[str, Any]:
-    """Play all scenes with one peer, each kind of job with a server and a queue of its own."""
+def run_peer(name: str, scenes: list[str], limits: Limits, *, keep: bool) -> dict[str, Any]:
+    """Run all scenes with one peer, each kind of job with its own server and queue."""
     with surroundings(name, limits) as (python, around):
         stage = Stage(python, f"with_{name}", around)
         hello = stage.client.hello
-        leave(stage, keep=False)
+        close(stage, keep=False)
     facts: dict[str, Any] = {"version": hello["version"], "limits": asdict(limits)}
     facts["measured"] = dt.datetime.now(tz=dt.UTC).date().isoformat()
     for scene in scenes:
         facts[scene] = {}
         for kind in hello["kinds"].get(scene, []):
-            complain(f"{name}: {scene}, {kind}")
-            facts[scene][kind] = play_scene(name, scene, kind, limits, keep=keep)
-            complain(f"  {json.dumps(facts[scene][kind])}")
+            log(f"{name}: {scene}, {kind}")
+            facts[scene][kind] = run_scene(name, scene, kind, limits, keep=keep)
+            log(f"  {json.dumps(facts[scene][kind])}")
     return facts
 
 
-def play_scene(name: str, scene: str, kind: str, limits: Limits, *, keep: bool) -> dict[str, Any]:
-    """Play one scene."""
+def run_scene(name: str, scene: str, kind: str, limits: Limits, *, keep: bool) -> dict[str, Any]:
+    """Run one scene."""
     with surroundings(name, limits) as (python, around):
         stage = Stage(python, f"with_{name}", around)
         try:
@@ -89,11 +89,11 @@ def play_scene(name: str, scene: str, kind: str, limits: Limits, *, keep: bool) 
         except SceneError as error:
             return {"error": str(error)}
         finally:
-            leave(stage, keep=keep)
+            close(stage, keep=keep)
 
 
-def leave(stage: Stage, *, keep: bool) -> None:
-    """End what runs on a stage and clear it."""
+def close(stage: Stage, *, keep: bool) -> None:
+    """Kill what runs on a stage and delete its directory."""
     stage.close()
     if not keep:
         shutil.rmtree(stage.folder, ignore_errors=True)
@@ -114,7 +114,7 @@ def surroundings(name: str, limits: Limits) -> Iterator[tuple[Path, dict[str, st
 
 
 def machine() -> dict[str, Any]:
-    """Return what the seconds depend on."""
+    """Return what the times depend on."""
     return {
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "processor": platform.machine(),
@@ -126,7 +126,7 @@ def machine() -> dict[str, Any]:
 
 
 def pinned(name: str) -> str:
-    """Return the version that a wheel has in the list, without the packager's own part."""
+    """Return the version of a wheel in the requirements, without the packager's suffix."""
     [line] = [each for each in (HERE / LIST).read_text().split() if each.startswith(f"{name}==")]
     return ".".join(line.partition("==")[2].split(".")[:2])
 

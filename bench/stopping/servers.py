@@ -1,4 +1,4 @@
-"""Private servers from wheels: on loopback, in a temporary folder, ended with the run."""
+"""Private servers from wheels: on loopback, in a temporary directory, stopped with the run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Without fsync: what is measured here is stopping, and no power is cut.
-CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# Without fsync: no power cut happens here.
+NO_FSYNC = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 PR_SET_PDEATHSIG = 1
 
 
@@ -41,7 +41,7 @@ def postgres(python: Path) -> Iterator[str]:
         data = folder / "data"
         data.mkdir()
         options: dict[str, Any] = {}
-        if os.geteuid() == 0:  # which PostgreSQL refuses: `nobody` runs a copy that it can reach
+        if os.geteuid() == 0:  # PostgreSQL refuses root, so `nobody` runs a copy that it can read
             nobody = pwd.getpwnam("nobody")
             os.chown(data, nobody.pw_uid, nobody.pw_gid)
             folder.chmod(0o755)
@@ -53,7 +53,7 @@ def postgres(python: Path) -> Iterator[str]:
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL, **options)
         port = _free_port()
         serve = [binaries / "bin" / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1"]
-        serve += ["-k", "", *(part for setting in CAREFREE for part in ("-c", setting))]
+        serve += ["-k", "", *(part for setting in NO_FSYNC for part in ("-c", setting))]
         with _running(serve, port, **options):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
@@ -85,11 +85,11 @@ def _until_it_listens(server: subprocess.Popen[bytes], port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"{server.args!r} does not listen")
+    raise RuntimeError(f"{server.args!r} did not start to listen")
 
 
 def _copied(binaries: Path, folder: Path) -> Path:
-    """Copy the binaries, and their libraries to where they look for them, three folders up."""
+    """Copy the binaries, and their libraries to where they expect them, three directories up."""
     package = binaries.parent
     libraries = package.with_name(f"{package.name}.libs")
     shutil.copytree(libraries, folder / libraries.name, symlinks=True)

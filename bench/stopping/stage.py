@@ -1,7 +1,7 @@
-"""The stage of one scene: a peer's client, its workers, and what is seen of the job from outside.
+"""The stage of one scene: a peer's client, its workers, and what is observed from outside.
 
-Every process that comes from a worker carries its token in the environment, wherever it went, so
-that nothing escapes the eye and nothing is left behind.
+Every process that descends from a worker carries the worker's token in its environment, so that it
+can be found and killed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LOOK = 0.02
 
 
 class SceneError(Exception):
-    """A scene could not be played to its end."""
+    """A scene could not be completed."""
 
 
 class Client:
-    """A process in the peer's environment that enqueues, cancels and asks."""
+    """A process in the peer's environment that enqueues, cancels and queries jobs."""
 
     def __init__(
         self, python: Path, module: str, environment: Mapping[str, str], log: Path
@@ -47,7 +47,7 @@ class Client:
         self.hello: dict[str, Any] = self._answer()
 
     def ask(self, *request: str) -> Any:
-        """Ask, and wait for the answer."""
+        """Send a request and wait for the response."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -65,12 +65,12 @@ class Client:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SceneError("the client has died; see client.log in the folder that --keep leaves")
+            raise SceneError("the client has died; see client.log in the directory kept by --keep")
         return json.loads(line)
 
 
 class Stage:
-    """One scene's folder, client and workers."""
+    """The directory, client and workers of one scene."""
 
     def __init__(self, python: Path, module: str, environment: Mapping[str, str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="stopping-"))
@@ -85,18 +85,18 @@ class Stage:
         self.client.ask("prepare")
 
     def another_client(self) -> Client:
-        """Start a further client, for what is to be asked meanwhile."""
+        """Start another client, for concurrent requests."""
         log = self.folder / "client.log"
         client = Client(self._python, self._module, self._environment, log)
         self._clients.append(client)
         return client
 
     def enqueue(self, task: str) -> str:
-        """Enqueue a job that shows itself in the folder."""
+        """Enqueue a job that writes its heartbeats to the directory."""
         return str(self.client.ask("enqueue", task, str(self.jobs)))
 
     def worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker; its output goes to a file, for whoever looks into a failure."""
+        """Start a worker; its output goes to a log file."""
         self._tokens.append(uuid.uuid4().hex)
         hello = self.client.hello
         with (self.folder / f"worker-{len(self._tokens)}.log").open("wb") as log:
@@ -118,12 +118,12 @@ class Stage:
         return worker
 
     def of_worker(self, number: int) -> list[int]:
-        """Return the living processes that came from a worker, itself included."""
+        """Return the live processes that descend from a worker, including the worker."""
         mark = f"{TOKEN}={self._tokens[number]}".encode()
         return [pid for pid in _pids() if mark in _read(pid, "environ") and alive(pid)]
 
     def end_worker(self, number: int) -> None:
-        """Kill all that came from a worker, as the end of a container would."""
+        """Kill everything that descends from a worker, as a container runtime does."""
         until = time.monotonic() + 10
         while (left := self.of_worker(number)) and time.monotonic() < until:
             for pid in left:
@@ -131,10 +131,8 @@ class Stage:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(LOOK)
 
-    # -- what is seen ----------------------------------------------------------------------------
-
     def events(self, what: str) -> list[tuple[int, float]]:
-        """Return by whom and when something was noted."""
+        """Return the pid and time of each recorded event of a kind."""
         try:
             lines = (self.jobs / "events").read_text().splitlines()
         except FileNotFoundError:
@@ -143,7 +141,7 @@ class Stage:
         return [(int(pid), float(at)) for kind, pid, at in noted if kind == what]
 
     def beats(self) -> dict[str, float]:
-        """Return when each heart beat last, by the name of its file."""
+        """Return the time of each last heartbeat, by file name."""
         names = ("job-*", "shell", "child", "grandchild")
         return {path.name: path.stat().st_mtime for name in names for path in self.jobs.glob(name)}
 
@@ -152,7 +150,7 @@ class Stage:
         return [int(path.name.partition("-")[2]) for path in self.jobs.glob("sleeper-*")]
 
     def close(self) -> None:
-        """End everything."""
+        """Kill all processes."""
         for number in range(len(self._tokens)):
             self.end_worker(number)
         for client in self._clients:
@@ -162,7 +160,7 @@ class Stage:
 
 
 def wait_until(true: Callable[[], Any], within: float) -> bool:
-    """Wait for a condition; says whether it came."""
+    """Wait for a condition; return whether it became true."""
     until = time.monotonic() + within
     while not true():
         if time.monotonic() > until:
@@ -172,7 +170,7 @@ def wait_until(true: Callable[[], Any], within: float) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process is there and no zombie."""
+    """Return whether a process exists and is not a zombie."""
     return _read(pid, "stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"], [b"X"])
 
 
@@ -187,7 +185,7 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
-def complain(message: str) -> None:
-    """Say something to whoever watches."""
+def log(message: str) -> None:
+    """Write a message to stderr."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Shows the results of the scenes as a table in Markdown: facts in, text out."""
+"""Renders the results of the scenes as a Markdown table."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TITLES = {
 
 
 def stored() -> str:
-    """Render the results that are kept beside this file."""
+    """Render the results stored beside this file."""
     return render(json.loads(RESULTS.read_text()))
 
 
 def render(results: Facts) -> str:
-    """Return the table, what it was made on, and how each peer was configured."""
+    """Return the table, the machine, and the configuration of each peer."""
     peers = results["peers"]
     lines = [
         "| | " + " | ".join(TITLES.values()) + " |",
@@ -41,40 +41,40 @@ def render(results: Facts) -> str:
 
 
 def sigterm(seen: Facts, limits: Facts) -> str:
-    """Say how a worker stopped, and what became of its job."""
+    """Describe how a worker stopped, and what happened to its job."""
     if seen["killed"]:
-        out = f"not out in {limits['stop']:.0f} s, killed"
+        out = f"still running after {limits['stop']:.0f} s, killed"
     else:
-        out = f"out in {seconds(seen['exit_s'])}, exit {seen['exit_code']}"
+        out = f"exited in {seconds(seen['exit_s'])}, code {seen['exit_code']}"
     if seen["ended"]:
         return f"{out}; job finished"
     return f"{out}; {_again(seen, limits)}"
 
 
 def killed(seen: Facts, limits: Facts) -> str:
-    """Say what outlived a worker, and when its job ran again."""
+    """Describe what outlived a worker, and when its job ran again."""
     left = [name for name in ("job", "child") if seen[f"{name}_left"]]
-    outlived = f"{' and '.join(left)} went on" if left else "nothing left"
+    outlived = f"{' and '.join(left)} kept running" if left else "nothing left"
     if seen["orphan_ended"] and seen["again_s"] is None:
-        return f"{outlived} to the end; not run again"
+        return f"{outlived} to the end; did not run again"
     return f"{outlived}; {_again(seen, limits)}{', **twice at once**' if seen['at_once'] else ''}"
 
 
 def cancelled(seen: Facts, limits: Facts) -> str:
-    """Say what a cancel stopped, and what was said of it."""
+    """Describe what a cancel stopped, and which state was reported."""
     stopped = seen["stopped_s"]
     left = [name for name, after in stopped.items() if after is None]
     if not left:
         what = f"stopped in {seconds(max(stopped.values()))}"
     elif stopped.keys() == {"job"}:
-        what = f"**runs on** ({limits['watch']:.0f} s)"
+        what = f"**keeps running** ({limits['watch']:.0f} s)"
     else:
-        what = f"**{_listed(left)} run{'s' * (len(left) == 1)} on**"
+        what = f"**{_listed(left)} keep{'s' * (len(left) == 1)} running**"
     state = seen["said"][-1][1]
     if not state:
         return what
-    early = " all the same" if left and seen["said_gone_s"] is not None else ""
-    return f"{what}; says “{state}”{early}"
+    early = " anyway" if left and seen["said_gone_s"] is not None else ""
+    return f"{what}; reported as “{state}”{early}"
 
 
 SCENES: dict[str, Callable[[Facts, Facts], str]] = {
@@ -87,7 +87,7 @@ SCENES: dict[str, Callable[[Facts, Facts], str]] = {
 
 
 def seconds(value: float) -> str:
-    """Write a time, no finer than it was measured."""
+    """Format a time with the precision of the measurement."""
     return "under 0.1 s" if value < 0.1 else f"{value:.1f} s"
 
 
@@ -98,11 +98,11 @@ def _row(number: int, name: str, peer: Facts) -> str:
 
 def _cell(scene: str, kinds: Facts | None, limits: Facts) -> str:
     if kinds is None:
-        return "not played"
+        return "not run"
     if not kinds:
-        return "no async jobs" if scene == "async" else "no way"
+        return "no async jobs" if scene == "async" else "not supported"
     said = {
-        kind: f"not played: {seen['error']}" if "error" in seen else SCENES[scene](seen, limits)
+        kind: f"not run: {seen['error']}" if "error" in seen else SCENES[scene](seen, limits)
         for kind, seen in kinds.items()
     }
     return "<br>".join(f"{kind}: {text}" for kind, text in said.items())
@@ -111,7 +111,7 @@ def _cell(scene: str, kinds: Facts | None, limits: Facts) -> str:
 def _again(seen: Facts, limits: Facts) -> str:
     after = seen["again_s"]
     if after is None:
-        return f"not run again in {limits['again']:.0f} s"
+        return f"did not run again within {limits['again']:.0f} s"
     return f"ran again after {seconds(after)}"
 
 
@@ -123,11 +123,11 @@ def _made_on(results: Facts) -> str:
     machine = results["machine"]
     days = sorted({each["measured"] for each in results["peers"].values()})
     return (
-        f"Played on {' and '.join(days)} by `python bench/stopping/scenes.py`: "
+        f"Measured on {' and '.join(days)} by `python bench/stopping/scenes.py`: "
         f"{machine['system']}, {machine['cores']} cores, "
         f"Python {machine['python']}, Valkey {machine['valkey']}, PostgreSQL {machine['postgres']}."
-        " SIGTERM is sent as a container's end would: to the main process alone, then SIGKILL to "
-        "all. `kill -9` hits the main process of a worker on a plain host. Another worker starts "
-        "at once in both, and its start is part of the seconds. What runs on was seen by its "
-        "heartbeat, not by what the peer says."
+        " SIGTERM is sent as a container runtime does: to the main process only, then SIGKILL to "
+        "all. `kill -9` kills the main process of a worker on a plain host. In both scenarios "
+        "another worker starts at once, and the times include its start. Whether code keeps "
+        "running is observed by its heartbeat, not taken from the peer's report."
     )

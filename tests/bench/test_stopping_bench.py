@@ -1,4 +1,4 @@
-"""The benchmark of stopping sees what it says it sees. It looks at clocks, so it runs alone."""
+"""The stopping benchmark observes correctly. It measures time, so it runs alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_scenes_of_stopping_tell_what_stops_from_what_goes_on(tmp_path: Path) -> None:
+def test_the_scenes_distinguish_a_stopped_job_from_a_running_one(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "bench" / "stopping" / "scenes.py"), "--only", "conveyor"]
     ran = subprocess.run(
         [*command, "--scenes", "blocking", "--watch", "2"],
@@ -23,6 +23,6 @@ def test_the_scenes_of_stopping_tell_what_stops_from_what_goes_on(tmp_path: Path
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout)["peers"]["conveyor"]["blocking"]
     assert seen["process"]["stopped_s"]["job"] is not None
-    # The control: a thread that does not listen has to be caught running on.
+    # The control: a thread that ignores cancellation must be seen to keep running.
     assert seen["thread"]["stopped_s"]["job"] is None
     assert seen["thread"]["said_gone_s"] is None

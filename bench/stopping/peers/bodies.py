@@ -1,7 +1,7 @@
-"""What the jobs do, the same for every peer: note when they begin and end, and beat a heart.
+"""The jobs, the same for every peer: they record their start and end, and write heartbeats.
 
-A heartbeat is a file that is written every 50 ms. No job listens to anything or catches anything;
-they sleep in short steps, so that what is raised in their thread can come out.
+A heartbeat is a file that is written every 50 ms. No job checks for cancellation or catches an
+exception; they sleep in short steps, so that an exception raised in their thread takes effect.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def abeat(folder: str) -> None:
 
 
 def note(folder: str, what: str) -> None:
-    """Write down that something happened, by whom and when."""
+    """Record an event with its pid and time."""
     with Path(folder, "events").open("a") as file:
         file.write(f"{what} {os.getpid()} {time.time()}\n")
 

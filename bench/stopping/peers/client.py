@@ -1,7 +1,8 @@
-"""Speaks to one peer for the scenes, from inside its environment: `client.py MODULE`.
+"""Controls one peer for the scenes, inside its environment: `client.py MODULE`.
 
-A line of JSON in, `["prepare"]`, `["enqueue", task, folder]`, `["cancel", id]` or `["state", id]`;
-a line of JSON out. The first line out says what the peer can do and how its worker is started.
+Each request is a line of JSON: `["prepare"]`, `["enqueue", task, folder]`, `["cancel", id]` or
+`["state", id]`. Each response is a line of JSON. The first line printed describes the peer: what it
+supports, and how to start its worker.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from importlib.metadata import version
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer requests until end of input."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a peer prints is not an answer
+    os.dup2(2, 1)  # keeps the peer's output apart from responses
     peer = importlib.import_module(sys.argv[1])
     hello = {
         "version": version(peer.PACKAGE),
@@ -31,7 +32,7 @@ def main() -> None:
         verb, *given = json.loads(line)
         try:
             answer = prepare() if verb == "prepare" else getattr(peer, verb)(*given)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:  # noqa: BLE001 - any error is a response
             answer = {"error": repr(error)}
         print(json.dumps(answer, default=str), file=out, flush=True)
 

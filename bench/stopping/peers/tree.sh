@@ -1,5 +1,5 @@
-# The process tree of the last scene: a shell, its child, and a grandchild in a session of its own.
-# Inputs: $1 the folder for the heartbeats, $2 how many beats.
+# The process tree of the last scene: a shell, its child, and a grandchild in its own session.
+# Inputs: $1 the directory for the heartbeats, $2 the number of heartbeats.
 beat() {
   n=0
   while [ $n -lt "$2" ]; do

@@ -1,4 +1,4 @@
-"""Conveyor: processes, threads, coroutines and commands, a file of SQLite."""
+"""Conveyor: processes, threads, coroutines and commands, SQLite."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def cancel(job: str) -> bool:
-    """Cancel it, and stay for what becomes of it."""
+    """Cancel a job and wait for the outcome."""
     return belt.job(job).cancel(wait=12)
 
 
 def state(job: str) -> str:
-    """Ask for the job's state; one that was asked to stop says so."""
+    """Return the state of a job, and whether it was asked to stop."""
     record = belt.job(job).record
     asked = record.cancel_requested_at is not None and not record.is_final
     return f"{record.state}, cancelling" if asked else str(record.state)
