@@ -1,7 +1,7 @@
-"""Writes the parts of the documents that come from the code: `python scripts/generated.py`.
+"""Updates the generated parts of the documentation: `python scripts/generated.py`.
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The tests fail when one is not
-what the code says.
+A part is enclosed in `<!-- generated: NAME -->` and `<!-- end -->`. The tests fail if one is out of
+date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 API = ROOT / "docs" / "openapi.json"
 BROKEN = ErrorInfo("E", "broken")
 
-# outcome -> what it says on an arrow
+# outcome, retries, label of the arrow
 ATTEMPTS = (
     (Succeeded(), 0, "succeeded"),
     (Failed(BROKEN), 1, "failed, tries left"),
@@ -46,7 +46,7 @@ ATTEMPTS = (
 
 
 def states() -> str:
-    """Draw the lifecycle, by asking it."""
+    """Draw the lifecycle from its rules."""
     arrows = [
         "[*] --> scheduled: enqueued for later",
         "[*] --> available: enqueued",
@@ -68,7 +68,7 @@ def states() -> str:
 
 
 def commands() -> str:
-    """Write down the help of every command."""
+    """Return the help of every command."""
     parts = [_fenced("text", _help(cli, "conveyor"))]
     with click.Context(cli, info_name="conveyor") as above:
         for name in COMMANDS:
@@ -79,7 +79,7 @@ def commands() -> str:
 
 
 def settings() -> str:
-    """List every setting."""
+    """Return a table of all settings."""
     rows = ["| setting | environment | default | what it is |", "|---|---|---|---|"]
     for name, setting in SETTINGS.items():
         default = "4, or the cores if more" if name == "concurrency" else _shown(setting.default)
@@ -88,25 +88,25 @@ def settings() -> str:
 
 
 def scenes() -> str:
-    """List what the drill does, and what is promised of it."""
+    """Return a table of the drill's scenes and their guarantees."""
     rows = ["| scene | what is done | what is promised |", "|---|---|---|"]
     rows += [f"| `{each.name}` | {each.title} | {each.promise} |" for each in SCENES]
     return "\n".join(rows) + "\n"
 
 
 def exceptions() -> str:
-    """Show the tree of exceptions as their module does."""
+    """Return the tree of exceptions from the docstring of their module."""
     tree = (inspect.getdoc(errors) or "").partition("\n\n")[2]
     return _fenced("text", tree)
 
 
 def peers() -> str:
-    """Show what each peer did in the scenes of stopping, as it was last stored."""
+    """Return the stored results of the stopping benchmark."""
     return table.stored()
 
 
 def problems() -> str:
-    """List the errors of the HTTP API."""
+    """Return a table of the errors of the HTTP API."""
     rows = ["| code | status | what it is |", "|---|--:|---|"]
     rows += [f"| `{code}` | {status} | {title} |" for code, (status, title, _) in PROBLEMS.items()]
     return "\n".join(rows) + "\n"
@@ -124,12 +124,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def render(text: str) -> str:
-    """Return a document with its generated parts as the code says."""
+    """Return a document with its generated parts updated."""
     return PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[3], text)
 
 
 def documents() -> list[Path]:
-    """Return the documents that have generated parts."""
+    """Return the documents with generated parts."""
     found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     return sorted(path for path in found if PART.search(path.read_text()))
 
@@ -140,7 +140,7 @@ def api() -> bytes:
 
 
 def main() -> None:
-    """Rewrite every document."""
+    """Update every document."""
     for path in documents():
         path.write_text(render(path.read_text()))
         sys.stderr.write(f"{path.relative_to(ROOT)}\n")
@@ -180,7 +180,7 @@ def _shown(value: object) -> str:
 
 
 def _sections(command: click.Command, name: str, above: click.Context) -> list[str]:
-    """Write down the help of a command, and of those below it."""
+    """Return the help of a command and its subcommands."""
     with click.Context(command, info_name=name, parent=above) as here:
         parts = [f"## {here.command_path}\n\n" + _fenced("text", _help(command, name, above))]
         below = command.commands if isinstance(command, click.Group) else {}

@@ -1,10 +1,10 @@
-"""Reads a document's blocks and carries them out, in the order in which a reader meets them.
+"""Runs the code blocks of a document from top to bottom, and compares their output.
 
-python: a first line like `# app.py` names a file to write; any other block is run, and what its
-comments after `print(...)` promise is compared with what it prints. toml: a file to write. console:
-lines after `$ ` are run by a shell, `&` in the background; what follows is what they print, where
-`…` stands for anything. Blocks of other kinds have to be generated ones. Each port of this machine
-that a document names is another one here, which is free.
+python: a first line like `# app.py` names a file to write. Any other block is run, and the comment
+after each `print(...)` must equal its output. toml: a file to write. console: a line after `$ ` is
+run by a shell, with `&` in the background; the lines below are its output, where `…` matches
+anything. Blocks of other languages must be generated. Each local port that a document names is
+replaced by a free one.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->", re.DOTALL)
 NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
-PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 TIMEOUT = 60
 TRIES = 100
-# What runs right now, and what a test of its own runs, which looks at what it prints too.
+# Commands that other tests cover, or that run these tests.
 RUN_ELSEWHERE = ("./test", ".venv/bin/python examples/buildfarm.py --short")
 
 
 class Block(NamedTuple):
-    """One fenced block."""
+    """A fenced code block."""
 
     line: int
     language: str
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 def blocks(path: Path) -> list[Block]:
-    """Return the blocks of a document that were written by hand."""
+    """Return the blocks of a document that are not generated."""
     text = GENERATED.sub(lambda found: "\n" * found.group().count("\n"), path.read_text())
     return [
         Block(text.count("\n", 0, found.start()) + 1, found[1], found[2])
@@ -50,7 +50,7 @@ def blocks(path: Path) -> list[Block]:
 
 
 class Reader:
-    """Somebody who types in what a document says, in a folder of their own."""
+    """Follows a document in an empty directory, as a reader would."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Reader:
         }
 
     def follow(self, block: Block) -> None:
-        """Do what a block says."""
+        """Write the file of a block, or run it."""
         block = block._replace(text=PORT.sub(self._port, block.text))
         named = NAMED.match(block.text)
         if named and block.language in ("python", "toml"):
@@ -75,10 +75,10 @@ class Reader:
             for command, expected in _commands(block.text):
                 self._run_command(command, expected)
         else:
-            raise AssertionError(f"nobody checks a block of kind {block.language!r}")
+            raise AssertionError(f"cannot check a block of language {block.language!r}")
 
     def close(self) -> None:
-        """Stop what runs in the background, which has to end well."""
+        """Stop the background processes, which must exit with 0."""
         for process in self.background:
             process.send_signal(signal.SIGTERM)
         for process in self.background:
@@ -91,7 +91,7 @@ class Reader:
     def _run_python(self, text: str) -> None:
         command = [sys.executable, "-W", "error", "-c", text]
         printed = self._output(command)
-        assert _lines(PROMISE.findall(text)) == _lines(printed.splitlines())
+        assert _lines(PRINTED.findall(text)) == _lines(printed.splitlines())
 
     def _run_command(self, command: str, expected: str) -> None:
         if command.endswith("&"):
@@ -104,13 +104,13 @@ class Reader:
             printed = started.stderr.readline()
             assert matches(printed, expected), printed
             return
-        loosely = command == "./run"
-        if loosely:
+        is_main_job = command == "./run"
+        if is_main_job:
             command = f"COLUMNS=100 python {ROOT / 'examples' / 'stdlib.py'} --modules 5"
         if command not in RUN_ELSEWHERE:
             printed = self._output(["sh", "-c", command])
-            if loosely:
-                printed, expected = _without_measures(printed), _without_measures(expected)
+            if is_main_job:
+                printed, expected = _without_numbers(printed), _without_numbers(expected)
             assert matches(printed, expected), f"$ {command}\n{printed}"
 
     def _output(self, command: list[str]) -> str:
@@ -128,16 +128,16 @@ class Reader:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on, and none that the system gives away."""
+    """Return a free port outside the ephemeral range."""
     for _ in range(TRIES):
         port = random.randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
-    raise AssertionError("every port is taken")
+    raise AssertionError("no free port found")
 
 
 def matches(printed: str, expected: str) -> bool:
-    """Say whether output is as promised: `…` stands for anything, alone on a line for lines."""
+    """Return whether output matches: `…` stands for any text, alone on a line for any lines."""
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + "\n"
         for line in _lines(expected.splitlines())
@@ -148,8 +148,8 @@ def matches(printed: str, expected: str) -> bool:
     )
 
 
-def _without_measures(text: str) -> str:
-    """Return what is printed wherever and whenever it is: no numbers, no widths."""
+def _without_numbers(text: str) -> str:
+    """Return text without numbers and column widths, which differ from run to run."""
     text = re.sub(r"\d[\d,.:/]*", "0", text)
     return re.sub(r"([━─ ])\1*", r"\1", text)
 

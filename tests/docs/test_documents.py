@@ -1,4 +1,4 @@
-"""Every block of every document is carried out, and nothing that users meet is undocumented."""
+"""Every code block of the documentation runs, and every public name is documented."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ import generated
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+# Documents for contributors, which name the files of this repository.
+CONTRIBUTING = [
+    *(ROOT / each for each in ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/testing.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+]
+FILE = re.compile(r"`([\w./]+\.(?:py|sql|sh|txt|md))`")
 
 
 def name(path: Path) -> str:
@@ -27,7 +33,7 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path)], ids=name)
-def test_everything_a_document_shows_works(path: Path, tmp_path: Path) -> None:
+def test_every_code_block_of_a_document_works(path: Path, tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     try:
         for block in blocks(path):
@@ -40,21 +46,32 @@ def test_everything_a_document_shows_works(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", generated.documents(), ids=name)
-def test_what_is_generated_is_what_the_code_says(path: Path) -> None:
+def test_generated_parts_are_up_to_date(path: Path) -> None:
     assert generated.render(path.read_text()) == path.read_text(), "run scripts/generated.py"
 
 
-def test_the_description_of_the_api_is_what_the_code_says() -> None:
+def test_the_openapi_document_is_up_to_date() -> None:
     assert generated.API.read_bytes() == generated.api(), "run scripts/generated.py"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
-def test_every_link_leads_somewhere(path: Path) -> None:
+def test_every_relative_link_has_a_target(path: Path) -> None:
     links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-def test_everything_public_is_documented() -> None:
+@pytest.mark.parametrize("path", CONTRIBUTING, ids=name)
+def test_every_file_that_a_document_names_exists(path: Path) -> None:
+    places = [ROOT, *(ROOT / "src" / "conveyor").rglob("."), *(ROOT / "tests").rglob(".")]
+    missing = [
+        file
+        for file in FILE.findall(path.read_text())
+        if not any((place / file).exists() for place in places)
+    ]
+    assert missing == []
+
+
+def test_every_public_name_is_documented() -> None:
     reference = (ROOT / "docs" / "reference.md").read_text()
     text = "\n".join(path.read_text() for path in DOCUMENTS)
     assert [option for option in RULES if f"| `{option}` |" not in reference] == []
@@ -63,7 +80,7 @@ def test_everything_public_is_documented() -> None:
     assert [each for each in conveyor.__all__ if not re.search(rf"\b{each}\b", text)] == []
 
 
-def test_the_harness_notices_a_promise_that_is_not_kept(tmp_path: Path) -> None:
+def test_a_wrong_output_in_a_document_fails(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     for language, text in (
         ("python", "print(1 + 1)  # 3\n"),
@@ -76,7 +93,7 @@ def test_the_harness_notices_a_promise_that_is_not_kept(tmp_path: Path) -> None:
             reader.follow(Block(1, language, text))
 
 
-def test_dots_stand_for_anything_and_nothing_else_does() -> None:
+def test_only_an_ellipsis_matches_any_output() -> None:
     assert matches("a 1\nb\nc\nd\n", "a …\n…\nd\n")
     assert not matches("a 1\nb\n", "a …\n")
     assert not matches("a.1\n", "a+1\n")
