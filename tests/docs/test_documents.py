@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import generated
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 # Documents for contributors, which name the files of this repository.
 CONTRIBUTING = [
     *(ROOT / each for each in ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/testing.md")),
@@ -56,8 +57,23 @@ def test_the_openapi_document_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_every_relative_link_has_a_target(path: Path) -> None:
-    links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
-    assert [link for link in links if not (path.parent / link).exists()] == []
+    links = [link for link in LINK.findall(path.read_text()) if "://" not in link[0]]
+    targets = [(path.parent / file if file else path, anchor) for file, anchor in links]
+    assert [target for target, _ in targets if not target.exists()] == []
+    missing = [
+        (target.name, anchor)
+        for target, anchor in targets
+        if anchor and anchor not in slugs(target)
+    ]
+    assert missing == []
+
+
+def slugs(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in HEADING.findall(path.read_text())
+    }
 
 
 @pytest.mark.parametrize("path", CONTRIBUTING, ids=name)
