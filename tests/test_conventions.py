@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,21 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 PYTHON = tracked("*.py")
+SOURCE = tracked("src/conveyor/**")
+# Nouns, although they end like a gerund; `conveyor.testing` is public.
+NOUNS_IN_ING = {"pending", "shell_warning", "string", "testing"}
+# This list may only shrink.
+DUPLICATE_CLASSES = {
+    "Call", "Caller", "Claim", "Fleet", "Job", "Ledger", "Memory", "Note", "Queue", "Report",
+    "Stage", "Status",
+}  # fmt: skip
+# A decision record names the files of its day.
+DOCUMENTS = [path for path in tracked("*.md") if "decisions" not in path.parts]
+# Names in backticks that are paths in this project: Python and SQL files, and folders' contents.
+PATH_IN_TEXT = re.compile(
+    r"`((?:[\w.*-]+/)*[\w*-]+\.(?:py|sql)"
+    r"|(?:src|tests|bench|scripts|examples|deploy|docs|store|server|runners|worker|cli)/[\w./*-]*)`"
+)
 
 
 def name(path: Path) -> str:
@@ -58,6 +75,38 @@ def test_names_say_what_a_thing_is_and_not_that_it_helps() -> None:
         if isinstance(node, ast.ClassDef) and vague.search(node.name)
     ]
     assert found == []
+
+
+def test_modules_are_named_by_nouns() -> None:
+    found = {
+        path.stem if path.stem != "__init__" else path.parent.name
+        for path in SOURCE
+        if path.suffix == ".py"
+    }
+    assert {stem for stem in found if stem.endswith("ing")} <= NOUNS_IN_ING
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    names = Counter(
+        node.name
+        for path in SOURCE
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {each for each, count in names.items() if count > 1} <= DUPLICATE_CLASSES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_documents_name_only_files_that_exist(document: Path) -> None:
+    paths = {"/" + name(path) for path in tracked("*")}
+    paths |= {str(parent) for path in paths for parent in Path(path).parents}
+    missing = [
+        text
+        for text in PATH_IN_TEXT.findall(document.read_text())
+        if not any(fnmatch(path, f"*/{text.rstrip('/')}") for path in paths)
+    ]
+    assert missing == []
 
 
 def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
