@@ -26,7 +26,7 @@ from conveyor.core.job import NewJob, WhenFull
 from conveyor.core.pending import Pending
 from conveyor.store.http import idempotency, payloads
 from conveyor.store.http.store import HttpStore
-from conveyor.store.http.wire import new_job_view
+from conveyor.store.http.wire import encode_new_job
 from conveyor.store.messages import Accepted, Offered
 
 WARM_UP = 500
@@ -62,8 +62,11 @@ class PooledStore(HttpStore):
         when_full: WhenFull = "wait",
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
-        body = payloads.Insert(
-            jobs=list(map(new_job_view, jobs)), capacity=capacity, when_full=when_full, again=again
+        body = payloads.InsertBody(
+            jobs=list(map(encode_new_job, jobs)),
+            capacity=capacity,
+            when_full=when_full,
+            again=again,
         )
         line = self._here()
         return line.start(idempotency.insert_pooled(line, jobs[0].queue, body))

@@ -25,8 +25,8 @@ import msgspec
 
 from conveyor import Conveyor
 from conveyor.core.job import NewJob, OutputChunk, WorkerInfo
-from conveyor.store.http.api import CALLS, HINTS, PREFIX
-from conveyor.store.http.payloads import Beat, Claim
+from conveyor.store.http.api import HINTS, PREFIX, STORE_CALLS
+from conveyor.store.http.payloads import BeatBody, ClaimBody
 from conveyor.store.http.store import HttpStore
 from conveyor.store.messages import Claimant, Want
 
@@ -307,9 +307,9 @@ async def _idle(server: Server, count: int, seconds: float) -> float:
 
 
 async def _wait_for_jobs(session: aiohttp.ClientSession, url: str, worker: str) -> None:
-    body = Claim(wants=[Want("none", 4)], limit=4, wait=25.0, confirm_within=10.0)
+    body = ClaimBody(wants=[Want("none", 4)], limit=4, wait=25.0, confirm_within=10.0)
     while True:
-        await _post(session, url + PREFIX + CALLS["claim"].path.format(worker=worker), body)
+        await _post(session, url + PREFIX + STORE_CALLS["claim"].path.format(worker=worker), body)
 
 
 async def _hear(session: aiohttp.ClientSession, url: str, _worker: str) -> None:
@@ -322,9 +322,9 @@ async def _beat(session: aiohttp.ClientSession, url: str, worker: str) -> None:
     info = WorkerInfo(
         id=worker, host="h", boot_id="b", pid=1, pid_started=0, started_at=0, slots=4, queues=("q",)
     )
-    address = url + PREFIX + CALLS["beat"].path.format(worker=worker)
+    address = url + PREFIX + STORE_CALLS["beat"].path.format(worker=worker)
     while True:
-        await _post(session, address, Beat(info=info), "PUT")
+        await _post(session, address, BeatBody(info=info), "PUT")
         await asyncio.sleep(10)
 
 

@@ -194,7 +194,7 @@ def test_an_agent_with_a_wrong_token_ends_and_says_so(estate: Estate) -> None:
     wrong = estate.admin[:-4] + "0000"
     agent = estate.agent(token=wrong, begins=False)
     assert agent.popen.wait(20) == 2
-    assert "does not know the token" in agent.log.read_text()
+    assert "unknown token" in agent.log.read_text()
 
 
 def test_an_agent_waits_for_a_server_that_is_not_there_yet(estate: Estate) -> None:

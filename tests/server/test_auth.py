@@ -14,15 +14,15 @@ from served import Serving
 from conveyor.core.access import SCOPES, token_id
 from conveyor.core.job import NewJob, State
 from conveyor.errors import AccessError
-from conveyor.server.auth import Gate
-from conveyor.store.http.api import CALLS, OWN, Call
+from conveyor.server.auth import Authenticator
+from conveyor.store.http.api import SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 WANT: dict[str, Any] = {"wants": [{"queue": "q", "limit": 1}]}
-ALL = [*CALLS.values(), *OWN]
+ALL = [*STORE_CALLS.values(), *SERVER_CALLS]
 # The least that each call takes, so that it is refused for nothing but the token.
 BODIES: dict[str, Any] = {
     "insert": {"jobs": []},
@@ -42,7 +42,7 @@ BODIES: dict[str, Any] = {
 }
 
 
-def asked(call: Call, ask: Asking, worker: str = "w") -> Any:
+def asked(call: ApiCall, ask: Asking, worker: str = "w") -> Any:
     """Make a call as plainly as can be."""
     names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest"), "mine")
     path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
@@ -53,7 +53,7 @@ def asked(call: Call, ask: Asking, worker: str = "w") -> Any:
 
 
 @pytest.mark.parametrize("call", ALL, ids=lambda call: call.name)
-def test_nothing_is_answered_without_a_token(call: Call, server: Serving) -> None:
+def test_nothing_is_answered_without_a_token(call: ApiCall, server: Serving) -> None:
     answer = asked(call, Asking(server.url))
     assert answer.is_problem(401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -187,11 +187,11 @@ def test_an_open_server_closes_as_soon_as_there_is_a_token_and_stays_closed() ->
 async def stays_closed() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
-    gate = Gate(store, wanted=True, elapsed=clock.now)
+    authenticator = Authenticator(store, required=True, elapsed=clock.now)
     clock.advance(100 * 86400.0)
     assert await store.tokens(limit=1) == []
-    with pytest.raises(AccessError, match="wants a token"):
-        await gate.identify({}, "")
+    with pytest.raises(AccessError, match="requires a token"):
+        await authenticator.identify({}, "")
 
 
 def test_a_server_with_tokens_is_closed_when_all_of_them_are_forgotten() -> None:

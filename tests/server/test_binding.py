@@ -11,8 +11,8 @@ import pytest
 from estate import Estate
 
 from conveyor import UsageError
-from conveyor.server.request import Rules
-from conveyor.server.serve import Bind, Server, check
+from conveyor.server.serve import Bind, Server, check_bind
+from conveyor.server.server_config import ServerConfig
 from conveyor.store.memory.store import MemoryStore
 
 PUBLIC = ("0.0.0.0", "::", "", "192.0.2.1", "jobs.example.com", "::ffff:0.0.0.0", "0", "localhost.")
@@ -20,19 +20,19 @@ HERE = ("127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST")
 
 
 def serving(host: str, *, tokens: bool) -> Server:
-    return Server(MemoryStore(), Bind(host=host, port=0), tokens=tokens, rules=Rules())
+    return Server(MemoryStore(), Bind(host=host, port=0), tokens=tokens, config=ServerConfig())
 
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_no_public_address_without_a_token(host: str) -> None:
     with pytest.raises(UsageError, match="conveyor token create"):
-        check(Bind(host=host), tokens=False)
-    check(Bind(host=host), tokens=True)
+        check_bind(Bind(host=host), tokens=False)
+    check_bind(Bind(host=host), tokens=True)
 
 
 @pytest.mark.parametrize("host", HERE)
 def test_this_machine_s_own_addresses_need_none(host: str) -> None:
-    check(Bind(host=host), tokens=False)
+    check_bind(Bind(host=host), tokens=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -14,7 +14,7 @@ import pytest
 from served import Serving
 
 from conveyor.core.job import NewJob
-from conveyor.server.http_limits import PatientProtocol
+from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.store.http.payloads import InsertAnswer
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
@@ -26,10 +26,10 @@ class Doors:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.met = met = list[PatientProtocol]()
-        self.ended = ended = list[PatientProtocol]()
+        self.met = met = list[LimitedHttpProtocol]()
+        self.ended = ended = list[LimitedHttpProtocol]()
 
-        class Showing(PatientProtocol):
+        class Showing(LimitedHttpProtocol):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 met.append(self)

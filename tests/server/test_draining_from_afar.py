@@ -170,9 +170,9 @@ def test_only_an_admin_removes_workers_and_a_busy_one_is_a_conflict(estate: Esta
     token = estate.token("agent")
     _, name = agent(estate)
     begin(estate)
-    with pytest.raises(AccessError, match="admin is needed"):
+    with pytest.raises(AccessError, match="this needs the scope admin"):
         estate.store(token).dismiss(name).result(10)
-    with pytest.raises(AccessError, match="may not speak for worker"):
+    with pytest.raises(AccessError, match="may not act for worker"):
         estate.store(token).order(name, "drain").result(10)
     address = f"{estate.url}/api/v1/workers/{name}"
     asked = urllib.request.Request(

@@ -12,10 +12,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
-from served import OpenGate, Serving
+from served import OpenAuthenticator, Serving
 
 from conveyor.server.openapi import openapi
-from conveyor.store.http.api import CALLS, HINTS, OWN, PREFIX
+from conveyor.store.http.api import HINTS, PREFIX, SERVER_CALLS, STORE_CALLS
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite.store import SqliteStore
@@ -42,7 +42,7 @@ def server(
     kind: Store = (
         MemoryStore() if request.param == "memory" else SqliteStore(file, durability="normal")
     )
-    serving = Serving(kind, gate=OpenGate(kind))
+    serving = Serving(kind, authenticator=OpenAuthenticator(kind))
     yield serving
     serving.close()
     kind.close()
@@ -58,7 +58,7 @@ def test_every_call_is_in_it_and_nothing_else() -> None:
         for path, methods in DOCUMENT["paths"].items()
         for method, operation in methods.items()
     }
-    calls = [*CALLS.values(), *OWN]
+    calls = [*STORE_CALLS.values(), *SERVER_CALLS]
     assert written == {(call.name, call.method, call.path) for call in calls}
     for call in calls:
         named = DOCUMENT["paths"][PREFIX + call.path][call.method.lower()]["parameters"]

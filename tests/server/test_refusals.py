@@ -17,7 +17,7 @@ from served import Serving
 from conveyor.core.job import NewJob, QueueInfo
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
-from conveyor.server.request import Rules
+from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def server(store: Store) -> Iterator[Serving]:
-    serving = Serving(store, rules=Rules(body_limit=100_000))
+    serving = Serving(store, config=ServerConfig(body_limit=100_000))
     yield serving
     serving.close()
 
@@ -335,7 +335,7 @@ def test_the_bound_that_the_server_s_application_sets_holds_for_producers() -> N
     from plainly import make_token
 
     store = MemoryStore()
-    serving = Serving(store, tokens=True, rules=Rules(capacities={"q": 1}))
+    serving = Serving(store, tokens=True, config=ServerConfig(capacities={"q": 1}))
     ask = Asking(serving.url, make_token(store, "enqueue"))
     body = {"jobs": [{"task": "t"}], "capacity": None, "when_full": "refuse"}
     assert ask("POST", "/queues/q/jobs", body).status == 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from calls import claim, new, put
 from plainly import Asking, make_token
-from served import OpenGate, Serving
+from served import OpenAuthenticator, Serving
 
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
@@ -36,7 +36,7 @@ def waiting(server: Serving, query: str) -> int:
 
 @pytest.fixture
 def opened(store: Store) -> Any:
-    serving = Serving(store, gate=OpenGate(store))
+    serving = Serving(store, authenticator=OpenAuthenticator(store))
     yield serving
     serving.close()
 

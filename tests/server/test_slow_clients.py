@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import pytest
 from plainly import Asking, ended
-from served import OpenGate, Serving
+from served import OpenAuthenticator, Serving
 
-from conveyor.server.auth import Caller
-from conveyor.server.http_limits import PatientProtocol
+from conveyor.server.auth import Principal
+from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.store.memory.store import MemoryStore
 
 WAIT = 0.15
@@ -22,11 +22,11 @@ GET = b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST /api/v1/queues/q/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
-class Impatient(PatientProtocol):
+class Impatient(LimitedHttpProtocol):
     """The protocol, in a hurry."""
 
-    headers_wait: ClassVar[float] = WAIT
-    body_wait: ClassVar[float] = WAIT
+    headers_timeout: ClassVar[float] = WAIT
+    body_timeout: ClassVar[float] = WAIT
     headers_limit: ClassVar[int] = 2000
 
 
@@ -111,24 +111,24 @@ def test_a_body_whose_turn_has_not_come_is_waited_for(ask: Asking) -> None:
     first, _, second = ended(line).partition(b"HTTP/1.1 408")
     line.close()
     assert first.count(b"HTTP/1.1 200") == 2
-    assert b"the body did not come" in second
+    assert b"the body was not complete" in second
 
 
 def test_a_body_that_the_server_has_not_read_is_not_called_slow() -> None:
     late = asyncio.Event()
 
     class Counting(Impatient):
-        def _give_up(self) -> None:
+        def _on_timeout(self) -> None:
             late.set()
-            super()._give_up()
+            super()._on_timeout()
 
-    class Thoughtful(OpenGate):
-        async def identify(self, headers: Mapping[str, str], where: str) -> Caller:
+    class Thoughtful(OpenAuthenticator):
+        async def identify(self, headers: Mapping[str, str], where: str) -> Principal:
             await late.wait()
             return await super().identify(headers, where)
 
     store = MemoryStore()
-    serving = Serving(store, protocol=Counting, gate=Thoughtful(store))
+    serving = Serving(store, protocol=Counting, authenticator=Thoughtful(store))
     job = {"task": "t", "args": {"text": "y" * 200_000}}
     answer = Asking(serving.url)("POST", "/queues/q/jobs", {"jobs": [job]})
     serving.close()

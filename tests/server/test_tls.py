@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from conveyor import Conveyor, UnavailableError, UsageError
-from conveyor.server.request import Rules
-from conveyor.server.serve import Bind, Server, check
+from conveyor.server.serve import Bind, Server, check_bind
+from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.open import open_store
@@ -86,7 +86,7 @@ def server(authority: Authority) -> Iterator[str]:
     cert, key = authority.vouch("127.0.0.1")
     store = MemoryStore()
     bind = Bind(port=0, tls_cert=cert, tls_key=key)
-    serving = Server(store, bind, tokens=False, rules=Rules())
+    serving = Server(store, bind, tokens=False, config=ServerConfig())
     listening, url = serving.listen()
     import asyncio
 
@@ -127,7 +127,7 @@ def test_a_certificate_of_somebody_unknown_is_refused_at_once(server: str, tmp_p
     began = time.monotonic()
     for trusted in ("", Authority(tmp_path, "theirs").file):
         client = HttpStore(server, token="secret", ca_file=trusted)
-        with pytest.raises(UnavailableError, match=r"cannot be trusted.*CONVEYOR_CA_FILE"):
+        with pytest.raises(UnavailableError, match=r"not trusted.*CONVEYOR_CA_FILE"):
             client.counts().result()
         client.close()
     assert time.monotonic() < began + 5  # asking again would not help
@@ -136,7 +136,7 @@ def test_a_certificate_of_somebody_unknown_is_refused_at_once(server: str, tmp_p
 def test_a_certificate_for_another_address_is_refused(authority: Authority, server: str) -> None:
     elsewhere = server.replace("127.0.0.1", "localhost")
     client = HttpStore(elsewhere, ca_file=authority.file)
-    with pytest.raises(UnavailableError, match="cannot be trusted"):
+    with pytest.raises(UnavailableError, match="is not trusted"):
         client.counts().result()
     client.close()
 
@@ -167,13 +167,13 @@ def test_certificates_that_cannot_be_are_refused_before_anything_listens(
         (cert, str(nothing)),
     ):
         with pytest.raises(UsageError):
-            check(Bind(tls_cert=given[0], tls_key=given[1]), tokens=False)
-    check(Bind(tls_cert=cert, tls_key=key), tokens=False)
+            check_bind(Bind(tls_cert=given[0], tls_key=given[1]), tokens=False)
+    check_bind(Bind(tls_cert=cert, tls_key=key), tokens=False)
 
 
 def test_authorities_that_cannot_be_read_are_a_wrong_usage(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("nothing")
     for path in (nothing, tmp_path / "missing.pem"):
-        with pytest.raises(UsageError, match="no certificates"):
+        with pytest.raises(UsageError, match="cannot read certificates"):
             HttpStore("https://127.0.0.1:1", ca_file=str(path))

@@ -10,9 +10,9 @@ import uvicorn
 
 from conveyor.core.clock import Clock
 from conveyor.server.application import Application
-from conveyor.server.auth import Gate
-from conveyor.server.http_limits import PatientProtocol
-from conveyor.server.request import Rules
+from conveyor.server.auth import Authenticator
+from conveyor.server.http_limits import LimitedHttpProtocol
+from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.protocol import Store
 
@@ -22,7 +22,9 @@ class Served(HttpStore):
 
     def __init__(self, behind: Store, clock: Clock | None = None, *, token: str = "") -> None:
         self.behind = behind
-        self.server = Serving(behind, tokens=bool(token), gate=None if token else OpenGate(behind))
+        self.server = Serving(
+            behind, tokens=bool(token), authenticator=None if token else OpenAuthenticator(behind)
+        )
         super().__init__(self.server.url, token=token, clock=clock)
 
     def close(self) -> None:
@@ -31,13 +33,13 @@ class Served(HttpStore):
         self.behind.close()
 
 
-class OpenGate(Gate):
+class OpenAuthenticator(Authenticator):
     """Lets everybody in, also when there are tokens: they are what a test is about."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, wanted=False)
+        super().__init__(store, required=False)
 
-    async def _wants_token(self) -> bool:
+    async def _requires_token(self) -> bool:
         return False
 
 
@@ -49,14 +51,14 @@ class Serving:
         store: Store,
         *,
         tokens: bool = False,
-        rules: Rules | None = None,
-        gate: Gate | None = None,
-        protocol: type[PatientProtocol] = PatientProtocol,
+        config: ServerConfig | None = None,
+        authenticator: Authenticator | None = None,
+        protocol: type[LimitedHttpProtocol] = LimitedHttpProtocol,
     ) -> None:
         listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.app = Application(store, tokens=tokens, rules=rules, gate=gate)
+        self.app = Application(store, tokens=tokens, config=config, authenticator=authenticator)
         config = uvicorn.Config(
             self.app,
             http=protocol,

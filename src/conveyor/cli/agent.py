@@ -15,7 +15,7 @@ from ..core.command_policy import CommandRules
 from ..core.retry import Exponential, pause
 from ..errors import UnavailableError, UsageError
 from ..settings import Settings, load_settings, token_from
-from ..store.http.payloads import Terms
+from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import manager
 from .shared.application import load_app
@@ -116,7 +116,7 @@ async def _run_agent(
     return ends
 
 
-async def _wait_for_terms(belt: Conveyor, ends: Exit) -> Terms | None:
+async def _wait_for_terms(belt: Conveyor, ends: Exit) -> ServerTerms | None:
     """Request the terms for agents until the server answers, or a signal comes (None)."""
     store = belt.store
     assert isinstance(store, HttpStore), "its address is a server's"
@@ -137,5 +137,5 @@ async def _wait_for_terms(belt: Conveyor, ends: Exit) -> Terms | None:
     return None
 
 
-async def _fetch_terms(store: HttpStore) -> Terms:
+async def _fetch_terms(store: HttpStore) -> ServerTerms:
     return await store.terms()

@@ -58,8 +58,8 @@ def server_command(
 ) -> int:
     warn_of_shell()
     try:
-        from ..server.request import Rules  # noqa: PLC0415
         from ..server.serve import Bind, Server  # noqa: PLC0415
+        from ..server.server_config import ServerConfig  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the server needs {error.name}: install it with `pip install conveyor[server]`"
@@ -69,7 +69,7 @@ def server_command(
     try:
         store = _local_store(belt)
         pulse = Pulse(str(settings["health_file"]), manager())
-        rules = Rules(
+        config = ServerConfig(
             lease_for=max(LEAST_LEASE, float(settings["lease"])),
             hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
@@ -81,14 +81,14 @@ def server_command(
                 store,
                 Bind(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key),
                 tokens=bool(store.tokens(limit=1).result()),
-                rules=rules,
+                config=config,
                 schedules=belt.schedules,
                 retention=retention_of(settings),
                 on_round=pulse.tell,
             )
             listening_on, url = serving.listen()
             with listening(lambda _number, _count: serving.stop()):
-                print_stderr(f"server: {url}, store {store.url}, {serving.open_to}")
+                print_stderr(f"server: {url}, store {store.url}, {serving.access_note}")
                 asyncio.run(serving.run(listening_on))
     finally:
         belt.close()

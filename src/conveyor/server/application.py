@@ -1,12 +1,11 @@
-"""The HTTP server: jobs for programs and agents on other machines; store/http/ has the calls."""
+"""The HTTP server as an ASGI application: from a request to its handler."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,59 +13,67 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ConveyorError, UnavailableError
-from ..store.http.api import CALLS, OWN, PREFIX, Call
-from ..store.http.problems import PROBLEMS, problem, problem_of
+from ..store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
+from ..store.http.problems import PROBLEMS, problem, problem_from_error
 from ..store.protocol import Store
-from .auth import Gate, allow_at_all
-from .authorization import Checks
+from .auth import Authenticator
+from .authorization import Authorizer, check_scope
+from .connection_watch import ClientGoneError
 from .handlers import Handlers
 from .hub import Hub
-from .inline_commit import Traffic
-from .io import GoneError, RefusedError, answer, read, refuse, refuse_error
+from .inline_commit import InlineCommit
+from .io import ProblemError, error_response, json_response, problem_response, read_payload
 from .openapi import openapi
-from .request import Asked, Rules
-from .router import Addresses, Endpoint, decoded
+from .request import ApiRequest
+from .router import Endpoint, RouteTable, decode_names
+from .server_config import ServerConfig
+from .validation import check_consistency
 
 log = logging.getLogger("conveyor.server")
 
 
 class Application(Router):
-    """The server as an ASGI application over a store, which stays the caller's to close.
+    """The API of a store, which the caller has to close.
 
-    With `tokens` every call needs one; without, everybody on this machine may everything, until
-    there is a token. `gate` decides that otherwise.
+    With `tokens` every call needs a token. Without, anybody on this machine may do everything until
+    the first token is created. `authenticator` replaces that rule.
     """
 
     def __init__(
-        self, store: Store, *, tokens: bool, rules: Rules | None = None, gate: Gate | None = None
+        self,
+        store: Store,
+        *,
+        tokens: bool,
+        config: ServerConfig | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
-        super().__init__(default=self._respond, lifespan=self._live)
-        self._gate = gate or Gate(store, wanted=tokens)
-        self._hub = Hub(store, self._gate.forget)
-        self._checks = Checks(store)
-        self._rules = rules or Rules()
-        self._traffic = Traffic()
+        super().__init__(default=self._respond, lifespan=self._lifespan)
+        self._config = config or ServerConfig()
+        self._authenticator = authenticator or Authenticator(store, required=tokens)
+        self._authorizer = Authorizer(store)
+        self._hub = Hub(store, self._authenticator.forget_tokens)
+        self._inline_commit = InlineCommit()
         self._handlers = Handlers(
             store=store,
-            gate=self._gate,
+            authenticator=self._authenticator,
+            authorizer=self._authorizer,
             hub=self._hub,
-            checks=self._checks,
-            rules=self._rules,
-            traffic=self._traffic,
+            config=self._config,
+            inline_commit=self._inline_commit,
         )
-        self._addresses = Addresses()
-        for call in (*CALLS.values(), *OWN):
-            self._addresses.add(call.method, PREFIX + call.path, self._endpoint(call))
-        for path, endpoint in (("/health", _health), ("/openapi.json", _describing())):
+        self._routes = RouteTable()
+        for call in (*STORE_CALLS.values(), *SERVER_CALLS):
+            self._routes.add(call.method, PREFIX + call.path, self._endpoint(call))
+        for path, endpoint in (("/health", _health), ("/openapi.json", _openapi_endpoint())):
             for method in ("GET", "HEAD"):
-                self._addresses.add(method, PREFIX + path, endpoint)
+                self._routes.add(method, PREFIX + path, endpoint)
 
     def end_waiting(self) -> None:
-        """Have everybody answered who waits for something, and say the same to whoever asks."""
+        """Answer all waiting calls and end all streams, now and from now on."""
         self._hub.close()
 
     @asynccontextmanager
-    async def _live(self, _app: object) -> AsyncGenerator[None]:
+    async def _lifespan(self, _app: object) -> AsyncGenerator[None]:
         self._hub.open()
         try:
             yield
@@ -75,78 +82,80 @@ class Application(Router):
             self._handlers.close()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
-        found = self._addresses.find(scope["raw_path"].decode("ascii", "replace"))
-        if found is None:
+        http = Request(scope, receive, send)
+        route = self._routes.find(scope["raw_path"].decode("ascii", "replace"))
+        if route is None:
             response = _no_route()
-        elif (endpoint := found.endpoints.get(request.method)) is None:
-            response = _no_method(request.method, found.endpoints)
+        elif (endpoint := route.endpoints.get(http.method)) is None:
+            response = _no_method(http.method, route.endpoints)
         else:
-            response = await endpoint(request, found.names)
+            response = await endpoint(http, route.names)
         await response(scope, receive, send)
 
-    def _endpoint(self, call: Call) -> Endpoint:
-        async def handle(request: Request, names: Mapping[str, str]) -> Response:
-            with self._traffic.going():
-                return await _answered(call.name, self._work(call, request, names))
+    def _endpoint(self, call: ApiCall) -> Endpoint:
+        async def endpoint(http: Request, names: Mapping[str, str]) -> Response:
+            with self._inline_commit.count_request():
+                try:
+                    return await self._answer(call, http, names)
+                except Exception as error:  # noqa: BLE001 - every request is answered
+                    return _failure(call, error)
 
-        return handle
+        return endpoint
 
-    async def _work(self, call: Call, request: Request, names: Mapping[str, str]) -> Response:
-        where = request.client.host if request.client else ""
-        caller = await self._gate.identify(request.headers, where)
-        allow_at_all(caller, call.scopes, call.name)
-        path = decoded(names)
-        body = await read(request, call, self._rules.body_limit)
-        await self._checks.check(call, caller, path, body)
-        return await self._handlers.handle(Asked(request, call, caller, path, body))
-
-
-async def _health(_request: Request, _names: Mapping[str, str]) -> Response:
-    return answer({"status": "ok"})
+    async def _answer(self, call: ApiCall, http: Request, names: Mapping[str, str]) -> Response:
+        """Authenticate, decode, validate, authorize and handle a call, in this order."""
+        address = http.client.host if http.client else ""
+        principal = await self._authenticator.identify(http.headers, address)
+        check_scope(call, principal)  # before reading a body, which may be large
+        path = decode_names(names)
+        body = await read_payload(http, call, self._config.body_limit)
+        check_consistency(path, body)
+        await self._authorizer.check(call, principal, path, body)
+        return await self._handlers.handle(ApiRequest(http, call, principal, path, body))
 
 
-def _describing() -> Endpoint:
+async def _health(_http: Request, _names: Mapping[str, str]) -> Response:
+    return json_response({"status": "ok"})
+
+
+def _openapi_endpoint() -> Endpoint:
     document = openapi(version("conveyor"))
 
-    async def describe(_request: Request, _names: Mapping[str, str]) -> Response:
+    async def endpoint(_http: Request, _names: Mapping[str, str]) -> Response:
         return Response(document, media_type="application/json")
 
-    return describe
+    return endpoint
 
 
-async def _answered(name: str, work: Coroutine[Any, Any, Response]) -> Response:
-    try:
-        return await work
-    except RefusedError as error:
-        return refuse(error.problem)
-    except GoneError as error:
-        if error.reason is not None:
-            return refuse_error(error.reason)
-        return Response(status_code=499)  # nobody reads it
-    except UnavailableError as error:
-        # It may name files of this machine, so it is for the log alone.
-        log.warning("call.unavailable name=%s error=%s", name, error)
-        code = problem_of(error).code
-        return refuse(problem(code, f"{PROBLEMS[code][1]}; the server's log says why"))
-    except ConveyorError as error:
-        return refuse_error(error)
-    except Exception:
-        # What went wrong is for the log of the server, and not for whoever asks.
-        log.exception("call.failed name=%s", name)
-        return refuse(problem("internal", f"{name} failed; the server's log says why"))
+def _failure(call: ApiCall, error: Exception) -> Response:
+    match error:
+        case ProblemError():
+            return problem_response(error.problem)
+        case ClientGoneError(reason=None):
+            return Response(status_code=499)  # nobody reads it
+        case ClientGoneError(reason=ConveyorError() as reason):
+            return error_response(reason)
+        case UnavailableError():
+            # Its message may contain paths of this machine, so only the log gets it.
+            log.warning("call.unavailable name=%s error=%s", call.name, error)
+            code = problem_from_error(error).code
+            return problem_response(problem(code, f"{PROBLEMS[code][1]}; see the server's log"))
+        case ConveyorError():
+            return error_response(error)
+        case _:
+            log.error("call.failed name=%s", call.name, exc_info=error)
+            return problem_response(
+                problem("internal", f"{call.name} failed; see the server's log")
+            )
 
 
 def _no_method(method: str, known: Iterable[str]) -> Response:
     allowed = ", ".join(sorted(known))
-    found = problem("no_method", f"{method} is not known here, but {allowed}")
-    return refuse(found, {"Allow": allowed})
+    found = problem("no_method", f"{method} is not allowed here; allowed: {allowed}")
+    return problem_response(found, {"Allow": allowed})
 
 
 def _no_route() -> Response:
-    return refuse(
-        problem(
-            "no_route",
-            f"there is nothing at this address; {PREFIX}/openapi.json lists what there is",
-        )
+    return problem_response(
+        problem("no_route", f"no such path; {PREFIX}/openapi.json lists all paths")
     )

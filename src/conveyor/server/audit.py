@@ -1,4 +1,4 @@
-"""What the audit says of a call that an operator made."""
+"""The lines of the audit log about calls to the server."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from collections.abc import Mapping
 from ..core.access import Action, rights
 from ..store.http import payloads
 from ..store.messages import Order
-from .request import Asked
+from .request import ApiRequest
 
-# What the audit calls an order to a worker.
-ORDERED: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
+# The audit log's names of the orders to a worker.
+ORDER_NAMES: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
 
 
-def action_of(asked: Asked) -> Action:
-    """Return the line of the audit about a call."""
-    what, detail = _described(asked.call.audited, asked.body)
+def audit_line(request: ApiRequest) -> Action:
+    """Return the line about a call."""
+    action, detail = _action_and_detail(request.call.audit_name, request.body)
     return Action(
-        who=asked.caller.who,
-        where=asked.caller.where,
-        what=what,
-        subject=next(iter(asked.path.values()), ""),
+        who=request.principal.name,
+        where=request.principal.address,
+        what=action,
+        subject=next(iter(request.path.values()), ""),
         detail=detail,
     )
 
 
-def _described(action: str, body: payloads.Body) -> tuple[str, str]:
-    """Return what the audit calls an action, and what it says of it."""
+def _action_and_detail(action: str, body: payloads.Payload) -> tuple[str, str]:
     match body:
-        case payloads.Paused(paused=False):
+        case payloads.PauseBody(paused=False):
             return f"resume {action.partition(' ')[2]}", ""
-        case payloads.Ordered(order=order):
-            return f"{ORDERED[order]} worker", ""
+        case payloads.OrderBody(order=order):
+            return f"{ORDER_NAMES[order]} worker", ""
         case payloads.DismissQuery(force=True):
             return action, "forced"
-        case payloads.Cancel(reason=reason, force=force):
+        case payloads.CancelBody(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
-        case payloads.AddToken(token=token):
+        case payloads.AddTokenBody(token=token):
             return action, rights(token)
         case _:
             return action, ""

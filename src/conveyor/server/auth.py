@@ -1,4 +1,4 @@
-"""Lets requests in: who asks, by their token, and whether that may do what they ask."""
+"""Authentication: who makes a call, by the token that it carries."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from ..core import access
 from ..core.access import Scope, Token
 from ..core.timeout import wait_for_event
 from ..errors import AccessError, NotFoundError
-from ..store.messages import Hint
 from ..store.protocol import Store
-from .origin_guard import check_neighbour
+from .origin_guard import check_local_origin
 
-# How long a token is taken to be as it was, in seconds, where no hint says that it has changed.
-FRESH = 1.0
-# How often it is looked at again while a call waits or streams, as hints may be lost.
-LOOK = 10.0
-# How many tokens are remembered.
-KNOWN = 10_000
+# Seconds for which a cached token is used without reading it again, in case a hint was lost.
+CACHE_TTL = 1.0
+# Seconds between two checks of the token of a call that waits or streams.
+RECHECK_EVERY = 10.0
+MAX_CACHED_TOKENS = 10_000
 BEARER = "bearer "
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the holder of a token, or anybody (None) at a server that wants none."""
+class Principal(msgspec.Struct, frozen=True):
+    """Who makes a call: the holder of a token, or anybody (None) if no token is required."""
 
     token: Token | None
-    where: str
+    address: str
 
     @property
-    def who(self) -> str:
-        """How the audit calls them."""
+    def name(self) -> str:
+        """The name in the audit log."""
         return "anybody" if self.token is None else access.called(self.token)
 
     @property
@@ -44,162 +42,133 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues to which they are limited; none if to no certain ones."""
+        """The queues to which the token is limited; empty if it is not limited."""
         return () if self.token is None else self.token.queues
 
+    def may(self, scopes: Collection[Scope], queue: str | None) -> bool:
+        """Whether a call that needs one of the scopes is allowed on a queue (None: on no one)."""
+        if self.is_admin or self.token is None:
+            return True
+        return any(access.may(self.token, scope, queue) for scope in scopes)
 
-class Gate:
-    """Knows the tokens. Without `wanted`, everybody may everything, until there is a token.
+    def may_act_as(self, worker: str) -> bool:
+        """Whether calls in the name of a worker are allowed.
 
-    It only ever closes: when there is no token any more, nobody may anything. `elapsed` tells how
-    much time has passed since some moment, in seconds.
+        The name of an agent's worker ends with the id of its token, so the server can tell whose
+        worker it is, also after a restart.
+        """
+        return self.is_admin or (self.token is not None and worker.endswith(f"@{self.token.id}"))
+
+
+class Authenticator:
+    """Knows the tokens of a store. With `required`, every call needs one.
+
+    Without, anybody may do everything until the first token is created. From then on a token is
+    required, even when all tokens are revoked. `elapsed` is a monotonic clock.
     """
 
     def __init__(
-        self, store: Store, *, wanted: bool, elapsed: Callable[[], float] = time.monotonic
+        self, store: Store, *, required: bool, elapsed: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
-        self._wanted = wanted
+        self._required = required
         self._elapsed = elapsed
-        self._looked: float | None = None
-        self._known: dict[str, tuple[float, Token]] = {}
-        self._bells: dict[asyncio.Event, str] = {}
+        self._checked_for_tokens_at: float | None = None
+        self._cache: dict[str, tuple[float, Token]] = {}
+        # One event for each call that waits or streams -> the id of its token, "" without one.
+        self._watching: dict[asyncio.Event, str] = {}
 
-    def forget(self, ids: Sequence[str]) -> None:
-        """Look at these tokens anew; at all of them if there are none."""
-        self._looked = None
+    def forget_tokens(self, ids: Sequence[str]) -> None:
+        """Drop changed tokens from the cache; all of them if there are no ids."""
+        self._checked_for_tokens_at = None
         if not ids:
-            self._known.clear()
+            self._cache.clear()
         for token_id in ids:
-            self._known.pop(token_id, None)
-        for bell, token_id in self._bells.items():
+            self._cache.pop(token_id, None)
+        for changed, token_id in self._watching.items():
             if not ids or not token_id or token_id in ids:
-                bell.set()
+                changed.set()
 
-    async def identify(self, headers: Mapping[str, str], where: str) -> Caller:
-        """Say who asks, by the header Authorization; AccessError when that is not known."""
-        if not await self._wants_token():
-            check_neighbour(headers)
-            return Caller(None, where)
+    async def identify(self, headers: Mapping[str, str], address: str) -> Principal:
+        """Return who makes a request; AccessError if it has no valid token but needs one."""
+        if not await self._requires_token():
+            check_local_origin(headers)
+            return Principal(None, address)
         header = headers.get("authorization", "")
         if not header.lower().startswith(BEARER):
-            raise _nameless()
+            raise _token_required()
         text = header[len(BEARER) :].strip()
         token_id = access.token_id(text)
         token = None if token_id is None else await self._find(token_id)
         if token is None or not access.fits(token, text):
-            raise AccessError("this server does not know the token", unknown=True)
-        self._check(token)
-        return Caller(token, where)
+            raise AccessError(
+                "unknown token; `conveyor token create` on the server makes a new one", unknown=True
+            )
+        self._check_valid(token)
+        return Principal(token, address)
 
-    async def check_again(self, caller: Caller) -> None:
-        """Let somebody go on who was let in some time ago, or AccessError."""
-        if caller.token is None:
-            if await self._wants_token():
-                raise _nameless()
+    async def check_again(self, principal: Principal) -> None:
+        """Raise AccessError if somebody who was identified earlier has lost access."""
+        if principal.token is None:
+            if await self._requires_token():
+                raise _token_required()
             return
-        token = await self._find(caller.token.id)
+        token = await self._find(principal.token.id)
         if token is None:
-            raise AccessError("this server does not know the token any more", unknown=True)
-        self._check(token)
+            raise AccessError("unknown token: it was deleted", unknown=True)
+        self._check_valid(token)
 
-    async def watch(self, caller: Caller) -> NoReturn:
-        """Wait until somebody is to be let in no more; raises AccessError then."""
-        bell = asyncio.Event()
-        self._bells[bell] = "" if caller.token is None else caller.token.id
+    async def watch_access(self, principal: Principal) -> NoReturn:
+        """Wait until somebody loses access; raises AccessError then."""
+        changed = asyncio.Event()
+        self._watching[changed] = "" if principal.token is None else principal.token.id
         try:
             while True:
-                await wait_for_event(bell, self._until_look(caller))
-                bell.clear()
-                await self.check_again(caller)
+                await wait_for_event(changed, self._recheck_in(principal))
+                changed.clear()
+                await self.check_again(principal)
         finally:
-            del self._bells[bell]
+            del self._watching[changed]
 
-    def _until_look(self, caller: Caller) -> float:
-        ends = None if caller.token is None else caller.token.expires_at
-        return LOOK if ends is None else max(0.0, min(LOOK, ends - self._store.now()))
+    def _recheck_in(self, principal: Principal) -> float:
+        expires_at = None if principal.token is None else principal.token.expires_at
+        if expires_at is None:
+            return RECHECK_EVERY
+        return max(0.0, min(RECHECK_EVERY, expires_at - self._store.now()))
 
-    def _check(self, token: Token) -> None:
+    def _check_valid(self, token: Token) -> None:
         standing = access.standing(token, self._store.now())
         if standing != "good":
-            raise AccessError(f"the token {token.id} ({token.name}) is {standing}", unknown=True)
+            raise AccessError(f"token {token.id} ({token.name}) is {standing}", unknown=True)
 
-    async def _wants_token(self) -> bool:
+    async def _requires_token(self) -> bool:
         now = self._elapsed()
-        if not self._wanted and (self._looked is None or now - self._looked >= FRESH):
-            self._looked = now
+        checked_at = self._checked_for_tokens_at
+        if not self._required and (checked_at is None or now - checked_at >= CACHE_TTL):
+            self._checked_for_tokens_at = now
             if await self._store.tokens(limit=1):
-                self._wanted = True
-        return self._wanted
+                self._required = True
+        return self._required
 
     async def _find(self, token_id: str) -> Token | None:
-        known = self._known.get(token_id)
+        cached = self._cache.get(token_id)
         now = self._elapsed()
-        if known is not None and now - known[0] < FRESH:
-            return known[1]
+        if cached is not None and now - cached[0] < CACHE_TTL:
+            return cached[1]
         try:
             token = await self._store.token(token_id)
         except NotFoundError:
-            self._known.pop(token_id, None)
+            self._cache.pop(token_id, None)
             return None
-        if len(self._known) >= KNOWN:
-            self._known.clear()
-        self._known[token_id] = now, token
+        if len(self._cache) >= MAX_CACHED_TOKENS:
+            self._cache.clear()
+        self._cache[token_id] = now, token
         return token
 
 
-def allow(caller: Caller, scopes: Collection[Scope], queue: str | None, what: str) -> None:
-    """Let a caller do something, to one queue or (None) to no certain one, or AccessError."""
-    if caller.is_admin or caller.token is None:
-        return
-    if any(access.may(caller.token, scope, queue) for scope in scopes):
-        return
-    where = "" if queue is None else f" on queue {queue!r}"
-    raise _refusal(caller.token, scopes, what + where)
-
-
-def allow_at_all(caller: Caller, scopes: Collection[Scope], what: str) -> None:
-    """Let a caller on whose token has one of the scopes, for whatever queue, or AccessError."""
-    if not caller.is_admin and caller.token is not None and not caller.token.scopes & set(scopes):
-        raise _refusal(caller.token, scopes, what)
-
-
-def may_be(caller: Caller, worker: str) -> bool:
-    """Whether a caller may speak for a worker: the name of an agent's worker ends with its token.
-
-    So nobody else's jobs can be touched, and after a restart of the server it is still known.
-    """
-    return caller.is_admin or (caller.token is not None and worker.endswith(f"@{caller.token.id}"))
-
-
-def may_hear(caller: Caller, hint: Hint) -> Hint | None:
-    """Return what of a hint is for a caller. Who is limited to queues hears of no others."""
-    if caller.is_admin:
-        return hint
-    match hint.kind:
-        case "access":
-            return None
-        case "work" | "due" if caller.queues:
-            fitting = [queue for queue in hint.subjects if queue in caller.queues]
-        case "quiet":
-            fitting = [worker for worker in hint.subjects if may_be(caller, worker)]
-        case _:
-            return hint
-    return Hint(hint.kind, tuple(fitting)) if fitting or not hint.subjects else None
-
-
-def _nameless() -> AccessError:
+def _token_required() -> AccessError:
     return AccessError(
-        "this server wants a token: send it as `Authorization: Bearer cvy_…`. "
+        "this server requires a token: send it as `Authorization: Bearer cvy_…`. "
         "`conveyor token create` on the server makes one.",
         unknown=True,
-    )
-
-
-def _refusal(token: Token, scopes: Collection[Scope], what: str) -> AccessError:
-    wanted = ", ".join(scopes) or "admin"
-    return AccessError(
-        f"the token {token.id} ({token.name}) may not {what}: it has the scope(s) "
-        f"{', '.join(sorted(token.scopes))}"
-        f"{' for ' + ', '.join(token.queues) if token.queues else ''}; {wanted} is needed"
     )

@@ -1,86 +1,84 @@
-"""What each call needs to be allowed: of its token, of the queue, of the worker it speaks for."""
+"""Authorization: whether a call is allowed, by the scopes, queues and workers of its token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..core.access import Scope
 from ..errors import AccessError, NotFoundError
 from ..store.http import payloads
-from ..store.http.api import Call
-from ..store.messages import Lease
+from ..store.http.api import ApiCall
+from ..store.messages import Hint, Lease
 from ..store.protocol import Store
-from .auth import Caller, allow, may_be
-from .lease_owners import Holders
-from .validation import check_sense
+from .auth import Principal
+from .lease_owners import LeaseOwners
 
-# How many offers are remembered with their queues.
-OFFERS = 100_000
-# Calls that tell of everything, and of nothing that could be left out for a queue.
+MAX_KNOWN_OFFERS = 100_000
+# These lists have no entries of single queues, so a token that is limited to queues gets none.
 LISTS_OF_ALL = frozenset({"schedules", "leader"})
 
 
-class Checks:
-    """Lets calls through, or raises AccessError. It remembers what it must of earlier answers."""
+class Authorizer:
+    """Allows calls or raises AccessError. `lease_owners` and the offers are its memory."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._offers: dict[str, str] = {}
-        self.holders = Holders(store)
+        self._queue_of_offer: dict[str, str] = {}
+        self.lease_owners = LeaseOwners(store)
 
-    def offered(self, offer: str, queue: str) -> None:
+    def remember_offer(self, offer: str, queue: str) -> None:
         """Remember which queue an offer is for."""
-        if len(self._offers) >= OFFERS:
-            self._offers.clear()
-        self._offers[offer] = queue
+        if len(self._queue_of_offer) >= MAX_KNOWN_OFFERS:
+            self._queue_of_offer.clear()
+        self._queue_of_offer[offer] = queue
 
-    async def check(self, call: Call, caller: Caller, path: Mapping[str, str], body: Any) -> None:
-        """Let a caller make a call, or AccessError."""
-        check_sense(path, body)
-        if caller.is_admin:
+    async def check(
+        self, call: ApiCall, principal: Principal, path: Mapping[str, str], body: Any
+    ) -> None:
+        """Allow a call, or raise AccessError."""
+        if principal.is_admin:
             return
-        for queue in await self._queues(call, caller, path, body):
-            allow(caller, call.scopes, queue, call.name)
-        _check_worker(call, caller, path, body)
-        await self.holders.check(caller, leases(body, path.get("job_id", "")))
+        for queue in await self._queues(call, principal, path, body):
+            _check_queue(call, principal, queue)
+        _check_workers(call, principal, path, body)
+        await self.lease_owners.check(principal, leases_in(body, path.get("job_id", "")))
 
     async def _queues(
-        self, call: Call, caller: Caller, path: Mapping[str, str], body: Any
+        self, call: ApiCall, principal: Principal, path: Mapping[str, str], body: Any
     ) -> Sequence[str | None]:
-        limited = bool(caller.queues)
+        """Return the queues that a call is about; None stands for no queue in particular."""
+        is_limited = bool(principal.queues)
         match body:
-            case payloads.Claim():
+            case payloads.ClaimBody():
                 return [want.queue for want in body.wants] or [None]
             case payloads.FindQuery():
                 return [body.queue]
-            case payloads.ScaleQuery(queue=str() as named):
-                return [named]
+            case payloads.ScaleQuery(queue=str() as queue):
+                return [queue]
             case _ if "queue" in path:
                 return [path["queue"]]
-            case _ if "job_id" in path and limited:
-                await self._check_job(call, caller, path["job_id"])
+            case _ if "job_id" in path and is_limited:
+                await self._check_job(call, principal, path["job_id"])
                 return []
-            case _ if "offer" in path and limited:
-                queue = self._offers.get(path["offer"])
-                if queue is None:
-                    raise NotFoundError(f"offer {path['offer']} is not known here any more")
-                return [queue]
-            case _ if limited and call.name not in LISTS_OF_ALL:
-                return [caller.queues[0]]
+            case _ if "offer" in path and is_limited:
+                if path["offer"] not in self._queue_of_offer:
+                    raise NotFoundError(f"no offer {path['offer']}")
+                return [self._queue_of_offer[path["offer"]]]
+            case _ if is_limited and call.name not in LISTS_OF_ALL:
+                return [principal.queues[0]]
             case _:
                 return [None]
 
-    async def _check_job(self, call: Call, caller: Caller, job_id: str) -> None:
-        queue = await self._queue_of(job_id)
+    async def _check_job(self, call: ApiCall, principal: Principal, job_id: str) -> None:
+        queue = await self._queue_of_job(job_id)
         try:
-            allow(caller, call.scopes, queue, call.name)
+            _check_queue(call, principal, queue)
         except AccessError as error:
-            # The name of its queue is none of their business either.
-            raise AccessError(
-                f"job {job_id} is on none of the queues that the token is for"
-            ) from error
+            # This message must not contain the name of the job's queue.
+            raise AccessError(f"job {job_id} is not in a queue of this token") from error
 
-    async def _queue_of(self, job_id: str) -> str | None:
+    async def _queue_of_job(self, job_id: str) -> str | None:
         try:
             return (await self._store.get(job_id)).queue
         except NotFoundError:
@@ -90,39 +88,79 @@ class Checks:
             return offered.name
 
 
-def leases(body: Any, job_id: str = "") -> list[Lease]:
+def check_scope(call: ApiCall, principal: Principal) -> None:
+    """Raise AccessError unless the token has a scope for the call, for any queue."""
+    token = principal.token
+    if not principal.is_admin and token is not None and not token.scopes & set(call.scopes):
+        raise _forbidden(principal, call.scopes, call.name)
+
+
+def leases_in(body: Any, job_id: str = "") -> list[Lease]:
     """Return the leases under which a call writes."""
     match body:
-        case payloads.Settle() | payloads.Exchange():
+        case payloads.SettleBody() | payloads.ExchangeBody():
             return [Lease(report.id, report.lease) for report in body.reports]
-        case payloads.Extend():
+        case payloads.ExtendBody():
             return body.leases
-        case payloads.WriteOutput():
-            named = {(chunk.job_id, chunk.lease) for chunk in body.chunks}
-            return [Lease(job_id, lease) for job_id, lease in named]
-        case payloads.Attach():
+        case payloads.WriteOutputBody():
+            unique = {(chunk.job_id, chunk.lease) for chunk in body.chunks}
+            return [Lease(job_id, lease) for job_id, lease in unique]
+        case payloads.AttachBody():
             return [Lease(job_id, body.lease)]
-        case payloads.SetProgress() | payloads.SetStopping():
+        case payloads.SetProgressBody() | payloads.SetStoppingBody():
             return [lease for lease, _ in body.reports]
         case _:
             return []
 
 
-def _check_worker(call: Call, caller: Caller, path: Mapping[str, str], body: Any) -> None:
-    named: list[str] = []
+def visible_hint(principal: Principal, hint: Hint) -> Hint | None:
+    """Return the part of a hint that is about the queues and workers of a token."""
+    if principal.is_admin:
+        return hint
+    match hint.kind:
+        case "access":
+            return None
+        case "work" | "due" if principal.queues:
+            visible = [queue for queue in hint.subjects if queue in principal.queues]
+        case "quiet":
+            visible = [worker for worker in hint.subjects if principal.may_act_as(worker)]
+        case _:
+            return hint
+    return Hint(hint.kind, tuple(visible)) if visible or not hint.subjects else None
+
+
+def _check_queue(call: ApiCall, principal: Principal, queue: str | None) -> None:
+    if not principal.may(call.scopes, queue):
+        where = "" if queue is None else f" on queue {queue!r}"
+        raise _forbidden(principal, call.scopes, call.name + where)
+
+
+def _check_workers(call: ApiCall, principal: Principal, path: Mapping[str, str], body: Any) -> None:
+    workers: list[str] = []
     if "worker" in path:
-        named.append(path["worker"])
+        workers.append(path["worker"])
     match body:
-        case payloads.Beat():
-            named.append(body.info.id)
-        case payloads.Rescue():
-            named += body.dead
+        case payloads.BeatBody():
+            workers.append(body.info.id)
+        case payloads.RescueBody():
+            workers += body.dead
         case _:
             pass
-    for worker in named:
-        if not may_be(caller, worker):
-            token = caller.token.id if caller.token else ""
+    for worker in workers:
+        if not principal.may_act_as(worker):
+            token_id = principal.token.id if principal.token else ""
             raise AccessError(
-                f"the token {token} may not speak for worker {worker!r} ({call.name}): the name of "
-                f"an agent's worker ends with @ and the id of its token, here @{token}"
+                f"token {token_id} may not act for worker {worker!r} ({call.name}): the name of "
+                f"an agent's worker ends with @ and the id of its token, here @{token_id}"
             )
+
+
+def _forbidden(principal: Principal, scopes: Collection[Scope], action: str) -> AccessError:
+    token = principal.token
+    assert token is not None, "without a token everything is allowed"
+    needed = " or ".join([*scopes, "admin"])
+    queues = f" for {', '.join(token.queues)}" if token.queues else ""
+    return AccessError(
+        f"token {token.id} ({token.name}) may not {action}: this needs the scope {needed}, and "
+        f"the token has {', '.join(sorted(token.scopes))}{queues}"
+    )

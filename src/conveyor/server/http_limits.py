@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with the limits it lacks, and its writes put together.
+"""uvicorn's HTTP protocol with limits for time and headers, and with coalesced writes.
 
-Headers and bodies must end in time, and headers be of a size: a client that sends a byte a second
-would otherwise hold a connection for ever (Slowloris). And an answer is sent in one piece where
-uvicorn would send its headers first, which wakes the client twice.
+A client that sends a byte a second would hold a connection for ever (Slowloris), so headers and
+bodies must end in time and headers have a maximum size. A response is sent in one write; uvicorn
+would send the headers first, which wakes the client twice.
 """
 
 from __future__ import annotations
@@ -17,129 +17,131 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..store.http.problems import MEDIA, problem
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """One connection. A request is refused when it has begun and does not end.
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """One connection. A request that does not end in time is refused.
 
-    `headers_wait` is how long its headers may take, and what is left of a body when the answer was
-    given; `body_wait` is how long a body may take that the answer waits for. Both are in seconds.
-    `headers_limit` is the most bytes of a request beside its body; how a body is cut into chunks
-    may take as many again as the body.
+    `headers_timeout` limits the headers, and the rest of a body that the response did not need.
+    `body_timeout` limits a body that the response waits for. Both are in seconds. `headers_limit`
+    is the maximum size in bytes of a request without its body; the framing of a chunked body may
+    take as many bytes as the body itself.
     """
 
-    headers_wait = 10.0
-    body_wait = 30.0
+    headers_timeout = 10.0
+    body_timeout = 30.0
     headers_limit = 64 << 10
 
-    _late: asyncio.TimerHandle | None = None
-    # Of the request that is being received: whether one is, and its bytes.
+    _timer: asyncio.TimerHandle | None = None
+    # About the request that is being received, if any.
     _receiving = False
     _in_headers = False
     _ended = False
-    _body = 0
-    _beside = 0
+    _body_size = 0
+    _other_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
-        self._gathering = _Gathering(transport)
-        super().connection_made(self._gathering)
-        self._expect()
+        """Start waiting for the first request."""
+        self._coalescing = _CoalescingTransport(transport)
+        super().connection_made(self._coalescing)
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._came()
+        """Stop waiting."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes, within the limits."""
+        """Parse received data, and check the limits."""
         if self.transport.is_closing():
             return
-        self._beside = len(data) + (self._beside if self._receiving else 0)
+        self._other_size = len(data) + (self._other_size if self._receiving else 0)
         self._ended = False
         super().data_received(data)
-        if self._receiving and self._beside > self.headers_limit + self._body:
-            limit = f"the headers are larger than {self.headers_limit:,} bytes"
-            self._refuse("headers_too_large", limit)
+        if self._receiving and self._other_size > self.headers_limit + self._body_size:
+            detail = f"the headers are larger than {self.headers_limit:,} bytes"
+            self._refuse("headers_too_large", detail)
         elif self._is_free() or (self._receiving and not self.pipeline):
-            self._expect()  # what comes before a request, like empty lines, is none yet
+            self._start_timer()  # empty lines before a request do not begin it
 
     def on_message_begin(self) -> None:
-        """Hear of a request."""
+        """A request begins."""
         super().on_message_begin()
         self._receiving = self._in_headers = True
-        self._body = 0
+        self._body_size = 0
         if self._ended:
-            self._beside = 0  # those of the request before, most likely
+            self._other_size = 0  # the data was most likely of the previous request
 
     def on_headers_complete(self) -> None:
-        """Let the request go on."""
-        self._came()
+        """The headers are complete."""
+        self._stop_timer()
         super().on_headers_complete()
         self._in_headers = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        self._body += len(body)
-        self._beside -= len(body)
+        """A part of the body was received."""
+        self._body_size += len(body)
+        self._other_size -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Hear that the request is here."""
+        """The request is complete."""
         self._receiving = False
         self._ended = True
-        self._came()
+        self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Send the answer, and wait for the end of a body that was not needed for it."""
-        self._gathering.flush()
+        """Send the complete response, and wait for the rest of a body that it did not need."""
+        self._coalescing.flush()
         super().on_response_complete()
         if self._receiving and not self.pipeline:
-            self._came()
-            self._expect()
+            self._stop_timer()
+            self._start_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer what is not HTTP."""
         self._refuse("usage", msg)
 
     def _is_free(self) -> bool:
-        """Whether no request is being answered."""
-        cycle: Any = self.cycle  # None before the first, whatever its type says
+        """Whether no request is being handled."""
+        cycle: Any = self.cycle  # None before the first request, despite its type
         return cycle is None or bool(cycle.response_complete)
 
     def _is_waiting_for_body(self) -> bool:
-        """Whether the rest of a body is all that the answer waits for."""
+        """Whether the response only waits for the rest of a body."""
         return self._receiving and not (
             self._in_headers or self.pipeline or self.cycle.response_started
         )
 
-    def _expect(self) -> None:
-        if self._late is None:
-            wait = self.body_wait if self._is_waiting_for_body() else self.headers_wait
-            self._late = self.loop.call_later(wait, self._give_up)
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            wait = self.body_timeout if self._is_waiting_for_body() else self.headers_timeout
+            self._timer = self.loop.call_later(wait, self._on_timeout)
 
-    def _came(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _give_up(self) -> None:
-        self._late = None
+    def _on_timeout(self) -> None:
+        self._timer = None
         if self._in_headers:
-            self._refuse("too_slow", f"the headers did not end within {self.headers_wait:g} s")
+            self._refuse(
+                "too_slow", f"the headers were not complete within {self.headers_timeout:g} s"
+            )
         elif self._is_waiting_for_body() and self.flow.read_paused:
-            self._expect()  # it is the application that has not read what has come
+            self._start_timer()  # the application has not yet read what was received
         elif self._is_waiting_for_body():
-            self._refuse("too_slow", f"the body did not come within {self.body_wait:g} s")
+            self._refuse("too_slow", f"the body was not complete within {self.body_timeout:g} s")
         elif not self.transport.is_closing():
             self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answer for the application, if it has not begun to, and close."""
+        """Send a problem, unless the application already answers, and close the connection."""
         transport: Any = self.transport
         if transport is None or transport.is_closing():
             return
-        unasked = self._is_free() and self._in_headers == self._receiving
-        if unasked or self._is_waiting_for_body():
+        is_unhandled = self._is_free() and self._in_headers == self._receiving
+        if is_unhandled or self._is_waiting_for_body():
             found = problem(code, detail)
             body = msgspec.json.encode(found)
             transport.write(
@@ -151,8 +153,8 @@ class PatientProtocol(HttpToolsProtocol):
         transport.close()
 
 
-class _Gathering(asyncio.Transport):
-    """A transport that sends what is written in one step of the loop in one piece."""
+class _CoalescingTransport(asyncio.Transport):
+    """A transport that sends everything written in one iteration of the event loop at once."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -161,34 +163,34 @@ class _Gathering(asyncio.Transport):
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send soon."""
+        """Send in this iteration of the event loop."""
         self._parts.append(data)
         if len(self._parts) == 1:
             self._loop.call_soon(self.flush)
 
     def close(self) -> None:
-        """Close once all is sent."""
+        """Close after sending everything."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Whether it is closed or closing."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport knows."""
+        """Return information about the transport."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Take no more for now."""
+        """Stop receiving for now."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take more."""
+        """Continue receiving."""
         self._transport.resume_reading()
 
     def flush(self) -> None:

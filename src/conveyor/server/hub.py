@@ -1,7 +1,7 @@
-"""Passes the store's hints on: to streams of them, and to claims that wait for a job.
+"""Passes the store's hints on to streams of hints and to waiting claims.
 
-A job wakes one claim and not all: of the claims that wait for its queue, the first of each set of
-labels, and the next when that one has found something, because there may be more.
+A job wakes one waiting claim, not all: of the claims that wait for its queue, the first for each
+set of labels. When that one has found a job, it wakes the next, because there may be more.
 """
 
 from __future__ import annotations
@@ -17,114 +17,115 @@ from ..store.messages import Hint, HintKind
 from ..store.protocol import Store
 
 KINDS: tuple[HintKind, ...] = get_args(HintKind)
-# A stream that is read slowly keeps so many subjects; beyond them a hint is about "any".
-SUBJECTS = 1000
+# A slow stream buffers at most this many subjects; beyond that, its hint is about any subject.
+MAX_SUBJECTS = 1000
 
+# Claims that wait for the same jobs: a queue and the worker's labels.
 Group = tuple[str, frozenset[str]]
+HintFilter = Callable[[Hint], Hint | None]
 
 
-class Stream:
-    """The hints for one listener, put together while it is not looking."""
+class HintBuffer:
+    """The hints for one stream, merged until they are sent."""
 
-    def __init__(self, kinds: frozenset[HintKind], may_hear: Callable[[Hint], Hint | None]) -> None:
+    def __init__(self, kinds: frozenset[HintKind], visible: HintFilter) -> None:
         self._kinds = kinds
-        self._may_hear = may_hear
-        self._heard: dict[HintKind, dict[str, None] | None] = {}
-        self._rung = asyncio.Event()
+        self._visible = visible
+        # kind -> subjects in order; None: any subject
+        self._hints: dict[HintKind, dict[str, None] | None] = {}
+        self._changed = asyncio.Event()
 
-    def hear(self, hint: Hint) -> None:
-        """Take a hint."""
-        allowed = self._may_hear(hint) if hint.kind in self._kinds else None
-        if allowed is None:
+    def add(self, hint: Hint) -> None:
+        """Add the visible part of a hint."""
+        visible = self._visible(hint) if hint.kind in self._kinds else None
+        if visible is None:
             return
-        hint = allowed
-        known = self._heard.setdefault(hint.kind, {})
-        if known is not None:
-            known.update(dict.fromkeys(hint.subjects))
-            if not hint.subjects or len(known) > SUBJECTS:
-                self._heard[hint.kind] = None
-        self._rung.set()
+        subjects = self._hints.setdefault(visible.kind, {})
+        if subjects is not None:
+            subjects.update(dict.fromkeys(visible.subjects))
+            if not visible.subjects or len(subjects) > MAX_SUBJECTS:
+                self._hints[visible.kind] = None
+        self._changed.set()
 
-    async def take(self, seconds: float) -> list[Hint]:
-        """Wait for hints, at most so long, and return what there is."""
-        await wait_for_event(self._rung, seconds)
-        self._rung.clear()
-        heard, self._heard = self._heard, {}
-        return [Hint(kind, tuple(subjects or ())) for kind, subjects in heard.items()]
+    async def take_all(self, seconds: float) -> list[Hint]:
+        """Wait for hints, at most `seconds`, and remove and return them."""
+        await wait_for_event(self._changed, seconds)
+        self._changed.clear()
+        hints, self._hints = self._hints, {}
+        return [Hint(kind, tuple(subjects or ())) for kind, subjects in hints.items()]
 
     def wake(self) -> None:
-        """Have `take` return."""
-        self._rung.set()
+        """Make `take_all` return now."""
+        self._changed.set()
 
 
-class Waiter:
-    """One claim that waits. `ended`: it is to be answered now, whatever there is."""
+class WaitingClaim:
+    """A claim that waits for a job. When `ended`, it must be answered with what there is."""
 
     def __init__(self, queues: Iterable[str], labels: frozenset[str]) -> None:
         self.groups: tuple[Group, ...] = tuple((queue, labels) for queue in queues)
         self.ended = False
-        self._rung = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Have it look."""
-        self._rung.set()
+        """Make it look for jobs."""
+        self._woken.set()
 
     def end(self) -> None:
-        """Have it answered."""
+        """End the waiting."""
         self.ended = True
-        self._rung.set()
+        self._woken.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until woken, at most so long."""
-        await wait_for_event(self._rung, seconds)
-        self._rung.clear()
+    async def sleep(self, seconds: float) -> None:
+        """Wait until woken or ended, at most `seconds`."""
+        await wait_for_event(self._woken, seconds)
+        self._woken.clear()
 
 
 class Hub:
-    """What goes on between the store and those who wait. Lives in one event loop.
+    """Connects the store's hints with those who wait. Belongs to one event loop.
 
-    `on_access` is called with the ids of tokens that have changed.
+    `on_tokens_changed` is called with the ids of the tokens; without ids any may have changed.
     """
 
-    def __init__(self, store: Store, on_access: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, store: Store, on_tokens_changed: Callable[[Sequence[str]], None]) -> None:
         self._store = store
-        self._on_access = on_access
-        self._streams: set[Stream] = set()
-        self._waiting: dict[Group, dict[Waiter, None]] = {}
-        self._by_worker: dict[str, Waiter] = {}
-        self._stop: Callable[[], None] | None = None
+        self._on_tokens_changed = on_tokens_changed
+        self._streams: set[HintBuffer] = set()
+        # The claims of a group in the order in which they are woken.
+        self._claims: dict[Group, dict[WaitingClaim, None]] = {}
+        self._claim_of_worker: dict[str, WaitingClaim] = {}
+        self._stop_listening: Callable[[], None] | None = None
         self.closing = False
 
     def open(self) -> None:
-        """Listen to the store, from the running event loop on."""
-        loop, here = asyncio.get_running_loop(), threading.get_ident()
+        """Listen to the store's hints, for the running event loop."""
+        loop, loop_thread = asyncio.get_running_loop(), threading.get_ident()
 
-        def hear(hint: Hint) -> None:
-            if threading.get_ident() == here:
-                loop.call_soon(self._hear, hint)
+        def receive(hint: Hint) -> None:
+            if threading.get_ident() == loop_thread:
+                loop.call_soon(self._distribute, hint)
                 return
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._hear, hint)
+                loop.call_soon_threadsafe(self._distribute, hint)
 
-        self._stop = self._store.listen(KINDS, hear)
+        self._stop_listening = self._store.listen(KINDS, receive)
 
     def close(self) -> None:
-        """Have everybody answered, and listen no more."""
+        """Stop listening, and end all waiting claims and streams."""
         self.closing = True
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
-        for waiter in {each for group in self._waiting.values() for each in group}:
-            waiter.end()
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+        for claim in {each for group in self._claims.values() for each in group}:
+            claim.end()
         for stream in self._streams:
             stream.wake()
 
     @contextmanager
-    def stream(
-        self, kinds: frozenset[HintKind], may_hear: Callable[[Hint], Hint | None]
-    ) -> Generator[Stream]:
-        """Pass hints on to a stream within the context, as far as it `may_hear` them."""
-        stream = Stream(kinds, may_hear)
+    def stream(self, kinds: frozenset[HintKind], visible: HintFilter) -> Generator[HintBuffer]:
+        """Fill a buffer with hints within the context."""
+        stream = HintBuffer(kinds, visible)
         self._streams.add(stream)
         try:
             yield stream
@@ -132,56 +133,56 @@ class Hub:
             self._streams.discard(stream)
 
     @contextmanager
-    def waiting(
+    def waiting_claim(
         self, worker: str, queues: Iterable[str], labels: frozenset[str]
-    ) -> Generator[Waiter]:
-        """Have a worker's claim woken within the context. Its earlier one is answered now."""
-        self.end_waiting(worker)
-        waiter = self._by_worker[worker] = Waiter(queues, labels)
-        for group in waiter.groups:
-            self._waiting.setdefault(group, {})[waiter] = None
+    ) -> Generator[WaitingClaim]:
+        """Wake a worker's claim for jobs within the context. Its earlier claim ends now."""
+        self.end_claim(worker)
+        claim = self._claim_of_worker[worker] = WaitingClaim(queues, labels)
+        for group in claim.groups:
+            self._claims.setdefault(group, {})[claim] = None
         if self.closing:
-            waiter.end()
+            claim.end()
         try:
-            yield waiter
+            yield claim
         finally:
-            if self._by_worker.get(worker) is waiter:
-                del self._by_worker[worker]
-            for group in waiter.groups:
-                others = self._waiting[group]
-                others.pop(waiter, None)
+            if self._claim_of_worker.get(worker) is claim:
+                del self._claim_of_worker[worker]
+            for group in claim.groups:
+                others = self._claims[group]
+                others.pop(claim, None)
                 if not others:
-                    del self._waiting[group]
+                    del self._claims[group]
 
-    def end_waiting(self, worker: str) -> None:
-        """Have the claim of a worker answered, if one waits."""
-        waiter = self._by_worker.get(worker)
-        if waiter is not None:
-            waiter.end()
+    def end_claim(self, worker: str) -> None:
+        """End the waiting claim of a worker, if it has one."""
+        claim = self._claim_of_worker.get(worker)
+        if claim is not None:
+            claim.end()
 
-    def found(self, waiter: Waiter) -> None:
-        """Hear that a claim has found something: there may be more for the next."""
-        for group in waiter.groups:
-            self._wake_next(group, waiter)
+    def wake_next(self, claim: WaitingClaim) -> None:
+        """Wake the claims after one that has found jobs: there may be more."""
+        for group in claim.groups:
+            self._wake_first(group, claim)
 
-    def _hear(self, hint: Hint) -> None:
+    def _distribute(self, hint: Hint) -> None:
         for stream in self._streams:
-            stream.hear(hint)
+            stream.add(hint)
         match hint.kind:
             case "work":
-                for group in list(self._waiting):
+                for group in list(self._claims):
                     if not hint.subjects or group[0] in hint.subjects:
-                        self._wake_next(group, None)
+                        self._wake_first(group, None)
             case "access":
-                self._on_access(hint.subjects)
+                self._on_tokens_changed(hint.subjects)
             case _:
                 return
 
-    def _wake_next(self, group: Group, but: Waiter | None) -> None:
-        line = self._waiting.get(group, {})
-        first = next((each for each in line if each is not but), None)
+    def _wake_first(self, group: Group, except_for: WaitingClaim | None) -> None:
+        claims = self._claims.get(group, {})
+        first = next((each for each in claims if each is not except_for), None)
         if first is not None:
-            # To the end of the line, so that one which can do nothing does not keep the others.
-            del line[first]
-            line[first] = None
+            # It moves to the end, so that a claim that can take no job does not block the others.
+            del claims[first]
+            claims[first] = None
             first.wake()

@@ -1,8 +1,8 @@
-"""How many requests are under way, and whether one may hold up the loop for the disk's sake.
+"""Decides whether a request may commit in the event loop instead of the store's thread.
 
-To hand a commit to the store's thread and hear of its end takes as long as the commit itself, and
-is worth that when many share one. A request that is alone has nobody to share with, and nobody whom
-it holds up.
+Handing a commit to the store's thread and waiting for it takes as long as the commit itself. It is
+worth that when many requests share one commit. A lone request shares with nobody, and blocking the
+event loop for its commit delays nobody.
 """
 
 from __future__ import annotations
@@ -13,52 +13,52 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ..core.pending import blocking
 
-# A disk that took longer twice in a row, in seconds, is not waited for again in the next while. A
-# single time says nothing, as one commit of hundreds makes a checkpoint, unless it was LONG.
-QUICK, LONG, WHILE = 0.005, 0.1, 1.0
+# In seconds. After two SLOW commits in a row, or a VERY_SLOW one, no commit is made in the event
+# loop for the PAUSE. One slow commit means nothing: one in hundreds includes a checkpoint.
+SLOW, VERY_SLOW, PAUSE = 0.005, 0.1, 1.0
 
 
-class Traffic:
-    """Counts requests. `elapsed` tells how much time has passed since some moment, in seconds."""
+class InlineCommit:
+    """Counts the requests in progress. `elapsed` is a monotonic clock."""
 
     def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._elapsed = elapsed
-        self._going = 0
-        self._was_slow = False
-        self._slow_until = 0.0
+        self._requests = 0
+        self._last_was_slow = False
+        self._paused_until = 0.0
 
     @contextmanager
-    def going(self) -> Generator[None]:
-        """Count a request that is under way."""
-        self._going += 1
+    def count_request(self) -> Generator[None]:
+        """Count a request that is in progress."""
+        self._requests += 1
         try:
             yield
         finally:
-            self._going -= 1
+            self._requests -= 1
 
     @contextmanager
-    def waiting(self) -> Generator[None]:
-        """Leave the one that waits out of account."""
-        self._going -= 1
+    def exclude_waiting(self) -> Generator[None]:
+        """Do not count a request while it only waits."""
+        self._requests -= 1
         try:
             yield
         finally:
-            self._going += 1
+            self._requests += 1
 
-    def moment(self) -> AbstractContextManager[None]:
-        """Have what takes a moment done here and now, if that holds nobody up."""
-        if self._going > 1 or self._elapsed() < self._slow_until:
+    def commit_here_if_alone(self) -> AbstractContextManager[None]:
+        """Make the store commit in this thread within the context, if that delays nobody."""
+        if self._requests > 1 or self._elapsed() < self._paused_until:
             return nullcontext()
-        return self._here()
+        return self._commit_here()
 
     @contextmanager
-    def _here(self) -> Generator[None]:
-        began = self._elapsed()
+    def _commit_here(self) -> Generator[None]:
+        started = self._elapsed()
         with blocking():
             yield
         ended = self._elapsed()
-        took = ended - began
-        is_slow = took > QUICK
-        if is_slow and (self._was_slow or took > LONG):
-            self._slow_until = ended + WHILE
-        self._was_slow = is_slow
+        took = ended - started
+        is_slow = took > SLOW
+        if is_slow and (self._last_was_slow or took > VERY_SLOW):
+            self._paused_until = ended + PAUSE
+        self._last_was_slow = is_slow

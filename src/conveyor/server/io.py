@@ -1,100 +1,87 @@
-"""Reads requests, within a limit of size, and answers them as JSON or as a problem."""
+"""Decodes requests, within a size limit, and encodes responses as JSON or as problems."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..errors import ConveyorError, UsageError
-from ..store.http.api import JSON, PACKED, Call
-from ..store.http.payloads import Body, WriteOutput
-from ..store.http.problems import MEDIA, Problem, problem, problem_of
-from .validation import LONG, check_numbers
+from ..store.http.api import JSON, MSGPACK, ApiCall
+from ..store.http.payloads import Payload, WriteOutputBody
+from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
+from .connection_watch import ClientGoneError
+from .validation import MANY_DIGITS, check_numbers
 
-T = TypeVar("T")
-
+# Seconds, in the header Retry-After.
 RETRY_AFTER = 1
 
 _encode = msgspec.json.Encoder().encode
-_decoders: dict[tuple[type[Body], str], Callable[[bytes], Any]] = {}
+_decoders: dict[tuple[type[Payload], str], Callable[[bytes], Any]] = {}
 
 
-class RefusedError(Exception):
-    """A request that is answered with a problem."""
+class ProblemError(Exception):
+    """The request is answered with a problem."""
 
     def __init__(self, found: Problem) -> None:
         self.problem = found
         super().__init__(found.detail)
 
 
-class GoneError(Exception):
-    """The one who asked has gone, or (`reason`) is to be refused after all.
-
-    `brought` is what the work has brought by then.
-    """
-
-    def __init__(self, brought: Any = None, reason: ConveyorError | None = None) -> None:
-        self.brought = brought
-        self.reason = reason
-        super().__init__(str(reason or "gone"))
-
-
-async def read(request: Request, call: Call, limit: int) -> Any:
-    """Return what a call takes, from the query or the body; `limit` is the most bytes of that."""
+async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
+    """Return the query or body of a call; a body has at most `limit` bytes."""
     if call.in_query:
-        return _query(request, call)
-    data = await read_bytes(request, limit)
-    kind = _kind(request) if data else JSON
-    if kind != JSON and not (call.packed and kind == PACKED):
-        known = f"Content-Type: {JSON}" + (f", or as {PACKED}" if call.packed else "")
-        raise RefusedError(problem("not_json", f"send the body as JSON, with {known}"))
+        return _decode_query(http, call)
+    data = await read_bytes(http, limit)
+    media = _media_type(http) if data else JSON
+    if media != JSON and not (call.accepts_msgpack and media == MSGPACK):
+        accepted = JSON + (f" or {MSGPACK}" if call.accepts_msgpack else "")
+        raise ProblemError(problem("not_json", f"send the body with Content-Type: {accepted}"))
     try:
-        if kind == JSON:
-            # Parts that are carried on unread would otherwise be carried on as anything.
+        if media == JSON:
+            # Parts that are passed on undecoded would otherwise be passed on as invalid UTF-8.
             str(data, "utf-8")
-        body = _decoder(call.takes, kind)(data or b"{}")
+        body = _decoder(call.request, media)(data or b"{}")
     except msgspec.MsgspecError as error:
-        raise RefusedError(problem("usage", f"the body of {call.name}: {error}")) from error
+        raise ProblemError(problem("usage", f"body of {call.name}: {error}")) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(
-            problem("usage", f"the body of {call.name} is no text, or too deep: {error}")
+        raise ProblemError(
+            problem("usage", f"body of {call.name}: invalid UTF-8 or nested too deeply: {error}")
         ) from error
-    # Output is long, and has few numbers: looking at those is quicker than through all of it.
-    if call.takes is WriteOutput or LONG.search(data):
+    # Output is long and has few numbers: checking those is faster than searching all of it.
+    if call.request is WriteOutputBody or MANY_DIGITS.search(data):
         check_numbers(body)
     return body
 
 
-async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the body, if it is no larger than `limit`. How long it may take, the protocol says."""
-    said = request.headers.get("content-length", "0")
-    if said.isascii() and said.isdigit() and int(said) > limit:
+async def read_bytes(http: Request, limit: int) -> bytes:
+    """Return the body if it has at most `limit` bytes. http_limits.py limits its time."""
+    length = http.headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in request.stream():
+        async for part in http.stream():
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
             parts.append(part)
     except ClientDisconnect as error:
-        raise GoneError from error
+        raise ClientGoneError from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def answer(value: Any, status: int = 200) -> Response:
-    """Return a value as JSON."""
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a response with a value as JSON."""
     return Response(_encode(value), status, media_type="application/json")
 
 
-def refuse(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a problem; what programs look for stands in headers too."""
+def problem_response(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response with a problem, and with the headers that belong to its code."""
     headers = dict(headers or {})
     if found.code == "queue_full":
         headers = {
@@ -109,74 +96,42 @@ def refuse(found: Problem, headers: Mapping[str, str] | None = None) -> Response
     return Response(_encode(found), found.status, headers, media_type=MEDIA)
 
 
-def refuse_error(error: ConveyorError) -> Response:
-    """Return an error of ours as a problem."""
-    return refuse(problem_of(error))
+def error_response(error: ConveyorError) -> Response:
+    """Return a response with the problem that describes an error."""
+    return problem_response(problem_from_error(error))
 
 
-async def unless_gone(
-    request: Request,
-    work: Coroutine[Any, Any, T],
-    end: Callable[[], None],
-    watch: Coroutine[Any, Any, NoReturn],
-) -> T:
-    """Carry work out; when the one who asked goes away, call `end`, wait for it, raise GoneError.
-
-    So too when `watch` raises an error of ours, which is the `reason` then.
-    """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_gone(request))
-    lapse = asyncio.create_task(watch)
-    try:
-        await asyncio.wait([task, gone, lapse], return_when=asyncio.FIRST_COMPLETED)
-        if not gone.done() and not lapse.done():
-            return task.result()
-        end()
-        brought = await task
-        reason = lapse.exception() if lapse.done() else None
-    finally:
-        for each in (gone, lapse, task):
-            each.cancel()
-    if reason is not None and not isinstance(reason, ConveyorError):
-        raise reason
-    raise GoneError(brought, reason)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
-
-
-def _too_large(limit: int) -> RefusedError:
-    return RefusedError(
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError(
         problem(
             "too_large",
-            f"the body is larger than {limit:,} bytes: send it in several requests, or start the "
-            "server with a larger --body-limit",
+            f"the body is larger than {limit:,} bytes: split it into several requests, or start "
+            "the server with a larger --body-limit",
         )
     )
 
 
-def _kind(request: Request) -> str:
-    """Return what the body says that it is."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(http: Request) -> str:
+    return http.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _decoder(takes: type[Body], kind: str) -> Callable[[bytes], Any]:
-    known = _decoders.get((takes, kind))
+def _decoder(request: type[Payload], media: str) -> Callable[[bytes], Any]:
+    known = _decoders.get((request, media))
     if known is None:
-        decoder = msgspec.json.Decoder(takes) if kind == JSON else msgspec.msgpack.Decoder(takes)
-        known = _decoders[takes, kind] = decoder.decode
+        decoder = (
+            msgspec.json.Decoder(request) if media == JSON else msgspec.msgpack.Decoder(request)
+        )
+        known = _decoders[request, media] = decoder.decode
     return known
 
 
-def _query(request: Request, call: Call) -> Any:
-    given = dict(request.query_params)
+def _decode_query(http: Request, call: ApiCall) -> Any:
+    given = dict(http.query_params)
     try:
-        found = msgspec.convert(given, call.takes, strict=False)
+        query = msgspec.convert(given, call.request, strict=False)
     except msgspec.ValidationError as error:
-        raise RefusedError(problem("usage", f"the query of {call.name}: {error}")) from error
+        raise ProblemError(problem("usage", f"query of {call.name}: {error}")) from error
     except ValueError as error:
-        raise UsageError(f"the query of {call.name}: {error}") from error
-    check_numbers(found)
-    return found
+        raise UsageError(f"query of {call.name}: {error}") from error
+    check_numbers(query)
+    return query

@@ -1,4 +1,4 @@
-"""Takes new jobs in as a program on the spot would be let make them: the same limits and errors."""
+"""Makes new jobs of received ones, under the rules that hold for a program beside the store."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
 from ..errors import EncodingError, UsageError
-from ..store.http.wire import NewJobView, new_job_of
+from ..store.http.wire import NewJobView, decode_new_job
 
 _DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
 
 
-class Taking:
-    """Makes new jobs of what was sent. `args_limit` is the most bytes of a job's arguments."""
+class JobIntake:
+    """Checks received jobs. `args_limit` is the maximum size of a job's arguments in bytes."""
 
     def __init__(self, args_limit: int) -> None:
         self._ids = IdMaker()
         self._args_limit = args_limit
 
-    def jobs(self, views: list[NewJobView], queue: str, now: float) -> list[NewJob]:
-        """Return new jobs of one queue; UsageError says which of them cannot be."""
+    def new_jobs(self, views: list[NewJobView], queue: str, now: float) -> list[NewJob]:
+        """Return new jobs for one queue; UsageError says which job is invalid."""
         name(queue)
-        return [self._job(view, number, queue, now) for number, view in enumerate(views)]
+        return [self._new_job(view, number, queue, now) for number, view in enumerate(views)]
 
-    def _job(self, view: NewJobView, number: int, queue: str, now: float) -> NewJob:
+    def _new_job(self, view: NewJobView, number: int, queue: str, now: float) -> NewJob:
         try:
             _check(view, self._args_limit)
         except UsageError as error:
             raise type(error)(f"job {number} ({view.task[:NAME_LIMIT]}): {error}") from error
-        job = new_job_of(view, queue)
+        job = decode_new_job(view, queue)
+        is_command = job.task == COMMAND_TASK
         return msgspec.structs.replace(
             job,
             id=job.id or self._ids.make(now),
-            # Whoever sends it: only workers that may run commands are given one.
-            options=for_commands(job.options) if job.task == COMMAND_TASK else job.options,
+            # A command goes only to workers that may run commands, whatever its sender asks for.
+            options=for_commands(job.options) if is_command else job.options,
         )
 
 
@@ -49,11 +50,11 @@ def _check(view: NewJobView, args_limit: int) -> None:
         name(view.id)
     args = bytes(view.args)
     if not args.startswith(b"{"):
-        raise UsageError('args are an object of arguments by name, like {"path": "cat.jpg"}')
+        raise UsageError('args must be an object with arguments by name, like {"path": "cat.jpg"}')
     if len(args) > args_limit:
         raise EncodingError(
-            f"the arguments are {len(args):,} bytes of JSON, above the limit of "
-            f"{args_limit:,}: store the data elsewhere and pass its name"
+            f"the arguments are {len(args):,} bytes of JSON, the limit is {args_limit:,}: store "
+            "the data elsewhere and pass its name"
         )
     if view.run_at is not None and view.delay:
         raise UsageError("delay and run_at exclude each other: give one of them")

@@ -1,4 +1,4 @@
-"""Sees to it that an agent touches only jobs that its own workers hold."""
+"""Makes sure that an agent writes only to jobs that its own workers hold."""
 
 from __future__ import annotations
 
@@ -8,52 +8,51 @@ from ..core.job import JobRecord, State
 from ..errors import AccessError, NotFoundError
 from ..store.messages import Lease
 from ..store.protocol import Store
-from .auth import Caller, may_be
+from .auth import Principal
 
-# How many leases are remembered with their holders.
-KNOWN = 100_000
+MAX_KNOWN_LEASES = 100_000
 
 
-class Holders:
-    """Who holds which lease. What is not remembered, as after a restart, is looked up."""
+class LeaseOwners:
+    """Which token holds which lease. Leases it does not know, as after a restart, are looked up."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[tuple[str, int], str] = {}
+        self._token_of: dict[tuple[str, int], str] = {}
 
-    def took(self, caller: Caller, jobs: Sequence[JobRecord]) -> None:
-        """Remember who was given these jobs."""
-        if caller.is_admin or caller.token is None:
+    def record(self, principal: Principal, jobs: Sequence[JobRecord]) -> None:
+        """Remember who claimed these jobs."""
+        if principal.is_admin or principal.token is None:
             return
-        if len(self._known) + len(jobs) > KNOWN:
-            self._known.clear()
-        self._known.update({(job.id, job.lease): caller.token.id for job in jobs})
+        if len(self._token_of) + len(jobs) > MAX_KNOWN_LEASES:
+            self._token_of.clear()
+        self._token_of.update({(job.id, job.lease): principal.token.id for job in jobs})
 
-    def gave_back(self, leases: Sequence[Lease]) -> None:
+    def forget(self, leases: Sequence[Lease]) -> None:
         """Forget leases that have ended."""
         for lease in leases:
-            self._known.pop((lease.id, lease.lease), None)
+            self._token_of.pop((lease.id, lease.lease), None)
 
-    async def check(self, caller: Caller, leases: Sequence[Lease]) -> None:
-        """Let a caller write under these leases, or AccessError.
+    async def check(self, principal: Principal, leases: Sequence[Lease]) -> None:
+        """Allow writes under these leases, or raise AccessError.
 
-        A lease that is over by now is nobody's: what is written under it is refused anyway. One
-        that was not given yet could be somebody else's by the time of writing.
+        A lease that has ended is allowed: the store refuses such a write anyway. A lease that does
+        not exist yet is not: by the time of the write it could be somebody else's.
         """
-        if caller.is_admin or caller.token is None:
+        if principal.is_admin or principal.token is None:
             return
-        mine = caller.token.id
+        own_id = principal.token.id
         for lease in leases:
-            if self._known.get((lease.id, lease.lease)) == mine:
+            if self._token_of.get((lease.id, lease.lease)) == own_id:
                 continue
             try:
                 job = await self._store.get(lease.id)
             except NotFoundError:
                 continue
-            held = job.state is State.RUNNING and job.lease == lease.lease
-            foreign = held and not may_be(caller, job.worker or "")
-            if foreign or lease.lease > job.lease:
+            is_current = job.state is State.RUNNING and job.lease == lease.lease
+            is_foreign = is_current and not principal.may_act_as(job.worker or "")
+            if is_foreign or lease.lease > job.lease:
                 raise AccessError(
-                    f"the token {mine} does not hold job {lease.id}: an agent may touch only jobs "
-                    "that it has claimed"
+                    f"token {own_id} does not hold job {lease.id}: an agent may write only to "
+                    "jobs that it has claimed"
                 )

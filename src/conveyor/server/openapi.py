@@ -1,4 +1,4 @@
-"""Describes the HTTP API as an OpenAPI 3.1 document, made from the table of its calls."""
+"""The HTTP API as an OpenAPI 3.1 document, generated from the table of calls."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 
 import msgspec
 
-from ..store.http.api import CALLS, HINTS, JSON, OWN, PACKED, PREFIX, Call
-from ..store.http.payloads import Nothing
+from ..store.http.api import HINTS, JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
+from ..store.http.payloads import EmptyPayload
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 
 REFERENCE = "#/components/schemas/{name}"
-# What any call may be answered with, beside its own refusals.
+# The codes of problems that any call may return, beside its own.
 ALWAYS = ("usage", "unavailable", "internal")
-GUARDED = ("unauthorized", "forbidden")
+ACCESS = ("unauthorized", "forbidden")
 WITH_BODY = ("too_large", "too_slow", "not_json")
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 ABOUT = (
-    "Jobs for programs and agents on other machines. Times are Unix seconds, durations are "
-    "seconds. Every error is a problem (RFC 9457) whose `code` is for programs. Send a token as "
-    "`Authorization: Bearer cvy_…`."
+    "A job queue for programs and agents on other machines. Times are Unix seconds, durations are "
+    "seconds. Every error is a problem (RFC 9457); programs should look at its `code`. Send a "
+    "token as `Authorization: Bearer cvy_…`."
 )
 
 
 def openapi(version: str) -> bytes:
-    """Return the document, as JSON, for a version of Conveyor."""
-    calls = [*CALLS.values(), *OWN]
+    """Return the document as JSON, for a version of Conveyor."""
+    calls = [*STORE_CALLS.values(), *SERVER_CALLS]
     types: list[Any] = [Problem]
-    types += [call.takes for call in calls if call.takes is not Nothing]
-    types += [call.gives for call in calls if call.gives is not None]
+    types += [call.request for call in calls if call.request is not EmptyPayload]
+    types += [call.response for call in calls if call.response is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     schema_of = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -44,46 +44,48 @@ def openapi(version: str) -> bytes:
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        # A server that listens only on its own machine may want none.
+        # A server that only this machine can reach may require no token.
         "security": [{"token": []}, {}],
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
-def refusals(call: Call) -> list[str]:
-    """Return the codes of the problems that a call may be answered with."""
-    codes = [*ALWAYS, *GUARDED, *call.refusals]
+def problem_codes(call: ApiCall) -> list[str]:
+    """Return the codes of the problems that a call may return."""
+    codes = [*ALWAYS, *ACCESS, *call.problems]
     if call.method != "GET":
         codes += WITH_BODY
     if any(name in call.path for name in ("{job_id}", "{offer}")):
-        # To say whether a token may, what it is about is looked up.
+        # Authorization looks up what the call is about.
         codes.append("not_found")
     return list(dict.fromkeys(codes))
 
 
-def _operation(call: Call, schema_of: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    named = ", ".join([*call.scopes, "admin"])
+def _operation(
+    call: ApiCall, schema_of: dict[str, Any], components: dict[str, Any]
+) -> dict[str, Any]:
+    scopes = " or ".join([*call.scopes, "admin"])
     operation: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
-        "description": f"For tokens with the scope {named}.",
+        "description": f"Required scope: {scopes}.",
         "parameters": [_in_path(name) for name in re.findall(r"\{(\w+)\}", call.path)],
         "responses": _responses(call, schema_of),
     }
-    if call.takes is Nothing:
+    if call.request is EmptyPayload:
         return operation
-    schema = schema_of[repr(call.takes)]
+    schema = schema_of[repr(call.request)]
     if call.in_query:
-        whole = components[call.takes.__name__]
+        whole = components[call.request.__name__]
         operation["parameters"] += [
             {"name": name, "in": "query", "required": False, "schema": each}
             for name, each in whole["properties"].items()
         ]
-        if call.raw == "takes":
+        if call.raw == "request":
             operation["requestBody"] = {"required": True, "content": BYTES}
     else:
-        required = bool(components[call.takes.__name__].get("required"))
-        content = {kind: {"schema": schema} for kind in (JSON, PACKED)[: 1 + call.packed]}
+        required = bool(components[call.request.__name__].get("required"))
+        content = {kind: {"schema": schema} for kind in (JSON, MSGPACK)[: 1 + call.accepts_msgpack]}
         operation["requestBody"] = {"required": required, "content": content}
     return operation
 
@@ -93,21 +95,24 @@ def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _responses(call: Call, schema_of: dict[str, Any]) -> dict[str, Any]:
+def _responses(call: ApiCall, schema_of: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if call is HINTS:
         text = {"application/x-ndjson": {"schema": {"type": "string"}}}
-        responses["200"] = {"description": "Hints, one a line", "content": text}
-    elif call.raw == "gives":
+        responses["200"] = {"description": "Hints, one per line", "content": text}
+    elif call.raw == "response":
         responses["200"] = {"description": "Bytes", "content": BYTES}
-    elif call.gives is None:
+    elif call.response is None:
         responses["204"] = {"description": "Done"}
     else:
-        content = {JSON: {"schema": schema_of[repr(call.gives)]}}
+        content = {JSON: {"schema": schema_of[repr(call.response)]}}
         responses["200"] = {"description": "Done", "content": content}
         if call.name == "insert":
-            responses["202"] = {"description": "The queue is full; an offer", "content": content}
-    for code in refusals(call):
+            responses["202"] = {
+                "description": "The queue is full; the request waits as an offer",
+                "content": content,
+            }
+    for code in problem_codes(call):
         status, title, _ = PROBLEMS[code]
         known = responses.setdefault(
             str(status),

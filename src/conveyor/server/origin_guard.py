@@ -1,8 +1,8 @@
-"""Keeps web pages away from a server that wants no token: any page may send requests from here.
+"""Protects a server without tokens from web pages: the browser would send their requests to it.
 
-A page of elsewhere can have the browser on this machine send requests to 127.0.0.1, and by a name
-of its own that suddenly means 127.0.0.1 (DNS rebinding) it can read the answers too. A browser says
-which page asks (Origin), and whom it takes the server for (Host).
+A page can make the browser on this machine send requests to 127.0.0.1. With a host name of its own
+that is made to resolve to 127.0.0.1 (DNS rebinding) it can even read the answers. A browser sends
+the origin of the page (Origin) and the host name of the server (Host).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from urllib.parse import urlsplit
 from ..errors import AccessError
 
 
-def check_neighbour(headers: Mapping[str, str]) -> None:
-    """Let a request in that is addressed to this machine and not sent by a page of elsewhere."""
+def check_local_origin(headers: Mapping[str, str]) -> None:
+    """Raise AccessError unless the request is to this machine and not from a foreign web page."""
     host = headers.get("host", "")
-    if host and not is_here(_name(host)):
+    if host and not is_loopback(_host_name(host)):
         raise AccessError(
-            f"this server wants no token, so it answers only what is addressed to this machine "
-            f"and not to {host[:200]!r}: write 127.0.0.1 or localhost, or make a token with "
+            "this server requires no token, so it accepts only requests to this machine, not to "
+            f"{host[:200]!r}: use 127.0.0.1 or localhost, or create a token with "
             "`conveyor token create`"
         )
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
         raise AccessError(
-            f"a page of {origin[:200]!r} asks, and this server wants no token: it answers only "
-            "programs of this machine"
+            "this server requires no token, so it accepts no requests from web pages, here of "
+            f"{origin[:200]!r}"
         )
 
 
 @lru_cache(maxsize=100)
-def is_here(host: str) -> bool:
-    """Whether a name or an address can mean only this machine."""
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -43,7 +43,7 @@ def is_here(host: str) -> bool:
         return False
 
 
-def _name(host: str) -> str:
+def _host_name(host: str) -> str:
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

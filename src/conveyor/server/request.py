@@ -1,4 +1,4 @@
-"""One call as it came in, and the rules by which the server answers it."""
+"""One API call as the handlers receive it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,20 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from ..store.http.api import Call
-from .auth import Caller
+from ..store.http.api import ApiCall
+from .auth import Principal
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server asks of agents and grants to everybody. Durations are seconds."""
+class ApiRequest(msgspec.Struct, frozen=True):
+    """One call: authenticated, decoded and authorized. `path` has the names in its address."""
 
-    lease_for: float = 60.0
-    hold: float = 25.0
-    beat: float = 15.0
-    args_limit: int = 1 << 20
-    body_limit: int = 64 << 20
-    capacities: Mapping[str, int | None] = {}
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """One call as it came in, read and allowed."""
-
-    request: Request
-    call: Call
-    caller: Caller
+    http: Request
+    call: ApiCall
+    principal: Principal
     path: Mapping[str, str]
     body: Any
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments for the method of the store that has the call's name."""
+        arguments: dict[str, Any] = self.body.arguments(self.path)
+        return arguments

@@ -1,7 +1,7 @@
-"""Finds what a request is addressed to: a name in an address is one segment, whatever is in it.
+"""Finds the endpoint for a path: one look-up for each segment, however many routes there are.
 
-One look for each segment, however many addresses there are; starlette's routes would be tried one
-by one, with a regular expression each.
+starlette tries its routes one after the other, with a regular expression each. A name in a path is
+one segment and may contain any characters, percent-encoded.
 """
 
 from __future__ import annotations
@@ -15,68 +15,69 @@ from starlette.responses import Response
 
 from ..errors import UsageError
 
-# What answers a request, with the names in its address as they were sent.
+# Answers a request. Its second argument has the names in the path, not yet decoded.
 Endpoint = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 
 
-class Found(NamedTuple):
-    """What is at an address: endpoints by method, and the names in it as they were sent."""
+class Route(NamedTuple):
+    """The endpoints of a path by method, and the names in the path, not yet decoded."""
 
     endpoints: Mapping[str, Endpoint]
     names: Mapping[str, str]
 
 
-class Addresses:
-    """Addresses with names in braces, like /jobs/{job_id}, and what is there."""
+class RouteTable:
+    """A tree of path segments. A path may have names in braces, like /jobs/{job_id}."""
 
     def __init__(self) -> None:
-        self._root = _Place()
+        self._root = _Node()
 
     def add(self, method: str, path: str, endpoint: Endpoint) -> None:
-        """Have an endpoint answer one method at an address."""
-        place = self._root
+        """Add an endpoint for a method and a path."""
+        node = self._root
         names: list[str] = []
         for segment in path.split("/"):
             is_name = segment.startswith("{")
             if is_name:
                 names.append(segment[1:-1])
-            place = place.below.setdefault(None if is_name else segment, _Place())
-        assert method not in place.endpoints, f"two calls are {method} {path}"
-        assert place.names in ((), tuple(names)), f"{path} has other names elsewhere"
-        place.endpoints[method] = endpoint
-        place.names = tuple(names)
+            node = node.children.setdefault(None if is_name else segment, _Node())
+        assert method not in node.endpoints, f"two calls are {method} {path}"
+        assert node.names in ((), tuple(names)), f"{path} has other names elsewhere"
+        node.endpoints[method] = endpoint
+        node.names = tuple(names)
 
-    def find(self, path: str) -> Found | None:
-        """Return what is at an address. It is as it was sent: decoded, a slash in a name would be
-        one between two.
+    def find(self, path: str) -> Route | None:
+        """Return the route for a path that is still percent-encoded.
+
+        Decoding it first would turn an encoded slash within a name into a separator.
         """
-        place = self._root
+        node = self._root
         values: list[str] = []
         for segment in path.split("/"):
-            below = place.below.get(segment)
-            if below is None:
-                below = place.below.get(None)
-                if below is None:
+            child = node.children.get(segment)
+            if child is None:
+                child = node.children.get(None)
+                if child is None:
                     return None
                 values.append(segment)
-            place = below
-        if not place.endpoints:
+            node = child
+        if not node.endpoints:
             return None
-        return Found(place.endpoints, dict(zip(place.names, values, strict=True)))
+        return Route(node.endpoints, dict(zip(node.names, values, strict=True)))
 
 
-class _Place:
-    """A segment of an address: what is below it, by segment or for any (None), and what is here."""
+class _Node:
+    """A segment: its children by their segment (None: any), and its endpoints by method."""
 
     def __init__(self) -> None:
-        self.below: dict[str | None, _Place] = {}
+        self.children: dict[str | None, _Node] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.names: tuple[str, ...] = ()
 
 
-def decoded(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the names in an address, decoded."""
+def decode_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the percent-decoded names in a path."""
     try:
         return {name: unquote(value, errors="strict") for name, value in names.items()}
     except UnicodeDecodeError as error:
-        raise UsageError(f"a name in the address is no text in UTF-8: {error}") from error
+        raise UsageError(f"a name in the path is not valid UTF-8: {error}") from error

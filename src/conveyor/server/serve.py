@@ -1,4 +1,4 @@
-"""Runs the server in an event loop: the HTTP side, and the upkeep of the store beside it."""
+"""Runs the HTTP server, and the maintenance of its store beside it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ..maintenance.upkeep import RETENTION, Schedule, Upkeep
 from ..store.protocol import Store
 from ..system.process_identity import worker_id, worker_info
 from .application import Application
-from .http_limits import PatientProtocol
-from .origin_guard import is_here
-from .request import Rules
+from .http_limits import LimitedHttpProtocol
+from .origin_guard import is_loopback
+from .server_config import ServerConfig
 
 log = logging.getLogger("conveyor.server")
 
-# How long what is being answered may take at the end, in seconds.
-LAST = 5.0
-# How long an idle connection is kept: longer than clients keep theirs, so that they close first.
-IDLE = 75
+# Seconds that requests in progress have left when the server stops.
+SHUTDOWN_TIMEOUT = 5
+# Seconds until an idle connection is closed. Clients must close theirs first, so it is longer.
+KEEPALIVE_TIMEOUT = 75
 BACKLOG = 2048
 
 
 class Bind(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server listens, and with which certificate. Port 0 is any free one."""
+    """Where the server listens, and its TLS certificate. Port 0 is any free port."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -42,47 +42,47 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_public(self) -> bool:
-        """Whether others than this machine can connect."""
-        return not is_here(self.host)
+        """Whether other machines can connect."""
+        return not is_loopback(self.host)
 
 
-def check(bind: Bind, *, tokens: bool) -> None:
-    """Refuse what would let everybody in, or cannot be; UsageError says how to do it."""
+def check_bind(bind: Bind, *, tokens: bool) -> None:
+    """Raise UsageError for an address that is open to everybody, or files that cannot be used."""
     if bool(bind.tls_cert) != bool(bind.tls_key):
-        raise UsageError("TLS needs both: --tls-cert with the certificates and --tls-key")
+        raise UsageError("TLS needs both --tls-cert and --tls-key")
     for path in (bind.tls_cert, bind.tls_key):
         if path and not os.access(path, os.R_OK):
-            raise UsageError(f"{path!r} cannot be read: give a file in PEM format")
+            raise UsageError(f"cannot read {path!r}; it must be a file in PEM format")
     if bind.tls_cert:
-        _tls(bind)
+        _tls_context(bind)
     if bind.is_public and not tokens:
-        raise _too_open(bind.host)
+        raise _open_to_everybody(bind.host)
 
 
-def _too_open(host: str) -> UsageError:
+def _open_to_everybody(host: str) -> UsageError:
     return UsageError(
-        f"{host} can be reached from other machines, and there is no token yet, so "
-        "everybody could run anything: make one with `conveyor token create NAME --scope "
-        "admin`, or listen on 127.0.0.1"
+        f"{host} is reachable from other machines and there are no tokens, so anybody could run "
+        "anything: create a token with `conveyor token create NAME --scope admin`, or listen on "
+        "127.0.0.1"
     )
 
 
-def _tls(bind: Bind) -> ssl.SSLContext:
+def _tls_context(bind: Bind) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # Without a password of its own it would ask whoever started the server, and wait.
+        # Without this, OpenSSL would ask for the password of a key on the terminal.
         context.load_cert_chain(bind.tls_cert, bind.tls_key, password=lambda: "")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise UsageError(
-            f"{bind.tls_cert!r} and {bind.tls_key!r} are no certificate and its key in PEM format, "
-            f"without a password: {error}"
+            f"{bind.tls_cert!r} and {bind.tls_key!r} must be a certificate and its key in PEM "
+            f"format, without a password: {error}"
         ) from error
     return context
 
 
 class Server:
-    """A server over a store. `run` serves until `stop`; `stop` may be called from any thread."""
+    """Serves a store. `run` returns after `stop`, which any thread may call."""
 
     def __init__(
         self,
@@ -90,33 +90,35 @@ class Server:
         bind: Bind,
         *,
         tokens: bool,
-        rules: Rules,
+        config: ServerConfig,
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
         on_round: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
-        check(bind, tokens=tokens)
+        check_bind(bind, tokens=tokens)
         self._bind = bind
         self._tokens = tokens
-        self._app = Application(store, tokens=tokens, rules=rules)
-        self._config = uvicorn.Config(
+        self._app = Application(store, tokens=tokens, config=config)
+        uvicorn_config = uvicorn.Config(
             self._app,
-            http=PatientProtocol,
+            http=LimitedHttpProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
-            # Whoever connects could say that it is somebody else; the audit has a proxy's own name.
+            # A client could forge these headers. The audit log has the address of a proxy.
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=IDLE,
-            timeout_graceful_shutdown=int(LAST),
+            timeout_keep_alive=KEEPALIVE_TIMEOUT,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             backlog=BACKLOG,
-            ssl_context_factory=(lambda _config, _default: _tls(bind)) if bind.tls_cert else None,
+            ssl_context_factory=(lambda _config, _default: _tls_context(bind))
+            if bind.tls_cert
+            else None,
         )
-        self._server = _Uvicorn(self._config)
-        # As a worker without slots, so that others see that somebody does the upkeep.
+        self._server = _Uvicorn(uvicorn_config)
+        # A worker without slots, so that others see that this process does the maintenance.
         self._info = worker_info(f"server-{worker_id()}", now=store.now())
         self._upkeep = Upkeep(
             store=store,
@@ -126,49 +128,51 @@ class Server:
             after=on_round,
         )
         self._store = store
-        self.open_to = "for whoever has a token" if tokens else "for everybody on this machine"
+        self.access_note = "token required" if tokens else "no token required, local access only"
         if bind.is_public and not bind.tls_cert:
-            self.open_to += ", without TLS: tokens and jobs can be read on the way"
+            self.access_note += ", without TLS: others can read tokens and jobs in transit"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
     def listen(self) -> tuple[socket.socket, str]:
-        """Open the socket; returns it and the URL. UsageError when that cannot be."""
+        """Open the socket and return it with the server's URL, or raise UsageError."""
         bind = self._bind
         scheme = "https" if bind.tls_cert else "http"
         try:
             found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
-            if not self._tokens and not is_here(str(address[0])):
-                raise _too_open(f"{bind.host} ({address[0]})")  # a name may mean anything
+            if not self._tokens and not is_loopback(str(address[0])):
+                raise _open_to_everybody(
+                    f"{bind.host} ({address[0]})"
+                )  # a name may resolve to any address
             listening = socket.create_server(
                 address[:2],
                 family=family,
                 backlog=BACKLOG,
             )
-            # Inherited by its connections. Without it an answer in two parts waits 40 ms for the
-            # other side's delayed acknowledgement (Nagle's algorithm), as asyncio sets it only
-            # for sockets that say they are TCP.
+            # Inherited by the connections; asyncio sets it only for sockets with an explicit
+            # protocol. Without it a response in two parts waits 40 ms for the client's delayed
+            # acknowledgement (Nagle's algorithm).
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {bind.host}:{bind.port}: {error.strerror or error}. Choose "
-                "another --host or --port, or stop what listens there."
+                "another --host or --port, or stop the program that uses this one."
             ) from error
         host, port = listening.getsockname()[:2]
         return listening, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run(self, listening: socket.socket) -> None:
-        """Serve until stopped; what is being answered is answered first."""
+        """Serve until stopped. Requests in progress are answered first."""
         self._loop = asyncio.get_running_loop()
         upkeep = asyncio.create_task(self._upkeep.run())
         serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         if self._stopped:
-            self._end()
+            self._stop_serving()
         try:
             await asyncio.wait([upkeep, serving], return_when=asyncio.FIRST_COMPLETED)
             if upkeep.done():
-                upkeep.result()  # it only ever ends by a bug: say which
+                upkeep.result()  # it ends only by a bug: raise it
             await serving
         finally:
             upkeep.cancel()
@@ -177,21 +181,21 @@ class Server:
             await self._store.leave(self._info.id)
 
     def stop(self) -> None:
-        """Have `run` return soon."""
+        """Make `run` return soon."""
         self._stopped = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end)
+            self._loop.call_soon_threadsafe(self._stop_serving)
 
-    def _end(self) -> None:
-        # Those who wait are answered now; otherwise their connections would hold up the end.
+    def _stop_serving(self) -> None:
+        # Waiting calls are answered now; otherwise they would delay the shutdown.
         self._app.end_waiting()
         self._server.should_exit = True
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, with the signals left to whoever runs it."""
+    """uvicorn without its signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave signals as they are."""
+        """Install no signal handlers."""
         yield

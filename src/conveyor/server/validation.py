@@ -1,4 +1,4 @@
-"""Refuses what a call cannot mean, though each of its parts is well formed."""
+"""Refuses requests whose parts are well-formed but contradictory, too large or meaningless."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from ..core import access
 from ..errors import UsageError
 from ..store.http import payloads
 
-# What stores can keep: integers of 64 bits.
-LARGEST = 2**63 - 1
-# A text without so long a row of digits has no larger integer.
-LONG = re.compile(rb"[0-9]{19}")
-# The most bytes of what a worker says of itself, and of its labels, names and the like.
-LONGEST_BEAT = 64 << 10
-MANY = 1000
+# Stores keep integers in 64 bits.
+MAX_INTEGER = 2**63 - 1
+# JSON without so many digits in a row has no larger integer.
+MANY_DIGITS = re.compile(rb"[0-9]{19}")
+# The maximum size in bytes of a worker's description of itself.
+MAX_WORKER_INFO = 64 << 10
 
 _TOKEN_ID = re.compile(rf"[a-z0-9]{{{access.ID_LENGTH}}}")
 
 
-def check_sense(path: Mapping[str, str], body: Any) -> None:
-    """Raise UsageError when the path and the body of a call contradict each other, or sense."""
+def check_consistency(path: Mapping[str, str], body: Any) -> None:
+    """Raise UsageError if the path and the body of a call contradict each other."""
     for part in ("queue", "worker"):
         if part in path:
             name(path[part])
     match body:
-        case payloads.Claim():
+        case payloads.ClaimBody():
             for want in body.wants:
                 name(want.queue)
                 if want.limit < 0:
-                    raise UsageError(f"the limit {want.limit} of a want is below 0")
-        case payloads.Beat():
-            _same("worker", path["worker"], body.info.id)
+                    raise UsageError(f"the limit of a want must be at least 0, got {want.limit}")
+        case payloads.BeatBody():
+            _check_same("worker", path["worker"], body.info.id)
             size = len(msgspec.json.encode(body.info))
-            if size > LONGEST_BEAT:
+            if size > MAX_WORKER_INFO:
                 raise UsageError(
-                    f"what the worker says of itself is {size:,} bytes, above {LONGEST_BEAT:,}"
+                    f"the worker's description is too large: {size:,} bytes, the limit is "
+                    f"{MAX_WORKER_INFO:,}"
                 )
-        case payloads.PutSchedule():
-            _same("schedule", path["name"], body.schedule.name)
-        case payloads.AddToken():
-            _same("token", path["token_id"], body.token.id)
+        case payloads.PutScheduleBody():
+            _check_same("schedule", path["name"], body.schedule.name)
+        case payloads.AddTokenBody():
+            _check_same("token", path["token_id"], body.token.id)
             if not _TOKEN_ID.fullmatch(body.token.id):
                 raise UsageError(
-                    f"the id of a token is {access.ID_LENGTH} lower-case letters and digits"
+                    f"the id of a token must be {access.ID_LENGTH} lowercase letters and digits, "
+                    f"got {body.token.id[:100]!r}"
                 )
         case _:
             pass
@@ -61,21 +62,21 @@ def check_numbers(value: Any) -> None:
         case bool() | str() | bytes() | None:
             return
         case int():
-            if not -LARGEST <= value <= LARGEST:
-                raise UsageError(f"the integer {str(value)[:40]} is beyond 64 bits")
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
+                raise UsageError(f"integers must fit into 64 bits, got {str(value)[:40]}")
         case float():
             if not math.isfinite(value):
-                raise UsageError(f"{value} is no number that JSON knows")
+                raise UsageError(f"numbers must be finite, got {value}")
         case msgspec.Struct():
             for field in value.__struct_fields__:
                 check_numbers(getattr(value, field))
         case list() | tuple() | frozenset():
             for each in cast("list[Any]", value):
                 check_numbers(each)
-        case _:  # free data of users, which is kept as JSON
+        case _:  # users' own data, which is kept as JSON
             return
 
 
-def _same(what: str, there: str, here: str) -> None:
-    if there != here:
-        raise UsageError(f"the address names the {what} {there!r}, and the body {here!r}")
+def _check_same(what: str, in_path: str, in_body: str) -> None:
+    if in_path != in_body:
+        raise UsageError(f"the path names {what} {in_path!r}, but the body {in_body!r}")

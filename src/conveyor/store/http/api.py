@@ -1,7 +1,7 @@
-"""The calls of the HTTP API, one row each: where, for whom, what it takes and what it gives.
+"""The calls of the HTTP API, one row each: address, scopes, request and response.
 
-A call is named as the store's method that it carries. The client, the server's routes, what a token
-may do and the OpenAPI document all come from this table.
+A call has the name of the store's method that it carries. The client, the server's routes, the
+rights of tokens and the OpenAPI document all come from this table.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from ...core.files import FileInfo
 from ...core.job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
 from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import payloads
-from .payloads import Body, Nothing
-from .wire import ExchangedView, JobView, exchanged_view, job_view
+from .payloads import EmptyPayload, Payload
+from .wire import ExchangedView, JobView, encode_exchanged, encode_job
 
 PREFIX = "/api/v1"
 JSON = "application/json"
-PACKED = "application/vnd.msgpack"
+MSGPACK = "application/vnd.msgpack"
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 ENQUEUE: tuple[Scope, ...] = ("enqueue",)
 READ: tuple[Scope, ...] = ("read",)
-LOOK: tuple[Scope, ...] = ("read", "enqueue")
+READ_OR_ENQUEUE: tuple[Scope, ...] = ("read", "enqueue")
 AGENT: tuple[Scope, ...] = ("agent",)
-ADMIN: tuple[Scope, ...] = ()
-CONTENTS: tuple[Scope, ...] = ("enqueue", "agent")
+ADMIN_ONLY: tuple[Scope, ...] = ()
+ENQUEUE_OR_AGENT: tuple[Scope, ...] = ("enqueue", "agent")
 ANY: tuple[Scope, ...] = ("enqueue", "read", "agent")
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. `scopes` are those that may make it; "admin" may make every one.
+class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call. A token needs one of `scopes` to make it; "admin" may make every call.
 
-    A call is `raw` where bytes go one way in place of JSON: those that it "takes", the rest of it
-    then being in the query, or those that it "gives". One that is `packed` takes MessagePack as
-    well as JSON, which would carry bytes as a text a third longer.
+    `request` is the type of the query or body. `response` is the type of the answer; `encode` turns
+    the store's answer into it. A call is `raw` if its request body or its response is bytes instead
+    of JSON; the parameters of a raw request are in the query. With `accepts_msgpack` the body may
+    be MessagePack, which carries bytes without the third that base64 adds.
 
-    `repeats` says that making it twice does no harm, so that a lost answer is asked for again.
-    `refusals` are the codes of its own errors; see problems.py. `audited` is what the audit log
-    calls it.
+    An `idempotent` call is repeated when its answer was lost. `problems` are the codes of its own
+    errors, see problems.py. `audit_name` is what the audit log calls it; "" is not audited.
     """
 
     name: str
@@ -51,314 +51,319 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     scopes: tuple[Scope, ...]
     summary: str
-    takes: type[Body] = Nothing
-    gives: Any = None
-    view: Callable[[Any], Any] | None = None
-    repeats: bool = False
-    raw: Literal["", "takes", "gives"] = ""
-    packed: bool = False
-    refusals: tuple[str, ...] = ()
+    request: type[Payload] = EmptyPayload
+    response: Any = None
+    encode: Callable[[Any], Any] | None = None
+    idempotent: bool = False
+    raw: Literal["", "request", "response"] = ""
+    accepts_msgpack: bool = False
+    problems: tuple[str, ...] = ()
+    audit_name: str = ""
 
     @property
     def in_query(self) -> bool:
-        """Whether what it takes stands in the query."""
-        return self.method in ("GET", "DELETE") or self.raw == "takes"
-
-    audited: str = ""
+        """Whether the request is in the query instead of the body."""
+        return self.method in ("GET", "DELETE") or self.raw == "request"
 
 
-def _jobs(jobs: Sequence[Any]) -> list[JobView]:
-    return list(map(job_view, jobs))
+def _encode_jobs(jobs: Sequence[Any]) -> list[JobView]:
+    return list(map(encode_job, jobs))
 
 
-def _insert(answer: Accepted | Offered) -> payloads.InsertAnswer:
+def _encode_insert(answer: Accepted | Offered) -> payloads.InsertAnswer:
     if isinstance(answer, Accepted):
         return payloads.InsertAnswer(accepted=answer)
     return payloads.InsertAnswer(offered=answer)
 
 
-_ROWS = (
+_STORE_CALLS = (
     # -- producers -----------------------------------------------------------------------------
-    Call(
+    ApiCall(
         name="insert", method="POST", path="/queues/{queue}/jobs", scopes=ENQUEUE,
-        summary="Enqueue jobs, all or none", takes=payloads.Insert, gives=payloads.InsertAnswer,
-        view=_insert, repeats=True, refusals=("queue_full",),
+        summary="Enqueue jobs, all or none", request=payloads.InsertBody,
+        response=payloads.InsertAnswer, encode=_encode_insert, idempotent=True,
+        problems=("queue_full",),
     ),
-    Call(
+    ApiCall(
         name="accepted", method="POST", path="/offers/{offer}/collect", scopes=ENQUEUE,
-        summary="Ask what became of an offer, and keep it alive", gives=payloads.OfferAnswer,
-        view=payloads.OfferAnswer, repeats=True, refusals=("not_found",),
+        summary="Show whether an offer was accepted, and keep it alive",
+        response=payloads.OfferAnswer, encode=payloads.OfferAnswer, idempotent=True,
+        problems=("not_found",),
     ),
-    Call(
+    ApiCall(
         name="withdraw", method="DELETE", path="/offers/{offer}", scopes=ENQUEUE,
-        summary="Take an offer back", gives=payloads.OfferAnswer, view=payloads.OfferAnswer,
-        repeats=True, refusals=("not_found",),
+        summary="Withdraw an offer", response=payloads.OfferAnswer, encode=payloads.OfferAnswer,
+        idempotent=True, problems=("not_found",),
     ),
     # -- workers -------------------------------------------------------------------------------
-    Call(
+    ApiCall(
         name="claim", method="POST", path="/workers/{worker}/claim", scopes=AGENT,
-        summary="Claim jobs, waiting for some if need be", takes=payloads.Claim,
-        gives=ExchangedView, view=exchanged_view,
+        summary="Claim jobs; can wait until there are some", request=payloads.ClaimBody,
+        response=ExchangedView, encode=encode_exchanged,
     ),
-    Call(
+    ApiCall(
         name="exchange", method="POST", path="/workers/{worker}/exchange", scopes=AGENT,
-        summary="Report how jobs ended, and claim others", takes=payloads.Exchange,
-        gives=ExchangedView, view=exchanged_view,
+        summary="Report outcomes and claim jobs, in one transaction", request=payloads.ExchangeBody,
+        response=ExchangedView, encode=encode_exchanged,
     ),
-    Call(
+    ApiCall(
         name="decline", method="POST", path="/workers/{worker}/decline", scopes=AGENT,
-        summary="End a claim that waits",
+        summary="End a waiting claim",
     ),
-    Call(
+    ApiCall(
         name="settle", method="POST", path="/reports", scopes=AGENT,
-        summary="Report how jobs ended", takes=payloads.Settle, gives=ExchangedView,
-        view=exchanged_view,
+        summary="Report outcomes", request=payloads.SettleBody, response=ExchangedView,
+        encode=encode_exchanged,
     ),
-    Call(
+    ApiCall(
         name="extend", method="POST", path="/leases/extend", scopes=AGENT,
-        summary="Renew leases; hear of each whether to go on", takes=payloads.Extend,
-        gives=list[Renewal],
+        summary="Renew leases; the answer says for each job whether to continue",
+        request=payloads.ExtendBody, response=list[Renewal],
     ),
-    Call(
+    ApiCall(
         name="extend_worker", method="POST", path="/workers/{worker}/extend", scopes=AGENT,
-        summary="Renew every lease of a worker", takes=payloads.ExtendWorker, gives=int,
+        summary="Renew all leases of a worker", request=payloads.ExtendWorkerBody, response=int,
     ),
-    Call(
+    ApiCall(
         name="write_output", method="POST", path="/output", scopes=AGENT,
-        summary="Append captured output; hear of each job whether to go on",
-        takes=payloads.WriteOutput, packed=True, gives=list[Renewal], repeats=True,
+        summary="Append captured output; the answer says for each job whether to continue",
+        request=payloads.WriteOutputBody, accepts_msgpack=True, response=list[Renewal],
+        idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="set_progress", method="POST", path="/progress", scopes=AGENT,
-        summary="Note how far jobs are; hear of each whether to go on", takes=payloads.SetProgress,
-        gives=list[Renewal],
+        summary="Set the progress of jobs; the answer says for each job whether to continue",
+        request=payloads.SetProgressBody, response=list[Renewal],
     ),
-    Call(
+    ApiCall(
         name="set_stopping", method="POST", path="/stopping", scopes=AGENT,
-        summary="Note what was done to stop jobs; hear of each whether to go on",
-        takes=payloads.SetStopping, gives=list[Renewal],
+
+        summary="Record steps taken to stop jobs; the answer says for each job whether to continue",
+        request=payloads.SetStoppingBody, response=list[Renewal],
     ),
     # -- operators -----------------------------------------------------------------------------
-    Call(
-        name="get", method="GET", path="/jobs/{job_id}", scopes=LOOK, summary="Show a job",
-        gives=JobView, view=job_view, repeats=True, refusals=("not_found",),
+    ApiCall(
+        name="get", method="GET", path="/jobs/{job_id}", scopes=READ_OR_ENQUEUE,
+        summary="Show a job", response=JobView, encode=encode_job, idempotent=True,
+        problems=("not_found",),
     ),
-    Call(
-        name="find", method="GET", path="/jobs", scopes=READ, summary="List jobs, newest first",
-        takes=payloads.FindQuery, gives=list[JobView], view=_jobs, repeats=True,
+    ApiCall(
+        name="find", method="GET", path="/jobs", scopes=READ,
+        summary="List jobs, newest first", request=payloads.FindQuery, response=list[JobView],
+        encode=_encode_jobs, idempotent=True,
     ),
-    Call(
-        name="history", method="GET", path="/jobs/{job_id}/history", scopes=LOOK,
-        summary="List the attempts of a job that did not succeed", gives=list[AttemptError],
-        repeats=True, refusals=("not_found",),
+    ApiCall(
+        name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,
+        summary="List the failed attempts of a job", response=list[AttemptError], idempotent=True,
+        problems=("not_found",),
     ),
-    Call(
-        name="output", method="GET", path="/jobs/{job_id}/output", scopes=LOOK,
-        summary="Read captured output", takes=payloads.OutputQuery, gives=list[OutputChunk],
-        repeats=True, refusals=("not_found",),
+    ApiCall(
+        name="output", method="GET", path="/jobs/{job_id}/output", scopes=READ_OR_ENQUEUE,
+        summary="Read captured output", request=payloads.OutputQuery, response=list[OutputChunk],
+        idempotent=True, problems=("not_found",),
     ),
-    Call(
-        name="ahead", method="GET", path="/jobs/{job_id}/ahead", scopes=LOOK,
-        summary="Count the available jobs before a job", gives=int, repeats=True,
-        refusals=("not_found",),
+    ApiCall(
+        name="ahead", method="GET", path="/jobs/{job_id}/ahead", scopes=READ_OR_ENQUEUE,
+        summary="Count the available jobs ahead of a job", response=int, idempotent=True,
+        problems=("not_found",),
     ),
-    Call(
-        name="offered", method="GET", path="/jobs/{job_id}/offered", scopes=LOOK,
-        summary="Show the queue at which a job still waits for room", gives=QueueInfo | None,
-        repeats=True,
+    ApiCall(
+        name="offered", method="GET", path="/jobs/{job_id}/offered", scopes=READ_OR_ENQUEUE,
+        summary="Show the queue in which a job waits for room", response=QueueInfo | None,
+        idempotent=True,
     ),
-    Call(
-        name="counts", method="GET", path="/queues", scopes=LOOK, summary="List the queues",
-        gives=list[QueueInfo], repeats=True,
+    ApiCall(
+        name="counts", method="GET", path="/queues", scopes=READ_OR_ENQUEUE,
+        summary="List the queues", response=list[QueueInfo], idempotent=True,
     ),
-    Call(
-        name="check", method="GET", path="/check", scopes=ADMIN,
-        summary="Look at everything that is stored; say what is wrong", gives=list[str],
-        repeats=True,
+    ApiCall(
+        name="check", method="GET", path="/check", scopes=ADMIN_ONLY,
+        summary="Check the integrity of the store; list what is wrong", response=list[str],
+        idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="cancel", method="POST", path="/jobs/{job_id}/cancel", scopes=ENQUEUE,
-        summary="Cancel a job; a running one is asked to stop", takes=payloads.Cancel,
-        gives=JobView, view=job_view, repeats=True,
-        refusals=("not_found", "invalid_transition"), audited="cancel",
+        summary="Cancel a job; a running one is asked to stop", request=payloads.CancelBody,
+        response=JobView, encode=encode_job, idempotent=True,
+        problems=("not_found", "invalid_transition"), audit_name="cancel",
     ),
-    Call(
-        name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN,
-        summary="Run an ended job again", gives=JobView, view=job_view,
-        refusals=("not_found", "invalid_transition"), audited="retry",
+    ApiCall(
+        name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN_ONLY,
+        summary="Run a final job again", response=JobView, encode=encode_job,
+        problems=("not_found", "invalid_transition"), audit_name="retry",
     ),
-    Call(
-        name="delete", method="DELETE", path="/jobs/{job_id}", scopes=ADMIN,
-        summary="Forget a job that has ended", refusals=("not_found", "invalid_transition"),
-        audited="delete",
+    ApiCall(
+        name="delete", method="DELETE", path="/jobs/{job_id}", scopes=ADMIN_ONLY,
+        summary="Delete a final job", problems=("not_found", "invalid_transition"),
+        audit_name="delete",
     ),
-    Call(
-        name="set_paused", method="PUT", path="/queues/{queue}/paused", scopes=ADMIN,
-        summary="Pause a queue, or resume it", takes=payloads.Paused, repeats=True,
-        audited="pause queue",
+    ApiCall(
+        name="set_paused", method="PUT", path="/queues/{queue}/paused", scopes=ADMIN_ONLY,
+        summary="Pause or resume a queue", request=payloads.PauseBody, idempotent=True,
+        audit_name="pause queue",
     ),
-    # -- upkeep --------------------------------------------------------------------------------
-    Call(
-        name="stage", method="POST", path="/upkeep/stage", scopes=ADMIN,
-        summary="Make due jobs available", takes=payloads.Stage, gives=Staged,
+    # -- maintenance ---------------------------------------------------------------------------
+    ApiCall(
+        name="stage", method="POST", path="/upkeep/stage", scopes=ADMIN_ONLY,
+        summary="Make due jobs available", request=payloads.LimitBody, response=Staged,
     ),
-    Call(
+    ApiCall(
         name="rescue", method="POST", path="/upkeep/rescue", scopes=AGENT,
-        summary="Give back the jobs of lapsed leases and of dead workers", takes=payloads.Rescue,
-        gives=list[str],
+        summary="Return the jobs of expired leases and dead workers to their queues",
+        request=payloads.RescueBody, response=list[str],
     ),
-    Call(
-        name="prune", method="POST", path="/upkeep/prune", scopes=ADMIN,
-        summary="Delete jobs that ended long ago", takes=payloads.Prune, gives=int,
+    ApiCall(
+        name="prune", method="POST", path="/upkeep/prune", scopes=ADMIN_ONLY,
+        summary="Delete old final jobs", request=payloads.PruneBody, response=int,
     ),
-    Call(
+    ApiCall(
         name="beat", method="PUT", path="/workers/{worker}", scopes=AGENT,
-        summary="Say that a worker is there; hear what it is to do", takes=payloads.Beat,
-        gives=Order, repeats=True,
+        summary="Send a worker's heartbeat; the answer is its order", request=payloads.BeatBody,
+        response=Order, idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="order", method="PUT", path="/workers/{worker}/order", scopes=AGENT,
-        summary="Have a worker claim, claim nothing, or drain and end", takes=payloads.Ordered,
-        gives=bool, repeats=True, refusals=("not_found", "invalid_transition"),
-        audited="order worker",
+        summary="Resume, quiet or drain a worker", request=payloads.OrderBody, response=bool,
+        idempotent=True, problems=("not_found", "invalid_transition"), audit_name="order worker",
     ),
-    Call(
-        name="dismiss", method="DELETE", path="/workers/{worker}", scopes=ADMIN,
-        summary="Have a worker go; one that holds jobs only by force",
-        takes=payloads.DismissQuery, gives=Dismissed, repeats=True, refusals=("not_found", "busy"),
-        audited="remove worker",
+    ApiCall(
+        name="dismiss", method="DELETE", path="/workers/{worker}", scopes=ADMIN_ONLY,
+        summary="Remove a worker; a busy one only with force", request=payloads.DismissQuery,
+        response=Dismissed, idempotent=True, problems=("not_found", "busy"),
+        audit_name="remove worker",
     ),
-    Call(
+    ApiCall(
         name="leave", method="POST", path="/workers/{worker}/leave", scopes=AGENT,
-        summary="Forget a worker that has ended", repeats=True,
+        summary="Delete the entry of a worker that has exited", idempotent=True,
     ),
-    Call(
-        name="workers", method="GET", path="/workers", scopes=LOOK, summary="List the workers",
-        gives=list[WorkerInfo], repeats=True,
+    ApiCall(
+        name="workers", method="GET", path="/workers", scopes=READ_OR_ENQUEUE,
+        summary="List the workers", response=list[WorkerInfo], idempotent=True,
     ),
-    Call(
-        name="put_schedule", method="PUT", path="/schedules/{name}", scopes=ADMIN,
-        summary="Add a schedule or change its rule", takes=payloads.PutSchedule,
-        gives=ScheduleInfo, repeats=True,
+    ApiCall(
+        name="put_schedule", method="PUT", path="/schedules/{name}", scopes=ADMIN_ONLY,
+        summary="Add or change a schedule", request=payloads.PutScheduleBody, response=ScheduleInfo,
+        idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="schedules", method="GET", path="/schedules", scopes=READ,
-        summary="List the schedules", gives=list[ScheduleInfo], repeats=True,
+        summary="List the schedules", response=list[ScheduleInfo], idempotent=True,
     ),
-    Call(
-        name="pause_schedule", method="PUT", path="/schedules/{name}/paused", scopes=ADMIN,
-        summary="Pause a schedule, or resume it", takes=payloads.Paused, repeats=True,
-        refusals=("not_found",), audited="pause schedule",
+    ApiCall(
+        name="pause_schedule", method="PUT", path="/schedules/{name}/paused", scopes=ADMIN_ONLY,
+        summary="Pause or resume a schedule", request=payloads.PauseBody, idempotent=True,
+        problems=("not_found",), audit_name="pause schedule",
     ),
-    Call(
-        name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN,
-        summary="Enqueue what a schedule is due for", takes=payloads.Tick, gives=bool,
-        refusals=("not_found",),
+    ApiCall(
+        name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN_ONLY,
+        summary="Enqueue the jobs of a due schedule", request=payloads.TickBody, response=bool,
+        problems=("not_found",),
     ),
     # -- files ---------------------------------------------------------------------------------
-    Call(
-        name="content", method="GET", path="/contents/{digest}", scopes=CONTENTS,
-        summary="Say how much of a content is there", gives=Content, repeats=True,
+    ApiCall(
+        name="content", method="GET", path="/contents/{digest}", scopes=ENQUEUE_OR_AGENT,
+        summary="Show how many bytes of a file are stored", response=Content, idempotent=True,
     ),
-    Call(
-        name="write_content", method="PUT", path="/contents/{digest}", scopes=CONTENTS,
-        summary="Append a piece of a content, as bytes", takes=payloads.PieceQuery, raw="takes",
-        gives=Content, repeats=True,
+    ApiCall(
+        name="write_content", method="PUT", path="/contents/{digest}", scopes=ENQUEUE_OR_AGENT,
+        summary="Append a piece of a file, as bytes", request=payloads.PieceQuery, raw="request",
+        response=Content, idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="read_content", method="GET", path="/contents/{digest}/bytes", scopes=ANY,
-        summary="Read a piece of a content, as bytes", takes=payloads.BytesQuery, raw="gives",
-        repeats=True, refusals=("not_found",),
+        summary="Read a piece of a file, as bytes", request=payloads.BytesQuery, raw="response",
+        idempotent=True, problems=("not_found",),
     ),
-    Call(
+    ApiCall(
         name="attach", method="POST", path="/jobs/{job_id}/artifacts", scopes=AGENT,
-        summary="Note an artifact of a running job", takes=payloads.Attach, gives=bool,
-        repeats=True,
+        summary="Record an artifact of a running job", request=payloads.AttachBody, response=bool,
+        idempotent=True,
     ),
-    Call(
-        name="files", method="GET", path="/jobs/{job_id}/files", scopes=LOOK,
-        summary="List the inputs and artifacts of a job", gives=list[FileInfo], repeats=True,
-        refusals=("not_found",),
+    ApiCall(
+        name="files", method="GET", path="/jobs/{job_id}/files", scopes=READ_OR_ENQUEUE,
+        summary="List the inputs and artifacts of a job", response=list[FileInfo], idempotent=True,
+        problems=("not_found",),
     ),
-    Call(
-        name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN,
-        summary="Remove contents that nobody needs", takes=payloads.Stage, gives=int,
+    ApiCall(
+        name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN_ONLY,
+        summary="Delete files that no job refers to", request=payloads.LimitBody, response=int,
     ),
     # -- scaling -------------------------------------------------------------------------------
-    Call(
-        name="load", method="GET", path="/load", scopes=LOOK,
-        summary="Say what waits and runs, by queue and required labels", takes=payloads.LoadQuery,
-        gives=list[Load], repeats=True,
+    ApiCall(
+        name="load", method="GET", path="/load", scopes=READ_OR_ENQUEUE,
+        summary="Count waiting and running jobs, by queue and required labels",
+        request=payloads.LoadQuery, response=list[Load], idempotent=True,
     ),
-    Call(
-        name="lead", method="PUT", path="/leaders/{name}", scopes=ADMIN,
-        summary="Lead for a time, if nobody else does; say who leads", takes=payloads.Lead,
-        gives=Leader, repeats=True,
+    ApiCall(
+        name="lead", method="PUT", path="/leaders/{name}", scopes=ADMIN_ONLY,
+        summary="Take or renew the leadership, if it is free; show who leads",
+        request=payloads.LeadBody, response=Leader, idempotent=True,
     ),
-    Call(
+    ApiCall(
         name="leader", method="GET", path="/leaders/{name}", scopes=READ,
-        summary="Say who leads, or led last", gives=Leader | None, repeats=True,
+        summary="Show who leads, or led last", response=Leader | None, idempotent=True,
     ),
     # -- access --------------------------------------------------------------------------------
-    Call(
-        name="tokens", method="GET", path="/tokens", scopes=ADMIN, summary="List the tokens",
-        takes=payloads.PageQuery, gives=list[Token], repeats=True,
+    ApiCall(
+        name="tokens", method="GET", path="/tokens", scopes=ADMIN_ONLY,
+        summary="List the tokens", request=payloads.PageQuery, response=list[Token],
+        idempotent=True,
     ),
-    Call(
-        name="token", method="GET", path="/tokens/{token_id}", scopes=ADMIN,
-        summary="Show a token", gives=Token, repeats=True, refusals=("not_found",),
+    ApiCall(
+        name="token", method="GET", path="/tokens/{token_id}", scopes=ADMIN_ONLY,
+        summary="Show a token", response=Token, idempotent=True, problems=("not_found",),
     ),
-    Call(
-        name="add_token", method="PUT", path="/tokens/{token_id}", scopes=ADMIN,
-        summary="Make a token known by the digest of its secret", takes=payloads.AddToken,
-        audited="create token",
+    ApiCall(
+        name="add_token", method="PUT", path="/tokens/{token_id}", scopes=ADMIN_ONLY,
+        summary="Add a token, by the digest of its secret", request=payloads.AddTokenBody,
+        audit_name="create token",
     ),
-    Call(
-        name="revoke_token", method="DELETE", path="/tokens/{token_id}", scopes=ADMIN,
-        summary="Revoke a token", gives=Token, repeats=True, refusals=("not_found",),
-        audited="revoke token",
+    ApiCall(
+        name="revoke_token", method="DELETE", path="/tokens/{token_id}", scopes=ADMIN_ONLY,
+        summary="Revoke a token", response=Token, idempotent=True, problems=("not_found",),
+        audit_name="revoke token",
     ),
-    Call(
-        name="actions", method="GET", path="/audit", scopes=ADMIN,
-        summary="List what operators did, newest first", takes=payloads.BeforeQuery,
-        gives=list[Action], repeats=True,
+    ApiCall(
+        name="actions", method="GET", path="/audit", scopes=ADMIN_ONLY,
+        summary="List the audit log, newest first", request=payloads.BeforeQuery,
+        response=list[Action], idempotent=True,
     ),
-    Call(
-        name="note_action", method="POST", path="/audit", scopes=ADMIN,
-        summary="Add lines to the audit", takes=payloads.NoteAction,
+    ApiCall(
+        name="note_action", method="POST", path="/audit", scopes=ADMIN_ONLY,
+        summary="Append to the audit log", request=payloads.NoteActionBody,
     ),
 )  # fmt: skip
 
-CALLS = {call.name: call for call in _ROWS}
+STORE_CALLS = {call.name: call for call in _STORE_CALLS}
 
-TERMS = Call(
+TERMS = ApiCall(
     name="terms",
     method="GET",
     path="/server",
     scopes=ANY,
-    summary="Say what the server is and asks of agents",
-    gives=payloads.Terms,
-    repeats=True,
+    summary="Show the server's version, time and terms for agents",
+    response=payloads.ServerTerms,
+    idempotent=True,
 )
-SCALE = Call(
+SCALE = ApiCall(
     name="scale",
     method="GET",
     path="/scale",
     scopes=READ,
-    summary="Say how much there is to do for agents of one kind, for other scalers",
-    takes=payloads.ScaleQuery,
-    gives=payloads.Scale,
-    repeats=True,
+    summary="Show the load for one kind of agent, for an external autoscaler",
+    request=payloads.ScaleQuery,
+    response=payloads.ScaleAnswer,
+    idempotent=True,
 )
-HINTS = Call(
+HINTS = ApiCall(
     name="hints",
     method="GET",
     path="/hints",
     scopes=ANY,
-    summary="Stream hints of what may have changed, a JSON text a line",
-    takes=payloads.HintsQuery,
-    repeats=True,
+    summary="Stream hints about changes, one JSON object per line",
+    request=payloads.HintsQuery,
+    idempotent=True,
 )
 
-# What no method of the store answers.
-OWN = (TERMS, SCALE, HINTS)
+# Answered by the server itself, not by a method of the store.
+SERVER_CALLS = (TERMS, SCALE, HINTS)

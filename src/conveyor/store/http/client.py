@@ -1,4 +1,4 @@
-"""The line to a server: one pool of connections in a thread of its own, for blocking code too."""
+"""The HTTP client: one connection pool in a thread of its own, for blocking and async code."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ from yarl import URL
 from ...core.backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
-from .api import JSON, PACKED, PREFIX, Call
-from .payloads import Body
-from .problems import Problem, error_of
+from .api import JSON, MSGPACK, PREFIX, ApiCall
+from .payloads import Payload
+from .problems import Problem, error_from_problem
 
 T = TypeVar("T")
 
-# How long a question may take, in seconds, beyond what it asks the server to wait.
-ANSWER = 30.0
-CONNECT = 5.0
-# How long a question that may be repeated is repeated while the server cannot be reached, as it is
-# while it starts anew.
-PATIENCE = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-CLOSE = 5.0
-LARGE = 1 << 20
-# Connections to one server: each claim that waits, and the stream of hints, hold one.
-CONNECTIONS = 100
+# Seconds until a response must be complete, beyond the time that the server waits on request.
+RESPONSE_TIMEOUT = 30.0
+CONNECT_TIMEOUT = 5.0
+# Seconds for which an idempotent call is repeated while the server is unreachable, such as while
+# it restarts.
+RETRY_FOR = 10.0
+MIN_PAUSE, MAX_PAUSE = 0.05, 1.0
+CLOSE_TIMEOUT = 5.0
+# Larger bodies are sent in chunks, so that they do not delay other calls.
+CHUNKED_ABOVE = 1 << 20
+# Each waiting claim and each stream of hints holds a connection.
+MAX_CONNECTIONS = 100
 
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 _decode_problem = msgspec.json.Decoder(Problem).decode
+_decoders: dict[str, Callable[[bytes], Any]] = {}
 
 
-class Line:
-    """Asks one server. `url` is its address without a path; `token` opens it.
+class HttpClient:
+    """Makes calls to one server.
 
-    `tls` says whom to trust; None: whom the system does.
-    Any thread may ask; what is awaited inside the line's own thread is a coroutine given to
-    `start`.
+    `url` is the server's address, `token` authenticates the calls. `tls` has the certificates to
+    trust; None: those that the system trusts. Any thread may `submit` a coroutine; `call` and
+    `stream` may be awaited only in such a coroutine, that is in the client's thread.
     """
 
     def __init__(
@@ -54,97 +56,97 @@ class Line:
         url: str,
         token: str,
         *,
-        patience: float = PATIENCE,
+        retry_for: float = RETRY_FOR,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._patience = patience
+        self._retry_for = retry_for
         self._tls = tls
         self._lock = threading.Lock()
         self._closed = False
         self._loop = asyncio.new_event_loop()
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._run, name="conveyor-http", daemon=True)
         self._thread.start()
 
-    def start(self, work: Coroutine[Any, Any, T]) -> Pending[T]:
-        """Carry a coroutine out in the line's thread; returns what it will answer."""
+    def submit(self, work: Coroutine[Any, Any, T]) -> Pending[T]:
+        """Run a coroutine in the client's thread; returns its pending result."""
         pending: Pending[T] = Pending()
         with self._lock:
             if self._closed:
                 work.close()
-                return failed(UnavailableError(f"the connection to {self.url} was closed"))
-            self._loop.call_soon_threadsafe(self._begin, work, pending)
+                return failed(UnavailableError(f"the connection to {self.url} is closed"))
+            self._loop.call_soon_threadsafe(self._start, work, pending)
         return pending
 
-    async def ask(
+    async def call(
         self,
-        call: Call,
+        call: ApiCall,
         path: Mapping[str, str] | None = None,
-        body: Body | None = None,
+        body: Payload | None = None,
         *,
         data: bytes | None = None,
-        again: Callable[[], Body] | None = None,
+        repeat_with: Callable[[], Payload] | None = None,
         wait: float = 0.0,
     ) -> Any:
-        """Make one call and return its answer, or raise what the server says.
+        """Make one call and return its answer, or raise the error that the server sent.
 
-        `data` is what a raw call takes.
-        `again` returns what to send when the call is repeated. `wait` is how long the server may
-        take on purpose, in seconds.
+        `data` is the body of a raw request. `repeat_with` returns the body for a repeated call.
+        `wait` is how long the server may hold the call, in seconds.
         """
-        deadline = time.monotonic() + self._patience
-        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
-        tries = 0
+        deadline = time.monotonic() + self._retry_for
+        backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
+        attempts = 0
         while True:
             try:
-                return await self._once(call, path or {}, body, data, wait)
+                return await self._attempt(call, path or {}, body, data, wait)
             except UnavailableError as error:
-                # Once more in any case: it may have been this one connection that was dead.
-                tries += 1
-                late = tries > 1 and time.monotonic() + backoff.pause > deadline
-                if not call.repeats or not self._is_passing(error) or late:
+                # The first repeat is always allowed: perhaps only this connection was dead.
+                attempts += 1
+                is_late = attempts > 1 and time.monotonic() + backoff.pause > deadline
+                if not call.idempotent or not self._is_retryable(error) or is_late:
                     raise
             await asyncio.sleep(backoff.next_pause())
-            body = again() if again is not None else body
+            body = repeat_with() if repeat_with is not None else body
 
-    async def stream(self, call: Call, body: Body, hear: Callable[[bytes], None]) -> None:
-        """Make a call whose answer goes on for ever; `hear` gets each line of it.
+    async def stream(self, call: ApiCall, body: Payload, on_line: Callable[[bytes], None]) -> None:
+        """Make a call with an endless response and pass each of its lines to `on_line`.
 
-        Returns when the server ends it; raises UnavailableError when nothing comes for `ANSWER`
-        seconds.
+        Returns when the server ends it; UnavailableError if nothing arrives for RESPONSE_TIMEOUT.
         """
         try:
-            async with self._there().get(
-                URL(self.url + address_of(call, {}), encoded=True),
+            async with self._session().get(
+                URL(self.url + call_path(call, {}), encoded=True),
                 params=_query(body),
                 headers=self._headers,
-                timeout=aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER),
+                timeout=aiohttp.ClientTimeout(
+                    sock_connect=CONNECT_TIMEOUT, sock_read=RESPONSE_TIMEOUT
+                ),
                 allow_redirects=False,
-            ) as answer:
-                if answer.status != 200:
-                    raise _refusal(answer.status, await answer.read(), self.url)
-                async for line in answer.content:
-                    hear(line.strip())
+            ) as response:
+                if response.status != 200:
+                    raise _error_response(response.status, await response.read(), self.url)
+                async for line in response.content:
+                    on_line(line.strip())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
 
     def close(self) -> None:
-        """Let go of the connections. May be called twice."""
+        """Close the connections and end the thread. May be called twice."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        self._loop.call_soon_threadsafe(self._end)
+        self._loop.call_soon_threadsafe(self._stop)
         if threading.current_thread() is not self._thread:
-            self._thread.join(CLOSE)
+            self._thread.join(CLOSE_TIMEOUT)
 
-    async def _once(
+    async def _attempt(
         self,
-        call: Call,
+        call: ApiCall,
         path: Mapping[str, str],
-        body: Body | None,
+        body: Payload | None,
         data: bytes | None,
         wait: float,
     ) -> Any:
@@ -152,65 +154,69 @@ class Line:
         if call.in_query:
             params = None if body is None else _query(body)
         else:
-            encode = _pack if call.packed else _encode
+            encode = _pack if call.accepts_msgpack else _encode
             data = None if body is None else encode(body)
-            headers = {**self._headers, "Content-Type": PACKED if call.packed else JSON}
+            headers = {**self._headers, "Content-Type": MSGPACK if call.accepts_msgpack else JSON}
         try:
-            async with self._there().request(
+            async with self._session().request(
                 call.method,
-                URL(self.url + address_of(call, path), encoded=True),
+                URL(self.url + call_path(call, path), encoded=True),
                 params=params,
-                data=_sent(data),
+                data=_chunked_if_large(data),
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=ANSWER + wait, sock_connect=CONNECT),
-                allow_redirects=False,  # the token is for this server alone
-            ) as answer:
-                came = await answer.read()
-                status = answer.status
+                timeout=aiohttp.ClientTimeout(
+                    total=RESPONSE_TIMEOUT + wait, sock_connect=CONNECT_TIMEOUT
+                ),
+                allow_redirects=False,  # the token must not reach another server
+            ) as response:
+                content = await response.read()
+                status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
-        return read_answer(call, status, came, self.url)
+        return decode_response(call, status, content, self.url)
 
-    def _there(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _session(self) -> aiohttp.ClientSession:
+        # Made at the first call, because it has to be made in the running event loop.
+        if self._pool is None:
+            self._pool = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=CONNECTIONS,
+                    limit=MAX_CONNECTIONS,
                     keepalive_timeout=30.0,
                     ssl=self._tls or True,
                 ),
                 auto_decompress=True,
             )
-        return self._session
+        return self._pool
 
     def _unreachable(self, error: Exception) -> UnavailableError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return UnavailableError(
-                f"the server at {self.url} cannot be trusted: {error.certificate_error}. If its "
-                "certificate is of an authority of your own, name that with CONVEYOR_CA_FILE."
+                f"the certificate of the server at {self.url} is not trusted: "
+                f"{error.certificate_error}. If your own CA has issued it, set CONVEYOR_CA_FILE "
+                "to the CA's certificate."
             )
-        why = str(error) or "no answer in time"
+        why = str(error) or "no response in time"
         return PassingError(f"the server at {self.url} cannot be reached: {why}")
 
-    def _is_passing(self, error: UnavailableError) -> bool:
+    def _is_retryable(self, error: UnavailableError) -> bool:
         return isinstance(error, PassingError) and not self._closed
 
-    def _begin(self, work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
+    def _start(self, work: Coroutine[Any, Any, T], pending: Pending[T]) -> None:
         task = self._loop.create_task(work)
-        task.add_done_callback(lambda done: _settle(done, pending))
+        task.add_done_callback(lambda done: _copy_result(done, pending))
 
-    def _end(self) -> None:
-        # Those too that were begun by what was given to `start`.
-        going = asyncio.all_tasks(self._loop)
-        for task in going:
+    def _stop(self) -> None:
+        # All tasks of the loop, because what was submitted may have started others.
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
             task.cancel()
-        leaving = self._loop.create_task(self._leave(going))
-        leaving.add_done_callback(lambda _: self._loop.stop())
+        closing = self._loop.create_task(self._close_pool(tasks))
+        closing.add_done_callback(lambda _: self._loop.stop())
 
-    async def _leave(self, going: Collection[asyncio.Task[Any]]) -> None:
-        await asyncio.gather(*going, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+    async def _close_pool(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -218,75 +224,72 @@ class Line:
         self._loop.close()
 
 
-def address_of(call: Call, path: Mapping[str, str]) -> str:
-    """Return where at a server a call is made."""
-    named = {name: _segment(value) for name, value in path.items()}
-    return PREFIX + call.path.format(**named)
+def call_path(call: ApiCall, path: Mapping[str, str]) -> str:
+    """Return the URL path of a call, with the names in it quoted."""
+    quoted = {name: _quote(value) for name, value in path.items()}
+    return PREFIX + call.path.format(**quoted)
 
 
-def read_answer(call: Call, status: int, came: bytes, url: str) -> Any:
-    """Return what was answered, or raise what the server says."""
+def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any:
+    """Return the answer in a response, or raise the error that it describes."""
     if status >= 300:
-        raise _refusal(status, came, url)
-    if call.raw == "gives":
-        return came
-    if call.gives is None:
+        raise _error_response(status, content, url)
+    if call.raw == "response":
+        return content
+    if call.response is None:
         return None
     try:
-        return decoder(call)(came)
+        return _decoder(call)(content)
     except msgspec.MsgspecError as error:
         raise UnavailableError(
-            f"{url} answered {call.name} with what this version does not know: {error}. "
-            "Are both of one version?"
+            f"{url} sent an answer to {call.name} that this version cannot read: {error}. "
+            "Use the same version of Conveyor on both sides."
         ) from error
 
 
-def decoder(call: Call) -> Callable[[bytes], Any]:
-    """Return what reads the answer of a call."""
-    known = _DECODERS.get(call.name)
-    if known is None:
-        known = _DECODERS[call.name] = msgspec.json.Decoder(call.gives).decode
-    return known
-
-
-_DECODERS: dict[str, Callable[[bytes], Any]] = {}
-
-
-def server_address(url: str) -> str:
-    """Return a server's address as it is kept; UsageError if it is none."""
+def checked_server_url(url: str) -> str:
+    """Return a server's address without a trailing slash; UsageError if it is not one."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise UsageError(
-            f"{url!r}: a server is written https://jobs.example.com or http://host:port"
+            f"{url!r} is not the address of a server: write https://jobs.example.com or "
+            "http://host:port"
         )
     if parts.username or parts.password:
         raise UsageError(
-            "a server's address holds no name and no password: others can read it. "
-            "Give the token with token=, CONVEYOR_TOKEN or --token-file."
+            "the address of a server must not contain a user name or a password, because others "
+            "can read it. Pass the token with token=, CONVEYOR_TOKEN or --token-file."
         )
     return url.rstrip("/")
 
 
 def checked_token(token: str) -> str:
-    """Return a token as it may be sent; UsageError if it could not be."""
+    """Return a token that can be sent in a header, or raise UsageError."""
     if not (token.isascii() and token.isprintable()):
-        raise UsageError("the token is more than one line of plain text: copy it anew")
+        raise UsageError("the token must be one line of printable ASCII: copy it again")
     return token
 
 
-def trusting(ca_file: str) -> ssl.SSLContext:
-    """Return whom to trust by the certificates in a file; UsageError if it has none."""
+def tls_context(ca_file: str) -> ssl.SSLContext:
+    """Return a TLS context that trusts the certificates in a file; UsageError if it has none."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (ssl.SSLError, OSError) as error:
         raise UsageError(
-            f"{ca_file!r} holds no certificates that can be read, in PEM format: {error}"
+            f"cannot read certificates in PEM format from {ca_file!r}: {error}"
         ) from error
 
 
-def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
+def _decoder(call: ApiCall) -> Callable[[bytes], Any]:
+    known = _decoders.get(call.name)
+    if known is None:
+        known = _decoders[call.name] = msgspec.json.Decoder(call.response).decode
+    return known
+
+
+def _copy_result(task: asyncio.Task[T], pending: Pending[T]) -> None:
     if task.cancelled():
-        pending.fail(UnavailableError("the connection was closed meanwhile"))
+        pending.fail(UnavailableError("the connection was closed during the call"))
     elif error := task.exception():
         pending.fail(error)
     else:
@@ -294,26 +297,26 @@ def _settle(task: asyncio.Task[T], pending: Pending[T]) -> None:
     wake([pending])
 
 
-def _segment(name: str) -> str:
-    # A dot alone would be taken for "this folder" on the way.
-    return quote(name, safe="").replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+def _quote(name: str) -> str:
+    # Proxies resolve the path segments "." and "..", so their dots are quoted too.
+    quoted = quote(name, safe="")
+    return quoted.replace(".", "%2E") if name in (".", "..") else quoted
 
 
-def _sent(data: bytes | None) -> bytes | io.BytesIO | None:
-    # What is large goes piece by piece, so that others on the line are not held up.
-    return data if data is None or len(data) <= LARGE else io.BytesIO(data)
+def _chunked_if_large(data: bytes | None) -> bytes | io.BytesIO | None:
+    return data if data is None or len(data) <= CHUNKED_ABOVE else io.BytesIO(data)
 
 
-def _query(body: Body) -> dict[str, str]:
+def _query(body: Payload) -> dict[str, str]:
     given = msgspec.to_builtins(body)
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _refusal(status: int, data: bytes, url: str) -> ConveyorError:
+def _error_response(status: int, data: bytes, url: str) -> ConveyorError:
     try:
         found = _decode_problem(data)
     except msgspec.MsgspecError:
         kind = PassingError if status in (502, 503, 504) else UnavailableError
-        return kind(f"{url} answered {status}, and not as a Conveyor server does: is it one?")
-    error = error_of(found)
+        return kind(f"{url} answered with status {status}, but not like a Conveyor server")
+    error = error_from_problem(found)
     return PassingError(str(error)) if found.code == "unavailable" else error

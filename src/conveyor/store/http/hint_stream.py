@@ -1,4 +1,4 @@
-"""Hears the server's hints: one stream for all who listen, opened anew when it breaks."""
+"""Receives the server's hints: one stream for all listeners, reopened when it breaks."""
 
 from __future__ import annotations
 
@@ -13,97 +13,99 @@ from ...core.backoff import DoublingBackoff
 from ...errors import ConveyorError
 from ..messages import Hint, HintKind, Listener
 from .api import HINTS
-from .client import Line
+from .client import HttpClient
 from .payloads import HintsQuery
 
-log = logging.getLogger("conveyor.hearing")
+log = logging.getLogger("conveyor.hints")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-# These come with the claims that wait; a stream of them would wake every worker for every job.
-BROUGHT: frozenset[HintKind] = frozenset({"work"})
+MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
+# Waiting claims bring these hints. A stream of them would wake every worker for every job.
+NOT_STREAMED: frozenset[HintKind] = frozenset({"work"})
 
 _decode = msgspec.json.Decoder(Hint).decode
 
 
-class Ear:
-    """Passes hints on to whoever listens. Any thread may call."""
+class HintStream:
+    """Passes the server's hints to listeners. Thread-safe."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
         self._lock = threading.Lock()
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
-        self._number = 0
+        self._last_number = 0
+        # The rest is used in the client's thread only.
         self._kinds: frozenset[HintKind] = frozenset()
-        self._changed: asyncio.Event | None = None
-        self._backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
-        self._told = False
+        self._kinds_changed: asyncio.Event | None = None
+        self._backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
+        self._warned = False
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
-        """Call `listener` for hints of these kinds; returns how to stop that."""
+        """Call `listener` for hints of these kinds; returns a function that ends this."""
         with self._lock:
-            self._number += 1
-            number = self._number
+            self._last_number += 1
+            number = self._last_number
             self._listeners[number] = frozenset(kinds), listener
-        self._line.start(self._look())
+        self._client.submit(self._update_kinds())
 
         def stop() -> None:
             with self._lock:
                 self._listeners.pop(number, None)
-            self._line.start(self._look())
+            self._client.submit(self._update_kinds())
 
         return stop
 
-    def tell(self, hint: Hint) -> None:
-        """Pass one hint on."""
+    def publish(self, hint: Hint) -> None:
+        """Pass one hint to its listeners."""
         with self._lock:
             listeners = [each for kinds, each in self._listeners.values() if hint.kind in kinds]
         for listener in listeners:
             listener(hint)
 
-    async def _look(self) -> None:
-        """See to it that what is listened for is what is asked for."""
+    async def _update_kinds(self) -> None:
+        """Request the kinds that somebody listens for, in a stream that is opened at the first."""
         with self._lock:
             wanted = frozenset[HintKind]().union(*(k for k, _ in self._listeners.values()))
-        self._kinds = wanted - BROUGHT
-        if self._changed is not None:
-            self._changed.set()
+        self._kinds = wanted - NOT_STREAMED
+        if self._kinds_changed is not None:
+            self._kinds_changed.set()
         elif self._kinds:
-            self._changed = asyncio.Event()
-            await self._hear()
+            self._kinds_changed = asyncio.Event()
+            await self._run(self._kinds_changed)
 
-    async def _hear(self) -> None:
-        assert self._changed is not None, "set where this is called"
+    async def _run(self, kinds_changed: asyncio.Event) -> None:
         while True:
-            self._changed.clear()
+            kinds_changed.clear()
             kinds = self._kinds
             if not kinds:
-                await self._changed.wait()
+                await kinds_changed.wait()
                 continue
             stream = asyncio.create_task(self._stream(kinds))
-            changed = asyncio.create_task(self._changed.wait())
+            changed = asyncio.create_task(kinds_changed.wait())
             await asyncio.wait([stream, changed], return_when=asyncio.FIRST_COMPLETED)
             for task in (stream, changed):
                 task.cancel()
             [error, _] = await asyncio.gather(stream, changed, return_exceptions=True)
             if isinstance(error, ConveyorError):
-                # Once for each time that it breaks, and not for every try while it is so.
-                level = logging.DEBUG if self._told else logging.WARNING
+                # Warn once each time the stream breaks, not at each attempt to reopen it.
+                level = logging.DEBUG if self._warned else logging.WARNING
                 log.log(level, "hints.broken retry_in=%.1f error=%s", self._backoff.pause, error)
-                self._told = True
-            if not self._changed.is_set():
+                self._warned = True
+            if not kinds_changed.is_set():
                 await asyncio.sleep(self._backoff.next_pause())
 
     async def _stream(self, kinds: frozenset[HintKind]) -> None:
-        begun: list[bool] = []
+        is_open = False
 
-        def hear(line: bytes) -> None:
+        def receive(line: bytes) -> None:
+            nonlocal is_open
             if line:
-                self.tell(_decode(line))
-            elif not begun:  # it is heard from now on; nobody knows what was missed before
-                begun.append(True)
+                self.publish(_decode(line))
+            elif not is_open:
+                # The first, empty line: hints arrive from now on. Any before it were missed.
+                is_open = True
                 self._backoff.reset()
-                self._told = False
+                self._warned = False
                 for kind in kinds:
-                    self.tell(Hint(kind))
+                    self.publish(Hint(kind))
 
-        await self._line.stream(HINTS, HintsQuery(kinds=",".join(sorted(kinds))), hear)
+        await self._client.stream(HINTS, HintsQuery(kinds=",".join(sorted(kinds))), receive)

@@ -1,4 +1,4 @@
-"""Calls that change something and are made again when their answer was lost, without harm."""
+"""Calls that change something and can be repeated safely when their answer was lost."""
 
 from __future__ import annotations
 
@@ -8,66 +8,71 @@ from ...core.job import JobRecord, State
 from ...core.pending import Pending, failed, in_event_loop, ready
 from ...errors import ConveyorError, InvalidTransitionError, PassingError, UnavailableError
 from ..messages import Accepted, Offered
-from . import payloads
-from .api import CALLS
-from .blocking_client import Here
-from .client import Line
-from .wire import job_of
+from .api import STORE_CALLS
+from .blocking_client import BlockingClient
+from .client import HttpClient
+from .payloads import CancelBody, InsertAnswer, InsertBody
+from .wire import decode_job
 
 
-def insert(
-    line: Line, here: Here, queue: str, body: payloads.Insert
+def send_insert(
+    client: HttpClient, blocking: BlockingClient, queue: str, body: InsertBody
 ) -> Pending[Accepted | Offered]:
-    """Enqueue; the second time the server is told that it is the second.
+    """Enqueue. A repeated call says so in its body, so that the server does not enqueue twice.
 
-    A blocking caller, who makes one call after the other, asks in its own thread the first time.
+    Blocking code makes its first attempt through the blocking client, in its own thread.
     """
     if in_event_loop():
-        return line.start(insert_pooled(line, queue, body))
+        return client.submit(send_insert_pooled(client, queue, body))
     try:
-        return ready(_taken(here.ask(CALLS["insert"], {"queue": queue}, body), line.url))
+        answer = blocking.call(STORE_CALLS["insert"], {"queue": queue}, body)
+        return ready(_insert_result(answer, client.url))
     except PassingError:
-        return line.start(insert_pooled(line, queue, _again(body)))
+        return client.submit(send_insert_pooled(client, queue, _as_repeated(body)))
     except ConveyorError as error:
         return failed(error)
 
 
-def cancel(line: Line, job_id: str, body: payloads.Cancel) -> Pending[JobRecord]:
-    """Cancel; the second time it may be done already."""
-    return line.start(_cancel(line, job_id, body))
-
-
-async def insert_pooled(line: Line, queue: str, body: payloads.Insert) -> Accepted | Offered:
+async def send_insert_pooled(
+    client: HttpClient, queue: str, body: InsertBody
+) -> Accepted | Offered:
     """Enqueue through the pooled client, repeating a call whose answer was lost."""
-    path = {"queue": queue}
-    found = await line.ask(CALLS["insert"], path, body, again=lambda: _again(body))
-    return _taken(found, line.url)
+    answer = await client.call(
+        STORE_CALLS["insert"], {"queue": queue}, body, repeat_with=lambda: _as_repeated(body)
+    )
+    return _insert_result(answer, client.url)
 
 
-def _again(body: payloads.Insert) -> payloads.Insert:
+def send_cancel(client: HttpClient, job_id: str, body: CancelBody) -> Pending[JobRecord]:
+    """Cancel a job. A repeated call may find that the first one has cancelled it already."""
+    return client.submit(_send_cancel(client, job_id, body))
+
+
+def _as_repeated(body: InsertBody) -> InsertBody:
     return msgspec.structs.replace(body, again=True)
 
 
-def _taken(answer: payloads.InsertAnswer, url: str) -> Accepted | Offered:
+def _insert_result(answer: InsertAnswer, url: str) -> Accepted | Offered:
     found = answer.accepted or answer.offered
     if found is None:
-        raise UnavailableError(f"{url} gave no answer to an enqueue")
+        raise UnavailableError(f"{url} sent an empty answer to an enqueue")
     return found
 
 
-async def _cancel(line: Line, job_id: str, body: payloads.Cancel) -> JobRecord:
+async def _send_cancel(client: HttpClient, job_id: str, body: CancelBody) -> JobRecord:
     path = {"job_id": job_id}
-    repeated: list[payloads.Cancel] = []
+    repeats = 0
 
-    def again() -> payloads.Cancel:
-        repeated.append(body)
+    def repeat() -> CancelBody:
+        nonlocal repeats
+        repeats += 1
         return body
 
     try:
-        return job_of(await line.ask(CALLS["cancel"], path, body, again=again))
+        return decode_job(await client.call(STORE_CALLS["cancel"], path, body, repeat_with=repeat))
     except InvalidTransitionError:
-        # The answer that was lost may have been that it is done.
-        job = job_of(await line.ask(CALLS["get"], path)) if repeated else None
+        # The lost answer of an earlier attempt may have been that the job is cancelled.
+        job = decode_job(await client.call(STORE_CALLS["get"], path)) if repeats else None
         if job is None or job.state is not State.CANCELLED:
             raise
         return job

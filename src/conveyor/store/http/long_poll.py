@@ -1,8 +1,8 @@
-"""Claims that wait at the server: one standing question for a worker, instead of asking often.
+"""Long polling: a worker's claim waits at the server until there is a job for it.
 
-A worker asks when it has room, and expects an answer at once. When there is nothing, the question
-is left standing at the server, which answers it when a job comes. What it brings is kept here until
-the worker asks again, which a hint has it do at once.
+A worker claims when it has free slots, and expects an answer at once. When there is no job, a
+second claim is sent that the server holds until a job comes. The jobs it brings are buffered here,
+and a hint makes the worker claim again, which then finds them.
 """
 
 from __future__ import annotations
@@ -16,145 +16,145 @@ from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
 from ...errors import ConveyorError
 from ..messages import Claimant, Exchanged, Report, Want
-from .api import CALLS
-from .client import Line
-from .payloads import Claim, Exchange, Settle
-from .wire import exchanged_of, report_view
+from .api import STORE_CALLS
+from .client import HttpClient
+from .payloads import ClaimBody, ExchangeBody, SettleBody
+from .wire import decode_exchanged, encode_report
 
-log = logging.getLogger("conveyor.claiming")
+log = logging.getLogger("conveyor.claims")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-# How long an ended question may take to be answered, in seconds.
-END = 2.0
+MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
+# Seconds to wait for the answer to a claim that the server was told to end.
+END_TIMEOUT = 2.0
+
+# Called with the queues of jobs that have arrived.
+OnJobs = Callable[[tuple[str, ...]], None]
 
 
-class Questions:
-    """The standing questions of one store, one for each worker. Used within the line's thread.
+class LongPolls:
+    """The waiting claims of one store, one for each worker. Used in the client's thread only.
 
-    `hold` tells how long the server is to hold a question, in seconds; `tell` is called with the
-    queues of jobs that have come.
+    `hold` returns for how many seconds the server may hold a claim.
     """
 
-    def __init__(
-        self, line: Line, hold: Callable[[], float], tell: Callable[[tuple[str, ...]], None]
-    ) -> None:
-        self._line = line
+    def __init__(self, client: HttpClient, hold: Callable[[], float], on_jobs: OnJobs) -> None:
+        self._client = client
         self._hold = hold
-        self._tell = tell
-        self._standing: dict[str, _Question] = {}
+        self._on_jobs = on_jobs
+        self._polls: dict[str, _LongPoll] = {}
 
     async def exchange(
         self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
     ) -> Exchanged:
-        """Report and claim; when there is nothing to claim, leave the question standing."""
+        """Report and claim; if there is no job, start a long poll."""
         if not wants or limit <= 0:
             return await self._settle(reports)
-        question = self._standing.get(who.worker)
-        if question is None:
-            question = self._standing[who.worker] = _Question(self._line, self._hold, self._tell)
-        came = question.take(limit)
-        all_came = bool(came) and limit <= question.limit
-        if not reports and (all_came or question.stands(wants, who, limit)):
-            return Exchanged((), tuple(came))
+        poll = self._polls.get(who.worker)
+        if poll is None:
+            poll = self._polls[who.worker] = _LongPoll(self._client, self._hold, self._on_jobs)
+        buffered = poll.take_jobs(limit)
+        is_complete = bool(buffered) and limit <= poll.limit
+        if not reports and (is_complete or poll.is_waiting_for(wants, who, limit)):
+            return Exchanged((), tuple(buffered))
         try:
-            answer = await self._ask(reports, wants, who, limit - len(came))
+            answer = await self._exchange(reports, wants, who, limit - len(buffered))
         except ConveyorError:
-            question.put_back(came)
+            poll.put_back(buffered)
             raise
-        # This newer claim has ended the standing one; what that has brought all the same is ours.
-        await question.ended()
-        jobs = [*came, *answer.jobs]
-        jobs += question.take(limit - len(jobs))
-        if not jobs and self._standing.get(who.worker) is question:  # else declined meanwhile
-            question.stand(wants, who, limit)
+        # The server has ended the long poll in favour of this claim, but it may have brought jobs.
+        await poll.wait_until_ended()
+        jobs = [*buffered, *answer.jobs]
+        jobs += poll.take_jobs(limit - len(jobs))
+        was_declined = self._polls.get(who.worker) is not poll
+        if not jobs and not was_declined:
+            poll.start(wants, who, limit)
         return Exchanged(answer.settled, tuple(jobs))
 
     async def decline(self, worker: str) -> None:
-        """End a worker's question, and give back what it has brought meanwhile."""
-        question = self._standing.pop(worker, None)
-        if question is None:
+        """End a worker's long poll, and return the jobs that it has brought."""
+        poll = self._polls.pop(worker, None)
+        if poll is None:
             return
-        await question.end(worker)
-        back = question.take(None)
-        if back:
-            await self._settle([Report(job.id, job.lease, Interrupted()) for job in back])
+        await poll.end(worker)
+        jobs = poll.take_jobs(None)
+        if jobs:
+            await self._settle([Report(job.id, job.lease, Interrupted()) for job in jobs])
 
     async def _settle(self, reports: Sequence[Report]) -> Exchanged:
-        body = Settle(reports=list(map(report_view, reports)))
-        return exchanged_of(await self._line.ask(CALLS["settle"], body=body))
+        body = SettleBody(reports=list(map(encode_report, reports)))
+        return decode_exchanged(await self._client.call(STORE_CALLS["settle"], body=body))
 
-    async def _ask(
+    async def _exchange(
         self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
     ) -> Exchanged:
         if not limit:
             return await self._settle(reports)
-        body = Exchange(
-            reports=list(map(report_view, reports)),
+        body = ExchangeBody(
+            reports=list(map(encode_report, reports)),
             wants=list(wants),
             limit=limit,
             lease_for=who.lease_for,
             labels=who.labels,
             confirm_within=who.confirm_within,
         )
-        return exchanged_of(await self._line.ask(CALLS["exchange"], {"worker": who.worker}, body))
+        path = {"worker": who.worker}
+        return decode_exchanged(await self._client.call(STORE_CALLS["exchange"], path, body))
 
 
-class _Question:
-    """What one worker has asked and was not answered yet, and the jobs that have come for it."""
+class _LongPoll:
+    """The long poll of one worker, and the jobs that it has brought."""
 
-    def __init__(
-        self, line: Line, hold: Callable[[], float], tell: Callable[[tuple[str, ...]], None]
-    ) -> None:
-        self._line = line
+    def __init__(self, client: HttpClient, hold: Callable[[], float], on_jobs: OnJobs) -> None:
+        self._client = client
         self._hold = hold
-        self._tell = tell
-        self._came: list[JobRecord] = []
+        self._on_jobs = on_jobs
+        self._jobs: list[JobRecord] = []
         self._task: asyncio.Task[None] | None = None
-        self._wished: object = None
+        self._waits_for: object = None
+        self._is_wanted = False
         self.limit = 0
-        self._wanted = False
 
-    def stands(self, wants: Sequence[Want], who: Claimant, limit: int) -> bool:
-        """Whether just this is being asked."""
-        asking = self._task is not None and not self._task.done()
-        return asking and self._wished == _wished(wants, who, limit)
+    def is_waiting_for(self, wants: Sequence[Want], who: Claimant, limit: int) -> bool:
+        """Whether the poll waits for exactly these jobs."""
+        is_running = self._task is not None and not self._task.done()
+        return is_running and self._waits_for == _key(wants, who, limit)
 
-    def stand(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
-        """Ask, until jobs come."""
-        self._wished = _wished(wants, who, limit)
+    def start(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
+        """Poll until jobs come."""
+        self._waits_for = _key(wants, who, limit)
         self.limit = limit
-        self._wanted = True
-        self._task = asyncio.create_task(self._ask(wants, who, limit))
+        self._is_wanted = True
+        self._task = asyncio.create_task(self._run(wants, who, limit))
 
-    def take(self, limit: int | None) -> list[JobRecord]:
-        """Return the jobs that have come, at most so many."""
-        taken = self._came[:limit]
-        del self._came[: len(taken)]
+    def take_jobs(self, limit: int | None) -> list[JobRecord]:
+        """Remove and return at most `limit` of the jobs that have arrived; all if None."""
+        taken = self._jobs[:limit]
+        del self._jobs[: len(taken)]
         return taken
 
     def put_back(self, jobs: Sequence[JobRecord]) -> None:
-        """Keep jobs for the next time."""
-        self._came[:0] = jobs
+        """Put jobs back in front of those that have arrived."""
+        self._jobs[:0] = jobs
 
     async def end(self, worker: str) -> None:
-        """Have the server end the question, and wait for that."""
-        self._wanted = False
+        """Make the server end the poll, and wait for that."""
+        self._is_wanted = False
         if self._task is not None and not self._task.done():
-            await self._line.ask(CALLS["decline"], {"worker": worker})
-            await self.ended()
+            await self._client.call(STORE_CALLS["decline"], {"worker": worker})
+            await self.wait_until_ended()
 
-    async def ended(self) -> None:
-        """Wait until the question has ended, as the server was told to end it."""
-        self._wanted = False
+    async def wait_until_ended(self) -> None:
+        """Wait for the end of a poll that the server was told to end."""
+        self._is_wanted = False
         task, self._task = self._task, None
         if task is not None:
-            await asyncio.wait([task], timeout=END)
-            task.cancel()  # while it pauses, say
+            await asyncio.wait([task], timeout=END_TIMEOUT)
+            task.cancel()  # it may be in the pause after an error
 
-    async def _ask(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
-        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
-        while self._wanted:
-            body = Claim(
+    async def _run(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
+        backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
+        while self._is_wanted:
+            body = ClaimBody(
                 wants=list(wants),
                 limit=limit,
                 lease_for=who.lease_for,
@@ -163,8 +163,8 @@ class _Question:
                 wait=self._hold(),
             )
             try:
-                answer = await self._line.ask(
-                    CALLS["claim"], {"worker": who.worker}, body, wait=body.wait
+                answer = await self._client.call(
+                    STORE_CALLS["claim"], {"worker": who.worker}, body, wait=body.wait
                 )
             except ConveyorError as error:
                 pause = backoff.next_pause()
@@ -173,11 +173,11 @@ class _Question:
                 continue
             backoff.reset()
             if answer.jobs:
-                self._came += exchanged_of(answer).jobs
-                self._tell(tuple({job.queue for job in answer.jobs}))
+                self._jobs += decode_exchanged(answer).jobs
+                self._on_jobs(tuple({job.queue for job in answer.jobs}))
                 return
 
 
-def _wished(wants: Sequence[Want], who: Claimant, limit: int) -> object:
-    # The order of the queues is drawn anew each time, so it is no part of what is asked.
+def _key(wants: Sequence[Want], who: Claimant, limit: int) -> object:
+    # Without the order of the queues, which is drawn at random for each claim.
     return frozenset(want.queue for want in wants), who, limit

@@ -1,4 +1,4 @@
-"""What a call of the HTTP API takes and gives beside the data of the store itself."""
+"""Requests and answers of the HTTP API, beside the data types of the store itself."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from ...core.files import PIECE, FileInfo
 from ...core.job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ...errors import UsageError
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
-from .wire import NewJobView, ReportView, new_job_of, report_of
+from .wire import NewJobView, ReportView, decode_new_job, decode_report
 
 PAGE = 1000
-# The most that any call looks at, whatever it is asked for.
-MOST = 10_000
+# The most rows that any call handles, whatever its limit says.
+MAX_ROWS = 10_000
 Page = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
-class Body(
+class Payload(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a call takes. A name that is not known is refused: it may be a wrongly spelled one."""
+    """A query or body. An unknown field is an error, because it may be a misspelled one."""
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of the store's method, those that stand in the path among them."""
+        """Return the arguments of the store's method, including those in the path."""
         given = {name: getattr(self, name) for name in self.__struct_fields__}
         if "limit" in given:
-            given["limit"] = min(given["limit"], MOST)
+            given["limit"] = min(given["limit"], MAX_ROWS)
         return {**path, **given}
 
 
-class Nothing(Body, frozen=True):
-    """Nothing."""
+class EmptyPayload(Payload, frozen=True):
+    """No fields."""
 
 
-class Insert(Body, frozen=True):
-    """Jobs for one queue, taken all or none.
+class InsertBody(Payload, frozen=True):
+    """Jobs for one queue: all or none are enqueued.
 
-    `capacity` is the queue's bound from now on, null for none; without it the bound stays as it
-    is. With `wait` a full queue is waited for, so many seconds at most (30), and then refuses;
-    without it `when_full="wait"` answers with an offer. `again` says that the same was sent before
-    and its answer was lost.
+    `capacity` becomes the queue's capacity, null for unbounded; if left out it does not change. If
+    the queue is full: with `wait` the call waits for room for that many seconds (at most 30) and
+    then fails with `queue_full`; without `wait`, `when_full="wait"` returns an offer. `again` marks
+    a repeated request whose first answer was lost.
     """
 
     jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
@@ -56,10 +56,10 @@ class Insert(Body, frozen=True):
     again: bool = False
 
 
-class Claim(Body, frozen=True):
-    """What a worker asks for: at most `limit` jobs of the queues in `wants`, in their order.
+class ClaimBody(Payload, frozen=True):
+    """A claim of at most `limit` jobs from the queues in `wants`, in that order.
 
-    With `wait` the answer is held back, for so many seconds at most, until there is a job.
+    With `wait` the server holds the answer until there is a job, for at most that many seconds.
     """
 
     wants: Annotated[list[Want], Meta(max_length=1000)]
@@ -74,88 +74,88 @@ class Claim(Body, frozen=True):
         return {"wants": self.wants, "who": who, "limit": min(self.limit, PAGE)}
 
 
-class Exchange(Claim, frozen=True):
-    """`Claim`, after the reports were taken, in one transaction."""
+class ExchangeBody(ClaimBody, frozen=True):
+    """Reports and a claim, in one transaction; the reports come first."""
 
     reports: Annotated[list[ReportView], Meta(max_length=10_000)] = []
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        reports = list(map(report_of, self.reports))
+        reports = list(map(decode_report, self.reports))
         return {**super().arguments(path), "reports": reports}
 
 
-class Settle(Body, frozen=True):
-    """How attempts ended."""
+class SettleBody(Payload, frozen=True):
+    """Outcomes of attempts."""
 
     reports: Annotated[list[ReportView], Meta(max_length=10_000)]
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        return {"reports": list(map(report_of, self.reports))}
+        return {"reports": list(map(decode_report, self.reports))}
 
 
-class Extend(Body, frozen=True):
+class ExtendBody(Payload, frozen=True):
     """Leases to renew for `lease_for` seconds."""
 
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
     lease_for: Seconds = 60.0
 
 
-class ExtendWorker(Body, frozen=True):
+class ExtendWorkerBody(Payload, frozen=True):
     """Renew every lease of a worker for `lease_for` seconds."""
 
     lease_for: Seconds = 60.0
 
 
-class WriteOutput(Body, frozen=True):
+class WriteOutputBody(Payload, frozen=True):
     """Captured output, in chunks; `data` is base64 in JSON, and bytes in MessagePack."""
 
     chunks: Annotated[list[OutputChunk], Meta(max_length=100_000)]
 
 
-class SetProgress(Body, frozen=True):
-    """How far jobs are."""
+class SetProgressBody(Payload, frozen=True):
+    """Progress of jobs."""
 
     reports: Annotated[list[tuple[Lease, Progress]], Meta(max_length=10_000)]
 
 
-class SetStopping(Body, frozen=True):
-    """What was done to stop jobs."""
+class SetStoppingBody(Payload, frozen=True):
+    """Steps taken to stop jobs."""
 
     reports: Annotated[list[tuple[Lease, list[StopNote]]], Meta(max_length=10_000)]
 
 
-class Cancel(Body, frozen=True):
-    """Why, and whether without waiting for the job's grace."""
+class CancelBody(Payload, frozen=True):
+    """The reason. `force` kills a running job without its grace period."""
 
     reason: Annotated[str, Meta(max_length=2000)] = "cancelled"
     force: bool = False
 
 
-class Paused(Body, frozen=True):
-    """Whether it is to be paused."""
+class PauseBody(Payload, frozen=True):
+    """Whether to pause or resume."""
 
     paused: bool
 
 
-class Ordered(Body, frozen=True):
-    """What a worker is to do; `if_idle`: only if it holds no job just then.
+class OrderBody(Payload, frozen=True):
+    """An order for a worker; with `if_idle` only if it holds no jobs.
 
-    A `quiet` worker claims nothing. One that is to `drain` ends when what it runs has ended, and
-    can be told nothing else any more.
+    A `quiet` worker claims no jobs. A worker told to `drain` exits when its running jobs have
+    ended; that order is final.
     """
 
     order: Order
     if_idle: bool = False
 
 
-class DismissQuery(Body, frozen=True):
-    """Whether a worker is to go even if it holds jobs: they are then given back as crashed."""
+class DismissQuery(Payload, frozen=True):
+    """`force` removes a worker even if it holds jobs; they return to their queues as crashed."""
 
     force: bool = False
 
 
-class Beat(Body, frozen=True):
-    """A worker as it presents itself."""
+class BeatBody(Payload, frozen=True):
+    """A worker's description of itself."""
 
     info: WorkerInfo
 
@@ -163,14 +163,14 @@ class Beat(Body, frozen=True):
         return {"worker": self.info}
 
 
-class Stage(Body, frozen=True):
-    """How many jobs to look at."""
+class LimitBody(Payload, frozen=True):
+    """How many rows to process at most."""
 
     limit: Page = PAGE
 
 
-class Rescue(Body, frozen=True):
-    """Which workers are known to be dead, and which jobs they had begun (null: not known)."""
+class RescueBody(Payload, frozen=True):
+    """The ids of dead workers, and of the jobs that they had started (null: unknown)."""
 
     dead: list[str] = []
     begun: list[str] | None = None
@@ -178,14 +178,14 @@ class Rescue(Body, frozen=True):
     limit: Page = PAGE
 
 
-class Prune(Body, frozen=True):
-    """How long final jobs are kept, in seconds, by state."""
+class PruneBody(Payload, frozen=True):
+    """For how many seconds to keep final jobs, by state."""
 
     retention: dict[State, float]
     limit: Page = PAGE
 
 
-class PutSchedule(Body, frozen=True):
+class PutScheduleBody(Payload, frozen=True):
     """A schedule to add or change."""
 
     schedule: ScheduleInfo
@@ -194,8 +194,8 @@ class PutSchedule(Body, frozen=True):
         return {"schedule": self.schedule}
 
 
-class Tick(Body, frozen=True):
-    """What a schedule enqueues, and when it is due again."""
+class TickBody(Payload, frozen=True):
+    """The jobs that a schedule enqueues now, and when it is due next."""
 
     due_at: float
     next_at: float
@@ -203,12 +203,12 @@ class Tick(Body, frozen=True):
     queue: Name = "default"
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        jobs = [new_job_of(view, self.queue) for view in self.jobs]
+        jobs = [decode_new_job(view, self.queue) for view in self.jobs]
         return {**path, "due_at": self.due_at, "next_at": self.next_at, "jobs": jobs}
 
 
-class FindQuery(Body, frozen=True):
-    """Which jobs: by queue, task and states (with commas between). `before` is a `seq`."""
+class FindQuery(Payload, frozen=True):
+    """A filter for jobs. `states` is a comma-separated list; `before` is a `seq`."""
 
     queue: str | None = None
     task: str | None = None
@@ -221,7 +221,7 @@ class FindQuery(Body, frozen=True):
         named = [each for each in self.states.split(",") if each]
         unknown = sorted(set(named) - set(State))
         if unknown:
-            raise UsageError(f"there is no state {unknown[0]!r}: {', '.join(State)}")
+            raise UsageError(f"unknown state {unknown[0]!r}; the states are {', '.join(State)}")
         which = Filter(
             queue=self.queue,
             task=self.task,
@@ -232,29 +232,29 @@ class FindQuery(Body, frozen=True):
         return {"which": which, "limit": min(self.limit, PAGE)}
 
 
-class OutputQuery(Body, frozen=True):
-    """Chunks whose `seq` is above `after`, at most `limit`."""
+class OutputQuery(Payload, frozen=True):
+    """At most `limit` chunks whose `seq` is greater than `after`."""
 
     after: int = 0
     limit: Page = PAGE
 
 
-class PieceQuery(Body, frozen=True):
-    """Where the piece begins, and whether it is the last."""
+class PieceQuery(Payload, frozen=True):
+    """The offset of the piece, and whether it is the last one."""
 
     offset: int = 0
     last: bool = False
 
 
-class BytesQuery(Body, frozen=True):
-    """At most `limit` bytes from `offset` on."""
+class BytesQuery(Payload, frozen=True):
+    """At most `limit` bytes, starting at `offset`."""
 
     offset: int = 0
     limit: int = PIECE
 
 
-class Attach(Body, frozen=True):
-    """The lease of the job, and what it leaves."""
+class AttachBody(Payload, frozen=True):
+    """The lease of the job, and the artifact."""
 
     lease: int
     file: FileInfo
@@ -263,17 +263,18 @@ class Attach(Body, frozen=True):
         return {"lease": Lease(path["job_id"], self.lease), "file": self.file}
 
 
-class LoadQuery(Body, frozen=True):
-    """How many queues and sets of labels at most."""
+class LoadQuery(Payload, frozen=True):
+    """How many groups of queue and labels to return at most."""
 
     limit: Page = PAGE
 
 
-class ScaleQuery(Body, frozen=True):
-    """For which agents: the queue that they serve (left out: all), their labels, their slots.
+class ScaleQuery(Payload, frozen=True):
+    """One kind of agent: its queue (default: all queues), its labels and its number of slots.
 
-    `requires` are the agents' labels, with commas between. A job counts if an agent that has them
-    may run it: all that it requires is among them, and with `gpu!only` it requires `gpu`.
+    `requires` is a comma-separated list of the agent's labels. A job counts if the agent can run
+    it: the agent has all labels that the job requires, and for a label like `gpu!only` the job
+    requires `gpu`.
     """
 
     queue: Name | None = None
@@ -281,16 +282,16 @@ class ScaleQuery(Body, frozen=True):
     slots: Annotated[int, Meta(ge=1, le=10_000)] = 1
 
 
-class Lead(Body, frozen=True):
-    """Who wants to lead, for how many seconds (0: no more), and what to write down by then."""
+class LeadBody(Payload, frozen=True):
+    """A candidate, for how many seconds it wants to lead (0: resign), and a note to store."""
 
     holder: Name
     hold: Seconds
     note: str | None = None
 
 
-class AddToken(Body, frozen=True):
-    """A token, by the digest of its secret; the secret stays with whoever made it."""
+class AddTokenBody(Payload, frozen=True):
+    """A token with the digest of its secret; the secret itself is never sent."""
 
     token: Token
 
@@ -298,37 +299,38 @@ class AddToken(Body, frozen=True):
         return {"token": self.token}
 
 
-class NoteAction(Body, frozen=True):
-    """Lines for the audit; the server sets their times."""
+class NoteActionBody(Payload, frozen=True):
+    """Lines for the audit log; the server sets their times."""
 
     actions: Annotated[list[Action], Meta(max_length=1000)]
 
 
-class PageQuery(Body, frozen=True):
-    """At most `limit`, beyond `after`."""
+class PageQuery(Payload, frozen=True):
+    """At most `limit` entries after the id `after`."""
 
     after: str = ""
     limit: Page = PAGE
 
 
-class BeforeQuery(Body, frozen=True):
-    """At most `limit`, newest first, before a `seq`."""
+class BeforeQuery(Payload, frozen=True):
+    """At most `limit` entries whose `seq` is less than `before`, newest first."""
 
     before: int | None = None
     limit: Page = PAGE
 
 
-class HintsQuery(Body, frozen=True):
-    """Which kinds of hints, with commas between."""
+class HintsQuery(Payload, frozen=True):
+    """`kinds` is a comma-separated list of the kinds of hints to stream."""
 
     kinds: str = ""
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server says of itself, and what it asks of agents. Durations are seconds.
+class ServerTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's version and time, and its terms for agents. Durations are seconds.
 
-    `now` is its time. Leases last `lease_for` and are renewed every quarter of it. A claim that
-    waits is held for `hold`. `token` is the id of the token that asked; None without one.
+    A lease lasts `lease_for` and must be renewed every quarter of it. The server holds a waiting
+    claim for `hold`. A worker sends a heartbeat every `beat`. `token` is the id of the token in the
+    request, null without one.
     """
 
     version: str
@@ -339,12 +341,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
 
 
-class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """How much there is to do for agents of one kind. The names stay as they are.
+class ScaleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The load for one kind of agent. These names are stable.
 
-    `waiting` jobs could run at once, `running` ones do, `total` are both. `oldest_age` is for how
-    many seconds the first that waits has been waiting, 0 if none does. `wanted_agents` is how many
-    agents with so many slots the total needs.
+    `waiting` jobs could start now, `running` jobs are running, `total` is the sum. `oldest_age` is
+    how long the oldest waiting job has waited, in seconds; 0 if none waits. `wanted_agents` is the
+    number of agents with the given slots that `total` needs.
     """
 
     waiting: int
@@ -355,13 +357,13 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfferAnswer(msgspec.Struct, frozen=True):
-    """What became of an offer; null while it waits."""
+    """The accepted jobs of an offer; null while it waits."""
 
     accepted: Accepted | None = None
 
 
 class InsertAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The jobs are in the store (`accepted`), or the request waits in line (`offered`)."""
+    """The jobs are enqueued (`accepted`), or the queue is full and they wait (`offered`)."""
 
     accepted: Accepted | None = None
     offered: Offered | None = None

@@ -1,4 +1,4 @@
-"""Errors on the wire: problem details (RFC 9457) with a code, and back into the same exceptions."""
+"""The wire format of errors: problem details (RFC 9457) with a code for each exception."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ from ...errors import (
 
 MEDIA = "application/problem+json"
 
-# The first code of an exception is the one by which it is sent.
-# code -> (HTTP status, what it is in a few words, the exception)
+# code -> (HTTP status, title, exception)
+# An exception is sent with the first code that has it.
 PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
-    "usage": (400, "The request cannot mean anything", UsageError),
-    "encoding": (400, "A value that JSON cannot hold, or that is too large", EncodingError),
-    "unauthorized": (401, "A token is needed", AccessError),
+    "usage": (400, "The request is invalid", UsageError),
+    "encoding": (400, "A value cannot be encoded as JSON or is too large", EncodingError),
+    "unauthorized": (401, "A valid token is required", AccessError),
     "forbidden": (403, "The token does not allow this", AccessError),
-    "not_found": (404, "There is no such thing", NotFoundError),
-    "no_route": (404, "There is no such address", UsageError),
-    "no_method": (405, "The address does not know this method", UsageError),
+    "not_found": (404, "Not found", NotFoundError),
+    "no_route": (404, "No such address", UsageError),
+    "no_method": (405, "Method not allowed", UsageError),
     "invalid_transition": (
         409,
-        "The state of the job or worker forbids it",
+        "The state of the job or worker does not allow this",
         InvalidTransitionError,
     ),
-    "busy": (409, "The worker holds jobs", BusyError),
-    "too_large": (413, "The request is too large", UsageError),
-    "headers_too_large": (431, "The headers are too large", UsageError),
-    "not_json": (415, "The body is not JSON", UsageError),
+    "busy": (409, "The worker is busy", BusyError),
+    "too_large": (413, "The request body is too large", UsageError),
+    "headers_too_large": (431, "The request headers are too large", UsageError),
+    "not_json": (415, "The request body is not JSON", UsageError),
     "queue_full": (429, "The queue is full", QueueFullError),
-    "unavailable": (503, "The store is out of reach", UnavailableError),
-    "too_slow": (408, "The request did not come in time", UnavailableError),
-    "internal": (500, "The server failed", UnavailableError),
-    "corrupt_store": (503, "The store is damaged", CorruptStoreError),
-    "store_version": (503, "The store is of another version", StoreVersionError),
+    "unavailable": (503, "The store is unavailable", UnavailableError),
+    "too_slow": (408, "The request was not received in time", UnavailableError),
+    "internal": (500, "Internal server error", UnavailableError),
+    "corrupt_store": (503, "The store is corrupt", CorruptStoreError),
+    "store_version": (503, "The store has another schema version", StoreVersionError),
 }
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What went wrong. `code` is for programs, `detail` says what, why and how to fix it.
+    """An error. `code` is for programs; `detail` says what is wrong and what to do.
 
-    A full queue adds its name, how many jobs wait, its bound and how many more were asked for.
+    `queue_full` adds the queue, the number of waiting jobs, the capacity and the number of jobs in
+    the request.
     """
 
     type: str
@@ -68,15 +69,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def problem(code: str, detail: str, **more: Any) -> Problem:
-    """Describe what went wrong."""
+    """Return the problem with this code."""
     status, title, _ = PROBLEMS[code]
     return Problem(
         type=f"urn:conveyor:{code}", title=title, status=status, code=code, detail=detail, **more
     )
 
 
-def problem_of(error: ConveyorError) -> Problem:
-    """Describe an error of ours."""
+def problem_from_error(error: ConveyorError) -> Problem:
+    """Return the problem that describes an exception."""
     if isinstance(error, QueueFullError):
         return problem(
             "queue_full",
@@ -89,11 +90,11 @@ def problem_of(error: ConveyorError) -> Problem:
     if isinstance(error, AccessError):
         return problem("unauthorized" if error.unknown else "forbidden", str(error))
     fitting = [code for code, (_, _, kind) in PROBLEMS.items() if type(error) is kind]
-    return problem(fitting[0] if fitting else _nearest(error), str(error))
+    return problem(fitting[0] if fitting else _nearest_code(error), str(error))
 
 
-def error_of(found: Problem) -> ConveyorError:
-    """Return the exception that a server described."""
+def error_from_problem(found: Problem) -> ConveyorError:
+    """Return the exception that a problem describes."""
     if found.code == "queue_full":
         return QueueFullError(found.queue, found.depth, found.capacity, found.size)
     if found.code in ("unauthorized", "forbidden"):
@@ -102,7 +103,7 @@ def error_of(found: Problem) -> ConveyorError:
     return kind(found.detail)
 
 
-def _nearest(error: ConveyorError) -> str:
+def _nearest_code(error: ConveyorError) -> str:
     return next(
         (code for code, (_, _, kind) in PROBLEMS.items() if isinstance(error, kind)), "internal"
     )

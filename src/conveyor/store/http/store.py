@@ -1,4 +1,4 @@
-"""The store over HTTP: another process, here or elsewhere, holds the jobs; see server/."""
+"""The HTTP store: its jobs are in the store of a Conveyor server; see server/."""
 
 from __future__ import annotations
 
@@ -44,25 +44,26 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import idempotency, payloads
-from .api import CALLS, TERMS
-from .blocking_client import Here
-from .client import Line, checked_token, server_address, trusting
-from .hint_stream import Ear
-from .long_poll import Questions
-from .payloads import Body, Terms
-from .wire import job_of, new_job_view, progress_view
+from . import payloads
+from .api import STORE_CALLS, TERMS
+from .blocking_client import BlockingClient
+from .client import HttpClient, checked_server_url, checked_token, tls_context
+from .hint_stream import HintStream
+from .idempotency import send_cancel, send_insert
+from .long_poll import LongPolls
+from .payloads import Payload, ServerTerms
+from .wire import decode_job, encode_new_job, encode_progress
 
-# How long the server's clock is taken to run like ours, in seconds.
-CLOCK = 300.0
+# Seconds after which the offset to the server's clock is measured again.
+CLOCK_MAX_AGE = 300.0
 
 
 class HttpStore:
-    """Jobs that a Conveyor server holds. May be used by any thread, and after a fork by the child.
+    """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
-    `url` is the server's address, `token` what opens it. `ca_file` has the certificates, in PEM, of
-    who vouches for it, in place of those that the system trusts. `clock` stands in for the server's
-    in tests.
+    `url` is the server's address, `token` authenticates the calls. `ca_file` has the CA
+    certificates to trust, in PEM format, instead of the system's. `clock` replaces the server's in
+    tests.
     """
 
     is_durable = is_multi_process = is_server = True
@@ -73,11 +74,11 @@ class HttpStore:
     def __init__(
         self, url: str, *, token: str = "", ca_file: str = "", clock: Clock | None = None
     ) -> None:
-        self._url = server_address(url)
+        self._url = checked_server_url(url)
         self.secret = checked_token(token)
         self._clock = clock
-        self._tls = trusting(ca_file) if ca_file else None
-        self._terms: tuple[float, Terms] | None = None
+        self._tls = tls_context(ca_file) if ca_file else None
+        self._terms: tuple[float, ServerTerms] | None = None
         self._open()
 
     @property
@@ -88,23 +89,23 @@ class HttpStore:
         if self._clock is not None:
             return self._clock.now()
         terms = self._terms
-        if terms is None or time.monotonic() - terms[0] > CLOCK:
+        if terms is None or time.monotonic() - terms[0] > CLOCK_MAX_AGE:
             self.terms().result()
             terms = self._terms
         assert terms is not None, "set by `terms`"
         return terms[1].now + time.monotonic() - terms[0]
 
-    def terms(self) -> Pending[Terms]:
-        """Ask what the server is, and asks of agents."""
-        return self._here().start(self._ask_terms())
+    def terms(self) -> Pending[ServerTerms]:
+        """Request the server's version, time and terms for agents."""
+        return self._open_client().submit(self._request_terms())
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
-        self._here()
-        return self._ear.listen(kinds, listener)
+        self._open_client()
+        return self._hints.listen(kinds, listener)
 
     def close(self) -> None:
-        self._line.close()
-        self._plain.close()
+        self._client.close()
+        self._blocking.close()
 
     # -- producers -----------------------------------------------------------------------------
 
@@ -116,18 +117,20 @@ class HttpStore:
         when_full: WhenFull = "wait",
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
-        body = payloads.Insert(
-            jobs=list(map(new_job_view, jobs)), capacity=capacity, when_full=when_full, again=again
+        body = payloads.InsertBody(
+            jobs=list(map(encode_new_job, jobs)),
+            capacity=capacity,
+            when_full=when_full,
+            again=again,
         )
         queue = jobs[0].queue if jobs else "default"
-        line = self._here()
-        return idempotency.insert(line, self._plain, queue, body)
+        return send_insert(self._open_client(), self._blocking, queue, body)
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
-        return self._ask("accepted", _accepted, {"offer": offer})
+        return self._call("accepted", {"offer": offer}, decode=_accepted)
 
     def withdraw(self, offer: str) -> Pending[Accepted | None]:
-        return self._ask("withdraw", _accepted, {"offer": offer})
+        return self._call("withdraw", {"offer": offer}, decode=_accepted)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -140,39 +143,37 @@ class HttpStore:
     def exchange(
         self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
     ) -> Pending[Exchanged]:
-        line = self._here()
-        return line.start(self._questions.exchange(reports, wants, who, limit))
+        return self._open_client().submit(self._polls.exchange(reports, wants, who, limit))
 
     def decline(self, worker: str) -> Pending[None]:
-        line = self._here()
-        return line.start(self._questions.decline(worker))
+        return self._open_client().submit(self._polls.decline(worker))
 
     def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
-        return self._ask(
-            "extend", _same, body=payloads.Extend(leases=list(leases), lease_for=lease_for)
+        return self._call(
+            "extend", body=payloads.ExtendBody(leases=list(leases), lease_for=lease_for)
         )
 
     def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
-        body = payloads.ExtendWorker(lease_for=lease_for)
-        return self._ask("extend_worker", _same, {"worker": worker}, body)
+        body = payloads.ExtendWorkerBody(lease_for=lease_for)
+        return self._call("extend_worker", {"worker": worker}, body)
 
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
-        return self._ask("write_output", _same, body=payloads.WriteOutput(chunks=list(chunks)))
+        return self._call("write_output", body=payloads.WriteOutputBody(chunks=list(chunks)))
 
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
-        said = [progress_view(lease, progress) for lease, progress in reports]
-        return self._ask("set_progress", _same, body=payloads.SetProgress(reports=said))
+        clamped = [encode_progress(lease, progress) for lease, progress in reports]
+        return self._call("set_progress", body=payloads.SetProgressBody(reports=clamped))
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[Renewal]]:
-        noted = [(lease, list(notes)) for lease, notes in reports]
-        return self._ask("set_stopping", _same, body=payloads.SetStopping(reports=noted))
+        steps = [(lease, list(notes)) for lease, notes in reports]
+        return self._call("set_stopping", body=payloads.SetStoppingBody(reports=steps))
 
     # -- operators -----------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Pending[JobRecord]:
-        return self._ask("get", job_of, {"job_id": job_id})
+        return self._call("get", {"job_id": job_id}, decode=decode_job)
 
     def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
         body = payloads.FindQuery(
@@ -183,44 +184,44 @@ class HttpStore:
             enqueued_before=which.enqueued_before,
             limit=limit,
         )
-        return self._ask("find", lambda views: list(map(job_of, views)), body=body)
+        return self._call("find", body=body, decode=lambda views: list(map(decode_job, views)))
 
     def history(self, job_id: str) -> Pending[list[AttemptError]]:
-        return self._ask("history", _same, {"job_id": job_id})
+        return self._call("history", {"job_id": job_id})
 
     def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
         body = payloads.OutputQuery(after=after, limit=limit)
-        return self._ask("output", _same, {"job_id": job_id}, body)
+        return self._call("output", {"job_id": job_id}, body)
 
     def counts(self) -> Pending[list[QueueInfo]]:
-        return self._ask("counts", _same)
+        return self._call("counts")
 
     def ahead(self, job_id: str) -> Pending[int]:
-        return self._ask("ahead", _same, {"job_id": job_id})
+        return self._call("ahead", {"job_id": job_id})
 
     def offered(self, job_id: str) -> Pending[QueueInfo | None]:
-        return self._ask("offered", _same, {"job_id": job_id})
+        return self._call("offered", {"job_id": job_id})
 
     def check(self) -> Pending[list[str]]:
-        return self._ask("check", _same)
+        return self._call("check")
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
-        body = payloads.Cancel(reason=reason, force=force)
-        return idempotency.cancel(self._here(), job_id, body)
+        body = payloads.CancelBody(reason=reason, force=force)
+        return send_cancel(self._open_client(), job_id, body)
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
-        return self._ask("retry", job_of, {"job_id": job_id})
+        return self._call("retry", {"job_id": job_id}, decode=decode_job)
 
     def delete(self, job_id: str) -> Pending[None]:
-        return self._ask("delete", _same, {"job_id": job_id})
+        return self._call("delete", {"job_id": job_id})
 
     def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
-        return self._ask("set_paused", _same, {"queue": queue}, payloads.Paused(paused=paused))
+        return self._call("set_paused", {"queue": queue}, payloads.PauseBody(paused=paused))
 
-    # -- upkeep --------------------------------------------------------------------------------
+    # -- maintenance ---------------------------------------------------------------------------
 
     def stage(self, *, limit: int) -> Pending[Staged]:
-        return self._ask("stage", _same, body=payloads.Stage(limit=limit))
+        return self._call("stage", body=payloads.LimitBody(limit=limit))
 
     def rescue(
         self,
@@ -230,163 +231,158 @@ class HttpStore:
         evidence: str = "",
         limit: int,
     ) -> Pending[list[str]]:
-        body = payloads.Rescue(
+        body = payloads.RescueBody(
             dead=list(dead),
             begun=None if begun is None else list(begun),
             evidence=evidence,
             limit=limit,
         )
-        return self._ask("rescue", _same, body=body)
+        return self._call("rescue", body=body)
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
-        return self._ask(
-            "prune", _same, body=payloads.Prune(retention=dict(retention), limit=limit)
-        )
+        return self._call("prune", body=payloads.PruneBody(retention=dict(retention), limit=limit))
 
     def beat(self, worker: WorkerInfo) -> Pending[Order]:
-        return self._ask("beat", _same, {"worker": worker.id}, payloads.Beat(info=worker))
+        return self._call("beat", {"worker": worker.id}, payloads.BeatBody(info=worker))
 
     def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
-        body = payloads.Ordered(order=order, if_idle=if_idle)
-        return self._ask("order", _same, {"worker": worker}, body)
+        body = payloads.OrderBody(order=order, if_idle=if_idle)
+        return self._call("order", {"worker": worker}, body)
 
     def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
-        return self._ask("dismiss", _same, {"worker": worker}, payloads.DismissQuery(force=force))
+        return self._call("dismiss", {"worker": worker}, payloads.DismissQuery(force=force))
 
     def leave(self, worker: str) -> Pending[None]:
-        return self._here().start(self._leave(worker))
+        return self._open_client().submit(self._leave(worker))
 
     def workers(self) -> Pending[list[WorkerInfo]]:
-        return self._ask("workers", _same)
+        return self._call("workers")
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
-        body = payloads.PutSchedule(schedule=schedule)
-        return self._ask("put_schedule", _same, {"name": schedule.name}, body)
+        body = payloads.PutScheduleBody(schedule=schedule)
+        return self._call("put_schedule", {"name": schedule.name}, body)
 
     def schedules(self) -> Pending[list[ScheduleInfo]]:
-        return self._ask("schedules", _same)
+        return self._call("schedules")
 
     def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
-        return self._ask("pause_schedule", _same, {"name": name}, payloads.Paused(paused=paused))
+        return self._call("pause_schedule", {"name": name}, payloads.PauseBody(paused=paused))
 
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
-        body = payloads.Tick(
+        body = payloads.TickBody(
             due_at=due_at,
             next_at=next_at,
             queue=jobs[0].queue if jobs else "default",
-            jobs=list(map(new_job_view, jobs)),
+            jobs=list(map(encode_new_job, jobs)),
         )
-        return self._ask("tick", _same, {"name": name}, body)
+        return self._call("tick", {"name": name}, body)
 
     # -- files ---------------------------------------------------------------------------------
 
     def content(self, digest: str) -> Pending[Content]:
-        return self._ask("content", _same, {"digest": digest})
+        return self._call("content", {"digest": digest})
 
     def write_content(
         self, digest: str, offset: int, data: bytes, *, last: bool
     ) -> Pending[Content]:
         body = payloads.PieceQuery(offset=offset, last=last)
-        return self._ask("write_content", _same, {"digest": digest}, body, data)
+        return self._call("write_content", {"digest": digest}, body, data=data)
 
     def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
         body = payloads.BytesQuery(offset=offset, limit=limit)
-        return self._ask("read_content", _same, {"digest": digest}, body)
+        return self._call("read_content", {"digest": digest}, body)
 
     def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
-        body = payloads.Attach(lease=lease.lease, file=file)
-        return self._ask("attach", _same, {"job_id": lease.id}, body)
+        body = payloads.AttachBody(lease=lease.lease, file=file)
+        return self._call("attach", {"job_id": lease.id}, body)
 
     def files(self, job_id: str) -> Pending[list[FileInfo]]:
-        return self._ask("files", _same, {"job_id": job_id})
+        return self._call("files", {"job_id": job_id})
 
     def sweep_contents(self, *, limit: int) -> Pending[int]:
-        return self._ask("sweep_contents", _same, body=payloads.Stage(limit=limit))
+        return self._call("sweep_contents", body=payloads.LimitBody(limit=limit))
 
     # -- access --------------------------------------------------------------------------------
 
     def add_token(self, token: Token) -> Pending[None]:
-        return self._ask("add_token", _same, {"token_id": token.id}, payloads.AddToken(token=token))
+        return self._call("add_token", {"token_id": token.id}, payloads.AddTokenBody(token=token))
 
     def token(self, token_id: str) -> Pending[Token]:
-        return self._ask("token", _same, {"token_id": token_id})
+        return self._call("token", {"token_id": token_id})
 
     def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
-        return self._ask("tokens", _same, body=payloads.PageQuery(after=after, limit=limit))
+        return self._call("tokens", body=payloads.PageQuery(after=after, limit=limit))
 
     def revoke_token(self, token_id: str) -> Pending[Token]:
-        return self._ask("revoke_token", _same, {"token_id": token_id})
+        return self._call("revoke_token", {"token_id": token_id})
 
     def note_action(self, actions: Sequence[Action]) -> Pending[None]:
-        return self._ask("note_action", _same, body=payloads.NoteAction(actions=list(actions)))
+        return self._call("note_action", body=payloads.NoteActionBody(actions=list(actions)))
 
     def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
-        return self._ask("actions", _same, body=payloads.BeforeQuery(before=before, limit=limit))
+        return self._call("actions", body=payloads.BeforeQuery(before=before, limit=limit))
 
     # -- scaling -------------------------------------------------------------------------------
 
     def load(self, *, limit: int) -> Pending[list[Load]]:
-        return self._ask("load", _same, body=payloads.LoadQuery(limit=limit))
+        return self._call("load", body=payloads.LoadQuery(limit=limit))
 
     def lead(
         self, name: str, holder: str, *, hold: float, note: str | None = None
     ) -> Pending[Leader]:
-        body = payloads.Lead(holder=holder, hold=hold, note=note)
-        return self._ask("lead", _same, {"name": name}, body)
+        body = payloads.LeadBody(holder=holder, hold=hold, note=note)
+        return self._call("lead", {"name": name}, body)
 
     def leader(self, name: str) -> Pending[Leader | None]:
-        return self._ask("leader", _same, {"name": name})
+        return self._call("leader", {"name": name})
 
-    # -- how -----------------------------------------------------------------------------------
+    # -- the connection ------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._line = Line(self._url, self.secret, tls=self._tls)
-        self._plain = Here(self._url, self.secret, self._tls)
-        self._ear = Ear(self._line)
-        self._questions = Questions(self._line, self._hold, self._tell_of_work)
+        self._client = HttpClient(self._url, self.secret, tls=self._tls)
+        self._blocking = BlockingClient(self._url, self.secret, self._tls)
+        self._hints = HintStream(self._client)
+        self._polls = LongPolls(self._client, self._hold, self._publish_work)
 
-    def _here(self) -> Line:
-        if self._pid != os.getpid():  # a forked child: the thread of the line is not here
+    def _open_client(self) -> HttpClient:
+        if self._pid != os.getpid():  # a forked child does not have the client's thread
             self._open()
-        return self._line
+        return self._client
 
-    def _ask(
+    def _call(
         self,
         name: str,
-        read: Callable[[Any], Any],
         path: Mapping[str, str] | None = None,
-        body: Body | None = None,
+        body: Payload | None = None,
+        *,
         data: bytes | None = None,
+        decode: Callable[[Any], Any] = lambda answer: answer,
     ) -> Pending[Any]:
-        line = self._here()
+        client = self._open_client()
 
-        async def ask() -> Any:
-            return read(await line.ask(CALLS[name], path, body, data=data))
+        async def call() -> Any:
+            return decode(await client.call(STORE_CALLS[name], path, body, data=data))
 
-        return line.start(ask())
+        return client.submit(call())
 
     async def _leave(self, worker: str) -> None:
-        await self._questions.decline(worker)
-        await self._line.ask(CALLS["leave"], {"worker": worker})
+        await self._polls.decline(worker)
+        await self._client.call(STORE_CALLS["leave"], {"worker": worker})
 
-    async def _ask_terms(self) -> Terms:
-        asked = time.monotonic()
-        terms: Terms = await self._line.ask(TERMS)
-        self._terms = (asked + time.monotonic()) / 2, terms
+    async def _request_terms(self) -> ServerTerms:
+        sent_at = time.monotonic()
+        terms: ServerTerms = await self._client.call(TERMS)
+        self._terms = (sent_at + time.monotonic()) / 2, terms
         return terms
 
     def _hold(self) -> float:
         return 25.0 if self._terms is None else self._terms[1].hold
 
-    def _tell_of_work(self, queues: tuple[str, ...]) -> None:
-        self._ear.tell(Hint("work", queues))
-
-
-def _same(value: Any) -> Any:
-    return value
+    def _publish_work(self, queues: tuple[str, ...]) -> None:
+        self._hints.publish(Hint("work", queues))
 
 
 def _accepted(answer: payloads.OfferAnswer) -> Accepted | None:

@@ -1,4 +1,4 @@
-"""How jobs look on the wire: as in the store, but arguments and results are JSON, not bytes."""
+"""The wire format of jobs: as in the store, but arguments and results are JSON, not bytes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..messages import Exchanged, Lease, Report
 
 NOTHING = msgspec.Raw(b"null")
 NO_ARGS = msgspec.Raw(b"{}")
-# JSON has no infinity. Nothing that is counted in seconds or steps is larger than this.
-LARGEST = 1e18
+# JSON has no infinity. No number of seconds or steps is larger than this.
+MAX_NUMBER = 1e18
 
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A job as the server knows it. Times are Unix seconds, durations seconds."""
+    """A job. Times are Unix seconds, durations are seconds."""
 
-    # The fields and their order are those of JobRecord.
+    # The fields and their order must be those of JobRecord.
     seq: int
     id: str
     task: str
@@ -58,9 +58,9 @@ ARGS, RESULT = FIELDS.index("args"), FIELDS.index("result")
 
 
 class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A job to enqueue. Without an `id` the server makes one; give a UUID to be able to repeat.
+    """A job to enqueue. Send a UUID as `id` to make a retry safe; without one the server makes it.
 
-    `args` are the arguments by name. `delay` is seconds from now; `run_at` is Unix seconds.
+    `args` are the arguments by name. `delay` is in seconds from now; `run_at` is Unix seconds.
     """
 
     task: str
@@ -82,7 +82,7 @@ OutcomeView = SucceededView | Failed | Crashed | Snoozed | Cancelled | Interrupt
 
 
 class ReportView(msgspec.Struct, frozen=True, gc=False):
-    """How one attempt ended, under the lease it ran with."""
+    """The outcome of one attempt, and the lease under which it ran."""
 
     id: str
     lease: int
@@ -90,43 +90,43 @@ class ReportView(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExchangedView(msgspec.Struct, frozen=True):
-    """What came of a batch: ids whose report was accepted, and the newly claimed jobs."""
+    """The ids of the jobs whose report was accepted, and the newly claimed jobs."""
 
     settled: tuple[str, ...]
     jobs: tuple[JobView, ...]
 
 
-def job_view(job: JobRecord) -> JobView:
-    """Return a job as it is sent."""
+def encode_job(job: JobRecord) -> JobView:
+    """Return the wire format of a job."""
     values: list[Any] = list(msgspec.structs.astuple(job))
     values[ARGS] = msgspec.Raw(job.args)
-    values[RESULT] = _raw(job.result)
+    values[RESULT] = _encode_json(job.result)
     return JobView(*values)
 
 
-def job_of(view: JobView) -> JobRecord:
-    """Return the job that was sent."""
+def decode_job(view: JobView) -> JobRecord:
+    """Return the job that was received."""
     values: dict[str, Any] = dict(zip(FIELDS, msgspec.structs.astuple(view), strict=True))
     values["args"] = bytes(view.args)
-    values["result"] = _bytes(view.result)
+    values["result"] = _decode_json(view.result)
     return JobRecord(**values)
 
 
-def new_job_view(job: NewJob) -> NewJobView:
-    """Return a new job as it is sent; its queue is named beside it."""
+def encode_new_job(job: NewJob) -> NewJobView:
+    """Return the wire format of a new job; its queue is sent separately."""
     return NewJobView(
         id=job.id,
         task=job.task,
         args=msgspec.Raw(job.args),
         priority=job.priority,
-        run_at=None if job.run_at is None else _finite(job.run_at),
-        delay=_finite(job.delay),
+        run_at=None if job.run_at is None else _clamp(job.run_at),
+        delay=_clamp(job.delay),
         options=job.options,
     )
 
 
-def new_job_of(view: NewJobView, queue: str) -> NewJob:
-    """Return the new job that was sent."""
+def decode_new_job(view: NewJobView, queue: str) -> NewJob:
+    """Return the new job that was received, for a queue."""
     return NewJob(
         id=view.id,
         task=view.task,
@@ -139,57 +139,57 @@ def new_job_of(view: NewJobView, queue: str) -> NewJob:
     )
 
 
-def report_view(report: Report) -> ReportView:
-    """Return a report as it is sent."""
-    return ReportView(report.id, report.lease, _outcome_view(report.outcome))
+def encode_report(report: Report) -> ReportView:
+    """Return the wire format of a report."""
+    return ReportView(report.id, report.lease, _encode_outcome(report.outcome))
 
 
-def report_of(view: ReportView) -> Report:
-    """Return the report that was sent."""
+def decode_report(view: ReportView) -> Report:
+    """Return the report that was received."""
     outcome = view.outcome
     if isinstance(outcome, SucceededView):
-        return Report(view.id, view.lease, Succeeded(_bytes(outcome.result)))
+        return Report(view.id, view.lease, Succeeded(_decode_json(outcome.result)))
     return Report(view.id, view.lease, outcome)
 
 
-def exchanged_view(answer: Exchanged) -> ExchangedView:
-    """Return what came of a batch as it is sent."""
-    return ExchangedView(answer.settled, tuple(map(job_view, answer.jobs)))
+def encode_exchanged(answer: Exchanged) -> ExchangedView:
+    """Return the wire format of the answer to a claim or exchange."""
+    return ExchangedView(answer.settled, tuple(map(encode_job, answer.jobs)))
 
 
-def exchanged_of(view: ExchangedView) -> Exchanged:
-    """Return what came of a batch."""
-    return Exchanged(view.settled, tuple(map(job_of, view.jobs)))
+def decode_exchanged(view: ExchangedView) -> Exchanged:
+    """Return the answer to a claim or exchange that was received."""
+    return Exchanged(view.settled, tuple(map(decode_job, view.jobs)))
 
 
-def progress_view(lease: Lease, progress: Progress) -> tuple[Lease, Progress]:
-    """Return progress as it can be sent: a number that JSON cannot hold is cut, or left out."""
+def encode_progress(lease: Lease, progress: Progress) -> tuple[Lease, Progress]:
+    """Return progress with its numbers clamped to what JSON can hold."""
     total = progress.total
     return lease, Progress(
-        _finite(progress.done),
-        None if total is None else _finite(total),
+        _clamp(progress.done),
+        None if total is None else _clamp(total),
         progress.message,
     )
 
 
-def _outcome_view(outcome: Outcome) -> OutcomeView:
+def _encode_outcome(outcome: Outcome) -> OutcomeView:
     match outcome:
         case Succeeded(result):
-            return SucceededView(_raw(result))
+            return SucceededView(_encode_json(result))
         case Snoozed(delay):
-            return Snoozed(_finite(delay))
+            return Snoozed(_clamp(delay))
         case other:
             return other
 
 
-def _finite(number: float) -> float:
-    # Not a number at all (NaN) counts as nothing.
-    return min(LARGEST, max(-LARGEST, number)) if number == number else 0.0  # noqa: PLR0124
+def _clamp(number: float) -> float:
+    # NaN counts as 0.
+    return min(MAX_NUMBER, max(-MAX_NUMBER, number)) if number == number else 0.0  # noqa: PLR0124
 
 
-def _raw(value: bytes | None) -> msgspec.Raw:
+def _encode_json(value: bytes | None) -> msgspec.Raw:
     return NOTHING if value is None else msgspec.Raw(value)
 
 
-def _bytes(value: msgspec.Raw) -> bytes | None:
+def _decode_json(value: msgspec.Raw) -> bytes | None:
     return None if value == NOTHING else bytes(value)

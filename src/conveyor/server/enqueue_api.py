@@ -1,0 +1,119 @@
+"""The handler that enqueues: checks, capacity, and waiting for room in a full queue."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+
+from msgspec import UNSET, UnsetType
+from starlette.responses import Response
+
+from ..client.enqueue import enqueue
+from ..core.job import NewJob
+from ..store.ask import Awaiting, Watch
+from ..store.http import payloads
+from ..store.http.payloads import InsertAnswer
+from ..store.messages import Accepted, Offered
+from ..store.protocol import Store
+from .auth import Authenticator, Principal
+from .authorization import Authorizer
+from .connection_watch import run_while_connected
+from .inline_commit import InlineCommit
+from .io import json_response
+from .job_intake import JobIntake
+from .request import ApiRequest
+from .server_config import ServerConfig
+
+# At most this many jobs are inserted in the event loop, because that takes only a moment.
+FEW_JOBS = 10
+# The longest time that a request waits for room, in seconds.
+MAX_WAIT = 30.0
+
+
+class EnqueueApi:
+    """Answers the call `insert`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        config: ServerConfig,
+        inline_commit: InlineCommit,
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._config = config
+        self._inline_commit = inline_commit
+        self._intake = JobIntake(config.args_limit)
+        self._watch = Watch(store)
+
+    def close(self) -> None:
+        """Stop listening for room."""
+        self._watch.close()
+
+    async def insert(self, request: ApiRequest) -> Response:
+        """Enqueue jobs. If the queue is full: wait for room, return an offer, or fail."""
+        body: payloads.InsertBody = request.body
+        queue = request.path["queue"]
+        jobs = self._intake.new_jobs(body.jobs, queue, self._store.now())
+        capacity = await self._capacity(request.principal, queue, body.capacity)
+        if body.wait is not None:
+            return await self._insert_when_there_is_room(request, jobs, capacity)
+        is_small = len(jobs) <= FEW_JOBS
+        with self._inline_commit.commit_here_if_alone() if is_small else nullcontext():
+            inserting = self._store.insert(
+                jobs, capacity=capacity, when_full=body.when_full, again=body.again
+            )
+        found = await inserting
+        if isinstance(found, Offered):
+            self._authorizer.remember_offer(found.offer, queue)
+            return json_response(InsertAnswer(offered=found), 202)
+        return json_response(InsertAnswer(accepted=found))
+
+    async def _insert_when_there_is_room(
+        self, request: ApiRequest, jobs: list[NewJob], capacity: int | None
+    ) -> Response:
+        body: payloads.InsertBody = request.body
+        assert body.wait is not None, "checked by the caller"
+        enqueuing: asyncio.Task[Accepted] = asyncio.ensure_future(
+            enqueue(
+                jobs,
+                store=self._store,
+                watch=self._watch,
+                caller=Awaiting(),
+                capacity=capacity,
+                when_full=body.when_full,
+                wait=min(body.wait, MAX_WAIT),
+                again=body.again,
+            )
+        )
+
+        async def enqueued() -> Accepted | None:
+            try:
+                return await enqueuing
+            except asyncio.CancelledError:
+                return None
+
+        def withdraw() -> None:
+            enqueuing.cancel()  # which withdraws the offer
+
+        access = self._authenticator.watch_access(request.principal)
+        with self._inline_commit.exclude_waiting():
+            accepted = await run_while_connected(request.http, enqueued(), withdraw, access)
+        return json_response(InsertAnswer(accepted=accepted))
+
+    async def _capacity(
+        self, principal: Principal, queue: str, requested: int | UnsetType | None
+    ) -> int | None:
+        """Return a queue's capacity. Only an admin may change what the application declares."""
+        capacities = self._config.capacities
+        declared = capacities.get(queue)
+        if requested is not UNSET and (declared is None or principal.is_admin):
+            return requested
+        if queue in capacities:
+            return declared
+        queues = await self._store.counts()
+        return next((each.capacity for each in queues if each.name == queue), None)

@@ -1,0 +1,22 @@
+"""The server's terms for agents, and its limits for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations are seconds, limits are bytes.
+
+    A lease lasts at most `lease_for`. A waiting claim is held for `hold`. Workers send a heartbeat
+    every `beat`. `capacities` are those that the server's application declares for its queues.
+    """
+
+    lease_for: float = 60.0
+    hold: float = 25.0
+    beat: float = 15.0
+    args_limit: int = 1 << 20
+    body_limit: int = 64 << 20
+    capacities: Mapping[str, int | None] = {}
