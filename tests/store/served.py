@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 
 import uvicorn
 
@@ -43,6 +44,33 @@ class OpenAuthenticator(Authenticator):
         return False
 
 
+class PromptServer(uvicorn.Server):
+    """uvicorn that stops within a moment; by itself it looks every 0.1 s whether to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
+
 class Serving:
     """A server without its upkeep, which a test does by hand."""
 
@@ -59,7 +87,7 @@ class Serving:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.app = Application(store, tokens=tokens, config=config, authenticator=authenticator)
-        config = uvicorn.Config(
+        uvicorn_config = uvicorn.Config(
             self.app,
             http=protocol,
             ws="none",
@@ -67,7 +95,7 @@ class Serving:
             log_config=None,
             timeout_graceful_shutdown=2,
         )
-        self._server = uvicorn.Server(config)
+        self._server = PromptServer(uvicorn_config)
         self._server.config.load()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
@@ -84,7 +112,7 @@ class Serving:
 
     def _end(self) -> None:
         self.app.end_waiting()
-        self._server.should_exit = True
+        self._server.stopping.set()
 
     def _run(self, listening: socket.socket) -> None:
         async def serve() -> None:

@@ -64,7 +64,7 @@ class Application(Router):
         self._routes = RouteTable()
         for call in (*STORE_CALLS.values(), *SERVER_CALLS):
             self._routes.add(call.method, PREFIX + call.path, self._endpoint(call))
-        for path, endpoint in (("/health", _health), ("/openapi.json", _openapi_endpoint())):
+        for path, endpoint in (("/health", _health), ("/openapi.json", _openapi)):
             for method in ("GET", "HEAD"):
                 self._routes.add(method, PREFIX + path, endpoint)
 
@@ -118,13 +118,8 @@ async def _health(_http: Request, _names: Mapping[str, str]) -> Response:
     return json_response({"status": "ok"})
 
 
-def _openapi_endpoint() -> Endpoint:
-    document = openapi(version("conveyor"))
-
-    async def endpoint(_http: Request, _names: Mapping[str, str]) -> Response:
-        return Response(document, media_type="application/json")
-
-    return endpoint
+async def _openapi(_http: Request, _names: Mapping[str, str]) -> Response:
+    return Response(openapi(version("conveyor")), media_type="application/json")
 
 
 def _failure(call: ApiCall, error: Exception) -> Response:

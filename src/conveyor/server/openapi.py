@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ ABOUT = (
 )
 
 
+@cache
 def openapi(version: str) -> bytes:
     """Return the document as JSON, for a version of Conveyor."""
     calls = [*STORE_CALLS.values(), *SERVER_CALLS]
