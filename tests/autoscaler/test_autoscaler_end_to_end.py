@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from estate import Estate, Process, wait_for
+from deployment import Deployment, Process, wait_for
 
 from conveyor import Conveyor
 from conveyor.autoscaler.agent_launch import machine_of
@@ -43,19 +43,19 @@ if "agent" in sys.argv and "machine=conveyor-slow-" in " ".join(sys.argv):
 class Scene(NamedTuple):
     """A folder with the scaler's file, and everything that runs in it."""
 
-    estate: Estate
+    deployment: Deployment
     folder: Path
     belt: Conveyor
     server: Process
 
     def scaler(self) -> Process:
         token = self.folder / "admin"
-        token.write_text(self.estate.admin)
-        return self.estate._start(
+        token.write_text(self.deployment.admin)
+        return self.deployment._start(
             "scale",
             [
                 *("scale", "--config", str(self.folder / "scale.toml"), "--every", "0.5"),
-                *("--url", self.estate.url, "--token-file", str(token)),
+                *("--url", self.deployment.url, "--token-file", str(token)),
             ],
             {},
         )
@@ -106,13 +106,13 @@ def _words(path: Path) -> list[bytes]:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    estate = Estate(tmp_path)
-    server = estate.server("--lease", "8")
+    deployment = Deployment(tmp_path)
+    server = deployment.server("--lease", "8")
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "sitecustomize.py").write_text(
         SLOW.format(path=str(tmp_path / "was-late"))
     )
-    (tmp_path / "agents").write_text(estate.token("agent"))
+    (tmp_path / "agents").write_text(deployment.token("agent"))
     pools = "".join(
         f"""
 [pools.{name}]
@@ -129,7 +129,7 @@ options = {{ env = {{ PYTHONPATH = {json.dumps(str(tmp_path / "late"))} }} }}
     (tmp_path / "scale.toml").write_text(
         f"""
 [server]
-url = "{estate.url}"
+url = "{deployment.url}"
 token_file = "{tmp_path / "agents"}"
 
 [providers.process]
@@ -137,10 +137,10 @@ folder = "{tmp_path / "machines"}"
 grace = 10
 {pools}"""
     )
-    belt = estate.closing(Conveyor(estate.url, token=estate.admin))
-    made = Scene(estate, tmp_path, belt, server)
+    belt = deployment.closing(Conveyor(deployment.url, token=deployment.admin))
+    made = Scene(deployment, tmp_path, belt, server)
     yield made
-    estate.close()
+    deployment.close()
     for pid in made.processes():
         os.kill(pid, signal.SIGKILL)
 
@@ -183,9 +183,9 @@ def play(scene: Scene, first: Process, second: Process) -> tuple[str, int]:
     busy = next(each for each in scene.agents() if "kind=quick" in each.labels)
     os.kill(busy.pid, signal.SIGKILL)
     assert first.stop() == 0
-    second.says("scale.leading")
+    second.wait_for_output("scale.leading")
     scene.server.stop(signal.SIGKILL)
-    scene.estate.server("--lease", "8")
+    scene.deployment.server("--lease", "8")
 
     most = 0
 
@@ -203,9 +203,9 @@ def play(scene: Scene, first: Process, second: Process) -> tuple[str, int]:
 
 def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: Scene) -> None:
     first = scene.scaler()
-    first.says("scale.leading")
+    first.wait_for_output("scale.leading")
     second = scene.scaler()
-    second.says("scale.standing_by")
+    second.wait_for_output("scale.standing_by")
     assert scene.processes() == []
     killed, most = play(scene, first, second)
     wait_for(lambda: not scene.processes() and not scene.agents(), 40)
@@ -237,7 +237,7 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
     late = next(event for event in events if event.did == "stop")
     assert late.why == "its agent did not come within 6 s"
 
-    ran = scene.estate.run("scale", "status")
+    ran = scene.deployment.run("scale", "status")
     assert ran.popen.wait(20) == 0
     assert re.search(r"^quick\t0\t0\t0\t0\t0\t0\t0$", ran.log.read_text(), re.MULTILINE)
     assert second.stop() == 0

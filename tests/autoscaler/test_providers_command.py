@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from estate import wait_for
+from deployment import wait_for
 
 from conveyor import UnavailableError, UsageError
 from conveyor.autoscaler.agent_launch import Launch

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from estate import Estate, wait_for
+from deployment import Deployment, wait_for
 
 from conveyor import Conveyor, UsageError
 from conveyor.autoscaler.agent_launch import Launch, machine_of
@@ -69,22 +69,22 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 
 
 @pytest.fixture
-def estate(tmp_path: Path) -> Iterator[Estate]:
-    made = Estate(tmp_path)
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    made = Deployment(tmp_path)
     yield made
     made.close()
 
 
 def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
-    estate: Estate, farm: Farm
+    deployment: Deployment, farm: Farm
 ) -> None:
-    estate.server()
-    token = estate.folder / "token"
-    token.write_text(estate.token("agent"))
-    farm.launch = Launch(server=estate.url, token_file=str(token), args=("--allow-commands",))
+    deployment.server()
+    token = deployment.folder / "token"
+    token.write_text(deployment.token("agent"))
+    farm.launch = Launch(server=deployment.url, token_file=str(token), args=("--allow-commands",))
     [machine] = farm.create(PoolSpec(name="linux", labels=("os=linux",), slots=2))
     wait_for(lambda: farm.list()[0].state == "running")
-    belt = Conveyor(estate.url, token=estate.admin)
+    belt = Conveyor(deployment.url, token=deployment.admin)
     job = belt.command("true").using(requires=["os=linux"]).enqueue()
     assert job.result(20) == {"exit_code": 0}
     [worker] = [each for each in belt.store.workers().result() if each.slots]
@@ -232,12 +232,14 @@ def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool:
     assert farm.list() == []
 
 
-def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(estate: Estate, farm: Farm) -> None:
-    estate.server()
-    token = estate.folder / "token"
-    token.write_text(estate.token("agent"))
-    farm.launch = Launch(server=estate.url, token_file=str(token))
-    belt = estate.closing(Conveyor(estate.url, token=estate.admin))
+def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(
+    deployment: Deployment, farm: Farm
+) -> None:
+    deployment.server()
+    token = deployment.folder / "token"
+    token.write_text(deployment.token("agent"))
+    farm.launch = Launch(server=deployment.url, token_file=str(token))
+    belt = deployment.closing(Conveyor(deployment.url, token=deployment.admin))
     work = belt.command("true").using(requires=["kind=once"])
     first, second = work.enqueue(), work.enqueue()
     farm.create(PoolSpec(name="linux", labels=("kind=once",), commands=True, one_shot=True))

@@ -1,4 +1,4 @@
-"""What tests of the server share: an estate that is gone when the test is."""
+"""Fixtures: a deployment of real processes, a store, and a server in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "store"))
-from estate import Estate
+from deployment import Deployment
 from served import Serving
 
 from conveyor.store.memory.store import MemoryStore
@@ -17,8 +17,8 @@ from conveyor.store.protocol import Store
 
 
 @pytest.fixture
-def estate(tmp_path: Path) -> Iterator[Estate]:
-    made = Estate(tmp_path)
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    made = Deployment(tmp_path)
     yield made
     made.close()
 

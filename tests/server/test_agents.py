@@ -10,39 +10,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accounts import changes, is_alive, objections, watch
-from estate import Estate, wait_for
-from programs import command, enqueue, pids, remote, runs, says, until_file
-from some_tasks import add, nap, spin, watchful
+from agent_tasks import add, nap, spin, watchful
+from deployment import Deployment, wait_for
+from remote_jobs import command, enqueue, pids, remote, run_until_file, runs, wait_for_output
+from state_log import changes, is_alive, objections, watch
 
 from conveyor import JobCancelledError, State
 from conveyor.client.job_handle import Job
 
 # So short that the end of a lease is not waited for long.
 SHORT = ("--lease", "4")
-APP = ("--app", "some_tasks:belt")
+APP = ("--app", "agent_tasks:belt")
 
 
-def test_an_agent_without_the_database_runs_commands_and_functions(estate: Estate) -> None:
-    estate.server()
-    estate.agent(*APP, "-c", "2")
-    done = command(estate, "sh", "-c", "echo out; echo err >&2; exit 0")
+def test_an_agent_without_the_database_runs_commands_and_functions(deployment: Deployment) -> None:
+    deployment.server()
+    deployment.agent(*APP, "-c", "2")
+    done = command(deployment, "sh", "-c", "echo out; echo err >&2; exit 0")
     assert done.result(20) == {"exit_code": 0}
     assert sorted(done.logs().split()) == ["err", "out"]
-    assert enqueue(estate, add, 2, 3).result(20) == 5
+    assert enqueue(deployment, add, 2, 3).result(20) == 5
 
 
 @pytest.mark.parametrize("task", [nap, spin, watchful, None])
-def test_a_running_job_is_cancelled_from_elsewhere_within_a_second(
-    estate: Estate, task: Any
+def test_a_running_job_is_cancelled_from_another_machine_within_a_second(
+    deployment: Deployment, task: Any
 ) -> None:
-    estate.server()
-    estate.agent(*APP)
+    deployment.server()
+    deployment.agent(*APP)
     if task is None:
-        job: Job[Any] = command(estate, "sh", "-c", "echo going; sleep 60 & sleep 60")
+        job: Job[Any] = command(deployment, "sh", "-c", "echo going; sleep 60 & sleep 60")
     else:
-        job = enqueue(estate, task, 60.0)
-    says(job, "ing")
+        job = enqueue(deployment, task, 60.0)
+    wait_for_output(job, "ing")
     began = time.monotonic()
     assert job.cancel(wait=10)
     assert time.monotonic() - began < 5  # what it takes is measured in bench/, not here
@@ -50,15 +50,15 @@ def test_a_running_job_is_cancelled_from_elsewhere_within_a_second(
         job.result(1)
 
 
-def test_what_a_killed_agent_ran_runs_elsewhere_and_counts_as_a_crash_once(
-    estate: Estate, tmp_path: Path
+def test_a_job_of_a_killed_agent_runs_on_another_and_counts_as_one_crash(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    estate.server(*SHORT)
-    killed = estate.agent("-c", "1")
-    watch(estate.db)
-    job = command(estate, *until_file(tmp_path / "go"))
+    deployment.server(*SHORT)
+    killed = deployment.agent("-c", "1")
+    watch(deployment.db)
+    job = command(deployment, *run_until_file(tmp_path / "go"))
     left = pids(job)
-    other = estate.agent("-c", "1")
+    other = deployment.agent("-c", "1")
     killed.stop(signal.SIGKILL)
     wait_for(lambda: runs(job, 2, other.name))
     (tmp_path / "go").touch()
@@ -66,44 +66,44 @@ def test_what_a_killed_agent_ran_runs_elsewhere_and_counts_as_a_crash_once(
     assert job.refresh().record.crashes == 1
     [crash] = job.history()
     assert crash.worker == killed.name
-    assert objections(changes(estate.db), [job.id]) == []
+    assert objections(changes(deployment.db), [job.id]) == []
     wait_for(lambda: not any(map(is_alive, left)))
-    wait_for(lambda: [each.id for each in workers(estate)] == [other.name])
+    wait_for(lambda: [each.id for each in workers(deployment)] == [other.name])
 
 
-def test_an_agent_that_stood_still_beyond_its_lease_is_fenced_kills_its_command_and_goes_on(
-    estate: Estate, tmp_path: Path
+def test_an_agent_that_was_suspended_beyond_its_lease_kills_its_command_and_continues(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    estate.server(*SHORT)
-    frozen = estate.agent("-c", "1")
-    watch(estate.db)
-    job = command(estate, *until_file(tmp_path / "go"))
+    deployment.server(*SHORT)
+    frozen = deployment.agent("-c", "1")
+    watch(deployment.db)
+    job = command(deployment, *run_until_file(tmp_path / "go"))
     left = pids(job)
-    other = estate.agent("-c", "1", "--label", "rest")
+    other = deployment.agent("-c", "1", "--label", "rest")
     frozen.popen.send_signal(signal.SIGSTOP)
     wait_for(lambda: runs(job, 2, other.name), 30)
     frozen.popen.send_signal(signal.SIGCONT)
     wait_for(lambda: not any(map(is_alive, left)))
-    frozen.says("report.stale|job.lost")
+    frozen.wait_for_output("report.stale|job.lost")
     (tmp_path / "go").touch()
     assert job.result(20) == {"exit_code": 0}
     assert job.logs().count("done") == 1
     assert job.refresh().record.crashes == 1
     other.stop()
-    following = command(estate, "true")
+    following = command(deployment, "true")
     following.result(20)
-    assert objections(changes(estate.db), [job.id, following.id]) == []
+    assert objections(changes(deployment.db), [job.id, following.id]) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_starts_anew_in_the_middle_of_jobs_is_no_event(
-    estate: Estate, tmp_path: Path, number: signal.Signals
+def test_running_jobs_survive_a_restart_of_the_server(
+    deployment: Deployment, tmp_path: Path, number: signal.Signals
 ) -> None:
-    server = estate.server()
-    estate.agent(*APP, "-c", "3")
-    watch(estate.db)
-    running = command(estate, *until_file(tmp_path / "go"))
-    soon = command(estate, *until_file(tmp_path / "soon"))
+    server = deployment.server()
+    deployment.agent(*APP, "-c", "3")
+    watch(deployment.db)
+    running = command(deployment, *run_until_file(tmp_path / "go"))
+    soon = command(deployment, *run_until_file(tmp_path / "soon"))
     pids(running)
     [shell, _] = pids(soon)
     heard: list[object] = []
@@ -116,99 +116,101 @@ def test_a_server_that_starts_anew_in_the_middle_of_jobs_is_no_event(
     assert code == (0 if number is signal.SIGTERM else -number)
     (tmp_path / "soon").touch()  # it ends while there is no server
     wait_for(lambda: not is_alive(shell))
-    estate.server()
+    deployment.server()
     (tmp_path / "go").touch()
     waiting.join(30)
     assert heard == [{"exit_code": 0}]
     assert soon.result(20) == {"exit_code": 0}
-    late = enqueue(estate, add, 1, 1)
+    late = enqueue(deployment, add, 1, 1)
     assert late.result(20) == 2
     jobs: list[Job[Any]] = [running, soon, late]
     assert [job.refresh().record.attempt for job in jobs] == [1, 1, 1]
     assert [line.split()[0] for line in soon.logs().splitlines()] == ["going", "done"]
-    assert objections(changes(estate.db), [job.id for job in jobs]) == []
+    assert objections(changes(deployment.db), [job.id for job in jobs]) == []
 
 
-def test_an_agent_that_is_told_to_stop_hands_back_what_has_not_begun_and_finishes_the_rest(
-    estate: Estate, tmp_path: Path
+def test_an_agent_that_is_stopped_finishes_running_jobs_and_starts_no_others(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    estate.server()
-    agent = estate.agent("-c", "1")
-    running = command(estate, *until_file(tmp_path / "go"))
+    deployment.server()
+    agent = deployment.agent("-c", "1")
+    running = command(deployment, *run_until_file(tmp_path / "go"))
     pids(running)
     agent.popen.terminate()
-    agent.says("no new jobs")
-    waiting = command(estate, "true")
+    agent.wait_for_output("no new jobs")
+    waiting = command(deployment, "true")
     (tmp_path / "go").touch()
     assert agent.popen.wait(20) == 0
     assert running.result(20) == {"exit_code": 0}
-    assert workers(estate) == []
+    assert workers(deployment) == []
     record = waiting.refresh().record
     assert (record.state, record.attempt) == (State.AVAILABLE, 0)
 
 
-def test_an_agent_that_waits_for_jobs_ends_at_once_when_told_to(estate: Estate) -> None:
-    estate.server()
-    agent = estate.agent()
-    wait_for(lambda: workers(estate))
+def test_an_idle_agent_exits_at_once_when_stopped(deployment: Deployment) -> None:
+    deployment.server()
+    agent = deployment.agent()
+    wait_for(lambda: workers(deployment))
     stopped = time.monotonic()
     assert agent.stop() == 0
     assert time.monotonic() - stopped < 3
-    assert workers(estate) == []
+    assert workers(deployment) == []
 
 
-def test_labels_say_which_agent_runs_what(estate: Estate) -> None:
-    estate.server()
-    plain, gpu = estate.agent(*APP), estate.agent(*APP, "--label", "gpu!only")
-    jobs = [enqueue(estate, add, 1, 1, requires=[]) for _ in range(5)]
-    asked = [enqueue(estate, add, 1, 1, requires=["gpu"]) for _ in range(5)]
+def test_labels_decide_which_agent_runs_a_job(deployment: Deployment) -> None:
+    deployment.server()
+    plain, gpu = deployment.agent(*APP), deployment.agent(*APP, "--label", "gpu!only")
+    jobs = [enqueue(deployment, add, 1, 1, requires=[]) for _ in range(5)]
+    asked = [enqueue(deployment, add, 1, 1, requires=["gpu"]) for _ in range(5)]
     assert [job.result(20) for job in [*jobs, *asked]] == [2] * 10
     assert {job.refresh().record.worker for job in jobs} == {plain.name}
     assert {job.refresh().record.worker for job in asked} == {gpu.name}
 
 
-def test_an_agent_that_may_run_no_commands_leaves_them_alone(estate: Estate) -> None:
-    estate.server()
-    estate.agent(*APP, commands=False)
-    alone = command(estate, "true")
-    assert enqueue(estate, add, 2, 2).result(20) == 4
+def test_an_agent_that_may_not_run_commands_claims_none(deployment: Deployment) -> None:
+    deployment.server()
+    deployment.agent(*APP, commands=False)
+    alone = command(deployment, "true")
+    assert enqueue(deployment, add, 2, 2).result(20) == 4
     assert alone.refresh().state is State.AVAILABLE
 
 
-def test_an_agent_without_an_application_leaves_functions_to_those_who_have_it(
-    estate: Estate,
+def test_an_agent_without_an_application_runs_only_commands(
+    deployment: Deployment,
 ) -> None:
-    estate.server()
-    without = estate.agent("--label", "gpu")
-    function = enqueue(estate, add, 2, 2)
-    done = command(estate, "true", requires=["gpu"])
+    deployment.server()
+    without = deployment.agent("--label", "gpu")
+    function = enqueue(deployment, add, 2, 2)
+    done = command(deployment, "true", requires=["gpu"])
     done.result(20)
     assert done.refresh().record.worker == without.name
     assert function.refresh().state is State.AVAILABLE
-    estate.agent(*APP, commands=False)
+    deployment.agent(*APP, commands=False)
     assert function.result(20) == 4
 
 
-def test_an_agent_with_a_wrong_token_ends_and_says_so(estate: Estate) -> None:
-    estate.server()
-    wrong = estate.admin[:-4] + "0000"
-    agent = estate.agent(token=wrong, begins=False)
+def test_an_agent_with_a_wrong_token_exits_with_an_error(deployment: Deployment) -> None:
+    deployment.server()
+    wrong = deployment.admin[:-4] + "0000"
+    agent = deployment.agent(token=wrong, begins=False)
     assert agent.popen.wait(20) == 2
     assert "unknown token" in agent.log.read_text()
 
 
-def test_an_agent_waits_for_a_server_that_is_not_there_yet(estate: Estate) -> None:
+def test_an_agent_waits_for_a_server_that_is_not_started_yet(deployment: Deployment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        estate.port = free.getsockname()[1]
-    early = estate.agent(url=f"http://127.0.0.1:{estate.port}", begins=False)
-    estate.server()
-    early.says(r"agent \S+: \d+ slots")
-    assert command(estate, "true").result(20) == {"exit_code": 0}
+        deployment.port = free.getsockname()[1]
+    early = deployment.agent(url=f"http://127.0.0.1:{deployment.port}", begins=False)
+    deployment.server()
+    early.wait_for_output(r"agent \S+: \d+ slots")
+    assert command(deployment, "true").result(20) == {"exit_code": 0}
 
 
-def test_an_agent_that_still_waits_for_a_server_ends_at_once_when_told_to(estate: Estate) -> None:
+def test_an_agent_that_waits_for_its_server_exits_at_once_when_stopped(
+    deployment: Deployment,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes a connection, says nothing
-        agent = estate.agent(url=f"http://127.0.0.1:{deaf.getsockname()[1]}", begins=False)
+        agent = deployment.agent(url=f"http://127.0.0.1:{deaf.getsockname()[1]}", begins=False)
         connection, _ = deaf.accept()
         with connection:
             stopped = time.monotonic()
@@ -216,14 +218,14 @@ def test_an_agent_that_still_waits_for_a_server_ends_at_once_when_told_to(estate
             assert time.monotonic() - stopped < 3
 
 
-def test_what_a_job_writes_is_followed_from_any_machine_while_it_runs(
-    estate: Estate, tmp_path: Path
+def test_the_output_of_a_running_job_can_be_followed_from_any_machine(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    estate.server()
-    estate.agent()
-    job = command(estate, *until_file(tmp_path / "go"))
-    following = estate.run("logs", "-f", job.id)
-    following.says("going")
+    deployment.server()
+    deployment.agent()
+    job = command(deployment, *run_until_file(tmp_path / "go"))
+    following = deployment.run("logs", "-f", job.id)
+    following.wait_for_output("going")
     assert job.refresh().state is State.RUNNING
     (tmp_path / "go").touch()  # so it cannot have ended before
     assert following.popen.wait(20) == 0
@@ -231,6 +233,6 @@ def test_what_a_job_writes_is_followed_from_any_machine_while_it_runs(
     assert following.log.read_text().endswith("done\n")
 
 
-def workers(estate: Estate) -> list[Any]:
+def workers(deployment: Deployment) -> list[Any]:
     """Return the agents that the server knows; it is itself a worker, without slots."""
-    return [each for each in remote(estate).store.workers().result(10) if each.slots]
+    return [each for each in remote(deployment).store.workers().result(10) if each.slots]

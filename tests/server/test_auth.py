@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plainly import WORKER, Asking, make_token, put
+from raw_http import WORKER, RawClient, make_token, put
 from served import Serving
 
 from conveyor.core.access import SCOPES, token_id
@@ -42,8 +42,8 @@ BODIES: dict[str, Any] = {
 }
 
 
-def asked(call: ApiCall, ask: Asking, worker: str = "w") -> Any:
-    """Make a call as plainly as can be."""
+def asked(call: ApiCall, ask: RawClient, worker: str = "w") -> Any:
+    """Make a call with as few fields as possible."""
     names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest"), "mine")
     path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
     body = BODIES.get(call.name)
@@ -53,17 +53,19 @@ def asked(call: ApiCall, ask: Asking, worker: str = "w") -> Any:
 
 
 @pytest.mark.parametrize("call", ALL, ids=lambda call: call.name)
-def test_nothing_is_answered_without_a_token(call: ApiCall, server: Serving) -> None:
-    answer = asked(call, Asking(server.url))
+def test_no_call_is_answered_without_a_token(call: ApiCall, server: Serving) -> None:
+    answer = asked(call, RawClient(server.url))
     assert answer.is_problem(401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_scope_allows_just_what_the_table_says(scope: str, store: Store, server: Serving) -> None:
+def test_a_scope_allows_exactly_the_calls_of_the_table(
+    scope: str, store: Store, server: Serving
+) -> None:
     put(store, "mine", "mine")
     text = make_token(store, scope)
-    ask = Asking(server.url, text)
+    ask = RawClient(server.url, text)
     allowed = set()
     for call in ALL:
         answer = asked(call, ask, f"w@{token_id(text)}")
@@ -80,30 +82,30 @@ def test_a_scope_allows_just_what_the_table_says(scope: str, store: Store, serve
 @pytest.mark.parametrize(
     "text", ["", "x", "cvy_", "cvy_abcdefgh_" + "A" * 43, "cvy_" + "a" * 100_00, "ä"]
 )
-def test_what_is_no_token_opens_nothing(text: str, server: Serving) -> None:
+def test_an_invalid_token_is_unauthorized(text: str, server: Serving) -> None:
     for kind in ("Bearer", "bearer", "Basic", ""):
         header = f"{kind} {text}".encode()
-        answer = Asking(server.url)("GET", "/queues", headers={"Authorization": header})  # type: ignore[dict-item]
+        answer = RawClient(server.url)("GET", "/queues", headers={"Authorization": header})  # type: ignore[dict-item]
         assert answer.is_problem(401, "unauthorized")
 
 
-def test_a_token_opens_only_its_own_server(server: Serving) -> None:
+def test_a_token_of_another_server_is_unauthorized(server: Serving) -> None:
     text = make_token(MemoryStore(), "admin")
-    assert Asking(server.url, text)("GET", "/queues").is_problem(401, "unauthorized")
+    assert RawClient(server.url, text)("GET", "/queues").is_problem(401, "unauthorized")
 
 
-def test_a_token_with_another_secret_opens_nothing(store: Store, server: Serving) -> None:
+def test_a_token_with_a_wrong_secret_is_unauthorized(store: Store, server: Serving) -> None:
     text = make_token(store, "admin")
     wrong = text[:-1] + ("A" if text[-1] != "A" else "B")
-    assert Asking(server.url, wrong)("GET", "/queues").is_problem(401, "unauthorized")
+    assert RawClient(server.url, wrong)("GET", "/queues").is_problem(401, "unauthorized")
 
 
-def test_an_expired_token_opens_nothing() -> None:
+def test_an_expired_token_is_unauthorized() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
     text = make_token(store, "read", expires_at=clock.now() + 10)
     serving = Serving(store, tokens=True)
-    ask = Asking(serving.url, text)
+    ask = RawClient(serving.url, text)
     assert ask("GET", "/queues").status == 200
     clock.advance(10)
     answer = ask("GET", "/queues")
@@ -112,11 +114,11 @@ def test_an_expired_token_opens_nothing() -> None:
     serving.close()
 
 
-def test_a_token_that_another_process_revokes_opens_nothing_at_once(tmp_path: Path) -> None:
+def test_a_token_that_another_process_revokes_is_unauthorized_at_once(tmp_path: Path) -> None:
     store, elsewhere = SqliteStore(tmp_path / "jobs.db"), SqliteStore(tmp_path / "jobs.db")
     text = make_token(store, "read")
     serving = Serving(store, tokens=True)
-    ask = Asking(serving.url, text)
+    ask = RawClient(serving.url, text)
     assert ask("GET", "/queues").status == 200
     elsewhere.revoke_token(token_id(text) or "").result()
     deadline = time.monotonic() + 1.2
@@ -127,9 +129,9 @@ def test_a_token_that_another_process_revokes_opens_nothing_at_once(tmp_path: Pa
         each.close()
 
 
-def test_what_a_token_waits_for_ends_when_it_is_revoked(store: Store, server: Serving) -> None:
+def test_waiting_calls_end_when_their_token_is_revoked(store: Store, server: Serving) -> None:
     text = make_token(store, "agent", "enqueue")
-    ask, worker = Asking(server.url, text), f"w%40{token_id(text)}"
+    ask, worker = RawClient(server.url, text), f"w%40{token_id(text)}"
     store.insert([NewJob(id="first", task="t", queue="full")], capacity=1).result()
     answers: dict[str, Any] = {}
 
@@ -168,17 +170,17 @@ def test_what_a_token_waits_for_ends_when_it_is_revoked(store: Store, server: Se
     assert (queue.offers, queue.depth) == (0, 1)
 
 
-def test_an_open_server_closes_as_soon_as_there_is_a_token_and_stays_closed() -> None:
+def test_an_open_server_requires_a_token_as_soon_as_one_exists() -> None:
     store = MemoryStore()
     serving = Serving(store)
-    ask = Asking(serving.url)
+    ask = RawClient(serving.url)
     assert ask("GET", "/queues").status == 200
     text = make_token(store, "read")
     deadline = time.monotonic() + 1.2
     while ask("GET", "/queues").status == 200:
         assert time.monotonic() < deadline
     assert ask("GET", "/queues").is_problem(401, "unauthorized")
-    assert Asking(serving.url, text)("GET", "/queues").status == 200
+    assert RawClient(serving.url, text)("GET", "/queues").status == 200
     store.revoke_token(token_id(text) or "").result()
     assert ask("GET", "/queues").is_problem(401, "unauthorized")
     serving.close()
@@ -194,7 +196,7 @@ async def stays_closed() -> None:
         await authenticator.identify({}, "")
 
 
-def test_a_server_with_tokens_is_closed_when_all_of_them_are_forgotten() -> None:
+def test_a_server_still_requires_a_token_after_all_tokens_are_deleted() -> None:
     import asyncio
 
     asyncio.run(stays_closed())
@@ -213,26 +215,26 @@ def test_a_server_with_tokens_is_closed_when_all_of_them_are_forgotten() -> None
 def test_a_web_page_cannot_use_an_open_server(headers: dict[str, str]) -> None:
     store = MemoryStore()
     serving = Serving(store)
-    ask = Asking(serving.url)
+    ask = RawClient(serving.url)
     assert ask("POST", "/jobs/x/retry", headers=headers).is_problem(403, "forbidden")
-    same = {"Origin": serving.url, "Host": serving.url.partition("://")[2]}
+    same = {"Origin": serving.url, "Host": serving.url.network_namespaces("://")[2]}
     assert ask("GET", "/queues", headers=same).status == 200
     assert ask("GET", "/queues", headers={"Host": "localhost:1"}).status == 200
     serving.close()
 
 
 @pytest.fixture
-def limited(store: Store, server: Serving) -> tuple[Asking, str]:
+def limited(store: Store, server: Serving) -> tuple[RawClient, str]:
     """Return who may everything, but only on one queue, and the mark of their workers."""
     put(store, "mine", "mine")
     put(store, "theirs", "other")
     text = make_token(store, "enqueue", "read", "agent", queues=["mine"])
-    return Asking(server.url, text), f"%40{token_id(text)}"
+    return RawClient(server.url, text), f"%40{token_id(text)}"
 
 
 @pytest.mark.parametrize("queue", ["mine", "other"])
-def test_a_token_for_a_queue_is_for_no_other(
-    queue: str, limited: tuple[Asking, str], store: Store
+def test_a_token_for_a_queue_gives_no_access_to_other_queues(
+    queue: str, limited: tuple[RawClient, str], store: Store
 ) -> None:
     ask, mark = limited
     job = "mine" if queue == "mine" else "theirs"
@@ -257,7 +259,9 @@ def test_a_token_for_a_queue_is_for_no_other(
         assert theirs.depth == 1
 
 
-def test_a_token_for_a_queue_sees_no_list_of_all(limited: tuple[Asking, str], store: Store) -> None:
+def test_a_token_for_a_queue_sees_no_list_of_all(
+    limited: tuple[RawClient, str], store: Store
+) -> None:
     ask, mark = limited
     info = {"id": f"w{mark.replace('%40', '@')}", **WORKER}
     assert ask("PUT", f"/workers/w{mark}", {"info": info}).status == 200
@@ -268,22 +272,22 @@ def test_a_token_for_a_queue_sees_no_list_of_all(limited: tuple[Asking, str], st
         assert ask("GET", path).is_problem(403, "forbidden")
 
 
-def test_only_an_admin_leads(limited: tuple[Asking, str], store: Store, server: Serving) -> None:
+def test_only_an_admin_leads(limited: tuple[RawClient, str], store: Store, server: Serving) -> None:
     ask, _ = limited
     body = {"holder": "h", "hold": 30}
     assert ask("PUT", "/leaders/scaler", body).is_problem(403, "forbidden")
-    admin = Asking(server.url, make_token(store, "admin"))
+    admin = RawClient(server.url, make_token(store, "admin"))
     assert admin("PUT", "/leaders/scaler", body).data["term"] == 1
-    reader = Asking(server.url, make_token(store, "read"))
+    reader = RawClient(server.url, make_token(store, "read"))
     assert reader("PUT", "/leaders/scaler", body).is_problem(403, "forbidden")
     assert reader("GET", "/leaders/scaler").data["holder"] == "h"
 
 
-def test_offers_of_other_queues_are_neither_asked_about_nor_withdrawn(
-    limited: tuple[Asking, str], store: Store, server: Serving
+def test_offers_of_other_queues_cannot_be_read_or_withdrawn(
+    limited: tuple[RawClient, str], store: Store, server: Serving
 ) -> None:
     ask, _ = limited
-    other = Asking(server.url, make_token(store, "enqueue"))
+    other = RawClient(server.url, make_token(store, "enqueue"))
     job = {"jobs": [{"task": "t"}], "capacity": 1}
     offered = other("POST", "/queues/other/jobs", job).data["offered"]["offer"]
     for method, path in (("POST", f"/offers/{offered}/collect"), ("DELETE", f"/offers/{offered}")):
@@ -294,11 +298,11 @@ def test_offers_of_other_queues_are_neither_asked_about_nor_withdrawn(
     assert ask("DELETE", "/offers/nobody-knows").is_problem(404, "not_found")
 
 
-def test_hints_of_other_queues_are_not_heard(
-    limited: tuple[Asking, str], store: Store, server: Serving
+def test_hints_of_other_queues_are_not_sent(
+    limited: tuple[RawClient, str], store: Store, server: Serving
 ) -> None:
     text = make_token(store, "read", queues=["mine"])
-    line = Asking(server.url).raw(
+    line = RawClient(server.url).raw(
         f"GET /api/v1/hints?kinds=work,due,access,quiet HTTP/1.1\r\nHost: h\r\n"
         f"Authorization: Bearer {text}\r\n\r\n".encode()
     )

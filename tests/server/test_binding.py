@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from estate import Estate
+from deployment import Deployment
 
 from conveyor import UsageError
 from conveyor.server.serve import Bind, Server, check_bind
@@ -24,19 +24,19 @@ def serving(host: str, *, tokens: bool) -> Server:
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_no_public_address_without_a_token(host: str) -> None:
+def test_a_public_address_needs_a_token(host: str) -> None:
     with pytest.raises(UsageError, match="conveyor token create"):
         check_bind(Bind(host=host), tokens=False)
     check_bind(Bind(host=host), tokens=True)
 
 
 @pytest.mark.parametrize("host", HERE)
-def test_this_machine_s_own_addresses_need_none(host: str) -> None:
+def test_a_loopback_address_needs_no_token(host: str) -> None:
     check_bind(Bind(host=host), tokens=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_it_listens_there(host: str) -> None:
+def test_the_server_listens_on_every_loopback_address(host: str) -> None:
     if host == "::1" and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
     listening, url = serving(host, tokens=False).listen()
@@ -44,7 +44,7 @@ def test_it_listens_there(host: str) -> None:
     listening.close()
 
 
-def test_a_name_of_this_machine_that_means_another_is_refused(
+def test_a_loopback_name_that_resolves_to_another_machine_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def resolve(*_args: Any, **_given: Any) -> Sequence[Any]:
@@ -56,17 +56,19 @@ def test_a_name_of_this_machine_that_means_another_is_refused(
         server.listen()
 
 
-def test_the_command_refuses_and_says_how_it_can_be_done(tmp_path: Path) -> None:
-    estate = Estate(tmp_path, tokens=False)
-    process = estate._start(
-        "server", ["server", "--host", "0.0.0.0", "--port", "0"], {"CONVEYOR_URL": str(estate.db)}
+def test_the_command_refuses_a_public_address_and_explains_how_to_allow_it(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, tokens=False)
+    process = deployment._start(
+        "server",
+        ["server", "--host", "0.0.0.0", "--port", "0"],
+        {"CONVEYOR_URL": str(deployment.db)},
     )
     assert process.popen.wait(20) == 2
     assert "conveyor token create" in process.log.read_text()
-    estate.token("admin")
-    estate.server("--host", "0.0.0.0")
-    assert "without TLS" in estate.processes[-1].log.read_text()
-    estate.close()
+    deployment.token("admin")
+    deployment.server("--host", "0.0.0.0")
+    assert "without TLS" in deployment.processes[-1].log.read_text()
+    deployment.close()
 
 
 def _has_ipv6() -> bool:

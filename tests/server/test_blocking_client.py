@@ -21,7 +21,7 @@ from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted
 
 
-class Doors:
+class ConnectionCounter:
     """A server that shows its connections: those there were, and how many have ended."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Doors:
         self.met = met = list[LimitedHttpProtocol]()
         self.ended = ended = list[LimitedHttpProtocol]()
 
-        class Showing(LimitedHttpProtocol):
+        class CountingProtocol(LimitedHttpProtocol):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 met.append(self)
@@ -38,7 +38,7 @@ class Doors:
                 super().connection_lost(exc)
                 ended.append(self)
 
-        self._serving = Serving(self.store, protocol=Showing)
+        self._serving = Serving(self.store, protocol=CountingProtocol)
         self.url = self._serving.url
 
     def shut(self) -> None:
@@ -52,13 +52,13 @@ class Doors:
 
 
 @pytest.fixture
-def doors() -> Iterator[Doors]:
-    made = Doors()
+def counter() -> Iterator[ConnectionCounter]:
+    made = ConnectionCounter()
     yield made
     made.close()
 
 
-class Canned:
+class CannedServer:
     """A server that answers each request with the next of what it was given, whatever is asked."""
 
     def __init__(self, *answers: bytes) -> None:
@@ -91,8 +91,8 @@ def accepted(name: str) -> bytes:
 
 
 @pytest.fixture
-def producer(doors: Doors) -> Iterator[HttpStore]:
-    made = HttpStore(doors.url)
+def producer(counter: ConnectionCounter) -> Iterator[HttpStore]:
+    made = HttpStore(counter.url)
     yield made
     made.close()
 
@@ -101,21 +101,21 @@ def enqueue(producer: HttpStore, name: str) -> None:
     producer.insert([NewJob(id=name, task="t", queue="q", args=b"{}")]).result(10)
 
 
-def in_queue(doors: Doors) -> int:
-    return sum(each.depth for each in doors.store.counts().result(10))
+def in_queue(counter: ConnectionCounter) -> int:
+    return sum(each.depth for each in counter.store.counts().result(10))
 
 
-def test_one_who_asks_again_and_again_does_so_over_one_connection(
-    doors: Doors, producer: HttpStore
+def test_a_blocking_producer_keeps_its_connection(
+    counter: ConnectionCounter, producer: HttpStore
 ) -> None:
     for number in range(20):
         enqueue(producer, f"job-{number}")
-    assert in_queue(doors) == 20
-    assert len(doors.met) == 1
+    assert in_queue(counter) == 20
+    assert len(counter.met) == 1
 
 
-def test_those_who_ask_at_once_have_a_connection_each_and_no_more(
-    doors: Doors, producer: HttpStore
+def test_concurrent_producers_use_one_connection_each(
+    counter: ConnectionCounter, producer: HttpStore
 ) -> None:
     def ask(thread: int) -> None:
         for number in range(10):
@@ -126,24 +126,24 @@ def test_those_who_ask_at_once_have_a_connection_each_and_no_more(
         each.start()
     for each in threads:
         each.join(30)
-    assert in_queue(doors) == 40
-    assert len(doors.met) <= 4
+    assert in_queue(counter) == 40
+    assert len(counter.met) <= 4
 
 
-def test_a_connection_that_the_server_has_closed_is_not_asked_over(
-    doors: Doors, producer: HttpStore, until: Callable[..., None]
+def test_a_connection_that_the_server_has_closed_is_not_reused(
+    counter: ConnectionCounter, producer: HttpStore, until: Callable[..., None]
 ) -> None:
     enqueue(producer, "before")
-    doors.shut()
-    until(lambda: doors.ended)
+    counter.shut()
+    until(lambda: counter.ended)
     enqueue(producer, "after")
     enqueue(producer, "after that")
-    assert in_queue(doors) == 3
-    assert len(doors.met) == 2
+    assert in_queue(counter) == 3
+    assert len(counter.met) == 2
 
 
-def test_a_forked_child_asks_over_a_connection_of_its_own(
-    doors: Doors, producer: HttpStore
+def test_a_forked_child_opens_its_own_connection(
+    counter: ConnectionCounter, producer: HttpStore
 ) -> None:
     enqueue(producer, "before")
     child = os.fork()
@@ -155,8 +155,8 @@ def test_a_forked_child_asks_over_a_connection_of_its_own(
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     enqueue(producer, "after")
-    assert in_queue(doors) == 3
-    assert len(doors.met) == 2
+    assert in_queue(counter) == 3
+    assert len(counter.met) == 2
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_a_forked_child_asks_over_a_connection_of_its_own(
     ],
     ids=["with one before it", "with one after it", "with part of one after it"],
 )
-def test_an_answer_is_taken_for_no_other(answer: bytes) -> None:
-    server = Canned(answer, accepted("two"))
+def test_a_response_is_never_taken_for_that_of_another_call(answer: bytes) -> None:
+    server = CannedServer(answer, accepted("two"))
     producer = HttpStore(server.url)
     answers = [
         producer.insert([NewJob(id=name, task="t", queue="q", args=b"{}")]).result(10)

@@ -11,10 +11,10 @@ from http.client import HTTPException
 from itertools import count, islice
 
 import pytest
-from accounts import changes, objections, watch
-from cutting import Proxy
-from estate import Estate, wait_for
-from some_tasks import talk
+from agent_tasks import talk
+from cutting_proxy import CuttingProxy
+from deployment import Deployment, wait_for
+from state_log import changes, objections, watch
 
 from conveyor import Conveyor, State
 from conveyor.core.job import FINAL
@@ -48,7 +48,7 @@ def enqueue(url: str, token: str, numbers: Sequence[int]) -> None:
                 assert job.result(120) == number
 
 
-def enqueue_naively(url: str, token: str, numbers: Sequence[int]) -> None:
+def enqueue_without_ids(url: str, token: str, numbers: Sequence[int]) -> None:
     """The known-bad one: it sends what got no answer again, as if that were something new."""
     for number in numbers:
         _send_until_answered(url, token, number)
@@ -73,14 +73,16 @@ def _send_until_answered(url: str, token: str, number: int) -> None:
 class Drill:
     """A server, two agents and some producers, with a proxy between them that cuts."""
 
-    def __init__(self, estate: Estate, cuts: int) -> None:
-        self.estate = estate
-        estate.server()
-        self.proxy = estate.closing(Proxy(estate.port, seed=SEED, most=cuts))
-        watch(estate.db)
-        sql(estate.db, DEPTH)
+    def __init__(self, deployment: Deployment, cuts: int) -> None:
+        self.deployment = deployment
+        deployment.server()
+        self.proxy = deployment.closing(CuttingProxy(deployment.port, seed=SEED, most=cuts))
+        watch(deployment.db)
+        sql(deployment.db, DEPTH)
         for _ in range(2):
-            estate.agent("--app", "some_tasks:belt", "-q", QUEUE, "-c", "8", url=self.proxy.url)
+            deployment.agent(
+                "--app", "agent_tasks:belt", "-q", QUEUE, "-c", "8", url=self.proxy.url
+            )
         self.numbers: list[int] = []
         self.errors: list[Exception] = []
 
@@ -97,15 +99,15 @@ class Drill:
 
     def see_through(self) -> None:
         """Wait until all jobs have ended."""
-        store = self.estate.store()
+        store = self.deployment.store()
         alive = Filter(states=frozenset(State) - FINAL)
         wait_for(lambda: not store.find(alive, limit=1).result(10), 60)
 
     def objections(self) -> list[str]:
         """Say all that is wrong."""
         ids, found = self.miscounted()
-        db = self.estate.db
-        store = self.estate.closing(SqliteStore(db))
+        db = self.deployment.db
+        store = self.deployment.closing(SqliteStore(db))
         found += objections(changes(db), ids)
         for job, number in ids.items():
             record = store.get(job).result(10)
@@ -123,7 +125,7 @@ class Drill:
     def miscounted(self) -> tuple[dict[str, int], list[str]]:
         """Return the jobs by their ids, and say what was not enqueued just once."""
         number = "json_extract(CAST(args AS TEXT), '$.number')"
-        rows = sql(self.estate.db, f"SELECT id, {number} FROM job")
+        rows = sql(self.deployment.db, f"SELECT id, {number} FROM job")
         ids: dict[str, int] = dict(rows)
         times = Counter(ids.values())
         found = [
@@ -137,14 +139,14 @@ class Drill:
         try:
             while not self.proxy.done:
                 mine = list(islice(numbers, EACH))
-                make(self.proxy.url, self.estate.admin, mine)
+                make(self.proxy.url, self.deployment.admin, mine)
                 self.numbers += mine
         except Exception as error:  # noqa: BLE001 - it is looked at by the test
             self.errors.append(error)
 
 
-def check(estate: Estate, cuts: int) -> None:
-    drill = Drill(estate, cuts)
+def check(deployment: Deployment, cuts: int) -> None:
+    drill = Drill(deployment, cuts)
     drill.produce(enqueue)
     drill.see_through()
     print(f"\n{drill.proxy.cuts} cuts, {len(drill.numbers)} jobs")
@@ -153,21 +155,23 @@ def check(estate: Estate, cuts: int) -> None:
     assert drill.proxy.cuts >= cuts
 
 
-def test_nothing_is_lost_or_doubled_where_three_hundred_connections_are_cut(
-    estate: Estate,
+def test_nothing_is_lost_or_duplicated_when_300_connections_are_cut(
+    deployment: Deployment,
 ) -> None:
-    check(estate, 300)
+    check(deployment, 300)
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_or_doubled_where_five_thousand_connections_are_cut(
-    estate: Estate,
+def test_nothing_is_lost_or_duplicated_when_5000_connections_are_cut(
+    deployment: Deployment,
 ) -> None:
-    check(estate, 5000)
+    check(deployment, 5000)
 
 
-def test_the_same_harness_objects_to_a_producer_that_just_tries_again(estate: Estate) -> None:
-    drill = Drill(estate, 80)
-    drill.produce(enqueue_naively)
+def test_the_harness_detects_a_producer_that_retries_without_job_ids(
+    deployment: Deployment,
+) -> None:
+    drill = Drill(deployment, 80)
+    drill.produce(enqueue_without_ids)
     _, found = drill.miscounted()
     assert found != []

@@ -19,19 +19,19 @@ def _carries_out(inline_commit: InlineCommit) -> bool:
     return asyncio.run(look())
 
 
-def test_a_request_that_is_alone_is_carried_out_on_the_spot() -> None:
+def test_a_lone_request_commits_in_the_event_loop() -> None:
     inline_commit = InlineCommit()
     with inline_commit.count_request():
         assert _carries_out(inline_commit)
 
 
-def test_two_requests_share_the_commit_of_the_store_s_thread() -> None:
+def test_two_requests_commit_in_the_thread_of_the_store() -> None:
     inline_commit = InlineCommit()
     with inline_commit.count_request(), inline_commit.count_request():
         assert not _carries_out(inline_commit)
 
 
-def test_whoever_waits_for_a_job_is_held_up_by_nobody() -> None:
+def test_a_request_that_only_waits_does_not_count() -> None:
     inline_commit = InlineCommit()
     with (
         inline_commit.count_request(),
@@ -46,7 +46,7 @@ def _have_one_take(inline_commit: InlineCommit, clock: FakeClock, seconds: float
         clock.advance(seconds)
 
 
-def test_a_disk_that_was_slow_twice_in_a_row_is_not_waited_for_in_the_next_while() -> None:
+def test_two_slow_commits_in_a_row_pause_commits_in_the_event_loop() -> None:
     clock = FakeClock()
     inline_commit = InlineCommit(clock.now)
     with inline_commit.count_request():
@@ -60,7 +60,7 @@ def test_a_disk_that_was_slow_twice_in_a_row_is_not_waited_for_in_the_next_while
         assert _carries_out(inline_commit)
 
 
-def test_one_that_was_very_slow_is_not_waited_for_either() -> None:
+def test_one_very_slow_commit_pauses_commits_in_the_event_loop() -> None:
     clock = FakeClock()
     inline_commit = InlineCommit(clock.now)
     with inline_commit.count_request():
@@ -68,7 +68,7 @@ def test_one_that_was_very_slow_is_not_waited_for_either() -> None:
         assert not _carries_out(inline_commit)
 
 
-def test_one_commit_that_makes_a_checkpoint_says_nothing_of_the_next() -> None:
+def test_one_slow_commit_pauses_nothing() -> None:
     clock = FakeClock()
     inline_commit = InlineCommit(clock.now)
     with inline_commit.count_request():

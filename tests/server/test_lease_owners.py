@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plainly import WORKER, Asking, claim, make_token, put
+from raw_http import WORKER, RawClient, claim, make_token, put
 from served import Serving
 
 from conveyor.core.access import token_id
@@ -38,12 +38,12 @@ WRITES: list[tuple[str, str, str, Any]] = [
 @pytest.mark.parametrize(
     ("name", "method", "path", "body"), WRITES, ids=lambda each: str(each)[:15]
 )
-def test_an_agent_touches_only_what_its_own_workers_hold(
+def test_an_agent_writes_only_to_jobs_that_its_own_workers_hold(
     name: str, method: str, path: str, body: Any, restarted: bool, store: Store, server: Serving
 ) -> None:
     mine, theirs = make_token(store, "agent"), make_token(store, "agent")
     marks = {"mine": f"@{token_id(mine)}", "theirs": f"@{token_id(theirs)}"}
-    owner = Asking(server.url, theirs)
+    owner = RawClient(server.url, theirs)
     put(store, "j", "q")
     worker = f"w{marks['theirs']}"
     claimed = owner("POST", f"/workers/{worker}/claim", {"wants": [{"queue": "q", "limit": 1}]})
@@ -52,7 +52,7 @@ def test_an_agent_touches_only_what_its_own_workers_hold(
     before = store.get("j").result(), store.workers().result(), store.output("j", limit=9).result()
     again = Serving(store, tokens=True) if restarted else None
     url = again.url if again else server.url
-    answer = Asking(url, mine)(method, filled(path, marks), filled(body, marks))
+    answer = RawClient(url, mine)(method, filled(path, marks), filled(body, marks))
     if name == "beat of another":
         assert answer.is_problem(400, "usage")
     else:
@@ -61,16 +61,16 @@ def test_an_agent_touches_only_what_its_own_workers_hold(
     assert after == before
     # Its own agent may, also when the server does not remember that it does.
     if "{mine}" not in path:
-        assert Asking(url, theirs)(method, filled(path, marks), filled(body, marks)).status < 300
+        assert RawClient(url, theirs)(method, filled(path, marks), filled(body, marks)).status < 300
     if again:
         again.close()
 
 
-def test_a_lease_that_is_over_is_lost_and_one_to_come_is_nobody_s(
+def test_an_ended_lease_is_lost_and_a_future_one_is_forbidden(
     store: Store, server: Serving
 ) -> None:
     text = make_token(store, "agent")
-    ask = Asking(server.url, text)
+    ask = RawClient(server.url, text)
     put(store, "j", "q")
     job = claim(store, "q", f"w@{token_id(text)}")
     store.rescue(dead=[f"w@{token_id(text)}"], limit=1).result()
@@ -84,11 +84,11 @@ def test_a_lease_that_is_over_is_lost_and_one_to_come_is_nobody_s(
     assert gone["verdict"] == "lost"
 
 
-def test_nobody_but_an_admin_keeps_a_job_for_longer_than_the_server_says(
+def test_only_an_admin_gets_leases_longer_than_the_limit_of_the_server(
     store: Store, server: Serving
 ) -> None:
     text = make_token(store, "agent")
-    ask, worker = Asking(server.url, text), f"w%40{token_id(text)}"
+    ask, worker = RawClient(server.url, text), f"w%40{token_id(text)}"
     want = {"wants": [{"queue": "q", "limit": 1}], "lease_for": 1e6}
     put(store, "j", "q")
     for body in (want, {**want, "confirm_within": 1e6}):
@@ -100,13 +100,13 @@ def test_nobody_but_an_admin_keeps_a_job_for_longer_than_the_server_says(
     assert all((job.lease_until or 0) <= store.now() + 60 for job in running)
 
 
-def test_a_worker_elsewhere_names_no_file_that_the_upkeep_would_remove(
+def test_a_remote_worker_cannot_name_a_file_for_maintenance_to_delete(
     store: Store, server: Serving
 ) -> None:
     text = make_token(store, "agent")
     worker = f"w@{token_id(text)}"
     info = {"id": worker, **WORKER, "begun": "../../jobs.db"}
-    assert Asking(server.url, text)("PUT", f"/workers/{worker}", {"info": info}).status == 200
+    assert RawClient(server.url, text)("PUT", f"/workers/{worker}", {"info": info}).status == 200
     [known] = store.workers().result()
     assert known.begun == ""
 
@@ -114,13 +114,15 @@ def test_a_worker_elsewhere_names_no_file_that_the_upkeep_would_remove(
 def test_a_command_is_only_for_workers_that_may_run_commands(store: Store, server: Serving) -> None:
     text = make_token(store, "enqueue")
     job = {"task": "conveyor.command", "id": "c", "args": {"argv": ["true"]}}
-    assert Asking(server.url, text)("POST", "/queues/q/jobs", {"jobs": [job]}).status == 200
+    assert RawClient(server.url, text)("POST", "/queues/q/jobs", {"jobs": [job]}).status == 200
     assert store.get("c").result().options.requires == ("commands",)
 
 
-def test_the_audit_names_who_wrote_it_and_what_a_token_may(store: Store, server: Serving) -> None:
+def test_the_audit_log_names_the_caller_and_the_scopes_of_a_new_token(
+    store: Store, server: Serving
+) -> None:
     text = make_token(store, "admin")
-    ask = Asking(server.url, text)
+    ask = RawClient(server.url, text)
     line = {"who": "root", "where": "moon", "what": "forged", "subject": "s"}
     assert ask("POST", "/audit", {"actions": [line]}).status == 204
     made = {"id": "abcdefgh", "name": "n", "digest": "d", "scopes": ["read"], "created_at": 1}

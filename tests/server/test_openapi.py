@@ -48,11 +48,11 @@ def server(
     kind.close()
 
 
-def test_the_document_is_one() -> None:
+def test_the_document_is_valid() -> None:
     validate(DOCUMENT)
 
 
-def test_every_call_is_in_it_and_nothing_else() -> None:
+def test_the_document_has_every_call_and_no_others() -> None:
     written = {
         (operation["operationId"], method.upper(), path.removeprefix(PREFIX))
         for path, methods in DOCUMENT["paths"].items()
@@ -69,7 +69,7 @@ def test_every_call_is_in_it_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "operation", OPERATIONS, ids=lambda each: each.definition.raw["operationId"]
 )
-def test_the_server_keeps_to_it(operation: Any, server: Serving) -> None:
+def test_responses_match_the_document(operation: Any, server: Serving) -> None:
     @seed(1)
     @settings(
         max_examples=8,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from plainly import Asking
+from raw_http import RawClient
 from served import Serving
 
 from conveyor.core.job import NewJob, QueueInfo
@@ -57,8 +57,8 @@ def server(store: Store) -> Iterator[Serving]:
 
 
 @pytest.fixture
-def ask(server: Serving) -> Asking:
-    return Asking(server.url)
+def ask(server: Serving) -> RawClient:
+    return RawClient(server.url)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,11 @@ def ask(server: Serving) -> Asking:
         (UnavailableError("secret of /var/lib/jobs.db"), 503, "unavailable"),
     ],
 )
-def test_what_breaks_inside_is_told_to_the_log_alone(
-    error: Exception, status: int, code: str
-) -> None:
+def test_internal_errors_appear_only_in_the_log(error: Exception, status: int, code: str) -> None:
     store = Broken()
     store.error = error
     serving = Serving(store)
-    ask = Asking(serving.url)
+    ask = RawClient(serving.url)
     for path in ("/queues", "/jobs/x"):
         answer = ask("GET", path)
         assert answer.is_problem(status, code)
@@ -84,13 +82,13 @@ def test_what_breaks_inside_is_told_to_the_log_alone(
 
 
 @pytest.mark.parametrize("path", ["", "/", "/nothing", "/jobs/", "/jobs/a/b", "/../etc", "//"])
-def test_an_address_that_is_not_known_is_no_route(path: str, ask: Asking) -> None:
+def test_an_unknown_path_is_no_route(path: str, ask: RawClient) -> None:
     answer = ask("GET", path)
     assert answer.status == 404
     assert answer.is_problem(404, "not_found" if path == "/jobs/" else "no_route")
 
 
-def test_a_method_that_is_not_known_is_answered_with_those_that_are(ask: Asking) -> None:
+def test_an_unknown_method_is_answered_with_the_allowed_ones(ask: RawClient) -> None:
     for method in ("PATCH", "PUT", "OPTIONS"):
         answer = ask(method, "/jobs/x")
         assert answer.is_problem(405, "no_method")
@@ -98,13 +96,13 @@ def test_a_method_that_is_not_known_is_answered_with_those_that_are(ask: Asking)
     assert ask("HEAD", "/queues").status == 405
 
 
-def test_what_is_not_json_is_refused(ask: Asking) -> None:
+def test_what_is_not_json_is_refused(ask: RawClient) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         answer = ask("POST", "/queues/q/jobs", b"{}", headers={"Content-Type": kind})
         assert answer.is_problem(415, "not_json")
 
 
-def test_packed_bodies_are_taken_where_they_are_known_and_refused_when_broken(ask: Asking) -> None:
+def test_messagepack_is_accepted_where_documented_and_refused_when_invalid(ask: RawClient) -> None:
     headers = {"Content-Type": "application/vnd.msgpack"}
     good = msgspec.msgpack.encode({"chunks": []})
     assert ask("POST", "/output", good, headers=headers).status == 200
@@ -117,7 +115,7 @@ def test_packed_bodies_are_taken_where_they_are_known_and_refused_when_broken(as
         assert ask("POST", "/output", said, headers=headers).is_problem(400, "usage")
 
 
-def test_what_is_too_large_is_refused_whether_it_says_so_or_not(ask: Asking) -> None:
+def test_a_body_that_is_too_large_is_refused_with_and_without_a_length(ask: RawClient) -> None:
     path, large = "/queues/q/jobs", b" " * 100_001
     assert ask("POST", path, large).is_problem(413, "too_large")
     headers = {"Content-Type": "application/json"}
@@ -149,7 +147,7 @@ def test_what_is_too_large_is_refused_whether_it_says_so_or_not(ask: Asking) -> 
     ],
     ids=lambda body: str(body[:50]),
 )
-def test_a_body_that_cannot_be_meant_is_refused(body: bytes, ask: Asking, store: Store) -> None:
+def test_an_invalid_body_is_refused(body: bytes, ask: RawClient, store: Store) -> None:
     assert ask("POST", "/queues/q/jobs", body).is_problem(400, "usage")
     assert store.counts().result() == []
 
@@ -205,16 +203,16 @@ NUMBERS: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), NUMBERS, ids=lambda each: str(each)[:60])
-def test_what_a_store_cannot_keep_is_refused(
-    method: str, path: str, body: Any, ask: Asking
+def test_a_value_that_a_store_cannot_keep_is_refused(
+    method: str, path: str, body: Any, ask: RawClient
 ) -> None:
     assert ask(method, path, body).is_problem(400, "usage")
 
 
-def test_a_number_too_large_spoils_nothing_that_others_send(tmp_path: Path) -> None:
+def test_a_number_that_is_too_large_does_not_disturb_other_requests(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "jobs.db", durability="normal")
     serving = Serving(store)
-    ask = Asking(serving.url)
+    ask = RawClient(serving.url)
     wrong, right = [], []
 
     def spoil() -> None:
@@ -242,7 +240,7 @@ NAMES = ["a/b", "..", ".", "a b", "ünï/✓", "100%", "%2F", "a/history", "a?b#
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_may_hold_anything(name: str, server: Serving, store: Store) -> None:
+def test_a_name_may_contain_any_characters(name: str, server: Serving, store: Store) -> None:
     client = HttpStore(server.url)
     job = NewJob(id=name, task="t", queue=name)
     client.insert([job]).result()
@@ -260,7 +258,7 @@ def test_a_name_may_hold_anything(name: str, server: Serving, store: Store) -> N
     client.close()
 
 
-def test_a_name_of_nothing_is_not_found_or_refused(server: Serving) -> None:
+def test_an_empty_name_is_not_found_or_refused(server: Serving) -> None:
     client = HttpStore(server.url)
     for look in (client.get, client.history, client.ahead, client.retry, client.delete):
         with pytest.raises(NotFoundError, match="no job"):
@@ -270,7 +268,7 @@ def test_a_name_of_nothing_is_not_found_or_refused(server: Serving) -> None:
     client.close()
 
 
-def test_a_full_queue_says_how_full_it_is(ask: Asking, server: Serving) -> None:
+def test_a_full_queue_reports_its_depth_and_capacity(ask: RawClient, server: Serving) -> None:
     body = {"jobs": [{"task": "t"}, {"task": "t"}], "capacity": 2, "when_full": "refuse"}
     assert ask("POST", "/queues/q/jobs", body).status == 200
     answer = ask("POST", "/queues/q/jobs", {"jobs": [{"task": "t"}], "when_full": "refuse"})
@@ -289,7 +287,7 @@ def test_a_full_queue_says_how_full_it_is(ask: Asking, server: Serving) -> None:
 FULL = {"jobs": [{"task": "t", "id": "late"}], "capacity": 1}
 
 
-def test_a_producer_that_waits_gets_the_room_that_comes(ask: Asking, store: Store) -> None:
+def test_a_waiting_producer_gets_the_room_that_becomes_free(ask: RawClient, store: Store) -> None:
     store.insert([NewJob(id="first", task="t", queue="q")], capacity=1).result()
     answers: list[Any] = []
 
@@ -305,13 +303,13 @@ def test_a_producer_that_waits_gets_the_room_that_comes(ask: Asking, store: Stor
     assert answers[0].data == {"accepted": {"ids": ["late"], "existing": []}}
 
 
-def test_a_producer_that_waits_in_vain_is_refused(ask: Asking, store: Store) -> None:
+def test_a_producer_that_waits_in_vain_is_refused(ask: RawClient, store: Store) -> None:
     store.insert([NewJob(id="first", task="t", queue="q")], capacity=1).result()
     assert ask("POST", "/queues/q/jobs", {**FULL, "wait": 0.05}).is_problem(429, "queue_full")
     assert store.counts().result()[0].offers == 0
 
 
-def test_a_producer_that_goes_away_leaves_no_offer_behind(ask: Asking, store: Store) -> None:
+def test_a_producer_that_disconnects_leaves_no_offer(ask: RawClient, store: Store) -> None:
     store.insert([NewJob(id="first", task="t", queue="q")], capacity=1).result()
     body = b'{"jobs": [{"task": "t", "id": "late"}], "capacity": 1, "wait": 25}'
     line = ask.raw(
@@ -331,15 +329,15 @@ def test_a_producer_that_goes_away_leaves_no_offer_behind(ask: Asking, store: St
     assert store.counts().result()[0].depth == 0
 
 
-def test_the_bound_that_the_server_s_application_sets_holds_for_producers() -> None:
-    from plainly import make_token
+def test_producers_cannot_change_a_capacity_that_the_application_declares() -> None:
+    from raw_http import make_token
 
     store = MemoryStore()
     serving = Serving(store, tokens=True, config=ServerConfig(capacities={"q": 1}))
-    ask = Asking(serving.url, make_token(store, "enqueue"))
+    ask = RawClient(serving.url, make_token(store, "enqueue"))
     body = {"jobs": [{"task": "t"}], "capacity": None, "when_full": "refuse"}
     assert ask("POST", "/queues/q/jobs", body).status == 200
     assert ask("POST", "/queues/q/jobs", body).is_problem(429, "queue_full")
-    admin = Asking(serving.url, make_token(store, "admin"))
+    admin = RawClient(serving.url, make_token(store, "admin"))
     assert admin("POST", "/queues/q/jobs", body).status == 200
     serving.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from calls import claim, new, put
-from plainly import Asking, make_token
+from raw_http import RawClient, make_token
 from served import OpenAuthenticator, Serving
 
 from conveyor.store.memory.store import MemoryStore
@@ -25,7 +25,7 @@ def store(clock: FakeClock) -> MemoryStore:
 
 
 def told(server: Serving, query: str = "") -> Any:
-    answer = Asking(server.url)("GET", f"/scale{query}")
+    answer = RawClient(server.url)("GET", f"/scale{query}")
     assert answer.status == 200, answer
     return answer.data
 
@@ -41,13 +41,13 @@ def opened(store: Store) -> Any:
     serving.close()
 
 
-def test_nothing_to_do_is_told_as_zeros(opened: Serving) -> None:
+def test_an_empty_store_has_a_load_of_zeros(opened: Serving) -> None:
     zeros = {"waiting": 0, "running": 0, "total": 0, "oldest_age": 0.0, "wanted_agents": 0}
     assert told(opened) == zeros
     assert told(opened, "?queue=never-used&requires=gpu") == zeros
 
 
-def test_what_waits_and_runs_is_told_with_the_agents_that_it_needs(
+def test_the_load_counts_waiting_and_running_jobs_and_wanted_agents(
     opened: Serving, store: Store, clock: FakeClock
 ) -> None:
     put(store, *(new() for _ in range(6)), new(delay=60.0))
@@ -63,7 +63,7 @@ def test_what_waits_and_runs_is_told_with_the_agents_that_it_needs(
     assert told(opened)["wanted_agents"] == 6
 
 
-def test_a_job_counts_for_the_agents_that_may_run_it(opened: Serving, store: Store) -> None:
+def test_a_job_counts_for_the_agents_that_can_run_it(opened: Serving, store: Store) -> None:
     put(store, new(), new(requires=("gpu",)), new(requires=("big", "gpu")), new(queue="other"))
     assert waiting(opened, "?queue=q") == 1
     assert waiting(opened, "?queue=q&requires=gpu") == 2
@@ -73,7 +73,7 @@ def test_a_job_counts_for_the_agents_that_may_run_it(opened: Serving, store: Sto
     assert waiting(opened, "") == 2
 
 
-def test_a_paused_queue_needs_agents_for_what_runs_alone(opened: Serving, store: Store) -> None:
+def test_a_paused_queue_needs_agents_only_for_running_jobs(opened: Serving, store: Store) -> None:
     put(store, new(), new())
     claim(store)
     store.set_paused("q", paused=True).result()
@@ -82,15 +82,17 @@ def test_a_paused_queue_needs_agents_for_what_runs_alone(opened: Serving, store:
 
 
 @pytest.mark.parametrize("query", ["?slots=0", "?slots=x", "?queue=", "?label=gpu", "?slots=99999"])
-def test_a_question_that_means_nothing_is_refused(opened: Serving, query: str) -> None:
-    assert Asking(opened.url)("GET", f"/scale{query}").is_problem(400, "usage")
+def test_an_invalid_query_is_refused(opened: Serving, query: str) -> None:
+    assert RawClient(opened.url)("GET", f"/scale{query}").is_problem(400, "usage")
 
 
-def test_a_token_for_a_queue_is_told_of_that_queue_alone(server: Serving, store: Store) -> None:
+def test_a_token_for_a_queue_sees_the_load_of_that_queue_only(
+    server: Serving, store: Store
+) -> None:
     put(store, new(queue="mine"), new(queue="other"), new(queue="other"))
-    ask = Asking(server.url, make_token(store, "read", queues=["mine"]))
+    ask = RawClient(server.url, make_token(store, "read", queues=["mine"]))
     assert ask("GET", "/scale").data["waiting"] == 1
     assert ask("GET", "/scale?queue=mine").data["waiting"] == 1
     assert ask("GET", "/scale?queue=other").is_problem(403, "forbidden")
-    agent = Asking(server.url, make_token(store, "agent"))
+    agent = RawClient(server.url, make_token(store, "agent"))
     assert agent("GET", "/scale").is_problem(403, "forbidden")

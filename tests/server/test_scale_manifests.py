@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from calls import claim, new, put
-from plainly import Asking, make_token
+from raw_http import RawClient, make_token
 from served import Serving
 
 from conveyor.cli.agent import agent_command
@@ -29,7 +29,9 @@ class Scaled(NamedTuple):
     args: list[str]
 
     def options(self, name: str) -> list[str]:
-        return [each.partition("=")[2] for each in self.args if each.startswith(f"--{name}=")]
+        return [
+            each.network_namespaces("=")[2] for each in self.args if each.startswith(f"--{name}=")
+        ]
 
 
 def read(file: str, kind: str) -> Any:
@@ -55,7 +57,7 @@ KINDS = pytest.mark.parametrize("kind", ["ScaledObject", "ScaledJob"])
 
 
 @KINDS
-def test_what_a_trigger_asks_is_answered_with_what_waits_and_runs(
+def test_the_query_of_a_trigger_is_answered_with_waiting_and_running_jobs(
     kind: str, store: Store, server: Serving
 ) -> None:
     put(store, *(new(queue="builds", requires=("gpu",)) for _ in range(3)), new(queue="builds"))
@@ -63,7 +65,7 @@ def test_what_a_trigger_asks_is_answered_with_what_waits_and_runs(
     claim(store, queue="builds", labels=["gpu"])
     metadata = scaled(kind).trigger["metadata"]
     url = urlsplit(metadata["url"])
-    ask = Asking(server.url, make_token(store, "read", queues=["builds"]))
+    ask = RawClient(server.url, make_token(store, "read", queues=["builds"]))
     answer = ask("GET", f"{url.path.removeprefix(PREFIX)}?{url.query}")
     assert url.path.startswith(f"{PREFIX}/")
     assert answer.status == 200
@@ -71,7 +73,7 @@ def test_what_a_trigger_asks_is_answered_with_what_waits_and_runs(
 
 
 @KINDS
-def test_a_trigger_asks_for_the_agents_that_it_scales(kind: str) -> None:
+def test_a_trigger_queries_the_agents_that_it_scales(kind: str) -> None:
     found = scaled(kind)
     metadata = found.trigger["metadata"]
     query = parse_qs(urlsplit(metadata["url"]).query, strict_parsing=True)
@@ -95,7 +97,7 @@ def test_a_trigger_sends_its_secret_as_a_bearer_token(kind: str) -> None:
 
 
 @KINDS
-def test_the_agents_that_are_scaled_are_started_with_options_that_there_are(kind: str) -> None:
+def test_scaled_agents_are_started_with_existing_options(kind: str) -> None:
     command, *options = scaled(kind).args
     assert command == "agent"
     given = agent_command.make_context(command, options).params

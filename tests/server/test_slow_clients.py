@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from typing import ClassVar
 
 import pytest
-from plainly import Asking, ended
+from raw_http import RawClient, receive_all
 from served import OpenAuthenticator, Serving
 
 from conveyor.server.auth import Principal
@@ -38,20 +38,20 @@ def server() -> Iterator[Serving]:
 
 
 @pytest.fixture
-def ask(server: Serving) -> Asking:
-    return Asking(server.url)
+def ask(server: Serving) -> RawClient:
+    return RawClient(server.url)
 
 
 def status(answer: bytes) -> int:
     """Return the status of the only answer there is, which is a problem."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = answer.network_namespaces(b"\r\n\r\n")
     assert b"application/problem+json" in head
     found = json.loads(body)
     assert str(found["status"]).encode() == head.split()[1]
     return int(found["status"])
 
 
-def trickle(ask: Asking, begin: bytes, part: bytes) -> tuple[float, bytes]:
+def trickle(ask: RawClient, begin: bytes, part: bytes) -> tuple[float, bytes]:
     """Send a part again and again until the other side closes; returns after how long."""
     line = ask.raw(begin)
     line.settimeout(0.02)
@@ -71,32 +71,32 @@ def trickle(ask: Asking, begin: bytes, part: bytes) -> tuple[float, bytes]:
     return time.monotonic() - began, came
 
 
-def test_headers_that_do_not_end_are_not_waited_for(ask: Asking) -> None:
+def test_headers_that_do_not_end_are_refused(ask: RawClient) -> None:
     took, came = trickle(ask, GET, b"X: y\r\n")
     assert WAIT / 2 < took < 5
     assert status(came) == 408
 
 
-def test_a_connection_that_says_nothing_is_closed(ask: Asking) -> None:
+def test_a_silent_connection_is_closed(ask: RawClient) -> None:
     line = ask.raw()
-    assert ended(line) == b""
+    assert receive_all(line) == b""
     line.close()
 
 
 @pytest.mark.parametrize("part", [b"\r\n", b"\n"])
-def test_empty_lines_keep_no_connection_open(part: bytes, ask: Asking) -> None:
+def test_empty_lines_keep_no_connection_open(part: bytes, ask: RawClient) -> None:
     took, _ = trickle(ask, GET + b"\r\n", part)
     assert took < 5
 
 
-def test_a_body_that_trickles_is_refused(ask: Asking) -> None:
+def test_a_body_that_trickles_is_refused(ask: RawClient) -> None:
     head = POST + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     took, came = trickle(ask, head, b" ")
     assert took < 5
     assert status(came) == 408
 
 
-def test_a_body_whose_turn_has_not_come_is_waited_for(ask: Asking) -> None:
+def test_the_timeout_of_a_pipelined_body_starts_when_it_is_needed(ask: RawClient) -> None:
     claim = b'{"wants": [{"queue": "q", "limit": 1}], "limit": 1, "wait": %.2f}' % (3 * WAIT)
     held = b"POST /api/v1/workers/w/claim HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     line = ask.raw(
@@ -108,13 +108,13 @@ def test_a_body_whose_turn_has_not_come_is_waited_for(ask: Asking) -> None:
         + POST
         + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     )
-    first, _, second = ended(line).partition(b"HTTP/1.1 408")
+    first, _, second = receive_all(line).network_namespaces(b"HTTP/1.1 408")
     line.close()
     assert first.count(b"HTTP/1.1 200") == 2
     assert b"the body was not complete" in second
 
 
-def test_a_body_that_the_server_has_not_read_is_not_called_slow() -> None:
+def test_a_body_that_the_server_has_not_read_does_not_time_out() -> None:
     late = asyncio.Event()
 
     class Counting(Impatient):
@@ -130,43 +130,43 @@ def test_a_body_that_the_server_has_not_read_is_not_called_slow() -> None:
     store = MemoryStore()
     serving = Serving(store, protocol=Counting, authenticator=Thoughtful(store))
     job = {"task": "t", "args": {"text": "y" * 200_000}}
-    answer = Asking(serving.url)("POST", "/queues/q/jobs", {"jobs": [job]})
+    answer = RawClient(serving.url)("POST", "/queues/q/jobs", {"jobs": [job]})
     serving.close()
     assert answer.status == 200
 
 
-def test_the_rest_of_a_refused_body_is_not_waited_for(ask: Asking) -> None:
+def test_the_rest_of_a_refused_body_is_not_waited_for(ask: RawClient) -> None:
     took, came = trickle(ask, POST + b"Content-Length: 999999999\r\n\r\n", b" ")
     assert took < 5
     assert status(came) == 413
 
 
 @pytest.mark.parametrize("field", [b"X: " + b"y" * 500 + b"\r\n", b"y" * 500])
-def test_headers_are_of_a_size(field: bytes, ask: Asking) -> None:
+def test_headers_have_a_maximum_size(field: bytes, ask: RawClient) -> None:
     line = ask.raw(GET + field * 5)
-    assert status(ended(line)) == 431
+    assert status(receive_all(line)) == 431
     line.close()
 
 
-def test_so_are_the_headers_after_a_body(ask: Asking) -> None:
+def test_trailers_have_a_maximum_size(ask: RawClient) -> None:
     head = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     took, _ = trickle(ask, head + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 1000 + b"\r\n")
     assert took < 5
 
 
-def test_what_is_no_http_is_a_problem_too(ask: Asking) -> None:
+def test_invalid_http_is_answered_with_a_problem(ask: RawClient) -> None:
     for garbage in (
         b"nonsense\r\n\r\n",
         b"GET \xff HTTP/1.1\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\n\r\n",
     ):
         line = ask.raw(garbage)
-        assert status(ended(line)) == 400
+        assert status(receive_all(line)) == 400
         line.close()
 
 
 def test_a_connection_may_be_idle_between_requests(server: Serving) -> None:
-    line = HTTPConnection(server.url.partition("://")[2], timeout=10)
+    line = HTTPConnection(server.url.network_namespaces("://")[2], timeout=10)
     for _ in range(3):
         line.request("GET", "/api/v1/health")
         assert line.getresponse().read() == b'{"status":"ok"}'
@@ -174,9 +174,9 @@ def test_a_connection_may_be_idle_between_requests(server: Serving) -> None:
     line.close()
 
 
-def test_idle_connections_do_not_hinder_others() -> None:
+def test_idle_connections_do_not_delay_others() -> None:
     serving = Serving(MemoryStore())
-    ask = Asking(serving.url)
+    ask = RawClient(serving.url)
     idle = [ask.raw(GET) for _ in range(500)]
     began = time.monotonic()
     assert all(ask("GET", "/queues").status == 200 for _ in range(20))

@@ -98,7 +98,7 @@ def server(authority: Authority) -> Iterator[str]:
     store.close()
 
 
-def test_a_client_that_is_told_whom_to_trust_works_over_tls(
+def test_a_client_with_the_certificate_of_the_ca_works_over_tls(
     server: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert server.startswith("https://127.0.0.1:")
@@ -115,7 +115,7 @@ def test_a_client_that_is_told_whom_to_trust_works_over_tls(
     belt.close()
 
 
-def test_the_usual_variable_of_openssl_works_too(
+def test_the_environment_variable_of_openssl_works(
     server: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", authority.file)
@@ -123,7 +123,7 @@ def test_the_usual_variable_of_openssl_works_too(
     assert context.cert_store_stats()["x509_ca"] == 1
 
 
-def test_a_certificate_of_somebody_unknown_is_refused_at_once(server: str, tmp_path: Path) -> None:
+def test_a_certificate_of_an_unknown_ca_is_refused_at_once(server: str, tmp_path: Path) -> None:
     began = time.monotonic()
     for trusted in ("", Authority(tmp_path, "theirs").file):
         client = HttpStore(server, token="secret", ca_file=trusted)
@@ -141,14 +141,14 @@ def test_a_certificate_for_another_address_is_refused(authority: Authority, serv
     client.close()
 
 
-def test_plain_http_at_a_server_with_tls_is_unavailable(server: str) -> None:
+def test_plain_http_to_a_server_with_tls_is_unavailable(server: str) -> None:
     client = HttpStore(server.replace("https", "http"))
     with pytest.raises(UnavailableError, match="cannot be reached"):
         client.rescue(limit=1).result()
     client.close()
 
 
-def test_certificates_that_cannot_be_are_refused_before_anything_listens(
+def test_invalid_certificates_are_refused_before_the_server_listens(
     authority: Authority, tmp_path: Path
 ) -> None:
     cert, key = authority.vouch("127.0.0.1")
@@ -171,7 +171,7 @@ def test_certificates_that_cannot_be_are_refused_before_anything_listens(
     check_bind(Bind(tls_cert=cert, tls_key=key), tokens=False)
 
 
-def test_authorities_that_cannot_be_read_are_a_wrong_usage(tmp_path: Path) -> None:
+def test_an_unreadable_ca_file_is_a_usage_error(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("nothing")
     for path in (nothing, tmp_path / "missing.pem"):

@@ -59,7 +59,7 @@ async def talk(number: int, pause: float) -> int:
 
 @queue.task
 async def beat(path: str, seconds: float) -> None:
-    """Write down again and again that it runs, and that it has ended once that is so."""
+    """Append a line regularly while running, and another at the end."""
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces with a cable between them that can be pulled out."""
+"""Two hosts on one machine: network namespaces with a virtual cable that can be pulled out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SERVER, AGENT = "192.0.2.1", "192.0.2.2"
 
 
 class Cable:
-    """Joins two namespaces, `here` and `there`, as long as it is not pulled out."""
+    """Connects two namespaces, `here` and `there`, unless it is pulled out."""
 
     def __init__(self) -> None:
         self.here, self.there = f"cvy{os.getpid()}h", f"cvy{os.getpid()}t"
 
     def within(self, namespace: str) -> tuple[str, ...]:
-        """Return the words before a command that have it run on that side."""
+        """Return the prefix for a command that runs in a namespace."""
         return "ip", "netns", "exec", namespace
 
     def pull_out(self) -> None:
@@ -33,7 +33,7 @@ class Cable:
 
 @contextmanager
 def cable() -> Generator[Cable]:
-    """Have two hosts, and nothing left of them afterwards; skip the test where they cannot be."""
+    """Create two namespaces for the context; skip the test where that is impossible."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("a network is to be broken for real: that needs root, and ip (iproute2)")
     made = Cable()

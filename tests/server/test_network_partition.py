@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accounts import changes, is_alive, objections, watch
-from estate import Estate, wait_for
-from partition import SERVER, Cable, cable
-from programs import pids, runs, until_file
+from deployment import Deployment, wait_for
+from network_namespaces import SERVER, Cable, cable
+from remote_jobs import pids, run_until_file, runs
+from state_log import changes, is_alive, objections, watch
 
 from conveyor import Conveyor
 
@@ -20,21 +20,21 @@ def between() -> Iterator[Cable]:
         yield made
 
 
-def test_an_agent_that_is_cut_off_ends_its_job_before_another_begins_it_and_goes_on_afterwards(
-    between: Cable, estate: Estate, tmp_path: Path
+def test_an_agent_without_network_stops_its_job_before_another_starts_it(
+    between: Cable, deployment: Deployment, tmp_path: Path
 ) -> None:
-    estate.within = between.within(between.here)
-    estate.server("--host", SERVER, "--lease", "4")
-    watch(estate.db)
-    estate.within = between.within(between.there)
-    far = estate.agent("-c", "1", "--label", "far")
+    deployment.within = between.within(between.here)
+    deployment.server("--host", SERVER, "--lease", "4")
+    watch(deployment.db)
+    deployment.within = between.within(between.there)
+    far = deployment.agent("-c", "1", "--label", "far")
     # The store is on this machine; nobody else than the agents needs the network.
-    belt = estate.closing(Conveyor(estate.db))
-    job = belt.command(*until_file(tmp_path / "go")).enqueue()
+    belt = deployment.closing(Conveyor(deployment.db))
+    job = belt.command(*run_until_file(tmp_path / "go")).enqueue()
     left = pids(job)
     assert runs(job, 1, far.name)
-    estate.within = between.within(between.here)
-    near = estate.agent("-c", "1")
+    deployment.within = between.within(between.here)
+    near = deployment.agent("-c", "1")
 
     between.pull_out()
     wait_for(lambda: runs(job, 2, near.name))
@@ -46,6 +46,6 @@ def test_an_agent_that_is_cut_off_ends_its_job_before_another_begins_it_and_goes
     after = belt.command("true").using(requires=["far"]).enqueue()
     after.result(30)
     assert after.refresh().record.worker == far.name
-    assert objections(changes(estate.db), [job.id, after.id]) == []
+    assert objections(changes(deployment.db), [job.id, after.id]) == []
     assert job.refresh().record.crashes == 1
     assert [line.split()[0] for line in job.logs().splitlines()] == ["going", "going", "done"]

@@ -1,4 +1,4 @@
-"""What the database itself writes down of its jobs, whoever changes them; what is wrong in it."""
+"""Records every change of a job's state by a trigger in the database, and finds wrong endings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ END;
 
 
 class Change(NamedTuple):
-    """A job has a new state."""
+    """A change of a job's state."""
 
     job: str
     state: State
@@ -30,18 +30,18 @@ class Change(NamedTuple):
 
 
 def watch(database: Path) -> None:
-    """Have the database write down changes from now on."""
+    """Record changes from now on."""
     sql(database, WATCH)
 
 
 def changes(database: Path) -> list[Change]:
-    """Return the changes in their order."""
+    """Return the changes in order."""
     rows = sql(database, "SELECT id, state, lease, at FROM change ORDER BY rowid")
     return [Change(job, State(state), lease, at) for job, state, lease, at in rows]
 
 
 def objections(made: Iterable[Change], jobs: Iterable[str]) -> list[str]:
-    """Say which of these jobs have not come to just one end, and which others there are."""
+    """Return complaints about jobs that did not end exactly once, and about unknown jobs."""
     ends = Counter(change.job for change in made if change.state in FINAL)
     wanted = set(jobs)
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from estate import Estate, wait_for
-from programs import remote
-from some_tasks import add, poison
+from agent_tasks import add, poison
+from deployment import Deployment, wait_for
+from remote_jobs import remote
 
 from conveyor import State
 from conveyor.client.job_handle import Job
@@ -15,18 +15,18 @@ from conveyor.client.job_handle import Job
 BEFORE, BEHIND = 300, 100
 
 
-def test_jobs_that_a_killed_agent_had_not_begun_go_back_at_once_and_without_blame(
-    estate: Estate,
+def test_jobs_that_a_killed_agent_had_not_started_return_without_a_crash(
+    deployment: Deployment,
 ) -> None:
-    estate.server()  # its leases are far longer than this test
-    program = remote(estate)
+    deployment.server()  # its leases are far longer than this test
+    program = remote(deployment)
     quick = program.task(name=add.task.name)(add.task.function)
     kills = program.task(name=poison.task.name)(poison.task.function)
     program.queue("default").pause()
     quick.enqueue_many([(number, 0) for number in range(BEFORE)])
     guilty: Job[Any] = kills.enqueue()
     others = quick.enqueue_many([(number, 1) for number in range(BEHIND)])
-    agent = estate.agent("--app", "some_tasks:belt", "-c", "1")
+    agent = deployment.agent("--app", "agent_tasks:belt", "-c", "1")
     program.queue("default").resume()
     assert agent.popen.wait(60) == -signal.SIGKILL
     wait_for(lambda: program.store.counts().result()[0].counts.get(State.RUNNING, 0) == 0)

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts connections: at moments drawn at random, or all of them when told to."""
+"""A TCP proxy that cuts connections, at random moments or all at once."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SPARED = Fate(1 << 62, 1 << 62, 0.0, cut=False)
 UNANSWERED = Fate(1 << 62, 0, 0.0, cut=True)
 
 
-class Proxy:
-    """Stands before a server, in a thread of its own.
+class CuttingProxy:
+    """A proxy in front of a server, in its own thread.
 
-    It cuts `most` connections at random, and no more; before that, the first ones have `fates`.
+    It cuts at most `most` connections at random; the first connections have `fates` instead.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Proxy:
 
     @property
     def done(self) -> bool:
-        """Whether all is cut that was to be."""
+        """Whether all cuts were made."""
         return self.cuts >= self._most
 
     def cut_off(self) -> None:
-        """Cut everything now, and let nobody through until `let_through`."""
+        """Cut all connections, and refuse new ones until `let_through`."""
         self._call(self._cut_all)
 
     def let_through(self) -> None:
-        """Let everybody through again."""
+        """Accept connections again."""
         self._up = True
 
     def close(self) -> None:

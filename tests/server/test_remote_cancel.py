@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from accounts import Change, changes, objections, watch
-from cutting import Proxy
-from estate import Estate, Process, wait_for
-from programs import runs
-from some_tasks import beat
+from agent_tasks import beat
+from cutting_proxy import CuttingProxy
+from deployment import Deployment, Process, wait_for
+from remote_jobs import runs
+from state_log import Change, changes, objections, watch
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
@@ -57,21 +57,23 @@ def ran_on(diary: Path, ended: Sequence[Change]) -> list[str]:
 class Drill:
     """Two servers, an agent at each, one of them through a proxy, and who asks for cancels."""
 
-    def __init__(self, estate: Estate, moments: Sequence[float]) -> None:
-        self.estate = estate
+    def __init__(self, deployment: Deployment, moments: Sequence[float]) -> None:
+        self.deployment = deployment
         self.moments = moments
-        self.diary = estate.folder / "diary"
-        self.server = estate.server()
-        self.port, self.urls = estate.port, [estate.url]
-        self.proxy = estate.closing(Proxy(self.port))
-        estate.port = 0
-        estate.server()
-        self.urls.append(estate.url)
-        watch(estate.db)
+        self.diary = deployment.folder / "diary"
+        self.server = deployment.server()
+        self.port, self.urls = deployment.port, [deployment.url]
+        self.proxy = deployment.closing(CuttingProxy(self.port))
+        deployment.port = 0
+        deployment.server()
+        self.urls.append(deployment.url)
+        watch(deployment.db)
         slots = str(len(moments) // 3)  # so that some have not begun
-        for url in (self.proxy.url, estate.url):
-            estate.agent("--app", "some_tasks:belt", "-c", slots, url=url)
-        self.belts = [estate.closing(Conveyor(url, token=estate.admin)) for url in self.urls]
+        for url in (self.proxy.url, deployment.url):
+            deployment.agent("--app", "agent_tasks:belt", "-c", slots, url=url)
+        self.belts = [
+            deployment.closing(Conveyor(url, token=deployment.admin)) for url in self.urls
+        ]
         self.asked: list[Asked] = []
 
     def play(self, weather: Sequence[tuple[float, str]], seconds: float) -> None:
@@ -99,8 +101,8 @@ class Drill:
                 case "kill":
                     self.server.stop(signal.SIGKILL)
                 case "start":
-                    self.estate.port = self.port
-                    self.server: Process = self.estate.server()
+                    self.deployment.port = self.port
+                    self.server: Process = self.deployment.server()
                 case "cut":
                     self.proxy.cut_off()
                 case _:
@@ -108,7 +110,7 @@ class Drill:
 
     def check(self) -> None:
         """Object to whatever was missed or a lie, and say how long it took."""
-        made = changes(self.estate.db)
+        made = changes(self.deployment.db)
         assert [asked for asked in self.asked if not asked.cancelled] == []
         assert len(self.asked) == len(self.moments)
         assert objections(made, [asked.job for asked in self.asked]) == []
@@ -122,20 +124,20 @@ class Drill:
         assert p99 < BOUND
 
 
-def test_every_cancel_of_three_seconds_is_heard_though_servers_die_and_lines_break(
-    estate: Estate,
+def test_every_cancel_succeeds_while_a_server_is_killed_and_connections_break(
+    deployment: Deployment,
 ) -> None:
     moments = [number * 0.005 for number in range(20)]  # while claims are on their way
     moments += [0.1 + number * 0.05 for number in range(60)]
-    drill = Drill(estate, moments)
+    drill = Drill(deployment, moments)
     weather = [(0.5, "kill"), (0.8, "start"), (2.0, "cut"), (2.6, "let through")]
     drill.play(weather, seconds=60.0)
     drill.check()
 
 
 @pytest.mark.slow
-def test_every_cancel_at_each_fiftieth_millisecond_of_a_minute_is_heard(estate: Estate) -> None:
-    drill = Drill(estate, [number * 0.05 for number in range(1200)])
+def test_a_minute_of_cancels_every_fifty_milliseconds_succeeds(deployment: Deployment) -> None:
+    drill = Drill(deployment, [number * 0.05 for number in range(1200)])
     weather: list[tuple[float, str]] = []
     for start in range(1, 56, 6):
         weather += [(start, "kill"), (start + 0.5, "start")]
@@ -144,15 +146,15 @@ def test_every_cancel_at_each_fiftieth_millisecond_of_a_minute_is_heard(estate: 
     drill.check()
 
 
-def test_the_same_harness_objects_to_who_writes_cancelled_himself(estate: Estate) -> None:
-    estate.server()
-    estate.agent("--app", "some_tasks:belt")
-    watch(estate.db)
-    diary = estate.folder / "diary"
-    belt = estate.closing(Conveyor(estate.url, token=estate.admin))
+def test_the_harness_detects_a_cancel_that_did_not_stop_the_job(deployment: Deployment) -> None:
+    deployment.server()
+    deployment.agent("--app", "agent_tasks:belt")
+    watch(deployment.db)
+    diary = deployment.folder / "diary"
+    belt = deployment.closing(Conveyor(deployment.url, token=deployment.admin))
     job = belt.task(name=beat.task.name)(beat.task.function).enqueue(str(diary), 2.0)
     wait_for(lambda: runs(job) and diary.exists())
-    sql(estate.db, "UPDATE job SET state = 'cancelled' WHERE state = 'running'")
+    sql(deployment.db, "UPDATE job SET state = 'cancelled' WHERE state = 'running'")
     wait_for(lambda: "ends" in diary.read_text())
-    [found] = ran_on(diary, changes(estate.db))
+    [found] = ran_on(diary, changes(deployment.db))
     assert "ran on for" in found

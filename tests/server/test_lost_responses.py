@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from threading import Event
 
 import pytest
-from cutting import UNANSWERED, Proxy
-from estate import Estate
+from cutting_proxy import UNANSWERED, CuttingProxy
+from deployment import Deployment
 
 from conveyor import InvalidTransitionError, State, UnavailableError, UsageError
 from conveyor.core.job import NewJob
@@ -17,10 +17,10 @@ from conveyor.store.sqlite.store import SqliteStore
 
 
 @pytest.fixture
-def behind(estate: Estate) -> Iterator[SqliteStore]:
+def behind(deployment: Deployment) -> Iterator[SqliteStore]:
     """Return the store of a server that runs."""
-    estate.server()
-    store = SqliteStore(estate.db)
+    deployment.server()
+    store = SqliteStore(deployment.db)
     yield store
     store.close()
 
@@ -30,32 +30,32 @@ def enqueued(store: SqliteStore | HttpStore, name: str = "job") -> str:
     return name
 
 
-def test_a_cancel_whose_answer_is_lost_says_that_it_is_done(
-    estate: Estate, behind: SqliteStore
+def test_a_cancel_whose_response_is_lost_still_succeeds(
+    deployment: Deployment, behind: SqliteStore
 ) -> None:
-    proxy = estate.closing(Proxy(estate.port, fates=[UNANSWERED] * 3))
-    store = estate.closing(HttpStore(proxy.url, token=estate.admin))
+    proxy = deployment.closing(CuttingProxy(deployment.port, fates=[UNANSWERED] * 3))
+    store = deployment.closing(HttpStore(proxy.url, token=deployment.admin))
     job = store.cancel(enqueued(behind), reason="no more").result(20)
     assert job.state is State.CANCELLED
     assert proxy.cuts == 3
 
 
-def test_jobs_whose_acceptance_is_not_heard_of_are_there_once(
-    estate: Estate, behind: SqliteStore
+def test_jobs_whose_response_is_lost_are_enqueued_once(
+    deployment: Deployment, behind: SqliteStore
 ) -> None:
-    proxy = estate.closing(Proxy(estate.port, fates=[UNANSWERED] * 3))
-    store = estate.closing(HttpStore(proxy.url, token=estate.admin))
+    proxy = deployment.closing(CuttingProxy(deployment.port, fates=[UNANSWERED] * 3))
+    store = deployment.closing(HttpStore(proxy.url, token=deployment.admin))
     for number in range(3):
         enqueued(store, f"job-{number}")
     assert [each.depth for each in behind.counts().result(10)] == [3]
     assert proxy.cuts == 3
 
 
-def test_a_kept_connection_that_was_cut_meanwhile_costs_nothing(
-    estate: Estate, behind: SqliteStore
+def test_an_idle_connection_that_was_cut_is_replaced(
+    deployment: Deployment, behind: SqliteStore
 ) -> None:
-    proxy = estate.closing(Proxy(estate.port))
-    store = estate.closing(HttpStore(proxy.url, token=estate.admin))
+    proxy = deployment.closing(CuttingProxy(deployment.port))
+    store = deployment.closing(HttpStore(proxy.url, token=deployment.admin))
     enqueued(store, "before")
     proxy.cut_off()
     proxy.let_through()
@@ -63,8 +63,8 @@ def test_a_kept_connection_that_was_cut_meanwhile_costs_nothing(
     assert [each.depth for each in behind.counts().result(10)] == [2]
 
 
-def test_a_store_that_was_closed_takes_no_jobs(estate: Estate, behind: SqliteStore) -> None:
-    store = estate.store()
+def test_a_store_that_was_closed_takes_no_jobs(deployment: Deployment, behind: SqliteStore) -> None:
+    store = deployment.store()
     enqueued(store)
     store.close()
     with pytest.raises(UnavailableError, match="closed"):
@@ -72,22 +72,22 @@ def test_a_store_that_was_closed_takes_no_jobs(estate: Estate, behind: SqliteSto
 
 
 @pytest.mark.parametrize("token", ["cvy_a\nHost: elsewhere", "cvy_ä", "cvy_a\0"])
-def test_a_token_that_is_none_is_refused_before_it_is_sent(token: str) -> None:
+def test_a_malformed_token_is_refused_before_it_is_sent(token: str) -> None:
     with pytest.raises(UsageError, match="one line"):
         HttpStore("http://127.0.0.1:1", token=token)
 
 
-def test_a_cancel_of_what_was_cancelled_before_is_refused_all_the_same(
-    estate: Estate, behind: SqliteStore
-) -> None:
+def test_cancelling_a_cancelled_job_is_refused(deployment: Deployment, behind: SqliteStore) -> None:
     behind.cancel(enqueued(behind), reason="earlier").result(10)
     with pytest.raises(InvalidTransitionError):
-        estate.store().cancel("job", reason="no more").result(20)
+        deployment.store().cancel("job", reason="no more").result(20)
 
 
-def test_what_happens_once_a_stream_has_begun_is_heard(estate: Estate, behind: SqliteStore) -> None:
+def test_hints_after_the_begin_of_a_stream_are_received(
+    deployment: Deployment, behind: SqliteStore
+) -> None:
     for number in range(20):
-        store = HttpStore(estate.url, token=estate.admin)
+        store = HttpStore(deployment.url, token=deployment.admin)
         begun, heard = Event(), Event()
 
         def hear(hint: Hint, begun: Event = begun, heard: Event = heard) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from estate import Estate, Process, wait_for
+from deployment import Deployment, Process, wait_for
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
@@ -38,8 +38,8 @@ def temporary() -> Iterator[Path]:
         assert list(Path(folder).iterdir()) == []
 
 
-def remote(estate: Estate) -> Conveyor:
-    return estate.closing(Conveyor(estate.url, token=estate.admin))
+def remote(deployment: Deployment) -> Conveyor:
+    return deployment.closing(Conveyor(deployment.url, token=deployment.admin))
 
 
 def kill_in_the_middle(server: Process, part: Path) -> int:
@@ -58,8 +58,8 @@ def kill_in_the_middle(server: Process, part: Path) -> int:
     return found.st_ino
 
 
-def stored(estate: Estate) -> Path:
-    return Path(f"{estate.db}.files", CONTENT[:2], CONTENT)
+def stored(deployment: Deployment) -> Path:
+    return Path(f"{deployment.db}.files", CONTENT[:2], CONTENT)
 
 
 def undisturbed(job: Job[dict[str, int]]) -> None:
@@ -67,80 +67,80 @@ def undisturbed(job: Job[dict[str, int]]) -> None:
     assert (record.state, record.crashes, record.attempt) == (State.COMPLETED, 0, 1), record.error
 
 
-def test_an_artifact_goes_on_where_it_was_when_the_server_is_back(
-    estate: Estate, tmp_path: Path
+def test_the_upload_of_an_artifact_resumes_after_a_restart_of_the_server(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    server = estate.server()
-    estate.agent()
-    fill = remote(estate).command("truncate", "-s", str(SIZE), "out", artifacts=["out"])
+    server = deployment.server()
+    deployment.agent()
+    fill = remote(deployment).command("truncate", "-s", str(SIZE), "out", artifacts=["out"])
     job = fill.enqueue()
-    inode = kill_in_the_middle(server, Path(f"{stored(estate)}.part"))
-    estate.server()
+    inode = kill_in_the_middle(server, Path(f"{stored(deployment)}.part"))
+    deployment.server()
     undisturbed(job)
-    assert os.stat(stored(estate)).st_ino == inode  # the same file, continued
+    assert os.stat(stored(deployment)).st_ino == inode  # the same file, continued
     assert job.download("out", tmp_path / "out").digest == CONTENT
     assert (tmp_path / "out").stat().st_size == SIZE
 
 
-def test_an_input_goes_on_where_it_was_when_the_server_is_back(
-    estate: Estate, large: Path, temporary: Path
+def test_the_download_of_an_input_resumes_after_a_restart_of_the_server(
+    deployment: Deployment, large: Path, temporary: Path
 ) -> None:
-    server = estate.server()
-    job = remote(estate).command("sha256sum", "in", files={"in": large}).enqueue()
-    agent = estate.agent(TMPDIR=str(temporary))
+    server = deployment.server()
+    job = remote(deployment).command("sha256sum", "in", files={"in": large}).enqueue()
+    agent = deployment.agent(TMPDIR=str(temporary))
     wait_for(lambda: list(temporary.glob("*/*/*/.in.*.part")))
     [part] = temporary.glob("*/*/*/.in.*.part")
     kill_in_the_middle(server, part)
-    estate.server()
+    deployment.server()
     undisturbed(job)
     assert job.logs("stdout") == f"{CONTENT}  in\n"
     agent.stop()
 
 
-def test_a_producer_s_file_goes_on_where_it_was_when_the_server_is_back(
-    estate: Estate, large: Path
+def test_the_upload_of_an_input_resumes_after_a_restart_of_the_server(
+    deployment: Deployment, large: Path
 ) -> None:
-    server = estate.server()
+    server = deployment.server()
     made: list[Job[dict[str, int]]] = []
-    command = remote(estate).command("sha256sum", "in", files={"in": large})
+    command = remote(deployment).command("sha256sum", "in", files={"in": large})
     enqueueing = threading.Thread(target=lambda: made.append(command.enqueue()))
     enqueueing.start()
-    inode = kill_in_the_middle(server, Path(f"{stored(estate)}.part"))
-    estate.server()
+    inode = kill_in_the_middle(server, Path(f"{stored(deployment)}.part"))
+    deployment.server()
     enqueueing.join(30)
-    estate.agent()
+    deployment.agent()
     undisturbed(made[0])
-    assert os.stat(stored(estate)).st_ino == inode
+    assert os.stat(stored(deployment)).st_ino == inode
     assert made[0].logs("stdout") == f"{CONTENT}  in\n"
 
 
-def test_a_download_is_there_as_a_whole_when_the_server_is_back(
-    estate: Estate, tmp_path: Path
+def test_the_download_of_an_artifact_resumes_after_a_restart_of_the_server(
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    server = estate.server()
-    estate.agent()
-    fill = remote(estate).command("truncate", "-s", str(SIZE), "out", artifacts=["out"])
+    server = deployment.server()
+    deployment.agent()
+    fill = remote(deployment).command("truncate", "-s", str(SIZE), "out", artifacts=["out"])
     job = fill.enqueue()
     undisturbed(job)
     loading = threading.Thread(target=lambda: job.download("out", tmp_path / "out"))
     loading.start()
     kill_in_the_middle(server, tmp_path / f".out.{CONTENT[:16]}.part")
     assert not (tmp_path / "out").exists()
-    estate.server()
+    deployment.server()
     loading.join(30)
     assert hashlib.sha256((tmp_path / "out").read_bytes()).hexdigest() == CONTENT
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
-def test_files_reach_a_command_of_another_user_on_an_agent(
-    estate: Estate, temporary: Path, tmp_path: Path
+def test_a_command_of_another_user_gets_its_files_on_an_agent(
+    deployment: Deployment, temporary: Path, tmp_path: Path
 ) -> None:
-    estate.server()
-    agent = estate.agent("--run-as", "nobody", TMPDIR=str(temporary))
+    deployment.server()
+    agent = deployment.agent("--run-as", "nobody", TMPDIR=str(temporary))
     (tmp_path / "source").write_text("text\n")
     script = "id -un > out; cat in >> out; ln -s /etc/shadow shadow"
     job = (
-        remote(estate)
+        remote(deployment)
         .command("sh", "-c", script, files={"in": tmp_path / "source"}, artifacts=["*"])
         .enqueue()
     )

@@ -1,4 +1,4 @@
-"""Asks a server as any program would, without our client: real HTTP, nothing smoothed over."""
+"""Sends plain HTTP requests to a server, without our client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conveyor.store.messages import Claimant, Want
 from conveyor.store.protocol import Store
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     text: str
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
         return json.loads(self.text)
 
     def is_problem(self, status: int, code: str) -> bool:
-        """Whether it is a problem as it has to be, or AssertionError."""
+        """Return True if this is a valid problem, or raise AssertionError."""
         assert self.status == status, self
         assert self.headers["content-type"] == MEDIA
         found = self.data
@@ -39,8 +39,8 @@ class Answer(NamedTuple):
         return True
 
 
-class Asking:
-    """One who asks a server, with a token or without."""
+class RawClient:
+    """Makes requests, with or without a token."""
 
     def __init__(self, url: str, token: str = "") -> None:
         parts = urlsplit(url)
@@ -55,7 +55,7 @@ class Asking:
         *,
         headers: Mapping[str, str] | None = None,
         chunks: Iterable[bytes] | None = None,
-    ) -> Answer:
+    ) -> RawResponse:
         sent: dict[str, str] = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         data: Any = chunks
         if body is not None:
@@ -74,26 +74,26 @@ class Asking:
             named = {name.lower(): value for name, value in came.getheaders()}
             endless = named.get("content-type") == "application/x-ndjson"
             text = came.readline() if endless else came.read()
-            return Answer(came.status, named, text.decode())
+            return RawResponse(came.status, named, text.decode())
         finally:
             line.close()
 
     def raw(self, data: bytes = b"", *, seconds: float = 20.0) -> socket.socket:
-        """Open a connection and send what may be no HTTP at all."""
+        """Open a connection and send data that may be invalid HTTP."""
         line = socket.create_connection(self.address, timeout=seconds)
         line.sendall(data)
         return line
 
 
 def make_token(store: Store, *scopes: str, queues: Iterable[str] = (), **given: Any) -> str:
-    """Make a token in the store itself."""
+    """Create a token in the store."""
     text, token = issue("-".join(scopes), scopes, tuple(queues), now=store.now(), **given)
     store.add_token(token).result()
     return text
 
 
-def ended(line: socket.socket) -> bytes:
-    """Return all that comes until the other side closes."""
+def receive_all(line: socket.socket) -> bytes:
+    """Return all data until the other side closes."""
     parts: list[bytes] = []
     while part := line.recv(65536):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""A server and its agents as real processes, on free ports, in a folder that is thrown away."""
+"""A server and its agents as real processes, on free ports, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 
 class Process:
-    """One `conveyor` command, with what it says in a file."""
+    """One `conveyor` command, with its output in a file."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class Process:
 
     @property
     def name(self) -> str:
-        """What an agent calls itself."""
-        return self.says(r"agent (\S+): \d+ slots")[1]
+        """The name of an agent's worker."""
+        return self.wait_for_output(r"agent (\S+): \d+ slots")[1]
 
-    def says(self, pattern: str) -> re.Match[str]:
-        """Wait until its log fits a pattern."""
+    def wait_for_output(self, pattern: str) -> re.Match[str]:
+        """Wait until its output matches a pattern."""
         deadline = monotonic() + PATIENCE
         while (found := re.search(pattern, self.log.read_text())) is None:
             assert self.popen.poll() is None, f"it ended: {self.log.read_text()}"
@@ -69,8 +69,8 @@ class Process:
         return self.popen.wait(PATIENCE)
 
 
-class Estate:
-    """A store, perhaps tokens for it, a server before it and agents. `close` ends them all."""
+class Deployment:
+    """A store, its tokens, a server and agents. `close` ends them all."""
 
     def __init__(self, folder: Path, *, tokens: bool = True) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ class Estate:
             ["server", "--url", str(self.db), "--port", str(self.port), *args],
             env,
         )
-        self.url = process.says(r"server: (https?://\S+),")[1]
+        self.url = process.wait_for_output(r"server: (https?://\S+),")[1]
         self.port = int(self.url.rpartition(":")[2])
         return process
 
@@ -119,7 +119,7 @@ class Estate:
         allowed = ["--allow-commands"] if commands else []
         process = self._start("agent", [*given, *allowed], env)
         if begins:
-            process.says(r"agent \S+: \d+ slots")
+            process.wait_for_output(r"agent \S+: \d+ slots")
         return process
 
     def run(self, *args: str) -> Process:
