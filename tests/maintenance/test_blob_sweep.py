@@ -27,9 +27,9 @@ def test_contents_that_nobody_needs_go_within_a_round_of_pruning() -> None:
         await upkeep.round()
         clock.advance(UNUSED - 1)
         await upkeep.round()
-        assert digest in store._memory.contents
+        assert digest in store._blobs.contents
         clock.advance(PRUNE + 2)
         await upkeep.round()
-        assert digest not in store._memory.contents
+        assert digest not in store._blobs.contents
 
     asyncio.run(work())

@@ -66,10 +66,10 @@ class InsertsTwice(MemoryStore):
 
 
 class LastComesFirst(MemoryStore):
-    def _do(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         for queue in self._memory.queues.values():
             queue.offers = deque(sorted(queue.offers, key=int, reverse=True))
-        return super()._do(operation, *args, **kwargs)
+        return super()._run(*args, **kwargs)
 
 
 class CancelForgotten(Faulty):

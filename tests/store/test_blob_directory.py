@@ -15,7 +15,7 @@ from calls import new, put
 
 from conveyor.core.files import PIECE, InputFile
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.store.blobs.directory import Contents
+from conveyor.store.blobs.directory import BlobDirectory
 from conveyor.store.messages import Content
 from conveyor.store.protocol_files import UNUSED
 from conveyor.store.sqlite.store import SqliteStore
@@ -108,7 +108,7 @@ def test_a_content_that_is_asked_for_while_others_sweep_stays(
 def test_what_was_needed_since_it_was_looked_for_is_not_removed(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    contents = Contents(str(tmp_path / "files"), clock.now)
+    contents = BlobDirectory(str(tmp_path / "files"), clock.now)
     contents.write(NAME, 0, DATA[:9], last=False)
     clock.advance(10)
     moment = clock.now() - 5

@@ -183,7 +183,7 @@ def test_an_input_that_is_gone_fails_the_job_for_good(scratch: WorkdirRoot) -> N
     store = Store()
     file = given(store)
     control = claimed(store, *COPY, files=(file,))
-    store._memory.contents.clear()
+    store._blobs.contents.clear()
     ending = run(store, scratch, control)
     assert isinstance(ending, Failed)
     assert (ending.error.type, ending.retry) == ("InputMissing", False)

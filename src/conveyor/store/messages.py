@@ -50,6 +50,10 @@ class Claimant(msgspec.Struct, frozen=True):
     confirm_within: float | None = None
 
 
+# For an exchange that only settles.
+NO_CLAIMANT = Claimant("")
+
+
 class Exchanged(msgspec.Struct, frozen=True):
     """What came of a batch: ids whose report was accepted, and the newly claimed jobs.
 

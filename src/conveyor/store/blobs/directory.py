@@ -10,21 +10,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from math import inf
 
 from ...core.files import DIGITS, checked_digest, checked_piece
-from ...core.job import NewJob
 from ...errors import NotFoundError, UnavailableError, UsageError
 from ...system.file_lock import retries
-from ..file_errors import hole, missing_content, missing_input, unlike
+from ..file_errors import hole, missing_content, unlike
 from ..messages import Content
 
 PART = ".part"
 
 
-class Contents:
+class BlobDirectory:
     """May be used by any thread of any number of processes at once."""
 
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
@@ -42,16 +41,6 @@ class Contents:
                     self._touch(path)
                     return Content(os.stat(path).st_size, whole=path == whole)
         return Content(0, whole=False)
-
-    def need_inputs(self, jobs: Sequence[NewJob]) -> None:
-        """Raise UsageError for jobs whose inputs are not wholly there."""
-        there: dict[str, Content] = {}
-        for job in jobs:
-            for each in job.options.files:
-                found = there.get(each.digest) or self.look(each.digest)
-                there[each.digest] = found
-                if found != Content(each.size, whole=True):
-                    raise UsageError(missing_input(job.id, each.name))
 
     def write(self, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
         """Append a piece; the last one makes it whole."""

@@ -33,7 +33,7 @@ def history(memory: Memory, job_id: str) -> list[AttemptError]:
     return list(memory.books.history.get(memory.books.job(job_id).id, ()))
 
 
-def output(memory: Memory, job_id: str, *, after: int, limit: int) -> list[OutputChunk]:
+def output(memory: Memory, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
     """Return what a job wrote, a page at a time."""
     kept = memory.books.output.get(memory.books.job(job_id).id, [])
     return [chunk for chunk in kept if chunk.seq > after][:limit]
@@ -67,12 +67,7 @@ def offered(memory: Memory, job_id: str) -> QueueInfo | None:
     return None
 
 
-def check(_: Memory) -> list[str]:
-    """Return what is wrong: nothing can be, in memory."""
-    return []
-
-
-def cancel(memory: Memory, job_id: str, *, reason: str, force: bool) -> JobRecord:
+def cancel(memory: Memory, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job; ask the owner of a running one."""
     job = memory.books.job(job_id)
     state = lifecycle.cancel(job)
@@ -127,11 +122,11 @@ def delete(memory: Memory, job_id: str) -> None:
     memory.books.remove(job_id)
 
 
-def set_paused(memory: Memory, name: str, *, paused: bool) -> None:
-    """Pause a queue, or let it go on."""
-    memory.queue(name).paused = paused
+def set_paused(memory: Memory, queue: str, *, paused: bool) -> None:
+    """Pause or resume a queue."""
+    memory.queue(queue).paused = paused
     if not paused:
-        memory.say("work", name)
+        memory.say("work", queue)
 
 
 def _matches(job: JobRecord, which: Filter) -> bool:

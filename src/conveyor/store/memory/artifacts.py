@@ -1,22 +1,21 @@
-"""The files of jobs: inputs as they were enqueued, artifacts as they are left."""
+"""The files of jobs: which they are, and which contents are needed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from ...core.files import FILES_LIMIT, FileInfo, file_name, inputs
 from ...errors import UsageError
-from ..file_errors import missing_content, too_many
-from ..messages import Content, Lease
-from .blobs import content
+from ..file_errors import too_many
+from ..messages import Lease
 from .claim import held
 from .data import Memory
 
 
 def attach(memory: Memory, lease: Lease, file: FileInfo) -> bool:
     """Note an artifact of a running job."""
-    if content(memory, file.digest) != Content(file.size, whole=True):
-        raise UsageError(missing_content(file.digest))
     job = held(memory, lease.id, lease.lease)
     if job is None:
         return False
@@ -32,3 +31,20 @@ def files(memory: Memory, job_id: str) -> list[FileInfo]:
     job = memory.books.job(job_id)
     kept = memory.books.artifacts.get(job_id, {})
     return inputs(job.options.files) + [kept[name] for name in sorted(kept)]
+
+
+def needed(memory: Memory, digests: Sequence[str]) -> list[str]:
+    """Return which contents a job refers to, be it accepted or still offered."""
+    referred_to = frozenset(_references(memory))
+    return [digest for digest in digests if digest in referred_to]
+
+
+def _references(memory: Memory) -> Iterator[str]:
+    options = [job.options for job in memory.books.jobs.values()]
+    for offer in memory.offers.values():
+        if offer.answer is None:
+            options += [new.options for new in offer.jobs]
+    for each in options:
+        yield from (file.digest for file in each.files)
+    for artifacts in memory.books.artifacts.values():
+        yield from (each.digest for each in artifacts.values())

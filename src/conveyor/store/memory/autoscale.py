@@ -18,7 +18,7 @@ def load(memory: Memory, *, limit: int) -> list[Load]:
     return add_up((*_standing(memory), *_offered(memory)), limit=limit)
 
 
-def lead(memory: Memory, name: str, holder: str, *, hold: float, note: str | None) -> Leader:
+def lead(memory: Memory, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
     """Let somebody lead, if nobody else does."""
     before = memory.leaders.get(name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=memory.now)

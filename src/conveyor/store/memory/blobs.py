@@ -1,32 +1,83 @@
-"""Contents of files, in pieces, and which of them nobody needs."""
+"""Contents of files in the memory of this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from ...core.files import checked_digest, checked_piece
-from ...core.job import NewJob
 from ...errors import NotFoundError, UsageError
-from ..file_errors import hole, missing_content, missing_input, unlike
+from ..file_errors import hole, missing_content, unlike
 from ..messages import Content
-from ..protocol_files import UNUSED
-from .data import Memory, StoredContent
 
 
-def content(memory: Memory, digest: str) -> Content:
-    """Say how much of a content is there."""
-    stored = memory.contents.get(checked_digest(digest))
-    if stored is None:
-        return Content(0, whole=False)
-    stored.used_at = memory.now
-    return Content(len(stored.data), stored.whole)
+class StoredContent(msgspec.Struct):
+    """A content, or the beginning of one. `used_at` is when it was last used."""
+
+    used_at: float
+    data: bytearray = msgspec.field(default_factory=bytearray)
+    sha256: Any = msgspec.field(default_factory=hashlib.sha256)
+    whole: bool = False
 
 
-def write_content(memory: Memory, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
-    """Append a piece."""
-    checked_piece(offset, len(data))
-    stored = memory.contents.get(checked_digest(digest)) or StoredContent(memory.now)
-    if not stored.whole:
+class MemoryBlobs:
+    """May be used by any thread. `now` is the store's clock."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.contents: dict[str, StoredContent] = {}
+        self._now = now
+        self._lock = threading.RLock()
+
+    def look(self, digest: str) -> Content:
+        """Return how much of a content is stored, and count that as a use."""
+        with self._lock:
+            stored = self.contents.get(checked_digest(digest))
+            if stored is None:
+                return Content(0, whole=False)
+            stored.used_at = self._now()
+            return Content(len(stored.data), stored.whole)
+
+    def write(self, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
+        """Append a piece; the last one completes the content."""
+        checked_piece(offset, len(data))
+        with self._lock:
+            stored = self.contents.get(checked_digest(digest)) or StoredContent(self._now())
+            if not stored.whole:
+                self._append(stored, digest, offset, data, last=last)
+            return self.look(digest)
+
+    def read(self, digest: str, offset: int, limit: int) -> bytes:
+        """Return a piece of a complete content."""
+        checked_piece(offset, limit)
+        with self._lock:
+            stored = self.contents.get(checked_digest(digest))
+            if stored is None or not stored.whole:
+                raise NotFoundError(missing_content(digest))
+            return bytes(stored.data[offset : offset + limit])
+
+    def unused_since(self, moment: float) -> list[str]:
+        """Return the digests of contents that were last used before `moment`."""
+        with self._lock:
+            return sorted(
+                digest for digest, stored in self.contents.items() if stored.used_at < moment
+            )
+
+    def remove(self, digest: str, unused_since: float) -> bool:
+        """Remove a content unless it was used after `unused_since`."""
+        with self._lock:
+            stored = self.contents.get(digest)
+            if stored is None or stored.used_at >= unused_since:
+                return False
+            del self.contents[digest]
+            return True
+
+    def _append(
+        self, stored: StoredContent, digest: str, offset: int, data: bytes, *, last: bool
+    ) -> None:
         size = len(stored.data)
         if offset > size:
             raise UsageError(hole(digest, size, offset))
@@ -34,48 +85,7 @@ def write_content(memory: Memory, digest: str, offset: int, data: bytes, *, last
         stored.data += added
         stored.sha256.update(added)
         if last and stored.sha256.hexdigest() != digest:
-            memory.contents.pop(digest, None)
+            self.contents.pop(digest, None)
             raise UsageError(unlike(digest))
         stored.whole = last
-        memory.contents[digest] = stored
-    return content(memory, digest)
-
-
-def read_content(memory: Memory, digest: str, offset: int, limit: int) -> bytes:
-    """Return a piece."""
-    checked_piece(offset, limit)
-    stored = memory.contents.get(checked_digest(digest))
-    if stored is None or not stored.whole:
-        raise NotFoundError(missing_content(digest))
-    return bytes(stored.data[offset : offset + limit])
-
-
-def need_inputs(memory: Memory, jobs: Sequence[NewJob]) -> None:
-    """Raise UsageError for jobs whose inputs are not wholly there."""
-    for job in jobs:
-        for each in job.options.files:
-            if content(memory, each.digest) != Content(each.size, whole=True):
-                raise UsageError(missing_input(job.id, each.name))
-
-
-def sweep_contents(memory: Memory, *, limit: int) -> int:
-    """Remove contents that nobody needs."""
-    old = [
-        digest for digest, stored in memory.contents.items() if stored.used_at < memory.now - UNUSED
-    ]
-    needed = frozenset(_needed(memory)) if old else frozenset[str]()
-    unneeded = [digest for digest in old if digest not in needed][:limit]
-    for digest in unneeded:
-        del memory.contents[digest]
-    return len(unneeded)
-
-
-def _needed(memory: Memory) -> Iterator[str]:
-    options = [job.options for job in memory.books.jobs.values()]
-    for offer in memory.offers.values():
-        if offer.answer is None:
-            options += [new.options for new in offer.jobs]
-    for each in options:
-        yield from (file.digest for file in each.files)
-    for artifacts in memory.books.artifacts.values():
-        yield from (each.digest for each in artifacts.values())
+        self.contents[digest] = stored

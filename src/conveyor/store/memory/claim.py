@@ -10,13 +10,23 @@ from ...core import lifecycle
 from ...core.job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.labels import serves
 from ...core.lifecycle import EXPIRED, Outcome
-from ..messages import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from .data import Memory
 from .enqueue import accept_offer, live_offers, make_room
 
 
+def claim(memory: Memory, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
+    """Lease available jobs."""
+    return exchange(memory, (), wants, who, limit=limit)
+
+
+def settle(memory: Memory, reports: Sequence[Report]) -> Exchanged:
+    """Write back how attempts ended."""
+    return exchange(memory, reports, (), NO_CLAIMANT, limit=0)
+
+
 def exchange(
-    memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+    memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
 ) -> Exchanged:
     """Settle one batch and claim the next."""
     settled = _settle(memory, reports)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -33,15 +31,6 @@ class Queue(msgspec.Struct):
     offers: deque[str] = msgspec.field(default_factory=deque)
 
 
-class StoredContent(msgspec.Struct):
-    """A content, or the beginning of one. `used_at` is when somebody last needed it."""
-
-    used_at: float
-    data: bytearray = msgspec.field(default_factory=bytearray)
-    sha256: Any = msgspec.field(default_factory=hashlib.sha256)
-    whole: bool = False
-
-
 class Memory:
     """Everything there is. `now` is the one time of the operation that is being carried out."""
 
@@ -53,7 +42,6 @@ class Memory:
         self.offers: dict[str, WaitingOffer] = {}
         self.offer_numbers = 0
         self.chunks = 0
-        self.contents: dict[str, StoredContent] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}
         # Those that are to work are not in it.

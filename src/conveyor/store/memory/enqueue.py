@@ -10,17 +10,22 @@ from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import dropped
 from ...errors import NotFoundError, QueueFullError
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from .blobs import need_inputs
 from .data import Memory, Queue, WaitingOffer
 
 
 def insert(
-    memory: Memory, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+    memory: Memory,
+    jobs: Sequence[NewJob],
+    *,
+    capacity: int | None = None,
+    when_full: WhenFull = "wait",
+    again: bool = False,
 ) -> Accepted | Offered:
     """Take the jobs, all of one queue, or write the request down as an offer."""
+    if again and (known := _answer_known(memory, jobs)):
+        return known
     if not jobs:
         return Accepted(())
-    need_inputs(memory, jobs)
     name = jobs[0].queue
     queue = memory.queues.get(name) or Queue()
     decision = admit(
@@ -47,10 +52,8 @@ def insert(
     return answer
 
 
-def insert_again(
-    memory: Memory, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
-) -> Accepted | Offered:
-    """Insert what may have been inserted before, if it was not."""
+def _answer_known(memory: Memory, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
+    """Return the answer to a request that was inserted before; None if it was not."""
     known = memory.books.jobs
     if any(new.id in known for new in jobs):
         return _as_it_was(memory, jobs)
@@ -59,7 +62,7 @@ def insert_again(
         if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
             depth = memory.books.depth(name)
             return waiting.answer or Offered(offer, name, depth, memory.queue(name).capacity or 0)
-    return insert(memory, jobs, capacity=capacity, when_full=when_full)
+    return None
 
 
 def _as_it_was(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:

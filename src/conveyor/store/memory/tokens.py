@@ -27,7 +27,7 @@ def token(memory: Memory, token_id: str) -> Token:
         raise NotFoundError(f"there is no token {token_id}") from None
 
 
-def tokens(memory: Memory, *, after: str, limit: int) -> list[Token]:
+def tokens(memory: Memory, *, after: str = "", limit: int) -> list[Token]:
     """Return tokens, by id."""
     ids = sorted(each for each in memory.tokens if each > after)
     return [memory.tokens[each] for each in ids[:limit]]
@@ -50,7 +50,7 @@ def note_action(memory: Memory, actions: Sequence[Action]) -> None:
         memory.actions.append(noted(action, seq=memory.action_numbers, at=memory.now))
 
 
-def actions(memory: Memory, *, before: int | None, limit: int) -> list[Action]:
+def actions(memory: Memory, *, before: int | None = None, limit: int) -> list[Action]:
     """Return lines of the audit, newest first."""
     newest = reversed(memory.actions)
     fitting = (each for each in newest if before is None or each.seq < before)

@@ -41,9 +41,9 @@ def stage(memory: Memory, *, limit: int) -> Staged:
 def rescue(
     memory: Memory,
     *,
-    dead: Sequence[str],
-    begun: Collection[str] | None,
-    evidence: str,
+    dead: Sequence[str] = (),
+    begun: Collection[str] | None = None,
+    evidence: str = "",
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""

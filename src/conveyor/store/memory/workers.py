@@ -19,7 +19,7 @@ def beat(memory: Memory, worker: WorkerInfo) -> Order:
     return memory.orders.get(worker.id, "work")
 
 
-def order(memory: Memory, worker: str, order: Order, *, if_idle: bool) -> bool:
+def order(memory: Memory, worker: str, order: Order, *, if_idle: bool = False) -> bool:
     """Tell a worker what to do."""
     if worker not in memory.workers:
         raise NotFoundError(no_worker(worker))
@@ -31,7 +31,7 @@ def order(memory: Memory, worker: str, order: Order, *, if_idle: bool) -> bool:
     return True
 
 
-def dismiss(memory: Memory, worker: str, *, force: bool) -> Dismissed:
+def dismiss(memory: Memory, worker: str, *, force: bool = False) -> Dismissed:
     """Have a worker go, or forget one that is silent."""
     known = memory.workers.get(worker)
     if known is None:

@@ -68,7 +68,7 @@ async def history(tx: Tx, job_id: str) -> list[AttemptError]:
     ]
 
 
-async def output(tx: Tx, job_id: str, *, after: int, limit: int) -> list[OutputChunk]:
+async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
     """Return captured output."""
     job = await get(tx, job_id)
     return [
@@ -112,7 +112,7 @@ async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
     return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
 
 
-async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool) -> JobRecord:
+async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job, or ask the owner of a running one."""
     job = await get(tx, job_id)
     state = lifecycle.cancel(job)

@@ -27,7 +27,7 @@ async def load(tx: Tx, *, limit: int) -> list[Load]:
     return add_up(parts, limit=limit)
 
 
-async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None) -> Leader:
+async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
     """Let somebody lead, if nobody else does."""
     before = await leader(tx, name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)

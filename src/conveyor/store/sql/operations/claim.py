@@ -13,7 +13,7 @@ from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....errors import CorruptStoreError
-from ...messages import Claimant, Exchanged, Lease, Renewal, Report, Want
+from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import LANE, SEQ, to_record
 from ..transaction import Row, Tx
 from .discards import discard_damaged, expire, has_expired
@@ -25,8 +25,18 @@ Success = tuple[bytes | None, int | None, float, str, int]
 _encode = msgspec.json.Encoder().encode
 
 
+async def claim(tx: Tx, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
+    """Lease available jobs."""
+    return await exchange(tx, (), wants, who, limit=limit)
+
+
+async def settle(tx: Tx, reports: Sequence[Report]) -> Exchanged:
+    """Write back how attempts ended."""
+    return await exchange(tx, reports, (), NO_CLAIMANT, limit=0)
+
+
 async def exchange(
-    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
 ) -> Exchanged:
     """Settle one batch and claim the next."""
     settled = await _settle(tx, reports)

@@ -24,9 +24,16 @@ _decode_answer = msgspec.json.Decoder(Accepted).decode
 
 
 async def insert(
-    tx: Tx, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
+    tx: Tx,
+    jobs: Sequence[NewJob],
+    *,
+    capacity: int | None = None,
+    when_full: WhenFull = "wait",
+    again: bool = False,
 ) -> Accepted | Offered:
     """Take the jobs, all of one queue, or write the request down as an offer."""
+    if again and (known := await _answer_known(tx, jobs)):
+        return known
     if not jobs:
         return Accepted(())
     name = jobs[0].queue
@@ -66,10 +73,8 @@ async def _admit(
             raise QueueFullError(name, queue.depth, capacity, len(jobs))
 
 
-async def insert_again(
-    tx: Tx, jobs: Sequence[NewJob], *, capacity: int | None, when_full: WhenFull
-) -> Accepted | Offered:
-    """Insert what may have been inserted before, if it was not."""
+async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
+    """Return the answer to a request that was inserted before; None if it was not."""
     there = {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
     if there:
         return await _as_it_was(tx, jobs, there)
@@ -80,7 +85,7 @@ async def insert_again(
                 return _decode_answer(answer)
             queue = await tx.used_queue(new.queue)
             return Offered(str(seq), new.queue, queue.depth, queue.capacity or 0)
-    return await insert(tx, jobs, capacity=capacity, when_full=when_full)
+    return None
 
 
 async def _as_it_was(tx: Tx, jobs: Sequence[NewJob], there: Collection[str]) -> Accepted:

@@ -40,7 +40,7 @@ async def token(tx: Tx, token_id: str) -> Token:
     return _one(await tx.rows("token", (token_id,)), token_id)
 
 
-async def tokens(tx: Tx, *, after: str, limit: int) -> list[Token]:
+async def tokens(tx: Tx, *, after: str = "", limit: int) -> list[Token]:
     """Return tokens, by id."""
     return [_token(row) for row in await tx.rows("tokens", (after, limit))]
 
@@ -61,7 +61,7 @@ async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
     )
 
 
-async def actions(tx: Tx, *, before: int | None, limit: int) -> list[Action]:
+async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Action]:
     """Return lines of the audit, newest first."""
     return [
         Action(seq=seq, at=at, who=who, where=where, what=what, subject=subject, detail=detail)

@@ -40,9 +40,9 @@ async def stage(tx: Tx, *, limit: int) -> Staged:
 async def rescue(
     tx: Tx,
     *,
-    dead: Sequence[str],
-    begun: Collection[str] | None,
-    evidence: str,
+    dead: Sequence[str] = (),
+    begun: Collection[str] | None = None,
+    evidence: str = "",
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""

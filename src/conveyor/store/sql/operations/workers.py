@@ -24,7 +24,7 @@ async def beat(tx: Tx, worker: WorkerInfo) -> Order:
     return ORDERS[int(number)]
 
 
-async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool) -> bool:
+async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> bool:
     """Tell a worker what to do."""
     _, before = await _known(tx, worker)
     if order != "drain" and before == "drain":
@@ -35,7 +35,7 @@ async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool) -> bool:
     return True
 
 
-async def dismiss(tx: Tx, worker: str, *, force: bool) -> Dismissed:
+async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     """Have a worker go, or forget one that is silent."""
     beat_at, _ = await _known(tx, worker)
     held = await _count(tx, worker)

@@ -1,0 +1,43 @@
+"""The operations of the stores are twins: same names, same signatures as the protocol declares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from conveyor.store.memory.store import OPERATIONS as IN_MEMORY
+from conveyor.store.operation_store import OperationStore
+from conveyor.store.protocol import Store
+from conveyor.store.sql.store import OPERATIONS as IN_SQL
+
+DECLARED = [
+    name
+    for name, value in vars(OperationStore).items()
+    if inspect.isfunction(value) and value.__module__ == "conveyor.store.operation_store"
+    if value.__qualname__ == "operation.<locals>.run"
+]
+
+
+def signature(function: Callable[..., Any]) -> tuple[list[str], str]:
+    """Return the parameters after the first one, and the annotation of the answer."""
+    signature = inspect.signature(function)
+    _, *parameters = signature.parameters.values()
+    return [str(each) for each in parameters], signature.return_annotation
+
+
+@pytest.mark.parametrize("name", [name.strip("_") for name in DECLARED])
+@pytest.mark.parametrize("operations", [IN_MEMORY, IN_SQL], ids=["memory", "sql"])
+def test_an_operation_has_the_signature_that_the_protocol_declares(
+    operations: dict[str, Callable[..., Any]], name: str
+) -> None:
+    parameters, answer = signature(operations[name])
+    assert (parameters, f"Pending[{answer}]") == signature(getattr(Store, name))
+
+
+def test_twins_lie_in_files_of_the_same_name() -> None:
+    for name in IN_MEMORY.keys() & IN_SQL.keys():
+        files = {each[name].__module__.rpartition(".")[2] for each in (IN_MEMORY, IN_SQL)}
+        assert len(files) == 1, (name, files)
