@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,16 +14,22 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import apsw
+import msgspec
 import pytest
 from calls import claim, new, put, settle, state
 
+from conveyor.core.clock import SystemClock
+from conveyor.core.files import InputFile
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import CorruptStoreError, UnavailableError, UsageError
+from conveyor.store.messages import Offered
 from conveyor.store.open import open_store
+from conveyor.store.protocol_files import UNUSED
 from conveyor.store.sqlite.connection import Database
-from conveyor.store.sqlite.migrate import schemas
+from conveyor.store.sqlite.migrate import APPLICATION_ID, schemas
 from conveyor.store.sqlite.store import SqliteStore
+from conveyor.testing import FakeClock
 from elsewhere import elsewhere, sql
 
 
@@ -100,7 +107,8 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     store = SqliteStore(path)
     [job_id] = put(store)
     store.close()
-    dropped = [f"DROP TABLE {each}" for each in ("token", "audit", "file", "leader")]
+    newer = ("token", "audit", "file", "leader", "offered_job", "offered_file")
+    dropped = [f"DROP TABLE {each}" for each in newer]
     for statement in (*dropped, "PRAGMA user_version = 2"):
         sql(path, statement)
     store = SqliteStore(path)
@@ -108,6 +116,36 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     assert store.tokens(limit=1).result() == store.actions(limit=1).result() == []
     assert store.leader("scaler").result() is None
     store.close()
+
+
+def test_producers_that_wait_in_a_file_of_schema_5_are_found_by_job_and_by_content(
+    path: Path,
+) -> None:
+    content = b"an input"
+    digest = hashlib.sha256(content).hexdigest()
+    file = InputFile(name="in", digest=digest, size=len(content))
+    jobs = [new(id="offered"), new(id="with a file", files=(file,))]
+    old = apsw.Connection(str(path))
+    for schema in schemas()[:5]:
+        old.execute(schema)
+    old.execute(f"PRAGMA user_version = 5; PRAGMA application_id = {APPLICATION_ID}")
+    old.execute("INSERT INTO queue (name, capacity) VALUES ('q', 2)")
+    row = ("q", SystemClock().now() + 600, msgspec.json.encode(jobs))
+    old.execute("INSERT INTO offer (queue, until, request) VALUES (?, ?, ?)", row)
+    old.close()
+    clock = FakeClock(SystemClock().now())
+    store = SqliteStore(path, clock=clock)
+    store.write_content(digest, 0, content, last=True).result()
+    found = [store.offered(each.id).result() for each in jobs]
+    assert [each and each.name for each in found] == ["q", "q"]
+    again = store.insert(jobs, capacity=2, again=True).result()
+    assert isinstance(again, Offered)
+    assert again.offer == "1"
+    store.set_paused("q", paused=True).result()
+    clock.advance(UNUSED + 1)
+    assert store.sweep_contents(limit=9).result() == 0
+    store.close()
+    assert sql(path, "PRAGMA user_version") == [[len(schemas())]]
 
 
 def test_two_that_have_the_file_open_see_one_leader_and_its_note(path: Path) -> None:

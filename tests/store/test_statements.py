@@ -9,8 +9,8 @@ import apsw.ext
 import pytest
 
 import conveyor.store as store_package
-from conveyor.store.sql.statements import STATEMENTS
-from conveyor.store.sqlite.connection import Database
+from conveyor.store.sql.statements import READ_ONLY
+from conveyor.store.sqlite.connection import STATEMENTS, Database
 
 
 def test_every_statement_is_used() -> None:
@@ -24,9 +24,9 @@ def test_a_statement_is_declared_to_read_if_and_only_if_it_changes_nothing(
     tmp_path: Path, name: str
 ) -> None:
     db = Database(str(tmp_path / "jobs.db"), "normal")
-    info = apsw.ext.query_info(db._connection, STATEMENTS[name].text)
+    info = apsw.ext.query_info(db._connection, STATEMENTS[name])
     db.close()
-    assert STATEMENTS[name].reads == info.is_readonly
+    assert (name in READ_ONLY) == info.is_readonly
 
 
 HOT = {
@@ -55,6 +55,13 @@ HOT = {
     "oldest_by_priority": "job_available",
     "delete_old_actions": "audit_at",
     "refers": "file_digest",
+    "offer_of": "PRIMARY KEY",
+    "offered": "PRIMARY KEY",
+    "delete_offered_jobs": "offered_job_offer",
+    "delete_offered_files": "offered_file_offer",
+    "move": "INTEGER PRIMARY KEY",
+    "renew": "INTEGER PRIMARY KEY",
+    "make_available": "INTEGER PRIMARY KEY",
 }
 
 
@@ -63,7 +70,7 @@ def test_a_hot_statement_walks_its_index_and_sorts_nothing(
     tmp_path: Path, name: str, index: str
 ) -> None:
     db = Database(str(tmp_path / "jobs.db"), "normal")
-    text = STATEMENTS[name].text
+    text = STATEMENTS[name]
     plan = [row[3] for row in db._connection.execute(f"EXPLAIN QUERY PLAN {text}", _nulls(text))]
     db.close()
     assert any(index in step for step in plan), plan

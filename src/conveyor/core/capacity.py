@@ -66,3 +66,8 @@ def room(*, depth: int, capacity: int | None) -> int | float:
     Never any at a rendezvous (capacity 0): there a claim takes the job out of the producer's hands.
     """
     return math.inf if capacity is None else max(0, capacity - depth)
+
+
+def fits(size: int, *, depth: int, capacity: int | None) -> bool:
+    """Whether an offer of `size` jobs may be accepted now; if not, those behind it wait too."""
+    return size <= room(depth=depth, capacity=capacity)

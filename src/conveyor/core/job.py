@@ -120,7 +120,7 @@ class StopNote(msgspec.Struct, frozen=True):
     text: str
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class JobRecord(msgspec.Struct, frozen=True, gc=False):
     """A job as its store knows it.
 
     `seq` is the order of acceptance. `lease` counts the claims of this job: it is the fencing

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from ..errors import InvalidTransitionError
-from .job import WAITING, ErrorInfo, JobRecord, State
+from .job import ERROR_LINE, FINAL, WAITING, ErrorInfo, JobRecord, NewJob, State
 from .retry import Draw, pause
 
 
@@ -68,6 +68,51 @@ class Transition(msgspec.Struct, frozen=True):
     crashed: bool = False
     error: ErrorInfo | None = None
     result: bytes | None = None
+
+
+def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
+    """Return the job as it is after a transition."""
+    error, delay, final = transition.error, transition.delay, transition.state in FINAL
+    return msgspec.structs.replace(
+        job,
+        state=transition.state,
+        attempt=job.attempt - transition.refund_attempt,
+        crashes=job.crashes + transition.crashed,
+        run_at=job.run_at if delay is None else now + delay,
+        error=job.error if error is None else str(error)[:ERROR_LINE],
+        result=transition.result,
+        worker=job.worker if final else None,
+        lease_until=None,
+        final_at=now if final else None,
+    )
+
+
+def first_state(new: NewJob, now: float) -> tuple[State, float]:
+    """Return the state of a job that is enqueued now, and when it may run."""
+    run_at = now + new.delay if new.run_at is None else new.run_at
+    return State.SCHEDULED if run_at > now else State.AVAILABLE, run_at
+
+
+def has_expired(job: JobRecord, now: float) -> bool:
+    """Whether a waiting job must no longer be started."""
+    expires_at = job.options.expires_at
+    return expires_at is not None and expires_at <= now
+
+
+def claim(
+    job: JobRecord, *, worker: str, lease_until: float, started_at: float | None
+) -> JobRecord:
+    """Return the job as a claim makes it: running, under its next lease."""
+    return msgspec.structs.replace(
+        job,
+        state=State.RUNNING,
+        attempt=job.attempt + 1,
+        lease=job.lease + 1,
+        worker=worker,
+        lease_until=lease_until,
+        started_at=started_at,
+        stopping=(),
+    )
 
 
 def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> Transition:
@@ -142,6 +187,30 @@ def retry(job: JobRecord) -> State:
     raise InvalidTransitionError(
         f"job {job.id} is {job.state}: only a job that ended or waits for its time can be retried"
     )
+
+
+def renew(job: JobRecord, now: float) -> JobRecord:
+    """Return the job as a retry by hand makes it: with all its retries, and no trace of its end."""
+    return msgspec.structs.replace(
+        job,
+        state=retry(job),
+        attempt=0,
+        crashes=0,
+        run_at=now,
+        final_at=None,
+        result=None,
+        cancel_requested_at=None,
+        cancel_forced=False,
+        stopping=(),
+    )
+
+
+def check_deletable(job: JobRecord) -> None:
+    """Raise InvalidTransitionError for a job that is not final."""
+    if not job.is_final:
+        raise InvalidTransitionError(
+            f"job {job.id} is {job.state}: only a final job can be deleted; cancel it first"
+        )
 
 
 def _may_retry(job: JobRecord, error: ErrorInfo) -> bool:

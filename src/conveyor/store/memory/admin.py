@@ -6,8 +6,8 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
-from ...errors import InvalidTransitionError
 from ..messages import Filter
+from ..unique_keys import key_taken
 from .data import Memory
 from .enqueue import live_offers, make_room
 
@@ -88,37 +88,18 @@ def cancel(memory: Memory, job_id: str, *, reason: str, force: bool = False) -> 
 def retry(memory: Memory, job_id: str) -> JobRecord:
     """Make a job available again, with all its tries."""
     job = memory.books.job(job_id)
-    state = lifecycle.retry(job)
+    renewed = lifecycle.renew(job, memory.now)
     holder = memory.books.reclaim_key(job)
     if holder is not None:
-        raise InvalidTransitionError(
-            f"job {job_id} cannot be retried: its key {job.options.key!r} now belongs to "
-            f"job {holder}"
-        )
+        raise key_taken(job, holder)
     memory.say("work", job.queue)
-    return memory.books.put(
-        msgspec.structs.replace(
-            job,
-            state=state,
-            attempt=0,
-            crashes=0,
-            run_at=memory.now,
-            final_at=None,
-            result=None,
-            cancel_requested_at=None,
-            cancel_forced=False,
-            stopping=(),
-        )
-    )
+    return memory.books.put(renewed)
 
 
 def delete(memory: Memory, job_id: str) -> None:
     """Forget a final job."""
     job = memory.books.job(job_id)
-    if not job.is_final:
-        raise InvalidTransitionError(
-            f"job {job_id} is {job.state}: only a final job can be deleted; cancel it first"
-        )
+    lifecycle.check_deletable(job)
     memory.books.remove(job_id)
 
 

@@ -87,8 +87,7 @@ def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecor
 
 
 def _lease_or_expire(memory: Memory, job: JobRecord, who: Claimant) -> list[JobRecord]:
-    expires_at = job.options.expires_at
-    if expires_at is not None and expires_at <= memory.now:
+    if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
         return []
     return [_lease(memory, job, who)]
@@ -103,15 +102,11 @@ def expire(memory: Memory, job: JobRecord) -> None:
 def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
     within = who.confirm_within
     return memory.books.put(
-        msgspec.structs.replace(
+        lifecycle.claim(
             job,
-            state=State.RUNNING,
-            attempt=job.attempt + 1,
-            lease=job.lease + 1,
             worker=who.worker,
             lease_until=memory.now + (who.lease_for if within is None else within),
             started_at=memory.now if within is None else None,
-            stopping=(),
         )
     )
 

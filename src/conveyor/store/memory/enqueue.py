@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ...core.capacity import Accept, Offer, Refuse, admit, room
+from ...core.capacity import Accept, Offer, Refuse, admit, fits
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import dropped
 from ...errors import NotFoundError, QueueFullError
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
+from ..unique_keys import admit_keys, answer_again, unique_key
 from .data import Memory, Queue, WaitingOffer
 
 
@@ -28,16 +29,7 @@ def insert(
         return Accepted(())
     name = jobs[0].queue
     queue = memory.queues.get(name) or Queue()
-    decision = admit(
-        size=_size(memory, jobs, capacity),
-        depth=memory.books.depth(name),
-        available=memory.books.counts[name][State.AVAILABLE],
-        offers=len(live_offers(memory, queue)),
-        capacity=capacity,
-        when_full=when_full,
-    )
-    if isinstance(decision, Refuse):
-        raise QueueFullError(name, memory.books.depth(name), capacity or 0, len(jobs))
+    decision = Accept() if capacity is None else _admit(memory, jobs, queue, capacity, when_full)
     memory.queues[name] = queue
     changed, queue.capacity = queue.capacity != capacity, capacity
     answer: Accepted | Offered
@@ -52,11 +44,30 @@ def insert(
     return answer
 
 
+def _admit(
+    memory: Memory, jobs: Sequence[NewJob], queue: Queue, capacity: int, when_full: WhenFull
+) -> Accept | Offer:
+    name = jobs[0].queue
+    depth = memory.books.depth(name)
+    decision = admit(
+        size=_size(memory, jobs, capacity),
+        depth=depth,
+        available=memory.books.counts[name][State.AVAILABLE],
+        offers=len(live_offers(memory, queue)),
+        capacity=capacity,
+        when_full=when_full,
+    )
+    if isinstance(decision, Refuse):
+        raise QueueFullError(name, depth, capacity, len(jobs))
+    return decision
+
+
 def _answer_known(memory: Memory, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
     known = memory.books.jobs
-    if any(new.id in known for new in jobs):
-        return _as_it_was(memory, jobs)
+    stored = {new.id for new in jobs if new.id in known}
+    if stored:
+        return answer_again(jobs, stored, _holders(memory, jobs))
     name = jobs[0].queue if jobs else ""
     for offer, waiting in memory.offers.items():
         if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
@@ -65,50 +76,35 @@ def _answer_known(memory: Memory, jobs: Sequence[NewJob]) -> Accepted | Offered 
     return None
 
 
-def _as_it_was(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
-    """Return the answer to a request some of whose jobs were taken in."""
-    ids: list[str] = []
-    existing: list[str] = []
-    for new in jobs:
-        holder = None if new.id in memory.books.jobs else memory.books.holder(new)
-        ids.append(holder or new.id)
-        existing += [holder] if holder else []
-    return Accepted(tuple(ids), tuple(existing))
-
-
-def _size(memory: Memory, jobs: Sequence[NewJob], capacity: int | None) -> int:
+def _size(memory: Memory, jobs: Sequence[NewJob], capacity: int) -> int:
     """Return how much room the jobs take. At a rendezvous they come one at a time."""
-    return len(jobs) if capacity == 0 and len(jobs) > 1 else len(_fresh(memory, jobs))
+    return len(jobs) if capacity == 0 and len(jobs) > 1 else _count_fresh(memory, jobs)
 
 
-def _fresh(memory: Memory, jobs: Sequence[NewJob]) -> list[NewJob]:
-    """Return the jobs that are not kept out by a unique key, in the store or among them."""
-    seen: set[tuple[str, str]] = set()
-    fresh: list[NewJob] = []
-    for job in jobs:
-        key = job.options.key
-        if key is not None:
-            if (job.task, key) in seen or memory.books.holder(job) is not None:
-                continue
-            seen.add((job.task, key))
-        fresh.append(job)
-    return fresh
+def _count_fresh(memory: Memory, jobs: Sequence[NewJob]) -> int:
+    fresh, _ = admit_keys(jobs, _holders(memory, jobs))
+    return len(fresh)
+
+
+def _holders(memory: Memory, jobs: Sequence[NewJob]) -> dict[str, str]:
+    """Return which jobs hold the unique keys of these jobs, by key."""
+    holders: dict[str, str] = {}
+    for new in jobs:
+        if new.options.key is not None:
+            key = unique_key(new)
+            holder = memory.books.holder(key)
+            if holder is not None:
+                holders[key] = holder
+    return holders
 
 
 def accept(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
     """Take jobs in, except those whose unique key is taken."""
-    ids: list[str] = []
-    existing: list[str] = []
-    for new in jobs:
-        holder = memory.books.holder(new)
-        if holder is None:
-            job = memory.books.add(new, memory.now)
-            ids.append(job.id)
-            memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
-        else:
-            ids.append(holder)
-            existing.append(holder)
-    return Accepted(tuple(ids), tuple(existing))
+    fresh, answer = admit_keys(jobs, _holders(memory, jobs))
+    for new in fresh:
+        job = memory.books.add(new, memory.now)
+        memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
+    return answer
 
 
 def _offer(memory: Memory, jobs: Sequence[NewJob], queue: Queue, capacity: int) -> Offered:
@@ -155,8 +151,8 @@ def make_room(memory: Memory, name: str) -> None:
     if not queue.offers or queue.capacity == 0:
         return
     for offer in list(live_offers(memory, queue)):
-        size = len(_fresh(memory, memory.offers[offer].jobs))
-        if size > room(depth=memory.books.depth(name), capacity=queue.capacity):
+        size = _count_fresh(memory, memory.offers[offer].jobs)
+        if not fits(size, depth=memory.books.depth(name), capacity=queue.capacity):
             return
         accept_offer(memory, name, offer)
 

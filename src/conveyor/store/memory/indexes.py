@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from operator import itemgetter
 
-import msgspec
-
+from ...core import lifecycle
 from ...core.files import FileInfo
 from ...core.job import (
-    ERROR_LINE,
     FINAL,
     WAITING,
     AttemptError,
@@ -28,6 +26,7 @@ from ...core.labels import serves
 from ...core.lifecycle import Transition
 from ...errors import NotFoundError
 from ..messages import Load
+from ..unique_keys import unique_key
 from .lane import Age, Lane, Place
 
 HISTORY = 1000
@@ -52,7 +51,7 @@ class Ledger:
         self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
-        self._keys: dict[tuple[str, str], str] = {}
+        self._keys: dict[str, str] = {}
 
     def job(self, job_id: str) -> JobRecord:
         """Return a job or raise NotFoundError."""
@@ -61,14 +60,13 @@ class Ledger:
         except KeyError:
             raise NotFoundError(f"there is no job {job_id}") from None
 
-    def holder(self, new: NewJob) -> str | None:
-        """Return the id of the job that holds a new job's unique key."""
-        key = new.options.key
-        return None if key is None else self._keys.get((new.task, key))
+    def holder(self, key: str) -> str | None:
+        """Return the id of the job that holds a unique key."""
+        return self._keys.get(key)
 
     def add(self, new: NewJob, now: float) -> JobRecord:
         """Accept a new job."""
-        run_at = now + new.delay if new.run_at is None else new.run_at
+        state, run_at = lifecycle.first_state(new, now)
         self._seq += 1
         job = JobRecord(
             seq=self._seq,
@@ -76,14 +74,14 @@ class Ledger:
             task=new.task,
             queue=new.queue,
             args=new.args,
-            state=State.SCHEDULED if run_at > now else State.AVAILABLE,
+            state=state,
             priority=new.priority,
             run_at=run_at,
             enqueued_at=now,
             options=new.options,
         )
         if new.options.key is not None:
-            self._keys[new.task, new.options.key] = job.id
+            self._keys[unique_key(new)] = job.id
         self._file(job)
         return job
 
@@ -111,23 +109,9 @@ class Ledger:
 
     def apply(self, job: JobRecord, move: Transition, now: float) -> JobRecord:
         """Let a transition become true."""
-        final = move.state in FINAL
         if move.error is not None:
             self.note(job, move.state, move.error, now)
-        return self.put(
-            msgspec.structs.replace(
-                job,
-                state=move.state,
-                attempt=job.attempt - move.refund_attempt,
-                crashes=job.crashes + move.crashed,
-                run_at=job.run_at if move.delay is None else now + move.delay,
-                error=job.error if move.error is None else str(move.error)[:ERROR_LINE],
-                result=move.result,
-                worker=job.worker if final else None,
-                lease_until=None,
-                final_at=now if final else None,
-            )
-        )
+        return self.put(lifecycle.apply(job, move, now))
 
     def running_jobs(self) -> list[JobRecord]:
         """Return the jobs that are running."""
@@ -149,7 +133,7 @@ class Ledger:
         """Give a job its unique key back; returns who else holds it now."""
         if job.options.key is None:
             return None
-        holder = self._keys.setdefault((job.task, job.options.key), job.id)
+        holder = self._keys.setdefault(unique_key(job), job.id)
         return None if holder == job.id else holder
 
     def depth(self, queue: str) -> int:
@@ -266,9 +250,8 @@ class Ledger:
         self._labelled[job.queue, frozenset(job.options.requires)][state] += change
 
     def _free_key(self, job: JobRecord) -> None:
-        key = job.options.key
-        if key is not None and self._keys.get((job.task, key)) == job.id:
-            del self._keys[job.task, key]
+        if job.options.key is not None and self._keys.get(unique_key(job)) == job.id:
+            del self._keys[unique_key(job)]
 
     def _stands(self, age: Age) -> bool:
         job = self.jobs.get(age[2])

@@ -28,8 +28,7 @@ def stage(memory: Memory, *, limit: int) -> Staged:
         if job is None:
             break
         expire(memory, job)
-        make_room(memory, job.queue)
-    for name, queue in memory.queues.items():
+    for name, queue in sorted(memory.queues.items()):
         if live_offers(memory, queue):
             make_room(memory, name)
     now = memory.now

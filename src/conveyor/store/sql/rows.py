@@ -7,16 +7,40 @@ from zlib import crc32
 
 import msgspec
 
-from ...core.job import NO_OPTIONS, JobRecord, NewJob, Options, Progress, State, StopNote
+from ...core.access import Token
+from ...core.job import (
+    NO_OPTIONS,
+    JobRecord,
+    Options,
+    Progress,
+    ScheduleInfo,
+    State,
+    StopNote,
+)
 from ...errors import CorruptStoreError
+from ..messages import Leader
 
-JOB_COLUMNS = (
-    "seq", "id", "lane", "task", "args", "options", "checksum", "state", "priority", "run_at",
-    "enqueued_at", "attempt", "lease", "crashes", "worker", "lease_until", "cancel_requested_at",
-    "started_at", "final_at", "result", "result_checksum", "error", "progress", "cancel_forced",
-    "stopping",
-)  # fmt: skip
-SEQ, ID, LANE = 0, 1, 2
+# The columns are the fields of the records. A job's queue is named by its lane, and two checksums
+# follow the fields.
+_FIELDS = JobRecord.__struct_fields__
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "job": (
+        *("lane" if name == "queue" else name for name in _FIELDS),
+        "checksum",
+        "result_checksum",
+    ),
+    "token": Token.__struct_fields__,
+    "schedule": ScheduleInfo.__struct_fields__,
+    "leader": Leader.__struct_fields__,
+}
+SEQ, ID, TASK, LANE, ARGS, STATE, PRIORITY, RUN_AT = map(
+    _FIELDS.index, ("seq", "id", "task", "queue", "args", "state", "priority", "run_at")
+)
+_RESULT, _PROGRESS, _FORCED, _STOPPING, _OPTIONS = map(
+    _FIELDS.index, ("result", "progress", "cancel_forced", "stopping", "options")
+)
+
+Row = tuple[Any, ...]
 
 _BY_NAME = {state.value: state for state in State}
 _encode = msgspec.json.Encoder().encode
@@ -36,47 +60,31 @@ def checksum(job_id: str, task: str, args: bytes, options: bytes) -> int:
     return crc32(options, crc32(args, crc32(f"{job_id}\0{task}".encode())))
 
 
-def unique_key(new: NewJob) -> str | None:
-    """Return what is unique about a job: its key, among the jobs of its task."""
-    return None if new.options.key is None else f"{new.task}\0{new.options.key}"
-
-
-def to_record(row: tuple[Any, ...], queue: str) -> JobRecord:
+def to_record(row: Row, queue: str) -> JobRecord:
     """Make a job of a row; CorruptStoreError, naming the job, when the row was damaged."""
-    (
-        seq, job_id, _, task, args, options, check, state, priority, run_at, enqueued_at, attempt,
-        lease, crashes, worker, lease_until, cancel_requested_at, started_at, final_at, result,
-        result_check, error, progress, cancel_forced, stopping,
-    ) = row  # fmt: skip
-    if checksum(job_id, task, args, options) != check or state not in _BY_NAME:
-        raise damaged(job_id, "what was enqueued")
+    *values, check, result_check = row
+    options, state, result = values[_OPTIONS], values[STATE], values[_RESULT]
+    expected = checksum(values[ID], values[TASK], values[ARGS], options)
+    if expected != check or state not in _BY_NAME:
+        raise damaged(values[ID], "what was enqueued")
     if result is not None and crc32(result) != result_check:
-        raise damaged(job_id, "its result")
-    return JobRecord(
-        seq=seq,
-        id=job_id,
-        task=task,
-        queue=queue,
-        args=args,
-        state=_BY_NAME[state],
-        priority=priority,
-        run_at=run_at,
-        enqueued_at=enqueued_at,
-        attempt=attempt,
-        lease=lease,
-        crashes=crashes,
-        worker=worker,
-        lease_until=lease_until,
-        cancel_requested_at=cancel_requested_at,
-        started_at=started_at,
-        final_at=final_at,
-        result=result,
-        error=error,
-        progress=None if progress is None else _decode_progress(progress),
-        cancel_forced=bool(cancel_forced),
-        stopping=() if stopping is None else _decode_stopping(stopping),
-        options=NO_OPTIONS if options == _NONE else _decode_options(options),
-    )
+        raise damaged(values[ID], "its result")
+    progress, stopping = values[_PROGRESS], values[_STOPPING]
+    values[LANE] = queue
+    values[STATE] = _BY_NAME[state]
+    values[_PROGRESS] = None if progress is None else _decode_progress(progress)
+    values[_FORCED] = bool(values[_FORCED])
+    values[_STOPPING] = () if stopping is None else _decode_stopping(stopping)
+    values[_OPTIONS] = NO_OPTIONS if options == _NONE else _decode_options(options)
+    return JobRecord(*values)
+
+
+def to_params(job: JobRecord) -> dict[str, Any]:
+    """Return what may change about a job, as parameters named like its columns."""
+    result = job.result
+    params = dict(zip(_FIELDS, msgspec.structs.astuple(job), strict=True))
+    params["result_checksum"] = None if result is None else crc32(result)
+    return params
 
 
 def damaged(job_id: str, what: str) -> CorruptStoreError:

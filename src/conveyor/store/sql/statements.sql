@@ -1,5 +1,9 @@
 -- Every statement of the SQL stores. A header names the statement and declares whether it only
--- reads; a test asks SQLite. Parameters are bound in the order in which they first appear.
+-- reads; a test asks SQLite. Parameters are bound in the order in which they first appear. What
+-- differs between databases is a {placeholder} (dialect.py), as are the columns of a record.
+--
+-- An UPDATE names the state and the lease that its operation has read, so that it changes nothing if
+-- another transaction was faster; the operation checks how many rows it changed.
 
 -- name: queue, reads
 SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
@@ -52,12 +56,17 @@ SELECT id FROM job WHERE unique_key = :unique_key
 SELECT seq FROM job WHERE id = :id
 
 -- name: offer_of, reads
--- Few producers wait at a time, so this may look at each request.
-SELECT seq, answer FROM offer
-WHERE queue = :queue AND until >= :now AND instr(request, :mark) > 0 LIMIT 1
+SELECT offer.seq, offer.answer FROM offered_job JOIN offer ON offer.seq = offered_job.offer
+WHERE offered_job.id = :id AND offer.queue = :queue AND offer.until >= :now LIMIT 1
 
 -- name: add_offer
 INSERT INTO offer (queue, until, request) VALUES (:queue, :until, :request) RETURNING seq
+
+-- name: add_offered_job
+INSERT INTO offered_job (id, offer) VALUES (:id, :offer) ON CONFLICT DO NOTHING
+
+-- name: add_offered_file
+INSERT INTO offered_file (digest, offer) VALUES (:digest, :offer) ON CONFLICT DO NOTHING
 
 -- name: offer, reads
 SELECT queue, until, answer FROM offer WHERE seq = :seq
@@ -73,33 +82,39 @@ SELECT count(*) FROM offer WHERE queue = :queue AND answer IS NULL AND until >= 
 SELECT 1 FROM offer WHERE queue = :queue AND answer IS NULL LIMIT 1
 
 -- name: offering_queues, reads
-SELECT DISTINCT queue FROM offer WHERE answer IS NULL
+SELECT DISTINCT queue FROM offer WHERE answer IS NULL ORDER BY queue
 
 -- name: keep_offer
-UPDATE offer SET until = :until WHERE seq = :seq
+UPDATE offer SET until = :until WHERE seq = :seq AND answer IS NULL
 
 -- name: answer_offer
-UPDATE offer SET answer = :answer, until = :until WHERE seq = :seq
+UPDATE offer SET answer = :answer, until = :until WHERE seq = :seq AND answer IS NULL
 
 -- name: delete_offer
 DELETE FROM offer WHERE seq = :seq
 
 -- name: delete_old_offers
-DELETE FROM offer WHERE until < :now RETURNING queue
+DELETE FROM offer WHERE until < :now RETURNING seq
+
+-- name: delete_offered_jobs
+DELETE FROM offered_job WHERE offer = :offer
+
+-- name: delete_offered_files
+DELETE FROM offered_file WHERE offer = :offer
 
 -- name: heads, reads
 SELECT {job} FROM job WHERE lane = :lane AND state = 'available'
-ORDER BY priority DESC, run_at, seq LIMIT :limit
+ORDER BY priority DESC, run_at, seq LIMIT :limit {skip_locked}
 
 -- name: oldest, reads
 SELECT {job} FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND state = 'available'
-ORDER BY run_at, seq LIMIT :limit
+ORDER BY run_at, seq LIMIT :limit {skip_locked}
 
 -- name: lease
 UPDATE job SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = :worker,
     lease_until = :lease_until, started_at = :started_at, stopping = NULL
-WHERE seq = :seq
+WHERE seq = :seq AND state = 'available' AND lease = :lease
 
 -- name: succeed
 UPDATE job SET state = 'completed', result = :result, result_checksum = :result_checksum,
@@ -113,7 +128,7 @@ UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = 
     error = :error, result = :result, result_checksum = :result_checksum, worker = :worker,
     lease_until = NULL, final_at = :final_at,
     unique_key = CASE WHEN :final_at IS NULL OR key_kept THEN unique_key END
-WHERE seq = :seq
+WHERE seq = :seq AND state = :state_before AND lease = :lease
 
 -- name: note
 INSERT INTO attempt_error (job, attempt, at, worker, became, error)
@@ -154,7 +169,7 @@ SELECT {job} FROM job WHERE id = :id
 SELECT {job} FROM job WHERE seq < :before
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)
-    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:states IS NULL OR state IN ({state_list}))
     AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
 ORDER BY seq DESC LIMIT :limit
 
@@ -174,23 +189,22 @@ WHERE state = 'available' AND lane IN (SELECT id FROM lane WHERE queue = :queue)
         AND (run_at < :run_at OR (run_at = :run_at AND seq < :seq))))
 
 -- name: offered, reads
--- Few producers wait at a time, so this may look at each request.
-SELECT queue FROM offer
-WHERE answer IS NULL AND instr(request, CAST(:id AS BLOB)) > 0 AND until >= :now LIMIT 1
+SELECT offer.queue FROM offered_job JOIN offer ON offer.seq = offered_job.offer
+WHERE offered_job.id = :id AND offer.answer IS NULL AND offer.until >= :now LIMIT 1
 
 -- name: request_cancel
 UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, :now),
     cancel_reason = coalesce(cancel_reason, :reason), cancel_forced = cancel_forced OR :forced
-WHERE seq = :seq
+WHERE seq = :seq AND state = 'running' AND lease = :lease
 
 -- name: renew
 UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final_at = NULL,
     result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
     cancel_forced = 0, stopping = NULL, unique_key = :unique_key
-WHERE seq = :seq
+WHERE seq = :seq AND state = :state_before AND lease = :lease
 
 -- name: delete_job
-DELETE FROM job WHERE seq = :seq
+DELETE FROM job WHERE seq = :seq AND state = :state
 
 -- name: delete_history
 DELETE FROM attempt_error WHERE job = :job
@@ -216,10 +230,10 @@ SELECT name, digest, size, kind, executable, lease FROM file
 WHERE job = :job ORDER BY kind DESC, name
 
 -- name: refers, reads
--- Few producers wait at a time, so this may look at each request.
 SELECT 1 FROM file WHERE digest = :digest
 UNION ALL
-SELECT 1 FROM offer WHERE answer IS NULL AND instr(request, CAST(:digest AS BLOB)) > 0
+SELECT 1 FROM offered_file JOIN offer ON offer.seq = offered_file.offer
+WHERE offered_file.digest = :digest AND offer.answer IS NULL
 LIMIT 1
 
 -- name: delete_files
@@ -228,29 +242,32 @@ DELETE FROM file WHERE job = :job
 -- name: due, reads
 SELECT seq, lane, state FROM job
 WHERE state IN ('scheduled', 'retryable') AND run_at <= :now ORDER BY run_at LIMIT :limit
+{skip_locked}
 
 -- name: next_due, reads
 SELECT run_at FROM job WHERE state IN ('scheduled', 'retryable') ORDER BY run_at LIMIT 1
 
 -- name: make_available
-UPDATE job SET state = 'available' WHERE seq = :seq
+UPDATE job SET state = 'available'
+WHERE seq = :seq AND state IN ('scheduled', 'retryable') AND run_at <= :now
 
 -- name: expired, reads
 SELECT {job} FROM job
 WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'available', 'retryable')
     AND expires_at <= :now
-ORDER BY expires_at LIMIT :limit
+ORDER BY expires_at LIMIT :limit {skip_locked}
 
 -- name: lapsed, reads
 SELECT {job} FROM job WHERE state = 'running' AND lease_until < :now
-ORDER BY lease_until LIMIT :limit
+ORDER BY lease_until LIMIT :limit {skip_locked}
 
 -- name: of_worker, reads
 SELECT {job} FROM job WHERE state = 'running' AND worker = :worker LIMIT :limit
+{skip_locked}
 
 -- name: old, reads
 SELECT seq, lane FROM job WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
-ORDER BY final_at LIMIT :limit
+ORDER BY final_at LIMIT :limit {skip_locked}
 
 -- name: beat
 INSERT INTO worker (id, beat_at, info) VALUES (:id, :beat_at, :info)
@@ -313,19 +330,20 @@ FROM (
 SELECT min(run_at) FROM job WHERE lane = :lane AND state = 'available'
 
 -- name: leader, reads
-SELECT name, holder, until, since, term, note FROM leader WHERE name = :name
+SELECT {leader} FROM leader WHERE name = :name
 
 -- name: put_leader
-INSERT INTO leader (name, holder, until, since, term, note)
+INSERT INTO leader ({leader})
 VALUES (:name, :holder, :until, :since, :term, :note)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
     since = excluded.since, term = excluded.term, note = excluded.note
+WHERE leader.term = :term_before AND leader.until = :until_before
 
 -- name: schedule, reads
-SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule WHERE name = :name
+SELECT {schedule} FROM schedule WHERE name = :name
 
 -- name: schedules, reads
-SELECT name, cron, timezone, missed, next_at, last_at, paused FROM schedule
+SELECT {schedule} FROM schedule
 ORDER BY name LIMIT 10000
 
 -- name: put_schedule
@@ -343,22 +361,22 @@ WHERE name = :name AND next_at = :due_at AND NOT paused
 RETURNING name
 
 -- name: add_token
-INSERT INTO token (id, name, digest, scopes, queues, created_at, expires_at, revoked_at)
+INSERT INTO token ({token})
 VALUES (:id, :name, :digest, :scopes, :queues, :created_at, :expires_at, :revoked_at)
 ON CONFLICT (id) DO NOTHING
 RETURNING id
 
 -- name: token, reads
-SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
+SELECT {token} FROM token
 WHERE id = :id
 
 -- name: tokens, reads
-SELECT id, name, digest, scopes, queues, created_at, expires_at, revoked_at FROM token
+SELECT {token} FROM token
 WHERE id > :after ORDER BY id LIMIT :limit
 
 -- name: revoke_token
 UPDATE token SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id
-RETURNING id, name, digest, scopes, queues, created_at, expires_at, revoked_at
+RETURNING {token}
 
 -- name: delete_old_tokens
 DELETE FROM token WHERE id IN (
@@ -381,10 +399,10 @@ DELETE FROM audit WHERE seq IN (
 -- name: discard
 UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_until = NULL,
     unique_key = NULL
-WHERE seq = :seq
+WHERE seq = :seq AND state = 'available'
 
 -- name: integrity, reads
-PRAGMA integrity_check(20)
+{integrity_check}
 
 -- name: scan, reads
 SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 1000

@@ -7,21 +7,32 @@ its end in one step, a store over the network awaits it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ...core.job import State
 from ...core.retry import Draw
+from ...errors import UnavailableError
 from ..messages import HintKind
+from .rows import Row
 from .statements import READ_ONLY
 
-Row = tuple[Any, ...]
+Lockable = Literal["worker", "job", "queue"]
 Params = Sequence[Any] | Mapping[str, Any]
 
 
+class ConflictError(UnavailableError):
+    """Another transaction changed what this one had read. Nothing was written; safe to repeat."""
+
+
 class Executor(Protocol):
-    """Runs one named statement on one connection."""
+    """Runs named statements in one transaction on one connection."""
+
+    @property
+    def excludes_writers(self) -> bool:
+        """Whether no other transaction can write meanwhile, so that rows need no locks."""
+        ...
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
@@ -29,6 +40,17 @@ class Executor(Protocol):
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
+        ...
+
+    async def change(self, name: str, params: Iterable[Params]) -> int:
+        """Run a statement for each set of parameters and return how many rows were changed."""
+        ...
+
+    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
+        """Hold a row until the transaction ends; wait while another transaction holds it.
+
+        Not called where the transaction excludes other writers.
+        """
         ...
 
 
@@ -45,6 +67,13 @@ class QueueState(msgspec.Struct):
         """How many jobs wait."""
         counts = self.counts
         return counts[State.SCHEDULED] + counts[State.AVAILABLE] + counts[State.RETRYABLE]
+
+    def reload(self, capacity: int | None, paused: bool, written: dict[State, int]) -> None:  # noqa: FBT001 - a row
+        """Take over what others have committed; what this transaction changed is added to it."""
+        self.counts = {
+            state: written[state] + self.counts[state] - self.written[state] for state in written
+        }
+        self.capacity, self.paused, self.written = capacity, paused, written
 
 
 class Lanes:
@@ -72,6 +101,7 @@ class Tx:
         self._queues: dict[str, QueueState] = {}
         self._kept: dict[str, QueueState] = {}
         self._put_off: tuple[str, list[Params]] | None = None
+        self._locked_queues: set[str] = set()
         self.wrote = False
 
     def keep(self) -> None:
@@ -82,6 +112,7 @@ class Tx:
         """Take the books back to where they were kept; the statements were rolled back."""
         self._queues = self._kept
         self._put_off = None
+        self._locked_queues.clear()
         self._lanes.forget()
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
@@ -95,6 +126,49 @@ class Tx:
         await self.catch_up()
         self.wrote = True
         return await self._db.many(name, params)
+
+    async def change(self, name: str, params: Sequence[Params]) -> None:
+        """Run a guarded statement for each set of parameters; each must change exactly one row.
+
+        Raises ConflictError if one did not: another transaction was faster.
+        """
+        await self.catch_up()
+        self.wrote = True
+        if await self._db.change(name, params) != len(params):
+            raise ConflictError(
+                f"another process changed the same rows first ({name}); nothing was written, "
+                "so try again"
+            )
+
+    async def lock_worker(self, worker: str, *, shared: bool = False) -> None:
+        """Hold a worker's orders: shared to rely on them, otherwise to change them.
+
+        Locks are taken in one order, so that no two transactions wait for each other: a worker,
+        then jobs by id, then queues by name. Whoever holds a queue takes further jobs only if
+        nobody else holds them ({skip_locked}).
+        """
+        if not self._db.excludes_writers:
+            await self._db.lock("worker", worker, shared=shared)
+
+    async def lock_jobs(self, ids: Iterable[str]) -> None:
+        """Hold jobs before their state is read and a decision is based on it."""
+        if not self._db.excludes_writers:
+            for job_id in sorted(set(ids)):
+                await self._db.lock("job", job_id)
+
+    async def lock_queue(self, name: str) -> QueueState:
+        """Return a queue as it stands, held: no other transaction adds jobs to it or to its line.
+
+        Every decision that may raise a bounded queue's depth needs this; lowering it does not.
+        """
+        queue = await self.used_queue(name)
+        if self._db.excludes_writers or name in self._locked_queues:
+            return queue
+        await self._db.lock("queue", name)
+        self._locked_queues.add(name)
+        [(capacity, paused, *counts)] = await self.rows("queue", (name,))
+        queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))
+        return queue
 
     async def later(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.

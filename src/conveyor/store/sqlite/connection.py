@@ -11,12 +11,16 @@ import apsw
 
 from ...errors import CorruptStoreError, UnavailableError
 from ...system.file_lock import FileLock, retries
-from ..sql.statements import STATEMENTS
-from ..sql.transaction import Params, Row
+from ..sql.dialect import SQLITE
+from ..sql.rows import Row
+from ..sql.statements import load_statements
+from ..sql.transaction import Lockable, Params
 from .inode import Inode
 from .migrate import migrate
 
 Durability = Literal["full", "normal"]
+
+STATEMENTS = load_statements(SQLITE)
 
 # WAL pages after which we checkpoint: 4,000 pages are 16 MB.
 CHECKPOINT_PAGES = 4000
@@ -24,6 +28,8 @@ CHECKPOINT_PAGES = 4000
 
 class Database:
     """The file and our lock beside it. Used by one thread at a time."""
+
+    excludes_writers = True
 
     def __init__(self, path: str, durability: Durability) -> None:
         self.path = path
@@ -41,11 +47,21 @@ class Database:
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        return list(self._connection.execute(STATEMENTS[name].text, params))
+        return list(self._connection.execute(STATEMENTS[name], params))
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
-        return list(self._connection.executemany(STATEMENTS[name].text, params))
+        return list(self._connection.executemany(STATEMENTS[name], params))
+
+    async def change(self, name: str, params: Iterable[Params]) -> int:
+        """Run a statement for each set of parameters and return how many rows were changed."""
+        db = self._connection
+        before = db.total_changes()
+        db.executemany(STATEMENTS[name], params)
+        return db.total_changes() - before
+
+    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
+        """Do nothing: the lock on the file excludes every other writer."""
 
     @contextmanager
     def writing(self) -> Generator[None]:

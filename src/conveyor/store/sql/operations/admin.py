@@ -14,9 +14,10 @@ from ....core.job import (
     State,
     Stream,
 )
-from ....errors import CorruptStoreError, InvalidTransitionError, NotFoundError
+from ....errors import CorruptStoreError, NotFoundError
 from ...messages import Filter
-from ..rows import LANE, to_record
+from ...unique_keys import key_taken, unique_key
+from ..rows import LANE, to_params, to_record
 from ..transaction import STATES, Tx
 from .enqueue import make_room
 from .transitions import end
@@ -114,10 +115,11 @@ async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
 
 async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job, or ask the owner of a running one."""
+    await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
     state = lifecycle.cancel(job)
     if state is None:
-        await tx.rows("request_cancel", (tx.now, reason, force, job.seq))
+        await tx.change("request_cancel", [(tx.now, reason, force, job.seq, job.lease)])
         tx.hint("cancel", job_id)
         return await get(tx, job_id)
     cancelled = await end(tx, job, state, ErrorInfo("Cancelled", reason))
@@ -127,36 +129,34 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
 
 async def retry(tx: Tx, job_id: str) -> JobRecord:
     """Make a job available again with all its retries."""
+    await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
-    state = lifecycle.retry(job)
-    key = None if job.options.key is None else f"{job.task}\0{job.options.key}"
+    renewed = lifecycle.renew(job, tx.now)
+    key = None if job.options.key is None else unique_key(job)
     holder = await tx.rows("key_holder", (key,)) if key is not None else []
     if holder and holder[0][0] != job_id:
-        raise InvalidTransitionError(
-            f"job {job_id} cannot be retried: its key {job.options.key!r} now belongs to "
-            f"job {holder[0][0]}"
-        )
-    await tx.rows("renew", (state, tx.now, key, job.seq))
+        raise key_taken(job, holder[0][0])
+    row = to_params(renewed) | {"unique_key": key, "state_before": job.state}
+    await tx.change("renew", [row])
     await tx.tally(job.queue, job.state, -1)
-    await tx.tally(job.queue, state, 1)
+    await tx.tally(job.queue, renewed.state, 1)
     tx.hint("work", job.queue)
-    return await get(tx, job_id)
+    return renewed
 
 
 async def delete(tx: Tx, job_id: str) -> None:
     """Forget a final job."""
+    await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
-    if not job.is_final:
-        raise InvalidTransitionError(
-            f"job {job_id} is {job.state}: only a final job can be deleted; cancel it first"
-        )
-    await forget(tx, job.seq)
+    lifecycle.check_deletable(job)
+    await forget(tx, job.seq, job.state)
     await tx.tally(job.queue, job.state, -1)
 
 
-async def forget(tx: Tx, seq: int) -> None:
-    """Delete a job's row with all that belongs to it."""
-    for statement in ("delete_output", "delete_history", "delete_files", "delete_job"):
+async def forget(tx: Tx, seq: int, state: State) -> None:
+    """Delete the row of a job that is final, with all that belongs to it."""
+    await tx.change("delete_job", [(seq, state)])
+    for statement in ("delete_output", "delete_history", "delete_files"):
         await tx.rows(statement, (seq,))
 
 

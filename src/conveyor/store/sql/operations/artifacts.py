@@ -14,6 +14,7 @@ from .admin import get
 
 async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
     """Note an artifact of a running job."""
+    await tx.lock_jobs([lease.id])
     found = await tx.rows("held", (lease.id, lease.lease))
     if not found:
         return False

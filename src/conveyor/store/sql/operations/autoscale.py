@@ -12,7 +12,8 @@ from ....core.job import State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
-from ..transaction import QueueState, Row, Tx
+from ..rows import Row
+from ..transaction import QueueState, Tx
 from .enqueue import live_offers
 
 # With so many priorities in a lane, it is walked rather than looked into at each of them.
@@ -32,7 +33,9 @@ async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None 
     before = await leader(tx, name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)
     if after.term and after != before:
-        await tx.rows("put_leader", msgspec.structs.astuple(after))
+        row = msgspec.structs.asdict(after)
+        row["term_before"], row["until_before"] = (before.term, before.until) if before else (0, 0)
+        await tx.change("put_leader", [row])
     return after
 
 

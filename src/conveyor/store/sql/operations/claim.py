@@ -14,10 +14,10 @@ from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....errors import CorruptStoreError
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
-from ..rows import LANE, SEQ, to_record
-from ..transaction import Row, Tx
-from .discards import discard_damaged, expire, has_expired
-from .enqueue import accept_offer, live_offers, make_room
+from ..rows import LANE, PRIORITY, RUN_AT, SEQ, Row, to_record
+from ..transaction import Tx
+from .discards import discard_damaged, expire
+from .enqueue import accept_offer, has_offers, live_offers, make_room
 from .transitions import apply
 
 Success = tuple[bytes | None, int | None, float, str, int]
@@ -39,19 +39,38 @@ async def exchange(
     tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
 ) -> Exchanged:
     """Settle one batch and claim the next."""
+    if wants:
+        await tx.lock_worker(who.worker, shared=True)
+    await tx.lock_jobs(report.id for report in reports)
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
     if wants and await tx.rows("is_held_back", (who.worker,)):
         return Exchanged(tuple(settled), ())
+    offering = await _lock_offering_queues(tx, wants)
     for want in wants:
         if len(jobs) < limit:
-            jobs += await _claim(tx, want.queue, who, min(want.limit, limit - len(jobs)))
+            left = min(want.limit, limit - len(jobs))
+            jobs += await _claim(tx, want.queue, who, left, has_offers=want.queue in offering)
     return Exchanged(tuple(settled), tuple(jobs))
+
+
+async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
+    """Hold the bounded queues at which producers wait: a claim makes room for them."""
+    offering: set[str] = set()
+    for want in wants:
+        queue = await tx.queue(want.queue)
+        bounded = queue is not None and queue.capacity is not None
+        if bounded and await has_offers(tx, want.queue):
+            offering.add(want.queue)
+    for name in sorted(offering):
+        await tx.lock_queue(name)
+    return offering
 
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
     until = tx.now + lease_for
+    await tx.lock_jobs(lease.id for lease in leases)
     return [
         _verdict(lease.id, await tx.rows("extend", (until, tx.now, lease.id, lease.lease)))
         for lease in leases
@@ -65,6 +84,7 @@ async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
 
 async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
     """Append output, one verdict for each lease."""
+    await tx.lock_jobs(chunk.job_id for chunk in chunks)
     held: dict[tuple[str, int], list[Row]] = {}
     rows: list[tuple[object, ...]] = []
     for chunk in chunks:
@@ -81,6 +101,7 @@ async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
 
 async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Note progress, one verdict each."""
+    await tx.lock_jobs(lease.id for lease, _ in reports)
     return [
         _verdict(
             lease.id, await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
@@ -93,6 +114,7 @@ async def set_stopping(
     tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Note what was done to stop jobs, one verdict each."""
+    await tx.lock_jobs(lease.id for lease, _ in reports)
     return [
         _verdict(lease.id, await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease)))
         for lease, notes in reports
@@ -152,7 +174,9 @@ async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
     return job if job.state is State.RUNNING and job.lease == lease else None
 
 
-async def _claim(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+async def _claim(
+    tx: Tx, name: str, who: Claimant, limit: int, *, has_offers: bool
+) -> list[JobRecord]:
     queue = await tx.queue(name)
     if queue is None or queue.paused:
         return []
@@ -167,7 +191,7 @@ async def _claim(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord
         if not heads:
             break
         claimed += await _lease(tx, name, heads, who)
-    if queue.capacity is not None:
+    if has_offers:
         await make_room(tx, name)
         if queue.capacity == 0:
             claimed += await _meet(tx, name, who, limit - len(claimed))
@@ -183,9 +207,6 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
     return rows[:limit]
 
 
-PRIORITY, RUN_AT = 8, 9
-
-
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
     jobs: list[JobRecord] = []
     for row in rows:
@@ -194,27 +215,19 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
         except CorruptStoreError as error:
             await discard_damaged(tx, row, name, error)
             continue
-        if has_expired(tx, job):
+        if lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
             jobs.append(job)
     within = who.confirm_within
     until = tx.now + (who.lease_for if within is None else within)
     started_at = tx.now if within is None else None
-    await tx.many("lease", [(who.worker, until, started_at, job.seq) for job in jobs])
+    leases = [(who.worker, until, started_at, job.seq, job.lease) for job in jobs]
+    await tx.change("lease", leases)
     await tx.tally(name, State.AVAILABLE, -len(jobs))
     await tx.tally(name, State.RUNNING, len(jobs))
     return [
-        msgspec.structs.replace(
-            job,
-            state=State.RUNNING,
-            attempt=job.attempt + 1,
-            lease=job.lease + 1,
-            worker=who.worker,
-            lease_until=until,
-            started_at=started_at,
-            stopping=(),
-        )
+        lifecycle.claim(job, worker=who.worker, lease_until=until, started_at=started_at)
         for job in jobs
     ]
 

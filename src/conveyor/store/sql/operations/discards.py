@@ -7,16 +7,11 @@ import msgspec
 from ....core.job import ERROR_LINE, ErrorInfo, JobRecord, State
 from ....core.lifecycle import EXPIRED
 from ....errors import CorruptStoreError
-from ..rows import ID, SEQ
-from ..transaction import Row, Tx
+from ..rows import ID, SEQ, Row
+from ..transaction import Tx
 from .transitions import end
 
 _encode = msgspec.json.Encoder().encode
-
-
-def has_expired(tx: Tx, job: JobRecord) -> bool:
-    """Whether a job is not to be started any more."""
-    return job.options.expires_at is not None and job.options.expires_at <= tx.now
 
 
 async def expire(tx: Tx, job: JobRecord) -> None:
@@ -27,10 +22,8 @@ async def expire(tx: Tx, job: JobRecord) -> None:
 async def discard_damaged(tx: Tx, row: Row, queue: str, error: CorruptStoreError) -> None:
     """Discard a job whose row cannot be trusted, touching nothing of it but its state."""
     info = ErrorInfo("CorruptStoreError", str(error))
-    await tx.rows(
-        "discard",
-        {"seq": row[SEQ], "final_at": tx.now, "error": str(info)[:ERROR_LINE]},
-    )
+    discarded = {"seq": row[SEQ], "final_at": tx.now, "error": str(info)[:ERROR_LINE]}
+    await tx.change("discard", [discarded])
     await tx.rows("note", (row[SEQ], 0, tx.now, None, State.DISCARDED, _encode(info)))
     await tx.tally(queue, State.AVAILABLE, -1)
     await tx.tally(queue, State.DISCARDED, 1)

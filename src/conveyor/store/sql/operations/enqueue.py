@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from ....core.capacity import Accept, Offer, Refuse, admit, room
+from ....core import lifecycle
+from ....core.capacity import Accept, Offer, Refuse, admit, fits
 from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import dropped
 from ....errors import NotFoundError, QueueFullError
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ..rows import checksum, encode_options, to_record, unique_key
+from ...unique_keys import admit_keys, answer_again, unique_key
+from ..rows import checksum, encode_options, to_record
 from ..transaction import Params, QueueState, Tx
 from .transitions import end
 
@@ -40,6 +42,7 @@ async def insert(
     queue = await tx.used_queue(name)
     if queue.capacity == capacity:
         return await _admit(tx, jobs, queue, when_full)
+    queue = await tx.lock_queue(name)
     await tx.rows("set_capacity", (capacity, name))
     queue.capacity = capacity
     answer = await _admit(tx, jobs, queue, when_full)
@@ -53,7 +56,11 @@ async def _admit(
     name, capacity = jobs[0].queue, queue.capacity
     if capacity is None:
         return await accept(tx, jobs)
-    size = len(jobs) if capacity == 0 and len(jobs) > 1 else await _fresh(tx, jobs)
+    queue = await tx.lock_queue(name)
+    if capacity == 0 and len(jobs) > 1:
+        size = len(jobs)  # at a rendezvous they come one at a time
+    else:
+        size = await _count_fresh(tx, jobs)
     offers = (await tx.rows("count_offers", (name, tx.now)))[0][0]
     decision = admit(
         size=size,
@@ -75,12 +82,11 @@ async def _admit(
 
 async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
-    there = {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
-    if there:
-        return await _as_it_was(tx, jobs, there)
+    stored = {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
+    if stored:
+        return answer_again(jobs, stored, await _holders(tx, jobs))
     for new in jobs[:1]:
-        mark = b'"id":' + _encode(new.id)
-        for seq, answer in await tx.rows("offer_of", (new.queue, tx.now, mark)):
+        for seq, answer in await tx.rows("offer_of", (new.id, new.queue, tx.now)):
             if answer is not None:
                 return _decode_answer(answer)
             queue = await tx.used_queue(new.queue)
@@ -88,50 +94,24 @@ async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | 
     return None
 
 
-async def _as_it_was(tx: Tx, jobs: Sequence[NewJob], there: Collection[str]) -> Accepted:
-    """Return the answer to a request some of whose jobs were taken in."""
-    ids: list[str] = []
-    existing: list[str] = []
-    for new in jobs:
-        key = None if new.id in there else unique_key(new)
-        holder = None if key is None else await _holder(tx, key)
-        ids.append(holder or new.id)
-        existing += [holder] if holder else []
-    return Accepted(tuple(ids), tuple(existing))
-
-
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     """Take jobs in, except those whose unique key is taken."""
+    fresh, answer = admit_keys(jobs, await _holders(tx, jobs))
+    if not fresh:
+        return answer
     rows: list[Params] = []
-    ids: list[str] = []
-    existing: list[str] = []
-    states: dict[State, int] = {}
-    keys: dict[str, str] = {}
-    with_files: list[NewJob] = []
-    for new in jobs:
-        key = unique_key(new)
-        if key is not None:
-            holder = keys.get(key) or await _holder(tx, key)
-            if holder is not None:
-                ids.append(holder)
-                existing.append(holder)
-                continue
-            keys[key] = new.id
-        run_at = tx.now + new.delay if new.run_at is None else new.run_at
-        state = State.SCHEDULED if run_at > tx.now else State.AVAILABLE
-        rows.append(await _row(tx, new, key, state, run_at))
-        states[state] = states.get(state, 0) + 1
-        ids.append(new.id)
-        if new.options.files:
-            with_files.append(new)
-    if rows:
-        await tx.later("insert_job", rows)
-        await _add_inputs(tx, with_files)
-        name = jobs[0].queue
-        for state, count in states.items():
-            await tx.tally(name, state, count)
-            tx.hint("work" if state is State.AVAILABLE else "due", name)
-    return Accepted(tuple(ids), tuple(existing))
+    counts: dict[State, int] = {}
+    for new in fresh:
+        state, run_at = lifecycle.first_state(new, tx.now)
+        rows.append(await _row(tx, new, state, run_at))
+        counts[state] = counts.get(state, 0) + 1
+    await tx.later("insert_job", rows)
+    await _add_inputs(tx, [new for new in fresh if new.options.files])
+    name = jobs[0].queue
+    for state, count in counts.items():
+        await tx.tally(name, state, count)
+        tx.hint("work" if state is State.AVAILABLE else "due", name)
+    return answer
 
 
 async def _add_inputs(tx: Tx, jobs: Sequence[NewJob]) -> None:
@@ -148,16 +128,18 @@ async def accepted(tx: Tx, offer: str) -> Accepted | None:
     """Return an offer's answer and forget it, or keep the offer alive."""
     _, answer = await _known_offer(tx, offer)
     if answer is not None:
-        await tx.rows("delete_offer", (int(offer),))
+        await _delete_offer(tx, int(offer))
         return _decode_answer(answer)
-    await tx.rows("keep_offer", (tx.now + OFFER_PATIENCE, int(offer)))
+    await tx.change("keep_offer", [(tx.now + OFFER_PATIENCE, int(offer))])
     return None
 
 
 async def withdraw(tx: Tx, offer: str) -> Accepted | None:
     """Take an offer back; returns the answer if it came too late."""
-    queue, answer = await _known_offer(tx, offer)
-    await tx.rows("delete_offer", (int(offer),))
+    queue, _ = await _known_offer(tx, offer)
+    await tx.lock_queue(queue)
+    _, answer = await _known_offer(tx, offer)  # as it is now that nobody else can answer it
+    await _delete_offer(tx, int(offer))
     if answer is not None:
         return _decode_answer(answer)
     await make_room(tx, queue)  # a smaller one behind it may fit
@@ -167,19 +149,23 @@ async def withdraw(tx: Tx, offer: str) -> Accepted | None:
 async def make_room(tx: Tx, name: str) -> None:
     """Accept offers, the oldest first, as far as there is room."""
     queue = await tx.used_queue(name)
-    if queue.capacity == 0:
+    if queue.capacity == 0 or not await has_offers(tx, name):
         return
+    queue = await tx.lock_queue(name)
     for seq, jobs in await live_offers(tx, name):
-        size = await _fresh(tx, jobs)
-        if size > room(depth=queue.depth, capacity=queue.capacity):
+        size = await _count_fresh(tx, jobs)
+        if not fits(size, depth=queue.depth, capacity=queue.capacity):
             return
         await accept_offer(tx, seq, jobs)
 
 
+async def has_offers(tx: Tx, name: str) -> bool:
+    """Whether producers wait for room in a queue."""
+    return bool(await tx.rows("any_offer", (name,)))
+
+
 async def live_offers(tx: Tx, name: str) -> list[tuple[int, list[NewJob]]]:
     """Return the offers of a queue whose producers are still there, the oldest first."""
-    if not await tx.rows("any_offer", (name,)):
-        return []
     return [
         (seq, _decode_jobs(request))
         for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE))
@@ -190,14 +176,20 @@ async def live_offers(tx: Tx, name: str) -> list[tuple[int, list[NewJob]]]:
 async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted:
     """Take an offer's jobs in and leave the answer for its producer."""
     answer = await accept(tx, jobs)
-    await tx.rows("answer_offer", (_encode(answer), tx.now + COLLECT_PATIENCE, seq))
+    await tx.change("answer_offer", [(_encode(answer), tx.now + COLLECT_PATIENCE, seq)])
     tx.hint("offer", str(seq))
     return answer
 
 
-async def _row(
-    tx: Tx, new: NewJob, key: str | None, state: State, run_at: float
-) -> tuple[object, ...]:
+async def delete_old_offers(tx: Tx) -> None:
+    """Drop offers whose producers went silent, and answers that were not collected."""
+    old = await tx.rows("delete_old_offers", (tx.now,))
+    if old:
+        await tx.many("delete_offered_jobs", old)
+        await tx.many("delete_offered_files", old)
+
+
+async def _row(tx: Tx, new: NewJob, state: State, run_at: float) -> tuple[object, ...]:
     options = encode_options(new.options)
     return (
         new.id,
@@ -211,34 +203,40 @@ async def _row(
         run_at,
         tx.now,
         new.options.expires_at,
-        key,
+        None if new.options.key is None else unique_key(new),
         new.options.key_until == "pruned",
     )
 
 
-async def _holder(tx: Tx, key: str) -> str | None:
-    rows = await tx.rows("key_holder", (key,))
-    return str(rows[0][0]) if rows else None
+async def _holders(tx: Tx, jobs: Sequence[NewJob]) -> dict[str, str]:
+    """Return which jobs hold the unique keys of these jobs, by key."""
+    holders: dict[str, str] = {}
+    for new in jobs:
+        if new.options.key is not None:
+            key = unique_key(new)
+            for (holder,) in await tx.rows("key_holder", (key,)):
+                holders[key] = holder
+    return holders
 
 
-async def _fresh(tx: Tx, jobs: Sequence[NewJob]) -> int:
-    """Return how many of the jobs are not kept out by a unique key."""
-    seen: set[str] = set()
-    fresh = 0
-    for job in jobs:
-        key = unique_key(job)
-        if key is not None:
-            if key in seen or await _holder(tx, key) is not None:
-                continue
-            seen.add(key)
-        fresh += 1
-    return fresh
+async def _count_fresh(tx: Tx, jobs: Sequence[NewJob]) -> int:
+    fresh, _ = admit_keys(jobs, await _holders(tx, jobs))
+    return len(fresh)
+
+
+async def _delete_offer(tx: Tx, seq: int) -> None:
+    for statement in ("delete_offer", "delete_offered_jobs", "delete_offered_files"):
+        await tx.rows(statement, (seq,))
 
 
 async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: int) -> Offered:
     name = jobs[0].queue
     request = _encode(list(jobs))
     [(seq,)] = await tx.rows("add_offer", (name, tx.now + OFFER_PATIENCE, request))
+    await tx.many("add_offered_job", [(new.id, seq) for new in jobs])
+    digests = [(each.digest, seq) for new in jobs for each in new.options.files]
+    if digests:
+        await tx.many("add_offered_file", digests)
     tx.hint("work", name)  # at a rendezvous a worker has to come for it
     return Offered(str(seq), name, queue.depth, capacity)
 

@@ -9,7 +9,8 @@ import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, noted
 from ....errors import NotFoundError, UsageError
-from ..transaction import Row, Tx
+from ..rows import Row
+from ..transaction import Tx
 
 LAST_SEQ = 2**63 - 1
 

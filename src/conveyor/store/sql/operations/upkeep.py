@@ -13,26 +13,24 @@ from ..transaction import Params, Tx
 from .admin import forget
 from .claim import end_attempt
 from .discards import expire
-from .enqueue import accept, make_room
+from .enqueue import accept, delete_old_offers, make_room
 from .tokens import forget as forget_access
 
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
     """Make due jobs available, discard expired ones, drop silent offers."""
     due = await tx.rows("due", (tx.now, limit))
-    await tx.many("make_available", [(seq,) for seq, _, _ in due])
+    await tx.change("make_available", [(seq, tx.now) for seq, _, _ in due])
     for _, lane, state in due:
         queue = await tx.queue_of(lane)
         await tx.tally(queue, State(state), -1)
         await tx.tally(queue, State.AVAILABLE, 1)
         tx.hint("work", queue)
     for row in await tx.rows("expired", (tx.now, limit)):
-        job = to_record(row, await tx.queue_of(row[LANE]))
-        await expire(tx, job)
-        await make_room(tx, job.queue)
+        await expire(tx, to_record(row, await tx.queue_of(row[LANE])))
     for (queue,) in await tx.rows("offering_queues"):
         await make_room(tx, queue)
-    await tx.rows("delete_old_offers", (tx.now,))
+    await delete_old_offers(tx)
     following = await tx.rows("next_due")
     return Staged(len(due), following[0][0] if following else None)
 
@@ -77,7 +75,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
         for seq, lane in rows:
-            await forget(tx, seq)
+            await forget(tx, seq, state)
             await tx.tally(await tx.queue_of(lane), state, -1)
         pruned += len(rows)
     await forget_access(tx, limit=limit)

@@ -26,6 +26,7 @@ async def beat(tx: Tx, worker: WorkerInfo) -> Order:
 
 async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> bool:
     """Tell a worker what to do."""
+    await tx.lock_worker(worker)
     _, before = await _known(tx, worker)
     if order != "drain" and before == "drain":
         raise InvalidTransitionError(draining(worker))
@@ -37,6 +38,7 @@ async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> 
 
 async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     """Have a worker go, or forget one that is silent."""
+    await tx.lock_worker(worker)
     beat_at, _ = await _known(tx, worker)
     held = await _count(tx, worker)
     if held and not force:
@@ -78,5 +80,5 @@ async def _count(tx: Tx, worker: str) -> int:
 
 
 async def _tell(tx: Tx, worker: str, order: Order) -> None:
-    await tx.rows("order", (ORDERS.index(order), worker))
+    await tx.change("order", [(ORDERS.index(order), worker)])
     tx.hint("quiet", worker)

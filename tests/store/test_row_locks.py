@@ -1,0 +1,273 @@
+"""What a database with many writers relies on: row locks in one order, and guarded updates.
+
+SQLite needs neither, as its transactions exclude each other; so the operations run here over a
+connection that records the locks which it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from calls import BROKEN, new
+
+from conveyor.core.job import JobRecord, Progress, State, WorkerInfo
+from conveyor.core.lifecycle import Interrupted, Succeeded, Transition
+from conveyor.core.pending import run_sync
+from conveyor.errors import ConveyorError, QueueFullError
+from conveyor.store.messages import Claimant, Lease, Offered, Report, Want
+from conveyor.store.sql.operations import (
+    admin,
+    artifacts,
+    autoscale,
+    claim,
+    enqueue,
+    transitions,
+    upkeep,
+    workers,
+)
+from conveyor.store.sql.transaction import ConflictError, Lanes, Lockable, Tx
+from conveyor.store.sqlite.connection import Database
+
+NOW = 1_000_000.0
+LATER = NOW + 3600
+ME = Claimant("w")
+WORKER = WorkerInfo(
+    id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
+)
+RANKS: tuple[Lockable, ...] = ("worker", "job", "queue")
+
+
+class ManyWriters:
+    """A SQLite connection that says it does not exclude writers, and records the locks."""
+
+    excludes_writers = False
+
+    def __init__(self, db: Database) -> None:
+        self.locks: list[tuple[Lockable, str]] = []
+        self.others: Callable[[], Any] = lambda: None
+        self._db = db
+        self.rows, self.many, self.change = db.rows, db.many, db.change
+
+    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
+        self.locks.append((what, key))
+        self.others()
+
+
+class Transactions:
+    """Runs operations, each in a transaction of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = Database(str(path), "normal")
+        self.connection = ManyWriters(self.db)
+
+    def run(
+        self, operation: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **how: Any
+    ) -> Any:
+        self.connection.locks.clear()
+        with self.open() as tx:
+            return run_sync(operation(tx, *args, **how))
+
+    @contextmanager
+    def open(self, now: float = NOW) -> Iterator[Tx]:
+        with self.db.writing():
+            tx = Tx(self.connection, Lanes(), now, lambda: 0.5)
+            yield tx
+            run_sync(tx.write_tallies())
+
+    def put(self, *ids: str, queue: str = "q", capacity: int | None = None, **options: Any) -> None:
+        jobs = [new(id=each, queue=queue, **options) for each in ids]
+        self.run(enqueue.insert, jobs, capacity=capacity)
+
+    def claim(self, queue: str = "q", limit: int = 9) -> Sequence[JobRecord]:
+        jobs: Sequence[JobRecord] = self.run(
+            claim.claim, [Want(queue, limit)], ME, limit=limit
+        ).jobs
+        return jobs
+
+    @property
+    def locks(self) -> list[tuple[Lockable, str]]:
+        return self.connection.locks
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Transactions]:
+    transactions = Transactions(tmp_path / "jobs.db")
+    yield transactions
+    transactions.db.close()
+
+
+# -- which operations lock what --------------------------------------------------------------------
+
+
+def test_an_insert_locks_its_queue_only_where_that_is_bounded(store: Transactions) -> None:
+    store.put("a")
+    assert store.locks == []
+    store.put("b", capacity=5)
+    assert store.locks == [("queue", "q")]
+    store.put("c", capacity=5)
+    assert store.locks == [("queue", "q")]
+
+
+def test_a_claim_locks_a_bounded_queue_only_where_producers_wait(store: Transactions) -> None:
+    for queue in ("z", "a"):
+        store.put(f"{queue}1", queue=queue, capacity=1)
+    wants = [Want("z", 1), Want("a", 1)]
+    store.run(claim.claim, wants, ME, limit=9)
+    assert store.locks == [("worker", "w")]
+    for queue in ("z", "a"):
+        store.put(f"{queue}2", f"{queue}3", queue=queue, capacity=2)
+        store.put(f"{queue}4", queue=queue, capacity=2)
+    store.run(claim.claim, wants, ME, limit=9)
+    assert store.locks == [("worker", "w"), ("queue", "a"), ("queue", "z")]
+
+
+def test_write_backs_lock_their_jobs_by_id(store: Transactions) -> None:
+    store.put("b", "a", "c")
+    jobs = store.claim()
+    leases = [Lease(job.id, job.lease) for job in jobs]
+    held = [("job", "a"), ("job", "b"), ("job", "c")]
+    store.run(claim.extend, leases, lease_for=9.0)
+    assert store.locks == held
+    store.run(claim.set_progress, [(lease, Progress(1)) for lease in leases])
+    assert store.locks == held
+    store.run(claim.set_stopping, [(lease, []) for lease in leases])
+    assert store.locks == held
+    reports = [Report(job.id, job.lease, BROKEN) for job in jobs]
+    store.run(claim.exchange, reports, [Want("q", 1)], ME, limit=1)
+    assert store.locks == [("worker", "w"), *held]
+
+
+def test_an_operator_locks_the_job_before_the_queue(store: Transactions) -> None:
+    store.put("a", "b", capacity=2)
+    store.put("offered", capacity=2)
+    store.run(admin.cancel, "a", reason="r")
+    assert store.locks == [("job", "a"), ("queue", "q")]
+    store.run(admin.retry, "a")
+    assert store.locks == [("job", "a")]
+    store.run(admin.cancel, "a", reason="r")
+    store.run(admin.delete, "a")
+    assert store.locks == [("job", "a")]
+
+
+def test_upkeep_locks_the_queues_at_which_producers_wait_by_name(store: Transactions) -> None:
+    for queue in ("z", "a"):
+        store.put(f"{queue}1", queue=queue, capacity=1, expires_at=NOW + 1)
+        store.put(f"{queue}2", queue=queue, capacity=1)
+    store.connection.locks.clear()
+    with store.open(NOW + 2) as tx:
+        run_sync(upkeep.stage(tx, limit=9))
+    assert store.locks == [("queue", "a"), ("queue", "z")]
+
+
+def test_orders_lock_the_worker_that_a_claim_relies_on(store: Transactions) -> None:
+    store.run(workers.beat, WORKER)
+    store.run(workers.order, "w", "quiet", if_idle=True)
+    assert store.locks == [("worker", "w")]
+    store.run(workers.dismiss, "w")
+    assert store.locks == [("worker", "w")]
+
+
+def test_a_withdrawal_locks_the_queue_before_it_looks_for_an_answer(store: Transactions) -> None:
+    store.put("a", capacity=1)
+    offered = store.run(enqueue.insert, [new()], capacity=1)
+    assert isinstance(offered, Offered)
+    store.run(enqueue.withdraw, offered.offer)
+    assert store.locks == [("queue", "q")]
+
+
+def test_locks_are_always_taken_in_one_order(store: Transactions) -> None:
+    store.run(workers.beat, WORKER)
+    for queue in ("y", "x"):
+        store.put(f"{queue}1", f"{queue}2", queue=queue, capacity=2, expires_at=LATER)
+        store.put(f"{queue}3", queue=queue, capacity=2)
+    held = store.claim("y", 1)
+    calls: list[tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...], dict[str, Any]]]
+    report = [Report(held[0].id, held[0].lease, Interrupted())]
+    calls = [
+        (claim.exchange, (report, [Want("y", 2), Want("x", 2)], ME), {"limit": 3}),
+        (admin.cancel, ("x2",), {"reason": "r"}),
+        (upkeep.stage, (), {"limit": 9}),
+        (upkeep.rescue, (), {"dead": ["w"], "limit": 9}),
+        (enqueue.insert, ([new(queue="x")],), {"capacity": 3}),
+        (workers.dismiss, ("w",), {"force": True}),
+        (upkeep.prune, ({State.CANCELLED: 0.0},), {"limit": 9}),
+        (artifacts.files, ("y1",), {}),
+    ]
+    for operation, args, how in calls:
+        store.run(operation, *args, **how)
+        ranked = [(RANKS.index(what), key) for what, key in store.locks]
+        assert ranked == sorted(ranked), operation.__name__
+
+
+# -- what others committed in the meantime ---------------------------------------------------------
+
+
+def test_a_bound_is_judged_by_what_others_had_committed_when_the_lock_was_free(
+    store: Transactions,
+) -> None:
+    store.put("a", capacity=3)
+    store.connection.others = lambda: store.db._connection.execute(
+        "UPDATE queue SET available = available + 2"
+    )
+    with pytest.raises(QueueFullError) as refused:
+        store.run(enqueue.insert, [new()], capacity=3, when_full="refuse")
+    assert (refused.value.depth, refused.value.capacity) == (3, 3)
+
+
+def conflicts(store: Transactions, stale: JobRecord) -> None:
+    with pytest.raises(ConflictError):
+        store.run(transitions.apply, stale, Transition(State.DISCARDED))
+
+
+def test_a_transition_of_a_job_that_has_changed_meanwhile_changes_nothing(
+    store: Transactions,
+) -> None:
+    store.put("a")
+    waiting = store.run(admin.get, "a")
+    [running] = store.claim()
+    conflicts(store, waiting)
+    conflicts(store, msgspec.structs.replace(running, lease=running.lease + 1))
+    assert store.run(admin.get, "a") == running
+    store.run(claim.settle, [Report("a", running.lease, Succeeded())])
+    conflicts(store, running)
+    assert store.run(admin.get, "a").state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("statement", "params"),
+    [
+        ("lease", ("w", LATER, NOW, 1, 5)),
+        ("make_available", (1, NOW)),
+        ("request_cancel", (NOW, "r", False, 1, 5)),
+        ("discard", {"final_at": NOW, "error": "e", "seq": 7}),
+        ("delete_job", (1, "completed")),
+        ("answer_offer", (b"{}", LATER, 7)),
+        ("keep_offer", (LATER, 7)),
+        ("order", (1, "nobody")),
+    ],
+)
+def test_an_update_that_finds_another_state_or_lease_is_a_conflict(
+    store: Transactions, statement: str, params: Any
+) -> None:
+    store.put("a")
+    before = store.run(admin.get, "a")
+    with store.open() as tx, pytest.raises(ConflictError):
+        run_sync(tx.change(statement, [params]))
+    assert store.run(admin.get, "a") == before
+
+
+def test_two_that_want_to_lead_at_once_do_not_both(store: Transactions) -> None:
+    store.run(autoscale.lead, "l", "a", hold=9.0)
+    row = {"name": "l", "holder": "b", "until": LATER, "since": NOW, "term": 1, "note": ""}
+    with store.open() as tx, pytest.raises(ConflictError):
+        run_sync(tx.change("put_leader", [row | {"term_before": 0, "until_before": 0}]))
+    assert store.run(autoscale.leader, "l").holder == "a"
+
+
+def test_a_conflict_is_an_error_that_is_safe_to_repeat() -> None:
+    assert issubclass(ConflictError, ConveyorError)
