@@ -19,14 +19,17 @@ def test_every_statement_is_used() -> None:
     assert [name for name in STATEMENTS if f'"{name}"' not in text] == []
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_is_declared_to_read_if_and_only_if_it_changes_nothing(
-    tmp_path: Path, name: str
+def test_statements_that_are_declared_to_read_are_those_that_change_nothing(
+    tmp_path: Path,
 ) -> None:
     db = Database(str(tmp_path / "jobs.db"), "normal")
-    info = apsw.ext.query_info(db._connection, STATEMENTS[name])
+    reading = {
+        name
+        for name, text in STATEMENTS.items()
+        if apsw.ext.query_info(db._connection, text).is_readonly
+    }
     db.close()
-    assert (name in READ_ONLY) == info.is_readonly
+    assert reading == READ_ONLY
 
 
 HOT = {
