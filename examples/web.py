@@ -4,7 +4,7 @@
 
 POST /reports?name=ann returns 202 with the job's id, or 503 if the queue is full. GET /reports/ID
 returns the job's state; DELETE /reports/ID cancels it. On SIGTERM uvicorn stops serving and leaves
-the lifespan: the worker claims no more jobs, gives running jobs ten seconds to finish, and returns
+the lifespan: the worker stops claiming jobs, gives running jobs ten seconds to finish, and returns
 the others to the file for the next start.
 """
 
