@@ -37,8 +37,7 @@ DUPLICATE_CLASSES = {
     "Call", "Caller", "Claim", "Fleet", "Job", "Ledger", "Memory", "Note", "Queue", "Report",
     "Stage", "Status",
 }  # fmt: skip
-# A decision record names the files of its day.
-DOCUMENTS = [path for path in tracked("*.md") if "decisions" not in path.parts]
+DOCUMENTS = tracked("*.md")
 # Names in backticks that are paths in this project: Python and SQL files, and folders' contents.
 PATH_IN_TEXT = re.compile(
     r"`((?:[\w.*-]+/)*[\w*-]+\.(?:py|sql)"

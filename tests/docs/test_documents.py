@@ -21,12 +21,6 @@ import generated
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-# Documents for contributors, which name the files of this repository.
-CONTRIBUTING = [
-    *(ROOT / each for each in ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/testing.md")),
-    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
-]
-FILE = re.compile(r"`([\w./]+\.(?:py|sql|sh|txt|md))`")
 
 
 def name(path: Path) -> str:
@@ -74,17 +68,6 @@ def slugs(path: Path) -> set[str]:
         re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         for heading in HEADING.findall(path.read_text())
     }
-
-
-@pytest.mark.parametrize("path", CONTRIBUTING, ids=name)
-def test_every_file_that_a_document_names_exists(path: Path) -> None:
-    places = [ROOT, *(ROOT / "src" / "conveyor").rglob("."), *(ROOT / "tests").rglob(".")]
-    missing = [
-        file
-        for file in FILE.findall(path.read_text())
-        if not any((place / file).exists() for place in places)
-    ]
-    assert missing == []
 
 
 def test_every_public_name_is_documented() -> None:
