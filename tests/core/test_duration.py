@@ -23,6 +23,9 @@ from conveyor.errors import UsageError
         (dt.timedelta(minutes=2), 120),
         (" 1h 30m ", 5400),
         (0, 0),
+        ("1w", 7 * 86400),
+        ("3h", 3 * 3600),
+        ("1w2d3h4m5s6ms", 788645.006),
     ],
 )
 def test_a_duration_is_read_as_people_write_it(text: Any, seconds: float) -> None:

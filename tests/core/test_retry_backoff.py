@@ -45,3 +45,19 @@ def test_no_pause_is_negative_or_longer_than_the_longest(
 def test_a_backoff_that_cannot_be_meant_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match="backoff"):
         backoff(wrong)
+
+
+@given(st.floats(0, 1e6), st.floats(1, 10), st.floats(0, 1e6), st.floats(0, 1), st.floats(0, 1))
+def test_jitter_only_shortens_a_pause_and_by_no_more_than_its_share(
+    first: float, factor: float, longest: float, jitter: float, drawn: float
+) -> None:
+    whole = pause(Exponential(first, factor, longest, jitter=0), 3)
+    drawn_pause = pause(Exponential(first, factor, longest, jitter), 3, lambda: drawn)
+    assert whole * (1 - jitter) * 0.999999 <= drawn_pause <= whole
+
+
+@pytest.mark.parametrize(("drawn", "seconds"), [(0.0, 8), (0.25, 6), (1.0, 0)])
+def test_full_jitter_waits_between_nothing_and_the_whole_pause(
+    drawn: float, seconds: float
+) -> None:
+    assert pause(Exponential(8, factor=1, jitter=1), 1, lambda: drawn) == seconds

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -152,3 +154,23 @@ def test_a_sweep_leaves_alone_what_is_no_content(
     os.utime(stranger, (0, 0))
     assert sqlite.sweep_contents(limit=9).result() == 1
     assert stranger.exists()
+
+
+def test_a_whole_content_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    directory = BlobDirectory(str(tmp_path / "files"), clock.now)
+    called: list[str] = []
+
+    def note(_frame: FrameType, event: str, called_function: object) -> None:
+        if event == "c_call" and called_function in (os.fsync, os.rename):
+            called.append(getattr(called_function, "__name__", ""))
+
+    sys.setprofile(note)
+    try:
+        directory.write(NAME, 0, DATA[:PIECE], last=False)
+        directory.write(NAME, PIECE, DATA[PIECE:], last=True)
+    finally:
+        sys.setprofile(None)
+    # The content, its name, and the directory that holds the name.
+    assert called == ["fsync", "rename", "fsync"]

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from calls import BROKEN, claim, counted, depth, hears, new, put, settle, state
 
-from conveyor.core.job import ErrorInfo, ScheduleInfo, State, WorkerInfo
+from conveyor.core.job import ERROR_LINE, ErrorInfo, ScheduleInfo, State, WorkerInfo
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from conveyor.store.messages import Filter, Hint, HintKind, Offered
@@ -294,3 +294,30 @@ def test_coroutines_of_one_loop_share_a_store(store: Store) -> None:
     asyncio.run(main())
     assert depth(store) == 400
     assert store.check().result() == []
+
+
+def test_the_limit_of_pruning_is_one_for_all_states_together(
+    store: Store, clock: FakeClock
+) -> None:
+    ids = put(store, *(new() for _ in range(6)))
+    for job in claim(store, limit=3):
+        settle(store, job, Succeeded())
+    for job_id in ids[3:]:
+        store.cancel(job_id, reason="r").result()
+    clock.advance(10)
+    retention = {State.COMPLETED: 1.0, State.CANCELLED: 1.0}
+    assert store.prune(retention, limit=4).result() == 4
+    assert sum(counted(store)["q"].values()) == 2
+    assert store.prune(retention, limit=4).result() == 2
+
+
+def test_the_error_on_a_job_is_one_short_line_and_its_history_has_the_whole(store: Store) -> None:
+    put(store, new(retries=0))
+    [job] = claim(store)
+    settle(store, job, Failed(ErrorInfo("Boom", "x" * 5_000)))
+    shown = store.get(job.id).result().error
+    assert shown is not None
+    assert shown.startswith("Boom: xxx")
+    assert len(shown) == ERROR_LINE
+    [attempt] = store.history(job.id).result()
+    assert attempt.error.message == "x" * 5_000
