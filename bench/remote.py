@@ -51,7 +51,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
-    """A server process; `cpu` is what it has used so far, in seconds."""
+    """A server process; `cpu` is the CPU time that it has used, in seconds."""
 
     def __init__(self, folder: Path, store: str = "jobs.db") -> None:
         (folder / "app.py").write_text(APP)
@@ -81,7 +81,7 @@ class Server:
         ]
         for each in running:
             assert each.stderr is not None
-            each.stderr.readline()  # it has begun
+            each.stderr.readline()  # it has started
         try:
             yield
         finally:
@@ -127,28 +127,28 @@ def main() -> None:
 
 
 def singles(server: Server, count: int) -> str:
-    """One blocking client, one job a call; beside it the same without the disk, and without HTTP.
+    """One blocking client, one job a call; beside it the same without fsync, and without HTTP.
 
     The second server does not wait for the disk at each commit (durability "normal").
     """
     rate, cpu = _one_by_one(server, server.url, count)
-    hasty = Server(server.folder, "hasty.db?durability=normal")
+    without_fsync = Server(server.folder, "normal.db?durability=normal")
     try:
-        hastily, _ = _one_by_one(hasty, hasty.url, count)
+        normal_rate, _ = _one_by_one(without_fsync, without_fsync.url, count)
     finally:
-        hasty.close()
-    directly, _ = _one_by_one(server, str(server.folder / "direct.db"), count)
+        without_fsync.close()
+    direct_rate, _ = _one_by_one(server, str(server.folder / "direct.db"), count)
     return (
         f"enqueue, one blocking client, one by one: {rate:,.0f}/s; server {cpu:.0f} µs each; "
-        f"not waiting for the disk {hastily:,.0f}/s; in the file itself {directly:,.0f}/s; "
+        f"not waiting for the disk {normal_rate:,.0f}/s; in the file itself {direct_rate:,.0f}/s; "
         f"the disk alone takes {1000 * _disk(server.folder):.2f} ms a commit"
     )
 
 
 def _disk(folder: Path) -> float:
-    """Return what it takes to write the five pages of such a commit down, in seconds: the median.
+    """Return the median time to write the five pages of such a commit, in seconds.
 
-    They lie in a file that has its size already, as most of the time in SQLite's log.
+    The file already has its full size, as SQLite's WAL has most of the time.
     """
     page, pages, took = os.urandom(4096), 4000, list[float]()
     descriptor = os.open(folder / "disk", os.O_CREAT | os.O_RDWR)
@@ -174,7 +174,7 @@ def _one_by_one(server: Server, url: str, count: int) -> tuple[float, float]:
         for _ in range(number):
             task.enqueue()
 
-    # Until SQLite's log has its size: each commit before that makes the file longer, too.
+    # Until the WAL has its full size: before that, each commit also extends the file.
     send(min(count, 1000))
     measured = _rate(server, count, lambda: send(count))
     belt.close()
@@ -182,7 +182,7 @@ def _one_by_one(server: Server, url: str, count: int) -> tuple[float, float]:
 
 
 def bulk(server: Server, count: int) -> str:
-    """One client, a thousand jobs a call; they are what is drained next."""
+    """One client, a thousand jobs a call; the next benchmark drains them."""
     belt = Conveyor(server.url)
     task = belt.task(name="nothing")(nothing)
 
@@ -196,7 +196,7 @@ def bulk(server: Server, count: int) -> str:
 
 
 def drain(server: Server) -> str:
-    """Two agents with 64 slots each; the queue is paused until they are there."""
+    """Two agents with 64 slots each; the queue is paused until both have started."""
     store = HttpStore(server.url)
     store.set_paused("default", paused=True).result()
 
@@ -231,7 +231,7 @@ def latency(server: Server, probes: int) -> str:
 
 
 def claims(server: Server, probes: int) -> str:
-    """A claim of one job that is there."""
+    """A claim of one available job."""
     store = HttpStore(server.url)
     who = Claimant("bench", 60.0, frozenset(), 10.0)
     jobs = [
@@ -244,11 +244,11 @@ def claims(server: Server, probes: int) -> str:
         assert store.claim([Want("claims", 1)], who, limit=1).result().jobs
         took.append(time.monotonic() - before)
     store.close()
-    return f"claim of a job that waits: {_spread(took)}"
+    return f"claim of an available job: {_spread(took)}"
 
 
 def logs(server: Server, megabytes: int) -> str:
-    """Four writers, chunks of 64 KiB, half a megabyte a call, as workers send them."""
+    """Four writers that send chunks of 64 KiB, half a MiB a call, like workers."""
     store = HttpStore(server.url)
     who = Claimant("logs", 60.0)
     names = [f"log-{number}" for number in range(4)]
@@ -282,7 +282,7 @@ def logs(server: Server, megabytes: int) -> str:
 
 
 def idle(server: Server, count: int, seconds: float) -> str:
-    """Idle agents as connections: a claim that waits, a stream of hints, a beat every 10 s."""
+    """Idle agents as connections: a waiting claim, a stream of hints, a heartbeat every 10 s."""
     used = asyncio.run(_idle(server, count, seconds))
     return f"{count} idle agents: {100 * used / seconds:.1f} % of a core of the server"
 
@@ -294,7 +294,7 @@ async def _idle(server: Server, count: int, seconds: float) -> float:
         tasks = [
             asyncio.create_task(each(session, server.url, f"idle-{number}"))
             for number in range(count)
-            for each in (_wait_for_jobs, _hear, _beat)
+            for each in (_wait_for_jobs, _stream_hints, _beat)
         ]
         await asyncio.sleep(min(5.0, seconds))  # until all are connected
         before = server.cpu
@@ -312,7 +312,7 @@ async def _wait_for_jobs(session: aiohttp.ClientSession, url: str, worker: str) 
         await _post(session, url + PREFIX + STORE_CALLS["claim"].path.format(worker=worker), body)
 
 
-async def _hear(session: aiohttp.ClientSession, url: str, _worker: str) -> None:
+async def _stream_hints(session: aiohttp.ClientSession, url: str, _worker: str) -> None:
     async with session.get(f"{url}{PREFIX}{HINTS.path}?kinds=cancel,quiet") as answer:
         async for _ in answer.content:
             continue

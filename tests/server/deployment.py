@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
 from conveyor.core.access import issue
+from conveyor.server.serve import Bind, Server
+from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.sqlite.store import SqliteStore
 
@@ -69,6 +73,23 @@ class Process:
         return self.popen.wait(PATIENCE)
 
 
+class ServerThread:
+    """The same server as `conveyor server`, with its maintenance, but in a thread: no start-up."""
+
+    def __init__(self, store: SqliteStore, *, tokens: bool) -> None:
+        self._store = store
+        self._server = Server(store, Bind(port=0), tokens=tokens, config=ServerConfig())
+        listening, self.url = self._server.listen()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.run(listening)))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.stop()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the server does not stop"
+        self._store.close()
+
+
 class Deployment:
     """A store, its tokens, a server and agents. `close` ends them all."""
 
@@ -81,6 +102,7 @@ class Deployment:
         # Words before what is started from now on, which say where.
         self.within: tuple[str, ...] = ()
         self._closing: list[Closing] = []
+        self._server_thread: ServerThread | None = None
         self._tokens = tokens
         self.admin = self.token("admin") if tokens else ""
 
@@ -102,6 +124,13 @@ class Deployment:
         self.url = process.wait_for_output(r"server: (https?://\S+),")[1]
         self.port = int(self.url.rpartition(":")[2])
         return process
+
+    def server_thread(self) -> None:
+        """Start a server in this process, for tests that do not stop it."""
+        server = ServerThread(SqliteStore(self.db), tokens=self._tokens)
+        self.url = server.url
+        self.port = int(server.url.rpartition(":")[2])
+        self._server_thread = server
 
     def agent(
         self,
@@ -143,6 +172,8 @@ class Deployment:
                 process.popen.kill()
                 process.popen.send_signal(signal.SIGCONT)
                 process.popen.wait(PATIENCE)
+        if self._server_thread is not None:
+            self._server_thread.close()
 
     def _start(self, name: str, args: Sequence[str], env: dict[str, str]) -> Process:
         number = len(self.processes)

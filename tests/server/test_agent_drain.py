@@ -1,4 +1,4 @@
-"""Agents that are told to go from elsewhere: real processes, and what becomes of their jobs."""
+"""Agents that are drained or removed by an operator, as real processes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def begin(deployment: Deployment, go: str = "go") -> Job[dict[str, int]]:
 def test_a_draining_agent_finishes_its_jobs_claims_no_others_and_exits(
     deployment: Deployment, how: str
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     process, name = agent(deployment, "-c", "2")
     running = begin(deployment)
     if how == "SIGTERM":
@@ -94,7 +94,7 @@ def test_a_draining_agent_finishes_its_jobs_claims_no_others_and_exits(
 def test_a_draining_agent_stops_its_jobs_when_its_drain_time_is_over(
     deployment: Deployment,
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     process, name = agent(deployment, "--drain", "1.5")
     job = begin(deployment)
     waited = conveyor(deployment, "agents", "drain", name, "--wait", "20s")
@@ -105,7 +105,7 @@ def test_a_draining_agent_stops_its_jobs_when_its_drain_time_is_over(
 
 
 def test_waiting_for_a_draining_agent_lists_its_running_jobs(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     _, name = agent(deployment)
     job = begin(deployment)
     ran = conveyor(deployment, "agents", "drain", name, "--wait", "0.1s")
@@ -118,7 +118,7 @@ def test_waiting_for_a_draining_agent_lists_its_running_jobs(deployment: Deploym
 def test_a_busy_agent_is_removed_only_by_force_and_its_job_runs_on_another(
     deployment: Deployment,
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     process, name = agent(deployment)
     job = begin(deployment)
     refused = conveyor(deployment, "agents", "remove", name)
@@ -143,7 +143,7 @@ def test_a_busy_agent_is_removed_only_by_force_and_its_job_runs_on_another(
 
 
 def test_an_idle_agent_that_is_removed_leaves_at_once(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     process, name = agent(deployment)
     ran = conveyor(deployment, "agents", "remove", name, "--wait", "20s")
     assert ran.returncode == 0
@@ -154,7 +154,7 @@ def test_an_idle_agent_that_is_removed_leaves_at_once(deployment: Deployment) ->
 def test_the_audit_log_has_orders_that_were_carried_out_and_no_others(
     deployment: Deployment,
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     _, name = agent(deployment)
     job = begin(deployment)
     store = deployment.store()
@@ -172,7 +172,7 @@ def test_the_audit_log_has_orders_that_were_carried_out_and_no_others(
 
 
 def test_only_an_admin_removes_workers_and_a_busy_one_is_a_conflict(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     token = deployment.token("agent")
     _, name = agent(deployment)
     begin(deployment)

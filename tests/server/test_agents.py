@@ -1,4 +1,4 @@
-"""Jobs on other machines: real servers and agents as processes, and what may happen to them."""
+"""Jobs on other machines: real servers and agents, and failures of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,31 @@ SHORT = ("--lease", "4")
 APP = ("--app", "agent_tasks:belt")
 
 
-def test_an_agent_without_the_database_runs_commands_and_functions(deployment: Deployment) -> None:
-    deployment.server()
-    deployment.agent(*APP, "-c", "2")
-    done = command(deployment, "sh", "-c", "echo out; echo err >&2; exit 0")
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Return a server and an agent for tests that leave both running and idle."""
+    made = Deployment(tmp_path_factory.mktemp("agents"))
+    made.server_thread()
+    made.agent(*APP, "-c", "2")
+    yield made
+    made.close()
+
+
+def test_an_agent_without_the_database_runs_commands_and_functions(agents: Deployment) -> None:
+    done = command(agents, "sh", "-c", "echo out; echo err >&2; exit 0")
     assert done.result(20) == {"exit_code": 0}
     assert sorted(done.logs().split()) == ["err", "out"]
-    assert enqueue(deployment, add, 2, 3).result(20) == 5
+    assert enqueue(agents, add, 2, 3).result(20) == 5
 
 
 @pytest.mark.parametrize("task", [nap, spin, watchful, None])
 def test_a_running_job_is_cancelled_from_another_machine_within_a_second(
-    deployment: Deployment, task: Any
+    agents: Deployment, task: Any
 ) -> None:
-    deployment.server()
-    deployment.agent(*APP)
     if task is None:
-        job: Job[Any] = command(deployment, "sh", "-c", "echo going; sleep 60 & sleep 60")
+        job: Job[Any] = command(agents, "sh", "-c", "echo going; sleep 60 & sleep 60")
     else:
-        job = enqueue(deployment, task, 60.0)
+        job = enqueue(agents, task, 60.0)
     wait_for_output(job, "ing")
     began = time.monotonic()
     assert job.cancel(wait=10)
@@ -132,7 +139,7 @@ def test_running_jobs_survive_a_restart_of_the_server(
 def test_an_agent_that_is_stopped_finishes_running_jobs_and_starts_no_others(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     agent = deployment.agent("-c", "1")
     running = command(deployment, *run_until_file(tmp_path / "go"))
     pids(running)
@@ -148,7 +155,7 @@ def test_an_agent_that_is_stopped_finishes_running_jobs_and_starts_no_others(
 
 
 def test_an_idle_agent_exits_at_once_when_stopped(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     agent = deployment.agent()
     wait_for(lambda: workers(deployment))
     stopped = time.monotonic()
@@ -158,7 +165,7 @@ def test_an_idle_agent_exits_at_once_when_stopped(deployment: Deployment) -> Non
 
 
 def test_labels_decide_which_agent_runs_a_job(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     plain, gpu = deployment.agent(*APP), deployment.agent(*APP, "--label", "gpu!only")
     jobs = [enqueue(deployment, add, 1, 1, requires=[]) for _ in range(5)]
     asked = [enqueue(deployment, add, 1, 1, requires=["gpu"]) for _ in range(5)]
@@ -168,7 +175,7 @@ def test_labels_decide_which_agent_runs_a_job(deployment: Deployment) -> None:
 
 
 def test_an_agent_that_may_not_run_commands_claims_none(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     deployment.agent(*APP, commands=False)
     alone = command(deployment, "true")
     assert enqueue(deployment, add, 2, 2).result(20) == 4
@@ -178,7 +185,7 @@ def test_an_agent_that_may_not_run_commands_claims_none(deployment: Deployment) 
 def test_an_agent_without_an_application_runs_only_commands(
     deployment: Deployment,
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     without = deployment.agent("--label", "gpu")
     function = enqueue(deployment, add, 2, 2)
     done = command(deployment, "true", requires=["gpu"])
@@ -190,7 +197,7 @@ def test_an_agent_without_an_application_runs_only_commands(
 
 
 def test_an_agent_with_a_wrong_token_exits_with_an_error(deployment: Deployment) -> None:
-    deployment.server()
+    deployment.server_thread()
     wrong = deployment.admin[:-4] + "0000"
     agent = deployment.agent(token=wrong, begins=False)
     assert agent.popen.wait(20) == 2
@@ -219,12 +226,10 @@ def test_an_agent_that_waits_for_its_server_exits_at_once_when_stopped(
 
 
 def test_the_output_of_a_running_job_can_be_followed_from_any_machine(
-    deployment: Deployment, tmp_path: Path
+    agents: Deployment, tmp_path: Path
 ) -> None:
-    deployment.server()
-    deployment.agent()
-    job = command(deployment, *run_until_file(tmp_path / "go"))
-    following = deployment.run("logs", "-f", job.id)
+    job = command(agents, *run_until_file(tmp_path / "go"))
+    following = agents.run("logs", "-f", job.id)
     following.wait_for_output("going")
     assert job.refresh().state is State.RUNNING
     (tmp_path / "go").touch()  # so it cannot have ended before

@@ -1,4 +1,4 @@
-"""Who may do what: every call of the table with every token, and what a token cannot get round."""
+"""Authentication and authorization: every call with every scope, and ways around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server listens: never where others can reach it while there is no token."""
+"""Where a server listens: on no public address while there are no tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A blocking producer asks over a connection that it keeps, and not over one that has ended."""
+"""A blocking producer reuses its connection, unless the connection was closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections are cut again and again, and nothing is lost, doubled or run to two ends."""
+"""Connections are cut again and again, and no job is lost, duplicated or settled twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of jobs between producers, a server and agents, while the server is killed."""
+"""Transfers of files between producers, a server and agents, while the server is killed."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_download_of_an_artifact_resumes_after_a_restart_of_the_server(
 def test_a_command_of_another_user_gets_its_files_on_an_agent(
     deployment: Deployment, temporary: Path, tmp_path: Path
 ) -> None:
-    deployment.server()
+    deployment.server_thread()
     agent = deployment.agent("--run-as", "nobody", TMPDIR=str(temporary))
     (tmp_path / "source").write_text("text\n")
     script = "id -un > out; cat in >> out; ln -s /etc/shadow shadow"

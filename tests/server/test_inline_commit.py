@@ -1,4 +1,4 @@
-"""What is done in the server's own loop, and when it is not."""
+"""When a request commits in the server's event loop, and when it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent may touch: what its own workers hold, for as long as the server says, and no more."""
+"""An agent writes only to jobs that its own workers hold, and only within the server's limits."""
 # ruff: noqa: E501 - the table of writes has one a line
 
 from __future__ import annotations

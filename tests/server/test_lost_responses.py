@@ -1,4 +1,4 @@
-"""Answers that are lost on their way, and hints that come just as somebody begins to listen."""
+"""Responses that are lost, and hints that arrive just when a stream opens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conveyor.store.sqlite.store import SqliteStore
 @pytest.fixture
 def behind(deployment: Deployment) -> Iterator[SqliteStore]:
     """Return the store of a server that runs."""
-    deployment.server()
+    deployment.server_thread()
     store = SqliteStore(deployment.db)
     yield store
     store.close()

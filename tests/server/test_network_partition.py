@@ -1,4 +1,4 @@
-"""The network between an agent and its server really breaks, for longer than a lease."""
+"""The network between an agent and its server fails for longer than a lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that kills its agents is blamed alone: not those that the agent had claimed ahead."""
+"""A job that kills its agent counts a crash; the jobs that the agent had claimed ahead do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEFORE, BEHIND = 300, 100
 def test_jobs_that_a_killed_agent_had_not_started_return_without_a_crash(
     deployment: Deployment,
 ) -> None:
-    deployment.server()  # its leases are far longer than this test
+    deployment.server_thread()  # its leases are far longer than this test
     program = remote(deployment)
     quick = program.task(name=add.task.name)(add.task.function)
     kills = program.task(name=poison.task.name)(poison.task.function)

@@ -1,4 +1,4 @@
-"""What is refused, and how: always a problem with a code, and never at the cost of others."""
+"""Invalid requests get a problem with a code, and do not disturb others."""
 # ruff: noqa: E501 - the tables of calls have one a line
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other scalers are told: how much there is to do for agents of one kind."""
+"""The load for one kind of agent, as external autoscalers see it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests for other scalers, against a real server: what they ask is answered, as they mean.
+"""The manifests for external autoscalers, against a real server: their queries work.
 
 Nothing here is KEDA or Kubernetes; `tests/deploy/` judges the form of the manifests.
 """

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or endless hold nobody up, and nothing for long."""
+"""Slow, silent and endless clients delay nobody and are disconnected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS: whom a client trusts, and which certificates a server takes."""
+"""TLS: which servers a client trusts, and which certificates a server accepts."""
 
 from __future__ import annotations
 
