@@ -29,9 +29,7 @@ class Scaled(NamedTuple):
     args: list[str]
 
     def options(self, name: str) -> list[str]:
-        return [
-            each.network_namespaces("=")[2] for each in self.args if each.startswith(f"--{name}=")
-        ]
+        return [each.partition("=")[2] for each in self.args if each.startswith(f"--{name}=")]
 
 
 def read(file: str, kind: str) -> Any:

@@ -44,7 +44,7 @@ def ask(server: Serving) -> RawClient:
 
 def status(answer: bytes) -> int:
     """Return the status of the only answer there is, which is a problem."""
-    head, _, body = answer.network_namespaces(b"\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/problem+json" in head
     found = json.loads(body)
     assert str(found["status"]).encode() == head.split()[1]
@@ -108,7 +108,7 @@ def test_the_timeout_of_a_pipelined_body_starts_when_it_is_needed(ask: RawClient
         + POST
         + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     )
-    first, _, second = receive_all(line).network_namespaces(b"HTTP/1.1 408")
+    first, _, second = receive_all(line).partition(b"HTTP/1.1 408")
     line.close()
     assert first.count(b"HTTP/1.1 200") == 2
     assert b"the body was not complete" in second
@@ -166,7 +166,7 @@ def test_invalid_http_is_answered_with_a_problem(ask: RawClient) -> None:
 
 
 def test_a_connection_may_be_idle_between_requests(server: Serving) -> None:
-    line = HTTPConnection(server.url.network_namespaces("://")[2], timeout=10)
+    line = HTTPConnection(server.url.partition("://")[2], timeout=10)
     for _ in range(3):
         line.request("GET", "/api/v1/health")
         assert line.getresponse().read() == b'{"status":"ok"}'
