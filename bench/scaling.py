@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from conveyor.autoscaler.machine_state import Agent, Busy, Drained, Draining, Idle
-from conveyor.autoscaler.plan import Demand, Drain, Plan, Start, Stop
-from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.plan import Demand, DrainAgent, Plan, StartMachines, StopMachine
+from conveyor.autoscaler.planner import make_plan
 from conveyor.autoscaler.policy import Policy, Pool
 from conveyor.autoscaler.provider import PoolSpec
-from conveyor.autoscaler.simulate import Report, Simulation
-from conveyor.autoscaler.workload import Job, Trace
+from conveyor.autoscaler.simulate import Simulation, SimulationReport
+from conveyor.autoscaler.workload import Trace, TraceJob
 
 SLOTS, MOST = 2, 50
 SETS = (frozenset[str](),)
@@ -51,14 +51,14 @@ def needed(load: Load) -> int:
 
 
 def starts(count: int, why: str) -> Plan:
-    return Plan(starts=(Start("plain", count, why),) if count > 0 else ())
+    return Plan(starts=(StartMachines("plain", count, why),) if count > 0 else ())
 
 
-def ended(agents: Sequence[Agent]) -> tuple[Stop, ...]:
+def ended(agents: Sequence[Agent]) -> tuple[StopMachine, ...]:
     return tuple(
-        Stop(each.machine, "its agent has gone")
+        StopMachine(each.machine, "its agent has gone")
         for each in agents
-        if isinstance(each.standing, Drained)
+        if isinstance(each.state, Drained)
     )
 
 
@@ -81,9 +81,9 @@ class Drone:
         old = [
             each
             for each in sorted(load.agents, key=lambda each: -each.created_at)
-            if isinstance(each.standing, Idle) and now - each.created_at >= self._age
+            if isinstance(each.state, Idle) and now - each.created_at >= self._age
         ]
-        drains = tuple(Drain(each.machine, "", "surplus") for each in old[: -difference or 0])
+        drains = tuple(DrainAgent(each.machine, "", "surplus") for each in old[: -difference or 0])
         return Plan(drains=drains, stops=ended(load.agents))
 
 
@@ -100,19 +100,19 @@ class Woodpecker:
 
     def decide(self, load: Load, simulation: Simulation, now: float) -> Plan:
         machines = simulation.fleet.machines
-        closed = [each for each in load.agents if isinstance(each.standing, Draining | Drained)]
+        closed = [each for each in load.agents if isinstance(each.state, Draining | Drained)]
         missing = needed(load) - (len(load.agents) - len(closed))
         while missing > 0 and closed:
-            simulation.reopen(machines[closed.pop().machine], now)
+            simulation.resume(machines[closed.pop().machine], now)
             missing -= 1
         if missing > 0:
             return starts(min(missing, MOST - len(load.agents)), "required")
         rested = [
             each
             for each in load.agents
-            if isinstance(each.standing, Idle) and now - each.standing.since >= self._idle
+            if isinstance(each.state, Idle) and now - each.state.since >= self._idle
         ]
-        drains = tuple(Drain(each.machine, "", "surplus") for each in rested[: -missing or 0])
+        drains = tuple(DrainAgent(each.machine, "", "surplus") for each in rested[: -missing or 0])
         return Plan(drains=drains, stops=ended(closed))
 
 
@@ -134,11 +134,11 @@ class Buildkite:
             return starts(missing, "desired")
         if self._scale_in:
             oldest = sorted(load.agents, key=lambda each: each.created_at)[: -missing or 0]
-            return Plan(stops=tuple(Stop(each.machine, "desired") for each in oldest))
+            return Plan(stops=tuple(StopMachine(each.machine, "desired") for each in oldest))
         rested = tuple(
-            Drain(each.machine, "", "idle")
+            DrainAgent(each.machine, "", "idle")
             for each in load.agents
-            if isinstance(each.standing, Idle) and now - each.standing.since >= self._idle
+            if isinstance(each.state, Idle) and now - each.state.since >= self._idle
         )
         return Plan(drains=rested, stops=ended(load.agents))
 
@@ -171,11 +171,11 @@ class Hpa:
             return starts(min(wish, max(2 * there, there + 4)) - there, "metric")
         surplus = there - max(each for _, each in self._wishes)
         newest = sorted(load.agents, key=lambda each: -each.created_at)[: max(0, surplus)]
-        return Plan(stops=tuple(Stop(each.machine, "metric") for each in newest))
+        return Plan(stops=tuple(StopMachine(each.machine, "metric") for each in newest))
 
 
 class Ours:
-    """Conveyor's `decide`, each 10 s."""
+    """Conveyor's `make_plan`, each 10 s."""
 
     every = 10.0
 
@@ -184,7 +184,7 @@ class Ours:
 
     def decide(self, load: Load, simulation: Simulation, now: float) -> Plan:
         waiting = [Demand(load.waiting)] if load.waiting else []
-        return decide(waiting, load.agents, self.policy, now)
+        return make_plan(waiting, load.agents, self.policy, now)
 
 
 RULES: dict[str, Callable[[], Rule]] = {
@@ -205,12 +205,12 @@ def policy(*, idle_for: float = 600.0, min_idle: int = 0) -> Policy:
     return Policy(pools=(Pool(spec=kind, max=MOST, idle_for=idle_for, min_idle=min_idle),))
 
 
-def steady(chance: random.Random, hours: float) -> list[Job]:
+def steady(chance: random.Random, hours: float) -> list[TraceJob]:
     """One job each 10 s on average, of 2 min on average."""
     return _arrivals(chance, hours, lambda _: 0.1, 0.1)
 
 
-def bursty(chance: random.Random, hours: float) -> list[Job]:
+def bursty(chance: random.Random, hours: float) -> list[TraceJob]:
     """A trickle, and on average twice an hour 40 jobs within half a minute."""
     jobs = _arrivals(chance, hours, lambda _: 0.005, 0.005)
     at = chance.expovariate(1 / 1800)
@@ -220,7 +220,7 @@ def bursty(chance: random.Random, hours: float) -> list[Job]:
     return sorted(jobs)
 
 
-def waves(chance: random.Random, hours: float) -> list[Job]:
+def waves(chance: random.Random, hours: float) -> list[TraceJob]:
     """A quarter of an hour with a job each 3 s, then on average half an hour of nearly none."""
     ends: list[tuple[float, float]] = []
     at = 0.0
@@ -240,7 +240,7 @@ def waves(chance: random.Random, hours: float) -> list[Job]:
     return _arrivals(chance, hours, rate, 0.33)
 
 
-def diurnal(chance: random.Random, hours: float) -> list[Job]:
+def diurnal(chance: random.Random, hours: float) -> list[TraceJob]:
     """Nothing at night, at noon a job each 4 s."""
     day = 86400
     return _arrivals(
@@ -250,9 +250,9 @@ def diurnal(chance: random.Random, hours: float) -> list[Job]:
 
 def _arrivals(
     chance: random.Random, hours: float, rate: Callable[[float], float], most: float
-) -> list[Job]:
+) -> list[TraceJob]:
     """Return arrivals at a rate that changes, by thinning."""
-    jobs: list[Job] = []
+    jobs: list[TraceJob] = []
     at = chance.expovariate(most)
     while at < hours * 3600:
         if chance.random() * most < rate(at):
@@ -264,23 +264,23 @@ def _arrivals(
 TRACES = {"bursty": bursty, "waves": waves, "steady": steady, "diurnal": diurnal}
 
 
-def replay(jobs: list[Job], rule: Rule, boot: float) -> Report:
+def replay(jobs: list[TraceJob], rule: Rule, boot: float) -> SimulationReport:
     def asked(waiting: Sequence[Demand], agents: Sequence[Agent], _: Policy, now: float) -> Plan:
         running = sum(
-            each.standing.running for each in agents if isinstance(each.standing, Busy | Draining)
+            each.state.running for each in agents if isinstance(each.state, Busy | Draining)
         )
         load = Load(sum(each.count for each in waiting), running, agents)
         return rule.decide(load, simulation, now)
 
-    simulation = Simulation(Trace(jobs, SETS), policy(), decide=asked, every=rule.every, boot=boot)
+    simulation = Simulation(Trace(jobs, SETS), policy(), planner=asked, every=rule.every, boot=boot)
     return simulation.run()
 
 
-def compare(jobs: list[Job], boot: float) -> dict[str, Report]:
+def compare(jobs: list[TraceJob], boot: float) -> dict[str, SimulationReport]:
     """Print what each rule does with the same jobs."""
     print("| rule | machine hours | p50 s | p95 s | p99 s | kills | started |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    reports: dict[str, Report] = {}
+    reports: dict[str, SimulationReport] = {}
     for name, make in RULES.items():
         found = reports[name] = replay(jobs, make(), boot)
         print(
@@ -290,7 +290,7 @@ def compare(jobs: list[Job], boot: float) -> dict[str, Report]:
     return reports
 
 
-def match(jobs: list[Job], reports: dict[str, Report], boot: float) -> None:
+def match(jobs: list[TraceJob], reports: dict[str, SimulationReport], boot: float) -> None:
     """Print for each other rule the shortest p95 that a policy gives for no more machine hours."""
     grid = {
         f"idle_for {idle_for:g}, min_idle {kept}": replay(

@@ -11,13 +11,13 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "server"))
 
-from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.agent_launch import AgentLaunch
 from conveyor.autoscaler.provider import PoolSpec
 
 
 @pytest.fixture
-def launch() -> Launch:
-    return Launch(server="http://jobs.example.com", args=("--allow-commands",))
+def launch() -> AgentLaunch:
+    return AgentLaunch(server="http://jobs.example.com", args=("--allow-commands",))
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from conveyor.autoscaler.machine_state import (
     Booting,
     Drained,
     Idle,
+    MachineState,
     NeverRegistered,
-    Standing,
 )
 from conveyor.autoscaler.plan import Demand, Plan
-from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.planner import make_plan
 from conveyor.autoscaler.policy import Policy, Pool
 from conveyor.autoscaler.provider import PoolSpec
 
@@ -34,7 +34,7 @@ def policy(*pools: Pool, cost_cap: float | None = None) -> Policy:
 
 
 def agent(
-    standing: Standing,
+    state: MachineState,
     name: str = "m1",
     *,
     pool: str = "plain",
@@ -47,7 +47,7 @@ def agent(
         machine=name,
         pool=pool,
         created_at=NOW - age,
-        standing=standing,
+        state=state,
         slots=slots,
         labels=frozenset(labels),
         queues=queues,
@@ -85,14 +85,14 @@ class World:
         self.made = 0
 
     def look(self, *waiting: Demand) -> Plan:
-        plan = decide(waiting, list(self.agents.values()), self.policy, self.now)
+        plan = make_plan(waiting, list(self.agents.values()), self.policy, self.now)
         self.now += 10
         for stop in plan.stops:
             del self.agents[stop.machine]
         for drain in plan.drains:
             self._stand(drain.machine, Drained())
         for name, each in self.agents.items():
-            if isinstance(each.standing, Booting | NeverRegistered):
+            if isinstance(each.state, Booting | NeverRegistered):
                 self._stand(name, Idle(self.now))
         for start in plan.starts:
             kind = next(each for each in self.policy.pools if each.name == start.pool)
@@ -103,12 +103,12 @@ class World:
                     machine=name,
                     pool=kind.name,
                     created_at=self.now,
-                    standing=Booting(),
+                    state=Booting(),
                     slots=kind.slots,
                     labels=frozenset(kind.spec.labels),
                     queues=kind.spec.queues,
                 )
         return plan
 
-    def _stand(self, name: str, standing: Standing) -> None:
-        self.agents[name] = msgspec.structs.replace(self.agents[name], standing=standing)
+    def _stand(self, name: str, state: MachineState) -> None:
+        self.agents[name] = msgspec.structs.replace(self.agents[name], state=state)

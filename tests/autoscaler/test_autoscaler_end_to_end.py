@@ -18,9 +18,9 @@ from deployment import Deployment, Process, wait_for
 
 from conveyor import Conveyor
 from conveyor.autoscaler.agent_launch import machine_of
-from conveyor.autoscaler.config import NAME
-from conveyor.autoscaler.providers.process import Note
-from conveyor.autoscaler.status import Status, read_note
+from conveyor.autoscaler.config import DEFAULT_NAME
+from conveyor.autoscaler.providers.process import MachineNote
+from conveyor.autoscaler.status import ScalerStatus, decode_note
 from conveyor.core.job import JobRecord, State, WorkerInfo
 from conveyor.store.messages import Filter
 from conveyor.system.process_identity import is_running
@@ -68,9 +68,9 @@ class Scene(NamedTuple):
         [queue] = self.belt.store.counts().result()
         return queue.counts.get(State.COMPLETED, 0)
 
-    def status(self) -> Status:
-        leader = self.belt.store.leader(NAME).result()
-        note = read_note(leader.note) if leader else None
+    def status(self) -> ScalerStatus:
+        leader = self.belt.store.leader(DEFAULT_NAME).result()
+        note = decode_note(leader.note) if leader else None
         assert note is not None
         return note.status
 
@@ -82,7 +82,7 @@ class Scene(NamedTuple):
     def machines(self) -> int:
         """How many there are, by the notes of their provider."""
         notes = [
-            msgspec.json.decode(path.read_bytes(), type=Note)
+            msgspec.json.decode(path.read_bytes(), type=MachineNote)
             for path in (self.folder / "machines").glob("*.json")
         ]
         return sum(bool(note.pid) and is_running(note.pid, note.started) for note in notes)
@@ -235,7 +235,7 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
     assert started["quick"] >= MOST + 1
     assert started["slow"] >= MOST + 1
     late = next(event for event in events if event.did == "stop")
-    assert late.why == "its agent did not come within 6 s"
+    assert late.why == "its agent did not register within 6 s"
 
     ran = scene.deployment.run("scale", "status")
     assert ran.popen.wait(20) == 0

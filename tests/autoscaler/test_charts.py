@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.autoscaler.picture import HEIGHT, PALETTE, SIGNATURE, WIDTH, picture, png
-from conveyor.autoscaler.text_chart import chart, peaks
+from conveyor.autoscaler.text_chart import draw_text_chart, peaks
 from conveyor.cli.main import run
 
 
@@ -35,9 +35,9 @@ def test_a_chart_has_the_highest_value_of_each_stretch() -> None:
 
 
 def test_a_chart_is_as_high_as_its_highest_value() -> None:
-    lines = chart("machines", [0, 3600], [0, 8], width=8, height=2)
+    lines = draw_text_chart("machines", [0, 3600], [0, 8], width=8, height=2)
     assert lines == ["machines", "8 │       █", "0 │       █", "  └────────", "   0 h1.0 h"]
-    assert chart("none", [], [])[0] == "none"
+    assert draw_text_chart("none", [], [])[0] == "none"
 
 
 def test_an_image_is_written_by_the_specification() -> None:
@@ -89,8 +89,8 @@ def test_the_command_prints_json(files: Path, capsys: pytest.CaptureFixture[str]
     ("options", "said"),
     [
         (["--every", "0"], "--every must be more than 0 seconds, got '0'"),
-        (["--trace", "none.csv"], "the trace 'none.csv' cannot be read"),
-        (["--policy", "none.toml"], "the policy 'none.toml' cannot be read"),
+        (["--trace", "none.csv"], "cannot read the trace 'none.csv'"),
+        (["--policy", "none.toml"], "cannot read the policy 'none.toml'"),
         (["--png", "no/where.png"], "the picture 'no/where.png' cannot be written"),
     ],
 )

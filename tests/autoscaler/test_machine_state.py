@@ -16,19 +16,19 @@ from conveyor.autoscaler.machine_state import (
     Gone,
     Idle,
     Lost,
+    MachineState,
     Quiet,
-    Standing,
     Stopping,
-    fixed,
-    observe,
+    agent_on,
+    unmanaged_agent,
 )
-from conveyor.autoscaler.provider import Machine, MachineState, PoolSpec
+from conveyor.autoscaler.provider import Machine, PoolSpec, ProvisioningState
 from conveyor.core.job import WorkerInfo
 
 SPEC = PoolSpec(name="plain", slots=4, labels=("linux",), queues=("build",))
 
 
-def machine(state: MachineState = "running") -> Machine:
+def machine(state: ProvisioningState = "running") -> Machine:
     return Machine(id="m1", pool="plain", created_at=NOW - 100, state=state, agent="a1", detail="x")
 
 
@@ -49,7 +49,7 @@ def worker(**fields: Any) -> WorkerInfo:
 
 
 @pytest.mark.parametrize(
-    ("state", "there", "was_there", "standing"),
+    ("reported", "there", "was_registered", "state"),
     [
         ("starting", None, False, Booting()),
         ("running", None, False, Booting()),
@@ -70,33 +70,36 @@ def worker(**fields: Any) -> WorkerInfo:
     ],
 )
 def test_a_machine_stands_as_its_agent_and_its_provider_say(
-    state: MachineState, there: dict[str, Any] | None, was_there: bool, standing: Standing
+    reported: ProvisioningState,
+    there: dict[str, Any] | None,
+    was_registered: bool,
+    state: MachineState,
 ) -> None:
-    seen = observe(
-        machine(state),
+    seen = agent_on(
+        machine(reported),
         None if there is None else worker(**there),
         SPEC,
         now=NOW,
         lease=60,
         idle_since=NOW - 30,
-        was_there=was_there,
+        was_registered=was_registered,
     )
-    assert seen.standing == standing
+    assert seen.state == state
     assert (seen.machine, seen.pool, seen.created_at) == ("m1", "plain", NOW - 100)
 
 
 def test_an_agent_has_what_it_says_it_has_and_until_then_what_its_pool_says() -> None:
-    booting = observe(machine(), None, SPEC, now=NOW, lease=60)
+    booting = agent_on(machine(), None, SPEC, now=NOW, lease=60)
     assert (booting.slots, booting.labels, booting.queues) == (4, {"linux"}, ("build",))
-    there = observe(machine(), worker(), SPEC, now=NOW, lease=60)
+    there = agent_on(machine(), worker(), SPEC, now=NOW, lease=60)
     assert (there.slots, there.labels, there.worker) == (2, {"linux", "fast"}, "w1")
     assert there.queues == ("build", "test")
 
 
 def test_whoever_does_not_remember_lets_a_machine_stand_longer() -> None:
-    assert observe(machine(), worker(), SPEC, now=NOW, lease=60).standing == Idle(NOW)
+    assert agent_on(machine(), worker(), SPEC, now=NOW, lease=60).state == Idle(NOW)
 
 
 def test_an_agent_that_no_scaler_made_has_no_machine() -> None:
-    seen = fixed(worker(running=1), now=NOW, lease=60)
-    assert (seen.machine, seen.pool, seen.standing) == ("", "", Busy(1))
+    seen = unmanaged_agent(worker(running=1), now=NOW, lease=60)
+    assert (seen.machine, seen.pool, seen.state) == ("", "", Busy(1))

@@ -17,13 +17,13 @@ from conveyor.autoscaler.machine_state import (
     Gone,
     Idle,
     Lost,
+    MachineState,
     NeverRegistered,
     Quiet,
-    Standing,
     Stopping,
 )
-from conveyor.autoscaler.plan import Demand, Tally
-from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.plan import Demand, PoolCounts
+from conveyor.autoscaler.planner import make_plan
 
 GPU = pool("gpu", labels=("gpu",), cost_per_hour=3.0)
 PLAIN = pool("plain", cost_per_hour=1.0)
@@ -64,7 +64,7 @@ BOTH = policy(PLAIN, GPU)
 def test_machines_start_for_what_finds_no_slot(
     waiting: int, agents: list[Agent], options: dict[str, Any], starts: int
 ) -> None:
-    plan = decide([jobs(waiting)], agents, policy(pool(**options)), NOW)
+    plan = make_plan([jobs(waiting)], agents, policy(pool(**options)), NOW)
     assert sum(started(plan).values()) == starts
 
 
@@ -88,41 +88,41 @@ def test_machines_start_for_what_finds_no_slot(
 def test_what_a_job_requires_decides_which_machines_start(
     waiting: list[Demand], agents: list[Agent], starts: dict[str, int]
 ) -> None:
-    assert started(decide(waiting, agents, BOTH, NOW)) == starts
+    assert started(make_plan(waiting, agents, BOTH, NOW)) == starts
 
 
 def test_machines_that_serve_certain_queues_start_only_for_those() -> None:
     rules = policy(pool("mail", queues=("mail",)), pool("any", cost_per_hour=9.0))
-    assert started(decide([jobs(1, queue="mail")], [], rules, NOW)) == {"mail": 1}
-    assert started(decide([jobs(1, queue="build")], [], rules, NOW)) == {"any": 1}
+    assert started(make_plan([jobs(1, queue="mail")], [], rules, NOW)) == {"mail": 1}
+    assert started(make_plan([jobs(1, queue="build")], [], rules, NOW)) == {"any": 1}
 
 
 def test_the_cheapest_slot_is_started_and_the_next_once_that_kind_is_at_its_maximum() -> None:
     rules = policy(pool("dear", cost_per_hour=2.0), pool("spot", max=2, slots=4, cost_per_hour=1.0))
-    assert started(decide([jobs(11)], [], rules, NOW)) == {"spot": 2, "dear": 3}
+    assert started(make_plan([jobs(11)], [], rules, NOW)) == {"spot": 2, "dear": 3}
 
 
 def test_a_pool_that_is_barred_gets_no_machine_and_another_one_does() -> None:
     kinds = policy(pool("cheap", cost_per_hour=1), pool("dear", cost_per_hour=2, max=1))
     barred = {"cheap": "its provider is away"}
-    plan = decide([jobs(2)], [], kinds, NOW, barred)
+    plan = make_plan([jobs(2)], [], kinds, NOW, barred)
     assert started(plan) == {"dear": 1}
     assert plan.held == (
         "2 jobs without a free slot; pool 'cheap' gets 0 of 2: its provider is away",
-        "2 jobs without a free slot; pool 'dear' gets 1 of 2: its maximum is 1",
+        "2 jobs without a free slot; pool 'dear' gets 1 of 2: max is 1",
     )
 
 
 def test_what_is_wanted_and_not_done_is_said() -> None:
     rules = policy(pool(max=2))
-    assert decide([jobs(5), jobs(1, "tpu", queue="q")], [], rules, NOW).held == (
+    assert make_plan([jobs(5), jobs(1, "tpu", queue="q")], [], rules, NOW).held == (
         "1 job requiring tpu on queue 'q' without a free slot; no pool serves them",
-        "5 jobs without a free slot; pool 'plain' gets 2 of 5: its maximum is 2",
+        "5 jobs without a free slot; pool 'plain' gets 2 of 5: max is 2",
     )
 
 
 @pytest.mark.parametrize(
-    ("standing", "age", "options", "goes"),
+    ("state", "age", "options", "goes"),
     [
         (idle(600), 5000, {}, True),
         (idle(599), 5000, {}, False),
@@ -142,22 +142,22 @@ def test_what_is_wanted_and_not_done_is_said() -> None:
     ],
 )
 def test_only_a_machine_that_was_idle_for_long_enough_goes(
-    standing: Standing, age: float, options: dict[str, Any], goes: bool
+    state: MachineState, age: float, options: dict[str, Any], goes: bool
 ) -> None:
-    plan = decide([], [agent(standing, age=age)], policy(pool(**options)), NOW)
+    plan = make_plan([], [agent(state, age=age)], policy(pool(**options)), NOW)
     assert drained(plan) == (["m1"] if goes else [])
     assert stopped(plan) == []
 
 
 def test_an_idle_machine_that_a_waiting_job_needs_stays() -> None:
     two = [agent(idle(700), "a"), agent(idle(900), "b")]
-    assert drained(decide([jobs(1)], two, policy(), NOW)) == ["b"]
-    assert drained(decide([jobs(2)], two, policy(), NOW)) == []
+    assert drained(make_plan([jobs(1)], two, policy(), NOW)) == ["b"]
+    assert drained(make_plan([jobs(2)], two, policy(), NOW)) == []
 
 
 def test_an_agent_that_no_scaler_made_is_left_alone() -> None:
     others = [agent(idle(9000), "", pool=""), agent(Drained(), "", pool="")]
-    plan = decide([], others, policy(), NOW)
+    plan = make_plan([], others, policy(), NOW)
     assert (plan.drains, plan.stops, len(plan.pools)) == ((), (), 1)
 
 
@@ -167,31 +167,31 @@ def test_a_job_goes_to_the_machine_that_least_else_can_use() -> None:
         agent(idle(0), "1", pool="both", labels=["a", "b"]),
         agent(idle(0), "2", pool="a", labels=["a"]),
     ]
-    assert started(decide([jobs(1, "a"), jobs(1, "b")], free, rules, NOW)) == {}
+    assert started(make_plan([jobs(1, "a"), jobs(1, "b")], free, rules, NOW)) == {}
 
 
 def test_the_step_downwards_is_limited() -> None:
     many = [agent(idle(700), str(number)) for number in range(5)]
-    assert len(decide([], many, policy(pool(step_down=2)), NOW).drains) == 2
+    assert len(make_plan([], many, policy(pool(step_down=2)), NOW).drains) == 2
 
 
 def test_a_machine_of_a_kind_that_the_policy_knows_no_more_goes_when_it_is_idle() -> None:
     left = [agent(idle(700), "a", pool="old"), agent(Busy(1), "b", pool="old")]
-    plan = decide([], left, policy(), NOW)
+    plan = make_plan([], left, policy(), NOW)
     assert drained(plan) == ["a"]
-    assert plan.pools[-1] == Tally(pool="old", wanted=1, idle=1, busy=1)
+    assert plan.pools[-1] == PoolCounts(pool="old", wanted=1, idle=1, busy=1)
 
 
 @pytest.mark.parametrize(
-    ("standing", "age", "why"),
+    ("state", "age", "why"),
     [
-        (Drained(), 900, "its agent has said goodbye"),
-        (Lost(NOW - 1), 900, "its agent is silent and its leases are over"),
+        (Drained(), 900, "its agent has left"),
+        (Lost(NOW - 1), 900, "its agent is silent and its leases have expired"),
         (Lost(NOW + 1), 900, None),
-        (Booting(), 301, "its agent did not come within 300 s"),
+        (Booting(), 301, "its agent did not register within 300 s"),
         (Booting(), 300, None),
-        (NeverRegistered(), 301, "its agent did not come within 300 s"),
-        (Errored("no quota"), 10, "its provider calls it failed: no quota"),
+        (NeverRegistered(), 301, "its agent did not register within 300 s"),
+        (Errored("no quota"), 10, "its provider reports a failure: no quota"),
         (Errored(), 10, "it failed to start"),
         (Busy(1), 1e9, None),
         (Idle(0), 1e9, None),
@@ -202,20 +202,20 @@ def test_a_machine_of_a_kind_that_the_policy_knows_no_more_goes_when_it_is_idle(
     ],
 )
 def test_a_machine_is_taken_away_only_when_nobody_is_there(
-    standing: Standing, age: float, why: str | None
+    state: MachineState, age: float, why: str | None
 ) -> None:
-    plan = decide([], [agent(standing, age=age)], policy(), NOW)
+    plan = make_plan([], [agent(state, age=age)], policy(), NOW)
     assert [stop.why for stop in plan.stops] == ([why] if why else [])
 
 
 @pytest.mark.parametrize(
-    "standing", [Booting(), Busy(1), Quiet(0), Draining(1), Lost(NOW + 9), Stopping(), Errored()]
+    "state", [Booting(), Busy(1), Quiet(0), Draining(1), Lost(NOW + 9), Stopping(), Errored()]
 )
-def test_the_cost_cap_counts_every_machine_that_may_be_billed(standing: Standing) -> None:
+def test_the_cost_cap_counts_every_machine_that_may_be_billed(state: MachineState) -> None:
     rules = policy(pool(cost_per_hour=1.0), cost_cap=3.0)
-    plan = decide([jobs(9)], [agent(standing, age=10)], rules, NOW)
+    plan = make_plan([jobs(9)], [agent(state, age=10)], rules, NOW)
     assert started(plan) == {"plain": 2}
-    assert plan.held[0].endswith("all that is there may cost 3 an hour")
+    assert plan.held[0].endswith("cost_cap is 3 an hour")
 
 
 def test_the_cost_cap_is_one_for_all_pools() -> None:
@@ -224,23 +224,25 @@ def test_the_cost_cap_is_one_for_all_pools() -> None:
         pool("b", labels=("b",), cost_per_hour=0.2),
         cost_cap=0.7,
     )
-    plan = decide([jobs(5, "a"), jobs(5, "b")], [], rules, NOW)
+    plan = make_plan([jobs(5, "a"), jobs(5, "b")], [], rules, NOW)
     assert started(plan) == {"a": 5, "b": 1}
 
 
 def test_a_plan_says_how_each_pool_stands() -> None:
     agents = [
-        agent(standing, str(number), age=10)
-        for number, standing in enumerate(
+        agent(state, str(number), age=10)
+        for number, state in enumerate(
             [Booting(), idle(0), Busy(1), Draining(1), Quiet(0), Errored(), Gone()]
         )
     ]
-    [tally] = decide([jobs(3)], agents, policy(), NOW).pools
-    assert tally == Tally(pool="plain", wanted=4, booting=1, idle=1, busy=1, draining=1, other=2)
+    [tally] = make_plan([jobs(3)], agents, policy(), NOW).pools
+    assert tally == PoolCounts(
+        pool="plain", wanted=4, booting=1, idle=1, busy=1, draining=1, other=2
+    )
 
 
 def test_a_start_and_a_drain_say_why() -> None:
-    plan = decide([jobs(2, "gpu")], [agent(idle(640))], BOTH, NOW)
+    plan = make_plan([jobs(2, "gpu")], [agent(idle(640))], BOTH, NOW)
     assert plan.starts[0].why == "2 jobs requiring gpu without a free slot"
-    assert plan.drains[0].why == "idle for 640 s, and nothing that waits needs it"
+    assert plan.drains[0].why == "idle for 640 s and not needed by waiting jobs"
     assert plan.drains[0].worker == "worker on m1"

@@ -18,20 +18,20 @@ from conveyor.autoscaler.machine_state import (
     Gone,
     Idle,
     Lost,
+    MachineState,
     NeverRegistered,
     Quiet,
-    Standing,
     Stopping,
 )
 from conveyor.autoscaler.plan import Demand
-from conveyor.autoscaler.planner import decide
+from conveyor.autoscaler.planner import make_plan
 from conveyor.autoscaler.policy import Policy, Pool
 from conveyor.core.labels import serves
 
 LABELS = st.sampled_from(["gpu", "big", "linux"])
 NAMES = ["one", "two", "three"]
 
-standings: st.SearchStrategy[Standing] = st.one_of(
+standings: st.SearchStrategy[MachineState] = st.one_of(
     st.just(Booting()),
     st.builds(Idle, st.floats(NOW - 5000, NOW)),
     st.builds(Busy, st.integers(1, 4)),
@@ -86,7 +86,7 @@ def fleets(draw: st.DrawFn, rules: Policy) -> list[Agent]:
                     machine=f"{each.name} {number}",
                     pool=each.name,
                     created_at=NOW - draw(st.floats(0, 8000)),
-                    standing=draw(standings),
+                    state=draw(standings),
                     slots=each.slots,
                     labels=frozenset(each.spec.labels),
                 )
@@ -102,7 +102,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Demand], list[Agent], Policy]:
 
 def cost(agents: list[Agent], rules: Policy) -> float:
     prices = {each.name: each.cost_per_hour for each in rules.pools}
-    return sum(prices[each.pool] for each in agents if not isinstance(each.standing, Gone))
+    return sum(prices[each.pool] for each in agents if not isinstance(each.state, Gone))
 
 
 @given(scenes())
@@ -110,8 +110,8 @@ def test_there_are_never_more_machines_than_the_maximum(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan = decide(waiting, agents, rules, NOW)
-    there = Counter(each.pool for each in agents if not isinstance(each.standing, Gone | Errored))
+    plan = make_plan(waiting, agents, rules, NOW)
+    there = Counter(each.pool for each in agents if not isinstance(each.state, Gone | Errored))
     there.update({start.pool: start.count for start in plan.starts})
     assert all(there[each.name] <= each.max for each in rules.pools)
     for start in plan.starts:
@@ -124,7 +124,7 @@ def test_starts_never_cost_more_than_the_cap_with_all_that_may_be_billed(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan = decide(waiting, agents, rules, NOW)
+    plan = make_plan(waiting, agents, rules, NOW)
     if rules.cost_cap is not None and plan.starts:
         prices = {each.name: each.cost_per_hour for each in rules.pools}
         added = sum(prices[start.pool] * start.count for start in plan.starts)
@@ -136,20 +136,20 @@ def test_no_busy_agent_is_drained_and_no_machine_with_an_agent_stopped(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan = decide(waiting, agents, rules, NOW)
+    plan = make_plan(waiting, agents, rules, NOW)
     stands = {each.machine: each for each in agents}
     for name in drained(plan):
-        assert isinstance(stands[name].standing, Idle)
+        assert isinstance(stands[name].state, Idle)
     for name in stopped(plan):
-        match stands[name].standing:
+        match stands[name].state:
             case Drained() | NeverRegistered() | Errored():
                 pass
             case Lost(lease_over_at):
                 assert lease_over_at <= NOW
             case Booting():
                 assert NOW - stands[name].created_at > 300
-            case standing:
-                raise AssertionError(standing)
+            case state:
+                raise AssertionError(state)
     assert not set(drained(plan)) & set(stopped(plan))
 
 
@@ -158,7 +158,7 @@ def test_a_drain_leaves_the_minimum_and_the_free_slots_that_are_to_be_kept(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan = decide(waiting, agents, rules, NOW)
+    plan = make_plan(waiting, agents, rules, NOW)
     gone = Counter(name.split()[0] for name in drained(plan))
     for tally, limits in zip(plan.pools, rules.pools, strict=True):
         assert gone[tally.pool] <= (limits.step_down or gone[tally.pool])
@@ -171,7 +171,7 @@ def test_a_machine_starts_only_for_what_it_can_run(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan = decide(waiting, agents, rules, NOW)
+    plan = make_plan(waiting, agents, rules, NOW)
     for start in plan.starts:
         [limits] = [each for each in rules.pools if each.name == start.pool]
         if not limits.min and not limits.min_idle:
@@ -188,7 +188,7 @@ def test_a_step_is_answered_within_one_look(
     _, agents, rules = scene
     # The pool alone, and nothing that limits it but its maximum.
     only = pool("alone", labels=("mine!only",), slots=2, max=100)
-    plan = decide([jobs(step, "mine")], agents, policy(only, *rules.pools), NOW)
+    plan = make_plan([jobs(step, "mine")], agents, policy(only, *rules.pools), NOW)
     assert {start.pool: start.count for start in plan.starts}["alone"] == -(-step // 2)
 
 
@@ -198,7 +198,7 @@ def test_machines_that_do_as_they_are_told_come_to_rest(
 ) -> None:
     waiting, agents, rules = scene
     gone = (Gone, Stopping, Draining, Lost, Errored)
-    world = World(rules, [each for each in agents if not isinstance(each.standing, gone)])
+    world = World(rules, [each for each in agents if not isinstance(each.state, gone)])
     # What waits keeps waiting: whatever can be started for it is, and then nothing changes.
     plans = [world.look(*waiting) for _ in range(1100)]
     for plan in plans[-300:]:
@@ -229,7 +229,7 @@ def test_the_order_in_which_machines_are_listed_decides_nothing(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
-    plan, back = (decide(waiting, order, rules, NOW) for order in (agents, agents[::-1]))
+    plan, back = (make_plan(waiting, order, rules, NOW) for order in (agents, agents[::-1]))
     assert plan.starts == back.starts
     assert set(plan.drains) == set(back.drains)
     assert set(plan.stops) == set(back.stops)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.autoscaler.agent_launch import Launch, agent_args
-from conveyor.autoscaler.config import read_configuration
+from conveyor.autoscaler.agent_launch import AgentLaunch, agent_args
+from conveyor.autoscaler.config import parse_config
 from conveyor.autoscaler.policy import Pool
 from conveyor.autoscaler.provider import PoolSpec
 from conveyor.errors import UsageError
@@ -36,7 +36,7 @@ options = { create = ["./create"] }
 
 
 def test_every_key_is_read() -> None:
-    policy = read_configuration(WHOLE).policy
+    policy = parse_config(WHOLE).policy
     assert policy.cost_cap == 20
     assert policy.pools == (
         Pool(
@@ -66,7 +66,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_a_pool_needs_no_more_than_a_maximum() -> None:
-    [pool] = read_configuration("[pools.plain]\nmax = 3\n").policy.pools
+    [pool] = parse_config("[pools.plain]\nmax = 3\n").policy.pools
     assert pool == Pool(spec=PoolSpec(name="plain"), max=3)
     assert (pool.min, pool.idle_for) == (0, 600)
 
@@ -75,53 +75,68 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
     ("text", "said"),
     [
         ("[server]\nurll = 'http://x'\n[pools.a]\nmax = 1", "did you mean 'url'?"),
-        ("[server]\nurl = 3\n[pools.a]\nmax = 1", "url = 3: a text is wanted"),
-        ("[server]\nargs = 'x'\n[pools.a]\nmax = 1", "args = 'x': a list of texts is wanted"),
-        ("[server]\nargs = [1]\n[pools.a]\nmax = 1", "args = [1]: a list of texts is wanted"),
-        ("server = 'x'\n[pools.a]\nmax = 1", "server = 'x': a table is wanted"),
+        ("[server]\nurl = 3\n[pools.a]\nmax = 1", "url = 3: must be a non-empty string"),
+        (
+            "[server]\nargs = 'x'\n[pools.a]\nmax = 1",
+            "args = 'x': must be a list of non-empty strings",
+        ),
+        (
+            "[server]\nargs = [1]\n[pools.a]\nmax = 1",
+            "args = [1]: must be a list of non-empty strings",
+        ),
+        ("server = 'x'\n[pools.a]\nmax = 1", "server = 'x': must be a table"),
         ("[providers.dokcer]\n[pools.a]\nmax = 1", "did you mean 'docker'?"),
-        ("providers.docker = 1\n[pools.a]\nmax = 1", "docker = 1: a table is wanted"),
-        ("name = ''\n[pools.a]\nmax = 1", "name = '': a text is wanted"),
-        ("[pools.a]\nmax = 1\ncommands = 1", "true or false is wanted"),
-        ("pools = ", "cannot be read as TOML"),
-        ("", "names no kind of machine: begin with a table [pools.NAME]"),
-        ("pools = 3", "names no kind of machine"),
-        ("[pools]\nplain = 3", "a table [pools.plain] is wanted"),
-        ("[pools.a]\nmax = 1\n[pol.b]", "there is no key 'pol'; did you mean 'pools'?"),
-        ("cost_cpa = 1\n[pools.a]\nmax = 1", "there is no key 'cost_cpa'; did you mean 'cost_cap'"),
-        ("[pools.a]\nmax = 1\nzzz = 2", "there is no key 'zzz'; there are labels, slots"),
+        ("providers.docker = 1\n[pools.a]\nmax = 1", "docker = 1: must be a table"),
+        ("name = ''\n[pools.a]\nmax = 1", "name = '': must be a non-empty string"),
+        ("[pools.a]\nmax = 1\ncommands = 1", "must be true or false"),
+        ("pools = ", "is not valid TOML"),
+        ("", "has no pools; add a table [pools.NAME]"),
+        ("pools = 3", "has no pools"),
+        ("[pools]\nplain = 3", "must be a table [pools.plain]"),
+        ("[pools.a]\nmax = 1\n[pol.b]", "unknown key 'pol'; did you mean 'pools'?"),
+        ("cost_cpa = 1\n[pools.a]\nmax = 1", "unknown key 'cost_cpa'; did you mean 'cost_cap'"),
+        ("[pools.a]\nmax = 1\nzzz = 2", "unknown key 'zzz'; known keys: labels, slots"),
         ("[pools.a]\nmax = 1\nidle = 2", "did you mean"),
-        ("[pools.a]\nmin = 1", "say by `max` how many"),
-        ("[pools.a]\nmax = 0", "max = 0: a whole number of 1 or more"),
-        ("[pools.a]\nmax = true", "max = True: a whole number"),
-        ("[pools.a]\nmax = 1.5", "max = 1.5: a whole number"),
-        ("[pools.a]\nmax = 1\nmin = -1", "min = -1: a whole number of 0 or more"),
-        ("[pools.a]\nmax = 1\nmin = 2", "min is 2 and max 1"),
-        ("[pools.a]\nmax = 1\nlabels = 'gpu'", "a list of texts is wanted"),
-        ("[pools.a]\nmax = 1\nlabels = ['']", "a list of texts is wanted"),
+        ("[pools.a]\nmin = 1", "`max`, the maximum number of machines, is missing"),
+        ("[pools.a]\nmax = 0", "max = 0: must be an integer of 1 or more"),
+        ("[pools.a]\nmax = true", "max = True: must be an integer of 1 or more"),
+        ("[pools.a]\nmax = 1.5", "max = 1.5: must be an integer of 1 or more"),
+        ("[pools.a]\nmax = 1\nmin = -1", "min = -1: must be an integer of 0 or more"),
+        ("[pools.a]\nmax = 1\nmin = 2", "min = 2 is greater than max = 1"),
+        ("[pools.a]\nmax = 1\nlabels = 'gpu'", "must be a list of non-empty strings"),
+        ("[pools.a]\nmax = 1\nlabels = ['']", "must be a list of non-empty strings"),
         ("[pools.a]\nmax = 1\nidle_for = 'soon'", "got 'soon'"),
         ("[pools.a]\nmax = 1\nidle_for = -1", "a duration must be 0 or more seconds, got -1"),
-        ("[pools.a]\nmax = 1\nprovider = ''", "a text is wanted"),
-        ("[pools.a]\nmax = 1\noptions = 1", "a table is wanted"),
-        ("[pools.a]\nmax = 1\none_shot = 1", "true or false is wanted"),
-        ("[pools.a]\nmax = 1\none_shot = true\nslots = 2", "`slots` has to be 1"),
+        ("[pools.a]\nmax = 1\nprovider = ''", "must be a non-empty string"),
+        ("[pools.a]\nmax = 1\noptions = 1", "must be a table"),
+        ("[pools.a]\nmax = 1\none_shot = 1", "must be true or false"),
+        ("[pools.a]\nmax = 1\none_shot = true\nslots = 2", "slots = 2: must be 1"),
         ("[pools.a]\nmax = 2\nslots = 2\nmin_idle = 5", "2 machines have 4 slots"),
-        ("[pools.a]\nmax = 1\nbilling_increment = 60", "billing_window is longer"),
-        ("[pools.a]\nmax = 1\ncost_per_hour = -1", "a sum of money of 0 or more"),
-        ("[pools.a]\nmax = 1\ncost_per_hour = inf", "a sum of money of 0 or more"),
-        ("cost_cap = 1\n[pools.a]\nmax = 1", "give cost_per_hour for pool 'a'"),
-        ("cost_cap = 1\n[pools.a]\nmax = 9\nmin = 2\ncost_per_hour = 1", "costs 2 an hour"),
+        (
+            "[pools.a]\nmax = 1\nbilling_increment = 60",
+            "billing_window = 300 is longer than billing_increment = 60",
+        ),
+        ("[pools.a]\nmax = 1\ncost_per_hour = -1", "must be a finite number of 0 or more"),
+        ("[pools.a]\nmax = 1\ncost_per_hour = inf", "must be a finite number of 0 or more"),
+        (
+            "cost_cap = 1\n[pools.a]\nmax = 1",
+            "cost_cap needs cost_per_hour in every pool; add it to pool 'a'",
+        ),
+        (
+            "cost_cap = 1\n[pools.a]\nmax = 9\nmin = 2\ncost_per_hour = 1",
+            "cost 2 an hour, more than cost_cap = 1",
+        ),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_configuration(text, where="scale.toml")
+        parse_config(text, where="scale.toml")
     assert said in str(caught.value)
     assert str(caught.value).startswith("scale.toml")
 
 
 def test_the_server_and_the_providers_are_read() -> None:
-    found = read_configuration(
+    found = parse_config(
         """
 name = "cloud"
 [server]
@@ -136,29 +151,31 @@ max = 3
 """
     )
     assert found.name == "cloud"
-    assert found.launch("http://elsewhere") == Launch(
+    assert found.agent_launch("http://elsewhere") == AgentLaunch(
         server="https://jobs.example.com",
         token_file="/run/token",
         ca_file="/run/ca.pem",
         args=("--drain", "60s"),
     )
-    assert list(found.open_providers(found.launch())) == ["process"]
+    assert list(found.open_providers(found.agent_launch())) == ["process"]
 
 
 def test_agents_go_to_the_store_itself_when_that_is_a_server() -> None:
-    found = read_configuration("[pools.plain]\nmax = 3\n", where="scale.toml")
-    assert found.launch("https://jobs.example.com").server == "https://jobs.example.com"
-    with pytest.raises(UsageError, match=r"scale.toml: agents need a server, and jobs.db is none"):
-        found.launch("jobs.db")
+    found = parse_config("[pools.plain]\nmax = 3\n", where="scale.toml")
+    assert found.agent_launch("https://jobs.example.com").server == "https://jobs.example.com"
+    with pytest.raises(
+        UsageError, match=r"scale.toml: agents need the URL of a server, got 'jobs.db'"
+    ):
+        found.agent_launch("jobs.db")
 
 
 def test_what_a_provider_does_not_know_is_refused() -> None:
-    found = read_configuration("providers.process.grase = 1\n[pools.plain]\nmax = 3\n")
+    found = parse_config("providers.process.grase = 1\n[pools.plain]\nmax = 3\n")
     with pytest.raises(UsageError, match="grase"):
-        found.open_providers(found.launch("http://localhost"))
-    other = read_configuration("[pools.plain]\nmax = 3\nprovider = 'cloud'\n")
-    with pytest.raises(UsageError, match="there is no provider 'cloud'"):
-        other.open_providers(other.launch("http://localhost"))
+        found.open_providers(found.agent_launch("http://localhost"))
+    other = parse_config("[pools.plain]\nmax = 3\nprovider = 'cloud'\n")
+    with pytest.raises(UsageError, match="unknown provider 'cloud'"):
+        other.open_providers(other.agent_launch("http://localhost"))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +199,7 @@ def test_what_a_pool_says_is_what_its_agents_are_told_and_offer(
     spec: PoolSpec, offers: tuple[str, ...], args: str
 ) -> None:
     assert spec.offers == offers
-    told = agent_args(Launch(server="http://s"), spec, "m")
+    told = agent_args(AgentLaunch(server="http://s"), spec, "m")
     rest = [each for each in told if each not in ("--label", "machine=m")]
     assert rest == [
         *("agent", "--server", "http://s", "--concurrency", "1"),

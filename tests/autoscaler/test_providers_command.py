@@ -14,7 +14,7 @@ import pytest
 from deployment import wait_for
 
 from conveyor import UnavailableError, UsageError
-from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.agent_launch import AgentLaunch
 from conveyor.autoscaler.provider import Machine, PoolSpec
 from conveyor.autoscaler.providers.open import open_provider
 
@@ -40,7 +40,7 @@ HANG = "\nimport subprocess, time\nsubprocess.run(['sleep', '3600'])\n"
 class Cloud:
     """A folder of machines and three commands; `say` replaces what one of them does."""
 
-    def __init__(self, folder: Path, launch: Launch) -> None:
+    def __init__(self, folder: Path, launch: AgentLaunch) -> None:
         self.folder, self.machines, self.launch = folder, folder / "cloud", launch
         self.timeout = 20.0
         self.machines.mkdir()
@@ -78,7 +78,7 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, launch: Launch) -> Iterator[Cloud]:
+def cloud(tmp_path: Path, launch: AgentLaunch) -> Iterator[Cloud]:
     return Cloud(tmp_path, launch)
 
 
@@ -123,14 +123,16 @@ def test_what_a_failing_command_made_nevertheless_is_not_forgotten(
 
 def test_a_command_that_made_nothing_fails_with_what_it_said(cloud: Cloud, pool: Pool) -> None:
     cloud.say("create", FAIL)
-    with pytest.raises(UnavailableError, match="create ended with 1: no credit left"):
+    with pytest.raises(UnavailableError, match="create exited with 1: no credit left"):
         cloud.create(pool())
 
 
 def test_when_nothing_can_be_learned_both_errors_are_told(cloud: Cloud, pool: Pool) -> None:
     cloud.say("create", FAIL)
     cloud.say("list", "sys.exit('no network')")
-    with pytest.raises(UnavailableError, match=r"no credit left; and what .* no network"):
+    with pytest.raises(
+        UnavailableError, match=r"no credit left; listing the machines failed too: .* no network"
+    ):
         cloud.create(pool())
 
 
@@ -158,14 +160,14 @@ def test_destroying_what_is_not_there_is_no_error_however_the_command_ends(
 def test_destroying_that_failed_is_an_error(cloud: Cloud, pool: Pool) -> None:
     [machine] = cloud.create(pool())
     cloud.say("destroy", FAIL)
-    with pytest.raises(UnavailableError, match="destroy ended with 1"):
+    with pytest.raises(UnavailableError, match="destroy exited with 1"):
         cloud.destroy(machine.id)
 
 
 @pytest.mark.parametrize("printed", ["", "none", '{"machines": [{"id": 1}]}', "[]"])
 def test_what_is_no_list_of_machines_is_refused(cloud: Cloud, printed: str) -> None:
     cloud.say("list", f"print({printed!r})")
-    with pytest.raises(UsageError, match="list did not print machines as JSON"):
+    with pytest.raises(UsageError, match="list must print machines as JSON"):
         cloud.list()
 
 
@@ -175,11 +177,11 @@ def test_a_command_that_reads_nothing_is_no_error(cloud: Cloud) -> None:
     assert cloud.list() == []
 
 
-def test_commands_that_are_not_there_are_named(cloud: Cloud, launch: Launch) -> None:
+def test_commands_that_are_not_there_are_named(cloud: Cloud, launch: AgentLaunch) -> None:
     (cloud.folder / "list").unlink()
     with pytest.raises(UsageError, match="list cannot be run"):
         cloud.list()
-    with pytest.raises(UsageError, match="say what to run to list machines"):
+    with pytest.raises(UsageError, match="provider command: list must not be empty"):
         open_provider("command", {"create": ["a"], "destroy": ["b"], "list": []}, launch)
     with pytest.raises(UsageError, match="missing required field `destroy`"):
         open_provider("command", {"create": ["a"], "list": ["c"]}, launch)

@@ -12,7 +12,7 @@ import pytest
 from engine import Engine
 
 from conveyor import UnavailableError, UsageError
-from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.agent_launch import AgentLaunch
 from conveyor.autoscaler.provider import PoolSpec, Provider
 from conveyor.autoscaler.providers.open import open_provider
 
@@ -22,7 +22,7 @@ CREATE, START = "POST /containers/create", "POST /containers/{id}/start"
 STOP, DELETE = "POST /containers/{id}/stop", "DELETE /containers/{id}"
 
 
-def play(tmp_path: Path, launch: Launch, scene: Scene, **engine: Any) -> Engine:
+def play(tmp_path: Path, launch: AgentLaunch, scene: Scene, **engine: Any) -> Engine:
     """Have a scene with a provider and an engine, which must find nothing wrong."""
 
     async def run() -> Engine:
@@ -42,7 +42,7 @@ def play(tmp_path: Path, launch: Launch, scene: Scene, **engine: Any) -> Engine:
 def test_a_container_runs_an_agent_that_can_be_found_by_its_machine(
     tmp_path: Path, pool: Pool
 ) -> None:
-    launch = Launch(server="https://jobs", token_file="/srv/token", ca_file="/srv/ca.pem")
+    launch = AgentLaunch(server="https://jobs", token_file="/srv/token", ca_file="/srv/ca.pem")
 
     async def scene(provider: Provider, engine: Engine) -> None:
         spec = pool(image="farm:1", env={"A": "1"}, args=("--app", "shop:belt"), host={"Memory": 9})
@@ -69,7 +69,7 @@ def test_a_container_runs_an_agent_that_can_be_found_by_its_machine(
 
 
 def test_containers_are_made_listed_and_taken_away_and_those_of_others_are_left(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         engine.foreign("database")
@@ -86,7 +86,7 @@ def test_containers_are_made_listed_and_taken_away_and_those_of_others_are_left(
 
 
 def test_another_provider_finds_the_containers_again(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         [machine] = await provider.create(pool(image="farm:1"), 1)
@@ -101,7 +101,7 @@ def test_another_provider_finds_the_containers_again(
 
 
 def test_a_container_whose_creation_was_not_answered_is_made_once(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         engine.faults = {CREATE: ["lose"], START: ["lose"]}
@@ -114,7 +114,7 @@ def test_a_container_whose_creation_was_not_answered_is_made_once(
 
 
 def test_a_container_whose_creation_is_never_answered_is_listed_nevertheless(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         engine.faults = {CREATE: ["lose", "lose"]}
@@ -129,7 +129,7 @@ def test_a_container_whose_creation_is_never_answered_is_listed_nevertheless(
 
 
 def test_a_container_that_cannot_be_started_is_removed_and_the_others_are_kept(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         engine.faults = {START: [(500, "no such device")]}
@@ -151,7 +151,7 @@ def test_a_container_that_cannot_be_started_is_removed_and_the_others_are_kept(
     ],
 )
 def test_errors_of_the_engine_say_what_was_asked_and_what_it_said(
-    tmp_path: Path, launch: Launch, pool: Pool, fault: Any, error: Any, said: str
+    tmp_path: Path, launch: AgentLaunch, pool: Pool, fault: Any, error: Any, said: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         engine.faults = {CREATE: [fault]}
@@ -162,7 +162,7 @@ def test_errors_of_the_engine_say_what_was_asked_and_what_it_said(
 
 
 def test_a_container_that_somebody_else_is_removing_is_no_error(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         [machine] = await provider.create(pool(image="farm:1"), 1)
@@ -177,7 +177,7 @@ def test_a_container_that_somebody_else_is_removing_is_no_error(
     [("created", "starting"), ("exited", "gone"), ("dead", "errored"), ("removing", "stopping")],
 )
 def test_a_container_that_does_not_run_says_so(
-    tmp_path: Path, launch: Launch, pool: Pool, state: str, meant: str
+    tmp_path: Path, launch: AgentLaunch, pool: Pool, state: str, meant: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         [machine] = await provider.create(pool(image="farm:1"), 1)
@@ -189,7 +189,7 @@ def test_a_container_that_does_not_run_says_so(
 
 
 def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         made = await provider.create(pool(image="farm:1"), 3)
@@ -211,7 +211,7 @@ def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
     ("newest", "oldest", "spoken"), [("1.41", "1.12", "1.41"), ("1.60", "1.44", "1.51")]
 )
 def test_the_version_is_one_that_both_speak(
-    tmp_path: Path, launch: Launch, pool: Pool, newest: str, oldest: str, spoken: str
+    tmp_path: Path, launch: AgentLaunch, pool: Pool, newest: str, oldest: str, spoken: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         assert len(await provider.create(pool(image="farm:1"), 1)) == 1
@@ -220,28 +220,28 @@ def test_the_version_is_one_that_both_speak(
     assert engine.versions == {spoken}
 
 
-def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: Launch) -> None:
+def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: AgentLaunch) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
-        with pytest.raises(UsageError, match=r"speaks versions 1\.90 to 1\.99"):
+        with pytest.raises(UsageError, match=r"supports API versions 1\.90 to 1\.99"):
             await provider.list()
 
     play(tmp_path, launch, scene, newest="1.99", oldest="1.90")
 
 
 def test_what_a_pool_says_is_judged_before_anything_is_made(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         with pytest.raises(UsageError, match=r"pool linux:.*`imaeg`"):
             await provider.create(pool(image="farm:1", imaeg="x"), 1)
-        with pytest.raises(UsageError, match="no image 'farm:2': pull it"):
+        with pytest.raises(UsageError, match="no image 'farm:2'; pull or build it"):
             await provider.create(pool(image="farm:2"), 1)
         assert engine.containers == {}
 
     play(tmp_path, launch, scene)
 
 
-def test_no_engine_is_unavailable(tmp_path: Path, launch: Launch) -> None:
+def test_no_engine_is_unavailable(tmp_path: Path, launch: AgentLaunch) -> None:
     async def ask() -> None:
         provider = open_provider("docker", {"socket": str(tmp_path / "none")}, launch)
         try:
@@ -254,7 +254,7 @@ def test_no_engine_is_unavailable(tmp_path: Path, launch: Launch) -> None:
 
 
 def test_the_engine_for_tests_notices_what_is_not_documented(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         await provider.create(pool(image="farm:1", host={"Memroy": 1}), 1)

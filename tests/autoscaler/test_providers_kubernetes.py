@@ -13,7 +13,7 @@ import yaml
 from cluster import Cluster
 
 from conveyor import UnavailableError, UsageError
-from conveyor.autoscaler.agent_launch import Launch, read_options
+from conveyor.autoscaler.agent_launch import AgentLaunch, convert_options
 from conveyor.autoscaler.provider import PoolSpec, Provider
 from conveyor.autoscaler.providers.kubernetes import KubernetesProvider, KubernetesSettings
 from conveyor.autoscaler.providers.open import open_provider
@@ -23,7 +23,9 @@ Scene = Callable[[Provider, Cluster], Awaitable[None]]
 ROLE = Path(__file__).parents[2] / "deploy" / "scaler-role.yaml"
 
 
-def play(tmp_path: Path, launch: Launch, scene: Scene, waits: list[float] | None = None) -> None:
+def play(
+    tmp_path: Path, launch: AgentLaunch, scene: Scene, waits: list[float] | None = None
+) -> None:
     """Have a scene with a provider and a cluster, which must find nothing wrong."""
     waited = [] if waits is None else waits
 
@@ -32,7 +34,7 @@ def play(tmp_path: Path, launch: Launch, scene: Scene, waits: list[float] | None
 
     async def run() -> None:
         async with Cluster(tmp_path) as cluster:
-            settings = read_options(KubernetesSettings, table(cluster), "test")
+            settings = convert_options(KubernetesSettings, table(cluster), "test")
             provider = KubernetesProvider(settings, launch, sleep=wait)
             try:
                 await scene(provider, cluster)
@@ -48,7 +50,7 @@ def table(cluster: Cluster) -> dict[str, Any]:
 
 
 def test_a_job_runs_one_agent_once_with_its_token_from_a_secret(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         spec = pool(
@@ -79,7 +81,7 @@ def test_a_job_runs_one_agent_once_with_its_token_from_a_secret(
 
 
 def test_jobs_are_made_listed_and_deleted_and_are_stopping_until_their_pods_are_gone(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         made = {each.id for each in await provider.create(pool(image="farm:1"), 3)}
@@ -98,7 +100,7 @@ def test_jobs_are_made_listed_and_deleted_and_are_stopping_until_their_pods_are_
 
 
 def test_jobs_of_others_are_neither_listed_nor_deleted(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         settings = table(cluster) | {"owner": "another"}
@@ -112,7 +114,7 @@ def test_jobs_of_others_are_neither_listed_nor_deleted(
     play(tmp_path, launch, scene)
 
 
-def test_a_list_is_read_page_by_page(tmp_path: Path, launch: Launch, pool: Pool) -> None:
+def test_a_list_is_read_page_by_page(tmp_path: Path, launch: AgentLaunch, pool: Pool) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         made = await provider.create(pool(image="farm:1"), 7)
         cluster.largest = 3
@@ -124,7 +126,7 @@ def test_a_list_is_read_page_by_page(tmp_path: Path, launch: Launch, pool: Pool)
 
 
 def test_a_list_whose_pages_have_expired_is_begun_anew(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         await provider.create(pool(image="farm:1"), 2)
@@ -132,14 +134,14 @@ def test_a_list_whose_pages_have_expired_is_begun_anew(
         cluster.faults = {"GET": [expired]}
         assert len(await provider.list()) == 2
         cluster.faults = {"GET": [expired] * 3}
-        with pytest.raises(UnavailableError, match="faster than it can be read"):
+        with pytest.raises(UnavailableError, match="the list of Jobs expired 3 times"):
             await provider.list()
 
     play(tmp_path, launch, scene)
 
 
 def test_a_job_whose_creation_was_not_answered_is_made_once(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         cluster.faults = {"POST": ["lose"]}
@@ -150,7 +152,7 @@ def test_a_job_whose_creation_was_not_answered_is_made_once(
 
 
 def test_a_job_whose_creation_is_never_answered_is_listed_nevertheless(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         cluster.faults = {"POST": ["lose", "lose"]}
@@ -162,7 +164,7 @@ def test_a_job_whose_creation_is_never_answered_is_listed_nevertheless(
 
 
 def test_an_api_that_is_too_busy_is_asked_again_when_it_said(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     waits: list[float] = []
 
@@ -190,7 +192,7 @@ def test_an_api_that_is_too_busy_is_asked_again_when_it_said(
     ],
 )
 def test_errors_of_the_api_say_what_was_asked_and_what_it_said(
-    tmp_path: Path, launch: Launch, pool: Pool, fault: Any, error: Any, said: str
+    tmp_path: Path, launch: AgentLaunch, pool: Pool, fault: Any, error: Any, said: str
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         cluster.faults = {"POST": [fault]}
@@ -203,7 +205,7 @@ def test_errors_of_the_api_say_what_was_asked_and_what_it_said(
 
 
 def test_a_job_that_is_gone_when_it_is_deleted_is_no_error(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         [machine] = await provider.create(pool(image="farm:1"), 1)
@@ -231,7 +233,7 @@ def test_a_job_that_is_gone_when_it_is_deleted_is_no_error(
     ],
 )
 def test_the_status_of_a_job_says_how_the_machine_is(
-    tmp_path: Path, launch: Launch, pool: Pool, status: Any, state: str, detail: str
+    tmp_path: Path, launch: AgentLaunch, pool: Pool, status: Any, state: str, detail: str
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         [machine] = await provider.create(pool(image="farm:1"), 1)
@@ -242,7 +244,9 @@ def test_the_status_of_a_job_says_how_the_machine_is(
     play(tmp_path, launch, scene)
 
 
-def test_a_token_that_is_replaced_is_read_again(tmp_path: Path, launch: Launch, pool: Pool) -> None:
+def test_a_token_that_is_replaced_is_read_again(
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
+) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         await provider.list()
         cluster.give_token("second")
@@ -255,7 +259,7 @@ def test_a_token_that_is_replaced_is_read_again(tmp_path: Path, launch: Launch, 
 
 
 def test_an_api_that_nobody_vouches_for_is_not_told_the_token(
-    tmp_path: Path, launch: Launch
+    tmp_path: Path, launch: AgentLaunch
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         (tmp_path / "other").mkdir()
@@ -268,13 +272,15 @@ def test_an_api_that_nobody_vouches_for_is_not_told_the_token(
     play(tmp_path, launch, scene)
 
 
-def test_where_there_is_no_service_account_that_is_said(tmp_path: Path, launch: Launch) -> None:
-    with pytest.raises(UsageError, match="Is this a pod with a service account"):
+def test_where_there_is_no_service_account_that_is_said(
+    tmp_path: Path, launch: AgentLaunch
+) -> None:
+    with pytest.raises(UsageError, match="is this a pod with a service account"):
         open_provider("kubernetes", {"account": str(tmp_path)}, launch)
 
 
 def test_the_cluster_for_tests_notices_what_is_not_documented(
-    tmp_path: Path, launch: Launch, pool: Pool
+    tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, cluster: Cluster) -> None:
         await provider.create(pool(image="farm:1", pod={"nodeSelecter": {}}), 1)

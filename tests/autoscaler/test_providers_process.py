@@ -16,15 +16,15 @@ import pytest
 from deployment import Deployment, wait_for
 
 from conveyor import Conveyor, UsageError
-from conveyor.autoscaler.agent_launch import Launch, machine_of
+from conveyor.autoscaler.agent_launch import AgentLaunch, machine_of
 from conveyor.autoscaler.provider import Machine, PoolSpec
 from conveyor.autoscaler.providers.open import open_provider
-from conveyor.autoscaler.providers.process import Note
+from conveyor.autoscaler.providers.process import MachineNote
 from conveyor.system.process_identity import is_running, pid_started
 
 Pool = Callable[..., PoolSpec]
 # Nobody listens there, so an agent stays one that asks for its server.
-NOBODY = Launch(server="http://127.0.0.1:9", args=("--allow-commands",))
+NOBODY = AgentLaunch(server="http://127.0.0.1:9", args=("--allow-commands",))
 
 
 class Farm:
@@ -42,8 +42,8 @@ class Farm:
     def list(self) -> list[Machine]:
         return list(self._do(lambda provider: provider.list()))
 
-    def note(self, machine: str) -> Note:
-        return msgspec.json.decode((self.folder / f"{machine}.json").read_bytes(), type=Note)
+    def note(self, machine: str) -> MachineNote:
+        return msgspec.json.decode((self.folder / f"{machine}.json").read_bytes(), type=MachineNote)
 
     def rewrite(self, machine: str, **what: Any) -> None:
         note = msgspec.structs.replace(self.note(machine), **what)
@@ -81,7 +81,9 @@ def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
     deployment.server()
     token = deployment.folder / "token"
     token.write_text(deployment.token("agent"))
-    farm.launch = Launch(server=deployment.url, token_file=str(token), args=("--allow-commands",))
+    farm.launch = AgentLaunch(
+        server=deployment.url, token_file=str(token), args=("--allow-commands",)
+    )
     [machine] = farm.create(PoolSpec(name="linux", labels=("os=linux",), slots=2))
     wait_for(lambda: farm.list()[0].state == "running")
     belt = Conveyor(deployment.url, token=deployment.admin)
@@ -115,11 +117,11 @@ def test_an_agent_has_its_own_session_and_none_of_the_settings_of_its_scaler(
 def test_machines_of_a_scaler_that_is_gone_are_found_and_ended(farm: Farm, tmp_path: Path) -> None:
     program = f"""
 import asyncio
-from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.agent_launch import AgentLaunch
 from conveyor.autoscaler.provider import PoolSpec
 from conveyor.autoscaler.providers.open import open_provider
 
-launch = Launch(server={NOBODY.server!r}, args={NOBODY.args!r})
+launch = AgentLaunch(server={NOBODY.server!r}, args={NOBODY.args!r})
 provider = open_provider("process", {{"folder": {str(farm.folder)!r}}}, launch)
 asyncio.run(provider.create(PoolSpec(name="linux"), 2))
 """
@@ -162,7 +164,7 @@ def test_a_process_that_was_noted_and_not_started_is_gone(farm: Farm, pool: Pool
     assert farm.list() == []
 
 
-@pytest.mark.parametrize("how", ["another began with its pid", "the system was started anew"])
+@pytest.mark.parametrize("how", ["another began with its pid", "the host was rebooted"])
 def test_a_process_that_is_not_ours_is_left_alone(farm: Farm, pool: Pool, how: str) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     try:
@@ -184,7 +186,7 @@ def test_a_process_that_is_not_ours_is_left_alone(farm: Farm, pool: Pool, how: s
 
 
 def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool: Pool) -> None:
-    farm.launch = Launch(server="nonsense")
+    farm.launch = AgentLaunch(server="nonsense")
     [machine] = farm.create(pool())
     wait_for(lambda: farm.list()[0].state == "gone")
     assert "name the server" in farm.list()[0].detail
@@ -195,7 +197,7 @@ def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool
 def test_an_agent_that_ended_is_forgotten_in_the_end_without_being_destroyed(
     farm: Farm, pool: Pool
 ) -> None:
-    farm.launch = Launch(server="nonsense")
+    farm.launch = AgentLaunch(server="nonsense")
     old, new = farm.create(pool(), 2)
     wait_for(lambda: {each.state for each in farm.list()} == {"gone"})
     os.utime(farm.folder / f"{old.id}.log", (1, 1))
@@ -227,7 +229,7 @@ def test_a_machine_whose_end_a_scaler_began_that_is_gone_ends_when_the_grace_is_
 def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool: Pool) -> None:
     with pytest.raises(UsageError, match=r"pool linux:.*`image`"):
         farm.create(pool(image="x"))
-    with pytest.raises(UsageError, match="the pool 'Big One' cannot"):
+    with pytest.raises(UsageError, match="pool name 'Big One' must be"):
         farm.create(PoolSpec(name="Big One"))
     assert farm.list() == []
 
@@ -238,7 +240,7 @@ def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(
     deployment.server()
     token = deployment.folder / "token"
     token.write_text(deployment.token("agent"))
-    farm.launch = Launch(server=deployment.url, token_file=str(token))
+    farm.launch = AgentLaunch(server=deployment.url, token_file=str(token))
     belt = deployment.closing(Conveyor(deployment.url, token=deployment.admin))
     work = belt.command("true").using(requires=["kind=once"])
     first, second = work.enqueue(), work.enqueue()
@@ -256,16 +258,16 @@ def test_providers_that_speak_http_say_what_they_lack(name: str) -> None:
 import sys
 sys.modules["aiohttp"] = None
 from conveyor import UsageError
-from conveyor.autoscaler.agent_launch import Launch
+from conveyor.autoscaler.agent_launch import AgentLaunch
 from conveyor.autoscaler.providers.open import open_provider
 try:
-    open_provider({name!r}, {{}}, Launch(server="http://localhost"))
+    open_provider({name!r}, {{}}, AgentLaunch(server="http://localhost"))
 except UsageError as error:
     print(error)
 """
     command = [sys.executable, "-W", "error", "-c", program]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert said == f"the provider {name} needs aiohttp: install conveyor[http]\n"
+    assert said == f"provider {name} needs aiohttp: install it with `pip install conveyor[http]`\n"
 
 
 def test_there_is_no_provider_of_another_name() -> None:

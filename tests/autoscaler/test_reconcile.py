@@ -18,23 +18,25 @@ from conveyor.autoscaler.machine_state import (
     Gone,
     Idle,
     Lost,
-    Standing,
+    MachineState,
     Stopping,
 )
-from conveyor.autoscaler.provider import Machine, MachineState
-from conveyor.autoscaler.reconcile import Recalled, Times, demands, recall, worse
-from conveyor.autoscaler.snapshot import Sight
-from conveyor.autoscaler.state import Memory, Seen, Trouble
-from conveyor.autoscaler.status import Note, Status, read_note, write_note
+from conveyor.autoscaler.pool_backoff import next_backoff
+from conveyor.autoscaler.provider import Machine, ProvisioningState
+from conveyor.autoscaler.reconcile import Reconciled, demands_in, reconcile
+from conveyor.autoscaler.snapshot import Snapshot
+from conveyor.autoscaler.state import MachineHistory, PoolBackoff, ScalerState
+from conveyor.autoscaler.status import ScalerNote, ScalerStatus, decode_note, encode_note
+from conveyor.autoscaler.timing import Timing
 from conveyor.core.job import WorkerInfo
 from conveyor.store.messages import Load
 
-TIMES = Times(every=10, lease=60, beat=15)
+TIMING = Timing(every=10, lease=60, beat=15)
 PLAIN = policy(pool("plain", max=3, boot_deadline=100.0))
 ID = "conveyor-plain-1"
 
 
-def machine(state: MachineState = "running", name: str = ID, **what: Any) -> Machine:
+def machine(state: ProvisioningState = "running", name: str = ID, **what: Any) -> Machine:
     about = {"id": name, "pool": "plain", "created_at": NOW - 50, "state": state}
     return Machine(**{**about, **what})
 
@@ -55,103 +57,131 @@ def worker(name: str = "w", on: str = ID, **what: Any) -> WorkerInfo:
     return WorkerInfo(**{**about, **what})
 
 
-def sight(
+def snapshot_of(
     machines: Sequence[Machine] = (),
     workers: Sequence[WorkerInfo] = (),
     server_at: float = NOW,
     **what: Any,
-) -> Sight:
+) -> Snapshot:
     server = worker("server-1", on="", slots=0, beat_at=server_at)
     about = {
         "at": NOW,
         "loads": [],
         "workers": [server, *workers],
         "machines": {"process": machines},
-        "blind": {},
+        "unreachable": {},
     }
-    return Sight(**{**about, **what})
+    return Snapshot(**{**about, **what})
 
 
-def memory(seen: Seen | None = None, **what: Any) -> Memory:
+def state_of(seen: MachineHistory | None = None, **what: Any) -> ScalerState:
     machines = {} if seen is None else {ID: seen}
     about = {"looked_at": NOW - 10, "awake_since": NOW - 5000, "machines": machines}
-    return Memory(**{**about, **what})
+    return ScalerState(**{**about, **what})
 
 
-def known(before: Memory, seen: Sight, by: Any = PLAIN) -> Recalled:
-    return recall(before, seen, by, TIMES)
+def known(before: ScalerState, seen: Snapshot, by: Any = PLAIN) -> Reconciled:
+    return reconcile(before, seen, by, TIMING)
 
 
-THERE = Seen(beat_at=NOW - 12)
-MISSING = Seen(beat_at=NOW - 50, missing_since=NOW - 45)
+THERE = MachineHistory(beat_at=NOW - 12)
+MISSING = MachineHistory(beat_at=NOW - 50, missing_since=NOW - 45)
 
 
 @pytest.mark.parametrize(
-    ("state", "agent", "before", "standing"),
+    ("reported", "agent", "before", "state"),
     [
         # Whose agent never was there.
-        ("running", None, memory(), Booting()),
-        ("errored", None, memory(), Errored()),
-        ("gone", None, memory(), Gone()),
+        ("running", None, state_of(), Booting()),
+        ("errored", None, state_of(), Errored()),
+        ("gone", None, state_of(), Gone()),
         # Whose agent is known no more: a goodbye, unless the store may have lost it.
-        ("running", None, memory(THERE), Draining(0)),
-        ("running", None, memory(MISSING), Drained()),
-        ("errored", None, memory(THERE), Draining(0)),
-        ("running", None, memory(msgspec.structs.replace(THERE, draining=True)), Drained()),
+        ("running", None, state_of(THERE), Draining(0)),
+        ("running", None, state_of(MISSING), Drained()),
+        ("errored", None, state_of(THERE), Draining(0)),
+        ("running", None, state_of(msgspec.structs.replace(THERE, draining=True)), Drained()),
         # It was silent before it was forgotten, so it may be there still.
-        ("running", None, memory(Seen(beat_at=NOW - 80)), Lost(NOW + 40)),
+        ("running", None, state_of(MachineHistory(beat_at=NOW - 80)), Lost(NOW + 40)),
         (
             "running",
             None,
-            memory(Seen(beat_at=NOW - 300, missing_since=NOW - 100)),
+            state_of(MachineHistory(beat_at=NOW - 300, missing_since=NOW - 100)),
             Lost(NOW - 180),
         ),
         # Nobody looked for a while: it counts from now.
-        ("running", None, memory(Seen(beat_at=NOW - 300), looked_at=NOW - 200), Lost(NOW + 120)),
+        (
+            "running",
+            None,
+            state_of(MachineHistory(beat_at=NOW - 300), looked_at=NOW - 200),
+            Lost(NOW + 120),
+        ),
         # An agent that is there.
-        ("running", {}, memory(), Idle(NOW)),
-        ("running", {}, memory(Seen(beat_at=NOW - 20, idle_since=NOW - 200)), Idle(NOW - 200)),
-        ("running", {"running": 1}, memory(Seen(idle_since=NOW - 200)), Busy(1)),
+        ("running", {}, state_of(), Idle(NOW)),
+        (
+            "running",
+            {},
+            state_of(MachineHistory(beat_at=NOW - 20, idle_since=NOW - 200)),
+            Idle(NOW - 200),
+        ),
+        ("running", {"running": 1}, state_of(MachineHistory(idle_since=NOW - 200)), Busy(1)),
         # What it did between two beats was work, too.
-        ("running", {"finished": 3}, memory(Seen(finished=2, idle_since=NOW - 200)), Idle(NOW)),
         (
             "running",
             {"finished": 3},
-            memory(Seen(finished=3, idle_since=NOW - 200)),
+            state_of(MachineHistory(finished=2, idle_since=NOW - 200)),
+            Idle(NOW),
+        ),
+        (
+            "running",
+            {"finished": 3},
+            state_of(MachineHistory(finished=3, idle_since=NOW - 200)),
             Idle(NOW - 200),
         ),
         # After a gap nobody knows what it did meanwhile.
-        ("running", {}, memory(Seen(idle_since=NOW - 200), looked_at=NOW - 40), Idle(NOW)),
-        ("running", {}, memory(Seen(idle_since=NOW - 200), looked_at=NOW - 29), Idle(NOW - 200)),
+        (
+            "running",
+            {},
+            state_of(MachineHistory(idle_since=NOW - 200), looked_at=NOW - 40),
+            Idle(NOW),
+        ),
+        (
+            "running",
+            {},
+            state_of(MachineHistory(idle_since=NOW - 200), looked_at=NOW - 29),
+            Idle(NOW - 200),
+        ),
         # It is silent, from when it could be heard.
-        ("running", {"beat_at": NOW - 100}, memory(), Lost(NOW + 20)),
-        ("running", {"beat_at": NOW - 100}, memory(looked_at=NOW - 90), Idle(NOW)),
-        ("running", {"beat_at": NOW - 500}, memory(awake_since=NOW - 100), Lost(NOW + 20)),
+        ("running", {"beat_at": NOW - 100}, state_of(), Lost(NOW + 20)),
+        ("running", {"beat_at": NOW - 100}, state_of(looked_at=NOW - 90), Idle(NOW)),
+        ("running", {"beat_at": NOW - 500}, state_of(awake_since=NOW - 100), Lost(NOW + 20)),
         # Its end is under way.
-        ("running", {}, memory(Seen(stop_again_at=NOW + 1)), Stopping()),
-        ("running", {}, memory(Seen(stop_again_at=NOW - 1)), Idle(NOW)),
-        ("gone", {}, memory(Seen(stop_again_at=NOW + 1)), Gone()),
+        ("running", {}, state_of(MachineHistory(stop_again_at=NOW + 1)), Stopping()),
+        ("running", {}, state_of(MachineHistory(stop_again_at=NOW - 1)), Idle(NOW)),
+        ("gone", {}, state_of(MachineHistory(stop_again_at=NOW + 1)), Gone()),
     ],
 )
 def test_how_a_machine_stands_beside_what_is_remembered(
-    state: MachineState, agent: dict[str, Any] | None, before: Memory, standing: Standing
+    reported: ProvisioningState,
+    agent: dict[str, Any] | None,
+    before: ScalerState,
+    state: MachineState,
 ) -> None:
     workers = [] if agent is None else [worker(**agent)]
-    found = known(before, sight([machine(state)], workers))
-    assert found.agents[0].standing == standing
+    found = known(before, snapshot_of([machine(reported)], workers))
+    assert found.agents[0].state == state
 
 
 def test_a_machine_has_as_long_to_come_from_when_its_agent_could_be_heard() -> None:
     old = machine(created_at=NOW - 99)
-    late = known(memory(awake_since=NOW - 30), sight([old]))
+    late = known(state_of(awake_since=NOW - 30), snapshot_of([old]))
     assert late.agents[0].created_at == NOW - 30
-    on_time = known(memory(), sight([old]))
+    on_time = known(state_of(), snapshot_of([old]))
     assert on_time.agents[0].created_at == NOW - 99
 
 
 def test_an_agent_that_was_started_anew_stands_for_its_machine() -> None:
     workers = [worker("old", beat_at=NOW - 50, running=1), worker("new", beat_at=NOW - 1)]
-    found = known(memory(), sight([machine()], workers))
+    found = known(state_of(), snapshot_of([machine()], workers))
     assert [(each.worker, each.machine) for each in found.agents] == [("new", ID), ("old", "")]
     assert found.drains == []
 
@@ -159,7 +189,7 @@ def test_an_agent_that_was_started_anew_stands_for_its_machine() -> None:
 @pytest.mark.parametrize(
     ("seen", "why"),
     [
-        (machine(created_at=NOW - 101), f"{ID} did not come"),
+        (machine(created_at=NOW - 101), f"{ID} did not register"),
         (machine("errored", detail="no image"), "no image"),
         (machine("gone", detail="it crashed"), "it crashed"),
         (machine("gone", agent="w"), None),
@@ -168,64 +198,66 @@ def test_an_agent_that_was_started_anew_stands_for_its_machine() -> None:
     ],
 )
 def test_a_machine_that_does_not_come_is_counted_once(seen: Machine, why: str | None) -> None:
-    found = known(memory(), sight([seen]))
-    troubles = {} if why is None else {"plain": Trouble(1, NOW + 10, why)}
-    assert found.memory.troubles == troubles
-    assert list(found.barred) == list(troubles)
-    again = known(found.memory, sight([seen], at=NOW + 20, server_at=NOW + 5))
-    assert again.memory.troubles == troubles
-    assert again.barred == {}
+    found = known(state_of(), snapshot_of([seen]))
+    troubles = {} if why is None else {"plain": PoolBackoff(1, NOW + 10, why)}
+    assert found.state.troubles == troubles
+    assert list(found.blocked) == list(troubles)
+    again = known(found.state, snapshot_of([seen], at=NOW + 20, server_at=NOW + 5))
+    assert again.state.troubles == troubles
+    assert again.blocked == {}
 
 
 def test_a_machine_that_came_ends_the_trouble_of_its_pool() -> None:
-    troubles = {"plain": Trouble(3, NOW + 40, "x"), "removed": Trouble(1, NOW + 40, "x")}
+    troubles = {"plain": PoolBackoff(3, NOW + 40, "x"), "removed": PoolBackoff(1, NOW + 40, "x")}
     both = [machine("errored"), machine(name="conveyor-plain-2")]
-    found = known(memory(troubles=troubles), sight(both, [worker("w2", on="conveyor-plain-2")]))
-    assert found.memory.troubles == {}
+    found = known(
+        state_of(troubles=troubles), snapshot_of(both, [worker("w2", on="conveyor-plain-2")])
+    )
+    assert found.state.troubles == {}
 
 
 def test_one_that_runs_one_job_and_was_never_seen_has_not_failed() -> None:
     once = policy(pool("plain", one_shot=True))
-    assert known(memory(), sight([machine("gone")]), once).memory.troubles == {}
-    errored = sight([machine("errored")])
-    assert known(memory(), errored, once).memory.troubles != {}
+    assert known(state_of(), snapshot_of([machine("gone")]), once).state.troubles == {}
+    errored = snapshot_of([machine("errored")])
+    assert known(state_of(), errored, once).state.troubles != {}
 
 
 def test_each_failure_doubles_the_pause_up_to_ten_minutes() -> None:
     trouble = None
     pauses: list[float] = []
     for _ in range(9):
-        trouble = worse(trouble, "x", NOW, 10.0)
+        trouble = next_backoff(trouble, "x", NOW, 10.0)
         pauses.append(trouble.until - NOW)
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
 def test_a_pool_that_gets_no_machine_has_the_reason() -> None:
-    troubled = memory(troubles={"plain": Trouble(2, NOW + 31, "no image")})
-    assert known(troubled, sight()).barred == {
-        "plain": "its machines did not come, 2 times in a row (no image); the next try is in 31 s"
+    troubled = state_of(troubles={"plain": PoolBackoff(2, NOW + 31, "no image")})
+    assert known(troubled, snapshot_of()).blocked == {
+        "plain": "its last 2 starts failed (no image); next attempt in 31 s"
     }
-    blind = sight(machines={}, blind={"process": "it is away"})
-    assert known(memory(), blind).barred == {
-        "plain": "its provider process cannot be asked: it is away"
+    unreachable = snapshot_of(machines={}, unreachable={"process": "it is away"})
+    assert known(state_of(), unreachable).blocked == {
+        "plain": "provider process is unreachable: it is away"
     }
-    assert known(memory(), sight(server_at=NOW - 20)).barred == {}
-    assert known(memory(), sight(server_at=NOW - 21)).barred == {
-        "plain": "no server is heard from, so no agent could come"
+    assert known(state_of(), snapshot_of(server_at=NOW - 20)).blocked == {}
+    assert known(state_of(), snapshot_of(server_at=NOW - 21)).blocked == {
+        "plain": "no server is running, so agents could not connect"
     }
 
 
 def test_what_is_known_of_machines_stays_while_their_provider_cannot_be_asked() -> None:
-    away = sight(machines={}, blind={"process": "it is away"})
-    assert known(memory(THERE), away).memory.machines == {ID: THERE}
-    assert known(memory(THERE), sight()).memory.machines == {}
+    away = snapshot_of(machines={}, unreachable={"process": "it is away"})
+    assert known(state_of(THERE), away).state.machines == {ID: THERE}
+    assert known(state_of(THERE), snapshot_of()).state.machines == {}
 
 
 def test_a_machine_whose_end_takes_too_long_is_to_be_ended_again() -> None:
-    first = known(memory(), sight([machine("stopping")]))
+    first = known(state_of(), snapshot_of([machine("stopping")]))
     assert first.stops == []
-    assert first.memory.machines[ID].stop_again_at == NOW + 180
-    later = known(memory(Seen(stop_again_at=NOW)), sight([machine("stopping")]))
+    assert first.state.machines[ID].stop_again_at == NOW + 180
+    later = known(state_of(MachineHistory(stop_again_at=NOW)), snapshot_of([machine("stopping")]))
     assert [each.machine for each in later.stops] == [ID]
 
 
@@ -242,7 +274,7 @@ def test_a_machine_whose_end_takes_too_long_is_to_be_ended_again() -> None:
 def test_an_agent_without_a_machine_is_drained_after_a_while_if_it_is_idle(
     since: float, agent: dict[str, Any], drained: bool
 ) -> None:
-    found = known(memory(strays={"w": since}), sight([], [worker(**agent)]))
+    found = known(state_of(strays={"w": since}), snapshot_of([], [worker(**agent)]))
     assert [each.worker for each in found.drains] == ["w"] * drained
     assert found.forgotten == {}
 
@@ -258,46 +290,50 @@ def test_an_agent_without_a_machine_is_drained_after_a_while_if_it_is_idle(
 def test_an_agent_without_a_machine_is_forgotten_when_its_leases_are_over(
     beat_at: float, awake_since: float, forgotten: bool
 ) -> None:
-    before = memory(strays={"w": NOW - 10}, awake_since=awake_since)
-    found = known(before, sight([machine("gone")], [worker(beat_at=beat_at)]))
+    before = state_of(strays={"w": NOW - 10}, awake_since=awake_since)
+    found = known(before, snapshot_of([machine("gone")], [worker(beat_at=beat_at)]))
     assert list(found.forgotten) == ["w"] * forgotten
 
 
 def test_only_a_pool_that_names_no_queues_learns_what_its_agents_serve() -> None:
-    seen = sight([machine()], [worker(queues=("a", "b"))])
-    [plain] = known(memory(), seen).policy.pools
+    seen = snapshot_of([machine()], [worker(queues=("a", "b"))])
+    [plain] = known(state_of(), seen).policy.pools
     assert plain.spec.queues == ("a", "b")
-    [named] = known(memory(), seen, policy(pool("plain", queues=("a",)))).policy.pools
+    [named] = known(state_of(), seen, policy(pool("plain", queues=("a",)))).policy.pools
     assert named.spec.queues == ("a",)
 
 
 def test_agents_of_others_are_no_strays() -> None:
     others = [worker("theirs", on="conveyor-gpu-1"), worker("fixed", on=""), worker("odd", on="vm")]
-    found = known(memory(strays=dict.fromkeys(("theirs", "fixed", "odd"), 0.0)), sight([], others))
-    assert found.memory.strays == {}
+    found = known(
+        state_of(strays=dict.fromkeys(("theirs", "fixed", "odd"), 0.0)), snapshot_of([], others)
+    )
+    assert found.state.strays == {}
     assert found.drains == []
 
 
 def test_what_waits_is_what_is_wanted() -> None:
     loads = [Load("a", ("gpu",), 3, 1), Load("b", (), 0, 5)]
-    [demand] = demands(sight(loads=loads))
+    [demand] = demands_in(snapshot_of(loads=loads))
     assert (demand.count, demand.requires, demand.queue) == (3, {"gpu"}, "a")
 
 
 def test_a_note_is_read_as_it_was_written_and_one_of_another_version_is_none() -> None:
-    note = Note(Status(at=NOW, every=10.0), memory(THERE, made=(machine(),)))
-    assert read_note(write_note(note)) == note
-    assert read_note("") is None
-    assert read_note('{"status": {}}') is None
-    assert read_note("[1]") is None
+    note = ScalerNote(ScalerStatus(at=NOW, every=10.0), state_of(THERE, made=(machine(),)))
+    assert decode_note(encode_note(note)) == note
+    assert decode_note("") is None
+    assert decode_note('{"status": {}}') is None
+    assert decode_note("[1]") is None
 
 
 def test_a_note_of_many_thousand_machines_leaves_out_what_is_known_of_each() -> None:
-    about = Seen(beat_at=NOW - 0.123456, finished=1234, idle_since=NOW - 0.123456)
+    about = MachineHistory(beat_at=NOW - 0.123456, finished=1234, idle_since=NOW - 0.123456)
     machines = {f"conveyor-plain-{number:010x}": about for number in range(20_000)}
-    note = Note(Status(at=NOW, every=10.0), memory(machines=machines))
-    text = write_note(note)
+    note = ScalerNote(ScalerStatus(at=NOW, every=10.0), state_of(machines=machines))
+    text = encode_note(note)
     assert len(text) < 1 << 20
-    assert read_note(text) == Note(note.status, msgspec.structs.replace(note.memory, machines={}))
-    few = Note(note.status, memory(machines=dict(list(machines.items())[:8000])))
-    assert read_note(write_note(few)) == few
+    assert decode_note(text) == ScalerNote(
+        note.status, msgspec.structs.replace(note.memory, machines={})
+    )
+    few = ScalerNote(note.status, state_of(machines=dict(list(machines.items())[:8000])))
+    assert decode_note(encode_note(few)) == few

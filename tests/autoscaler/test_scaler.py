@@ -7,11 +7,11 @@ import logging
 from typing import Any
 
 import pytest
-from yard import NAME, TIMES, Site, in_a_loop, site
+from yard import NAME, TIMING, Site, in_a_loop, site
 
-from conveyor.autoscaler.elector import Leadership
-from conveyor.autoscaler.scaler import survey
-from conveyor.autoscaler.state import Memory
+from conveyor.autoscaler.elector import Elector
+from conveyor.autoscaler.scaler import plan_cycle
+from conveyor.autoscaler.state import ScalerState
 
 
 @in_a_loop
@@ -108,8 +108,8 @@ async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_
         await here.look(scaler)
         left = here.note.status.events[-3:]
         assert {event.why for event in left} == {
-            "no stop: it does not lead any more",
-            "no drain: it does not lead any more",
+            "no stop: this scaler no longer leads",
+            "no drain: this scaler no longer leads",
         }
         assert here.yard.asked == []
         workers = {each.id: each for each in here.store.workers().result()}
@@ -133,7 +133,7 @@ async def test_a_provider_that_takes_long_does_not_cost_the_leadership(call: str
 
     setattr(here.yard, call, slowly)
     scaler = here.scaler()
-    scaler._leadership._sleep = lambda _: asyncio.sleep(0)
+    scaler._elector._sleep = lambda _: asyncio.sleep(0)
     async with scaler:
         assert await here.look(scaler)
         assert leaders == ["one"] * 3
@@ -150,12 +150,12 @@ async def test_a_leadership_ends_here_before_it_does_in_the_store() -> None:
             return answer
 
     store: Any = Slow()
-    leadership = Leadership(store, NAME, "one", elapsed=here.clock.now)
-    await leadership.take()
+    elector = Elector(store, NAME, "one", elapsed=here.clock.now)
+    await elector.acquire()
     here.clock.advance(9)
-    assert leadership.held
+    assert elector.is_leader
     here.clock.advance(1)
-    assert not leadership.held
+    assert not elector.is_leader
 
 
 @in_a_loop
@@ -165,11 +165,11 @@ async def test_nothing_is_done_on_what_was_seen_more_than_two_minutes_ago() -> N
     slow = SlowLists(here, 121)
     scaler = here.scaler(providers={"process": slow})
     async with scaler:
-        scaler._leadership._hold = 1000.0
+        scaler._elector._ttl = 1000.0
         await here.look(scaler)
         assert here.yard.machines == {}
         assert [each.why for each in here.note.status.events] == [
-            "no start: what was seen is older than 120 s"
+            "no start: the snapshot is older than 120 s"
         ]
         slow.seconds = 119
         await here.look(scaler)
@@ -199,7 +199,7 @@ async def test_the_heir_of_a_scaler_that_was_killed_in_the_middle_makes_nothing_
     async with here.scaler("first") as first:
         here.reach.call = "note_action"
         await here.look(first)
-        first._leadership._until = float("-inf")  # it gives nothing up: it is killed
+        first._elector._leads_until = float("-inf")  # it gives nothing up: it is killed
     here.reach.call = ""
     here.clock.advance(61)
     async with here.scaler("second") as second:
@@ -232,7 +232,7 @@ async def test_an_agent_that_has_taken_a_job_meanwhile_stays() -> None:
         here.clock.advance(30)
         here.beat()
         here.claim(machine)
-        await scaler.round()
+        await scaler.run_cycle()
         assert here.did() == ["start", "drain_refused"]
         await here.look(scaler, after=10)
         assert here.note.status.pools[0].busy == 1
@@ -259,8 +259,8 @@ async def test_a_dry_run_only_looks() -> None:
     here.jobs(3)
     here.beat()
     store: Any = here.reach
-    looked = await survey(store, {"process": here.yard}, here.policy, TIMES, Memory())
-    assert [(each.pool, each.count) for each in looked.plan.starts] == [("plain", 3)]
+    cycle = await plan_cycle(store, {"process": here.yard}, here.policy, TIMING, ScalerState())
+    assert [(each.pool, each.count) for each in cycle.plan.starts] == [("plain", 3)]
     assert here.yard.machines == {}
     assert here.store.leader(NAME).result() is None
     assert here.audit() == []

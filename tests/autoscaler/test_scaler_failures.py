@@ -8,7 +8,7 @@ import pytest
 from machines import policy, pool
 from yard import Reach, Site, in_a_loop, site
 
-from conveyor.autoscaler.provider import MachineState
+from conveyor.autoscaler.provider import ProvisioningState
 from conveyor.core.job import State, WorkerInfo
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError, UsageError
@@ -57,7 +57,7 @@ async def test_agents_that_only_a_server_could_hear_are_not_lost_while_there_is_
         here.jobs(3)
         await here.look(scaler, after=10, times=60)
         assert here.yard.asked == []
-        assert "no server is heard from" in here.note.status.held[0]
+        assert "no server is running" in here.note.status.held[0]
         assert len(here.yard.machines) == 2
         here.served = True
         await here.look(scaler, after=10)
@@ -106,7 +106,7 @@ async def test_a_machine_is_stopped_when_its_agent_is_silent_and_the_leases_are_
         await here.look(scaler, after=10)
         assert here.yard.asked == [machine]
         stop = next(each for each in here.note.status.events if each.did == "stop")
-        assert stop.why == "its agent is silent and its leases are over"
+        assert stop.why == "its agent is silent and its leases have expired"
 
 
 @in_a_loop
@@ -184,7 +184,7 @@ async def test_a_provider_that_is_away_gets_no_start_and_no_stop_and_the_others_
         assert len(there.yard.machines) == 1
         assert len(here.yard.machines) == 1
         assert here.note.status.blind == {"command": "the cloud is away"}
-        assert "its provider command cannot be asked: the cloud is away" in here.note.status.held[0]
+        assert "provider command is unreachable: the cloud is away" in here.note.status.held[0]
         del there.yard.errors["list"]
         await here.look(scaler, after=1)
         assert here.note.status.blind == {}
@@ -245,7 +245,7 @@ async def test_a_provider_that_makes_nothing_is_asked_ever_less_often() -> None:
             asked.append(here.did().count("start_failed") - sum(asked))
         assert asked[0] == 3
         assert sum(asked) < 10
-        assert "(no such image); the next try is in" in here.note.status.held[0]
+        assert "(no such image); next attempt in" in here.note.status.held[0]
         assert here.note.memory.troubles["plain"].failures == sum(asked)
         del here.yard.errors["create"]
         await here.look(scaler, after=600)
@@ -296,7 +296,7 @@ async def test_a_machine_that_cannot_be_taken_away_is_not_forgotten() -> None:
 @pytest.mark.parametrize("looks", [15, 40])
 @in_a_loop
 async def test_a_machine_that_is_being_taken_away_is_asked_for_once_and_again_after_minutes(
-    says: MachineState, looks: int
+    says: ProvisioningState, looks: int
 ) -> None:
     here = site()
     here.jobs(1)
@@ -337,7 +337,7 @@ async def test_an_agent_without_a_machine_is_told_to_drain_and_forgotten_when_si
         await here.look(scaler, after=10, times=2)
         drain = here.note.status.events[-1]
         assert (drain.did, drain.subject) == ("drain", agent)
-        assert drain.why == "its machine was not there for 120 s"
+        assert drain.why == "its machine has been missing for 120 s"
         here.fall_silent(machine)
         await here.look(scaler, after=10, times=13)
         assert here.did()[-1] == "forget"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from machines import policy, pool
 
 from conveyor.autoscaler.machine_state import Agent, Busy
-from conveyor.autoscaler.plan import Demand, Drain, Plan, Start, Stop
+from conveyor.autoscaler.plan import Demand, DrainAgent, Plan, StartMachines, StopMachine
 from conveyor.autoscaler.policy import Policy
 from conveyor.autoscaler.simulate import simulate
 from conveyor.autoscaler.workload import Trace, read_trace
@@ -28,7 +28,7 @@ def trace(*jobs: tuple[float, float], requires: frozenset[str] = PLAIN) -> Trace
 
 def test_one_job_starts_one_machine_that_goes_when_it_was_idle_for_long_enough() -> None:
     report = simulate(trace((5, 100)), policy(pool(idle_for=300)), every=10, boot=60)
-    # Looked at 5 s; there at 65, idle at 165, drained at 465 by the grid, stopped with the next.
+    # Started at 5 s; there at 65, idle at 165, drained at 465 by the grid, stopped with the next.
     assert (report.jobs, report.started, report.kills, report.unserved) == (1, 1, 0, 0)
     assert report.p50 == 60
     assert report.machine_hours * 3600 == pytest.approx(470)
@@ -70,11 +70,13 @@ def test_a_scaler_that_takes_busy_machines_away_is_found_out() -> None:
         waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float
     ) -> Plan:
         if now == 100:
-            [busy] = [each for each in agents if isinstance(each.standing, Busy)]
-            return Plan(stops=(Stop(busy.machine, "no reason"),))
-        return Plan(starts=(Start("plain", 1, "one"),)) if waiting and not agents else Plan()
+            [busy] = [each for each in agents if isinstance(each.state, Busy)]
+            return Plan(stops=(StopMachine(busy.machine, "no reason"),))
+        return (
+            Plan(starts=(StartMachines("plain", 1, "one"),)) if waiting and not agents else Plan()
+        )
 
-    report = simulate(trace((0, 300), (1, 300)), policy(pool()), decide=careless)
+    report = simulate(trace((0, 300), (1, 300)), policy(pool()), planner=careless)
     assert report.kills == 1
     # It ran again from its beginning, before the other, on a machine that was started at 110 s.
     assert report.longest == 469
@@ -85,10 +87,14 @@ def test_a_busy_machine_that_is_drained_ends_its_job_and_takes_none() -> None:
         waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float
     ) -> Plan:
         if now == 100:
-            return Plan(drains=(Drain(agents[0].machine, "", "no reason"),))
-        return Plan(starts=(Start("plain", 1, "one"),)) if waiting and len(agents) < 2 else Plan()
+            return Plan(drains=(DrainAgent(agents[0].machine, "", "no reason"),))
+        return (
+            Plan(starts=(StartMachines("plain", 1, "one"),))
+            if waiting and len(agents) < 2
+            else Plan()
+        )
 
-    report = simulate(trace((0, 300), (1, 300)), policy(pool()), decide=hasty)
+    report = simulate(trace((0, 300), (1, 300)), policy(pool()), planner=hasty)
     assert (report.jobs, report.kills, report.started) == (2, 0, 2)
 
 
@@ -146,12 +152,12 @@ def test_a_trace_is_read_with_its_columns_in_any_order() -> None:
         (["when,duration"], "t.csv has no column 'at'"),
         (["at,labels"], "t.csv has no column 'duration'"),
         (["at,duration"], "t.csv has no jobs"),
-        (["at,duration", "1,2", "soon,2"], "t.csv, line 3: 'soon,2' is no job"),
+        (["at,duration", "1,2", "soon,2"], "t.csv, line 3: invalid job 'soon,2'"),
         (["at,duration", "1"], "t.csv, line 2"),
         (["at,duration", "1,-2"], "a duration must be 0 or more seconds, got '-2'"),
         (["at,duration", "1,nan"], "a duration must be finite, got 'nan'"),
-        (["at,duration", "inf,1"], "a time is wanted"),
-        (["at,duration", "1,long"], "line 2: '1,long' is no job"),
+        (["at,duration", "inf,1"], "at must be finite"),
+        (["at,duration", "1,long"], "line 2: invalid job '1,long'"),
     ],
 )
 def test_what_is_no_trace_is_refused_with_the_line(lines: list[str], said: str) -> None:

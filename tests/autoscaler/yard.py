@@ -11,12 +11,12 @@ import msgspec
 from machines import policy, pool
 
 from conveyor.autoscaler.agent_launch import new_machine_id, pool_of
-from conveyor.autoscaler.elector import Leadership
+from conveyor.autoscaler.elector import Elector
 from conveyor.autoscaler.policy import Policy
 from conveyor.autoscaler.provider import Machine, PoolSpec
-from conveyor.autoscaler.reconcile import Times
 from conveyor.autoscaler.scaler import Scaler
-from conveyor.autoscaler.status import Note, read_note
+from conveyor.autoscaler.status import ScalerNote, decode_note
+from conveyor.autoscaler.timing import Timing
 from conveyor.core.ids import IdMaker
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.pending import failed
@@ -37,7 +37,7 @@ def in_a_loop(test: Test) -> Callable[..., None]:
     return run
 
 
-TIMES = Times(every=10, lease=60, beat=15)
+TIMING = Timing(every=10, lease=60, beat=15)
 NAME = "scaler"
 
 
@@ -122,15 +122,15 @@ class Site:
         self.ids = IdMaker()
         self.agents: dict[str, str] = {}
 
-    def scaler(self, holder: str = "one", times: Times = TIMES, **what: Any) -> Scaler:
+    def scaler(self, holder: str = "one", timing: Timing = TIMING, **what: Any) -> Scaler:
         store: Any = what.pop("store", self.reach)
-        leadership = Leadership(store, NAME, holder, elapsed=self.clock.now)
+        elector = Elector(store, NAME, holder, elapsed=self.clock.now)
         return Scaler(
             store=store,
             providers=what.pop("providers", {"process": self.yard}),
             policy=what.pop("policy", self.policy),
-            leadership=leadership,
-            times=times,
+            elector=elector,
+            timing=timing,
             elapsed=self.clock.now,
             **what,
         )
@@ -141,7 +141,7 @@ class Site:
         for _ in range(times):
             self.clock.advance(after)
             self.beat()
-            acted = await scaler.round()
+            acted = await scaler.run_cycle()
             for _ in range(5):  # what was begun beside it goes on
                 await asyncio.sleep(0)
         return acted
@@ -189,10 +189,10 @@ class Site:
         return sorted(each.state for each in self.yard.machines.values())
 
     @property
-    def note(self) -> Note:
+    def note(self) -> ScalerNote:
         leader = self.store.leader(NAME).result()
         assert leader is not None
-        note = read_note(leader.note)
+        note = decode_note(leader.note)
         assert note is not None
         return note
 

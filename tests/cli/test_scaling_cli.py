@@ -11,7 +11,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.autoscaler.config import NAME
+from conveyor.autoscaler.config import DEFAULT_NAME
 from conveyor.system.process_identity import worker_info
 
 FILE = """
@@ -38,18 +38,18 @@ def test_a_dry_run_says_what_would_be_done_and_why_and_does_nothing(
     ran = conveyor("scale", "--config", file, "--dry-run")
     assert ran.code == 0
     assert "plain\t0\t0\t0\t0\t0\t0\t0" in ran.out
-    held = "pool 'plain' gets 0 of 1: no server is heard from, so no agent could come"
+    held = "pool 'plain' gets 0 of 1: no server is running, so agents could not connect"
     assert held in ran.out
     belt.store.beat(worker_info("server-1", now=belt.store.now())).result()
     ran = conveyor("scale", "--config", file, "--dry-run")
     assert "start plain x1: 1 job requiring commands on queue 'default'" in ran.out
-    assert belt.store.leader(NAME).result() is None
+    assert belt.store.leader(DEFAULT_NAME).result() is None
     assert not (file.parent / ".conveyor-machines").exists()
     assert belt.store.actions(limit=10).result() == []
 
 
 def test_a_dry_run_that_finds_nothing_to_do_says_so(conveyor: Command, file: Path) -> None:
-    assert "nothing is to be done" in conveyor("scale", "--config", file, "--dry-run").out
+    assert "nothing to do" in conveyor("scale", "--config", file, "--dry-run").out
 
 
 def test_the_status_is_what_the_last_look_left_wherever_that_was(
@@ -57,14 +57,14 @@ def test_the_status_is_what_the_last_look_left_wherever_that_was(
 ) -> None:
     ran = conveyor("scale", "status")
     assert ran.code == 3
-    assert "no scaler 'scaler' has looked after this store yet" in ran.err
+    assert "no scaler 'scaler' has run against this store" in ran.err
     belt.command("true").enqueue()
     process = start("scale", "--config", str(file), "--every", "0.2")
     until(lambda: conveyor("scale", "status").code == 0)
     ran = conveyor("scale", "status")
     assert ran.out.startswith("POOL\tWANTED\tHAVE\tBOOTING\tIDLE\tBUSY\tDRAINING\tOTHER\n")
     assert "held: 1 job requiring commands on queue 'default' without a free slot" in ran.out
-    assert "looked 0." in ran.out
+    assert "last cycle 0." in ran.out
     status = json.loads(conveyor("scale", "status", "--json").out)
     assert status["leader"]
     assert status["every"] == 0.2
@@ -72,8 +72,8 @@ def test_the_status_is_what_the_last_look_left_wherever_that_was(
     process.terminate()
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "scaler: stopped; its machines stay" in said
-    assert "no scaler runs: scaler" in conveyor("scale", "status").out
+    assert "scaler: stopped; machines keep running" in said
+    assert "no scaler is running; last cycle" in conveyor("scale", "status").out
     assert json.loads(conveyor("scale", "status", "--json").out)["leader"] is None
 
 
@@ -81,12 +81,12 @@ def test_a_worker_can_be_the_scaler_too(
     start: Start, belt: Conveyor, file: Path, until: Callable[..., None]
 ) -> None:
     process = start("run", "app:belt", "--scale", str(file))
-    until(lambda: belt.store.leader(NAME).result() is not None)
+    until(lambda: belt.store.leader(DEFAULT_NAME).result() is not None)
     belt.functions["send"].enqueue(to="ada").result(20)
     process.terminate()
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0, said
-    leader = belt.store.leader(NAME).result()
+    leader = belt.store.leader(DEFAULT_NAME).result()
     assert leader is not None
     assert leader.until <= belt.store.now()
 
@@ -94,14 +94,14 @@ def test_a_worker_can_be_the_scaler_too(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["scale"], "name the file of the scaler: conveyor scale --config scale.toml"),
-        (["scale", "--config", "none.toml"], "the policy 'none.toml' cannot be read"),
+        (["scale"], "name a configuration: conveyor scale --config scale.toml"),
+        (["scale", "--config", "none.toml"], "cannot read the policy 'none.toml'"),
         (
             ["scale", "--config", "scale.toml", "--every", "0"],
             "--every must be more than 0 seconds, got '0'",
         ),
         (["scale", "--config", "scale.toml", "status"], "--config is for the scaler itself"),
-        (["scale", "--config", "lonely.toml"], "lonely.toml: agents need a server"),
+        (["scale", "--config", "lonely.toml"], "lonely.toml: agents need the URL of a server"),
         (["scale", "--config", "wrong.toml"], "did you mean 'pools'?"),
         (["scale", "--config", "odd.toml"], "provider process: Object contains unknown field"),
     ],

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from conveyor.autoscaler.agent_launch import machine_of
-from conveyor.autoscaler.plan import Stop
+from conveyor.autoscaler.plan import StopMachine
 from conveyor.autoscaler.provider import Machine, PoolSpec, Provider
-from conveyor.autoscaler.reconcile import Times
-from conveyor.autoscaler.scaler import Looked, Scaler
+from conveyor.autoscaler.scaler import Cycle, Scaler
+from conveyor.autoscaler.timing import Timing
 from conveyor.store.messages import Leader
 
 
 class DrainsTheBusy(Scaler):
     """It looks who works, and not whether they are idle when they are told."""
 
-    async def _carry_out(self, looked: Looked, acts: Any) -> None:
-        await super()._carry_out(looked, acts)
-        for worker in looked.sight.workers:
+    async def _carry_out(self, cycle: Cycle, executor: Any) -> None:
+        await super()._carry_out(cycle, executor)
+        for worker in cycle.snapshot.workers:
             if machine_of(worker.labels):
                 await self._store.order(worker.id, "drain")
 
@@ -28,10 +28,10 @@ class DrainsTheBusy(Scaler):
 class TakesTheBusyAway(Scaler):
     """It keeps the number of machines that is right, and does not care which."""
 
-    async def _carry_out(self, looked: Looked, acts: Any) -> None:
-        await super()._carry_out(looked, acts)
-        [(name, machines)] = looked.sight.machines.items() or [("cloud", ())]
-        if (machines and not looked.sight.loads) or len(machines) > 1:
+    async def _carry_out(self, cycle: Cycle, executor: Any) -> None:
+        await super()._carry_out(cycle, executor)
+        [(name, machines)] = cycle.snapshot.machines.items() or [("cloud", ())]
+        if (machines and not cycle.snapshot.loads) or len(machines) > 1:
             await self._providers[name].destroy([machines[0].id])
 
 
@@ -74,39 +74,39 @@ def _behind(kind: type[Seeing]) -> Callable[..., Scaler]:
 class AlwaysLeads:
     """Thinks that it leads whoever does."""
 
-    held = True
+    is_leader = True
 
-    def __init__(self, leadership: Any) -> None:
-        self.holder = leadership.holder
-        self._leadership = leadership
+    def __init__(self, elector: Any) -> None:
+        self.holder = elector.holder
+        self._elector = elector
 
-    async def take(self, note: str | None = None) -> Leader:
-        leader: Leader = await self._leadership.take(note)
+    async def acquire(self, note: str | None = None) -> Leader:
+        leader: Leader = await self._elector.acquire(note)
         return msgspec.structs.replace(leader, holder=self.holder)
 
-    async def keep(self) -> None:
-        await self._leadership.keep()
+    async def renew_until_cancelled(self) -> None:
+        await self._elector.renew_until_cancelled()
 
-    async def give_up(self) -> None: ...
+    async def resign(self) -> None: ...
 
 
 def _always_leads(**parts: Any) -> Scaler:
-    leadership: Any = AlwaysLeads(parts.pop("leadership"))
-    return Scaler(leadership=leadership, **parts)
+    elector: Any = AlwaysLeads(parts.pop("elector"))
+    return Scaler(elector=elector, **parts)
 
 
 class Rash(Scaler):
     """It takes a short silence for the end of a lease, and does not make sure."""
 
-    def __init__(self, *, times: Times, **parts: Any) -> None:
-        super().__init__(times=msgspec.structs.replace(times, lease=0.5), **parts)
+    def __init__(self, *, timing: Timing, **parts: Any) -> None:
+        super().__init__(timing=msgspec.structs.replace(timing, lease=0.5), **parts)
 
-    async def _carry_out(self, looked: Looked, acts: Any) -> None:
-        async def sure(stops: Sequence[Stop], _seen: object) -> Sequence[Stop]:
+    async def _carry_out(self, cycle: Cycle, executor: Any) -> None:
+        async def accept_all(stops: Sequence[StopMachine], _seen: object) -> Sequence[StopMachine]:
             return stops
 
-        acts.sure = sure
-        await super()._carry_out(looked, acts)
+        executor.recheck_stops = accept_all
+        await super()._carry_out(cycle, executor)
 
 
 class BadScaler(NamedTuple):

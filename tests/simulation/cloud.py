@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from runs import is_held
 from workers import Station
 
-from conveyor.autoscaler.provider import Machine, MachineState, PoolSpec
+from conveyor.autoscaler.provider import Machine, PoolSpec, ProvisioningState
 from conveyor.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from fleet import Fleet, ScalerStation
+    from fleet import FleetWorld, ScalerStation
 
 BOOT = (1.0, 8.0)
 DEADLINE = 25.0
@@ -32,14 +32,14 @@ class Box:
     id: str
     pool: PoolSpec
     made_at: float
-    state: MachineState = "starting"
+    state: ProvisioningState = "starting"
     station: Station | None = None
 
 
 class Cloud:
     """What there is of machines. It judges what is done to them."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: FleetWorld) -> None:
         self._fleet = fleet
         self.boxes: dict[str, Box] = {}
         self._made = 0
@@ -122,10 +122,10 @@ class Cloud:
                 fleet.broken("killed", f"{station.name} was taken away while it ran {run}")
 
 
-class Api:
+class CloudApi:
     """The cloud as one scaler reaches it."""
 
-    def __init__(self, fleet: Fleet, scaler: ScalerStation) -> None:
+    def __init__(self, fleet: FleetWorld, scaler: ScalerStation) -> None:
         self._fleet, self._scaler = fleet, scaler
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 from clients import Client
-from cloud import DEADLINE, Api, Box, Cloud
+from cloud import DEADLINE, Box, Cloud, CloudApi
 from loop import Process
 from runs import LEASE
 from wire import Wire
@@ -31,28 +31,30 @@ from witness import Witness
 from workers import OPTIONS, Station
 from world import FREEZES, World
 
-from conveyor.autoscaler.elector import HOLD, Leadership
+from conveyor.autoscaler.elector import LEADER_TTL, Elector
+from conveyor.autoscaler.machine_tracker import STOP_AGAIN_AFTER
 from conveyor.autoscaler.policy import Policy, Pool
+from conveyor.autoscaler.pool_backoff import MAX_BACKOFF
 from conveyor.autoscaler.provider import PoolSpec
-from conveyor.autoscaler.reconcile import LONGEST, REPEAT, Times
 from conveyor.autoscaler.scaler import Scaler
+from conveyor.autoscaler.timing import Timing
 from conveyor.core.job import NewJob, State
 from conveyor.system.process_identity import worker_info
 
 CHAOS = 150.0
-# After the faults: a pool whose machines did not come is tried again after `LONGEST` at the latest.
-CALM = LONGEST + 300.0
+# After the faults: a pool whose starts failed is tried again after `MAX_BACKOFF` at the latest.
+CALM = MAX_BACKOFF + 300.0
 IDLE_FOR = 15.0
 # For the last machines to go: an end that was not answered is asked for again.
-GOING = IDLE_FOR + HOLD + 2 * REPEAT + DEADLINE
-TIMES = Times(every=3.0, lease=LEASE, beat=LEASE / 4)
+GOING = IDLE_FOR + LEADER_TTL + 2 * STOP_AGAIN_AFTER + DEADLINE
+TIMING = Timing(every=3.0, lease=LEASE, beat=LEASE / 4)
 GPU = "gpu"
 
 
 class ScalerStation:
     """One life of a scaler: its process, its lines to the store and to the cloud."""
 
-    def __init__(self, fleet: Fleet, name: str) -> None:
+    def __init__(self, fleet: FleetWorld, name: str) -> None:
         self.fleet, self.name = fleet, name
         self.process = Process(name)
         self.wire = Wire(fleet, name, self.process)
@@ -63,10 +65,10 @@ class ScalerStation:
         store: Any = self.wire
         self.scaler = fleet.make_scaler(
             store=store,
-            providers={"cloud": Api(fleet, self)},
+            providers={"cloud": CloudApi(fleet, self)},
             policy=fleet.policy,
-            leadership=Leadership(store, fleet.name, self.name, elapsed=lambda: fleet.loop.now),
-            times=TIMES,
+            elector=Elector(store, fleet.name, self.name, elapsed=lambda: fleet.loop.now),
+            timing=TIMING,
             elapsed=lambda: fleet.loop.now,
         )
         context = self.process.context.copy()
@@ -79,7 +81,7 @@ class FleetClient(Client):
     def _make(self) -> NewJob:
         job = super()._make()
         fleet = self._world
-        assert isinstance(fleet, Fleet)
+        assert isinstance(fleet, FleetWorld)
         if not fleet.plain_jobs or fleet.rng.random() < 0.3:
             return msgspec.structs.replace(
                 job, options=msgspec.structs.replace(job.options, requires=(GPU,))
@@ -99,7 +101,7 @@ class FleetWitness(Witness):
         return answer
 
 
-class Fleet(World):
+class FleetWorld(World):
     """Everything there is, machines included."""
 
     name = "scaler"
@@ -234,7 +236,11 @@ class Fleet(World):
         self.note("STOPPED", scaler.name)
         self.loop.freeze(scaler.process, lid=False)
         self._busy.add(scaler.name)
-        self.later(self.rng.choice((3.0, HOLD * 0.9, HOLD * 1.5)), self._continue_scaler, scaler)
+        self.later(
+            self.rng.choice((3.0, LEADER_TTL * 0.9, LEADER_TTL * 1.5)),
+            self._continue_scaler,
+            scaler,
+        )
 
     def _continue_scaler(self, scaler: Any) -> None:
         self._busy.discard(scaler.name)
@@ -247,7 +253,7 @@ class Fleet(World):
         self.note("CUT", scaler.name)
         scaler.wire.cut(there=there, back=back)
         self._busy.add(scaler.name)
-        self.later(self.rng.choice((*FREEZES, HOLD * 1.5)), self._mend_scaler, scaler)
+        self.later(self.rng.choice((*FREEZES, LEADER_TTL * 1.5)), self._mend_scaler, scaler)
 
     def _mend_scaler(self, scaler: Any) -> None:
         self._busy.discard(scaler.name)

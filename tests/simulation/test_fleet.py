@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bad_scalers import BAD_SCALERS, BadScaler
-from fleet import Fleet
+from fleet import FleetWorld
 from story import failures_of_many
 from world import run
 
@@ -12,13 +12,13 @@ BUDGET = 100
 
 
 def test_the_promises_about_machines_hold_in_five_hundred_histories() -> None:
-    failed = failures_of_many(range(500), Fleet)
+    failed = failures_of_many(range(500), FleetWorld)
     assert not failed, f"{len(failed)} seeds failed\n\n" + "\n\n".join(failed[:3])
 
 
 @pytest.mark.slow
 def test_the_promises_about_machines_hold_in_five_thousand_histories() -> None:
-    failed = failures_of_many(range(500, 5_500), Fleet)
+    failed = failures_of_many(range(500, 5_500), FleetWorld)
     assert not failed, f"{len(failed)} seeds failed\n\n" + "\n\n".join(failed[:3])
 
 
@@ -26,7 +26,7 @@ def test_the_promises_about_machines_hold_in_five_thousand_histories() -> None:
 def test_a_scaler_with_something_wrong_is_caught(bad: BadScaler) -> None:
     seen: set[str] = set()
     for seed in range(BUDGET):
-        seen |= run(seed, Fleet, scaler=bad.make).rules_broken()
+        seen |= run(seed, FleetWorld, scaler=bad.make).rules_broken()
         if bad.breaks in seen:
             return
     pytest.fail(f"{bad.breaks!r} was not seen in {BUDGET} seeds, but {seen}")
@@ -46,7 +46,7 @@ def test_everything_that_may_go_wrong_does() -> None:
         ("late", ""),
     }
     for seed in range(BUDGET):
-        fleet = run(seed, Fleet)
+        fleet = run(seed, FleetWorld)
         for _, what, *more in fleet.trace:
             missing.discard((what, more[0] if more else ""))
             if what == "MACHINE FAILS":
@@ -59,4 +59,4 @@ def test_everything_that_may_go_wrong_does() -> None:
 
 
 def test_one_seed_gives_one_history_of_the_fleet() -> None:
-    assert run(3, Fleet).digest() == run(3, Fleet).digest()
+    assert run(3, FleetWorld).digest() == run(3, FleetWorld).digest()

@@ -1,1 +1,1 @@
-"""Scaling: as many machines as the work needs, and never a busy one taken away."""
+"""Starts and stops machines for agents as the number of waiting jobs changes."""

@@ -1,4 +1,4 @@
-"""How an agent is started on a machine, whichever provider makes that."""
+"""How an agent is started on a machine: its name, labels, command line and environment."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import msgspec
 from ..errors import UsageError
 from .provider import PoolSpec
 
-# It says to the processes on a machine which one they are on.
-MACHINE = "CONVEYOR_MACHINE"
-# A worker with the label "machine=ID" is the agent on that machine.
-LABEL = "machine"
+# Environment variable that holds the id of the machine.
+MACHINE_VARIABLE = "CONVEYOR_MACHINE"
+# The agent on a machine has the label "machine=ID".
+MACHINE_LABEL = "machine"
 
-# What containers, Jobs and labels may all be called, cut so that what is made of it still may.
-POOL = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
+# Short enough that container names, Job names and label values made from it stay valid.
+POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 T = TypeVar("T")
 
 
-class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """What every agent of a provider is told.
+class AgentLaunch(msgspec.Struct, frozen=True, kw_only=True):
+    """What every agent is started with.
 
-    `server` is the address of the server as the machines see it, `token_file` the file with the
-    agents' token, `ca_file` whom to trust about the server; `args` is added to the command line.
+    `server` is the server's address as machines see it, `token_file` the agents' token, `ca_file`
+    the certificates to trust, `args` additional command-line arguments.
     """
 
     server: str
@@ -37,52 +37,52 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_machine_id(pool: PoolSpec) -> str:
-    """Return a name for a new machine; UsageError when the pool's cannot be part of one."""
-    if not POOL.fullmatch(pool.name):
+    """Return an id for a new machine; UsageError if the pool's name cannot be part of one."""
+    if not POOL_NAME.fullmatch(pool.name):
         raise UsageError(
-            f"the pool {pool.name!r} cannot give its machines a name: call it by at most 30 small "
-            "letters, digits and dashes, with no dash at either end"
+            f"pool name {pool.name!r} must be 1 to 30 lowercase letters, digits and dashes, "
+            "without a dash at either end"
         )
     return f"conveyor-{pool.name}-{secrets.token_hex(5)}"
 
 
 def pool_of(machine: str) -> str:
-    """Return the name of the pool that a machine's id was made for."""
+    """Return the pool's name, given a machine's id."""
     return machine.removeprefix("conveyor-").rpartition("-")[0]
 
 
 def machine_of(labels: Iterable[str]) -> str:
-    """Return the machine that a worker with these labels is the agent on; "" if on none."""
-    found = (label.partition("=")[2] for label in labels if label.startswith(f"{LABEL}="))
+    """Return the id of the machine that a worker with these labels runs on; "" if none."""
+    found = (label.partition("=")[2] for label in labels if label.startswith(f"{MACHINE_LABEL}="))
     return next(found, "")
 
 
 def agent_args(
-    launch: Launch, pool: PoolSpec, machine: str, more: tuple[str, ...] = ()
+    launch: AgentLaunch, pool: PoolSpec, machine: str, more: tuple[str, ...] = ()
 ) -> list[str]:
-    """Return what follows `conveyor` on the command line of the agent on a machine."""
+    """Return the arguments of `conveyor` that start the agent on a machine."""
     args = ["agent", "--server", launch.server, "--concurrency", str(pool.slots)]
     if pool.app:
         args += ["--app", pool.app]
     args += ["--allow-commands"] * pool.commands + ["--one-shot"] * pool.one_shot
     if launch.token_file:
         args += ["--token-file", launch.token_file]
-    for label in (f"{LABEL}={machine}", *pool.labels):
+    for label in (f"{MACHINE_LABEL}={machine}", *pool.labels):
         args += ["--label", label]
     for queue in pool.queues:
         args += ["--queue", queue]
     return [*args, *launch.args, *more]
 
 
-def agent_environment(launch: Launch, machine: str) -> dict[str, str]:
-    """Return what the environment of an agent says."""
+def agent_environment(launch: AgentLaunch, machine: str) -> dict[str, str]:
+    """Return the environment variables of the agent on a machine."""
     trust = {"CONVEYOR_CA_FILE": launch.ca_file} if launch.ca_file else {}
-    return {MACHINE: machine, **trust}
+    return {MACHINE_VARIABLE: machine, **trust}
 
 
-def read_options(kind: type[T], given: Mapping[str, Any], where: str) -> T:
-    """Return a table of the configuration as what it has to be; UsageError says what it is not."""
+def convert_options(kind: type[T], options: Mapping[str, Any], where: str) -> T:
+    """Convert a table of the configuration; UsageError says where it is wrong and how."""
     try:
-        return msgspec.convert(dict(given), kind)
+        return msgspec.convert(dict(options), kind)
     except msgspec.ValidationError as error:
         raise UsageError(f"{where}: {error}") from error

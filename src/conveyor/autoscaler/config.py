@@ -1,4 +1,4 @@
-"""The file of a scaler: its policy, the server that agents are told of, and providers' settings."""
+"""The configuration file of a scaler: policy, server and providers."""
 
 from __future__ import annotations
 
@@ -10,83 +10,84 @@ import msgspec
 
 from ..errors import UsageError
 from . import config_values
-from .agent_launch import Launch
-from .policy import Policy, policy_from
+from .agent_launch import AgentLaunch
+from .policy import Policy, parse_policy
 from .provider import Provider
 from .providers.open import PROVIDERS, open_provider
 
-# What a scaler is called, unless its file says otherwise: those of one name take turns.
-NAME = "scaler"
-TOP = ("name", "server", "providers", "pools", "cost_cap")
-SERVER: Mapping[str, Callable[[Any], Any]] = {
-    "url": config_values.text,
-    "token_file": config_values.text,
-    "ca_file": config_values.text,
-    "args": config_values.texts,
+# The default name of a scaler. Scalers of one name elect a leader among themselves.
+DEFAULT_NAME = "scaler"
+TOP_LEVEL_KEYS = ("name", "server", "providers", "pools", "cost_cap")
+SERVER_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "url": config_values.string,
+    "token_file": config_values.string,
+    "ca_file": config_values.string,
+    "args": config_values.strings,
 }
 
 
-class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says. `server` and `providers` are as they stand there; see `launch`."""
+class ScalerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The contents of a file. `server` and `providers` are kept as written; see `agent_launch`."""
 
     policy: Policy
-    name: str = NAME
+    name: str = DEFAULT_NAME
     server: dict[str, Any] = {}
     providers: dict[str, dict[str, Any]] = {}
     where: str = "the policy"
 
-    def launch(self, url: str = "") -> Launch:
-        """Return what agents are told; `url` is the store's, if the file names no server.
+    def agent_launch(self, store_url: str = "") -> AgentLaunch:
+        """Return what agents are started with; `store_url` is used if the file names no server.
 
-        UsageError when that is none that another machine could reach.
+        UsageError if the address is not one that another machine could reach.
         """
-        found = self.server.get("url", url)
-        if not found.startswith(("http://", "https://")):
+        url = self.server.get("url", store_url)
+        if not url.startswith(("http://", "https://")):
             raise UsageError(
-                f"{self.where}: agents need a server, and {found or 'nothing'} is none: start "
-                "`conveyor server`, and give its address as machines see it, like "
+                f"{self.where}: agents need the URL of a server, got {url!r}: start "
+                "`conveyor server` and give its address as machines see it, like "
                 '[server] url = "https://jobs.example.com"'
             )
-        return Launch(
-            server=found,
+        return AgentLaunch(
+            server=url,
             token_file=self.server.get("token_file", ""),
             ca_file=self.server.get("ca_file", ""),
             args=tuple(self.server.get("args", ())),
         )
 
-    def open_providers(self, launch: Launch) -> dict[str, Provider]:
-        """Return the providers that pools name, and those that only have settings.
+    def open_providers(self, launch: AgentLaunch) -> dict[str, Provider]:
+        """Return the providers that pools name and those that only have settings.
 
-        UsageError when their settings mean nothing to them. Close them in the loop that used them.
+        UsageError if a provider rejects its settings. Close them in the event loop that used them.
         """
-        named = [*self.providers, *(pool.spec.provider for pool in self.policy.pools)]
+        names = [*self.providers, *(pool.spec.provider for pool in self.policy.pools)]
         return {
             name: open_provider(name, self.providers.get(name, {}), launch)
-            for name in dict.fromkeys(named)
+            for name in dict.fromkeys(names)
         }
 
 
-def read_configuration(text: str, *, where: str = "the policy") -> Configuration:
-    """Return what a text in TOML says; UsageError says what is wrong with it."""
+def parse_config(text: str, *, where: str = "the policy") -> ScalerConfig:
+    """Parse a configuration in TOML; UsageError says what is wrong with it."""
     try:
-        table = tomllib.loads(text)
+        top = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} cannot be read as TOML: {error}") from error
-    config_values.refuse_unknown(table, TOP, where)
-    server = _table(table, "server", where)
-    config_values.refuse_unknown(server, tuple(SERVER), f"{where}, [server]")
+        raise UsageError(f"{where} is not valid TOML: {error}") from error
+    config_values.reject_unknown_keys(top, TOP_LEVEL_KEYS, where)
+    server = _table(top, "server", where)
+    config_values.reject_unknown_keys(server, tuple(SERVER_KEYS), f"{where}, [server]")
     for key in server:
-        config_values.value(server, key, SERVER[key], f"{where}, [server]")
-    providers = _table(table, "providers", where)
-    config_values.refuse_unknown(providers, tuple(PROVIDERS), f"{where}, [providers]")
-    return Configuration(
-        policy=policy_from(table, where),
-        name=config_values.value(table, "name", config_values.text, where) or NAME,
+        config_values.read_value(server, key, SERVER_KEYS[key], f"{where}, [server]")
+    providers = _table(top, "providers", where)
+    config_values.reject_unknown_keys(providers, tuple(PROVIDERS), f"{where}, [providers]")
+    return ScalerConfig(
+        policy=parse_policy(top, where),
+        name=config_values.read_value(top, "name", config_values.string, where) or DEFAULT_NAME,
         server=server,
         providers={key: _table(providers, key, f"{where}, [providers]") for key in providers},
         where=where,
     )
 
 
-def _table(given: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", config_values.value(given, key, config_values.table, where) or {})
+def _table(parent: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    found = config_values.read_value(parent, key, config_values.table, where)
+    return cast("dict[str, Any]", found or {})

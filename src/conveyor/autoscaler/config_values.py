@@ -1,4 +1,4 @@
-"""How the values in a scaler's file are read; UsageError says what is wrong with one, and where."""
+"""Validation of the values in a scaler's configuration file."""
 
 from __future__ import annotations
 
@@ -11,75 +11,77 @@ from ..core.duration import parse_duration
 from ..errors import UsageError
 
 
-def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Raise UsageError for a key that there is not, with the one that may have been meant."""
-    for key in given:
+def reject_unknown_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise UsageError for an unknown key, with the nearest known one."""
+    for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"{where}: there is no key {key!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
 
 
-def value(given: Mapping[str, Any], key: str, read: Callable[[Any], Any], where: str) -> Any:
-    """Return what stands under a key, as `read` takes it; None if nothing does."""
-    if key not in given:
+def read_value(
+    table: Mapping[str, Any], key: str, convert: Callable[[Any], Any], where: str
+) -> Any:
+    """Return the converted value of a key; None if the key is missing."""
+    if key not in table:
         return None
     try:
-        return read(given[key])
+        return convert(table[key])
     except UsageError as error:
-        raise UsageError(f"{where}: {key} = {given[key]!r}: {error}") from error
+        raise UsageError(f"{where}: {key} = {table[key]!r}: {error}") from error
 
 
-def whole(value: Any) -> int:
-    """Take a count."""
+def count(value: Any) -> int:
+    """Return an integer of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError("a whole number of 0 or more is wanted")
+        raise UsageError("must be an integer of 0 or more")
     return value
 
 
-def positive(value: Any) -> int:
-    """Take a count of 1 or more."""
-    if whole(value) == 0:
-        raise UsageError("a whole number of 1 or more is wanted")
-    return int(value)
+def positive_count(value: Any) -> int:
+    """Return an integer of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError("must be an integer of 1 or more")
+    return value
 
 
 def seconds(value: Any) -> float:
-    """Take a duration."""
+    """Return a duration in seconds."""
     return parse_duration(value)
 
 
-def amount(value: Any) -> float:
-    """Take a sum of money."""
+def money(value: Any) -> float:
+    """Return an amount of money."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UsageError("a sum of money of 0 or more is wanted, as a number")
+        raise UsageError("must be a finite number of 0 or more")
     return float(value)
 
 
-def texts(value: Any) -> tuple[str, ...]:
-    """Take a list of texts, each once."""
+def strings(value: Any) -> tuple[str, ...]:
+    """Return a list of strings without duplicates."""
     items = cast("list[Any]", value) if isinstance(value, list) else [None]
     if not all(isinstance(item, str) and item.strip() for item in items):
-        raise UsageError('a list of texts is wanted, like ["gpu", "linux"]')
+        raise UsageError('must be a list of non-empty strings, like ["gpu", "linux"]')
     return tuple(dict.fromkeys(map(str, items)))
 
 
-def flag(value: Any) -> bool:
-    """Take true or false."""
+def boolean(value: Any) -> bool:
+    """Return true or false."""
     if not isinstance(value, bool):
-        raise UsageError("true or false is wanted")
+        raise UsageError("must be true or false")
     return value
 
 
-def text(value: Any) -> str:
-    """Take a text."""
+def string(value: Any) -> str:
+    """Return a non-empty string."""
     if not isinstance(value, str) or not value:
-        raise UsageError("a text is wanted")
+        raise UsageError("must be a non-empty string")
     return value
 
 
 def table(value: Any) -> dict[str, Any]:
-    """Take a table."""
+    """Return a table."""
     if not isinstance(value, dict):
-        raise UsageError("a table is wanted")
+        raise UsageError("must be a table")
     return cast("dict[str, Any]", value)

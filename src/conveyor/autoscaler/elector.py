@@ -1,4 +1,4 @@
-"""One scaler of several acts: the one that holds the leadership, for as long as that lasts."""
+"""Leader election among scalers of one name: only the leader acts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..store.protocol import Store
 
 log = logging.getLogger("conveyor.autoscaler")
 
-# For how long one that is not heard from any more still leads, in seconds.
-HOLD = 30.0
-# The part of that after which it is renewed during long work.
-RENEW = 0.25
+# How long a leader keeps its leadership without renewing it, in seconds.
+LEADER_TTL = 30.0
+# The part of that after which the leadership is renewed during a long cycle.
+RENEW_AFTER = 0.25
 
 
-class Leadership:
-    """The leadership `name`, as `holder` has it or not.
+class Elector:
+    """One candidate, `holder`, for the leadership `name`.
 
-    `elapsed` tells how much time has passed since some moment. It counts from before the store is
-    asked, so that it ends here before it does there.
+    `elapsed` is a monotonic clock in seconds. It is read before the store is asked, so that the
+    leadership ends here before it ends in the store.
     """
 
     def __init__(
@@ -32,41 +32,41 @@ class Leadership:
         holder: str,
         *,
         elapsed: Callable[[], float],
-        hold: float = HOLD,
+        ttl: float = LEADER_TTL,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.name, self.holder = name, holder
-        self._store, self._hold = store, hold
+        self._store, self._ttl = store, ttl
         self._elapsed, self._sleep = elapsed, sleep
-        self._until = float("-inf")
+        self._leads_until = float("-inf")
 
     @property
-    def held(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether nobody else can lead now."""
-        return self._elapsed() < self._until
+        return self._elapsed() < self._leads_until
 
-    async def take(self, note: str | None = None) -> Leader:
-        """Take or keep it, with a note if there is one; returns who leads."""
+    async def acquire(self, note: str | None = None) -> Leader:
+        """Acquire or renew the leadership, and store a note with it; returns the leader."""
         asked_at = self._elapsed()
-        leader = await self._store.lead(self.name, self.holder, hold=self._hold, note=note)
-        mine = leader.holder == self.holder
-        self._until = asked_at + self._hold if mine else float("-inf")
+        leader = await self._store.lead(self.name, self.holder, hold=self._ttl, note=note)
+        is_leader = leader.holder == self.holder
+        self._leads_until = asked_at + self._ttl if is_leader else float("-inf")
         return leader
 
-    async def keep(self) -> None:
-        """Renew it until cancelled. What cannot be renewed lapses."""
+    async def renew_until_cancelled(self) -> None:
+        """Renew the leadership in the background. It expires if the store is unavailable."""
         while True:
-            await self._sleep(self._hold * RENEW)
+            await self._sleep(self._ttl * RENEW_AFTER)
             try:
-                await self.take()
+                await self.acquire()
             except ConveyorError as error:
                 log.warning("scale.unavailable error=%s", error)
 
-    async def give_up(self) -> None:
-        """Let somebody else lead at once; a store that does not hear it lets it lapse."""
-        if not self.held:
+    async def resign(self) -> None:
+        """Give up the leadership, so that another can lead at once; best effort."""
+        if not self.is_leader:
             return
-        self._until = float("-inf")
+        self._leads_until = float("-inf")
         try:
             await self._store.lead(self.name, self.holder, hold=0)
         except ConveyorError as error:

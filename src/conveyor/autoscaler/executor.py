@@ -1,4 +1,4 @@
-"""Carries a plan out, as long as it may: machines are made, agents drained, machines taken away."""
+"""Carries out a plan: starts machines, drains agents, stops machines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from ..core.job import WorkerInfo
 from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
 from ..store.protocol import Store
 from .agent_launch import machine_of
-from .plan import Drain, Start, Stop
+from .plan import DrainAgent, StartMachines, StopMachine
 from .provider import Machine, PoolSpec, Provider
-from .status import Did, Event
+from .status import EventKind, ScalerEvent
 
 log = logging.getLogger("conveyor.autoscaler")
 
 Providers = Mapping[str, Provider]
 
-TAKEN = "it had taken a job"
-# What an event's subject is.
-OF: Mapping[Did, str] = {
+# The log field that holds an event's subject.
+SUBJECT_FIELDS: Mapping[EventKind, str] = {
     "start": "pool",
     "start_failed": "pool",
     "drain": "worker",
@@ -35,140 +34,143 @@ OF: Mapping[Did, str] = {
 }
 
 
-class Acts:
-    """What one look does. Every act is an event, and a line of the log.
+class PlanExecutor:
+    """The actions of one cycle. Each is an event and a log line.
 
-    `allowed` returns why nothing may be done any more, or ""; it is asked before each act.
+    `why_not` is asked before each action and returns why none is allowed any more, or "".
     """
 
-    def __init__(self, store: Store, *, at: float, allowed: Callable[[], str]) -> None:
-        self._store, self._at, self._allowed = store, at, allowed
-        self.events: list[Event] = []
-        self.made: list[Machine] = []
+    def __init__(self, store: Store, *, at: float, why_not: Callable[[], str]) -> None:
+        self._store, self._at, self._why_not = store, at, why_not
+        self.events: list[ScalerEvent] = []
+        self.created: list[Machine] = []
+        # Machines whose agents were told to drain.
         self.drained: list[str] = []
-        # pool -> why its machines could not be made, and how many may be made all the same
-        self.unmade: dict[str, str] = {}
+        # pool -> why machines could not be created, and how many may be created nevertheless
+        self.failed_starts: dict[str, str] = {}
         self.unanswered: dict[str, int] = {}
 
-    async def start(
-        self, starts: Sequence[Start], specs: Mapping[str, PoolSpec], providers: Providers
+    async def start_machines(
+        self, starts: Sequence[StartMachines], specs: Mapping[str, PoolSpec], providers: Providers
     ) -> None:
-        """Make machines, of all pools at once."""
+        """Create machines, for all pools concurrently."""
         async with asyncio.TaskGroup() as group:
             for start in starts:
                 spec = specs[start.pool]
-                group.create_task(self._start(start, spec, providers[spec.provider]))
+                group.create_task(self._start_pool(start, spec, providers[spec.provider]))
 
-    async def drain(self, drains: Sequence[Drain]) -> None:
-        """Tell idle agents to end: one that has taken a job meanwhile stays as it is."""
+    async def drain_agents(self, drains: Sequence[DrainAgent]) -> None:
+        """Drain agents that are still idle; one that has claimed a job keeps running."""
         for drain in drains:
-            if not self._may("drain", drain.worker):
+            if not self._is_allowed("drain", drain.worker):
                 continue
             try:
-                told = await self._store.order(drain.worker, "drain", if_idle=True)
+                drained = await self._store.order(drain.worker, "drain", if_idle=True)
             except NotFoundError:
-                continue  # it has said goodbye
-            if told:
+                continue  # it has left
+            if drained:
                 self.drained.append(drain.machine)
-                self.tell("drain", drain.worker, drain.why)
+                self.record("drain", drain.worker, drain.why)
             else:
-                self.tell("drain_refused", drain.worker, TAKEN)
+                self.record("drain_refused", drain.worker, "it has claimed a job")
 
-    async def forget(self, workers: Mapping[str, str]) -> None:
-        """Forget agents that are silent; never one that holds jobs."""
-        for worker, why in workers.items():
-            if not self._may("forget", worker):
+    async def forget_agents(self, agents: Mapping[str, str]) -> None:
+        """Remove dead agents from the store, by id with the reason."""
+        for worker, why in agents.items():
+            if not self._is_allowed("forget", worker):
                 continue
             try:
                 await self._store.dismiss(worker)
             except NotFoundError:
                 continue
             except BusyError as error:
-                self.tell("forget_refused", worker, str(error))
+                self.record("forget_refused", worker, str(error))
             else:
-                self.tell("forget", worker, why)
+                self.record("forget", worker, why)
 
-    async def sure(self, stops: Sequence[Stop], seen: Sequence[WorkerInfo]) -> list[Stop]:
-        """Return the machines that may go though some time has passed since the look.
+    async def recheck_stops(
+        self, stops: Sequence[StopMachine], known: Sequence[WorkerInfo]
+    ) -> list[StopMachine]:
+        """Return the stops that are still safe, some time after the snapshot.
 
-        A silent agent claims nothing from now on, should it come back. `seen` are the agents that
-        were there at the look.
+        `known` are the workers in the snapshot: a machine whose agent registered since stays. A
+        silent agent is drained first, so that it claims nothing should it come back.
         """
         if not stops:
             return []
-        known = {worker.id for worker in seen}
-        came = {
+        known_ids = {worker.id for worker in known}
+        registered_since = {
             machine_of(worker.labels)
             for worker in await self._store.workers()
-            if worker.id not in known
+            if worker.id not in known_ids
         }
-        may: list[Stop] = []
+        safe: list[StopMachine] = []
         for stop in stops:
-            if stop.machine in came:
-                self.tell("stop_refused", stop.machine, "its agent has come meanwhile")
-            elif await self._is_silenced(stop):
-                may.append(stop)
+            if stop.machine in registered_since:
+                self.record("stop_refused", stop.machine, "its agent has registered meanwhile")
+            elif await self._drain_silent(stop):
+                safe.append(stop)
             else:
-                self.tell("stop_refused", stop.machine, "its agent is back, and has a job")
-        return may
+                self.record("stop_refused", stop.machine, "its agent is back and has a job")
+        return safe
 
-    def stop(self, stops: Sequence[Stop], whose: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return which machines are to be taken away, by provider; the caller sees to it."""
-        going: defaultdict[str, list[str]] = defaultdict(list)
+    def begin_stops(
+        self, stops: Sequence[StopMachine], provider_of: Mapping[str, str]
+    ) -> dict[str, list[str]]:
+        """Return the machines to destroy, by provider; the caller destroys them."""
+        machines: defaultdict[str, list[str]] = defaultdict(list)
         for stop in stops:
-            if self._may("stop", stop.machine):
-                going[whose[stop.machine]].append(stop.machine)
-                self.tell("stop", stop.machine, stop.why)
-        return going
+            if self._is_allowed("stop", stop.machine):
+                machines[provider_of[stop.machine]].append(stop.machine)
+                self.record("stop", stop.machine, stop.why)
+        return machines
 
-    def tell(self, did: Did, subject: str, why: str, count: int = 1) -> None:
-        """Note what was done."""
-        event = Event(at=self._at, did=did, subject=subject, why=why, count=count)
+    def record(self, did: EventKind, subject: str, why: str, count: int = 1) -> None:
+        """Record an action as an event."""
+        event = ScalerEvent(at=self._at, did=did, subject=subject, why=why, count=count)
         self.events.append(event)
         log_event(event)
 
-    async def _start(self, start: Start, spec: PoolSpec, provider: Provider) -> None:
-        if not self._may("start", start.pool):
+    async def _start_pool(self, start: StartMachines, spec: PoolSpec, provider: Provider) -> None:
+        if not self._is_allowed("start", start.pool):
             return
         try:
-            made = await provider.create(spec, start.count)
+            created = await provider.create(spec, start.count)
         except ConveyorError as error:
-            self.unmade[start.pool] = str(error)
+            self.failed_starts[start.pool] = str(error)
             if isinstance(error, UnavailableError):
                 self.unanswered[start.pool] = start.count
-            self.tell("start_failed", start.pool, str(error), start.count)
+            self.record("start_failed", start.pool, str(error), start.count)
         else:
-            self.made += made
-            if len(made) < start.count:
-                self.unanswered[start.pool] = start.count - len(made)
-            self.tell("start", start.pool, start.why, len(made))
+            self.created += created
+            if len(created) < start.count:
+                self.unanswered[start.pool] = start.count - len(created)
+            self.record("start", start.pool, start.why, len(created))
 
-    async def _is_silenced(self, stop: Stop) -> bool:
+    async def _drain_silent(self, stop: StopMachine) -> bool:
+        """Return whether no agent can claim jobs on the machine any more."""
+        if not stop.worker:
+            return True
         try:
-            order = self._store.order
-            return not stop.worker or await order(stop.worker, "drain", if_idle=True)
+            return await self._store.order(stop.worker, "drain", if_idle=True)
         except NotFoundError:
-            return True  # it is known no more, so it can claim nothing
+            return True
 
-    def _may(self, what: Did, subject: str) -> bool:
-        """Whether there may be another act; one that is left is told of."""
-        why_not = self._allowed()
+    def _is_allowed(self, action: EventKind, subject: str) -> bool:
+        why_not = self._why_not()
         if why_not:
-            self.tell("left", subject, f"no {what}: {why_not}")
+            self.record("left", subject, f"no {action}: {why_not}")
         return not why_not
 
 
-def log_event(event: Event) -> None:
-    """Log what was done."""
+def log_event(event: ScalerEvent) -> None:
+    """Log an action."""
     failed = event.did in ("start_failed", "stop_failed", "left")
-    level = logging.WARNING if failed else logging.INFO
-    # The parts in the order of the other lines: to what, how many, why.
-    what = OF.get(event.did, "subject")
     log.log(
-        level,
+        logging.WARNING if failed else logging.INFO,
         "scale.%s %s=%s count=%d why=%s",
         event.did,
-        what,
+        SUBJECT_FIELDS.get(event.did, "subject"),
         event.subject,
         event.count,
         event.why,

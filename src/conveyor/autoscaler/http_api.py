@@ -1,4 +1,4 @@
-"""Plain HTTP to the API of who makes machines: a question, and its answer in bounded time."""
+"""A client for the HTTP APIs of providers, with a limit on the time of every request."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ import msgspec
 
 from ..errors import UnavailableError
 
-CONNECT = 10.0
-LARGEST = 64 << 20
-# How often a question is put again to somebody who is too busy, and how long for at most, each.
-BUSY, LONGEST_WAIT = 3, 10.0
+CONNECT_TIMEOUT = 10.0
+MAX_BODY = 64 << 20
+# Retries when the API is busy, and the longest pause before each, in seconds.
+MAX_RETRIES, MAX_RETRY_PAUSE = 3, 10.0
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
 
 
-class LostError(UnavailableError):
-    """There was no answer, so that nobody knows whether it was done."""
+class NoResponseError(UnavailableError):
+    """No response came, so the request may or may not have been carried out."""
 
 
-class Answer(NamedTuple):
-    """What came."""
+class ApiResponse(NamedTuple):
+    """Status and body of a response."""
 
     status: int
     body: bytes
     retry_after: str
 
 
-class Api:
-    """One API, over connections that are made when first needed.
+class HttpApi:
+    """One API; connections are opened when they are first needed.
 
-    `name` says in errors whose it is. `busy` are the statuses that ask to come again later; `sleep`
-    waits for that.
+    `name` is for errors. `busy` are the statuses that ask for a retry; `sleep` waits before it.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Api:
         self._busy, self._sleep = busy, sleep
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -62,35 +61,38 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-        longer: float = 0.0,
-    ) -> Answer:
-        """Put a question, `longer` seconds more than usual; LostError when no answer comes."""
+        extra_timeout: float = 0.0,
+    ) -> ApiResponse:
+        """Send a request, again while the API is busy; NoResponseError if none comes in time."""
         tries = 0
         while True:
-            answer = await self._once(method, path, params, body, headers or {}, longer)
+            response = await self._send(method, path, params, body, headers or {}, extra_timeout)
             tries += 1
-            if answer.status not in self._busy or tries > BUSY:
-                return answer
-            text = answer.retry_after
-            await self._sleep(min(float(text) if text.isdigit() else 1.0, LONGEST_WAIT))
+            if response.status not in self._busy or tries > MAX_RETRIES:
+                return response
+            text = response.retry_after
+            await self._sleep(min(float(text) if text.isdigit() else 1.0, MAX_RETRY_PAUSE))
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
-    async def _once(
+    async def _send(
         self,
         method: str,
         path: str,
         params: Mapping[str, str] | None,
         body: object,
         headers: Mapping[str, str],
-        longer: float,
-    ) -> Answer:
+        extra_timeout: float,
+    ) -> ApiResponse:
         data = None if body is None else msgspec.json.encode(body)
-        kind = {} if body is None else {"Content-Type": "application/json"}
+        content_type = {} if body is None else {"Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(
+            total=self._timeout + extra_timeout, sock_connect=CONNECT_TIMEOUT
+        )
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=self._connect())
         try:
@@ -99,44 +101,43 @@ class Api:
                 f"{self._address}{path}",
                 params=params,
                 data=data,
-                headers={"Accept": "application/json", **kind, **headers},
-                timeout=aiohttp.ClientTimeout(total=self._timeout + longer, sock_connect=CONNECT),
-                allow_redirects=False,  # what opens this API is for it alone
-            ) as answer:
-                came = await answer.content.read(LARGEST)
-                while not answer.content.at_eof() and len(came) < LARGEST:
-                    came += await answer.content.read(LARGEST - len(came))
-                return Answer(answer.status, came, answer.headers.get("Retry-After", ""))
+                headers={"Accept": "application/json", **content_type, **headers},
+                timeout=timeout,
+                allow_redirects=False,  # the credentials are for this API alone
+            ) as response:
+                content = await response.content.read(MAX_BODY)
+                while not response.content.at_eof() and len(content) < MAX_BODY:
+                    content += await response.content.read(MAX_BODY - len(content))
+                retry_after = response.headers.get("Retry-After", "")
+                return ApiResponse(response.status, content, retry_after)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            why = str(error) or "no answer in time"
-            raise LostError(f"{self.name} cannot be reached: {why}") from error
+            why = str(error) or "no response in time"
+            raise NoResponseError(f"{self.name} cannot be reached: {why}") from error
 
 
-async def send_twice(send: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
-    """Send a request, once more if its answer is lost; return the answer and whether it was.
+async def send_twice(send: Callable[[], Awaitable[ApiResponse]]) -> tuple[ApiResponse, bool]:
+    """Send a request, once more if there is no response; return the response and whether it was.
 
     Only for requests that the API does not carry out twice.
     """
     try:
         return await send(), False
-    except LostError:
+    except NoResponseError:
         return await send(), True
 
 
-def decoded(api: Api, answer: Answer, kind: type[T]) -> T:
-    """Return what an answer says; UnavailableError when it is not what was asked for."""
+def decode_response(api: HttpApi, response: ApiResponse, kind: type[T]) -> T:
+    """Decode a response's JSON; UnavailableError if it does not have the expected shape."""
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:
-        raise UnavailableError(
-            f"{api.name} answered what this version does not know: {error}"
-        ) from error
+        raise UnavailableError(f"{api.name} sent an unexpected response: {error}") from error
 
 
-def message(answer: Answer) -> str:
-    """Return what an answer says in `message`, as the APIs of Docker and Kubernetes do."""
+def error_message(response: ApiResponse) -> str:
+    """Return the `message` of a response, as the APIs of Docker and Kubernetes give errors."""
     try:
-        said: Any = msgspec.json.decode(answer.body)
-        return str(said["message"])
+        body: Any = msgspec.json.decode(response.body)
+        return str(body["message"])
     except (msgspec.MsgspecError, KeyError, TypeError):
-        return answer.body[:500].decode(errors="replace").strip() or "nothing more"
+        return response.body[:500].decode(errors="replace").strip() or "no message"

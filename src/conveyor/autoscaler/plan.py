@@ -1,4 +1,4 @@
-"""What a scaler decides to do, each part with its reason in words."""
+"""What a scaler decides to do, each part with its reason."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ import msgspec
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """So many jobs wait that require the same labels, on the same queue ("": on any)."""
+    """Waiting jobs that require the same labels, on the same queue ("": any)."""
 
     count: int
     requires: frozenset[str] = frozenset()
     queue: str = ""
 
 
-class Start(msgspec.Struct, frozen=True):
-    """Make so many machines of a pool."""
+class StartMachines(msgspec.Struct, frozen=True):
+    """Create machines of a pool."""
 
     pool: str
     count: int
     why: str
 
 
-class Drain(msgspec.Struct, frozen=True):
-    """Let an idle agent claim nothing more and end; only if it is idle still when it is asked."""
+class DrainAgent(msgspec.Struct, frozen=True):
+    """Drain an agent, only if it is still idle when the store is asked."""
 
     machine: str
     worker: str
     why: str
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """Take a machine away. No job runs on it that anybody waits for.
+class StopMachine(msgspec.Struct, frozen=True):
+    """Destroy a machine on which no job runs under a valid lease.
 
-    `worker` is a silent agent on it, which may come back in this very moment: it is to claim
-    nothing any more first.
+    `worker` is a silent agent on it. It could come back at any moment, so it must be drained first.
     """
 
     machine: str
@@ -41,10 +40,10 @@ class Stop(msgspec.Struct, frozen=True):
     worker: str = ""
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """How a pool stands, in machines. `wanted` is what it will have once the plan is carried out.
+class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The machines of a pool. `wanted` is their number after the plan is carried out.
 
-    `other` are lost, quiet, stopping and errored ones: they may be billed and serve nothing.
+    `other` are lost, quiet, stopping and errored ones: they may be billed and run no new jobs.
     """
 
     pool: str
@@ -57,15 +56,15 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def have(self) -> int:
-        """How many machines there are."""
+        """The number of existing machines."""
         return self.booting + self.idle + self.busy + self.draining + self.other
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do now. `held` says what is wanted and not done, and what stands against it."""
+    """What to do now. `held` is what is needed but not done, with the limit that prevents it."""
 
-    starts: tuple[Start, ...] = ()
-    drains: tuple[Drain, ...] = ()
-    stops: tuple[Stop, ...] = ()
+    starts: tuple[StartMachines, ...] = ()
+    drains: tuple[DrainAgent, ...] = ()
+    stops: tuple[StopMachine, ...] = ()
     held: tuple[str, ...] = ()
-    pools: tuple[Tally, ...] = ()
+    pools: tuple[PoolCounts, ...] = ()

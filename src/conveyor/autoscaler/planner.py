@@ -1,8 +1,8 @@
-"""How many machines of which kind, and which may go: one pure decision.
+"""How many machines of each pool are needed, and which can go: one pure decision.
 
-What waits is first given to the free slots there are, the pickiest jobs first and to the machines
-that least else can use. What is left over starts machines, the cheapest that serve; slots that are
-left over let idle machines go, once they have been idle for long enough.
+Waiting jobs are first assigned to existing free slots: the jobs with the fewest possible machines
+first, and to the machines that the fewest other jobs can use. The rest starts machines, the
+cheapest suitable slots first. Idle machines that nothing needs are drained after `idle_for`.
 """
 
 from __future__ import annotations
@@ -22,172 +22,173 @@ from .machine_state import (
     Gone,
     Idle,
     Lost,
+    MachineState,
     NeverRegistered,
     Present,
     Quiet,
-    Standing,
     Stopping,
 )
-from .plan import Demand, Drain, Plan, Start, Stop, Tally
+from .plan import Demand, DrainAgent, Plan, PoolCounts, StartMachines, StopMachine
 from .policy import Policy, Pool
-from .slot_ledger import Ledger
+from .slot_ledger import SlotLedger
 
-# Under which heading of a tally a machine stands; the rest are "other".
-COLUMNS: dict[type[Standing], str] = {
+# The column of a pool's counts for each state; all other states are "other".
+COLUMNS: dict[type[MachineState], str] = {
     Booting: "booting",
     Idle: "idle",
     Busy: "busy",
     Draining: "draining",
     Drained: "draining",
 }
+NONE_BLOCKED: Mapping[str, str] = {}
 
 
-NOTHING: Mapping[str, str] = {}
-
-
-def decide(
+def make_plan(
     waiting: Sequence[Demand],
     agents: Sequence[Agent],
     policy: Policy,
     now: float,
-    barred: Mapping[str, str] = NOTHING,
+    blocked: Mapping[str, str] = NONE_BLOCKED,
 ) -> Plan:
     """Decide what to start, drain and stop, at Unix time `now`.
 
-    `barred` are pools that get no machine for now, each with the reason.
+    `blocked` are pools that get no machine for now, each with the reason.
     """
-    ledger = Ledger(policy, barred)
-    stops: list[Stop] = []
+    ledger = SlotLedger(policy, blocked)
+    stops: list[StopMachine] = []
     idle: dict[str, list[tuple[float, Agent]]] = {}
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for agent in agents:
         pool = ledger.pool(agent.pool)
-        standing = judged(agent, pool, now)
-        if isinstance(standing, Gone):
+        state = apply_boot_deadline(agent, pool, now)
+        if isinstance(state, Gone):
             continue
-        _enter(ledger, agent, standing)
-        column = COLUMNS.get(type(standing), "other")
+        _count_in_ledger(ledger, agent, state)
+        column = COLUMNS.get(type(state), "other")
         counts[agent.pool][column] += 1
         if column == "busy" or not agent.pool:
             continue
-        if isinstance(standing, Idle):
-            idle.setdefault(agent.pool, []).append((standing.since, agent))
-        elif why := _why_stop(standing, pool, now):
-            silent = agent.worker if isinstance(standing, Lost) else ""
-            stops.append(Stop(agent.machine, why, silent))
+        if isinstance(state, Idle):
+            idle.setdefault(agent.pool, []).append((state.since, agent))
+        elif why := _why_stop(state, pool, now):
+            silent = agent.worker if isinstance(state, Lost) else ""
+            stops.append(StopMachine(agent.machine, why, silent))
     held: list[str] = []
-    starts = _starts(ledger, waiting, policy, held)
-    drains = [drain for name, found in idle.items() for drain in _drains(ledger, name, found, now)]
+    starts = _plan_starts(ledger, waiting, policy, held)
+    drains = [
+        each for name, found in idle.items() for each in _plan_drains(ledger, name, found, now)
+    ]
     return Plan(
         starts=tuple(starts),
         drains=tuple(drains),
         stops=tuple(stops),
         held=tuple(held),
         pools=tuple(
-            Tally(pool=name, wanted=ledger.serving(name), **counts[name]) for name in ledger.names()
+            PoolCounts(pool=name, wanted=ledger.serving_machines(name), **counts[name])
+            for name in ledger.pool_names()
         ),
     )
 
 
-def judged(agent: Agent, pool: Pool, now: float) -> Standing:
-    """Return how a machine stands, given for how long its agent may take to come."""
-    standing = agent.standing
-    if isinstance(standing, Booting) and now - agent.created_at > pool.boot_deadline:
+def apply_boot_deadline(agent: Agent, pool: Pool, now: float) -> MachineState:
+    """Return the machine's state: one that boots for too long never registered."""
+    if isinstance(agent.state, Booting) and now - agent.created_at > pool.boot_deadline:
         return NeverRegistered()
-    return standing
+    return agent.state
 
 
-def _enter(ledger: Ledger, agent: Agent, standing: Present) -> None:
-    """Count a machine: by its free slots, towards the maximum, towards the costs."""
-    match standing:
+def _count_in_ledger(ledger: SlotLedger, agent: Agent, state: Present) -> None:
+    match state:
         case Busy(running):
-            ledger.serve(agent, free=agent.slots - running)
+            ledger.add_serving(agent, free=agent.slots - running)
         case Booting() | Idle():
-            ledger.serve(agent, free=agent.slots)
+            ledger.add_serving(agent, free=agent.slots)
         case Quiet() | Draining() | Drained() | Lost() | NeverRegistered() | Stopping():
-            ledger.hold(agent.pool)
+            ledger.add_present(agent.pool)
         case Errored():
-            # It may be billed, and must not stand in the way of one that works.
-            ledger.bill(agent.pool)
+            # It may be billed, and must not keep a working one from being started.
+            ledger.add_cost(agent.pool)
         case _:
-            assert_never(standing)
+            assert_never(state)
 
 
-def _why_stop(standing: Standing, pool: Pool, now: float) -> str:
-    match standing:
+def _why_stop(state: MachineState, pool: Pool, now: float) -> str:
+    match state:
         case Drained():
-            return "its agent has said goodbye"
+            return "its agent has left"
         case Lost(lease_over_at) if now >= lease_over_at:
-            return "its agent is silent and its leases are over"
+            return "its agent is silent and its leases have expired"
         case NeverRegistered():
-            return f"its agent did not come within {pool.boot_deadline:g} s"
+            return f"its agent did not register within {pool.boot_deadline:g} s"
         case Errored(detail):
-            return f"its provider calls it failed: {detail}" if detail else "it failed to start"
+            return f"its provider reports a failure: {detail}" if detail else "it failed to start"
         case _:
             return ""
 
 
-def _starts(
-    ledger: Ledger, waiting: Sequence[Demand], policy: Policy, held: list[str]
-) -> list[Start]:
-    wishes: dict[str, list[tuple[int, str]]] = {}
+def _plan_starts(
+    ledger: SlotLedger, waiting: Sequence[Demand], policy: Policy, held: list[str]
+) -> list[StartMachines]:
+    granted_by_pool: dict[str, list[tuple[int, str]]] = {}
 
-    def wish(pool: Pool, machines: int, why: str) -> int:
-        granted, limit = ledger.start(pool, machines)
+    def request(pool: Pool, machines: int, why: str) -> None:
+        granted, limit = ledger.reserve_machines(pool, machines)
         if granted:
-            wishes.setdefault(pool.name, []).append((granted, why))
+            granted_by_pool.setdefault(pool.name, []).append((granted, why))
         if granted < machines:
             held.append(f"{why}; pool {pool.name!r} gets {granted} of {machines}: {limit}")
-        return granted
 
     for pool in policy.pools:
-        missing = pool.min - ledger.serving(pool.name)
+        missing = pool.min - ledger.serving_machines(pool.name)
         if missing > 0:
-            wish(pool, missing, f"the minimum is {pool.min}")
-    for demand, unmet in ledger.match(waiting):
-        left = ledger.take(demand, unmet)
+            request(pool, missing, f"min is {pool.min}")
+    for demand, unmet in ledger.match_demands(waiting):
+        # A machine that was reserved for another demand may have free slots for this one.
+        left = ledger.assign(demand, unmet)
         why = f"{_jobs(left)}{_requiring(demand)} without a free slot"
-        pools = [pool for pool in policy.pools if ledger.may_serve(pool, demand)]
+        pools = [pool for pool in policy.pools if ledger.can_serve(pool, demand)]
         if left and not pools:
             held.append(f"{why}; no pool serves them")
         for pool in sorted(pools, key=_price):
             if left:
-                wish(pool, ceil(left / pool.slots), why)
-                left = ledger.take(demand, left)
+                request(pool, ceil(left / pool.slots), why)
+                left = ledger.assign(demand, left)
     for pool in policy.pools:
-        missing = pool.min_idle - ledger.free(pool.name)
+        missing = pool.min_idle - ledger.free_slots(pool.name)
         if missing > 0:
-            wish(pool, ceil(missing / pool.slots), f"{pool.min_idle} slots are to be free")
+            request(pool, ceil(missing / pool.slots), f"min_idle is {pool.min_idle}")
     return [
-        Start(name, sum(count for count, _ in parts), "; ".join(why for _, why in parts))
-        for name, parts in wishes.items()
+        StartMachines(name, sum(count for count, _ in parts), "; ".join(why for _, why in parts))
+        for name, parts in granted_by_pool.items()
     ]
 
 
-def _drains(ledger: Ledger, name: str, idle: list[tuple[float, Agent]], now: float) -> list[Drain]:
+def _plan_drains(
+    ledger: SlotLedger, name: str, idle: list[tuple[float, Agent]], now: float
+) -> list[DrainAgent]:
     pool = ledger.pool(name)
-    most = inf if pool.step_down is None else pool.step_down
-    drains: list[Drain] = []
+    limit = inf if pool.step_down is None else pool.step_down
+    drains: list[DrainAgent] = []
     for since, agent in sorted(idle, key=lambda each: (each[0], each[1].machine)):
-        if len(drains) >= most:
+        if len(drains) >= limit:
             break
-        if not _may_go(pool, since, agent, now) or not ledger.release(agent):
+        if not _may_drain(pool, since, agent, now) or not ledger.release_machine(agent):
             continue
-        why = f"idle for {now - since:.0f} s, and nothing that waits needs it"
-        drains.append(Drain(agent.machine, agent.worker, why))
+        why = f"idle for {now - since:.0f} s and not needed by waiting jobs"
+        drains.append(DrainAgent(agent.machine, agent.worker, why))
     return drains
 
 
-def _may_go(pool: Pool, since: float, agent: Agent, now: float) -> bool:
+def _may_drain(pool: Pool, idle_since: float, agent: Agent, now: float) -> bool:
     age = now - agent.created_at
-    if now - since < pool.idle_for or age < pool.min_age:
+    if now - idle_since < pool.idle_for or age < pool.min_age:
         return False
-    paid = pool.billing_increment
-    return not paid or paid - age % paid <= pool.billing_window
+    increment = pool.billing_increment
+    return not increment or increment - age % increment <= pool.billing_window
 
 
 def _price(pool: Pool) -> tuple[float, int]:
-    """The cheapest slot first, then the machine that least else can use."""
+    """The cheapest slot first, then the machine that the fewest other jobs can use."""
     return pool.cost_per_hour / pool.slots, len(pool.spec.offers)
 
 

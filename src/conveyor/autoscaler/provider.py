@@ -1,4 +1,4 @@
-"""The seam between the scaler and what makes machines: a machine, its kind, and a provider."""
+"""The interface between the scaler and what creates machines: a provider."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import msgspec
 from ..core.command_policy import NOTHING_ELSE
 from ..core.job import COMMANDS
 
-# A machine in any state but "gone" may be billed, one in "errored" included.
-MachineState = Literal["starting", "running", "stopping", "gone", "errored"]
+# A machine in any state but "gone" may be billed, "errored" included.
+ProvisioningState = Literal["starting", "running", "stopping", "gone", "errored"]
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider has to know of a kind of machine, and nothing of when there is to be one.
+    """A kind of machine, as far as its provider is concerned.
 
-    `slots`, `labels` and `queues` are what the machine's one agent is to have; no queues: all that
-    its application has. `app` is that application, and `commands` says whether it runs commands.
-    With `one_shot` an agent runs one job and ends. `options` are for the provider named, which
-    judges them: an image, a command.
+    `slots`, `labels` and `queues` are those of the one agent on it; no queues: all that its
+    application has. `app` is that application, `commands` says whether it runs commands, and with
+    `one_shot` it exits after one job. `options` are for the named provider, which validates them.
     """
 
     name: str
@@ -35,45 +34,45 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def offers(self) -> tuple[str, ...]:
-        """The labels that its agent has in the end: one is given for commands."""
+        """The labels that its agent offers, including the one for commands."""
         if not self.commands:
             return self.labels
         return (*self.labels, COMMANDS if self.app else NOTHING_ELSE)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as its provider knows it. `pool` is the name of its kind.
+    """A machine as its provider knows it.
 
-    `created_at` is Unix seconds; `agent` the id of the worker on it, once that is known.
+    `created_at` is Unix seconds, `agent` the id of the worker on it if the provider knows it.
     """
 
     id: str
     pool: str
     created_at: float
-    state: MachineState
+    state: ProvisioningState
     agent: str = ""
     detail: str = ""
 
 
 class Provider(Protocol):
-    """What makes machines and takes them away: processes, a cloud, Docker, Kubernetes.
+    """Creates and destroys machines: processes, containers, Jobs of Kubernetes, a cloud's servers.
 
-    UnavailableError: it cannot be reached, so nothing is known. A machine that was asked for and
-    did not come up is listed as errored for as long as it may be billed.
+    UnavailableError: it cannot be reached, so nothing is known. A machine that failed to come up is
+    listed as errored for as long as it may be billed.
     """
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
-        """Begin to make `count` machines; returns those that it did begin to make."""
+        """Begin to create `count` machines; return those whose creation has begun."""
         ...
 
     async def destroy(self, ids: Collection[str]) -> None:
-        """Take machines away. One that is gone or unknown is no error."""
+        """Destroy machines. Unknown ids are ignored."""
         ...
 
     async def list(self) -> Sequence[Machine]:
-        """Return every machine of this scaler's that there is, also after a restart of it."""
+        """Return all machines of this scaler, including those created before a restart."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections. Machines stay."""
+        """Close connections. Machines stay."""
         ...

@@ -1,4 +1,4 @@
-"""The scaler: every few seconds it looks, decides, and acts, if it is the one that leads."""
+"""The scaler: in each cycle it takes a snapshot, makes a plan and, if it leads, carries it out."""
 
 from __future__ import annotations
 
@@ -15,38 +15,49 @@ from ..core.clock import elapsed
 from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store
-from .elector import Leadership
-from .executor import Acts, log_event
+from .elector import Elector
+from .executor import PlanExecutor, log_event
+from .machine_tracker import STOP_AGAIN_AFTER
 from .plan import Plan
-from .planner import decide
+from .planner import make_plan
 from .policy import Policy
+from .pool_backoff import next_backoff
 from .provider import Provider
-from .reconcile import REPEAT, Recalled, Times, demands, recall, worse
-from .snapshot import Sight, look
-from .state import NOTHING, Memory, Unanswered
-from .status import EVENTS, HELD, Did, Event, Note, Status, read_note, write_note
+from .reconcile import Reconciled, demands_in, reconcile
+from .snapshot import Snapshot, take_snapshot
+from .state import EMPTY_STATE, ScalerState, UnansweredCreate
+from .status import (
+    MAX_EVENTS,
+    MAX_HELD,
+    EventKind,
+    ScalerEvent,
+    ScalerNote,
+    ScalerStatus,
+    decode_note,
+    encode_note,
+)
+from .timing import Timing
 
 log = logging.getLogger("conveyor.autoscaler")
 
-# Nothing is done on what was seen longer ago than this, in seconds.
-STALE = 120.0
-# How many acts are kept for an audit that cannot be reached.
-UNSAID = 1000
+# No action is taken on a snapshot that is older than this, in seconds.
+MAX_SNAPSHOT_AGE = 120.0
+# How many events wait for an audit log that cannot be reached.
+MAX_UNAUDITED = 1000
 
 
-class Looked(NamedTuple):
-    """One look, what it means, and what is to be done."""
+class Cycle(NamedTuple):
+    """A snapshot, what follows from it, and the plan."""
 
-    sight: Sight
-    known: Recalled
+    snapshot: Snapshot
+    reconciled: Reconciled
     plan: Plan
 
 
 class Scaler:
-    """Keeps as many machines as the work needs. `async with` ends what it has begun.
+    """Keeps as many machines as the jobs need. `async with` ends its background tasks.
 
-    `leadership` is its claim to be the only one that acts. `elapsed` tells how much time has passed
-    since some moment, in seconds.
+    `elector` decides whether it acts. `elapsed` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -55,24 +66,24 @@ class Scaler:
         store: Store,
         providers: Mapping[str, Provider],
         policy: Policy,
-        leadership: Leadership,
-        times: Times,
+        elector: Elector,
+        timing: Timing,
         elapsed: Callable[[], float] = elapsed,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store, self._providers, self._policy = store, providers, policy
-        self._leadership, self._times = leadership, times
+        self._elector, self._timing = elector, timing
         self._elapsed, self._sleep = elapsed, sleep
-        self._who = f"scaler {leadership.holder}"
-        # Whom it stands by, and the term in which it leads itself.
-        self._follows, self._term = "", 0
-        self._memory = NOTHING
-        self._events: tuple[Event, ...] = ()
-        self._unsaid: list[Event] = []
+        self._actor = f"scaler {elector.holder}"
+        # The leader while this scaler stands by; its own term while it leads.
+        self._other_leader, self._term = "", 0
+        self._state = EMPTY_STATE
+        self._events: tuple[ScalerEvent, ...] = ()
+        self._unaudited: list[ScalerEvent] = []
         self._held: Sequence[str] = ()
-        # Machines whose end is under way, and what has come of it since the last look.
-        self._going: dict[str, asyncio.Task[None]] = {}
-        self._ended: list[tuple[str, str]] = []
+        # Machines that are being destroyed, and the results since the last cycle: (id, error).
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._stopped: list[tuple[str, str]] = []
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -80,145 +91,154 @@ class Scaler:
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - passed on as they are
-        for task in set(self._going.values()):
+        for task in set(self._stopping.values()):
             task.cancel()
         try:
             await self._group.__aexit__(*error)
         finally:
-            await self._leadership.give_up()
+            await self._elector.resign()
 
     async def run(self) -> None:
-        """Look and act until cancelled."""
+        """Run cycles until cancelled."""
         async with self:
             while True:
-                await self.round()
-                await self._sleep(self._times.every)
+                await self.run_cycle()
+                await self._sleep(self._timing.every)
 
-    async def round(self) -> bool:
-        """Look once, and act; returns whether it did: not if it does not lead or cannot see."""
+    async def run_cycle(self) -> bool:
+        """Run one cycle; return whether it was carried out: not without the lead or the store."""
         began_at = self._elapsed()
         try:
-            leader = await self._leadership.take()
-            if not self._leads(leader):
+            leader = await self._elector.acquire()
+            if not self._is_leader(leader):
                 return False
-            # What takes long must not cost the leadership.
-            keeper = self._group.create_task(self._leadership.keep())
+            # A long cycle must not cost the leadership.
+            renewal = self._group.create_task(self._elector.renew_until_cancelled())
             try:
-                await self._look(began_at)
+                await self._lead_cycle(began_at)
             finally:
-                keeper.cancel()
+                renewal.cancel()
         except ConveyorError as error:
-            # Whatever is out of reach may be back at the next look.
+            # The next cycle tries again.
             log.warning("scale.unavailable error=%s", error)
             return False
         return True
 
-    # -- who leads, and what it knows ----------------------------------------------------------
+    # -- leadership and state ------------------------------------------------------------------
 
-    def _leads(self, leader: Leader) -> bool:
-        if leader.holder != self._leadership.holder:
-            if self._follows != leader.holder:
+    def _is_leader(self, leader: Leader) -> bool:
+        """Whether this scaler leads; at the start of a term it loads the stored state."""
+        if leader.holder != self._elector.holder:
+            if self._other_leader != leader.holder:
                 log.info("scale.standing_by leader=%s", leader.holder)
-            self._follows, self._term = leader.holder, 0
+            self._other_leader, self._term = leader.holder, 0
             return False
-        self._follows = ""
+        self._other_leader = ""
         if self._term != leader.term:
             log.info("scale.leading term=%d", leader.term)
-            note = read_note(leader.note)
-            self._memory = note.memory if note else NOTHING
+            note = decode_note(leader.note)
+            self._state = note.memory if note else EMPTY_STATE
             self._events = note.status.events if note else ()
             self._term = leader.term
         return True
 
-    def _after_ends(self) -> Memory:
-        """Return what is remembered, with what came of the ends of machines."""
-        machines = dict(self._memory.machines)
-        ended, self._ended = self._ended, []
-        for machine, error in ended:
-            did: Did = "stop_failed" if error else "stopped"
-            why = error or "its provider has taken it away"
-            event = Event(at=self._memory.looked_at, did=did, subject=machine, why=why)
+    def _with_stop_results(self) -> ScalerState:
+        """Return the state with the results of the stops since the last cycle."""
+        machines = dict(self._state.machines)
+        stopped, self._stopped = self._stopped, []
+        for machine, error in stopped:
+            did: EventKind = "stop_failed" if error else "stopped"
+            why = error or "its provider has removed it"
+            event = ScalerEvent(at=self._state.looked_at, did=did, subject=machine, why=why)
             log_event(event)
-            self._keep([event])
+            self._add_events([event])
             if error and machine in machines:
                 machines[machine] = msgspec.structs.replace(machines[machine], stop_again_at=0.0)
-        return msgspec.structs.replace(self._memory, machines=machines)
+        return msgspec.structs.replace(self._state, machines=machines)
 
-    # -- acting --------------------------------------------------------------------------------
+    # -- carrying out the plan -----------------------------------------------------------------
 
-    def _allowed(self, began_at: float) -> str:
-        if self._elapsed() - began_at > STALE:
-            return f"what was seen is older than {STALE:g} s"
-        return "" if self._leadership.held else "it does not lead any more"
+    def _why_not(self, began_at: float) -> str:
+        """Return why no action is allowed any more, or ""."""
+        if self._elapsed() - began_at > MAX_SNAPSHOT_AGE:
+            return f"the snapshot is older than {MAX_SNAPSHOT_AGE:g} s"
+        return "" if self._elector.is_leader else "this scaler no longer leads"
 
-    async def _look(self, began_at: float) -> None:
-        self._memory = self._after_ends()
-        looked = await survey(self._store, self._providers, self._policy, self._times, self._memory)
-        acts = Acts(self._store, at=looked.sight.at, allowed=lambda: self._allowed(began_at))
+    async def _lead_cycle(self, began_at: float) -> None:
+        self._state = self._with_stop_results()
+        cycle = await plan_cycle(
+            self._store, self._providers, self._policy, self._timing, self._state
+        )
+        executor = PlanExecutor(
+            self._store, at=cycle.snapshot.at, why_not=lambda: self._why_not(began_at)
+        )
         try:
-            await self._carry_out(looked, acts)
+            await self._carry_out(cycle, executor)
         finally:
-            self._memory = _remembering(looked, acts, self._times)
-            self._keep(acts.events)
-        await self._tell(looked)
+            self._state = _state_after(cycle, executor, self._timing)
+            self._add_events(executor.events)
+        await self._publish(cycle)
 
-    async def _carry_out(self, looked: Looked, acts: Acts) -> None:
-        plan, known = looked.plan, looked.known
-        whose = {
+    async def _carry_out(self, cycle: Cycle, executor: PlanExecutor) -> None:
+        plan, reconciled = cycle.plan, cycle.reconciled
+        provider_of = {
             machine.id: name
-            for name, machines in looked.sight.machines.items()
+            for name, machines in cycle.snapshot.machines.items()
             for machine in machines
         }
-        stops = [stop for stop in (*plan.stops, *known.stops) if stop.machine not in self._going]
-        stops = [each for each in stops if each.machine in whose]
-        stops = await acts.sure(stops, looked.sight.workers)
-        for name, ids in acts.stop(stops, whose).items():
-            task = self._group.create_task(self._end(self._providers[name], ids))
-            self._going |= dict.fromkeys(ids, task)
-        await acts.drain((*plan.drains, *known.drains))
-        await acts.forget(known.forgotten)
+        stops = [
+            stop
+            for stop in (*plan.stops, *reconciled.stops)
+            if stop.machine in provider_of and stop.machine not in self._stopping
+        ]
+        stops = await executor.recheck_stops(stops, cycle.snapshot.workers)
+        for name, ids in executor.begin_stops(stops, provider_of).items():
+            task = self._group.create_task(self._destroy(self._providers[name], ids))
+            self._stopping |= dict.fromkeys(ids, task)
+        await executor.drain_agents((*plan.drains, *reconciled.drains))
+        await executor.forget_agents(reconciled.forgotten)
         specs = {pool.name: pool.spec for pool in self._policy.pools}
-        await acts.start(plan.starts, specs, self._providers)
+        await executor.start_machines(plan.starts, specs, self._providers)
 
-    async def _end(self, provider: Provider, ids: Sequence[str]) -> None:
-        error = ""
+    async def _destroy(self, provider: Provider, ids: Sequence[str]) -> None:
+        message = ""
         try:
             await provider.destroy(ids)
-        except ConveyorError as said:
-            error = str(said)
-        self._ended += [(machine, error) for machine in ids]
+        except ConveyorError as error:
+            message = str(error)
+        self._stopped += [(machine, message) for machine in ids]
         for machine in ids:
-            del self._going[machine]
+            del self._stopping[machine]
 
-    # -- telling -------------------------------------------------------------------------------
+    # -- status and audit ----------------------------------------------------------------------
 
-    async def _tell(self, looked: Looked) -> None:
-        """Write down how all stands, and what was done."""
-        if looked.plan.held and not self._held:
-            for why in looked.plan.held:
+    async def _publish(self, cycle: Cycle) -> None:
+        """Store the status and the state, and send the events to the audit log."""
+        if cycle.plan.held and not self._held:
+            for why in cycle.plan.held:
                 log.info("scale.held why=%s", why)
-        self._held = looked.plan.held
-        status = Status(
-            at=looked.sight.at,
-            every=self._times.every,
-            pools=looked.plan.pools,
-            held=looked.plan.held[:HELD],
-            blind=dict(looked.sight.blind),
+        self._held = cycle.plan.held
+        status = ScalerStatus(
+            at=cycle.snapshot.at,
+            every=self._timing.every,
+            pools=cycle.plan.pools,
+            held=cycle.plan.held[:MAX_HELD],
+            blind=dict(cycle.snapshot.unreachable),
             events=self._events,
         )
-        await self._leadership.take(write_note(Note(status, self._memory)))
-        if self._unsaid:
-            await self._store.note_action([self._line(event) for event in self._unsaid])
-            self._unsaid = []
+        await self._elector.acquire(encode_note(ScalerNote(status, self._state)))
+        if self._unaudited:
+            await self._store.note_action([self._audit_action(each) for each in self._unaudited])
+            self._unaudited = []
 
-    def _keep(self, events: Sequence[Event]) -> None:
-        self._events = (*self._events, *events)[-EVENTS:]
-        self._unsaid = [*self._unsaid, *events][-UNSAID:]
+    def _add_events(self, events: Sequence[ScalerEvent]) -> None:
+        self._events = (*self._events, *events)[-MAX_EVENTS:]
+        self._unaudited = [*self._unaudited, *events][-MAX_UNAUDITED:]
 
-    def _line(self, event: Event) -> Action:
+    def _audit_action(self, event: ScalerEvent) -> Action:
         count = f"{event.count}: " if event.count > 1 else ""
         return Action(
-            who=self._who,
+            who=self._actor,
             where=socket.gethostname(),
             what=f"scale {event.did.replace('_', ' ')}",
             subject=event.subject,
@@ -226,43 +246,49 @@ class Scaler:
         )
 
 
-async def survey(
+async def plan_cycle(
     store: Store,
     providers: Mapping[str, Provider],
     policy: Policy,
-    times: Times,
-    memory: Memory,
-) -> Looked:
-    """Look once and decide; nothing is done. UnavailableError when the store cannot be asked."""
-    sight = await look(store, providers)
-    known = recall(memory, sight, policy, times)
-    plan = decide(demands(sight), known.agents, known.policy, sight.at, known.barred)
-    return Looked(sight, known, plan)
+    timing: Timing,
+    state: ScalerState,
+) -> Cycle:
+    """Take a snapshot and make a plan, without acting; UnavailableError without the store."""
+    snapshot = await take_snapshot(store, providers)
+    reconciled = reconcile(state, snapshot, policy, timing)
+    plan = make_plan(
+        demands_in(snapshot),
+        reconciled.agents,
+        reconciled.policy,
+        snapshot.at,
+        reconciled.blocked,
+    )
+    return Cycle(snapshot, reconciled, plan)
 
 
-def _remembering(looked: Looked, acts: Acts, times: Times) -> Memory:
-    """Return what is known after a look, and what was begun in it."""
-    memory, now = looked.known.memory, looked.sight.at
-    machines = dict(memory.machines)
-    for event in acts.events:
+def _state_after(cycle: Cycle, executor: PlanExecutor, timing: Timing) -> ScalerState:
+    """Return the state after a cycle, with the actions that were begun."""
+    state, now = cycle.reconciled.state, cycle.snapshot.at
+    machines = dict(state.machines)
+    for event in executor.events:
         if event.did == "stop":
             machines[event.subject] = msgspec.structs.replace(
-                machines[event.subject], stop_again_at=now + REPEAT
+                machines[event.subject], stop_again_at=now + STOP_AGAIN_AFTER
             )
-    for name in acts.drained:
+    for name in executor.drained:
         if name in machines:
             machines[name] = msgspec.structs.replace(machines[name], draining=True)
-    worsened = {
-        name: worse(memory.troubles.get(name), why, now, times.every)
-        for name, why in acts.unmade.items()
+    backoffs = {
+        name: next_backoff(state.troubles.get(name), why, now, timing.every)
+        for name, why in executor.failed_starts.items()
     }
     return msgspec.structs.replace(
-        memory,
+        state,
         machines=machines,
-        troubles=memory.troubles | worsened,
-        made=(*memory.made, *acts.made),
+        troubles=state.troubles | backoffs,
+        made=(*state.made, *executor.created),
         unanswered=(
-            *memory.unanswered,
-            *(Unanswered(name, count, now) for name, count in acts.unanswered.items()),
+            *state.unanswered,
+            *(UnansweredCreate(name, count, now) for name, count in executor.unanswered.items()),
         ),
     )

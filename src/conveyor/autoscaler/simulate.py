@@ -1,7 +1,7 @@
-"""Replays a trace of jobs against a policy in virtual time: what it costs, and who waits.
+"""Replays a trace of jobs against a policy in virtual time: costs and waiting times.
 
-The oldest job goes first, to the slot that has been free for longest of the pool with the fewest
-labels that has one. All machines take as long to boot. The scaler looks at exact figures.
+The oldest job goes first, to the slot that has been free for the longest time, of the pool with the
+fewest labels that has one. All machines boot equally fast. The planner sees exact figures.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import msgspec
 from ..core.labels import serves
 from .machine_state import Agent
 from .plan import Demand, Plan
-from .planner import decide
+from .planner import make_plan
 from .policy import HOUR, Policy
-from .simulated_fleet import Fleet, Simulated
-from .workload import Job, Trace
+from .simulated_fleet import SimulatedFleet, SimulatedMachine
+from .workload import Trace, TraceJob
 
-Decide = Callable[[Sequence[Demand], Sequence[Agent], Policy, float], Plan]
-# When, a number that tells events of one moment apart, the machine, and the job that it has run
-# with the time when that started; no job: the machine's agent is there.
-Event = tuple[float, int, Simulated, Job | None, float]
-# So long nothing may happen while jobs wait, before the rest is called unserved.
-PATIENCE = 6 * HOUR
+Planner = Callable[[Sequence[Demand], Sequence[Agent], Policy, float], Plan]
+# Time, a number that orders simultaneous events, the machine, and the job that has finished on it
+# with its start; without a job: the machine's agent has registered.
+QueuedEvent = tuple[float, int, SimulatedMachine, TraceJob | None, float]
+# If nothing changes for this long while jobs wait, they count as unserved.
+MAX_STANDSTILL = 6 * HOUR
 
 
 class Series(msgspec.Struct, frozen=True):
-    """How many machines there were and how many jobs waited, each time the scaler looked."""
+    """The numbers of machines and of waiting jobs in each cycle of the scaler."""
 
     at: Sequence[float]
     machines: Sequence[float]
     waiting: Sequence[float]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a simulation found. Waiting is in seconds, until the start of the run that completed.
+class SimulationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a simulation. Waiting times are in seconds, until the run that completed.
 
     `paid_hours` are machine hours in whole billing increments. `kills` are jobs that were running
-    on a machine when it was taken away. `unserved` jobs never ran: no machine may run them.
+    on a machine when it was stopped. `unserved` jobs never ran, because no machine may run them.
     """
 
     jobs: int
@@ -65,36 +65,36 @@ def simulate(
     trace: Trace,
     policy: Policy,
     *,
-    decide: Decide = decide,
+    planner: Planner = make_plan,
     every: float = 10.0,
     boot: float = 60.0,
-) -> Report:
-    """Replay a trace; `boot` is how long a machine takes until its agent is there, in seconds."""
-    return Simulation(trace, policy, decide=decide, every=every, boot=boot).run()
+) -> SimulationReport:
+    """Replay a trace; `boot` is the time from a machine's start to its registration, in seconds."""
+    return Simulation(trace, policy, planner=planner, every=every, boot=boot).run()
 
 
 class Simulation:
-    """One replay. Scalers that are compared may do by `reopen` what no plan says."""
+    """One replay. Benchmarks of other scalers use `resume`, which no plan contains."""
 
     def __init__(
-        self, trace: Trace, policy: Policy, *, decide: Decide, every: float, boot: float
+        self, trace: Trace, policy: Policy, *, planner: Planner, every: float, boot: float
     ) -> None:
-        self.fleet = Fleet()
+        self.fleet = SimulatedFleet()
         self._trace = trace
         self._policy = policy
         self._pools = {pool.name: pool for pool in policy.pools}
-        self._decide = decide
+        self._planner = planner
         self._every = every
         self._boot = boot
-        self._events: list[Event] = []
+        self._events: list[QueuedEvent] = []
         self._number = 0
         self._running = 0
         self._kills = 0
         self._busy_seconds = 0.0
         self._waits = array("d")
-        self._waiting: list[deque[Job]] = [deque() for _ in trace.sets]
-        # Which pools run which label set, those first that fewest others can use; and back.
-        self._servers = [
+        self._waiting: list[deque[TraceJob]] = [deque() for _ in trace.sets]
+        # Pool names by label set, those with the fewest labels first; and label sets by pool.
+        self._pools_for = [
             [
                 pool.name
                 for pool in sorted(policy.pools, key=lambda pool: len(pool.spec.offers))
@@ -102,43 +102,45 @@ class Simulation:
             ]
             for requires in trace.sets
         ]
-        self._served = {
-            name: [number for number, servers in enumerate(self._servers) if name in servers]
+        self._sets_of = {
+            name: [number for number, pools in enumerate(self._pools_for) if name in pools]
             for name in self._pools
         }
         self._series = (array("d"), array("d"), array("d"))
 
-    def run(self) -> Report:
-        """Replay it all, and on until the machines have gone that the policy lets go."""
-        jobs = [job for job in self._trace.jobs if self._servers[job[2]]]
+    def run(self) -> SimulationReport:
+        """Replay all jobs, then continue until the idle machines have been drained."""
+        jobs = [job for job in self._trace.jobs if self._pools_for[job[2]]]
         tick = jobs[0][0] if jobs else 0.0
-        end, moved = self._tail(tick), tick
+        end, moved = self._idle_until(tick), tick
         arrived = 0
         while True:
             coming = jobs[arrived][0] if arrived < len(jobs) else inf
             event = self._events[0][0] if self._events else inf
             if event <= min(coming, tick):
                 moved = event
-                self._happen(heappop(self._events))
-                end = self._tail(event)
+                self._handle(heappop(self._events))
+                end = self._idle_until(event)
             elif coming <= tick:
                 self._arrive(jobs[arrived], coming)
                 arrived += 1
-                moved, end = coming, self._tail(coming)
+                moved, end = coming, self._idle_until(coming)
             else:
-                acted = self._look(tick)
+                acted = self._run_cycle(tick)
                 moved = tick if acted else moved
                 over = arrived == len(jobs) and not self._running
                 pending = any(self._waiting)
-                if over and (tick - moved > PATIENCE if pending else self._at_rest(tick, end)):
+                if over and (
+                    tick - moved > MAX_STANDSTILL if pending else self._at_rest(tick, end)
+                ):
                     break
                 tick += self._every
                 if not acted and not self.fleet.machines and not pending and coming > tick:
                     tick += ceil((coming - tick) / self._every) * self._every
         return self._report(tick, len(self._trace.jobs) - len(self._waits))
 
-    def _tail(self, now: float) -> float:
-        """Say until when a machine may stand idle that has ended its last job now."""
+    def _idle_until(self, now: float) -> float:
+        """Return until when a machine may stay idle after a job that ends now."""
         return now + max(
             pool.idle_for + pool.min_age + pool.billing_increment for pool in self._policy.pools
         )
@@ -146,9 +148,9 @@ class Simulation:
     def _at_rest(self, now: float, end: float) -> bool:
         return not self.fleet.machines or now > end + 10 * self._every
 
-    def _arrive(self, job: Job, now: float) -> None:
+    def _arrive(self, job: TraceJob, now: float) -> None:
         free = self.fleet.free
-        for name in self._servers[job[2]]:
+        for name in self._pools_for[job[2]]:
             slots = free.get(name)
             if slots:
                 self._begin(slots.popleft(), job, now)
@@ -158,67 +160,67 @@ class Simulation:
         else:
             self._waiting[job[2]].append(job)
 
-    def _begin(self, machine: Simulated, job: Job, now: float) -> None:
+    def _begin(self, machine: SimulatedMachine, job: TraceJob, now: float) -> None:
         self._number += 1
         self._running += 1
         machine.jobs[self._number] = job
-        machine.changed()
+        machine.invalidate()
         heappush(self._events, (now + job[1], self._number, machine, job, now))
 
-    def _happen(self, event: Event) -> None:
+    def _handle(self, event: QueuedEvent) -> None:
         now, number, machine, job, began_at = event
         if machine.gone:
             return
         if job is None:
-            self.reopen(machine, now)
+            self.resume(machine, now)
             return
         del machine.jobs[number]
-        machine.changed()
+        machine.invalidate()
         self._running -= 1
         self._waits.append(began_at - job[0])
         self._busy_seconds += job[1]
-        machine.since = now
+        machine.idle_since = now
         if machine.pool.spec.one_shot:
             self.fleet.drain(machine)
-        if machine.takes:
-            waiting = self._next(machine)
+        if machine.accepts_jobs:
+            waiting = self._next_job(machine)
             if waiting is None:
                 self.fleet.free[machine.pool.name].append(machine)
             else:
                 self._begin(machine, waiting, now)
 
-    def reopen(self, machine: Simulated, now: float) -> None:
-        """Let a machine take jobs: its agent is there, or is told to go on after a drain."""
-        self.fleet.open(machine, now)
+    def resume(self, machine: SimulatedMachine, now: float) -> None:
+        """Let a machine accept jobs: its agent has registered, or is resumed after a drain."""
+        self.fleet.accept_jobs(machine, now)
         self._fill(machine, now)
 
-    def _fill(self, machine: Simulated, now: float) -> None:
+    def _fill(self, machine: SimulatedMachine, now: float) -> None:
         slots = self.fleet.free[machine.pool.name]
         for _ in range(len(slots)):
-            job = self._next(machine)
+            job = self._next_job(machine)
             if job is None:
                 return
             self._begin(slots.popleft(), job, now)
 
-    def _next(self, machine: Simulated) -> Job | None:
+    def _next_job(self, machine: SimulatedMachine) -> TraceJob | None:
         queues = [
-            queue for number in self._served[machine.pool.name] if (queue := self._waiting[number])
+            queue for number in self._sets_of[machine.pool.name] if (queue := self._waiting[number])
         ]
         return min(queues, key=lambda queue: queue[0][0]).popleft() if queues else None
 
-    def _look(self, now: float) -> bool:
-        """Let the scaler look and act; say whether it did anything."""
+    def _run_cycle(self, now: float) -> bool:
+        """Make a plan and carry it out; return whether it did anything."""
         waiting = [
             Demand(len(queue), requires)
             for queue, requires in zip(self._waiting, self._trace.sets, strict=True)
             if queue
         ]
-        agents = [machine.view() for machine in self.fleet.machines.values()]
+        agents = [machine.as_agent() for machine in self.fleet.machines.values()]
         for series, figure in zip(
             self._series, (now, len(agents), sum(each.count for each in waiting)), strict=True
         ):
             series.append(figure)
-        plan = self._decide(waiting, agents, self._policy, now)
+        plan = self._planner(waiting, agents, self._policy, now)
         for start in plan.starts:
             for _ in range(start.count):
                 self._start(start.pool, now)
@@ -233,19 +235,19 @@ class Simulation:
         self._number += 1
         heappush(self._events, (now + self._boot, self._number, machine, None, now))
 
-    def _stop(self, machine: Simulated, now: float) -> None:
+    def _stop(self, machine: SimulatedMachine, now: float) -> None:
         self.fleet.stop(machine, now)
         self._kills += len(machine.jobs)
         self._running -= len(machine.jobs)
-        # What was killed runs again, from its beginning.
+        # Killed jobs run again from the beginning.
         for job in machine.jobs.values():
             self._arrive(job, now)
 
-    def _report(self, now: float, unserved: int) -> Report:
+    def _report(self, now: float, unserved: int) -> SimulationReport:
         for machine in self.fleet.machines.values():
             self.fleet.bill(machine, now)
         waits = sorted(self._waits) or [0.0]
-        return Report(
+        return SimulationReport(
             jobs=len(self._waits),
             unserved=unserved,
             machine_hours=self.fleet.seconds / HOUR,
@@ -258,7 +260,7 @@ class Simulation:
             longest=waits[-1],
             kills=self._kills,
             started=self.fleet.started,
-            most=self.fleet.most,
+            most=self.fleet.peak,
             series=Series(*self._series),
         )
 

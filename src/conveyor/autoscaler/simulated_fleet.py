@@ -1,102 +1,112 @@
-"""Machines in virtual time: what a simulation starts, drains and stops, and how each stands."""
+"""Machines in virtual time: started, drained and stopped by a simulation."""
 
 from __future__ import annotations
 
 from collections import deque
 from math import ceil
 
-from .machine_state import Agent, Booting, Busy, Drained, Draining, Idle, Standing
+from .machine_state import Agent, Booting, Busy, Drained, Draining, Idle, MachineState
 from .policy import HOUR, Pool
-from .workload import Job
+from .workload import TraceJob
 
 
-class Simulated:
-    """A machine of a simulation. `jobs` are those that it runs, by the number of their start."""
+class SimulatedMachine:
+    """A machine of a simulation. `jobs` are the running ones, by the number of their start."""
 
-    __slots__ = ("_view", "created_at", "gone", "id", "jobs", "pool", "since", "takes", "there")
+    __slots__ = (
+        "_agent",
+        "accepts_jobs",
+        "created_at",
+        "gone",
+        "id",
+        "idle_since",
+        "jobs",
+        "pool",
+        "registered",
+    )
 
     def __init__(self, id_: str, pool: Pool, now: float) -> None:
         self.id = id_
         self.pool = pool
-        self.created_at = self.since = now
-        self.there = False
-        self.takes = False
+        self.created_at = self.idle_since = now
+        self.registered = False
+        self.accepts_jobs = False
         self.gone = False
-        self.jobs: dict[int, Job] = {}
-        self._view: Agent | None = None
+        self.jobs: dict[int, TraceJob] = {}
+        self._agent: Agent | None = None
 
-    def changed(self) -> None:
-        """Forget how it stood."""
-        self._view = None
+    def invalidate(self) -> None:
+        """Drop the cached agent after a change."""
+        self._agent = None
 
-    def view(self) -> Agent:
-        """Say how it stands, as a scaler sees it."""
-        if self._view is None:
-            self._view = Agent(
+    def as_agent(self) -> Agent:
+        """Return the machine as the planner sees it."""
+        if self._agent is None:
+            self._agent = Agent(
                 machine=self.id,
                 pool=self.pool.name,
                 created_at=self.created_at,
-                standing=self._standing(),
+                state=self._state(),
                 slots=self.pool.slots,
                 labels=frozenset(self.pool.spec.offers),
                 queues=self.pool.spec.queues,
-                worker=self.id if self.there else "",
+                worker=self.id if self.registered else "",
             )
-        return self._view
+        return self._agent
 
-    def _standing(self) -> Standing:
-        if not self.there:
+    def _state(self) -> MachineState:
+        if not self.registered:
             return Booting()
-        if not self.takes:
+        if not self.accepts_jobs:
             return Draining(len(self.jobs)) if self.jobs else Drained()
-        return Busy(len(self.jobs)) if self.jobs else Idle(self.since)
+        return Busy(len(self.jobs)) if self.jobs else Idle(self.idle_since)
 
 
-class Fleet:
-    """Every machine there is, its free slots, and what all have cost."""
+class SimulatedFleet:
+    """All machines, their free slots by pool, and their costs."""
 
     def __init__(self) -> None:
-        self.machines: dict[str, Simulated] = {}
-        self.free: dict[str, deque[Simulated]] = {}
+        self.machines: dict[str, SimulatedMachine] = {}
+        self.free: dict[str, deque[SimulatedMachine]] = {}
         self.started = 0
-        self.most = 0
+        self.peak = 0
         self.seconds = self.paid_seconds = self.cost = 0.0
 
-    def start(self, pool: Pool, now: float) -> Simulated:
-        """Begin to make a machine."""
+    def start(self, pool: Pool, now: float) -> SimulatedMachine:
+        """Create a machine."""
         self.started += 1
-        machine = Simulated(f"{pool.name}-{self.started}", pool, now)
+        machine = SimulatedMachine(f"{pool.name}-{self.started}", pool, now)
         self.machines[machine.id] = machine
-        self.most = max(self.most, len(self.machines))
+        self.peak = max(self.peak, len(self.machines))
         return machine
 
-    def open(self, machine: Simulated, now: float) -> None:
-        """Let a machine take jobs, now that its agent is there or is to go on."""
-        machine.there = machine.takes = True
-        machine.since = now
-        machine.changed()
+    def accept_jobs(self, machine: SimulatedMachine, now: float) -> None:
+        """Let a machine accept jobs: its agent has registered or is resumed."""
+        machine.registered = machine.accepts_jobs = True
+        machine.idle_since = now
+        machine.invalidate()
         spare = machine.pool.slots - len(machine.jobs)
         self.free.setdefault(machine.pool.name, deque()).extend([machine] * spare)
 
-    def drain(self, machine: Simulated) -> None:
-        """Let a machine take no more jobs."""
-        if machine.takes:
-            machine.takes = False
-            machine.changed()
+    def drain(self, machine: SimulatedMachine) -> None:
+        """Let a machine accept no more jobs."""
+        if machine.accepts_jobs:
+            machine.accepts_jobs = False
+            machine.invalidate()
             slots = self.free[machine.pool.name]
             kept = [each for each in slots if each is not machine]
             slots.clear()
             slots.extend(kept)
 
-    def stop(self, machine: Simulated, now: float) -> None:
-        """Take a machine away, whatever runs on it."""
+    def stop(self, machine: SimulatedMachine, now: float) -> None:
+        """Remove a machine, even if jobs run on it."""
         self.drain(machine)
         machine.gone = True
         del self.machines[machine.id]
         self.bill(machine, now)
 
-    def bill(self, machine: Simulated, now: float) -> None:
-        """Add up what a machine has cost until now."""
+    def bill(self, machine: SimulatedMachine, now: float) -> None:
+        """Add the costs of a machine until now."""
         pool = machine.pool
         seconds = now - machine.created_at
         paid = seconds

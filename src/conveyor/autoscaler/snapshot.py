@@ -1,4 +1,4 @@
-"""One look at the world: what waits, who works, which machines there are."""
+"""A snapshot of waiting jobs, workers and machines."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from ..store.messages import Load
 from ..store.protocol import Store
 from .provider import Machine, Provider
 
-# Most queues and sets of labels that are looked at.
-LOADS = 10_000
+# Maximum number of loads (queues and label sets) in a snapshot.
+MAX_LOADS = 10_000
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look has seen, by the store's clock `at`.
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store and the providers report at `at`, by the store's clock.
 
-    `machines` are by provider; of one that could not be asked `blind` says why.
+    `machines` are by provider; `unreachable` says why a provider did not answer.
     """
 
     at: float
     loads: Sequence[Load]
     workers: Sequence[WorkerInfo]
     machines: Mapping[str, Sequence[Machine]]
-    blind: Mapping[str, str]
+    unreachable: Mapping[str, str]
 
 
-async def look(store: Store, providers: Mapping[str, Provider]) -> Sight:
-    """Look at everything; UnavailableError when that cannot be told of the store."""
-    # A store beyond a network may have to be asked for its time.
+async def take_snapshot(store: Store, providers: Mapping[str, Provider]) -> Snapshot:
+    """Ask the store and all providers; UnavailableError if the store does not answer."""
+    # The clock of a remote store is read over the network.
     at = await asyncio.to_thread(store.now)
-    loads = await store.load(limit=LOADS)
+    loads = await store.load(limit=MAX_LOADS)
     machines: dict[str, Sequence[Machine]] = {}
-    blind: dict[str, str] = {}
+    unreachable: dict[str, str] = {}
 
-    async def ask(name: str, provider: Provider) -> None:
+    async def list_machines(name: str, provider: Provider) -> None:
         try:
             machines[name] = await provider.list()
         except ConveyorError as error:
-            blind[name] = str(error)
+            unreachable[name] = str(error)
 
     async with asyncio.TaskGroup() as group:
         for name, provider in providers.items():
-            group.create_task(ask(name, provider))
-    # After the machines: an agent whose machine was listed has had the time to say that it is here.
+            group.create_task(list_machines(name, provider))
+    # After the machines, so that the agent of a listed machine has had time to register.
     workers = await store.workers()
-    return Sight(at=at, loads=loads, workers=workers, machines=machines, blind=blind)
+    return Snapshot(at=at, loads=loads, workers=workers, machines=machines, unreachable=unreachable)

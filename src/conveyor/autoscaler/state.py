@@ -1,7 +1,7 @@
-"""What a scaler remembers from look to look: plain data that outlives it in its store.
+"""What a scaler remembers between cycles: plain data, stored in the note of its leadership.
 
-It stands in the note of the leadership, so that a scaler which was started anew, or another one
-that takes over, goes on where the last one stopped.
+A scaler that is restarted, or another one that takes over, continues from it. The note is also read
+by older and newer versions, so fields keep their names.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import msgspec
 from .provider import Machine
 
 
-class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was seen of a machine. Times are Unix seconds.
+class MachineHistory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of a machine. Times are Unix seconds.
 
-    `beat_at`: when its agent was heard last; 0: never. `finished`: how much it had done by then.
-    `missing_since`: since when it is known no more. `failed`: that it did not come was counted.
-    `stop_again_at`: when it may be taken away once more, if it is still there.
+    `beat_at` is the last heartbeat of its agent (0: never registered), `finished` the number of
+    jobs it had finished then. `missing_since`: since when the store does not know the agent.
+    `failed`: its failure to start has been counted. `stop_again_at`: when to destroy it again if it
+    still exists.
     """
 
     beat_at: float = 0.0
@@ -28,40 +29,40 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_again_at: float = 0.0
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Machines of a pool do not come: how often in a row, why, and until when none is started."""
+class PoolBackoff(msgspec.Struct, frozen=True):
+    """Machines of a pool fail to start: how often in a row, why, and until when none is started."""
 
     failures: int
     until: float
     why: str
 
 
-class Unanswered(msgspec.Struct, frozen=True):
-    """So many machines of a pool were asked for, and nobody knows whether they will be there."""
+class UnansweredCreate(msgspec.Struct, frozen=True):
+    """A request to create machines whose outcome is unknown."""
 
     pool: str
     count: int
     at: float
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that is remembered.
+class ScalerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a scaler remembers.
 
-    `looked_at`: the last look. `awake_since`: since when agents could be heard without a gap.
-    `machines` by id, `troubles` by pool. `queues`: what the agents of a pool turned out to serve.
-    `made`: machines that were made and may not be listed yet. `unanswered`: those that were asked
-    for and may yet be made. `strays`: agents whose machine is
-    not there, and since when.
+    `looked_at` is the last snapshot; `awake_since`: since when agents could send heartbeats and
+    snapshots had no gap. `machines` are by id, `troubles` by pool. `queues` are those that the
+    agents of a pool turned out to serve. `made` are created machines that may not be listed yet,
+    `unanswered` requests that may yet create some. `strays` are agents whose machine is missing,
+    and since when.
     """
 
     looked_at: float = 0.0
     awake_since: float = 0.0
-    machines: dict[str, Seen] = {}
-    troubles: dict[str, Trouble] = {}
+    machines: dict[str, MachineHistory] = {}
+    troubles: dict[str, PoolBackoff] = {}
     queues: dict[str, tuple[str, ...]] = {}
     made: tuple[Machine, ...] = ()
-    unanswered: tuple[Unanswered, ...] = ()
+    unanswered: tuple[UnansweredCreate, ...] = ()
     strays: dict[str, float] = {}
 
 
-NOTHING = Memory()
+EMPTY_STATE = ScalerState()

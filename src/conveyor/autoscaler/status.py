@@ -1,4 +1,4 @@
-"""What a scaler writes down after each look: for the next one, and for whoever asks."""
+"""What a scaler stores after each cycle: its status for operators, its state for the next one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 import msgspec
 
 from ..store.leadership import LARGEST_NOTE
-from .plan import Tally
-from .state import Memory
+from .plan import PoolCounts
+from .state import ScalerState
 
-# What is kept, so that a note stays small: the last events, and so much of what was held.
-EVENTS, HELD = 50, 100
+# Bounds that keep the note small.
+MAX_EVENTS, MAX_HELD = 50, 100
 
-Did = Literal[
+EventKind = Literal[
     "start",
     "start_failed",
     "drain",
@@ -28,53 +28,54 @@ Did = Literal[
 ]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that the scaler did, to a pool, a machine or an agent, and why."""
+class ScalerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An action of the scaler on a pool, a machine or an agent, and its reason."""
 
     at: float
-    did: Did
+    did: EventKind
     subject: str
     why: str
     count: int = 1
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How all stands after a look at `at`. `held` is what was wanted and not done, with the reason.
+class ScalerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of the cycle at `at`; the next one follows `every` seconds later.
 
-    `blind` are providers that could not be asked, and why. The next look is `every` seconds later.
+    `held` is what is needed but not done, with the limit. `blind` says why a provider is
+    unreachable.
     """
 
     at: float
     every: float
-    pools: tuple[Tally, ...] = ()
+    pools: tuple[PoolCounts, ...] = ()
     held: tuple[str, ...] = ()
     blind: dict[str, str] = {}
-    events: tuple[Event, ...] = ()
+    events: tuple[ScalerEvent, ...] = ()
 
 
-class Note(msgspec.Struct, frozen=True):
-    """What stands in the note of the leadership."""
+class ScalerNote(msgspec.Struct, frozen=True):
+    """The contents of the note of the leadership."""
 
-    status: Status
-    memory: Memory
+    status: ScalerStatus
+    memory: ScalerState
 
 
-def write_note(note: Note) -> str:
-    """Return a note as text.
+def encode_note(note: ScalerNote) -> str:
+    """Return a note as JSON.
 
-    What is known of each of many thousand machines may be too much for one: it is left out then,
-    and whoever takes over has to learn it anew, which lets machines stand longer.
+    The histories of many thousand machines may exceed the limit of a note. They are left out then:
+    the next leader learns them again, and keeps machines longer meanwhile.
     """
     text = msgspec.json.encode(note)
     if len(text) > LARGEST_NOTE:
-        memory = msgspec.structs.replace(note.memory, machines={})
-        text = msgspec.json.encode(Note(note.status, memory))
+        state = msgspec.structs.replace(note.memory, machines={})
+        text = msgspec.json.encode(ScalerNote(note.status, state))
     return text.decode()
 
 
-def read_note(text: str) -> Note | None:
-    """Return what a text says; None when it is of no version that is known, or there is none."""
+def decode_note(text: str) -> ScalerNote | None:
+    """Return the contents of a note; None if it is empty or of an unknown version."""
     try:
-        return msgspec.json.decode(text, type=Note)
+        return msgspec.json.decode(text, type=ScalerNote)
     except msgspec.MsgspecError:
         return None

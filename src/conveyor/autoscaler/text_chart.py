@@ -1,4 +1,4 @@
-"""Lines over time, drawn with the letters of a terminal."""
+"""Charts over time for a terminal."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Sequence
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def chart(
+def draw_text_chart(
     title: str, at: Sequence[float], values: Sequence[float], *, width: int = 72, height: int = 6
 ) -> list[str]:
-    """Return the lines of a chart: the highest value of each stretch of time, as a column."""
+    """Return the lines of a chart; each column shows the highest value of its time span."""
     columns = peaks(at, values, width)
-    most = max(columns, default=0.0) or 1.0
-    margin = len(f"{most:g}")
+    top = max(columns, default=0.0) or 1.0
+    margin = len(f"{top:g}")
     lines = [title]
     for row in reversed(range(height)):
-        filled = (round(8 * (height * value / most - row)) for value in columns)
+        filled = (round(8 * (height * value / top - row)) for value in columns)
         bar = "".join(BLOCKS[max(0, min(8, eighths))] for eighths in filled)
-        label = f"{most:g}" if row == height - 1 else "0" if row == 0 else ""
+        label = f"{top:g}" if row == height - 1 else "0" if row == 0 else ""
         lines.append(f"{label:>{margin}} │{bar}".rstrip())
-    lasted = at[-1] - at[0] if at else 0.0
-    scale = f"0 h{f'{lasted / 3600:.1f} h':>{max(1, len(columns) - 3)}}"
+    hours = (at[-1] - at[0]) / 3600 if at else 0.0
+    scale = f"0 h{f'{hours:.1f} h':>{max(1, len(columns) - 3)}}"
     return [*lines, f"{'':>{margin}} └{'─' * len(columns)}", f"{'':>{margin}}  {scale}"]
 
 
 def peaks(at: Sequence[float], values: Sequence[float], width: int) -> list[float]:
-    """Return the highest value in each of `width` equal stretches of time.
+    """Return the highest value in each of `width` equal time spans.
 
-    A stretch without a value has the last one before it: nobody looked, as nothing changed.
+    A span without a value repeats the last one: values are recorded only when they may change.
     """
     if not at:
         return []
-    lasted = (at[-1] - at[0]) or 1.0
+    duration = (at[-1] - at[0]) or 1.0
     found: list[float] = []
     last = values[0]
     for moment, value in zip(at, values, strict=True):
-        column = min(width - 1, int((moment - at[0]) / lasted * width))
+        column = min(width - 1, int((moment - at[0]) / duration * width))
         while len(found) < column:
             found.append(last)
         if len(found) == column:

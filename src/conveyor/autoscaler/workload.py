@@ -1,4 +1,4 @@
-"""What came when: a trace of jobs, read from CSV."""
+"""A trace of past jobs, read from CSV."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import NamedTuple
 from ..core.duration import parse_duration
 from ..errors import UsageError
 
-# When it came, how long it runs, and which of the trace's label sets it requires.
-Job = tuple[float, float, int]
+# Arrival, duration, and the index of its label set in the trace.
+TraceJob = tuple[float, float, int]
 COLUMNS = ("at", "duration", "labels")
-EMPTY: list[str] = []
+NO_COLUMNS: list[str] = []
 
 
 class Trace(NamedTuple):
-    """Jobs in the order in which they come, and the label sets that they require."""
+    """Jobs in order of arrival, and the label sets that they require."""
 
-    jobs: list[Job]
+    jobs: list[TraceJob]
     sets: tuple[frozenset[str], ...]
 
 
 def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
-    """Read CSV with the columns at, duration and, if any, labels, in any order.
+    """Read CSV with the columns at, duration and, optionally, labels, in any order.
 
-    `at` is seconds or an ISO 8601 time, `duration` seconds or a text like "5m", `labels` are those
-    that the job requires, separated by spaces. UsageError names the line that is wrong.
+    `at` is seconds or an ISO 8601 time, `duration` seconds or a string like "5m", `labels` are the
+    required labels, separated by spaces. UsageError names the invalid line.
     """
     rows = csv.reader(lines)
-    at, took, labels = _columns(next(rows, EMPTY), where)
+    at, duration_column, labels = _column_numbers(next(rows, NO_COLUMNS), where)
     numbers: dict[str, int] = {}
-    jobs: list[Job] = []
+    jobs: list[TraceJob] = []
     for row in rows:
         if not row:
             continue
         try:
             required = row[labels] if labels is not None and labels < len(row) else ""
             number = numbers.setdefault(required, len(numbers))
-            jobs.append((_moment(row[at]), parse_duration(row[took]), number))
+            jobs.append((_parse_time(row[at]), parse_duration(row[duration_column]), number))
         except (ValueError, IndexError) as error:
             raise UsageError(
-                f"{where}, line {rows.line_num}: {','.join(row)!r} is no job: {error}"
+                f"{where}, line {rows.line_num}: invalid job {','.join(row)!r}: {error}"
             ) from error
     if not jobs:
         raise UsageError(f"{where} has no jobs")
@@ -51,23 +51,23 @@ def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
     return Trace(jobs, tuple(frozenset(text.split()) for text in numbers))
 
 
-def _columns(heading: list[str], where: str) -> tuple[int, int, int | None]:
+def _column_numbers(heading: list[str], where: str) -> tuple[int, int, int | None]:
     names = [name.strip().lower() for name in heading]
     missing = [name for name in COLUMNS[:2] if name not in names]
     if missing:
         raise UsageError(
-            f"{where} has no column {missing[0]!r}: its first line has to name them, "
+            f"{where} has no column {missing[0]!r}; its first line must name the columns, "
             f"like {','.join(COLUMNS)}"
         )
     found = names.index("labels") if "labels" in names else None
     return names.index("at"), names.index("duration"), found
 
 
-def _moment(text: str) -> float:
+def _parse_time(text: str) -> float:
     try:
         at = float(text)
     except ValueError:
         return dt.datetime.fromisoformat(text.strip()).timestamp()
     if not math.isfinite(at):
-        raise ValueError("a time is wanted")
+        raise ValueError("at must be finite")
     return at

@@ -1,4 +1,4 @@
-"""`conveyor scale`: machines that come and go with the work."""
+"""`conveyor scale`: start and stop machines as the number of waiting jobs changes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import click
 import msgspec
 
-from ..autoscaler.config import NAME
-from ..autoscaler.plan import Plan, Tally
-from ..autoscaler.status import Status, read_note
+from ..autoscaler.config import DEFAULT_NAME
+from ..autoscaler.plan import Plan, PoolCounts
+from ..autoscaler.status import ScalerStatus, decode_note
 from ..core.duration import parse_duration
 from ..errors import NotFoundError, UsageError
 from ..settings import load_settings, token_from
@@ -23,22 +23,24 @@ from ..system.sd_notify import READY, STOPPING, manager, notify
 from .shared.log_setup import configure_logging
 from .shared.options import json_option, url_option
 from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
-from .shared.scaler_thread import Fleet, configuration
+from .shared.scaler_runner import ScalerRunner, load_config
 from .shared.signals import listening
 from .shared.store_access import open_configured_store
 from .simulate import simulate_command
 
-POOLS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
-# How many of the last acts are printed.
-SHOWN = 10
+POOL_COLUMNS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
+# How many of the last events are printed.
+SHOWN_EVENTS = 10
 
 
 @click.group("scale", invoke_without_command=True)
-@click.option("--config", "path", metavar="TOML", help="The policy, the server and the providers.")
-@click.option("--every", default="10s", show_default=True, help="How often to look.")
-@click.option("--dry-run", is_flag=True, help="Look once, print what would be done and why.")
-@click.option("--token-file", metavar="PATH", help="The file that holds an admin's token.")
-@click.option("--lease", help="The agents' lease, where the store is no server: as it has it.")
+@click.option(
+    "--config", "path", metavar="TOML", help="Configuration: policy, server and providers."
+)
+@click.option("--every", default="10s", show_default=True, help="Interval between two cycles.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its reasons without acting.")
+@click.option("--token-file", metavar="PATH", help="File with an admin token.")
+@click.option("--lease", help="Lease of the agents; needed only if --url is no server.")
 @click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
 @url_option
 @click.pass_context
@@ -52,59 +54,64 @@ def scale_command(
             )
         return
     if not path:
-        raise UsageError("name the file of the scaler: conveyor scale --config scale.toml")
-    found = configuration(path)
+        raise UsageError("name a configuration: conveyor scale --config scale.toml")
+    config = load_config(path)
     settings = load_settings(flags)
     configure_logging(settings)
     store = open_store(str(settings["url"]), token=token_from(settings))
     with closing(store):
-        fleet = Fleet(found, store, every=looks(every), lease=float(settings["lease"]))
+        runner = ScalerRunner(
+            config,
+            store,
+            every=parse_duration(every, positive=True, name="--every"),
+            lease=float(settings["lease"]),
+        )
         if dry_run:
-            looked = asyncio.run(fleet.look())
-            _print_plan(looked.plan, looked.sight.blind)
+            cycle = asyncio.run(runner.plan_once())
+            _print_plan(cycle.plan, cycle.snapshot.unreachable)
             return
-        pools = ", ".join(pool.name for pool in found.policy.pools)
-        print_stderr(f"scaler {found.name!r}: pools {pools}, store {store.url}")
-        asyncio.run(_until_told(fleet.run()))
-    print_stderr("scaler: stopped; its machines stay")
+        pools = ", ".join(pool.name for pool in config.policy.pools)
+        print_stderr(f"scaler {config.name!r}: pools {pools}, store {store.url}")
+        asyncio.run(_run_until_signal(runner.run()))
+    print_stderr("scaler: stopped; machines keep running")
 
 
-def looks(text: str) -> float:
-    """Return how often to look, in seconds."""
-    return parse_duration(text, positive=True, name="--every")
-
-
-async def _until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Run something that does not end, until a signal comes."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+async def _run_until_signal(scaler: Coroutine[Any, Any, None]) -> None:
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
 
     def stop(_number: signal.Signals, _count: int) -> None:
-        loop.call_soon_threadsafe(told.set)
+        loop.call_soon_threadsafe(signalled.set)
 
     with listening(stop):
         notify(manager(), READY)
-        working, waiting = asyncio.create_task(work), asyncio.create_task(told.wait())
-        await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+        running = asyncio.create_task(scaler)
+        waiting = asyncio.create_task(signalled.wait())
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         notify(manager(), STOPPING)
-        if not working.done():
-            working.cancel()
+        if not running.done():
+            running.cancel()
         waiting.cancel()
-        ended = await asyncio.gather(working, return_exceptions=True)
-        if isinstance(ended[0], Exception):
-            raise ended[0]
+        [result] = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(result, Exception):
+            raise result
 
 
-@scale_command.command("status", help="Show what is wanted, what is there, and why.")
-@click.option("--name", default=NAME, show_default=True, help="The name in the scaler's file.")
+@scale_command.command("status", help="Show the pools, the last cycle and the last events.")
+@click.option(
+    "--name",
+    default=DEFAULT_NAME,
+    show_default=True,
+    help="Name of the scaler in its configuration.",
+)
 @json_option
 @url_option
 def status_command(name: str, as_json: bool, url: str | None) -> None:
     with open_configured_store(url) as store:
         leader, now = store.leader(name).result(), store.now()
-    note = read_note(leader.note) if leader else None
+    note = decode_note(leader.note) if leader else None
     if leader is None or note is None:
         raise NotFoundError(
-            f"no scaler {name!r} has looked after this store yet: `conveyor scale --config FILE`"
+            f"no scaler {name!r} has run against this store; start `conveyor scale --config FILE`"
         )
     if as_json:
         print_json(
@@ -116,38 +123,38 @@ def status_command(name: str, as_json: bool, url: str | None) -> None:
         )
         return
     _print_pools(note.status.pools)
-    for line in _notes(note.status, leader, now):
+    for line in _status_lines(note.status, leader, now):
         click.echo(line)
 
 
-def _notes(status: Status, leader: Leader, now: float) -> list[str]:
+def _status_lines(status: ScalerStatus, leader: Leader, now: float) -> list[str]:
     ago = now - status.at
-    who = f"scaler {leader.holder} looked {format_duration(ago)} ago"
-    lines = ["", who if leader.until > now else f"no scaler runs: {who}"]
+    last = f"last cycle {format_duration(ago)} ago by scaler {leader.holder}"
+    lines = ["", last if leader.until > now else f"no scaler is running; {last}"]
     if leader.until > now and ago > 3 * status.every:
-        lines[-1] += f", and should every {status.every:g} s"
+        lines[-1] += f" (overdue: the interval is {status.every:g} s)"
     lines += [f"held: {why}" for why in status.held]
-    lines += [f"provider {name} cannot be asked: {why}" for name, why in status.blind.items()]
+    lines += [f"provider {name} is unreachable: {why}" for name, why in status.blind.items()]
     lines += [
         f"{format_time(each.at)} {each.did.replace('_', ' ')} {each.subject}"
         f"{f' x{each.count}' if each.count > 1 else ''}: {each.why}"
-        for each in status.events[-SHOWN:]
+        for each in status.events[-SHOWN_EVENTS:]
     ]
     return lines
 
 
-def _print_plan(plan: Plan, blind: Mapping[str, str]) -> None:
+def _print_plan(plan: Plan, unreachable: Mapping[str, str]) -> None:
     _print_pools(plan.pools)
     lines = [f"start {each.pool} x{each.count}: {each.why}" for each in plan.starts]
     lines += [f"drain {each.worker} on {each.machine}: {each.why}" for each in plan.drains]
     lines += [f"stop {each.machine}: {each.why}" for each in plan.stops]
     lines += [f"held: {why}" for why in plan.held]
-    lines += [f"provider {name} cannot be asked: {why}" for name, why in blind.items()]
-    for line in ("", *(lines or ["nothing is to be done"])):
+    lines += [f"provider {name} is unreachable: {why}" for name, why in unreachable.items()]
+    for line in ("", *(lines or ["nothing to do"])):
         click.echo(line)
 
 
-def _print_pools(pools: Sequence[Tally]) -> None:
+def _print_pools(pools: Sequence[PoolCounts]) -> None:
     rows = [
         tuple(
             str(part)
@@ -164,7 +171,7 @@ def _print_pools(pools: Sequence[Tally]) -> None:
         )
         for each in pools
     ]
-    print_table(POOLS, rows)
+    print_table(POOL_COLUMNS, rows)
 
 
 scale_command.add_command(simulate_command)

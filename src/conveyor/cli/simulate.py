@@ -1,4 +1,4 @@
-"""`conveyor scale simulate`: jobs of the past against a policy."""
+"""`conveyor scale simulate`: replay past jobs against a policy."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ import click
 import msgspec
 
 from ..autoscaler.picture import picture
-from ..autoscaler.simulate import Report, simulate
-from ..autoscaler.text_chart import chart
+from ..autoscaler.simulate import SimulationReport, simulate
+from ..autoscaler.text_chart import draw_text_chart
 from ..autoscaler.workload import Trace, read_trace
 from ..core.duration import parse_duration
 from ..errors import UsageError
 from .shared.options import json_option
 from .shared.output import print_json, print_stderr, print_table
-from .shared.scaler_thread import configuration
+from .shared.scaler_runner import load_config
 
 
-@click.command("simulate", help="Replay jobs of the past: what a policy would have cost.")
+@click.command("simulate", help="Replay past jobs against a policy: costs and waiting times.")
 @click.option(
     "--trace",
     "trace_path",
     metavar="CSV",
     required=True,
-    help="The jobs: columns at, duration, and labels if any.",
+    help="Jobs: columns at, duration and, optionally, labels.",
 )
-@click.option("--policy", "policy_path", metavar="TOML", required=True, help="The policy.")
-@click.option("--boot", default="60s", show_default=True, help="How long a machine takes to come.")
-@click.option("--every", default="10s", show_default=True, help="How often the scaler looks.")
+@click.option(
+    "--policy", "policy_path", metavar="TOML", required=True, help="Configuration with the policy."
+)
+@click.option("--boot", default="60s", show_default=True, help="Boot time of a machine.")
+@click.option("--every", default="10s", show_default=True, help="Interval of the scaler.")
 @click.option("--png", "png_path", metavar="FILE", help="Draw the charts into a PNG as well.")
 @json_option
 def simulate_command(
     trace_path: str, policy_path: str, boot: str, every: str, png_path: str | None, as_json: bool
 ) -> None:
-    looks = parse_duration(every, positive=True, name="--every")
-    boots = parse_duration(boot, name="--boot")
+    interval = parse_duration(every, positive=True, name="--every")
+    boot_time = parse_duration(boot, name="--boot")
     report = simulate(
-        _trace(trace_path), configuration(policy_path).policy, every=looks, boot=boots
+        _load_trace(trace_path), load_config(policy_path).policy, every=interval, boot=boot_time
     )
     series = report.series
     if png_path:
-        lines = [("machines", series.machines), ("jobs that wait", series.waiting)]
+        lines = [("machines", series.machines), ("waiting jobs", series.waiting)]
         _write(png_path, picture(series.at, lines))
         print_stderr(f"drawn: {png_path}")
     if as_json:
@@ -49,14 +51,13 @@ def simulate_command(
         del figures["series"]
         print_json(figures)
         return
-    print_table(("FIGURE", "VALUE"), figures_of(report))
-    for title, values in (("machines", series.machines), ("jobs that wait", series.waiting)):
-        for line in ("", *chart(title, series.at, values)):
+    print_table(("FIGURE", "VALUE"), _figures(report))
+    for title, values in (("machines", series.machines), ("waiting jobs", series.waiting)):
+        for line in ("", *draw_text_chart(title, series.at, values)):
             click.echo(line)
 
 
-def figures_of(report: Report) -> list[tuple[str, str]]:
-    """Return what a simulation found as people read it."""
+def _figures(report: SimulationReport) -> list[tuple[str, str]]:
     return [
         ("jobs", f"{report.jobs:,}"),
         ("jobs that no machine may run", f"{report.unserved:,}"),
@@ -74,12 +75,12 @@ def figures_of(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _trace(path: str) -> Trace:
+def _load_trace(path: str) -> Trace:
     try:
         with open(path, encoding="utf-8", newline="") as lines:
             return read_trace(lines, where=path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the trace {path!r} cannot be read: {error}") from error
+        raise UsageError(f"cannot read the trace {path!r}: {error}") from error
 
 
 def _write(path: str, data: bytes) -> None:

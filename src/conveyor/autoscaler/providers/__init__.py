@@ -1,1 +1,1 @@
-"""Where machines come from: one module for each provider."""
+"""Providers of machines, one module each."""

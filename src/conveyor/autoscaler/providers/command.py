@@ -1,15 +1,15 @@
-"""Machines that the user's own commands make, list and take away, with JSON in and out.
+"""Machines that the user's own commands create, list and destroy, with JSON in and out.
 
     create   in:  {"machines": [{id, pool, created_at, labels, slots, options, args, env, owner}]}
-             out: nothing that is read
+             out: ignored
     destroy  in:  {"ids": [id]}
-             out: nothing that is read
+             out: ignored
     list     in:  {"owner": name}
              out: {"machines": [{id, pool, created_at, state, detail}]}
 
-The ids are given here and not by the cloud, so that a machine whose creation was not answered is
-found by them: the commands keep id, pool and created_at as tags of what they make. `args` is what
-follows `conveyor` on the machine's command line, `env` what its environment needs.
+The ids are assigned here and not by the cloud, so that a machine is found even if the command that
+created it failed: the commands store id, pool and created_at as tags. `args` are the arguments of
+`conveyor` on the machine, `env` its environment variables.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from typing import IO, Any
 import msgspec
 
 from ...errors import ConveyorError, UnavailableError, UsageError
-from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id
+from ..agent_launch import AgentLaunch, agent_args, agent_environment, new_machine_id
 from ..fan_out import log
-from ..provider import Machine, MachineState, PoolSpec
+from ..provider import Machine, PoolSpec, ProvisioningState
 
-# How much of what a command says on stderr stands in an error, in bytes.
-SAID = 2000
-LARGEST = 16 << 20
+# How much of the end of stderr an error shows, in bytes.
+MAX_STDERR = 2000
+MAX_STDOUT = 16 << 20
 
 
 class CommandSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The three commands, as lists of words. `timeout` is for each of them, in seconds."""
+    """The three commands, as argument lists. `timeout` is for each run, in seconds."""
 
     create: tuple[str, ...]
     destroy: tuple[str, ...]
@@ -46,8 +46,8 @@ class CommandSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     timeout: float = 120.0
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as `create` is told of it."""
+class RequestedMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine in the input of `create`."""
 
     id: str
     pool: str
@@ -60,58 +60,59 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as `list` tells of it."""
+class ListedMachine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine in the output of `list`."""
 
     id: str
     pool: str
     created_at: float
-    state: MachineState = "running"
+    state: ProvisioningState = "running"
     detail: str = ""
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What `list` prints."""
+    """The output of `list`."""
 
-    machines: Sequence[Known]
+    machines: Sequence[ListedMachine]
 
 
 class CommandProvider:
-    """Any cloud with a command line."""
+    """Runs the three commands."""
 
-    def __init__(self, settings: CommandSettings, launch: Launch) -> None:
+    def __init__(self, settings: CommandSettings, launch: AgentLaunch) -> None:
         for name in ("create", "destroy", "list"):
             if not getattr(settings, name):
-                raise UsageError(f"provider command: say what to run to {name} machines")
+                raise UsageError(f"provider command: {name} must not be empty")
         self._settings, self._launch = settings, launch
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
-        """Run `create`, once for all. When that fails, what it made nevertheless is looked up."""
+        """Run `create` once. If it fails, return the machines that it created nevertheless."""
         if count < 1:
             return []
         now = time.time()
-        wanted = [self._wanted(pool, now) for _ in range(count)]
+        requested = [self._request_for(pool, now) for _ in range(count)]
         try:
-            await self._run(self._settings.create, {"machines": wanted})
+            await self._run(self._settings.create, {"machines": requested})
         except ConveyorError as error:
-            ids = {each.id for each in wanted}
-            made = [each for each in await self._listed(error) if each.id in ids]
-            if not made:
+            ids = {each.id for each in requested}
+            created = [each for each in await self._list_after(error) if each.id in ids]
+            if not created:
                 raise
-            log.warning("machines.half_made made=%d of=%d error=%s", len(made), count, error)
-            return made
+            log.warning("machines.half_made made=%d of=%d error=%s", len(created), count, error)
+            return created
         return [
-            Machine(id=each.id, pool=pool.name, created_at=now, state="starting") for each in wanted
+            Machine(id=each.id, pool=pool.name, created_at=now, state="starting")
+            for each in requested
         ]
 
     async def destroy(self, ids: Collection[str]) -> None:
-        """Run `destroy`. That it fails is no error when `list` knows none of them any more."""
+        """Run `destroy`. If it fails and `list` has none of the machines, that is a success."""
         if not ids:
             return
         try:
             await self._run(self._settings.destroy, {"ids": sorted(ids)})
         except ConveyorError as error:
-            left = [each.id for each in await self._listed(error) if each.id in ids]
+            left = [each.id for each in await self._list_after(error) if each.id in ids]
             if left:
                 raise
 
@@ -124,16 +125,16 @@ class CommandProvider:
         except msgspec.MsgspecError as error:
             text = out[:200].decode(errors="replace")
             raise UsageError(
-                f"{command[0]} did not print machines as JSON: {error}. It printed {text!r}"
+                f"{command[0]} must print machines as JSON: {error}; it printed {text!r}"
             ) from error
         return [msgspec.convert(each, Machine, from_attributes=True) for each in listing.machines]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no connections."""
 
-    def _wanted(self, pool: PoolSpec, now: float) -> Wanted:
+    def _request_for(self, pool: PoolSpec, now: float) -> RequestedMachine:
         machine = new_machine_id(pool)
-        return Wanted(
+        return RequestedMachine(
             id=machine,
             pool=pool.name,
             created_at=now,
@@ -145,36 +146,39 @@ class CommandProvider:
             owner=self._settings.owner,
         )
 
-    async def _listed(self, error: ConveyorError) -> Sequence[Machine]:
+    async def _list_after(self, error: ConveyorError) -> Sequence[Machine]:
         try:
             return await self.list()
         except ConveyorError as another:
             raise UnavailableError(
-                f"{error}; and what there is could not be listed: {another}"
+                f"{error}; listing the machines failed too: {another}"
             ) from error
 
-    async def _run(self, command: Sequence[str], told: dict[str, Any]) -> bytes:
-        # Files in place of pipes: what a command leaves behind would hold those open.
-        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
-            given.write(msgspec.json.encode(told))
-            given.seek(0)
-            code = await self._finish(command, given, out, err)
+    async def _run(self, command: Sequence[str], message: dict[str, Any]) -> bytes:
+        # Files, because a process that the command leaves behind would keep pipes open.
+        with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+            stdin.write(msgspec.json.encode(message))
+            stdin.seek(0)
+            code = await self._wait(command, stdin, stdout, stderr)
             if code:
-                said = _end_of(err, SAID).decode(errors="replace").strip() or "nothing on stderr"
-                raise UnavailableError(f"{command[0]} ended with {code}: {said}")
-            out.seek(0)
-            printed = out.read(LARGEST + 1)
-        if len(printed) > LARGEST:
-            raise UsageError(f"{command[0]} printed more than {LARGEST >> 20} MiB")
+                reason = (
+                    _read_end(stderr, MAX_STDERR).decode(errors="replace").strip()
+                    or "no output on stderr"
+                )
+                raise UnavailableError(f"{command[0]} exited with {code}: {reason}")
+            stdout.seek(0)
+            printed = stdout.read(MAX_STDOUT + 1)
+        if len(printed) > MAX_STDOUT:
+            raise UsageError(f"{command[0]} printed more than {MAX_STDOUT >> 20} MiB")
         return printed
 
-    async def _finish(
-        self, command: Sequence[str], given: IO[bytes], out: IO[bytes], err: IO[bytes]
+    async def _wait(
+        self, command: Sequence[str], stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]
     ) -> int:
         try:
-            # A session of its own, so that all it started can be ended.
+            # A session of its own, so that all its processes can be killed.
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=given, stdout=out, stderr=err, start_new_session=True
+                *command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
             )
         except OSError as error:
             raise UsageError(f"{command[0]} cannot be run: {error}") from error
@@ -183,19 +187,19 @@ class CommandProvider:
                 return await process.wait()
         except TimeoutError as error:
             raise UnavailableError(
-                f"{command[0]} was stopped: it took longer than {self._settings.timeout:g} s"
+                f"{command[0]} was killed: it took longer than {self._settings.timeout:g} s"
             ) from error
         finally:
-            await _end(process)
+            await _kill_session(process)
 
 
-async def _end(process: Process) -> None:
+async def _kill_session(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
-def _end_of(file: IO[bytes], size: int) -> bytes:
+def _read_end(file: IO[bytes], size: int) -> bytes:
     file.seek(max(0, file.seek(0, os.SEEK_END) - size))
     return file.read(size)

@@ -1,8 +1,8 @@
-"""Machines that are containers: Docker's Engine API over its socket, or that of what is like it.
+"""Machines that are containers, by Docker's Engine API over its socket.
 
-A container is found again by labels: whose it is, its pool, its machine, which is its name too. The
-name is given here, so that asking once more for one whose creation was not answered makes no other.
-The API's list of containers comes whole: it has no pages.
+Containers carry labels for their owner, pool and machine; the machine's id is also the container's
+name. Names are assigned here, so that repeating a request creates no second container. The API
+lists containers without pages.
 """
 
 from __future__ import annotations
@@ -16,20 +16,33 @@ import aiohttp
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ..agent_launch import Launch, agent_args, agent_environment, new_machine_id, read_options
+from ..agent_launch import (
+    AgentLaunch,
+    agent_args,
+    agent_environment,
+    convert_options,
+    new_machine_id,
+)
 from ..fan_out import call_each, create_machines, log, try_each
-from ..http_api import Answer, Api, LostError, decoded, message, send_twice
-from ..provider import Machine, MachineState, PoolSpec
+from ..http_api import (
+    ApiResponse,
+    HttpApi,
+    NoResponseError,
+    decode_response,
+    error_message,
+    send_twice,
+)
+from ..provider import Machine, PoolSpec, ProvisioningState
 
 OWNER, POOL, MACHINE = "conveyor.owner", "conveyor.pool", "conveyor.machine"
-# Where the files for the agent are in the container.
+# Paths in the container.
 TOKEN_FILE, CA_FILE = "/run/conveyor/token", "/run/conveyor/ca.pem"
-# The versions of the API in which all that is asked here means the same.
+# The versions of the API for which this module was written.
 OLDEST, NEWEST = (1, 25), (1, 51)
-# How long after it was made one that has ended is kept, for those who want to see why, in seconds.
-KEPT = 3600.0
-# What a container is -> what a machine is. One that ended costs nothing, one that hangs may.
-STATES: dict[str, MachineState] = {
+# How long exited containers are kept for `docker logs`, in seconds since their creation.
+KEEP_EXITED = 3600.0
+# State of a container -> state of the machine. An exited one costs nothing, a dead one may.
+STATES: dict[str, ProvisioningState] = {
     "created": "starting",
     "running": "running",
     "paused": "running",
@@ -41,7 +54,7 @@ STATES: dict[str, MachineState] = {
 
 
 class DockerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`grace` is how long an agent may take to end, `timeout` how long an answer, in seconds."""
+    """`grace` is the time between SIGTERM and SIGKILL, `timeout` that of a request, in seconds."""
 
     socket: str = "/var/run/docker.sock"
     owner: str = "conveyor"
@@ -50,9 +63,9 @@ class DockerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DockerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a pool says: the image, whose entry point is `conveyor` or else is given.
+    """The options of a pool: the image, and its entry point unless that is `conveyor`.
 
-    `host` goes into the container's HostConfig, in the words of the Engine API.
+    `host` is merged into the HostConfig of the Engine API.
     """
 
     image: str
@@ -62,15 +75,15 @@ class DockerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     host: dict[str, Any] = {}
 
 
-class Version(msgspec.Struct):
-    """What the engine says of the API that it speaks."""
+class VersionRange(msgspec.Struct):
+    """The versions of the API that the engine supports."""
 
     newest: str = msgspec.field(name="ApiVersion")
     oldest: str = msgspec.field(name="MinAPIVersion", default="1.24")
 
 
 class Container(msgspec.Struct):
-    """A container, of the list."""
+    """A container in the list."""
 
     id: str = msgspec.field(name="Id")
     created: float = msgspec.field(name="Created")
@@ -80,34 +93,33 @@ class Container(msgspec.Struct):
 
 
 class DockerProvider:
-    """Containers of one engine."""
+    """The containers of one engine."""
 
-    def __init__(self, settings: DockerSettings, launch: Launch) -> None:
+    def __init__(self, settings: DockerSettings, launch: AgentLaunch) -> None:
         self._settings, self._launch = settings, launch
         self._version = ""
-        self._api = Api(
+        self._api = HttpApi(
             name=f"Docker at {settings.socket}",
             address="http://docker",
-            connect=_connect(settings.socket),
+            connect=_connector(settings.socket),
             timeout=settings.timeout,
         )
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Create containers and start them."""
-        options = read_options(DockerOptions, pool.options, f"pool {pool.name}")
-        await self._forget_old()
+        options = convert_options(DockerOptions, pool.options, f"pool {pool.name}")
+        await self._remove_old()
         return await create_machines(lambda: self._create(pool, options), count)
 
     async def destroy(self, ids: Collection[str]) -> None:
-        """SIGTERM, the grace, SIGKILL; then remove the container with what it kept."""
+        """Stop containers (SIGTERM, SIGKILL after the grace); remove them with their volumes."""
         if ids:
-            mine = await self._containers()
-            await call_each(
-                self._destroy, [each.id for each in mine if each.labels.get(MACHINE) in ids]
-            )
+            owned = await self._containers()
+            machines = [each.id for each in owned if each.labels.get(MACHINE) in ids]
+            await call_each(self._destroy, machines)
 
     async def list(self) -> Sequence[Machine]:
-        """Return all containers of this owner, also those that ended and are not removed."""
+        """Return all containers of this owner, including exited ones."""
         return [
             Machine(
                 id=each.labels.get(MACHINE, ""),
@@ -120,67 +132,67 @@ class DockerProvider:
         ]
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._api.close()
 
     async def _create(self, pool: PoolSpec, options: DockerOptions) -> Machine:
         machine = new_machine_id(pool)
         body = self._container(pool, options, machine)
-        answer, _ = await send_twice(
-            lambda: self._ask("POST", "/containers/create", params={"name": machine}, body=body)
+        response, _ = await send_twice(
+            lambda: self._request("POST", "/containers/create", params={"name": machine}, body=body)
         )
-        if answer.status == 404:
+        if response.status == 404:
             raise UsageError(
-                f"{self._api.name} has no image {options.image!r}: pull it there, or build it"
+                f"{self._api.name} has no image {options.image!r}; pull or build it there"
             )
-        # 409: the name is taken, by the first try.
-        self._check(answer, (201, 409), f"create a container of pool {pool.name}")
-        began = time.time()
-        started, _ = await send_twice(lambda: self._ask("POST", f"/containers/{machine}/start"))
+        # 409: the first request was carried out, and its response lost.
+        self._check(response, (201, 409), f"create a container of pool {pool.name}")
+        created_at = time.time()
+        started, _ = await send_twice(lambda: self._request("POST", f"/containers/{machine}/start"))
         if started.status not in (204, 304):
-            # It would never run; the error says why.
+            # It would never run.
             await self._remove(machine)
             self._check(started, (), f"start a container of pool {pool.name}")
-        return Machine(id=machine, pool=pool.name, created_at=began, state="starting")
+        return Machine(id=machine, pool=pool.name, created_at=created_at, state="starting")
 
-    async def _forget_old(self) -> None:
-        """Remove those that ended by themselves, and that nobody has destroyed since."""
-        before = time.time() - KEPT
-        old = [each.id for each in await self._containers() if _is_over(each, before)]
+    async def _remove_old(self) -> None:
+        """Remove containers that exited by themselves some time ago."""
+        before = time.time() - KEEP_EXITED
+        old = [each.id for each in await self._containers() if _has_exited(each, before)]
         _, errors = await try_each(self._remove, old)
         for error in errors:
             log.warning("machine.not_removed error=%s", error)
 
     async def _destroy(self, container: str) -> None:
-        stopped = await self._ask(
+        stopped = await self._request(
             "POST",
             f"/containers/{quote(container, safe='')}/stop",
             params={"t": str(self._settings.grace)},
-            longer=self._settings.grace,
+            extra_timeout=self._settings.grace,
         )
         self._check(stopped, (204, 304, 404), "stop a container")
         await self._remove(container)
 
     async def _remove(self, container: str) -> None:
-        removed = await self._ask(
+        removed = await self._request(
             "DELETE",
             f"/containers/{quote(container, safe='')}",
             params={"v": "true", "force": "true"},
         )
-        # 409: it is being removed already.
+        # 409: the removal is in progress.
         self._check(removed, (204, 404, 409), "remove a container")
 
     async def _containers(self) -> Sequence[Container]:
         labels = [f"{OWNER}={self._settings.owner}"]
         filters = msgspec.json.encode({"label": labels}).decode()
-        answer = await self._ask(
+        response = await self._request(
             "GET", "/containers/json", params={"all": "true", "filters": filters}
         )
-        self._check(answer, (200,), "list containers")
-        return decoded(self._api, answer, list[Container])
+        self._check(response, (200,), "list containers")
+        return decode_response(self._api, response, list[Container])
 
     def _container(self, pool: PoolSpec, options: DockerOptions, machine: str) -> dict[str, object]:
-        launch, binds = _inside(self._launch)
+        launch, binds = _in_container(self._launch)
         env = {**options.env, **agent_environment(launch, machine)}
         host = dict(options.host)
         host["Binds"] = [*host.get("Binds", []), *binds]
@@ -194,75 +206,79 @@ class DockerProvider:
             "Labels": labels,
             "StopSignal": "SIGTERM",
             "StopTimeout": self._settings.grace,
-            # An agent that ended was told to, or is replaced by another machine.
+            # An agent that exits is replaced by another machine.
             "HostConfig": {"RestartPolicy": {"Name": "no"}, **host},
         }
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
         *,
         params: Mapping[str, str] | None = None,
         body: object = None,
-        longer: float = 0.0,
-    ) -> Answer:
+        extra_timeout: float = 0.0,
+    ) -> ApiResponse:
         if not self._version:
             self._version = await self._negotiate()
         try:
-            return await self._api.ask(
-                method, f"/v{self._version}{path}", params=params, body=body, longer=longer
+            return await self._api.request(
+                method,
+                f"/v{self._version}{path}",
+                params=params,
+                body=body,
+                extra_timeout=extra_timeout,
             )
-        except LostError:
-            # Whoever answers next may be another engine, just updated.
+        except NoResponseError:
+            # The engine may be restarting with another version.
             self._version = ""
             raise
 
     async def _negotiate(self) -> str:
-        answer = await self._api.ask("GET", "/version")
-        self._check(answer, (200,), "say its version")
-        spoken = decoded(self._api, answer, Version)
-        oldest, newest = _numbers(spoken.oldest), _numbers(spoken.newest)
+        response = await self._api.request("GET", "/version")
+        self._check(response, (200,), "give its version")
+        supported = decode_response(self._api, response, VersionRange)
+        oldest, newest = _version_numbers(supported.oldest), _version_numbers(supported.newest)
         if newest < OLDEST or oldest > NEWEST:
             raise UsageError(
-                f"{self._api.name} speaks versions {spoken.oldest} to {spoken.newest} of its API, "
-                f"and this provider {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
+                f"{self._api.name} supports API versions {supported.oldest} to {supported.newest}, "
+                f"this provider {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
             )
         return ".".join(map(str, min(newest, NEWEST)))
 
-    def _check(self, answer: Answer, good: Collection[int], what: str) -> None:
-        if answer.status in good:
+    def _check(self, response: ApiResponse, good: Collection[int], what: str) -> None:
+        if response.status in good:
             return
-        text = f"{self._api.name} did not {what}: {answer.status}, {message(answer)}"
-        raise (UnavailableError if answer.status >= 500 else UsageError)(text)
+        text = f"{self._api.name} did not {what}: {response.status}, {error_message(response)}"
+        raise (UnavailableError if response.status >= 500 else UsageError)(text)
 
 
-def _connect(socket: str) -> Callable[[], aiohttp.BaseConnector]:
+def _connector(socket: str) -> Callable[[], aiohttp.BaseConnector]:
     return lambda: aiohttp.UnixConnector(path=socket)
 
 
-def _inside(launch: Launch) -> tuple[Launch, list[str]]:
-    """Return what an agent in a container is told, and how its files get there."""
+def _in_container(launch: AgentLaunch) -> tuple[AgentLaunch, list[str]]:
+    """Return the launch with paths in the container, and the mounts for them."""
     binds: list[str] = []
     if launch.token_file:
         binds.append(f"{launch.token_file}:{TOKEN_FILE}:ro")
     if launch.ca_file:
         binds.append(f"{launch.ca_file}:{CA_FILE}:ro")
-    inside = msgspec.structs.replace(
+    in_container = msgspec.structs.replace(
         launch,
         token_file=launch.token_file and TOKEN_FILE,
         ca_file=launch.ca_file and CA_FILE,
     )
-    return inside, binds
+    return in_container, binds
 
 
-def _is_over(container: Container, before: float) -> bool:
+def _has_exited(container: Container, before: float) -> bool:
     return container.state == "exited" and container.created < before
 
 
-def _numbers(version: str) -> tuple[int, int]:
+def _version_numbers(version: str) -> tuple[int, int]:
     major, _, minor = version.partition(".")
     try:
         return int(major), int(minor)
     except ValueError as error:
-        raise UnavailableError(f"Docker says a version that is none: {version!r}") from error
+        raise UnavailableError(f"Docker sent an invalid version: {version!r}") from error

@@ -1,9 +1,9 @@
-"""Machines that are processes here: each is one agent, in a session of its own.
+"""Machines that are processes on this host: one agent each, in a session of its own.
 
-A note in a folder says of each what it is. It is written before the process is started, so that
-none is forgotten: one that was started and not yet noted is found by its command line. A pid is
-believed only with the time at which its process began, and signals go by a pidfd, so that a process
-that has got the pid since is never met.
+A note in a directory describes each machine. It is written before the process is started, so that
+none is forgotten: a process whose pid was not noted in time is found by its command line. A pid is
+trusted only together with the start time of its process, and signals are sent by pidfd, so that
+they never reach another process that has got the pid since.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from ...core.timeout import wait_for_event
 from ...errors import UnavailableError, UsageError
 from ...system.process_identity import boot_id, is_running, pid_started
 from ..agent_launch import (
-    LABEL,
-    Launch,
+    MACHINE_LABEL,
+    AgentLaunch,
     agent_args,
     agent_environment,
+    convert_options,
     new_machine_id,
     pool_of,
-    read_options,
 )
 from ..fan_out import call_each, create_machines
-from ..provider import Machine, MachineState, PoolSpec
+from ..provider import Machine, PoolSpec, ProvisioningState
 
-AGENT = re.compile(rb"^agent (\S+): \d+ slots", re.MULTILINE)
-# How much of the two ends of a log is looked at, in bytes.
-BEGINS, ENDS = 1 << 16, 1 << 12
-# How long a process may take to be gone after SIGKILL, in seconds.
-KILLED = 10.0
-# How long one that has ended is kept, for those who want to see why, in seconds.
-KEPT = 600.0
-DEFAULT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE)
+AGENT_STARTED = re.compile(rb"^agent (\S+): \d+ slots", re.MULTILINE)
+# How much is read from the beginning and the end of a log, in bytes.
+LOG_HEAD, LOG_TAIL = 1 << 16, 1 << 12
+# How long a process may take to exit after SIGKILL, in seconds.
+KILL_TIMEOUT = 10.0
+# How long the logs of exited agents are kept, in seconds.
+KEEP_EXITED = 600.0
+DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE)
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`folder` keeps the notes and logs; `grace` is how long an agent may take to end."""
+    """`folder` holds notes and logs; `grace` is the time between SIGTERM and SIGKILL."""
 
     folder: str = ".conveyor-machines"
     grace: float = 35.0
 
 
 class ProcessOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a pool says: `args` for the agent, and `env`."""
+    """The options of a pool: additional arguments and environment variables of its agents."""
 
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a machine. `pid` is 0 before it is started."""
+class MachineNote(msgspec.Struct, frozen=True, kw_only=True):
+    """The note of a machine, as it is stored. `pid` is 0 before the process is started."""
 
     id: str
     pool: str
@@ -72,18 +72,18 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessProvider:
-    """Agents on this machine, which outlive the process that started them."""
+    """Agents on this host, which outlive the process that started them."""
 
-    def __init__(self, settings: ProcessSettings, launch: Launch) -> None:
+    def __init__(self, settings: ProcessSettings, launch: AgentLaunch) -> None:
         self._settings, self._launch, self._boot = settings, launch, boot_id()
         if not self._boot:
-            raise UsageError("the provider process needs Linux: it knows processes by /proc")
+            raise UsageError("provider process needs Linux, because it finds processes in /proc")
         self._folder = Path(settings.folder).absolute()
 
     async def create(self, pool: PoolSpec, count: int) -> Sequence[Machine]:
         """Start agents."""
-        options = read_options(ProcessOptions, pool.options, f"pool {pool.name}")
-        self._forget_old()
+        options = convert_options(ProcessOptions, pool.options, f"pool {pool.name}")
+        self._remove_old()
 
         async def start_one() -> Machine:
             return self._start(pool, options)
@@ -91,22 +91,22 @@ class ProcessProvider:
         return await create_machines(start_one, count)
 
     async def destroy(self, ids: Collection[str]) -> None:
-        """SIGTERM, the grace, SIGKILL."""
-        await call_each(self._end, [note for note in self._notes() if note.id in ids])
+        """Stop agents: SIGTERM, and SIGKILL after the grace."""
+        await call_each(self._destroy, [note for note in self._notes() if note.id in ids])
 
     async def list(self) -> Sequence[Machine]:
-        """Return all that was started in the folder and not destroyed; one that ended is gone."""
-        return [self._seen(note) for note in self._notes()]
+        """Return all agents that were started and not destroyed; exited ones are "gone"."""
+        return [self._machine(note) for note in self._notes()]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no connections."""
 
     def _start(self, pool: PoolSpec, options: ProcessOptions) -> Machine:
         machine = new_machine_id(pool)
         args = agent_args(self._launch, pool, machine, options.args)
-        # This process's own settings are not the agents': a health file is for one process.
+        # The settings of this process are not for agents: a health file, for instance.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("CONVEYOR_")}
-        note = Note(id=machine, pool=pool.name, created_at=time.time(), boot=self._boot)
+        note = MachineNote(id=machine, pool=pool.name, created_at=time.time(), boot=self._boot)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(note)
@@ -121,21 +121,21 @@ class ProcessProvider:
                 ],
                 setsid=True,
                 setsigmask=(),
-                setsigdef=DEFAULT,
+                setsigdef=DEFAULT_SIGNALS,
             )
-            self._write(_begun(note, pid))
+            self._write(_with_process(note, pid))
         except OSError as error:
-            # A note without a process is harmless, and a process without one would not be.
-            raise UnavailableError(f"no agent could be started: {error}") from error
+            # A note without a process is harmless; a process without a note would be forgotten.
+            raise UnavailableError(f"cannot start an agent: {error}") from error
         return Machine(id=machine, pool=pool.name, created_at=note.created_at, state="starting")
 
-    def _seen(self, note: Note) -> Machine:
-        note = self._found(note)
-        agent = AGENT.search(_read(self._log(note.id), BEGINS))
-        state: MachineState = "running" if agent else "starting"
+    def _machine(self, note: MachineNote) -> Machine:
+        note = self._with_found_process(note)
+        agent = AGENT_STARTED.search(_read_part(self._log(note.id), LOG_HEAD))
+        state: ProvisioningState = "running" if agent else "starting"
         detail = ""
-        if not self._lives(note):
-            state, detail = "gone", self._last_words(note)
+        if not self._is_running(note):
+            state, detail = "gone", self._exit_detail(note)
         elif note.stopping_at is not None:
             state = "stopping"
         return Machine(
@@ -147,20 +147,20 @@ class ProcessProvider:
             detail=detail,
         )
 
-    def _found(self, note: Note) -> Note:
-        """Return a note with its process, which whoever started it may not have lived to note."""
+    def _with_found_process(self, note: MachineNote) -> MachineNote:
+        """Return a note with its process, even if its scaler was killed before noting the pid."""
         if note.pid or note.boot != self._boot:
             return note
-        label = f"\0{LABEL}={note.id}\0".encode()
+        label = f"\0{MACHINE_LABEL}={note.id}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if label in (folder / "cmdline").read_bytes():
-                    note = _begun(note, int(folder.name))
+                    note = _with_process(note, int(folder.name))
                     self._write(note)
                     break
         return note
 
-    def _lives(self, note: Note) -> bool:
+    def _is_running(self, note: MachineNote) -> bool:
         if not note.pid or note.boot != self._boot:
             return False
         if is_running(note.pid, note.started):
@@ -169,86 +169,91 @@ class ProcessProvider:
             _reap(note.pid)
         return False
 
-    async def _end(self, note: Note) -> None:
-        note = self._found(note)
-        fd = self._held(note)
+    async def _destroy(self, note: MachineNote) -> None:
+        note = self._with_found_process(note)
+        fd = self._open_pidfd(note)
         if fd is not None:
             try:
                 await self._stop(note, fd)
             finally:
                 os.close(fd)
-        self._lives(note)  # which reaps it
-        self._forget(note.id)
+        self._is_running(note)  # reaps it
+        self._remove_files(note.id)
 
-    async def _stop(self, note: Note, fd: int) -> None:
+    async def _stop(self, note: MachineNote, fd: int) -> None:
         stopping_at = note.stopping_at
         if stopping_at is None:
             stopping_at = time.time()
             self._write(msgspec.structs.replace(note, stopping_at=stopping_at))
-            # Once only: an agent takes a second one for "now".
+            # Only once: a second SIGTERM makes an agent exit at once.
             _send(fd, signal.SIGTERM)
         left = stopping_at + self._settings.grace - time.time()
-        if await _ended(fd, min(max(0.0, left), self._settings.grace)):
+        if await _wait_for_exit(fd, min(max(0.0, left), self._settings.grace)):
             return
         _send(fd, signal.SIGKILL)
-        if not await _ended(fd, KILLED):
-            raise UnavailableError(f"{note.id}, process {note.pid}, does not end, even by SIGKILL")
+        if not await _wait_for_exit(fd, KILL_TIMEOUT):
+            raise UnavailableError(f"{note.id}: process {note.pid} did not exit after SIGKILL")
 
-    def _held(self, note: Note) -> int | None:
-        """Return a pidfd of its process; None when that is not there any more."""
-        if not self._lives(note):
+    def _open_pidfd(self, note: MachineNote) -> int | None:
+        """Return a pidfd of its process; None if that has exited."""
+        if not self._is_running(note):
             return None
         try:
             fd = os.pidfd_open(note.pid)
         except ProcessLookupError:
             return None
-        # Looked at again, now that the pid cannot come to mean another.
+        # Checked again: the pidfd can no longer come to mean another process.
         if is_running(note.pid, note.started):
             return fd
         os.close(fd)
         return None
 
-    def _last_words(self, note: Note) -> str:
+    def _exit_detail(self, note: MachineNote) -> str:
         if note.boot != self._boot:
-            return "the system was started anew"
-        lines = _read(self._log(note.id), -ENDS).decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it is not there")
+            return "the host was rebooted"
+        lines = _read_part(self._log(note.id), -LOG_TAIL).decode(errors="replace").split("\n")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip()), "its process has exited"
+        )
 
-    def _notes(self) -> Sequence[Note]:
-        notes: list[Note] = []
+    def _notes(self) -> Sequence[MachineNote]:
+        notes: list[MachineNote] = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                notes.append(msgspec.json.decode(path.read_bytes(), type=Note))
+                notes.append(msgspec.json.decode(path.read_bytes(), type=MachineNote))
             except FileNotFoundError:
                 continue
             except msgspec.MsgspecError:
-                # A power cut may leave it empty. Its name says enough to look for a process.
-                notes.append(self._named(path))
+                # A power cut may leave it empty. Its name is enough to find the process.
+                notes.append(self._note_from_name(path))
             except OSError as error:
-                raise UnavailableError(f"the note {path} cannot be read: {error}") from error
+                raise UnavailableError(f"cannot read the note {path}: {error}") from error
         return notes
 
-    def _named(self, path: Path) -> Note:
-        return Note(
+    def _note_from_name(self, path: Path) -> MachineNote:
+        return MachineNote(
             id=path.stem,
             pool=pool_of(path.stem),
             created_at=path.stat().st_mtime,
             boot=self._boot,
         )
 
-    def _write(self, note: Note) -> None:
+    def _write(self, note: MachineNote) -> None:
         path = self._path(note.id)
-        draft = f"{path}.new"
-        Path(draft).write_bytes(msgspec.json.encode(note))
-        os.replace(draft, path)
+        new = f"{path}.new"
+        Path(new).write_bytes(msgspec.json.encode(note))
+        os.replace(new, path)
 
-    def _forget_old(self) -> None:
-        """Forget those that ended by themselves, and that nobody has destroyed since."""
-        for note in map(self._found, self._notes()):
-            if not self._lives(note) and _changed(self._log(note.id)) < time.time() - KEPT:
-                self._forget(note.id)
+    def _remove_old(self) -> None:
+        """Remove agents that exited by themselves some time ago."""
+        for note in map(self._with_found_process, self._notes()):
+            if (
+                not self._is_running(note)
+                and _modified_at(self._log(note.id)) < time.time() - KEEP_EXITED
+            ):
+                self._remove_files(note.id)
 
-    def _forget(self, machine: str) -> None:
+    def _remove_files(self, machine: str) -> None:
         for path in (self._log(machine), self._path(machine)):
             Path(path).unlink(missing_ok=True)
 
@@ -262,12 +267,12 @@ class ProcessProvider:
 _NEW_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
-def _begun(note: Note, pid: int) -> Note:
+def _with_process(note: MachineNote, pid: int) -> MachineNote:
     return msgspec.structs.replace(note, pid=pid, started=pid_started(pid))
 
 
 def _reap(pid: int) -> None:
-    with suppress(ChildProcessError):  # whoever started it is gone, and the init does it
+    with suppress(ChildProcessError):  # not a child: another scaler started it
         os.waitpid(pid, os.WNOHANG)
 
 
@@ -276,26 +281,26 @@ def _send(fd: int, number: signal.Signals) -> None:
         signal.pidfd_send_signal(fd, number)
 
 
-async def _ended(fd: int, seconds: float) -> bool:
-    """Wait until the process of a pidfd ends; False when that takes longer."""
-    ended = asyncio.Event()
+async def _wait_for_exit(fd: int, seconds: float) -> bool:
+    """Wait for the process of a pidfd to exit; return whether it did in time."""
+    exited = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(fd, ended.set)
+    loop.add_reader(fd, exited.set)
     try:
-        return await wait_for_event(ended, seconds)
+        return await wait_for_event(exited, seconds)
     finally:
         loop.remove_reader(fd)
 
 
-def _changed(path: str) -> float:
+def _modified_at(path: str) -> float:
     try:
         return Path(path).stat().st_mtime
     except FileNotFoundError:
         return 0.0
 
 
-def _read(path: str, size: int) -> bytes:
-    """Return the first `size` bytes of a file, the last if `size` is negative; b"" if none."""
+def _read_part(path: str, size: int) -> bytes:
+    """Return the first `size` bytes of a file, or the last ones if negative; b"" if missing."""
     try:
         with Path(path).open("rb") as file:
             if size < 0:
