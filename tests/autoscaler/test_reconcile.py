@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from machines import NOW, policy, pool
 
+from conveyor.autoscaler.intervals import Intervals
 from conveyor.autoscaler.machine_state import (
     Booting,
     Busy,
@@ -27,11 +28,10 @@ from conveyor.autoscaler.reconcile import Reconciled, demands_in, reconcile
 from conveyor.autoscaler.snapshot import Snapshot
 from conveyor.autoscaler.state import MachineHistory, PoolBackoff, ScalerState
 from conveyor.autoscaler.status import ScalerNote, ScalerStatus, decode_note, encode_note
-from conveyor.autoscaler.timing import Timing
 from conveyor.core.job import WorkerInfo
 from conveyor.store.messages import Load
 
-TIMING = Timing(every=10, lease=60, beat=15)
+INTERVALS = Intervals(every=10, lease=60, beat=15)
 PLAIN = policy(pool("plain", max=3, boot_deadline=100.0))
 ID = "conveyor-plain-1"
 
@@ -81,7 +81,7 @@ def state_of(seen: MachineHistory | None = None, **what: Any) -> ScalerState:
 
 
 def known(before: ScalerState, seen: Snapshot, by: Any = PLAIN) -> Reconciled:
-    return reconcile(before, seen, by, TIMING)
+    return reconcile(before, seen, by, INTERVALS)
 
 
 THERE = MachineHistory(beat_at=NOW - 12)

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from yard import NAME, TIMING, Site, in_a_loop, site
+from yard import INTERVALS, NAME, Site, in_a_loop, site
 
 from conveyor.autoscaler.elector import Elector
 from conveyor.autoscaler.scaler import plan_cycle
@@ -259,7 +259,7 @@ async def test_a_dry_run_only_looks() -> None:
     here.jobs(3)
     here.beat()
     store: Any = here.reach
-    cycle = await plan_cycle(store, {"process": here.yard}, here.policy, TIMING, ScalerState())
+    cycle = await plan_cycle(store, {"process": here.yard}, here.policy, INTERVALS, ScalerState())
     assert [(each.pool, each.count) for each in cycle.plan.starts] == [("plain", 3)]
     assert here.yard.machines == {}
     assert here.store.leader(NAME).result() is None

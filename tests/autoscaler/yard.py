@@ -12,11 +12,11 @@ from machines import policy, pool
 
 from conveyor.autoscaler.agent_launch import new_machine_id, pool_of
 from conveyor.autoscaler.elector import Elector
+from conveyor.autoscaler.intervals import Intervals
 from conveyor.autoscaler.policy import Policy
 from conveyor.autoscaler.provider import Machine, PoolSpec
 from conveyor.autoscaler.scaler import Scaler
 from conveyor.autoscaler.status import ScalerNote, decode_note
-from conveyor.autoscaler.timing import Timing
 from conveyor.core.ids import IdMaker
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.pending import failed
@@ -37,7 +37,7 @@ def in_a_loop(test: Test) -> Callable[..., None]:
     return run
 
 
-TIMING = Timing(every=10, lease=60, beat=15)
+INTERVALS = Intervals(every=10, lease=60, beat=15)
 NAME = "scaler"
 
 
@@ -122,7 +122,7 @@ class Site:
         self.ids = IdMaker()
         self.agents: dict[str, str] = {}
 
-    def scaler(self, holder: str = "one", timing: Timing = TIMING, **what: Any) -> Scaler:
+    def scaler(self, holder: str = "one", intervals: Intervals = INTERVALS, **what: Any) -> Scaler:
         store: Any = what.pop("store", self.reach)
         elector = Elector(store, NAME, holder, elapsed=self.clock.now)
         return Scaler(
@@ -130,7 +130,7 @@ class Site:
             providers=what.pop("providers", {"process": self.yard}),
             policy=what.pop("policy", self.policy),
             elector=elector,
-            timing=timing,
+            intervals=intervals,
             elapsed=self.clock.now,
             **what,
         )

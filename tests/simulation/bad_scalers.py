@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from conveyor.autoscaler.agent_launch import machine_of
+from conveyor.autoscaler.intervals import Intervals
 from conveyor.autoscaler.plan import StopMachine
 from conveyor.autoscaler.provider import Machine, PoolSpec, Provider
 from conveyor.autoscaler.scaler import Cycle, Scaler
-from conveyor.autoscaler.timing import Timing
 from conveyor.store.messages import Leader
 
 
@@ -98,8 +98,8 @@ def _always_leads(**parts: Any) -> Scaler:
 class Rash(Scaler):
     """It takes a short silence for the end of a lease, and does not make sure."""
 
-    def __init__(self, *, timing: Timing, **parts: Any) -> None:
-        super().__init__(timing=msgspec.structs.replace(timing, lease=0.5), **parts)
+    def __init__(self, *, intervals: Intervals, **parts: Any) -> None:
+        super().__init__(intervals=msgspec.structs.replace(intervals, lease=0.5), **parts)
 
     async def _carry_out(self, cycle: Cycle, executor: Any) -> None:
         async def accept_all(stops: Sequence[StopMachine], _seen: object) -> Sequence[StopMachine]:

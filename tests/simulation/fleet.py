@@ -32,12 +32,12 @@ from workers import OPTIONS, Station
 from world import FREEZES, World
 
 from conveyor.autoscaler.elector import LEADER_TTL, Elector
+from conveyor.autoscaler.intervals import Intervals
 from conveyor.autoscaler.machine_tracker import STOP_AGAIN_AFTER
 from conveyor.autoscaler.policy import Policy, Pool
 from conveyor.autoscaler.pool_backoff import MAX_BACKOFF
 from conveyor.autoscaler.provider import PoolSpec
 from conveyor.autoscaler.scaler import Scaler
-from conveyor.autoscaler.timing import Timing
 from conveyor.core.job import NewJob, State
 from conveyor.system.process_identity import worker_info
 
@@ -47,7 +47,7 @@ CALM = MAX_BACKOFF + 300.0
 IDLE_FOR = 15.0
 # For the last machines to go: an end that was not answered is asked for again.
 GOING = IDLE_FOR + LEADER_TTL + 2 * STOP_AGAIN_AFTER + DEADLINE
-TIMING = Timing(every=3.0, lease=LEASE, beat=LEASE / 4)
+INTERVALS = Intervals(every=3.0, lease=LEASE, beat=LEASE / 4)
 GPU = "gpu"
 
 
@@ -68,7 +68,7 @@ class ScalerStation:
             providers={"cloud": CloudApi(fleet, self)},
             policy=fleet.policy,
             elector=Elector(store, fleet.name, self.name, elapsed=lambda: fleet.loop.now),
-            timing=TIMING,
+            intervals=INTERVALS,
             elapsed=lambda: fleet.loop.now,
         )
         context = self.process.context.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import WorkerInfo
+from .intervals import Intervals
 from .machine_state import (
     Agent,
     Draining,
@@ -21,7 +22,6 @@ from .policy import Policy, Pool
 from .pool_backoff import next_backoff
 from .provider import Machine, PoolSpec
 from .state import MachineHistory, PoolBackoff, ScalerState
-from .timing import Timing
 
 # How long after it was destroyed a machine that still exists is destroyed again, in seconds.
 STOP_AGAIN_AFTER = 180.0
@@ -34,12 +34,12 @@ class MachineTracker:
     """
 
     def __init__(
-        self, state: ScalerState, policy: Policy, timing: Timing, now: float, *, gap: bool
+        self, state: ScalerState, policy: Policy, intervals: Intervals, now: float, *, gap: bool
     ) -> None:
         self.pools = {pool.name: pool for pool in policy.pools}
         self.histories: dict[str, MachineHistory] = {}
         self.queues = dict(state.queues)
-        self._state, self._timing, self._now, self._gap = state, timing, now, gap
+        self._state, self._intervals, self._now, self._gap = state, intervals, now, gap
         self._succeeded: set[str] = set()
         self._failed: dict[str, str] = {}
 
@@ -60,7 +60,7 @@ class MachineTracker:
             None if worker is None else self.since_awake(worker),
             pool.spec,
             now=self._now,
-            lease=self._timing.lease,
+            lease=self._intervals.lease,
             idle_since=history.idle_since,
             was_registered=history.beat_at > 0,
         )
@@ -87,7 +87,7 @@ class MachineTracker:
         for name, why in self._failed.items():
             if name not in self._succeeded:
                 backoffs[name] = next_backoff(
-                    backoffs.get(name), why, self._now, self._timing.every
+                    backoffs.get(name), why, self._now, self._intervals.every
                 )
         return backoffs
 
@@ -118,11 +118,11 @@ class MachineTracker:
         forgotten while it still runs.
         """
         missing_since = history.missing_since or self._now
-        was_silent = missing_since - history.beat_at > self._timing.lease
+        was_silent = missing_since - history.beat_at > self._intervals.lease
         if was_silent:
             silent_since = max(history.beat_at, self._state.awake_since)
-            state: MachineState = Lost(silent_since + 2 * self._timing.lease)
-        elif not history.draining and self._now - missing_since < self._timing.unknown_grace:
+            state: MachineState = Lost(silent_since + 2 * self._intervals.lease)
+        elif not history.draining and self._now - missing_since < self._intervals.unknown_grace:
             state = Draining(0)
         else:
             return agent

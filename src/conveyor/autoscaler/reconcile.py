@@ -13,6 +13,7 @@ import msgspec
 
 from ..core.job import WorkerInfo
 from .agent_launch import machine_of, pool_of
+from .intervals import Intervals
 from .machine_state import Agent, Gone, unmanaged_agent
 from .machine_tracker import STOP_AGAIN_AFTER, MachineTracker
 from .pending_creates import expected_agents, still_unanswered, unlisted_machines
@@ -23,7 +24,6 @@ from .provider import Machine
 from .snapshot import Snapshot
 from .state import MachineHistory, ScalerState
 from .strays import find_strays, strays_to_drain, strays_to_forget
-from .timing import Timing
 
 
 class Reconciled(NamedTuple):
@@ -42,16 +42,18 @@ class Reconciled(NamedTuple):
     forgotten: Mapping[str, str]
 
 
-def reconcile(state: ScalerState, snapshot: Snapshot, policy: Policy, timing: Timing) -> Reconciled:
+def reconcile(
+    state: ScalerState, snapshot: Snapshot, policy: Policy, intervals: Intervals
+) -> Reconciled:
     """Combine a snapshot with what is remembered."""
     now = snapshot.at
-    gap = now - state.looked_at > timing.max_gap or not has_server(snapshot)
+    gap = now - state.looked_at > intervals.max_gap or not has_server(snapshot)
     awake_since = now if gap else state.awake_since
     state = msgspec.structs.replace(state, looked_at=now, awake_since=awake_since)
     unlisted = unlisted_machines(state, snapshot)
     machines = [*(each for listed in snapshot.machines.values() for each in listed), *unlisted]
     worker_on = _workers_by_machine(snapshot.workers)
-    tracker = MachineTracker(state, policy, timing, now, gap=gap)
+    tracker = MachineTracker(state, policy, intervals, now, gap=gap)
     agents = [tracker.track(machine, worker_on.get(machine.id)) for machine in machines]
     on_machines = {worker.id for name, worker in worker_on.items() if name in tracker.histories}
     others = [each for each in snapshot.workers if each.slots and each.id not in on_machines]
@@ -73,15 +75,15 @@ def reconcile(state: ScalerState, snapshot: Snapshot, policy: Policy, timing: Ti
             *agents,
             *expected_agents(unanswered, tracker.pools, now),
             *(
-                unmanaged_agent(tracker.since_awake(each), now=now, lease=timing.lease)
+                unmanaged_agent(tracker.since_awake(each), now=now, lease=intervals.lease)
                 for each in others
             ),
         ],
         policy=_with_learned_queues(policy, state.queues),
         blocked=blocked_pools(state, snapshot, policy),
         stops=_overdue_stops(machines, tracker.histories, now),
-        drains=strays_to_drain(state, strays, timing),
-        forgotten=strays_to_forget(state, strays, timing),
+        drains=strays_to_drain(state, strays, intervals),
+        forgotten=strays_to_forget(state, strays, intervals),
     )
 
 

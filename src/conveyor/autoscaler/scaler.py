@@ -17,6 +17,7 @@ from ..store.messages import Leader
 from ..store.protocol import Store
 from .elector import Elector
 from .executor import PlanExecutor, log_event
+from .intervals import Intervals
 from .machine_tracker import STOP_AGAIN_AFTER
 from .plan import Plan
 from .planner import make_plan
@@ -36,7 +37,6 @@ from .status import (
     decode_note,
     encode_note,
 )
-from .timing import Timing
 
 log = logging.getLogger("conveyor.autoscaler")
 
@@ -67,12 +67,12 @@ class Scaler:
         providers: Mapping[str, Provider],
         policy: Policy,
         elector: Elector,
-        timing: Timing,
+        intervals: Intervals,
         elapsed: Callable[[], float] = elapsed,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store, self._providers, self._policy = store, providers, policy
-        self._elector, self._timing = elector, timing
+        self._elector, self._intervals = elector, intervals
         self._elapsed, self._sleep = elapsed, sleep
         self._actor = f"scaler {elector.holder}"
         # The leader while this scaler stands by; its own term while it leads.
@@ -103,7 +103,7 @@ class Scaler:
         async with self:
             while True:
                 await self.run_cycle()
-                await self._sleep(self._timing.every)
+                await self._sleep(self._intervals.every)
 
     async def run_cycle(self) -> bool:
         """Run one cycle; return whether it was carried out: not without the lead or the store."""
@@ -167,7 +167,7 @@ class Scaler:
     async def _lead_cycle(self, began_at: float) -> None:
         self._state = self._with_stop_results()
         cycle = await plan_cycle(
-            self._store, self._providers, self._policy, self._timing, self._state
+            self._store, self._providers, self._policy, self._intervals, self._state
         )
         executor = PlanExecutor(
             self._store, at=cycle.snapshot.at, why_not=lambda: self._why_not(began_at)
@@ -175,7 +175,7 @@ class Scaler:
         try:
             await self._carry_out(cycle, executor)
         finally:
-            self._state = _state_after(cycle, executor, self._timing)
+            self._state = _state_after(cycle, executor, self._intervals)
             self._add_events(executor.events)
         await self._publish(cycle)
 
@@ -220,7 +220,7 @@ class Scaler:
         self._held = cycle.plan.held
         status = ScalerStatus(
             at=cycle.snapshot.at,
-            every=self._timing.every,
+            every=self._intervals.every,
             pools=cycle.plan.pools,
             held=cycle.plan.held[:MAX_HELD],
             blind=dict(cycle.snapshot.unreachable),
@@ -250,12 +250,12 @@ async def plan_cycle(
     store: Store,
     providers: Mapping[str, Provider],
     policy: Policy,
-    timing: Timing,
+    intervals: Intervals,
     state: ScalerState,
 ) -> Cycle:
     """Take a snapshot and make a plan, without acting; UnavailableError without the store."""
     snapshot = await take_snapshot(store, providers)
-    reconciled = reconcile(state, snapshot, policy, timing)
+    reconciled = reconcile(state, snapshot, policy, intervals)
     plan = make_plan(
         demands_in(snapshot),
         reconciled.agents,
@@ -266,7 +266,7 @@ async def plan_cycle(
     return Cycle(snapshot, reconciled, plan)
 
 
-def _state_after(cycle: Cycle, executor: PlanExecutor, timing: Timing) -> ScalerState:
+def _state_after(cycle: Cycle, executor: PlanExecutor, intervals: Intervals) -> ScalerState:
     """Return the state after a cycle, with the actions that were begun."""
     state, now = cycle.reconciled.state, cycle.snapshot.at
     machines = dict(state.machines)
@@ -279,7 +279,7 @@ def _state_after(cycle: Cycle, executor: PlanExecutor, timing: Timing) -> Scaler
         if name in machines:
             machines[name] = msgspec.structs.replace(machines[name], draining=True)
     backoffs = {
-        name: next_backoff(state.troubles.get(name), why, now, timing.every)
+        name: next_backoff(state.troubles.get(name), why, now, intervals.every)
         for name, why in executor.failed_starts.items()
     }
     return msgspec.structs.replace(

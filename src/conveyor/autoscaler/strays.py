@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from ..core.job import WorkerInfo
 from ..store.messages import SILENCE
 from .agent_launch import machine_of, pool_of
+from .intervals import Intervals
 from .plan import DrainAgent
 from .policy import Policy
 from .snapshot import Snapshot
 from .state import ScalerState
-from .timing import Timing
 
 # How long an agent may work without its machine being listed: lists lag behind. In seconds.
 MAX_STRAY_TIME = 120.0
@@ -30,7 +30,7 @@ def find_strays(snapshot: Snapshot, policy: Policy, machines: set[str]) -> Seque
 
 
 def strays_to_drain(
-    state: ScalerState, strays: Sequence[WorkerInfo], timing: Timing
+    state: ScalerState, strays: Sequence[WorkerInfo], intervals: Intervals
 ) -> list[DrainAgent]:
     """Return live, idle strays whose machine has been missing for too long."""
     now = state.looked_at
@@ -41,16 +41,16 @@ def strays_to_drain(
         if now - state.strays[worker.id] >= MAX_STRAY_TIME
         and not worker.draining
         and not worker.running
-        and now - worker.beat_at <= timing.lease
+        and now - worker.beat_at <= intervals.lease
     ]
 
 
 def strays_to_forget(
-    state: ScalerState, strays: Sequence[WorkerInfo], timing: Timing
+    state: ScalerState, strays: Sequence[WorkerInfo], intervals: Intervals
 ) -> dict[str, str]:
     """Return dead strays, by id with the reason."""
     now = state.looked_at
-    expired = max(2 * timing.lease, SILENCE)
+    expired = max(2 * intervals.lease, SILENCE)
     return {
         worker.id: "it is silent, its leases have expired and its machine is gone"
         for worker in strays

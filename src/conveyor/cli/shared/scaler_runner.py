@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ...autoscaler.config import ScalerConfig, parse_config
 from ...autoscaler.elector import LEADER_TTL, Elector
+from ...autoscaler.intervals import Intervals
 from ...autoscaler.scaler import Cycle, Scaler, plan_cycle
 from ...autoscaler.state import EMPTY_STATE
 from ...autoscaler.status import decode_note
-from ...autoscaler.timing import Timing
 from ...core.clock import elapsed
 from ...errors import UnavailableError, UsageError
 from ...store.protocol import Store
@@ -53,7 +53,7 @@ class ScalerRunner:
     async def run(self) -> None:
         """Run cycles until cancelled, then give up the leadership. Machines stay."""
         async with self._closing_providers():
-            timing = await self._wait_for_timing()
+            intervals = await self._wait_for_intervals()
             elector = Elector(
                 self._store,
                 self._config.name,
@@ -66,7 +66,7 @@ class ScalerRunner:
                 providers=self._providers,
                 policy=self._config.policy,
                 elector=elector,
-                timing=timing,
+                intervals=intervals,
             )
             await scaler.run()
 
@@ -76,8 +76,8 @@ class ScalerRunner:
             leader = await self._store.leader(self._config.name)
             note = decode_note(leader.note) if leader else None
             state = note.memory if note else EMPTY_STATE
-            policy, timing = self._config.policy, await self._timing()
-            return await plan_cycle(self._store, self._providers, policy, timing, state)
+            policy, intervals = self._config.policy, await self._intervals()
+            return await plan_cycle(self._store, self._providers, policy, intervals, state)
 
     @asynccontextmanager
     async def _closing_providers(self) -> AsyncGenerator[None]:
@@ -87,23 +87,23 @@ class ScalerRunner:
             for provider in self._providers.values():
                 await provider.close()
 
-    async def _wait_for_timing(self) -> Timing:
+    async def _wait_for_intervals(self) -> Intervals:
         """Retry until the store is available; AccessError if the token may not lead."""
         while True:
             try:
-                return await self._timing()
+                return await self._intervals()
             except UnavailableError as error:
                 log.warning("scale.unavailable error=%s", error)
                 await asyncio.sleep(RETRY_PAUSE)
 
-    async def _timing(self) -> Timing:
+    async def _intervals(self) -> Intervals:
         # Fails at once, and not in each cycle, if the token may not lead.
         await self._store.leader(self._config.name)
         if not self._store.is_server:
             beat = min(MAX_AGENT_BEAT, self._lease / 4)
-            return Timing(every=self._every, lease=self._lease, beat=beat)
+            return Intervals(every=self._every, lease=self._lease, beat=beat)
         from ...store.http.store import HttpStore  # noqa: PLC0415 - aiohttp is optional
 
         assert isinstance(self._store, HttpStore), "no other store is a server"
         terms = await self._store.terms()
-        return Timing(every=self._every, lease=terms.lease_for, beat=terms.beat)
+        return Intervals(every=self._every, lease=terms.lease_for, beat=terms.beat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
     """The scaler's interval, the agents' lease and the interval of their heartbeats, in seconds."""
 
     every: float = 10.0
