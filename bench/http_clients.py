@@ -1,10 +1,10 @@
-"""Lone enqueues over HTTP: the blocking client beside the pooled one, in turns, in one run.
+"""Lone enqueues over HTTP: the blocking and the pooled client in alternating rounds of one run.
 
 `python bench/http_clients.py`. A blocking program that enqueues one job after another sends its
 requests in its own thread (`store/http/blocking_client.py`); everything else goes through aiohttp
 in the client's thread (`store/http/client.py`). Both talk to the same server process, which is
-started once with `durability=normal` and once with `durability=full`. Look at the ratio: absolute
-figures belong to the machine and the minute.
+started once with `durability=normal` and once with `durability=full`. Compare ratios: absolute
+figures depend on the machine and the moment.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WARM_UP = 500
 
 
 def main() -> None:
-    """Print both clients' speed and the ratio, for each durability."""
+    """Print the throughput of both clients and their ratio, for each durability."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=500)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 class PooledStore(HttpStore):
-    """Sends every enqueue through the pooled client, that of a blocking caller included."""
+    """Sends every enqueue through the pooled client, even for a blocking caller."""
 
     def insert(
         self,
@@ -73,14 +73,14 @@ class PooledStore(HttpStore):
 
 
 def compare(server: Server, rounds: int, calls: int) -> str:
-    """Enqueue in turns through both clients; return their medians and that of the ratios."""
+    """Enqueue alternately through both clients; return the medians and the median ratio."""
     stores = {"blocking": HttpStore(server.url), "pooled": PooledStore(server.url)}
     tasks = {name: _task(store) for name, store in stores.items()}
     for task in tasks.values():
         _rate(task, min(calls, WARM_UP))
     rates: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(rounds):
-        # Each goes first every other time.
+        # Each client goes first in every other round.
         for name in sorted(tasks, reverse=bool(number % 2)):
             rates[name].append(_rate(tasks[name], calls))
     for store in stores.values():
