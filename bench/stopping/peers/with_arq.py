@@ -1,4 +1,4 @@
-"""Arq: coroutines, blocking code in a pool of processes as its documentation shows, Redis."""
+"""Arq: coroutines, blocking code in a process pool as its documentation shows, Redis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ loop = asyncio.new_event_loop()
 
 
 def with_context(body: Callable[[str], Any]) -> Callable[..., Any]:
-    """Take the context that arq passes, and do without it."""
+    """Drop the context that arq passes."""
 
     async def run(_context: dict[str, Any], folder: str) -> None:
         await body(folder)
@@ -43,12 +43,12 @@ async def beat_process(context: dict[str, Any], folder: str) -> None:
 
 
 async def startup(context: dict[str, Any]) -> None:
-    """Make the pool."""
+    """Create the pool."""
     context["pool"] = ProcessPoolExecutor(1)
 
 
 class WorkerSettings:
-    """What the worker reads. The timeout of a job is also what an abandoned one waits for."""
+    """Worker settings. An abandoned job also waits for the job timeout."""
 
     functions: ClassVar[list[Any]] = [
         func(with_context(bodies.along), name="long_coroutine"),
@@ -72,13 +72,13 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def cancel(job: str) -> bool:
-    """Abort it, which waits for what becomes of it; true says that it was aborted."""
+    """Abort a job and wait for the outcome; return whether it was aborted."""
     pool = loop.run_until_complete(create_pool(ADDRESS))
     return bool(loop.run_until_complete(Job(job, pool).abort(timeout=10)))
 
 
 def state(job: str) -> str:
-    """Ask for the status; a complete job's result says whether it was aborted."""
+    """Return the status; the result of a complete job shows whether it was aborted."""
     asked = Job(job, loop.run_until_complete(create_pool(ADDRESS)))
     said = loop.run_until_complete(asked.status()).value
     if said == "complete":

@@ -8,8 +8,8 @@ from typing import Any
 
 import bodies
 
-# Its documentation: so that SIGTERM begins the soft shutdown. Read when billiard is imported, by
-# the worker as by whoever revokes.
+# From its documentation: SIGTERM starts the soft shutdown. billiard reads this when it is imported,
+# in the worker and in the client.
 ENVIRONMENT = {"REMAP_SIGTERM": "SIGQUIT"}
 os.environ.update(ENVIRONMENT)
 
@@ -27,7 +27,7 @@ app.conf.update(
     task_track_started=True,
     worker_prefetch_multiplier=1,
     worker_soft_shutdown_timeout=float(os.environ["DRAIN"]),
-    # The documentation: longer than the longest task, which here takes a minute.
+    # From the documentation: longer than the longest task, which takes a minute here.
     broker_transport_options={"visibility_timeout": 90},
     broker_connection_retry_on_startup=True,
 )
@@ -41,10 +41,10 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def cancel(job: str) -> Any:
-    """Revoke it, killing the process of the pool that runs it."""
+    """Revoke a task and kill the pool process that runs it."""
     return app.control.revoke(job, terminate=True)
 
 
 def state(job: str) -> str:
-    """Ask the result backend."""
+    """Return the state from the result backend."""
     return str(app.AsyncResult(job).state)

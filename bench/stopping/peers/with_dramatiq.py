@@ -26,7 +26,7 @@ GONE: list[str] = []
 
 broker = RedisBroker(url=os.environ["REDIS_URL"])
 broker.add_middleware(AsyncIO())
-# Otherwise a job that is longer than the time to stop goes on until it is killed.
+# Without it, a job longer than the shutdown timeout runs until it is killed.
 broker.add_middleware(ShutdownNotifications(notify_shutdown=True))
 broker.add_middleware(Abortable(backend=RedisBackend.from_url(os.environ["REDIS_URL"])))
 dramatiq.set_broker(broker)
@@ -41,10 +41,10 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def cancel(job: str) -> None:
-    """Abort it."""
+    """Abort a message."""
     abort(job)
 
 
 def state(_job: str) -> str:
-    """Dramatiq keeps no states."""
+    """Return nothing: dramatiq keeps no states."""
     return ""

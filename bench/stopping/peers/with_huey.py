@@ -15,7 +15,7 @@ WORKER = [
     *(sys.executable, "-m", "huey.bin.huey_consumer", "with_huey.huey", "-w", "1"),
     *("-k", "process", "-g", "TERM", "-t", os.environ["DRAIN"]),
 ]
-# It has no way to stop a task that runs: revoking is for those that wait.
+# It cannot stop a running task; only waiting tasks can be revoked.
 KINDS = {scene: ["process"] for scene in ("sigterm", "killed")}
 GONE: list[str] = []
 
@@ -28,7 +28,7 @@ TASKS = {
 
 @huey.signal(SIGNAL_INTERRUPTED)
 def hand_back(_signal: str, task: Any, *_given: Any, **_named: Any) -> None:
-    """Put an interrupted task back, as its documentation shows."""
+    """Enqueue an interrupted task again, as its documentation shows."""
     huey.enqueue(task)
 
 
@@ -38,5 +38,5 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def state(_job: str) -> str:
-    """Huey keeps no states."""
+    """Return nothing: huey keeps no states."""
     return ""

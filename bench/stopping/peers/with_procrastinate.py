@@ -25,7 +25,7 @@ GONE = ["cancelled", "aborted"]
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["PG_URL"]))
 TASKS = {
-    # With retries the documentation's way of handing back works, but an aborted job is "failed".
+    # With retries, interrupted jobs run again as documented, but an aborted job is "failed".
     name: app.task(name=name, retry=0 if name.startswith(("beat", "tree")) else 3)(body)
     for name, body in {
         "long_coroutine": bodies.along,
@@ -45,13 +45,13 @@ sync = procrastinate.App(
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="retry_stalled_jobs", pass_context=True)
 async def retry_stalled_jobs(_context: JobContext, timestamp: int) -> None:  # noqa: ARG001
-    """Look for jobs of dead workers, as its documentation shows, but every minute."""
+    """Retry jobs of dead workers, as its documentation shows, but every minute."""
     for job in await app.job_manager.get_stalled_jobs():
         await app.job_manager.retry_job(job)
 
 
 def prepare() -> None:
-    """Lay out the database."""
+    """Create the schema."""
     opened().schema_manager.apply_schema()
 
 
@@ -68,10 +68,10 @@ def enqueue(task: str, folder: str) -> str:
 
 
 def cancel(job: str) -> bool:
-    """Cancel it, asking for an abort should it run."""
+    """Cancel a job, or request its abort if it runs."""
     return opened().job_manager.cancel_job_by_id(int(job), abort=True)
 
 
 def state(job: str) -> str:
-    """Ask for the job's status."""
+    """Return the job's status."""
     return opened().job_manager.get_job_status(int(job)).value

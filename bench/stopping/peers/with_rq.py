@@ -1,4 +1,4 @@
-"""RQ: a forked work horse for each job, Redis."""
+"""RQ: a forked work horse per job, Redis."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rq.command import send_stop_job_command
 from rq.job import Job
 
 PACKAGE = "rq"
-# The intervals are those of its look for abandoned jobs, 30 and 600 s if not given; an idle worker
-# only looks when its wait for a job is over, which lasts as long as its time to live less 15 s.
+# The intervals of its check for abandoned jobs, 30 and 600 s by default. An idle worker checks only
+# when its wait for a job times out, after its time to live minus 15 s.
 WORKER = [
     *(str(Path(sys.executable).with_name("rq")), "worker", "--url", os.environ["REDIS_URL"]),
     *("--with-scheduler", "--job-monitoring-interval", "5", "--maintenance-interval", "10"),
@@ -34,7 +34,7 @@ connection = Redis.from_url(os.environ["REDIS_URL"])
 
 
 def enqueue(task: str, folder: str) -> str:
-    """Enqueue a function, to be tried again thrice, without a pause."""
+    """Enqueue a function with three retries and no delay."""
     queue = Queue(connection=connection)
     return str(queue.enqueue(BODIES[task], folder, retry=Retry(max=3), job_timeout=120).id)
 
@@ -45,5 +45,5 @@ def cancel(job: str) -> None:
 
 
 def state(job: str) -> str:
-    """Ask for the job's status."""
+    """Return the job's status."""
     return str(Job.fetch(job, connection=connection).get_status().value)
