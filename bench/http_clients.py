@@ -68,8 +68,8 @@ class PooledStore(HttpStore):
             when_full=when_full,
             again=again,
         )
-        line = self._here()
-        return line.start(idempotency.insert_pooled(line, jobs[0].queue, body))
+        client = self._open_client()
+        return client.submit(idempotency.send_insert_pooled(client, jobs[0].queue, body))
 
 
 def compare(server: Server, rounds: int, calls: int) -> str:
