@@ -21,6 +21,7 @@ from conveyor.autoscaler.provider import Machine, PoolSpec
 from conveyor.autoscaler.providers.open import open_provider
 from conveyor.autoscaler.providers.process import MachineNote
 from conveyor.system.process_identity import is_running, pid_started
+from proc import environment
 
 Pool = Callable[..., PoolSpec]
 # Nobody listens there, so an agent stays one that asks for its server.
@@ -93,8 +94,7 @@ def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
     assert worker.id == farm.list()[0].agent
     assert worker.slots == 2
     assert machine_of(worker.labels) == machine.id
-    environment = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
-    assert f"CONVEYOR_MACHINE={machine.id}" in environment
+    assert f"CONVEYOR_MACHINE={machine.id}" in environment(worker.pid)
     farm.destroy(machine.id)
     assert [each for each in belt.store.workers().result() if each.slots] == []
     belt.close()
@@ -109,8 +109,7 @@ def test_an_agent_has_its_own_session_and_none_of_the_settings_of_its_scaler(
     [machine] = farm.create(pool(env={"A": "1"}))
     pid = farm.note(machine.id).pid
     assert os.getsid(pid) == pid
-    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    ours = {each for each in environment if each.startswith(("CONVEYOR_", "A="))}
+    ours = {each for each in environment(pid) if each.startswith(("CONVEYOR_", "A="))}
     assert ours == {f"CONVEYOR_MACHINE={machine.id}", "A=1"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from tree import MARK
 from conveyor import State
 from conveyor.system.process_identity import pid_started
 from elsewhere import sql
+from proc import with_environment
 
 # The database itself writes down what becomes of each job, whoever makes it so.
 WATCH = """
@@ -112,16 +112,7 @@ def started_by(worker: str) -> list[int]:
     """Return the processes that a worker started, and those they did, by its name in their
     environment.
     """
-    found: list[int] = []
-    for each in os.listdir("/proc"):
-        if each.isdigit():
-            try:
-                environment = Path(f"/proc/{each}/environ").read_bytes()
-            except OSError:
-                continue
-            if f"{MARK}={worker}\0".encode() in environment:
-                found.append(int(each))
-    return found
+    return with_environment(f"{MARK}={worker}")
 
 
 def run_on(lines: Lines, ended: dict[str, Change]) -> list[str]:

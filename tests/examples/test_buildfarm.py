@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from proc import environment, processes
+
 PROGRAM = Path(__file__).parents[2] / "examples" / "buildfarm.py"
 SETUP_FAILED = 2
 SHORT = ("six", "markupsafe", "iniconfig", "simplejson", "idna")
@@ -79,14 +81,7 @@ def test_the_directory_of_an_earlier_farm_is_refused(tmp_path: Path) -> None:
 
 def ours(mark: str) -> list[int]:
     """Return the processes with a text in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    return [pid for pid in processes() if any(mark in each for each in environment(pid))]
 
 
 def test_the_document_shows_what_is_printed() -> None:

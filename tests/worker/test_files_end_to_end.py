@@ -145,17 +145,17 @@ def test_what_a_failed_command_left_is_kept_too(belt: Conveyor, tmp_path: Path) 
     assert got(job, "log", tmp_path) == "why\n"
 
 
-def test_a_pattern_that_nothing_fits_is_a_mark_in_the_output(belt: Conveyor) -> None:
+def test_a_pattern_that_matches_no_file_is_noted_in_the_output(belt: Conveyor) -> None:
     job = ran(belt, belt.command("true", artifacts=["*.whl"]).enqueue())
     assert job.state is State.COMPLETED
-    assert job.logs("mark") == "[artifacts: no file fits '*.whl']\n"
+    assert job.logs("mark") == "[artifacts: no file matches '*.whl']\n"
 
 
 def test_too_large_artifacts_fail_the_job(belt: Conveyor) -> None:
     command = belt.command("sh", "-c", "echo 1234 > a; echo 5678 > b", artifacts=["a", "b"])
     job = ran(belt, command.using(artifact_limit=9, retries=5).enqueue())
     assert (job.state, job.record.attempt) == (State.DISCARDED, 1)
-    assert str(job.record.error).startswith("ArtifactTooLarge: its artifacts have 10 bytes")
+    assert str(job.record.error).startswith("ArtifactTooLarge: artifacts of 10 bytes")
     assert job.artifacts() == []
     assert ran(belt, command.using(artifact_limit=10).enqueue()).state is State.COMPLETED
 
@@ -166,8 +166,8 @@ def test_no_link_is_followed_out_of_the_folder(belt: Conveyor, tmp_path: Path) -
     command = belt.command("sh", "-c", script, artifacts=["*", "d/*"])
     job = ran(belt, command.enqueue())
     assert [file.name for file in job.artifacts()] == ["a", "b"]
-    assert "'c' leads out of the folder" in job.logs("mark")
-    assert "'d/secret' leads out of the folder" in job.logs("mark")
+    assert "'c' is not kept: it leads out of the job's folder" in job.logs("mark")
+    assert "'d/secret' is not kept: it leads out of the job's folder" in job.logs("mark")
 
 
 def test_a_retry_replaces_what_the_first_attempt_left(belt: Conveyor, tmp_path: Path) -> None:
