@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from runner_helpers import shell, soon
+from runner_helpers import eventually, shell
 
 from conveyor import Conveyor
 from conveyor.runners.command import CommandRunner
@@ -38,7 +38,7 @@ def fork_and_work(folder: str) -> None:
     async def main() -> None:
         runner = CommandRunner()
         running = asyncio.create_task(runner.run(shell(f"{escape(path)}; exec sleep 300")))
-        await soon(path.exists)
+        await eventually(path.exists)
         fork_and_tell(Path(folder, "fork"))
         await running
 

@@ -22,24 +22,24 @@ CANCEL = StopRequest("cancel", "by hand")
 LONG = 20.0
 
 
-class Heard:
+class RecordingSink:
     """A sink that keeps everything."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._written: dict[tuple[str, Stream], bytearray] = defaultdict(bytearray)
-        self.said: list[Progress] = []
-        self.noted: list[str] = []
+        self.progress_reports: list[Progress] = []
+        self.stop_notes: list[str] = []
 
     def write(self, job: JobRecord, stream: Stream, data: bytes) -> None:
         with self._lock:
             self._written[job.id, stream] += data
 
     def set_progress(self, job: JobRecord, progress: Progress) -> None:
-        self.said.append(progress)
+        self.progress_reports.append(progress)
 
     def set_stop_notes(self, job: JobRecord, notes: Sequence[StopNote]) -> None:
-        self.noted = [note.text for note in notes]
+        self.stop_notes = [note.text for note in notes]
 
     def text(self, stream: Stream = "stdout", job_id: str = "job") -> str:
         return self._written[job_id, stream].decode()
@@ -73,7 +73,7 @@ def call(
     """Return the control of a job that calls a function."""
     made = task(function, run=run)
     job = record(made.name, made.args.encode(args, {}), id=id, **options)
-    return JobControl(job, made, sink or Heard())
+    return JobControl(job, made, sink or RecordingSink())
 
 
 def process(function: Callable[..., Any], *args: Any, **more: Any) -> JobControl:
@@ -93,7 +93,7 @@ def command(
     args = msgspec.json.encode(checked(argv, **how))
     made = command_task()
     job = record(made.name, args, id=id, grace=grace, output_limit=output_limit)
-    return JobControl(job, made, sink or Heard())
+    return JobControl(job, made, sink or RecordingSink())
 
 
 def shell(script: str, *args: str, **more: Any) -> JobControl:
@@ -106,7 +106,7 @@ def pids(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
-def ends(runner: Callable[[], Runner], *controls: JobControl) -> list[Ending]:
+def run_jobs(runner: Callable[[], Runner], *controls: JobControl) -> list[Ending]:
     """Run jobs at once, each in a slot of its own, and return how they ended."""
 
     async def main() -> list[Ending]:
@@ -120,7 +120,7 @@ def ends(runner: Callable[[], Runner], *controls: JobControl) -> list[Ending]:
     return asyncio.run(main())
 
 
-async def soon(done: Callable[[], object]) -> None:
+async def eventually(done: Callable[[], object]) -> None:
     """Let the loop go round until something is so."""
     deadline = monotonic() + LONG
     while not done():
@@ -134,7 +134,7 @@ def value(ending: Ending) -> Any:
     return None if ending.result is None else msgspec.json.decode(ending.result)
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Say whether a process still runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

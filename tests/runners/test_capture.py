@@ -10,7 +10,7 @@ import threading
 
 import msgspec
 import pytest
-from runner_helpers import Heard, call, ends, record
+from runner_helpers import RecordingSink, call, record, run_jobs
 
 from conveyor.core.job import Progress
 from conveyor.core.job_context import CURRENT
@@ -27,9 +27,9 @@ class Clock:
         return self.time
 
 
-def test_what_neighbours_print_and_log_does_not_mix():
+def test_output_of_concurrent_jobs_does_not_mix():
     log = logging.getLogger("jobs")
-    heard = Heard()
+    sink = RecordingSink()
 
     async def coroutine(mark: str) -> None:
         for number in range(20):
@@ -46,21 +46,23 @@ def test_what_neighbours_print_and_log_does_not_mix():
 
     names = [f"job-{number}" for number in range(5)]
     with capture_output():
-        ends(CoroutineRunner, *(call(coroutine, f"c{n}", sink=heard, id=f"c{n}") for n in names))
-        ends(
+        run_jobs(
+            CoroutineRunner, *(call(coroutine, f"c{n}", sink=sink, id=f"c{n}") for n in names)
+        )
+        run_jobs(
             lambda: ThreadRunner(5),
-            *(call(blocking, f"t{n}", sink=heard, id=f"t{n}") for n in names),
+            *(call(blocking, f"t{n}", sink=sink, id=f"t{n}") for n in names),
         )
     for name in names:
         for mark in (f"c{name}", f"t{name}"):
-            assert heard.text("stdout", mark) == "".join(f"{mark} {n}\n" for n in range(20))
-        assert heard.text("stderr", f"t{name}").splitlines()[-1] == f"t{name} 19"
-        logged = heard.text("log", f"c{name}").splitlines()
+            assert sink.text("stdout", mark) == "".join(f"{mark} {n}\n" for n in range(20))
+        assert sink.text("stderr", f"t{name}").splitlines()[-1] == f"t{name} 19"
+        logged = sink.text("log", f"c{name}").splitlines()
         assert len(logged) == 20
         assert logged[0].endswith(f"WARNING jobs: c{name} 0")
 
 
-def test_what_is_printed_outside_of_jobs_goes_where_it_went(capsys: pytest.CaptureFixture[str]):
+def test_output_outside_of_jobs_is_not_captured(capsys: pytest.CaptureFixture[str]):
     with capture_output():
         print("to the worker's own stdout")
         sys.stdout.buffer.write(b"and bytes\n")
@@ -68,8 +70,8 @@ def test_what_is_printed_outside_of_jobs_goes_where_it_went(capsys: pytest.Captu
     assert capsys.readouterr().out == "to the worker's own stdout\nand bytes\n"
 
 
-def test_a_job_may_do_to_stdout_what_it_is_used_to():
-    heard = Heard()
+def test_a_job_can_use_stdout_as_usual():
+    sink = RecordingSink()
 
     def work() -> None:
         assert not sys.stdout.isatty()
@@ -81,8 +83,8 @@ def test_a_job_may_do_to_stdout_what_it_is_used_to():
         print("after the close")
 
     with capture_output():
-        ends(lambda: ThreadRunner(1), call(work, sink=heard))
-    assert heard.text() == "text, no character: \\udce9, bytes\nafter the close\n"
+        run_jobs(lambda: ThreadRunner(1), call(work, sink=sink))
+    assert sink.text() == "text, no character: \\udce9, bytes\nafter the close\n"
 
 
 def test_captures_may_be_nested_and_leave_everything_as_it_was():
@@ -95,7 +97,7 @@ def test_captures_may_be_nested_and_leave_everything_as_it_was():
     assert before == (sys.stdout, sys.stderr, logging.getLogger().handlers)
 
 
-def test_a_stream_that_somebody_else_has_replaced_is_left_to_them():
+def test_a_stream_that_other_code_has_replaced_is_not_restored():
     original = sys.stdout
     try:
         with capture_output():
@@ -105,7 +107,7 @@ def test_a_stream_that_somebody_else_has_replaced_is_left_to_them():
         sys.stdout = original
 
 
-def test_small_writes_become_one_chunk_and_offsets_go_on():
+def test_small_writes_become_one_chunk_and_offsets_continue():
     clock = Clock()
     output = OutputBuffer(now=clock)
     job = record("task")
@@ -125,7 +127,7 @@ def test_small_writes_become_one_chunk_and_offsets_go_on():
     assert [(c.offset, c.data) for c in output.take_output()] == [(11, b"later")]
 
 
-def test_large_writes_become_chunks_that_a_store_can_keep():
+def test_large_writes_are_split_into_chunks():
     output = OutputBuffer()
     job = record("task")
     output.write(job, "stdout", b"a" * 10)
@@ -150,13 +152,13 @@ def test_output_is_cut_at_its_limit_with_one_mark():
     assert output.take_output() == []
 
 
-def test_a_job_that_writes_just_its_limit_is_not_marked():
+def test_output_of_exactly_the_limit_has_no_mark():
     output = OutputBuffer()
     output.write(record("task", output_limit=4), "stdout", b"1234")
     assert [chunk.data for chunk in output.take_output()] == [b"1234"]
 
 
-def test_the_next_attempt_counts_from_nothing():
+def test_the_output_limit_counts_anew_for_each_attempt():
     output = OutputBuffer()
     job = record("task", output_limit=4)
     output.write(job, "stdout", b"12345")
@@ -166,7 +168,7 @@ def test_the_next_attempt_counts_from_nothing():
     assert [(chunk.offset, chunk.data) for chunk in output.take_output()] == [(0, b"6")]
 
 
-def test_a_job_that_was_lost_is_forgotten_with_all_it_wrote():
+def test_the_output_of_a_lost_job_is_discarded():
     output = OutputBuffer()
     job = record("task")
     output.write(job, "stdout", b"1")
@@ -186,7 +188,7 @@ def test_only_the_newest_progress_is_kept():
     assert output.take_progress() == []
 
 
-def test_many_threads_may_write_while_one_takes():
+def test_many_threads_can_write_while_one_sends():
     output = OutputBuffer()
     taken: list[bytes] = []
     jobs = [record("task", id=f"job-{number}") for number in range(4)]
@@ -205,7 +207,7 @@ def test_many_threads_may_write_while_one_takes():
     assert CURRENT.get() is None
 
 
-def test_what_is_taken_piece_by_piece_is_what_was_written():
+def test_output_that_is_sent_in_pieces_is_complete():
     output = OutputBuffer()
     jobs = [record("task"), msgspec.structs.replace(record("task"), id="other")]
     for job in jobs:
@@ -220,7 +222,7 @@ def test_what_is_taken_piece_by_piece_is_what_was_written():
         assert [c.offset for c in mine] == sorted(c.offset for c in mine)
 
 
-def test_what_memory_does_not_hold_lies_in_a_file_and_comes_back_in_order():
+def test_output_beyond_the_memory_limit_is_spilled_to_a_file_in_order():
     output = OutputBuffer(memory_limit=100_000)
     job = record("task", output_limit=10_000_000)
     written = b"".join(number.to_bytes(4, "big") for number in range(500_000))
@@ -235,7 +237,7 @@ def test_what_memory_does_not_hold_lies_in_a_file_and_comes_back_in_order():
     assert output.bytes_in_memory == 0
 
 
-def test_what_is_forgotten_takes_no_room_in_the_file_either():
+def test_discarded_output_frees_its_space_in_the_file():
     output = OutputBuffer(memory_limit=10)
     job = record("task", output_limit=10_000_000)
     output.write(job, "stdout", bytes(1_000_000))

@@ -11,7 +11,17 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from runner_helpers import CANCEL, Heard, alive, command, ends, pids, shell, soon, value
+from runner_helpers import (
+    CANCEL,
+    RecordingSink,
+    command,
+    eventually,
+    is_alive,
+    pids,
+    run_jobs,
+    shell,
+    value,
+)
 
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed
@@ -21,7 +31,7 @@ from conveyor.runners.job_control import Ending, JobControl, Stopped
 
 
 def one(control: JobControl) -> Ending:
-    [ending] = ends(CommandRunner, control)
+    [ending] = run_jobs(CommandRunner, control)
     return ending
 
 
@@ -38,10 +48,10 @@ def stopped(control: JobControl, path: Path, count: int) -> Ending:
     async def main() -> Ending:
         async with commands() as runner:
             running = asyncio.create_task(runner.run(control))
-            await soon(lambda: path.exists() and len(path.read_text().split()) == count)
+            await eventually(lambda: path.exists() and len(path.read_text().split()) == count)
             control.stop(CANCEL)
             ending = await running
-            assert not any(map(alive, pids(path)))
+            assert not any(map(is_alive, pids(path)))
             return ending
 
     return asyncio.run(main())
@@ -62,7 +72,7 @@ def test_a_bad_exit_code_is_an_error_that_shows_the_end_of_stderr():
     assert ending.error.exit_code == 3
 
 
-def test_a_signal_that_ended_the_command_is_named():
+def test_the_error_names_the_signal_that_killed_the_command():
     ending = one(shell("kill -9 $$"))
     assert isinstance(ending, Failed)
     assert ending.error.message == "sh was killed by SIGKILL"
@@ -70,22 +80,22 @@ def test_a_signal_that_ended_the_command_is_named():
 
 
 def test_output_of_many_commands_does_not_mix():
-    heard = Heard()
+    sink = RecordingSink()
     script = "for n in $(seq 50); do echo out $1; echo err $1 >&2; done"
     names = [f"job-{number}" for number in range(8)]
-    ends(CommandRunner, *(shell(script, name, sink=heard, id=name) for name in names))
+    run_jobs(CommandRunner, *(shell(script, name, sink=sink, id=name) for name in names))
     for name in names:
-        assert heard.text("stdout", name) == f"out {name}\n" * 50
-        assert heard.text("stderr", name) == f"err {name}\n" * 50
+        assert sink.text("stdout", name) == f"out {name}\n" * 50
+        assert sink.text("stderr", name) == f"err {name}\n" * 50
 
 
-def test_output_comes_while_the_command_runs():
+def test_output_arrives_while_the_command_runs():
     async def main() -> None:
-        heard = Heard()
-        control = shell("echo ready; exec sleep 60", sink=heard)
+        sink = RecordingSink()
+        control = shell("echo ready; exec sleep 60", sink=sink)
         async with commands() as runner:
             running = asyncio.create_task(runner.run(control))
-            await soon(lambda: heard.text() == "ready\n")
+            await eventually(lambda: sink.text() == "ready\n")
             assert not running.done()
             control.stop(CANCEL)
             assert await running == Stopped(("SIGTERM to 1 process",))
@@ -102,39 +112,39 @@ def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
     assert mark.stream == "mark"
 
 
-def test_the_command_knows_its_job_and_the_environment_it_is_given(
+def test_a_command_gets_its_job_and_env_in_its_environment(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("FROM_THE_WORKER", "yes")
     script = "echo $CONVEYOR_JOB_ID $CONVEYOR_ATTEMPT $CONVEYOR_LEASE $GIVEN [$FROM_THE_WORKER]"
-    inherits, alone = Heard(), Heard()
+    inherits, alone = RecordingSink(), RecordingSink()
     one(shell(script, env={"GIVEN": "x"}, sink=inherits))
     one(shell(script, env={"GIVEN": "x"}, inherit_env=False, sink=alone))
     assert inherits.text() == "job 2 7 x [yes]\n"
     assert alone.text() == "job 2 7 x []\n"
 
 
-def test_the_command_runs_where_it_is_told_and_reads_nothing(tmp_path: Path):
-    heard = Heard()
-    one(shell("pwd; cat", cwd=tmp_path, sink=heard))
-    assert heard.text() == f"{tmp_path}\n"
+def test_a_command_runs_in_its_cwd_and_its_stdin_is_empty(tmp_path: Path):
+    sink = RecordingSink()
+    one(shell("pwd; cat", cwd=tmp_path, sink=sink))
+    assert sink.text() == f"{tmp_path}\n"
 
 
-def test_a_missing_program_is_an_error_that_no_retry_helps():
+def test_a_missing_program_is_a_permanent_error():
     ending = one(command("no-such-program-here"))
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert "cannot find program 'no-such-program-here'" in ending.error.message
 
 
-def test_a_missing_directory_is_an_error_that_no_retry_helps():
+def test_a_missing_directory_is_a_permanent_error():
     ending = one(command("true", cwd="/no/such/directory"))
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert "no directory '/no/such/directory'" in ending.error.message
 
 
-def test_a_file_that_is_no_program_is_an_error_that_no_retry_helps(tmp_path: Path):
+def test_a_file_that_is_not_executable_is_a_permanent_error(tmp_path: Path):
     text = tmp_path / "text"
     text.write_text("not a program")
     ending = one(command(str(text)))
@@ -143,7 +153,7 @@ def test_a_file_that_is_no_program_is_an_error_that_no_retry_helps(tmp_path: Pat
     assert "PermissionError" in ending.error.bases
 
 
-def test_a_stop_ends_the_whole_tree_even_what_left_the_session(tmp_path: Path):
+def test_a_stop_kills_the_whole_process_tree_even_outside_of_the_session(tmp_path: Path):
     path = tmp_path / "pids"
     far = f"echo $$ >> {path}; exec sleep 60"
     script = f"setsid sh -c '{far}' & sleep 60 & echo $! >> {path}; echo $$ >> {path}; wait"
@@ -160,7 +170,7 @@ def test_a_command_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path
     assert re.fullmatch(r"SIGKILL to [12] process(es)? after \d+\.\d s", ending.notes[-1])
 
 
-def test_what_a_stopped_command_leaves_gets_its_grace_too(tmp_path: Path):
+def test_processes_that_a_stopped_command_leaves_behind_get_the_grace_too(tmp_path: Path):
     path, goodbye = tmp_path / "pids", tmp_path / "goodbye"
     slow = (
         "import signal, sys, os, time, pathlib\n"
@@ -176,22 +186,24 @@ def test_what_a_stopped_command_leaves_gets_its_grace_too(tmp_path: Path):
     assert goodbye.read_text() == "bye"
 
 
-def test_what_a_command_leaves_in_its_group_is_killed(tmp_path: Path, until: Callable[..., None]):
+def test_processes_that_a_command_leaves_behind_are_killed(
+    tmp_path: Path, until: Callable[..., None]
+):
     path = tmp_path / "pids"
     assert value(one(shell(f"sleep 60 & echo $! > {path}"))) == {"exit_code": 0}
-    until(lambda: not any(map(alive, pids(path))))
+    until(lambda: not any(map(is_alive, pids(path))))
 
 
-def test_a_grandchild_that_holds_the_pipes_does_not_hold_the_job(tmp_path: Path):
+def test_a_grandchild_that_holds_the_pipes_does_not_block_the_job(tmp_path: Path):
     path = tmp_path / "pids"
     script = f"setsid sh -c 'echo $$ > {path}; exec sleep 8' & while ! [ -s {path} ]; do :; done"
     started = monotonic()
-    [ending] = ends(lambda: CommandRunner(output_timeout=0.1), shell(script))
+    [ending] = run_jobs(lambda: CommandRunner(output_timeout=0.1), shell(script))
     assert value(ending) == {"exit_code": 0}
     assert monotonic() - started < 5
 
 
-def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+def test_a_stop_just_as_the_job_ends_leaves_a_correct_ending():
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with commands() as runner:
@@ -204,17 +216,17 @@ def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
     asyncio.run(main())
 
 
-def test_a_slot_that_is_cancelled_leaves_no_process(tmp_path: Path):
+def test_a_cancelled_slot_leaves_no_process(tmp_path: Path):
     path = tmp_path / "pids"
 
     async def main() -> None:
         script = f"echo $$ > {path}; exec sleep 60"
         async with commands() as runner:
             running = asyncio.create_task(runner.run(shell(script)))
-            await soon(lambda: path.exists() and path.read_text())
+            await eventually(lambda: path.exists() and path.read_text())
             running.cancel()
             await asyncio.wait([running])
             assert running.cancelled()
-            assert not any(map(alive, pids(path)))
+            assert not any(map(is_alive, pids(path)))
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from runner_helpers import CANCEL, LONG, Heard, call, ends, value
+from runner_helpers import CANCEL, LONG, RecordingSink, call, run_jobs, value
 
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
@@ -32,7 +32,7 @@ async def _as_coroutine(work: Awaitable[None]) -> None:
 
 
 def one(control: JobControl) -> Ending:
-    [ending] = ends(CoroutineRunner, control)
+    [ending] = run_jobs(CoroutineRunner, control)
     return ending
 
 
@@ -50,7 +50,7 @@ def test_a_job_returns_its_result_whether_it_waits_or_not():
     assert value(one(call(at_once))) == "at once"
 
 
-def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
+def test_a_job_does_not_see_context_variables_of_the_previous_job():
     async def leave(mark: str) -> str:
         before = SEEN.get()
         SEEN.set(mark)
@@ -74,7 +74,7 @@ def test_a_job_and_the_tasks_it_starts_know_which_job_they_are():
         await asyncio.sleep(0)
         return [mine, current_job().id, await asyncio.create_task(child())]
 
-    first, second = ends(CoroutineRunner, call(ask, id="one"), call(ask, id="two"))
+    first, second = run_jobs(CoroutineRunner, call(ask, id="one"), call(ask, id="two"))
     assert value(first) == ["one"] * 3
     assert value(second) == ["two"] * 3
 
@@ -92,13 +92,13 @@ def test_a_stop_cancels_the_job_and_nothing_else():
     in_a_slot(slot)
 
 
-def test_a_stop_that_comes_before_the_job_begins_is_heeded():
+def test_a_stop_before_the_job_starts_counts():
     control = call(add, 1, 1)
     control.stop(CANCEL)
     assert one(control) == Stopped()
 
 
-def test_a_stop_at_the_very_moment_of_the_end_never_hits_what_comes_after():
+def test_a_stop_just_as_the_job_ends_never_affects_the_next_job():
     async def steps(count: int) -> str:
         for _ in range(count):
             await asyncio.sleep(0)
@@ -169,7 +169,7 @@ def test_a_job_that_cancels_itself_has_failed():
         assert ending.error.type == "CancelledError"
 
 
-def test_a_cancel_that_a_job_leaves_behind_does_not_hit_the_slot():
+def test_a_cancel_that_a_job_leaves_behind_does_not_affect_the_slot():
     async def cancel_and_return() -> str:
         task = asyncio.current_task()
         assert task is not None
@@ -210,12 +210,12 @@ def test_timeouts_and_task_groups_work_within_a_job():
             return f"{len(failures.exceptions)} failed, the other was cancelled"
         return "not reached"
 
-    first, second = ends(CoroutineRunner, call(own_timeout), call(group))
+    first, second = run_jobs(CoroutineRunner, call(own_timeout), call(group))
     assert value(first) == "timed out"
     assert value(second) == "1 failed, the other was cancelled"
 
 
-def test_a_stop_reaches_through_a_timeout_and_a_task_group():
+def test_a_stop_passes_through_a_timeout_and_a_task_group():
     async def deep() -> None:
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(asyncio.sleep(60))
@@ -260,7 +260,7 @@ def test_an_exception_that_cannot_be_printed_is_still_an_error():
     assert ending.error.message == "caf\\udce9"
 
 
-def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
+def test_a_result_that_json_cannot_encode_is_a_permanent_error():
     async def lock() -> object:
         return object()
 
@@ -271,7 +271,7 @@ def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
     assert "JSON" in ending.error.message
 
 
-def test_a_job_can_ask_to_be_run_later():
+def test_a_job_can_snooze():
     async def later() -> None:
         raise Snooze(5)
 
@@ -282,13 +282,13 @@ def test_progress_reaches_the_sink():
     async def work() -> None:
         current_job().progress(1, 2, "half \udce9")
 
-    heard = Heard()
-    assert one(call(work, sink=heard)) == Succeeded()
-    assert heard.said[0].done == 1.0
-    assert heard.said[0].message == "half \\udce9"
+    sink = RecordingSink()
+    assert one(call(work, sink=sink)) == Succeeded()
+    assert sink.progress_reports[0].done == 1.0
+    assert sink.progress_reports[0].message == "half \\udce9"
 
 
-def test_when_the_slot_itself_is_cancelled_the_job_cleans_up_and_no_ending_is_made_up():
+def test_a_cancelled_slot_lets_the_job_clean_up_and_reports_no_ending():
     cleaned: list[str] = []
 
     async def work() -> None:
@@ -309,7 +309,7 @@ def test_when_the_slot_itself_is_cancelled_the_job_cleans_up_and_no_ending_is_ma
     assert cleaned == ["up"]
 
 
-def test_a_lost_job_that_ignores_every_cancel_does_not_hold_the_slot():
+def test_a_lost_job_that_ignores_every_cancel_does_not_block_the_slot():
     async def stubborn() -> None:
         while True:
             try:
@@ -330,7 +330,7 @@ def test_a_lost_job_that_ignores_every_cancel_does_not_hold_the_slot():
     asyncio.run(main())
 
 
-def test_an_end_of_the_slot_that_comes_together_with_a_stop_is_not_taken_for_that():
+def test_a_cancel_of_the_slot_together_with_a_stop_is_not_mistaken_for_the_stop():
     async def stubborn() -> None:
         while True:
             with suppress(asyncio.CancelledError):

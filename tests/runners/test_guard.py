@@ -14,7 +14,18 @@ from pathlib import Path
 import guard_programs
 import job_functions
 from guard_programs import escape
-from runner_helpers import CANCEL, Heard, alive, command, ends, pids, process, shell, soon, value
+from runner_helpers import (
+    CANCEL,
+    RecordingSink,
+    command,
+    eventually,
+    is_alive,
+    pids,
+    process,
+    run_jobs,
+    shell,
+    value,
+)
 
 from conveyor import Conveyor
 from conveyor.core.lifecycle import Failed
@@ -53,10 +64,12 @@ def parent(pid: int) -> int:
 
 
 def gone(*paths: Path) -> bool:
-    return not any(alive(pid) for path in paths for pid in pids(path))
+    return not any(is_alive(pid) for path in paths for pid in pids(path))
 
 
-def test_the_same_escape_leaves_a_survivor_of_a_process_group(tmp_path: Path, until: Until):
+def test_without_a_guard_an_escaped_process_survives_the_kill_of_its_group(
+    tmp_path: Path, until: Until
+):
     path = tmp_path / "pids"
     with subprocess.Popen(["sh", "-c", escape(path) + SLEEP], start_new_session=True) as plain:
         until(path.exists)
@@ -64,19 +77,19 @@ def test_the_same_escape_leaves_a_survivor_of_a_process_group(tmp_path: Path, un
         plain.wait()
     [survivor] = pids(path)
     try:
-        assert alive(survivor)
+        assert is_alive(survivor)
     finally:
         os.kill(survivor, signal.SIGKILL)
 
 
-def test_what_escapes_is_gone_when_the_command_is_stopped(tmp_path: Path):
+def test_an_escaped_process_is_killed_when_the_command_is_stopped(tmp_path: Path):
     path = tmp_path / "pids"
 
     control = shell(escape(path) + SLEEP)
 
     async def main() -> None:
         async with running(control) as (_, task):
-            await soon(path.exists)
+            await eventually(path.exists)
             control.stop(CANCEL)
             ending = await task
             assert isinstance(ending, Stopped)
@@ -86,24 +99,24 @@ def test_what_escapes_is_gone_when_the_command_is_stopped(tmp_path: Path):
     asyncio.run(main())
 
 
-def test_what_escapes_is_gone_when_the_command_has_ended(tmp_path: Path):
+def test_an_escaped_process_is_killed_when_the_command_has_ended(tmp_path: Path):
     path = tmp_path / "pids"
     control = shell(escape(path) + "; exit 7", ok_exit_codes=[7])
-    [ending] = ends(CommandRunner, control)
+    [ending] = run_jobs(CommandRunner, control)
     assert value(ending) == {"exit_code": 7}
     assert gone(path)
     [note] = [each.text for each in control.notes]
     assert "left behind" in note
 
 
-def test_what_escapes_a_process_job_is_gone_when_its_child_is_dropped(tmp_path: Path):
+def test_an_escaped_process_of_a_process_job_is_killed_with_its_child(tmp_path: Path):
     path = tmp_path / "pids"
-    [ending] = ends(lambda: ProcessRunner(1), process(job_functions.run_script, escape(path)))
+    [ending] = run_jobs(lambda: ProcessRunner(1), process(job_functions.run_script, escape(path)))
     assert value(ending) == 0
     assert gone(path)
 
 
-def test_what_escapes_dies_with_a_worker_that_is_killed(tmp_path: Path, until: Until):
+def test_an_escaped_process_dies_with_a_killed_worker(tmp_path: Path, until: Until):
     path = tmp_path / "pids"
     belt = Conveyor(str(tmp_path / "jobs.db"))
     belt.command("sh", "-c", escape(path) + SLEEP).enqueue()
@@ -114,11 +127,11 @@ def test_what_escapes_dies_with_a_worker_that_is_killed(tmp_path: Path, until: U
         guard = parent(escaped)
         killed.kill()
         killed.wait()
-        until(lambda: not alive(escaped))
-        until(lambda: not alive(guard))
+        until(lambda: not is_alive(escaped))
+        until(lambda: not is_alive(guard))
 
 
-def test_what_escapes_dies_with_its_worker_although_a_fork_of_that_lives(
+def test_an_escaped_process_dies_with_its_worker_even_if_a_fork_of_the_worker_lives(
     tmp_path: Path, until: Until
 ):
     path, fork = tmp_path / "pids", tmp_path / "fork"
@@ -133,7 +146,7 @@ def test_what_escapes_dies_with_its_worker_although_a_fork_of_that_lives(
             os.kill(int(fork.read_text()), signal.SIGKILL)
 
 
-def test_a_frozen_worker_loses_its_programs_before_its_leases_and_says_so(
+def test_programs_of_a_frozen_worker_are_killed_before_its_leases_expire(
     tmp_path: Path, until: Until
 ):
     path = tmp_path / "pids"
@@ -148,14 +161,12 @@ def test_a_frozen_worker_loses_its_programs_before_its_leases_and_says_so(
     assert "its worker was frozen for" in said
 
 
-def test_a_killed_guard_takes_its_program_with_it_and_the_ending_says_so(
-    tmp_path: Path, until: Until
-):
+def test_a_program_dies_with_its_guard_and_the_ending_says_so(tmp_path: Path, until: Until):
     path, leader = tmp_path / "pids", tmp_path / "leader"
 
     async def main() -> Ending:
         async with running(shell(f"echo $$ > {leader}; {escape(path)}{SLEEP}")) as (_, task):
-            await soon(path.exists)
+            await eventually(path.exists)
             [pid] = pids(leader)
             os.kill(parent(pid), signal.SIGKILL)
             return await task
@@ -166,25 +177,25 @@ def test_a_killed_guard_takes_its_program_with_it_and_the_ending_says_so(
     until(lambda: gone(path, leader))
 
 
-def test_a_killed_guard_that_was_idle_is_not_missed():
-    heard = Heard()
+def test_a_killed_idle_guard_is_replaced():
+    sink = RecordingSink()
 
     async def main() -> None:
-        async with running(shell("echo $PPID", sink=heard)) as (runner, task):
+        async with running(shell("echo $PPID", sink=sink)) as (runner, task):
             await task
-            os.kill(int(heard.text()), signal.SIGKILL)
+            os.kill(int(sink.text()), signal.SIGKILL)
             assert value(await runner.run(command("true"))) == {"exit_code": 0}
 
     asyncio.run(main())
 
 
-def test_a_killed_spawner_is_replaced_and_what_runs_goes_on(tmp_path: Path):
+def test_a_killed_spawner_is_replaced_and_running_programs_continue(tmp_path: Path):
     path, leader, end = (tmp_path / name for name in ("pids", "leader", "end"))
     script = f"echo $$ > {leader}; {escape(path)}; while ! [ -e {end} ]; do sleep 0.01; done"
 
     async def main() -> None:
         async with running(shell(script)) as (runner, task):
-            await soon(path.exists)
+            await eventually(path.exists)
             [pid] = pids(leader)
             os.kill(parent(parent(pid)), signal.SIGKILL)
             for _ in range(3):
@@ -197,36 +208,36 @@ def test_a_killed_spawner_is_replaced_and_what_runs_goes_on(tmp_path: Path):
     assert gone(path)
 
 
-def test_every_exit_code_is_the_right_one():
+def test_every_exit_code_is_reported_correctly():
     codes = list(range(0, 256, 5))
     jobs = [shell(f"exit {code}", ok_exit_codes=range(256), id=str(code)) for code in codes]
-    found = [value(ending)["exit_code"] for ending in ends(CommandRunner, *jobs)]
+    found = [value(ending)["exit_code"] for ending in run_jobs(CommandRunner, *jobs)]
     assert found == codes
 
 
 def test_a_program_inherits_three_descriptors_and_no_blocked_or_ignored_signal():
-    heard, listed = Heard(), Heard()
-    status = command("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status", sink=heard)
+    sink, listed = RecordingSink(), RecordingSink()
+    status = command("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status", sink=sink)
     files = command(
         sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))", sink=listed
     )
-    ends(CommandRunner, status, files)
-    blocked, ignored = (int(line.split()[1], 16) for line in heard.text().splitlines())
+    run_jobs(CommandRunner, status, files)
+    blocked, ignored = (int(line.split()[1], 16) for line in sink.text().splitlines())
     # Two belong to the C library, which lets nobody change them.
     assert (blocked, ignored & ~(3 << 31)) == (0, 0)
     # The fourth is what lists them.
     assert listed.text() == "['0', '1', '2', '3']\n"
 
 
-def test_a_large_environment_arrives_whole():
-    heard = Heard()
+def test_a_large_environment_arrives_complete():
+    sink = RecordingSink()
     env = {f"NAME{number}": "x" * 100_000 for number in range(10)}
-    ends(CommandRunner, shell("env | grep ^NAME | wc -c", env=env, sink=heard))
-    assert int(heard.text()) == 10 * 100_007
+    run_jobs(CommandRunner, shell("env | grep ^NAME | wc -c", env=env, sink=sink))
+    assert int(sink.text()) == 10 * 100_007
 
 
-def test_a_name_that_no_environment_can_hold_is_an_error_that_no_retry_helps():
-    [ending] = ends(CommandRunner, command("true", env={"A=B": "x"}))
+def test_an_invalid_name_of_an_environment_variable_is_a_permanent_error():
+    [ending] = run_jobs(CommandRunner, command("true", env={"A=B": "x"}))
     assert isinstance(ending, Failed)
     assert not ending.retry
 
@@ -234,10 +245,10 @@ def test_a_name_that_no_environment_can_hold_is_an_error_that_no_retry_helps():
 def stopped_by(control: JobControl, path: Path, *requests: StopRequest) -> Ending:
     async def main() -> Ending:
         async with running(control) as (_, task):
-            await soon(path.exists)
+            await eventually(path.exists)
             for request in requests:
                 control.stop(request)
-                await soon(lambda: control.notes)
+                await eventually(lambda: control.notes)
             return await task
 
     return asyncio.run(main())
@@ -255,20 +266,20 @@ def test_a_stop_without_grace_kills_at_once(tmp_path: Path):
 
 def test_a_second_stop_shortens_the_grace_of_the_first(tmp_path: Path):
     path = tmp_path / "pids"
-    heard = Heard()
+    sink = RecordingSink()
     control = shell(f"trap '' TERM; {escape(path)}; while true; do sleep 300; done", grace=300)
-    control.sink = heard
+    control.sink = sink
     first, second = StopRequest("cancel", "please"), StopRequest("shutdown", "now", grace=0)
     ending = stopped_by(control, path, first, second)
     assert isinstance(ending, Stopped)
     assert len(ending.notes) == 2
     assert ending.notes[1].startswith("SIGKILL to ")
-    assert list(ending.notes) == heard.noted == [each.text for each in control.notes]
+    assert list(ending.notes) == sink.stop_notes == [each.text for each in control.notes]
     assert control.stop_request == StopRequest("cancel", "please", grace=0)
     assert gone(path)
 
 
-def test_a_chain_of_forks_that_each_leave_at_once_is_caught(tmp_path: Path):
+def test_a_chain_of_forks_whose_parents_exit_at_once_is_killed(tmp_path: Path):
     path = tmp_path / "pids"
     code = (
         "import os, pathlib, time\n"
@@ -277,13 +288,13 @@ def test_a_chain_of_forks_that_each_leave_at_once_is_caught(tmp_path: Path):
         "    if os.fork(): os._exit(0)\n"
         "    os.setsid()\n"
     )
-    heard = Heard()
+    sink = RecordingSink()
 
     async def main() -> None:
         script = f'{sys.executable} -c "$1"; exec sleep 300'
-        control = shell(script, code, sink=heard, grace=0.2)
+        control = shell(script, code, sink=sink, grace=0.2)
         async with running(control) as (_, task):
-            await soon(path.exists)
+            await eventually(path.exists)
             control.stop(CANCEL)
             assert isinstance(await task, Stopped)
             assert "held" not in str(control.notes)
@@ -291,16 +302,16 @@ def test_a_chain_of_forks_that_each_leave_at_once_is_caught(tmp_path: Path):
     asyncio.run(main())
 
 
-def test_a_process_job_finds_itself_in_the_environment_and_the_next_one_not():
-    heard: list[str] = []
+def test_a_process_job_has_its_id_in_the_environment_and_the_next_job_has_its_own():
+    sink: list[str] = []
     control = process(job_functions.environment)
-    control.on_begin = lambda: heard.append("begun")
-    [ending] = ends(lambda: ProcessRunner(1), control)
+    control.on_begin = lambda: sink.append("begun")
+    [ending] = run_jobs(lambda: ProcessRunner(1), control)
     assert value(ending) == ["job", "2", "7"]
-    assert heard == ["begun"]
+    assert sink == ["begun"]
 
 
-def test_a_stop_in_the_moment_of_the_start_is_not_lost():
+def test_a_stop_just_as_the_program_starts_is_not_lost():
     async def main() -> list[Ending]:
         runner = CommandRunner()
         ended: list[Ending] = []

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import job_functions
 import pytest
-from runner_helpers import CANCEL, Heard, alive, command, ends, process, shell, soon, value
+from runner_helpers import (
+    CANCEL,
+    RecordingSink,
+    command,
+    eventually,
+    is_alive,
+    process,
+    run_jobs,
+    shell,
+    value,
+)
 
 from conveyor import UsageError
 from conveyor.core.command_policy import CommandRules
@@ -29,14 +39,14 @@ NOBODY = CommandRules(user="nobody")
 
 
 def run(rules: CommandRules, control: JobControl) -> Ending:
-    [ending] = ends(lambda: CommandRunner(rules=rules), control)
+    [ending] = run_jobs(lambda: CommandRunner(rules=rules), control)
     return ending
 
 
 def said(rules: CommandRules, script: str, **how: object) -> str:
-    heard = Heard()
-    assert value(run(rules, shell(script, sink=heard, **how))) == {"exit_code": 0}
-    return heard.text()
+    sink = RecordingSink()
+    assert value(run(rules, shell(script, sink=sink, **how))) == {"exit_code": 0}
+    return sink.text()
 
 
 @pytest.fixture
@@ -48,24 +58,24 @@ def shared() -> Generator[Path]:
 
 
 @root
-def test_a_command_runs_as_another_user_with_the_groups_of_that_one():
+def test_a_command_runs_as_another_user_with_all_groups_of_that_user():
     ids = subprocess.run(["id", "nobody"], capture_output=True, text=True, check=True).stdout
     assert said(NOBODY, "id") == ids
 
 
 @root
-def test_another_user_is_named_by_number_as_well():
+def test_another_user_can_be_given_by_number():
     number = subprocess.run(["id", "-u", "nobody"], capture_output=True, text=True, check=True)
     assert said(CommandRules(user=number.stdout.strip()), "id -un") == "nobody\n"
 
 
 @root
-def test_the_environment_is_that_of_the_user_and_not_of_the_worker():
+def test_the_environment_is_the_users_and_not_the_workers():
     assert said(NOBODY, "echo $USER $LOGNAME; pwd") == "nobody nobody\n/\n"
 
 
 @root
-def test_another_user_cannot_read_what_is_only_for_the_worker(shared: Path):
+def test_another_user_cannot_read_files_of_the_worker(shared: Path):
     secret = shared / "secret"
     secret.write_text("secret")
     secret.chmod(0o600)
@@ -76,7 +86,7 @@ def test_another_user_cannot_read_what_is_only_for_the_worker(shared: Path):
 
 
 @root
-def test_no_setuid_program_makes_another_user_root_again(shared: Path):
+def test_no_setuid_program_makes_another_user_root(shared: Path):
     program = shared / "id"
     shutil.copy(str(shutil.which("id")), program)
     program.chmod(0o4755)
@@ -93,34 +103,34 @@ def test_another_user_has_no_capabilities_left():
 
 
 @root
-def test_another_user_may_open_its_own_output():
+def test_another_user_can_open_its_own_output():
     assert said(NOBODY, "echo once more > /dev/stdout") == "once more\n"
 
 
 @root
-def test_the_whole_tree_of_another_user_is_stopped():
-    heard = Heard()
+def test_the_whole_process_tree_of_another_user_is_stopped():
+    sink = RecordingSink()
     # Deaf to SIGTERM, and one of them in a session of its own.
     script = "trap '' TERM; setsid sleep 300 & echo $!; echo $$; wait; sleep 300"
 
     async def main() -> None:
         runner = CommandRunner(rules=NOBODY)
-        control = shell(script, sink=heard, grace=0.1)
+        control = shell(script, sink=sink, grace=0.1)
         running = asyncio.create_task(runner.run(control))
-        await soon(lambda: len(heard.text().split()) == 2)
-        pids = [int(pid) for pid in heard.text().split()]
+        await eventually(lambda: len(sink.text().split()) == 2)
+        pids = [int(pid) for pid in sink.text().split()]
         owners = {os.stat(f"/proc/{pid}").st_uid for pid in pids}
         assert 0 not in owners
         control.stop(CANCEL)
         assert isinstance(await running, Stopped)
-        assert not any(map(alive, pids))
+        assert not any(map(is_alive, pids))
         await runner.close()
 
     asyncio.run(main())
 
 
 @root
-def test_a_folder_that_is_closed_to_the_user_is_an_error_that_says_so(tmp_path: Path):
+def test_a_directory_that_the_user_cannot_enter_is_an_error_that_says_so(tmp_path: Path):
     tmp_path.chmod(0o700)
     ending = run(NOBODY, command("true", cwd=tmp_path))
     assert isinstance(ending, Failed)
@@ -129,7 +139,7 @@ def test_a_folder_that_is_closed_to_the_user_is_an_error_that_says_so(tmp_path: 
 
 
 @root
-def test_who_is_not_root_cannot_arrange_another_user():
+def test_only_root_can_run_commands_as_another_user():
     os.seteuid(65534)
     try:
         with pytest.raises(UsageError, match="only root can; start the worker as"):
@@ -138,13 +148,13 @@ def test_who_is_not_root_cannot_arrange_another_user():
         os.seteuid(0)
 
 
-def test_the_user_may_be_the_one_that_it_is_already():
+def test_the_user_can_be_the_workers_own():
     rules = CommandRules(user=str(os.geteuid()))
     text = said(rules, "id -u; grep NoNewPrivs /proc/self/status")
     assert text.split() == [str(os.geteuid()), "NoNewPrivs:", "1"]
 
 
-def test_a_program_that_cannot_become_who_it_is_to_be_is_not_started(tmp_path: Path):
+def test_a_program_that_cannot_change_its_user_is_not_started(tmp_path: Path):
     path = tmp_path / "ran"
     nobody_at_all = Privileges(name="ghost", user=(2**32 - 1, 2**32 - 1))
 
@@ -172,13 +182,13 @@ def test_a_clean_environment_shows_no_secret(monkeypatch: pytest.MonkeyPatch):
     assert {"PROXY=kept", "GIVEN=x", "CONVEYOR_JOB_ID=job"} <= set(text.splitlines())
 
 
-def test_the_token_of_a_worker_is_in_no_environment_of_its_jobs(monkeypatch: pytest.MonkeyPatch):
+def test_the_workers_token_is_in_no_environment_of_its_jobs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CONVEYOR_TOKEN", "secret")
     # Neither in its own, nor in that of the guard above it.
     script = "cat /proc/self/environ /proc/$PPID/environ | tr '\\0' '\\n'"
     assert "CONVEYOR_TOKEN" not in said(CommandRules(), script)
     found = process(job_functions.run_script, 'test -z "$CONVEYOR_TOKEN"')
-    assert value(ends(lambda: ProcessRunner(1), found)[0]) == 0
+    assert value(run_jobs(lambda: ProcessRunner(1), found)[0]) == 0
 
 
 def test_a_program_gets_the_limits_it_is_given_and_dumps_no_core():
@@ -193,32 +203,34 @@ def test_a_program_gets_the_limits_it_is_given_and_dumps_no_core():
     assert found["Max core file size"] == ("0", "0")
 
 
-def test_a_limit_never_raises_what_the_worker_has():
+def test_a_limit_never_exceeds_the_workers_own():
     own = said(CommandRules(), "ulimit -H -n")
     assert said(CommandRules(open_files=1 << 40), "ulimit -H -n") == own
 
 
-def test_a_program_that_wants_more_memory_than_it_may_have_fails():
+def test_a_program_that_exceeds_its_memory_limit_fails():
     script = "head -c 200000000 /dev/zero | tail"
     ending = run(CommandRules(memory=64 << 20), shell(script))
     assert isinstance(ending, Failed)
     assert "memory" in ending.error.traceback
 
 
-def test_a_program_that_computes_too_long_is_ended_and_says_why():
+def test_a_program_that_exceeds_its_cpu_limit_is_killed_and_the_error_says_why():
     ending = run(CommandRules(cpu=1), shell("while :; do :; done"))
     assert isinstance(ending, Failed)
     assert "was killed by SIGXCPU: it exceeded its CPU time" in ending.error.message
 
 
-def test_a_program_that_writes_too_large_a_file_is_ended_and_says_why(tmp_path: Path):
+def test_a_program_that_exceeds_its_file_size_limit_is_killed_and_the_error_says_why(
+    tmp_path: Path,
+):
     argv = ["dd", "if=/dev/zero", f"of={tmp_path / 'file'}", "bs=4096", "count=4"]
     ending = run(CommandRules(file_size=8192), command(*argv))
     assert isinstance(ending, Failed)
     assert "was killed by SIGXFSZ: it exceeded the maximum file size" in ending.error.message
 
 
-def test_a_command_is_refused_where_commands_are_not_allowed(tmp_path: Path):
+def test_a_worker_that_allows_no_commands_refuses_them(tmp_path: Path):
     path = tmp_path / "ran"
     ending = run(CommandRules(allowed=False), command("touch", str(path)))
     assert isinstance(ending, Failed)

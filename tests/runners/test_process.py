@@ -15,7 +15,7 @@ from pathlib import Path
 
 import job_functions
 import pytest
-from runner_helpers import CANCEL, Heard, alive, ends, process, soon, value
+from runner_helpers import CANCEL, RecordingSink, eventually, is_alive, process, run_jobs, value
 
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed, Snoozed
@@ -44,12 +44,12 @@ def stopped(
     async def main() -> tuple[Ending, list[int]]:
         runner = one()
         running = asyncio.create_task(runner.run(control))
-        await soon(path.exists)
+        await eventually(path.exists)
         control.stop(request)
         ending = await running
         pids = written(path)
         # The child itself is let go together with its pipes; all else has to be gone by now.
-        assert not any(map(alive, pids)), pids
+        assert not any(map(is_alive, pids)), pids
         await runner.close()
         return ending, pids
 
@@ -57,7 +57,7 @@ def stopped(
 
 
 @pytest.mark.parametrize("spare", range(10))
-def test_a_child_for_which_descriptors_run_out_leaves_none_behind(spare: int):
+def test_a_child_that_cannot_start_for_lack_of_descriptors_leaks_none(spare: int):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def count() -> int:
@@ -87,18 +87,18 @@ async def _started(runner: ProcessRunner) -> None:
 
 def test_jobs_return_results_and_one_child_serves_many():
     jobs = [process(job_functions.pid) for _ in range(20)]
-    pids = {value(ending) for ending in ends(one, *jobs)}
+    pids = {value(ending) for ending in run_jobs(one, *jobs)}
     assert len(pids) == 1
     assert os.getpid() not in pids
 
 
 def test_a_coroutine_function_runs_in_a_child_too():
-    [ending] = ends(one, process(job_functions.wait_and_echo, "hello"))
+    [ending] = run_jobs(one, process(job_functions.wait_and_echo, "hello"))
     assert value(ending) == "hello from job"
 
 
-def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
-    first, second = ends(
+def test_a_job_does_not_see_context_variables_of_the_previous_job():
+    first, second = run_jobs(
         one, process(job_functions.leave_a_mark), process(job_functions.leave_a_mark)
     )
     assert value(first) == value(second)
@@ -108,34 +108,34 @@ def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one():
 def test_a_decorated_function_is_found_behind_its_decorator():
     function = job_functions.decorated.function
     assert callable(function)
-    [ending] = ends(one, process(function))
+    [ending] = run_jobs(one, process(function))
     assert value(ending) == "the function itself"
 
 
-def test_a_megabyte_goes_in_and_out():
+def test_a_megabyte_of_arguments_and_result_is_passed():
     text = "x" * 1_000_000
-    [ending] = ends(one, process(job_functions.echo, text))
+    [ending] = run_jobs(one, process(job_functions.echo, text))
     assert value(ending) == text
 
 
-def test_everything_a_job_writes_is_its_own():
-    heard = Heard()
+def test_all_output_of_a_job_is_captured():
+    sink = RecordingSink()
     marks = [f"mark{number}" for number in range(6)]
-    ends(
+    run_jobs(
         two,
-        *(process(job_functions.write_in_every_way, mark, sink=heard, id=mark) for mark in marks),
+        *(process(job_functions.write_in_every_way, mark, sink=sink, id=mark) for mark in marks),
     )
     for mark in marks:
-        assert heard.text("stdout", mark) == (
+        assert sink.text("stdout", mark) == (
             f"{mark} printed\n{mark} by descriptor\n{mark} by a command\n{mark} without an end"
         )
-        assert heard.text("stderr", mark) == f"{mark} to stderr\n"
-        assert heard.text("log", mark).endswith(f"WARNING some: {mark} logged\n")
+        assert sink.text("stderr", mark) == f"{mark} to stderr\n"
+        assert sink.text("log", mark).endswith(f"WARNING some: {mark} logged\n")
 
 
 def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
     output = OutputBuffer()
-    [ending] = ends(one, process(job_functions.write_much, 100 << 20, sink=output))
+    [ending] = run_jobs(one, process(job_functions.write_much, 100 << 20, sink=output))
     assert value(ending) is None
     *chunks, mark = output.take_output()
     assert sum(len(chunk.data) for chunk in chunks) == OUTPUT_LIMIT
@@ -144,15 +144,15 @@ def test_a_hundred_megabytes_of_output_cost_no_more_than_the_limit():
 
 
 def test_progress_reaches_the_sink():
-    heard = Heard()
-    ends(one, process(job_functions.report, sink=heard))
-    assert [(each.done, each.total, each.message) for each in heard.said] == [
+    sink = RecordingSink()
+    run_jobs(one, process(job_functions.report, sink=sink))
+    assert [(each.done, each.total, each.message) for each in sink.progress_reports] == [
         (1.0, 4.0, "a quarter")
     ]
 
 
 def test_an_exception_comes_back_with_its_names_and_its_traceback():
-    [ending] = ends(one, process(job_functions.fail, "connection"))
+    [ending] = run_jobs(one, process(job_functions.fail, "connection"))
     assert isinstance(ending, Failed)
     assert ending.error.type == "ConnectionResetError"
     assert ending.error.message == "the line is dead"
@@ -162,7 +162,7 @@ def test_an_exception_comes_back_with_its_names_and_its_traceback():
 
 def test_no_exception_of_a_job_ends_the_child():
     jobs = [process(job_functions.fail, kind) for kind in ("odd", "exit", "snooze")]
-    odd, exited, snoozed, pid = ends(one, *jobs, process(job_functions.pid))
+    odd, exited, snoozed, pid = run_jobs(one, *jobs, process(job_functions.pid))
     assert isinstance(odd, Failed)
     assert odd.error.type == "job_functions.OddError"
     assert "OddError" in odd.error.bases
@@ -173,8 +173,8 @@ def test_no_exception_of_a_job_ends_the_child():
     assert value(pid) > 0
 
 
-def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
-    [ending] = ends(one, process(job_functions.result_that_json_cannot_hold))
+def test_a_result_that_json_cannot_encode_is_a_permanent_error():
+    [ending] = run_jobs(one, process(job_functions.result_that_json_cannot_hold))
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert "result_that_json_cannot_hold" in ending.error.message
@@ -184,7 +184,7 @@ def test_a_result_that_json_cannot_hold_is_an_error_that_no_retry_helps():
 def test_a_function_that_cannot_be_imported_is_an_error_that_names_it(where: str):
     control = process(job_functions.pid)
     control.task = replace(control.task, where=where)
-    [ending] = ends(one, control)
+    [ending] = run_jobs(one, control)
     assert isinstance(ending, Failed)
     assert not ending.retry
     assert where in ending.error.message
@@ -202,7 +202,7 @@ def test_a_function_that_cannot_be_imported_is_an_error_that_names_it(where: str
 def test_a_child_that_dies_fails_its_own_job_only(
     function: Callable[[int], None], number: int, said: str
 ):
-    dead, other, after = ends(
+    dead, other, after = run_jobs(
         two, process(function, number), process(job_functions.pid), process(job_functions.pid)
     )
     assert isinstance(dead, Failed)
@@ -212,14 +212,14 @@ def test_a_child_that_dies_fails_its_own_job_only(
     assert value(after) > 0
 
 
-def test_the_death_of_a_child_is_noticed_although_a_fork_of_it_holds_all_its_pipes(
+def test_the_death_of_a_child_is_noticed_even_if_a_fork_of_it_holds_all_its_pipes(
     tmp_path: Path, until: Callable[..., None]
 ):
     path = tmp_path / "pid"
-    [ending] = ends(one, process(job_functions.die_and_leave_a_fork_with_the_pipes, str(path)))
+    [ending] = run_jobs(one, process(job_functions.die_and_leave_a_fork_with_the_pipes, str(path)))
     assert isinstance(ending, Failed)
     assert "exited with 3" in ending.error.message
-    until(lambda: not alive(int(path.read_text())))
+    until(lambda: not is_alive(int(path.read_text())))
 
 
 def test_a_job_that_is_stopped_while_its_module_imports_is_stopped(
@@ -239,7 +239,7 @@ def test_a_job_that_is_stopped_while_its_module_imports_is_stopped(
     assert isinstance(ending, Stopped)
 
 
-def test_a_stop_that_gets_lost_while_its_module_imports_does_not_wait_for_its_grace(
+def test_a_stop_that_an_import_swallows_does_not_wait_for_the_grace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # As around the import of what one can do without; the interpreter loses some as well.
@@ -267,11 +267,11 @@ def test_a_job_that_listens_is_stopped_at_once(tmp_path: Path):
 
 
 def test_a_job_that_is_stopped_can_clean_up(tmp_path: Path):
-    path, heard = tmp_path / "pid", Heard()
-    control = process(job_functions.clean_up_when_told, str(path), sink=heard)
+    path, sink = tmp_path / "pid", RecordingSink()
+    control = process(job_functions.clean_up_when_told, str(path), sink=sink)
     ending, _ = stopped(control, path, StopRequest("timeout", "too long"))
     assert isinstance(ending, Stopped)
-    assert heard.text() == "cleaned up\n"
+    assert sink.text() == "cleaned up\n"
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
@@ -282,14 +282,14 @@ def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path):
     assert ending.notes[-1].startswith("SIGKILL to 1 process after ")
 
 
-def test_what_a_job_has_started_ends_with_it_even_in_a_session_of_its_own(tmp_path: Path):
+def test_processes_that_a_job_started_are_killed_even_in_another_session(tmp_path: Path):
     path = tmp_path / "pid"
     ending, pids = stopped(process(job_functions.start_others_and_wait, str(path)), path)
     assert len(pids) == 3
     assert ending == Stopped(("SIGTERM to 3 processes",))
 
 
-def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+def test_a_stop_just_as_the_job_ends_leaves_a_correct_ending():
     async def main() -> None:
         runner = one()
         loop = asyncio.get_running_loop()
@@ -304,29 +304,29 @@ def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
     asyncio.run(main())
 
 
-def test_children_are_replaced_after_so_many_jobs():
+def test_children_are_replaced_after_max_jobs():
     jobs = [process(job_functions.pid) for _ in range(6)]
-    pids = [value(ending) for ending in ends(lambda: ProcessRunner(1, max_jobs=2), *jobs)]
+    pids = [value(ending) for ending in run_jobs(lambda: ProcessRunner(1, max_jobs=2), *jobs)]
     assert len(set(pids)) == 3
-    assert not any(map(alive, pids))
+    assert not any(map(is_alive, pids))
 
 
-def test_a_child_that_has_grown_too_large_is_replaced():
+def test_a_child_that_uses_too_much_memory_is_replaced():
     jobs = [process(job_functions.take_memory, size) for size in (1, 200, 1)]
-    pids = [value(each) for each in ends(lambda: ProcessRunner(1, max_rss_mb=150), *jobs)]
+    pids = [value(each) for each in run_jobs(lambda: ProcessRunner(1, max_rss_mb=150), *jobs)]
     assert pids[0] == pids[1] != pids[2]
 
 
 def test_no_child_is_left_when_the_runner_is_closed():
     jobs = [process(job_functions.pid) for _ in range(4)]
-    pids = {value(ending) for ending in ends(two, *jobs)}
-    assert not any(map(alive, pids))
+    pids = {value(ending) for ending in run_jobs(two, *jobs)}
+    assert not any(map(is_alive, pids))
 
 
 SCRIPT = """
 import asyncio, sys
 sys.path.insert(0, {folder!r})
-from runner_helpers import Heard, process, value
+from runner_helpers import RecordingSink, process, value
 from conveyor.runners.process import ProcessRunner
 
 class OurError(Exception): ...
@@ -375,4 +375,4 @@ def test_children_die_with_their_worker(tmp_path: Path, until: Callable[..., Non
     child = int(path.read_text())
     worker.kill()
     worker.wait(10)
-    until(lambda: not alive(child))
+    until(lambda: not is_alive(child))

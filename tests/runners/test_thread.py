@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from runner_helpers import CANCEL, LONG, call, ends, soon, value
+from runner_helpers import CANCEL, LONG, call, eventually, run_jobs, value
 
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed
@@ -28,22 +28,22 @@ def test_many_jobs_each_get_their_own_result():
         return f"{number} in {current_job().id}"
 
     jobs = [call(echo, number, id=f"job-{number}") for number in range(500)]
-    endings = ends(lambda: ThreadRunner(8), *jobs)
+    endings = run_jobs(lambda: ThreadRunner(8), *jobs)
     assert [value(each) for each in endings] == [f"{n} in job-{n}" for n in range(500)]
 
 
-def test_what_a_job_sets_in_its_context_is_not_seen_by_the_next_one_in_that_thread():
+def test_a_job_does_not_see_context_variables_of_the_previous_job_in_its_thread():
     def leave() -> list[str]:
         before = SEEN.get()
         SEEN.set("something")
         return [before, threading.current_thread().name]
 
-    first, second = ends(one_thread, call(leave), call(leave))
+    first, second = run_jobs(one_thread, call(leave), call(leave))
     assert value(first) == value(second)
     assert value(first)[0] == "nothing"
 
 
-def test_threads_are_started_when_they_are_needed_and_never_too_many():
+def test_threads_are_started_on_demand_and_never_too_many():
     async def main() -> None:
         gate = threading.Event()
 
@@ -56,7 +56,7 @@ def test_threads_are_started_when_they_are_needed_and_never_too_many():
         runner = ThreadRunner(3)
         assert ours() == 0
         running = [asyncio.create_task(runner.run(call(wait))) for _ in range(5)]
-        await soon(lambda: ours() == 3)
+        await eventually(lambda: ours() == 3)
         gate.set()
         assert all(value(ending) for ending in await asyncio.gather(*running))
         assert ours() == 3
@@ -66,7 +66,7 @@ def test_threads_are_started_when_they_are_needed_and_never_too_many():
     asyncio.run(main())
 
 
-def test_a_job_that_blocks_does_not_hold_up_the_others():
+def test_a_blocking_job_does_not_delay_the_others():
     async def main() -> None:
         gate = threading.Event()
 
@@ -101,7 +101,7 @@ def test_a_job_that_listens_is_stopped():
     asyncio.run(main())
 
 
-def test_a_job_that_does_not_listen_stays_running_and_what_it_returns_counts():
+def test_a_job_that_ignores_a_stop_keeps_running_and_its_result_counts():
     async def main() -> None:
         started, gate = threading.Event(), threading.Event()
 
@@ -113,7 +113,7 @@ def test_a_job_that_does_not_listen_stays_running_and_what_it_returns_counts():
         runner = one_thread()
         control = call(deaf)
         running: asyncio.Task[Ending] = asyncio.create_task(runner.run(control))
-        await soon(started.is_set)
+        await eventually(started.is_set)
         control.stop(CANCEL)
         done, _ = await asyncio.wait([running], timeout=0.05)
         assert not done
@@ -124,7 +124,7 @@ def test_a_job_that_does_not_listen_stays_running_and_what_it_returns_counts():
     asyncio.run(main())
 
 
-def test_a_stop_at_the_very_moment_of_the_end_leaves_a_true_ending():
+def test_a_stop_just_as_the_job_ends_leaves_a_correct_ending():
     def quick() -> str:
         current_job().check()
         return "done"
@@ -152,17 +152,17 @@ def test_no_exception_of_a_job_ends_its_thread(error: BaseException):
     def work() -> str:
         return "still here"
 
-    first, second = ends(one_thread, call(fail), call(work))
+    first, second = run_jobs(one_thread, call(fail), call(work))
     assert isinstance(first, Failed)
     assert first.error.type == type(error).__name__
     assert value(second) == "still here"
 
 
-def test_a_job_can_ask_to_be_run_later():
+def test_a_job_can_snooze():
     def later() -> None:
         raise Snooze(5)
 
-    assert ends(one_thread, call(later)) == [Snoozed(5.0)]
+    assert run_jobs(one_thread, call(later)) == [Snoozed(5.0)]
 
 
 def test_closing_does_not_wait_for_jobs_that_never_end():

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from runner_helpers import CANCEL, Heard, command, ends, shell, soon
+from runner_helpers import CANCEL, RecordingSink, command, eventually, run_jobs, shell
 
 from conveyor.core.command_policy import CommandRules
 from conveyor.core.files import InputFile
@@ -60,7 +60,7 @@ def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = 
     digest = hashlib.sha256(data).hexdigest()
     store.write_content(digest, 0, data, last=True).result()
     files = tuple(InputFile(name=name, digest=digest, size=6) for name in ("in", "deep/er/in"))
-    made = command("sh", "-c", script, sink=Heard(), cwd=cwd)
+    made = command("sh", "-c", script, sink=RecordingSink(), cwd=cwd)
     options = msgspec.structs.replace(made.job.options, files=files, artifacts=artifacts)
     new = NewJob(id="job", task=COMMAND_TASK, args=made.job.args, options=options)
     store.insert([new]).result()
@@ -75,7 +75,7 @@ def run(
         made = {"command": CommandRunner(rules=rules)}
         return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
 
-    [ending] = ends(runner, control)
+    [ending] = run_jobs(runner, control)
     return ending
 
 
@@ -88,7 +88,7 @@ def kept(store: MemoryStore) -> dict[str, bytes]:
 
 
 def said(control: JobControl) -> str:
-    assert isinstance(control.sink, Heard)
+    assert isinstance(control.sink, RecordingSink)
     return control.sink.text("mark")
 
 
@@ -99,12 +99,14 @@ def test_a_command_of_another_user_works_in_its_folder(scratch: WorkdirRoot) -> 
     control = claimed(store, script, "out", "**/in")
     assert isinstance(run(store, scratch, control, NOBODY), Succeeded)
     assert kept(store) == {"out": b"given\ngiven\n", "deep/er/in": b"given\nmore\n"}
-    assert isinstance(control.sink, Heard)
+    assert isinstance(control.sink, RecordingSink)
     assert control.sink.text().split() == ["nobody"] * 3
 
 
 @root
-def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: WorkdirRoot) -> None:
+def test_only_the_user_can_enter_its_workdir_and_nobody_can_list_the_others(
+    scratch: WorkdirRoot,
+) -> None:
     account = pwd.getpwnam("nobody")
     theirs, ours = scratch.new_workdir(), scratch.new_workdir()
     for place in (theirs, ours):
@@ -129,7 +131,7 @@ def test_only_the_user_can_enter_and_nobody_can_look_around(scratch: WorkdirRoot
 
 
 @root
-def test_no_link_brings_out_what_the_user_may_not_read(
+def test_no_link_gives_access_to_files_that_the_user_cannot_read(
     scratch: WorkdirRoot, temporary: Path
 ) -> None:
     secret = temporary / "secret"
@@ -148,7 +150,7 @@ def test_no_link_brings_out_what_the_user_may_not_read(
 
 
 @root
-def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: WorkdirRoot) -> None:
+def test_a_hard_link_to_another_users_file_is_no_artifact(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     place = scratch.new_workdir()
     Path(place.create(), "shadow").write_text("root's")
@@ -165,7 +167,7 @@ def test_another_name_of_somebody_else_s_file_is_no_artifact(scratch: WorkdirRoo
 
 
 @root
-def test_a_directory_elsewhere_gives_away_only_what_is_the_user_s(
+def test_a_directory_elsewhere_yields_only_files_of_the_user(
     scratch: WorkdirRoot, temporary: Path
 ) -> None:
     there = temporary / "there"
@@ -184,7 +186,7 @@ def test_a_directory_elsewhere_gives_away_only_what_is_the_user_s(
 
 
 @root
-def test_what_is_swapped_for_a_link_after_the_look_is_not_read(temporary: Path) -> None:
+def test_a_file_that_is_replaced_by_a_link_after_the_check_is_not_read(temporary: Path) -> None:
     account = pwd.getpwnam("nobody")
     folder = temporary / "folder"
     (folder / "sub").mkdir(parents=True)
@@ -206,7 +208,7 @@ def test_what_is_swapped_for_a_link_after_the_look_is_not_read(temporary: Path) 
 
 
 @root
-def test_the_folder_of_another_user_goes_whatever_it_did(scratch: WorkdirRoot) -> None:
+def test_the_workdir_of_another_user_is_removed_whatever_the_job_did(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     script = "mkdir -p a/b; echo x > a/b/c; chmod 0 a/b a in; ln -s / l; chmod 0 ."
     control = claimed(store, script, "nothing")
@@ -216,7 +218,7 @@ def test_the_folder_of_another_user_goes_whatever_it_did(scratch: WorkdirRoot) -
 
 
 @root
-def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: WorkdirRoot) -> None:
+def test_a_cancelled_command_of_another_user_leaves_no_workdir(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     control = claimed(store, "echo going; sleep 300", "out")
 
@@ -224,9 +226,9 @@ def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: WorkdirRo
         runner = CommandRunner(rules=NOBODY)
         made = Equipped({"command": runner}, store=store, scratch=scratch)["command"]
         running = asyncio.create_task(made.run(control))
-        assert isinstance(control.sink, Heard)
-        heard = control.sink
-        await soon(heard.text)
+        assert isinstance(control.sink, RecordingSink)
+        sink = control.sink
+        await eventually(sink.text)
         control.stop(CANCEL)
         assert isinstance(await running, Stopped)
         await runner.close()
@@ -237,7 +239,7 @@ def test_a_cancelled_command_of_another_user_leaves_no_folder(scratch: WorkdirRo
 
 
 @root
-def test_where_the_user_cannot_come_to_its_folder_that_is_said(
+def test_a_workdir_that_the_user_cannot_reach_is_an_error_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tempfile.TemporaryDirectory() as closed:
@@ -249,7 +251,7 @@ def test_where_the_user_cannot_come_to_its_folder_that_is_said(
 
 
 @root
-def test_who_is_not_root_removes_also_what_rights_were_taken_from(temporary: Path) -> None:
+def test_a_tree_without_permissions_is_removed_by_a_user_who_is_not_root(temporary: Path) -> None:
     folder = temporary / "folder"
     (folder / "a" / "b" / "c").mkdir(parents=True)
     (folder / "a" / "b" / "file").write_text("x")
@@ -265,7 +267,7 @@ def test_who_is_not_root_removes_also_what_rights_were_taken_from(temporary: Pat
     assert list(temporary.iterdir()) == []
 
 
-def test_the_same_user_needs_nothing_given(scratch: WorkdirRoot) -> None:
+def test_the_workdir_is_not_given_to_the_workers_own_user(scratch: WorkdirRoot) -> None:
     store = MemoryStore()
     control = claimed(store, "cp in out; ln -s out also", "out", "also")
     rules = CommandRules(user=str(os.geteuid()))
@@ -274,7 +276,7 @@ def test_the_same_user_needs_nothing_given(scratch: WorkdirRoot) -> None:
     assert shell("true").workdir_owner is control.workdir_owner is None
 
 
-def test_many_links_are_counted_and_not_listed(tmp_path: Path) -> None:
+def test_many_refused_links_are_counted_and_not_listed(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}").symlink_to("/etc/passwd")
     marks: list[str] = []
@@ -284,7 +286,7 @@ def test_many_links_are_counted_and_not_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["*", "a", "*.x", "**/*.x", "b/**/a.x", "?", "[ab]", "b/*/*"])
-def test_patterns_fit_what_they_fit_for_everybody_else(pattern: str, tmp_path: Path) -> None:
+def test_patterns_match_as_they_do_for_trusted_files(pattern: str, tmp_path: Path) -> None:
     for name in ("a", "a.x", "b/a.x", "b/c/a.x", "b/c/d/a.x", ".x", "b/.h/a"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -293,7 +295,7 @@ def test_patterns_fit_what_they_fit_for_everybody_else(pattern: str, tmp_path: P
     assert find_artifacts(str(tmp_path), [pattern], {}, 1000, owner=ME) == as_ever
 
 
-def test_folders_between_may_be_any_or_none() -> None:
+def test_a_double_star_matches_any_number_of_directories() -> None:
     assert matches("a", "**/a")
     assert matches("b/c/a", "**/**/a")
     assert not matches("b/a", "b/**")

@@ -29,7 +29,7 @@ def swept() -> None:
     passing.close()
 
 
-def test_nothing_is_there_before_the_first_use_nor_after_the_last(temporary: Path) -> None:
+def test_nothing_exists_before_the_first_use_nor_after_the_last(temporary: Path) -> None:
     scratch = WorkdirRoot("w")
     place = scratch.new_workdir()
     assert place.path.startswith(str(temporary / SHARED / "w"))
@@ -41,7 +41,7 @@ def test_nothing_is_there_before_the_first_use_nor_after_the_last(temporary: Pat
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: Path) -> None:
+def test_a_workdir_that_an_abandoned_job_uses_stays_and_nothing_else(temporary: Path) -> None:
     scratch = WorkdirRoot("w")
     used = scratch.new_workdir()
     used.create()
@@ -53,7 +53,7 @@ def test_what_a_job_that_was_left_still_uses_stays_and_nothing_else(temporary: P
     assert list(temporary.iterdir()) == []
 
 
-def test_each_job_has_its_own(temporary: Path) -> None:
+def test_each_job_has_its_own_workdir(temporary: Path) -> None:
     scratch = WorkdirRoot("w")
     first, second = scratch.new_workdir(), scratch.new_workdir()
     Path(first.create(), "x").write_text("x")
@@ -64,7 +64,7 @@ def test_each_job_has_its_own(temporary: Path) -> None:
     scratch.close()
 
 
-def test_the_folder_of_a_live_worker_stays_and_that_of_a_dead_one_goes(temporary: Path) -> None:
+def test_workdirs_of_dead_workers_are_removed_and_those_of_live_ones_stay(temporary: Path) -> None:
     alive, dead = WorkdirRoot("alive"), WorkdirRoot("dead")
     kept, left = Path(alive.new_workdir().create()), Path(dead.new_workdir().create())
     (left / "sub").mkdir()
@@ -81,7 +81,7 @@ def test_the_folder_of_a_live_worker_stays_and_that_of_a_dead_one_goes(temporary
     assert list(temporary.iterdir()) == []
 
 
-def test_a_child_that_a_job_forks_does_not_hold_the_folder(temporary: Path) -> None:
+def test_a_child_that_a_job_forks_does_not_hold_the_lock(temporary: Path) -> None:
     scratch = WorkdirRoot("w")
     left = Path(scratch.new_workdir().create())
     ready, go = os.pipe(), os.pipe()
@@ -116,7 +116,7 @@ def a_file(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [open_to_others, a_link, a_file])
-def test_what_others_could_have_put_there_is_not_used(
+def test_a_directory_that_others_may_have_created_is_not_used(
     make: Callable[[Path], None], temporary: Path
 ) -> None:
     make(temporary / SHARED)
@@ -129,7 +129,7 @@ def test_what_others_could_have_put_there_is_not_used(
     assert sorted(temporary.rglob("*")) == before
 
 
-def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
+def test_a_link_in_place_of_a_dead_workers_directory_is_not_followed(
     temporary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     precious = tmp_path_factory.mktemp("precious")
@@ -144,7 +144,7 @@ def test_a_link_in_place_of_a_dead_workers_folder_is_not_followed(
 
 
 @pytest.mark.parametrize("depth", [5, 3000])
-def test_a_folder_goes_however_deep_it_is(depth: int, temporary: Path) -> None:
+def test_a_workdir_is_removed_however_deep_it_is(depth: int, temporary: Path) -> None:
     scratch = WorkdirRoot("w")
     path = scratch.new_workdir().create()
     here = os.open(path, os.O_RDONLY)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from runner_helpers import CANCEL, Heard, command, ends
+from runner_helpers import CANCEL, RecordingSink, command, run_jobs
 
 from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
@@ -73,7 +73,7 @@ def given(store: Store, size: int = LARGE) -> InputFile:
 
 def claimed(store: Store, *argv: str, **options: Any) -> JobControl:
     """Return the control of a command that is running by the store too."""
-    made = command(*argv, sink=Heard())
+    made = command(*argv, sink=RecordingSink())
     new = NewJob(
         id="job",
         task=COMMAND_TASK,
@@ -91,7 +91,7 @@ def run(store: Store, scratch: WorkdirRoot, control: JobControl) -> Ending:
     def runner() -> Any:
         return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
 
-    [ending] = ends(runner, control)
+    [ending] = run_jobs(runner, control)
     return ending
 
 
@@ -167,7 +167,7 @@ def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: Wo
     ending = run(store, scratch, control)
     assert isinstance(ending, Failed)
     assert ending.error.type == "CommandFailed"
-    assert isinstance(control.sink, Heard)
+    assert isinstance(control.sink, RecordingSink)
     assert "ArtifactTooLarge" in control.sink.text("mark")
 
 
