@@ -268,7 +268,7 @@ def test_a_folder_that_others_can_look_into_is_not_used(belt: Conveyor, temporar
     shared.mkdir()
     shared.chmod(0o755)
     job = ran(belt, belt.command("true", artifacts=["*"]).enqueue())
-    assert "must be a folder of this user" in str(job.record.error)
+    assert "must be a directory that this user owns" in str(job.record.error)
     shared.rmdir()
 
 
