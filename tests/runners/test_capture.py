@@ -46,9 +46,7 @@ def test_output_of_concurrent_jobs_does_not_mix():
 
     names = [f"job-{number}" for number in range(5)]
     with capture_output():
-        run_jobs(
-            CoroutineRunner, *(call(coroutine, f"c{n}", sink=sink, id=f"c{n}") for n in names)
-        )
+        run_jobs(CoroutineRunner, *(call(coroutine, f"c{n}", sink=sink, id=f"c{n}") for n in names))
         run_jobs(
             lambda: ThreadRunner(5),
             *(call(blocking, f"t{n}", sink=sink, id=f"t{n}") for n in names),
