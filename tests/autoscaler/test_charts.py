@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
-from conveyor.autoscaler.picture import HEIGHT, PALETTE, SIGNATURE, WIDTH, picture, png
+from conveyor.autoscaler.png_chart import draw_png
 from conveyor.autoscaler.text_chart import draw_text_chart, peaks
 from conveyor.cli.main import run
 
 
-def chunks(data: bytes) -> dict[bytes, bytes]:
-    """Read a PNG by its specification, checksums and all."""
-    assert data.startswith(SIGNATURE)
-    found: dict[bytes, bytes] = {}
-    rest = data[len(SIGNATURE) :]
-    while rest:
-        [length] = struct.unpack(">I", rest[:4])
-        kind, body = rest[4:8], rest[8 : 8 + length]
-        assert struct.unpack(">I", rest[8 + length : 12 + length]) == (zlib.crc32(kind + body),)
-        found[kind] = body
-        rest = rest[12 + length :]
-    return found
+def png_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of a PNG file, by its specification."""
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert data[12:16] == b"IHDR"
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
 
 
 def test_a_chart_has_the_highest_value_of_each_stretch() -> None:
@@ -40,20 +37,26 @@ def test_a_chart_is_as_high_as_its_highest_value() -> None:
     assert draw_text_chart("none", [], [])[0] == "none"
 
 
-def test_an_image_is_written_by_the_specification() -> None:
-    found = chunks(png([b"\0\1", b"\1\0"], b"\xff\xff\xff\0\0\0"))
-    assert list(found) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
-    assert struct.unpack(">IIBBBBB", found[b"IHDR"]) == (2, 2, 8, 3, 0, 0, 0)
-    assert zlib.decompress(found[b"IDAT"]) == b"\0\0\1\0\1\0"
-
-
 @pytest.mark.parametrize("values", [[0.0, 0.0], [3.0, 12345.0]])
-def test_a_picture_has_a_panel_for_each_line(values: list[float]) -> None:
-    found = chunks(picture([0, 7200], [("machines", values), ("jobs that wait", values)]))
-    assert struct.unpack(">II", found[b"IHDR"][:8]) == (WIDTH, 2 * HEIGHT)
-    pixels = zlib.decompress(found[b"IDAT"])
-    assert len(pixels) == (WIDTH + 1) * 2 * HEIGHT
-    assert max(pixels) < len(PALETTE) // 3
+def test_a_png_has_a_panel_for_each_line(tmp_path: Path, values: list[float]) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    draw_png(str(one), [0, 7200], [("machines", values)])
+    draw_png(str(two), [0, 7200], [("machines", values), ("waiting jobs", values)])
+    assert png_size(one) == (900, 240)
+    assert png_size(two) == (900, 480)
+
+
+def test_the_highest_value_is_the_highest_point_drawn(tmp_path: Path) -> None:
+    path = str(tmp_path / "chart.png")
+    draw_png(path, [0, 3600, 7200], [("machines", [0, 4, 0])])
+    red, green, blue, _ = imread(path).transpose(2, 0, 1)
+    line = (blue - red > 0.3) & (blue > green)
+    rows, columns = line.nonzero()
+    # The value holds from the second look to the third: the right half, up to the top.
+    peak = columns[rows == rows.min()]
+    assert rows.min() < 60
+    assert 450 < peak.min() < 550
+    assert peak.max() > 800
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SIMULATE = ["scale", "simulate", "--trace", "jobs.csv", "--policy", "scale.toml"]
 
 
-def test_the_command_prints_figures_and_charts_and_draws_a_picture(
+def test_the_command_prints_figures_and_charts_and_draws_a_png(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*SIMULATE, "--png", "out.png"]) == 0
@@ -75,8 +78,25 @@ def test_the_command_prints_figures_and_charts_and_draws_a_picture(
     assert "jobs killed on busy agents\t0" in said.out
     assert "jobs that no machine may run\t1" in said.out
     assert "█" in said.out
-    assert "drawn: out.png" in said.err
-    chunks((files / "out.png").read_bytes())
+    assert "chart: out.png" in said.err
+    assert png_size(files / "out.png") == (900, 480)
+
+
+def test_without_its_library_a_png_is_refused_with_the_way_to_install_it(files: Path) -> None:
+    program = f"""
+import sys
+sys.modules["matplotlib"] = None
+from conveyor.cli.main import run
+sys.exit(run({[*SIMULATE, "--png", "out.png"]!r}))
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "conveyor: --png needs matplotlib: install it with `pip install conveyor[charts]`\n"
+    )
+    assert ran.stdout == ""
+    assert not (files / "out.png").exists()
 
 
 def test_the_command_prints_json(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +111,7 @@ def test_the_command_prints_json(files: Path, capsys: pytest.CaptureFixture[str]
         (["--every", "0"], "--every must be more than 0 seconds, got '0'"),
         (["--trace", "none.csv"], "cannot read the trace 'none.csv'"),
         (["--policy", "none.toml"], "cannot read the policy 'none.toml'"),
-        (["--png", "no/where.png"], "the picture 'no/where.png' cannot be written"),
+        (["--png", "no/where.png"], "cannot write the chart 'no/where.png'"),
     ],
 )
 def test_wrong_use_is_said(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import click
 import msgspec
 
-from ..autoscaler.picture import picture
 from ..autoscaler.simulate import SimulationReport, simulate
 from ..autoscaler.text_chart import draw_text_chart
 from ..autoscaler.workload import Trace, read_trace
@@ -16,6 +15,8 @@ from ..errors import UsageError
 from .shared.options import json_option
 from .shared.output import print_json, print_stderr, print_table
 from .shared.scaler_runner import load_config
+
+PngDrawer = Callable[[str, Sequence[float], Sequence[tuple[str, Sequence[float]]]], None]
 
 
 @click.command("simulate", help="Replay past jobs against a policy: costs and waiting times.")
@@ -31,28 +32,32 @@ from .shared.scaler_runner import load_config
 )
 @click.option("--boot", default="60s", show_default=True, help="Boot time of a machine.")
 @click.option("--every", default="10s", show_default=True, help="Interval of the scaler.")
-@click.option("--png", "png_path", metavar="FILE", help="Draw the charts into a PNG as well.")
+@click.option("--png", "png_path", metavar="FILE", help="Also draw the charts into a PNG file.")
 @json_option
 def simulate_command(
     trace_path: str, policy_path: str, boot: str, every: str, png_path: str | None, as_json: bool
 ) -> None:
     interval = parse_duration(every, positive=True, name="--every")
     boot_time = parse_duration(boot, name="--boot")
+    draw_png = _load_png_drawer() if png_path else None
     report = simulate(
         _load_trace(trace_path), load_config(policy_path).policy, every=interval, boot=boot_time
     )
     series = report.series
-    if png_path:
-        lines = [("machines", series.machines), ("waiting jobs", series.waiting)]
-        _write(png_path, picture(series.at, lines))
-        print_stderr(f"drawn: {png_path}")
+    lines = (("machines", series.machines), ("waiting jobs", series.waiting))
+    if png_path and draw_png:
+        try:
+            draw_png(png_path, series.at, lines)
+        except OSError as error:
+            raise UsageError(f"cannot write the chart {png_path!r}: {error}") from error
+        print_stderr(f"chart: {png_path}")
     if as_json:
         figures = msgspec.structs.asdict(report)
         del figures["series"]
         print_json(figures)
         return
     print_table(("FIGURE", "VALUE"), _figures(report))
-    for title, values in (("machines", series.machines), ("waiting jobs", series.waiting)):
+    for title, values in lines:
         for line in ("", *draw_text_chart(title, series.at, values)):
             click.echo(line)
 
@@ -83,8 +88,12 @@ def _load_trace(path: str) -> Trace:
         raise UsageError(f"cannot read the trace {path!r}: {error}") from error
 
 
-def _write(path: str, data: bytes) -> None:
+def _load_png_drawer() -> PngDrawer:
+    """Import matplotlib now, so that a missing one is an error before a long simulation."""
     try:
-        Path(path).write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"the picture {path!r} cannot be written: {error}") from error
+        from ..autoscaler.png_chart import draw_png  # noqa: PLC0415 - matplotlib is optional
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "--png needs matplotlib: install it with `pip install conveyor[charts]`"
+        ) from error
+    return draw_png
