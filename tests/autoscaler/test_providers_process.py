@@ -188,7 +188,7 @@ def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool
     farm.launch = AgentLaunch(server="nonsense")
     [machine] = farm.create(pool())
     wait_for(lambda: farm.list()[0].state == "gone")
-    assert "name the server" in farm.list()[0].detail
+    assert "invalid server" in farm.list()[0].detail
     farm.destroy(machine.id, machine.id)
     farm.destroy(machine.id)
 

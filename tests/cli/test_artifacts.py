@@ -56,7 +56,7 @@ def test_all_are_written_into_a_folder(conveyor: Command, job: str, folder: Path
 def test_what_is_not_there_is_not_found(conveyor: Command, job: str, belt: Conveyor) -> None:
     ran = conveyor("artifacts", job, "get", "c")
     assert ran.code == 3
-    assert "there are: b, dist/a.whl" in ran.err
+    assert "available: b, dist/a.whl" in ran.err
     other = belt.functions["send"].enqueue("ann")
     assert conveyor("artifacts", other.id, "get").code == 3
     assert conveyor("artifacts", other.id).out.splitlines() == ["NAME\tBYTES\tLEASE\tSHA-256"]

@@ -63,7 +63,7 @@ def test_a_job_that_goes_on_says_so_with_its_age_wherever_one_looks(
     assert job.refresh().state is State.RUNNING
     shown = conveyor("show", job.id).out
     assert "asked to stop (cancel): cancelled by conveyor cancel" in shown
-    assert "its grace is not waited for" in shown
+    assert "yes, without a grace period" in shown
 
 
 def test_a_loop_over_track_says_how_far_it_is_and_stops_when_asked(
@@ -90,7 +90,7 @@ def test_a_filter_asks_for_yes_where_nobody_can_be_asked(
 ) -> None:
     ran = really("cancel", "--task", "deaf")
     assert ran.code == 2
-    assert "Cancel 5 job(s)? Nobody can be asked here: say --yes." in ran.err
+    assert "cannot ask whether to cancel 5 jobs, as stdin is no terminal: add --yes" in ran.err
     assert {job.refresh().state for job in waiting} == {State.AVAILABLE}
     assert conveyor("cancel", "--task", "deaf", "--yes").out == "5 cancelled\n"
     states = [job.refresh().state for job in waiting]
@@ -115,7 +115,7 @@ def test_a_job_that_goes_away_in_the_meantime_does_not_hide_what_became_of_the_o
     cancel._wait_until_stopped(belt.store, states | {waiting[0].id: cancel.CANCELLING}, 1.0)
     cancel._report_exceptions(belt.store, states, force=False)
     assert Counter(states.values()) == {State.CANCELLED: 6, cancel.GONE: 1}
-    assert "is gone: it ended, and was deleted" in capsys.readouterr().err
+    assert "no longer exists: it ended and was deleted" in capsys.readouterr().err
 
 
 def test_a_filter_reaches_running_jobs_and_waits_for_them(
@@ -134,5 +134,5 @@ def test_a_cancel_of_nothing_in_particular_is_wrong_use(
 ) -> None:
     ran = conveyor("cancel", *args)
     assert ran.code == 2
-    assert "say which jobs" in ran.err
+    assert "specify job ids or a filter" in ran.err
     assert belt.store.counts().result() == []

@@ -67,8 +67,11 @@ def test_exec_ends_as_a_command_does_that_met_a_limit(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--no-commands", "--limit", "cpu=1m"], "--limit says how commands run, but they are not"),
-        (["--keep-env", "PROXY"], "add --clean-env"),
+        (
+            ["--no-commands", "--limit", "cpu=1m"],
+            "--limit applies to commands, which are not allowed",
+        ),
+        (["--keep-env", "PROXY"], "--keep-env requires --clean-env"),
         (["--limit", "disk=1G"], "there is none of that name"),
         (["--run-as", "no-such-user-here"], "this machine has no such user"),
     ],

@@ -33,4 +33,4 @@ def test_doctor_finds_jobs_that_nobody_runs(conveyor: Command, belt: Conveyor) -
     belt.store.claim([Want("mail", 1)], Claimant("gone"), limit=1).result(10)
     ran = conveyor("doctor")
     assert ran.code == 1
-    assert "no worker is alive" in ran.out
+    assert "1 running job, but no live worker" in ran.out

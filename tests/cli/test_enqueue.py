@@ -39,8 +39,8 @@ def test_enqueue_through_the_application_checks_the_call(
     ("args", "said"),
     [
         (["to"], "NAME=VALUE"),
-        (["--args", "{"], "not JSON"),
-        (["--args", "[1]"], "an object"),
+        (["--args", "{"], "not valid JSON"),
+        (["--args", "[1]"], "must be a JSON object"),
         (["to=ann", "--args", "{}"], "not both"),
         (["--delay", "soon"], "soon"),
         (["--retries", "-1"], "retries"),

@@ -51,7 +51,7 @@ def test_exec_interrupted_twice_kills_a_command_that_does_not_listen(
     assert running.stdout is not None
     assert running.stderr is not None
     assert running.stdout.readline() == "begun\n"
-    for said in ("SIGINT: cancelling", "SIGINT again: cancelling with no grace"):
+    for said in ("SIGINT: cancelling", "SIGINT again: killing without a grace period"):
         running.send_signal(signal.SIGINT)
         assert running.stderr.readline().startswith(said)
     assert running.wait(30) == 130
@@ -71,7 +71,7 @@ def test_exec_interrupted_a_third_time_leaves_at_once_though_no_store_answers(
     assert running.stdout.readline() == "begun\n"
     with open(folder / "jobs.db.lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for said in ("SIGINT: cancelling", "SIGINT again", "SIGINT once more: leaving"):
+        for said in ("SIGINT: cancelling", "SIGINT again", "SIGINT a third time: exiting"):
             running.send_signal(signal.SIGINT)
             assert running.stderr.readline().startswith(said)
         assert running.wait(30) == 130

@@ -56,7 +56,7 @@ def test_exec_waits_for_a_worker_with_the_labels_it_requires(
     assert folder.exists()
     running = start("exec", "--require", "gpu", "--", "echo", "done")
     assert running.stderr is not None
-    assert "no worker of queue exec has the labels gpu yet" in running.stderr.readline()
+    assert "waiting: no worker of queue exec has the labels gpu" in running.stderr.readline()
     assert belt.work(queues=["exec"], labels=frozenset({"gpu"}), timeout=30, keep=False) == 1
     assert running.communicate(timeout=30)[0] == "done\n"
     assert running.returncode == 0
@@ -65,12 +65,12 @@ def test_exec_waits_for_a_worker_with_the_labels_it_requires(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--file", "=a"], "write PATH, or NAME=PATH"),
-        (["--file", "a", "--file", "b/a"], "there is a file 'a' already"),
+        (["--file", "=a"], "expected PATH or NAME=PATH"),
+        (["--file", "a", "--file", "b/a"], "duplicate name 'a'"),
         (["--file", "a=not-there"], "not-there"),
         (["--file", "/a=app.py"], "a relative path within the job's folder"),
         (["--artifact", "../a"], "a relative path within the job's folder"),
-        (["-o", "somewhere"], "name some with --artifact"),
+        (["-o", "somewhere"], "-o requires --artifact"),
         (["--artifact", "a", "-o", "app.py"], "cannot create the directory 'app.py'"),
     ],
 )

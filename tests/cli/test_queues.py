@@ -16,4 +16,4 @@ def test_queues_are_listed_paused_and_resumed(conveyor: Command, belt: Conveyor)
     assert not conveyor("queues", "--json").data[0]["paused"]
     ran = conveyor("queues", "pause")
     assert ran.code == 2
-    assert "name the queues" in ran.err
+    assert "specify the queues" in ran.err

@@ -34,8 +34,8 @@ def test_threads_that_do_not_listen_are_handed_back_as_the_process_ends(
     jobs = [begin(belt, name, until) for name in ("deaf", "stubborn")]
     cancelled = begin(belt, "deaf", until, on_shutdown="cancel")
     worker.terminate()
-    said = [read_line(worker, beginning) for beginning in ("no new jobs", "stopping 3", "leaving")]
-    assert said[2].startswith("leaving without 3 job(s)")
+    said = [read_line(worker, beginning) for beginning in ("draining", "stopping 3", "exiting")]
+    assert said[2].startswith("exiting with 3 running jobs that did not stop")
     assert worker.wait(30) == 75
     for job in jobs:
         record = job.refresh().record
@@ -51,8 +51,8 @@ def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
     worker = serve(start)
     job = begin(belt, "blocks the loop", until)
     worker.terminate()
-    read_line(worker, "a job, or a disk, blocks the worker's event loop")
-    assert "0 ended, 1 handed back" in read_line(worker, "worker ")
+    read_line(worker, "forced exit: a job or a slow disk blocks the worker's event loop")
+    assert "0 jobs ended, 1 returned to the queue" in read_line(worker, "worker ")
     assert worker.wait(30) == 75
     record = job.refresh().record
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
@@ -77,7 +77,7 @@ def test_a_third_signal_is_obeyed_while_the_loop_is_blocked_and_a_command_runs(
     worker = serve(start, "--drain", "60")
     until(belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue().logs)
     begin(belt, "blocks the loop", until)
-    for said in ("SIGINT: stopping", "SIGINT again", "SIGINT once more"):
+    for said in ("SIGINT: stopping", "SIGINT again", "SIGINT a third time"):
         worker.send_signal(signal.SIGINT)
         read_line(worker, said)
     assert worker.wait(3) == 128 + signal.SIGINT
@@ -89,7 +89,7 @@ def test_what_a_coroutine_has_given_to_a_thread_does_not_keep_the_worker(
     worker = serve(start)
     job = begin(belt, "in a thread", until)
     worker.terminate()
-    read_line(worker, "threads go on")
+    read_line(worker, "exiting: threads are still running")
     assert worker.wait(20) == 75
     record = job.refresh().record
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
@@ -126,9 +126,9 @@ def test_a_second_signal_stops_what_runs_and_a_third_leaves_at_once(
     worker = serve(start, "--drain", "60")
     job = begin(belt, "deaf", until)
     worker.terminate()
-    read_line(worker, "no new jobs; 1 running may take 60 s")
+    read_line(worker, "draining: no new jobs; 1 running job, up to 60 s to finish")
     worker.send_signal(signal.SIGINT)
-    read_line(worker, "stopping 1 running job(s)")
+    read_line(worker, "stopping 1 running job,")
     worker.terminate()
     assert worker.wait(30) == 128 + signal.SIGTERM
     # Its keeper hands the job back, and blames nobody for the end that was asked for.
@@ -181,7 +181,7 @@ def test_a_worker_is_made_quiet_by_command_and_told_by_the_beginning_of_its_name
     assert job.wait(20).state is State.COMPLETED
     wrong = conveyor("workers", "quiet", "nobody")
     assert wrong.code == 3
-    assert f"fits 0 workers; there are: {name}" in wrong.err
+    assert f"matches no workers; known workers: {name}" in wrong.err
     assert conveyor("workers", "quiet").code == 2
 
 
@@ -194,7 +194,7 @@ def test_many_running_jobs_are_counted_rather_than_named() -> None:
         for number in range(12)
     ]  # fmt: skip
     said = words("draining", running, 25.0).splitlines()
-    assert said[0] == "no new jobs; 12 running may take 25 s"
+    assert said[0] == "draining: no new jobs; 12 running jobs, up to 25 s to finish"
     assert said[-1] == "  and 2 more"
     assert len(said) == 12
 
@@ -227,6 +227,6 @@ def test_a_signal_that_comes_before_there_is_a_worker_drains_it_once_it_is_there
     argv = [sys.executable, "-c", EARLY]
     ran = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
     assert ran.returncode == 0, ran.stderr
-    assert "no new jobs; 0 running" in ran.stderr
-    assert "0 ended, 0 handed back" in ran.stderr
+    assert "no new jobs; 0 running jobs" in ran.stderr
+    assert "0 jobs ended, 0 returned to the queue" in ran.stderr
     assert job.refresh().state is State.AVAILABLE

@@ -24,7 +24,7 @@ def test_a_token_is_printed_alone_and_once_and_the_store_keeps_what_fits_it(
     ran = conveyor("token", "create", "laptop of Ann", "--scope", "read", "--scope", "enqueue")
     text = ran.out.removesuffix("\n")
     assert (ran.code, token_id(text) is None) == (0, False)
-    assert "until it is revoked. It is not shown again" in ran.err
+    assert "until revoked. Keep it secret; it is not shown again" in ran.err
     store = SqliteStore(folder / "jobs.db")
     [kept] = store.tokens(limit=9).result()
     store.close()

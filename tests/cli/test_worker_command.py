@@ -23,8 +23,8 @@ def test_a_worker_runs_jobs_until_sigterm_and_ends_with_0(
     assert worker.wait(30) == 0
     _, err = worker.communicate()
     assert "SIGTERM: stopping" in err
-    assert "no new jobs; 0 running" in err
-    assert "1 ended, 0 handed back" in err
+    assert "no new jobs; 0 running jobs" in err
+    assert "1 job ended, 0 returned to the queue" in err
 
 
 def test_a_signal_that_comes_while_the_store_is_locked_is_not_lost(
@@ -64,11 +64,11 @@ def test_a_worker_hands_back_what_does_not_end_in_time(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "name the application"),
+        ([], "no application given"),
         (["app"], "module:name"),
-        (["nothere:belt"], "there is no module 'nothere'"),
-        (["app:mail"], "a Queue; a Conveyor is wanted"),
-        (["broken:belt"], "does not import: ZeroDivisionError"),
+        (["nothere:belt"], "no module 'nothere'"),
+        (["app:mail"], "is a Queue, not a Conveyor"),
+        (["broken:belt"], "cannot import application 'broken:belt': ZeroDivisionError"),
         (["app:belt", "--queue", "mail:often"], "NAME:WEIGHT"),
         (["app:belt", "--lease", "never"], "lease = 'never' from the command line"),
         (["app:belt", "--log-level", "LOUD"], "log_level 'LOUD'"),

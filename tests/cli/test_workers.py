@@ -53,7 +53,7 @@ def test_agents_are_the_workers_that_reach_the_store_by_a_server(
     assert f"{AGENT}\talive\tthere\t0/2\tmail" in conveyor("agents", "list").out
     assert len(conveyor("workers", "--json").data) == 3
     wrong = conveyor("agents", "drain", "w-1")
-    assert (wrong.code, f"fits 0 workers; there are: {AGENT}" in wrong.err) == (3, True)
+    assert (wrong.code, f"matches no workers; known workers: {AGENT}" in wrong.err) == (3, True)
 
 
 @pytest.mark.parametrize("command", ["agents", "workers"])
@@ -102,7 +102,7 @@ def test_a_busy_worker_is_removed_by_force(conveyor: Command, belt: Conveyor) ->
     job = occupy(belt, "w-1")
     ran = conveyor("workers", "remove", "w-1", "--force", "--json")
     assert ran.code == 0
-    assert f"job {job} is given back as crashed" in ran.err
+    assert f"job {job}: returned to its queue, counted as crashed" in ran.err
     assert [each["draining"] for each in ran.data] == [True]
     assert audit(conveyor) == [("remove worker", "w-1", "forced")]
 
@@ -112,18 +112,18 @@ def test_what_is_still_there_is_named_when_time_runs_out(conveyor: Command, belt
     job = occupy(belt, AGENT)
     ran = conveyor("agents", "drain", AGENT, "--wait", "0s")
     assert ran.code == 5
-    assert f"  {job} send, in {AGENT}" in ran.err
-    assert f"still there after 0 s: {AGENT}" in ran.err
+    assert f"  {job} send on {AGENT}" in ran.err
+    assert f"still running after 0 s: {AGENT}" in ran.err
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["drain"], "name what to drain"),
-        (["drain", "w-1", "--force"], "--force goes with remove"),
-        (["list", "--wait", "1s"], "--wait goes with drain and remove"),
-        (["drain", "server-1"], "is a server, which takes no orders"),
-        (["remove", "server-1", "--force"], "is a server, which takes no orders"),
+        (["drain"], "specify the ids to drain"),
+        (["drain", "w-1", "--force"], "--force requires the action remove"),
+        (["list", "--wait", "1s"], "--wait requires the action drain or remove"),
+        (["drain", "server-1"], "is a server, not a worker"),
+        (["remove", "server-1", "--force"], "is a server, not a worker"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

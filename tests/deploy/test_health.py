@@ -104,7 +104,7 @@ def test_a_pulse_writes_at_most_twice_a_second_and_at_once_when_the_state_change
 
 
 def test_a_place_where_nothing_can_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot write in"):
+    with pytest.raises(UsageError, match="is not writable"):
         Pulse(str(tmp_path / "nowhere" / "health.json"), "")
 
 

@@ -163,7 +163,7 @@ def test_a_worker_drains_under_whatever_starts_it(
         first.send(signal.SIGTERM)
         assert first.wait() == 0
         assert "warning" not in first.said
-        assert "1 ended, 0 handed back" in first.said
+        assert "1 job ended, 0 returned to the queue" in first.said
     assert (tmp_path / "ended").exists(), "the job did not get the worker's signal"
 
 

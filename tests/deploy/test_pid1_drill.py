@@ -126,7 +126,7 @@ def judge(run: Shutdown) -> list[str]:
     """Return what was not in order."""
     wrong: list[str] = []
     heard = "SIGTERM: stopping" in run.said
-    handed_back = "0 handed back" not in run.said
+    handed_back = ", 0 returned to the queue" not in run.said
     expected = (75 if handed_back else 0) if heard else 143
     if run.code != expected:
         wrong.append(f"exit code {run.code}, not {expected}")
@@ -134,7 +134,7 @@ def judge(run: Shutdown) -> list[str]:
         wrong.append(f"it took {run.seconds:.1f} s")
     if run.lingering:
         wrong.append(f"{run.lingering} zombies")
-    if "leaving without it" in run.said:
+    if "forced exit" in run.said:
         wrong.append("it had to be forced, though no job keeps it")
     if "Traceback" in run.said:
         wrong.append("a traceback")

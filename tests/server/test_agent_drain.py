@@ -78,11 +78,11 @@ def test_a_draining_agent_finishes_its_jobs_claims_no_others_and_exits(
     else:
         ran = conveyor(deployment, "agents", "drain", name[:-3])
         assert (ran.returncode, ran.stdout) == (0, "")
-        assert f"worker {name} is told to take no more jobs" in ran.stderr
-        process.wait_for_output("told to drain")
+        assert f"worker {name}: draining" in ran.stderr
+        process.wait_for_output("drain ordered by the store")
         [info] = workers(deployment)
         assert info.draining
-    process.wait_for_output("no new jobs; 1 running")
+    process.wait_for_output("no new jobs; 1 running job")
     other = command(deployment, "true")
     (deployment.folder / "go").touch()
     assert running.result(PATIENCE) == {"exit_code": 0}
@@ -99,7 +99,7 @@ def test_a_draining_agent_stops_its_jobs_when_its_drain_time_is_over(
     job = begin(deployment)
     waited = conveyor(deployment, "agents", "drain", name, "--wait", "20s")
     assert waited.returncode == 0
-    assert f"  {job.id} conveyor.command, in {name}" in waited.stderr
+    assert f"  {job.id} conveyor.command on {name}" in waited.stderr
     assert process.popen.wait(PATIENCE) == 75
     assert job.refresh().state is State.AVAILABLE
 
@@ -110,9 +110,9 @@ def test_waiting_for_a_draining_agent_lists_its_running_jobs(deployment: Deploym
     job = begin(deployment)
     ran = conveyor(deployment, "agents", "drain", name, "--wait", "0.1s")
     assert ran.returncode == 5
-    assert "1 still there, running 1 job(s)" in ran.stderr
+    assert "waiting for 1 worker with 1 running job" in ran.stderr
     assert job.id in ran.stderr
-    assert f"still there after 0.1 s: {name}" in ran.stderr
+    assert f"still running after 0.1 s: {name}" in ran.stderr
 
 
 def test_a_busy_agent_is_removed_only_by_force_and_its_job_runs_on_another(
@@ -128,7 +128,7 @@ def test_a_busy_agent_is_removed_only_by_force_and_its_job_runs_on_another(
     _, other = agent(deployment)
     removed = conveyor(deployment, "agents", "remove", name, "--force", "--wait", "20s")
     assert removed.returncode == 0
-    assert f"job {job.id} is given back as crashed" in removed.stderr
+    assert f"job {job.id}: returned to its queue, counted as crashed" in removed.stderr
     # It hears that the lease is gone, kills the job, and has nothing left to do.
     assert process.popen.wait(PATIENCE) == 0
     wait_for(lambda: job.refresh().record.worker == other)

@@ -1,4 +1,4 @@
-"""`conveyor agent`: this machine's slots for the jobs of a server elsewhere."""
+"""`conveyor agent`: a worker for the jobs of a server on another machine."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from .shared.worker_options import (
     concurrency_option,
     drain_option,
     health_file_option,
+    label_option,
     log_level_option,
     queue_option,
     strict_option,
@@ -43,17 +44,15 @@ BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 
 
 @click.command("agent")
-@click.option("--server", "url", metavar="URL", help="The server, like https://jobs.example.com.")
-@click.option("--token-file", metavar="PATH", help="The file that holds the agent's token.")
-@app_option("The application whose tasks it can run.")
+@click.option("--server", "url", metavar="URL", help="Server, like https://jobs.example.com.")
+@click.option("--token-file", metavar="PATH", help="File that contains the agent's token.")
+@app_option("Application whose tasks the agent can run.")
 @queue_option
 @concurrency_option
-@click.option("--one-shot", is_flag=True, help="Run one job, and end.")
+@click.option("--one-shot", is_flag=True, help="Run one job and exit.")
 @strict_option
-@click.option(
-    "--label", "labels", multiple=True, help="A label jobs may require; 'gpu!only': and must."
-)
-@click.option("--allow-commands", is_flag=True, help="Run command jobs too.")
+@label_option
+@click.option("--allow-commands", is_flag=True, help="Also run command jobs.")
 @command_options
 @drain_option
 @health_file_option
@@ -61,17 +60,17 @@ BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: Any) -> int:
     warn_of_shell()
     if one_shot and flags["concurrency"] not in (None, 1):
-        raise UsageError("--one-shot is for one job, so leave --concurrency out")
+        raise UsageError("--one-shot runs a single job; remove --concurrency")
     if one_shot:
         flags["concurrency"] = 1
     settings = load_settings(flags)
     url = str(settings["url"])
     if not url.startswith(("http://", "https://")):
-        raise UsageError(f"name the server: --server https://jobs.example.com, not {url!r}")
+        raise UsageError(f"invalid server {url!r}: expected a URL, like https://jobs.example.com")
     if not settings["app"] and not allow_commands:
         raise UsageError(
-            "this agent could run nothing: give it the code of tasks with --app module:name, "
-            "let it run commands with --allow-commands, or both"
+            "this agent cannot run any job: add --app module:name to run tasks, "
+            "--allow-commands to run commands, or both"
         )
     rules = command_rules(flags, allowed=allow_commands, only=not settings["app"])
     configure_logging(settings)
@@ -132,7 +131,7 @@ async def _wait_for_terms(belt: Conveyor, ends: Exit) -> ServerTerms | None:
         except UnavailableError as error:
             tries += 1
             wait = pause(BACKOFF, tries)
-            log.warning("server.away retry_in=%.1f error=%s", wait, error)
+            log.warning("server.unreachable retry_in=%.1f error=%s", wait, error)
             await ends.stay(asyncio.create_task(asyncio.sleep(wait)))
     return None
 

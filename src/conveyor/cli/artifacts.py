@@ -1,4 +1,4 @@
-"""`conveyor artifacts`: lists and downloads the files that a job has left."""
+"""`conveyor artifacts`: lists or downloads the artifacts of a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shared.store_access import find_job, open_configured_store
     "-o",
     "--output",
     metavar="PATH",
-    help="Where to: a file for one name, else a folder (default: here).",
+    help="File for a single name, otherwise a directory (default: the current one).",
 )
 @json_option
 @url_option
@@ -59,5 +59,5 @@ def _named(artifacts: Sequence[FileInfo], names: Sequence[str], job_id: str) -> 
     if missing or not artifacts:
         known = ", ".join(by_name) or "none"
         which = f"artifact {missing[0]!r}" if missing else "artifacts"
-        raise NotFoundError(f"job {job_id} has no {which}; there are: {known}")
+        raise NotFoundError(f"job {job_id} has no {which}; available: {known}")
     return [by_name[name] for name in names] or list(artifacts)

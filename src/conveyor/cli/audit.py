@@ -1,4 +1,4 @@
-"""`conveyor audit`: lists what people changed by hand."""
+"""`conveyor audit`: lists manual changes and who made them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
-HEADINGS = ("AT", "WHO", "WHERE", "WHAT", "SUBJECT", "DETAIL")
+HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "DETAIL")
 
 
 @click.command("audit")
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True)
-@click.option("--before", type=int, help="Page on: only lines before this number.")
+@click.option(
+    "--limit",
+    default=50,
+    type=click.IntRange(1, 1000),
+    show_default=True,
+    help="Maximum number of entries.",
+)
+@click.option("--before", type=int, help="Only entries before this number: the next page.")
 @json_option
 @url_option
 def audit_command(limit: int, before: int | None, as_json: bool, url: str | None) -> None:
@@ -28,4 +34,4 @@ def audit_command(limit: int, before: int | None, as_json: bool, url: str | None
     ]
     print_table(HEADINGS, rows)
     if len(actions) == limit:
-        print_stderr(f"There may be more: --before {actions[-1].seq}")
+        print_stderr(f"There may be more entries: --before {actions[-1].seq}")

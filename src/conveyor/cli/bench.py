@@ -1,4 +1,4 @@
-"""`conveyor bench`: how fast jobs go through, on this machine, through the public interface."""
+"""`conveyor bench`: measures throughput and latency through the public interface."""
 
 from __future__ import annotations
 
@@ -40,10 +40,28 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 @click.command("bench")
-@click.option("--url", default=None, help="memory:, or a file that does not exist yet.")
-@click.option("--jobs", default=50_000, type=click.IntRange(100, 10_000_000), show_default=True)
-@click.option("--kind", type=click.Choice(["coroutine", "thread"]), default="coroutine")
-@click.option("--slots", default=100, type=click.IntRange(1, 10_000), show_default=True)
+@click.option("--url", default=None, help="memory: or a new file (default: a temporary file).")
+@click.option(
+    "--jobs",
+    default=50_000,
+    type=click.IntRange(100, 10_000_000),
+    show_default=True,
+    help="Number of jobs.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["coroutine", "thread"]),
+    default="coroutine",
+    show_default=True,
+    help="Kind of job.",
+)
+@click.option(
+    "--slots",
+    default=100,
+    type=click.IntRange(1, 10_000),
+    show_default=True,
+    help="Slots of the worker.",
+)
 @json_option
 def bench_command(url: str | None, jobs: int, kind: str, slots: int, as_json: bool) -> None:
     with _scratch(url) as address:
@@ -64,11 +82,11 @@ def bench_command(url: str | None, jobs: int, kind: str, slots: int, as_json: bo
         )
         for each in figures
     ]
-    print_table(("MEASURED", "JOBS", "JOBS/S", "CPU us/JOB", "p50 ms", "p99 ms"), rows)
+    print_table(("MEASUREMENT", "JOBS", "JOBS/S", "CPU us/JOB", "p50 ms", "p99 ms"), rows)
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the versions and the hardware that the results depend on."""
     return {
         "conveyor": __version__,
         "python": platform.python_version(),

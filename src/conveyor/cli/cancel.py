@@ -1,4 +1,4 @@
-"""`conveyor cancel`: jobs by their ids, or all that fit a filter once somebody has said yes."""
+"""`conveyor cancel`: cancels jobs by id, or all that match a filter after a confirmation."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option, url_option
-from .shared.output import print_job_states, print_json, print_stderr
+from .shared.output import format_count, print_job_states, print_json, print_stderr
 from .shared.store_access import find_job, open_configured_store
 
 PAGE = 1000
 LIVE = WAITING | {State.RUNNING}
-# How often it is looked whether what was asked to stop has stopped, in seconds.
+# How often to check whether the jobs have stopped, in seconds.
 POLL = 0.05
 CANCELLING = "cancelling"
 GONE = "gone"
-# How long it is waited for what is under way when it is interrupted, in seconds.
-PATIENCE = 10.0
+# How long to wait for outstanding requests after an interrupt, in seconds.
+REQUEST_TIMEOUT = 10.0
 
 Requests = dict[str, Pending[JobRecord]]
 
 
 @click.command("cancel")
 @click.argument("job_ids", nargs=-1)
-@click.option("--queue", help="All jobs of this queue that have not ended.")
-@click.option("--task", help="All jobs of this task that have not ended.")
-@click.option("--older", metavar="DURATION", help="Of those, the ones enqueued this long ago.")
-@click.option("--yes", is_flag=True, help="Do not ask before cancelling by a filter.")
-@click.option("--wait", type=float, metavar="SECONDS", help="Stay until running ones have ended.")
-@click.option("--force", is_flag=True, help="No grace: SIGKILL at once. Threads cannot be forced.")
-@click.option("--reason", default="cancelled by conveyor cancel", show_default=True)
+@click.option("--queue", metavar="NAME", help="All jobs of this queue that have not ended.")
+@click.option("--task", metavar="NAME", help="All jobs of this task that have not ended.")
+@click.option("--older", metavar="DURATION", help="Only jobs older than DURATION.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--wait", type=float, metavar="SECONDS", help="Wait for running jobs to stop.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Send SIGKILL without a grace period; threads cannot be killed.",
+)
+@click.option(
+    "--reason",
+    default="cancelled by conveyor cancel",
+    show_default=True,
+    help="Reason to record on the jobs.",
+)
 @json_option
 @url_option
 def cancel_command(
@@ -61,12 +70,12 @@ def cancel_command(
 ) -> int:
     filtered = (queue, task, older) != (None, None, None)
     if filtered is bool(job_ids):
-        raise UsageError("say which jobs: ids, or a filter (--queue, --task, --older), not both")
+        raise UsageError("specify job ids or a filter (--queue, --task, --older), not both")
     with open_configured_store(url) as store:
         if filtered:
             before = None if older is None else store.now() - parse_duration(older, name="--older")
             which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            jobs = list(_find_all(store, which))  # their ids alone: there may be very many
+            jobs = list(_find_all(store, which))  # only their ids: there may be many
             _confirm(len(jobs), yes=yes)
         else:
             jobs = [find_job(store, job_id).id for job_id in job_ids]
@@ -80,7 +89,7 @@ def cancel_command(
 
 
 def _find_all(store: Store, which: Filter) -> Iterator[str]:
-    """Return every job that fits, a page at a time; it ends as each page is older."""
+    """Return every matching job, page by page; each page is older than the one before."""
     page = store.find(which, limit=PAGE).result()
     while page:
         yield from (job.id for job in page)
@@ -97,13 +106,14 @@ def _find_all(store: Store, which: Filter) -> Iterator[str]:
 def _confirm(count: int, *, yes: bool) -> None:
     if yes or not count:
         return
-    question = f"Cancel {count:,} job(s)?"
+    jobs = format_count(count, "job")
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can be asked here: say --yes. Nothing was cancelled.")
-    click.confirm(question, abort=True, err=True)
+        raise UsageError(f"cannot ask whether to cancel {jobs}, as stdin is no terminal: add --yes")
+    click.confirm(f"Cancel {jobs}?", abort=True, err=True)
 
 
 def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
+    """Cancel jobs, and record that; return the state of each."""
     states: dict[str, str] = {}
     detail = f"forced: {reason}" if force else reason
     with audited(store) as record:
@@ -116,7 +126,7 @@ def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> d
                     with suppress(InvalidTransitionError, NotFoundError):
                         states[job_id] = _shown_state(pending.result())
             finally:
-                # All are carried out, though somebody may have had enough of waiting for it.
+                # The store carries out all requests, even after an interrupt here.
                 for job_id in _cancelled(requests):
                     record("cancel", job_id, detail)
         return {job_id: states.get(job_id) or _current_state(store, job_id) for job_id in jobs}
@@ -125,14 +135,14 @@ def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> d
 async def _request_all(
     store: Store, jobs: Iterable[str], requests: Requests, *, reason: str, force: bool
 ) -> None:
-    """Ask for all before the first answer; a store lets what event loops ask share its commits."""
+    """Send all requests before the first answer: requests from an event loop share a commit."""
     for job_id in jobs:
         requests[job_id] = store.cancel(job_id, reason=reason, force=force)
 
 
 def _cancelled(requests: Requests) -> Iterator[str]:
-    """Return those that were cancelled, or told to stop, once that is known."""
-    deadline = time.monotonic() + PATIENCE
+    """Return the jobs whose request succeeded."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT
     for job_id, pending in requests.items():
         with suppress(ConveyorError, TimeoutError):
             pending.result(max(0.0, deadline - time.monotonic()))
@@ -160,20 +170,20 @@ def _current_state(store: Store, job_id: str, within: float | None = None) -> st
 
 
 def _report_exceptions(store: Store, states: dict[str, str], *, force: bool) -> None:
-    """Say on stderr what did not go as wished, of the first ones."""
+    """Print why jobs could not be cancelled, for the first ten of them."""
     odd = [job_id for job_id, state in states.items() if state != State.CANCELLED]
     for job_id in odd[:10]:
         try:
             job = store.get(job_id).result()
         except NotFoundError:
-            print_stderr(f"job {job_id} is gone: it ended, and was deleted")
+            print_stderr(f"job {job_id} no longer exists: it ended and was deleted")
             continue
         if states[job_id] != CANCELLING:
             print_stderr(
                 f"job {job_id} is already {job.state}: it ended before it could be cancelled"
             )
         elif job.stopping and (force or len(job.stopping) > 1):
-            print_stderr(f"job {job_id} still runs: {job.stopping[-1].text}")
+            print_stderr(f"job {job_id} is still running: {job.stopping[-1].text}")
 
 
 def _shown_state(job: JobRecord) -> str:

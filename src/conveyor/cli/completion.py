@@ -1,4 +1,4 @@
-"""`conveyor completion`: the code a shell needs to complete our commands."""
+"""`conveyor completion`: prints the shell completion script."""
 
 from __future__ import annotations
 

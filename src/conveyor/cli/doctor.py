@@ -1,6 +1,6 @@
-"""`conveyor doctor`: a probe by the health file, which is quick, or a look at everything.
+"""`conveyor doctor`: checks the health file for probes, or the store and everything in it.
 
-A probe is run every few seconds, so this file imports neither the store nor the application.
+Probes run every few seconds, so this module imports neither the store nor the application.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from .shared.options import json_option, url_option
 
 @click.command("doctor")
 @click.option(
-    "--quick", is_flag=True, help="For probes: whether the worker lives, or the store answers."
+    "--quick",
+    is_flag=True,
+    help="For probes: only check that the worker is alive or the store responds.",
 )
-@click.option("--ready", is_flag=True, help="With --quick: also whether the worker takes jobs.")
-@click.option("--health-file", metavar="PATH", help="Where the worker says how it is.")
+@click.option(
+    "--ready", is_flag=True, help="With --quick: also check that the worker accepts jobs."
+)
+@click.option("--health-file", metavar="PATH", help="Health file of the worker.")
 @json_option
 @url_option
 def doctor_command(
@@ -33,7 +37,7 @@ def doctor_command(
     settings = load_settings({"url": url, "health_file": health_file})
     path = str(settings["health_file"])
     if ready and not (quick and path):
-        raise UsageError("--ready goes with --quick and a health file: --health-file PATH")
+        raise UsageError("--ready requires --quick and a health file: --health-file PATH")
     if not quick or not path:
         code: int = _load_diagnosis().report(settings, quick=quick, as_json=as_json)
         return code

@@ -26,13 +26,13 @@ from .shared.output import print_json
 @click.argument("task")
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--args", "args_json", metavar="JSON", help="All arguments as a JSON object.")
-@app_option("Check the call against this application.")
-@click.option("--queue", help="The queue (default: the task's, or 'default').")
-@click.option("--priority", type=int, help="Higher runs first.")
-@click.option("--delay", help="Not before this long from now, like 90 or 5m.")
-@click.option("--key", help="Unique among the live jobs of the task.")
+@app_option("Application to check the call against.")
+@click.option("--queue", metavar="NAME", help="Queue (default: the task's, or 'default').")
+@click.option("--priority", type=int, help="Priority; higher values run first.")
+@click.option("--delay", metavar="DURATION", help="Earliest start from now, like 90 or 5m.")
+@click.option("--key", help="Unique key among the task's jobs that have not ended.")
 @job_options
-@click.option("--wait", help="How long to wait for room in a full queue.")
+@click.option("--wait", metavar="DURATION", help="Maximum wait for room in a full queue.")
 @json_option
 @url_option
 def enqueue_command(
@@ -63,20 +63,20 @@ def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[
     if args_json is None:
         return dict(_parse_argument(argument) for argument in arguments)
     if arguments:
-        raise UsageError("give the arguments as NAME=VALUE or with --args, not both")
+        raise UsageError("pass arguments as NAME=VALUE or with --args, not both")
     try:
         values = msgspec.json.decode(args_json)
     except msgspec.DecodeError as error:
-        raise UsageError(f"--args is not JSON: {error}") from error
+        raise UsageError(f"--args is not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise UsageError('--args is an object of arguments by name, like {"path": "cat.jpg"}')
+        raise UsageError('--args must be a JSON object, like {"path": "cat.jpg"}')
     return cast("dict[str, Any]", values)
 
 
 def _parse_argument(argument: str) -> tuple[str, Any]:
     name, equals, text = argument.partition("=")
     if not equals or not name:
-        raise UsageError(f"{argument!r}: arguments are written NAME=VALUE")
+        raise UsageError(f"invalid argument {argument!r}: expected NAME=VALUE")
     try:
         return name, msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -94,7 +94,7 @@ def _enqueue_through_app(
         function = belt.functions[matching[0]]
     if function is None:
         known = ", ".join(sorted(belt.functions)) or "none"
-        raise UnknownTaskError(f"{app_path} has no task {task!r}; it has {known}")
+        raise UnknownTaskError(f"{app_path} has no task {task!r}; available: {known}")
     job = function.using(**options).enqueue(**values)
     belt.close()
     return job.id, job.existing

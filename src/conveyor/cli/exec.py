@@ -1,4 +1,4 @@
-"""`conveyor exec`: a command as a job, with its output here and its exit code as ours."""
+"""`conveyor exec`: runs a command as a job, with its output and exit code."""
 
 from __future__ import annotations
 
@@ -29,20 +29,26 @@ from .shared.output import print_stderr, write_bytes
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import listening
 
-# How long a cancel may still be on its way when the job has ended, in seconds.
-LAST = 1.0
+# How long to wait for a cancel request when the job has ended, in seconds.
+CANCEL_TIMEOUT = 1.0
 
 
-# Options end where the command begins: what follows is its own.
+# Options after the command belong to the command.
 @click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("--queue", default="exec", show_default=True, help="The queue to go through.")
+@click.option("--queue", metavar="NAME", default="exec", show_default=True, help="Queue to use.")
 @job_options
 @click.option(
     "--cwd",
-    help="The folder to run in (default: this one, unless it has one of its own or is run by a "
-    "server's agents).",
+    metavar="PATH",
+    help="Working directory (default: the current one, unless the job has files or artifacts or "
+    "runs on an agent).",
 )
-@click.option("-o", "--output", metavar="FOLDER", help="Where artifacts are put (default: here).")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIRECTORY",
+    help="Directory for the artifacts (default: the current one).",
+)
 @url_option
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
@@ -58,7 +64,7 @@ def exec_command(
     own = "files" in chosen or "artifacts" in chosen
     if output is not None:
         if "artifacts" not in chosen:
-            raise UsageError("-o says where artifacts are put: name some with --artifact")
+            raise UsageError("-o requires --artifact: without it there are no files to write")
         make_output_directory(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
@@ -72,11 +78,11 @@ def exec_command(
 
 
 def _download(job: Job[Any], output: str | None, code: int) -> int:
-    """Get the artifacts, and return the exit code: the command's, unless only this has failed."""
+    """Download the artifacts; return the exit code, which is FAILED if only this failed."""
     try:
         download_artifacts(job, job.artifacts(), output)
     except ConveyorError as error:
-        print_stderr(f"conveyor exec: {error}. `conveyor artifacts {job.id} get` tries that again.")
+        print_stderr(f"conveyor exec: {error}; retry with `conveyor artifacts {job.id} get`")
         return code or FAILED
     return code
 
@@ -87,14 +93,15 @@ def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str])
     def act(number: signal.Signals, count: int) -> None:
         if count == 1:
             print_stderr(
-                f"{number.name}: cancelling (again: with no grace; a third time: leaves at once)"
+                f"{number.name}: cancelling; "
+                "repeat to kill without a grace period, a third time to exit immediately"
             )
         elif count == 2:
-            print_stderr(f"{number.name} again: cancelling with no grace")
+            print_stderr(f"{number.name} again: killing without a grace period")
         else:
-            print_stderr(f"{number.name} once more: leaving; job {job.id} may still run")
+            print_stderr(f"{number.name} a third time: exiting; job {job.id} may still be running")
             os._exit(128 + number)
-        # In a thread, as it may take long to reach the store, and signals are heard meanwhile.
+        # In a thread, because the store may be slow, and further signals must still be handled.
         request = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
         request.start()
         cancels.append(request)
@@ -103,9 +110,8 @@ def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str])
         worker = None
         if not _is_served(belt, queue, requires):
             if requires:
-                print_stderr(
-                    f"no worker of queue {queue} has the labels {', '.join(sorted(requires))} yet"
-                )
+                labels = ", ".join(sorted(requires))
+                print_stderr(f"waiting: no worker of queue {queue} has the labels {labels}")
             else:
                 worker = _LocalWorker(belt, queue)
         try:
@@ -113,8 +119,8 @@ def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str])
         finally:
             if worker is not None:
                 worker.finish()
-    for request in cancels:  # not beyond the store, which is closed soon
-        request.join(LAST)
+    for request in cancels:  # the store is closed after this
+        request.join(CANCEL_TIMEOUT)
     if cancels and record.state is not State.COMPLETED:
         return INTERRUPTED
     return _exit_code(record, belt)
@@ -124,7 +130,7 @@ def _cancel(job: Job[Any], number: signal.Signals, force: bool) -> None:
     try:
         job.cancel(reason=f"conveyor exec got {number.name}", force=force)
     except ConveyorError as error:
-        print_stderr(f"job {job.id} is not cancelled: {error}")
+        print_stderr(f"cannot cancel job {job.id}: {error}")
 
 
 def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
@@ -156,7 +162,7 @@ def _history(store: Store, job_id: str) -> list[AttemptError]:
     while True:
         try:
             return store.history(job_id).result()
-        except PassingError as error:  # it was there a moment ago, to say that the job has ended
+        except PassingError as error:  # it was reachable a moment ago
             patience.bear(error)
 
 

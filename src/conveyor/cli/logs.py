@@ -14,7 +14,7 @@ from .shared.store_access import find_job, open_configured_store
 
 @click.command("logs")
 @click.argument("job_id")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the output until the job ends.")
 @click.option(
     "--stream",
     type=click.Choice(["stdout", "stderr", "log", "mark"]),

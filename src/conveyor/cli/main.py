@@ -1,4 +1,4 @@
-"""The command line. A command is imported when it is called: help costs no driver and no loop."""
+"""The command line. A command's module is imported only when it runs, to keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from .shared.exit_codes import (
 )
 from .shared.pid1 import stand_below_init
 
-# Each command lies in the module of its name. name -> what it does, in one line
+# Command name -> help text. The module of a command has its name.
 COMMANDS = {
-    "run": "Run everything of an application in one process tree.",
-    "worker": "Run jobs of an application's queues.",
-    "server": "Serve jobs to programs and agents on other machines, over HTTP.",
-    "agent": "Run a server's jobs on this machine.",
-    "exec": "Run a command as a job, here and now, with its output and exit code.",
-    "enqueue": "Put a job on a queue.",
+    "run": "Run an application's worker and, with --scale, an autoscaler.",
+    "worker": "Run jobs from an application's queues.",
+    "server": "Serve the store over HTTP to clients and agents on other machines.",
+    "agent": "Run jobs from a server on this machine.",
+    "exec": "Run a command as a job, with its output and exit code.",
+    "enqueue": "Add a job to a queue.",
     "ps": "List jobs, newest first.",
-    "show": "Show everything that is known of a job.",
-    "why": "Say in a sentence what a job waits for.",
-    "logs": "Print what a job wrote, and follow it with -f.",
-    "artifacts": "List the files that a job has left, and get them.",
-    "wait": "Wait until jobs have ended.",
-    "cancel": "Cancel jobs; running ones are asked to stop.",
-    "retry": "Run ended jobs again.",
-    "queues": "List, pause and resume queues.",
-    "workers": "List workers; have them claim nothing, claim again, drain or go.",
-    "agents": "The same for agents: the workers that reach the store by a server.",
-    "schedules": "List, pause and resume schedules.",
-    "token": "Make, list and revoke the tokens that a server asks for.",
-    "audit": "List what was done by hand and by whom, newest first.",
-    "scale": "Machines that come and go with the work.",
-    "bench": "Measure how fast jobs go through on this machine.",
-    "drill": "Prove on your own program that it stops and recovers as promised.",
-    "doctor": "Check the store, and show each setting and where it came from.",
-    "completion": "Print the shell code that completes commands.",
+    "show": "Show all details of a job.",
+    "why": "Explain the state of a job in one sentence.",
+    "logs": "Print the output of a job, or follow it with -f.",
+    "artifacts": "List or download the artifacts of a job.",
+    "wait": "Wait for jobs to end.",
+    "cancel": "Cancel jobs, waiting or running.",
+    "retry": "Run jobs again that have ended, or that wait for a later attempt.",
+    "queues": "List, pause or resume queues.",
+    "workers": "List, pause, resume, drain or remove workers.",
+    "agents": "Like `workers`, for agents only.",
+    "schedules": "List, pause or resume schedules.",
+    "token": "Create, list or revoke access tokens for a server.",
+    "audit": "List manual changes and who made them, newest first.",
+    "scale": "Start and stop machines for agents as the load changes.",
+    "bench": "Measure throughput and latency on this machine.",
+    "drill": "Prove that your application's workers stop and recover as promised.",
+    "doctor": "Check the store and its workers; show each setting and its source.",
+    "completion": "Print the shell completion script.",
 }
 
 
@@ -84,8 +84,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Conveyor: a bounded, durable job queue.
 
-    Data goes to stdout, all else to stderr. Exit codes: 0 ok, 1 the job failed, 2 wrong use,
-    3 not found, 4 the store is out of reach, 5 time ran out, 130 interrupted.
+    Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 job failed,
+    2 usage error, 3 not found, 4 store unreachable, 5 timeout, 130 interrupted.
     """
 
 
@@ -96,7 +96,7 @@ def main() -> NoReturn:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run one command; return its exit code. Never a traceback for an error of ours."""
+    """Run one command; return its exit code. Errors of this package print no traceback."""
     try:
         code = cli.main(args, prog_name="conveyor", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -108,7 +108,7 @@ def run(args: list[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has enough. Python would complain when it flushes at exit.
+        # The reader of our stdout closed it. Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ConveyorError as error:
@@ -118,7 +118,7 @@ def run(args: list[str] | None = None) -> int:
 
 
 def exit_code(error: ConveyorError) -> int:
-    """Return the exit code that stands for an error."""
+    """Return the exit code for an error."""
     match error:
         case UsageError() | InvalidTransitionError() | AccessError():
             return USAGE

@@ -11,16 +11,24 @@ from .shared.options import json_option, url_option
 from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
-HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "TRY", "AGE", "PROGRESS", "ERROR")
+HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "AGE", "PROGRESS", "ERROR")
 LONGEST_ERROR = 60
 
 
 @click.command("ps")
-@click.option("--queue", help="Only this queue.")
-@click.option("--task", help="Only this task.")
-@click.option("--state", "states", multiple=True, help="Only this state; may be repeated.")
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True)
-@click.option("--before", type=int, help="Page on: only jobs before this number.")
+@click.option("--queue", metavar="NAME", help="Only jobs of this queue.")
+@click.option("--task", metavar="NAME", help="Only jobs of this task.")
+@click.option(
+    "--state", "states", metavar="STATE", multiple=True, help="Only jobs in this state; repeatable."
+)
+@click.option(
+    "--limit",
+    default=50,
+    type=click.IntRange(1, 1000),
+    show_default=True,
+    help="Maximum number of jobs.",
+)
+@click.option("--before", type=int, help="Only jobs before this number: the next page.")
 @json_option
 @url_option
 def ps_command(
@@ -41,14 +49,14 @@ def ps_command(
         return
     print_table(HEADINGS, [_row(job) for job in jobs])
     if len(jobs) == limit:
-        print_stderr(f"There may be more: --before {jobs[-1].seq}")
+        print_stderr(f"There may be more jobs: --before {jobs[-1].seq}")
 
 
 def _state(name: str) -> State:
     try:
         return State(name)
     except ValueError:
-        raise UsageError(f"there is no state {name!r}; there are {', '.join(State)}") from None
+        raise UsageError(f"unknown state {name!r}: expected one of {', '.join(State)}") from None
 
 
 def _row(job: JobRecord) -> tuple[str, ...]:
@@ -56,7 +64,7 @@ def _row(job: JobRecord) -> tuple[str, ...]:
     error = (job.error or "-").splitlines()[0]
     if job.state is State.RUNNING and job.cancel_requested_at:
         state = f"cancelling {format_age(job.cancel_requested_at)}"
-        error = job.stopping[-1].text if job.stopping else "its worker has not answered yet"
+        error = job.stopping[-1].text if job.stopping else "waiting for its worker to respond"
     progress = job.progress
     done = "-"
     if progress is not None:

@@ -39,4 +39,4 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
         )
         for queue in queues
     ]
-    print_table(("QUEUE", "", "DEPTH", "OFFERS", *(state.upper() for state in State)), rows)
+    print_table(("QUEUE", "STATUS", "DEPTH", "OFFERS", *(state.upper() for state in State)), rows)

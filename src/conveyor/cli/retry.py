@@ -1,4 +1,4 @@
-"""`conveyor retry`: runs ended jobs again."""
+"""`conveyor retry`: runs jobs again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`conveyor run`: everything an application needs, in one process tree."""
+"""`conveyor run`: a worker and, if configured, an autoscaler in one process."""
 
 from __future__ import annotations
 

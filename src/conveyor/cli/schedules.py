@@ -39,4 +39,4 @@ def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: s
         )
         for each in schedules
     ]
-    print_table(("SCHEDULE", "", "RULE", "ZONE", "MISSED", "LAST", "NEXT"), rows)
+    print_table(("SCHEDULE", "STATUS", "RULE", "TIME ZONE", "MISSED", "LAST", "NEXT"), rows)

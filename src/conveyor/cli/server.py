@@ -1,4 +1,4 @@
-"""`conveyor server`: jobs for programs and agents on other machines, over HTTP."""
+"""`conveyor server`: the store over HTTP, for clients and agents on other machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .shared.options import url_option
 from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import listening
-from .shared.worker_options import health_file_option, log_level_option
+from .shared.worker_options import health_file_option, lease_option, log_level_option
 from .shared.worker_process import retention_of
 
 LEAST_LEASE = 1.0
@@ -30,18 +30,30 @@ MIB = 1 << 20
 
 @click.command("server")
 @click.argument("app", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--tls-cert", default="", help="The certificate with its chain, in PEM.")
-@click.option("--tls-key", default="", help="Its private key, in PEM.")
-@click.option("--lease", help="How long an agent's claim lasts unless renewed.")
-@click.option("--hold", default="25", show_default=True, help="How long a claim waits for a job.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 chooses a free one.",
+)
+@click.option("--tls-cert", metavar="PATH", default="", help="Certificate chain, PEM.")
+@click.option("--tls-key", metavar="PATH", default="", help="Private key, PEM.")
+@lease_option
+@click.option(
+    "--hold",
+    metavar="DURATION",
+    default="25",
+    show_default=True,
+    help="Maximum time that a claim request waits for a job.",
+)
 @click.option(
     "--body-limit",
     default=64,
     show_default=True,
     type=click.IntRange(1, 1024),
-    help="The most MiB of a request.",
+    help="Maximum request size, MiB.",
 )
 @health_file_option
 @log_level_option
@@ -97,7 +109,7 @@ def server_command(
 
 
 def _open_belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Settings]:
-    """Return the application that is named, or just the store, and the settings in force."""
+    """Return the application, or one without tasks on the configured store, and the settings."""
     settings = load_settings({"app": app, **flags})
     if settings["app"]:
         return load_app_and_settings(app, flags)
@@ -105,8 +117,8 @@ def _open_belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Set
 
 
 def _local_store(belt: Conveyor) -> Store:
-    """Return a belt's store if a server can stand before it."""
+    """Return the store; UsageError if it is itself a server."""
     store = belt.store
     if store.is_server:
-        raise UsageError(f"{store.url} is a server already: name the store that it stands before")
+        raise UsageError(f"{store.url} is a server; give the URL of its store instead")
     return store

@@ -1,4 +1,4 @@
-"""`conveyor show`: everything the store knows about a job."""
+"""`conveyor show`: all details of a job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show_command(job_id: str, as_json: bool, url: str | None) -> None:
         print_json({**job_as_json(job), "history": msgspec.to_builtins(history)})
         return
     for name, value in _fields(job):
-        click.echo(f"{name + ':':14} {value}")
+        click.echo(f"{name + ':':18} {value}")
     for line in history:
         click.echo(
             f"\nattempt {line.attempt}, {format_time(line.at)}, {line.worker or 'no worker'}: "
@@ -43,16 +43,16 @@ def _fields(job: JobRecord) -> list[tuple[str, str]]:
         ("priority", str(job.priority)),
         ("attempt", f"{job.attempt} of {job.options.retries + 1}"),
         ("enqueued", format_time(job.enqueued_at)),
-        ("due", format_time(job.run_at)),
+        ("run at", format_time(job.run_at)),
         ("started", format_time(job.started_at)),
         ("ended", format_time(job.final_at)),
         ("worker", job.worker or "-"),
         ("options", msgspec.json.encode(job.options).decode()),
     ]
     if job.cancel_requested_at is not None:
-        fields.append(("stop asked", format_time(job.cancel_requested_at)))
+        fields.append(("cancel requested", format_time(job.cancel_requested_at)))
     if job.cancel_forced:
-        fields.append(("force", "its grace is not waited for"))
+        fields.append(("forced", "yes, without a grace period"))
     fields += [("stopping", f"{format_time(step.at)} {step.text}") for step in job.stopping]
     if job.progress is not None:
         fields.append(("progress", msgspec.json.encode(job.progress).decode()))

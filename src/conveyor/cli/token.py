@@ -1,4 +1,4 @@
-"""`conveyor token`: make, list and revoke the tokens that a server asks for."""
+"""`conveyor token`: creates, lists and revokes access tokens for a server."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
 PAGE = 1000
-HEADINGS = ("ID", "NAME", "STANDING", "SCOPES", "QUEUES", "CREATED", "EXPIRES")
+HEADINGS = ("ID", "NAME", "STATUS", "SCOPES", "QUEUES", "CREATED", "EXPIRES")
 
 
 @click.group("token")
 def token_command() -> None: ...
 
 
-@token_command.command("create", help="Make a token, and print it: once.")
+@token_command.command("create", help="Create a token and print it once.")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -32,10 +32,16 @@ def token_command() -> None: ...
     multiple=True,
     required=True,
     type=click.Choice(SCOPES),
-    help="What it is for; may be repeated. Admin may do everything.",
+    help="Permission to grant; repeatable. admin includes all others.",
 )
-@click.option("--queue", "queues", multiple=True, help="Only this queue; may be repeated.")
-@click.option("--expires", metavar="DURATION", help="For how long it is good, like 90d.")
+@click.option(
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    help="Limit the token to this queue; repeatable.",
+)
+@click.option("--expires", metavar="DURATION", help="Lifetime, like 90d (default: unlimited).")
 @json_option
 @url_option
 def create_command(
@@ -56,13 +62,11 @@ def create_command(
         print_json({"token": text, **_as_json(token, now)})
     else:
         click.echo(text)
-    until = "it is revoked" if expires_at is None else format_time(expires_at)
-    print_stderr(
-        f"token {token.id} is good until {until}. It is not shown again: keep it as a secret."
-    )
+    until = "revoked" if expires_at is None else format_time(expires_at)
+    print_stderr(f"token {token.id} is valid until {until}. Keep it secret; it is not shown again.")
 
 
-@token_command.command("list", help="List tokens; never their secrets.")
+@token_command.command("list", help="List tokens, without their secrets.")
 @json_option
 @url_option
 def list_command(as_json: bool, url: str | None) -> None:
@@ -87,7 +91,7 @@ def list_command(as_json: bool, url: str | None) -> None:
     print_table(HEADINGS, rows)
 
 
-@token_command.command("revoke", help="Let tokens be good no more, from now on.")
+@token_command.command("revoke", help="Revoke tokens.")
 @click.argument("token_ids", nargs=-1, required=True, metavar="ID...")
 @url_option
 def revoke_command(token_ids: tuple[str, ...], url: str | None) -> None:
@@ -96,7 +100,7 @@ def revoke_command(token_ids: tuple[str, ...], url: str | None) -> None:
             token = store.revoke_token(token_id).result()
             record("revoke token", token.id, token.name)
             print_stderr(
-                f"token {token.id} ({token.name}) is revoked since {format_time(token.revoked_at)}"
+                f"token {token.id} ({token.name}) revoked at {format_time(token.revoked_at)}"
             )
 
 
@@ -108,7 +112,7 @@ def _find_all(store: Store) -> Iterator[Token]:
 
 
 def _as_json(token: Token, now: float) -> dict[str, Any]:
-    """Return a token as JSON shows it: without its digest, which is nobody's business."""
+    """Return a token as JSON shows it, without its digest."""
     data: dict[str, Any] = msgspec.to_builtins(token)
     del data["digest"]
     return {**data, "scopes": sorted(token.scopes), "standing": standing(token, now)}

@@ -20,7 +20,7 @@ from .shared.store_access import find_job, open_configured_store
 
 @click.command("wait")
 @click.argument("job_ids", nargs=-1, required=True)
-@click.option("--timeout", metavar="DURATION", help="How long to wait, like 90 or 5m.")
+@click.option("--timeout", metavar="DURATION", help="Maximum wait, like 90 or 5m.")
 @json_option
 @url_option
 def wait_command(

@@ -1,4 +1,4 @@
-"""`conveyor why`: what a job waits for, in a sentence."""
+"""`conveyor why`: explains the state of a job in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags that say what commands may do on a worker, for every command that starts one."""
+"""The options that restrict the commands that a worker runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What click hands over -> how it is written.
+# Parameter name -> option.
 FLAGS = {
     "run_as": "--run-as",
     "clean_env": "--clean-env",
@@ -25,20 +25,25 @@ def command_options(command: F) -> F:
     """Add --run-as, --clean-env, --keep-env and --limit; `command_rules` reads them."""
     for option in reversed(
         (
-            click.option("--run-as", metavar="USER", help="Who commands run as; needs root."),
-            click.option("--clean-env", is_flag=True, help="Keep this environment from commands."),
+            click.option(
+                "--run-as", metavar="USER", help="User to run commands as; requires root."
+            ),
+            click.option(
+                "--clean-env", is_flag=True, help="Run commands with a minimal environment."
+            ),
             click.option(
                 "--keep-env",
                 metavar="NAME",
                 multiple=True,
-                help="A variable that passes into a clean environment.",
+                help="Variable to keep under --clean-env; repeatable.",
             ),
             click.option(
                 "--limit",
                 "limits",
                 metavar="NAME=VALUE",
                 multiple=True,
-                help="For each command: memory=2G, cpu=10m, files=256M, processes=200, open=1024.",
+                help="Resource limit of each command, like memory=2G, cpu=10m, files=256M, "
+                "processes=200 or open=1024; repeatable.",
             ),
         )
     ):
@@ -47,15 +52,15 @@ def command_options(command: F) -> F:
 
 
 def command_rules(flags: Mapping[str, Any], *, allowed: bool, only: bool = False) -> CommandRules:
-    """Return the rules that the flags of `command_options` make; UsageError if they are none."""
+    """Return the rules that the options of `command_options` describe; UsageError if invalid."""
     given = [written for name, written in FLAGS.items() if flags[name]]
     if given and not allowed:
         raise UsageError(
-            f"{given[0]} says how commands run, but they are not allowed here: "
-            "allow them, or leave it out"
+            f"{given[0]} applies to commands, which are not allowed here: "
+            "allow commands or remove the option"
         )
     if flags["keep_env"] and not flags["clean_env"]:
-        raise UsageError("--keep-env names what passes into a clean environment: add --clean-env")
+        raise UsageError("--keep-env requires --clean-env")
     return CommandRules(
         allowed=allowed,
         only=only,

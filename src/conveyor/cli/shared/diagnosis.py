@@ -1,4 +1,4 @@
-"""What `conveyor doctor` looks at: is the store well, is anybody working, which settings hold."""
+"""The checks of `conveyor doctor`: the store, its workers, and the settings in force."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
-from .output import print_json, print_stderr, print_table
+from .output import format_count, print_json, print_stderr, print_table
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
@@ -33,27 +33,27 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def report(settings: Settings, *, quick: bool, as_json: bool) -> int:
-    """Print what is found; return the exit code."""
+    """Print the findings; return the exit code."""
     findings = examine(str(settings["url"]), quick=quick)
     well = all(finding.ok for finding in findings)
     sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
     if as_json:
         print_json({"ok": well, "findings": findings, "settings": {} if quick else sources})
     else:
-        print_table(("", "LOOKED AT", ""), [_row(finding) for finding in findings])
+        print_table(("STATUS", "CHECK", "DETAILS"), [_row(finding) for finding in findings])
     if not quick and not as_json:
         click.echo()
         rows = [(name, _text(each["value"]), str(each["from"])) for name, each in sources.items()]
-        print_table(("SETTING", "VALUE", "FROM"), rows)
+        print_table(("SETTING", "VALUE", "SOURCE"), rows)
     if not well:
-        print_stderr("Something is not well: see above.")
+        print_stderr("Problems found; see above.")
     if any(finding.name == "store" and not finding.ok for finding in findings):
         return UNREACHABLE
     return OK if well else FAILED
 
 
 def examine(url: str, *, quick: bool) -> list[Finding]:
-    """Look at the store, and at all that hangs on it."""
+    """Check the store and, unless `quick`, its file and its workers."""
     findings = [
         Finding(
             "versions",
@@ -70,7 +70,9 @@ def examine(url: str, *, quick: bool) -> list[Finding]:
         started = time.perf_counter()
         store.stage(limit=1).result()
         answered = (time.perf_counter() - started) * 1000
-        findings.append(Finding("store", ok=True, text=f"{store.url} answers in {answered:.1f} ms"))
+        findings.append(
+            Finding("store", ok=True, text=f"{store.url} responds in {answered:.1f} ms")
+        )
         if not quick:
             findings += [*_file(store), *_work(store)]
     except ConveyorError as error:
@@ -84,7 +86,7 @@ def _file(store: Store) -> list[Finding]:
     if not store.is_durable:
         return []
     wrong = store.check().result()
-    text = "; ".join(wrong[:5]) or "every page and every row is as it was written"
+    text = "; ".join(wrong[:5]) or "no corruption found"
     path = store.url.removeprefix("sqlite:///").partition("?")[0]
     size, wal = (_size(path + suffix) for suffix in ("", "-wal"))
     return [
@@ -111,7 +113,7 @@ def _work(store: Store) -> list[Finding]:
     queues = store.counts().result()
     waiting = {queue.name: queue.depth for queue in queues if queue.depth}
     stuck = sum(queue.counts.get(State.RUNNING, 0) for queue in queues) if not alive else 0
-    depths = ", ".join(f"{name} {depth}" for name, depth in waiting.items()) or "nothing waits"
+    depths = ", ".join(f"{name} {depth}" for name, depth in waiting.items()) or "no waiting jobs"
     return [
         Finding(
             "workers",
@@ -122,9 +124,9 @@ def _work(store: Store) -> list[Finding]:
         Finding(
             "running",
             ok=not stuck,
-            text=f"{stuck} job(s) run, and no worker is alive: start one, and they come back"
+            text=f"{format_count(stuck, 'running job')}, but no live worker; start one"
             if stuck
-            else "no job is left without a worker",
+            else "no running job without a live worker",
         ),
     ]
 

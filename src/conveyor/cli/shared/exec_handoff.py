@@ -76,6 +76,8 @@ def main() -> NoReturn:
         crash_journal.remove(store.folder, left.worker)
         store.close()
     except (ConveyorError, TimeoutError) as error:
-        sys.stderr.write(f"conveyor: {len(left.reports)} job(s) are not handed back yet: {error}\n")
+        sys.stderr.write(
+            f"conveyor: cannot return {len(left.reports)} jobs to the queue yet: {error}\n"
+        )
         sys.stderr.flush()
     os._exit(left.code)

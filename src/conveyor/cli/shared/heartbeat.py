@@ -63,11 +63,11 @@ class Pulse:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                log.warning("health.unwritten file=%s error=%s", self._file, error)
+                log.warning("health.write_failed file=%s error=%s", self._file, error)
             self._failed = True
 
 
 def _check(path: str) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UsageError(f"health_file {path!r}: this worker cannot write in {folder!r}")
+        raise UsageError(f"health_file {path!r}: the directory {folder!r} is not writable")

@@ -1,4 +1,4 @@
-"""Options of commands: the store, the output format, the application, and those of a job."""
+"""Options that several commands have, among them those of a job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def url_option(command: F) -> F:
     """Add --url."""
-    return click.option("--url", metavar="URL", help="The store (default: the configuration).")(
+    return click.option("--url", metavar="URL", help="Store (default: from the configuration).")(
         command
     )
 
@@ -34,28 +34,28 @@ def job_options(command: F) -> F:
     """Add --retries, --timeout, --require, --file and --artifact; `chosen_options` reads them."""
     for option in reversed(
         (
-            click.option("--retries", type=int, help="How often to try again."),
-            click.option("--timeout", help="Stop it after this long."),
+            click.option("--retries", type=int, help="Maximum number of retries."),
+            click.option("--timeout", metavar="DURATION", help="Maximum run time of one attempt."),
             click.option(
                 "--require",
                 "requires",
                 metavar="LABEL",
                 multiple=True,
-                help="A label that its worker has to have.",
+                help="Label that the worker must have; repeatable.",
             ),
             click.option(
                 "--file",
                 "files",
                 metavar="[NAME=]PATH",
                 multiple=True,
-                help="A file that it finds in a folder of its own.",
+                help="Input file, copied to the job's working directory; repeatable.",
             ),
             click.option(
                 "--artifact",
                 "artifacts",
                 metavar="PATTERN",
                 multiple=True,
-                help="Files to keep of those it leaves, like 'dist/*.whl'.",
+                help="Output files to keep, like 'dist/*.whl'; repeatable.",
             ),
         )
     ):
@@ -78,8 +78,8 @@ def _parse_files(texts: Sequence[str]) -> dict[str, str]:
         if not equals:
             name, path = os.path.basename(text), text
         if not name or not path:
-            raise UsageError(f"--file {text!r}: write PATH, or NAME=PATH")
+            raise UsageError(f"invalid --file {text!r}: expected PATH or NAME=PATH")
         if name in files:
-            raise UsageError(f"--file {text!r}: there is a file {name!r} already; write NAME=PATH")
+            raise UsageError(f"--file {text!r}: duplicate name {name!r}; rename it with NAME=PATH")
         files[name] = path
     return files

@@ -81,6 +81,11 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.1f}s"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return "1 job" or "1,000 jobs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_age(at: float | None) -> str:
     """Return the time that has passed since a timestamp."""
     return "-" if at is None else format_duration(time.time() - at)

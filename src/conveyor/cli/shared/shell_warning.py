@@ -27,9 +27,9 @@ def warning(parent: int, first: Sequence[str]) -> str | None:
     if name not in SHELLS or not _runs_a_text(options):
         return None
     return (
-        f"warning: PID 1 is `{name} -c`, which passes no signals on. `docker stop` and Kubernetes "
-        "will wait their grace and then kill, without a drain. Use the exec form, "
-        '["conveyor", "worker", ...], or write `exec conveyor ...` in the shell\'s text.'
+        f"warning: PID 1 is `{name} -c`, which does not forward signals. `docker stop` and "
+        "Kubernetes will wait for the grace period and then kill this process without a drain. "
+        'Use the exec form, ["conveyor", "worker", ...], or `exec conveyor ...` in the script.'
     )
 
 

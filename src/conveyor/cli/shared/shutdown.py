@@ -1,8 +1,8 @@
-"""A worker's way out: what its signals ask for, step by step, and the code it exits with.
+"""Shuts a worker down: what its signals do, step by step, and its exit code.
 
-First SIGTERM or SIGINT: no new jobs, the running ones get the drain time, then they are stopped.
-Second: stopped now. Third: out at once. SIGTSTP: claim nothing; SIGCONT: claim again. An order to
-drain from afar does what the first signal does, and counts as none.
+First SIGTERM or SIGINT: claim no jobs, give running jobs the drain time, then stop them. Second:
+stop them now. Third: exit immediately. SIGTSTP: claim no jobs; SIGCONT: claim again. A drain order
+from the store does what the first signal does, and is not counted as a signal.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ...store.messages import Report
 from ...worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
 from .exec_handoff import leave
 from .exit_codes import HANDED_BACK, OK
-from .output import format_duration, print_stderr
+from .output import format_count, format_duration, print_stderr
 
 OTHERS = (signal.SIGTSTP, signal.SIGCONT)
-# How many running jobs are named; the rest is counted.
+# How many running jobs to name; the others are counted.
 NAMED = 10
-# What a worker needs beyond its deadlines. One that needs more is left behind.
+# How much longer than its deadlines a worker may take before it is forced to exit, in seconds.
 SLACK = 0.5
-# What closing the store may take beyond the worker's end, as far as the deadlines leave it: a disk
-# may be slow.
+# How long closing the store may take after the worker has ended, if the deadlines allow it: the
+# disk may be slow.
 CLOSING = 2.0
-# How long a loop that goes on may take to show it.
+# How long the event loop may take to respond before it counts as blocked, in seconds.
 ANSWER = 0.25
 
 
@@ -110,16 +110,17 @@ class Exit:
     def _stop(self, number: signal.Signals, count: int) -> None:
         if count == 1:
             print_stderr(
-                f"{number.name}: stopping (again: stops what runs; a third time: leaves at once)"
+                f"{number.name}: stopping; "
+                "repeat to stop running jobs now, a third time to exit immediately"
             )
             self._call(lambda worker: worker.drain(self._drain))
             self._watch_for(self._drain)
         elif count == 2:
-            print_stderr(f"{number.name} again: what runs is stopped now")
+            print_stderr(f"{number.name} again: stopping running jobs now")
             self._call(lambda worker: worker.cancel_all())
             self._watch_for(0.0)
         else:
-            print_stderr(f"{number.name} once more: out at once, its jobs go back")
+            print_stderr(f"{number.name} a third time: exiting now; jobs returned to the queue")
             try:
                 if self._worker is not None:
                     self._worker.disown()
@@ -155,13 +156,13 @@ class Exit:
             os._exit(128 + self._seen[-1])  # the store did not open in all that time
         left: Sequence[Report]
         if worker.ended.is_set():
-            said = "threads go on, of jobs or of a store that does not answer: leaving without them"
+            said = "exiting: threads are still running, of jobs or of a store that does not respond"
             left = worker.left
         else:
             goes_on, left = self._give_up(worker)
-            why = "the end takes too long, perhaps as the store does not answer"
-            blocked = "a job, or a disk, blocks the worker's event loop"
-            said = f"{why if goes_on else blocked}: leaving without it"
+            slow = "the shutdown takes too long; the store may not be responding"
+            blocked = "a job or a slow disk blocks the worker's event loop"
+            said = f"forced exit: {slow if goes_on else blocked}"
         print_stderr(f"{said}\n{_tally(worker)}")
         self._leave(worker, left)
 
@@ -190,13 +191,16 @@ class Exit:
 
     def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
         if phase == "draining" and not self._seen:
-            print_stderr("told to drain from afar: stopping, as at SIGTERM")
+            print_stderr("drain ordered by the store: stopping, as on SIGTERM")
             self._watch_for(self._drain)
         print_stderr(words(phase, running, self._drain))
 
 
 def _tally(worker: Worker) -> str:
-    return f"worker {worker.id}: {worker.finished} ended, {worker.handed_back} handed back"
+    return (
+        f"worker {worker.id}: {format_count(worker.finished, 'job')} ended, "
+        f"{worker.handed_back} returned to the queue"
+    )
 
 
 def _has_threads() -> bool:
@@ -206,16 +210,17 @@ def _has_threads() -> bool:
 
 
 def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:
-    """Say what happens, and name the jobs that still run."""
+    """Describe a phase of the shutdown, and name the jobs that still run."""
+    jobs = format_count(len(running), "running job")
     match phase:
         case "draining":
-            said = f"no new jobs; {len(running)} running may take {drain:g} s"
+            said = f"draining: no new jobs; {jobs}, up to {drain:g} s to finish"
         case "stopping":
-            said = f"stopping {len(running)} running job(s), which get {SHUTDOWN_GRACE:g} s"
+            said = f"stopping {jobs}, up to {SHUTDOWN_GRACE:g} s to stop"
         case "leaving":
-            said = f"leaving without {len(running)} job(s) that do not stop; they go back"
+            said = f"exiting with {jobs} that did not stop; returning them to the queue"
         case "quiet":
-            said = f"quiet: no new jobs until SIGCONT or a resume; {len(running)} running"
+            said = f"quiet: no new jobs until SIGCONT or `conveyor workers resume`; {jobs}"
         case _:
             said = phase
     named = [_name(job) for job in running[:NAMED]]
@@ -225,4 +230,4 @@ def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:
 
 def _name(job: JobRecord) -> str:
     since = format_duration(time.time() - job.started_at) if job.started_at else "-"
-    return f"  {job.id} {job.task}, for {since}"
+    return f"  {job.id} {job.task}, running for {since}"

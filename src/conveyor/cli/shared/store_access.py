@@ -36,7 +36,7 @@ def find_job(store: Store, job_id: str) -> JobRecord:
     newest = store.find(Filter(), limit=NEWEST).result()
     matching = [job for job in newest if job.id.startswith(job_id) or job.id.endswith(job_id)]
     if len(matching) > 1:
-        raise UsageError(f"{job_id!r} fits {len(matching)} jobs: give more of the id")
+        raise UsageError(f"{job_id!r} matches {len(matching)} jobs; give more characters of the id")
     if not matching:
         raise NotFoundError(f"there is no job {job_id}")
     return matching[0]
@@ -45,4 +45,4 @@ def find_job(store: Store, job_id: str) -> JobRecord:
 def require_names(action: str, names: tuple[str, ...], what: str) -> None:
     """Check that a command has names to act on."""
     if not names:
-        raise UsageError(f"name the {what}s to {action}")
+        raise UsageError(f"specify the {what}s to {action}")

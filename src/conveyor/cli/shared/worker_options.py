@@ -13,15 +13,40 @@ from .options import url_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-queue_option = click.option("--queue", "-q", "queues", multiple=True, help="NAME or NAME:WEIGHT.")
-concurrency_option = click.option("--concurrency", "-c", type=int, help="How many jobs at once.")
-strict_option = click.option("--strict", is_flag=True, help="Queues in order, not by weight.")
-drain_option = click.option("--drain", help="How long running jobs may finish at shutdown.")
-health_file_option = click.option(
-    "--health-file", help="Where to say every second how it is, for probes."
+queue_option = click.option(
+    "--queue",
+    "-q",
+    "queues",
+    metavar="NAME[:WEIGHT]",
+    multiple=True,
+    help="Queue to serve; repeatable.",
 )
-log_level_option = click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
-lease_option = click.option("--lease", help="How long a claim lasts unless renewed.")
+concurrency_option = click.option(
+    "--concurrency", "-c", type=int, help="Maximum number of concurrent jobs."
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Serve queues in the given order, not by weight."
+)
+label_option = click.option(
+    "--label",
+    "labels",
+    metavar="LABEL",
+    multiple=True,
+    help="Label that jobs can require; append !only to refuse jobs that do not require it. "
+    "Repeatable.",
+)
+drain_option = click.option(
+    "--drain", metavar="DURATION", help="Time for running jobs to finish at shutdown."
+)
+health_file_option = click.option(
+    "--health-file", metavar="PATH", help="Health file for probes, updated every second."
+)
+log_level_option = click.option(
+    "--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR."
+)
+lease_option = click.option(
+    "--lease", metavar="DURATION", help="Time after which a claim expires unless renewed."
+)
 
 
 def worker_options(command: F) -> F:
@@ -32,8 +57,8 @@ def worker_options(command: F) -> F:
             queue_option,
             concurrency_option,
             strict_option,
-            click.option("--label", "labels", multiple=True, help="A label jobs may require."),
-            click.option("--no-commands", is_flag=True, help="Leave jobs that are commands alone."),
+            label_option,
+            click.option("--no-commands", is_flag=True, help="Do not run command jobs."),
             command_options,
             drain_option,
             lease_option,
@@ -54,6 +79,8 @@ def parse_queue_weights(names: tuple[str, ...]) -> list[tuple[str, int]]:
         if not colon:
             name, weight = text, "1"
         if not name or not weight.isdigit() or not 1 <= int(weight) <= 1000:
-            raise UsageError(f"--queue {text!r}: write NAME or NAME:WEIGHT, weight 1 to 1000")
+            raise UsageError(
+                f"invalid --queue {text!r}: expected NAME or NAME:WEIGHT, weight 1 to 1000"
+            )
         found.append((name, int(weight)))
     return found

@@ -16,20 +16,21 @@ from ...store.messages import Filter, Order
 from ...store.protocol import Store
 from .audit_trail import RecordAction, audited
 from .options import json_option, url_option
-from .output import format_age, print_json, print_stderr, print_table
+from .output import format_age, format_count, print_json, print_stderr, print_table
 from .store_access import open_configured_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Literal["list", "quiet", "resume", "drain", "remove"]
 
-HEADINGS = ("WORKER", "STATE", "HOST", "SLOTS", "QUEUES", "LABELS", "UP", "HEARD")
-# action -> (the order, what the worker then does)
+HEADINGS = ("WORKER", "STATE", "HOST", "SLOTS", "QUEUES", "LABELS", "UPTIME", "LAST SEEN")
+DRAINING = "draining; it exits when its running jobs have ended"
+# action -> (the order, its effect)
 ORDERS: dict[Action, tuple[Order, str]] = {
-    "quiet": ("quiet", "claim nothing"),
-    "resume": ("work", "claim again"),
-    "drain": ("drain", "take no more jobs, finish what runs, and end"),
+    "quiet": ("quiet", "paused; it claims no jobs until it is resumed"),
+    "resume": ("work", "resumed"),
+    "drain": ("drain", DRAINING),
 }
-# How often to look whether workers have gone, in seconds: no hint tells.
+# How often to check whether workers are gone, in seconds; there is no hint for it.
 POLL = 0.5
 # How many running jobs to search for those of a worker, and how many of those to name.
 SEARCHED, NAMED = 1000, 10
@@ -42,8 +43,12 @@ def worker_order_options(command: F) -> F:
         (
             click.argument("action", type=actions, default="list"),
             click.argument("names", nargs=-1, metavar="[ID]..."),
-            click.option("--force", is_flag=True, help="Remove also what holds jobs: they crash."),
-            click.option("--wait", metavar="DURATION", help="Wait until they are gone."),
+            click.option(
+                "--force",
+                is_flag=True,
+                help="Remove even busy workers; their jobs count as crashed.",
+            ),
+            click.option("--wait", metavar="DURATION", help="Wait for the workers to exit."),
             json_option,
             url_option,
         )
@@ -62,11 +67,11 @@ def list_or_order(
     as_json: bool,
     url: str | None,
 ) -> None:
-    """List the workers that `applies` accepts, or order some of them to do something."""
+    """List the workers for which `applies` is true, or give some of them an order."""
     if force and action != "remove":
-        raise UsageError("--force goes with remove")
+        raise UsageError("--force requires the action remove")
     if wait is not None and action not in ("drain", "remove"):
-        raise UsageError("--wait goes with drain and remove")
+        raise UsageError("--wait requires the action drain or remove")
     seconds = None if wait is None else parse_duration(wait, name="--wait")
     with open_configured_store(url) as store:
         workers = list(filter(applies, store.workers().result()))
@@ -74,7 +79,7 @@ def list_or_order(
             _print_workers(workers, store.now(), as_json=as_json)
             return
         if not names:
-            raise UsageError(f"name what to {action}, as `list` shows it")
+            raise UsageError(f"specify the ids to {action}, as `list` shows them")
         chosen = [_find_worker(workers, name, store.now()) for name in names]
         with audited(store) as record:
             for name in chosen:
@@ -89,23 +94,23 @@ def list_or_order(
 
 
 def _order(store: Store, name: str, action: Action, record: RecordAction) -> None:
-    order, does = ORDERS[action]
+    order, effect = ORDERS[action]
     store.order(name, order).result()
     record(f"{action} worker", name)
-    print_stderr(f"worker {name} is told to {does}")
+    print_stderr(f"worker {name}: {effect}")
 
 
 def _remove(store: Store, name: str, record: RecordAction, *, force: bool) -> None:
     removed = store.dismiss(name, force=force).result()
     record("remove worker", name, "forced" if force else "")
     for job_id in removed.jobs:
-        print_stderr(f"job {job_id} is given back as crashed")
-    how = "is forgotten: it was silent" if removed.forgotten else "is told to drain and end"
-    print_stderr(f"worker {name} {how}")
+        print_stderr(f"job {job_id}: returned to its queue, counted as crashed")
+    effect = "removed; it was not responding" if removed.forgotten else DRAINING
+    print_stderr(f"worker {name}: {effect}")
 
 
 def _wait_until_gone(store: Store, names: Sequence[str], seconds: float) -> None:
-    """Wait until workers are gone, saying what they still run when that has changed."""
+    """Wait until workers are gone; print the jobs that they still run whenever these change."""
     deadline = time.monotonic() + seconds
     printed = ""
     while True:
@@ -118,15 +123,16 @@ def _wait_until_gone(store: Store, names: Sequence[str], seconds: float) -> None
             print_stderr(remaining)
             printed = remaining
         if time.monotonic() >= deadline:
-            raise WaitTimeoutError(f"still there after {seconds:g} s: {', '.join(left)}")
+            raise WaitTimeoutError(f"still running after {seconds:g} s: {', '.join(left)}")
         time.sleep(min(POLL, max(0.0, deadline - time.monotonic())))
 
 
 def _describe_remaining(store: Store, names: Sequence[str]) -> str:
     running = store.find(Filter(states=frozenset({State.RUNNING})), limit=SEARCHED).result()
     held = [job for job in running if job.worker in names]
-    lines = [f"{len(names)} still there, running {len(held)} job(s)"]
-    lines += [f"  {job.id} {job.task}, in {job.worker}" for job in held[:NAMED]]
+    workers, jobs = format_count(len(names), "worker"), format_count(len(held), "running job")
+    lines = [f"waiting for {workers} with {jobs}"]
+    lines += [f"  {job.id} {job.task} on {job.worker}" for job in held[:NAMED]]
     if len(held) > NAMED:
         lines.append(f"  and {len(held) - NAMED} more")
     return "\n".join(lines)
@@ -157,10 +163,11 @@ def _find_worker(workers: Sequence[WorkerInfo], name: str, now: float) -> str:
     matching = [each for each in matching if each.id == name] or matching
     if len(matching) != 1:
         known = ", ".join(each.id for each in workers) or "none"
-        raise NotFoundError(f"{name!r} fits {len(matching)} workers; there are: {known}")
+        count = len(matching) or "no"
+        raise NotFoundError(f"{name!r} matches {count} workers; known workers: {known}")
     [worker] = matching
     if not worker.slots and now - worker.beat_at <= SILENT:
-        raise UsageError(f"{worker.id} is a server, which takes no orders: end it with SIGTERM")
+        raise UsageError(f"{worker.id} is a server, not a worker; stop it with SIGTERM")
     return worker.id
 
 
