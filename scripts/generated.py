@@ -20,7 +20,7 @@ from conveyor.cli.main import COMMANDS, cli
 from conveyor.core import lifecycle
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
-from conveyor.drill.scenarios import SCENES
+from conveyor.drill.scenarios import SCENARIOS
 from conveyor.server.openapi import openapi
 from conveyor.settings import PREFIX, SETTINGS
 from conveyor.store.http.problems import PROBLEMS
@@ -87,10 +87,10 @@ def settings() -> str:
     return "\n".join(rows) + "\n"
 
 
-def scenes() -> str:
-    """Return a table of the drill's scenes and their guarantees."""
-    rows = ["| scene | what is done | what is promised |", "|---|---|---|"]
-    rows += [f"| `{each.name}` | {each.title} | {each.promise} |" for each in SCENES]
+def scenarios() -> str:
+    """Return a table of the drill's scenarios and their guarantees."""
+    rows = ["| scenario | what is done | what is promised |", "|---|---|---|"]
+    rows += [f"| `{each.name}` | {each.title} | {each.promise} |" for each in SCENARIOS]
     return "\n".join(rows) + "\n"
 
 
@@ -116,7 +116,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "states": states,
     "commands": commands,
     "settings": settings,
-    "scenes": scenes,
+    "scenarios": scenarios,
     "exceptions": exceptions,
     "peers": peers,
     "problems": problems,

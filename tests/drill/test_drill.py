@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from conveyor.drill.processes import marked
-from conveyor.drill.scenarios import SCENES
+from conveyor.drill.processes import find_marked_processes
+from conveyor.drill.scenarios import SCENARIOS
 
 # It handles signals, logs, runs a thread and names its store; and it would note what it runs.
 ODD = '''
@@ -80,23 +80,25 @@ def test_an_application_with_odd_habits_keeps_every_promise_and_nothing_of_it_is
 ) -> None:
     ran = drill(tmp_path, "odd:belt", "--json")
     assert ran.returncode == 0, ran.stderr
-    played = json.loads(ran.stdout)
-    assert played["kept"]
-    assert [scene["name"] for scene in played["scenes"]] == [scene.name for scene in SCENES]
-    assert played["seconds"] < 240
-    assert "promises in 7 scenes were kept" in ran.stderr
+    results = json.loads(ran.stdout)
+    assert results["kept"]
+    assert [scenario["name"] for scenario in results["scenes"]] == [
+        scenario.name for scenario in SCENARIOS
+    ]
+    assert results["seconds"] < 240
+    assert "promises in 7 scenarios were kept" in ran.stderr
     assert (tmp_path / "jobs.db").read_bytes() == NO_STORE
     left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
     assert left == {"odd.py", "odd.log", "jobs.db", "conveyor.toml", "tmp"}
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert marked(str(tmp_path / "tmp")) == {}
+    assert find_marked_processes(str(tmp_path / "tmp")) == {}
 
 
 def test_a_program_reads_lines_with_what_was_promised_and_what_happened(tmp_path: Path) -> None:
     ran = drill(tmp_path, "--only", "stop")
     assert ran.returncode == 0, ran.stderr
     headings, *lines = [line.split("\t") for line in ran.stdout.splitlines()]
-    assert headings == ["SCENE", "JOB", "KEPT", "PROMISED", "HAPPENED"]
+    assert headings == ["SCENARIO", "JOB", "KEPT", "PROMISED", "HAPPENED"]
     assert [line[1] for line in lines] == [
         "coroutine",
         "thread",
@@ -108,11 +110,11 @@ def test_a_program_reads_lines_with_what_was_promised_and_what_happened(tmp_path
     assert {line[0] for line in lines} == {"stop"}
 
 
-def test_the_scratch_folder_can_be_kept_and_read(tmp_path: Path) -> None:
+def test_the_temporary_directory_can_be_kept_and_read(tmp_path: Path) -> None:
     ran = drill(tmp_path, "odd:belt", "--only", "stop", "--keep")
     [folder] = (tmp_path / "tmp").iterdir()
     assert str(folder) in ran.stderr
-    written = folder / "stop" / "first" / "conveyor_rehearsal.py"
+    written = folder / "stop" / "first" / "conveyor_drill_app.py"
     assert "load_app('odd:belt')" in written.read_text()
     assert (folder / "stop" / "jobs.db").exists()
 
@@ -120,9 +122,9 @@ def test_the_scratch_folder_can_be_kept_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "why"),
     [
-        ("odd:nothing", "'odd:nothing' is nothing"),
+        ("odd:nothing", "odd has no 'nothing'"),
         ("nowhere:belt", "no module 'nowhere'"),
-        ("odd", "is written module:name"),
+        ("odd", "expected module:name"),
     ],
 )
 def test_an_application_that_is_none_is_wrong_use(app: str, why: str, tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_an_application_that_is_none_is_wrong_use(app: str, why: str, tmp_path: 
 def test_the_scenes_are_listed_with_their_promises(tmp_path: Path) -> None:
     ran = drill(tmp_path, "--list")
     assert [line.split("\t")[0] for line in ran.stdout.splitlines()[1:]] == [
-        scene.name for scene in SCENES
+        scenario.name for scenario in SCENARIOS
     ]
 
 
@@ -155,5 +157,5 @@ def test_a_drill_that_is_interrupted_leaves_no_process_and_no_folder(
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130
     assert b"interrupted" in said
-    assert marked(str(tmp_path / "tmp") + "/") == {}
+    assert find_marked_processes(str(tmp_path / "tmp") + "/") == {}
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from conveyor.drill.runner import Drill
-from conveyor.drill.scenarios import SCENES
+from conveyor.drill.scenarios import SCENARIOS
 from conveyor.drill.workers import start_worker
 
 BAD = Path(__file__).with_name("bad_workers.py")
-# how the workers are -> the scenes that go wrong -> what is said of it
+# kind of worker -> the scenarios with broken promises -> what happened there
 RED = {
-    "deaf": {"stop": "never out", "drain": "never out"},
-    "hasty": {"drain": "went on", "cancel": "went on"},
+    "deaf": {"stop": "never exited", "drain": "never exited"},
+    "hasty": {"drain": "still ran", "cancel": "still ran"},
     "forgetful": {
         "stop": "running",
-        "drain": "never back",
-        "kill": "never back",
-        "freeze": "never taken",
+        "drain": "never returned",
+        "kill": "never returned",
+        "freeze": "never taken over",
         "cancel": "0 of 5 cancelled",
         # It may end or go on: in either case the jobs are not run.
         "disk": "0 of ",
@@ -33,10 +33,10 @@ RED = {
 @pytest.mark.parametrize("how", RED)
 def test_workers_that_break_promises_turn_the_table_red(how: str, tmp_path: Path) -> None:
     starter = partial(start_worker, program=(sys.executable, str(BAD), how))
-    drill = Drill(tmp_path / "scratch", starter=starter, limit=10.0, at_once=len(SCENES))
-    scenes = [scene for scene in SCENES if scene.name in RED[how]]
-    for played in drill.play(scenes, lambda *_: None):
-        broken = [check.happened for row in played.rows for check in row.checks if not check.kept]
-        assert any(RED[how][played.name] in happened for happened in broken), (
-            f"{how} {played.name}: {[row.happened for row in played.rows]}"
+    drill = Drill(tmp_path / "scratch", starter=starter, limit=10.0, concurrency=len(SCENARIOS))
+    scenarios = [scenario for scenario in SCENARIOS if scenario.name in RED[how]]
+    for result in drill.run(scenarios, lambda *_: None):
+        broken = [check.happened for row in result.rows for check in row.checks if not check.kept]
+        assert any(RED[how][result.name] in happened for happened in broken), (
+            f"{how} {result.name}: {[row.happened for row in result.rows]}"
         )

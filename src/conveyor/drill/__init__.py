@@ -1,5 +1,5 @@
-"""The drill: real workers of the user's own program, stopped, killed and frozen on a scratch store.
+"""The drill: real workers with the user's application, stopped, killed and frozen on a test store.
 
-`scenes` says what is done, `stage` does it and looks on from outside, `verdict` compares what was
-promised with what was seen, and `table` shows it.
+`scenarios` lists what is done and promised, `harness` does it and observes from outside, `checks`
+compares what was promised with what was observed, and `report` shows it.
 """

@@ -1,149 +1,153 @@
-"""Scenes in which a worker is lost: killed, frozen, or taken down by a job."""
+"""Scenarios in which a worker is lost: killed, frozen, or killed by a job."""
 
 from __future__ import annotations
 
 import signal
 
 from ..core.job import State
-from . import verdict
-from .harness import Stage
-from .observations import Account
-from .verdict import SOON, Check, Row, of_job, of_worker, row
+from . import checks
+from .checks import PROMPT_SECONDS, Check, Row, job_row, make_row, worker_row
+from .harness import Harness
+from .observations import ObservedJob
 
 LEASE = 2.0
-# How much later than its lease's end a frozen worker's job may be taken: others look every second.
-SWEEP = 2.0
-# How long the keeper of a dead worker may stay to see to its jobs.
-KEEPER = 3.0
+# How long after the lease expires another worker may take the job: they check every second.
+RESCUE_DELAY = 2.0
+# How long the sidecar of a dead worker may take to return its jobs, in seconds.
+SIDECAR_SECONDS = 3.0
 DEATHS = 3
 
 
-def play_kill(stage: Stage) -> list[Row]:
-    """Kill it with SIGKILL while a job of each kind runs."""
-    worker = stage.start("first")
-    jobs = stage.put()
-    stage.until(lambda: stage.have_begun(jobs))
-    stage.start("second")
-    killed = stage.signal(worker, signal.SIGKILL)
-    stage.until(lambda: stage.have_ended(jobs), 5 * SOON)
-    stage.until(lambda: not worker.left_behind(), KEEPER)
-    seen = worker.seen(worker.left_behind())
+def run_kill(harness: Harness) -> list[Row]:
+    """Kill the worker with SIGKILL while a job of each kind runs."""
+    worker = harness.start_worker("first")
+    jobs = harness.enqueue_probes()
+    harness.wait_until(lambda: harness.have_begun(jobs))
+    harness.start_worker("second")
+    killed = harness.send_signal(worker, signal.SIGKILL)
+    harness.wait_until(lambda: harness.have_ended(jobs), 5 * PROMPT_SECONDS)
+    harness.wait_until(lambda: not worker.leftover_processes(), SIDECAR_SECONDS)
+    seen = worker.observed(worker.leftover_processes())
     return [
-        *(_killed(each, killed, stage.start_up) for each in stage.accounts(jobs)),
-        of_worker(seen, verdict.nothing_left(seen), since=killed),
+        *(_killed(each, killed, harness.startup_seconds) for each in harness.observed_jobs(jobs)),
+        worker_row(seen, checks.no_process_left(seen), since=killed),
     ]
 
 
-def _killed(each: Account, killed: float, start_up: float) -> Row:
-    own = [verdict.processes_gone(each, killed)] if each.kind in ("process", "command") else []
-    return of_job(
+def _killed(each: ObservedJob, killed: float, startup_seconds: float) -> Row:
+    own = [checks.processes_gone(each, killed)] if each.kind in ("process", "command") else []
+    return job_row(
         each,
         *own,
-        verdict.back(each, killed, SOON),
-        verdict.again(each, start_up),
-        verdict.one_result(each),
-        verdict.uncounted(each, crashes=1),
-        verdict.evidence(each),
-        verdict.code_ended(each),
+        checks.returned(each, killed, PROMPT_SECONDS),
+        checks.ran_again(each, startup_seconds),
+        checks.single_result(each),
+        checks.attempt_not_counted(each, crashes=1),
+        checks.crash_recorded(each),
+        checks.code_had_ended(each),
         since=killed,
     )
 
 
-def play_freeze(stage: Stage) -> list[Row]:
-    """SIGSTOP beyond the lease, and SIGCONT."""
-    worker = stage.start("first", lease=LEASE)
-    jobs = stage.put()
-    stage.until(lambda: stage.have_begun(jobs))
-    other = stage.start("second", lease=LEASE)
-    frozen = stage.signal(worker, signal.SIGSTOP)
-    leases = {job_id: stage.record(job_id).lease_until or 0.0 for job_id in jobs}
-    stage.until(lambda: stage.have_ended(jobs), LEASE + 4 * SOON)
-    woken = stage.signal(worker, signal.SIGCONT)
-    stage.stay(SOON)
-    # A thread that does not listen comes to its own end, too late.
-    cued = stage.cue(jobs)
-    stage.until(lambda: all(1 in each.gone for each in stage.accounts(jobs)), 3 * SOON)
-    accounts = stage.accounts(jobs)
-    stage.signal(other, signal.SIGTERM)
-    stage.until(lambda: other.code is not None, 3 * SOON)
-    [new] = stage.put(["coroutine"])
-    stage.cue([new])
-    stage.until(lambda: stage.have_ended([new]), 3 * SOON)
-    ran_by = stage.record(new).worker
-    goes_on = stage.record(new).state is State.COMPLETED
-    seen = worker.seen()
+def run_freeze(harness: Harness) -> list[Row]:
+    """Freeze the worker with SIGSTOP until its leases have expired, then resume it."""
+    worker = harness.start_worker("first", lease=LEASE)
+    jobs = harness.enqueue_probes()
+    harness.wait_until(lambda: harness.have_begun(jobs))
+    other = harness.start_worker("second", lease=LEASE)
+    frozen = harness.send_signal(worker, signal.SIGSTOP)
+    leases = {job_id: harness.get_record(job_id).lease_until or 0.0 for job_id in jobs}
+    harness.wait_until(lambda: harness.have_ended(jobs), LEASE + 4 * PROMPT_SECONDS)
+    resumed = harness.send_signal(worker, signal.SIGCONT)
+    harness.observe_for(PROMPT_SECONDS)
+    # A thread that ignores the request ends by itself, too late.
+    released = harness.release(jobs)
+    harness.wait_until(
+        lambda: all(1 in each.ended_at for each in harness.observed_jobs(jobs)), 3 * PROMPT_SECONDS
+    )
+    observed = harness.observed_jobs(jobs)
+    harness.send_signal(other, signal.SIGTERM)
+    harness.wait_until(lambda: other.code is not None, 3 * PROMPT_SECONDS)
+    [new] = harness.enqueue_probes(["coroutine"])
+    harness.release([new])
+    harness.wait_until(lambda: harness.have_ended([new]), 3 * PROMPT_SECONDS)
+    ran_by = harness.get_record(new).worker
+    completed = harness.get_record(new).state is State.COMPLETED
+    seen = worker.observed()
     rows = [
-        _frozen(each, frozen, cued if each.kind == "deaf thread" else woken, until=until)
-        for each, until in zip(accounts, leases.values(), strict=True)
+        _frozen(each, frozen, released if each.kind == "deaf thread" else resumed, until=until)
+        for each, until in zip(observed, leases.values(), strict=True)
     ]
-    happened = f"it ran a new job {stage.record(new).state}" if not goes_on else "it runs new jobs"
-    works_on = Check("it takes new jobs", happened, goes_on and ran_by == worker.id)
-    return [*rows, of_worker(seen, works_on, since=frozen)]
+    happened = (
+        f"its new job is {harness.get_record(new).state}" if not completed else "it runs new jobs"
+    )
+    takes_jobs = Check("it takes new jobs", happened, completed and ran_by == worker.id)
+    return [*rows, worker_row(seen, takes_jobs, since=frozen)]
 
 
-def _frozen(each: Account, frozen: float, woken: float, *, until: float) -> Row:
-    left = each.left(1)
+def _frozen(each: ObservedJob, frozen: float, resumed: float, *, until: float) -> Row:
+    left = each.released(1)
     early = left is not None and left.at < until
-    return of_job(
+    return job_row(
         each,
-        verdict.back(each, frozen, LEASE + SWEEP, "taken"),
+        checks.returned(each, frozen, LEASE + RESCUE_DELAY, "taken over"),
         Check(
-            "not before its lease has ended",
-            f"{until - left.at:.2f} s before its lease ended" if left and early else "in its turn",
+            "not before its lease expires",
+            f"{until - left.at:.2f} s before its lease expired" if left and early else "not early",
             not early,
         ),
-        verdict.code_ended(each),
-        verdict.fenced(each, woken),
-        verdict.one_result(each),
-        verdict.uncounted(each, crashes=1),
+        checks.code_had_ended(each),
+        checks.late_run_stopped(each, resumed),
+        checks.single_result(each),
+        checks.attempt_not_counted(each, crashes=1),
         since=frozen,
     )
 
 
-def play_poison(stage: Stage) -> list[Row]:
-    """A job that kills its worker, among others."""
-    bad = stage.troupe.enqueue_poison()
-    stage.watch(bad, "coroutine", stage.folder / "poison")
-    others = stage.put()
-    stage.cue(others)
-    begun, deaths = stage.begun, 0
+def run_poison(harness: Harness) -> list[Row]:
+    """Run a job that kills its worker, among others."""
+    bad = harness.probes.enqueue_poison()
+    harness.observe(bad, "coroutine", harness.folder / "poison")
+    others = harness.enqueue_probes()
+    harness.release(others)
+    started, deaths = harness.started_at, 0
     for number in range(1, DEATHS + 1):
-        deaths += _play_death(stage, bad.id, number)
-    last = stage.start("last")
-    stage.until(lambda: stage.have_ended([bad.id, *others]), 10 * SOON)
-    stage.until(lambda: last.code is not None, 0.3)
-    [account] = stage.accounts([bad.id])
-    state, crashes = account.record.state, account.record.crashes
+        deaths += _run_until_death(harness, bad.id, number)
+    last = harness.start_worker("last")
+    harness.wait_until(lambda: harness.have_ended([bad.id, *others]), 10 * PROMPT_SECONDS)
+    harness.wait_until(lambda: last.code is not None, 0.3)
+    [job] = harness.observed_jobs([bad.id])
+    state, crashes = job.record.state, job.record.crashes
     return [
-        row(
+        make_row(
             "the poison",
             Check(
                 "discarded after 3 crashes",
                 f"{state} after {crashes} crashes",
                 state is State.DISCARDED and crashes == deaths == DEATHS,
             ),
-            verdict.evidence(account),
-            facts=verdict.story(account, begun),
+            checks.crash_recorded(job),
+            facts=checks.timeline(job, started),
         ),
         *(
-            of_job(each, verdict.completed(each, begun), since=begun)
-            for each in stage.accounts(others)
+            job_row(each, checks.completed(each, started), since=started)
+            for each in harness.observed_jobs(others)
         ),
-        of_worker(
-            last.seen(),
+        worker_row(
+            last.observed(),
             Check(
-                "the next worker lives",
-                "the next worker lives" if last.code is None else f"it ended with {last.code}",
+                "the next worker survives",
+                "the next worker survives" if last.code is None else f"it exited with {last.code}",
                 last.code is None,
             ),
-            since=begun,
+            since=started,
         ),
     ]
 
 
-def _play_death(stage: Stage, bad: str, number: int) -> bool:
-    """Have a worker take it; say whether that was its end."""
-    worker = stage.start(f"worker{number}")
-    stage.until(lambda: worker.code is not None, 5 * SOON)
-    stage.until(lambda: stage.record(bad).crashes >= number, 3 * SOON)
+def _run_until_death(harness: Harness, bad: str, number: int) -> bool:
+    """Start a worker that takes the job; return whether that killed it."""
+    worker = harness.start_worker(f"worker{number}")
+    harness.wait_until(lambda: worker.code is not None, 5 * PROMPT_SECONDS)
+    harness.wait_until(lambda: harness.get_record(bad).crashes >= number, 3 * PROMPT_SECONDS)
     return worker.code == -signal.SIGKILL

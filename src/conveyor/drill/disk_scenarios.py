@@ -1,4 +1,4 @@
-"""The scene in which the worker's disk is full: for it, files may grow no further."""
+"""The scenario in which the disk is full: a limit stops the worker's files from growing."""
 
 from __future__ import annotations
 
@@ -7,59 +7,64 @@ from pathlib import Path
 import msgspec
 
 from ..core.job import State
-from .harness import Stage
-from .probe_jobs import HOARD, Hoard
-from .verdict import SOON, Check, Row, of_worker, row
+from .checks import PROMPT_SECONDS, Check, Row, make_row, worker_row
+from .harness import Harness
+from .probe_jobs import RESULT, DiskFillResult
 
-# What may still be written, in bytes: some of the jobs fit.
+# How much the files may still grow, in bytes: some of the jobs fit.
 ROOM = 600_000
-# How long the worker has to live with the full disk.
+# How long the disk stays full, in seconds.
 FULL = 0.5
 
 
-def play_disk(stage: Stage) -> list[Row]:
-    """Fill it from a job, wait, make room, and count."""
-    worker = stage.start("first")
-    notes = stage.folder / "hoard"
-    hoarder = stage.troupe.enqueue_hoarder(notes)
-    stage.watch(hoarder, "coroutine", notes)
-    stage.until(lambda: stage.have_begun([hoarder.id]))
-    stage.fill_disk(worker, room=ROOM)
-    filled = stage.cue([hoarder.id])
-    said = notes.with_suffix(HOARD)
-    stage.until(said.exists, 10 * SOON)
-    stage.stay(FULL)
-    stage.make_room(worker)
-    hoard = msgspec.json.decode(said.read_bytes(), type=Hoard) if said.exists() else NOTHING
-    ids = [hoarder.id, *hoard.accepted]
-    stage.until(lambda: all(stage.is_final(job_id) for job_id in ids), 10 * SOON)
-    states = [stage.record(job_id).state for job_id in ids]
+def run_disk(harness: Harness) -> list[Row]:
+    """Fill the disk from a job, wait, free space, and count the jobs."""
+    worker = harness.start_worker("first")
+    events = harness.folder / "disk-filler"
+    filler = harness.probes.enqueue_disk_filler(events)
+    harness.observe(filler, "coroutine", events)
+    harness.wait_until(lambda: harness.have_begun([filler.id]))
+    harness.limit_disk(worker, room=ROOM)
+    filled = harness.release([filler.id])
+    written = events.with_suffix(RESULT)
+    harness.wait_until(written.exists, 10 * PROMPT_SECONDS)
+    harness.observe_for(FULL)
+    harness.lift_disk_limit(worker)
+    result = (
+        msgspec.json.decode(written.read_bytes(), type=DiskFillResult)
+        if written.exists()
+        else NOTHING
+    )
+    ids = [filler.id, *result.accepted]
+    harness.wait_until(lambda: all(harness.is_final(job_id) for job_id in ids), 10 * PROMPT_SECONDS)
+    states = [harness.get_record(job_id).state for job_id in ids]
     done = states.count(State.COMPLETED)
-    clear = bool(hoard.accepted) and "jobs.db" in hoard.error
+    error = _brief(result.error, harness.folder)
+    is_clear = bool(result.accepted) and "jobs.db" in result.error
     return [
-        row(
+        make_row(
             "enqueueing",
             Check(
                 "refused with an error that names the file",
-                f"refused after {len(hoard.accepted)} jobs: {_brief(hoard.error, stage.folder)}",
-                clear,
+                f"refused after {len(result.accepted)} jobs: {error}",
+                is_clear,
             ),
-            facts=[f"the error: {hoard.error}"],
+            facts=[f"error: {result.error}"],
         ),
-        row(
+        make_row(
             "what was accepted",
             Check(
                 "none lost, all completed",
                 f"{done} of {len(ids)} completed",
-                done == len(ids) and bool(hoard.accepted),
+                done == len(ids) and bool(result.accepted),
             ),
             facts=[f"{state}: {states.count(state)}" for state in sorted(set(states))],
         ),
-        of_worker(
-            worker.seen(),
+        worker_row(
+            worker.observed(),
             Check(
-                "it goes on",
-                "it went on" if worker.code is None else f"it ended with {worker.code}",
+                "it keeps running",
+                "it kept running" if worker.code is None else f"it exited with {worker.code}",
                 worker.code is None,
             ),
             since=filled,
@@ -67,7 +72,7 @@ def play_disk(stage: Stage) -> list[Row]:
     ]
 
 
-NOTHING = Hoard((), "the job that fills the disk never got to its end")
+NOTHING = DiskFillResult((), "the job that fills the disk did not finish")
 
 
 def _brief(error: str, folder: Path) -> str:

@@ -1,7 +1,7 @@
-"""The stage of one scene: a store and workers of its own, and eyes that look on from outside.
+"""The harness of one scenario: a store and workers of its own, and observation from outside.
 
-Whatever is known of jobs comes from the store, from the files they write and from /proc. Nothing
-here asks a worker how it is doing.
+What is known of jobs comes from the store, from the files they write and from /proc. No worker is
+asked for its own state.
 """
 
 from __future__ import annotations
@@ -18,145 +18,151 @@ from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..core.job import JobRecord, State
 from ..store.messages import Filter
-from .observations import Account, Sighting
-from .probe_jobs import CUE, FAILS, KINDS, QUEUE, Kind, Note, Troupe, read
-from .processes import Program, kill_marked, lives, program, runs
-from .workers import Starter, WorkerProcess, describe, mark
+from .observations import Observation, ObservedJob
+from .probe_jobs import FAILS, KINDS, QUEUE, RELEASE, Kind, ProbeEvent, ProbeJobs, read_events
+from .processes import (
+    ProcessSnapshot,
+    is_alive,
+    is_runnable,
+    kill_marked_processes,
+    snapshot_process,
+)
+from .workers import WorkerProcess, WorkerStarter, environment_mark, write_application
 
-# How often it looks, in seconds: what is measured is that much too long at most.
-LOOK = 0.02
-# How long a job that is told to stop gets for it.
+# How often to observe, in seconds. Measured times are too long by at most this.
+POLL = 0.02
+# The grace period of the drill's jobs, in seconds.
 GRACE = 1.0
 
 
-class HaltedError(Exception):
+class DrillInterruptedError(Exception):
     """The drill was interrupted."""
 
 
-class Stage:
-    """Where one scene is played. `limit` is how long, in seconds, it may take in all."""
+class Harness:
+    """Runs one scenario in `folder`. `limit` is its maximum duration in all, in seconds."""
 
     def __init__(
-        self, folder: Path, *, app: str | None, starter: Starter, limit: float, halt: Event
+        self, folder: Path, *, app: str | None, starter: WorkerStarter, limit: float, halt: Event
     ) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self.workers: list[WorkerProcess] = []
-        # How long the slowest start of a worker has taken: how slow this machine is, and how busy.
-        self.start_up = 0.0
+        self.jobs: dict[str, Job[Any]] = {}
+        # The slowest start of a worker so far: how slow this machine is, and how busy.
+        self.startup_seconds = 0.0
+        self.started_at = time.time()
         self._app = app
         self._starter = starter
         self._halt = halt
-        self.begun = time.time()
         self._deadline = time.monotonic() + limit
         self._url = str(folder / "jobs.db")
         self._belt = Conveyor(self._url)
-        self.troupe = Troupe(self._belt)
-        self._watches: dict[str, _Watch] = {}
-        self.jobs: dict[str, Job[Any]] = {}
+        self.probes = ProbeJobs(self._belt)
+        self._observers: dict[str, _JobObserver] = {}
 
-    # -- what is done --------------------------------------------------------------------------
+    # -- actions -------------------------------------------------------------------------------
 
-    def start(self, name: str, *, drain: float = 5.0, lease: float = 30.0) -> WorkerProcess:
-        """Start a worker and wait until the store has heard of it."""
-        folder, begun = self.folder / name, time.monotonic()
-        describe(folder, app=self._app, url=self._url)
+    def start_worker(self, name: str, *, drain: float = 5.0, lease: float = 30.0) -> WorkerProcess:
+        """Start a worker and wait until it is known to the store."""
+        folder, started = self.folder / name, time.monotonic()
+        write_application(folder, app=self._app, url=self._url)
         worker = self._starter(folder, ("--drain", f"{drain}", "--lease", f"{lease}"))
         self.workers.append(worker)
-        self.until(lambda: worker.code is not None or self._has_joined(worker))
-        self.start_up = max(self.start_up, time.monotonic() - begun)
+        self.wait_until(lambda: worker.code is not None or self._is_registered(worker))
+        self.startup_seconds = max(self.startup_seconds, time.monotonic() - started)
         return worker
 
-    def put(
+    def enqueue_probes(
         self, kinds: Iterable[Kind] = KINDS, *, fails: bool = False, **options: Any
     ) -> list[str]:
-        """Enqueue a job of each kind; returns their ids."""
+        """Enqueue a job of each kind; return their ids."""
         ids: list[str] = []
         for kind in kinds:
-            notes = self.folder / f"{len(self._watches)}-{kind.replace(' ', '-')}"
+            events = self.folder / f"{len(self._observers)}-{kind.replace(' ', '-')}"
             if fails:
-                Path(f"{notes}{FAILS}").touch()
-            job = self.troupe.enqueue(kind, notes, **{"grace": GRACE, **options})
-            self.watch(job, kind, notes)
+                Path(f"{events}{FAILS}").touch()
+            job = self.probes.enqueue(kind, events, **{"grace": GRACE, **options})
+            self.observe(job, kind, events)
             ids.append(job.id)
         return ids
 
-    def watch(self, job: Job[Any], kind: Kind, notes: Path) -> None:
-        """Keep an eye on a job."""
+    def observe(self, job: Job[Any], kind: Kind, events: Path) -> None:
+        """Observe a job from now on."""
         self.jobs[job.id] = job
-        self._watches[job.id] = _Watch(kind, notes)
+        self._observers[job.id] = _JobObserver(kind, events)
 
-    def cue(self, ids: Iterable[str]) -> float:
-        """Have these jobs end; returns when that was."""
+    def release(self, ids: Iterable[str]) -> float:
+        """Let these jobs end; return the time."""
         at = time.time()
         for job_id in ids:
-            Path(f"{self._watches[job_id].notes}{CUE}").touch()
+            Path(f"{self._observers[job_id].events_path}{RELEASE}").touch()
         return at
 
-    def signal(self, worker: WorkerProcess, number: signal.Signals) -> float:
-        """Send a worker a signal; returns when that was."""
+    def send_signal(self, worker: WorkerProcess, number: signal.Signals) -> float:
+        """Send a signal to a worker; return the time."""
         at = time.time()
-        worker.send(number)
+        worker.send_signal(number)
         return at
 
-    def fill_disk(self, worker: WorkerProcess, *, room: int) -> None:
-        """Let the worker's files grow by so many bytes and no more."""
+    def limit_disk(self, worker: WorkerProcess, *, room: int) -> None:
+        """Let the files of the worker grow by at most `room` bytes."""
         sizes = [path.stat().st_size for path in self.folder.glob("jobs.db*") if path.is_file()]
-        worker.limit_files(max(sizes) + room)
+        worker.limit_file_size(max(sizes) + room)
 
-    def make_room(self, worker: WorkerProcess) -> None:
-        """Take the limit away again."""
-        worker.limit_files(None)
+    def lift_disk_limit(self, worker: WorkerProcess) -> None:
+        """Remove the limit of `limit_disk`."""
+        worker.limit_file_size(None)
 
     def close(self) -> None:
-        """End all that was started here, whatever state it is in."""
+        """End everything that was started here, in whatever state it is."""
         for worker in self.workers:
-            worker.send(signal.SIGCONT)
-            worker.send(signal.SIGTERM)
-        with suppress(HaltedError):
+            worker.send_signal(signal.SIGCONT)
+            worker.send_signal(signal.SIGTERM)
+        with suppress(DrillInterruptedError):
             self._wait(lambda: all(each.code is not None for each in self.workers), 2.0)
         for worker in self.workers:
-            worker.end()
-        kill_marked(mark(self.folder))
+            worker.kill()
+        kill_marked_processes(environment_mark(self.folder))
         self._belt.close()
 
-    # -- what is seen --------------------------------------------------------------------------
+    # -- observation ---------------------------------------------------------------------------
 
-    def until(self, done: Callable[[], object], within: float | None = None) -> bool:
-        """Look on until it is so; says whether it was, within `within` seconds and the scene's."""
+    def wait_until(self, done: Callable[[], object], within: float | None = None) -> bool:
+        """Observe until `done()`; return False if `within` or the scenario's limit ended first."""
         left = self._deadline - time.monotonic()
         return self._wait(done, left if within is None else min(left, within))
 
-    def stay(self, seconds: float) -> None:
-        """Look on for a while."""
-        self.until(lambda: False, seconds)
+    def observe_for(self, seconds: float) -> None:
+        """Observe for some time."""
+        self.wait_until(lambda: False, seconds)
 
-    def kind(self, job_id: str) -> Kind:
-        """Return the kind of a watched job."""
-        return self._watches[job_id].kind
+    def kind_of(self, job_id: str) -> Kind:
+        """Return the kind of an observed job."""
+        return self._observers[job_id].kind
 
     def have_begun(self, ids: Sequence[str]) -> bool:
-        """Whether the code of all of them runs."""
-        return all(self._watches[job_id].has_begun for job_id in ids)
+        """Whether the code of all of them is running."""
+        return all(self._observers[job_id].has_begun for job_id in ids)
 
     def have_ended(self, ids: Sequence[str]) -> bool:
         """Whether all of them are final."""
-        return all(self._watches[job_id].is_final for job_id in ids)
+        return all(self._observers[job_id].is_final for job_id in ids)
 
     def is_final(self, job_id: str) -> bool:
-        """Whether a job is final by the store, be it watched or not."""
-        return self.record(job_id).is_final
+        """Whether any job, observed or not, is final in the store."""
+        return self.get_record(job_id).is_final
 
-    def record(self, job_id: str) -> JobRecord:
-        """Return a job as the store knows it now."""
+    def get_record(self, job_id: str) -> JobRecord:
+        """Return the current record of a job in the store."""
         return self._belt.store.get(job_id).result()
 
-    def accounts(self, ids: Iterable[str]) -> list[Account]:
-        """Return what was seen of these jobs."""
+    def observed_jobs(self, ids: Iterable[str]) -> list[ObservedJob]:
+        """Return all observations of these jobs."""
         self._look()
         return [
-            self._watches[job_id].account(
-                self.record(job_id), self._belt.store.history(job_id).result()
+            self._observers[job_id].observed(
+                self.get_record(job_id), self._belt.store.history(job_id).result()
             )
             for job_id in ids
         ]
@@ -169,20 +175,20 @@ class Stage:
                 return True
             if time.monotonic() >= deadline:
                 return False
-            if self._halt.wait(LOOK):
-                raise HaltedError
+            if self._halt.wait(POLL):
+                raise DrillInterruptedError
 
     def _look(self) -> None:
         for worker in self.workers:
-            worker.look()
+            worker.poll()
         found = self._belt.store.find(Filter(queue=QUEUE), limit=1000).result()
         now = time.time()
         for record in found:
-            watch = self._watches.get(record.id)
-            if watch is not None:
-                watch.see(record, now)
+            observer = self._observers.get(record.id)
+            if observer is not None:
+                observer.update(record, now)
 
-    def _has_joined(self, worker: WorkerProcess) -> bool:
+    def _is_registered(self, worker: WorkerProcess) -> bool:
         for each in self._belt.store.workers().result():
             if each.pid == worker.pid:
                 worker.id = each.id
@@ -190,54 +196,57 @@ class Stage:
         return False
 
 
-class _Watch:
-    """One job under observation."""
+class _JobObserver:
+    """Collects the observations of one job."""
 
-    def __init__(self, kind: Kind, notes: Path) -> None:
+    def __init__(self, kind: Kind, events_path: Path) -> None:
         self.kind: Kind = kind
-        self.notes = notes
+        self.events_path = events_path
         self.is_final = False
-        self._read: tuple[Note, ...] = ()
-        self._sightings: list[Sighting] = []
-        self._programs: dict[int, Program] = {}
-        self._gone: dict[int, float] = {}
+        self._events: tuple[ProbeEvent, ...] = ()
+        self._observations: list[Observation] = []
+        self._processes: dict[int, ProcessSnapshot] = {}
+        self._ended_at: dict[int, float] = {}
 
     @property
     def has_begun(self) -> bool:
-        """Whether its code, all three processes of a command, has begun."""
-        began = sum(note.what == "began" for note in self._read)
+        """Whether its code has begun, in all three processes if it is a command."""
+        began = sum(event.what == "began" for event in self._events)
         return began >= (3 if self.kind == "command" else 1)
 
-    def see(self, record: JobRecord, now: float) -> None:
-        """Take in how the store says it stands, and look how that is."""
-        # The notes after the store: what is noted before a job ends is read, then.
-        self._read = read(self.notes)
-        for note in self._read:
-            if note.pid not in self._programs:
-                self._programs[note.pid] = program(note.pid)
-        for lease in {note.lease for note in self._read}.difference(self._gone):
-            if not self._live(lease, lives):
-                self._gone[lease] = now
+    def update(self, record: JobRecord, now: float) -> None:
+        """Take in the record of the store, and compare it with the job's events and processes."""
+        # Events are read after the record: what a job wrote before it ended is then included.
+        self._events = read_events(self.events_path)
+        for event in self._events:
+            if event.pid not in self._processes:
+                self._processes[event.pid] = snapshot_process(event.pid)
+        for lease in {event.lease for event in self._events}.difference(self._ended_at):
+            if not self._unfinished_pids(lease, is_alive):
+                self._ended_at[lease] = now
         self.is_final = record.is_final
-        last = self._sightings[-1] if self._sightings else None
+        last = self._observations[-1] if self._observations else None
         if last is not None and (last.state, last.lease) == (record.state, record.lease):
             return
         over = record.lease - (record.state is State.RUNNING)
-        live = {pid for lease in range(1, over + 1) for pid in self._live(lease, runs)}
-        self._sightings.append(Sighting(now, record.state, record.lease, tuple(sorted(live))))
+        live = {
+            pid for lease in range(1, over + 1) for pid in self._unfinished_pids(lease, is_runnable)
+        }
+        self._observations.append(Observation(now, record.state, record.lease, tuple(sorted(live))))
 
-    def account(self, record: JobRecord, history: Iterable[Any]) -> Account:
-        """Return all of it."""
-        return Account(
+    def observed(self, record: JobRecord, history: Iterable[Any]) -> ObservedJob:
+        """Return everything that was observed."""
+        return ObservedJob(
             kind=self.kind,
             record=record,
-            sightings=tuple(self._sightings),
-            notes=self._read,
-            gone=dict(self._gone),
+            observations=tuple(self._observations),
+            events=self._events,
+            ended_at=dict(self._ended_at),
             history=tuple(history),
         )
 
-    def _live(self, lease: int, so: Callable[[Program], bool]) -> set[int]:
-        began = {note.pid for note in self._read if note.lease == lease and note.what == "began"}
-        ended = {note.pid for note in self._read if note.lease == lease and note.what == "ended"}
-        return {pid for pid in began - ended if so(self._programs[pid])}
+    def _unfinished_pids(self, lease: int, accept: Callable[[ProcessSnapshot], bool]) -> set[int]:
+        run = [event for event in self._events if event.lease == lease]
+        began = {event.pid for event in run if event.what == "began"}
+        ended = {event.pid for event in run if event.what == "ended"}
+        return {pid for pid in began - ended if accept(self._processes[pid])}

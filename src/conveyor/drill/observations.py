@@ -1,6 +1,6 @@
-"""What the drill has seen of a scene, with the moments: the facts that a verdict goes by.
+"""What the drill has observed in a scenario, with timestamps: the facts that the checks use.
 
-All times are Unix seconds by this machine's clock.
+All times are Unix seconds of this machine's clock.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import AttemptError, JobRecord, State
-from .probe_jobs import Kind, Note
+from .probe_jobs import Kind, ProbeEvent
 
 
-class Sighting(msgspec.Struct, frozen=True):
-    """A job as it stood when that was first seen.
+class Observation(msgspec.Struct, frozen=True):
+    """The state of a job when that state was first observed.
 
-    `live` are the processes that could still run the code of an earlier run of it, or of any run
-    if it was not running any more.
+    `live` are the processes that could still run the code of an earlier run, or of any run if the
+    job was not running any more.
     """
 
     at: float
@@ -24,26 +24,30 @@ class Sighting(msgspec.Struct, frozen=True):
     live: tuple[int, ...] = ()
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was seen of one job. `gone` says when no process of a lease's run was left."""
+class ObservedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was observed of one job.
+
+    `ended_at` says, for the run under each lease, when no process of it was left.
+    """
 
     kind: Kind
     record: JobRecord
-    sightings: tuple[Sighting, ...]
-    notes: tuple[Note, ...]
-    gone: dict[int, float]
+    observations: tuple[Observation, ...]
+    events: tuple[ProbeEvent, ...]
+    ended_at: dict[int, float]
     history: tuple[AttemptError, ...] = ()
 
-    def began(self, lease: int) -> float | None:
+    def began_at(self, lease: int) -> float | None:
         """Return when the code of a run began."""
         return min(
-            (n.at for n in self.notes if n.lease == lease and n.what == "began"), default=None
+            (each.at for each in self.events if each.lease == lease and each.what == "began"),
+            default=None,
         )
 
-    def left(self, lease: int) -> Sighting | None:
-        """Return how it stood when it was first seen not to run under this lease any more."""
+    def released(self, lease: int) -> Observation | None:
+        """Return the first observation after the job ran under this lease."""
         held = False
-        for each in self.sightings:
+        for each in self.observations:
             running = each.state is State.RUNNING and each.lease == lease
             if held and not running:
                 return each
@@ -51,20 +55,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     @property
-    def survivors(self) -> tuple[int, ...]:
-        """The processes that could run its code when the store said that nobody does."""
-        return tuple(sorted({pid for each in self.sightings for pid in each.live}))
+    def overlapping_pids(self) -> tuple[int, ...]:
+        """The processes that could run its code while the store said that none did."""
+        return tuple(sorted({pid for each in self.observations for pid in each.live}))
 
 
-class WorkerSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of one worker: when it ended, with which code, and what it last said.
+class ObservedWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was observed of one worker.
 
-    `left_behind` are processes of it that were there when they should have been gone.
+    `leftover` are processes of it that should have been gone, `stderr` the end of its output.
     """
 
     name: str
     id: str
     ended_at: float | None
     code: int | None
-    left_behind: tuple[str, ...] = ()
-    said: str = ""
+    leftover: tuple[str, ...] = ()
+    stderr: str = ""

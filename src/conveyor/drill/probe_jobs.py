@@ -1,6 +1,6 @@
-"""What the drill's jobs do: each kind notes down that it runs, and goes on until it is given a cue.
+"""The drill's jobs: each kind records that it runs, and goes on until the drill releases it.
 
-Notes are lines in a file of the job's own, which the drill reads from outside. A job that runs for
+Events are lines in a file of the job's own, which the drill reads from outside. A job that runs for
 a second time ends at once.
 """
 
@@ -28,40 +28,46 @@ from . import tree
 Kind = Literal["coroutine", "thread", "deaf thread", "process", "command"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 QUEUE = "conveyor.drill"
-CUE, FAILS, HOARD = ".cue", tree.FAILS, ".hoard"
-# How often a job looks for its cue.
-LOOK = 0.02
-# One job that is hoarded: a disk fills up by some hundreds of them.
-HOARDED = "x" * 4000
+RELEASE, FAILS, RESULT = tree.RELEASE, tree.FAILS, ".result"
+# How often a job checks whether it is released, in seconds.
+POLL = 0.02
+# The argument of each job that fills the disk: some hundreds of them are enough.
+LARGE_ARGUMENT = "x" * 4000
+MOST_LARGE_JOBS = 2000
 
-What = Literal["began", "ended"]
 
+class ProbeEvent(msgspec.Struct, frozen=True, array_like=True):
+    """A line that a job wrote: what it did, in which process, under which lease, and when."""
 
-class Note(msgspec.Struct, frozen=True, array_like=True):
-    """A line that a job wrote: what it did in which process, under which lease, when."""
-
-    what: What
+    what: Literal["began", "ended"]
     pid: int
     lease: int
     at: float
 
 
-def read(notes: Path) -> tuple[Note, ...]:
-    """Return what a job has noted so far."""
+class DiskFillResult(msgspec.Struct, frozen=True):
+    """The outcome of filling the disk: the jobs that were accepted, and the last error."""
+
+    accepted: tuple[str, ...]
+    error: str
+
+
+def read_events(path: Path) -> tuple[ProbeEvent, ...]:
+    """Return the events of a job so far."""
     try:
-        lines = notes.read_text().splitlines()
+        lines = path.read_text().splitlines()
     except FileNotFoundError:
         return ()
-    return tuple(msgspec.convert(line.split(), Note, strict=False) for line in lines)
+    return tuple(msgspec.convert(line.split(), ProbeEvent, strict=False) for line in lines)
 
 
-class Troupe:
-    """The drill's jobs on a belt, be it the drill's own or the one that a worker serves."""
+class ProbeJobs:
+    """The drill's tasks, registered on a belt: the drill's own or the one that a worker serves."""
 
     def __init__(self, belt: Conveyor) -> None:
         self._belt = belt
         queue = belt.queue(QUEUE)
-        # Named after this module, by a name that users cannot take: it is reserved.
+        # The names begin with the name of this module, which applications cannot use.
         self._tasks: Mapping[str, TaskFunction[..., Any, Any]] = {
             "coroutine": queue.task(coroutine),
             "thread": queue.task(thread),
@@ -69,107 +75,99 @@ class Troupe:
             "process": queue.task(run="process")(process),
         }
         self._poison = queue.task(poison)
-        self._keep = queue.task(keep)
-        self._hoard = queue.task(_hoarder(self._keep))
+        self._fill_disk = queue.task(_make_disk_filler(queue.task(occupy_disk)))
 
-    def enqueue(self, kind: Kind, notes: Path, **options: Any) -> Job[Any]:
-        """Enqueue a job of a kind that writes these notes."""
+    def enqueue(self, kind: Kind, events: Path, **options: Any) -> Job[Any]:
+        """Enqueue a job of a kind that writes its events to this file."""
         if kind == "command":
-            argv = (sys.executable, "-I", "-S", tree.__file__, str(notes))
+            argv = (sys.executable, "-I", "-S", tree.__file__, str(events))
             return self._belt.command(*argv, queue=QUEUE).using(**options).enqueue()
-        return self._tasks[kind].using(**options).enqueue(str(notes))
+        return self._tasks[kind].using(**options).enqueue(str(events))
 
     def enqueue_poison(self) -> Job[None]:
         """Enqueue a job that kills its worker."""
         return self._poison.enqueue()
 
-    def enqueue_hoarder(self, notes: Path) -> Job[Any]:
-        """Enqueue a job that enqueues until there is no more room, and then says how it went."""
-        return self._hoard.enqueue(str(notes))
+    def enqueue_disk_filler(self, events: Path) -> Job[Any]:
+        """Enqueue a job that enqueues others until the disk is full, and writes the result."""
+        return self._fill_disk.enqueue(str(events))
 
 
-class Hoard(msgspec.Struct, frozen=True):
-    """What became of filling the disk: the jobs that were accepted, and the error in the end."""
-
-    accepted: tuple[str, ...]
-    error: str
-
-
-async def coroutine(notes: str) -> int:
-    """Wait for the cue as a coroutine does."""
-    with _noted(notes) as again:
-        while not again and not _has_cue(notes):  # noqa: ASYNC110 - the cue is a file
-            await asyncio.sleep(LOOK)
+async def coroutine(events: str) -> int:
+    """Wait for the release in a coroutine."""
+    with _recorded(events) as is_rerun:
+        while not is_rerun and not _is_released(events):  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(POLL)
     return current_job().lease
 
 
-def thread(notes: str) -> int:
-    """Wait for the cue as blocking code does that can be asked to stop."""
-    with _noted(notes) as again:
-        while not again and not _has_cue(notes):
-            current_job().sleep(LOOK)
+def thread(events: str) -> int:
+    """Wait for the release in blocking code that responds to a stop request."""
+    with _recorded(events) as is_rerun:
+        while not is_rerun and not _is_released(events):
+            current_job().sleep(POLL)
     return current_job().lease
 
 
-def deaf_thread(notes: str) -> int:
-    """Wait for the cue as blocking code does that knows nothing of being stopped."""
-    with _noted(notes) as again:
-        while not again and not _has_cue(notes):
-            time.sleep(LOOK)
+def deaf_thread(events: str) -> int:
+    """Wait for the release in blocking code that ignores stop requests."""
+    with _recorded(events) as is_rerun:
+        while not is_rerun and not _is_released(events):
+            time.sleep(POLL)
     return current_job().lease
 
 
-def process(notes: str) -> int:
-    """Wait for the cue in a process of its own, knowing nothing of being stopped."""
-    return deaf_thread(notes)
+def process(events: str) -> int:
+    """Wait for the release in a child process, ignoring stop requests."""
+    return deaf_thread(events)
 
 
 async def poison() -> None:
-    """Kill the worker, as a fault in a C library does, or memory that runs out."""
+    """Kill the worker, as a fault in a C library or the OOM killer does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def keep(text: str) -> int:
-    """Take some room on the disk until it has run."""
+async def occupy_disk(text: str) -> int:
+    """Take disk space by the size of the argument."""
     return len(text)
 
 
-def _hoarder(task: TaskFunction[[str], int, Any]) -> Callable[[str], Any]:
-    async def hoard(notes: str) -> None:
+def _make_disk_filler(task: TaskFunction[[str], int, Any]) -> Callable[[str], Any]:
+    async def fill_disk(events: str) -> None:
         accepted: list[str] = []
-        error = "there was room for everything"
-        with _noted(notes):
-            while not _has_cue(notes):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(LOOK)
-            for _ in range(2000):
+        error = "the disk did not fill up"
+        with _recorded(events):
+            while not _is_released(events):  # noqa: ASYNC110 - it is a file
+                await asyncio.sleep(POLL)
+            for _ in range(MOST_LARGE_JOBS):
                 try:
-                    accepted.append((await task.aenqueue(HOARDED)).id)
+                    accepted.append((await task.aenqueue(LARGE_ARGUMENT)).id)
                 except UnavailableError as refused:
                     error = str(refused)
                     break
-            _tell(notes, Hoard(tuple(accepted), error))
+            _write_result(events, DiskFillResult(tuple(accepted), error))
 
-    return hoard
-
-
-def _tell(notes: str, hoard: Hoard) -> None:
-    part = Path(notes + ".part")
-    part.write_bytes(msgspec.json.encode(hoard))
-    part.rename(notes + HOARD)
+    return fill_disk
 
 
-def _has_cue(notes: str) -> bool:
-    return os.path.exists(notes + CUE)
+def _write_result(events: str, result: DiskFillResult) -> None:
+    part = Path(events + ".part")
+    part.write_bytes(msgspec.json.encode(result))
+    part.rename(events + RESULT)
+
+
+def _is_released(events: str) -> bool:
+    return os.path.exists(events + RELEASE)
 
 
 @contextmanager
-def _noted(notes: str) -> Generator[bool]:
-    """Note begin and end, and say whether this is a second run; fail where that is wanted."""
+def _recorded(events: str) -> Generator[bool]:
+    """Record the beginning and the end; yield whether this is a second run. May fail on request."""
     job = current_job()
-    if os.path.exists(notes + FAILS):
-        raise RuntimeError("the drill wants this attempt to fail")
-    tree.write(notes, "began", job.lease)
+    if os.path.exists(events + FAILS):
+        raise RuntimeError("the drill makes this attempt fail")
+    tree.write_event(events, "began", job.lease)
     try:
         yield job.lease > 1
     finally:
-        tree.write(notes, "ended", job.lease)
+        tree.write_event(events, "ended", job.lease)

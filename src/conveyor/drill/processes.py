@@ -1,4 +1,4 @@
-"""What is seen of processes from outside: which ones there are, and whether their code can run."""
+"""Looks at processes from outside: which ones exist, and whether their code can run."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ import msgspec
 from ..system.process_identity import pid_started
 
 
-class Program(msgspec.Struct, frozen=True):
-    """A program in a process. Another one may come to run there: by a new process, or by exec."""
+class ProcessSnapshot(msgspec.Struct, frozen=True):
+    """A process and the program in it. A reused pid or an exec makes a different snapshot."""
 
     pid: int
     started: float
-    called: bytes
+    command_line: bytes
 
 
-def program(pid: int) -> Program:
-    """Return what runs in a process now."""
-    return Program(pid, pid_started(pid), _called(pid))
+def snapshot_process(pid: int) -> ProcessSnapshot:
+    """Return what runs under a pid now."""
+    return ProcessSnapshot(pid, pid_started(pid), _command_line(pid))
 
 
-def lives(known: Program) -> bool:
+def is_alive(known: ProcessSnapshot) -> bool:
     """Whether this program has not ended."""
-    return _state(known.pid) not in "ZX" and program(known.pid) == known
+    return _state(known.pid) not in "ZX" and snapshot_process(known.pid) == known
 
 
-def runs(known: Program) -> bool:
-    """Whether it can run code now: it lives, and is not frozen."""
-    return lives(known) and _state(known.pid) not in "Tt"
+def is_runnable(known: ProcessSnapshot) -> bool:
+    """Whether this program can run code now: it is alive and not frozen."""
+    return is_alive(known) and _state(known.pid) not in "Tt"
 
 
-def marked(mark: str) -> dict[int, str]:
-    """Return the living processes whose environment holds `mark`, and what they were called with.
+def find_marked_processes(mark: str) -> dict[int, str]:
+    """Return the command lines, by pid, of live processes with `mark` in their environment.
 
-    A child inherits it, however far it goes away from its parents.
+    Children inherit the mark, even those that leave their session and process group.
     """
     found: dict[int, str] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
-        with suppress(OSError):  # it has ended, or is somebody else's
+        with suppress(OSError):  # it has ended, or belongs to another user
             if mark.encode() not in Path(f"/proc/{name}/environ").read_bytes():
                 continue
-            called = _called(int(name)).replace(b"\0", b" ")
-            found[int(name)] = called[:200].decode(errors="replace")
+            command_line = _command_line(int(name)).replace(b"\0", b" ")
+            found[int(name)] = command_line[:200].decode(errors="replace")
     return found
 
 
-def kill_marked(mark: str) -> None:
-    """End every process whose environment holds `mark`, and those it starts meanwhile."""
+def kill_marked_processes(mark: str) -> None:
+    """Kill every process with `mark` in its environment, and those they start meanwhile."""
     for _ in range(100):
-        left = marked(mark)
+        left = find_marked_processes(mark)
         if not left:
             return
         for pid in left:
@@ -70,7 +70,7 @@ def _state(pid: int) -> str:
         return "X"
 
 
-def _called(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

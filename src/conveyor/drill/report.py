@@ -1,4 +1,4 @@
-"""How a drill is shown: scene by scene to a person, line by line to a program."""
+"""Formats the results of a drill: for people, as a table for programs, and as JSON."""
 
 from __future__ import annotations
 
@@ -10,85 +10,87 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .runner import Played
-from .verdict import Check, Row
+from .checks import Check, Row
+from .runner import ScenarioResult
 
-HEADINGS = ("SCENE", "JOB", "KEPT", "PROMISED", "HAPPENED")
+HEADINGS = ("SCENARIO", "JOB", "KEPT", "PROMISED", "HAPPENED")
 
 
-def lines(played: Sequence[Played]) -> list[tuple[str, ...]]:
-    """Return what a program reads, below `HEADINGS`."""
+def table_rows(results: Sequence[ScenarioResult]) -> list[tuple[str, ...]]:
+    """Return the rows of the table under `HEADINGS`."""
     return [
         (
-            scene.name,
+            scenario.name,
             row.subject,
             "yes" if row.kept else "NO",
             ", ".join(check.promised for check in row.checks),
             row.happened,
         )
-        for scene in played
-        for row in scene.rows
+        for scenario in results
+        for row in scenario.rows
     ]
 
 
-def as_data(played: Sequence[Played]) -> list[dict[str, Any]]:
-    """Return what --json prints of the scenes."""
+def results_as_json(results: Sequence[ScenarioResult]) -> list[dict[str, Any]]:
+    """Return the scenarios as --json prints them."""
     return [
         {
-            "name": scene.name,
-            "promise": scene.promise,
-            "kept": scene.kept,
-            "seconds": round(scene.took, 3),
+            "name": scenario.name,
+            "promise": scenario.promise,
+            "kept": scenario.kept,
+            "seconds": round(scenario.took, 3),
             "rows": [
                 {"subject": row.subject, "kept": row.kept, "checks": row.checks, "facts": row.facts}
-                for row in scene.rows
+                for row in scenario.rows
             ],
         }
-        for scene in played
+        for scenario in results
     ]
 
 
-def drawn(played: Sequence[Played]) -> RenderableType:
-    """Return what a person reads."""
-    # One width for all scenes, so that the eye runs down the page.
-    widest = max((len(row.subject) for scene in played for row in scene.rows), default=0)
-    return Group(*(_scene(scene, widest) for scene in played))
+def render(results: Sequence[ScenarioResult]) -> RenderableType:
+    """Return the report for people."""
+    # All scenarios have the same column widths.
+    widest = max((len(row.subject) for scenario in results for row in scenario.rows), default=0)
+    return Group(*(_render_scenario(scenario, widest) for scenario in results))
 
 
-def verdict(played: Sequence[Played], took: float) -> str:
-    """Say in a sentence how it went."""
-    checks = [check for scene in played for row in scene.rows for check in row.checks]
+def summary(results: Sequence[ScenarioResult], took: float) -> str:
+    """Return the overall result in one sentence."""
+    checks = [check for scenario in results for row in scenario.rows for check in row.checks]
     broken = [check for check in checks if not check.kept]
-    scenes = f"{len(played)} scene" + ("" if len(played) == 1 else "s")
+    scenarios = f"{len(results)} scenario" + ("" if len(results) == 1 else "s")
     if not broken:
-        return f"All {len(checks)} promises in {scenes} were kept, seen within {took:.0f} s."
-    where = ", ".join(scene.name for scene in played if not scene.kept)
-    return f"{len(broken)} of {len(checks)} promises in {scenes} were not kept: see {where}."
+        return f"All {len(checks)} promises in {scenarios} were kept ({took:.0f} s)."
+    where = ", ".join(scenario.name for scenario in results if not scenario.kept)
+    return f"{len(broken)} of {len(checks)} promises in {scenarios} were not kept: see {where}."
 
 
-def stories(played: Sequence[Played]) -> list[str]:
-    """Tell of each line that differs what was promised, what happened, and what was seen."""
-    told: list[str] = []
-    for scene in played:
-        for row in scene.rows:
+def failure_details(results: Sequence[ScenarioResult]) -> list[str]:
+    """Return, for each row with a broken promise, what was promised and what happened."""
+    lines: list[str] = []
+    for scenario in results:
+        for row in scenario.rows:
             if not row.kept:
-                told += ["", f"{scene.name}, {row.subject}", *map(_differs, _broken(row))]
-                told += [f"    {fact}" for fact in row.facts]
-    return told
+                lines += ["", f"{scenario.name}, {row.subject}", *map(_difference, _broken(row))]
+                lines += [f"    {fact}" for fact in row.facts]
+    return lines
 
 
-def _scene(scene: Played, widest: int) -> RenderableType:
-    mark, style = _mark(kept=scene.kept)
+def _render_scenario(scenario: ScenarioResult, widest: int) -> RenderableType:
+    mark, style = _mark(kept=scenario.kept)
     title = Text.assemble(
-        (f"{mark} ", style), (scene.title, "bold"), (f"  {scene.name}, {scene.took:.1f} s", "dim")
+        (f"{mark} ", style),
+        (scenario.title, "bold"),
+        (f"  {scenario.name}, {scenario.took:.1f} s", "dim"),
     )
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(width=1)
     rows.add_column(min_width=widest, no_wrap=True)
     rows.add_column()
-    for each in scene.rows:
+    for each in scenario.rows:
         rows.add_row(Text(*_mark(kept=each.kept)), each.subject, _happened(each))
-    promise = Padding(Text(scene.promise, "italic dim"), (0, 0, 0, 2))
+    promise = Padding(Text(scenario.promise, "italic dim"), (0, 0, 0, 2))
     return Group(title, promise, Padding(rows, (0, 0, 1, 2)))
 
 
@@ -97,7 +99,7 @@ def _happened(row: Row) -> Text:
 
 
 def _style(check: Check) -> str:
-    """Broken promises leap to the eye, then figures; the rest is there to be looked up."""
+    """Highlight broken promises, and dim what has no figures."""
     if not check.kept:
         return "bold red"
     return "" if any(letter.isdigit() for letter in check.happened) else "dim"
@@ -111,5 +113,5 @@ def _broken(row: Row) -> list[Check]:
     return [check for check in row.checks if not check.kept]
 
 
-def _differs(check: Check) -> str:
+def _difference(check: Check) -> str:
     return f"  promised: {check.promised}; happened: {check.happened}"

@@ -1,4 +1,4 @@
-"""Plays scenes, a few at a time, each on a stage of its own, and collects the verdicts."""
+"""Runs scenarios, a few at a time, each in a harness of its own, and collects the results."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Literal
 import msgspec
 
 from ..errors import UsageError
-from .harness import HaltedError, Stage
-from .scenarios import Scene
-from .verdict import Check, Row, row
-from .workers import Starter, start_worker
+from .checks import Check, Row, make_row
+from .harness import DrillInterruptedError, Harness
+from .scenarios import Scenario
+from .workers import WorkerStarter, start_worker
 
-# How long one scene may take, in seconds, beside what its workers need to start.
+# How long one scenario may take, in seconds, without the start of its workers.
 LIMIT = 40.0
-# How long a worker may need to be heard of.
-START = 60.0
-# Scenes at a time. Each has two busy workers at most, and what they measure is to be theirs.
-AT_ONCE = max(2, min(4, (os.cpu_count() or 2)))
+# How long the first worker may take to start, in seconds.
+START_LIMIT = 60.0
+# Concurrent scenarios. Each has up to two busy workers, which must not slow down those of others.
+CONCURRENCY = max(2, min(4, (os.cpu_count() or 2)))
 
 Phase = Literal["begins", "ends"]
-Told = Callable[[Scene, Phase, bool], None]
+ProgressCallback = Callable[[Scenario, Phase, bool], None]
 
 
-class Played(msgspec.Struct, frozen=True):
-    """What became of a scene. `took` is how long it lasted, in seconds."""
+class ScenarioResult(msgspec.Struct, frozen=True):
+    """The result of a scenario. `took` is its duration in seconds."""
 
     name: str
     title: str
@@ -46,10 +46,10 @@ class Played(msgspec.Struct, frozen=True):
 
 
 class Drill:
-    """A drill in `folder` of the application `app` ("module:name"; None: of none).
+    """A drill in `folder` of the application `app` ("module:name"; None: without one).
 
-    `starter` starts its workers, `limit` is how long a scene may take, in seconds, and `at_once`
-    how many are played at a time.
+    `starter` starts its workers, `limit` is the maximum duration of a scenario in seconds, and
+    `concurrency` the number of scenarios that run at the same time.
     """
 
     def __init__(
@@ -57,72 +57,79 @@ class Drill:
         folder: Path,
         *,
         app: str | None = None,
-        starter: Starter = start_worker,
+        starter: WorkerStarter = start_worker,
         limit: float = LIMIT,
-        at_once: int = AT_ONCE,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self._folder = folder
         self._app = app
         self._starter = starter
         self._limit = limit
-        self._at_once = at_once
-        self._start_up = 0.0
+        self._concurrency = concurrency
+        self._startup_seconds = 0.0
         self._halt = Event()
 
-    def rehearse(self) -> float:
-        """See that a worker starts with the application; returns how long that took, in seconds.
+    def check_startup(self) -> float:
+        """Check that a worker starts with the application; return how long it took, in seconds.
 
-        UsageError, with what the worker said, when it does not.
+        UsageError, with the worker's own error, if it does not.
         """
-        begun = time.monotonic()
-        stage = self._stage("start", START)
+        started = time.monotonic()
+        harness = self._open_harness("start", START_LIMIT)
         try:
-            worker = stage.start("first")
-            self._start_up = time.monotonic() - begun
+            worker = harness.start_worker("first")
+            self._startup_seconds = time.monotonic() - started
             if worker.id:
-                return self._start_up
-            said = worker.said().splitlines() or ["it said nothing"]
-            why = said[-1].rpartition("does not import: UsageError: ")[2]
+                return self._startup_seconds
+            lines = worker.stderr_tail().splitlines() or ["it printed nothing"]
+            # The worker loads a generated application, which imports the user's.
+            why = lines[-1].rpartition(": UsageError: ")[2]
             raise UsageError(f"no worker starts with {self._app or 'no application'}: {why}")
         finally:
-            stage.close()
+            harness.close()
 
-    def play(self, scenes: Sequence[Scene], tell: Told) -> list[Played]:
-        """Play them, and tell when each begins and ends; returns them in their order."""
-        with ThreadPoolExecutor(self._at_once, "conveyor-drill") as threads:
-            playing = [threads.submit(self._play, scene, tell) for scene in scenes]
+    def run(
+        self, scenarios: Sequence[Scenario], on_progress: ProgressCallback
+    ) -> list[ScenarioResult]:
+        """Run the scenarios; return their results in the same order."""
+        with ThreadPoolExecutor(self._concurrency, "conveyor-drill") as threads:
+            running = [
+                threads.submit(self._run_scenario, scenario, on_progress) for scenario in scenarios
+            ]
             try:
-                return [each.result() for each in playing]
+                return [each.result() for each in running]
             except BaseException:
-                # Ctrl-C: every stage ends what it has started, and the drill then.
+                # On Ctrl-C every harness first ends what it has started.
                 self._halt.set()
-                for each in playing:
+                for each in running:
                     each.cancel()
                 raise
 
-    def _play(self, scene: Scene, tell: Told) -> Played:
-        tell(scene, "begins", False)  # noqa: FBT003 - nothing is known yet
-        begun = time.monotonic()
-        stage = self._stage(scene.name, self._limit + 5 * self._start_up)
+    def _run_scenario(self, scenario: Scenario, on_progress: ProgressCallback) -> ScenarioResult:
+        on_progress(scenario, "begins", False)  # noqa: FBT003 - nothing is known yet
+        started = time.monotonic()
+        harness = self._open_harness(scenario.name, self._limit + 5 * self._startup_seconds)
         try:
-            rows = scene.play(stage)
-        except HaltedError:
-            rows = [_not_played("it was interrupted", stage)]
-        except Exception:  # noqa: BLE001 - what a scene cannot cope with is no promise kept
-            rows = [_not_played(traceback.format_exc(), stage)]
+            rows = scenario.run(harness)
+        except DrillInterruptedError:
+            rows = [_incomplete("interrupted", harness)]
+        except Exception:  # noqa: BLE001 - a scenario that fails has kept no promise
+            rows = [_incomplete(traceback.format_exc(), harness)]
         finally:
-            stage.close()
-        took = time.monotonic() - begun
-        played = Played(scene.name, scene.title, scene.promise, took, tuple(rows))
-        tell(scene, "ends", played.kept)
-        return played
+            harness.close()
+        took = time.monotonic() - started
+        result = ScenarioResult(scenario.name, scenario.title, scenario.promise, took, tuple(rows))
+        on_progress(scenario, "ends", result.kept)
+        return result
 
-    def _stage(self, name: str, limit: float) -> Stage:
+    def _open_harness(self, name: str, limit: float) -> Harness:
         folder = self._folder / name
-        return Stage(folder, app=self._app, starter=self._starter, limit=limit, halt=self._halt)
+        return Harness(folder, app=self._app, starter=self._starter, limit=limit, halt=self._halt)
 
 
-def _not_played(error: str, stage: Stage) -> Row:
-    said = [line for worker in stage.workers for line in worker.said().splitlines()[-12:]]
-    check = Check("the scene is played to its end", error.strip().splitlines()[-1], kept=False)
-    return row("the scene", check, facts=[*error.strip().splitlines(), *said])
+def _incomplete(error: str, harness: Harness) -> Row:
+    output = [
+        line for worker in harness.workers for line in worker.stderr_tail().splitlines()[-12:]
+    ]
+    check = Check("the scenario runs to its end", error.strip().splitlines()[-1], kept=False)
+    return make_row("the scenario", check, facts=[*error.strip().splitlines(), *output])

@@ -1,4 +1,4 @@
-"""The scenes: each says what is promised, does the worst to real workers, and has it judged."""
+"""The scenarios: what is done to real workers, and what is promised of it."""
 
 from __future__ import annotations
 
@@ -6,69 +6,69 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from .cancel_scenarios import play_cancel
-from .crash_scenarios import play_freeze, play_kill, play_poison
-from .disk_scenarios import play_disk
-from .harness import Stage
-from .shutdown_scenarios import play_drain, play_stop
-from .verdict import Row
+from .cancel_scenarios import run_cancel
+from .checks import Row
+from .crash_scenarios import run_freeze, run_kill, run_poison
+from .disk_scenarios import run_disk
+from .harness import Harness
+from .shutdown_scenarios import run_drain, run_stop
 
 
-class Scene(msgspec.Struct, frozen=True):
-    """One scene: its name, what is done, and what is promised of it, in a sentence each."""
+class Scenario(msgspec.Struct, frozen=True):
+    """One scenario: its name, what is done, and what is promised, in a few words each."""
 
     name: str
     title: str
     promise: str
-    play: Callable[[Stage], Sequence[Row]]
+    run: Callable[[Harness], Sequence[Row]]
 
 
-SCENES = (
-    Scene(
+SCENARIOS = (
+    Scenario(
         "stop",
         "SIGTERM while jobs run that end in time",
-        "They are completed, the worker exits with 0, and nobody runs them twice.",
-        play_stop,
+        "The jobs complete, none runs twice, and the worker exits with 0.",
+        run_stop,
     ),
-    Scene(
+    Scenario(
         "drain",
         "SIGTERM while jobs run that do not end in time",
-        "They are stopped and handed back within 1 s, another worker runs them within 1 s more, "
-        "the attempt does not count, the worker is out in time with 75 and leaves no process.",
-        play_drain,
+        "The jobs are stopped and returned within 1 s, and another worker runs them within 1 s "
+        "more. The attempt does not count. The worker exits in time with 75 and leaves no process.",
+        run_drain,
     ),
-    Scene(
+    Scenario(
         "kill",
         "kill -9 of the worker",
-        "Its processes die with it, its jobs are back within 1 s and run again within 1 s more; "
-        "one result each; the crash counts and not the attempt, and how it died is on the job.",
-        play_kill,
+        "The worker's processes die with it. Its jobs return within 1 s and run again within 1 s "
+        "more, with one result each. The crash counts, not the attempt, and the job records it.",
+        run_kill,
     ),
-    Scene(
+    Scenario(
         "freeze",
         "SIGSTOP of the worker, for longer than its leases last",
-        "Another worker takes the jobs when their leases have ended and not before; when the "
-        "frozen one wakes its late runs are stopped, their results refused, and it works on.",
-        play_freeze,
+        "Another worker takes over the jobs when their leases expire, not before. When the frozen "
+        "worker resumes, its late runs are stopped, their results rejected, and it takes new jobs.",
+        run_freeze,
     ),
-    Scene(
+    Scenario(
         "cancel",
         "Cancel, in each phase of a job's life",
-        "It is cancelled within 1 s, and only after its code has ended; who comes too late hears "
-        "it; what does not listen is still called running.",
-        play_cancel,
+        "The job is cancelled within 1 s, and only after its code has ended. A late cancel is "
+        "reported as too late. A job whose code ignores the cancel is still shown as running.",
+        run_cancel,
     ),
-    Scene(
+    Scenario(
         "disk",
         "The disk is full",
-        "Enqueueing is refused with a clear error, nothing that was accepted is lost, and all of "
-        "it completes once there is room.",
-        play_disk,
+        "Enqueueing fails with a clear error, no accepted job is lost, and all of them complete "
+        "once there is space again.",
+        run_disk,
     ),
-    Scene(
+    Scenario(
         "poison",
         "A job that kills its worker each time it runs",
-        "After three crashes it is discarded with the evidence, and the others go on.",
-        play_poison,
+        "The job is discarded after three crashes, which it records. Other jobs complete.",
+        run_poison,
     ),
 )

@@ -1,80 +1,84 @@
-"""Scenes in which a worker is told to stop, and the jobs end in time or do not."""
+"""Scenarios in which a worker gets SIGTERM, and its jobs end in time or do not."""
 
 from __future__ import annotations
 
 import signal
 
 from ..worker.worker import LEAVE
-from . import verdict
-from .harness import GRACE, Stage
+from . import checks
+from .checks import EXIT_SECONDS, PROMPT_SECONDS, Row, job_row, worker_row
+from .harness import GRACE, Harness
 from .probe_jobs import KINDS
-from .verdict import LEAVING, SOON, Row, of_job, of_worker
 
 LONG_DRAIN, SHORT_DRAIN = 8.0, 1.0
-# How long the jobs go on after the signal, where they are to end in time.
-LONGER = 0.5
+# How long the jobs that end in time go on after the signal, in seconds.
+MORE_WORK = 0.5
 
 
-def play_stop(stage: Stage) -> list[Row]:
-    """SIGTERM, and the jobs end before the deadline."""
-    worker = stage.start("first", drain=LONG_DRAIN)
-    jobs = stage.put()
-    stage.until(lambda: stage.have_begun(jobs))
-    told = stage.signal(worker, signal.SIGTERM)
-    stage.stay(LONGER)
-    cued = stage.cue(jobs)
-    stage.until(lambda: worker.code is not None, LONG_DRAIN + GRACE + LEAVE + LEAVING)
-    stage.until(lambda: not worker.left_behind(), SOON)
-    seen = worker.seen(worker.left_behind())
+def run_stop(harness: Harness) -> list[Row]:
+    """Send SIGTERM, and let the jobs end before the deadline."""
+    worker = harness.start_worker("first", drain=LONG_DRAIN)
+    jobs = harness.enqueue_probes()
+    harness.wait_until(lambda: harness.have_begun(jobs))
+    signalled = harness.send_signal(worker, signal.SIGTERM)
+    harness.observe_for(MORE_WORK)
+    released = harness.release(jobs)
+    harness.wait_until(lambda: worker.code is not None, LONG_DRAIN + GRACE + LEAVE + EXIT_SECONDS)
+    harness.wait_until(lambda: not worker.leftover_processes(), PROMPT_SECONDS)
+    seen = worker.observed(worker.leftover_processes())
     return [
         *(
-            of_job(each, verdict.completed(each, told), verdict.ran_once(each), since=told)
-            for each in stage.accounts(jobs)
+            job_row(each, checks.completed(each, signalled), checks.ran_once(each), since=signalled)
+            for each in harness.observed_jobs(jobs)
         ),
-        of_worker(
+        worker_row(
             seen,
-            verdict.left_with(seen, 0),
-            # With its last job, long before its deadline.
-            verdict.out_within(seen, told, cued - told + LEAVING + stage.start_up),
-            verdict.nothing_left(seen),
-            since=told,
+            checks.exited_with(seen, 0),
+            # It exits with its last job, long before its deadline.
+            checks.exited_within(
+                seen, signalled, released - signalled + EXIT_SECONDS + harness.startup_seconds
+            ),
+            checks.no_process_left(seen),
+            since=signalled,
         ),
     ]
 
 
-def play_drain(stage: Stage) -> list[Row]:
-    """SIGTERM, and the jobs would go on for ever."""
-    worker = stage.start("first", drain=SHORT_DRAIN)
-    jobs = stage.put()
-    stage.until(lambda: stage.have_begun(jobs))
-    stage.start("second")
-    told = stage.signal(worker, signal.SIGTERM)
-    longest = verdict.longest_stop(SHORT_DRAIN, GRACE, stage.start_up)
-    stage.until(lambda: worker.code is not None, longest + SOON)
-    stage.until(lambda: not worker.left_behind(), SOON)
-    seen = worker.seen(worker.left_behind())
-    stage.until(lambda: stage.have_ended(jobs), 3 * SOON)
+def run_drain(harness: Harness) -> list[Row]:
+    """Send SIGTERM while jobs run that never end."""
+    worker = harness.start_worker("first", drain=SHORT_DRAIN)
+    jobs = harness.enqueue_probes()
+    harness.wait_until(lambda: harness.have_begun(jobs))
+    harness.start_worker("second")
+    signalled = harness.send_signal(worker, signal.SIGTERM)
+    longest = checks.maximum_shutdown_time(SHORT_DRAIN, GRACE, harness.startup_seconds)
+    harness.wait_until(lambda: worker.code is not None, longest + PROMPT_SECONDS)
+    harness.wait_until(lambda: not worker.leftover_processes(), PROMPT_SECONDS)
+    seen = worker.observed(worker.leftover_processes())
+    harness.wait_until(lambda: harness.have_ended(jobs), 3 * PROMPT_SECONDS)
     rows: list[Row] = []
-    for each in stage.accounts(jobs):
-        # A thread that does not listen ends with the process, and that only when it must.
+    for each in harness.observed_jobs(jobs):
+        # A thread that ignores the request ends only with the process.
         within = (
-            verdict.longest_stop(0.0, GRACE, stage.start_up) if each.kind == "deaf thread" else SOON
+            checks.maximum_shutdown_time(0.0, GRACE, harness.startup_seconds)
+            if each.kind == "deaf thread"
+            else PROMPT_SECONDS
         )
-        asked = told + SHORT_DRAIN
+        asked = signalled + SHORT_DRAIN
         rows.append(
-            of_job(
+            job_row(
                 each,
-                verdict.back(each, asked, within),
-                verdict.again(each, stage.start_up),
-                verdict.uncounted(each),
-                verdict.code_ended(each),
-                since=told,
+                checks.returned(each, asked, within),
+                checks.ran_again(each, harness.startup_seconds),
+                checks.attempt_not_counted(each),
+                checks.code_had_ended(each),
+                since=signalled,
             )
         )
-    checks = (
-        verdict.left_with(seen, verdict.HANDED_BACK),
-        verdict.out_within(seen, told, longest),
-        verdict.nothing_left(seen),
+    worker_checks = (
+        checks.exited_with(seen, checks.HANDED_BACK),
+        checks.exited_within(seen, signalled, longest),
+        checks.no_process_left(seen),
     )
     assert len(rows) == len(KINDS)
-    return [*rows, of_worker(seen, *checks, since=told)]
+    return [*rows, worker_row(seen, *worker_checks, since=signalled)]

@@ -1,9 +1,9 @@
 """A command with a tree of processes: itself, a child, and a grandchild in a session of its own.
 
-    python tree.py NOTES
+    python tree.py EVENTS
 
-It runs until the file NOTES.cue exists, and leaves no process behind then; a second run ends at
-once. It imports nothing of ours: a job that is a command may be anything.
+It runs until the file EVENTS.release exists, and leaves no process behind; a second run ends at
+once. It imports nothing of ours, because a command job may be any program.
 """
 
 import os
@@ -11,41 +11,42 @@ import sys
 import time
 
 LEASE = int(os.environ.get("CONVEYOR_LEASE", "1"))
+RELEASE = ".release"
 FAILS = ".fails"
 LONGEST = 120.0
 
 
-def write(notes: str, what: str, lease: int = LEASE) -> None:
-    """Note what happens, in one piece."""
+def write_event(events: str, what: str, lease: int = LEASE) -> None:
+    """Append an event with a single write, so that lines of several processes do not mix."""
     line = f"{what} {os.getpid()} {lease} {time.time()}\n".encode()
-    file = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    file = os.open(events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(file, line)
     os.close(file)
 
 
-def stay(notes: str) -> None:
-    """Run until the cue."""
-    write(notes, "began")
+def run_until_released(events: str) -> None:
+    """Run until the drill releases the job."""
+    write_event(events, "began")
     deadline = time.monotonic() + LONGEST
-    while not os.path.exists(notes + ".cue") and time.monotonic() < deadline:
+    while not os.path.exists(events + RELEASE) and time.monotonic() < deadline:
         time.sleep(0.02)
-    write(notes, "ended")
+    write_event(events, "ended")
 
 
-def main(notes: str) -> None:
-    """Grow a tree and see it through."""
+def main(events: str) -> None:
+    """Start the tree and wait for it."""
     if LEASE > 1:
-        write(notes, "began")
-        write(notes, "ended")
+        write_event(events, "began")
+        write_event(events, "ended")
         return
-    if os.path.exists(notes + FAILS):
-        sys.exit("the drill wants this command to fail")
+    if os.path.exists(events + FAILS):
+        sys.exit("the drill makes this command fail")
     if os.fork() == 0:
         if os.fork() == 0:
-            os.setsid()  # now no signal to the command's session or group reaches it
-        stay(notes)
+            os.setsid()  # no signal to the command's session or process group reaches it now
+        run_until_released(events)
         os._exit(0)
-    stay(notes)
+    run_until_released(events)
     os.wait()
 
 

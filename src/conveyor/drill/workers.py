@@ -1,4 +1,4 @@
-"""The workers of the drill: real ones, `conveyor worker`, with the user's application in them."""
+"""The workers of the drill: real `conveyor worker` processes with the user's application."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..settings import PREFIX, SETTINGS
-from .observations import WorkerSeen
-from .probe_jobs import QUEUE, Troupe
-from .processes import marked
+from .observations import ObservedWorker
+from .probe_jobs import QUEUE, ProbeJobs
+from .processes import find_marked_processes
 
-MODULE = "conveyor_rehearsal"
-# More than any scene has jobs at once.
+MODULE = "conveyor_drill_app"
+# More than the concurrent jobs of any scenario.
 SLOTS = 8
 LABEL = "drill"
-# The user's own settings that would disturb the drill: how long ended jobs are kept, before all.
-OURS = ("keep_completed", "keep_cancelled", "keep_discarded", "poll")
-# What is shown of a worker's last words.
-TAIL = 1500
+# Settings of the user that would disturb the drill: it needs ended jobs to be kept.
+RESET_SETTINGS = ("keep_completed", "keep_cancelled", "keep_discarded", "poll")
+# How much of the end of stderr to show, in characters.
+STDERR_TAIL = 1500
 
-# `conveyor worker` gets an ordinary application, which --keep lets the user read.
+# An ordinary application for `conveyor worker`; the user can read it with --keep.
 TEMPLATE = '''\
-"""{what}, on a scratch store and with the drill's own jobs.
+"""{what}, on a temporary store and with the drill's own jobs.
 
 Written by `conveyor drill`.
 """
 
 {imports}
-from {jobs} import Troupe
+from {jobs} import ProbeJobs
 
 belt = {belt}
 belt.divert({url!r})
-Troupe(belt)
+ProbeJobs(belt)
 '''
 
 
 class WorkerProcess:
-    """A worker's process as its parent sees it."""
+    """A worker process, as its parent sees it."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self.pid = process.pid
@@ -54,67 +54,69 @@ class WorkerProcess:
         self._process = process
         self._folder = folder
 
-    def look(self) -> None:
-        """Notice its end."""
+    def poll(self) -> None:
+        """Record its exit, if it has exited."""
         if self.code is None:
             self.code = self._process.poll()
             self.ended_at = None if self.code is None else time.time()
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, unless it has ended."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has exited."""
         self._process.send_signal(number)
 
-    def limit_files(self, size: int | None) -> None:
-        """Let no file of it grow beyond so many bytes; None: as far as it may at all."""
+    def limit_file_size(self, size: int | None) -> None:
+        """Limit the size of the files it writes, in bytes; None lifts the limit."""
         with suppress(ProcessLookupError):
             hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
             limit = hard if size is None else size
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit, hard))
 
-    def left_behind(self) -> tuple[str, ...]:
-        """Return the processes it has started, at any remove, that still live."""
-        found = marked(mark(self._folder))
-        return tuple(f"{pid}: {called}" for pid, called in found.items() if pid != self.pid)
+    def leftover_processes(self) -> tuple[str, ...]:
+        """Return the processes still alive that it has started, directly or not."""
+        found = find_marked_processes(environment_mark(self._folder))
+        return tuple(f"{pid}: {line}" for pid, line in found.items() if pid != self.pid)
 
-    def end(self) -> None:
-        """Kill it, if it still lives."""
+    def kill(self) -> None:
+        """Kill it, if it is still alive."""
         self._process.kill()
         self._process.wait()
-        self.look()
+        self.poll()
 
-    def seen(self, left_behind: Sequence[str] = ()) -> WorkerSeen:
-        """Return what was seen of it."""
-        return WorkerSeen(
+    def observed(self, leftover: Sequence[str] = ()) -> ObservedWorker:
+        """Return all that was observed of it."""
+        return ObservedWorker(
             name=self.name,
             id=self.id,
             ended_at=self.ended_at,
             code=self.code,
-            left_behind=tuple(left_behind),
-            said=self.said(),
+            leftover=tuple(leftover),
+            stderr=self.stderr_tail(),
         )
 
-    def said(self) -> str:
-        """Return the last it wrote to stderr."""
-        return (self._folder / "stderr").read_text(errors="replace")[-TAIL:].strip()
+    def stderr_tail(self) -> str:
+        """Return the end of its stderr."""
+        return (self._folder / "stderr").read_text(errors="replace")[-STDERR_TAIL:].strip()
 
 
-def mark(folder: Path) -> str:
-    """Return what stands in the environment of all that is started in a folder."""
-    return f"{folder}{os.sep}"  # with the end of the name: it may be the beginning of another
+def environment_mark(folder: Path) -> str:
+    """Return the mark in the environment of all processes started in a folder."""
+    return f"{folder}{os.sep}"  # the separator excludes folders that this name begins
 
 
-Starter = Callable[[Path, Sequence[str]], WorkerProcess]
+WorkerStarter = Callable[[Path, Sequence[str]], WorkerProcess]
 
 
-def describe(folder: Path, *, app: str | None, url: str) -> None:
-    """Write the application that a worker is to load into its folder."""
+def write_application(folder: Path, *, app: str | None, url: str) -> None:
+    """Write the application for a worker into its folder."""
     folder.mkdir()
     if app is None:
         what, imports, belt = "No application", "from conveyor import Conveyor", "Conveyor()"
     else:
         what, belt = f"The application {app}", f"load_app({app!r})"
         imports = "from conveyor.cli.shared.application import load_app"
-    text = TEMPLATE.format(what=what, imports=imports, jobs=Troupe.__module__, belt=belt, url=url)
+    text = TEMPLATE.format(
+        what=what, imports=imports, jobs=ProbeJobs.__module__, belt=belt, url=url
+    )
     (folder / f"{MODULE}.py").write_text(text)
 
 
@@ -131,7 +133,7 @@ def start_worker(
         f"{MODULE}:belt",
         *("--url", str(folder.parent / "jobs.db"), "--concurrency", str(SLOTS)),
         *("--queue", QUEUE, "--label", LABEL),
-        # A file of the user's that says how workers are is to hear nothing of these.
+        # Not the user's own health file.
         *("--health-file", str(folder / "health")),
         *options,
     ]
@@ -148,8 +150,8 @@ def start_worker(
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    # The service manager, if there is one, takes the drill for its service, and no worker of it.
+    # These workers must not notify the service manager, whose service is the drill.
     given = {name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"}
-    path = os.pathsep.join(filter(None, [mark(folder), os.environ.get("PYTHONPATH")]))
-    ours = {f"{PREFIX}{name.upper()}": f"{SETTINGS[name].default}" for name in OURS}
+    path = os.pathsep.join(filter(None, [environment_mark(folder), os.environ.get("PYTHONPATH")]))
+    ours = {f"{PREFIX}{name.upper()}": f"{SETTINGS[name].default}" for name in RESET_SETTINGS}
     return {**given, **ours, "PYTHONPATH": path}

@@ -1,4 +1,4 @@
-"""How a drill is shown: to a person, to a program, and what is told of a broken promise."""
+"""The report of a drill: for people, for programs, and the details of broken promises."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 from rich.console import Console
 
 from conveyor.drill import report
-from conveyor.drill.runner import Played
-from conveyor.drill.verdict import Check, Row
+from conveyor.drill.checks import Check, Row
+from conveyor.drill.runner import ScenarioResult
 
 KEPT = Row("thread", (Check("back within 1 s", "back after 0.20 s", kept=True),))
 BROKEN = Row(
@@ -19,17 +19,17 @@ BROKEN = Row(
     ),
     ("+0.21 s seen available under lease 1",),
 )
-GOOD = Played("drain", "SIGTERM", "All is handed back.", 3.0, (KEPT,))
-BAD = Played("kill", "kill -9", "All is back.", 4.0, (KEPT, BROKEN))
+GOOD = ScenarioResult("drain", "SIGTERM", "All is handed back.", 3.0, (KEPT,))
+BAD = ScenarioResult("kill", "kill -9", "All is back.", 4.0, (KEPT, BROKEN))
 
 
-def drawn(*played: Played) -> str:
+def drawn(*results: ScenarioResult) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(report.drawn(played))
+    Console(file=out, width=100).print(report.render(results))
     return out.getvalue()
 
 
-def test_a_person_sees_scene_by_scene_what_was_promised_and_what_happened() -> None:
+def test_a_person_sees_by_scenario_what_was_promised_and_what_happened() -> None:
     text = drawn(GOOD, BAD)
     assert "✓ SIGTERM  drain, 3.0 s" in text
     assert "All is handed back." in text
@@ -38,7 +38,7 @@ def test_a_person_sees_scene_by_scene_what_was_promised_and_what_happened() -> N
 
 
 def test_a_program_gets_a_line_a_row() -> None:
-    assert report.lines([BAD])[1] == (
+    assert report.table_rows([BAD])[1] == (
         "kill",
         "command",
         "NO",
@@ -47,16 +47,16 @@ def test_a_program_gets_a_line_a_row() -> None:
     )
 
 
-def test_the_verdict_is_a_sentence_that_counts() -> None:
-    assert report.verdict([GOOD], 3.2) == "All 1 promises in 1 scene were kept, seen within 3 s."
-    assert report.verdict([GOOD, BAD], 8.0) == (
-        "1 of 4 promises in 2 scenes were not kept: see kill."
+def test_the_summary_is_a_sentence_with_counts() -> None:
+    assert report.summary([GOOD], 3.2) == "All 1 promises in 1 scenario were kept (3 s)."
+    assert report.summary([GOOD, BAD], 8.0) == (
+        "1 of 4 promises in 2 scenarios were not kept: see kill."
     )
 
 
-def test_of_a_broken_promise_there_is_a_story_and_of_a_kept_one_none() -> None:
-    assert report.stories([GOOD]) == []
-    assert report.stories([BAD]) == [
+def test_only_broken_promises_have_details() -> None:
+    assert report.failure_details([GOOD]) == []
+    assert report.failure_details([BAD]) == [
         "",
         "kill, command",
         "  promised: no process left; happened: 2 processes left",
