@@ -13,7 +13,7 @@ from shell import Command, Start, Until, read_line
 from stubborn import begin, open_belt, serve
 
 from conveyor import Conveyor, State
-from conveyor.cli.shared.shutdown import words
+from conveyor.cli.shared.shutdown import describe_phase
 from conveyor.core.job import JobRecord
 
 
@@ -193,7 +193,7 @@ def test_many_running_jobs_are_counted_rather_than_named() -> None:
         )
         for number in range(12)
     ]  # fmt: skip
-    said = words("draining", running, 25.0).splitlines()
+    said = describe_phase("draining", running, 25.0).splitlines()
     assert said[0] == "draining: no new jobs; 12 running jobs, up to 25 s to finish"
     assert said[-1] == "  and 2 more"
     assert len(said) == 12
@@ -203,20 +203,20 @@ def test_many_running_jobs_are_counted_rather_than_named() -> None:
 EARLY = """
 import asyncio, signal, sys
 from stops import belt
-from conveyor.cli.shared.shutdown import Exit
+from conveyor.cli.shared.shutdown import Shutdown
 
 async def serve():
-    ends = Exit(asyncio.get_running_loop(), drain=60.0)
-    ends.act(signal.SIGTERM, 1)
+    shutdown = Shutdown(asyncio.get_running_loop(), drain=60.0)
+    shutdown.handle_signal(signal.SIGTERM, 1)
     await asyncio.sleep(0)
     worker = belt.worker()
-    ends.take(worker, belt.url)
+    shutdown.attach(worker, belt.url)
     await worker.run()
-    return ends
+    return shutdown
 
-ends = asyncio.run(serve())
+shutdown = asyncio.run(serve())
 belt.close()
-sys.exit(ends.finish())
+sys.exit(shutdown.finish())
 """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conveyor.cli.shared.heartbeat import Pulse
+from conveyor.cli.shared.heartbeat import Heartbeat
 from conveyor.core.job import WorkerInfo
 from conveyor.errors import UsageError
 from conveyor.system.process_identity import boot_id, pid_started
@@ -89,31 +89,31 @@ def test_a_pulse_writes_at_most_twice_a_second_and_at_once_when_the_state_change
     now = [0.0]
     path = tmp_path / "health.json"
     write(str(path), found())
-    pulse = Pulse(str(path), "", elapsed=lambda: now[0])
+    heartbeat = Heartbeat(str(path), "", elapsed=lambda: now[0])
     assert not path.exists(), "what another worker wrote is gone"
     written: list[int] = []
     for at, draining in ((0.0, False), (0.1, False), (0.2, True), (0.3, True), (0.9, True)):
         now[0] = at
-        pulse.tell(info(draining=draining))
+        heartbeat.report(info(draining=draining))
         written.append(path.stat().st_ino)
     assert [a == b for a, b in itertools.pairwise(written)] == [
         True, False, True, False,
     ]  # fmt: skip
-    pulse.close()
+    heartbeat.close()
     assert os.listdir(tmp_path) == []
 
 
 def test_a_place_where_nothing_can_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not writable"):
-        Pulse(str(tmp_path / "nowhere" / "health.json"), "")
+        Heartbeat(str(tmp_path / "nowhere" / "health.json"), "")
 
 
 def test_a_full_disk_later_on_does_not_stop_the_worker(tmp_path: Path) -> None:
     folder = tmp_path / "there"
     folder.mkdir()
-    pulse = Pulse(str(folder / "health.json"), "")
+    heartbeat = Heartbeat(str(folder / "health.json"), "")
     folder.rmdir()
-    pulse.tell(info())
+    heartbeat.report(info())
 
 
 def probe(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -20,9 +20,9 @@ BIN = Path(sys.executable).parent
 # What goes on below the init: `body` after it has written "ready".
 PROGRAM = """
 import os, signal, subprocess, sys, time
-from conveyor.cli.shared.pid1 import stand_below_init
+from conveyor.cli.shared.pid1 import fork_below_init
 got = []
-stand_below_init()
+fork_below_init()
 def hear(number, frame):
     got.append(signal.Signals(number).name)
     open("got", "w").write(" ".join(got))

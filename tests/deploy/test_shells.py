@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.shared.shell_warning import warning
+from conveyor.cli.shared.shell_warning import describe_shell
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from conveyor.cli.shared.shell_warning import warning
     ],
 )
 def test_a_shell_with_a_text_is_warned_of_with_the_way_out(first: list[str]) -> None:
-    said = warning(1, first) or ""
+    said = describe_shell(1, first) or ""
     assert "docker stop" in said
     assert "exec conveyor" in said
     assert '["conveyor", "worker"' in said
@@ -39,4 +39,4 @@ def test_a_shell_with_a_text_is_warned_of_with_the_way_out(first: list[str]) -> 
     ],
 )
 def test_nothing_is_said_of_any_other_parent(parent: int, first: list[str]) -> None:
-    assert warning(parent, first) is None
+    assert describe_shell(parent, first) is None

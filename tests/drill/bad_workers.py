@@ -121,7 +121,7 @@ def play(how: str) -> None:
     if how == "deaf":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         main()
-    belt: Any = importlib.import_module("conveyor_rehearsal").belt
+    belt: Any = importlib.import_module("conveyor_drill_app").belt
     worker = BadWorker(belt, hasty=how == "hasty")
     signal.signal(signal.SIGTERM, lambda *_: worker.told.set())
     worker.serve()

@@ -92,8 +92,8 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
     program = (
         "import sys; sys.path[:] = sys.argv[3:]\n"
         "from conveyor.cli.shared import exec_handoff\n"
-        "exec_handoff.BOOT = sys.argv[1]\n"
-        "exec_handoff.leave('memory:', 'w', [], 0, sys.argv[2])"
+        "exec_handoff.BOOTSTRAP = sys.argv[1]\n"
+        "exec_handoff.hand_off_and_exit('memory:', 'w', [], 0, sys.argv[2])"
     )
     env = {name: value for name, value in os.environ.items() if name != "CONVEYOR_TOKEN"}
     told = subprocess.run(

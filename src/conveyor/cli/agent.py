@@ -20,12 +20,12 @@ from ..store.http.store import HttpStore
 from ..system.sd_notify import manager
 from .shared.application import load_app
 from .shared.command_flags import command_options, command_rules
-from .shared.heartbeat import Pulse
+from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
 from .shared.options import app_option
 from .shared.shell_warning import warn_of_shell
-from .shared.shutdown import OTHERS, Exit
-from .shared.signals import listening
+from .shared.shutdown import PAUSE_SIGNALS, Shutdown
+from .shared.signals import handle_signals
 from .shared.worker_options import (
     concurrency_option,
     drain_option,
@@ -77,10 +77,10 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
     belt = _open_belt(settings, url, token_from(settings))
     most = 1 if one_shot else inf
     try:
-        ends = asyncio.run(_run_agent(belt, settings, strict=strict, most=most, rules=rules))
+        shutdown = asyncio.run(_run_agent(belt, settings, strict=strict, most=most, rules=rules))
     finally:
         belt.close()
-    return ends.finish()
+    return shutdown.finish()
 
 
 def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
@@ -93,36 +93,36 @@ def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
 
 async def _run_agent(
     belt: Conveyor, settings: Settings, *, strict: bool, most: float, rules: CommandRules
-) -> Exit:
-    ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
-    pulse = Pulse(str(settings["health_file"]), manager())
-    with listening(ends.act, OTHERS), closing(pulse):
-        terms = await _wait_for_terms(belt, ends)
+) -> Shutdown:
+    shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
+    heartbeat = Heartbeat(str(settings["health_file"]), manager())
+    with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
+        terms = await _wait_for_terms(belt, shutdown)
         if terms is None:
-            return ends
+            return shutdown
         worker = make_worker(
             belt,
             settings,
             strict=strict,
-            pulse=pulse,
+            heartbeat=heartbeat,
             rules=rules,
             lease_for=terms.lease_for,
             beat=terms.beat,
             most=most,
         )
-        await run_until_stopped(worker, belt, ends, what="agent", where="server")
-    ends.over()
-    return ends
+        await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
+    shutdown.worker_ended()
+    return shutdown
 
 
-async def _wait_for_terms(belt: Conveyor, ends: Exit) -> ServerTerms | None:
+async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | None:
     """Request the terms for agents until the server answers, or a signal comes (None)."""
     store = belt.store
     assert isinstance(store, HttpStore), "its address is a server's"
     tries = 0
-    while not ends.asked:
+    while not shutdown.is_requested:
         request = asyncio.create_task(_fetch_terms(store))
-        await ends.stay(request)
+        await shutdown.wait_for(request)
         if not request.done():
             request.cancel()
             return None
@@ -132,7 +132,7 @@ async def _wait_for_terms(belt: Conveyor, ends: Exit) -> ServerTerms | None:
             tries += 1
             wait = pause(BACKOFF, tries)
             log.warning("server.unreachable retry_in=%.1f error=%s", wait, error)
-            await ends.stay(asyncio.create_task(asyncio.sleep(wait)))
+            await shutdown.wait_for(asyncio.create_task(asyncio.sleep(wait)))
     return None
 
 

@@ -74,8 +74,8 @@ def cancel_command(
     with open_configured_store(url) as store:
         if filtered:
             before = None if older is None else store.now() - parse_duration(older, name="--older")
-            which = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            jobs = list(_find_all(store, which))  # only their ids: there may be many
+            matching = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
+            jobs = list(_find_all(store, matching))  # only their ids: there may be many
             _confirm(len(jobs), yes=yes)
         else:
             jobs = [find_job(store, job_id).id for job_id in job_ids]
@@ -88,16 +88,16 @@ def cancel_command(
     return OK if set(states.values()) <= stopped else FAILED
 
 
-def _find_all(store: Store, which: Filter) -> Iterator[str]:
+def _find_all(store: Store, matching: Filter) -> Iterator[str]:
     """Return every matching job, page by page; each page is older than the one before."""
-    page = store.find(which, limit=PAGE).result()
+    page = store.find(matching, limit=PAGE).result()
     while page:
         yield from (job.id for job in page)
         older = Filter(
-            queue=which.queue,
-            task=which.task,
-            states=which.states,
-            enqueued_before=which.enqueued_before,
+            queue=matching.queue,
+            task=matching.task,
+            states=matching.states,
+            enqueued_before=matching.enqueued_before,
             before=page[-1].seq,
         )
         page = store.find(older, limit=PAGE).result()

@@ -39,7 +39,7 @@ def doctor_command(
     if ready and not (quick and path):
         raise UsageError("--ready requires --quick and a health file: --health-file PATH")
     if not quick or not path:
-        code: int = _load_diagnosis().report(settings, quick=quick, as_json=as_json)
+        code: int = _load_diagnosis().print_report(settings, quick=quick, as_json=as_json)
         return code
     verdict = _judge(path, ready=ready)
     if ready and verdict.ok:
@@ -57,7 +57,7 @@ def _judge(path: str, *, ready: bool) -> health.Verdict:
 
 def _with_store(verdict: health.Verdict, url: str) -> health.Verdict:
     wrong = [
-        finding.text for finding in _load_diagnosis().examine(url, quick=True) if not finding.ok
+        finding.text for finding in _load_diagnosis().run_checks(url, quick=True) if not finding.ok
     ]
     return health.Verdict(ok=False, text="; ".join(wrong)) if wrong else verdict
 

@@ -27,7 +27,7 @@ from .shared.job_output import follow_output
 from .shared.options import chosen_options, job_options, url_option
 from .shared.output import print_stderr, write_bytes
 from .shared.shell_warning import warn_of_shell
-from .shared.signals import listening
+from .shared.signals import handle_signals
 
 # How long to wait for a cancel request when the job has ended, in seconds.
 CANCEL_TIMEOUT = 1.0
@@ -61,17 +61,17 @@ def exec_command(
 ) -> int:
     warn_of_shell()
     chosen = chosen_options(options)
-    own = "files" in chosen or "artifacts" in chosen
+    has_workdir = "files" in chosen or "artifacts" in chosen
     if output is not None:
         if "artifacts" not in chosen:
             raise UsageError("-o requires --artifact: without it there are no files to write")
         make_output_directory(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
-        if not own and belt.store.is_local:
+        if not has_workdir and belt.store.is_local:
             cwd = str(Path(cwd or ".").absolute())
         job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
-        code = _follow(belt, job, queue, frozenset(chosen.get("requires", ())))
+        code = _follow_job(belt, job, queue, frozenset(chosen.get("requires", ())))
         return _download(job, output, code) if "artifacts" in chosen else code
     finally:
         belt.close()
@@ -87,10 +87,10 @@ def _download(job: Job[Any], output: str | None, code: int) -> int:
     return code
 
 
-def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
+def _follow_job(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
     cancels: list[threading.Thread] = []
 
-    def act(number: signal.Signals, count: int) -> None:
+    def on_signal(number: signal.Signals, count: int) -> None:
         if count == 1:
             print_stderr(
                 f"{number.name}: cancelling; "
@@ -106,7 +106,7 @@ def _follow(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str])
         request.start()
         cancels.append(request)
 
-    with listening(act):
+    with handle_signals(on_signal):
         worker = None
         if not _is_served(belt, queue, requires):
             if requires:

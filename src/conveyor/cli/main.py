@@ -28,7 +28,7 @@ from .shared.exit_codes import (
     UNREACHABLE,
     USAGE,
 )
-from .shared.pid1 import stand_below_init
+from .shared.pid1 import fork_below_init
 
 # Command name -> help text. The module of a command has its name.
 COMMANDS = {
@@ -91,7 +91,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
-    stand_below_init()
+    fork_below_init()
     sys.exit(run())
 
 

@@ -24,7 +24,7 @@ from .shared.log_setup import configure_logging
 from .shared.options import json_option, url_option
 from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
 from .shared.scaler_runner import ScalerRunner, load_config
-from .shared.signals import listening
+from .shared.signals import handle_signals
 from .shared.store_access import open_configured_store
 from .simulate import simulate_command
 
@@ -82,7 +82,7 @@ async def _run_until_signal(scaler: Coroutine[Any, Any, None]) -> None:
     def stop(_number: signal.Signals, _count: int) -> None:
         loop.call_soon_threadsafe(signalled.set)
 
-    with listening(stop):
+    with handle_signals(stop):
         notify(manager(), READY)
         running = asyncio.create_task(scaler)
         waiting = asyncio.create_task(signalled.wait())

@@ -15,12 +15,12 @@ from ..settings import Settings, load_settings
 from ..store.protocol import Store
 from ..system.sd_notify import manager
 from .shared.application import load_app_and_settings
-from .shared.heartbeat import Pulse
+from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
 from .shared.options import url_option
 from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
-from .shared.signals import listening
+from .shared.signals import handle_signals
 from .shared.worker_options import health_file_option, lease_option, log_level_option
 from .shared.worker_process import retention_of
 
@@ -80,7 +80,7 @@ def server_command(
     configure_logging(settings)
     try:
         store = _local_store(belt)
-        pulse = Pulse(str(settings["health_file"]), manager())
+        heartbeat = Heartbeat(str(settings["health_file"]), manager())
         config = ServerConfig(
             lease_for=max(LEAST_LEASE, float(settings["lease"])),
             hold=parse_duration(hold, name="--hold"),
@@ -88,7 +88,7 @@ def server_command(
             body_limit=body_limit * MIB,
             capacities={name: queue.capacity for name, queue in belt.queues.items()},
         )
-        with closing(pulse):
+        with closing(heartbeat):
             serving = Server(
                 store,
                 Bind(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key),
@@ -96,10 +96,10 @@ def server_command(
                 config=config,
                 schedules=belt.schedules,
                 retention=retention_of(settings),
-                on_round=pulse.tell,
+                on_round=heartbeat.report,
             )
             listening_on, url = serving.listen()
-            with listening(lambda _number, _count: serving.stop()):
+            with handle_signals(lambda _number, _count: serving.stop()):
                 print_stderr(f"server: {url}, store {store.url}, {serving.access_note}")
                 asyncio.run(serving.run(listening_on))
     finally:

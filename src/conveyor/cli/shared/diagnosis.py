@@ -32,9 +32,9 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
 
 
-def report(settings: Settings, *, quick: bool, as_json: bool) -> int:
+def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     """Print the findings; return the exit code."""
-    findings = examine(str(settings["url"]), quick=quick)
+    findings = run_checks(str(settings["url"]), quick=quick)
     well = all(finding.ok for finding in findings)
     sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
     if as_json:
@@ -52,7 +52,7 @@ def report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     return OK if well else FAILED
 
 
-def examine(url: str, *, quick: bool) -> list[Finding]:
+def run_checks(url: str, *, quick: bool) -> list[Finding]:
     """Check the store and, unless `quick`, its file and its workers."""
     findings = [
         Finding(
@@ -74,7 +74,7 @@ def examine(url: str, *, quick: bool) -> list[Finding]:
             Finding("store", ok=True, text=f"{store.url} responds in {answered:.1f} ms")
         )
         if not quick:
-            findings += [*_file(store), *_work(store)]
+            findings += [*_check_file(store), *_check_workers(store)]
     except ConveyorError as error:
         findings.append(Finding("store", ok=False, text=str(error)))
     finally:
@@ -82,7 +82,7 @@ def examine(url: str, *, quick: bool) -> list[Finding]:
     return findings
 
 
-def _file(store: Store) -> list[Finding]:
+def _check_file(store: Store) -> list[Finding]:
     if not store.is_durable:
         return []
     wrong = store.check().result()
@@ -102,7 +102,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _work(store: Store) -> list[Finding]:
+def _check_workers(store: Store) -> list[Finding]:
     here, now = boot_id(), store.now()
     workers = store.workers().result()
     dead = [

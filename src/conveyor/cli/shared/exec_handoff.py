@@ -1,8 +1,8 @@
-"""Ends a worker whose threads do not: a new program in its place hands their jobs back.
+"""Ends a worker whose threads do not end: execs a new program, which returns their jobs.
 
-No thread can be stopped from outside, but exec(2) ends all threads of a process at once and keeps
-its number. So the worker's last step is to become this program. Only then, when none of the jobs'
-code can run any more, does the store hear of them, and the next worker may begin.
+A thread cannot be stopped from outside, but exec(2) ends all threads of a process at once and keeps
+its pid. So the worker's last step is to become this program. Only then, when no code of the jobs
+can run any more, are the jobs returned to the store, and another worker may begin them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ...store.messages import Report
 from ...store.open import TOKEN, open_store
 from ...system import crash_journal
 
-BOOT = (
+BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from conveyor.cli.shared.exec_handoff import main; main()"
 )
-# How long the store may take to hear it, in seconds. After that, others find the worker dead.
-PATIENCE = 3.0
+# How long the store may take, in seconds. After that, other workers rescue the jobs.
+STORE_TIMEOUT = 3.0
 
 
-class Leaving(msgspec.Struct, frozen=True):
-    """What is left to do: tell the store, and exit with a code."""
+class HandOff(msgspec.Struct, frozen=True):
+    """What is left to do: report to the store, and exit with a code."""
 
     url: str
     worker: str
@@ -39,40 +39,40 @@ class Leaving(msgspec.Struct, frozen=True):
     code: int
 
 
-def leave(
+def hand_off_and_exit(
     url: str, worker: str, reports: Sequence[Report], code: int, secret: str = ""
 ) -> NoReturn:
     """End every thread of this process, report, and exit with `code`.
 
-    `secret` opens the store beside its url.
+    `secret` is the token of the store at `url`, or "".
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or it is closed
             stream.flush()
-    # What is ignored stays ignored: a further signal must not cut this short.
+    # Blocked signals stay blocked across exec: another one must not interrupt this.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    # No folder may be writable here, and the disk may be full.
+    # A file in memory, because no directory may be writable and the disk may be full.
     with crash_journal.anonymous_file() as file:
-        file.write(msgspec.json.encode(Leaving(url, worker, tuple(reports), code)))
+        file.write(msgspec.json.encode(HandOff(url, worker, tuple(reports), code)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
         if secret:
             os.environ[TOKEN] = secret
-        os.execv(sys.executable, [sys.executable, "-c", BOOT, *sys.path])  # noqa: S606 - ourselves
+        os.execv(sys.executable, [sys.executable, "-c", BOOTSTRAP, *sys.path])  # noqa: S606 - ourselves
 
 
 def main() -> NoReturn:
-    """Do what stdin says."""
-    left = msgspec.json.decode(sys.stdin.buffer.read(), type=Leaving)
-    # A store may take longer than that to open.
-    watch = threading.Timer(PATIENCE, os._exit, [left.code])
+    """Carry out the hand-off that stdin describes."""
+    left = msgspec.json.decode(sys.stdin.buffer.read(), type=HandOff)
+    # Opening the store may also take too long.
+    watch = threading.Timer(STORE_TIMEOUT, os._exit, [left.code])
     watch.daemon = True
     watch.start()
     try:
         store = open_store(left.url)
-        store.settle(left.reports).result(PATIENCE)
-        store.leave(left.worker).result(PATIENCE)
+        store.settle(left.reports).result(STORE_TIMEOUT)
+        store.leave(left.worker).result(STORE_TIMEOUT)
         crash_journal.remove(store.folder, left.worker)
         store.close()
     except (ConveyorError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Says once a second that the worker lives: to a health file, and to the service manager."""
+"""Reports every second that the worker is alive, to a health file and the service manager."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...worker import health
 
 log = logging.getLogger("conveyor.heartbeat")
 
-# Rounds of upkeep are more frequent than this when much is due.
-APART = 0.5
+# Maintenance rounds are more frequent than this when much is due. In seconds.
+MIN_INTERVAL = 0.5
 
 
-class Pulse:
-    """What a worker calls after each round of upkeep. An empty name means that nobody listens."""
+class Heartbeat:
+    """Reports after each maintenance round. An empty file name or manager address disables it."""
 
     def __init__(
         self, health_file: str, manager: str, *, elapsed: Callable[[], float] = elapsed
@@ -28,31 +28,31 @@ class Pulse:
         self._file = health_file
         self._manager = manager
         self._elapsed = elapsed
-        self._told_at = float("-inf")
-        self._told = ""
+        self._reported_at = float("-inf")
+        self._reported_state = ""
         self._failed = False
         if health_file:
             _check(health_file)
-            # What a worker before this one wrote says nothing of this one.
+            # A file of an earlier worker says nothing about this one.
             health.remove(health_file)
 
-    def tell(self, info: WorkerInfo) -> None:
-        """Tell how the worker is, unless it was told just now."""
+    def report(self, info: WorkerInfo) -> None:
+        """Report the state of the worker, unless it was reported just now."""
         now, state = self._elapsed(), health.state_of(info)
-        if state == self._told and now - self._told_at < APART:
+        if state == self._reported_state and now - self._reported_at < MIN_INTERVAL:
             return
         lines = [WATCHDOG, status(f"{state}, {info.running} of {info.slots} slots busy")]
-        if not self._told:
+        if not self._reported_state:
             lines.insert(0, READY)
-        if info.draining and self._told != state:
+        if info.draining and self._reported_state != state:
             lines.insert(0, STOPPING)
-        self._told_at, self._told = now, state
+        self._reported_at, self._reported_state = now, state
         notify(self._manager, *lines)
         if self._file:
             self._write(info)
 
     def close(self) -> None:
-        """Tell that there is no worker any more."""
+        """Report that the worker has ended."""
         notify(self._manager, STOPPING)
         if self._file:
             health.remove(self._file)

@@ -1,9 +1,8 @@
-"""Makes a process that is PID 1 an init, and goes on in a child of it.
+"""Makes PID 1 an init process, and continues in a child of it.
 
-The kernel gives PID 1 two duties: a signal that it has no handler for is dropped, and every orphan
-becomes its child, to be waited for. A worker cannot reap by `waitpid(-1)` itself, as that would
-steal the exit codes of processes that jobs started and wait for; so it does its work in a child,
-whose own children are its own affair.
+The kernel drops signals for which PID 1 has no handler, and makes every orphan its child, which it
+must reap. A worker cannot reap with `waitpid(-1)`, because that would steal the exit codes of the
+processes that its jobs have started and wait for. So the worker runs in a child of the init.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import time
 from contextlib import suppress
 from typing import Never
 
-# How long what a killed worker has left may take to put things in order, in seconds.
-OTHERS = 3.0
-LOOK = 0.02
-# What people, runtimes and terminals send. KILL and STOP cannot be passed on, and the signals of
-# faults are about the process that gets them.
-PASSED_ON = frozenset(
+# How long the sidecar of a killed worker may take to return its jobs, in seconds.
+ORPHAN_SECONDS = 3.0
+POLL = 0.02
+# The signals that people, container runtimes and terminals send. SIGKILL and SIGSTOP cannot be
+# forwarded, and the signals of faults concern only the process that gets them.
+FORWARDED = frozenset(
     {
         signal.SIGTERM,
         signal.SIGINT,
@@ -34,34 +33,34 @@ PASSED_ON = frozenset(
 )
 
 
-def stand_below_init() -> None:
-    """Return in a child whose parent is the init, if this process is PID 1; else just return.
+def fork_below_init() -> None:
+    """If this process is PID 1, make it an init and return in a child; otherwise just return.
 
-    Call it before there are threads. A signal that came first is delivered to the child: it ends
-    one that has no handlers yet, and the container ends with 128 and the signal's number.
+    Call it before there are threads. A signal that came earlier is delivered to the child. If that
+    has no handlers yet, it ends, and the container exits with 128 plus the signal's number.
     """
     if os.getpid() != 1:
         return
     # SIGTTOU would stop a process that takes the terminal from the background.
-    blocked = PASSED_ON | {signal.SIGCHLD, signal.SIGTTOU}
+    blocked = FORWARDED | {signal.SIGCHLD, signal.SIGTTOU}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     child = os.fork()
     if child:
-        _be_init(child)
+        _run_init(child)
     _take_terminal()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def exit_code(status: int) -> int:
-    """Return what a shell would say of a process that ended with this wait status."""
+    """Return the exit code that a shell would give for this wait status."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
 def _take_terminal() -> None:
-    # A group of its own, and the terminal with it: Ctrl-C is then for the child alone, where it
-    # would otherwise come a second time from the init, and so mean "now". Not a session of its
-    # own, which would have no terminal.
+    # A process group of its own in the foreground, so that Ctrl-C reaches only the child. Otherwise
+    # the init would forward it a second time, which means "now". A new session would have no
+    # terminal.
     first = os.getpgrp()
     os.setpgid(0, 0)
     with suppress(OSError):  # there is no terminal
@@ -69,34 +68,34 @@ def _take_terminal() -> None:
             os.tcsetpgrp(0, os.getpgrp())
 
 
-def _be_init(child: int) -> Never:
+def _run_init(child: int) -> Never:
     while True:
-        number = signal.sigwait(PASSED_ON | {signal.SIGCHLD})
+        number = signal.sigwait(FORWARDED | {signal.SIGCHLD})
         if number != signal.SIGCHLD:
-            with suppress(ProcessLookupError):  # it has ended; the next SIGCHLD says so
+            with suppress(ProcessLookupError):  # it has ended; its SIGCHLD follows
                 os.kill(child, number)
             continue
         status = _reap(child)
         if status is not None:
             if os.WIFSIGNALED(status):
-                _wait_for_the_others()
+                _wait_for_orphans()
             # The kernel kills what is left of a PID namespace when its PID 1 ends.
             os._exit(exit_code(status))
 
 
-def _wait_for_the_others() -> None:
-    """Wait a moment for the keeper of a worker that was killed: it hands back that one's jobs."""
-    deadline = time.monotonic() + OTHERS
+def _wait_for_orphans() -> None:
+    """Wait for the sidecar of a killed worker, which returns the worker's jobs."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
     with suppress(ChildProcessError):
         while time.monotonic() < deadline:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(LOOK)
+                time.sleep(POLL)
 
 
 def _reap(child: int) -> int | None:
-    """Reap all that have ended; return the child's status if it is among them.
+    """Reap all processes that have ended; return the status of the child if it is one of them.
 
-    Several ends may make one signal. A process that was stopped makes one as well, and is no end.
+    Several exits may be one signal, and a stopped process sends one without having ended.
     """
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)

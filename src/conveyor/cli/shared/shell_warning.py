@@ -1,4 +1,4 @@
-"""Warns of a shell that stands between a container and its worker, and keeps signals to itself."""
+"""Warns if a shell is PID 1 of the container, because it does not forward signals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .output import print_stderr
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "busybox"})
 
 
-def warning(parent: int, first: Sequence[str]) -> str | None:
-    """Return what is to be said of a shell as PID 1, or None.
+def describe_shell(parent: int, first: Sequence[str]) -> str | None:
+    """Return the warning about a shell as PID 1, or None.
 
-    `parent` is our parent's pid, `first` the command line of PID 1. Only a shell with -c is meant:
-    in one that somebody types into, signals are that person's affair.
+    `parent` is our parent's pid, `first` the command line of PID 1. Only shells with -c matter: the
+    signals of an interactive shell are up to its user.
     """
     if parent != 1 or not first:
         return None
@@ -24,7 +24,7 @@ def warning(parent: int, first: Sequence[str]) -> str | None:
     name = os.path.basename(shell).removeprefix("-")
     if name == "busybox" and options:
         name = options.pop(0)
-    if name not in SHELLS or not _runs_a_text(options):
+    if name not in SHELLS or not _has_command_string(options):
         return None
     return (
         f"warning: PID 1 is `{name} -c`, which does not forward signals. `docker stop` and "
@@ -33,7 +33,7 @@ def warning(parent: int, first: Sequence[str]) -> str | None:
     )
 
 
-def _runs_a_text(options: Sequence[str]) -> bool:
+def _has_command_string(options: Sequence[str]) -> bool:
     for option in options:
         if not option.startswith("-") or option.startswith("--"):
             return False
@@ -43,9 +43,9 @@ def _runs_a_text(options: Sequence[str]) -> bool:
 
 
 def warn_of_shell() -> None:
-    """Say what there is to say of this process's parent."""
+    """Print the warning if it applies to this process."""
     with suppress(OSError):  # there is no /proc
         text = Path("/proc/1/cmdline").read_text(errors="replace")
-        said = warning(os.getppid(), text.rstrip("\0").split("\0"))
-        if said is not None:
-            print_stderr(said)
+        message = describe_shell(os.getppid(), text.rstrip("\0").split("\0"))
+        if message is not None:
+            print_stderr(message)

@@ -20,92 +20,92 @@ from typing import Any, NoReturn
 from ...core.job import JobRecord
 from ...store.messages import Report
 from ...worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
-from .exec_handoff import leave
+from .exec_handoff import hand_off_and_exit
 from .exit_codes import HANDED_BACK, OK
 from .output import format_count, format_duration, print_stderr
 
-OTHERS = (signal.SIGTSTP, signal.SIGCONT)
+PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
 # How many running jobs to name; the others are counted.
-NAMED = 10
+MOST_NAMED = 10
 # How much longer than its deadlines a worker may take before it is forced to exit, in seconds.
 SLACK = 0.5
 # How long closing the store may take after the worker has ended, if the deadlines allow it: the
 # disk may be slow.
-CLOSING = 2.0
+CLOSE_TIMEOUT = 2.0
 # How long the event loop may take to respond before it counts as blocked, in seconds.
-ANSWER = 0.25
+RESPONSE_TIMEOUT = 0.25
 
 
-class Exit:
-    """What signals have asked of a worker. It may be heard before there is one.
+class Shutdown:
+    """Carries out what signals request of a worker, also before the worker exists.
 
-    `loop` is the worker's, `drain` how long, in seconds, running jobs may finish.
+    `loop` is the worker's event loop, `drain` the time for running jobs to finish, in seconds.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, drain: float) -> None:
         self._loop = loop
         self._drain = drain
-        self._seen: list[signal.Signals] = []
+        self._signals: list[signal.Signals] = []
         self._worker: Worker | None = None
-        self._early: list[Callable[[Worker], None]] = []
+        self._deferred: list[Callable[[Worker], None]] = []
         self._url = self._secret = ""
-        self._watch: threading.Timer | None = None
-        self._due = inf
-        self._once = threading.Lock()
-        self._asked = asyncio.Event()
+        self._watchdog: threading.Timer | None = None
+        self._deadline = inf
+        self._hand_off_lock = threading.Lock()
+        self._stop_requested = asyncio.Event()
 
     @property
-    def asked(self) -> bool:
-        """Whether a signal has asked for the end."""
-        return bool(self._seen)
+    def is_requested(self) -> bool:
+        """Whether a signal has requested the shutdown."""
+        return bool(self._signals)
 
-    async def stay(self, work: asyncio.Task[Any]) -> None:
-        """Wait for some work to be done, or until a signal asks for the end."""
-        asked = asyncio.create_task(self._asked.wait())
-        await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
+    async def wait_for(self, work: asyncio.Task[Any]) -> None:
+        """Wait until some work is done or a signal requests the shutdown."""
+        stop = asyncio.create_task(self._stop_requested.wait())
+        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
 
-    def take(self, worker: Worker, url: str, secret: str = "") -> None:
-        """Say whom it is about, before that runs, and how its store is opened.
+    def attach(self, worker: Worker, url: str, secret: str = "") -> None:
+        """Set the worker, before it runs, and the address of its store.
 
-        Call it in the loop. What signals have asked for until now is then done.
+        Call it in the event loop. What earlier signals have requested is then carried out.
         """
-        worker.on_phase = self._tell
+        worker.on_phase = self._print_phase
         self._worker, self._url, self._secret = worker, url, secret
-        for act in self._early:
+        for act in self._deferred:
             act(worker)
 
-    def act(self, number: signal.Signals, count: int) -> None:
-        """Hear a signal, in a thread of its own."""
+    def handle_signal(self, number: signal.Signals, count: int) -> None:
+        """Handle a signal; called in a thread of its own."""
         match number:
             case signal.SIGTSTP:
                 self._call(lambda worker: worker.be_quiet())
             case signal.SIGCONT:
                 self._call(lambda worker: worker.be_quiet(quiet=False))
             case _:
-                self._seen.append(number)
+                self._signals.append(number)
                 with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._asked.set)
+                    self._loop.call_soon_threadsafe(self._stop_requested.set)
                 self._stop(number, count)
 
-    def over(self) -> None:
-        """Hear that the worker has ended: the rest gets a moment, no more.
+    def worker_ended(self) -> None:
+        """Limit the time for the rest of the shutdown, now that the worker has ended.
 
-        At its end a loop waits for what coroutines have given to its threads.
+        An event loop waits at its end for the work that coroutines have given to its threads.
         """
-        self._watch_in(max(SLACK, min(CLOSING, self._due - time.monotonic())))
+        self._force_in(max(SLACK, min(CLOSE_TIMEOUT, self._deadline - time.monotonic())))
 
     def finish(self) -> int:
-        """Return the exit code of a worker that has ended; with threads left, exit here and now."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Return the exit code of a worker that has ended; exit immediately if threads are left."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         worker = self._worker
-        if worker is None:  # it was told to end before it began
+        if worker is None:  # stopped before it began
             return OK
-        print_stderr(_tally(worker))
+        print_stderr(_summary(worker))
         if worker.left or _has_threads():
-            self._leave(worker, worker.left)
-        return self._code(worker)
+            self._hand_off(worker, worker.left)
+        return self._exit_code(worker)
 
     def _stop(self, number: signal.Signals, count: int) -> None:
         if count == 1:
@@ -114,89 +114,89 @@ class Exit:
                 "repeat to stop running jobs now, a third time to exit immediately"
             )
             self._call(lambda worker: worker.drain(self._drain))
-            self._watch_for(self._drain)
+            self._force_after(self._drain)
         elif count == 2:
             print_stderr(f"{number.name} again: stopping running jobs now")
             self._call(lambda worker: worker.cancel_all())
-            self._watch_for(0.0)
+            self._force_after(0.0)
         else:
             print_stderr(f"{number.name} a third time: exiting now; jobs returned to the queue")
             try:
                 if self._worker is not None:
                     self._worker.disown()
-            finally:  # its loop goes on meanwhile, and may change what is looked at
+            finally:  # the loop still runs and may change the jobs under disown(), which then fails
                 os._exit(128 + number)
 
     def _call(self, act: Callable[[Worker], None]) -> None:
-        def do() -> None:
+        def run() -> None:
             if self._worker is None:
-                self._early.append(act)
+                self._deferred.append(act)
             else:
                 act(self._worker)
 
-        # All of it in the loop, so that nothing comes between there being none and there being one.
-        with suppress(RuntimeError):  # the loop is closed: it has ended
-            self._loop.call_soon_threadsafe(do)
+        # In the loop, so that it cannot run between the check and attach().
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(run)
 
-    def _watch_for(self, drain: float) -> None:
+    def _force_after(self, drain: float) -> None:
         seconds = drain + SHUTDOWN_GRACE + LEAVE + SLACK
-        self._due = time.monotonic() + seconds
-        self._watch_in(seconds)
+        self._deadline = time.monotonic() + seconds
+        self._force_in(seconds)
 
-    def _watch_in(self, seconds: float) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        self._watch = threading.Timer(seconds, self._force)
-        self._watch.daemon = True
-        self._watch.start()
+    def _force_in(self, seconds: float) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = threading.Timer(seconds, self._force)
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
     def _force(self) -> None:
         worker = self._worker
         if worker is None:
-            os._exit(128 + self._seen[-1])  # the store did not open in all that time
+            os._exit(128 + self._signals[-1])  # the store did not open in all this time
         left: Sequence[Report]
         if worker.ended.is_set():
-            said = "exiting: threads are still running, of jobs or of a store that does not respond"
+            text = "exiting: threads are still running, of jobs or of a store that does not respond"
             left = worker.left
         else:
-            goes_on, left = self._give_up(worker)
+            is_responsive, left = self._disown_jobs(worker)
             slow = "the shutdown takes too long; the store may not be responding"
             blocked = "a job or a slow disk blocks the worker's event loop"
-            said = f"forced exit: {slow if goes_on else blocked}"
-        print_stderr(f"{said}\n{_tally(worker)}")
-        self._leave(worker, left)
+            text = f"forced exit: {slow if is_responsive else blocked}"
+        print_stderr(f"{text}\n{_summary(worker)}")
+        self._hand_off(worker, left)
 
-    def _give_up(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
-        """Give all jobs up, in the event loop if that goes on; say whether it does."""
+    def _disown_jobs(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
+        """Disown all jobs, in the event loop if it responds; return whether it did."""
         left: list[Report] = []
         done = threading.Event()
 
-        def give_up() -> None:
+        def disown() -> None:
             left.extend(worker.disown())
             done.set()
 
-        with suppress(RuntimeError):  # it is closed
-            self._loop.call_soon_threadsafe(give_up)
-        return (True, left) if done.wait(ANSWER) else (False, worker.disown())
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(disown)
+        return (True, left) if done.wait(RESPONSE_TIMEOUT) else (False, worker.disown())
 
-    def _leave(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
-        self._once.acquire()  # never let go: there is no way back
-        leave(self._url, worker.id, left, self._code(worker), self._secret)
+    def _hand_off(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
+        self._hand_off_lock.acquire()  # never released: the process ends here
+        hand_off_and_exit(self._url, worker.id, left, self._exit_code(worker), self._secret)
 
-    def _code(self, worker: Worker) -> int:
-        # A forced stop says so by the signal's own code, as a shell would.
-        if len(self._seen) > 1:
-            return 128 + self._seen[-1]
+    def _exit_code(self, worker: Worker) -> int:
+        # A forced stop has the exit code of the signal, as in a shell.
+        if len(self._signals) > 1:
+            return 128 + self._signals[-1]
         return HANDED_BACK if worker.handed_back else OK
 
-    def _tell(self, phase: str, running: Sequence[JobRecord]) -> None:
-        if phase == "draining" and not self._seen:
+    def _print_phase(self, phase: str, running: Sequence[JobRecord]) -> None:
+        if phase == "draining" and not self._signals:
             print_stderr("drain ordered by the store: stopping, as on SIGTERM")
-            self._watch_for(self._drain)
-        print_stderr(words(phase, running, self._drain))
+            self._force_after(self._drain)
+        print_stderr(describe_phase(phase, running, self._drain))
 
 
-def _tally(worker: Worker) -> str:
+def _summary(worker: Worker) -> str:
     return (
         f"worker {worker.id}: {format_count(worker.finished, 'job')} ended, "
         f"{worker.handed_back} returned to the queue"
@@ -204,30 +204,30 @@ def _tally(worker: Worker) -> str:
 
 
 def _has_threads() -> bool:
-    """Whether there are threads that the interpreter would wait for before it ends."""
+    """Whether there are threads that the interpreter would wait for at exit."""
     main = threading.main_thread()
     return any(not each.daemon for each in threading.enumerate() if each is not main)
 
 
-def words(phase: str, running: Sequence[JobRecord], drain: float) -> str:
+def describe_phase(phase: str, running: Sequence[JobRecord], drain: float) -> str:
     """Describe a phase of the shutdown, and name the jobs that still run."""
     jobs = format_count(len(running), "running job")
     match phase:
         case "draining":
-            said = f"draining: no new jobs; {jobs}, up to {drain:g} s to finish"
+            text = f"draining: no new jobs; {jobs}, up to {drain:g} s to finish"
         case "stopping":
-            said = f"stopping {jobs}, up to {SHUTDOWN_GRACE:g} s to stop"
+            text = f"stopping {jobs}, up to {SHUTDOWN_GRACE:g} s to stop"
         case "leaving":
-            said = f"exiting with {jobs} that did not stop; returning them to the queue"
+            text = f"exiting with {jobs} that did not stop; returning them to the queue"
         case "quiet":
-            said = f"quiet: no new jobs until SIGCONT or `conveyor workers resume`; {jobs}"
+            text = f"quiet: no new jobs until SIGCONT or `conveyor workers resume`; {jobs}"
         case _:
-            said = phase
-    named = [_name(job) for job in running[:NAMED]]
-    more = [f"  and {len(running) - NAMED} more"] if len(running) > NAMED else []
-    return "\n".join([said, *named, *more])
+            text = phase
+    named = [_describe_job(job) for job in running[:MOST_NAMED]]
+    more = [f"  and {len(running) - MOST_NAMED} more"] if len(running) > MOST_NAMED else []
+    return "\n".join([text, *named, *more])
 
 
-def _name(job: JobRecord) -> str:
+def _describe_job(job: JobRecord) -> str:
     since = format_duration(time.time() - job.started_at) if job.started_at else "-"
     return f"  {job.id} {job.task}, running for {since}"

@@ -1,7 +1,7 @@
-"""Turns signals into calls, even while the main thread is deep in C code.
+"""Calls a handler for signals, even while the main thread runs C code.
 
-Python runs signal handlers between byte codes of the main thread, so a long C call delays them;
-the wake-up descriptor is written by the C-level handler at once, and a thread reads it.
+Python runs signal handlers between bytecodes of the main thread, so a long C call delays them. The
+C-level handler writes to the wakeup descriptor immediately, and a thread reads that.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def listening(
-    act: Callable[[signal.Signals, int], None], others: Sequence[signal.Signals] = ()
+def handle_signals(
+    handler: Callable[[signal.Signals, int], None], others: Sequence[signal.Signals] = ()
 ) -> Generator[None]:
-    """Call `act(signal, how many so far)`, in a thread, for each SIGTERM and SIGINT.
+    """Call `handler(signal, count so far)`, in a thread, for each SIGTERM and SIGINT.
 
-    `others` are heard too, and do not count.
+    `others` are handled too, and not counted.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    heard = (*STOPPING, *others)
+    handled = (*STOPPING, *others)
 
     def listen() -> None:
         count = 0
         while data := os.read(reading, 1):
-            if data[0] in heard:
+            if data[0] in handled:
                 count += data[0] in STOPPING
-                act(signal.Signals(data[0]), count)
+                handler(signal.Signals(data[0]), count)
         os.close(reading)
 
     thread = threading.Thread(target=listen, name="conveyor-signals", daemon=True)
     thread.start()
-    # The ear before the handlers, and after them at the end: a signal that was caught and not heard
-    # would be lost.
+    # Set the descriptor before the handlers, and reset it after them: otherwise a signal in between
+    # would be caught and lost.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _nothing) for number in heard}
+    previous_handlers = {number: signal.signal(number, _do_nothing) for number in handled}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous_handler in previous_handlers.items():
+            signal.signal(number, previous_handler)
         signal.set_wakeup_fd(previous)
         os.close(writing)
         thread.join(1)
 
 
-def _nothing(_number: int, _frame: object) -> None:
-    """Be there: without a Python handler the signal would do what it does by default."""
+def _do_nothing(_number: int, _frame: object) -> None:
+    """Replace the default action of the signal; without a Python handler that would happen."""

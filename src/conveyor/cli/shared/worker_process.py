@@ -15,12 +15,12 @@ from ...system.sd_notify import manager
 from ...worker.worker import Worker
 from .application import load_app_and_settings
 from .command_flags import command_rules
-from .heartbeat import Pulse
+from .heartbeat import Heartbeat
 from .log_setup import configure_logging
 from .output import print_stderr
 from .shell_warning import warn_of_shell
-from .shutdown import OTHERS, Exit
-from .signals import listening
+from .shutdown import PAUSE_SIGNALS, Shutdown
+from .signals import handle_signals
 from .worker_options import parse_queue_weights
 
 # What runs beside a worker until both end.
@@ -42,12 +42,12 @@ def run_worker_process(
     configure_logging(settings)
     try:
         companion = None if make_companion is None else make_companion(belt, settings)
-        ends = asyncio.run(
+        shutdown = asyncio.run(
             _run_worker(belt, settings, strict=strict, rules=rules, companion=companion)
         )
     finally:
         belt.close()
-    return ends.finish()
+    return shutdown.finish()
 
 
 def make_worker(
@@ -55,7 +55,7 @@ def make_worker(
     settings: Settings,
     *,
     strict: bool,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     rules: CommandRules = ANYTHING,
     **others: float,
 ) -> Worker:
@@ -76,7 +76,7 @@ def make_worker(
         max_jobs_per_process=settings["max_jobs_per_process"],
         max_rss_mb=settings["max_rss_mb"],
         retention=retention_of(settings),
-        on_round=pulse.tell,
+        on_round=heartbeat.report,
         **({"lease_for": float(settings["lease"])} | others),
     )
 
@@ -91,10 +91,10 @@ def retention_of(settings: Settings) -> dict[State, float]:
 
 
 async def run_until_stopped(
-    worker: Worker, belt: Conveyor, ends: Exit, *, what: str, where: str
+    worker: Worker, belt: Conveyor, shutdown: Shutdown, *, what: str, where: str
 ) -> None:
     """Print what the worker serves, and run it until it has stopped."""
-    ends.take(worker, belt.url, belt.store.secret)
+    shutdown.attach(worker, belt.url, belt.store.secret)
     queues = ", ".join(name for name, _ in worker.options.queues)
     slots = worker.options.slots
     print_stderr(f"{what} {worker.id}: {slots} slots, queues {queues}, {where} {belt.url}")
@@ -108,20 +108,20 @@ async def _run_worker(
     strict: bool,
     rules: CommandRules,
     companion: Companion | None,
-) -> Exit:
-    ends = Exit(asyncio.get_running_loop(), float(settings["drain"]))
+) -> Shutdown:
+    shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     # Before the store is opened, which may wait for a lock.
-    pulse = Pulse(str(settings["health_file"]), manager())
-    with listening(ends.act, OTHERS), closing(pulse):
-        worker = make_worker(belt, settings, strict=strict, pulse=pulse, rules=rules)
-        running = run_until_stopped(worker, belt, ends, what="worker", where="store")
+    heartbeat = Heartbeat(str(settings["health_file"]), manager())
+    with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
+        worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
+        running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
         await _run_with_companion(running, companion)
-    ends.over()
-    return ends
+    shutdown.worker_ended()
+    return shutdown
 
 
 async def _run_with_companion(work: Coroutine[Any, Any, None], companion: Companion | None) -> None:
-    """Run both until one ends, and cancel the other; an error of either is raised."""
+    """Run both until one shutdown, and cancel the other; an error of either is raised."""
     tasks = [asyncio.create_task(each) for each in (work, *([companion()] if companion else []))]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
