@@ -71,12 +71,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def conveyor(folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Call the command line in this process."""
-    assert folder.exists()
+    """Call the command line in this process, which is several times faster than a new one."""
 
     def call(*args: object) -> Ran:
         capfd.readouterr()
-        code = run([str(arg) for arg in args])
+        path = list(sys.path)
+        try:
+            code = run([str(arg) for arg in args])
+        finally:
+            sys.path[:] = path
+            # The next test has modules of these names too, in another folder.
+            for name in [path.stem for path in folder.glob("*.py")]:
+                sys.modules.pop(name, None)
         return Ran(code, *capfd.readouterr())
 
     return call
@@ -84,7 +90,7 @@ def conveyor(folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def really(folder: Path) -> Command:
-    """Call the command line in a process of its own."""
+    """Call the command line in a new process: for signals, exit paths and imports."""
 
     def call(*args: object, **environment: str) -> Ran:
         command = [sys.executable, "-m", "conveyor", *map(str, args)]

@@ -86,9 +86,9 @@ def waiting(belt: Conveyor) -> list[Job[None]]:
 
 
 def test_a_filter_asks_for_yes_where_nobody_can_be_asked(
-    really: Command, conveyor: Command, waiting: list[Job[None]]
+    conveyor: Command, waiting: list[Job[None]]
 ) -> None:
-    ran = really("cancel", "--task", "deaf")
+    ran = conveyor("cancel", "--task", "deaf")
     assert ran.code == 2
     assert "cannot ask whether to cancel 5 jobs, as stdin is no terminal: add --yes" in ran.err
     assert {job.refresh().state for job in waiting} == {State.AVAILABLE}

@@ -35,31 +35,31 @@ def test_commands_keep_to_the_flags_of_their_worker(
 
 
 def test_a_worker_without_commands_says_so_and_exec_runs_its_command_itself(
-    start: Start, belt: Conveyor, until: Until, really: Command
+    start: Start, belt: Conveyor, until: Until, conveyor: Command
 ) -> None:
     serve(start, belt, until, "--no-commands")
     job = belt.command("true").enqueue()
-    why = really("why", job.id).out
+    why = conveyor("why", job.id).out
     assert "No worker of queue 'default' is allowed to run commands" in why
     assert job.refresh().state is State.AVAILABLE
     job.cancel()
-    ran = really("exec", "--queue", "default", "--", "echo", "here")
+    ran = conveyor("exec", "--queue", "default", "--", "echo", "here")
     assert (ran.code, ran.out) == (0, "here\n")
 
 
 def test_a_command_that_is_enqueued_by_its_name_requires_the_label_too(
-    really: Command, belt: Conveyor
+    conveyor: Command, belt: Conveyor
 ) -> None:
-    ran = really("enqueue", "conveyor.command", "--args", '{"argv": ["true"]}')
+    ran = conveyor("enqueue", "conveyor.command", "--args", '{"argv": ["true"]}')
     job = belt.job(ran.out.strip())
     assert job.record.options.requires == ("commands",)
 
 
 def test_exec_ends_as_a_command_does_that_met_a_limit(
-    start: Start, belt: Conveyor, until: Until, really: Command
+    start: Start, belt: Conveyor, until: Until, conveyor: Command
 ) -> None:
     serve(start, belt, until, "--limit", "cpu=1")
-    ran = really("exec", "--queue", "default", "--", "sh", "-c", "while :; do :; done")
+    ran = conveyor("exec", "--queue", "default", "--", "sh", "-c", "while :; do :; done")
     assert ran.code == 128 + 24
     assert "limit cpu" in ran.err
 

@@ -20,16 +20,14 @@ def test_enqueue_prints_the_id_of_the_new_job(conveyor: Command, belt: Conveyor)
     assert (record.queue, record.priority) == ("mail", 5)
 
 
-def test_enqueue_through_the_application_checks_the_call(
-    conveyor: Command, really: Command
-) -> None:
-    ran = really("enqueue", "pack", "--app", "app:belt", "--json")
+def test_enqueue_through_the_application_checks_the_call(conveyor: Command) -> None:
+    ran = conveyor("enqueue", "pack", "--app", "app:belt", "--json")
     assert ran.code == 0
     assert conveyor("show", ran.data["id"], "--json").data["task"] == "shop.pack"
-    wrong = really("enqueue", "send", "two=bob", "--app", "app:belt")
+    wrong = conveyor("enqueue", "send", "two=bob", "--app", "app:belt")
     assert wrong.code == 2
     assert "a required argument: 'to'" in wrong.err
-    unknown = really("enqueue", "sned", "--app", "app:belt")
+    unknown = conveyor("enqueue", "sned", "--app", "app:belt")
     assert unknown.code == 2
     assert "has no task 'sned'" in unknown.err
     assert "send" in unknown.err

@@ -11,23 +11,25 @@ from shell import Command, Start, Until
 from conveyor import Conveyor
 
 
-def test_exec_gives_the_commands_output_and_its_exit_code(really: Command) -> None:
+def test_exec_gives_the_commands_output_and_its_exit_code(
+    really: Command, conveyor: Command
+) -> None:
     ran = really("exec", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert ran.code == 7
     assert ran.out == "out\n"
     assert "err\n" in ran.err
-    assert really("exec", "--", "true").code == 0
+    assert conveyor("exec", "--", "true").code == 0
 
 
-def test_show_tells_the_exit_code_of_a_command_that_a_signal_killed(really: Command) -> None:
-    assert really("exec", "--", "sh", "-c", "kill -9 $$").code == 137
-    [job] = really("ps", "--json").data
-    [attempt] = really("show", job["id"], "--json").data["history"]
+def test_show_tells_the_exit_code_of_a_command_that_a_signal_killed(conveyor: Command) -> None:
+    assert conveyor("exec", "--", "sh", "-c", "kill -9 $$").code == 137
+    [job] = conveyor("ps", "--json").data
+    [attempt] = conveyor("show", job["id"], "--json").data["history"]
     assert attempt["error"]["exit_code"] == 137
 
 
-def test_exec_of_a_command_that_is_not_there_says_so(really: Command) -> None:
-    ran = really("exec", "--", "no-such-program")
+def test_exec_of_a_command_that_is_not_there_says_so(conveyor: Command) -> None:
+    ran = conveyor("exec", "--", "no-such-program")
     assert ran.code not in (0, 2)
     assert "no-such-program" in ran.err
 

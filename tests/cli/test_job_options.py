@@ -15,36 +15,36 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def test_exec_gives_files_to_a_command_and_gets_what_it_leaves(
-    really: Command, folder: Path
+    conveyor: Command, folder: Path
 ) -> None:
     (folder / "a.txt").write_text("one\n")
     script = "cat a.txt > b; mkdir dist; cp b dist; ls"
-    ran = really("exec", "--file", "a.txt", "--artifact", "dist/*", "--", "sh", "-c", script)
+    ran = conveyor("exec", "--file", "a.txt", "--artifact", "dist/*", "--", "sh", "-c", script)
     assert (ran.code, ran.out) == (0, "a.txt\nb\ndist\n")
     assert ran.err == "dist/b: 4 bytes\n"
     assert (folder / "dist" / "b").read_text() == "one\n"
     assert not (folder / "b").exists()
 
 
-def test_exec_gets_artifacts_of_a_command_that_failed_too(really: Command, folder: Path) -> None:
+def test_exec_gets_artifacts_of_a_command_that_failed_too(conveyor: Command, folder: Path) -> None:
     options = ["--artifact", "report", "-o", "results"]
-    ran = really("exec", *options, "--", "sh", "-c", "echo bad > report; exit 7")
+    ran = conveyor("exec", *options, "--", "sh", "-c", "echo bad > report; exit 7")
     assert ran.code == 7
     assert (folder / "results" / "report").read_text() == "bad\n"
 
 
-def test_the_options_of_a_command_are_its_own(really: Command, folder: Path) -> None:
+def test_the_options_of_a_command_are_its_own(conveyor: Command, folder: Path) -> None:
     assert folder.exists()
-    ran = really("exec", "echo", "-o", "x", "--file", "a", "--artifact", "--queue", "-h")
+    ran = conveyor("exec", "echo", "-o", "x", "--file", "a", "--artifact", "--queue", "-h")
     assert (ran.code, ran.out) == (0, "-o x --file a --artifact --queue -h\n")
 
 
 def test_exec_says_how_to_get_artifacts_that_it_could_not_write(
-    really: Command, conveyor: Command, folder: Path
+    conveyor: Command, folder: Path
 ) -> None:
     (folder / "dist").touch()
     script = "mkdir dist; echo one > dist/a; exit 5"
-    ran = really("exec", "--artifact", "dist/*", "--", "sh", "-c", script)
+    ran = conveyor("exec", "--artifact", "dist/*", "--", "sh", "-c", script)
     assert ran.code == 5
     [job] = conveyor("ps", "--json").data
     assert f"conveyor artifacts {job['id']} get" in ran.err
@@ -85,11 +85,11 @@ def test_exec_says_what_is_wrong_and_enqueues_nothing(
 
 @pytest.mark.parametrize("through", [[], ["--app", "app:belt"]])
 def test_enqueue_has_labels_files_and_artifacts(
-    really: Command, belt: Conveyor, folder: Path, through: list[str]
+    conveyor: Command, belt: Conveyor, folder: Path, through: list[str]
 ) -> None:
     (folder / "in.csv").write_text("1,2\n")
     options = ["--require", "gpu", "--file", "data.csv=in.csv", "--artifact", "out/*.png"]
-    ran = really("enqueue", "send", "to=ann", "--queue", "mail", *options, *through)
+    ran = conveyor("enqueue", "send", "to=ann", "--queue", "mail", *options, *through)
     assert ran.code == 0, ran.err
     found = belt.job(ran.out.strip()).refresh().record.options
     assert (found.requires, found.artifacts) == (("gpu",), ("out/*.png",))
@@ -97,7 +97,7 @@ def test_enqueue_has_labels_files_and_artifacts(
 
 
 def test_enqueue_leaves_the_labels_that_the_task_itself_requires(
-    really: Command, belt: Conveyor
+    conveyor: Command, belt: Conveyor
 ) -> None:
-    ran = really("enqueue", "pack", "--app", "app:belt")
+    ran = conveyor("enqueue", "pack", "--app", "app:belt")
     assert belt.job(ran.out.strip()).refresh().record.options.requires == ("gpu",)

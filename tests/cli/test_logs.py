@@ -19,11 +19,11 @@ def test_logs_prints_what_a_job_wrote(conveyor: Command, belt: Conveyor) -> None
 
 
 def test_logs_follows_a_running_job_to_its_end(
-    really: Command, belt: Conveyor, start: Start
+    conveyor: Command, belt: Conveyor, start: Start
 ) -> None:
     job = belt.functions["steps"].enqueue()
     worker = serve(start)
-    assert really("logs", "-f", job.id).out == "step 0\nstep 1\nstep 2\n"
+    assert conveyor("logs", "-f", job.id).out == "step 0\nstep 1\nstep 2\n"
     record = job.refresh().record
     assert record.progress is not None
     assert (record.progress.done, record.progress.total) == (3, 3)

@@ -65,10 +65,10 @@ def test_a_folder_that_is_not_there_ends_with_4(conveyor: Command) -> None:
     assert "no/such" in ran.err
 
 
-def test_nothing_is_coloured_where_there_is_no_terminal(really: Command, belt: Conveyor) -> None:
+def test_nothing_is_coloured_where_there_is_no_terminal(conveyor: Command, belt: Conveyor) -> None:
     belt.functions["send"].enqueue("ann")
     for args in (["ps"], ["queues"], ["doctor"], ["--help"]):
-        assert "\x1b[" not in really(*args).out
+        assert "\x1b[" not in conveyor(*args).out
 
 
 def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(

@@ -16,6 +16,9 @@ from conveyor import Conveyor, State
 from conveyor.cli.shared.shutdown import describe_phase
 from conveyor.core.job import JobRecord
 
+# The grace period of jobs for which it does not matter, in seconds: the default is long.
+BRIEF = 0.1
+
 
 @pytest.fixture
 def belt(folder: Path) -> Iterator[Conveyor]:
@@ -45,30 +48,22 @@ def test_threads_that_do_not_listen_are_handed_back_as_the_process_ends(
     assert list(Path("jobs.db.workers").iterdir()) == []
 
 
-def test_a_job_that_blocks_the_loop_does_not_keep_the_worker(
+def test_a_job_that_blocks_the_loop_does_not_keep_the_worker_alone_or_beside_a_command(
     start: Start, belt: Conveyor, until: Until
 ) -> None:
-    worker = serve(start)
-    job = begin(belt, "blocks the loop", until)
-    worker.terminate()
-    read_line(worker, "forced exit: a job or a slow disk blocks the worker's event loop")
-    assert "0 jobs ended, 1 returned to the queue" in read_line(worker, "worker ")
-    assert worker.wait(30) == 75
-    record = job.refresh().record
-    assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
-
-
-def test_a_blocked_loop_is_left_also_while_a_command_runs(
-    start: Start, belt: Conveyor, until: Until
-) -> None:
-    worker = serve(start)
-    command = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
+    alone, beside = serve(start, "--queue", "alone"), serve(start, "--queue", "beside")
+    command = belt.command("sh", "-c", "echo begun; exec sleep 60", queue="beside").enqueue()
     until(command.logs)
-    job = begin(belt, "blocks the loop", until)
-    worker.terminate()
-    assert worker.wait(30) == 75
-    for each in (command.refresh().record, job.refresh().record):
-        assert (each.state, each.attempt, each.crashes) == (State.AVAILABLE, 0, 0)
+    jobs = [begin(belt, "blocks the loop", until, queue=queue) for queue in ("alone", "beside")]
+    for worker in (alone, beside):
+        worker.terminate()
+    read_line(alone, "forced exit: a job or a slow disk blocks the worker's event loop")
+    assert "0 jobs ended, 1 returned to the queue" in read_line(alone, "worker ")
+    for worker in (alone, beside):
+        assert worker.wait(30) == 75
+    for job in (command, *jobs):
+        record = job.refresh().record
+        assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
 
 
 def test_a_third_signal_is_obeyed_while_the_loop_is_blocked_and_a_command_runs(
@@ -102,7 +97,7 @@ def test_a_worker_to_which_nobody_listens_any_more_stops_all_the_same(
     worker = serve(start)
     assert worker.stderr is not None
     worker.stderr.close()
-    job = belt.functions[name].enqueue(*([60.0] if name == "deaf" else []))
+    job = belt.functions[name].using(grace=BRIEF).enqueue(*([60.0] if name == "deaf" else []))
     until(lambda: job.refresh().state is State.COMPLETED or job.logs())
     worker.terminate()
     assert worker.wait(20) == code
@@ -114,7 +109,7 @@ def test_a_worker_that_can_write_no_temporary_file_hands_its_threads_jobs_back(
     with Path("stops.py").open("a") as file:
         file.write('import tempfile\ntempfile.tempdir = "/nowhere"\n')
     worker = serve(start)
-    job = begin(belt, "deaf", until)
+    job = begin(belt, "deaf", until, grace=BRIEF)
     worker.terminate()
     assert worker.wait(20) == 75
     assert job.refresh().state is State.AVAILABLE

@@ -76,10 +76,10 @@ def test_a_worker_hands_back_what_does_not_end_in_time(
     ],
 )
 def test_a_worker_that_cannot_start_says_why_and_ends_with_2(
-    really: Command, folder: Path, args: list[str], said: str
+    conveyor: Command, folder: Path, args: list[str], said: str
 ) -> None:
     (folder / "broken.py").write_text("1 / 0\n")
-    ran = really("worker", *args)
+    ran = conveyor("worker", *args)
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
