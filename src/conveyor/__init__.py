@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .client.app import Conveyor, Queue
+    from .client.app import Conveyor
     from .client.job_handle import Job
+    from .client.queue import Queue
     from .client.task_function import TaskFunction
     from .core.command_policy import CommandRules
     from .core.files import FileInfo
@@ -68,8 +69,8 @@ __all__ = [
     "current_job",
 ]
 
-# Names are imported when they are first used: `conveyor --help` needs none of them.
-_HOMES = {
+# Names are imported at their first use, because `conveyor --help` needs none of them.
+_MODULES = {
     "CommandRules": "core.command_policy",
     "Conveyor": "client.app",
     "ConveyorError": "errors",
@@ -86,7 +87,7 @@ _HOMES = {
     "JobError": "errors",
     "NotFoundError": "errors",
     "PassingError": "errors",
-    "Queue": "client.app",
+    "Queue": "client.queue",
     "QueueFullError": "errors",
     "Snooze": "errors",
     "State": "core.job",
@@ -103,9 +104,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""`conveyor` and `python -m conveyor`."""
+"""The entry point of `conveyor` and `python -m conveyor`."""
 
 from .cli.main import main
 

@@ -1,35 +1,35 @@
 """Every exception this package raises on purpose.
 
 ConveyorError
-├── UsageError                 a call, option or setting that cannot mean anything
+├── UsageError                 a wrong call, option or setting
 │   ├── EncodingError          an argument or result that JSON cannot hold, or that is too large
 │   └── UnknownTaskError       no task of that name is registered here
 ├── NotFoundError              no such job, queue, schedule, worker or token
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
-├── AccessError                the server does not know the token, or it does not allow that
-├── InvalidTransitionError     the lifecycle forbids that move
-│   └── BusyError              the worker holds jobs
+├── AccessError                the token is unknown, or does not allow the call
+├── InvalidTransitionError     the job's state does not allow the change
+│   └── BusyError              the worker has running jobs
 ├── JobError                   the job ended without a result
 │   ├── JobDiscardedError      its last attempt failed, or it expired or was dropped
 │   └── JobCancelledError      it was cancelled
 ├── WaitTimeoutError           the job is not final yet (also a TimeoutError)
 └── UnavailableError           the store cannot be reached or used; safe to retry
-    ├── PassingError           a server that is away, and may be there in a moment
+    ├── PassingError           a server that is temporarily unreachable
     ├── StoreVersionError      the file was written by a newer or unknown version
     └── CorruptStoreError      the file is damaged, or not a Conveyor store
 """
 
 
 class ConveyorError(Exception):
-    """The root of every error this package raises on purpose."""
+    """The base class of all errors that this package raises on purpose."""
 
 
 class UsageError(ConveyorError, ValueError):
-    """A call, an option or a setting that cannot mean anything. Says how to fix it."""
+    """A wrong call, option or setting. The message says how to fix it."""
 
 
 class EncodingError(UsageError):
-    """A value that JSON cannot hold, does not fit its annotation, or is too large."""
+    """A value that JSON cannot hold, that does not match its annotation, or that is too large."""
 
 
 class UnknownTaskError(UsageError):
@@ -41,16 +41,17 @@ class NotFoundError(ConveyorError, LookupError):
 
 
 class QueueFullError(ConveyorError):
-    """The queue is at its capacity and the producer did not want to wait (longer).
+    """The queue is at its capacity, and the producer does not wait or has waited long enough.
 
-    `queue`, `depth` (jobs that wait) and `capacity` say how full. Nothing was enqueued.
+    `depth` is how many jobs wait in `queue`, `size` how many were to be added to them. Nothing was
+    enqueued.
     """
 
     def __init__(self, queue: str, depth: int, capacity: int, size: int = 1) -> None:
         self.queue, self.depth, self.capacity, self.size = queue, depth, capacity, size
         super().__init__(
-            f"queue {queue!r} is full: {depth} of {capacity} places are taken and {size} more "
-            "were asked for. Wait longer (wait=seconds), raise its capacity or add workers."
+            f"queue {queue!r} is full ({depth}/{capacity}), cannot add {size}: "
+            "wait longer (wait=seconds), raise its capacity or add workers"
         )
 
     def __reduce__(self) -> tuple[type["QueueFullError"], tuple[str, int, int, int]]:
@@ -58,7 +59,7 @@ class QueueFullError(ConveyorError):
 
 
 class AccessError(ConveyorError):
-    """The server does not know the token (`unknown`), or the token does not allow that."""
+    """The server does not know the token (`unknown`), or the token does not allow the call."""
 
     def __init__(self, message: str, *, unknown: bool = False) -> None:
         self.unknown = unknown
@@ -66,15 +67,15 @@ class AccessError(ConveyorError):
 
 
 class InvalidTransitionError(ConveyorError):
-    """The job, or worker, is not in a state from which that move is possible."""
+    """The state of the job or worker does not allow the change."""
 
 
 class BusyError(InvalidTransitionError):
-    """The worker holds running jobs, so it cannot just be removed."""
+    """The worker has running jobs and cannot be removed without force."""
 
 
 class JobError(ConveyorError):
-    """The job ended without a result. `job_id` names it."""
+    """The job `job_id` ended without a result."""
 
     def __init__(self, job_id: str, message: str) -> None:
         self.job_id = job_id
@@ -85,7 +86,7 @@ class JobError(ConveyorError):
 
 
 class JobDiscardedError(JobError):
-    """The job's last attempt failed, or it expired or was dropped unrun."""
+    """The job's last attempt failed, or it expired or was dropped before it ran."""
 
 
 class JobCancelledError(JobError):
@@ -93,27 +94,27 @@ class JobCancelledError(JobError):
 
 
 class WaitTimeoutError(ConveyorError, TimeoutError):
-    """The job did not become final in the time the caller gave."""
+    """The job was not final within the caller's timeout. It goes on."""
 
 
 class UnavailableError(ConveyorError):
-    """The store cannot be reached or written to right now; the call may be repeated."""
+    """The store cannot be reached or written to right now; the call may be retried."""
 
 
 class PassingError(UnavailableError):
-    """The server could not be reached, or it says so of itself: a moment later it may be there."""
+    """The server is temporarily unreachable, or has said so itself; retrying soon may succeed."""
 
 
 class StoreVersionError(UnavailableError):
-    """The store was written by a version of Conveyor that this one does not know."""
+    """The store was written by a version of Conveyor that this one cannot read."""
 
 
 class CorruptStoreError(UnavailableError):
-    """The file is damaged, or it is not a Conveyor store at all."""
+    """The file is damaged, or is not a Conveyor store."""
 
 
 class Snooze(Exception):  # noqa: N818 - raised to ask for something, not to report an error
-    """Raise it in a job to be run again in `delay` seconds, without counting the attempt."""
+    """Raise this in a job to run it again after `delay` seconds without counting the attempt."""
 
     def __init__(self, delay: float) -> None:
         self.delay = float(delay)

@@ -1,8 +1,8 @@
-"""The configuration: the only place that reads files or the environment for it.
+"""The configuration: the only module that reads files or the environment for it.
 
-A value comes from a flag, else from `CONVEYOR_<NAME>`, else from `conveyor.toml` or the table
-`[tool.conveyor]` of `pyproject.toml` (the nearest, from the current directory upwards), else it is
-the default. Each remembers where it came from, so that `conveyor doctor` can say so.
+A value comes from, in this order: a flag; the variable `CONVEYOR_<NAME>`; `conveyor.toml` or the
+table `[tool.conveyor]` of `pyproject.toml`, whichever is nearest from the current directory
+upwards; the default. Its source is kept for `conveyor doctor`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .core.duration import parse_duration
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"
-# The variable that holds a token; it reaches the processes that a worker starts, and no jobs.
-TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - its name
+# The variable that holds a token. A worker passes it on to its own processes, but not to jobs.
+TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
 FLAG = "the command line"
 FILES = ("conveyor.toml", "pyproject.toml")
 
 
 class Setting(NamedTuple):
-    """One setting: its default, how it is read, and what it means."""
+    """One setting: its default, how it is parsed, and its help text."""
 
     default: Any
     read: Callable[[Any], Any]
@@ -34,14 +34,14 @@ class Setting(NamedTuple):
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise UsageError("a text is wanted")
+        raise UsageError("must be a non-empty string")
     return value
 
 
 def _whole(value: Any) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise UsageError("a whole number of 1 or more is wanted")
+        raise UsageError("must be a whole number of 1 or more")
     return number
 
 
@@ -49,7 +49,7 @@ def _list(value: Any) -> tuple[str, ...]:
     given = value.split(",") if isinstance(value, str) else value
     items = cast("list[Any]", given) if isinstance(given, list | tuple) else [None]
     if not all(isinstance(item, str) for item in items):
-        raise UsageError('a list of texts is wanted, like ["a", "b"], or "a,b"')
+        raise UsageError('must be a list of strings, like ["a", "b"] or "a,b"')
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
@@ -58,29 +58,39 @@ def _seconds(value: Any) -> float:
 
 
 SETTINGS: dict[str, Setting] = {
-    "url": Setting("jobs.db", _text, "the store: memory:, a path, sqlite:///path, or https://…"),
-    "token_file": Setting("", str, "the file that holds the token for a server"),
-    "ca_file": Setting("", str, "certificates, in PEM, to trust a server by; none: the system's"),
-    "app": Setting("", str, "the application, as module:attribute"),
-    "queues": Setting((), _list, "what a worker serves: names, or name:weight"),
-    "concurrency": Setting(max(4, os.cpu_count() or 1), _whole, "slots of a worker"),
+    "url": Setting(
+        "jobs.db", _text, "store: memory:, a path, sqlite:///path, or https://… for a server"
+    ),
+    "token_file": Setting("", str, "file with the token for the server"),
+    "ca_file": Setting(
+        "", str, "PEM file of CA certificates to trust a server by; default: the system's"
+    ),
+    "app": Setting("", str, "application, as module:attribute"),
+    "queues": Setting((), _list, "queues of a worker: names, or name:weight"),
+    "concurrency": Setting(
+        max(4, os.cpu_count() or 1), _whole, "slots of a worker: how many jobs it runs at once"
+    ),
     "labels": Setting((), _list, "labels of a worker"),
-    "lease": Setting(60.0, _seconds, "how long a claim lasts unless it is renewed"),
-    "drain": Setting(25.0, _seconds, "how long running jobs may finish at shutdown"),
-    "poll": Setting(5.0, _seconds, "how often a worker looks without being woken"),
-    "args_limit": Setting(1 << 20, _whole, "most bytes of JSON in a job's arguments"),
+    "lease": Setting(60.0, _seconds, "how long a worker's claim on a job lasts without renewal"),
+    "drain": Setting(25.0, _seconds, "how long running jobs may go on at shutdown"),
+    "poll": Setting(
+        5.0, _seconds, "how often an idle worker polls for jobs; hints wake it earlier"
+    ),
+    "args_limit": Setting(1 << 20, _whole, "maximum size of a job's arguments, in bytes of JSON"),
     "keep_completed": Setting(86400.0, _seconds, "how long completed jobs are kept"),
     "keep_cancelled": Setting(7 * 86400.0, _seconds, "how long cancelled jobs are kept"),
     "keep_discarded": Setting(30 * 86400.0, _seconds, "how long discarded jobs are kept"),
-    "max_jobs_per_process": Setting(1000, _whole, "jobs after which a child process is replaced"),
-    "max_rss_mb": Setting(512, _whole, "MiB of memory above which a child process is replaced"),
-    "health_file": Setting("", str, "where a worker says every second how it is, for probes"),
-    "log_level": Setting("INFO", _text, "how much a worker logs: DEBUG, INFO, WARNING or ERROR"),
+    "max_jobs_per_process": Setting(
+        1000, _whole, "number of jobs after which a child process is replaced"
+    ),
+    "max_rss_mb": Setting(512, _whole, "memory, in MiB, above which a child process is replaced"),
+    "health_file": Setting("", str, "health file for probes, updated every second"),
+    "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
 }
 
 
 class Settings:
-    """The values in force. `settings["url"]` is a value, `sources["url"]` where it came from."""
+    """The effective values: `settings["url"]` is a value, `settings.sources["url"]` its source."""
 
     def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
         self._values = dict(values)
@@ -91,9 +101,9 @@ class Settings:
 
 
 def token_from(settings: Settings) -> str:
-    """Return the token for a server: `CONVEYOR_TOKEN`, or what stands in the token file; or "".
+    """Return the token for a server, from `CONVEYOR_TOKEN` or the token file; "" if there is none.
 
-    It is no setting of its own, so that it is never shown.
+    It is not a setting, so that it is never shown. UsageError if the file cannot be read.
     """
     given = os.environ.get(TOKEN, "")
     path = str(settings["token_file"])
@@ -102,7 +112,7 @@ def token_from(settings: Settings) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the token file {path!r} cannot be read: {error}") from error
+        raise UsageError(f"cannot read the token file {path!r}: {error}") from error
 
 
 def load_settings(
@@ -111,9 +121,9 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """Return the settings in force; UsageError names the file or variable with a bad value.
+    """Return the effective settings; UsageError names the file or variable of a wrong value.
 
-    Flags that are None or empty were not given.
+    Flags that are None or () count as not given.
     """
     env = os.environ if environment is None else environment
     values: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
@@ -125,8 +135,8 @@ def load_settings(
             sources[name] = place
     for name, value in (flags or {}).items():
         if value is not None and value != () and name in SETTINGS:
-            values[name] = _read(name, value, "the command line")
-            sources[name] = "the command line"
+            values[name] = _read(name, value, FLAG)
+            sources[name] = FLAG
     return Settings(values, sources)
 
 
@@ -143,7 +153,7 @@ def _from_file(folder: Path) -> tuple[str, dict[str, Any]]:
                 if name == "pyproject.toml":
                     table = table.get("tool", {}).get("conveyor")
                 if table is not None:
-                    return str(path), _known(table, path)
+                    return str(path), _check_names(table, path)
     return "", {}
 
 
@@ -151,15 +161,15 @@ def _parse(path: Path) -> Any:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+        raise UsageError(f"cannot read {path} as TOML: {error}") from error
 
 
-def _known(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _check_names(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for name in table:
         if name not in SETTINGS:
             near = difflib.get_close_matches(name, SETTINGS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SETTINGS)}"
-            raise UsageError(f"{path}: there is no setting {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(SETTINGS)}"
+            raise UsageError(f"{path}: unknown setting {name!r}; {hint}")
     return dict(table)
 
 

@@ -1,10 +1,10 @@
-"""For tests of programs that use Conveyor: a clock that stands still until it is told to go on."""
+"""For tests of programs that use Conveyor: a clock that tests control."""
 
 from __future__ import annotations
 
 
 class FakeClock:
-    """A clock that only `advance` moves: `Conveyor("memory:", clock=FakeClock())`."""
+    """A clock that moves only by `advance`: `Conveyor("memory:", clock=FakeClock())`."""
 
     def __init__(self, start: float = 1_000_000.0) -> None:
         self._now = start
@@ -14,5 +14,5 @@ class FakeClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Move the clock forward by `seconds`."""
         self._now += seconds

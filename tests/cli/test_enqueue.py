@@ -63,7 +63,7 @@ def test_a_full_queue_ends_with_1_after_waiting(conveyor: Command, belt: Conveyo
     belt.functions["tiny"].enqueue()
     ran = conveyor("enqueue", "tiny", "--queue", "small", "--wait", "0.05")
     assert ran.code == 1
-    assert "1 of 1 places" in ran.err
+    assert "is full (1/1), cannot add 1" in ran.err
 
 
 def test_a_producer_that_waits_for_room_is_counted(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from shell import Command
 
-from conveyor.core.access import fits, token_id
+from conveyor.core.access import matches_token, token_id
 from conveyor.store.messages import Hint
 from conveyor.store.sqlite.store import SqliteStore
 
@@ -28,7 +28,7 @@ def test_a_token_is_printed_alone_and_once_and_the_store_keeps_what_fits_it(
     store = SqliteStore(folder / "jobs.db")
     [kept] = store.tokens(limit=9).result()
     store.close()
-    assert fits(kept, text)
+    assert matches_token(kept, text)
     assert (kept.name, kept.scopes) == ("laptop of Ann", {"read", "enqueue"})
     secret = text.rpartition(kept.id)[2][1:]
     for path in folder.glob("jobs.db*"):
@@ -80,10 +80,10 @@ def test_a_revoked_token_is_listed_as_such_and_other_processes_hear_of_it(
     [
         (["create", "ci"], 2, "--scope"),
         (["create", "ci", "--scope", "root"], 2, "root"),
-        (["create", "", "--scope", "read"], 2, "give one by which people know"),
+        (["create", "", "--scope", "read"], 2, "must be 1 to 100 printable characters"),
         (["create", "ci", "--scope", "read", "--expires", "0"], 2, "expired from the start"),
         (["create", "ci", "--scope", "read", "--expires", "soon"], 2, "'soon'"),
-        (["create", "ci", "--scope", "admin", "--queue", "mail"], 2, "would not hold"),
+        (["create", "ci", "--scope", "admin", "--queue", "mail"], 2, "cannot be limited to queues"),
         (["revoke", "nobody00"], 3, "there is no token nobody00"),
         (["revoke"], 2, "ID..."),
     ],

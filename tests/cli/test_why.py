@@ -28,13 +28,13 @@ def test_why_says_in_a_sentence_what_a_job_waits_for(conveyor: Command, belt: Co
         assert conveyor("why", job_id, "--json").data["why"].split()[:3] == ran.out.split()[:3]
         return ran.out
 
-    assert "not due before" in why(later.id)
+    assert "due at" in why(later.id)
     assert "No worker serves queue 'mail'" in why(job.id)
     worker(belt)
     assert "1 job(s) are ahead of it" in why(job.id)
     assert "It is next" in why(first.id)
     worker(belt, running=2)
-    assert "No slot is free" in why(first.id)
+    assert "All slots are busy" in why(first.id)
     assert "has the label(s) it requires: gpu" in why(belt.functions["shop.pack"].enqueue().id)
     belt.queues["mail"].pause()
     assert "paused" in why(job.id)

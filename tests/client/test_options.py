@@ -1,4 +1,4 @@
-"""What a producer may ask for, and how a wrong wish is refused."""
+"""Options of enqueueing, and how wrong ones are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conveyor.client.options import RULES, JobOptions, Wishes, wish
+from conveyor.client.options import RULES, EnqueueOptions, JobOptions, merge_options
 from conveyor.core.retry import Exponential, Fixed, Steps
 from conveyor.errors import UsageError
 
@@ -36,10 +36,10 @@ class Odd(Exception):  # noqa: N818
         ({"key": "cat", "key_until": "pruned"}, "options.key_until", "pruned"),
     ],
 )
-def test_a_wish_is_read_once_and_becomes_plain_data(
+def test_options_are_validated_once_and_become_plain_data(
     given: JobOptions, where: str, value: object
 ) -> None:
-    got: Any = wish(Wishes(), given)
+    got: Any = merge_options(EnqueueOptions(), given)
     for part in where.split("."):
         got = getattr(got, part)
     assert got == value
@@ -52,7 +52,7 @@ def test_a_wish_is_read_once_and_becomes_plain_data(
         ({"delay": "soon"}, "soon"),
         ({"delay": 1, "run_at": 5}, "exclude each other"),
         ({"run_at": dt.datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
-        ({"priority": "high"}, "whole number"),
+        ({"priority": "high"}, "must be a whole number"),
         ({"retries": -1}, "0 or more"),
         ({"retries": True}, "0 or more"),
         ({"timeout": 0}, "more than 0"),
@@ -60,14 +60,14 @@ def test_a_wish_is_read_once_and_becomes_plain_data(
         ({"key": ""}, "1 to 200"),
         ({"when_full": "explode"}, "refuse"),
         ({"on_shutdown": "kill"}, "release"),
-        ({"backoff": "slowly"}, "not understood"),
+        ({"backoff": "slowly"}, "backoff must be seconds, .* got 'slowly'"),
         ({"meta": {"x": "y" * 20_000}}, "limit"),
-        ({"retrys": 1}, "there are: "),
+        ({"retrys": 1}, "choose from: "),
     ],
 )
-def test_a_wrong_wish_is_refused_with_the_way_out(given: Any, said: str) -> None:
+def test_a_wrong_option_is_refused_with_the_way_out(given: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        wish(Wishes(), given)
+        merge_options(EnqueueOptions(), given)
 
 
 def test_every_option_has_a_rule() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from conveyor.cli.shared.job_output import follow_output
 from conveyor.client.job_handle import Job
-from conveyor.client.outage_wait import AWAY, Patience
+from conveyor.client.outage_wait import MAX_OUTAGE, OutageWait
 from conveyor.core.codec import ResultCodec
 from conveyor.core.job import JobRecord, NewJob, OutputChunk, State
 from conveyor.core.lifecycle import Succeeded
@@ -85,32 +85,32 @@ def run(store: Leaving) -> None:
 
 def test_a_server_that_is_away_is_borne_for_a_while_and_then_no_more() -> None:
     now = [0.0]
-    patience = Patience(elapsed=lambda: now[0])
-    patience.bear(GONE)
-    now[0] = AWAY - 1
-    patience.bear(GONE)
-    now[0] = AWAY
+    outage = OutageWait(elapsed=lambda: now[0])
+    outage.tolerate(GONE)
+    now[0] = MAX_OUTAGE - 1
+    outage.tolerate(GONE)
+    now[0] = MAX_OUTAGE
     with pytest.raises(PassingError):
-        patience.bear(GONE)
+        outage.tolerate(GONE)
 
 
 def test_one_that_answered_in_between_may_be_away_as_long_again() -> None:
     now = [0.0]
-    patience = Patience(elapsed=lambda: now[0])
-    patience.bear(GONE)
-    now[0] = AWAY - 1
-    patience.heard()
-    now[0] = AWAY + 1
-    patience.bear(GONE)
+    outage = OutageWait(elapsed=lambda: now[0])
+    outage.tolerate(GONE)
+    now[0] = MAX_OUTAGE - 1
+    outage.server_answered()
+    now[0] = MAX_OUTAGE + 1
+    outage.tolerate(GONE)
 
 
 def test_nobody_waits_for_it_longer_than_he_said() -> None:
     now = [0.0]
-    patience = Patience(5.0, elapsed=lambda: now[0])
-    patience.bear(GONE)
+    outage = OutageWait(5.0, elapsed=lambda: now[0])
+    outage.tolerate(GONE)
     now[0] = 5.0
     with pytest.raises(PassingError):
-        patience.bear(GONE)
+        outage.tolerate(GONE)
 
 
 def test_a_result_comes_though_the_server_was_away(store: Leaving, job: Job[object]) -> None:

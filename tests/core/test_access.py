@@ -15,14 +15,14 @@ from conveyor.core.access import (
     Action,
     Scope,
     Token,
-    called,
-    fits,
-    issue,
-    long_over,
-    may,
-    noted,
-    standing,
+    is_allowed,
+    is_purgeable,
+    issue_token,
+    matches_token,
+    sanitize_action,
     token_id,
+    token_label,
+    token_status,
 )
 from conveyor.errors import UsageError
 
@@ -32,7 +32,7 @@ DAY = 86400.0
 def issued(
     scopes: Collection[str] = ("read",), queues: Collection[str] = (), **given: Any
 ) -> tuple[str, Token]:
-    return issue("laptop", scopes, tuple(queues), now=100.0, **given)
+    return issue_token("laptop", scopes, tuple(queues), now=100.0, **given)
 
 
 def test_a_token_s_text_has_its_id_and_a_secret_that_is_not_kept() -> None:
@@ -42,7 +42,7 @@ def test_a_token_s_text_has_its_id_and_a_secret_that_is_not_kept() -> None:
     assert token.digest == sha256(secret.encode()).hexdigest()
     assert secret not in repr(token)
     assert token.created_at == 100.0
-    assert called(token) == f"{token.id} laptop"
+    assert token_label(token) == f"{token.id} laptop"
 
 
 def test_the_randomness_of_a_token_can_be_given() -> None:
@@ -54,12 +54,12 @@ def test_the_randomness_of_a_token_can_be_given() -> None:
 def test_only_the_token_s_own_text_fits() -> None:
     text, token = issued()
     other, _ = issued()
-    assert fits(token, text)
+    assert matches_token(token, text)
     assert token_id(text) == token.id
     wrong = text[:-1] + ("A" if text[-1] != "A" else "B")
     borrowed = f"cvy_{token.id}_{other.split('_', 2)[2]}"
     for each in (wrong, other, borrowed, text + "\n", text[:-1], text.upper(), "", token.digest):
-        assert not fits(token, each)
+        assert not matches_token(token, each)
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,19 @@ def test_a_token_is_good_until_it_expires_or_is_revoked() -> None:
     _, forever = issued()
     _, brief = issued(expires_at=200.0)
     revoked = msgspec.structs.replace(brief, revoked_at=150.0)
-    assert standing(forever, 1e12) == "good"
-    assert [standing(brief, at) for at in (100.0, 199.9, 200.0)] == ["good", "good", "expired"]
-    assert [standing(revoked, at) for at in (150.0, 300.0)] == ["revoked", "revoked"]
+    assert token_status(forever, 1e12) == "good"
+    assert [token_status(brief, at) for at in (100.0, 199.9, 200.0)] == ["good", "good", "expired"]
+    assert [token_status(revoked, at) for at in (150.0, 300.0)] == ["revoked", "revoked"]
 
 
 def test_a_token_that_is_over_is_remembered_for_ninety_days() -> None:
     _, forever = issued()
     _, brief = issued(expires_at=200.0)
-    assert not long_over(forever, 1e12)
-    assert not long_over(brief, 200.0 + 90 * DAY)
-    assert long_over(brief, 201.0 + 90 * DAY)
+    assert not is_purgeable(forever, 1e12)
+    assert not is_purgeable(brief, 200.0 + 90 * DAY)
+    assert is_purgeable(brief, 201.0 + 90 * DAY)
     revoked = msgspec.structs.replace(brief, revoked_at=150.0)
-    assert long_over(revoked, 151.0 + 90 * DAY)
+    assert is_purgeable(revoked, 151.0 + 90 * DAY)
 
 
 @pytest.mark.parametrize(("held", "wanted"), list(itertools.product(SCOPES, SCOPES)))
@@ -94,45 +94,45 @@ def test_admin_may_do_everything_and_no_other_scope_implies_another(
 ) -> None:
     _, token = issued([held])
     allowed = held in ("admin", wanted)
-    assert may(token, wanted, "mail") is allowed
-    assert may(token, wanted, None) is allowed
+    assert is_allowed(token, wanted, "mail") is allowed
+    assert is_allowed(token, wanted, None) is allowed
 
 
 def test_a_limit_to_queues_holds_for_every_scope() -> None:
     _, token = issued(["enqueue", "agent", "read"], ["mail"])
     for scope in ("enqueue", "agent", "read"):
-        assert may(token, scope, "mail")
-        assert not may(token, scope, "images")
+        assert is_allowed(token, scope, "mail")
+        assert not is_allowed(token, scope, "images")
     # A beat or an offer is of no certain queue; a list of all jobs is of every one.
-    assert may(token, "agent", None)
-    assert may(token, "enqueue", None)
-    assert not may(token, "read", None)
+    assert is_allowed(token, "agent", None)
+    assert is_allowed(token, "enqueue", None)
+    assert not is_allowed(token, "read", None)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"scopes": []}, "may do nothing: choose from enqueue, read, agent, admin"),
-        ({"scopes": ["root"]}, "no scope 'root'"),
+        ({"scopes": []}, "needs at least one scope: choose from enqueue, read, agent, admin"),
+        ({"scopes": ["root"]}, "unknown scope 'root'"),
         ({"queues": [""]}, "empty"),
         ({"queues": "mail"}, r"write \['mail'\]"),
-        ({"scopes": ["admin"], "queues": ["mail"]}, "would not hold"),
+        ({"scopes": ["admin"], "queues": ["mail"]}, "cannot be limited to queues"),
         ({"expires_at": 100.0}, "expired from the start"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
-        ({"name": "a" * 101}, "at most 100"),
+        ({"name": "a" * 101}, "1 to 100 printable"),
     ],
 )
 def test_a_token_that_could_mean_nothing_is_refused_with_the_reason(
     given: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        issue(**{"name": "n", "scopes": ["read"], "queues": [], "now": 100.0, **given})
+        issue_token(**{"name": "n", "scopes": ["read"], "queues": [], "now": 100.0, **given})
 
 
 def test_an_action_is_kept_on_one_line_and_cut() -> None:
     action = Action(who="a", where="h", what="cancel", subject="j\x1b[2J\nroot", detail="x" * 600)
-    kept = noted(action, seq=3, at=7.0)
+    kept = sanitize_action(action, seq=3, at=7.0)
     assert (kept.seq, kept.at, kept.subject) == (3, 7.0, "j [2J root")
     assert len(kept.detail) == 500
     assert kept.detail.endswith("x…")

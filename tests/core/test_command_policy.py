@@ -28,7 +28,7 @@ def test_limits_are_read_as_people_write_them() -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["disk=2G"], "'disk=2G': there is none of that name. There are memory=2G"),
+        (["disk=2G"], "'disk=2G' is unknown: choose from memory=2G"),
         (["memory"], "'memory': a size must be"),
         (
             ["memory=lots"],
@@ -38,7 +38,7 @@ def test_limits_are_read_as_people_write_them() -> None:
         (["memory=99999999T"], "it must be from 1 to 2**62"),
         (["cpu=soon"], "'cpu=soon': a duration must be a number of seconds or a string"),
         (["open=-1"], "'open=-1': it must be a whole number, got '-1'"),
-        (["open=1", "open=2"], "'open=2': open is limited twice"),
+        (["open=1", "open=2"], "'open=2': open is given twice"),
     ],
 )
 def test_a_limit_that_is_none_is_an_error_that_says_why(texts: list[str], said: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.core.retry import LONGEST_DELAY, Exponential, Fixed, Steps, backoff, pause
+from conveyor.core.retry import LONGEST_DELAY, Exponential, Fixed, Steps, parse_backoff, retry_delay
 from conveyor.errors import UsageError
 
 
@@ -22,7 +22,7 @@ from conveyor.errors import UsageError
     ],
 )
 def test_pauses_follow_the_rule(rule: Any, pauses: list[float]) -> None:
-    assert [pause(rule, attempt) for attempt in (1, 2, 3)] == pauses
+    assert [retry_delay(rule, attempt) for attempt in (1, 2, 3)] == pauses
 
 
 rules = st.one_of(
@@ -38,21 +38,21 @@ rules = st.one_of(
 def test_no_pause_is_negative_or_longer_than_the_longest(
     rule: Any, attempt: int, drawn: float
 ) -> None:
-    assert 0 <= pause(backoff(rule), attempt, lambda: drawn) <= LONGEST_DELAY
+    assert 0 <= retry_delay(parse_backoff(rule), attempt, lambda: drawn) <= LONGEST_DELAY
 
 
 @pytest.mark.parametrize("wrong", [True, "soon", [], [-1], ["x"], Fixed(-1), Exponential(jitter=2)])
 def test_a_backoff_that_cannot_be_meant_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match="backoff"):
-        backoff(wrong)
+        parse_backoff(wrong)
 
 
 @given(st.floats(0, 1e6), st.floats(1, 10), st.floats(0, 1e6), st.floats(0, 1), st.floats(0, 1))
 def test_jitter_only_shortens_a_pause_and_by_no_more_than_its_share(
     first: float, factor: float, longest: float, jitter: float, drawn: float
 ) -> None:
-    whole = pause(Exponential(first, factor, longest, jitter=0), 3)
-    drawn_pause = pause(Exponential(first, factor, longest, jitter), 3, lambda: drawn)
+    whole = retry_delay(Exponential(first, factor, longest, jitter=0), 3)
+    drawn_pause = retry_delay(Exponential(first, factor, longest, jitter), 3, lambda: drawn)
     assert whole * (1 - jitter) * 0.999999 <= drawn_pause <= whole
 
 
@@ -60,4 +60,4 @@ def test_jitter_only_shortens_a_pause_and_by_no_more_than_its_share(
 def test_full_jitter_waits_between_nothing_and_the_whole_pause(
     drawn: float, seconds: float
 ) -> None:
-    assert pause(Exponential(8, factor=1, jitter=1), 1, lambda: drawn) == seconds
+    assert retry_delay(Exponential(8, factor=1, jitter=1), 1, lambda: drawn) == seconds

@@ -75,7 +75,7 @@ def test_eight_processes_never_exceed_the_bound(tmp_path: Path) -> None:
     assert accepted == ended
     assert len(accepted) + len(refusals) == PROCESSES * JOBS + 1
     assert refusals, "the queue was never full, so this has shown nothing"
-    assert all(f"of {CAPACITY} places are taken" in text for text in refusals), refusals[0]
+    assert all(f"/{CAPACITY}), cannot add " in text for text in refusals), refusals[0]
     assert sql(database, "SELECT depth FROM highest") == [[CAPACITY]]
 
 

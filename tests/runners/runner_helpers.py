@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from conveyor.core.command import checked, command_task
+from conveyor.core.command import command_task, validate_command
 from conveyor.core.job import JobRecord, Options, Progress, State, StopNote, Stream
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.task import Kind, task
@@ -90,7 +90,7 @@ def command(
     **how: Any,
 ) -> JobControl:
     """Return the control of a job that runs a command."""
-    args = msgspec.json.encode(checked(argv, **how))
+    args = msgspec.json.encode(validate_command(argv, **how))
     made = command_task()
     job = record(made.name, args, id=id, grace=grace, output_limit=output_limit)
     return JobControl(job, made, sink or RecordingSink())

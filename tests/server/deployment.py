@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
-from conveyor.core.access import issue
+from conveyor.core.access import issue_token
 from conveyor.server.serve import Bind, Server
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
@@ -109,7 +109,7 @@ class Deployment:
     def token(self, *scopes: str, queues: Sequence[str] = ()) -> str:
         """Make a token in the store itself."""
         store = SqliteStore(self.db)
-        text, token = issue("-".join(scopes), scopes, queues, now=store.now())
+        text, token = issue_token("-".join(scopes), scopes, queues, now=store.now())
         store.add_token(token).result()
         store.close()
         return text

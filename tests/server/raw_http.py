@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from conveyor.core.access import issue
+from conveyor.core.access import issue_token
 from conveyor.core.job import JobRecord, NewJob
 from conveyor.store.http.api import PREFIX
 from conveyor.store.http.problems import MEDIA
@@ -87,7 +87,7 @@ class RawClient:
 
 def make_token(store: Store, *scopes: str, queues: Iterable[str] = (), **given: Any) -> str:
     """Create a token in the store."""
-    text, token = issue("-".join(scopes), scopes, tuple(queues), now=store.now(), **given)
+    text, token = issue_token("-".join(scopes), scopes, tuple(queues), now=store.now(), **given)
     store.add_token(token).result()
     return text
 

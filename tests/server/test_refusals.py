@@ -263,7 +263,7 @@ def test_an_empty_name_is_not_found_or_refused(server: Serving) -> None:
     for look in (client.get, client.history, client.ahead, client.retry, client.delete):
         with pytest.raises(NotFoundError, match="no job"):
             look("").result()  # type: ignore[operator]
-    with pytest.raises(UsageError, match="a name is a text"):
+    with pytest.raises(UsageError, match="a name must be a string"):
         client.insert([NewJob(id="j", task="t", queue="")]).result()
     client.close()
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from calls import claim, hears, new, put, settle
 
-from conveyor.core.access import Action, Token, issue
+from conveyor.core.access import Action, Token, issue_token
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.errors import NotFoundError, UsageError
@@ -22,7 +22,7 @@ DAY = 86400.0
 
 def add(store: Store, name: str = "laptop", **given: Any) -> Token:
     """Issue a token and keep it."""
-    _, token = issue(name, given.pop("scopes", ["read"]), now=store.now(), **given)
+    _, token = issue_token(name, given.pop("scopes", ["read"]), now=store.now(), **given)
     store.add_token(token).result()
     return token
 

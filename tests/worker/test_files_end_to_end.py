@@ -254,13 +254,13 @@ def test_a_scheduled_job_has_no_files(belt: Conveyor, tmp_path: Path) -> None:
 
 def test_an_artifact_that_is_not_there_is_not_found(belt: Conveyor, tmp_path: Path) -> None:
     job = belt.command("true").enqueue()
-    with pytest.raises(NotFoundError, match="there are: none"):
+    with pytest.raises(NotFoundError, match="it has: none"):
         job.download("a", tmp_path / "a")
 
 
 def test_a_job_is_told_that_what_it_wants_to_keep_is_not_there(belt: Conveyor) -> None:
     job = ran(belt, belt.task(file_jobs.keep_nothing).enqueue())
-    assert "there is no file" in str(job.record.error)
+    assert "does not exist or is not a file" in str(job.record.error)
 
 
 def test_a_folder_that_others_can_look_into_is_not_used(belt: Conveyor, temporary: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_hundred_megabytes_of_output_are_cut_with_a_mark() -> None:
     ("how", "said"),
     [
         ("raise", "ValueError: no such thing"),
-        ("unprintable", "its text cannot be printed"),
+        ("unprintable", "its message cannot be printed"),
         ("exit", "SystemExit: 3"),
         ("interrupt", "KeyboardInterrupt"),
         ("result", "cannot be stored as JSON"),

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from ..core.command_policy import NOTHING_ELSE
+from ..core.command_policy import COMMANDS_ONLY
 from ..core.job import COMMANDS
 
 # A machine in any state but "gone" may be billed, "errored" included.
@@ -37,7 +37,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
         """The labels that its agent offers, including the one for commands."""
         if not self.commands:
             return self.labels
-        return (*self.labels, COMMANDS if self.app else NOTHING_ELSE)
+        return (*self.labels, COMMANDS if self.app else COMMANDS_ONLY)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import click
 
 from ..client.app import Conveyor
 from ..core.command_policy import CommandRules
-from ..core.retry import Exponential, pause
+from ..core.retry import Exponential, retry_delay
 from ..errors import UnavailableError, UsageError
 from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import ServerTerms
@@ -130,7 +130,7 @@ async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | N
             return await request
         except UnavailableError as error:
             tries += 1
-            wait = pause(BACKOFF, tries)
+            wait = retry_delay(BACKOFF, tries)
             log.warning("server.unreachable retry_in=%.1f error=%s", wait, error)
             await shutdown.wait_for(asyncio.create_task(asyncio.sleep(wait)))
     return None

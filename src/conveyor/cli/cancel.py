@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import click
 
-from ..client.outage_wait import LEAST
+from ..client.outage_wait import MIN_ANSWER_TIME
 from ..core.duration import parse_duration
 from ..core.job import WAITING, JobRecord, State
 from ..core.pending import Pending
@@ -155,7 +155,7 @@ def _wait_until_stopped(store: Store, states: dict[str, str], seconds: float) ->
         time.sleep(POLL)
         for job_id, state in states.items():
             if state == CANCELLING:
-                left = max(LEAST, deadline - time.monotonic())
+                left = max(MIN_ANSWER_TIME, deadline - time.monotonic())
                 try:
                     states[job_id] = _current_state(store, job_id, left)
                 except TimeoutError:

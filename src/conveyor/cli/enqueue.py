@@ -8,7 +8,7 @@ from typing import Any, cast
 import click
 import msgspec
 
-from ..client.options import JobOptions, Wishes, wish
+from ..client.options import EnqueueOptions, JobOptions, merge_options
 from ..client.producer import Producer, QueueRule
 from ..core.codec import check_plain
 from ..core.command import command_task
@@ -45,14 +45,14 @@ def enqueue_command(
     **options: Any,
 ) -> None:
     options = chosen_options(options)
-    wishes = wish(Wishes(), JobOptions(**options))  # type: ignore[typeddict-item]
+    chosen = merge_options(EnqueueOptions(), JobOptions(**options))  # type: ignore[typeddict-item]
     values = _parse_arguments(arguments, args_json)
     settings = load_settings({"url": url, "app": app})
     app_path = str(settings["app"])
     if app_path:
         job_id, existing = _enqueue_through_app(app_path, task, values, options)
     else:
-        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, wishes)
+        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, chosen)
     if as_json:
         print_json({"id": job_id, "existing": existing})
     else:
@@ -101,7 +101,7 @@ def _enqueue_through_app(
 
 
 def _enqueue_unchecked(
-    url: str, task: str, values: dict[str, Any], wishes: Wishes
+    url: str, task: str, values: dict[str, Any], chosen: EnqueueOptions
 ) -> tuple[str, bool]:
     """Enqueue without the application: only the worker will check the arguments."""
     check_plain(values, f"the arguments of {task}")
@@ -111,10 +111,10 @@ def _enqueue_unchecked(
     producer = Producer(lambda: open_store(url))
     try:
         capacities = {queue.name: queue.capacity for queue in producer.store.counts().result()}
-        name = wishes.queue or "default"
+        name = chosen.queue or "default"
         producer.queues[name] = QueueRule(name, capacities.get(name))
         payload = msgspec.json.encode(values)
-        [job] = run_sync(producer.enqueue(Blocking(), described, wishes, [payload]))
+        [job] = run_sync(producer.enqueue(Blocking(), described, chosen, [payload]))
     finally:
         producer.close()
     return job.id, job.existing

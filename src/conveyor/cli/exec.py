@@ -14,7 +14,7 @@ import msgspec
 
 from ..client.app import Conveyor
 from ..client.job_handle import Job
-from ..client.outage_wait import Patience
+from ..client.outage_wait import OutageWait
 from ..core.explain import SILENT
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
@@ -158,12 +158,12 @@ def _exit_code(record: JobRecord, belt: Conveyor) -> int:
 
 
 def _history(store: Store, job_id: str) -> list[AttemptError]:
-    patience = Patience()
+    outage = OutageWait()
     while True:
         try:
             return store.history(job_id).result()
         except PassingError as error:  # it was reachable a moment ago
-            patience.bear(error)
+            outage.tolerate(error)
 
 
 class _LocalWorker:

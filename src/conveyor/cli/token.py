@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..core.access import SCOPES, Token, issue, rights, standing
+from ..core.access import SCOPES, Token, describe_rights, issue_token, token_status
 from ..core.duration import parse_duration
 from ..store.protocol import Store
 from .shared.audit_trail import audited
@@ -55,9 +55,9 @@ def create_command(
     with open_configured_store(url) as store, audited(store) as record:
         now = store.now()
         expires_at = None if expires is None else now + parse_duration(expires, name="--expires")
-        text, token = issue(name, scopes, queues, now=now, expires_at=expires_at)
+        text, token = issue_token(name, scopes, queues, now=now, expires_at=expires_at)
         store.add_token(token).result()
-        record("create token", token.id, rights(token))
+        record("create token", token.id, describe_rights(token))
     if as_json:
         print_json({"token": text, **_as_json(token, now)})
     else:
@@ -80,7 +80,7 @@ def list_command(as_json: bool, url: str | None) -> None:
         (
             token.id,
             token.name,
-            standing(token, now),
+            token_status(token, now),
             ",".join(sorted(token.scopes)),
             ",".join(token.queues) or "all",
             format_time(token.created_at),
@@ -115,4 +115,4 @@ def _as_json(token: Token, now: float) -> dict[str, Any]:
     """Return a token as JSON shows it, without its digest."""
     data: dict[str, Any] = msgspec.to_builtins(token)
     del data["digest"]
-    return {**data, "scopes": sorted(token.scopes), "standing": standing(token, now)}
+    return {**data, "scopes": sorted(token.scopes), "standing": token_status(token, now)}

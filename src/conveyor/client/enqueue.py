@@ -11,11 +11,11 @@ from ..store.ask import Caller, Watch
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
 
-# Nobody who waits for room looks more often than this by himself: hints wake him.
-LOOK = 1.0
-# How long an impatient producer offers its job at a rendezvous, where only a worker that is there
-# can take it. A worker that waits answers within a few milliseconds.
-HANDSHAKE = 0.1
+# A waiting producer polls this often, in seconds; hints wake it earlier.
+POLL_INTERVAL = 1.0
+# How long a producer that must not wait offers its job at a rendezvous, in seconds: only a waiting
+# worker can take it, and that answers within a few milliseconds.
+RENDEZVOUS_TIMEOUT = 0.1
 
 
 async def enqueue(
@@ -31,11 +31,11 @@ async def enqueue(
 ) -> Accepted:
     """Put `jobs`, all of one queue, into the store or raise QueueFullError.
 
-    `wait` bounds the waiting for room, in seconds; None waits as long as it takes. `again`: see
-    the store's `insert`.
+    `wait` is the longest wait for room, in seconds; None for no limit. `again`: see the store's
+    `insert`.
     """
-    patience = wait if when_full == "wait" else HANDSHAKE
-    deadline = None if patience is None else time.monotonic() + patience
+    seconds = wait if when_full == "wait" else RENDEZVOUS_TIMEOUT
+    deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         answer = await caller.answer(
             store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
@@ -43,15 +43,14 @@ async def enqueue(
         if isinstance(answer, Accepted):
             return answer
         try:
-            return await _stand_in_line(answer, len(jobs), store, watch, caller, deadline)
+            return await _wait_for_room(answer, len(jobs), store, watch, caller, deadline)
         except NotFoundError:
-            # This process was stopped for so long (a laptop's lid, SIGSTOP) that its offer was
-            # dropped: stand in line again. Or else the jobs are there, and that was told to a
-            # connection that broke, or too long ago.
+            # Either this process was suspended (SIGSTOP, a closed lid) until its offer expired,
+            # or the jobs were accepted and the answer was lost. `again` covers both.
             again = True
 
 
-async def _stand_in_line(
+async def _wait_for_room(
     offer: Offered,
     size: int,
     store: Store,
@@ -63,17 +62,17 @@ async def _stand_in_line(
         bell = caller.bell()
         with watch.on("offer", offer.offer, bell):
             while (accepted := await caller.answer(store.accepted(offer.offer))) is None:
-                left = LOOK if deadline is None else deadline - time.monotonic()
+                left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     break
-                await bell.wait(min(LOOK, left))
+                await bell.wait(min(POLL_INTERVAL, left))
         if accepted is None:
             accepted = await caller.answer(store.withdraw(offer.offer))
     except NotFoundError:
         raise
     except BaseException:
-        # The caller was cancelled or interrupted. The store carries this out without being
-        # waited for; if a worker was faster, the job stays.
+        # The caller was cancelled or interrupted. The store does this without being waited for;
+        # if a worker was faster, the job stays.
         store.withdraw(offer.offer)
         raise
     if accepted is None:

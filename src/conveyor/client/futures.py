@@ -15,7 +15,7 @@ from ..core.codec import ArgsCodec, ResultCodec
 from ..core.job import WAITING
 from ..core.task import Task, default_name
 from ..errors import JobCancelledError, UnavailableError, UsageError
-from .background import Background
+from .embedded import WorkerThread
 from .job_handle import Job
 
 T = TypeVar("T")
@@ -29,26 +29,24 @@ class JobFuture(Future[T], Generic[T]):
     def __init__(self) -> None:
         super().__init__()
         self.job: Job[T] | None = None
-        self._background: Background | None = None
         self._once = threading.RLock()
 
-    def follow(self, enqueue: Coroutine[Any, Any, list[Job[T]]], background: Background) -> None:
-        """Enqueue in the background worker's loop and take over what becomes of the job."""
-        self._background = background
+    def follow(self, enqueue: Coroutine[Any, Any, list[Job[T]]], thread: WorkerThread) -> None:
+        """Enqueue in the worker's loop, and complete this Future when the job is final."""
         enqueued: Future[None] = Future()
-        background.follow(self._follow(enqueue, enqueued), self)
+        thread.follow(self._follow(enqueue, enqueued), self)
         enqueued.result()
 
     def cancel(self) -> bool:
-        """Cancel the job. True: it will never run. False: it runs (it was asked to stop) or ended.
+        """Cancel the job. Returns True if it will never run, False if it runs or has ended.
 
-        A running call that stops because of this cancels the Future once its code has ended.
+        A running call is asked to stop; once its code has ended so, the Future is cancelled.
         """
         if self.done():
             return self.cancelled()
         if self.job is None or not self.job.cancel(reason="its Future was cancelled"):
             return False
-        self._be_cancelled()
+        self._mark_cancelled()
         return True
 
     def cancel_if_waiting(self) -> None:
@@ -56,8 +54,8 @@ class JobFuture(Future[T], Generic[T]):
         if self.job is not None and self.job.refresh().state in WAITING:
             self.cancel()
 
-    def _be_cancelled(self) -> None:
-        # Whoever cancels and whoever follows the job both come here, in either order.
+    def _mark_cancelled(self) -> None:
+        # `cancel` and `_follow` both call this, in either order.
         with self._once:
             if not self.done():
                 super().cancel()
@@ -75,30 +73,30 @@ class JobFuture(Future[T], Generic[T]):
         try:
             value = await self.job
         except JobCancelledError:
-            self._be_cancelled()
+            self._mark_cancelled()
         except asyncio.CancelledError:
             self.set_exception(
                 UnavailableError(
-                    f"the belt was stopped before job {self.job.id} had ended; it waits in its "
-                    "store for the next worker"
+                    f"the belt was stopped before job {self.job.id} had ended; the next worker of "
+                    "its store runs it"
                 )
             )
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the Future's holder
+        except Exception as error:  # noqa: BLE001 - the Future raises it where its result is asked for
             self.set_exception(error)
         else:
             self.set_result(value)
 
 
 def call_task(function: Callable[..., Any], known: Mapping[str, Task], *, durable: bool) -> Task:
-    """Return the task that stands for a plain function."""
+    """Return a task for a plain function, or the registered one. UsageError if it cannot run it."""
     if not callable(function):
-        raise UsageError(f"submit takes a function, not {function!r}")
+        raise UsageError(f"submit() needs a function, got {function!r}")
     importable = _is_importable(function)
     if durable and not importable:
         raise UsageError(
-            f"{function!r} cannot be found by name, so a job that outlives this process could not "
-            "run it. Submit a module-level function, or use Conveyor('memory:')."
+            f"{function!r} cannot be imported by name, which a stored job needs: "
+            "submit a module-level function, or use Conveyor('memory:')"
         )
     name = default_name(function) if importable else f"{_label(function)}#{next(_numbers)}"
     task = known.get(name)

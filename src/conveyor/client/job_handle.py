@@ -1,4 +1,4 @@
-"""What a program holds of a job it enqueued: ask how it stands, wait for it, cancel it."""
+"""The handle of an enqueued job: read its state, wait for its result, cancel it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ from ..store.ask import Awaiting, Blocking, Caller, Watch
 from ..store.blobs.transfer import download
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
-from .outage_wait import Patience
+from .outage_wait import OutageWait
 
 T = TypeVar("T")
 V = TypeVar("V")
 
-LOOK = 1.0
-# How long is waited for the traceback of a job that has failed, in seconds.
-LAST_WORDS = 5.0
+# How often a waiting caller reads the job, in seconds; hints wake it earlier.
+POLL_INTERVAL = 1.0
+# How long to wait for the traceback of a failed job, in seconds.
+HISTORY_TIMEOUT = 5.0
 OUTPUT_PAGE = 1000
-OUTPUT_MOST = 100_000
+MAX_OUTPUT_PAGES = 100_000
 
 
 class Job(Generic[T]):
-    """One enqueued job. Methods block; their twins with the prefix `a` are for coroutines.
+    """One enqueued job. Methods block; those with the prefix `a` are for coroutines.
 
-    `existing` says that the unique key was taken and this is the job that holds it.
+    `existing` is True if another job held the unique key; this is then that job. Methods raise
+    NotFoundError once the job was pruned, and UnavailableError if the store cannot be reached.
     """
 
     __slots__ = ("_record", "_results", "_store", "_watch", "existing", "id")
@@ -69,28 +71,28 @@ class Job(Generic[T]):
 
     @property
     def record(self) -> JobRecord:
-        """Everything known about the job, as of the last `refresh` (the first use refreshes)."""
+        """All of the job's data as of the last `refresh`; the first access refreshes."""
         if self._record is None:
             self._record = self._store.get(self.id).result()
         return self._record
 
     @property
     def state(self) -> State:
-        """The state as of the last `refresh` (the first use refreshes)."""
+        """The state as of the last `refresh`; the first access refreshes."""
         return self.record.state
 
     @property
     def progress(self) -> Progress | None:
-        """How far the job said it was, as of the last `refresh`."""
+        """The progress that the job reported, as of the last `refresh`; None if it did not."""
         return self.record.progress
 
     @property
     def stopping(self) -> tuple[StopNote, ...]:
-        """What was done to stop the job, step by step, as of the last `refresh`."""
+        """The steps taken to stop the job, as of the last `refresh`."""
         return self.record.stopping
 
     def refresh(self) -> Job[T]:
-        """Look at the job again; NotFoundError once it was pruned. Returns itself."""
+        """Read the job again and return this handle; NotFoundError once it was pruned."""
         self._record = self._store.get(self.id).result()
         return self
 
@@ -100,11 +102,10 @@ class Job(Generic[T]):
         return self
 
     def wait(self, timeout: float | None = None) -> JobRecord:
-        """Block until the job is final and return its record, whatever became of it.
+        """Block until the job is final and return its record, however it ended.
 
-        `timeout` is in seconds; WaitTimeoutError when it runs out (the job goes on). A server that
-        is away, or does not answer, is waited for as well, 5 minutes at the most, before
-        UnavailableError.
+        `timeout` is in seconds; WaitTimeoutError when it expires (the job goes on). A server that
+        cannot be reached is retried for up to 5 minutes before UnavailableError.
         """
         return run_sync(self._wait(Blocking(), timeout))
 
@@ -113,11 +114,11 @@ class Job(Generic[T]):
         return await self._wait(Awaiting(), timeout)
 
     def result(self, timeout: float | None = None) -> T:
-        """Block until the job is final and return what it returned.
+        """Block until the job is final and return its result.
 
-        `timeout` is in seconds. Raises JobDiscardedError (with the last error and its
-        traceback), JobCancelledError or WaitTimeoutError; UnavailableError if the server was away
-        when the time ran out, or for 5 minutes.
+        `timeout` is in seconds. Raises JobDiscardedError (with the last error and its traceback),
+        JobCancelledError or WaitTimeoutError; UnavailableError if the server cannot be reached
+        when the timeout expires, or for 5 minutes.
         """
         return run_sync(self._result(Blocking(), timeout))
 
@@ -128,13 +129,13 @@ class Job(Generic[T]):
     def cancel(
         self, wait: float | None = None, *, reason: str = "cancelled", force: bool = False
     ) -> bool:
-        """Cancel the job. Returns True once it is cancelled and none of its code runs any more.
+        """Cancel the job. Returns True if it is cancelled and none of its code runs any more.
 
-        A waiting job is cancelled at once. A running one is asked to stop; `wait` is how many
-        seconds to stay for that. False: it still runs, or it ended before it could be stopped;
-        `state` and `stopping` say which. `force` leaves out the grace: processes and commands get
-        SIGKILL at once. A thread cannot be forced, nor a coroutine that catches CancelledError:
-        it is asked again, and stays running until it ends or its worker does.
+        A waiting job is cancelled at once. A running one is asked to stop, and `wait` is how many
+        seconds to wait until it has. Returns False if it still runs, or ended before it could be
+        stopped; `state` and `stopping` tell which. `force` skips the grace period: processes and
+        commands get SIGKILL at once. A thread, or a coroutine that catches CancelledError, cannot
+        be forced: it is asked again, and runs until it ends or its worker does.
         """
         return run_sync(self._cancel(Blocking(), wait, reason, force))
 
@@ -145,14 +146,14 @@ class Job(Generic[T]):
         return await self._cancel(Awaiting(), wait, reason, force)
 
     def history(self) -> list[AttemptError]:
-        """Return every attempt that did not succeed, oldest first."""
+        """Return all attempts that did not succeed, oldest first."""
         return self._store.history(self.id).result()
 
     def logs(self, stream: Stream | None = None) -> str:
-        """Return what the job wrote so far: stdout, stderr and logging, in order of writing."""
+        """Return the job's output so far, in order: stdout, stderr and logging, or one `stream`."""
         text = bytearray()
         after = 0
-        while len(text) < OUTPUT_MOST * OUTPUT_PAGE:
+        while len(text) < MAX_OUTPUT_PAGES * OUTPUT_PAGE:
             page = self._store.output(self.id, after=after, limit=OUTPUT_PAGE).result()
             for chunk in page:
                 if stream is None or chunk.stream == stream:
@@ -163,7 +164,7 @@ class Job(Generic[T]):
         return text.decode(errors="replace")
 
     def artifacts(self) -> list[FileInfo]:
-        """Return the files that the job has left so far, by name."""
+        """Return the job's artifacts so far, sorted by name."""
         return run_sync(self._artifacts(Blocking()))
 
     async def aartifacts(self) -> list[FileInfo]:
@@ -171,10 +172,10 @@ class Job(Generic[T]):
         return await self._artifacts(Awaiting())
 
     def download(self, name: str, path: str | os.PathLike[str]) -> FileInfo:
-        """Write an artifact to a file, which is there as a whole or not at all.
+        """Download an artifact to the file `path`, which appears only once it is complete.
 
-        NotFoundError if the job has left none of that name. A download that was cut short goes on
-        where it was.
+        NotFoundError if the job has no artifact `name`, UsageError if the file cannot be written.
+        An interrupted download resumes where it stopped.
         """
         return run_sync(self._download(Blocking(), name, os.fspath(path)))
 
@@ -191,7 +192,7 @@ class Job(Generic[T]):
         file = next((each for each in artifacts if each.name == name), None)
         if file is None:
             known = ", ".join(each.name for each in artifacts) or "none"
-            raise NotFoundError(f"job {self.id} has no artifact {name!r}; there are: {known}")
+            raise NotFoundError(f"job {self.id} has no artifact {name!r}; it has: {known}")
         try:
             await download(file, path, store=self._store, caller=caller, errands=FileThreads())
         except OSError as error:
@@ -199,47 +200,49 @@ class Job(Generic[T]):
         return file
 
     async def _wait(
-        self, caller: Caller, timeout: float | None, patience: Patience | None = None
+        self, caller: Caller, timeout: float | None, outage: OutageWait | None = None
     ) -> JobRecord:
-        patience = patience or Patience(timeout)
-        record = await self._look(caller, patience)
+        outage = outage or OutageWait(timeout)
+        record = await self._read(caller, outage)
         if record is None or not record.is_final:
-            record = await self._stay(caller, timeout, patience)
+            record = await self._poll_until_final(caller, timeout, outage)
         self._record = record
         return record
 
-    async def _stay(self, caller: Caller, timeout: float | None, patience: Patience) -> JobRecord:
+    async def _poll_until_final(
+        self, caller: Caller, timeout: float | None, outage: OutageWait
+    ) -> JobRecord:
         bell = caller.bell()
         with self._watch.on("final", self.id, bell):
             while True:
-                record = await self._look(caller, patience)
+                record = await self._read(caller, outage)
                 if record is not None and record.is_final:
                     return record
-                left = patience.left
+                left = outage.left
                 if record is not None and left <= 0:
                     self._record = record
                     raise WaitTimeoutError(
-                        f"job {self.id} is still {record.state} after {timeout} s; it goes on. "
-                        f"`conveyor why {self.id}` says what it waits for."
+                        f"job {self.id} is still {record.state} after {timeout} s and goes on; "
+                        f"`conveyor why {self.id}` explains what it waits for"
                     )
-                await bell.wait(max(0.0, min(LOOK, left)))
+                await bell.wait(max(0.0, min(POLL_INTERVAL, left)))
 
-    async def _look(self, caller: Caller, patience: Patience) -> JobRecord | None:
-        """Return how the job stands, or nothing while the server is away."""
+    async def _read(self, caller: Caller, outage: OutageWait) -> JobRecord | None:
+        """Return the job, or None during an outage of the server."""
         try:
-            record = await self._answer(caller, self._store.get(self.id), patience)
+            record = await self._answer(caller, self._store.get(self.id), outage)
         except PassingError as error:
-            patience.bear(error)
+            outage.tolerate(error)
             return None
-        patience.heard()
+        outage.server_answered()
         return record
 
-    async def _answer(self, caller: Caller, asked: Pending[V], patience: Patience) -> V:
+    async def _answer(self, caller: Caller, pending: Pending[V], outage: OutageWait) -> V:
         try:
-            return await caller.answer(asked, patience.for_an_answer)
+            return await caller.answer(pending, outage.answer_timeout)
         except TimeoutError:
             raise UnavailableError(
-                f"the store has not answered in time, so it is not known how job {self.id} stands"
+                f"the store has not answered in time; the state of job {self.id} is unknown"
             ) from None
 
     async def _result(self, caller: Caller, timeout: float | None) -> T:
@@ -255,17 +258,17 @@ class Job(Generic[T]):
                 error = JobDiscardedError(
                     self.id,
                     f"job {self.id} ({record.task}) was discarded after {record.attempt} "
-                    f"attempt(s): {record.error or 'no reason was noted'}",
+                    f"attempt(s): {record.error or 'no error recorded'}",
                 )
-                history = await self._last_words(caller)
+                history = await self._read_history(caller)
                 if history and history[-1].error.traceback:
                     error.add_note(history[-1].error.traceback.rstrip())
                 raise error
 
-    async def _last_words(self, caller: Caller) -> list[AttemptError]:
-        """Return the attempts that failed, or none where the server has gone meanwhile."""
+    async def _read_history(self, caller: Caller) -> list[AttemptError]:
+        """Return the failed attempts, or none if the server cannot be reached any more."""
         try:
-            return await caller.answer(self._store.history(self.id), LAST_WORDS)
+            return await caller.answer(self._store.history(self.id), HISTORY_TIMEOUT)
         except (PassingError, TimeoutError):
             return []
 
@@ -276,15 +279,15 @@ class Job(Generic[T]):
         reason: str,
         force: bool,  # noqa: FBT001 - private
     ) -> bool:
-        patience = Patience(wait)
+        outage = OutageWait(wait)
         asked = self._store.cancel(self.id, reason=reason, force=force)
         try:
-            record = await self._answer(caller, asked, patience)
+            record = await self._answer(caller, asked, outage)
         except InvalidTransitionError:
-            record = await self._answer(caller, self._store.get(self.id), patience)
+            record = await self._answer(caller, self._store.get(self.id), outage)
         if not record.is_final and wait is not None:
             try:
-                record = await self._wait(caller, wait, patience)
+                record = await self._wait(caller, wait, outage)
             except WaitTimeoutError:
                 return False
         self._record = record

@@ -1,4 +1,4 @@
-"""What a producer may ask for with `using(...)`, checked once and turned into options."""
+"""The options of tasks and `using(...)`: validated once and turned into plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.duration import parse_duration
 from ..core.error_info import class_name
 from ..core.files import file_name, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
-from ..core.retry import Backoff, backoff
+from ..core.retry import Backoff, parse_backoff
 from ..errors import UsageError
 
 Duration = float | int | str | dt.timedelta
@@ -26,7 +26,7 @@ NAME_LIMIT = 200
 
 
 class TaskOptions(TypedDict, total=False):
-    """Options that a task may set for all of its jobs, and `using` for some of them."""
+    """Options that a task sets for all its jobs; `using` may override them."""
 
     priority: int
     retries: int
@@ -44,7 +44,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class JobOptions(TaskOptions, total=False):
-    """Options of a single enqueue: what a task may set, and when, under which key, how long."""
+    """Options of one enqueue: those of a task, and queue, time, key, files and waiting for room."""
 
     queue: str
     files: Mapping[str, str | os.PathLike[str]]
@@ -57,10 +57,10 @@ class JobOptions(TaskOptions, total=False):
     when_full: WhenFull
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """One producer's wishes, ready for use. Times are Unix seconds, durations seconds.
+class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Validated options of one enqueue. Times are Unix seconds, durations seconds.
 
-    `files` are paths by name: they are read when the job is enqueued.
+    `files` are paths by name, read when the job is enqueued.
     """
 
     options: Options = NO_OPTIONS
@@ -73,14 +73,14 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     when_full: WhenFull | None = None
 
 
-def wish(before: Wishes, given: JobOptions) -> Wishes:
-    """Return the wishes with what was given laid over them, or raise UsageError."""
+def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
+    """Return `before` with the given options replaced; UsageError for an unknown or wrong one."""
     fields: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in given.items():
         rule = RULES.get(name)
         if rule is None:
-            raise UsageError(f"there is no option {name!r}; there are: {', '.join(sorted(RULES))}")
+            raise UsageError(f"unknown option {name!r}; choose from: {', '.join(sorted(RULES))}")
         read, in_options = rule
         try:
             (options if in_options else fields)[name] = read(value)
@@ -89,7 +89,7 @@ def wish(before: Wishes, given: JobOptions) -> Wishes:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{name}={value!r}: {error}") from error
     if "delay" in fields and "run_at" in fields:
-        raise UsageError("delay and run_at exclude each other: give one of them")
+        raise UsageError("delay and run_at exclude each other: use only one")
     if fields.get("wait") is not None and "when_full" not in fields:
         fields["when_full"] = "wait"
     if options:
@@ -97,11 +97,11 @@ def wish(before: Wishes, given: JobOptions) -> Wishes:
     return msgspec.structs.replace(before, **fields)
 
 
-def schedulable(wishes: Wishes) -> Wishes:
-    """Return the wishes if a schedule can have them; UsageError otherwise."""
-    if wishes.files:
-        raise UsageError("files are read when a job is enqueued: a scheduled job cannot have any")
-    return wishes
+def check_schedulable(chosen: EnqueueOptions) -> EnqueueOptions:
+    """Return the options if a schedule can use them; UsageError otherwise."""
+    if chosen.files:
+        raise UsageError("a scheduled task cannot have files: they are read when a job is enqueued")
+    return chosen
 
 
 def _optional_duration(value: Any) -> float | None:
@@ -116,42 +116,46 @@ def _moment(value: Any) -> float:
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise UsageError(
-                f"{value!r} has no time zone, so nobody knows when that is: "
-                "use datetime.now(timezone.utc) or another zone"
+                f"{value!r} has no time zone: use an aware datetime, "
+                "like datetime.now(timezone.utc)"
             )
         return value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"a moment is a datetime with a time zone or Unix seconds, not {value!r}")
+        raise UsageError(
+            f"a time must be a datetime with a time zone or Unix seconds, got {value!r}"
+        )
     return float(value)
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise UsageError(f"expected a whole number of 0 or more, not {value!r}")
+        raise UsageError(f"must be a whole number of 0 or more, got {value!r}")
     return value
 
 
 def _priority(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
-        raise UsageError(f"a priority is a whole number (higher runs first), not {value!r}")
+        raise UsageError(
+            f"must be a whole number from -2**31 to 2**31 - 1 (higher runs first), got {value!r}"
+        )
     return value
 
 
-def name(value: Any) -> str:
-    """Return a valid name of a queue, key or label; UsageError otherwise."""
+def validate_name(value: Any) -> str:
+    """Return the name of a queue, key or label if it is valid; UsageError otherwise."""
     if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or "\0" in value:
-        raise UsageError(f"a name is a text of 1 to {NAME_LIMIT} characters, not {value!r}")
+        raise UsageError(f"a name must be a string of 1 to {NAME_LIMIT} characters, got {value!r}")
     return value
 
 
 def _key(value: Any) -> str | None:
-    return None if value is None else name(value)
+    return None if value is None else validate_name(value)
 
 
 def _one_of(*known: str) -> Any:
     def read(value: Any) -> str:
         if value not in known:
-            raise UsageError(f"{value!r} is not one of {', '.join(known)}")
+            raise UsageError(f"must be one of {', '.join(known)}, got {value!r}")
         return str(value)
 
     return read
@@ -159,8 +163,8 @@ def _one_of(*known: str) -> Any:
 
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise UsageError(f"expected a list of names, not the text {value!r}: write [{value!r}]")
-    return tuple(sorted({name(each) for each in value}))
+        raise UsageError(f"must be a list of names, got a string: write [{value!r}]")
+    return tuple(sorted({validate_name(each) for each in value}))
 
 
 def _files(value: Any) -> dict[str, str]:
@@ -171,17 +175,17 @@ def _files(value: Any) -> dict[str, str]:
 
 def _patterns(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise UsageError(f"expected a list of patterns, not the text {value!r}: write [{value!r}]")
+        raise UsageError(f"must be a list of patterns, got a string: write [{value!r}]")
     patterns = tuple(dict.fromkeys(file_name(each) for each in value))
     for pattern in patterns:
         if any("**" in part and part != "**" for part in pattern.split("/")):
-            raise UsageError(f"{pattern!r}: ** stands for any folders, between slashes: **/*.whl")
+            raise UsageError(f"{pattern!r}: ** must stand alone between slashes, as in **/*.whl")
     return patterns
 
 
 def _size(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-        raise UsageError(f"expected a number of bytes, 0 or more, not {value!r}")
+        raise UsageError(f"must be a number of bytes, 0 or more, got {value!r}")
     return value
 
 
@@ -194,20 +198,20 @@ def _meta(value: Any) -> dict[str, Any]:
     meta = dict(value)
     size = len(msgspec.json.encode(meta))
     if size > META_LIMIT:
-        raise UsageError(f"meta is {size:,} bytes of JSON, above the limit of {META_LIMIT:,}")
+        raise UsageError(f"{size:,} bytes of JSON are above the limit of {META_LIMIT:,}")
     return meta
 
 
-# name -> (how to read it, whether it belongs into the job's options)
+# name -> (its validation, whether it is stored in the job's options)
 RULES: dict[str, tuple[Any, bool]] = {
     "priority": (_priority, False),
-    "queue": (name, False),
+    "queue": (validate_name, False),
     "delay": (parse_duration, False),
     "run_at": (_moment, False),
     "wait": (_optional_duration, False),
     "when_full": (_one_of("wait", "refuse", "drop_oldest"), False),
     "retries": (_count, True),
-    "backoff": (backoff, True),
+    "backoff": (parse_backoff, True),
     "retry_on": (_error_names, True),
     "timeout": (_timeout, True),
     "grace": (parse_duration, True),

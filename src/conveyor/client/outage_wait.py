@@ -1,4 +1,4 @@
-"""For one who waits for a job: while the server is away, that is waited for too."""
+"""How long waiting for a job also waits for a server that cannot be reached."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from collections.abc import Callable
 
 from ..errors import PassingError
 
-# How long a server may be away, in seconds: a machine starts anew, or an image is fetched first.
-AWAY = 300.0
-# What a store gets to answer in any case, in seconds, however little of a timeout is left.
-LEAST = 1.0
+# How long a server may be unreachable, in seconds: time to restart a machine or pull an image.
+MAX_OUTAGE = 300.0
+# A store always gets this long to answer, in seconds, however little of a timeout is left.
+MIN_ANSWER_TIME = 1.0
 
 
-class Patience:
-    """How long somebody waits: `timeout` seconds in all, and `AWAY` for a server that is away."""
+class OutageWait:
+    """Waits at most `timeout` seconds in all, and at most `MAX_OUTAGE` for one outage."""
 
     def __init__(
         self, timeout: float | None = None, elapsed: Callable[[], float] = time.monotonic
     ) -> None:
         self._elapsed = elapsed
         self._deadline = math.inf if timeout is None else elapsed() + timeout
-        self._away: float | None = None
+        self._outage_since: float | None = None
 
     @property
     def left(self) -> float:
-        """What is left of the timeout, in seconds."""
+        """The rest of the timeout, in seconds."""
         return self._deadline - self._elapsed()
 
     @property
-    def for_an_answer(self) -> float | None:
-        """How long one answer may take, in seconds; None: as long as the store itself waits."""
-        return None if math.isinf(self._deadline) else max(LEAST, self.left)
+    def answer_timeout(self) -> float | None:
+        """How long one answer may take, in seconds; None for the store's own timeout."""
+        return None if math.isinf(self._deadline) else max(MIN_ANSWER_TIME, self.left)
 
-    def heard(self) -> None:
-        """Hear that the server answers."""
-        self._away = None
+    def server_answered(self) -> None:
+        """End the outage: the next one may last as long again."""
+        self._outage_since = None
 
-    def bear(self, error: PassingError) -> None:
-        """Put up with a server that does not answer, or raise the error once that is too long."""
+    def tolerate(self, error: PassingError) -> None:
+        """Begin or continue an outage; raise `error` once it has lasted too long."""
         now = self._elapsed()
-        if self._away is None:
-            self._away = now
-        if now >= min(self._deadline, self._away + AWAY):
+        if self._outage_since is None:
+            self._outage_since = now
+        if now >= min(self._deadline, self._outage_since + MAX_OUTAGE):
             raise error

@@ -1,4 +1,4 @@
-"""The way in: turns calls into new jobs and puts them into the store of one Conveyor."""
+"""Turns calls into new jobs and puts them into the store of one Conveyor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..core.codec import ResultCodec
-from ..core.command import for_commands
+from ..core.command import require_command_label
 from ..core.ids import IdMaker
 from ..core.job import ARGS_LIMIT, NewJob, WhenFull
 from ..core.task import Task
@@ -20,13 +20,13 @@ from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .enqueue import enqueue
 from .job_handle import Job
-from .options import Wishes
+from .options import EnqueueOptions
 
-MANY = 100_000
+MAX_JOBS = 100_000
 
 
 class QueueRule(msgspec.Struct, frozen=True):
-    """How a queue is bounded: `capacity` jobs may wait (None: any number), and what if not."""
+    """A queue's bound: how many jobs may wait (None for any number), and what happens when full."""
 
     name: str
     capacity: int | None = None
@@ -34,7 +34,7 @@ class QueueRule(msgspec.Struct, frozen=True):
 
 
 class Producer:
-    """Opens the store at the first use and enqueues into it. May be used by any thread."""
+    """Opens the store at the first use and enqueues into it. Thread-safe."""
 
     def __init__(self, open_store: Callable[[], Store], *, args_limit: int = ARGS_LIMIT) -> None:
         self.args_limit = args_limit
@@ -48,26 +48,26 @@ class Producer:
 
     @property
     def store(self) -> Store:
-        """The store; the first look opens it."""
-        return self._both()[0]
+        """The store; the first access opens it."""
+        return self._open_once()[0]
 
     @property
     def watch(self) -> Watch:
-        """What passes the store's hints on."""
-        return self._both()[1]
+        """Passes the store's hints on to waiting callers."""
+        return self._open_once()[1]
 
     def divert(self, open_store: Callable[[], Store]) -> None:
-        """Open another store than was said; UsageError when the first one is open already."""
+        """Use another store instead; UsageError if the first one is already open."""
         with self._lock:
             if self._opened is not None:
                 raise UsageError(
-                    f"this Conveyor has opened its store {self._opened[0].url} already: it can be "
-                    "given another one only before its first use"
+                    f"the store {self._opened[0].url} is already open: "
+                    "call divert() before the first use of this Conveyor"
                 )
             self._open = open_store
 
     def close(self) -> None:
-        """Close the store, if it was ever opened. May be called twice."""
+        """Close the store if it is open. May be called twice."""
         with self._lock:
             opened, self._opened, self._closed = self._opened, None, True
         if opened is not None:
@@ -76,51 +76,59 @@ class Producer:
             store.close()
 
     def job(self, job_id: str, results: ResultCodec, *, existing: bool = False) -> Job[Any]:
-        """Return a handle on a job; whether it exists shows when it is looked at."""
+        """Return a handle on a job without checking that it exists."""
         return Job(job_id, store=self.store, watch=self.watch, results=results, existing=existing)
 
-    def new_jobs(self, task: Task, wishes: Wishes, payloads: Sequence[bytes]) -> list[NewJob]:
+    def new_jobs(
+        self, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
+    ) -> list[NewJob]:
         """Describe one job per payload, all of one queue."""
         now = self.store.now()
-        options = wishes.options
+        options = chosen.options
         if task.kind == "command":
-            options = for_commands(options)
+            options = require_command_label(options)
         return [
             NewJob(
                 id=self._ids.make(now),
                 task=task.name,
-                queue=wishes.queue or "default",
+                queue=chosen.queue or "default",
                 args=payload,
-                priority=wishes.priority,
-                run_at=wishes.run_at,
-                delay=wishes.delay,
+                priority=chosen.priority,
+                run_at=chosen.run_at,
+                delay=chosen.delay,
                 options=options,
             )
             for payload in payloads
         ]
 
     async def enqueue(
-        self, caller: Caller, task: Task, wishes: Wishes, payloads: Sequence[bytes]
+        self, caller: Caller, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
     ) -> list[Job[Any]]:
         """Put jobs into the store, in one transaction, and return their handles."""
         if not payloads:
             return []
-        if len(payloads) > MANY:
-            raise UsageError(f"{len(payloads):,} jobs at once; the limit is {MANY:,}: send chunks")
-        if len(payloads) > 1 and wishes.options.key is not None:
-            raise UsageError("a key names one job: enqueue_many cannot give it to several")
-        store, watch = self._both()
-        if wishes.files:
-            wishes = await self._with_files(caller, wishes)
-        rule = self.queues.get(wishes.queue or "default", UNBOUNDED)
+        if len(payloads) > MAX_JOBS:
+            raise UsageError(
+                f"cannot enqueue {len(payloads):,} jobs at once (limit {MAX_JOBS:,}); "
+                "split them into several calls"
+            )
+        if len(payloads) > 1 and chosen.options.key is not None:
+            raise UsageError(
+                f"key {chosen.options.key!r} cannot name {len(payloads):,} jobs: "
+                "a key is for one job, so use enqueue()"
+            )
+        store, watch = self._open_once()
+        if chosen.files:
+            chosen = await self._with_files(caller, chosen)
+        rule = self.queues.get(chosen.queue or "default", UNBOUNDED)
         accepted = await enqueue(
-            self.new_jobs(task, wishes, payloads),
+            self.new_jobs(task, chosen, payloads),
             store=store,
             watch=watch,
             caller=caller,
             capacity=rule.capacity,
-            when_full=wishes.when_full or rule.when_full,
-            wait=wishes.wait,
+            when_full=chosen.when_full or rule.when_full,
+            wait=chosen.wait,
         )
         return [
             Job(
@@ -133,20 +141,20 @@ class Producer:
             for job_id in accepted.ids
         ]
 
-    async def _with_files(self, caller: Caller, wishes: Wishes) -> Wishes:
-        """Put the files into the store, and say in the options what they are."""
+    async def _with_files(self, caller: Caller, chosen: EnqueueOptions) -> EnqueueOptions:
+        """Upload the files and return the options with their names and digests."""
         sent = await upload_inputs(
-            wishes.files, store=self.store, caller=caller, errands=self._errands
+            chosen.files, store=self.store, caller=caller, errands=self._errands
         )
-        options = msgspec.structs.replace(wishes.options, files=sent)
-        return msgspec.structs.replace(wishes, options=options)
+        options = msgspec.structs.replace(chosen.options, files=sent)
+        return msgspec.structs.replace(chosen, options=options)
 
-    def _both(self) -> tuple[Store, Watch]:
+    def _open_once(self) -> tuple[Store, Watch]:
         opened = self._opened
         if opened is None:
             with self._lock:
                 if self._closed:
-                    raise UnavailableError("this Conveyor was closed; make a new one")
+                    raise UnavailableError("this Conveyor is closed; create a new one")
                 if self._opened is None:
                     store = self._open()
                     self._opened = store, Watch(store)

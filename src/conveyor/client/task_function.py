@@ -11,7 +11,7 @@ from ..core.task import Kind, Task, task
 from ..errors import UsageError
 from ..store.ask import Awaiting, Blocking, Caller
 from .job_handle import Job
-from .options import JobOptions, TaskOptions, Wishes, wish
+from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
 from .producer import Producer
 
 P = ParamSpec("P")
@@ -24,46 +24,49 @@ RESERVED = "conveyor."
 class TaskFunction(Generic[P, R, C]):
     """A function that can be called as before and enqueued with the same arguments.
 
-    `P` are its parameters, `R` what the job results in, `C` what an ordinary call returns.
+    `P` are its parameters, `R` is the type of the job's result, `C` that of an ordinary call.
     """
 
     def __init__(
-        self, producer: Producer, task: Task, wishes: Wishes, preset: bytes | None = None
+        self, producer: Producer, task: Task, chosen: EnqueueOptions, preset: bytes | None = None
     ) -> None:
         self.task = task
-        self.wishes = wishes
+        self.enqueue_options = chosen
         self._producer = producer
         self._preset = preset
         update_wrapper(cast("Callable[..., Any]", self), task.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Call the function here and now, without any queue."""
+        """Call the function directly, without a queue."""
         return cast("C", self.task.function(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"<task {self.task.name}>"
 
     def using(self, **options: Unpack[JobOptions]) -> TaskFunction[P, R, C]:
-        """Return the same task with other options for what is enqueued through it.
+        """Return the same task with other options for the jobs enqueued through it.
 
-        `delay` ("5m", 90), `run_at`, `expires_at` (datetime with zone or Unix seconds), `priority`
-        (higher first), `key` with `key_until` ("final", "pruned"), `wait` (seconds to wait for
-        room), `when_full`, `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `on_shutdown`,
-        `meta`, `requires` (labels), `crash_limit`, `output_limit`, `queue`, `files` (paths by
-        name), `artifacts` (patterns), `artifact_limit`. UsageError says what is wrong with a value.
+        When: `delay` (seconds or "5m"), `run_at` and `expires_at` (datetime with time zone or Unix
+        seconds), `priority` (higher first). Where: `queue`, `requires` (labels). Room: `wait`
+        (longest wait, a duration), `when_full`. Once: `key` with `key_until` ("final", "pruned").
+        Attempts: `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `crash_limit`,
+        `on_shutdown`. Data: `files` (paths by name), `artifacts` (patterns), `artifact_limit` and
+        `output_limit` (bytes), `meta`. Raises UsageError for an unknown option or a wrong value.
         """
-        wishes = wish(self.wishes, options)
-        if self.task.kind == "thread" and wishes.options.timeout is not None:
+        chosen = merge_options(self.enqueue_options, options)
+        if self.task.kind == "thread" and chosen.options.timeout is not None:
             raise UsageError(
-                f"{self.task.name} runs in a thread, which cannot be stopped: set the timeout on "
-                "the task itself (it then runs in a process), or add run='process' there"
+                f"{self.task.name} runs in a thread, which cannot be stopped after a timeout: "
+                "set the timeout on the task itself (it then runs in a process), or add "
+                "run='process' there"
             )
-        return TaskFunction(self._producer, self.task, wishes, self._preset)
+        return TaskFunction(self._producer, self.task, chosen, self._preset)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Enqueue a call and return its job. Waits for room if the queue is full and may wait.
+        """Enqueue a call and return its job. Blocks while the queue is full, if it may wait.
 
-        Raises UsageError or EncodingError for a wrong call, QueueFullError when there is no room.
+        Raises UsageError or EncodingError for wrong arguments, QueueFullError if there is no room,
+        UnavailableError if the store cannot be reached.
         """
         [job] = run_sync(self._enqueue(Blocking(), [self._encode(args, kwargs)]))
         return job
@@ -74,10 +77,10 @@ class TaskFunction(Generic[P, R, C]):
         return job
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Job[R]]:
-        """Enqueue many calls in one transaction: all of them or none.
+        """Enqueue at most 100,000 calls in one transaction: all of them or none.
 
-        A call is a tuple of positional or a mapping of keyword arguments; at most 100,000. They
-        must fit into the queue's capacity together.
+        A call is a tuple of positional arguments or a mapping of keyword arguments. Together they
+        must fit into the queue's capacity. Raises as `enqueue` does.
         """
         return run_sync(self._enqueue(Blocking(), self._encode_many(calls)))
 
@@ -88,7 +91,7 @@ class TaskFunction(Generic[P, R, C]):
         return await self._enqueue(Awaiting(), self._encode_many(calls))
 
     async def _enqueue(self, caller: Caller, payloads: list[bytes]) -> list[Job[R]]:
-        return await self._producer.enqueue(caller, self.task, self.wishes, payloads)
+        return await self._producer.enqueue(caller, self.task, self.enqueue_options, payloads)
 
     def _encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         if self._preset is not None:
@@ -103,7 +106,7 @@ class TaskFunction(Generic[P, R, C]):
 
 
 class Decorator(Protocol):
-    """What `task(...)` with options returns: it makes a function a task."""
+    """The decorator that `task(...)` with options returns."""
 
     @overload
     def __call__(
@@ -122,12 +125,12 @@ class Tasks:
         self._producer = producer
 
     def add(self, added: Task) -> None:
-        """Register a task; UsageError when another function has the name already."""
+        """Register a task; UsageError if another function already has its name."""
         known = self.by_name.get(added.name)
         if known is not None and known.where != added.where:
             raise UsageError(
-                f"two tasks are named {added.name!r}: {known.where} and {added.where}. "
-                "Give one of them another name= ."
+                f"two tasks are named {added.name!r}: {known.where} and {added.where}; "
+                "give one of them another name="
             )
         self.by_name[added.name] = added
 
@@ -161,25 +164,26 @@ class TaskDecorator:
     def __call__(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy does not see that **Any takes what Unpack names
         """Make a function a task of this queue.
 
-        `name` is how jobs name it (default: module and qualified name; keep it stable, stored
-        jobs refer to it). `run` is "coroutine", "thread" or "process"; by default an `async def`
-        is a coroutine, a `def` a thread, and a `def` with a timeout a process.
+        `name` identifies the task in stored jobs, so keep it stable; default: module and qualified
+        name. `run` is "coroutine", "thread" or "process"; default: a coroutine for `async def`, a
+        thread for `def`, a process for `def` with a timeout. Other options: see
+        `TaskFunction.using`. Raises UsageError for a wrong option or a name that is taken.
         """
         name, run = options.pop("name", None), options.pop("run", None)
-        wishes = wish(Wishes(queue=self._queue), cast("JobOptions", options))
+        chosen = merge_options(EnqueueOptions(queue=self._queue), cast("JobOptions", options))
 
         def decorate(function: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
             if name is not None and name.startswith(RESERVED):
-                raise UsageError(f"names that start with {RESERVED!r} are reserved: {name!r}")
+                raise UsageError(f"the task name {name!r} is reserved: it starts with {RESERVED!r}")
             made = task(
                 function,
                 name=name,
                 run=run,
-                options=wishes.options,
-                priority=wishes.priority,
+                options=chosen.options,
+                priority=chosen.priority,
             )
             self._tasks.add(made)
-            callable_task = TaskFunction[..., Any, Any](self._producer, made, wishes)
+            callable_task = TaskFunction[..., Any, Any](self._producer, made, chosen)
             self._tasks.functions[made.name] = callable_task
             return callable_task
 

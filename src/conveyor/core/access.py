@@ -1,7 +1,7 @@
-"""Who may do what over the network, and the line that is kept of what was done.
+"""Tokens: who may do what over the network; and the audit lines of what was done.
 
-Nothing here reads a clock or a store. A token is a text that is shown once; the store keeps only
-its digest.
+Nothing here reads a clock or a store. The text of a token is shown once; the store keeps only its
+digest.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ..errors import UsageError
 
 Scope = Literal["enqueue", "read", "agent", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-Standing = Literal["good", "expired", "revoked"]
+TokenStatus = Literal["good", "expired", "revoked"]
 
 DAY = 86400.0
-# How long the store remembers tokens that are good no more, and what was done, in seconds.
+# How long the store keeps expired and revoked tokens, and the audit, in seconds.
 TOKENS_KEPT = 90 * DAY
 ACTIONS_KEPT = 365 * DAY
 
-LONGEST_NAME = 100
-LONGEST_TEXT = 500
+NAME_LIMIT = 100
+TEXT_LIMIT = 500
 SECRET_BYTES = 32
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 ID_LENGTH = 8
-TEXT = re.compile(rf"cvy_([a-z0-9]{{{ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
-MARKED = re.compile(rf"@[a-z0-9]{{{ID_LENGTH}}}\Z")
+TOKEN_TEXT = re.compile(rf"cvy_([a-z0-9]{{{ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
+AGENT_NAME = re.compile(rf"@[a-z0-9]{{{ID_LENGTH}}}\Z")
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A right to use the server. `name` is what a person calls it; no `queues` means all.
+    """A right to use the server. `name` is for people; empty `queues` means all queues.
 
     `digest` is the SHA-256 of the secret, in hex. That is enough: a secret of 256 random bits
     cannot be guessed, however fast the hash, and NIST SP 800-63B (5.1.2.2) asks for salt and a
@@ -55,10 +55,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the audit: who did what to whom. The store sets `seq` and `at`.
+    """A line of the audit: who did what to what. The store sets `seq` and `at`.
 
-    `who` is a token's id and name, or a user of the system; `where` an address or a host; `what`
-    the action ("cancel"); `subject` what it was done to (a job's id, a queue's name).
+    `who` is a token's id and name, or a user of the host; `where` an address or a host; `what` the
+    action ("cancel"); `subject` its object (a job's id, a queue's name).
     """
 
     seq: int = 0
@@ -70,7 +70,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-def issue(
+def issue_token(
     name: str,
     scopes: Collection[str],
     queues: Sequence[str] = (),
@@ -79,18 +79,18 @@ def issue(
     expires_at: float | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> tuple[str, Token]:
-    """Make a token; returns the text, which is shown once, and what the store keeps.
+    """Make a token; return its text, to be shown once, and what the store keeps.
 
-    UsageError when it could not mean anything.
+    UsageError if the name, scopes, queues or expiry make no sense.
     """
     _check_name(name)
     _check_rights(scopes, queues)
     if expires_at is not None and expires_at <= now:
         raise UsageError(
-            f"the token {name!r} would be expired from the start: give a time in the future, "
-            "or none for a token that is good until it is revoked"
+            f"token {name!r} would be expired from the start: "
+            "choose an expiry in the future, or none"
         )
-    # The id is a name and no secret, so that some letters are a little likelier does no harm.
+    # The id is not secret, so it does no harm that some letters are a little likelier.
     letters = (ID_LETTERS[byte % len(ID_LETTERS)] for byte in random_bytes(ID_LENGTH))
     token_id = "".join(letters)
     secret = urlsafe_b64encode(random_bytes(SECRET_BYTES)).rstrip(b"=").decode()
@@ -107,21 +107,21 @@ def issue(
 
 
 def token_id(text: str) -> str | None:
-    """Return the id within a token's text; None if it is not the text of a token."""
-    found = TEXT.fullmatch(text)
+    """Return the id in a token's text; None if it is not the text of a token."""
+    found = TOKEN_TEXT.fullmatch(text)
     return found[1] if found else None
 
 
-def fits(token: Token, text: str) -> bool:
-    """Whether this is the token's text. Takes as long whatever part of the secret is wrong."""
-    found = TEXT.fullmatch(text)
+def matches_token(token: Token, text: str) -> bool:
+    """Whether this is the token's text. Compares the secret in constant time."""
+    found = TOKEN_TEXT.fullmatch(text)
     if found is None or found[1] != token.id:
         return False
     return hmac.compare_digest(_digest(found[2]), token.digest)
 
 
-def standing(token: Token, now: float) -> Standing:
-    """Say whether a token is good, and why not."""
+def token_status(token: Token, now: float) -> TokenStatus:
+    """Return whether a token is good, expired or revoked."""
     if token.revoked_at is not None:
         return "revoked"
     if token.expires_at is not None and token.expires_at <= now:
@@ -129,11 +129,11 @@ def standing(token: Token, now: float) -> Standing:
     return "good"
 
 
-def may(token: Token, scope: Scope, queue: str | None) -> bool:
-    """Whether a token allows what needs `scope`, for one queue or (None) for no certain one.
+def is_allowed(token: Token, scope: Scope, queue: str | None) -> bool:
+    """Whether a token allows a call that needs `scope` on a queue, or (None) on no particular one.
 
-    Admin may do everything; no other scope implies another. A token that is limited to queues may
-    not read what is of no certain queue: that would be a list of all.
+    "admin" allows everything; no other scope implies another. A token limited to queues cannot
+    read across queues.
     """
     if "admin" in token.scopes:
         return True
@@ -144,41 +144,41 @@ def may(token: Token, scope: Scope, queue: str | None) -> bool:
     return not token.queues or queue in token.queues
 
 
-def is_marked(worker: str) -> bool:
-    """Whether a worker is an agent: one that reaches the store by a server, with a token."""
-    return MARKED.search(worker) is not None
+def is_agent(worker: str) -> bool:
+    """Whether a worker is an agent: it reaches the store through a server, with a token."""
+    return AGENT_NAME.search(worker) is not None
 
 
-def mark(text: str) -> str:
-    """Return what the names of workers end with that use this token; "" without one.
+def agent_suffix(text: str) -> str:
+    """Return the suffix of the names of workers that use this token; "" without one.
 
-    It says whose they are, so that nobody else can speak for them.
+    It names their owner, so that the server can refuse other tokens in their name.
     """
     found = token_id(text)
     return "" if found is None else f"@{found}"
 
 
-def called(token: Token) -> str:
-    """Return how the audit names the one who holds a token."""
+def token_label(token: Token) -> str:
+    """Return how the audit names the holder of a token."""
     return f"{token.id} {token.name}"
 
 
-def rights(token: Token) -> str:
-    """Return what the audit says of a token that was made: its name, scopes and queues."""
+def describe_rights(token: Token) -> str:
+    """Return the audit's description of a token: its name, scopes and queues."""
     queues = f" on {', '.join(token.queues)}" if token.queues else ""
     return f"{token.name}: {', '.join(sorted(token.scopes))}{queues}"
 
 
-def long_over(token: Token, now: float) -> bool:
-    """Whether a token has been revoked or expired for so long that it may be forgotten."""
+def is_purgeable(token: Token, now: float) -> bool:
+    """Whether a token has been revoked or expired for so long that it can be deleted."""
     ends = [end for end in (token.revoked_at, token.expires_at) if end is not None]
     return bool(ends) and min(ends) < now - TOKENS_KEPT
 
 
-def noted(action: Action, *, seq: int, at: float) -> Action:
-    """Return an action as it is kept: its texts on one line each, and cut where they are long.
+def sanitize_action(action: Action, *, seq: int, at: float) -> Action:
+    """Return an action as it is stored: each text printable, on one line, of limited length.
 
-    A line break or an escape sequence in a subject could pass for a line of its own.
+    A line break or an escape sequence in a subject could forge another line.
     """
     return Action(
         seq=seq,
@@ -192,25 +192,25 @@ def noted(action: Action, *, seq: int, at: float) -> Action:
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+    if not name.strip() or not name.isprintable() or len(name) > NAME_LIMIT:
         raise UsageError(
-            f"the token's name {name[:LONGEST_NAME]!r}: give one by which people know whose it is, "
-            f"of at most {LONGEST_NAME} printable characters, like 'laptop of Ann'"
+            f"a token's name must be 1 to {NAME_LIMIT} printable characters, like 'laptop of Ann', "
+            f"got {name[:NAME_LIMIT]!r}"
         )
 
 
 def _check_rights(scopes: Collection[str], queues: Sequence[str]) -> None:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        what = f"has no scope {unknown[0]!r}" if unknown else "without a scope may do nothing"
-        raise UsageError(f"a token {what}: choose from {', '.join(SCOPES)}")
+        what = f"unknown scope {unknown[0]!r}" if unknown else "a token needs at least one scope"
+        raise UsageError(f"{what}: choose from {', '.join(SCOPES)}")
     if isinstance(queues, str):
-        raise UsageError(f"queues are a list of names, not the text {queues!r}: write [{queues!r}]")
+        raise UsageError(f"queues must be a list of names, got a string: write [{queues!r}]")
     if not all(queues):
-        raise UsageError("a queue's name is empty: name a queue, or none to allow all")
+        raise UsageError("a queue's name is empty: name a queue, or leave out queues to allow all")
     if queues and "admin" in scopes:
         raise UsageError(
-            "an admin token may do everything, so a limit to queues would not hold: "
+            "an admin token cannot be limited to queues, because it allows everything: "
             "leave out the queues, or choose other scopes"
         )
 
@@ -220,5 +220,5 @@ def _digest(secret: str) -> str:
 
 
 def _line(text: str) -> str:
-    short = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    short = text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
     return "".join(letter if letter.isprintable() else " " for letter in short)

@@ -1,7 +1,7 @@
-"""Whether a queue takes more jobs now: the bound, as one pure decision.
+"""Whether a bounded queue accepts more jobs now, as one pure decision.
 
-What counts against the bound is what waits: scheduled, available and retryable jobs. A retry or a
-release is never refused, so it may stand above the bound until the queue drains.
+Waiting jobs count against the capacity: scheduled, available and retryable ones. A retry or a
+release is never refused, so the depth may exceed the capacity until the queue drains.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from .job import WhenFull
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Take the jobs, after discarding the `drop` oldest available ones."""
+    """Accept the jobs, after discarding the `drop` oldest available ones."""
 
     drop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Write the request down; whoever makes room accepts it, in order of arrival."""
+    """Store the request as an offer, to be accepted in order of arrival once there is room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Say no. `hopeless` when no amount of waiting could help."""
+    """Refuse the jobs. `hopeless`: waiting cannot help, because they never fit."""
 
     hopeless: bool = False
 
@@ -53,17 +53,17 @@ def admit(
         return Accept(drop) if drop <= available else Refuse()
     if offers == 0 and depth + size <= capacity:
         return Accept()
-    # With no room at all (a rendezvous) even an impatient producer has to offer its job: only a
-    # worker that is there to take it can make room. It withdraws the offer soon after.
+    # At a rendezvous (capacity 0) even a producer that does not wait must offer its job, because
+    # only a waiting worker can take it. It withdraws the offer soon after.
     if when_full == "wait" or capacity == 0:
         return Offer()
     return Refuse()
 
 
 def room(*, depth: int, capacity: int | None) -> int | float:
-    """Return how many offered jobs may be accepted now.
+    """Return how many offered jobs can be accepted now.
 
-    Never any at a rendezvous (capacity 0): there a claim takes the job out of the producer's hands.
+    None at a rendezvous (capacity 0), where a claim takes the job directly from its offer.
     """
     return math.inf if capacity is None else max(0, capacity - depth)
 

@@ -1,4 +1,4 @@
-"""Where the time comes from, so that a test can be the one who says what time it is."""
+"""The source of time, which tests can replace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time. Everything that asks what is due takes one of these."""
+    """A source of the current time, for everything that decides what is due."""
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
@@ -23,9 +23,9 @@ class SystemClock:
 
 
 def elapsed() -> float:
-    """Return seconds since boot, those included in which the machine slept (a closed lid).
+    """Return seconds since boot, including time in which the machine was suspended.
 
-    `time.monotonic` stands still in that time on Linux, so a lease would seem fresh on waking.
+    On Linux `time.monotonic` stops during suspend, so a lease would seem fresh after it.
     """
     return time.clock_gettime(_CLOCK)
 

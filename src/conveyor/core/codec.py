@@ -16,22 +16,22 @@ from ..errors import EncodingError, UsageError
 from .job import ARGS_LIMIT
 
 PLAIN = (str, int, float, bool, type(None))
-DEEPEST = 100
+MAX_DEPTH = 100
 RESULT_LIMIT = 1 << 20
 
 
 def to_json(value: object) -> object:
-    """Turn what msgspec does not know into what it knows: paths and pydantic models."""
+    """Convert types that msgspec cannot encode: paths and pydantic models."""
     if isinstance(value, PurePath):
         return str(value)
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    raise NotImplementedError(f"objects of type {type(value).__qualname__} cannot be JSON")
+    raise NotImplementedError(f"objects of type {type(value).__qualname__} have no JSON form")
 
 
 def from_json(wanted: Any, value: Any) -> object:
-    """Turn JSON back into what an annotation asks for: paths and pydantic models."""
+    """Convert JSON to an annotated type that msgspec cannot decode: paths and pydantic models."""
     if isinstance(wanted, type) and issubclass(cast("type[Any]", wanted), PurePath):
         return cast("Any", wanted)(value)
     validate = getattr(wanted, "model_validate", None)
@@ -53,7 +53,7 @@ class ArgsCodec:
             self._signature = inspect.signature(function)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"{function!r} has no signature that Python can see: write a `def` around it"
+                f"{function!r} has no signature that Python can read: wrap it in a `def`"
             ) from error
         parameters = self._signature.parameters.values()
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -67,7 +67,7 @@ class ArgsCodec:
     def encode(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int = ARGS_LIMIT
     ) -> bytes:
-        """Return the call as JSON, or raise EncodingError that names the argument at fault."""
+        """Return the arguments as JSON; EncodingError names the argument that has no JSON form."""
         values = self._bind(args, kwargs)
         if not values:
             return b"{}"
@@ -86,27 +86,27 @@ class ArgsCodec:
             self._decoder.decode(data)
         except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
             raise EncodingError(
-                f"{self._name}: an argument does not fit its annotation: {error}. "
-                "Pass what the signature asks for, or change the annotation."
+                f"{self._name}: an argument does not match its annotation: {error}; "
+                "pass the annotated type, or change the annotation"
             ) from error
         return data
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the positional and the keyword arguments of a call."""
+        """Return the positional and keyword arguments; EncodingError if they no longer match."""
         if data == b"{}":
             return (), {}
         try:
             values = self._decoder.decode(data)
         except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
             raise EncodingError(
-                f"the stored arguments of {self._name} do not fit its signature any more: {error}"
+                f"the stored arguments of {self._name} no longer match its signature: {error}"
             ) from error
         unknown = KEYS.decode(data).keys() - self._types.keys()
         if unknown:
             raise EncodingError(
-                f"the stored arguments of {self._name} do not fit its signature any more: it has "
-                f"no parameter {', '.join(sorted(unknown))}. Enqueue the job anew, or take the "
-                "parameter back."
+                f"the stored arguments of {self._name} no longer match its signature: it has no "
+                f"parameter {', '.join(sorted(unknown))}; enqueue the job again, or restore the "
+                "parameter"
             )
         if self._simple:
             return (), values
@@ -134,9 +134,9 @@ class ArgsCodec:
                 ENCODER.encode(value)
             except (TypeError, ValueError, NotImplementedError, RecursionError) as reason:
                 return EncodingError(
-                    f"argument {name!r} of {self._name} cannot be stored as JSON: {reason}. "
-                    "Pass plain data (or a dataclass, Struct, datetime, UUID, Path, bytes), "
-                    "or something to look it up by."
+                    f"argument {name!r} of {self._name} cannot be stored as JSON: {reason}; "
+                    "pass plain data (or a dataclass, Struct, datetime, UUID, Path, bytes), "
+                    "or a key to look it up by"
                 )
         return EncodingError(f"the arguments of {self._name} cannot be stored as JSON: {error}")
 
@@ -145,37 +145,37 @@ class ArgsCodec:
         return EncodingError(
             f"the arguments of {self._name} are {size:,} bytes of JSON, above the limit of "
             f"{limit:,}; the largest is {largest!r}. Store the data elsewhere and pass its name, "
-            "or raise args_limit."
+            "or raise args_limit"
         )
 
 
 class ResultCodec:
-    """Encodes what one function returns, and decodes it as its annotation says."""
+    """Decodes the result of one function to its annotated type."""
 
     def __init__(self, function: Callable[..., Any] | None = None) -> None:
         hint = hints_of(function).get("return", Any) if function is not None else Any
         self._decoder = _typed(hint) or msgspec.json.Decoder()
 
     def decode(self, data: bytes | None) -> Any:
-        """Return the value that was returned."""
+        """Return the value that the function returned."""
         return None if data is None else self._decoder.decode(data)
 
 
 def encode_result(value: object, task: str, *, limit: int = RESULT_LIMIT) -> bytes | None:
-    """Return a result as JSON; EncodingError when JSON cannot hold it or it is too large."""
+    """Return a result as JSON, None for None; EncodingError if JSON cannot hold it."""
     if value is None:
         return None
     try:
         data = ENCODER.encode(value)
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise EncodingError(
-            f"{task} returned something that cannot be stored as JSON: {error}. "
-            "Return plain data, or store it elsewhere and return its name."
+            f"the result of {task} cannot be stored as JSON: {error}; "
+            "return plain data, or store it elsewhere and return its name"
         ) from error
     if len(data) > limit:
         raise EncodingError(
-            f"{task} returned {len(data):,} bytes of JSON, above the limit of {limit:,}. "
-            "Store it elsewhere and return its name."
+            f"the result of {task} is {len(data):,} bytes of JSON, above the limit of {limit:,}; "
+            "store it elsewhere and return its name"
         )
     if b"null" in data:
         check_finite(value, f"the result of {task}")
@@ -183,7 +183,7 @@ def encode_result(value: object, task: str, *, limit: int = RESULT_LIMIT) -> byt
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return a function's resolved annotations; none where they cannot be resolved here."""
+    """Return a function's resolved annotations, or none if they cannot be resolved here."""
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):
@@ -191,11 +191,11 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_plain(value: object, what: str, depth: int = 0) -> None:
-    """Refuse what would come back as something else, because no annotation says what it was."""
+    """Refuse a value whose type would change through JSON, as no annotation tells it."""
     if type(value) in PLAIN:
         return
-    if depth > DEEPEST:
-        raise EncodingError(f"{what} is nested more than {DEEPEST} levels deep")
+    if depth > MAX_DEPTH:
+        raise EncodingError(f"{what} is nested more than {MAX_DEPTH} levels deep")
     match value:
         case dict():
             for key, item in cast("dict[Any, Any]", value).items():
@@ -207,20 +207,20 @@ def check_plain(value: object, what: str, depth: int = 0) -> None:
                 check_plain(item, what, depth + 1)
         case _:
             raise EncodingError(
-                f"{what} is a {type(value).__qualname__}, and no annotation says what to make of "
-                "it after JSON. Annotate the parameter with its type, or pass plain data."
+                f"{what} is a {type(value).__qualname__}, which JSON cannot restore without an "
+                "annotation: annotate the parameter with its type, or pass plain data"
             )
 
 
 def check_finite(value: object, what: str, depth: int = 0) -> None:
-    """Refuse NaN and infinity, which JSON would silently turn into null."""
+    """Refuse NaN and infinity, which msgspec would encode as null."""
     match value:
         case float() if not math.isfinite(value):
             raise EncodingError(f"{what} is or holds {value!r}, which JSON cannot express")
-        case dict() if depth <= DEEPEST:
+        case dict() if depth <= MAX_DEPTH:
             for item in cast("dict[Any, Any]", value).values():
                 check_finite(item, what, depth + 1)
-        case list() | tuple() | set() | frozenset() if depth <= DEEPEST:
+        case list() | tuple() | set() | frozenset() if depth <= MAX_DEPTH:
             for item in cast("list[Any]", value):
                 check_finite(item, what, depth + 1)
         case _:

@@ -14,7 +14,7 @@ from .task import Task, task
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to run. `env` is added to what the worker passes on of its own, or replaces it."""
+    """What to run. `env` is added to the environment from the worker, or replaces it."""
 
     argv: tuple[str, ...]
     env: dict[str, str] = {}
@@ -23,7 +23,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ok_exit_codes: tuple[int, ...] = (0,)
 
 
-def checked(
+def validate_command(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
@@ -31,18 +31,20 @@ def checked(
     cwd: str | Path | None = None,
     ok_exit_codes: Iterable[int] = (0,),
 ) -> Command:
-    """Return a command, or raise UsageError that says what is wrong with it."""
+    """Return a valid command; UsageError otherwise."""
     if not argv or not argv[0]:
-        raise UsageError("a command needs at least a program: belt.command('make', 'test')")
+        raise UsageError("a command must name a program, like belt.command('make', 'test')")
     texts: list[object] = [*argv, *(env or {}), *(env or {}).values()]
     for text in texts:
         if not isinstance(text, str):
-            raise UsageError(f"a command's arguments and environment are texts, not {text!r}")
+            raise UsageError(f"a command's arguments and environment must be strings, got {text!r}")
         if "\0" in text:
-            raise UsageError(f"{text!r} holds a NUL character, which no program can be given")
+            raise UsageError(
+                f"a command's arguments and environment must not contain NUL, got {text!r}"
+            )
     codes = tuple(sorted(set(ok_exit_codes)))
     if not codes or not all(0 <= code <= 255 for code in codes):
-        raise UsageError(f"ok_exit_codes={codes}: one or more numbers from 0 to 255")
+        raise UsageError(f"ok_exit_codes must be one or more numbers from 0 to 255, got {codes}")
     return Command(
         argv=tuple(argv),
         env=dict(env or {}),
@@ -57,11 +59,11 @@ def command_task() -> Task:
     return replace(task(_run, name=COMMAND_TASK), kind="command")
 
 
-def for_commands(options: Options) -> Options:
-    """Return a command job's options, with the label that it requires of a worker."""
+def require_command_label(options: Options) -> Options:
+    """Return a command job's options with the label that its worker must have."""
     requires = tuple(sorted({*options.requires, COMMANDS}))
     return msgspec.structs.replace(options, requires=requires)
 
 
 def _run() -> dict[str, int]:
-    raise UsageError("a command is run by a worker, not called")
+    raise UsageError("a command job cannot be called: enqueue it, and a worker runs it")

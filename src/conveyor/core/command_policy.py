@@ -1,4 +1,4 @@
-"""What commands may do on a worker: the rules, how they are read, and what they let through."""
+"""What command jobs may do on a worker: limits, user and environment."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .duration import parse_duration
 from .job import COMMANDS
 from .size import parse_size
 
-# What a clean environment holds of the worker's own, and everything that begins with LC_.
-PLAIN = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
-# The label of those who take command jobs, and no others.
-NOTHING_ELSE = f"{COMMANDS}!only"
+# The worker's variables that a clean environment keeps, besides LC_*.
+CLEAN_ENV = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"})
+# The label of workers that run command jobs only.
+COMMANDS_ONLY = f"{COMMANDS}!only"
 SECRET = re.compile(r"CONVEYOR_.*(TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
-# No system counts further.
-MOST = 1 << 62
+# Above what any system can set.
+MAX_LIMIT = 1 << 62
 
 
 class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What command jobs may do on a worker. The default is what the worker itself may do.
+    """What command jobs may do on a worker; by default whatever the worker itself may do.
 
-    `only`: there are no jobs but commands here, as nothing else is known.
-    `user` is who they run as: a name or a uid, for which the worker must be root. With
-    `clean_env` they get of the worker's environment only PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER,
-    LOGNAME and SHELL, and what `keep_env` names. The limits hold for each of their processes, not
-    for all together: `memory` (bytes of address space), `cpu` (seconds of computing), `file_size`
-    (bytes) and `open_files`. `processes` counts all of that user's, and does not hold for root.
+    `allowed=False` refuses them; with `only` the worker runs nothing else. `user` is a name or uid
+    to run as; the worker must be root. With `clean_env` they get, of the worker's environment,
+    only PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER, LOGNAME and SHELL, and the variables in
+    `keep_env`. Limits apply to each process, not to all together: `memory` (bytes of address
+    space), `cpu` (seconds of CPU time), `file_size` (bytes) and `open_files`. `processes` counts
+    all processes of that user, and does not apply to root. UsageError for a wrong value.
     """
 
     allowed: bool = True
@@ -47,62 +47,62 @@ class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name, (field, _) in LIMITS.items():
             value = getattr(self, field)
-            if value is not None and not 1 <= value < MOST:
-                raise UsageError(f"the limit {name}={value} of commands: 1 or more is wanted")
+            if value is not None and not 1 <= value < MAX_LIMIT:
+                raise UsageError(f"the limit {name} of commands must be 1 or more, got {value}")
         if self.user == "":
-            raise UsageError("the user that commands run as has no name: give one, or a uid")
+            raise UsageError("the user that commands run as must be a name or a uid, got ''")
         for name in self.keep_env:
             if not name or "=" in name or "\0" in name:
-                raise UsageError(f"keep_env: {name!r} is no name of an environment variable")
+                raise UsageError(f"keep_env: {name!r} is not the name of an environment variable")
             if is_secret(name):
-                raise UsageError(f"keep_env: {name} is a secret of Conveyor, kept from all jobs")
+                raise UsageError(f"keep_env: {name} is a secret of Conveyor, which jobs never get")
 
     def label(self, labels: frozenset[str]) -> frozenset[str]:
-        """Return a worker's labels, and with them the one that command jobs require."""
+        """Return a worker's labels plus, if it runs commands, the one that command jobs require."""
         if self.allowed:
-            return labels | {NOTHING_ELSE if self.only else COMMANDS}
+            return labels | {COMMANDS_ONLY if self.only else COMMANDS}
         for label in labels:
             if label.partition("!")[0] == COMMANDS:
                 raise UsageError(
-                    f"the label {label!r} asks for command jobs, which this worker is not allowed "
-                    "to run: leave the label out, or allow commands"
+                    f"label {label!r} asks for command jobs, but this worker does not allow them: "
+                    "leave the label out, or allow commands"
                 )
         return labels
 
     def passed_on(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return what commands find of the worker's environment."""
+        """Return the part of the worker's environment that commands get."""
         passed = without_secrets(environment)
         if not self.clean_env:
             return passed
-        kept = PLAIN.union(self.keep_env)
+        kept = CLEAN_ENV.union(self.keep_env)
         return {
             name: value for name, value in passed.items() if name in kept or name.startswith("LC_")
         }
 
 
 def is_secret(name: str) -> bool:
-    """Whether an environment variable holds a secret of Conveyor's own, like CONVEYOR_TOKEN."""
+    """Whether an environment variable is a secret of Conveyor itself, like CONVEYOR_TOKEN."""
     return SECRET.match(name) is not None
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment as programs of jobs may see it."""
+    """Return an environment without the secrets of Conveyor itself."""
     return {name: value for name, value in environment.items() if not is_secret(name)}
 
 
 def read_limits(texts: Iterable[str]) -> dict[str, int]:
-    """Read "memory=2G", "cpu=10m", "files=256M", "processes=200", "open=1024" as rules' fields."""
+    """Parse "memory=2G", "cpu=10m", "files=256M", "processes=200", "open=1024" to rules' fields."""
     found: dict[str, int] = {}
     for text in texts:
         name, _, value = text.partition("=")
         if name not in LIMITS:
             raise UsageError(
-                f"the limit {text!r}: there is none of that name. There are memory=2G, cpu=10m, "
-                "files=256M, processes=200 and open=1024."
+                f"the limit {text!r} is unknown: choose from memory=2G, cpu=10m, files=256M, "
+                "processes=200 and open=1024"
             )
         field, read = LIMITS[name]
         if field in found:
-            raise UsageError(f"the limit {text!r}: {name} is limited twice, so say which counts")
+            raise UsageError(f"the limit {text!r}: {name} is given twice")
         try:
             found[field] = read(value.strip())
         except UsageError as error:
@@ -125,12 +125,12 @@ def _count(text: str) -> int:
 
 
 def _checked_limit(number: int) -> int:
-    if not 1 <= number < MOST:
+    if not 1 <= number < MAX_LIMIT:
         raise UsageError("it must be from 1 to 2**62")
     return number
 
 
-# name -> the field of the rules, and how it is read
+# name -> the field of the rules, and how it is parsed
 LIMITS: dict[str, tuple[str, Callable[[str], int]]] = {
     "memory": ("memory", _size),
     "cpu": ("cpu", _seconds),
@@ -138,5 +138,5 @@ LIMITS: dict[str, tuple[str, Callable[[str], int]]] = {
     "processes": ("processes", _count),
     "open": ("open_files", _count),
 }
-# What a worker does that nobody has told anything else.
-ANYTHING = CommandRules()
+# The rules of a worker without options for commands.
+UNRESTRICTED = CommandRules()

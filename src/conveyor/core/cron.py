@@ -1,4 +1,4 @@
-"""When a schedule is due: cron rules in their time zones, and what to do about missed ticks."""
+"""When a schedule is due: cron rules in time zones, and which missed ticks to run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-# A tick that is this late, in seconds, was not missed: the worker was only busy.
-LATE = 60.0
-MOST = 1000
+# A tick at most this late, in seconds, does not count as missed: the worker was only busy.
+MISSED_AFTER = 60.0
+MAX_TICKS = 1000
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -35,31 +35,31 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 def parse(text: str, timezone: str = "UTC") -> Rule:
-    """Read a rule, or raise UsageError that shows it with an example."""
+    """Parse a rule; UsageError, with an example, if it is wrong."""
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(
-            f"there is no time zone {timezone!r}; use an IANA name like 'Europe/Berlin'"
+            f"unknown time zone {timezone!r}: use an IANA name like 'Europe/Berlin'"
         ) from error
     if text.startswith("every "):
         seconds = parse_duration(text.removeprefix("every "))
         if seconds < 1:
-            raise UsageError(f"the schedule {text!r} is too quick: at most once a second")
+            raise UsageError(f"the schedule {text!r} is too frequent: at most once a second")
         return Rule(text, timezone, seconds)
     fields = ALIASES.get(text.strip().lower(), text)
     try:
-        next(CronSim(fields, dt.datetime(2024, 1, 1)))  # noqa: DTZ001 - only to see that it parses
+        next(CronSim(fields, dt.datetime(2024, 1, 1)))  # noqa: DTZ001 - only checks that it parses
     except (CronSimError, StopIteration) as error:
         raise UsageError(
-            f"the schedule {text!r} is not understood ({error}): write five fields like "
+            f"the schedule {text!r} is not valid ({error}): write five fields like "
             "'30 3 * * 1-5' (03:30 on weekdays), '@daily' or 'every 5m'"
         ) from error
     return Rule(fields, timezone)
 
 
 def next_tick(rule: Rule, after: float) -> float:
-    """Return the first tick after a moment, both in Unix seconds."""
+    """Return the first tick after a time, both in Unix seconds."""
     if rule.every is not None:
         return (after // rule.every + 1) * rule.every
     zone = ZoneInfo(rule.timezone)
@@ -81,16 +81,16 @@ def due_ticks(
     match missed:
         case "skip":
             [last] = _newest(rule, due_at, now, 1)
-            return ((last,) if now - last <= LATE else ()), following
+            return ((last,) if now - last <= MISSED_AFTER else ()), following
         case "once":
             return tuple(_newest(rule, due_at, now, 1)), following
         case "all":
-            return tuple(_newest(rule, due_at, now, MOST)), following
+            return tuple(_newest(rule, due_at, now, MAX_TICKS)), following
 
 
 def _newest(rule: Rule, due_at: float, now: float, most: int) -> list[float]:
     """Return the newest ticks from `due_at`, itself a tick, to now; at most `most`."""
-    # Looking back by growing steps finds them without walking through years of older ones.
+    # Searching back in growing steps avoids a walk through years of older ticks.
     step = 60.0
     while now - step > due_at:
         ticks = _walk(rule, next_tick(rule, now - step), now)

@@ -1,4 +1,4 @@
-"""An exception as data: names, message and traceback, whatever the exception does when asked."""
+"""An exception as data: its type, message and traceback, even if it cannot print itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNNERS = (
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Describe an exception; one that cannot be printed is described by its class."""
+    """Describe an exception. Long messages and tracebacks are cut."""
     kind = type(error)
     classes = [each for each in kind.__mro__ if each is not object]
     # `retry_on` may name a class with its module or without.
@@ -31,7 +31,7 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 
 def printable(text: str) -> str:
-    """Return the text as JSON can hold it: file names may hold what is no character at all."""
+    """Escape what JSON cannot hold: file names may contain bytes that are not characters."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -40,7 +40,7 @@ def class_name(kind: type) -> str:
     match kind.__module__:
         case "builtins":
             return kind.__qualname__
-        case "__mp_main__":  # how the script that is __main__ is called in a child process
+        case "__mp_main__":  # the name of the script's module in a child process
             return f"__main__.{kind.__qualname__}"
         case module:
             return f"{module}.{kind.__qualname__}"
@@ -49,22 +49,22 @@ def class_name(kind: type) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as reason:  # noqa: BLE001 - the exception is the user's and may do anything
-        return f"(its text cannot be printed: {type(reason).__name__})"
+    except Exception as reason:  # noqa: BLE001 - the user's exception may raise anything
+        return f"(its message cannot be printed: {type(reason).__name__})"
 
 
 def _traceback(error: BaseException) -> str:
-    frames = _from_the_job_on(error.__traceback__)
+    frames = _without_runner_frames(error.__traceback__)
     try:
-        # The innermost ones, which say most when a function has called itself for ever.
+        # Keep the innermost frames: they say most after endless recursion.
         return "".join(traceback.format_exception(type(error), error, frames, limit=-FRAMES))
     except Exception:  # noqa: BLE001 - as above
         lines = traceback.format_tb(frames, limit=-FRAMES)
         return "".join([*lines, class_name(type(error))])
 
 
-def _from_the_job_on(frames: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames of the runner, above the job's own; all stay if there are no others."""
+def _without_runner_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Drop the runner's frames above the job's own; keep all if there are no others."""
     inner = frames
     while inner is not None and inner.tb_frame.f_code.co_filename.startswith(RUNNERS):
         inner = inner.tb_next

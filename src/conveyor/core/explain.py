@@ -1,4 +1,4 @@
-"""Why a job stands where it stands, in one sentence: a pure function of what is known."""
+"""Explains the state of a job in one sentence, as a pure function of the store's data."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ from collections.abc import Sequence
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
 from .labels import ONLY, serves
 
-# A worker beats every 5 s; one that was silent for longer than this is not counted on.
+# A worker sends a heartbeat every 5 s; after this long without one it counts as dead.
 SILENT = 20.0
 
 
 def explain(
     job: JobRecord, *, queue: QueueInfo, ahead: int, workers: Sequence[WorkerInfo], now: float
 ) -> str:
-    """Say what a job waits for, or how it ended."""
+    """Return what a job waits for, or how it ended."""
     match job.state:
         case State.SCHEDULED:
-            return f"It is not due before {_moment(job.run_at)}, in {_span(job.run_at - now)}."
+            return f"It is due at {_moment(job.run_at)}, in {_span(job.run_at - now)}."
         case State.RETRYABLE:
             return (
-                f"Attempt {job.attempt} failed ({job.error}); it is tried again at "
+                f"Attempt {job.attempt} failed ({job.error}); the next one starts at "
                 f"{_moment(job.run_at)}, in {_span(job.run_at - now)}."
             )
         case State.AVAILABLE:
             return _available(job, queue, ahead, workers, now)
         case State.RUNNING if job.started_at is None:
-            return f"It is on its way to {job.worker}, which has not confirmed it yet."
+            return f"It was claimed by {job.worker}, which has not confirmed the claim yet."
         case State.RUNNING if job.cancel_requested_at is not None:
             asked = _span(now - job.cancel_requested_at)
             last = f": {job.stopping[-1].text}" if job.stopping else ""
             where = f"in {job.worker}{last}"
-            return f"It was asked to stop {asked} ago, and its code still runs {where}."
+            return f"It was asked to stop {asked} ago, but its code still runs {where}."
         case State.RUNNING:
-            return f"It runs in {job.worker}, since {_span(now - (job.started_at or now))}."
+            return (
+                f"It has been running in {job.worker} for {_span(now - (job.started_at or now))}."
+            )
         case State.COMPLETED:
-            return f"It completed at {_moment(job.final_at or now)}, at attempt {job.attempt}."
+            return f"It completed at {_moment(job.final_at or now)}, in attempt {job.attempt}."
         case State.CANCELLED:
             return f"It was cancelled at {_moment(job.final_at or now)}: {job.error}."
         case State.DISCARDED:
@@ -47,15 +49,15 @@ def explain(
 
 
 def explain_offer(queue: QueueInfo) -> str:
-    """Say why a producer still waits for room."""
+    """Return what a producer with an offer waits for."""
     if queue.capacity == 0:
         return (
-            f"It waits for a worker of queue {queue.name!r} to take it from its producer: the "
-            "queue has capacity 0."
+            f"It waits until a worker of queue {queue.name!r} takes it, because the queue has "
+            "capacity 0."
         )
     return (
-        f"It waits for room: queue {queue.name!r} holds {queue.depth} of {queue.capacity} waiting "
-        f"jobs, and {queue.offers} producer(s) stand in line."
+        f"It waits for room: queue {queue.name!r} has {queue.depth} of {queue.capacity} waiting "
+        f"jobs, and {queue.offers} producer(s) wait to add more."
     )
 
 
@@ -79,12 +81,12 @@ def _available(
     if not able and COMMANDS in wanted and not any(map(_may_command, serving)):
         return (
             f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
-            f"--no-commands (an agent with --allow-commands), or enqueue it for another queue."
+            f"--no-commands (an agent with --allow-commands), or use another queue."
         )
     if not able:
         return (
             f"No worker of queue {job.queue!r} has the label(s) it requires: "
-            f"{', '.join(job.options.requires) or 'none, and they take only labelled jobs'}."
+            f"{', '.join(job.options.requires) or 'none; they run only labelled jobs'}."
         )
     slots, busy = sum(each.slots for each in able), sum(each.running for each in able)
     if ahead:
@@ -92,8 +94,8 @@ def _available(
             f"{ahead} job(s) are ahead of it in queue {job.queue!r} ({busy} of {slots} slots busy)."
         )
     if busy >= slots:
-        return f"No slot is free: {len(able)} worker(s) run {busy} jobs in {slots} slots."
-    return "It is next; a worker takes it in a moment."
+        return f"All slots are busy: {len(able)} worker(s) run {busy} jobs in {slots} slots."
+    return "It is next: a worker should claim it within seconds."
 
 
 def _may_command(worker: WorkerInfo) -> bool:

@@ -1,4 +1,4 @@
-"""What a file of a job is: its name and its content's digest, and what bounds it."""
+"""The files of jobs: inputs and artifacts, their names, digests and limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import UsageError
 
 FileKind = Literal["input", "artifact"]
 
-# A store takes and gives a content in pieces of at most this many bytes.
+# Contents are read and written in pieces of at most this many bytes.
 PIECE = 1 << 20
 CONTENT_LIMIT = 4 << 30
 FILES_LIMIT = 1000
@@ -21,7 +21,7 @@ DIGITS = frozenset("0123456789abcdef")
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file that a job finds in its folder. `digest` is the SHA-256 of its content, in hex."""
+    """A file that a job finds in its directory. `digest` is the SHA-256 of its content, in hex."""
 
     name: str
     digest: str
@@ -30,7 +30,10 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A file as the store knows it: an input, or an artifact that a job left under a `lease`."""
+    """A file in the store: an input, or an artifact that the attempt under `lease` produced.
+
+    `digest` is the SHA-256 of its content, in hex; `size` is in bytes.
+    """
 
     name: str
     digest: str
@@ -41,7 +44,7 @@ class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inputs(files: tuple[InputFile, ...]) -> list[FileInfo]:
-    """Return a job's inputs as the store shows them, by name."""
+    """Return a job's inputs as the store lists them, sorted by name."""
     return [
         FileInfo(
             name=each.name,
@@ -55,49 +58,55 @@ def inputs(files: tuple[InputFile, ...]) -> list[FileInfo]:
 
 
 def file_name(value: Any) -> str:
-    """Return a valid name of a file, a relative path within the job's folder; else UsageError."""
+    """Return the name of a file if it is valid: a relative path in the job's directory."""
     if not isinstance(value, str) or not 0 < len(value) <= FILE_NAME_LIMIT:
         raise UsageError(
-            f"a file's name is a text of 1 to {FILE_NAME_LIMIT} characters, not {value!r}"
+            f"a file name must be a string of 1 to {FILE_NAME_LIMIT} characters, got {value!r}"
         )
     path = PurePosixPath(value)
     odd = "\0" in value or not _is_text(value) or str(path) != value
     if odd or path.is_absolute() or ".." in path.parts or value == ".":
-        raise UsageError(f"{value!r}: a file's name is a relative path within the job's folder")
+        raise UsageError(
+            f"a file name must be a relative path within the job's directory, got {value!r}"
+        )
     return value
 
 
 def file_names(values: list[str]) -> list[str]:
-    """Return valid names that can be there at once; UsageError otherwise."""
+    """Return names of files if they are valid and can exist together; UsageError otherwise."""
     if len(values) > FILES_LIMIT:
-        raise UsageError(f"{len(values):,} files; a job can have {FILES_LIMIT:,}")
+        raise UsageError(f"a job can have at most {FILES_LIMIT:,} files, got {len(values):,}")
     names = [file_name(value) for value in values]
     known = frozenset(names)
     for name in names:
         for folder in PurePosixPath(name).parents:
             if str(folder) in known:
-                raise UsageError(f"{str(folder)!r} cannot be a file and the folder of {name!r}")
+                raise UsageError(
+                    f"{str(folder)!r} cannot be both a file and the directory of {name!r}"
+                )
     return names
 
 
 def checked_digest(value: str) -> str:
-    """Return a SHA-256 in hex; UsageError if it is none."""
+    """Return a SHA-256 digest in lowercase hex; UsageError if it is not one."""
     if len(value) != 64 or not DIGITS.issuperset(value):
-        raise UsageError(f"{value[:80]!r} is no SHA-256 in 64 small hexadecimal digits")
+        raise UsageError(f"{value[:80]!r} is not a lowercase hexadecimal SHA-256 digest")
     return value
 
 
 def checked_piece(offset: int, size: int) -> None:
-    """Raise UsageError for a piece that no content can have."""
+    """Raise UsageError if a piece is too large or lies outside of any content."""
     if size > PIECE:
-        raise UsageError(f"a piece of {size:,} bytes; the most is {PIECE:,}")
+        raise UsageError(f"a piece can have at most {PIECE:,} bytes, got {size:,}")
     if offset < 0 or offset + size > CONTENT_LIMIT:
-        raise UsageError(f"a content is at most {CONTENT_LIMIT:,} bytes")
+        raise UsageError(
+            f"a file can have at most {CONTENT_LIMIT:,} bytes, got {size:,} at offset {offset:,}"
+        )
 
 
 def _is_text(value: str) -> bool:
     try:
         value.encode()
-    except UnicodeEncodeError:  # what the file system could not decode
+    except UnicodeEncodeError:  # bytes of a file name that are not characters
         return False
     return True

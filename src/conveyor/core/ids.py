@@ -1,4 +1,4 @@
-"""Names for new jobs: UUIDv7 (RFC 9562), which sort by the time they were made."""
+"""Ids of new jobs: UUIDv7 (RFC 9562), which sort by creation time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 class IdMaker:
-    """Makes UUIDv7 texts that grow strictly within one process, even within a millisecond."""
+    """Makes UUIDv7 strings that grow strictly within a process, even within a millisecond."""
 
     def __init__(self, random_bits: Callable[[int], int] | None = None) -> None:
-        # Ids are names, not secrets: a seeded generator is 3 times cheaper than os.urandom.
+        # Ids are not secret: a seeded generator is 3 times cheaper than os.urandom.
         self._bits = random_bits or random.Random(os.urandom(16)).getrandbits  # noqa: S311 - see above
         self._last = 0
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a job is: plain, frozen data that every other module agrees on."""
+"""Jobs, queues, workers and schedules as plain, frozen data that all modules share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ COMMAND_TASK = "conveyor.command"
 COMMANDS = "commands"
 OUTPUT_LIMIT = 1 << 20
 ARGS_LIMIT = 1 << 20
-# The last error stands on the job in one line, cut to this many characters.
+# The last error is stored on the job as one line of at most this many characters.
 ERROR_LINE = 500
 
 
 class State(StrEnum):
-    """Where a job stands. There is no "failed": it would not say whether another try follows."""
+    """The state of a job. There is no "failed", as it would not tell whether a retry follows."""
 
     SCHEDULED = "scheduled"
     AVAILABLE = "available"
@@ -42,7 +42,7 @@ FINAL = frozenset({State.COMPLETED, State.CANCELLED, State.DISCARDED})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the producer wished for this job. Durations are seconds; never changed after enqueue."""
+    """The options of a job, fixed when it is enqueued. Durations are seconds, limits bytes."""
 
     retries: int = 0
     backoff: Backoff = DEFAULT
@@ -66,7 +66,7 @@ NO_OPTIONS = Options()
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A job on its way into a store. `args` is JSON; `delay` counts by the store's clock."""
+    """A job to be inserted. `args` is JSON; `delay` is seconds from the store's time."""
 
     id: str
     task: str
@@ -96,7 +96,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a job's history: an attempt that did not succeed, and why."""
+    """One entry of a job's history: an attempt that did not succeed, and why."""
 
     attempt: int
     at: float
@@ -106,7 +106,7 @@ class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a running job says it is."""
+    """The progress that a running job reports."""
 
     done: float
     total: float | None = None
@@ -114,23 +114,23 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class StopNote(msgspec.Struct, frozen=True):
-    """One step of stopping a running job: when it was done (by the worker's clock), and what."""
+    """One step taken to stop a running job: when (by the worker's clock), and what."""
 
     at: float
     text: str
 
 
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
-    """A job as its store knows it.
+    """A job as stored.
 
-    `seq` is the order of acceptance. `lease` counts the claims of this job: it is the fencing
-    token that every write-back names, and it only ever grows. `attempt` counts the tries that
-    were used up. `error` is the last attempt's error in one line. `cancel_forced`: whoever asked
-    for the cancel does not want its grace waited for. `stopping` says step by step what the worker
-    did to stop it. Times are Unix seconds by the store's clock.
+    `seq` is the order of acceptance. `lease` counts the claims of this job; it is the fencing
+    token that every write-back names, and it only grows. `attempt` counts the attempts used.
+    `error` is the last attempt's error in one line. `cancel_forced`: the cancel skips the grace
+    period. `stopping` lists the steps that the worker took to stop it. Times are Unix seconds by
+    the store's clock.
     """
 
-    # gc=False: there are many, none can be part of a cycle, and the collector would walk them all.
+    # gc=False: there are many, and none can be part of a cycle.
     seq: int
     id: str
     task: str
@@ -157,15 +157,15 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing can change this job any more, short of a retry by hand."""
+        """Whether the job is over: only a manual retry can change it."""
         return self.state in FINAL
 
 
 class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """Some bytes a running job wrote.
+    """Output that a running job wrote.
 
     `offset` counts the bytes captured before this chunk under the same `lease`, so that a chunk
-    sent twice is kept once. `seq` is given by the store and grows: followers page on it.
+    sent twice is stored once. `seq` is set by the store and grows; readers page by it.
     """
 
     job_id: str
@@ -178,11 +178,11 @@ class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as it presents itself. `boot_id`, `pid` and `pid_started` tell it from its heirs.
+    """A worker as it registers itself. `boot_id`, `pid` and `pid_started` identify its process.
 
-    `begun` is the file on its host that says which jobs it has begun; empty if there is none.
-    `rss` is how much memory it used at its last beat, in bytes. `finished` counts the attempts
-    that have ended there. A `quiet` worker claims nothing and goes on with what it has.
+    `begun` is the file on its host that lists the jobs it has begun; empty if there is none. `rss`
+    is its memory at the last heartbeat, in bytes. `finished` counts the attempts that ended there.
+    A `quiet` worker claims nothing but goes on with its jobs.
     """
 
     id: str
@@ -204,7 +204,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue at one moment. `depth` is what waits; `offers` are producers waiting for room."""
+    """A queue at one moment. `offers` counts the producers that wait for room."""
 
     name: str
     capacity: int | None
@@ -219,7 +219,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A cron rule as the store knows it: what it enqueues, and the ticks before and ahead."""
+    """A schedule as stored: its cron rule, and its last and next tick in Unix seconds."""
 
     name: str
     cron: str

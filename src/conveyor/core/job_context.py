@@ -1,4 +1,4 @@
-"""What a running job can learn and say about itself, without being passed anything."""
+"""`current_job()`: what a running job can read and report about itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .job import JobRecord, Progress, Stream
 T = TypeVar("T")
 
 
-class Link(Protocol):
-    """How a running job reaches whoever runs it. Any thread may call."""
+class JobLink(Protocol):
+    """The connection of a running job to its runner. Thread-safe."""
 
     @property
     def job(self) -> JobRecord:
@@ -28,32 +28,32 @@ class Link(Protocol):
         ...
 
     def wait_for_stop(self, seconds: float) -> bool:
-        """Block until the job is asked to stop, at most `seconds`; say whether it was."""
+        """Block until the job is asked to stop, at most `seconds`; return whether it was."""
         ...
 
     def say(self, progress: Progress) -> None:
-        """Pass on how far the job is."""
+        """Report the job's progress."""
         ...
 
     def write(self, stream: Stream, data: bytes) -> None:
-        """Keep something the job wrote."""
+        """Capture output of the job."""
         ...
 
     def folder(self) -> str:
-        """Return the job's own folder, which the first call makes."""
+        """Return the job's own directory, which the first call creates."""
         ...
 
     def keep(self, name: str, path: str) -> None:
-        """Keep a file, as it is when the job's code has ended, under a name."""
+        """Store a file as an artifact, as it is when the job's code has ended."""
         ...
 
 
 class CurrentJob:
-    """The job this code runs in. Its methods may be called from any thread of the job."""
+    """The job that this code runs in. Any thread of the job may call its methods."""
 
     __slots__ = ("_link",)
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: JobLink) -> None:
         self._link = link
 
     @property
@@ -73,46 +73,49 @@ class CurrentJob:
 
     @property
     def attempt(self) -> int:
-        """Which try this is, from 1."""
+        """The number of this attempt, from 1."""
         return self._link.job.attempt
 
     @property
     def lease(self) -> int:
-        """The fencing token: it grows with every claim of this job.
+        """The fencing token, which grows with each claim of this job.
 
-        Pass it to whatever the job writes to, and have that refuse a lower one than it has seen
-        (Kleppmann, "How to do distributed locking", 2016).
+        Pass it to the systems that the job writes to, and let them refuse a lower one than they
+        have seen (Kleppmann, "How to do distributed locking", 2016).
         """
         return self._link.job.lease
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the producer attached with `meta=`."""
+        """The dictionary that the producer attached with `meta=`."""
         return self._link.job.options.meta
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job was asked to stop. Blocking code looks at this now and then."""
+        """Whether the job was asked to stop. Blocking code should check this regularly."""
         return self._link.stopping
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Say how far the job is. Cheap: only the newest word is stored, a few times a second."""
-        # What is no character (from a file's name, say) could not be stored.
+        """Report progress: `done` of `total`, with a message of at most 500 characters.
+
+        Cheap: only the latest report is stored, a few times a second.
+        """
+        # Bytes that are not characters, as in some file names, could not be stored.
         text = message[:500].encode(errors="backslashreplace").decode()
         self._link.say(Progress(float(done), None if total is None else float(total), text))
 
     def sleep(self, seconds: float) -> None:
-        """Block for `seconds`; raises JobCancelledError as soon as the job is asked to stop."""
+        """Block for `seconds`. Raises JobCancelledError as soon as the job is asked to stop."""
         if self._link.wait_for_stop(seconds):
             raise JobCancelledError(self.id, f"job {self.id} was asked to stop")
 
     def track(
         self, items: Iterable[T], total: float | None = None, message: str = ""
     ) -> Generator[T]:
-        """Go through `items`, saying how far the job is, and stop when it is asked to.
+        """Iterate over `items`, reporting progress after each one.
 
-        Raises JobCancelledError between two items. `total` is how many there are; None asks
-        `items` for its length.
+        Raises JobCancelledError between two items if the job is asked to stop. `total` is the
+        number of items; by default `len(items)`, if it has a length.
         """
         if total is None and isinstance(items, Sized):
             total = len(items)
@@ -130,22 +133,22 @@ class CurrentJob:
 
     @property
     def folder(self) -> Path:
-        """A folder of the job's own, with its inputs (`files=`). It is removed after the job.
+        """The job's own directory, with its inputs (`files=`); removed after the job.
 
-        The first look makes it; its `artifacts=` are looked for in it.
+        The first access creates it. Files in it that match `artifacts=` are stored.
         """
         return Path(self._link.folder())
 
     def artifact(self, path: str | Path, name: str | None = None) -> None:
-        """Keep a file after the job's end, as it is then, for `Job.download(name, ...)`.
+        """Store a file, as it is when the job ends, for `Job.download(name, ...)`.
 
-        A relative `path` is one in `folder`, and is its name unless another is given. A file from
-        elsewhere is called by the last part of its path. UsageError when there is no such file.
+        A relative `path` lies in `folder`. `name` defaults to that relative path or, for an
+        absolute path, to its last part. UsageError if there is no such file.
         """
         given = Path(path)
         full = given if given.is_absolute() else self.folder / given
         if not full.is_file():
-            raise UsageError(f"there is no file {str(full)!r} to keep")
+            raise UsageError(f"artifact {str(full)!r} does not exist or is not a file")
         known = name or (given.name if given.is_absolute() else given.as_posix())
         self._link.keep(file_name(known), str(full))
 
@@ -158,7 +161,7 @@ CURRENT: ContextVar[CurrentJob | None] = ContextVar("conveyor_current_job", defa
 
 
 def current_job() -> CurrentJob:
-    """Return the job this code runs in; UsageError outside of one."""
+    """Return the job that this code runs in; UsageError outside of a job."""
     job = CURRENT.get()
     if job is None:
         raise UsageError("current_job() was called outside of a running job")

@@ -1,4 +1,4 @@
-"""Which jobs a worker may run: labels, as one pure rule."""
+"""Which jobs a worker may run by its labels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ ONLY = "!only"
 
 
 def serves(labels: frozenset[str], requires: frozenset[str]) -> bool:
-    """Whether a claimant with these labels may run a job that requires those.
+    """Whether a worker with `labels` may run a job with `requires`.
 
-    It needs every label required. A label "gpu!only" counts as "gpu", and keeps jobs away that do
-    not ask for it.
+    It needs all labels required. The label "gpu!only" counts as "gpu", and refuses jobs that do
+    not require it.
     """
     only = {label.removesuffix(ONLY) for label in labels if label.endswith(ONLY)}
     return requires <= (labels | only) and only <= requires

@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import InvalidTransitionError
 from .job import ERROR_LINE, FINAL, WAITING, ErrorInfo, JobRecord, NewJob, State
-from .retry import Draw, pause
+from .retry import Draw, retry_delay
 
 
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
@@ -139,7 +139,7 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
         case Failed(error, retry) if not retry or not _may_retry(job, error):
             return Transition(State.DISCARDED, error=error)
         case Failed(error):
-            delay = pause(job.options.backoff, job.attempt, draw)
+            delay = retry_delay(job.options.backoff, job.attempt, draw)
             return Transition(State.RETRYABLE, delay=delay, error=error)
     assert_never(outcome)
 

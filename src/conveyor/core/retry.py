@@ -1,4 +1,4 @@
-"""When a failed job is tried again: backoff as data, so that any process can settle any job."""
+"""When a failed job is retried: backoff as data, so that any process can settle any job."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Draw = Callable[[], float]
 
 
 class Fixed(msgspec.Struct, frozen=True, tag="fixed", omit_defaults=True):
-    """The same pause, in seconds, before every retry."""
+    """The same pause, in seconds, before each retry."""
 
     seconds: float = 1.0
 
 
 class Exponential(msgspec.Struct, frozen=True, tag="exponential", omit_defaults=True):
-    """`first` seconds, then `factor` times as long each time, never above `longest`.
+    """A pause of `first` seconds, then `factor` times as long each time, at most `longest`.
 
-    `jitter` is the share of the pause that is drawn at random: 0.5 waits between half of it
-    and all of it, 1.0 between nothing and all of it ("full jitter", AWS Architecture Blog 2015).
+    `jitter` (0 to 1) is the share of the pause that is random: 0.5 waits between half of it and
+    all, 1.0 between nothing and all ("full jitter", AWS Architecture Blog 2015).
     """
 
     first: float = 1.0
@@ -43,31 +43,31 @@ Backoff = Fixed | Exponential | Steps
 DEFAULT = Exponential()
 
 
-def backoff(value: object) -> Backoff:
-    """Read what a user may write for a backoff: a number, a list of numbers or a rule."""
+def parse_backoff(value: object) -> Backoff:
+    """Return the rule for a number of seconds, a list of them or a rule; UsageError otherwise."""
     match value:
         case Fixed() | Exponential() | Steps():
             rule = value
         case bool():
-            raise UsageError("backoff is a number of seconds, a list of them or a rule, not a bool")
+            raise UsageError(f"backoff must be seconds, a list of seconds or a rule, got {value!r}")
         case int() | float():
             rule = Fixed(float(value))
         case list() | tuple():
             try:
                 rule = Steps(tuple(float(each) for each in cast("list[Any]", value)))
             except (TypeError, ValueError) as error:
-                raise UsageError(f"backoff {value!r}: each pause is a number of seconds") from error
+                raise UsageError(f"backoff must be a list of seconds, got {value!r}") from error
         case _:
             raise UsageError(
-                f"backoff {value!r} is not understood: give seconds, a list of seconds, "
-                "Fixed(...), Exponential(...) or Steps(...)"
+                "backoff must be seconds, a list of seconds, Fixed(...), Exponential(...) or "
+                f"Steps(...), got {value!r}"
             )
     _check(rule)
     return rule
 
 
-def pause(rule: Backoff, attempt: int, draw: Draw = random.random) -> float:
-    """Return how many seconds to wait after the `attempt`-th attempt (from 1) has failed."""
+def retry_delay(rule: Backoff, attempt: int, draw: Draw = random.random) -> float:
+    """Return the pause, in seconds, after the failure of the `attempt`-th attempt (from 1)."""
     match rule:
         case Fixed(seconds):
             wanted = seconds
@@ -94,5 +94,5 @@ def _check(rule: Backoff) -> None:
             assert_never(rule)
     if not valid:
         raise UsageError(
-            f"backoff {rule!r}: pauses are 0 or more seconds, factor is 1 to 1000, jitter 0 to 1"
+            f"backoff needs pauses of 0 or more, factor 1 to 1000 and jitter 0 to 1, got {rule!r}"
         )

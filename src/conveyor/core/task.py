@@ -1,4 +1,4 @@
-"""What a task is: a named function, how it runs, and the options its jobs get by default."""
+"""A task: a named function, how it runs, and the default options of its jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["coroutine", "thread", "process", "command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A registered function. `where` is "module:qualname", by which another process finds it."""
+    """A registered function. `where` is "module:qualname", from which other processes import it."""
 
     name: str
     kind: Kind
@@ -38,12 +38,11 @@ def task(
     options: Options = NO_OPTIONS,
     priority: int = 0,
 ) -> Task:
-    """Describe a function as a task, choosing how it runs where `run` does not say."""
+    """Describe a function as a task. UsageError if it has no name or cannot run as `run` says."""
     named = hasattr(function, "__module__") and hasattr(function, "__qualname__")
     if not callable(function) or not named:
         raise UsageError(
-            f"a task is made from a function that has a name, not from {function!r}: "
-            "write a `def` around it"
+            f"a task needs a function that has a name, got {function!r}: wrap it in a `def`"
         )
     return Task(
         name=name or default_name(function),
@@ -58,7 +57,7 @@ def task(
 
 
 def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | None) -> Kind:
-    """Say how a function runs: coroutine, thread, or a process where it must be stoppable.
+    """Return how a function runs; UsageError if `run` does not suit it.
 
     A blocking function with a timeout runs in a process, because a thread cannot be stopped.
     """
@@ -74,17 +73,17 @@ def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | 
             raise UsageError(f"{function.__qualname__}: an `async def` cannot run='thread'")
         case "thread" if timeout is not None:
             raise UsageError(
-                f"{function.__qualname__}: a thread cannot be stopped, so run='thread' and a "
-                "timeout exclude each other. Leave `run` out to get a process."
+                f"{function.__qualname__}: run='thread' and a timeout exclude each other, because "
+                "a thread cannot be stopped; leave out `run` to get a process"
             )
         case "coroutine" | "thread" | "process":
             return run
         case _:
-            raise UsageError(f"run={run!r}: choose 'coroutine', 'thread' or 'process'")
+            raise UsageError(f"run must be 'coroutine', 'thread' or 'process', got {run!r}")
 
 
 def default_name(function: Callable[..., Any]) -> str:
-    """Return "module.qualname"; a script's own name stands in for `__main__`."""
+    """Return "module.qualname", with the name of the script in place of `__main__`."""
     module = function.__module__
     if module == "__main__":
         main = sys.modules["__main__"]

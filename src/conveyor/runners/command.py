@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.command import Command
-from ..core.command_policy import ANYTHING, CommandRules
+from ..core.command_policy import UNRESTRICTED, CommandRules
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed, Succeeded
@@ -55,7 +55,7 @@ class CommandRunner:
         self,
         *,
         guards: GuardPool | None = None,
-        rules: CommandRules = ANYTHING,
+        rules: CommandRules = UNRESTRICTED,
         output_timeout: float = OUTPUT_TIMEOUT,
     ) -> None:
         self._rules = rules

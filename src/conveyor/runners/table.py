@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..core.command_policy import ANYTHING, CommandRules
+from ..core.command_policy import UNRESTRICTED, CommandRules
 from ..core.task import Kind
 from .command import CommandRunner
 from .coroutine import CoroutineRunner
@@ -24,7 +24,7 @@ class Runners(Mapping[Kind, Runner]):
         max_jobs: int,
         max_rss_mb: int,
         lease_for: float,
-        commands: CommandRules = ANYTHING,
+        commands: CommandRules = UNRESTRICTED,
     ) -> None:
         self._guards = guards = GuardPool(lease_for=lease_for)
         self.process = ProcessRunner(slots, max_jobs=max_jobs, max_rss_mb=max_rss_mb, guards=guards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.access import Action, rights
+from ..core.access import Action, describe_rights
 from ..store.http import payloads
 from ..store.messages import Order
 from .request import ApiRequest
@@ -36,6 +36,6 @@ def _action_and_detail(action: str, body: payloads.Payload) -> tuple[str, str]:
         case payloads.CancelBody(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
         case payloads.AddTokenBody(token=token):
-            return action, rights(token)
+            return action, describe_rights(token)
         case _:
             return action, ""

@@ -33,7 +33,7 @@ class Principal(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """The name in the audit log."""
-        return "anybody" if self.token is None else access.called(self.token)
+        return "anybody" if self.token is None else access.token_label(self.token)
 
     @property
     def is_admin(self) -> bool:
@@ -49,7 +49,7 @@ class Principal(msgspec.Struct, frozen=True):
         """Whether a call that needs one of the scopes is allowed on a queue (None: on no one)."""
         if self.is_admin or self.token is None:
             return True
-        return any(access.may(self.token, scope, queue) for scope in scopes)
+        return any(access.is_allowed(self.token, scope, queue) for scope in scopes)
 
     def may_act_as(self, worker: str) -> bool:
         """Whether calls in the name of a worker are allowed.
@@ -100,7 +100,7 @@ class Authenticator:
         text = header[len(BEARER) :].strip()
         token_id = access.token_id(text)
         token = None if token_id is None else await self._find(token_id)
-        if token is None or not access.fits(token, text):
+        if token is None or not access.matches_token(token, text):
             raise AccessError(
                 "unknown token; `conveyor token create` on the server makes a new one", unknown=True
             )
@@ -137,7 +137,7 @@ class Authenticator:
         return max(0.0, min(RECHECK_EVERY, expires_at - self._store.now()))
 
     def _check_valid(self, token: Token) -> None:
-        standing = access.standing(token, self._store.now())
+        standing = access.token_status(token, self._store.now())
         if standing != "good":
             raise AccessError(f"token {token.id} ({token.name}) is {standing}", unknown=True)
 

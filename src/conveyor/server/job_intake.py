@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ..client.options import NAME_LIMIT, RULES, name
-from ..core.command import for_commands
+from ..client.options import NAME_LIMIT, RULES, validate_name
 from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
@@ -26,7 +25,7 @@ class JobIntake:
 
     def new_jobs(self, views: list[NewJobView], queue: str, now: float) -> list[NewJob]:
         """Return new jobs for one queue; UsageError says which job is invalid."""
-        name(queue)
+        validate_name(queue)
         return [self._new_job(view, number, queue, now) for number, view in enumerate(views)]
 
     def _new_job(self, view: NewJobView, number: int, queue: str, now: float) -> NewJob:
@@ -45,9 +44,9 @@ class JobIntake:
 
 
 def _check(view: NewJobView, args_limit: int) -> None:
-    name(view.task)
+    validate_name(view.task)
     if view.id:
-        name(view.id)
+        validate_name(view.id)
     args = bytes(view.args)
     if not args.startswith(b"{"):
         raise UsageError('args must be an object with arguments by name, like {"path": "cat.jpg"}')

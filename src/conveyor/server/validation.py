@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ..client.options import name
+from ..client.options import validate_name
 from ..core import access
 from ..errors import UsageError
 from ..store.http import payloads
@@ -28,11 +28,11 @@ def check_consistency(path: Mapping[str, str], body: Any) -> None:
     """Raise UsageError if the path and the body of a call contradict each other."""
     for part in ("queue", "worker"):
         if part in path:
-            name(path[part])
+            validate_name(path[part])
     match body:
         case payloads.ClaimBody():
             for want in body.wants:
-                name(want.queue)
+                validate_name(want.queue)
                 if want.limit < 0:
                     raise UsageError(f"the limit of a want must be at least 0, got {want.limit}")
         case payloads.BeatBody():

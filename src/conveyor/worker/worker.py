@@ -12,8 +12,8 @@ from typing import Self
 
 import msgspec
 
-from ..core.access import mark
-from ..core.command_policy import ANYTHING, CommandRules
+from ..core.access import agent_suffix
+from ..core.command_policy import UNRESTRICTED, CommandRules
 from ..core.job import JobRecord, State, WorkerInfo
 from ..core.task import Task
 from ..errors import ConveyorError, UnavailableError
@@ -59,7 +59,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     most: float = inf
     labels: frozenset[str] = frozenset()
-    commands: CommandRules = ANYTHING
+    commands: CommandRules = UNRESTRICTED
     lease_for: float = 60.0
     poll: float = 5.0
     beat: float = SWEEP
@@ -87,7 +87,7 @@ class Worker:
         options: WorkerOptions,
         schedules: Sequence[Schedule] = (),
     ) -> None:
-        self.id = worker_id() + mark(store.secret)
+        self.id = worker_id() + agent_suffix(store.secret)
         labels = options.commands.label(options.labels)
         self.options = options = msgspec.structs.replace(options, labels=labels)
         self._store = store

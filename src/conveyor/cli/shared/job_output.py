@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from threading import Event
 
-from ...client.outage_wait import Patience
+from ...client.outage_wait import OutageWait
 from ...core.job import JobRecord, OutputChunk
 from ...errors import PassingError
 from ...store.protocol import Store
@@ -30,7 +30,7 @@ def follow_output(store: Store, job_id: str, emit: Callable[[OutputChunk], None]
     hinted = Event()
     stops = [store.listen([kind], lambda _hint: hinted.set()) for kind in ("output", "final")]
     try:
-        after, patience = 0, Patience()
+        after, outage = 0, OutageWait()
         while True:
             hinted.clear()
             try:
@@ -40,9 +40,9 @@ def follow_output(store: Store, job_id: str, emit: Callable[[OutputChunk], None]
                     emit(chunk)
                     after = chunk.seq
             except PassingError as error:
-                patience.bear(error)
+                outage.tolerate(error)
             else:
-                patience.heard()
+                outage.server_answered()
                 if job.is_final:
                     return job
             hinted.wait(POLL)

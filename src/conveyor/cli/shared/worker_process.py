@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from ...client.app import Conveyor
-from ...core.command_policy import ANYTHING, CommandRules
+from ...core.command_policy import UNRESTRICTED, CommandRules
 from ...core.job import State
 from ...settings import Settings
 from ...system.sd_notify import manager
@@ -56,7 +56,7 @@ def make_worker(
     *,
     strict: bool,
     heartbeat: Heartbeat,
-    rules: CommandRules = ANYTHING,
+    rules: CommandRules = UNRESTRICTED,
     **others: float,
 ) -> Worker:
     """Make a worker as the settings say, with a heartbeat.

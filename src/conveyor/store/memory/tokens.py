@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...core.access import ACTIONS_KEPT, Action, Token, long_over, noted
+from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
 from ...errors import NotFoundError, UsageError
 from .data import Memory
 
@@ -47,7 +47,7 @@ def note_action(memory: Memory, actions: Sequence[Action]) -> None:
     """Add lines to the audit."""
     for action in actions:
         memory.action_numbers += 1
-        memory.actions.append(noted(action, seq=memory.action_numbers, at=memory.now))
+        memory.actions.append(sanitize_action(action, seq=memory.action_numbers, at=memory.now))
 
 
 def actions(memory: Memory, *, before: int | None = None, limit: int) -> list[Action]:
@@ -59,7 +59,7 @@ def actions(memory: Memory, *, before: int | None = None, limit: int) -> list[Ac
 
 def forget(memory: Memory, *, limit: int) -> None:
     """Forget tokens that have been over for long, and old lines of the audit."""
-    over = [each.id for each in memory.tokens.values() if long_over(each, memory.now)]
+    over = [each.id for each in memory.tokens.values() if is_purgeable(each, memory.now)]
     for token_id in over[:limit]:
         del memory.tokens[token_id]
     for _ in range(limit):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, noted
+from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
 from ....errors import NotFoundError, UsageError
 from ..rows import Row
 from ..transaction import Tx
@@ -55,7 +55,7 @@ async def revoke_token(tx: Tx, token_id: str) -> Token:
 
 async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
     """Add lines to the audit."""
-    kept = (noted(action, seq=0, at=tx.now) for action in actions)
+    kept = (sanitize_action(action, seq=0, at=tx.now) for action in actions)
     await tx.many(
         "note_action",
         [(each.at, each.who, each.where, each.what, each.subject, each.detail) for each in kept],

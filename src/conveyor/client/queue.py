@@ -1,0 +1,42 @@
+"""`Queue`: a declared queue, its depth, and pausing it."""
+
+from __future__ import annotations
+
+from .producer import Producer, QueueRule
+from .task_function import TaskDecorator, Tasks
+
+
+class Queue:
+    """A named queue, bounded if it has a capacity. `@queue.task` makes a function its task."""
+
+    def __init__(self, rule: QueueRule, producer: Producer, tasks: Tasks) -> None:
+        self.rule = rule
+        self.task: TaskDecorator = tasks.bind(rule.name)
+        self._producer = producer
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name} capacity={self.capacity}>"
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.rule.name
+
+    @property
+    def capacity(self) -> int | None:
+        """How many jobs may wait; None for no limit; 0 for a rendezvous with a worker."""
+        return self.rule.capacity
+
+    @property
+    def depth(self) -> int:
+        """How many jobs wait now: scheduled, available and retryable ones."""
+        counts = self._producer.store.counts().result()
+        return next((queue.depth for queue in counts if queue.name == self.name), 0)
+
+    def pause(self) -> None:
+        """Stop all workers from claiming jobs of this queue. Enqueueing goes on."""
+        self._producer.store.set_paused(self.name, paused=True).result()
+
+    def resume(self) -> None:
+        """Let workers claim jobs of this queue again."""
+        self._producer.store.set_paused(self.name, paused=False).result()
