@@ -223,7 +223,7 @@ def test_coroutines_enqueue_and_download(belt: Conveyor, tmp_path: Path) -> None
         ({"files": {"../x": "x"}}, "relative path"),
         ({"files": {"": "x"}}, "1 to 200"),
         ({"files": {"a" * 201: "x"}}, "1 to 200"),
-        ({"files": {"a": "x", "a/b": "y"}}, "folder of 'a/b'"),
+        ({"files": {"a": "x", "a/b": "y"}}, "directory of 'a/b'"),
         ({"files": {str(n): "x" for n in range(1001)}}, "1,000"),
         ({"artifacts": "*.whl"}, r"\['\*\.whl'\]"),
         ({"artifacts": ["../*"]}, "relative path"),

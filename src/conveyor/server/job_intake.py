@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ..client.options import NAME_LIMIT, RULES, validate_name
+from ..core.command import require_command_label
 from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
@@ -39,7 +40,7 @@ class JobIntake:
             job,
             id=job.id or self._ids.make(now),
             # A command goes only to workers that may run commands, whatever its sender asks for.
-            options=for_commands(job.options) if is_command else job.options,
+            options=require_command_label(job.options) if is_command else job.options,
         )
 
 
