@@ -70,7 +70,7 @@ def test_4_a_queue_is_bounded_and_its_producer_chooses_what_happens_then() -> No
     async def noop() -> None: ...
 
     noop.enqueue_many([(), ()])
-    with pytest.raises(QueueFullError, match="2 of 2"):
+    with pytest.raises(QueueFullError, match=r"is full \(2/2\)"):
         noop.using(wait=0).enqueue()
     oldest = belt.jobs()[-1]
     noop.using(when_full="drop_oldest").enqueue()
