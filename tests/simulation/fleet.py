@@ -94,9 +94,11 @@ class FleetWitness(Witness):
     """Sees in addition whom a scaler tells to drain."""
 
     def carry_out(self, wire: Wire, operation: str, args: Any, more: Any) -> Any:
+        if operation != "order":
+            return super().carry_out(wire, operation, args, more)
         running = {job.worker for job in self.jobs() if job.state is State.RUNNING}
         answer = super().carry_out(wire, operation, args, more)
-        if operation == "order" and args[1] == "drain" and answer is True and args[0] in running:
+        if args[1] == "drain" and answer is True and args[0] in running:
             self._world.broken("drained", f"{args[0]} was drained while it held a job")
         return answer
 
@@ -172,10 +174,11 @@ class FleetWorld(World):
     async def _serve(self) -> None:
         """Be the server: it is heard of, and does the upkeep."""
         wire = Wire(self, "server")
+        # Asked once: it reads /proc, and is the same but for the time.
+        info = worker_info("server", now=self.clock.now(), slots=0)
         while True:
             if self.served:
-                info = worker_info("server", now=self.clock.now(), slots=0)
-                self.store.beat(info).result()
+                self.store.beat(msgspec.structs.replace(info, beat_at=self.clock.now())).result()
                 for operation in ("stage", "rescue"):
                     self.witness.carry_out(wire, operation, (), {"limit": 100})
             await asyncio.sleep(LEASE / 4)

@@ -41,15 +41,15 @@ class NotedBoard:
         self.name = self.path = self._named
         self._boards[self.name] = {}
 
-    def begin(self, job_id: str) -> int:
+    def record_start(self, job_id: str) -> int:
         self._places += 1
         self._boards[self.name][self._places] = job_id
         return self._places
 
-    def end(self, place: int) -> None:
+    def record_end(self, place: int) -> None:
         self._boards.get(self.name, {}).pop(place, None)
 
-    def wipe(self) -> None:
+    def clear(self) -> None:
         self._boards[self.name] = {}
 
     def close(self) -> None:
