@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from faults import FAULTS
-from fleet import Fleet
+from fleet import FleetWorld
 from promises import TO_COME
 from story import FLEET, play, story
 from world import World, run
@@ -13,7 +13,7 @@ from world import World, run
 if __name__ == "__main__":
     wanted = " ".join(sys.argv[2:])
     seed, fault = int(sys.argv[1]), next((each for each in FAULTS if each.what == wanted), None)
-    world: World = run(seed, Fleet) if wanted == FLEET else play(seed, fault)
+    world: World = run(seed, FleetWorld) if wanted == FLEET else play(seed, fault)
     print(story(world))
     print(f"seed {world.seed}: {len(world.violations)} violations")
     for when, rule, text in world.violations:
