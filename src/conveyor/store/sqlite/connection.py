@@ -55,10 +55,12 @@ class Database:
 
     async def change(self, name: str, params: Iterable[Params]) -> int:
         """Run a statement for each set of parameters and return how many rows were changed."""
-        db = self._connection
-        before = db.total_changes()
-        db.executemany(STATEMENTS[name], params)
-        return db.total_changes() - before
+        db, statement, changed = self._connection, STATEMENTS[name], 0
+        for each in params:
+            db.execute(statement, each)
+            # Not the difference of total_changes(): that counts what triggers change as well.
+            changed += db.changes()
+        return changed
 
     async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
         """Do nothing: the lock on the file excludes every other writer."""
