@@ -1,12 +1,12 @@
-"""How a worker stands by what it was told, and what stores say when that forbids something."""
+"""What a worker may be told, how it is shown, and when it is removed: rules of every store."""
 
 from __future__ import annotations
 
 import msgspec
 
 from ..core.job import WorkerInfo
-from ..errors import BusyError
-from .messages import Order
+from ..errors import BusyError, InvalidTransitionError, NotFoundError
+from .messages import SILENCE, Order
 
 # The evidence on the jobs of a worker that was removed by force.
 REMOVED = "removed by force"
@@ -23,19 +23,28 @@ def as_ordered(worker: WorkerInfo, order: Order) -> WorkerInfo:
             return msgspec.structs.replace(worker, draining=True)
 
 
-def no_worker(worker: str) -> str:
-    """Say that there is no such worker."""
-    return f"there is no worker {worker}"
+def no_worker(worker: str) -> NotFoundError:
+    """Return the error for a worker that never sent a beat, or was forgotten."""
+    return NotFoundError(f"there is no worker {worker}")
 
 
-def draining(worker: str) -> str:
-    """Say that a worker can be told nothing else any more."""
-    return f"worker {worker} was told to drain, which is final: start another one in its place"
+def check_order(worker: str, before: Order, order: Order) -> None:
+    """Raise InvalidTransitionError for another order to a worker that drains."""
+    if before == "drain" and order != "drain":
+        raise InvalidTransitionError(
+            f"worker {worker} was told to drain, which is final; start another one in its place"
+        )
 
 
-def busy(worker: str, count: int) -> BusyError:
-    """Refuse to remove a worker that holds jobs."""
-    return BusyError(
-        f"worker {worker} holds {count} running job(s). Have it drain, and it goes when they have "
-        "ended; or remove it by force, and they are given back as crashed."
-    )
+def check_dismissal(worker: str, jobs: int, *, force: bool) -> None:
+    """Raise BusyError for a worker that holds running jobs, unless forced."""
+    if jobs and not force:
+        raise BusyError(
+            f"worker {worker} has {jobs} running job(s). Drain it, and it exits when they have "
+            "ended; or remove it by force, and they count as crashed."
+        )
+
+
+def is_silent(beat_at: float, now: float) -> bool:
+    """Whether a worker may never learn of an order, so that it is forgotten at once."""
+    return now - beat_at > SILENCE

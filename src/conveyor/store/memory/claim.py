@@ -10,6 +10,7 @@ from ...core import lifecycle
 from ...core.job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.labels import serves
 from ...core.lifecycle import EXPIRED, Outcome
+from ..lease_rules import lease, lost, renewal
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from .data import Memory
 from .enqueue import accept_offer, live_offers, make_room
@@ -90,7 +91,7 @@ def _lease_or_expire(memory: Memory, job: JobRecord, who: Claimant) -> list[JobR
     if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
         return []
-    return [_lease(memory, job, who)]
+    return [memory.books.put(lease(job, who, memory.now))]
 
 
 def expire(memory: Memory, job: JobRecord) -> None:
@@ -99,43 +100,33 @@ def expire(memory: Memory, job: JobRecord) -> None:
     memory.say("final", job.id)
 
 
-def _lease(memory: Memory, job: JobRecord, who: Claimant) -> JobRecord:
-    within = who.confirm_within
-    return memory.books.put(
-        lifecycle.claim(
-            job,
-            worker=who.worker,
-            lease_until=memory.now + (who.lease_for if within is None else within),
-            started_at=memory.now if within is None else None,
-        )
-    )
-
-
-def held(memory: Memory, job_id: str, lease: int) -> JobRecord | None:
-    """Return a running job if this is its lease."""
+def held(memory: Memory, job_id: str, number: int) -> JobRecord | None:
+    """Return a running job if this is the number of its lease."""
     job = memory.books.jobs.get(job_id)
-    valid = job is not None and job.state is State.RUNNING and job.lease == lease
+    valid = job is not None and job.state is State.RUNNING and job.lease == number
     return job if valid else None
 
 
 def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
     renewals: list[Renewal] = []
-    for lease in leases:
-        job = held(memory, lease.id, lease.lease)
+    for each in leases:
+        job = held(memory, each.id, each.lease)
         if job is not None:
             _renew(memory, job, lease_for)
-        renewals.append(_verdict(memory, lease.id, job))
+        renewals.append(_verdict(memory, each.id, job))
     return renewals
 
 
 def _verdict(memory: Memory, job_id: str, job: JobRecord | None) -> Renewal:
-    """Say what becomes of a job; None where the lease is not good."""
     if job is None:
-        return Renewal(job_id, "lost")
-    if job.cancel_requested_at is None:
-        return Renewal(job_id, "continue")
-    return Renewal(job_id, "cancel", memory.reasons.get(job_id, ""), job.cancel_forced)
+        return lost(job_id)
+    return renewal(
+        job_id,
+        cancel_requested_at=job.cancel_requested_at,
+        reason=memory.reasons.get(job_id),
+        forced=job.cancel_forced,
+    )
 
 
 def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
@@ -175,21 +166,21 @@ def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[Renewal]
 
 def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Note progress, one verdict each."""
-    return _note(memory, [(lease, {"progress": said}) for lease, said in reports])
+    return _note(memory, [(each, {"progress": progress}) for each, progress in reports])
 
 
 def set_stopping(
     memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Note what was done to stop jobs, one verdict each."""
-    return _note(memory, [(lease, {"stopping": tuple(notes)}) for lease, notes in reports])
+    return _note(memory, [(each, {"stopping": tuple(notes)}) for each, notes in reports])
 
 
 def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:
     verdicts: list[Renewal] = []
-    for lease, changed in reports:
-        job = held(memory, lease.id, lease.lease)
-        verdicts.append(_verdict(memory, lease.id, job))
+    for each, changed in reports:
+        job = held(memory, each.id, each.lease)
+        verdicts.append(_verdict(memory, each.id, job))
         if job is not None:
             memory.books.put(msgspec.structs.replace(job, **changed))
     return verdicts

@@ -6,9 +6,8 @@ import msgspec
 
 from ...core.job import JobRecord, WorkerInfo
 from ...core.lifecycle import lost_by
-from ...errors import InvalidTransitionError, NotFoundError
-from ..messages import SILENCE, Dismissed, Order
-from ..worker_status import REMOVED, as_ordered, busy, draining, no_worker
+from ..messages import Dismissed, Order
+from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from .claim import end_attempt
 from .data import Memory
 
@@ -22,9 +21,8 @@ def beat(memory: Memory, worker: WorkerInfo) -> Order:
 def order(memory: Memory, worker: str, order: Order, *, if_idle: bool = False) -> bool:
     """Tell a worker what to do."""
     if worker not in memory.workers:
-        raise NotFoundError(no_worker(worker))
-    if order != "drain" and memory.orders.get(worker) == "drain":
-        raise InvalidTransitionError(draining(worker))
+        raise no_worker(worker)
+    check_order(worker, memory.orders.get(worker, "work"), order)
     if if_idle and _held(memory, worker):
         return False
     _tell(memory, worker, order)
@@ -35,14 +33,13 @@ def dismiss(memory: Memory, worker: str, *, force: bool = False) -> Dismissed:
     """Have a worker go, or forget one that is silent."""
     known = memory.workers.get(worker)
     if known is None:
-        raise NotFoundError(no_worker(worker))
+        raise no_worker(worker)
     held = _held(memory, worker)
-    if held and not force:
-        raise busy(worker, len(held))
+    check_dismissal(worker, len(held), force=force)
     for job in held:
         end_attempt(memory, job, lost_by(job, dead=True, begun=None, evidence=REMOVED))
         memory.say("cancel", job.id)
-    forgotten = memory.now - known.beat_at > SILENCE
+    forgotten = is_silent(known.beat_at, memory.now)
     if forgotten:
         leave(memory, worker)
     else:

@@ -13,6 +13,7 @@ from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....errors import CorruptStoreError
+from ...lease_rules import lease, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import LANE, PRIORITY, RUN_AT, SEQ, Row, to_record
 from ..transaction import Tx
@@ -70,10 +71,10 @@ async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
     until = tx.now + lease_for
-    await tx.lock_jobs(lease.id for lease in leases)
+    await tx.lock_jobs(each.id for each in leases)
     return [
-        _verdict(lease.id, await tx.rows("extend", (until, tx.now, lease.id, lease.lease)))
-        for lease in leases
+        _verdict(each.id, await tx.rows("extend", (until, tx.now, each.id, each.lease)))
+        for each in leases
     ]
 
 
@@ -101,12 +102,10 @@ async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
 
 async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Note progress, one verdict each."""
-    await tx.lock_jobs(lease.id for lease, _ in reports)
+    await tx.lock_jobs(each.id for each, _ in reports)
     return [
-        _verdict(
-            lease.id, await tx.rows("set_progress", (_encode(progress), lease.id, lease.lease))
-        )
-        for lease, progress in reports
+        _verdict(each.id, await tx.rows("set_progress", (_encode(progress), each.id, each.lease)))
+        for each, progress in reports
     ]
 
 
@@ -114,21 +113,18 @@ async def set_stopping(
     tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Note what was done to stop jobs, one verdict each."""
-    await tx.lock_jobs(lease.id for lease, _ in reports)
+    await tx.lock_jobs(each.id for each, _ in reports)
     return [
-        _verdict(lease.id, await tx.rows("set_stopping", (_encode(notes), lease.id, lease.lease)))
-        for lease, notes in reports
+        _verdict(each.id, await tx.rows("set_stopping", (_encode(notes), each.id, each.lease)))
+        for each, notes in reports
     ]
 
 
 def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
-    """Say what becomes of a job, by its row if the lease is good."""
     if not rows:
-        return Renewal(job_id, "lost")
+        return lost(job_id)
     requested_at, reason, forced = rows[0]
-    if requested_at is None:
-        return Renewal(job_id, "continue")
-    return Renewal(job_id, "cancel", reason or "", bool(forced))
+    return renewal(job_id, cancel_requested_at=requested_at, reason=reason, forced=bool(forced))
 
 
 async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
@@ -208,7 +204,7 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
 
 
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
-    jobs: list[JobRecord] = []
+    leased: list[JobRecord] = []
     for row in rows:
         try:
             job = to_record(row, name)
@@ -218,18 +214,14 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
         if lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
-            jobs.append(job)
-    within = who.confirm_within
-    until = tx.now + (who.lease_for if within is None else within)
-    started_at = tx.now if within is None else None
-    leases = [(who.worker, until, started_at, job.seq, job.lease) for job in jobs]
-    await tx.change("lease", leases)
-    await tx.tally(name, State.AVAILABLE, -len(jobs))
-    await tx.tally(name, State.RUNNING, len(jobs))
-    return [
-        lifecycle.claim(job, worker=who.worker, lease_until=until, started_at=started_at)
-        for job in jobs
-    ]
+            leased.append(lease(job, who, tx.now))
+    await tx.change(
+        "lease",
+        [(job.worker, job.lease_until, job.started_at, job.seq, job.lease - 1) for job in leased],
+    )
+    await tx.tally(name, State.AVAILABLE, -len(leased))
+    await tx.tally(name, State.RUNNING, len(leased))
+    return leased
 
 
 async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ....core.job import WorkerInfo
-from ....errors import InvalidTransitionError, NotFoundError
-from ...messages import SILENCE, Dismissed, Order
-from ...worker_status import REMOVED, as_ordered, busy, draining, no_worker
+from ...messages import Dismissed, Order
+from ...worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from ..transaction import Tx
 from .upkeep import end_attempts_of
 
@@ -28,8 +27,7 @@ async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> 
     """Tell a worker what to do."""
     await tx.lock_worker(worker)
     _, before = await _known(tx, worker)
-    if order != "drain" and before == "drain":
-        raise InvalidTransitionError(draining(worker))
+    check_order(worker, before, order)
     if if_idle and await _count(tx, worker):
         return False
     await _tell(tx, worker, order)
@@ -41,11 +39,10 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     await tx.lock_worker(worker)
     beat_at, _ = await _known(tx, worker)
     held = await _count(tx, worker)
-    if held and not force:
-        raise busy(worker, held)
+    check_dismissal(worker, held, force=force)
     jobs = await end_attempts_of(tx, worker, begun=None, evidence=REMOVED, limit=held)
     tx.hint("cancel", *jobs)
-    forgotten = tx.now - beat_at > SILENCE
+    forgotten = is_silent(beat_at, tx.now)
     if forgotten:
         await leave(tx, worker)
     else:
@@ -69,7 +66,7 @@ async def workers(tx: Tx) -> list[WorkerInfo]:
 async def _known(tx: Tx, worker: str) -> tuple[float, Order]:
     rows = await tx.rows("standing", (worker,))
     if not rows:
-        raise NotFoundError(no_worker(worker))
+        raise no_worker(worker)
     beat_at, number = rows[0]
     return beat_at, ORDERS[int(number)]
 
