@@ -49,7 +49,7 @@ class Broken(MemoryStore):
 
     @property
     def books(self) -> Any:
-        return self._memory.books
+        return self._memory.index
 
     def put(self, job: JobRecord, **changed: Any) -> None:
         self.books.put(msgspec.structs.replace(job, **changed))

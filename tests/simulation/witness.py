@@ -121,7 +121,7 @@ class Witness:
         self._world.broken(rule, text)
 
     def _look(self, deed: Deed) -> None:
-        books = self._world.store._memory.books
+        books = self._world.store._memory.index
         for job_id, job in books.jobs.items():
             before = self._seen.get(job_id)
             if before is not job:

@@ -25,14 +25,14 @@ class Faulty(MemoryStore):
         return report
 
     def change(self, job_id: str, **changes: Any) -> None:
-        books = self._memory.books
+        books = self._memory.index
         if job_id in books.jobs:
             books.jobs[job_id] = msgspec.structs.replace(books.jobs[job_id], **changes)
 
 
 class NoFence(Faulty):
     def meddled(self, report: Report) -> Report:
-        job = self._memory.books.jobs.get(report.id)
+        job = self._memory.index.jobs.get(report.id)
         return report if job is None else Report(report.id, job.lease, report.outcome)
 
 
@@ -45,13 +45,13 @@ class OneTooMany(MemoryStore):
 class ReleaseCounts(Faulty):
     def meddled(self, report: Report) -> Report:
         if isinstance(report.outcome, Interrupted):
-            self.change(report.id, attempt=self._memory.books.jobs[report.id].attempt + 1)
+            self.change(report.id, attempt=self._memory.index.jobs[report.id].attempt + 1)
         return report
 
 
 class ForgetsKeys(MemoryStore):
     def insert(self, jobs: Any, **how: Any) -> Any:
-        self._memory.books._keys.clear()
+        self._memory.index._keys.clear()
         return super().insert(jobs, **how)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conveyor.store.messages import Hint
-from conveyor.store.sqlite.notifier import Doorbell
+from conveyor.store.sqlite.notifier import Notifier
 
 PATIENCE = 20.0
 
@@ -18,7 +18,7 @@ class Listening:
     """A listener that is busy with the first hint until it is let go on."""
 
     def __init__(self, path: str) -> None:
-        self.bell = Doorbell(path)
+        self.bell = Notifier(path)
         self.heard: list[tuple[str, ...]] = []
         self.is_busy = threading.Event()
         self.goes_on = threading.Event()
@@ -49,19 +49,19 @@ def busy(path: str) -> Iterator[Listening]:
 
 
 @pytest.fixture
-def bell(path: str, busy: Listening) -> Iterator[Doorbell]:
+def bell(path: str, busy: Listening) -> Iterator[Notifier]:
     """Another process's side; the listener is kept busy from now on."""
-    made = Doorbell(path)
-    made.ring(Hint("work", ("mail",)))
+    made = Notifier(path)
+    made.notify(Hint("work", ("mail",)))
     assert busy.is_busy.wait(PATIENCE)
     yield made
     made.close()
 
 
-def ring(bell: Doorbell, times: int) -> None:
+def ring(bell: Notifier, times: int) -> None:
     names = [f"job-{number}" for number in range(times - 1)]
     for name in (*names, "last"):
-        bell.ring(Hint("cancel", (name,)))
+        bell.notify(Hint("cancel", (name,)))
 
 
 def assert_nothing_is_lost(busy: Listening, times: int) -> None:
@@ -74,7 +74,7 @@ def assert_nothing_is_lost(busy: Listening, times: int) -> None:
 
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_a_few_hints_come_as_one_with_all_subjects(
-    bell: Doorbell, busy: Listening, times: int
+    bell: Notifier, busy: Listening, times: int
 ) -> None:
     ring(bell, times)
     busy.goes_on.set()
@@ -85,30 +85,30 @@ def test_a_few_hints_come_as_one_with_all_subjects(
 
 @pytest.mark.parametrize("times", [11, 12, 13, 50, 2000])
 def test_more_than_find_room_come_as_a_hint_of_anything(
-    bell: Doorbell, busy: Listening, times: int
+    bell: Notifier, busy: Listening, times: int
 ) -> None:
     ring(bell, times)
     assert_nothing_is_lost(busy, times)
 
 
 def test_it_does_not_matter_that_the_sender_has_gone(path: str, busy: Listening) -> None:
-    sender = Doorbell(path)
-    sender.ring(Hint("work"))
+    sender = Notifier(path)
+    sender.notify(Hint("work"))
     assert busy.is_busy.wait(PATIENCE)
     ring(sender, 50)
     sender.close()
     assert_nothing_is_lost(busy, 50)
 
 
-def test_a_datagram_of_anything_is_one(bell: Doorbell, busy: Listening) -> None:
-    bell.ring(Hint("cancel", ("job",)))
-    bell.ring(Hint("cancel"))
+def test_a_datagram_of_anything_is_one(bell: Notifier, busy: Listening) -> None:
+    bell.notify(Hint("cancel", ("job",)))
+    bell.notify(Hint("cancel"))
     busy.goes_on.set()
     assert busy.heard_last.wait(PATIENCE)
     assert busy.heard == [()]
 
 
-def test_one_that_does_not_listen_takes_nothing_from_the_others(bell: Doorbell, path: str) -> None:
+def test_one_that_does_not_listen_takes_nothing_from_the_others(bell: Notifier, path: str) -> None:
     other = Listening(path)
     for _ in range(3):
         ring(bell, 2000)
@@ -116,7 +116,7 @@ def test_one_that_does_not_listen_takes_nothing_from_the_others(bell: Doorbell, 
     other.bell.close()
 
 
-def test_one_that_closed_is_not_rung_any_more(path: str, bell: Doorbell) -> None:
+def test_one_that_closed_is_not_rung_any_more(path: str, bell: Notifier) -> None:
     for _ in range(3):
         other = Listening(path)
         ring(bell, 2)
@@ -125,10 +125,10 @@ def test_one_that_closed_is_not_rung_any_more(path: str, bell: Doorbell) -> None
 
 
 def test_a_hint_that_cannot_be_sent_is_no_error(path: str) -> None:
-    bell = Doorbell(path)
+    bell = Notifier(path)
     folder = Path(f"{path}.bells")
     (folder / "1-gone.cancel").symlink_to("nowhere")
     (folder / "2-file.cancel").touch()
     folder.rename(folder.with_name("moved"))
-    bell.ring(Hint("cancel", ("job",)))
+    bell.notify(Hint("cancel", ("job",)))
     bell.close()

@@ -40,7 +40,7 @@ def check_dismissal(worker: str, jobs: int, *, force: bool) -> None:
     """Raise BusyError for a worker that holds running jobs, unless forced."""
     if jobs and not force:
         raise BusyError(
-            f"worker {worker} has {jobs} running job(s). Drain it, and it exits when they have "
+            f"worker {worker} holds {jobs} running job(s). Drain it, and it exits when they have "
             "ended; or remove it by force, and they count as crashed."
         )
 

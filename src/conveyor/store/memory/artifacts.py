@@ -11,40 +11,40 @@ from ...errors import UsageError
 from ..file_errors import too_many
 from ..messages import Lease
 from .claim import held
-from .data import Memory
+from .data import MemoryData
 
 
-def attach(memory: Memory, lease: Lease, file: FileInfo) -> bool:
+def attach(memory: MemoryData, lease: Lease, file: FileInfo) -> bool:
     """Note an artifact of a running job."""
     job = held(memory, lease.id, lease.lease)
     if job is None:
         return False
-    kept = memory.books.artifacts[job.id]
+    kept = memory.index.artifacts[job.id]
     if len(kept.keys() - {file_name(file.name)}) >= FILES_LIMIT:
         raise UsageError(too_many(job.id))
     kept[file.name] = msgspec.structs.replace(file, kind="artifact", lease=lease.lease)
     return True
 
 
-def files(memory: Memory, job_id: str) -> list[FileInfo]:
+def files(memory: MemoryData, job_id: str) -> list[FileInfo]:
     """Return a job's files."""
-    job = memory.books.job(job_id)
-    kept = memory.books.artifacts.get(job_id, {})
+    job = memory.index.job(job_id)
+    kept = memory.index.artifacts.get(job_id, {})
     return inputs(job.options.files) + [kept[name] for name in sorted(kept)]
 
 
-def needed(memory: Memory, digests: Sequence[str]) -> list[str]:
+def needed(memory: MemoryData, digests: Sequence[str]) -> list[str]:
     """Return which contents a job refers to, be it accepted or still offered."""
     referred_to = frozenset(_references(memory))
     return [digest for digest in digests if digest in referred_to]
 
 
-def _references(memory: Memory) -> Iterator[str]:
-    options = [job.options for job in memory.books.jobs.values()]
+def _references(memory: MemoryData) -> Iterator[str]:
+    options = [job.options for job in memory.index.jobs.values()]
     for offer in memory.offers.values():
         if offer.answer is None:
             options += [new.options for new in offer.jobs]
     for each in options:
         yield from (file.digest for file in each.files)
-    for artifacts in memory.books.artifacts.values():
+    for artifacts in memory.index.artifacts.values():
         yield from (each.digest for each in artifacts.values())

@@ -9,16 +9,18 @@ import msgspec
 from .. import leadership
 from ..load_totals import add_up
 from ..messages import Leader, Load
-from .data import Memory
+from .data import MemoryData
 from .enqueue import live_offers
 
 
-def load(memory: Memory, *, limit: int) -> list[Load]:
+def load(memory: MemoryData, *, limit: int) -> list[Load]:
     """Return what waits and runs, by queue and required labels."""
     return add_up((*_standing(memory), *_offered(memory)), limit=limit)
 
 
-def lead(memory: Memory, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
+def lead(
+    memory: MemoryData, name: str, holder: str, *, hold: float, note: str | None = None
+) -> Leader:
     """Let somebody lead, if nobody else does."""
     before = memory.leaders.get(name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=memory.now)
@@ -27,20 +29,20 @@ def lead(memory: Memory, name: str, holder: str, *, hold: float, note: str | Non
     return after
 
 
-def leader(memory: Memory, name: str) -> Leader | None:
+def leader(memory: MemoryData, name: str) -> Leader | None:
     """Return who leads, or led last."""
     return memory.leaders.get(name)
 
 
-def _standing(memory: Memory) -> Iterator[Load]:
-    for each in memory.books.loads():
+def _standing(memory: MemoryData) -> Iterator[Load]:
+    for each in memory.index.loads():
         if memory.queue(each.queue).paused:
             yield msgspec.structs.replace(each, waiting=0, oldest_at=None)
         else:
             yield each
 
 
-def _offered(memory: Memory) -> Iterator[Load]:
+def _offered(memory: MemoryData) -> Iterator[Load]:
     """Yield each job that waits for a rendezvous."""
     for name, queue in memory.queues.items():
         if queue.capacity == 0 and not queue.paused:

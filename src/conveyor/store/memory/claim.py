@@ -12,22 +12,27 @@ from ...core.labels import serves
 from ...core.lifecycle import EXPIRED, Outcome
 from ..lease_rules import lease, lost, renewal
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
-from .data import Memory
+from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
 
 
-def claim(memory: Memory, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
+def claim(memory: MemoryData, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
     """Lease available jobs."""
     return exchange(memory, (), wants, who, limit=limit)
 
 
-def settle(memory: Memory, reports: Sequence[Report]) -> Exchanged:
+def settle(memory: MemoryData, reports: Sequence[Report]) -> Exchanged:
     """Write back how attempts ended."""
     return exchange(memory, reports, (), NO_CLAIMANT, limit=0)
 
 
 def exchange(
-    memory: Memory, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+    memory: MemoryData,
+    reports: Sequence[Report],
+    wants: Sequence[Want],
+    who: Claimant,
+    *,
+    limit: int,
 ) -> Exchanged:
     """Settle one batch and claim the next."""
     settled = _settle(memory, reports)
@@ -39,7 +44,7 @@ def exchange(
     return Exchanged(tuple(settled), tuple(jobs))
 
 
-def _settle(memory: Memory, reports: Sequence[Report]) -> list[str]:
+def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
     settled: list[str] = []
     for report in reports:
         job = held(memory, report.id, report.lease)
@@ -49,22 +54,22 @@ def _settle(memory: Memory, reports: Sequence[Report]) -> list[str]:
     return settled
 
 
-def end_attempt(memory: Memory, job: JobRecord, outcome: Outcome) -> None:
+def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
     """Let the lifecycle decide what becomes of a running job, and make it so."""
-    job = memory.books.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
+    job = memory.index.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
     if job.state in FINAL:
         memory.reasons.pop(job.id, None)
-        memory.say("final", job.id)
+        memory.hint("final", job.id)
     else:
-        memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
+        memory.hint("work" if job.state is State.AVAILABLE else "due", job.queue)
 
 
-def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
     queue = memory.queues.get(name)
     if queue is None or queue.paused:
         return []
     claimed: list[JobRecord] = []
-    waiting = memory.books.available(name, who.labels)
+    waiting = memory.index.available(name, who.labels)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
         claimed += _lease_or_expire(memory, job, who)
     make_room(memory, name)
@@ -73,7 +78,7 @@ def _claim(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobReco
     return claimed
 
 
-def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+def _meet(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
     """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
     met: list[JobRecord] = []
     for offer in list(live_offers(memory, memory.queue(name))):
@@ -83,31 +88,31 @@ def _meet(memory: Memory, name: str, who: Claimant, limit: int) -> list[JobRecor
         if serves(who.labels, frozenset(new.options.requires)):
             accepted = accept_offer(memory, name, offer)
             if not accepted.existing:
-                met += _lease_or_expire(memory, memory.books.jobs[new.id], who)
+                met += _lease_or_expire(memory, memory.index.jobs[new.id], who)
     return met
 
 
-def _lease_or_expire(memory: Memory, job: JobRecord, who: Claimant) -> list[JobRecord]:
+def _lease_or_expire(memory: MemoryData, job: JobRecord, who: Claimant) -> list[JobRecord]:
     if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
         return []
-    return [memory.books.put(lease(job, who, memory.now))]
+    return [memory.index.put(lease(job, who, memory.now))]
 
 
-def expire(memory: Memory, job: JobRecord) -> None:
+def expire(memory: MemoryData, job: JobRecord) -> None:
     """Discard a waiting job that expired."""
-    memory.books.end(job, State.DISCARDED, EXPIRED, memory.now)
-    memory.say("final", job.id)
+    memory.index.end_unrun(job, State.DISCARDED, EXPIRED, memory.now)
+    memory.hint("final", job.id)
 
 
-def held(memory: Memory, job_id: str, number: int) -> JobRecord | None:
+def held(memory: MemoryData, job_id: str, number: int) -> JobRecord | None:
     """Return a running job if this is the number of its lease."""
-    job = memory.books.jobs.get(job_id)
+    job = memory.index.jobs.get(job_id)
     valid = job is not None and job.state is State.RUNNING and job.lease == number
     return job if valid else None
 
 
-def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
+def extend(memory: MemoryData, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
     """Renew leases, one verdict each."""
     renewals: list[Renewal] = []
     for each in leases:
@@ -118,7 +123,7 @@ def extend(memory: Memory, leases: Sequence[Lease], *, lease_for: float) -> list
     return renewals
 
 
-def _verdict(memory: Memory, job_id: str, job: JobRecord | None) -> Renewal:
+def _verdict(memory: MemoryData, job_id: str, job: JobRecord | None) -> Renewal:
     if job is None:
         return lost(job_id)
     return renewal(
@@ -129,11 +134,11 @@ def _verdict(memory: Memory, job_id: str, job: JobRecord | None) -> Renewal:
     )
 
 
-def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
+def extend_worker(memory: MemoryData, worker: str, *, lease_for: float) -> int:
     """Renew every lease of a worker, except what it has not confirmed."""
     mine = [
         job
-        for job in memory.books.running_jobs()
+        for job in memory.index.running_jobs()
         if job.worker == worker and job.started_at is not None
     ]
     for job in mine:
@@ -141,13 +146,13 @@ def extend_worker(memory: Memory, worker: str, *, lease_for: float) -> int:
     return len(mine)
 
 
-def _renew(memory: Memory, job: JobRecord, lease_for: float) -> None:
+def _renew(memory: MemoryData, job: JobRecord, lease_for: float) -> None:
     started_at = memory.now if job.started_at is None else job.started_at
     until = memory.now + lease_for
-    memory.books.put(msgspec.structs.replace(job, lease_until=until, started_at=started_at))
+    memory.index.put(msgspec.structs.replace(job, lease_until=until, started_at=started_at))
 
 
-def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[Renewal]:
+def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Renewal]:
     """Append output, one verdict for each lease."""
     verdicts: dict[tuple[str, int], Renewal] = {}
     for chunk in chunks:
@@ -155,32 +160,32 @@ def write_output(memory: Memory, chunks: Sequence[OutputChunk]) -> list[Renewal]
         verdicts[chunk.job_id, chunk.lease] = _verdict(memory, chunk.job_id, job)
         if job is None:
             continue
-        kept = memory.books.output[chunk.job_id]
+        kept = memory.index.output[chunk.job_id]
         if any((each.lease, each.offset) == (chunk.lease, chunk.offset) for each in kept):
             continue
         memory.chunks += 1
         kept.append(msgspec.structs.replace(chunk, seq=memory.chunks))
-        memory.say("output", chunk.job_id)
+        memory.hint("output", chunk.job_id)
     return list(verdicts.values())
 
 
-def set_progress(memory: Memory, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
+def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Note progress, one verdict each."""
     return _note(memory, [(each, {"progress": progress}) for each, progress in reports])
 
 
 def set_stopping(
-    memory: Memory, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
+    memory: MemoryData, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Note what was done to stop jobs, one verdict each."""
     return _note(memory, [(each, {"stopping": tuple(notes)}) for each, notes in reports])
 
 
-def _note(memory: Memory, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:
+def _note(memory: MemoryData, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:
     verdicts: list[Renewal] = []
     for each, changed in reports:
         job = held(memory, each.id, each.lease)
         verdicts.append(_verdict(memory, each.id, job))
         if job is not None:
-            memory.books.put(msgspec.structs.replace(job, **changed))
+            memory.index.put(msgspec.structs.replace(job, **changed))
     return verdicts

@@ -12,7 +12,7 @@ from ...core.access import Action, Token
 from ...core.job import NewJob, ScheduleInfo, WorkerInfo
 from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order
-from .indexes import Ledger
+from .indexes import JobIndex
 
 
 class WaitingOffer(msgspec.Struct):
@@ -23,7 +23,7 @@ class WaitingOffer(msgspec.Struct):
     answer: Accepted | None = None
 
 
-class Queue(msgspec.Struct):
+class QueueData(msgspec.Struct):
     """What is known of a queue beside its jobs."""
 
     capacity: int | None = None
@@ -31,14 +31,14 @@ class Queue(msgspec.Struct):
     offers: deque[str] = msgspec.field(default_factory=deque)
 
 
-class Memory:
+class MemoryData:
     """Everything there is. `now` is the one time of the operation that is being carried out."""
 
     def __init__(self, draw: Draw = random.random) -> None:
         self.now = 0.0
         self.draw = draw
-        self.books = Ledger()
-        self.queues: dict[str, Queue] = {}
+        self.index = JobIndex()
+        self.queues: dict[str, QueueData] = {}
         self.offers: dict[str, WaitingOffer] = {}
         self.offer_numbers = 0
         self.chunks = 0
@@ -51,15 +51,15 @@ class Memory:
         self.leaders: dict[str, Leader] = {}
         self.actions: deque[Action] = deque()
         self.action_numbers = 0
-        self.heard: dict[HintKind, dict[str, None]] = {}
+        self.hints: dict[HintKind, dict[str, None]] = {}
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> QueueData:
         """Return a queue, making it if it was never used."""
         queue = self.queues.get(name)
         if queue is None:
-            queue = self.queues[name] = Queue()
+            queue = self.queues[name] = QueueData()
         return queue
 
-    def say(self, kind: HintKind, subject: str) -> None:
+    def hint(self, kind: HintKind, subject: str) -> None:
         """Note what to tell listeners once the operation is done."""
-        self.heard.setdefault(kind, {})[subject] = None
+        self.hints.setdefault(kind, {})[subject] = None

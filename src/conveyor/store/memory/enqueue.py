@@ -11,11 +11,11 @@ from ...core.lifecycle import dropped
 from ...errors import NotFoundError, QueueFullError
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..unique_keys import admit_keys, answer_again, unique_key
-from .data import Memory, Queue, WaitingOffer
+from .data import MemoryData, QueueData, WaitingOffer
 
 
 def insert(
-    memory: Memory,
+    memory: MemoryData,
     jobs: Sequence[NewJob],
     *,
     capacity: int | None = None,
@@ -28,7 +28,7 @@ def insert(
     if not jobs:
         return Accepted(())
     name = jobs[0].queue
-    queue = memory.queues.get(name) or Queue()
+    queue = memory.queues.get(name) or QueueData()
     decision = Accept() if capacity is None else _admit(memory, jobs, queue, capacity, when_full)
     memory.queues[name] = queue
     changed, queue.capacity = queue.capacity != capacity, capacity
@@ -45,14 +45,14 @@ def insert(
 
 
 def _admit(
-    memory: Memory, jobs: Sequence[NewJob], queue: Queue, capacity: int, when_full: WhenFull
+    memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int, when_full: WhenFull
 ) -> Accept | Offer:
     name = jobs[0].queue
-    depth = memory.books.depth(name)
+    depth = memory.index.depth(name)
     decision = admit(
         size=_size(memory, jobs, capacity),
         depth=depth,
-        available=memory.books.counts[name][State.AVAILABLE],
+        available=memory.index.counts[name][State.AVAILABLE],
         offers=len(live_offers(memory, queue)),
         capacity=capacity,
         when_full=when_full,
@@ -62,62 +62,62 @@ def _admit(
     return decision
 
 
-def _answer_known(memory: Memory, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
+def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
-    known = memory.books.jobs
+    known = memory.index.jobs
     stored = {new.id for new in jobs if new.id in known}
     if stored:
         return answer_again(jobs, stored, _holders(memory, jobs))
     name = jobs[0].queue if jobs else ""
     for offer, waiting in memory.offers.items():
         if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
-            depth = memory.books.depth(name)
+            depth = memory.index.depth(name)
             return waiting.answer or Offered(offer, name, depth, memory.queue(name).capacity or 0)
     return None
 
 
-def _size(memory: Memory, jobs: Sequence[NewJob], capacity: int) -> int:
+def _size(memory: MemoryData, jobs: Sequence[NewJob], capacity: int) -> int:
     """Return how much room the jobs take. At a rendezvous they come one at a time."""
     return len(jobs) if capacity == 0 and len(jobs) > 1 else _count_fresh(memory, jobs)
 
 
-def _count_fresh(memory: Memory, jobs: Sequence[NewJob]) -> int:
+def _count_fresh(memory: MemoryData, jobs: Sequence[NewJob]) -> int:
     fresh, _ = admit_keys(jobs, _holders(memory, jobs))
     return len(fresh)
 
 
-def _holders(memory: Memory, jobs: Sequence[NewJob]) -> dict[str, str]:
+def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
     """Return which jobs hold the unique keys of these jobs, by key."""
     holders: dict[str, str] = {}
     for new in jobs:
         if new.options.key is not None:
             key = unique_key(new)
-            holder = memory.books.holder(key)
+            holder = memory.index.holder(key)
             if holder is not None:
                 holders[key] = holder
     return holders
 
 
-def accept(memory: Memory, jobs: Sequence[NewJob]) -> Accepted:
+def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
     """Take jobs in, except those whose unique key is taken."""
     fresh, answer = admit_keys(jobs, _holders(memory, jobs))
     for new in fresh:
-        job = memory.books.add(new, memory.now)
-        memory.say("work" if job.state is State.AVAILABLE else "due", job.queue)
+        job = memory.index.add(new, memory.now)
+        memory.hint("work" if job.state is State.AVAILABLE else "due", job.queue)
     return answer
 
 
-def _offer(memory: Memory, jobs: Sequence[NewJob], queue: Queue, capacity: int) -> Offered:
+def _offer(memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int) -> Offered:
     memory.offer_numbers += 1
     offer = str(memory.offer_numbers)
     memory.offers[offer] = WaitingOffer(jobs, memory.now + OFFER_PATIENCE)
     queue.offers.append(offer)
     name = jobs[0].queue
-    memory.say("work", name)  # at a rendezvous a worker has to come for it
-    return Offered(offer, name, memory.books.depth(name), capacity)
+    memory.hint("work", name)  # at a rendezvous a worker has to come for it
+    return Offered(offer, name, memory.index.depth(name), capacity)
 
 
-def accepted(memory: Memory, offer: str) -> Accepted | None:
+def accepted(memory: MemoryData, offer: str) -> Accepted | None:
     """Return an offer's answer and forget it, or keep the offer alive."""
     known = _known_offer(memory, offer)
     if known.answer is not None:
@@ -127,7 +127,7 @@ def accepted(memory: Memory, offer: str) -> Accepted | None:
     return known.answer
 
 
-def withdraw(memory: Memory, offer: str) -> Accepted | None:
+def withdraw(memory: MemoryData, offer: str) -> Accepted | None:
     """Take an offer back; returns the answer if it came too late."""
     known = _known_offer(memory, offer)
     del memory.offers[offer]
@@ -138,26 +138,26 @@ def withdraw(memory: Memory, offer: str) -> Accepted | None:
     return known.answer
 
 
-def _known_offer(memory: Memory, offer: str) -> WaitingOffer:
+def _known_offer(memory: MemoryData, offer: str) -> WaitingOffer:
     known = memory.offers.get(offer)
     if known is None or known.until < memory.now:
         raise NotFoundError(f"offer {offer} was collected, withdrawn or dropped for silence")
     return known
 
 
-def make_room(memory: Memory, name: str) -> None:
+def make_room(memory: MemoryData, name: str) -> None:
     """Accept offers, the oldest first, as far as there is room."""
     queue = memory.queue(name)
     if not queue.offers or queue.capacity == 0:
         return
     for offer in list(live_offers(memory, queue)):
         size = _count_fresh(memory, memory.offers[offer].jobs)
-        if not fits(size, depth=memory.books.depth(name), capacity=queue.capacity):
+        if not fits(size, depth=memory.index.depth(name), capacity=queue.capacity):
             return
         accept_offer(memory, name, offer)
 
 
-def live_offers(memory: Memory, queue: Queue) -> deque[str]:
+def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
     """Return the offers of a queue whose producers are still there, the oldest first."""
     for offer in [each for each in queue.offers if memory.offers[each].until < memory.now]:
         queue.offers.remove(offer)
@@ -165,22 +165,22 @@ def live_offers(memory: Memory, queue: Queue) -> deque[str]:
     return queue.offers
 
 
-def accept_offer(memory: Memory, name: str, offer: str) -> Accepted:
+def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted:
     """Take an offer's jobs in and leave the answer for its producer."""
     waiting = memory.offers[offer]
     memory.queue(name).offers.remove(offer)
     waiting.answer = accept(memory, waiting.jobs)
     # The producer may be slow to collect it; the jobs are in the store all the same.
     waiting.until = memory.now + COLLECT_PATIENCE
-    memory.say("offer", offer)
+    memory.hint("offer", offer)
     return waiting.answer
 
 
-def _drop_oldest(memory: Memory, name: str, count: int) -> None:
+def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
     for _ in range(count):
-        job = memory.books.oldest_available(name)
+        job = memory.index.oldest_available(name)
         if job is None:
             return
         why = dropped(name, memory.queue(name).capacity)
-        memory.books.end(job, State.DISCARDED, why, memory.now)
-        memory.say("final", job.id)
+        memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
+        memory.hint("final", job.id)

@@ -33,7 +33,7 @@ HISTORY = 1000
 NO_LABELS = frozenset[str]()
 
 
-class Ledger:
+class JobIndex:
     """All jobs and their indexes. Not thread-safe: its store holds the lock."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Ledger:
         """Return the jobs that are running."""
         return [self.jobs[job_id] for job_id in self.running]
 
-    def end(self, job: JobRecord, state: State, error: ErrorInfo, now: float) -> JobRecord:
+    def end_unrun(self, job: JobRecord, state: State, error: ErrorInfo, now: float) -> JobRecord:
         """Make a waiting job final without a run."""
         return self.apply(job, Transition(state, error=error), now)
 

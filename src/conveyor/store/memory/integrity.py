@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .data import Memory
+from .data import MemoryData
 
 
-def check(_: Memory) -> list[str]:
+def check(_: MemoryData) -> list[str]:
     """Return what is wrong: nothing can be, in memory."""
     return []

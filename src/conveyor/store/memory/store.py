@@ -20,7 +20,7 @@ from ..messages import Hint, HintKind, Listener
 from ..operation_store import OperationStore, operations_of
 from . import admin, artifacts, autoscale, claim, enqueue, integrity, tokens, upkeep, workers
 from .blobs import MemoryBlobs
-from .data import Memory
+from .data import MemoryData
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class MemoryStore(OperationStore):
         self._clock = clock or SystemClock()
         super().__init__(MemoryBlobs(self._clock.now))
         self._lock = threading.RLock()
-        self._memory = Memory(draw)
+        self._memory = MemoryData(draw)
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
         self._closed = False
 
@@ -76,12 +76,12 @@ class MemoryStore(OperationStore):
                 answer = ready(OPERATIONS[name](memory, *args, **kwargs))
             except Exception as error:  # noqa: BLE001 - errors are answers too
                 return failed(error)
-            if not memory.heard:
+            if not memory.hints:
                 return answer
-            heard, memory.heard = memory.heard, {}
+            hints, memory.hints = memory.hints, {}
             listeners = list(self._listeners.values())
         # Outside the lock, so that a listener may call the store.
-        for kind, subjects in heard.items():
+        for kind, subjects in hints.items():
             for kinds, listener in listeners:
                 if kind in kinds:
                     listener(Hint(kind, tuple(subjects)))

@@ -8,18 +8,18 @@ import msgspec
 
 from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
 from ...errors import NotFoundError, UsageError
-from .data import Memory
+from .data import MemoryData
 
 
-def add_token(memory: Memory, token: Token) -> None:
+def add_token(memory: MemoryData, token: Token) -> None:
     """Make a token known."""
     if token.id in memory.tokens:
         raise UsageError(f"there is a token {token.id} already: issue another")
     memory.tokens[token.id] = token
-    memory.say("access", token.id)
+    memory.hint("access", token.id)
 
 
-def token(memory: Memory, token_id: str) -> Token:
+def token(memory: MemoryData, token_id: str) -> Token:
     """Return one token."""
     try:
         return memory.tokens[token_id]
@@ -27,37 +27,37 @@ def token(memory: Memory, token_id: str) -> Token:
         raise NotFoundError(f"there is no token {token_id}") from None
 
 
-def tokens(memory: Memory, *, after: str = "", limit: int) -> list[Token]:
+def tokens(memory: MemoryData, *, after: str = "", limit: int) -> list[Token]:
     """Return tokens, by id."""
     ids = sorted(each for each in memory.tokens if each > after)
     return [memory.tokens[each] for each in ids[:limit]]
 
 
-def revoke_token(memory: Memory, token_id: str) -> Token:
+def revoke_token(memory: MemoryData, token_id: str) -> Token:
     """Let a token be good no more."""
     known = token(memory, token_id)
     if known.revoked_at is None:
         known = msgspec.structs.replace(known, revoked_at=memory.now)
         memory.tokens[token_id] = known
-    memory.say("access", token_id)
+    memory.hint("access", token_id)
     return known
 
 
-def note_action(memory: Memory, actions: Sequence[Action]) -> None:
+def note_action(memory: MemoryData, actions: Sequence[Action]) -> None:
     """Add lines to the audit."""
     for action in actions:
         memory.action_numbers += 1
         memory.actions.append(sanitize_action(action, seq=memory.action_numbers, at=memory.now))
 
 
-def actions(memory: Memory, *, before: int | None = None, limit: int) -> list[Action]:
+def actions(memory: MemoryData, *, before: int | None = None, limit: int) -> list[Action]:
     """Return lines of the audit, newest first."""
     newest = reversed(memory.actions)
     fitting = (each for each in newest if before is None or each.seq < before)
     return [each for each, _ in zip(fitting, range(limit), strict=False)]
 
 
-def forget(memory: Memory, *, limit: int) -> None:
+def prune_access(memory: MemoryData, *, limit: int) -> None:
     """Forget tokens that have been over for long, and old lines of the audit."""
     over = [each.id for each in memory.tokens.values() if is_purgeable(each, memory.now)]
     for token_id in over[:limit]:

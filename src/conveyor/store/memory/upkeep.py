@@ -11,20 +11,20 @@ from ...core.lifecycle import lost_by
 from ...errors import NotFoundError
 from ..messages import Staged
 from .claim import end_attempt, expire
-from .data import Memory
+from .data import MemoryData
 from .enqueue import accept, live_offers, make_room
-from .tokens import forget as forget_access
+from .tokens import prune_access
 
 
-def stage(memory: Memory, *, limit: int) -> Staged:
+def stage(memory: MemoryData, *, limit: int) -> Staged:
     """Make due jobs available, end expired ones, and see to offers."""
     moved = 0
-    while moved < limit and (job := memory.books.pop_due(memory.now)) is not None:
-        memory.books.put(msgspec.structs.replace(job, state=State.AVAILABLE))
-        memory.say("work", job.queue)
+    while moved < limit and (job := memory.index.pop_due(memory.now)) is not None:
+        memory.index.put(msgspec.structs.replace(job, state=State.AVAILABLE))
+        memory.hint("work", job.queue)
         moved += 1
     for _ in range(limit):
-        job = memory.books.pop_expired(memory.now)
+        job = memory.index.pop_expired(memory.now)
         if job is None:
             break
         expire(memory, job)
@@ -34,11 +34,11 @@ def stage(memory: Memory, *, limit: int) -> Staged:
     now = memory.now
     for offer in [name for name, each in memory.offers.items() if each.until < now]:
         del memory.offers[offer]  # answered, and never collected
-    return Staged(moved, memory.books.next_due_at())
+    return Staged(moved, memory.index.next_due_at())
 
 
 def rescue(
-    memory: Memory,
+    memory: MemoryData,
     *,
     dead: Sequence[str] = (),
     begun: Collection[str] | None = None,
@@ -49,7 +49,7 @@ def rescue(
     now, gone = memory.now, frozenset(dead)
     lost = [
         job
-        for job in memory.books.running_jobs()
+        for job in memory.index.running_jobs()
         if job.worker in gone or (job.lease_until or now) < now
     ]
     for job in lost[:limit]:
@@ -58,28 +58,28 @@ def rescue(
     return [job.id for job in lost[:limit]]
 
 
-def prune(memory: Memory, retention: Mapping[State, float], *, limit: int) -> int:
+def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -> int:
     """Forget final jobs that are older than their state is kept, and old tokens and actions."""
     pruned = 0
     for state, seconds in retention.items():
-        old = memory.books.final[state]
+        old = memory.index.final[state]
         while pruned < limit and old and old[0][0] < memory.now - seconds:
             final_at, job_id = old.popleft()
-            job = memory.books.jobs.get(job_id)
+            job = memory.index.jobs.get(job_id)
             # A retried job may have left an older entry behind.
             if job is not None and job.state is state and job.final_at == final_at:
-                memory.books.remove(job_id)
+                memory.index.remove(job_id)
                 pruned += 1
-    forget_access(memory, limit=limit)
+    prune_access(memory, limit=limit)
     return pruned
 
 
-def schedules(memory: Memory) -> list[ScheduleInfo]:
+def schedules(memory: MemoryData) -> list[ScheduleInfo]:
     """Return all schedules, by name."""
     return [memory.schedules[name] for name in sorted(memory.schedules)]
 
 
-def put_schedule(memory: Memory, schedule: ScheduleInfo) -> ScheduleInfo:
+def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:
     """Make a schedule known; one whose rule is unchanged goes on where it was."""
     known = memory.schedules.get(schedule.name)
     if known is None or _rule(known) != _rule(schedule):
@@ -88,13 +88,13 @@ def put_schedule(memory: Memory, schedule: ScheduleInfo) -> ScheduleInfo:
     return memory.schedules[schedule.name]
 
 
-def pause_schedule(memory: Memory, name: str, *, paused: bool) -> None:
+def pause_schedule(memory: MemoryData, name: str, *, paused: bool) -> None:
     """Pause a schedule, or let it go on."""
     memory.schedules[name] = msgspec.structs.replace(_schedule(memory, name), paused=paused)
 
 
 def tick(
-    memory: Memory, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
+    memory: MemoryData, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
 ) -> bool:
     """Enqueue the jobs of a tick, unless another worker did."""
     known = _schedule(memory, name)
@@ -107,7 +107,7 @@ def tick(
     return True
 
 
-def _schedule(memory: Memory, name: str) -> ScheduleInfo:
+def _schedule(memory: MemoryData, name: str) -> ScheduleInfo:
     try:
         return memory.schedules[name]
     except KeyError:

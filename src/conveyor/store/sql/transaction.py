@@ -99,31 +99,31 @@ class Tx:
         self._db = db
         self._lanes = lanes
         self._queues: dict[str, QueueState] = {}
-        self._kept: dict[str, QueueState] = {}
-        self._put_off: tuple[str, list[Params]] | None = None
+        self._saved: dict[str, QueueState] = {}
+        self._deferred: tuple[str, list[Params]] | None = None
         self._locked_queues: set[str] = set()
         self.wrote = False
 
-    def keep(self) -> None:
+    def save_counts(self) -> None:
         """Keep the books as they stand, for `undo`."""
-        self._kept = {name: _copy(queue) for name, queue in self._queues.items()}
+        self._saved = {name: _copy(queue) for name, queue in self._queues.items()}
 
-    def undo(self) -> None:
+    def restore_counts(self) -> None:
         """Take the books back to where they were kept; the statements were rolled back."""
-        self._queues = self._kept
-        self._put_off = None
+        self._queues = self._saved
+        self._deferred = None
         self._locked_queues.clear()
         self._lanes.forget()
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        await self.catch_up()
+        await self.run_deferred()
         self.wrote = self.wrote or name not in READ_ONLY
         return await self._db.rows(name, params)
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
-        await self.catch_up()
+        await self.run_deferred()
         self.wrote = True
         return await self._db.many(name, params)
 
@@ -132,7 +132,7 @@ class Tx:
 
         Raises ConflictError if one did not: another transaction was faster.
         """
-        await self.catch_up()
+        await self.run_deferred()
         self.wrote = True
         if await self._db.change(name, params) != len(params):
             raise ConflictError(
@@ -170,23 +170,23 @@ class Tx:
         queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))
         return queue
 
-    async def later(self, name: str, params: list[Params]) -> None:
+    async def defer(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.
 
         The same statement, put off by several operations, becomes one: it costs half as much.
         """
         self.wrote = True
-        if self._put_off is not None and self._put_off[0] == name:
-            self._put_off[1].extend(params)
+        if self._deferred is not None and self._deferred[0] == name:
+            self._deferred[1].extend(params)
         else:
-            await self.catch_up()
-            self._put_off = name, params
+            await self.run_deferred()
+            self._deferred = name, params
 
-    async def catch_up(self) -> None:
+    async def run_deferred(self) -> None:
         """Run what was put off."""
-        if self._put_off is not None:
-            name, params = self._put_off
-            self._put_off = None
+        if self._deferred is not None:
+            name, params = self._deferred
+            self._deferred = None
             await self._db.many(name, params)
 
     def hint(self, kind: HintKind, *subjects: str) -> None:
@@ -224,7 +224,7 @@ class Tx:
 
     async def write_tallies(self) -> None:
         """Write the counts down. Called once, before the transaction ends."""
-        await self.catch_up()
+        await self.run_deferred()
         for name, queue in self._queues.items():
             if queue.counts != queue.written:
                 changes = (queue.counts[state] - queue.written[state] for state in STATES)

@@ -106,11 +106,11 @@ class Database:
         """Mark a place to which `undo` returns."""
         self._connection.execute("SAVEPOINT operation")
 
-    def keep(self) -> None:
+    def release_savepoint(self) -> None:
         """Keep what was done since `savepoint`."""
         self._connection.execute("RELEASE operation")
 
-    def undo(self) -> None:
+    def roll_back_to_savepoint(self) -> None:
         """Take back what was done since `savepoint`."""
         self._connection.execute("ROLLBACK TO operation")
         self._connection.execute("RELEASE operation")

@@ -16,7 +16,7 @@ from ..blobs.directory import BlobDirectory
 from ..messages import HintKind, Listener
 from ..sql.transaction import Tx
 from .connection import Database, Durability
-from .notifier import Doorbell
+from .notifier import Notifier
 from .writer import Writer
 
 T = TypeVar("T")
@@ -77,8 +77,8 @@ class SqliteDriver:
 
     def _open(self) -> None:
         db = Database(self._path, self._durability)
-        self._notifier = Doorbell(self._path)
-        self._writer = Writer(db, self._clock, self._notifier.ring, self._draw)
+        self._notifier = Notifier(self._path)
+        self._writer = Writer(db, self._clock, self._notifier.notify, self._draw)
 
     def _reopen_after_fork(self) -> None:
         with self._lock:

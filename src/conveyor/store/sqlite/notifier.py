@@ -53,7 +53,7 @@ def _read(bound: socket.socket) -> list[bytes]:
     return read
 
 
-class Doorbell:
+class Notifier:
     """Listens for this process, and rings at the others."""
 
     def __init__(self, path: str) -> None:
@@ -69,8 +69,8 @@ class Doorbell:
         self._closed = False
         self._many = min(MANY, _queued())
         self._seen = -1
-        self._others: dict[str, list[str]] = {}
-        self._lines: dict[str, socket.socket] = {}
+        self._listening: dict[str, list[str]] = {}
+        self._connections: dict[str, socket.socket] = {}
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._remove_dead()
@@ -90,12 +90,12 @@ class Doorbell:
 
         return stop
 
-    def ring(self, hint: Hint) -> None:
+    def notify(self, hint: Hint) -> None:
         """Tell everybody, here and in other processes."""
         self._deliver(hint)
         # It is about what has been committed: nothing that prevents a hint may be an error of that.
         with suppress(OSError):
-            listening = self._look().get(hint.kind)
+            listening = self._find_listening().get(hint.kind)
             if not listening:
                 return
             data = "\0".join(hint.subjects).encode()
@@ -123,8 +123,8 @@ class Doorbell:
             bound.close()
             with suppress(OSError):
                 os.unlink(f"{self._name}.{kind}", dir_fd=self._folder_fd)
-        for name in list(self._lines):
-            self._hang_up(name)
+        for name in list(self._connections):
+            self._disconnect(name)
         os.close(self._folder_fd)
 
     def _bind(self, kind: HintKind) -> None:
@@ -139,7 +139,10 @@ class Doorbell:
             self._waker, woken = socket.socketpair()
             self._selector.register(woken, selectors.EVENT_READ, None)
             thread = threading.Thread(
-                target=self._hear, args=(self._selector, woken), name="conveyor-bell", daemon=True
+                target=self._receive,
+                args=(self._selector, woken),
+                name="conveyor-bell",
+                daemon=True,
             )
             self._selector.register(bound, selectors.EVENT_READ, kind)
             thread.start()
@@ -148,7 +151,7 @@ class Doorbell:
         else:
             self._selector.register(bound, selectors.EVENT_READ, kind)
 
-    def _hear(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
+    def _receive(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
         with selector, woken:
             while True:
                 for key, _ in selector.select():
@@ -170,20 +173,20 @@ class Doorbell:
                 if hint.kind in kinds:
                     listener(hint)
 
-    def _look(self) -> dict[str, list[str]]:
+    def _find_listening(self) -> dict[str, list[str]]:
         """Return who listens, by kind; the folder is only read when it has changed."""
         changed = os.fstat(self._folder_fd).st_mtime_ns
         if changed != self._seen:
             # A folder's time stands still for some milliseconds: what has just changed may change
             # again without a trace.
             self._seen = changed if time.time_ns() - changed > SETTLED else -1
-            self._others = {}
+            self._listening = {}
             names = os.listdir(self._folder_fd)
             for name in names:
-                self._others.setdefault(name.rpartition(".")[2], []).append(name)
-            for name in self._lines.keys() - set(names):
-                self._hang_up(name)
-        return self._others
+                self._listening.setdefault(name.rpartition(".")[2], []).append(name)
+            for name in self._connections.keys() - set(names):
+                self._disconnect(name)
+        return self._listening
 
     def _remove_dead(self) -> None:
         """Remove the sockets of processes that were killed. A pid would not tell: it may be of
@@ -201,10 +204,10 @@ class Doorbell:
 
     def _send(self, name: str, data: bytes) -> None:
         try:
-            self._line(name).send(data)
+            self._connection(name).send(data)
         except ConnectionRefusedError:
             # Nobody holds the socket any more: its process was killed.
-            self._hang_up(name)
+            self._disconnect(name)
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder_fd)
             self._seen = -1
@@ -213,23 +216,23 @@ class Doorbell:
         except OSError:
             return  # it has no room, or is not for us
 
-    def _line(self, name: str) -> socket.socket:
-        line = self._lines.get(name)
-        if line is None:
-            line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    def _connection(self, name: str) -> socket.socket:
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
-                line.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
-                line.connect(self._address(name))
+                connection.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+                connection.connect(self._address(name))
             except OSError:
-                line.close()
+                connection.close()
                 raise
-            self._lines[name] = line
-        return line
+            self._connections[name] = connection
+        return connection
 
-    def _hang_up(self, name: str) -> None:
-        line = self._lines.pop(name, None)
-        if line is not None:
-            line.close()
+    def _disconnect(self, name: str) -> None:
+        connection = self._connections.pop(name, None)
+        if connection is not None:
+            connection.close()
 
     def _address(self, name: str) -> str:
         # A unix address has room for 107 bytes; this way it fits however deep the folder lies.

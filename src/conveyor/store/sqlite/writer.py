@@ -52,19 +52,19 @@ class _HalfDoneError(Exception):
 
 
 class Writer:
-    """Owns the connection. `tell` gets the hints of what was committed, in whatever thread."""
+    """Owns the connection. `notify` gets the hints of what was committed, in any thread."""
 
     def __init__(
         self,
         db: Database,
         clock: Clock,
-        tell: Callable[[Hint], None],
+        notify: Callable[[Hint], None],
         draw: Draw = random.random,
     ) -> None:
         self.pid = os.getpid()
         self._db = db
         self._clock = clock
-        self._tell = tell
+        self._notify = notify
         self._draw = draw
         self._lanes = Lanes()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
@@ -159,7 +159,7 @@ class Writer:
                 call.pending.fail(refusal)
         wake([call.pending for call in calls])
         for hint in hints:
-            self._tell(hint)
+            self._notify(hint)
 
     def _transact(self, calls: list[_Call], *, careful: bool) -> tuple[list[_Answer], list[Hint]]:
         """Carry the calls out in one transaction.
@@ -189,17 +189,17 @@ class Writer:
             return call, None, error
 
     def _run_with_care(self, call: _Call, tx: Tx) -> _Answer:
-        tx.keep()
+        tx.save_counts()
         self._db.savepoint()
         try:
             value = _drive(call.operation(tx))
-            _drive(tx.catch_up())
+            _drive(tx.run_deferred())
         except ConveyorError as error:
-            self._db.undo()
-            tx.undo()
+            self._db.roll_back_to_savepoint()
+            tx.restore_counts()
             self._lanes.forget()
             return call, None, error
-        self._db.keep()
+        self._db.release_savepoint()
         return call, value, None
 
     def _fail(self, calls: list[_Call], error: Exception) -> None:

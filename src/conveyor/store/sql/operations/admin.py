@@ -20,7 +20,7 @@ from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, to_params, to_record
 from ..transaction import STATES, Tx
 from .enqueue import make_room
-from .transitions import end
+from .transitions import end_unrun
 
 LAST_SEQ = 2**63 - 1
 
@@ -122,7 +122,7 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
         await tx.change("request_cancel", [(tx.now, reason, force, job.seq, job.lease)])
         tx.hint("cancel", job_id)
         return await get(tx, job_id)
-    cancelled = await end(tx, job, state, ErrorInfo("Cancelled", reason))
+    cancelled = await end_unrun(tx, job, state, ErrorInfo("Cancelled", reason))
     await make_room(tx, job.queue)
     return cancelled
 
@@ -149,11 +149,11 @@ async def delete(tx: Tx, job_id: str) -> None:
     await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
     lifecycle.check_deletable(job)
-    await forget(tx, job.seq, job.state)
+    await delete_final(tx, job.seq, job.state)
     await tx.tally(job.queue, job.state, -1)
 
 
-async def forget(tx: Tx, seq: int, state: State) -> None:
+async def delete_final(tx: Tx, seq: int, state: State) -> None:
     """Delete the row of a job that is final, with all that belongs to it."""
     await tx.change("delete_job", [(seq, state)])
     for statement in ("delete_output", "delete_history", "delete_files"):

@@ -9,14 +9,14 @@ from ....core.lifecycle import EXPIRED
 from ....errors import CorruptStoreError
 from ..rows import ID, SEQ, Row
 from ..transaction import Tx
-from .transitions import end
+from .transitions import end_unrun
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def expire(tx: Tx, job: JobRecord) -> None:
     """Discard a waiting job that expired."""
-    await end(tx, job, State.DISCARDED, EXPIRED)
+    await end_unrun(tx, job, State.DISCARDED, EXPIRED)
 
 
 async def discard_damaged(tx: Tx, row: Row, queue: str, error: CorruptStoreError) -> None:

@@ -16,7 +16,7 @@ from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import admit_keys, answer_again, unique_key
 from ..rows import checksum, encode_options, to_record
 from ..transaction import Params, QueueState, Tx
-from .transitions import end
+from .transitions import end_unrun
 
 OFFERS_AT_ONCE = 1000
 
@@ -105,7 +105,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         state, run_at = lifecycle.first_state(new, tx.now)
         rows.append(await _row(tx, new, state, run_at))
         counts[state] = counts.get(state, 0) + 1
-    await tx.later("insert_job", rows)
+    await tx.defer("insert_job", rows)
     await _add_inputs(tx, [new for new in fresh if new.options.files])
     name = jobs[0].queue
     for state, count in counts.items():
@@ -254,4 +254,4 @@ async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None
         return
     why = dropped(name, queue.capacity)
     for row in await tx.rows("oldest", (name, count)):
-        await end(tx, to_record(row, name), State.DISCARDED, why)
+        await end_unrun(tx, to_record(row, name), State.DISCARDED, why)

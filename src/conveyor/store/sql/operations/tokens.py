@@ -72,7 +72,7 @@ async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Acti
     ]
 
 
-async def forget(tx: Tx, *, limit: int) -> None:
+async def prune_access(tx: Tx, *, limit: int) -> None:
     """Forget tokens that have been over for long, and old lines of the audit."""
     await tx.rows("delete_old_tokens", (tx.now - TOKENS_KEPT, limit))
     await tx.rows("delete_old_actions", (tx.now - ACTIONS_KEPT, limit))

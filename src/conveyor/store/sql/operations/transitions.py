@@ -31,6 +31,6 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     return moved
 
 
-async def end(tx: Tx, job: JobRecord, state: State, error: ErrorInfo) -> JobRecord:
+async def end_unrun(tx: Tx, job: JobRecord, state: State, error: ErrorInfo) -> JobRecord:
     """Make a waiting job final without a run."""
     return await apply(tx, job, Transition(state, error=error))

@@ -10,11 +10,11 @@ from ....errors import NotFoundError
 from ...messages import Staged
 from ..rows import LANE, to_record
 from ..transaction import Params, Tx
-from .admin import forget
+from .admin import delete_final
 from .claim import end_attempt
 from .discards import expire
 from .enqueue import accept, delete_old_offers, make_room
-from .tokens import forget as forget_access
+from .tokens import prune_access
 
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
@@ -75,10 +75,10 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
         for seq, lane in rows:
-            await forget(tx, seq, state)
+            await delete_final(tx, seq, state)
             await tx.tally(await tx.queue_of(lane), state, -1)
         pruned += len(rows)
-    await forget_access(tx, limit=limit)
+    await prune_access(tx, limit=limit)
     return pruned
 
 

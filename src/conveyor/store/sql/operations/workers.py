@@ -30,7 +30,7 @@ async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> 
     check_order(worker, before, order)
     if if_idle and await _count(tx, worker):
         return False
-    await _tell(tx, worker, order)
+    await _give_order(tx, worker, order)
     return True
 
 
@@ -46,7 +46,7 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     if forgotten:
         await leave(tx, worker)
     else:
-        await _tell(tx, worker, "drain")
+        await _give_order(tx, worker, "drain")
     return Dismissed(forgotten, tuple(sorted(jobs)))
 
 
@@ -76,6 +76,6 @@ async def _count(tx: Tx, worker: str) -> int:
     return int(count)
 
 
-async def _tell(tx: Tx, worker: str, order: Order) -> None:
+async def _give_order(tx: Tx, worker: str, order: Order) -> None:
     await tx.change("order", [(ORDERS.index(order), worker)])
     tx.hint("quiet", worker)
