@@ -1,4 +1,4 @@
-"""Who leads: one rule over what was written down last."""
+"""Who leads: one rule over the last record of a leadership."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NOBODY = ""
 def lead(
     before: Leader | None, name: str, holder: str, *, hold: float, note: str | None, now: float
 ) -> Leader:
-    """Decide who leads when a holder asks for it; UsageError for what nobody could mean.
+    """Return the leadership after a holder asked for it; UsageError for invalid arguments.
 
-    Term 0 says that nobody ever led.
+    Term 0 means that nobody has ever led.
     """
     _check(name, holder, hold, note)
     last = before or Leader(name, NOBODY, until=0.0, since=0.0, term=0)
@@ -36,26 +36,26 @@ def lead(
 
 def _check(name: str, holder: str, hold: float, note: str | None) -> None:
     for what, text in (("a leadership", name), ("its holder", holder)):
-        if not 0 < len(text) <= LONGEST_NAME or not _is_text(text):
+        if not 0 < len(text) <= LONGEST_NAME or not _is_utf8(text):
             raise UsageError(
-                f"the name of {what} is a text of 1 to {LONGEST_NAME} characters: "
-                f"not {text[:LONGEST_NAME]!r}"
+                f"the name of {what} must have 1 to {LONGEST_NAME} characters, "
+                f"got {text[:LONGEST_NAME]!r}"
             )
     if not (math.isfinite(hold) and hold >= 0):
-        raise UsageError(f"it can be held for 0 seconds (which gives it up) or more, not {hold!r}")
+        raise UsageError(f"hold must be 0 seconds (to give it up) or more, got {hold!r}")
     if note is not None:
         _check_note(note)
 
 
 def _check_note(note: str) -> None:
-    if not _is_text(note):
-        raise UsageError("the note of a leader has halves of characters: it has to be UTF-8")
+    if not _is_utf8(note):
+        raise UsageError("the note of a leader must be valid UTF-8, without surrogates")
     size = len(note.encode())
     if size > LARGEST_NOTE:
-        raise UsageError(f"the note of a leader is {size:,} bytes, above {LARGEST_NOTE:,}")
+        raise UsageError(f"the note of a leader has {size:,} bytes; the limit is {LARGEST_NOTE:,}")
 
 
-def _is_text(text: str) -> bool:
+def _is_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

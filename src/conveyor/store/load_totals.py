@@ -1,4 +1,4 @@
-"""What waits and runs, added up: one rule for every store."""
+"""Adds up waiting and running jobs by queue and labels: one rule for every store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .messages import Load
 
 
 def add_up(parts: Iterable[Load], *, limit: int) -> list[Load]:
-    """Return one load for each queue and set of labels, in this order, without those of nothing."""
+    """Return one load for each queue and set of labels, sorted; none where nothing waits or runs."""
     loads: dict[tuple[str, tuple[str, ...]], Load] = {}
     for part in parts:
         key = part.queue, tuple(sorted(set(part.requires)))

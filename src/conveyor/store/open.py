@@ -1,4 +1,4 @@
-"""Where jobs live. `open_store` knows every kind of store; a kind is one file and one line here."""
+"""Opens a store by its URL. A kind of store is one package and one line here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KNOWN = (
 def open_store(url: str, clock: Clock | None = None, token: str | None = None) -> Store:
     """Open the store at an address; UsageError for an address of no known kind.
 
-    `token` opens a server; None takes what the configuration says.
+    `token` is for a server; None takes the configured one.
     """
     # Drivers are imported only where they are needed: memory and the command line's help go
     # without.

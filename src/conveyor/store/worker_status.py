@@ -13,7 +13,7 @@ REMOVED = "removed by force"
 
 
 def as_ordered(worker: WorkerInfo, order: Order) -> WorkerInfo:
-    """Return a worker with its order beside what it says of itself: that may be older."""
+    """Return a worker with its latest order, which may be newer than its own report."""
     match order:
         case "work":
             return worker

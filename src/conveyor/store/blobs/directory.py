@@ -17,7 +17,7 @@ from math import inf
 from ...core.files import DIGITS, checked_digest, checked_piece
 from ...errors import NotFoundError, UnavailableError, UsageError
 from ...system.file_lock import retries
-from ..file_errors import hole, missing_content, unlike
+from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
 
 PART = ".part"
@@ -109,7 +109,7 @@ class BlobDirectory:
         if offset > size:
             if not size:  # it was made just now
                 os.unlink(whole + PART)
-            raise UsageError(hole(digest, size, offset))
+            raise UsageError(gap_message(digest, size, offset))
         rest = memoryview(data)[size - offset :]
         while rest:
             written = os.pwrite(part, rest, size)
@@ -120,7 +120,7 @@ class BlobDirectory:
                 fits = hashlib.file_digest(file, "sha256").hexdigest() == digest
             if not fits:
                 os.unlink(whole + PART)
-                raise UsageError(unlike(digest))
+                raise UsageError(mismatch_message(digest))
             os.fsync(part)
             os.rename(whole + PART, whole)
             _sync_folder(os.path.dirname(whole))

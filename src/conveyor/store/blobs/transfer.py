@@ -24,7 +24,7 @@ Opener = Callable[[str], int]
 
 
 def _go_on() -> None:
-    """Let a transfer go on: it is called before each piece, and may raise."""
+    """Continue a transfer: called before each piece, and may raise."""
 
 
 def _open(path: str) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from ...core.files import FILES_LIMIT, FileInfo, file_name, inputs
 from ...errors import UsageError
-from ..file_errors import too_many
+from ..file_errors import too_many_artifacts
 from ..messages import Lease
 from .claim import held
 from .data import MemoryData
@@ -21,7 +21,7 @@ def attach(memory: MemoryData, lease: Lease, file: FileInfo) -> bool:
         return False
     kept = memory.index.artifacts[job.id]
     if len(kept.keys() - {file_name(file.name)}) >= FILES_LIMIT:
-        raise UsageError(too_many(job.id))
+        raise UsageError(too_many_artifacts(job.id))
     kept[file.name] = msgspec.structs.replace(file, kind="artifact", lease=lease.lease)
     return True
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ...core.files import checked_digest, checked_piece
 from ...errors import NotFoundError, UsageError
-from ..file_errors import hole, missing_content, unlike
+from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
 
 
@@ -80,12 +80,12 @@ class MemoryBlobs:
     ) -> None:
         size = len(stored.data)
         if offset > size:
-            raise UsageError(hole(digest, size, offset))
+            raise UsageError(gap_message(digest, size, offset))
         added = data[size - offset :]
         stored.data += added
         stored.sha256.update(added)
         if last and stored.sha256.hexdigest() != digest:
             self.contents.pop(digest, None)
-            raise UsageError(unlike(digest))
+            raise UsageError(mismatch_message(digest))
         stored.whole = last
         self.contents[digest] = stored

@@ -1,4 +1,4 @@
-"""One transaction as the operations see it: named statements, and books kept until its end.
+"""One transaction as the operations see it: named statements, counts and hints kept to its end.
 
 An operation is a coroutine over `Tx`; it waits for nothing but its statements. SQLite drives it to
 its end in one step, a store over the network awaits it.
@@ -105,11 +105,11 @@ class Tx:
         self.wrote = False
 
     def save_counts(self) -> None:
-        """Keep the books as they stand, for `undo`."""
+        """Save the counts, for `restore_counts`."""
         self._saved = {name: _copy(queue) for name, queue in self._queues.items()}
 
     def restore_counts(self) -> None:
-        """Take the books back to where they were kept; the statements were rolled back."""
+        """Restore the saved counts after the statements were rolled back."""
         self._queues = self._saved
         self._deferred = None
         self._locked_queues.clear()
@@ -173,7 +173,7 @@ class Tx:
     async def defer(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.
 
-        The same statement, put off by several operations, becomes one: it costs half as much.
+        The same statement, deferred by several operations, runs once for all: it costs half as much.
         """
         self.wrote = True
         if self._deferred is not None and self._deferred[0] == name:
@@ -183,14 +183,14 @@ class Tx:
             self._deferred = name, params
 
     async def run_deferred(self) -> None:
-        """Run what was put off."""
+        """Run the deferred statements."""
         if self._deferred is not None:
             name, params = self._deferred
             self._deferred = None
             await self._db.many(name, params)
 
     def hint(self, kind: HintKind, *subjects: str) -> None:
-        """Note what to tell listeners once the transaction has happened."""
+        """Note a hint to send once the transaction is committed."""
         if subjects:
             self.hints.setdefault(kind, {}).update(dict.fromkeys(subjects))
 
@@ -218,12 +218,12 @@ class Tx:
         return known
 
     async def tally(self, name: str, state: State, change: int) -> None:
-        """Note that a queue has more or fewer jobs of a state."""
+        """Change how many jobs of a state a queue has."""
         queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
 
     async def write_tallies(self) -> None:
-        """Write the counts down. Called once, before the transaction ends."""
+        """Write the changed counts. Called once, before the transaction ends."""
         await self.run_deferred()
         for name, queue in self._queues.items():
             if queue.counts != queue.written:

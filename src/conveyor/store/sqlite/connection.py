@@ -1,4 +1,4 @@
-"""One connection to one SQLite file: opened safely, locked by us, its errors in our words."""
+"""One connection to one SQLite file: safe opening, a lock beside it, and translated errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECKPOINT_PAGES = 4000
 
 
 class Database:
-    """The file and our lock beside it. Used by one thread at a time."""
+    """The file and the lock beside it. Used by one thread at a time."""
 
     excludes_writers = True
 
@@ -92,7 +92,7 @@ class Database:
 
     @contextmanager
     def _ended(self) -> Generator[None]:
-        """Leave no transaction open that was not committed, whatever comes in between."""
+        """Roll back on the way out whatever was not committed."""
         # Twice, because a Ctrl-C may cut the first one short.
         try:
             try:
@@ -103,26 +103,26 @@ class Database:
             self.roll_back()
 
     def savepoint(self) -> None:
-        """Mark a place to which `undo` returns."""
+        """Set a savepoint."""
         self._connection.execute("SAVEPOINT operation")
 
     def release_savepoint(self) -> None:
-        """Keep what was done since `savepoint`."""
+        """Keep what was done since the savepoint."""
         self._connection.execute("RELEASE operation")
 
     def roll_back_to_savepoint(self) -> None:
-        """Take back what was done since `savepoint`."""
+        """Undo what was done since the savepoint."""
         self._connection.execute("ROLLBACK TO operation")
         self._connection.execute("RELEASE operation")
 
     def roll_back(self) -> None:
-        """End the transaction without a trace, if one is open."""
+        """Roll back the transaction, if one is open."""
         if self._db is not None and self._db.in_transaction:
             with suppress(apsw.Error):
                 self._db.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Bring the WAL into the file, and let go of it."""
+        """Checkpoint the WAL, then close the file."""
         with suppress(UnavailableError), self._translated(), self._lock.exclusive():
             if self._db is not None and self._wal_pages and self._is_same_wal():
                 self._checkpoint("TRUNCATE")
@@ -212,11 +212,11 @@ class Database:
         try:
             yield
         except apsw.Error as error:
-            raise_ours(self.path, error)
+            raise_translated(self.path, error)
 
 
-def raise_ours(path: str, error: apsw.Error) -> NoReturn:
-    """Say in our words, with the file and the way out, what SQLite's error means."""
+def raise_translated(path: str, error: apsw.Error) -> NoReturn:
+    """Raise the error of ours that says what SQLite's means, with the file and a remedy."""
     match error:
         case apsw.NotADBError():
             raise CorruptStoreError(
@@ -225,12 +225,12 @@ def raise_ours(path: str, error: apsw.Error) -> NoReturn:
         case apsw.CorruptError():
             raise CorruptStoreError(
                 f"{path} is damaged: {error}. Stop all workers, copy the file, and recover it with "
-                "`sqlite3 jobs.db .recover`, or go back to a backup."
+                "`sqlite3 jobs.db .recover`, or restore a backup."
             ) from error
         case apsw.FullError():
             raise UnavailableError(
-                f"the disk that holds {path} is full: nothing of this call was written. Make "
-                "room; workers go on by themselves."
+                f"the disk of {path} is full; nothing of this call was written. Free some space; "
+                "workers continue by themselves."
             ) from error
         case apsw.ReadOnlyError() | apsw.PermissionsError():
             raise UnavailableError(
@@ -239,7 +239,7 @@ def raise_ours(path: str, error: apsw.Error) -> NoReturn:
             ) from error
         case apsw.CantOpenError():
             raise UnavailableError(
-                f"{path} cannot be opened: {error}. Do the folder and the permissions exist?"
+                f"{path} cannot be opened: {error}. Check that its folder exists and is accessible."
             ) from error
         case _:
             raise UnavailableError(f"{path}: {type(error).__name__}: {error}") from error

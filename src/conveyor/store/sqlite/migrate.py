@@ -1,4 +1,4 @@
-"""Brings a SQLite file to the schema of this version, or says why not."""
+"""Migrates a SQLite file to the schema of this version."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The one place that writes: everything that waits is committed together (group commit).
+"""The only writer: all waiting operations are committed together (group commit).
 
-A commit costs one fsync, whether it holds one operation or a thousand; so callers queue here for a
-thread, and the longer an fsync takes the more of them share the next one. A blocking caller that
-finds nobody before it need not wake a thread and wait for it: it carries its call out itself.
+A commit costs one fsync, whether it holds one operation or a thousand. Operations queue for one
+thread, and the longer an fsync takes, the more operations share the next one. A blocking caller
+that finds the queue empty runs its operation itself, without waking the thread.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ T = TypeVar("T")
 Operation = Callable[[Tx], Coroutine[Any, Any, T]]
 
 MOST_AT_ONCE = 1000
-# What the database will not take: it must not spoil what others do in the same transaction.
+# A value that the database rejects must not fail the other operations of the transaction.
 REFUSALS = apsw.ConstraintError, OverflowError
 JOIN = 30.0
 
 
 class _Call:
-    """One operation that somebody waits for."""
+    """One submitted operation and its pending answer."""
 
     __slots__ = ("operation", "pending", "reads")
 
@@ -48,7 +48,7 @@ _Answer = tuple[_Call, Any, ConveyorError | None]
 
 
 class _HalfDoneError(Exception):
-    """An operation failed after it had written, and there is no savepoint to go back to."""
+    """An operation failed after it had written, and there is no savepoint to roll back to."""
 
 
 class Writer:
@@ -70,18 +70,18 @@ class Writer:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._closed = False
         self._unfinished = 0
-        self._gate = threading.Lock()
-        self._baton = threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._transaction_lock = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="conveyor-sqlite", daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation[T], *, reads: bool) -> Pending[T]:
-        """Have an operation carried out wholly or not at all, in the order of the calls.
+        """Run an operation completely or not at all, in the order of the calls.
 
         `reads` promises that it changes nothing.
         """
         call = _Call(operation, reads=reads)
-        with self._gate:
+        with self._queue_lock:
             if self._closed:
                 return failed(UnavailableError(f"{self._db.path} was closed"))
             alone = self._unfinished == 0 and not in_event_loop()
@@ -89,12 +89,12 @@ class Writer:
             if not alone:
                 self._calls.put(call)
         if alone:
-            self._carry_out([call])
+            self._perform([call])
         return call.pending
 
     def close(self) -> None:
-        """Carry out what waits, then let go of the file."""
-        with self._gate:
+        """Run the waiting operations, then release the file."""
+        with self._queue_lock:
             if self._closed:
                 return
             self._closed = True
@@ -105,14 +105,14 @@ class Writer:
         going = True
         while going:
             calls: list[_Call] = []
-            going = self._gather(calls)
+            going = self._collect(calls)
             if calls:
-                self._carry_out(calls)
-        with self._baton:
+                self._perform(calls)
+        with self._transaction_lock:
             self._db.close()
 
-    def _gather(self, calls: list[_Call]) -> bool:
-        """Wait for a call and take all that are there; say whether to go on."""
+    def _collect(self, calls: list[_Call]) -> bool:
+        """Collect all waiting calls; returns False once the writer was closed."""
         call = self._calls.get()
         while call is not None:
             calls.append(call)
@@ -124,12 +124,12 @@ class Writer:
                 return True
         return False
 
-    def _carry_out(self, calls: list[_Call]) -> None:
+    def _perform(self, calls: list[_Call]) -> None:
         try:
-            with self._baton:
+            with self._transaction_lock:
                 self._transact_and_answer(calls)
         finally:
-            with self._gate:
+            with self._queue_lock:
                 self._unfinished -= len(calls)
 
     def _transact_and_answer(self, calls: list[_Call]) -> None:
@@ -162,10 +162,10 @@ class Writer:
             self._notify(hint)
 
     def _transact(self, calls: list[_Call], *, careful: bool) -> tuple[list[_Answer], list[Hint]]:
-        """Carry the calls out in one transaction.
+        """Run the calls in one transaction.
 
-        Savepoints cost as much as the operations themselves, and hardly any operation fails after
-        it has written. So none are set, unless `careful`; _HalfDoneError says that it was needed.
+        A savepoint costs as much as an operation, and few operations fail after they have
+        written. So none is set unless `careful`; _HalfDoneError asks for a careful second run.
         """
         tx = Tx(self._db, self._lanes, self._clock.now(), self._draw)
         reads = all(call.reads for call in calls)
@@ -174,7 +174,7 @@ class Writer:
             answers = [run(call, tx) for call in calls]
             try:
                 _drive(tx.write_tallies())
-            except UsageError as error:  # something that was put off
+            except UsageError as error:  # from a deferred statement
                 raise _HalfDoneError from error
         return answers, [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
 
@@ -183,7 +183,7 @@ class Writer:
         try:
             return call, _drive(call.operation(tx)), None
         except ConveyorError as error:
-            # Something put off by an earlier operation may have failed in this one.
+            # A statement deferred by an earlier operation may have failed in this one.
             if tx.wrote or isinstance(error.__cause__, REFUSALS):
                 raise _HalfDoneError from error
             return call, None, error
@@ -212,4 +212,4 @@ def _drive(work: Coroutine[Any, Any, T]) -> T:
     try:
         return run_sync(work)
     except REFUSALS as error:
-        raise UsageError(f"the store refused it: {error}") from error
+        raise UsageError(f"the database rejected a value: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ....core.files import FILES_LIMIT, FileInfo, file_name
 from ....errors import UsageError
-from ...file_errors import too_many
+from ...file_errors import too_many_artifacts
 from ...messages import Lease
 from ..transaction import Tx
 from .admin import get
@@ -20,7 +20,7 @@ async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
         return False
     seq = found[0][0]
     if (await tx.rows("count_others", (seq, file_name(file.name))))[0][0] >= FILES_LIMIT:
-        raise UsageError(too_many(lease.id))
+        raise UsageError(too_many_artifacts(lease.id))
     row = (seq, file.name, file.digest, file.size, file.executable, lease.lease)
     await tx.rows("attach", row)
     return True
