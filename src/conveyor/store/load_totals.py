@@ -10,7 +10,7 @@ from .messages import Load
 
 
 def add_up(parts: Iterable[Load], *, limit: int) -> list[Load]:
-    """Return one load for each queue and set of labels, sorted; none where nothing waits or runs."""
+    """Return one load for each queue and set of labels, sorted, if any job waits or runs."""
     loads: dict[tuple[str, tuple[str, ...]], Load] = {}
     for part in parts:
         key = part.queue, tuple(sorted(set(part.requires)))

@@ -1,4 +1,4 @@
-"""What stores are told and what they answer: plain, frozen data beside the job itself."""
+"""Arguments and answers of stores: plain, frozen data beside the job itself."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
 
 class Want(msgspec.Struct, frozen=True):
-    """A worker's wish for at most `limit` jobs of one queue."""
+    """A request for at most `limit` jobs of one queue."""
 
     queue: str
     limit: int
 
 
-# How long a claim over a network lasts until it has to be confirmed: its answer may be lost.
+# How many seconds a claim over a network lasts unless it is confirmed: its answer may be lost.
 CONFIRM = 10.0
 
 
 class Claimant(msgspec.Struct, frozen=True):
-    """Who claims: the worker's id, its labels, and for how many seconds it leases.
+    """The worker that claims: its id, its labels, and the length of its leases in seconds.
 
-    `confirm_within` is how many seconds such a claim lasts unless its first `extend` confirms it;
-    None: it is confirmed as it is given.
+    `confirm_within` makes the claim provisional: it lasts that many seconds unless a first `extend`
+    confirms it. None: the claim needs no confirmation.
     """
 
     worker: str
@@ -55,9 +55,9 @@ NO_CLAIMANT = Claimant("")
 
 
 class Exchanged(msgspec.Struct, frozen=True):
-    """What came of a batch: ids whose report was accepted, and the newly claimed jobs.
+    """The result of a batch: ids whose report was accepted, and the newly claimed jobs.
 
-    A report that is missing from `settled` came with a stale lease: its result was dropped.
+    A report that is missing from `settled` had a stale lease; its result was dropped.
     """
 
     settled: tuple[str, ...]
@@ -68,9 +68,9 @@ Verdict = Literal["continue", "cancel", "lost"]
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What the store says about one lease: go on, stop (with the reason), or it is not yours.
+    """The verdict on one lease: continue, cancel (with the reason), or lost.
 
-    `forced`: the one who cancels wants no grace waited for.
+    `forced`: stop the job without waiting for its grace period.
     """
 
     id: str
@@ -82,8 +82,8 @@ class Renewal(msgspec.Struct, frozen=True):
 class Accepted(msgspec.Struct, frozen=True):
     """The jobs are in the store. `ids` are in the order asked for.
 
-    Where a unique key was taken the id is that of the job which holds it, and it is listed in
-    `existing` too.
+    If a unique key was taken, the id is that of the job that holds the key; it is listed in
+    `existing` as well.
     """
 
     ids: tuple[str, ...]
@@ -91,10 +91,10 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """The queue is full: the request waits in line as this offer. No job exists yet.
+    """The queue is full, and the request waits as this offer. No job exists yet.
 
-    `accepted()` keeps it alive; an offer whose producer is silent for `OFFER_PATIENCE` seconds
-    is dropped. `depth` and `capacity` are those at the time of asking.
+    `accepted()` keeps it alive; it is dropped once its producer has been silent for
+    `OFFER_PATIENCE` seconds. `depth` and `capacity` are those at the time of the call.
     """
 
     offer: str
@@ -104,12 +104,12 @@ class Offered(msgspec.Struct, frozen=True):
 
 
 OFFER_PATIENCE = 5.0
-# How long an answer waits for its producer; the jobs are in the store whether it comes or not.
+# How many seconds an answer is kept for its producer. The jobs are in the store either way.
 COLLECT_PATIENCE = 60.0
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs a list is about; None means any. Newest first; `before` is a `seq` to page on."""
+    """Which jobs to list; None means any. Newest first; page on with the last `seq` as `before`."""
 
     queue: str | None = None
     task: str | None = None
@@ -119,30 +119,30 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staged(msgspec.Struct, frozen=True):
-    """How many due jobs became available, and when the next one is due (None: none waits)."""
+    """How many due jobs became available, and when the next one is due (None: there is none)."""
 
     moved: int
     next_due_at: float | None
 
 
 class Content(msgspec.Struct, frozen=True):
-    """How much of a content is there, in bytes, and whether that is all of it."""
+    """How many bytes of a content are stored, and whether it is complete."""
 
     size: int
     whole: bool
 
 
-# What a worker is told: to claim, to claim nothing, or to drain and end.
+# What a worker must do: claim, claim nothing, or drain and exit.
 Order = Literal["work", "quiet", "drain"]
 
-# A worker that was silent for so many seconds is removed at once, as it may never hear of it.
+# A worker that was silent for this many seconds is removed at once: it may never see the order.
 SILENCE = 60.0
 
 
 class Dismissed(msgspec.Struct, frozen=True):
     """How a worker was removed: whether it is forgotten already, and the jobs it had to give back.
 
-    One that is not `forgotten` is to drain, and goes by itself.
+    A worker that is not `forgotten` has the order to drain, and exits by itself.
     """
 
     forgotten: bool
@@ -150,10 +150,10 @@ class Dismissed(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What waits and runs of the jobs of one queue that require the same labels, in order.
+    """How many jobs of one queue and set of required labels wait and run.
 
-    `waiting` are those that a worker could be given at once. `oldest_at`: since when the first of
-    them could have run, in Unix seconds; None if none is in the store.
+    `waiting` counts jobs that a worker could claim now. `oldest_at` is since when the first of them
+    could have run, in Unix seconds; None if none is in the store.
     """
 
     queue: str
@@ -164,10 +164,10 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who leads, or led last: `until` says for how long, `since` from when. Unix seconds.
+    """The current or last leader: it leads from `since` to `until`, in Unix seconds.
 
-    `term` counts the holders, so that what an earlier one still does can be told and refused.
-    `note` is what the last of them wrote down.
+    `term` counts the holders, so that late actions of an earlier one can be refused. `note` is the
+    last note that a holder left.
     """
 
     name: str
@@ -182,11 +182,11 @@ HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet",
 
 
 class Hint(msgspec.Struct, frozen=True):
-    """Something may have changed: go and look. May be late, may be missing, may be for nothing.
+    """Something may have changed, so look. A hint may be late, lost or unfounded.
 
     `work`: a queue has jobs to claim (subjects: queue names). `due`: a queue has jobs that become
     available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
-    (offer ids). `cancel`: running jobs are to stop (job ids). `output`: jobs wrote output (job
+    (offer ids). `cancel`: running jobs must stop (job ids). `output`: jobs wrote output (job
     ids). `quiet`: workers were given an order (worker ids). `access`: tokens were added
     or revoked (token ids). No subjects means "any".
     """

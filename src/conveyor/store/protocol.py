@@ -1,9 +1,9 @@
-"""What a store must be able to do, split by who asks for it.
+"""The store protocol, split by caller: producers, workers, operators and maintenance.
 
 Every method answers with a `Pending`: blocking code calls `.result()` on it, async code awaits it.
-A call is one transaction: it happens wholly or not at all, and in the order of the calls. Times are
-judged by the store's own clock. Anything that is not found raises `NotFoundError`; a store that
-cannot be reached raises `UnavailableError`.
+A call is one transaction: it takes effect completely or not at all, in the order of the calls. The
+store's clock alone decides what is due and what has expired. Anything that is not found raises
+`NotFoundError`; a store that cannot be reached raises `UnavailableError`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from .protocol_traits import StoreTraits
 
 
 class ProducerStore(Protocol):
-    """What a program that enqueues needs."""
+    """For programs that enqueue."""
 
     def insert(
         self,
@@ -58,53 +58,53 @@ class ProducerStore(Protocol):
         when_full: WhenFull = "wait",
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
-        """Take the jobs, all of one queue, or none of them.
+        """Insert the jobs, which must be of one queue: all or none.
 
         Raises QueueFullError when the queue is full and `when_full` is "refuse", when dropping the
         oldest available jobs would not make room, and whenever the jobs could never fit.
         `when_full="wait"` answers with an offer instead; at capacity 0 every policy does.
 
-        `again`: the same may have been sent before, and its answer lost. If any of the jobs is in
-        the store, or waits in an offer, nothing is taken in and the answer is as it was. For a job
-        that its key kept out that is the key's holder now, or its own id if there is none. Where
-        all were kept out there is no trace of it, and it is as if it had never been sent.
+        `again`: the same request may have been sent before, and its answer lost. If any of its jobs
+        is in the store or in an offer, nothing is inserted and the first answer is repeated. A job
+        that its key kept out is answered with the key's present holder, or with its own id if
+        there is none. If all were kept out, nothing of the request is known, so it counts as new.
         """
         ...
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
-        """Return what became of an offer, once; None while it waits. Keeps it alive.
+        """Return the answer to an offer, once; None while it waits. Keeps the offer alive.
 
         NotFoundError when the offer is unknown: collected, withdrawn, or dropped for silence.
         """
         ...
 
     def withdraw(self, offer: str) -> Pending[Accepted | None]:
-        """Take an offer back. Returns None when it is gone, and the answer if it came too late."""
+        """Withdraw an offer. Returns the answer if it was accepted before, else None."""
         ...
 
 
 class WorkerStore(Protocol):
-    """What a worker needs. Every write-back names its lease; a stale one changes nothing."""
+    """For workers. Every write-back names its lease; a stale lease changes nothing."""
 
     def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
-        """Lease at most `limit` available jobs, looking at the wants in their order.
+        """Lease at most `limit` available jobs, serving the wants in their order.
 
         Within a queue: higher priority first, then the longer due, then the earlier accepted. A
         job is only given to a claimant that has every label in its `requires`; with a label
-        "!only" (say "gpu!only") a claimant takes only jobs that ask for that label. Paused queues
-        give nothing, and a worker that is to be quiet or to drain is given nothing. A job past its
+        "!only" (such as "gpu!only") a claimant takes only jobs that require that label. A paused
+        queue gives nothing, and a quiet or draining worker gets nothing. A job past its
         `expires_at` is discarded instead.
 
-        With `confirm_within` the claim is provisional: the job is running, but it has not started
-        until the lease is extended for the first time. Without that the lease ends soon, and the
-        job is given back as if it had never been claimed.
+        With `confirm_within` the claim is provisional: the job is running, but has not started
+        until its lease is extended for the first time. If that does not happen in time, the job is
+        returned as if it had never been claimed.
         """
         ...
 
     def decline(self, worker: str) -> Pending[None]:
-        """Take no more jobs for this worker.
+        """Stop claiming for this worker.
 
-        One that a store over a network is still waiting for on its behalf is given back.
+        A store over a network returns the jobs of a claim that still waits.
         """
         ...
 
@@ -128,36 +128,36 @@ class WorkerStore(Protocol):
         ...
 
     def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
-        """Renew every lease a worker holds; returns how many. For a keeper in another process.
+        """Renew every lease of a worker; returns how many. For its sidecar process.
 
-        What the worker has not confirmed is left as it is: it may not know of it.
+        Provisional claims are left alone: the worker may not know of them.
         """
         ...
 
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         """Append captured output; one verdict for each lease, in the order in which they come.
 
-        Under a lease that is lost nothing is kept. A chunk that is already there (same job, lease
-        and offset) is ignored.
+        Nothing is kept under a lost lease. A chunk that is already stored (same job, lease and
+        offset) is ignored.
         """
         ...
 
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
-        """Note how far jobs are; one verdict each, in the same order."""
+        """Record the progress of jobs; one verdict each, in the same order."""
         ...
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[Renewal]]:
-        """Note all that was done to stop jobs; one verdict each, in the same order.
+        """Record the steps taken to stop jobs; one verdict each, in the same order.
 
-        It stays on the job when it has ended, until a later attempt begins.
+        They stay on the job after it has ended, until its next attempt begins.
         """
         ...
 
 
 class OperatorStore(Protocol):
-    """What somebody who looks after the queues needs."""
+    """For operators."""
 
     def get(self, job_id: str) -> Pending[JobRecord]:
         """Return the job as it stands."""
@@ -184,18 +184,18 @@ class OperatorStore(Protocol):
         ...
 
     def offered(self, job_id: str) -> Pending[QueueInfo | None]:
-        """Return the queue at which a producer still offers this job; None if nobody does."""
+        """Return the queue in which this job is offered; None if it is not."""
         ...
 
     def check(self) -> Pending[list[str]]:
-        """Look at everything that is stored; returns what is wrong, in words (at most 100)."""
+        """Check everything that is stored; returns at most 100 descriptions of problems."""
         ...
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
-        """Cancel a waiting job at once; ask the owner of a running one to stop it.
+        """Cancel a waiting job at once; request its worker to stop a running one.
 
-        `force` asks it not to wait for the job's grace; it may follow a request without. The
-        first reason stays.
+        `force` skips the job's grace period; it may follow a request without. The first reason
+        stays.
         """
         ...
 
@@ -204,7 +204,7 @@ class OperatorStore(Protocol):
         ...
 
     def delete(self, job_id: str) -> Pending[None]:
-        """Forget a job that is final, with its output and history."""
+        """Delete a final job with its output and history."""
         ...
 
     def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
@@ -213,11 +213,11 @@ class OperatorStore(Protocol):
 
 
 class UpkeepStore(Protocol):
-    """What keeps the queues tidy. Any number of workers may do it at once."""
+    """For maintenance. Any number of workers may run it at once."""
 
     def stage(self, *, limit: int) -> Pending[Staged]:
         """Make due scheduled and retryable jobs available; discard waiting ones that expired;
-        drop offers whose producers went silent.
+        drop offers of silent producers.
         """
         ...
 
@@ -231,52 +231,52 @@ class UpkeepStore(Protocol):
     ) -> Pending[list[str]]:
         """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
 
-        Those of provisional claims that were never confirmed are only given back, and so are those
-        of dead workers that are not in `begun`; None means that it is not known which were begun.
-        `evidence` is what is known of how they died. Returns the ids of all.
+        Jobs that had not started are returned instead: those of provisional claims, and those of
+        dead workers that are not in `begun` (None: unknown, so all had started). `evidence` is what
+        is known of how the workers died. Returns the ids of all.
         """
         ...
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         """Delete jobs that have been final for longer than their state's retention, in seconds.
 
-        Returns how many. Forgets tokens and lines of the audit too, once they are old.
+        Returns how many. Old tokens and audit lines are deleted as well.
         """
         ...
 
     def beat(self, worker: WorkerInfo) -> Pending[Order]:
-        """Note that a worker is there; returns what it is to do.
+        """Record that a worker is alive; returns its order.
 
         `beat_at` is set by the store.
         """
         ...
 
     def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
-        """Tell a worker what to do; NotFoundError if it was not heard of.
+        """Give a worker an order; NotFoundError if it never sent a beat.
 
-        "quiet" and "drain": from then on its claims give it nothing. With `if_idle` nothing
-        changes, and the answer is False, if it holds a running job, confirmed or not; so after
-        True it cannot have been given one meanwhile. "drain" is final, as nobody can know how far
-        the worker has got with it: another order raises InvalidTransitionError.
+        After "quiet" or "drain" its claims return nothing. With `if_idle`, a worker that holds a
+        running job, confirmed or not, gets no order and the answer is False; after True it cannot
+        have claimed one in between. "drain" is final, because its progress is unknown: another
+        order raises InvalidTransitionError.
         """
         ...
 
     def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
-        """Have a worker go: it is to drain, or is forgotten at once if silent for `SILENCE`.
+        """Remove a worker: order it to drain, or forget it at once if silent for `SILENCE`.
 
-        One that holds running jobs raises BusyError, unless forced: then they are given back
-        as crashed, and their code ends where it hears that its lease is gone.
+        BusyError if it holds running jobs. With `force` they count as crashed and are returned;
+        the worker stops their code when it finds that their leases are lost.
         """
         ...
 
     def leave(self, worker: str) -> Pending[None]:
-        """Forget a worker that ended in good order, or one that is known to be dead."""
+        """Forget a worker that exited, or that is known to be dead."""
         ...
 
     def workers(self) -> Pending[list[WorkerInfo]]:
-        """Return the workers that were heard of, by id.
+        """Return the workers that sent a beat, by id.
 
-        One that was told to be quiet or to drain is shown so, whether it has heard of it or not.
+        A quiet or draining worker is shown as such even before it has seen the order.
         """
         ...
 
@@ -298,10 +298,10 @@ class UpkeepStore(Protocol):
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
-        """Enqueue what is due and move the schedule on, if its `next_at` still is `due_at`.
+        """Enqueue the jobs of a tick and advance the schedule, if its `next_at` still is `due_at`.
 
-        Returns False when somebody else was first. The queue's bound does not hold here: a tick
-        has no producer that could wait.
+        Returns False if another process was first. The queue's bound does not apply: a tick has no
+        producer that could wait.
         """
         ...
 
@@ -339,12 +339,12 @@ class Store(
         ...
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
-        """Call `listener`, from any thread, when something happened; returns how to stop that.
+        """Call `listener` for hints, from any thread; returns a function that stops it.
 
-        Hints may be lost, so whoever listens also looks by itself every second or so.
+        Hints may be lost, so a listener must also poll, every second or so.
         """
         ...
 
     def close(self) -> None:
-        """Let go of every resource. Later calls raise UnavailableError. May be called twice."""
+        """Release every resource. Later calls raise UnavailableError. May be called twice."""
         ...

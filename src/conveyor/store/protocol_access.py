@@ -1,4 +1,4 @@
-"""What a store keeps for whoever guards it: tokens, and the audit of what was done."""
+"""The part of the store protocol for access control: tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..core.pending import Pending
 
 
 class AccessStore(Protocol):
-    """What a server and an operator need to say who may do what, and who did.
+    """For servers and operators: who may do what, and who did.
 
-    `prune` forgets tokens that have been good no more for 90 days, and actions after 365.
+    `prune` deletes tokens 90 days after they became invalid, and actions after 365 days.
     """
 
     def add_token(self, token: Token) -> Pending[None]:
-        """Make a token known; UsageError when there is one of its id."""
+        """Add a token; UsageError if its id exists."""
         ...
 
     def token(self, token_id: str) -> Pending[Token]:
-        """Return a token, whether it is good or not."""
+        """Return a token, valid or not."""
         ...
 
     def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
@@ -28,13 +28,13 @@ class AccessStore(Protocol):
         ...
 
     def revoke_token(self, token_id: str) -> Pending[Token]:
-        """Let a token be good no more, from now on; the first time stays."""
+        """Revoke a token from now on; the time of the first revocation stays."""
         ...
 
     def note_action(self, actions: Sequence[Action]) -> Pending[None]:
-        """Add lines to the audit. Their texts are kept on one line and to 500 characters each."""
+        """Append to the audit log. Each text is cut to one line of 500 characters."""
         ...
 
     def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
-        """Return at most `limit` lines of the audit, newest first; `before` is a `seq`."""
+        """Return at most `limit` lines of the audit log, newest first; `before` is a `seq`."""
         ...

@@ -173,7 +173,7 @@ class Tx:
     async def defer(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.
 
-        The same statement, deferred by several operations, runs once for all: it costs half as much.
+        One statement deferred by several operations runs once for all, at half the cost.
         """
         self.wrote = True
         if self._deferred is not None and self._deferred[0] == name:
