@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -39,6 +40,13 @@ SEQ, ID, TASK, LANE, ARGS, STATE, PRIORITY, RUN_AT = map(
 _RESULT, _PROGRESS, _FORCED, _STOPPING, _OPTIONS = map(
     _FIELDS.index, ("result", "progress", "cancel_forced", "stopping", "options")
 )
+
+# What a transition may change, and what its guard needs.
+_CHANGING = (
+    "seq", "lease", "state", "attempt", "crashes", "run_at", "error", "result", "worker",
+    "final_at",
+)  # fmt: skip
+_changing = attrgetter(*_CHANGING)
 
 Row = tuple[Any, ...]
 
@@ -80,10 +88,9 @@ def to_record(row: Row, queue: str) -> JobRecord:
 
 
 def to_params(job: JobRecord) -> dict[str, Any]:
-    """Return what may change about a job, as parameters named like its columns."""
-    result = job.result
-    params = dict(zip(_FIELDS, msgspec.structs.astuple(job), strict=True))
-    params["result_checksum"] = None if result is None else crc32(result)
+    """Return what a transition may change about a job, as parameters named like the columns."""
+    params = dict(zip(_CHANGING, _changing(job), strict=True))
+    params["result_checksum"] = None if job.result is None else crc32(job.result)
     return params
 
 
