@@ -215,7 +215,7 @@ def test_an_artifact_under_a_stale_lease_is_refused(store: Store) -> None:
 
 def test_an_artifact_whose_content_is_not_there_is_refused(store: Store) -> None:
     lease = running(store)
-    with pytest.raises(UsageError, match="not here"):
+    with pytest.raises(UsageError, match="is not stored"):
         store.attach(lease, artifact()).result()
 
 
