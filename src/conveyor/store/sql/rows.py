@@ -42,7 +42,7 @@ _RESULT, _PROGRESS, _FORCED, _STOPPING, _OPTIONS = map(
 )
 
 # What a transition may change, and what its guard needs.
-_CHANGING = (
+_CHANGING: tuple[str, ...] = (
     "seq", "lease", "state", "attempt", "crashes", "run_at", "error", "result", "worker",
     "final_at",
 )  # fmt: skip
@@ -89,7 +89,7 @@ def to_record(row: Row, queue: str) -> JobRecord:
 
 def to_params(job: JobRecord) -> dict[str, Any]:
     """Return what a transition may change about a job, as parameters named like the columns."""
-    params = dict(zip(_CHANGING, _changing(job), strict=True))
+    params: dict[str, Any] = dict(zip(_CHANGING, _changing(job), strict=True))
     params["result_checksum"] = None if job.result is None else crc32(job.result)
     return params
 
