@@ -85,7 +85,7 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     # Its code runs, so it is running: nobody else may have it until this process has ended.
     assert job.refresh().state is State.RUNNING
     program.go.set()
-    keeper = worker._keeping.keeper
+    keeper = worker.parts.sidecar.process
     assert keeper is not None
     keeper.kill()
     keeper.communicate()
@@ -102,7 +102,7 @@ def test_what_is_left_keeps_its_lease_also_without_a_keeper(
     until(program.begun.is_set)
     assert not program.belt.stop(0.0)
     second = program.belt.start(slots=1, lease_for=0.4, keep=False)
-    until(lambda: second._upkeep.rounds > 3)
+    until(lambda: second.parts.maintenance.rounds > 3)
     # Else it would run twice at once.
     assert job.refresh().state is State.RUNNING
     assert (job.record.lease, second.running) == (1, [])
@@ -128,7 +128,7 @@ def test_a_second_stop_with_less_patience_counts(until: Until) -> None:
     until(program.begun.is_set)
     patient = threading.Thread(target=program.belt.stop, args=(60.0,))
     patient.start()
-    until(lambda: worker._slots.draining)
+    until(lambda: worker.parts.dispatcher.draining)
     assert program.belt.stop(0.0)
     patient.join()
     assert job.refresh().state is State.AVAILABLE

@@ -21,7 +21,7 @@ from testimony import WATCH, Change, Lines, changes, run_on, watch
 from conveyor import State
 from conveyor.cli.shared.shutdown import SLACK as WATCH_OVER
 from conveyor.client.job_handle import Job
-from conveyor.worker.worker import LEAVE, SHUTDOWN_GRACE
+from conveyor.worker.shutdown import LEAVE, SHUTDOWN_GRACE
 
 Until = Callable[..., None]
 

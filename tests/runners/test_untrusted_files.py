@@ -30,7 +30,7 @@ from conveyor.runners.untrusted_files import find_owned_files, matches, owned_fi
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
-from conveyor.worker.job_files import Equipped
+from conveyor.worker.job_files import RunnersWithFiles
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 NOBODY = CommandRules(user="nobody")
@@ -73,7 +73,7 @@ def run(
 ) -> Ending:
     def runner() -> Any:
         made = {"command": CommandRunner(rules=rules)}
-        return Equipped(made, store=store, scratch=scratch)["command"]  # type: ignore[arg-type]
+        return RunnersWithFiles(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]
 
     [ending] = run_jobs(runner, control)
     return ending
@@ -224,7 +224,7 @@ def test_a_cancelled_command_of_another_user_leaves_no_workdir(scratch: WorkdirR
 
     async def main() -> None:
         runner = CommandRunner(rules=NOBODY)
-        made = Equipped({"command": runner}, store=store, scratch=scratch)["command"]
+        made = RunnersWithFiles({"command": runner}, store=store, workdir_root=scratch)["command"]
         running = asyncio.create_task(made.run(control))
         assert isinstance(control.sink, RecordingSink)
         sink = control.sink

@@ -7,24 +7,29 @@ that it stays true.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from jobs import Child, ScriptedRunner
-from workers import Plan, Station
+from runs import LEASE
+from workers import Parts
 
-from conveyor.core.job import JobRecord, State
+from conveyor.core.job import JobRecord, State, WorkerInfo
 from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
-from conveyor.maintenance.upkeep import Upkeep
+from conveyor.maintenance.rescuer import Rescuer
 from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import Exchanged, Hint, Lease, Renewal, Report
-from conveyor.worker.dispatcher import Slots
-from conveyor.worker.lease_renewer import Claim, Leases
+from conveyor.store.messages import Hint, Lease, Renewal, Report
+from conveyor.worker.cancellation import LeaseVerdicts
+from conveyor.worker.claim_confirmer import ClaimConfirmer
+from conveyor.worker.dispatcher import Dispatcher
+from conveyor.worker.held_jobs import HeldJob, HeldJobs
+from conveyor.worker.lease_renewer import LeaseRenewer
+from conveyor.worker.shutdown import WorkerShutdown
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,8 @@ class Fault:
     store: Callable[..., MemoryStore] = MemoryStore
     parts: dict[str, Any] = field(default_factory=dict)
 
-    def plan(self) -> Plan:
-        plan = Plan()
-        for name, part in self.parts.items():
-            setattr(plan, name, part)
-        return plan
+    def worker_parts(self) -> type[Parts]:
+        return type("FaultyParts", (Parts,), self.parts)
 
 
 class Broken(MemoryStore):
@@ -176,94 +178,106 @@ class _Stale:
         return self._taken
 
 
-class DeafAtRenewal(Slots):
-    def _obey(self, lease: Lease, renewal: Renewal) -> None:
+class DeafAtRenewal(LeaseVerdicts):
+    def apply(self, lease: Lease, renewal: Renewal) -> None:
         if renewal.verdict != "cancel":
-            super()._obey(lease, renewal)
+            super().apply(lease, renewal)
 
 
-class GoesOnWhenLost(Slots):
-    def _obey(self, lease: Lease, renewal: Renewal) -> None:
+class GoesOnWhenLost(LeaseVerdicts):
+    def apply(self, lease: Lease, renewal: Renewal) -> None:
         if renewal.verdict != "lost":
-            super()._obey(lease, renewal)
+            super().apply(lease, renewal)
 
 
-class DropsReports(Slots):
-    async def _exchange(self, reports: list[Report], room: int) -> None:
+class DropsReports(Dispatcher):
+    async def _exchange(self, reports: Sequence[Report], room: int) -> None:
         try:
             await super()._exchange(reports, room)
         except UnavailableError:
-            return
+            self._held.remove_reported(reports)
 
 
-class ForgetsClaimedAhead(Slots):
-    def _give_back(self, count: int) -> None:
-        self._ready.take_back(count)
+class ForgetsClaimedAhead(HeldJobs):
+    def hand_back_unstarted(self) -> None:
+        self.hand_back_surplus(self.ready)
+        super().hand_back_unstarted()
+
+    def hand_back_surplus(self, count: int) -> None:
+        for row in list(self._ready)[-count:]:
+            self._ready.remove(row)
+            del self._rows[row.job.id, row.job.lease]
 
 
-class BeginsUnconfirmed(Slots):
-    """Takes a claim's answer for all that is needed, and confirms it by and by."""
+class BeginsUnconfirmed(ClaimConfirmer):
+    """Takes a claim's answer for all that is needed; the next renewal confirms it."""
 
-    def _take(self, answer: Exchanged, reports: list[Report], claim: Claim) -> None:
-        self._ready.add(() if self._draining else answer.jobs, claim)
-        super()._take(answer, reports, claim)
-
-
-class NeverRenews(Leases):
-    async def _renew_all(self) -> None:
-        return
+    def confirm(self, rows: Sequence[HeldJob], asked_at: float) -> None:
+        for row in rows:
+            self._held.confirm(row, sure_at=asked_at)
 
 
-class CountsFromReceipt(Leases):
-    async def confirm(self, leases: Any, patience: float) -> Any:
-        confirmed = await super().confirm(leases, patience)
-        now = self._elapsed()
-        return None if confirmed is None else (Claim(now, now), confirmed[1])
-
-    def _note(self, leases: Any, sent: float) -> None:
-        super()._note(leases, self._elapsed())
+class NeverFences(LeaseRenewer):
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**{**parts, "fences": False})
 
 
-class NeverFences(Leases):
-    def _fence(self) -> None:
-        self._good_until.clear()
-
-
-class NeverLate(Leases):
-    def is_late(self, claim: Claim) -> bool:
+class NeverRenews(NeverFences):
+    async def _renew_all(self) -> bool:
         return False
 
 
-class NeverStopsThem(Slots):
-    def stop_running(self, reason: str, *, grace: float) -> None:
+class CountsFromReceipt(LeaseRenewer):
+    async def confirm(self, rows: Any, timeout: float) -> Any:
+        answer = await super().confirm(rows, timeout)
+        return None if answer is None else (self._elapsed(), answer[1])
+
+    def _note(self, rows: Any, sent: float) -> None:
+        super()._note(rows, self._elapsed())
+
+
+class NeverLate(LeaseRenewer):
+    def is_late(self, row: HeldJob) -> bool:
+        return False
+
+
+class NeverStopsThem(WorkerShutdown):
+    def _stop_running(self) -> None:
         """Leave them alone, though the deadline has passed."""
 
-    def abandon(self) -> list[Any]:
+    def abandon(self) -> None:
         """Stay with them."""
-        return []
 
 
-class DeafToWork(Slots):
-    def hear(self, hint: Hint) -> None:
+class DeafToWork(Dispatcher):
+    def receive(self, hint: Hint) -> None:
         if hint.kind != "work":
-            super().hear(hint)
+            super().receive(hint)
 
 
-class DeafToCancel(Slots):
-    def hear(self, hint: Hint) -> None:
+class DeafToCancel(Dispatcher):
+    def receive(self, hint: Hint) -> None:
         if hint.kind != "cancel":
-            super().hear(hint)
+            super().receive(hint)
 
 
-class NeverSweeps(Upkeep):
-    async def _rescue(self, *, sweeping: bool) -> None:
+class NeverSweeps(Rescuer):
+    async def rescue(self, *, expired: bool) -> None:
         return
 
 
-class SweepsTwice(Upkeep):
-    async def _rescue(self, *, sweeping: bool) -> None:
-        await super()._rescue(sweeping=sweeping)
-        await super()._rescue(sweeping=True)
+class SweepsTwice(Rescuer):
+    async def rescue(self, *, expired: bool) -> None:
+        await super().rescue(expired=expired)
+        await super().rescue(expired=True)
+
+
+class TakesSilenceForDeath(Rescuer):
+    def __init__(self, store: Any, **parts: Any) -> None:
+        def is_silent(worker: WorkerInfo, *_: str) -> bool:
+            return worker.beat_at < store.now() - LEASE / 2
+
+        super().__init__(store, **{**parts, "is_dead": is_silent, "has_died": is_silent})
 
 
 class LeavesCodeBehind(ScriptedRunner):
@@ -283,18 +297,8 @@ class LeavesCodeBehind(ScriptedRunner):
         return await child.ending
 
 
-def _takes_silence_for_death(**parts: Any) -> Upkeep:
-    silent = 2 * parts["sweep"]
-    store = parts["store"]
-    parts["dead"] = parts["died"] = lambda worker, *_: worker.beat_at < store.now() - silent
-    return Upkeep(**parts)
-
-
-def _with(leases: type[Leases], *, fences: bool = True) -> Callable[..., Slots]:
-    return lambda **parts: Slots(**{**parts, "leases": leases, "fences": fences})
-
-
-def _awake_time(station: Station) -> Callable[[], float]:
+def _awake_time(parts: Parts) -> Callable[[], float]:
+    station = parts.station
     return lambda: station.world.loop.now - station.process.behind
 
 
@@ -316,67 +320,71 @@ FAULTS = (
     Fault("a claim does not raise the lease", _rules("claim"), store=KeepsTheLease),
     Fault("output is taken under any lease", _rules("output"), store=TakesAnyOutput),
     Fault("the store judges by a stale clock", _rules("rescue", "lapse"), store=SlowClock),
-    Fault("a renewal's cancel is ignored", _rules("cancel"), parts={"slots": DeafAtRenewal}),
-    Fault("a lost lease is ignored", _rules("fenced"), parts={"slots": GoesOnWhenLost}),
+    Fault(
+        "a renewal's cancel is ignored", _rules("cancel"), parts={"lease_verdicts": DeafAtRenewal}
+    ),
+    Fault("a lost lease is ignored", _rules("fenced"), parts={"lease_verdicts": GoesOnWhenLost}),
     Fault(
         "reports are dropped when the store is away",
         _rules("untold"),
-        parts={"slots": DropsReports},
+        parts={"dispatcher": DropsReports},
     ),
     Fault(
         "a drained worker forgets what it had claimed",
         _rules("left behind"),
-        parts={"slots": ForgetsClaimedAhead},
+        parts={"held_jobs": ForgetsClaimedAhead},
     ),
     Fault(
         "a job begins before its claim is confirmed",
         _rules("unconfirmed"),
-        parts={"slots": BeginsUnconfirmed},
+        parts={"claim_confirmer": BeginsUnconfirmed},
     ),
     Fault(
         "leases are not renewed",
         _rules("lapse"),
-        parts={"slots": _with(NeverRenews, fences=False)},
+        parts={"lease_renewer": NeverRenews},
     ),
     Fault(
         "a lease counts from the receipt of its confirmation",
         _rules("self-fence"),
-        parts={"slots": _with(CountsFromReceipt)},
+        parts={"lease_renewer": CountsFromReceipt},
     ),
     Fault(
         "a lease that cannot be renewed is not given up",
         _rules("self-fence"),
-        parts={"slots": _with(NeverFences)},
+        parts={"lease_renewer": NeverFences},
     ),
     Fault(
         "what was claimed before a long pause is begun after it",
         _rules("self-fence"),
-        parts={"slots": _with(NeverLate)},
+        parts={"lease_renewer": NeverLate},
     ),
-    Fault("the drain's deadline is ignored", _rules("drain"), parts={"slots": NeverStopsThem}),
-    Fault("lapsed leases are never looked for", _rules("stuck"), parts={"upkeep": NeverSweeps}),
-    Fault(
-        "silence is taken for death", _rules("alive"), parts={"upkeep": _takes_silence_for_death}
-    ),
+    Fault("the drain's deadline is ignored", _rules("drain"), parts={"shutdown": NeverStopsThem}),
+    Fault("lapsed leases are never looked for", _rules("stuck"), parts={"rescuer": NeverSweeps}),
+    Fault("silence is taken for death", _rules("alive"), parts={"rescuer": TakesSilenceForDeath}),
     Fault(
         "a runner says stopped while its child goes on",
         _rules("settled early"),
-        parts={"processes": LeavesCodeBehind},
+        parts={"process_runner": LeavesCodeBehind},
     ),
     Fault(
         "hints of work are not heard",
         masked="a worker also looks for work by itself, every `poll` seconds",
-        parts={"slots": DeafToWork},
+        parts={"dispatcher": DeafToWork},
     ),
     Fault(
         "every sweep is done twice",
         masked="rescuing is idempotent: the second finds nothing",
-        parts={"upkeep": SweepsTwice},
+        parts={"rescuer": SweepsTwice},
     ),
-    Fault("hints of cancels are not heard", _rules("prompt cancel"), parts={"slots": DeafToCancel}),
+    Fault(
+        "hints of cancels are not heard",
+        _rules("prompt cancel"),
+        parts={"dispatcher": DeafToCancel},
+    ),
     Fault(
         "the time a lid was closed is not counted",
         _rules("self-fence"),
-        parts={"elapsed": _awake_time},
+        parts={"make_elapsed": _awake_time},
     ),
 )

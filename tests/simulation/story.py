@@ -27,7 +27,7 @@ def play(seed: int, fault: Fault | None = None) -> World:
     """Play one seed, with a planted fault or without."""
     if fault is None:
         return run(seed, World)
-    return run(seed, World, plan=fault.plan(), store=fault.store)
+    return run(seed, World, parts=fault.worker_parts(), store=fault.store)
 
 
 def story(world: World, last: int | None = None) -> str:

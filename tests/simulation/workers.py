@@ -1,4 +1,4 @@
-"""The real worker as one simulated process: its clock, its board and its children are made up."""
+"""The real worker as one simulated process: its clock, journal and children are simulated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from loop import Process
 from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
 
+from conveyor.core.job import WorkerInfo
 from conveyor.core.task import Kind, Task
-from conveyor.maintenance.upkeep import Upkeep
+from conveyor.maintenance.rescuer import Rescuer
 from conveyor.runners.coroutine import CoroutineRunner
 from conveyor.runners.job_control import Runner
-from conveyor.store.messages import Claimant
-from conveyor.worker.dispatcher import Slots
-from conveyor.worker.worker import Worker, WorkerOptions
+from conveyor.worker.assemble import Assembly
+from conveyor.worker.options import WorkerOptions
+from conveyor.worker.worker import Worker
 
 if TYPE_CHECKING:
     from world import World
@@ -28,8 +29,8 @@ OPTIONS = WorkerOptions(
 )
 
 
-class NotedBoard:
-    """The board, but in the world instead of a file, so that others can read it."""
+class SimulatedJournal:
+    """The crash journal, but in the world instead of a file, so that others can read it."""
 
     def __init__(self, name: str, boards: dict[str, dict[int, str]]) -> None:
         self.name = self.path = ""
@@ -59,7 +60,7 @@ class NotedBoard:
 class Runners(Mapping[Kind, Runner]):
     """Coroutines as they are, and processes by script."""
 
-    def __init__(self, station: Station, coroutine: Runner, process: ScriptedRunner) -> None:
+    def __init__(self, coroutine: Runner, process: Runner) -> None:
         self._by_kind: dict[Kind, Runner] = {"coroutine": coroutine, "process": process}
 
     def __getitem__(self, kind: Kind) -> Runner:
@@ -76,61 +77,47 @@ class Runners(Mapping[Kind, Runner]):
             await runner.close()
 
 
-class SimulatedWorker(Worker):
-    """The worker whole, with other parts: see `Worker.__init__` for the ones it is made with."""
+class Parts(Assembly):
+    """The parts of a worker, with those replaced that do not belong to a simulation.
+
+    A planted fault replaces one more, by the name of its attribute.
+    """
+
+    confirm_within = CONFIRM
+    process_runner: type[ScriptedRunner] = ScriptedRunner
+    rescuer: type[Rescuer] = Rescuer
 
     def __init__(self, station: Station, tasks: Mapping[str, Task]) -> None:
-        world, wire = station.world, station.wire
         options = msgspec.structs.replace(OPTIONS, labels=station.labels)
-        super().__init__(store=wire, tasks=tasks, options=options)
-        self.id = station.name
-        self._info = msgspec.structs.replace(self._info, id=self.id, boot_id="simulated", pid=0)
-        self._board = NotedBoard(f"simulated board of {self.id}", world.boards)
-        plan = world.plan
-        self._runners = Runners(station, CoroutineRunner(), plan.processes(station))
-        self._slots = plan.slots(
-            store=wire,
-            who=Claimant(self.id, LEASE, station.labels, CONFIRM),
-            tasks=tasks,
-            runners=self._runners,
-            output=self._output,
-            shares=OPTIONS.queues,
-            slots=OPTIONS.slots,
-            strict=OPTIONS.strict,
-            poll=OPTIONS.poll,
-            board=self._board,
-            elapsed=plan.elapsed(station),
-            fences=True,
-            keeps_call_order=False,
-        )
-        self._upkeep = plan.upkeep(
-            store=wire,
-            me=self._introduce,
-            obey=self._obey,
-            sweep=LEASE / 4,
-            elapsed=plan.elapsed(station),
-            dead=world.knows_dead,
-            died=world.knows_dead,
-            begun=world.board,
-        )
+        super().__init__(store=station.wire, tasks=tasks, options=options)
+        self.station = station
+        self.elapsed = self.make_elapsed()
 
-
-class Plan:
-    """What a world is made of. A planted fault is a plan with one part that is broken."""
-
-    def slots(self, **parts: Any) -> Slots:
-        return Slots(**parts)
-
-    def upkeep(self, **parts: Any) -> Upkeep:
-        return Upkeep(**parts)
-
-    def processes(self, station: Station) -> ScriptedRunner:
-        return ScriptedRunner(station)
-
-    def elapsed(self, station: Station) -> Callable[[], float]:
+    def make_elapsed(self) -> Callable[[], float]:
         """Return the clock that goes on while the machine sleeps."""
-        loop = station.world.loop
+        loop = self.station.world.loop
         return lambda: loop.now
+
+    def make_info(self) -> WorkerInfo:
+        info = super().make_info()
+        return msgspec.structs.replace(info, id=self.station.name, boot_id="simulated", pid=0)
+
+    def make_journal(self, worker: str) -> Any:
+        return SimulatedJournal(f"simulated journal of {worker}", self.station.world.boards)
+
+    def make_runners(self) -> Any:
+        return Runners(CoroutineRunner(), self.process_runner(self.station))
+
+    def make_rescuer(self, worker: str) -> Rescuer:
+        world = self.station.world
+        return self.rescuer(
+            self.store,
+            worker=worker,
+            elapsed=self.elapsed,
+            is_dead=world.knows_dead,
+            has_died=world.knows_dead,
+            read_journal=world.board,
+        )
 
 
 class Station:
@@ -151,7 +138,7 @@ class Station:
         self.process.context.run(self._start)
 
     def _start(self) -> None:
-        self.worker = SimulatedWorker(self, self.world.tasks)
+        self.worker = Worker(self.world.parts(self, self.world.tasks).parts())
         self.task = self.world.loop.create_task(self._live(), context=self.process.context.copy())
 
     async def _live(self) -> None:

@@ -1,12 +1,12 @@
 """Workers, clients and one store in virtual time, with every fault a seed can draw.
 
 The model. One seed gives one history, to the last callback. Two or three workers, each the real
-`Worker` (slots, upkeep, lifecycle, execution, coroutine runner; only its clock, its board and its
-child processes are made up), share the operations of the real memory store over simulated wires:
-requests are late, lost before they are carried out, or answered into the void; hints are late,
-lost and doubled; a party that hears nothing for two seconds is told that the store is
-unavailable, and what it had asked may still be carried out later. Clients enqueue, look and
-cancel, through the real `Job`. Chaos crashes workers (their death is known at once, or only by
+`Worker` (dispatcher, maintenance, lifecycle, coroutine runner; only its clock, its crash journal
+and its child processes are simulated), share the operations of the real memory store over
+simulated wires: requests are late, lost before they are carried out, or answered into the void;
+hints are late, lost and doubled; a party that hears nothing for two seconds is told that the
+store is unavailable, and what it had asked may still be carried out later. Clients enqueue, look
+and cancel, through the real `Job`. Chaos crashes workers (their death is known at once, or only by
 their leases), stops them (SIGSTOP: their children go on), closes the lid of their machine, cuts
 lines in one direction or both, cuts all of them, drains workers and signals again, and sets the
 store's clock forward and back. `Runs` knows the truth about the jobs' code, `Witness` sees each
@@ -37,7 +37,7 @@ from clients import Client
 from loop import Process, VirtualLoop
 from runs import LEASE, Runs
 from witness import Witness
-from workers import Plan, Station
+from workers import Parts, Station
 
 from conveyor.core.job import WorkerInfo
 from conveyor.store.memory.store import MemoryStore
@@ -75,7 +75,7 @@ class World:
         self,
         seed: int,
         *,
-        plan: Plan | None = None,
+        parts: type[Parts] = Parts,
         store: Callable[..., MemoryStore] = MemoryStore,
     ) -> None:
         self.seed = seed
@@ -84,7 +84,7 @@ class World:
         self.context = contextvars.Context()
         self.clock = WallClock(self.loop)
         self.store = store(self.clock, self.rng.random)
-        self.plan = plan or Plan()
+        self.parts = parts
         self.over = False
         self.badness = self.rng.choice((0.0, 0.01, 0.03))
         self.jumped_at = -1e9

@@ -8,12 +8,14 @@ from typing import Any
 
 from conveyor import Conveyor, State
 from conveyor.core.job import JobRecord
+from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import CONFIRM, Lease, Renewal
-from conveyor.worker.claim_confirmer import Unconfirmed
-from conveyor.worker.lease_renewer import FENCE, Claim, Leases
+from conveyor.store.messages import CONFIRM, Lease, Renewal, Report
+from conveyor.worker.claim_confirmer import ClaimConfirmer
+from conveyor.worker.held_jobs import HeldJob, HeldJobs
+from conveyor.worker.lease_renewer import FENCE, LeaseRenewer
 from shop import soon
 
 WAIT = 20.0
@@ -207,33 +209,29 @@ def test_a_worker_that_is_told_to_be_quiet_declines() -> None:
 
 
 def test_what_cannot_be_confirmed_in_time_is_given_back() -> None:
-    class Deaf(Leases):
+    class Unanswered(LeaseRenewer):
         def __init__(self) -> None:
             self.asked = 0
 
-        async def confirm(self, leases: Sequence[Lease], patience: float) -> None:
+        async def confirm(self, rows: Sequence[HeldJob], timeout: float) -> None:
             self.asked += 1
-            assert 0 < patience <= CONFIRM / 4
+            assert 0 < timeout <= CONFIRM / 4
             times.append(times[-1] + CONFIRM / 4)
 
     async def main() -> None:
-        back, leases = list[JobRecord](), Deaf()
-        unconfirmed = Unconfirmed(
-            leases=leases,
-            within=CONFIRM,
-            begin=lambda _jobs, _claim: None,
-            give_back=back.extend,
-            elapsed=lambda: times[-1],
+        held, leases = HeldJobs(), Unanswered()
+        confirmer = ClaimConfirmer(
+            held=held, leases=leases, within=CONFIRM, elapsed=lambda: times[-1]
         )
-        running = asyncio.create_task(unconfirmed.run())
+        running = asyncio.create_task(confirmer.run())
         job = JobRecord(
             seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
             run_at=0.0, enqueued_at=0.0, lease=1,
         )  # fmt: skip
-        unconfirmed.take([job], Claim(0.0, 0.0))
-        assert len(unconfirmed) == 1
-        await soon(lambda: back)
-        assert (back, len(unconfirmed)) == ([job], 0)
+        confirmer.confirm(held.add([job], asked_at=0.0, confirmed=False), 0.0)
+        assert len(held) == 1
+        await soon(lambda: held.unreported)
+        assert (held.reports, len(held)) == ([Report("a", 1, Interrupted())], 0)
         assert leases.asked == 4
         assert times[-1] >= FENCE * CONFIRM
         running.cancel()

@@ -13,7 +13,9 @@ from conveyor.core.job import JobRecord, State
 from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
 from conveyor.store.messages import Lease, Renewal
-from conveyor.worker.lease_renewer import Leases
+from conveyor.worker.cancellation import LeaseVerdicts
+from conveyor.worker.held_jobs import HeldJob, HeldJobs
+from conveyor.worker.lease_renewer import LeaseRenewer
 from shop import soon
 
 LEASE = 0.2
@@ -52,77 +54,98 @@ class Scripted:
         )
 
 
+class Verdicts(LeaseVerdicts):
+    """Notes what it is to carry out."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+
+    def apply(self, lease: Lease, renewal: Renewal) -> None:
+        self.kept.applied.append(renewal)
+        self.kept.changed.set()
+
+    def fence(self, row: HeldJob) -> None:
+        row.fenced = True
+        self.kept.fenced.append(row.lease)
+        self.kept.changed.set()
+
+
 class Kept:
-    """Leases over a scripted store, with a clock that is set by hand."""
+    """A renewer over a scripted store, with a clock that is set by hand."""
 
     def __init__(self, *, fences: bool = False, lease_for: float = 60.0) -> None:
         self.now = 0.0
         self.store = Scripted()
-        self.held: list[JobRecord] = []
-        self.obeyed: list[Renewal] = []
+        self.held = HeldJobs()
+        self.applied: list[Renewal] = []
         self.fenced: list[Lease] = []
         self.changed = asyncio.Event()
-        self.leases = Leases(
+        self.leases = LeaseRenewer(
             store=self.store,  # type: ignore[arg-type]
+            held=self.held,
+            verdicts=Verdicts(self),
             lease_for=lease_for,
-            held=lambda: self.held,
-            obey=lambda _lease, renewal: self.say(self.obeyed, renewal),
-            fence_off=(lambda lease: self.say(self.fenced, lease)) if fences else None,
+            fences=fences,
             elapsed=lambda: self.now,
         )
 
-    def say(self, where: list[Any], what: object) -> None:
-        where.append(what)
-        self.changed.set()
+    def hold(self, *names: str) -> list[HeldJob]:
+        """Hold jobs of a claim that is asked for and answered now."""
+        return self.answered(self.leases.claim_sent(), *names)
+
+    def answered(self, asked_at: float, *names: str) -> list[HeldJob]:
+        jobs = [job(name) for name in names]
+        self.leases.claim_answered(jobs)
+        return self.held.add(jobs, asked_at=asked_at, confirmed=True)
 
 
 def keeping(test: Callable[[Kept], Awaitable[None]], **options: Any) -> None:
     async def main() -> None:
         kept = Kept(**options)
-        keeper = asyncio.create_task(kept.leases.keep())
+        renewing = asyncio.create_task(kept.leases.run())
         await asyncio.sleep(0)
         async with asyncio.timeout(WAIT):
             await test(kept)
-        keeper.cancel()
+        renewing.cancel()
 
     asyncio.run(main())
 
 
 def test_a_cancel_of_a_held_job_is_looked_up_at_once() -> None:
     async def test(kept: Kept) -> None:
-        kept.held = [job("a"), job("b")]
+        kept.hold("a", "b")
         kept.store.cancelled = {"a"}
-        kept.leases.hear(["a", "somebody else's"])
+        kept.leases.check_for_cancels(["a", "somebody else's"])
         await kept.changed.wait()
         assert kept.store.asked == [["a"]]
-        assert kept.obeyed == [Renewal("a", "cancel", "no more")]
+        assert kept.applied == [Renewal("a", "cancel", "no more")]
 
     keeping(test)
 
 
 def test_a_cancel_is_looked_up_again_soon_where_no_answer_came() -> None:
     async def test(kept: Kept) -> None:
-        kept.held = [job("a"), job("b")]
+        kept.hold("a", "b")
         kept.store.cancelled = {"a"}
         kept.store.reachable = False
-        kept.leases.hear(["a"])
+        kept.leases.check_for_cancels(["a"])
         await soon(lambda: kept.store.asked)
         kept.store.reachable = True
         await kept.changed.wait()  # no time passes here, so no renewal is due
         assert set(map(tuple, kept.store.asked)) == {("a",)}
-        assert kept.obeyed == [Renewal("a", "cancel", "no more")]
+        assert kept.applied == [Renewal("a", "cancel", "no more")]
 
     keeping(test)
 
 
 def test_a_cancel_that_overtakes_the_answer_to_a_claim_is_not_lost() -> None:
     async def test(kept: Kept) -> None:
-        asked_at = kept.leases.expect()
+        asked_at = kept.leases.claim_sent()
         kept.store.cancelled = {"a"}
-        kept.leases.hear(["a"])  # the claim is committed, and so is the cancel; no answer yet
+        # The claim is committed, and so is the cancel; no answer yet.
+        kept.leases.check_for_cancels(["a"])
         assert kept.store.asked == []
-        kept.held = [job("a"), job("b")]
-        kept.leases.took(kept.held, asked_at)
+        kept.answered(asked_at, "a", "b")
         await kept.changed.wait()
         assert kept.store.asked == [["a"]]
 
@@ -131,13 +154,12 @@ def test_a_cancel_that_overtakes_the_answer_to_a_claim_is_not_lost() -> None:
 
 def test_a_cancel_heard_during_one_claim_does_not_trouble_the_next() -> None:
     async def test(kept: Kept) -> None:
-        kept.leases.took([], kept.leases.expect())
-        kept.leases.hear(["a"])
-        kept.held = [job("a")]
-        kept.leases.took(kept.held, kept.leases.expect())
+        kept.hold()
+        kept.leases.check_for_cancels(["a"])
+        kept.hold("a")
         kept.store.cancelled = {"b"}
-        kept.held.append(job("b"))
-        kept.leases.hear(["b"])
+        kept.held.add([job("b")], asked_at=0.0, confirmed=True)
+        kept.leases.check_for_cancels(["b"])
         await kept.changed.wait()
         assert kept.store.asked == [["b"]]
 
@@ -148,10 +170,9 @@ def test_a_cancel_heard_during_one_claim_does_not_trouble_the_next() -> None:
 def test_a_lease_that_cannot_be_renewed_in_time_is_fenced_off(how: str) -> None:
     async def test(kept: Kept) -> None:
         setattr(kept.store, how, False)
-        kept.held = [job("a")]
-        kept.leases.took(kept.held, kept.leases.expect())
+        kept.hold("a")
         kept.now = LEASE * 0.79
-        kept.leases.hear([])
+        kept.leases.check_for_cancels([])
         await soon(lambda: kept.store.asked)
         assert kept.fenced == []
         kept.now = LEASE * 0.8
@@ -163,8 +184,7 @@ def test_a_lease_that_cannot_be_renewed_in_time_is_fenced_off(how: str) -> None:
 
 def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
     async def test(kept: Kept) -> None:
-        kept.held = [job("a")]
-        kept.leases.took(kept.held, kept.leases.expect())
+        kept.hold("a")
         kept.now = LEASE * 0.7
         await soon(lambda: len(kept.store.asked) == 1)
         kept.store.reachable = False
@@ -181,8 +201,7 @@ def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
 def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
     async def test(kept: Kept) -> None:
         kept.store.reachable = False
-        kept.held = [job("a")]
-        kept.leases.took(kept.held, kept.leases.expect())
+        kept.hold("a")
         kept.now = LEASE * 10
         for number in (1, 2, 3):
             await soon(lambda number=number: len(kept.store.asked) == number)  # type: ignore[misc]
@@ -194,27 +213,29 @@ def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
 
 def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> None:
     async def test(kept: Kept) -> None:
-        kept.held = [job("a")]
-        claim = kept.leases.took(kept.held, kept.leases.expect())
-        assert not kept.leases.is_late(claim)
+        [row] = kept.hold("a")
+        assert not kept.leases.is_late(row)
         kept.now = LEASE
-        assert kept.leases.is_late(claim)
-        assert not kept.leases.is_late(kept.leases.took([], kept.leases.expect()))
+        assert kept.leases.is_late(row)
+        [newer] = kept.hold("b")
+        assert not kept.leases.is_late(newer)
+        kept.held.hand_back(newer)
         await soon(lambda: kept.store.asked == [["a"]])
-        await soon(lambda: not kept.leases.is_late(claim))
+        await soon(lambda: not kept.leases.is_late(row))
 
     keeping(test, lease_for=LEASE)
 
 
 def test_an_answer_that_was_long_on_its_way_is_late_whatever_was_renewed_meanwhile() -> None:
     async def test(kept: Kept) -> None:
-        asked_at = kept.leases.expect()
+        asked_at = kept.leases.claim_sent()
         kept.now = LEASE / 2
         await kept.leases._renew_all()
         kept.now = LEASE
         await kept.leases._renew_all()
         kept.now = LEASE + 0.001
-        assert kept.leases.is_late(kept.leases.took([job("a")], asked_at))
+        [row] = kept.answered(asked_at, "a")
+        assert kept.leases.is_late(row)
 
     keeping(test, lease_for=LEASE)
 
@@ -226,11 +247,9 @@ def test_a_renewal_is_plain_data() -> None:
 def test_a_cancel_of_a_job_that_has_just_ended_fences_off_the_others_all_the_same() -> None:
     async def test(kept: Kept) -> None:
         kept.store.reachable = False
-        ended, goes_on = job("ended"), job("goes on")
-        kept.held = [ended, goes_on]
-        kept.leases.took(kept.held, kept.leases.expect())
-        kept.leases.hear(["ended"])
-        kept.held = [goes_on]
+        ended, _ = kept.hold("ended", "goes on")
+        kept.leases.check_for_cancels(["ended"])
+        kept.held.hand_back(ended)
         await asyncio.sleep(0)
         kept.now = LEASE * 0.8
         await kept.changed.wait()

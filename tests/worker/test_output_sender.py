@@ -1,4 +1,4 @@
-"""Taking to the store what jobs write: in order, before they end, and again after a break."""
+"""Output reaches the store in order, before its job ends, and again after an interruption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.runners.capture import OutputBuffer
 from conveyor.store.messages import Lease, Renewal, Verdict
-from conveyor.worker.output_sender import LOAD, Shipping
+from conveyor.worker.held_jobs import HeldJobs
+from conveyor.worker.output_sender import MAX_CALL, OutputSender
 
 JOB = JobRecord(
     seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
@@ -30,7 +31,7 @@ class Far:
         self.verdict: Verdict = "continue"
         self.learnt: list[tuple[Lease, Verdict]] = []
 
-    def learn(self, lease: Lease, renewal: Renewal) -> None:
+    def apply_once(self, lease: Lease, renewal: Renewal) -> None:
         self.learnt.append((lease, renewal.verdict))
 
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
@@ -46,30 +47,30 @@ class Far:
         return ready([Renewal(lease.id, self.verdict) for lease, _ in reports])
 
 
-def shipping(far: Far, output: OutputBuffer) -> Shipping:
-    return Shipping(
+def sender_to(far: Far, output: OutputBuffer) -> OutputSender:
+    return OutputSender(
         store=far,  # type: ignore[arg-type]
         output=output,
-        running=lambda: True,
-        learn=far.learn,
-        in_order=False,
+        held=HeldJobs(),
+        verdicts=far,  # type: ignore[arg-type]
+        keeps_call_order=False,
     )
 
 
 def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
-        ships = shipping(far, output)
+        sender = sender_to(far, output)
         output.write(JOB, "stdout", b"one ")
         output.set_progress(JOB, Progress(1.0))
         far.error = UnavailableError("away")
         with pytest.raises(UnavailableError):  # so that nothing is reported before it
-            await ships.first()
+            await sender.send()
         output.write(JOB, "stdout", b"two ")
-        await ships.flush()  # says so, and goes on
+        await sender.flush()  # says so, and goes on
         far.error = None
         output.write(JOB, "stdout", b"three")
-        await ships.flush()
+        await sender.flush()
         assert far.wrote == [b"one ", b"two three"]
         assert far.said == [1.0]
 
@@ -79,13 +80,13 @@ def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
 def test_what_the_store_refuses_holds_nothing_up() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
-        ships = shipping(far, output)
+        sender = sender_to(far, output)
         output.write(JOB, "stdout", b"too much")
         far.error = UsageError("too large")
-        assert await ships.first() == []
+        assert await sender.send() == []
         far.error = None
         output.write(JOB, "stdout", b"fine")
-        await ships.flush()
+        await sender.flush()
         assert far.wrote == [b"fine"]
 
     asyncio.run(main())
@@ -95,8 +96,8 @@ def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
         output.write(JOB, "stdout", bytes(900_000))
-        await shipping(far, output).flush()
-        assert [len(load) <= LOAD for load in far.wrote] == [True, True]
+        await sender_to(far, output).flush()
+        assert [len(load) <= MAX_CALL for load in far.wrote] == [True, True]
         assert sum(map(len, far.wrote)) == 900_000
 
     asyncio.run(main())
@@ -105,13 +106,13 @@ def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
 def test_what_the_store_says_by_the_way_of_a_job_is_passed_on() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
-        ships = shipping(far, output)
+        sender = sender_to(far, output)
         output.write(JOB, "stdout", b"one")
-        await ships.flush()
+        await sender.flush()
         assert far.learnt == []
         far.verdict = "cancel"
         output.set_progress(JOB, Progress(1.0))
-        await ships.flush()
+        await sender.flush()
         assert far.learnt == [(Lease("a", 1), "cancel")]
 
     asyncio.run(main())

@@ -89,7 +89,7 @@ def test_a_worker_that_was_told_to_drain_cannot_be_resumed_by_its_own_wish() -> 
             await draining.wait()
             for _ in range(2):  # it beats on, as its wish is dropped
                 store.asked.clear()
-                worker._upkeep.poke(sweep=True)
+                worker.parts.maintenance.wake(sweep=True)
                 await store.asked.wait()
             assert await store.beat(store.workers().result()[0]) == "drain"
             release.set()

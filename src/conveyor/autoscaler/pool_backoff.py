@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.backoff import doubled
-from ..maintenance.upkeep import SWEEP
+from ..maintenance.loop import SWEEP_EVERY
 from .policy import Policy
 from .snapshot import Snapshot
 from .state import PoolBackoff, ScalerState
@@ -22,7 +22,7 @@ def next_backoff(backoff: PoolBackoff | None, why: str, now: float, every: float
 def has_server(snapshot: Snapshot) -> bool:
     """Whether a server runs, which is a worker without slots: agents cannot work without one."""
     beat_at = max((each.beat_at for each in snapshot.workers if not each.slots), default=0.0)
-    return snapshot.at - beat_at <= 4 * SWEEP
+    return snapshot.at - beat_at <= 4 * SWEEP_EVERY
 
 
 def blocked_pools(state: ScalerState, snapshot: Snapshot, policy: Policy) -> dict[str, str]:

@@ -17,13 +17,14 @@ from ..core.command import command_task, validate_command
 from ..core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
 from ..core.task import Task
 from ..errors import UsageError
-from ..maintenance.upkeep import Schedule
+from ..maintenance.schedule_ticker import Schedule
 from ..settings import load_settings
 from ..store.ask import Awaiting
 from ..store.messages import Filter
 from ..store.open import open_store
 from ..store.protocol import Store
-from ..worker.worker import DRAIN, Worker, WorkerOptions
+from ..worker.options import DRAIN, WorkerOptions
+from ..worker.worker import Worker
 from .embedded import EmbeddedWorkers, WorkerThread
 from .futures import JobFuture, call_task
 from .job_handle import Job
@@ -308,7 +309,7 @@ class Conveyor(Executor):
         except TypeError as error:
             raise UsageError(f"worker: {error}") from error
         return self._embedded.add(
-            Worker(
+            Worker.assemble(
                 store=self.store,
                 tasks=self.tasks,
                 options=chosen,

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..errors import UsageError
-from ..worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
+from ..worker.shutdown import LEAVE, SHUTDOWN_GRACE
+from ..worker.worker import Worker
 
 START_TIMEOUT = 30.0
 # What a worker may need beyond its deadline to leave, in seconds: last commits, stopping threads.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..core.job import State
-from ..worker.worker import LEAVE
+from ..worker.shutdown import LEAVE
 from .observations import ObservedJob, ObservedWorker
 
 # The "within 1 s" of the promises.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ..worker.worker import LEAVE
+from ..worker.shutdown import LEAVE
 from . import checks
 from .checks import EXIT_SECONDS, PROMPT_SECONDS, Row, job_row, worker_row
 from .harness import GRACE, Harness

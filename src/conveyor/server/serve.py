@@ -15,7 +15,9 @@ import uvicorn
 
 from ..core.job import State, WorkerInfo
 from ..errors import UsageError
-from ..maintenance.upkeep import RETENTION, Schedule, Upkeep
+from ..maintenance.loop import maintenance_loop
+from ..maintenance.pruner import RETENTION
+from ..maintenance.schedule_ticker import Schedule
 from ..store.protocol import Store
 from ..system.process_identity import worker_id, worker_info
 from .application import Application
@@ -120,12 +122,12 @@ class Server:
         self._server = _Uvicorn(uvicorn_config)
         # A worker without slots, so that others see that this process does the maintenance.
         self._info = worker_info(f"server-{worker_id()}", now=store.now())
-        self._upkeep = Upkeep(
-            store=store,
-            me=lambda: self._info,
+        self._maintenance = maintenance_loop(
+            store,
+            lambda: self._info,
             schedules=schedules,
             retention=retention,
-            after=on_round,
+            after_round=on_round,
         )
         self._store = store
         self.access_note = "token required" if tokens else "no token required, local access only"
@@ -165,18 +167,18 @@ class Server:
     async def run(self, listening: socket.socket) -> None:
         """Serve until stopped. Requests in progress are answered first."""
         self._loop = asyncio.get_running_loop()
-        upkeep = asyncio.create_task(self._upkeep.run())
+        maintaining = asyncio.create_task(self._maintenance.run())
         serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         if self._stopped:
             self._stop_serving()
         try:
-            await asyncio.wait([upkeep, serving], return_when=asyncio.FIRST_COMPLETED)
-            if upkeep.done():
-                upkeep.result()  # it ends only by a bug: raise it
+            await asyncio.wait([maintaining, serving], return_when=asyncio.FIRST_COMPLETED)
+            if maintaining.done():
+                maintaining.result()  # it ends only by a bug: raise it
             await serving
         finally:
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            maintaining.cancel()
+            await asyncio.gather(maintaining, return_exceptions=True)
             listening.close()
             await self._store.leave(self._info.id)
 

@@ -1,4 +1,4 @@
-"""Asks a running job to stop, on request or when its time is over, and notes if it goes on."""
+"""Asks running jobs to stop: on request, on timeout, or because their lease is lost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from ..core.task import Kind
 from ..runners.job_control import JobControl, StopRequest
+from ..store.messages import Lease, Renewal
+from .held_jobs import HeldJob, HeldJobs
 
-# How long a job that can only be asked gets, in seconds, before it is noted that it goes on.
-HEED = 1.0
-DEAF: dict[Kind, str] = {
+# How long a job that can only be asked may go on, in seconds, before that is noted.
+NOTE_AFTER = 1.0
+STILL_RUNNING: dict[Kind, str] = {
     "thread": "it runs in a thread, which can only be asked: it goes on until it looks at "
     "current_job().cancelled, or uses its sleep, track or check",
     "coroutine": "it goes on in spite of CancelledError",
@@ -20,35 +22,80 @@ FORCED: dict[Kind, str] = {
     "ends it",
     "coroutine": "asked again: CancelledError",
 }
+LOST = "the lease was lost"
+FENCED = "its lease could not be renewed in time"
 
 
-def ask(control: JobControl, request: StopRequest) -> None:
-    """Ask a job to stop, and write down on it that this was done. Call it in the event loop."""
+class LeaseVerdicts:
+    """Carries out what the store says of held jobs, and stops those whose lease runs out.
+
+    A fenced job gets `fence_grace` seconds to stop.
+    """
+
+    def __init__(self, held: HeldJobs, *, fence_grace: float) -> None:
+        self._held = held
+        self._fence_grace = fence_grace
+
+    def apply(self, lease: Lease, renewal: Renewal) -> None:
+        """Stop a job, or hand it back if it has not started, as the answer to a renewal says."""
+        row = self._held.get(lease)
+        if row is None:
+            return
+        if row.phase == "ready":
+            self._held.hand_back(row)
+        elif row.phase == "running" and row.control is not None:
+            if renewal.verdict == "cancel":
+                grace = 0.0 if renewal.forced else None
+                request_stop(row.control, StopRequest("cancel", renewal.reason, grace))
+            else:
+                request_stop(row.control, StopRequest("lost", LOST))
+
+    def apply_once(self, lease: Lease, renewal: Renewal) -> None:
+        """Apply a verdict that came with the answer to another call, unless it is known already."""
+        row = self._held.get(lease)
+        if row is None or row.phase != "running" or row.control is None:
+            return
+        request = row.control.stop_request
+        is_news = request is None or (renewal.forced and request.grace != 0.0)
+        if is_news or (renewal.verdict == "lost" and not row.control.abandoned):
+            self.apply(lease, renewal)
+
+    def fence(self, row: HeldJob) -> None:
+        """Stop a job whose lease could not be renewed: another worker may soon have it."""
+        if row.phase == "ready":
+            self._held.hand_back(row)
+        elif row.phase == "running" and row.control is not None:
+            row.fenced = True
+            request_stop(row.control, StopRequest("fenced", FENCED, self._fence_grace))
+
+
+def request_stop(control: JobControl, request: StopRequest) -> None:
+    """Ask a job to stop, and note that on the job. Call it in the event loop."""
     kind = control.task.kind
     if not control.stopping:
         control.note(f"asked to stop ({request.cause}): {request.reason}")
-        if kind in DEAF:
-            asyncio.get_running_loop().call_later(HEED, _note_that_it_goes_on, control)
+        if kind in STILL_RUNNING:
+            asyncio.get_running_loop().call_later(NOTE_AFTER, _note_if_running, control)
     elif request.cause == "cancel" and request.grace == 0.0:
         control.note(FORCED.get(kind, "asked again, without grace"))
     control.stop(request)
 
 
-def set_alarm(control: JobControl, timeout: float) -> Callable[[], None]:
-    """Stop a job that runs longer than `timeout` seconds; return what calls that off."""
+def start_timeout(control: JobControl, timeout: float) -> Callable[[], None]:
+    """Stop a job that runs longer than `timeout` seconds; returns what cancels the timeout."""
     request = StopRequest("timeout", f"it ran longer than its timeout of {timeout:g} s")
     loop = asyncio.get_running_loop()
-    alarm = loop.call_later(timeout, ask, control, request)
+    timer = loop.call_later(timeout, request_stop, control, request)
 
-    def again() -> None:  # its code begins only now: its process had to start and to import it
-        nonlocal alarm
-        alarm.cancel()
-        alarm = loop.call_later(timeout, ask, control, request)
+    def restart() -> None:  # its process had to start and to import its code first
+        nonlocal timer
+        timer.cancel()
+        timer = loop.call_later(timeout, request_stop, control, request)
 
-    control.on_begin = again
-    return lambda: alarm.cancel()  # noqa: PLW0108 - of whichever alarm it is then
+    control.on_begin = restart
+    return lambda: timer.cancel()  # noqa: PLW0108 - `restart` may replace the timer
 
 
-def _note_that_it_goes_on(control: JobControl) -> None:
+def _note_if_running(control: JobControl) -> None:
     if not control.ended:
-        control.note(DEAF[control.task.kind])
+        control.note(STILL_RUNNING[control.task.kind])

@@ -1,7 +1,7 @@
-"""Confirms provisional claims: the store has to know that jobs have come before they may begin.
+"""Confirms provisional claims: a job starts only after the store knows that it has arrived.
 
-The answer to a claim over a network may be lost, and nobody would have the jobs in it. So such a
-claim lasts for moments only, unless the worker says that it has come.
+If the answer to a claim is lost on the network, nobody knows of the jobs in it. So such a claim
+lasts only seconds, unless the worker confirms it.
 """
 
 from __future__ import annotations
@@ -10,88 +10,73 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ..core.job import JobRecord
-from ..store.messages import Lease, Renewal
-from .lease_renewer import FENCE, Claim, Leases
+from ..store.messages import Renewal
+from .held_jobs import HeldJob, HeldJobs
+from .lease_renewer import FENCE, LeaseRenewer
 
 log = logging.getLogger("conveyor.claim_confirmer")
 
-# How long it waits, in seconds, until it asks a store again that has given no answer.
-PAUSE = 0.25
+# How long it waits, in seconds, before it asks a store again that has not answered.
+RETRY_AFTER = 0.25
 
 
-class Unconfirmed:
-    """The jobs that a worker was given and has not confirmed yet, each claim in one batch.
+class ClaimConfirmer:
+    """Confirms each claim as one batch; its jobs then become ready.
 
-    `begin` is told of those that may begin, `give_back` of those that are to go back at once. That
-    also becomes of jobs that could not be confirmed within `within` seconds, counted from when they
-    were asked for: the store may have heard it, though its answer never came.
+    Jobs that were cancelled meanwhile are handed back, and so are those that could not be confirmed
+    within `within` seconds of the claim: the store may know, though its answer never arrived.
     """
 
     def __init__(
         self,
         *,
-        leases: Leases,
+        held: HeldJobs,
+        leases: LeaseRenewer,
         within: float,
-        begin: Callable[[Sequence[JobRecord], Claim], None],
-        give_back: Callable[[Sequence[JobRecord]], None],
         elapsed: Callable[[], float],
     ) -> None:
+        self._held = held
         self._leases = leases
         self._within = within
-        self._begin = begin
-        self._give_back = give_back
         self._elapsed = elapsed
-        self._jobs: dict[Lease, JobRecord] = {}
-        self._taken: asyncio.Queue[tuple[Sequence[Lease], float]] = asyncio.Queue()
+        self._claims: asyncio.Queue[tuple[Sequence[HeldJob], float]] = asyncio.Queue()
 
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def take(self, jobs: Sequence[JobRecord], claim: Claim) -> None:
-        """Confirm these beside whatever else goes on."""
-        if jobs:
-            taken = {Lease(job.id, job.lease): job for job in jobs}
-            self._jobs.update(taken)
-            self._taken.put_nowait((list(taken), claim.asked_at))
-
-    def withdraw(self) -> list[JobRecord]:
-        """Return all that is not confirmed, and forget it: none of it will begin."""
-        jobs = list(self._jobs.values())
-        self._jobs.clear()
-        return jobs
+    def confirm(self, rows: Sequence[HeldJob], asked_at: float) -> None:
+        """Confirm the jobs of a claim that was sent at `asked_at`, in the background."""
+        if rows:
+            self._claims.put_nowait((rows, asked_at))
 
     async def run(self) -> None:
         """Confirm until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                group.create_task(self._confirm(*await self._taken.get()))
+                group.create_task(self._confirm(*await self._claims.get()))
 
-    async def _confirm(self, leases: Sequence[Lease], asked_at: float) -> None:
+    async def _confirm(self, rows: Sequence[HeldJob], asked_at: float) -> None:
         give_up_at = asked_at + FENCE * self._within
-        while held := [each for each in leases if each in self._jobs]:
+        while pending := [row for row in rows if row.phase == "unconfirmed"]:
             left = give_up_at - self._elapsed()
             if left <= 0:
-                log.warning("claim.not_confirmed jobs=%d", len(held))
-                self._give_back([self._jobs.pop(each) for each in held])
+                log.warning("claim.not_confirmed jobs=%d", len(pending))
+                for row in pending:
+                    self._held.hand_back(row)
                 return
-            confirmed = await self._leases.confirm(held, min(left, self._within / 4))
-            if confirmed is not None:
-                self._sort(held, *confirmed)
+            answer = await self._leases.confirm(pending, min(left, self._within / 4))
+            if answer is not None:
+                sent, renewals = answer
+                for row, renewal in zip(pending, renewals, strict=True):
+                    self._apply(row, renewal, sent)
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_AFTER)
 
-    def _sort(self, leases: Sequence[Lease], claim: Claim, renewals: Sequence[Renewal]) -> None:
-        good: list[JobRecord] = []
-        for lease, renewal in zip(leases, renewals, strict=True):
-            job = self._jobs.pop(lease, None)
-            if job is None:  # given back meanwhile
-                continue
-            match renewal.verdict:
-                case "continue":
-                    good.append(job)
-                case "cancel":  # handing it back makes it cancelled
-                    self._give_back([job])
-                case "lost":
-                    log.warning("claim.lost id=%s lease=%d", lease.id, lease.lease)
-        self._begin(good, claim)
+    def _apply(self, row: HeldJob, renewal: Renewal, sent: float) -> None:
+        if row.phase != "unconfirmed":  # it was handed back meanwhile
+            return
+        match renewal.verdict:
+            case "continue":
+                self._held.confirm(row, sure_at=sent)
+            case "cancel":  # handing it back makes it cancelled
+                self._held.hand_back(row)
+            case "lost":
+                log.warning("claim.lost id=%s lease=%d", row.job.id, row.job.lease)
+                self._held.drop(row)

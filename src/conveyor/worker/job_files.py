@@ -1,7 +1,7 @@
-"""Gives each job the folder it works in, with its inputs, and takes its artifacts to the store.
+"""Creates each job's working folder with its inputs, and uploads its artifacts to the store.
 
-It stands around the runners: what is done here is done while the job still has its lease, before
-anybody hears how it ended.
+It wraps the runners: all of this happens while the job still has its lease, before its end is
+reported.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
 
-class _NotWantedError(Exception):
-    """The job was asked to stop; its files are not worth the way any more."""
+class _StoppedError(Exception):
+    """The job was asked to stop: its files are not needed any more."""
 
 
-class Equipped(Mapping[Kind, Runner]):
-    """The given runners, each in its workshop."""
+class RunnersWithFiles(Mapping[Kind, Runner]):
+    """The given runners, whose jobs get folders and files."""
 
     def __init__(
-        self, runners: Mapping[Kind, Runner], *, store: FileStore, scratch: WorkdirRoot
+        self, runners: Mapping[Kind, Runner], *, store: FileStore, workdir_root: WorkdirRoot
     ) -> None:
-        shop = Workshop(store, scratch)
+        files = JobFiles(store, workdir_root)
         self._by_kind: dict[Kind, Runner] = {
-            kind: _Equipped(runner, shop) for kind, runner in runners.items()
+            kind: _RunnerWithFiles(runner, files) for kind, runner in runners.items()
         }
 
     def __getitem__(self, kind: Kind) -> Runner:
@@ -62,55 +62,55 @@ class Equipped(Mapping[Kind, Runner]):
         return len(self._by_kind)
 
 
-class _Equipped:
+class _RunnerWithFiles:
     """A runner whose jobs have folders and files."""
 
-    def __init__(self, runner: Runner, shop: Workshop) -> None:
+    def __init__(self, runner: Runner, files: JobFiles) -> None:
         self._runner = runner
-        self._shop = shop
+        self._files = files
 
     async def run(self, control: JobControl) -> Ending:
-        control.workdir = place = self._shop.scratch.new_workdir()
+        control.workdir = workdir = self._files.workdir_root.new_workdir()
         options = control.job.options
         working = False
         try:
             if options.files or options.artifacts:
-                trouble = await self._shop.lay_out(control, place)
-                if trouble is not None:
-                    return trouble
+                failed = await self._files.prepare(control, workdir)
+                if failed is not None:
+                    return failed
             working = True
             ending = await self._runner.run(control)
             working = False
             if options.artifacts or control.artifacts:
-                ending = await self._shop.collect(control, ending)
+                ending = await self._files.collect(control, ending)
             return ending
         finally:
-            # A thread that was given up still works there, until its process ends.
-            if place.created and not (working and control.task.kind == "thread"):
-                await self._shop.errands.run(place.remove)
+            # An abandoned thread still works there, until its process ends.
+            if workdir.created and not (working and control.task.kind == "thread"):
+                await self._files.threads.run(workdir.remove)
 
     async def close(self) -> None:
         await self._runner.close()
 
 
-class Workshop:
-    """Brings files and takes files away. Serves one event loop."""
+class JobFiles:
+    """Downloads the inputs of jobs and uploads their artifacts. Serves one event loop."""
 
-    def __init__(self, store: FileStore, scratch: WorkdirRoot) -> None:
-        self.scratch = scratch
-        self.errands = FileThreads()
+    def __init__(self, store: FileStore, workdir_root: WorkdirRoot) -> None:
+        self.workdir_root = workdir_root
+        self.threads = FileThreads()
         self._store = store
         self._caller = Awaiting()
 
-    async def lay_out(self, control: JobControl, place: Workdir) -> Ending | None:
+    async def prepare(self, control: JobControl, workdir: Workdir) -> Ending | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
-            folder = control.artifact_root = await self.errands.run(place.create)
+            folder = control.artifact_root = await self.threads.run(workdir.create)
             for file in control.job.options.files:
                 path = str(Path(folder, file.name))
-                await self.errands.run(partial(_make_folder_of, path))
-                await self._insist(control, partial(self._bring, file, path, control))
-        except _NotWantedError:
+                await self.threads.run(partial(_make_folder_of, path))
+                await self._retry(control, partial(self._download, file, path, control))
+        except _StoppedError:
             return Stopped()
         except NotFoundError as error:
             return Failed(ErrorInfo("InputMissing", str(error)), retry=False)
@@ -121,13 +121,13 @@ class Workshop:
         return None
 
     async def collect(self, control: JobControl, ending: Ending) -> Ending:
-        """Take a job's artifacts to the store; returns how it ends after that."""
+        """Upload a job's artifacts; returns how the job ends after that."""
         if control.stopping and isinstance(ending, Succeeded):
-            return Stopped()  # without its artifacts it is not done
+            return Stopped()  # without its artifacts it has not succeeded
         if control.stopping or not isinstance(ending, Succeeded | Failed | Snoozed):
             return ending
         options = control.job.options
-        found = await self.errands.run(
+        found = await self.threads.run(
             partial(
                 find_artifacts,
                 control.artifact_root,
@@ -140,38 +140,38 @@ class Workshop:
         for text in found.marks:
             _mark(control, f"artifacts: {text}")
         if found.error is not None:
-            if isinstance(ending, Failed):  # that is what is to be known of it
+            if isinstance(ending, Failed):  # the first failure is the one to report
                 _mark(control, str(found.error))
                 return ending
             return Failed(found.error, retry=False)
         try:
             for name, path in found.files.items():
-                if not await self._insist(control, partial(self._take, name, path, control)):
-                    break  # the lease is lost, and the ending will be refused as well
-        except _NotWantedError:
+                if not await self._retry(control, partial(self._upload, name, path, control)):
+                    break  # the lease is lost, and the report will be refused as well
+        except _StoppedError:
             return Stopped() if isinstance(ending, Succeeded) else ending
         except (UsageError, CorruptStoreError) as error:
             _mark(control, f"artifacts: {error}")
             return ending if isinstance(ending, Failed) else Failed(error_info(error))
         return ending
 
-    async def _bring(self, file: InputFile, path: str, control: JobControl) -> None:
+    async def _download(self, file: InputFile, path: str, control: JobControl) -> None:
         await download(
             file,
             path,
             store=self._store,
             caller=self._caller,
-            errands=self.errands,
+            errands=self.threads,
             going=partial(_check, control),
         )
 
-    async def _take(self, name: str, path: str, control: JobControl) -> bool:
+    async def _upload(self, name: str, path: str, control: JobControl) -> bool:
         opens = (
             None
             if control.workdir_owner is None
             else owned_file_opener(control.artifact_root, control.workdir_owner)
         )
-        found = await self.errands.run(partial(describe, name, path, opens))
+        found = await self.threads.run(partial(describe, name, path, opens))
         file = FileInfo(
             name=name,
             digest=found.digest,
@@ -184,14 +184,14 @@ class Workshop:
             path,
             store=self._store,
             caller=self._caller,
-            errands=self.errands,
+            errands=self.threads,
             going=partial(_check, control),
             opener=opens,
         )
         return await self._store.attach(Lease(control.job.id, control.job.lease), file)
 
-    async def _insist(self, control: JobControl, step: Callable[[], Awaitable[T]]) -> T:
-        """Do a step as often as it takes while the store cannot be reached."""
+    async def _retry(self, control: JobControl, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step while the store cannot be reached."""
         backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             _check(control)
@@ -201,7 +201,7 @@ class Workshop:
                 raise
             except UnavailableError as error:
                 if backoff.is_first:
-                    _mark(control, f"files: tried again until the store is back: {error}")
+                    _mark(control, f"files: retrying until the store is back: {error}")
                 pause = backoff.next_pause()
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
@@ -209,7 +209,7 @@ class Workshop:
 
 def _check(control: JobControl) -> None:
     if control.stopping:
-        raise _NotWantedError
+        raise _StoppedError
 
 
 def _mark(control: JobControl, text: str) -> None:

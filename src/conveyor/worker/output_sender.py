@@ -1,4 +1,4 @@
-"""Takes what running jobs write and say to the store: a few times a second, and before they end."""
+"""Sends what running jobs write, and their progress, to the store: five times a second."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import NamedTuple
 from ..core.pending import Pending
 from ..errors import ConveyorError, UnavailableError
 from ..runners.capture import OutputBuffer
-from ..store.messages import Lease, Renewal, Report
+from ..store.messages import Lease, Renewal
 from ..store.protocol import WorkerStore
+from .cancellation import LeaseVerdicts
+from .held_jobs import HeldJobs
 
 log = logging.getLogger("conveyor.output_sender")
 
-FLUSH = 0.2
-# At most so many bytes of output go over a network at once, and for so long, in seconds, what no
-# answer came to is sent again. By then its lease is over.
-LOAD = 512 << 10
-KEEP = 120.0
-# How often the last word is tried, and the pause in between.
-TRIES, PAUSE = 4, 0.1
+SEND_EVERY = 0.2
+# The most output, in bytes, that one call over a network carries.
+MAX_CALL = 512 << 10
+# For how long, in seconds, a call without an answer is repeated. By then the lease is over.
+REPEAT_FOR = 120.0
 
 Send = Callable[[], Pending[list[Renewal]]]
-Shipment = list[tuple["_Parcel", Pending[list[Renewal]]]]
+InFlight = list[tuple["_Call", Pending[list[Renewal]]]]
 
 
-class Shipping:
-    """Empties an output buffer into the store, from `wake` on, as long as any job is `running`.
+class OutputSender:
+    """Empties an output buffer into the store, from `wake` on, while any job runs.
 
-    `in_order` says that the store keeps the order of calls. Where it does not, over a network, one
-    thing goes after the other, and again after a break: what came twice is kept once. `learn` is
-    told of each job of which the store says by the way that it is not to go on.
+    `keeps_call_order` is a trait of the store. Without it, each call waits for the answer to the
+    one before, and is repeated if there was none: the store ignores what it has already. `verdicts`
+    learn from the answers which jobs must stop.
     """
 
     def __init__(
@@ -43,124 +43,108 @@ class Shipping:
         *,
         store: WorkerStore,
         output: OutputBuffer,
-        running: Callable[[], object],
-        learn: Callable[[Lease, Renewal], None],
-        in_order: bool = True,
+        held: HeldJobs,
+        verdicts: LeaseVerdicts,
+        keeps_call_order: bool = True,
     ) -> None:
-        self._learn = learn
-        self._in_order = in_order
-        self._unanswered: deque[_Parcel] = deque()
-        self._going = asyncio.Lock()
         self._store = store
         self._output = output
-        self._running = running
+        self._held = held
+        self._verdicts = verdicts
+        self._pipelines = keeps_call_order
+        self._unanswered: deque[_Call] = deque()
+        self._sending = asyncio.Lock()
         self._woken = asyncio.Event()
         self.awake = False
 
     def wake(self) -> None:
-        """Ship, because a job has begun."""
+        """Start sending, as a job has started."""
         self.awake = True
         self._woken.set()
 
     async def run(self) -> None:
-        """Ship until cancelled."""
+        """Send until cancelled."""
         while True:
             await self._woken.wait()
-            while self._running():
-                await asyncio.sleep(FLUSH)
+            while self._held.is_running:
+                await asyncio.sleep(SEND_EVERY)
                 await self.flush()
             self._woken.clear()
             self.awake = False
 
     async def flush(self) -> None:
-        """Ship what is there now."""
+        """Send what is there now."""
         try:
-            await self.settle(await self.first())
+            await self.finish(await self.send())
         except UnavailableError as error:
-            log.warning("output.waits error=%s", error)
+            log.warning("output.delayed error=%s", error)
 
-    async def first(self) -> Shipment:
-        """Ship what has to be in the store before the calls that follow; returns what to `settle`.
+    async def send(self) -> InFlight:
+        """Send what must be in the store before the calls that follow; pass the result to `finish`.
 
-        UnavailableError: no answer came to it, and it goes first the next time.
+        UnavailableError: there was no answer, and the call is repeated first the next time.
         """
-        if self._in_order:
-            return [(parcel, parcel.send()) for parcel in self._pack(None)]
-        async with self._going:
+        if self._pipelines:
+            return [(call, call.send()) for call in self._calls(None)]
+        async with self._sending:
             await self._deliver()
-            # What comes meanwhile is not waited for: there might be no end of it.
+            # Only what is there now: running jobs may write without end.
             left = self._output.pending_bytes
             while True:
                 before = self._output.pending_bytes
-                self._unanswered.extend(self._pack(LOAD))
+                self._unanswered.extend(self._calls(MAX_CALL))
                 left -= max(0, before - self._output.pending_bytes)
                 await self._deliver()
                 if left <= 0:
                     return []
 
-    async def settle(self, shipment: Shipment) -> None:
-        """Wait for the store's answers. A job does not end because its output was lost."""
-        for parcel, pending in shipment:
+    async def finish(self, in_flight: InFlight) -> None:
+        """Wait for the store's answers. Lost output does not fail a job."""
+        for call, pending in in_flight:
             try:
-                self._hear(parcel, await pending)
+                self._apply(call, await pending)
             except ConveyorError as error:
-                log.error("%s error=%s", parcel.event, error)  # noqa: TRY400 - it says all there is
+                log.error("%s error=%s", call.lost, error)  # noqa: TRY400 - no traceback helps here
 
-    def _hear(self, parcel: _Parcel, renewals: Sequence[Renewal]) -> None:
-        for lease, renewal in zip(parcel.leases, renewals, strict=True):
+    def _apply(self, call: _Call, renewals: Sequence[Renewal]) -> None:
+        for lease, renewal in zip(call.leases, renewals, strict=True):
             if renewal.verdict != "continue":
-                self._learn(lease, renewal)
+                self._verdicts.apply_once(lease, renewal)
 
     async def _deliver(self) -> None:
         while self._unanswered:
-            parcel = self._unanswered[0]
+            call = self._unanswered[0]
             try:
-                self._hear(parcel, await parcel.send())
+                self._apply(call, await call.send())
             except UnavailableError as error:
-                if time.monotonic() < parcel.until:
+                if time.monotonic() < call.until:
                     raise
-                log.error("%s error=%s", parcel.event, error)  # noqa: TRY400 - as above
+                log.error("%s error=%s", call.lost, error)  # noqa: TRY400 - as above
             except ConveyorError as error:
-                log.error("%s error=%s", parcel.event, error)  # noqa: TRY400 - as above
+                log.error("%s error=%s", call.lost, error)  # noqa: TRY400 - as above
             self._unanswered.popleft()
 
-    def _pack(self, limit: int | None) -> Iterator[_Parcel]:
-        until = time.monotonic() + KEEP
+    def _calls(self, limit: int | None) -> Iterator[_Call]:
+        until = time.monotonic() + REPEAT_FOR
         store = self._store
         chunks = self._output.take_output(limit)
         if chunks:
             leases = dict.fromkeys(Lease(chunk.job_id, chunk.lease) for chunk in chunks)
-            yield _Parcel("output.lost", partial(store.write_output, chunks), leases, until)
+            yield _Call("output.lost", partial(store.write_output, chunks), leases, until)
         progress = [(Lease(job.id, job.lease), said) for job, said in self._output.take_progress()]
         if progress:
             leases = dict.fromkeys(lease for lease, _ in progress)
-            yield _Parcel("progress.lost", partial(store.set_progress, progress), leases, until)
+            yield _Call("progress.lost", partial(store.set_progress, progress), leases, until)
         notes = [(Lease(job.id, job.lease), notes) for job, notes in self._output.take_stop_notes()]
         if notes:
             leases = dict.fromkeys(lease for lease, _ in notes)
-            yield _Parcel("notes.lost", partial(store.set_stopping, notes), leases, until)
+            yield _Call("notes.lost", partial(store.set_stopping, notes), leases, until)
 
 
-class _Parcel(NamedTuple):
-    """Something for the store, about some jobs; until when it is sent again without an answer."""
+class _Call(NamedTuple):
+    """A call about some jobs: the event to log if it is lost, and how long it is repeated."""
 
-    event: str
+    lost: str
     send: Send
     leases: Collection[Lease]
     until: float
-
-
-async def tell(store: WorkerStore, reports: Sequence[Report]) -> bool:
-    """Report what a worker leaves, and say whether the store has heard it.
-
-    It has little time; what it cannot tell is handed back when it is found gone.
-    """
-    for _ in range(TRIES):
-        try:
-            await store.settle(reports)
-        except UnavailableError as error:
-            log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - it says all there is
-            await asyncio.sleep(PAUSE)
-        else:
-            return True
-    return False

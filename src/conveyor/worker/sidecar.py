@@ -1,4 +1,4 @@
-"""Sees to it that a worker's leases are kept while its event loop cannot, and after its end."""
+"""Keeps a worker's leases while its event loop cannot, and after its end."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
 from ..errors import ConveyorError
-from ..store.messages import Lease, Report
+from ..store.messages import Lease
 from ..store.protocol import Store
 from ..system.crash_journal import CrashJournal
 from ..system.process_exit import open_pidfd
 from . import sidecar_process
+from .held_jobs import HeldJobs
 
 
-class Keeping:
-    """Within its context a keeper runs beside the worker, where `keep` and the store let it.
+class Sidecar:
+    """Within its context a sidecar process runs beside the worker, if it is `enabled`.
 
-    With jobs `left` at the end, whose code still runs, that goes on: to keep their leases, and to
-    hand them back when this process ends. Where there is no keeper a thread keeps them.
+    While threads are left at the end, the process goes on: it renews their leases, and returns
+    their jobs when this process has ended. Without a sidecar process a thread renews the leases.
     """
 
     def __init__(
@@ -31,51 +31,51 @@ class Keeping:
         store: Store,
         worker: str,
         lease_for: float,
-        places: int,
-        board: Callable[[], CrashJournal | None],
-        left: Sequence[Report],
-        keep: bool,
+        slots: int,
+        journal: CrashJournal | None,
+        held: HeldJobs,
+        enabled: bool,
     ) -> None:
         self._store = store
         self._worker = worker
         self._lease_for = lease_for
-        self._places = places
-        self._board = board
-        self._left = left
-        self._keep = keep and store.is_multi_process
-        self.keeper: subprocess.Popen[bytes] | None = None
+        self._slots = slots
+        self._journal = journal
+        self._held = held
+        self._enabled = enabled
+        self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        if self._keep:
+        if self._enabled:
             self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._left:
-            if self.keeper is not None:
-                sidecar_process.stop(self.keeper)
-        elif self.keeper is None:
-            threading.Thread(target=self._keep_left, name="conveyor-left", daemon=True).start()
+        if not self._held.threads_left:
+            if self.process is not None:
+                sidecar_process.stop(self.process)
+        elif self.process is None:
+            threading.Thread(target=self._renew_left, name="conveyor-left", daemon=True).start()
 
     def _start(self) -> None:
-        board = self._board()
+        journal = self._journal
         pidfd = open_pidfd(os.getpid())
-        ward = sidecar_process.Ward(
+        arguments = sidecar_process.SidecarArguments(
             url=self._store.url,
             worker=self._worker,
             lease_for=self._lease_for,
             pid=os.getpid(),
             pidfd=pidfd,
-            begun="" if board is None else board.name,
-            held=-1 if board is None else board.descriptor,
-            places=self._places,
+            journal_name="" if journal is None else journal.name,
+            journal_fd=-1 if journal is None else journal.descriptor,
+            slots=self._slots,
         )
-        self.keeper = sidecar_process.start(ward, self._store.secret)
+        self.process = sidecar_process.start(arguments, self._store.secret)
         if pidfd >= 0:
             os.close(pidfd)
 
-    def _keep_left(self) -> None:
-        leases = [Lease(report.id, report.lease) for report in self._left]
+    def _renew_left(self) -> None:
+        leases = [Lease(report.id, report.lease) for report in self._held.threads_left]
         every = self._lease_for / 4
         while True:
             time.sleep(every)

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 
 from ...core.job import JobRecord
 from ...store.messages import Report
-from ...worker.worker import LEAVE, SHUTDOWN_GRACE, Worker
+from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
+from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
 from .exit_codes import HANDED_BACK, OK
 from .output import format_count, format_duration, print_stderr

@@ -1,35 +1,30 @@
-"""The upkeep removes the contents of files that nobody needs, where it prunes."""
+"""Pruning removes the contents of files that no job needs."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 
-from conveyor.core.job import WorkerInfo
-from conveyor.maintenance.upkeep import PRUNE, Upkeep
+from conveyor.maintenance.pruner import PRUNE_EVERY, Pruner
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol_files import UNUSED
 from conveyor.testing import FakeClock
 
-ME = WorkerInfo(
-    id="w", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=()
-)
 
-
-def test_contents_that_nobody_needs_go_within_a_round_of_pruning() -> None:
+def test_contents_that_no_job_needs_are_deleted_when_it_prunes() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
     digest = hashlib.sha256(b"x").hexdigest()
     store.write_content(digest, 0, b"x", last=True).result()
 
     async def work() -> None:
-        upkeep = Upkeep(store=store, me=lambda: ME, elapsed=clock.now)
-        await upkeep.round()
+        pruner = Pruner(store, elapsed=clock.now)
+        await pruner.prune_if_due()
         clock.advance(UNUSED - 1)
-        await upkeep.round()
+        await pruner.prune_if_due()
         assert digest in store._blobs.contents
-        clock.advance(PRUNE + 2)
-        await upkeep.round()
+        clock.advance(PRUNE_EVERY + 2)
+        await pruner.prune_if_due()
         assert digest not in store._blobs.contents
 
     asyncio.run(work())

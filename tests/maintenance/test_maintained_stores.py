@@ -1,4 +1,4 @@
-"""Where somebody else tends the store a worker only beats; what opens the store is passed on."""
+"""A worker of a store that maintains itself only beats; child processes get the store's secret."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from shop import soon
 UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
 
 
-class Tended(MemoryStore):
-    """A store that is tended by its server; it notes what is asked of it all the same."""
+class MaintainsItself(MemoryStore):
+    """A store that is maintained by its server; it notes what is asked of it all the same."""
 
     maintains_itself = True
 
@@ -35,8 +35,8 @@ class Tended(MemoryStore):
         return super().__getattribute__(name)
 
 
-def test_a_worker_of_a_tended_store_only_beats() -> None:
-    store = Tended()
+def test_a_worker_of_a_store_that_maintains_itself_only_beats() -> None:
+    store = MaintainsItself()
     belt = Conveyor(store=store)
 
     @belt.task
@@ -48,23 +48,24 @@ def test_a_worker_of_a_tended_store_only_beats() -> None:
     async def main() -> None:
         async with belt.worker() as worker:
             await soon(lambda: worker.idle)
-            worker._upkeep._prune_due = 0.0
-            rounds = worker._upkeep.rounds
-            worker._upkeep.poke(sweep=True)
-            await soon(lambda: worker._upkeep.rounds > rounds)
+            maintenance = worker.parts.maintenance
+            maintenance.pruner.make_due()
+            rounds = maintenance.rounds
+            maintenance.wake(sweep=True)
+            await soon(lambda: maintenance.rounds > rounds)
 
     asyncio.run(main())
     assert store.asked == {"beat", "leave"}
 
 
-def test_a_worker_of_a_tended_store_hears_that_it_is_to_be_quiet() -> None:
+def test_a_worker_of_a_store_that_maintains_itself_is_ordered_to_be_quiet() -> None:
     async def main() -> None:
-        store = Tended()
+        store = MaintainsItself()
         belt = Conveyor(store=store)
         async with belt.worker() as worker:
             await soon(lambda: "beat" in store.asked)
             await store.order(worker.id, "quiet")
-            await soon(lambda: worker._quiet)
+            await soon(lambda: worker.parts.dispatcher.quiet)
 
     asyncio.run(main())
 
@@ -73,14 +74,16 @@ TELL = "import json, os, sys; print(json.dumps([os.environ.get('CONVEYOR_TOKEN')
 
 
 @pytest.mark.parametrize("secret", ["", "a token"])
-def test_a_keeper_is_told_what_opens_the_store_and_nobody_can_read_it(
+def test_a_sidecar_gets_the_secret_of_the_store_where_nobody_can_read_it(
     secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told = tmp_path / "told"
     monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
     monkeypatch.setattr(sidecar_process, "BOOT", f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))")
-    ward = sidecar_process.Ward(url="memory:", worker="w", lease_for=60.0, pid=os.getpid())
-    sidecar_process.stop(sidecar_process.start(ward, secret))
+    arguments = sidecar_process.SidecarArguments(
+        url="memory:", worker="w", lease_for=60.0, pid=os.getpid()
+    )
+    sidecar_process.stop(sidecar_process.start(arguments, secret))
     token, args = json.loads(told.read_text())
     assert token == (secret or None)
     assert not secret or secret not in " ".join(args)
@@ -105,7 +108,7 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
     assert "a token" not in args
 
 
-def test_local_stores_are_tended_by_their_workers_and_open_to_all() -> None:
+def test_local_stores_are_maintained_by_their_workers_and_have_no_secret() -> None:
     store = MemoryStore()
     assert (store.maintains_itself, store.secret) == (False, "")
     assert exec_handoff.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"

@@ -1,0 +1,140 @@
+"""Runs the maintenance services of a store beside a worker or a server.
+
+Every worker does it; the store makes sure that nothing happens twice. Where the store maintains
+itself, a worker only sends its heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from ..core.clock import elapsed
+from ..core.job import State, WorkerInfo
+from ..core.timeout import wait_for_event
+from ..errors import ConveyorError
+from ..store.protocol import Store
+from .heartbeat import Heartbeat
+from .pruner import RETENTION, Pruner
+from .rescuer import Rescuer
+from .schedule_ticker import Schedule, ScheduleTicker
+from .stager import Stager
+
+log = logging.getLogger("conveyor.maintenance")
+
+# A dead worker's jobs must be available again within seconds.
+ROUND_EVERY = 1.0
+# Heartbeats, expired jobs, expired leases and silent offers can wait a little.
+SWEEP_EVERY = 5.0
+
+
+class MaintenanceLoop:
+    """A round of all services every second, or earlier when a job becomes due.
+
+    `sweep_every` is how often, in seconds, it does what can wait a little. `after_round` is called
+    after each round without an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        heartbeat: Heartbeat,
+        stager: Stager,
+        rescuer: Rescuer,
+        ticker: ScheduleTicker,
+        pruner: Pruner,
+        sweep_every: float = SWEEP_EVERY,
+        elapsed: Callable[[], float] = elapsed,
+        after_round: Callable[[WorkerInfo], None] | None = None,
+    ) -> None:
+        self._store = store
+        self.heartbeat = heartbeat
+        self._stager = stager
+        self._rescuer = rescuer
+        self._ticker = ticker
+        self.pruner = pruner
+        self._sweep_every = sweep_every
+        self._elapsed = elapsed
+        self._after_round = after_round
+        self._woken = asyncio.Event()
+        self._sweep_due = 0.0
+        self.rounds = 0
+
+    def wake(self, *, sweep: bool = False) -> None:
+        """Do a round soon: a job may be due earlier than was known. `sweep`: a heartbeat too."""
+        if sweep:
+            self._sweep_due = 0.0
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Do rounds until cancelled."""
+        while True:
+            try:
+                await self.round()
+                if self._after_round is not None:
+                    self._after_round(self.heartbeat.describe())
+            except ConveyorError as error:
+                log.error("maintenance.failed error=%s", error)  # noqa: TRY400 - no traceback helps here
+            if await wait_for_event(self._woken, self._pause()):
+                # Many jobs that fail at once must not cause as many rounds.
+                await asyncio.sleep(0.01)
+
+    async def round(self) -> None:
+        """Run each service once, if it is due."""
+        now = self._elapsed()
+        woken = self._woken.is_set()
+        sweeps = now >= self._sweep_due or self.heartbeat.has_request
+        # What happens during this round may come too late for it.
+        self._woken.clear()
+        if sweeps:
+            self._sweep_due = now + self._sweep_every
+            await self.heartbeat.beat()
+        if not self._store.maintains_itself:
+            await self._maintain(sweeps=sweeps, woken=woken)
+        self.rounds += 1
+
+    async def stage(self) -> bool:
+        """Make due jobs available, unless the store does that itself; say if there were any."""
+        return not self._store.maintains_itself and await self._stager.stage()
+
+    async def _maintain(self, *, sweeps: bool, woken: bool) -> None:
+        await self._ticker.register()
+        due_at = self._stager.next_due_at
+        if sweeps or woken or (due_at is not None and due_at <= self._store.now()):
+            await self._stager.stage()
+        await self._rescuer.rescue(expired=sweeps)
+        await self._ticker.tick()
+        await self.pruner.prune_if_due()
+
+    def _pause(self) -> float:
+        due_at = self._stager.next_due_at
+        if due_at is None:
+            return ROUND_EVERY
+        return min(ROUND_EVERY, max(0.001, due_at - self._store.now()))
+
+
+def maintenance_loop(
+    store: Store,
+    describe: Callable[[], WorkerInfo],
+    *,
+    schedules: Sequence[Schedule] = (),
+    retention: Mapping[State, float] = RETENTION,
+    rescuer: Rescuer | None = None,
+    sweep_every: float = SWEEP_EVERY,
+    elapsed: Callable[[], float] = elapsed,
+    after_round: Callable[[WorkerInfo], None] | None = None,
+) -> MaintenanceLoop:
+    """Make the loop of a worker, or of a server, with all services."""
+    return MaintenanceLoop(
+        store=store,
+        heartbeat=Heartbeat(store, describe),
+        stager=Stager(store),
+        rescuer=rescuer or Rescuer(store, worker=describe().id, elapsed=elapsed),
+        ticker=ScheduleTicker(store, schedules),
+        pruner=Pruner(store, retention=retention, elapsed=elapsed),
+        sweep_every=sweep_every,
+        elapsed=elapsed,
+        after_round=after_round,
+    )

@@ -1,0 +1,81 @@
+"""Rescues the jobs of dead workers and of expired leases."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+from ..core.job import WorkerInfo
+from ..store.protocol import Store
+from ..system import crash_journal
+from ..system.process_identity import boot_id, is_dead
+
+log = logging.getLogger("conveyor.rescuer")
+
+BATCH = 1000
+# How long the sidecar of a dead worker gets to return its jobs, where no lock shows that the
+# sidecar is dead too.
+SIDECAR_TIME = 5.0
+# A worker that was silent for this long is removed from the store; its jobs follow their leases.
+REMOVE_AFTER = 600.0
+
+
+class Rescuer:
+    """Ends the attempts of jobs whose worker is gone, and removes such workers from the store.
+
+    `is_dead` and `has_died` say whether a worker is surely gone, from its process and from the lock
+    on its crash journal; `read_journal` says which jobs it had started.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        worker: str,
+        elapsed: Callable[[], float],
+        is_dead: Callable[[WorkerInfo, str], bool] = is_dead,
+        has_died: Callable[[WorkerInfo, str, str], bool] = crash_journal.has_died,
+        read_journal: Callable[[str, str], Collection[str] | None] = crash_journal.read,
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._elapsed = elapsed
+        self._is_dead = is_dead
+        self._has_died = has_died
+        self._read_journal = read_journal
+        self._boot_id = boot_id()
+        # The workers whose process is gone, and since when that is known.
+        self._gone_since: dict[str, float] = {}
+
+    async def rescue(self, *, expired: bool) -> None:
+        """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
+        store, folder = self._store, self._store.folder
+        workers = await store.workers()
+        silent_since = store.now() - REMOVE_AFTER
+        dead = self._dead([each for each in workers if each.id != self._worker], folder)
+        if not dead and not expired:
+            return
+        rescued = await store.rescue(limit=BATCH)
+        for worker in workers:
+            if worker.id in dead and len(rescued) < BATCH:
+                begun = self._read_journal(folder, worker.begun)
+                left = BATCH - len(rescued)
+                rescued += await store.rescue(dead=[worker.id], begun=begun, limit=left)
+        if rescued:
+            log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
+        if len(rescued) == BATCH:
+            return
+        for worker in workers:
+            is_silent = worker.beat_at < silent_since and worker.id != self._worker
+            if worker.id in dead or is_silent:
+                await store.leave(worker.id)
+                crash_journal.remove(folder, worker.begun)
+
+    def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
+        """Return the ids of the dead workers whose sidecar does not, or no longer, see to them."""
+        now = self._elapsed()
+        gone = [each.id for each in others if self._is_dead(each, self._boot_id)]
+        self._gone_since = {worker: self._gone_since.get(worker, now) for worker in gone}
+        waited = [name for name, since in self._gone_since.items() if now - since >= SIDECAR_TIME]
+        unlocked = [each.id for each in others if self._has_died(each, folder, self._boot_id)]
+        return frozenset([*unlocked, *waited])

@@ -1,0 +1,55 @@
+"""Enqueues the jobs of cron schedules when they are due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ..core import cron
+from ..core.job import NewJob, ScheduleInfo
+from ..store.protocol import Store
+
+log = logging.getLogger("conveyor.schedule_ticker")
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """A schedule that this program declares: its rule, and what makes the job of one tick."""
+
+    info: ScheduleInfo
+    job: Callable[[], NewJob]
+
+
+class ScheduleTicker:
+    """Ticks the schedules of this program. The store makes sure that each tick happens once."""
+
+    def __init__(self, store: Store, schedules: Sequence[Schedule]) -> None:
+        self._store = store
+        self._schedules = {schedule.info.name: schedule for schedule in schedules}
+        self._is_registered = False
+
+    async def register(self) -> None:
+        """Put the schedules into the store. Only the first success does anything."""
+        if self._is_registered:
+            return
+        for schedule in self._schedules.values():
+            info = schedule.info
+            first = cron.next_tick(cron.parse(info.cron, info.timezone), self._store.now())
+            await self._store.put_schedule(msgspec.structs.replace(info, next_at=first))
+        self._is_registered = True
+
+    async def tick(self) -> None:
+        """Enqueue what is due by now."""
+        if not self._schedules:
+            return
+        now = self._store.now()
+        for info in await self._store.schedules():
+            known = self._schedules.get(info.name)
+            if known is None or info.paused or info.next_at > now:
+                continue
+            rule = cron.parse(info.cron, info.timezone)
+            ticks, next_at = cron.due_ticks(rule, info.next_at, now, info.missed)
+            jobs = [known.job() for _ in ticks]
+            if await self._store.tick(info.name, due_at=info.next_at, next_at=next_at, jobs=jobs):
+                log.info("schedule.ticked name=%s jobs=%d", info.name, len(jobs))

@@ -1,0 +1,219 @@
+"""Makes the parts of a worker and joins them. A test may replace single parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ..core import clock
+from ..core.access import agent_suffix
+from ..core.job import WorkerInfo
+from ..core.task import Kind, Task
+from ..maintenance.loop import MaintenanceLoop, maintenance_loop
+from ..maintenance.rescuer import Rescuer
+from ..maintenance.schedule_ticker import Schedule
+from ..runners.capture import OutputBuffer
+from ..runners.job_control import Runner
+from ..runners.table import Runners
+from ..runners.workdir import WorkdirRoot
+from ..store.messages import CONFIRM, Claimant
+from ..store.protocol import Store
+from ..system.crash_journal import CrashJournal
+from ..system.process_identity import worker_id, worker_info
+from .cancellation import LeaseVerdicts
+from .claim_confirmer import ClaimConfirmer
+from .dispatcher import Dispatcher
+from .held_jobs import HeldJobs
+from .job_files import RunnersWithFiles
+from .lease_renewer import LeaseRenewer
+from .options import WorkerOptions
+from .output_sender import OutputSender
+from .shutdown import WorkerShutdown
+from .sidecar import Sidecar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerParts:
+    """What a worker is made of."""
+
+    info: WorkerInfo
+    options: WorkerOptions
+    store: Store
+    held: HeldJobs
+    dispatcher: Dispatcher
+    maintenance: MaintenanceLoop
+    runners: Runners
+    workdir_root: WorkdirRoot
+    journal: CrashJournal | None
+    sidecar: Sidecar
+    shutdown: WorkerShutdown
+
+
+class Assembly:
+    """Makes the parts of one worker; a test overrides what it replaces.
+
+    `elapsed` is a monotonic clock that counts the time in which the machine slept. `confirm_within`
+    is how long, in seconds, a claim may stay unconfirmed where answers can be lost.
+    """
+
+    elapsed: Callable[[], float] = staticmethod(clock.elapsed)
+    confirm_within = CONFIRM
+    held_jobs: type[HeldJobs] = HeldJobs
+    lease_verdicts: type[LeaseVerdicts] = LeaseVerdicts
+    lease_renewer: type[LeaseRenewer] = LeaseRenewer
+    claim_confirmer: type[ClaimConfirmer] = ClaimConfirmer
+    dispatcher: type[Dispatcher] = Dispatcher
+    shutdown: type[WorkerShutdown] = WorkerShutdown
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        tasks: Mapping[str, Task],
+        options: WorkerOptions,
+        schedules: Sequence[Schedule] = (),
+    ) -> None:
+        labels = options.commands.label(options.labels)
+        self.options = msgspec.structs.replace(options, labels=labels)
+        self.store = store
+        self.tasks = tasks
+        self.schedules = schedules
+
+    def parts(self) -> WorkerParts:
+        """Make all parts and join them."""
+        store, options, held = self.store, self.options, self.held_jobs()
+        info = self.make_info()
+        journal = self.make_journal(info.id)
+        workdir_root = WorkdirRoot(info.id)
+        runners = self.make_runners()
+        dispatcher = self._make_dispatcher(
+            info.id,
+            held,
+            RunnersWithFiles(runners, store=store, workdir_root=workdir_root),
+            journal,
+        )
+        return WorkerParts(
+            info=info,
+            options=options,
+            store=store,
+            held=held,
+            dispatcher=dispatcher,
+            maintenance=self._make_maintenance(info, held, dispatcher, journal),
+            runners=runners,
+            workdir_root=workdir_root,
+            journal=journal,
+            sidecar=Sidecar(
+                store=store,
+                worker=info.id,
+                lease_for=options.lease_for,
+                slots=options.slots,
+                journal=journal,
+                held=held,
+                enabled=options.keep and store.is_multi_process,
+            ),
+            shutdown=self.shutdown(
+                store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
+            ),
+        )
+
+    def make_info(self) -> WorkerInfo:
+        """Describe the worker, with a new id."""
+        options = self.options
+        return worker_info(
+            worker_id() + agent_suffix(self.store.secret),
+            now=self.store.now(),
+            slots=options.slots,
+            queues=tuple(name for name, _ in options.queues),
+            labels=tuple(sorted(options.labels)),
+        )
+
+    def make_journal(self, worker: str) -> CrashJournal | None:
+        """Make the crash journal, if another process can read it once this one is dead."""
+        if not self.store.is_multi_process:
+            return None
+        return CrashJournal(self.store.folder, worker, self.options.slots)
+
+    def make_runners(self) -> Runners:
+        """Make the runners of all kinds."""
+        options = self.options
+        return Runners(
+            slots=options.slots,
+            max_jobs=options.max_jobs_per_process,
+            max_rss_mb=options.max_rss_mb,
+            lease_for=options.lease_for,
+            commands=options.commands,
+        )
+
+    def make_rescuer(self, worker: str) -> Rescuer:
+        """Make what rescues the jobs of dead workers."""
+        return Rescuer(self.store, worker=worker, elapsed=self.elapsed)
+
+    def _make_dispatcher(
+        self,
+        worker: str,
+        held: HeldJobs,
+        runners: Mapping[Kind, Runner],
+        journal: CrashJournal | None,
+    ) -> Dispatcher:
+        store, options, output = self.store, self.options, OutputBuffer()
+        within = self.confirm_within if store.answers_can_be_lost else None
+        verdicts = self.lease_verdicts(held, fence_grace=options.lease_for / 10)
+        leases = self.lease_renewer(
+            store=store,
+            held=held,
+            verdicts=verdicts,
+            lease_for=options.lease_for,
+            fences=store.can_be_partitioned,
+            elapsed=self.elapsed,
+        )
+        return self.dispatcher(
+            store=store,
+            claimant=Claimant(worker, options.lease_for, options.labels, within),
+            tasks=self.tasks,
+            runners=runners,
+            output=output,
+            held=held,
+            leases=leases,
+            confirmer=self.claim_confirmer(
+                held=held, leases=leases, within=within or 0.0, elapsed=self.elapsed
+            ),
+            sender=OutputSender(
+                store=store,
+                output=output,
+                held=held,
+                verdicts=verdicts,
+                keeps_call_order=store.keeps_call_order,
+            ),
+            journal=journal,
+            options=options,
+            elapsed=self.elapsed,
+        )
+
+    def _make_maintenance(
+        self, info: WorkerInfo, held: HeldJobs, dispatcher: Dispatcher, journal: CrashJournal | None
+    ) -> MaintenanceLoop:
+        options = self.options
+
+        def describe() -> WorkerInfo:
+            return msgspec.structs.replace(
+                info,
+                begun="" if journal is None else journal.name,
+                running=len(held.running),
+                finished=held.finished,
+                draining=dispatcher.draining,
+                quiet=dispatcher.quiet,
+            )
+
+        return maintenance_loop(
+            self.store,
+            describe,
+            schedules=self.schedules,
+            retention=options.retention,
+            rescuer=self.make_rescuer(info.id),
+            # An expired lease must be noticed soon, compared to its own length.
+            sweep_every=min(options.beat, options.lease_for / 4),
+            elapsed=self.elapsed,
+            after_round=options.on_round,
+        )

@@ -1,0 +1,258 @@
+"""The jobs that a worker holds, by lease, each in one phase. Every change of phase is made here.
+
+| from               | method            | to                   | because                         |
+|--------------------|-------------------|----------------------|---------------------------------|
+| -                  | `add`             | unconfirmed or ready | a claim was answered            |
+| unconfirmed        | `confirm`         | ready                | its claim is confirmed          |
+| ready              | `start`           | running              | a slot runs its code            |
+| ready, running     | `end`             | ended                | its outcome is known            |
+| unconfirmed, ready | `hand_back`       | ended                | it is not started here          |
+| unconfirmed        | `drop`            | gone                 | its lease is lost               |
+| running            | `drop`            | gone                 | its lease is lost               |
+| running            | `abandon_running` | abandoned            | the worker exits without it     |
+| abandoned          | `end_abandoned`   | ended                | its code ended with its slot    |
+
+Of an ended job only the report is left, until the store has it (`remove_reported`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from ..core.job import JobRecord
+from ..core.lifecycle import Interrupted, Outcome
+from ..core.task import Kind
+from ..runners.job_control import JobControl, Stopped, StopRequest
+from ..store.messages import Lease, Report
+from .outcomes import outcome_of
+
+Phase = Literal["unconfirmed", "ready", "running", "abandoned", "ended", "gone"]
+
+# Which phases may precede each: the table above, as data.
+FROM: Mapping[Phase, Sequence[Phase]] = {
+    "ready": ("unconfirmed",),
+    "running": ("ready",),
+    "abandoned": ("running",),
+    "ended": ("running", "ready", "unconfirmed", "abandoned"),
+    "gone": ("unconfirmed", "running"),
+}
+EXITING = "the worker is exiting"
+
+
+class HeldJob(msgspec.Struct, eq=False):
+    """One row of the table.
+
+    `sure_at` is when its lease was last asked for or renewed: when that was sent, not answered.
+    `fenced`: it was stopped because it could not be renewed in time. `cancel_hinted`: it may have
+    been cancelled after the store confirmed it.
+    """
+
+    job: JobRecord
+    phase: Phase
+    sure_at: float
+    control: JobControl | None = None
+    fenced: bool = False
+    cancel_hinted: bool = False
+
+    @property
+    def lease(self) -> Lease:
+        """The lease under which it is held."""
+        return Lease(self.job.id, self.job.lease)
+
+
+class HeldJobs:
+    """The table. Its methods do no I/O and never wait; it belongs to one event loop.
+
+    `on_ready` is called with the number of jobs that have become ready, `on_ended` after jobs have
+    ended. `finished` counts attempts that ended here, `handed_back` jobs that were returned after
+    they had started.
+    """
+
+    def __init__(self) -> None:
+        # Keyed by id and lease: a job whose lease ended unnoticed may come back under another.
+        self._rows: dict[tuple[str, int], HeldJob] = {}
+        # Rows of one phase, for those who need them in order or by id.
+        self._ready: deque[HeldJob] = deque()
+        self._running: dict[str, HeldJob] = {}
+        # What is left of those that are no longer rows.
+        self._abandoned: list[tuple[Kind, Report]] = []
+        self._reports: list[Report] = []
+        self.on_ready: Callable[[int], None] = _ignore_count
+        self.on_ended: Callable[[], None] = _ignore
+        self.finished = self.handed_back = 0
+
+    # -- what is held --------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return how many jobs are unconfirmed, ready or running."""
+        return len(self._rows)
+
+    def get(self, lease: Lease) -> HeldJob | None:
+        """Return the row of a lease."""
+        return self._rows.get((lease.id, lease.lease))
+
+    @property
+    def next_ready(self) -> HeldJob | None:
+        """The job that a free slot starts next."""
+        return self._ready[0] if self._ready else None
+
+    @property
+    def ready(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._ready)
+
+    @property
+    def running(self) -> list[HeldJob]:
+        """The jobs whose code runs."""
+        return list(self._running.values())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any job's code runs."""
+        return bool(self._running)
+
+    @property
+    def renewable(self) -> list[HeldJob]:
+        """The jobs whose leases must be renewed: not those that are to be confirmed first."""
+        return [*self._running.values(), *self._ready]
+
+    @property
+    def unconfirmed(self) -> list[HeldJob]:
+        """The jobs of claims that are not confirmed yet."""
+        return [row for row in self._rows.values() if row.phase == "unconfirmed"]
+
+    @property
+    def reports(self) -> list[Report]:
+        """What to report of ended jobs, in the order in which they ended."""
+        return self._reports[:]
+
+    @property
+    def unreported(self) -> int:
+        """How many jobs have ended and are not reported."""
+        return len(self._reports)
+
+    @property
+    def abandoned(self) -> list[Report]:
+        """What to report of abandoned jobs once their code has ended."""
+        return [report for _, report in self._abandoned]
+
+    @property
+    def threads_left(self) -> list[Report]:
+        """What to report of abandoned threads once this process has ended, and their code too."""
+        return [report for kind, report in self._abandoned if kind == "thread"]
+
+    # -- changes of phase ----------------------------------------------------------------------
+
+    def add(self, jobs: Iterable[JobRecord], *, asked_at: float, confirmed: bool) -> list[HeldJob]:
+        """Hold what a claim gave that was sent at `asked_at`."""
+        phase: Phase = "ready" if confirmed else "unconfirmed"
+        rows = [HeldJob(job, phase, asked_at) for job in jobs]
+        self._rows.update({(row.job.id, row.job.lease): row for row in rows})
+        if confirmed:
+            self._ready.extend(rows)
+            self.on_ready(len(rows))
+        return rows
+
+    def confirm(self, row: HeldJob, *, sure_at: float) -> None:
+        """Let a slot start a job whose claim the store has confirmed."""
+        self._move(row, "ready")
+        row.sure_at = sure_at
+        self._ready.append(row)
+        self.on_ready(1)
+
+    def start(self, row: HeldJob, control: JobControl) -> HeldJob | None:
+        """Note that a ready job runs.
+
+        Returns an older attempt of the same job that still runs, if there is one: its lease ended
+        unnoticed and the job came back. The older one is dropped.
+        """
+        older = self._running.get(row.job.id)
+        if older is not None:
+            self.drop(older)
+        self._move(row, "running")
+        row.control = control
+        self._running[row.job.id] = row
+        return older
+
+    def end(self, row: HeldJob, outcome: Outcome) -> None:
+        """Note how a job ended, to be reported."""
+        self.finished += 1
+        if isinstance(outcome, Interrupted):
+            self.handed_back += 1
+        self._report(row, outcome)
+
+    def hand_back(self, row: HeldJob) -> None:
+        """Return a job that has not started. One that was to be cancelled becomes cancelled."""
+        self._report(row, Interrupted())
+
+    def hand_back_unstarted(self) -> None:
+        """Hand back every job that is ready or unconfirmed."""
+        for row in [*self._ready, *self.unconfirmed]:
+            self.hand_back(row)
+
+    def hand_back_surplus(self, count: int) -> None:
+        """Hand back the ready jobs that were claimed last."""
+        for row in list(self._ready)[-count:]:
+            self.hand_back(row)
+
+    def drop(self, row: HeldJob) -> None:
+        """Forget a job whose lease is lost: nothing may be reported of it."""
+        self._move(row, "gone")
+
+    def abandon_running(self) -> list[HeldJob]:
+        """Decide how running jobs end for which the worker does not wait; returns those jobs.
+
+        Any thread may call this while the event loop is blocked.
+        """
+        rows = self.running
+        for row in rows:
+            assert row.control is not None, "it runs"
+            request = row.control.stop_request or StopRequest("shutdown", EXITING)
+            outcome = outcome_of(Stopped(), request, row.job.options.on_shutdown)
+            if outcome is None:
+                self.drop(row)
+                continue
+            self.handed_back += isinstance(outcome, Interrupted)
+            self._move(row, "abandoned")
+            report = Report(row.job.id, row.job.lease, outcome)
+            self._abandoned.append((row.control.task.kind, report))
+        self.on_ended()
+        return rows
+
+    def end_abandoned(self) -> None:
+        """Note that abandoned code has ended: all but threads, which end with this process."""
+        self._reports += [report for kind, report in self._abandoned if kind != "thread"]
+        self._abandoned = [each for each in self._abandoned if each[0] == "thread"]
+
+    def remove_reported(self, reports: Sequence[Report]) -> None:
+        """Forget the oldest reports, now that the store has them."""
+        del self._reports[: len(reports)]
+
+    def _report(self, row: HeldJob, outcome: Outcome) -> None:
+        self._move(row, "ended")
+        self._reports.append(Report(row.job.id, row.job.lease, outcome))
+        self.on_ended()
+
+    def _move(self, row: HeldJob, phase: Phase) -> None:
+        before, job = row.phase, row.job
+        if before not in FROM[phase]:
+            raise AssertionError(f"job {job.id} is {before} and cannot become {phase}")
+        if before == "ready":
+            self._ready.remove(row)  # mostly the first, so this is fast
+        elif before == "running":
+            del self._running[job.id]
+        if phase not in ("ready", "running"):
+            del self._rows[job.id, job.lease]
+        row.phase = phase
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+def _ignore_count(_count: int) -> None:
+    """Do nothing."""

@@ -1,0 +1,173 @@
+"""How a worker exits, step by step.
+
+1. Drain: claim nothing more, hand back what has not started, let running jobs finish.
+2. Stop: after the drain timeout, ask running jobs to stop, within their grace.
+3. Abandon: half a second later, decide how the rest ends without waiting for it.
+4. Report: once no code of theirs runs any more, report those too.
+5. Leave: remove the worker from the store. Not while abandoned threads run: they stay leased until
+   this process ends, and are handed back by what sees that.
+
+A drained worker goes through all of them, a worker whose `run` is cancelled begins at 3, and one
+whose process ends at once leaves the reports of 4 to its successor (`give_up`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from math import inf
+
+from ..core.job import JobRecord
+from ..errors import ConveyorError, UnavailableError
+from ..runners.job_control import StopRequest
+from ..store.messages import Report
+from ..store.protocol import Store
+from ..system.crash_journal import CrashJournal
+from .cancellation import request_stop
+from .dispatcher import Dispatcher
+from .held_jobs import EXITING, HeldJob, HeldJobs
+
+log = logging.getLogger("conveyor.worker")
+
+# At a shutdown, what a job gets to stop, in seconds, whatever its own grace: with the 25 s of
+# draining, and what it takes to leave, that is within the 30 s of docker stop and Kubernetes.
+SHUTDOWN_GRACE = 3.0
+# What it gets beyond that until the worker exits without it.
+LEAVE = 0.5
+# How long the store may take to remove the worker.
+GOODBYE = 1.0
+# How often the last reports are sent, and the pause in between.
+TRIES, PAUSE = 4, 0.1
+
+Phases = Callable[[str, Sequence[JobRecord]], None]
+
+
+class WorkerShutdown:
+    """The exit of one worker. `on_phase` is told each step and the jobs that still run."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        worker: str,
+        dispatcher: Dispatcher,
+        held: HeldJobs,
+        journal: CrashJournal | None,
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._dispatcher = dispatcher
+        self._held = held
+        self._journal = journal
+        self._stopping: asyncio.Task[None] | None = None
+        self._stop_at = inf
+        self.on_phase: Phases = _ignore
+
+    def drain(self, timeout: float) -> None:
+        """Step 1, and the others in time. A further call can only bring them forward."""
+        self._dispatcher.stop_claiming()
+        self._store.decline(self._worker)  # best effort
+        if self._stopping is None:
+            self.on_phase("draining", self._running())
+        if asyncio.get_running_loop().time() + timeout < self._stop_at:
+            self._stop_in(timeout)
+
+    def stop_now(self) -> None:
+        """Step 2 at once."""
+        self._dispatcher.stop_claiming()
+        self._store.decline(self._worker)
+        self._stop_in(0.0)
+
+    def _stop_in(self, timeout: float) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
+        self._stop_at = asyncio.get_running_loop().time() + timeout
+        self._stopping = asyncio.ensure_future(self._stop_after(timeout))
+
+    async def _stop_after(self, timeout: float) -> None:
+        await asyncio.sleep(timeout)
+        running = self._running()
+        if not running:
+            return
+        self.on_phase("stopping", running)
+        self._stop_running()
+        longest = max(min(job.options.grace, SHUTDOWN_GRACE) for job in running)
+        await asyncio.sleep(longest + LEAVE)
+        running = self._running()
+        if running:
+            self.on_phase("leaving", running)
+            self.abandon()
+
+    def _stop_running(self) -> None:
+        for row in self._held.running:
+            if row.control is not None:
+                grace = min(SHUTDOWN_GRACE, row.job.options.grace)
+                request_stop(
+                    row.control, StopRequest("shutdown", "the worker is shutting down", grace)
+                )
+
+    def abandon(self) -> None:
+        """Step 3: wait for no job any more; their code ends with its slot, or its process."""
+        for row in self._give_up():
+            assert row.control is not None, "it was running"
+            if row.phase == "abandoned":
+                log.warning("job.abandoned id=%s kind=%s", row.job.id, row.control.task.kind)
+            row.control.stop(StopRequest("lost", EXITING))
+
+    async def report(self) -> None:
+        """Step 4, once no code runs here. What cannot be reported is rescued from a dead worker."""
+        self._held.end_abandoned()
+        reports = self._held.reports
+        if not reports:
+            return
+        for _ in range(TRIES):
+            try:
+                await self._store.settle(reports)
+            except UnavailableError as error:
+                log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - no traceback helps here
+                await asyncio.sleep(PAUSE)
+            else:
+                self._held.remove_reported(reports)
+                return
+
+    async def leave(self) -> None:
+        """Step 5."""
+        if self._held.threads_left:
+            return
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await self._store.leave(self._worker)
+        except (ConveyorError, TimeoutError) as error:
+            log.warning("worker.not_removed error=%s", error)
+        if self._journal is not None:
+            self._journal.close()
+
+    def give_up(self) -> list[Report]:
+        """Give up every job, as this process ends now; returns what its successor must report.
+
+        For an event loop that is blocked; any thread may call it.
+        """
+        self._give_up()
+        return [*self._held.reports, *self._held.abandoned]
+
+    async def end_tasks(self, *tasks: asyncio.Task[None]) -> None:
+        """Cancel the worker's loops, and what is scheduled here, and wait for their end."""
+        ending = [*tasks, *([] if self._stopping is None else [self._stopping])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _give_up(self) -> list[HeldJob]:
+        self._dispatcher.stop_claiming()
+        rows = self._held.abandon_running()
+        if self._journal is not None:
+            self._journal.clear()  # the end of this process is no job's fault
+        return rows
+
+    def _running(self) -> list[JobRecord]:
+        return [row.job for row in self._held.running]
+
+
+def _ignore(_phase: str, _running: Sequence[JobRecord]) -> None:
+    """Do nothing."""

@@ -1,0 +1,117 @@
+"""The rescuer returns the jobs of dead workers and of expired leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from conveyor.core.job import NewJob, State, WorkerInfo
+from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, Rescuer
+from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Claimant, Want
+from conveyor.testing import FakeClock
+
+
+def worker(name: str) -> WorkerInfo:
+    return WorkerInfo(
+        id=name, host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=()
+    )
+
+
+class Scene:
+    """Workers "mine" and "other" in one store; "other" holds the job "a"."""
+
+    def __init__(self, clock: FakeClock, store: MemoryStore) -> None:
+        self.clock, self.store = clock, store
+        self.gone: set[str] = set()
+        self.unlocked: set[str] = set()
+        self.journal: Collection[str] | None = None
+        self.rescuer = Rescuer(
+            store,
+            worker="mine",
+            elapsed=clock.now,
+            is_dead=lambda each, _: each.id in self.gone,
+            has_died=lambda each, *_: each.id in self.unlocked,
+            read_journal=lambda *_: self.journal,
+        )
+        for name in ("mine", "other"):
+            store.beat(worker(name)).result()
+        store.insert([NewJob(id="a", task="t")]).result()
+        who = Claimant("other", 60.0)
+        assert store.claim([Want("default", 1)], who, limit=1).result().jobs
+
+    def rescue(self, *, expired: bool = False) -> None:
+        async def work() -> None:
+            await self.rescuer.rescue(expired=expired)
+
+        asyncio.run(work())
+
+    @property
+    def state(self) -> State:
+        return self.store.get("a").result().state
+
+    @property
+    def crashes(self) -> int:
+        return self.store.get("a").result().crashes
+
+    @property
+    def known(self) -> set[str]:
+        return {each.id for each in self.store.workers().result()}
+
+
+def test_jobs_of_a_living_worker_are_left_alone(clock: FakeClock, store: MemoryStore) -> None:
+    scene = Scene(clock, store)
+    scene.rescue(expired=True)
+    assert (scene.state, scene.known) == (State.RUNNING, {"mine", "other"})
+
+
+def test_a_worker_whose_journal_is_unlocked_is_dead_at_once(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = Scene(clock, store)
+    scene.unlocked = {"other"}
+    scene.rescue()
+    assert (scene.state, scene.crashes, scene.known) == (State.AVAILABLE, 1, {"mine"})
+
+
+def test_the_sidecar_of_a_dead_worker_has_the_first_go(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = Scene(clock, store)
+    scene.gone = {"other"}
+    scene.rescue()
+    clock.advance(SIDECAR_TIME - 0.1)
+    scene.rescue()
+    assert scene.state is State.RUNNING
+    clock.advance(0.1)
+    scene.rescue()
+    assert (scene.state, scene.known) == (State.AVAILABLE, {"mine"})
+
+
+def test_a_crash_is_not_blamed_on_a_job_that_had_not_started(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = Scene(clock, store)
+    scene.unlocked, scene.journal = {"other"}, frozenset()
+    scene.rescue()
+    assert (scene.state, scene.crashes) == (State.AVAILABLE, 0)
+
+
+def test_expired_leases_are_rescued_only_when_that_is_asked_for(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = Scene(clock, store)
+    clock.advance(61)
+    scene.rescue()
+    assert scene.state is State.RUNNING
+    scene.rescue(expired=True)
+    assert scene.state is State.AVAILABLE
+
+
+def test_a_silent_worker_is_removed_but_never_this_one(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = Scene(clock, store)
+    clock.advance(REMOVE_AFTER + 1)
+    scene.rescue(expired=True)
+    assert scene.known == {"mine"}
