@@ -1,7 +1,7 @@
-"""A worker's health in a file: written by the worker every second, judged by a probe.
+"""A worker's health file: the worker writes it every second, a probe reads it.
 
-The probe has no connection to the worker, and wants none: a worker whose event loop is blocked, or
-whose store does not answer, does not write, and that is what the age of the file says.
+The probe needs no connection to the worker. A worker whose event loop is blocked, or whose store
+does not answer, does not write, so the age of the file shows it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import msgspec
 from ..core.job import WorkerInfo
 from ..system.process_identity import boot_id, pid_started
 
-# Many times what a worker takes between two writes, so that a slow moment is not an illness.
+# The age, in seconds, at which the file is stale: many times the pause between two writes, so that
+# a slow moment does not count.
 FRESH = 15.0
 READY, QUIET, DRAINING = "ready", "quiet", "draining"
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker was at one moment. `boot_id` and `pid_started` tell its pid from others'."""
+    """The state of a worker at one moment. `boot_id` and `pid_started` make its pid unique."""
 
     worker: str
     state: str
@@ -33,14 +34,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether all is well, and why."""
+    """Whether a worker is healthy, and why."""
 
     ok: bool
     text: str
 
 
 def health(info: WorkerInfo, now: float) -> Health:
-    """Return what is to be known of a worker."""
+    """Return the health of a worker from its description."""
     return Health(
         worker=info.id,
         state=state_of(info),
@@ -54,35 +55,35 @@ def health(info: WorkerInfo, now: float) -> Health:
 
 
 def state_of(info: WorkerInfo) -> str:
-    """Return whether a worker takes jobs, in a word."""
+    """Return whether a worker claims jobs, in a word."""
     return DRAINING if info.draining else QUIET if info.quiet else READY
 
 
 def judge(found: Health | None, *, now: float, gone: bool = False, ready: bool = False) -> Verdict:
-    """Decide whether a worker lives; with `ready`, also whether it takes jobs.
+    """Decide whether a worker is alive; with `ready`, also whether it claims jobs.
 
-    `gone` says that its process was looked for where it would be seen, and is not there. A moment
-    far ahead is as wrong as one long past: the clock was set.
+    `gone`: its process would be visible here, and does not exist. A timestamp far in the future is
+    as wrong as an old one: the clock was set.
     """
     if found is None:
-        return Verdict(ok=False, text="no worker has written it")
-    who = f"worker {found.worker}"
+        return Verdict(ok=False, text="no worker has written this file")
+    name = f"worker {found.worker}"
     if gone:
-        return Verdict(ok=False, text=f"{who} is gone: there is no process {found.pid} of its age")
+        return Verdict(ok=False, text=f"{name} is gone: process {found.pid} has ended")
     if abs(now - found.at) > FRESH:
-        return Verdict(ok=False, text=f"{who} was last heard of {now - found.at:.0f} s ago")
-    said = f"{who} is {found.state}, {found.running} of {found.slots} slots busy"
-    return Verdict(ok=not ready or found.state == READY, text=said)
+        return Verdict(ok=False, text=f"{name} last wrote its health {now - found.at:.0f} s ago")
+    text = f"{name} is {found.state}, {found.running} of {found.slots} slots busy"
+    return Verdict(ok=not ready or found.state == READY, text=text)
 
 
 def is_gone(found: Health) -> bool:
-    """Whether the process is surely not there any more. False where it cannot be seen from here."""
-    seen_from_here = found.boot_id != "" and found.boot_id == boot_id()
-    return seen_from_here and pid_started(found.pid) != found.pid_started
+    """Whether the process has surely ended. False where it is not visible from here."""
+    is_visible = found.boot_id != "" and found.boot_id == boot_id()
+    return is_visible and pid_started(found.pid) != found.pid_started
 
 
 def read(path: str) -> Health | None:
-    """Return what was written last; None if there is nothing that can be read."""
+    """Return what was written last; None if nothing can be read."""
     try:
         with open(path, "rb") as file:
             return msgspec.json.decode(file.read(), type=Health)
@@ -91,7 +92,7 @@ def read(path: str) -> Health | None:
 
 
 def write(path: str, found: Health) -> None:
-    """Replace the file as a whole, so that a reader finds the old or the new. OSError says why not.
+    """Replace the file atomically. OSError if that fails.
 
     It need not survive a power cut, so nothing is synced.
     """
@@ -102,6 +103,6 @@ def write(path: str, found: Health) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the file: there is no worker of which it could tell."""
+    """Remove the file, as the worker has ended."""
     with suppress(OSError):
         os.unlink(path)

@@ -1,4 +1,4 @@
-"""What the ending of a job's code means: a pure table from ending and stop to outcome."""
+"""From how a job's code ended, and why it was stopped, to the outcome that is reported."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..runners.job_control import Ending, Stopped, StopRequest
 
 
 def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown) -> Outcome | None:
-    """Say how the attempt ended; None when the job is not ours any more and nobody wants to hear.
+    """Return the outcome of an attempt; None if the lease is lost, as no report would be accepted.
 
-    What finished before it could be stopped counts as finished.
+    A job that succeeded before it could be stopped has succeeded.
     """
     if stop is None:
         if isinstance(ending, Stopped):
-            raise AssertionError("a runner said Stopped, but nobody had asked for a stop")
+            raise AssertionError("a runner returned Stopped, but no stop was requested")
         return ending
     if isinstance(ending, Succeeded):
         return None if stop.cause == "lost" else ending
@@ -24,7 +24,7 @@ def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown
         case "lost":
             return None
         case "fenced":
-            # If nobody has taken it over in the meantime, it is free again; else this is refused.
+            # Available again unless another worker has claimed it; then this report is stale.
             return Interrupted()
         case "cancel":
             return Cancelled(_with_notes(stop.reason, ending))
@@ -38,7 +38,7 @@ def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown
 
 
 def unknown_task(job: JobRecord, app: str) -> Failed:
-    """Say that this worker cannot run a job, and what to do about it."""
+    """Return the failure of a job that this worker cannot run, with the remedy."""
     return Failed(
         ErrorInfo(
             "UnknownTask",

@@ -1,4 +1,4 @@
-"""How many jobs to claim and from which queue: what a worker decides, as pure functions."""
+"""How many jobs a worker claims, and from which queues."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def prefetch(finished: int, seconds: float) -> int:
 def smooth(rate: float, finished: int, seconds: float) -> float:
     """Return the new estimate of jobs per second after `finished` jobs in `seconds`.
 
-    It rises at once and falls by half every quarter of a second, so that a worker whose jobs
-    become slow soon holds no more than it can run.
+    It rises at once and halves every quarter of a second, so that a worker whose jobs become slow
+    soon holds only what it can run.
     """
     if seconds <= 0:
         return rate
@@ -36,11 +36,10 @@ def smooth(rate: float, finished: int, seconds: float) -> float:
 def wants(
     shares: Sequence[tuple[str, int]], limit: int, *, strict: bool, draw: Draw = random.random
 ) -> list[Want]:
-    """Return in which order to ask the queues, each for at most `limit` jobs.
+    """Return the order in which to claim from the queues, at most `limit` jobs from each.
 
-    Strict: in the order given, an earlier queue always first. Weighted: an order drawn anew each
-    time, in which a queue of weight 4 comes first four times as often as one of weight 1; an
-    empty queue leaves its share to the others.
+    Strict: the given order. Weighted: a random order, in which a queue of weight 4 comes first four
+    times as often as one of weight 1; an empty queue leaves its share to the others.
     """
     if strict or len(shares) < 2:
         return [Want(queue, limit) for queue, _ in shares]
@@ -50,7 +49,7 @@ def wants(
 
 
 class Pace:
-    """How fast a worker ends jobs, and so how many it holds beyond its free slots."""
+    """Measures how fast jobs end, and so how many to hold beyond the free slots."""
 
     def __init__(self, elapsed: Callable[[], float]) -> None:
         self._elapsed = elapsed
