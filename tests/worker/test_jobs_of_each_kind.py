@@ -54,7 +54,7 @@ def test_a_command_results_in_its_exit_code() -> None:
     [
         (["sh", "-c", "echo reason >&2; exit 3"], "exited with 3"),
         (["sh", "-c", "kill -SEGV $$"], "killed by SIGSEGV"),
-        (["/no/such/program"], "no program .*/no/such/program"),
+        (["/no/such/program"], "cannot find program .*/no/such/program"),
     ],
 )
 def test_a_command_that_fails_says_how(argv: list[str], said: str) -> None:
