@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from conveyor.core.job import WorkerInfo
-from conveyor.maintenance.heartbeat import Heartbeat
+from conveyor.maintenance.heartbeat import WorkerHeartbeat
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Order
 
@@ -16,8 +16,8 @@ ME = WorkerInfo(
 )
 
 
-def heartbeat(store: MemoryStore, orders: list[Order]) -> Heartbeat:
-    made = Heartbeat(store, lambda: ME)
+def heartbeat(store: MemoryStore, orders: list[Order]) -> WorkerHeartbeat:
+    made = WorkerHeartbeat(store, lambda: ME)
     made.on_order = orders.append
     return made
 

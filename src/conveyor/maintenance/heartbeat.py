@@ -10,7 +10,7 @@ from ..store.messages import Order
 from ..store.protocol import UpkeepStore
 
 
-class Heartbeat:
+class WorkerHeartbeat:
     """The heartbeat of one worker. `describe` returns its state; `on_order` gets each answer."""
 
     def __init__(self, store: UpkeepStore, describe: Callable[[], WorkerInfo]) -> None:

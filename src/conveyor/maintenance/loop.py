@@ -15,7 +15,7 @@ from ..core.job import State, WorkerInfo
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
 from ..store.protocol import Store
-from .heartbeat import Heartbeat
+from .heartbeat import WorkerHeartbeat
 from .pruner import RETENTION, Pruner
 from .rescuer import Rescuer
 from .schedule_ticker import Schedule, ScheduleTicker
@@ -40,7 +40,7 @@ class MaintenanceLoop:
         self,
         *,
         store: Store,
-        heartbeat: Heartbeat,
+        heartbeat: WorkerHeartbeat,
         stager: Stager,
         rescuer: Rescuer,
         ticker: ScheduleTicker,
@@ -129,7 +129,7 @@ def maintenance_loop(
     """Make the loop of a worker, or of a server, with all services."""
     return MaintenanceLoop(
         store=store,
-        heartbeat=Heartbeat(store, describe),
+        heartbeat=WorkerHeartbeat(store, describe),
         stager=Stager(store),
         rescuer=rescuer or Rescuer(store, worker=describe().id, elapsed=elapsed),
         ticker=ScheduleTicker(store, schedules),
