@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,8 +12,9 @@ from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.runners.capture import OutputBuffer
 from conveyor.store.messages import Lease, Renewal, Verdict
+from conveyor.testing import FakeClock
 from conveyor.worker.held_jobs import HeldJobs
-from conveyor.worker.output_sender import MAX_CALL, OutputSender
+from conveyor.worker.output_sender import MAX_CALL, REPEAT_FOR, OutputSender
 
 JOB = JobRecord(
     seq=1, id="a", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
@@ -47,13 +48,16 @@ class Far:
         return ready([Renewal(lease.id, self.verdict) for lease, _ in reports])
 
 
-def sender_to(far: Far, output: OutputBuffer) -> OutputSender:
+def sender_to(
+    far: Far, output: OutputBuffer, elapsed: Callable[[], float] = lambda: 0.0
+) -> OutputSender:
     return OutputSender(
         store=far,  # type: ignore[arg-type]
         output=output,
         held=HeldJobs(),
         verdicts=far,  # type: ignore[arg-type]
         keeps_call_order=False,
+        elapsed=elapsed,
     )
 
 
@@ -75,6 +79,28 @@ def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
         assert far.said == [1.0]
 
     asyncio.run(main())
+
+
+def test_output_that_no_store_took_for_two_minutes_is_dropped_and_the_rest_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        clock, far, output = FakeClock(), Far(), OutputBuffer()
+        sender = sender_to(far, output, clock.now)
+        output.write(JOB, "stdout", b"old")
+        far.error = UnavailableError("away")
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                await sender.send()
+            clock.advance(REPEAT_FOR / 2)
+        await sender.flush()  # for the last time
+        far.error = None
+        output.write(JOB, "stdout", b"new")
+        await sender.flush()
+        assert far.wrote == [b"new"]
+
+    asyncio.run(main())
+    assert "output.lost error=away" in caplog.text
 
 
 def test_what_the_store_refuses_holds_nothing_up() -> None:

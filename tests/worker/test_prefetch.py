@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.worker.prefetch import MOST_AHEAD, prefetch, smooth, wants
+from conveyor.worker.prefetch import MOST_AHEAD, claim_limit, prefetch, smooth, wants
 
 
 def test_slow_jobs_are_not_claimed_ahead() -> None:
@@ -21,6 +23,30 @@ def test_short_jobs_are_claimed_ahead_for_twenty_milliseconds() -> None:
 
 def test_no_more_than_a_thousand_are_claimed_ahead() -> None:
     assert prefetch(finished=10_000_000, seconds=1.0) == MOST_AHEAD
+
+
+@pytest.mark.parametrize(
+    ("held", "ready", "limit"),
+    [
+        (0, 0, 208),  # at first all that it may hold
+        (200, 192, 0),  # not a few at a time, which would cost a transaction for each of them
+        (108, 100, 0),
+        (107, 99, 101),  # but again when half of what was claimed ahead has started
+        (4, 0, 204),
+        (208, 0, 0),
+        (300, 292, 0),  # after a slow second it may hold more than it would claim
+    ],
+)
+def test_jobs_are_claimed_in_batches(held: int, ready: int, limit: int) -> None:
+    assert claim_limit(slots=8, ahead=200, left=inf, held=held, ready=ready) == limit
+
+
+def test_a_slot_that_becomes_free_claims_at_once_where_nothing_is_ready() -> None:
+    assert claim_limit(slots=8, ahead=0, left=inf, held=7, ready=0) == 1
+
+
+def test_a_worker_claims_no_more_than_it_may_still_run() -> None:
+    assert claim_limit(slots=8, ahead=200, left=3, held=1, ready=0) == 2
 
 
 @given(st.floats(0, 1e6), st.integers(0, 10**6), st.floats(0.001, 10))

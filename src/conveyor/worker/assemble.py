@@ -185,6 +185,7 @@ class Assembly:
                 held=held,
                 verdicts=verdicts,
                 keeps_call_order=store.keeps_call_order,
+                elapsed=self.elapsed,
             ),
             journal=journal,
             options=options,

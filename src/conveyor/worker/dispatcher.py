@@ -228,10 +228,13 @@ class Dispatcher:
     def _room(self) -> int:
         if self._draining or self.quiet or self._elapsed() < self._empty_until:
             return 0
-        held, ahead = self._held, self._pace.ahead
-        free = int(min(self._options.slots + ahead, self._options.most - held.finished)) - len(held)
-        # Asking for a few at a time while many are still held would undo the batching.
-        return 0 if held.ready and free <= ahead // 2 else max(0, free)
+        return prefetch.claim_limit(
+            slots=self._options.slots,
+            ahead=self._pace.ahead,
+            left=self._options.most - self._held.finished,
+            held=len(self._held),
+            ready=self._held.ready,
+        )
 
     async def _wait_for_change(self) -> None:
         self._nudged.clear()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from ..core.clock import elapsed
 from ..core.pending import Pending
 from ..errors import ConveyorError, UnavailableError
 from ..runners.capture import OutputBuffer
@@ -46,7 +46,9 @@ class OutputSender:
         held: HeldJobs,
         verdicts: LeaseVerdicts,
         keeps_call_order: bool = True,
+        elapsed: Callable[[], float] = elapsed,
     ) -> None:
+        self._elapsed = elapsed
         self._store = store
         self._output = output
         self._held = held
@@ -117,7 +119,7 @@ class OutputSender:
             try:
                 self._apply(call, await call.send())
             except UnavailableError as error:
-                if time.monotonic() < call.until:
+                if self._elapsed() < call.until:
                     raise
                 log.error("%s error=%s", call.lost, error)  # noqa: TRY400 - as above
             except ConveyorError as error:
@@ -125,7 +127,7 @@ class OutputSender:
             self._unanswered.popleft()
 
     def _calls(self, limit: int | None) -> Iterator[_Call]:
-        until = time.monotonic() + REPEAT_FOR
+        until = self._elapsed() + REPEAT_FOR
         store = self._store
         chunks = self._output.take_output(limit)
         if chunks:

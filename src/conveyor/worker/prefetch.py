@@ -20,6 +20,17 @@ def prefetch(finished: int, seconds: float) -> int:
     return min(MOST_AHEAD, int(finished / seconds * AHEAD))
 
 
+def claim_limit(*, slots: int, ahead: int, left: float, held: int, ready: int) -> int:
+    """Return how many jobs to ask for now; 0 is not to ask.
+
+    `held` jobs are leased, of which `ready` ones wait for a slot; `left` is how many the worker may
+    still run.
+    """
+    free = int(min(slots + ahead, left)) - held
+    # A few at a time, while others are ready, would cost a transaction for each of them.
+    return 0 if ready and free <= ahead // 2 else max(0, free)
+
+
 def smooth(rate: float, finished: int, seconds: float) -> float:
     """Return the new estimate of jobs per second after `finished` jobs in `seconds`.
 
