@@ -100,3 +100,16 @@ def test_what_a_cancel_and_a_retry_do_depends_on_the_state_alone(state: State) -
     else:
         with pytest.raises(InvalidTransitionError):
             lifecycle.retry(job(state=state))
+
+
+def test_a_rescue_picks_the_jobs_of_dead_workers_then_the_oldest_lapsed_leases() -> None:
+    running = [
+        job(id="lapsed", worker="x", lease_until=99.0),
+        job(id="held", worker="x", lease_until=100.0),
+        job(id="of b", worker="b", lease_until=200.0),
+        job(id="lapsed first", worker="y", lease_until=98.0),
+        job(id="of a", worker="a", lease_until=97.0),
+    ]
+    picked = lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=9)
+    assert [each.id for each in picked] == ["of a", "of b", "lapsed first", "lapsed"]
+    assert lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=3) == picked[:3]

@@ -182,6 +182,14 @@ def test_an_unchanged_rule_keeps_its_ticks_and_its_pause(store: Store) -> None:
     assert (changed.next_at, changed.paused) == (999.0, True)
 
 
+def test_a_changed_rule_keeps_the_time_of_the_last_tick(store: Store) -> None:
+    store.put_schedule(rule(next_at=100.0)).result()
+    assert store.tick("s", due_at=100.0, next_at=200.0, jobs=[]).result()
+    changed = store.put_schedule(rule("5 * * * *", next_at=999.0)).result()
+    assert (changed.last_at, changed.next_at) == (100.0, 999.0)
+    assert store.schedules().result() == [changed]
+
+
 def test_a_paused_schedule_does_not_tick(store: Store) -> None:
     store.put_schedule(rule()).result()
     store.pause_schedule("s", paused=True).result()

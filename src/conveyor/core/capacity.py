@@ -55,9 +55,14 @@ def admit(
         return Accept()
     # At a rendezvous (capacity 0) even a producer that does not wait must offer its job, because
     # only a waiting worker can take it. It withdraws the offer soon after.
-    if when_full == "wait" or capacity == 0:
+    if when_full == "wait" or is_rendezvous(capacity):
         return Offer()
     return Refuse()
+
+
+def is_rendezvous(capacity: int | None) -> bool:
+    """Whether a queue stores no waiting jobs: a claim takes each directly from its producer."""
+    return capacity == 0
 
 
 def room(*, depth: int, capacity: int | None) -> int | float:

@@ -7,7 +7,8 @@ complete test. Stores apply what these functions return, inside the transaction 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import assert_never
 
 import msgspec
@@ -144,18 +145,33 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     assert_never(outcome)
 
 
-def lost_by(
-    job: JobRecord, *, dead: bool, begun: Collection[str] | None, evidence: str = ""
-) -> Outcome:
-    """Say what happened to a job whose worker is `dead`, or let its lease end.
+def pick_lost(
+    running: Iterable[JobRecord], *, dead: Sequence[str], now: float, limit: int
+) -> list[JobRecord]:
+    """Return the jobs to rescue: those of dead workers first, then lapsed leases, oldest first."""
+    order = {worker: number for number, worker in enumerate(dead)}
+    lost: list[tuple[int, float, JobRecord]] = []
+    for job in running:
+        if job.worker in order:
+            lost.append((order[job.worker], 0.0, job))
+        elif job.lease_until is not None and job.lease_until < now:
+            lost.append((len(order), job.lease_until, job))
+    lost.sort(key=itemgetter(0, 1))
+    return [job for _, _, job in lost[:limit]]
 
-    A claim that was never confirmed (no `started_at`) has begun nothing, so it is only undone.
-    `begun` are the jobs whose code a dead worker had begun, None where that is not known: the
-    others have crashed nothing. `evidence` is what is known of how it died.
+
+def lost_job_outcome(
+    job: JobRecord, *, dead: Collection[str], begun: Collection[str] | None, evidence: str = ""
+) -> Outcome:
+    """Return how an attempt ended whose worker is among the `dead` or let the lease lapse.
+
+    A claim that was never confirmed (no `started_at`) has started nothing and is only undone.
+    `begun` are the jobs whose code the dead workers had started, or None if that is unknown; the
+    other jobs did not crash. `evidence` is what is known about the worker's death.
     """
     if job.started_at is None:
         return Interrupted()
-    if not dead:
+    if job.worker not in dead:
         return Crashed(LEASE_ENDED)
     if begun is not None and job.id not in begun:
         return Interrupted()
@@ -163,8 +179,8 @@ def lost_by(
     return Crashed(ErrorInfo(WORKER_DIED.type, told))
 
 
-def dropped(queue: str, capacity: int | None) -> ErrorInfo:
-    """Say why a queue with when_full="drop_oldest" discarded a job."""
+def drop_error(queue: str, capacity: int | None) -> ErrorInfo:
+    """Return the error of a job that a queue with when_full="drop_oldest" discarded."""
     why = f"queue {queue!r} was full ({capacity}) and drops its oldest job for a new one"
     return ErrorInfo("Dropped", why)
 

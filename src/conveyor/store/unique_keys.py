@@ -33,6 +33,16 @@ def admit_keys(jobs: Sequence[NewJob], holders: Mapping[str, str]) -> tuple[list
     return fresh, Accepted(tuple(ids), tuple(existing))
 
 
+def unique_keys(jobs: Sequence[NewJob]) -> list[str]:
+    """Return the unique keys of the jobs that have one."""
+    return [unique_key(new) for new in jobs if new.options.key is not None]
+
+
+def count_fresh(jobs: Sequence[NewJob], holders: Mapping[str, str]) -> int:
+    """Return how many of the jobs have a free key, or none."""
+    return len(admit_keys(jobs, holders)[0])
+
+
 def answer_again(
     jobs: Sequence[NewJob], stored: Collection[str], holders: Mapping[str, str]
 ) -> Accepted:

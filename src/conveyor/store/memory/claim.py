@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core import lifecycle
-from ...core.job import FINAL, JobRecord, OutputChunk, Progress, State, StopNote
-from ...core.labels import serves
+from ...core.capacity import is_rendezvous
+from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, Outcome
+from ..enqueue_rules import rendezvous_offers
+from ..hint_rules import state_hint
 from ..lease_rules import lease, lost, renewal
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from .data import MemoryData
@@ -57,11 +59,9 @@ def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
 def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
     """Let the lifecycle decide what becomes of a running job, and make it so."""
     job = memory.index.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
-    if job.state in FINAL:
+    if job.is_final:
         memory.reasons.pop(job.id, None)
-        memory.hint("final", job.id)
-    else:
-        memory.hint("work" if job.state is State.AVAILABLE else "due", job.queue)
+    memory.hint(*state_hint(job))
 
 
 def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
@@ -73,7 +73,7 @@ def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[Job
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
         claimed += _lease_or_expire(memory, job, who)
     make_room(memory, name)
-    if queue.capacity == 0:
+    if is_rendezvous(queue.capacity):
         claimed += _meet(memory, name, who, limit - len(claimed))
     return claimed
 
@@ -81,14 +81,12 @@ def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[Job
 def _meet(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
     """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
     met: list[JobRecord] = []
-    for offer in list(live_offers(memory, memory.queue(name))):
-        [new] = memory.offers[offer].jobs
+    live = [(each, memory.offers[each].jobs) for each in live_offers(memory, memory.queue(name))]
+    for offer, [new] in rendezvous_offers(live, who.labels):
         if len(met) == limit:
             break
-        if serves(who.labels, frozenset(new.options.requires)):
-            accepted = accept_offer(memory, name, offer)
-            if not accepted.existing:
-                met += _lease_or_expire(memory, memory.index.jobs[new.id], who)
+        if not accept_offer(memory, name, offer).existing:
+            met += _lease_or_expire(memory, memory.index.jobs[new.id], who)
     return met
 
 

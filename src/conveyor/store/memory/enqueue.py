@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ...core.capacity import Accept, Offer, Refuse, admit, fits
+from ...core.capacity import Accept, Offer, fits, is_rendezvous
 from ...core.job import NewJob, State, WhenFull
-from ...core.lifecycle import dropped
-from ...errors import NotFoundError, QueueFullError
+from ...core.lifecycle import drop_error
+from ..enqueue_rules import admit_request, check_offer_kept
+from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ..unique_keys import admit_keys, answer_again, unique_key
+from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -48,18 +49,15 @@ def _admit(
     memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int, when_full: WhenFull
 ) -> Accept | Offer:
     name = jobs[0].queue
-    depth = memory.index.depth(name)
-    decision = admit(
-        size=_size(memory, jobs, capacity),
-        depth=depth,
+    return admit_request(
+        jobs,
+        fresh=count_fresh(jobs, _holders(memory, jobs)),
+        depth=memory.index.depth(name),
         available=memory.index.counts[name][State.AVAILABLE],
         offers=len(live_offers(memory, queue)),
         capacity=capacity,
         when_full=when_full,
     )
-    if isinstance(decision, Refuse):
-        raise QueueFullError(name, depth, capacity, len(jobs))
-    return decision
 
 
 def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
@@ -76,34 +74,17 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
     return None
 
 
-def _size(memory: MemoryData, jobs: Sequence[NewJob], capacity: int) -> int:
-    """Return how much room the jobs take. At a rendezvous they come one at a time."""
-    return len(jobs) if capacity == 0 and len(jobs) > 1 else _count_fresh(memory, jobs)
-
-
-def _count_fresh(memory: MemoryData, jobs: Sequence[NewJob]) -> int:
-    fresh, _ = admit_keys(jobs, _holders(memory, jobs))
-    return len(fresh)
-
-
 def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
     """Return which jobs hold the unique keys of these jobs, by key."""
-    holders: dict[str, str] = {}
-    for new in jobs:
-        if new.options.key is not None:
-            key = unique_key(new)
-            holder = memory.index.holder(key)
-            if holder is not None:
-                holders[key] = holder
-    return holders
+    holders = ((key, memory.index.holder(key)) for key in unique_keys(jobs))
+    return {key: holder for key, holder in holders if holder is not None}
 
 
 def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
     """Take jobs in, except those whose unique key is taken."""
     fresh, answer = admit_keys(jobs, _holders(memory, jobs))
     for new in fresh:
-        job = memory.index.add(new, memory.now)
-        memory.hint("work" if job.state is State.AVAILABLE else "due", job.queue)
+        memory.hint(*state_hint(memory.index.add(new, memory.now)))
     return answer
 
 
@@ -140,18 +121,18 @@ def withdraw(memory: MemoryData, offer: str) -> Accepted | None:
 
 def _known_offer(memory: MemoryData, offer: str) -> WaitingOffer:
     known = memory.offers.get(offer)
-    if known is None or known.until < memory.now:
-        raise NotFoundError(f"offer {offer} was collected, withdrawn or dropped for silence")
-    return known
+    check_offer_kept(offer, None if known is None else known.until, memory.now)
+    return memory.offers[offer]
 
 
 def make_room(memory: MemoryData, name: str) -> None:
     """Accept offers, the oldest first, as far as there is room."""
     queue = memory.queue(name)
-    if not queue.offers or queue.capacity == 0:
+    if not queue.offers or is_rendezvous(queue.capacity):
         return
     for offer in list(live_offers(memory, queue)):
-        size = _count_fresh(memory, memory.offers[offer].jobs)
+        jobs = memory.offers[offer].jobs
+        size = count_fresh(jobs, _holders(memory, jobs))
         if not fits(size, depth=memory.index.depth(name), capacity=queue.capacity):
             return
         accept_offer(memory, name, offer)
@@ -181,6 +162,6 @@ def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
         job = memory.index.oldest_available(name)
         if job is None:
             return
-        why = dropped(name, memory.queue(name).capacity)
+        why = drop_error(name, memory.queue(name).capacity)
         memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
         memory.hint("final", job.id)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from ...core.job import NewJob, ScheduleInfo, State
-from ...core.lifecycle import lost_by
-from ...errors import NotFoundError
+from ...core.lifecycle import lost_job_outcome, pick_lost
 from ..messages import Staged
+from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
 from .claim import end_attempt, expire
 from .data import MemoryData
 from .enqueue import accept, live_offers, make_room
@@ -46,16 +46,11 @@ def rescue(
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""
-    now, gone = memory.now, frozenset(dead)
-    lost = [
-        job
-        for job in memory.index.running_jobs()
-        if job.worker in gone or (job.lease_until or now) < now
-    ]
-    for job in lost[:limit]:
-        outcome = lost_by(job, dead=job.worker in gone, begun=begun, evidence=evidence)
+    lost = pick_lost(memory.index.running_jobs(), dead=dead, now=memory.now, limit=limit)
+    for job in lost:
+        outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
         end_attempt(memory, job, outcome)
-    return [job.id for job in lost[:limit]]
+    return [job.id for job in lost]
 
 
 def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -> int:
@@ -80,12 +75,10 @@ def schedules(memory: MemoryData) -> list[ScheduleInfo]:
 
 
 def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:
-    """Make a schedule known; one whose rule is unchanged goes on where it was."""
-    known = memory.schedules.get(schedule.name)
-    if known is None or _rule(known) != _rule(schedule):
-        paused = known is not None and known.paused
-        memory.schedules[schedule.name] = msgspec.structs.replace(schedule, paused=paused)
-    return memory.schedules[schedule.name]
+    """Store a schedule or change its rule."""
+    stored = merge_schedule(memory.schedules.get(schedule.name), schedule)
+    memory.schedules[schedule.name] = stored
+    return stored
 
 
 def pause_schedule(memory: MemoryData, name: str, *, paused: bool) -> None:
@@ -97,10 +90,10 @@ def tick(
     memory: MemoryData, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
 ) -> bool:
     """Enqueue the jobs of a tick, unless another worker did."""
-    known = _schedule(memory, name)
-    if known.next_at != due_at or known.paused:
+    ticked = tick_schedule(_schedule(memory, name), due_at=due_at, next_at=next_at)
+    if ticked is None:
         return False
-    memory.schedules[name] = msgspec.structs.replace(known, next_at=next_at, last_at=due_at)
+    memory.schedules[name] = ticked
     for job in jobs:
         memory.queue(job.queue)
         accept(memory, [job])
@@ -111,8 +104,4 @@ def _schedule(memory: MemoryData, name: str) -> ScheduleInfo:
     try:
         return memory.schedules[name]
     except KeyError:
-        raise NotFoundError(f"there is no schedule {name!r}") from None
-
-
-def _rule(schedule: ScheduleInfo) -> tuple[str, str, str]:
-    return schedule.cron, schedule.timezone, schedule.missed
+        raise no_schedule(name) from None

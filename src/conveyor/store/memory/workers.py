@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...core.job import JobRecord, WorkerInfo
-from ...core.lifecycle import lost_by
+from ...core.lifecycle import lost_job_outcome
 from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from .claim import end_attempt
@@ -37,7 +37,8 @@ def dismiss(memory: MemoryData, worker: str, *, force: bool = False) -> Dismisse
     held = _held(memory, worker)
     check_dismissal(worker, len(held), force=force)
     for job in held:
-        end_attempt(memory, job, lost_by(job, dead=True, begun=None, evidence=REMOVED))
+        outcome = lost_job_outcome(job, dead=[worker], begun=None, evidence=REMOVED)
+        end_attempt(memory, job, outcome)
         memory.hint("cancel", job.id)
     forgotten = is_silent(known.beat_at, memory.now)
     if forgotten:

@@ -9,10 +9,12 @@ from zlib import crc32
 import msgspec
 
 from ....core import lifecycle
+from ....core.capacity import is_rendezvous
 from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....errors import CorruptStoreError
+from ...enqueue_rules import rendezvous_offers
 from ...lease_rules import lease, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import LANE, PRIORITY, RUN_AT, SEQ, Row, to_record
@@ -189,7 +191,7 @@ async def _claim(
         claimed += await _lease(tx, name, heads, who)
     if has_offers:
         await make_room(tx, name)
-        if queue.capacity == 0:
+        if is_rendezvous(queue.capacity):
             claimed += await _meet(tx, name, who, limit - len(claimed))
     return claimed
 
@@ -227,12 +229,9 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
 async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
     """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
     met: list[JobRecord] = []
-    for seq, jobs in await live_offers(tx, name):
+    for seq, jobs in rendezvous_offers(await live_offers(tx, name), who.labels):
         if len(met) == limit:
             break
-        [new] = jobs
-        if serves(who.labels, frozenset(new.options.requires)):
-            accepted = await accept_offer(tx, seq, jobs)
-            if not accepted.existing:
-                met += await _lease(tx, name, await tx.rows("get", (new.id,)), who)
+        if not (await accept_offer(tx, seq, jobs)).existing:
+            met += await _lease(tx, name, await tx.rows("get", (jobs[0].id,)), who)
     return met

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from ....core import lifecycle
-from ....core.capacity import Accept, Offer, Refuse, admit, fits
+from ....core.capacity import Accept, Offer, fits, is_rendezvous
 from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
-from ....core.lifecycle import dropped
-from ....errors import NotFoundError, QueueFullError
+from ....core.lifecycle import drop_error
+from ...enqueue_rules import admit_request, check_offer_kept
+from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ...unique_keys import admit_keys, answer_again, unique_key
+from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
 from ..rows import checksum, encode_options, to_record
 from ..transaction import Params, QueueState, Tx
 from .transitions import end_unrun
@@ -57,16 +58,12 @@ async def _admit(
     if capacity is None:
         return await accept(tx, jobs)
     queue = await tx.lock_queue(name)
-    if capacity == 0 and len(jobs) > 1:
-        size = len(jobs)  # at a rendezvous they come one at a time
-    else:
-        size = await _count_fresh(tx, jobs)
-    offers = (await tx.rows("count_offers", (name, tx.now)))[0][0]
-    decision = admit(
-        size=size,
+    decision = admit_request(
+        jobs,
+        fresh=count_fresh(jobs, await _holders(tx, jobs)),
         depth=queue.depth,
         available=queue.counts[State.AVAILABLE],
-        offers=offers,
+        offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
         capacity=capacity,
         when_full=when_full,
     )
@@ -76,8 +73,6 @@ async def _admit(
             return await accept(tx, jobs)
         case Offer():
             return await _offer(tx, jobs, queue, capacity)
-        case Refuse():
-            raise QueueFullError(name, queue.depth, capacity, len(jobs))
 
 
 async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
@@ -110,7 +105,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     name = jobs[0].queue
     for state, count in counts.items():
         await tx.tally(name, state, count)
-        tx.hint("work" if state is State.AVAILABLE else "due", name)
+        tx.hint(queue_hint(state), name)
     return answer
 
 
@@ -149,11 +144,11 @@ async def withdraw(tx: Tx, offer: str) -> Accepted | None:
 async def make_room(tx: Tx, name: str) -> None:
     """Accept offers, the oldest first, as far as there is room."""
     queue = await tx.used_queue(name)
-    if queue.capacity == 0 or not await has_offers(tx, name):
+    if is_rendezvous(queue.capacity) or not await has_offers(tx, name):
         return
     queue = await tx.lock_queue(name)
     for seq, jobs in await live_offers(tx, name):
-        size = await _count_fresh(tx, jobs)
+        size = count_fresh(jobs, await _holders(tx, jobs))
         if not fits(size, depth=queue.depth, capacity=queue.capacity):
             return
         await accept_offer(tx, seq, jobs)
@@ -210,18 +205,11 @@ async def _row(tx: Tx, new: NewJob, state: State, run_at: float) -> tuple[object
 
 async def _holders(tx: Tx, jobs: Sequence[NewJob]) -> dict[str, str]:
     """Return which jobs hold the unique keys of these jobs, by key."""
-    holders: dict[str, str] = {}
-    for new in jobs:
-        if new.options.key is not None:
-            key = unique_key(new)
-            for (holder,) in await tx.rows("key_holder", (key,)):
-                holders[key] = holder
-    return holders
-
-
-async def _count_fresh(tx: Tx, jobs: Sequence[NewJob]) -> int:
-    fresh, _ = admit_keys(jobs, await _holders(tx, jobs))
-    return len(fresh)
+    return {
+        key: holder
+        for key in unique_keys(jobs)
+        for (holder,) in await tx.rows("key_holder", (key,))
+    }
 
 
 async def _delete_offer(tx: Tx, seq: int) -> None:
@@ -243,8 +231,7 @@ async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: in
 
 async def _known_offer(tx: Tx, offer: str) -> tuple[str, bytes | None]:
     rows = await tx.rows("offer", (int(offer),)) if offer.isdigit() else []
-    if not rows or rows[0][1] < tx.now:
-        raise NotFoundError(f"offer {offer} was collected, withdrawn or dropped for silence")
+    check_offer_kept(offer, rows[0][1] if rows else None, tx.now)
     queue, _, answer = rows[0]
     return queue, answer
 
@@ -252,6 +239,6 @@ async def _known_offer(tx: Tx, offer: str) -> tuple[str, bytes | None]:
 async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None:
     if not count:
         return
-    why = dropped(name, queue.capacity)
+    why = drop_error(name, queue.capacity)
     for row in await tx.rows("oldest", (name, count)):
         await end_unrun(tx, to_record(row, name), State.DISCARDED, why)

@@ -7,6 +7,7 @@ import msgspec
 from ....core import lifecycle
 from ....core.job import ErrorInfo, JobRecord, State
 from ....core.lifecycle import Transition
+from ...hint_rules import state_hint
 from ..rows import to_params
 from ..transaction import Tx
 
@@ -24,10 +25,7 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
         await tx.rows("note", line)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
-    if moved.is_final:
-        tx.hint("final", job.id)
-    else:
-        tx.hint("work" if moved.state is State.AVAILABLE else "due", job.queue)
+    tx.hint(*state_hint(moved))
     return moved
 
 

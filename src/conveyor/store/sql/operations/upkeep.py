@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ....core.job import JobRecord, NewJob, ScheduleInfo, State
-from ....core.lifecycle import lost_by
-from ....errors import NotFoundError
+from ....core.lifecycle import lost_job_outcome, pick_lost
 from ...messages import Staged
+from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
 from ..rows import LANE, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
@@ -44,29 +44,25 @@ async def rescue(
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of leases that lapsed."""
-    rescued: list[str] = []
+    found: dict[str, JobRecord] = {}
     for worker in dead:
-        left = limit - len(rescued)
-        rescued += await end_attempts_of(tx, worker, begun=begun, evidence=evidence, limit=left)
-    for job in await _running(tx, "lapsed", (tx.now, limit - len(rescued))):
-        await end_attempt(tx, job, lost_by(job, dead=False, begun=begun))
-        rescued.append(job.id)
-    return rescued
+        if len(found) < limit:
+            found |= await running_jobs(tx, "of_worker", (worker, limit))
+    if len(found) < limit:
+        # Up to `limit` again, because leases of dead workers' jobs may have lapsed as well.
+        found |= await running_jobs(tx, "lapsed", (tx.now, limit))
+    lost = pick_lost(found.values(), dead=dead, now=tx.now, limit=limit)
+    for job in lost:
+        outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
+        await end_attempt(tx, job, outcome)
+    return [job.id for job in lost]
 
 
-async def end_attempts_of(
-    tx: Tx, worker: str, *, begun: Collection[str] | None, evidence: str, limit: int
-) -> list[str]:
-    """End the attempts of one worker that is dead, or counts as dead."""
-    jobs = await _running(tx, "of_worker", (worker, limit))
-    for job in jobs:
-        await end_attempt(tx, job, lost_by(job, dead=True, begun=begun, evidence=evidence))
-    return [job.id for job in jobs]
-
-
-async def _running(tx: Tx, statement: str, params: Params) -> list[JobRecord]:
+async def running_jobs(tx: Tx, statement: str, params: Params) -> dict[str, JobRecord]:
+    """Return running jobs by id: "of_worker" or "lapsed" ones."""
     rows = await tx.rows(statement, params)
-    return [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
+    jobs = [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
+    return {job.id: job for job in jobs}
 
 
 async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
@@ -84,11 +80,12 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
 
 async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
     """Add a schedule or change its rule."""
-    known = await tx.rows("schedule", (schedule.name,))
-    rule = schedule.cron, schedule.timezone, schedule.missed
-    if not known or known[0][1:4] != rule:
-        await tx.rows("put_schedule", (schedule.name, *rule, schedule.next_at))
-    return (await _schedules(tx, "schedule", (schedule.name,)))[0]
+    known = await _schedules(tx, "schedule", (schedule.name,))
+    stored = merge_schedule(known[0] if known else None, schedule)
+    if [stored] != known:
+        rule = stored.cron, stored.timezone, stored.missed
+        await tx.rows("put_schedule", (stored.name, *rule, stored.next_at))
+    return stored
 
 
 async def schedules(tx: Tx) -> list[ScheduleInfo]:
@@ -99,13 +96,17 @@ async def schedules(tx: Tx) -> list[ScheduleInfo]:
 async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
     """Stop or resume a schedule."""
     if not await tx.rows("pause_schedule", (paused, name)):
-        raise NotFoundError(f"there is no schedule {name!r}")
+        raise no_schedule(name)
 
 
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
     """Enqueue what is due, if nobody else did."""
-    if not await tx.rows("schedule", (name,)):
-        raise NotFoundError(f"there is no schedule {name!r}")
+    known = await _schedules(tx, "schedule", (name,))
+    if not known:
+        raise no_schedule(name)
+    if tick_schedule(known[0], due_at=due_at, next_at=next_at) is None:
+        return False
+    # The statement repeats the rule's conditions: another process may have been faster.
     if not await tx.rows("tick", (next_at, due_at, name)):
         return False
     for job in jobs:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from ....core.job import WorkerInfo
+from ....core.lifecycle import lost_job_outcome
 from ...messages import Dismissed, Order
 from ...worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from ..transaction import Tx
-from .upkeep import end_attempts_of
+from .claim import end_attempt
+from .upkeep import running_jobs
 
 # As the column `quiet` says them, by number.
 ORDERS: tuple[Order, ...] = ("work", "quiet", "drain")
@@ -40,7 +42,10 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     beat_at, _ = await _known(tx, worker)
     held = await _count(tx, worker)
     check_dismissal(worker, held, force=force)
-    jobs = await end_attempts_of(tx, worker, begun=None, evidence=REMOVED, limit=held)
+    jobs = await running_jobs(tx, "of_worker", (worker, held))
+    for job in jobs.values():
+        outcome = lost_job_outcome(job, dead=[worker], begun=None, evidence=REMOVED)
+        await end_attempt(tx, job, outcome)
     tx.hint("cancel", *jobs)
     forgotten = is_silent(beat_at, tx.now)
     if forgotten:

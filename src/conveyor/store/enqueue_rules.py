@@ -1,0 +1,58 @@
+"""Which jobs a queue accepts and which offers a claim can take: rules of every store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from ..core.capacity import Accept, Offer, Refuse, admit, is_rendezvous
+from ..core.job import NewJob, WhenFull
+from ..core.labels import serves
+from ..errors import NotFoundError, QueueFullError
+
+K = TypeVar("K")
+
+
+def admit_request(
+    jobs: Sequence[NewJob],
+    *,
+    fresh: int,
+    depth: int,
+    available: int,
+    offers: int,
+    capacity: int | None,
+    when_full: WhenFull,
+) -> Accept | Offer:
+    """Decide about a request of which `fresh` jobs have a free key, or raise QueueFullError."""
+    # At a rendezvous jobs come one at a time, so a request of several never fits.
+    several_at_rendezvous = is_rendezvous(capacity) and len(jobs) > 1
+    decision = admit(
+        size=len(jobs) if several_at_rendezvous else fresh,
+        depth=depth,
+        available=available,
+        offers=offers,
+        capacity=capacity,
+        when_full=when_full,
+    )
+    if isinstance(decision, Refuse):
+        raise QueueFullError(jobs[0].queue, depth, capacity or 0, len(jobs))
+    return decision
+
+
+def rendezvous_offers(
+    offers: Iterable[tuple[K, Sequence[NewJob]]], labels: frozenset[str]
+) -> Iterator[tuple[K, Sequence[NewJob]]]:
+    """Yield the offers whose job a claimant with these labels can run, in the given order.
+
+    At a rendezvous every offer has exactly one job.
+    """
+    for offer, jobs in offers:
+        [new] = jobs
+        if serves(labels, frozenset(new.options.requires)):
+            yield offer, jobs
+
+
+def check_offer_kept(offer: str, until: float | None, now: float) -> None:
+    """Raise NotFoundError for an offer that is not stored (`until` is None) or has timed out."""
+    if until is None or until < now:
+        raise NotFoundError(f"offer {offer} was collected, withdrawn or dropped for silence")
