@@ -1,7 +1,7 @@
 """The job state machine: every change of a job's state is decided here and nowhere else.
 
-Nothing in this module reads a clock or talks to a store, so a table of inputs and outputs is a
-complete test. Stores apply what these functions return, inside the transaction that read the job.
+This module does no I/O and reads no clock, so a table of inputs and outputs tests it completely.
+Stores apply what these functions return, in the transaction that has read the job.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The attempt raised, timed out or exited badly. `retry` is False where no try can help."""
+    """The attempt raised, timed out or failed by its exit code. `retry`: another try may help."""
 
     error: ErrorInfo
     retry: bool = True
 
 
 class Crashed(msgspec.Struct, frozen=True, tag="crashed"):
-    """The worker died under the job. Not the job's failure, until it keeps happening."""
+    """The worker died while it ran the job. The attempt does not count, but the crash does."""
 
     error: ErrorInfo
 
 
 class Snoozed(msgspec.Struct, frozen=True, tag="snoozed"):
-    """The job asked to be run later, in `delay` seconds. The attempt does not count."""
+    """The job asked to run again in `delay` seconds. The attempt does not count."""
 
     delay: float
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
-    """The job's code was stopped on request, and has really ended."""
+    """The job was stopped on request, and its code has ended."""
 
     reason: str
 
 
 class Interrupted(msgspec.Struct, frozen=True, tag="interrupted"):
-    """The worker gives the job back. The attempt does not count."""
+    """The worker returned the job to its queue. The attempt does not count."""
 
 
 EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
@@ -61,7 +61,7 @@ Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """What becomes of a job. `delay` is seconds from now; None leaves its place in the queue."""
+    """A change of a job's state. `delay` in seconds from now sets run_at; None keeps it."""
 
     state: State
     delay: float | None = None
@@ -89,13 +89,13 @@ def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
 
 
 def first_state(new: NewJob, now: float) -> tuple[State, float]:
-    """Return the state of a job that is enqueued now, and when it may run."""
+    """Return the first state of a job that is enqueued now, and its run_at."""
     run_at = now + new.delay if new.run_at is None else new.run_at
     return State.SCHEDULED if run_at > now else State.AVAILABLE, run_at
 
 
 def has_expired(job: JobRecord, now: float) -> bool:
-    """Whether a waiting job must no longer be started."""
+    """Whether a waiting job must not start any more."""
     expires_at = job.options.expires_at
     return expires_at is not None and expires_at <= now
 
@@ -103,7 +103,7 @@ def has_expired(job: JobRecord, now: float) -> bool:
 def claim(
     job: JobRecord, *, worker: str, lease_until: float, started_at: float | None
 ) -> JobRecord:
-    """Return the job as a claim makes it: running, under its next lease."""
+    """Return the job as claimed: running, with its next lease."""
     return msgspec.structs.replace(
         job,
         state=State.RUNNING,
@@ -117,7 +117,7 @@ def claim(
 
 
 def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> Transition:
-    """Decide what becomes of a running job once its attempt has ended."""
+    """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
     match outcome:
@@ -186,7 +186,7 @@ def drop_error(queue: str, capacity: int | None) -> ErrorInfo:
 
 
 def cancel(job: JobRecord) -> State | None:
-    """Say what a request to cancel does at once: the new state, or None to ask the owner."""
+    """Return the state of a cancelled waiting job, or None if a worker must stop the job first."""
     if job.state in WAITING:
         return State.CANCELLED
     if job.state is State.RUNNING:
@@ -197,7 +197,7 @@ def cancel(job: JobRecord) -> State | None:
 
 
 def retry(job: JobRecord) -> State:
-    """Say what a retry by hand makes of a job: a final one is available again, tries renewed."""
+    """Return the state of a job that an operator retries."""
     if job.is_final or job.state in (State.RETRYABLE, State.SCHEDULED):
         return State.AVAILABLE
     raise InvalidTransitionError(
@@ -206,7 +206,7 @@ def retry(job: JobRecord) -> State:
 
 
 def renew(job: JobRecord, now: float) -> JobRecord:
-    """Return the job as a retry by hand makes it: with all its retries, and no trace of its end."""
+    """Return the job as an operator's retry leaves it: with all its retries, and no result."""
     return msgspec.structs.replace(
         job,
         state=retry(job),

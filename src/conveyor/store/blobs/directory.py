@@ -1,8 +1,8 @@
-"""Contents in a folder beside the database: `ab/<digest>` when whole, with `.part` until then.
+"""Contents in a directory beside the database: `ab/<digest>`, or `ab/<digest>.part` until complete.
 
-A content is written in place of nothing and moved to its name once it is on the disk and its digest
-fits, so a name never stands for something else. Modification times are the store's clock: when
-somebody last needed the content.
+A content is renamed to its digest only after its digest was checked and it was written to disk, so
+a file under a digest always has that digest. Modification times are set by the store's clock and
+record when the content was last used.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PART = ".part"
 
 
 class BlobDirectory:
-    """May be used by any thread of any number of processes at once."""
+    """Contents by digest. Safe to use from several threads and processes at once."""
 
     def __init__(self, folder: str, now: Callable[[], float]) -> None:
         self._folder = folder
         self._now = now
 
     def look(self, digest: str) -> Content:
-        """Say how much of a content is there, and note that it is needed."""
+        """Return how much of a content is stored, and count that as a use."""
         whole = self._path(digest)
         if not os.path.isdir(self._folder):
             return Content(0, whole=False)
@@ -43,7 +43,7 @@ class BlobDirectory:
         return Content(0, whole=False)
 
     def write(self, digest: str, offset: int, data: bytes, *, last: bool) -> Content:
-        """Append a piece; the last one makes it whole."""
+        """Append a piece; the last one completes the content."""
         checked_piece(offset, len(data))
         whole = self._path(digest)
         with self._translated():
@@ -52,7 +52,7 @@ class BlobDirectory:
                 return self._write(whole, offset, data, last=last)
 
     def read(self, digest: str, offset: int, limit: int) -> bytes:
-        """Return a piece of a whole content."""
+        """Return a piece of a complete content."""
         checked_piece(offset, limit)
         with self._translated():
             try:
@@ -62,7 +62,7 @@ class BlobDirectory:
                 raise NotFoundError(missing_content(digest)) from None
 
     def unused_since(self, moment: float) -> list[str]:
-        """Return the digests of contents, whole or not, that nobody needed since then."""
+        """Return the digests of contents, complete or not, that were last used before `moment`."""
         found: set[str] = set()
         with self._translated():
             for folder in _entries(self._folder):
@@ -75,10 +75,10 @@ class BlobDirectory:
         return sorted(each for each in found if len(each) == 64 and DIGITS.issuperset(each))
 
     def remove(self, digest: str, unused_since: float) -> bool:
-        """Remove a content, unless somebody has needed it in the meantime."""
+        """Remove a content unless it was used after `unused_since`."""
         removed = False
         whole = self._path(digest)
-        # Nobody can be in the middle of asking for it now.
+        # The exclusive lock waits for every `look` and `write` in progress.
         with self._translated(), self._locked(fcntl.LOCK_EX):
             for path in (whole, whole + PART):
                 with suppress(FileNotFoundError):
@@ -94,7 +94,7 @@ class BlobDirectory:
             with _opened(whole + PART) as part:
                 if part is None:
                     continue
-                # Others may have made it whole, or thrown it away, before we had the lock.
+                # Another process may have completed or removed it before this one got the lock.
                 if os.path.exists(whole):
                     with suppress(FileNotFoundError):
                         os.unlink(whole + PART)
@@ -107,7 +107,7 @@ class BlobDirectory:
         digest = os.path.basename(whole)
         size = os.fstat(part).st_size
         if offset > size:
-            if not size:  # it was made just now
+            if not size:  # this call created it
                 os.unlink(whole + PART)
             raise UsageError(gap_message(digest, size, offset))
         rest = memoryview(data)[size - offset :]
@@ -139,7 +139,7 @@ class BlobDirectory:
 
     @contextmanager
     def _locked(self, mode: int) -> Generator[None]:
-        """Hold the folder's lock: shared for who needs contents, exclusive for who removes one."""
+        """Hold the directory's lock: shared to use contents, exclusive to remove one."""
         path = os.path.join(self._folder, ".lock")
         for _ in retries(f"{path} is locked by another process"):
             with _opened(path, mode) as lock:
@@ -160,7 +160,7 @@ class BlobDirectory:
 
 @contextmanager
 def _opened(path: str, mode: int = fcntl.LOCK_EX) -> Generator[int | None]:
-    """Open a file and lock it; None if somebody else has the lock."""
+    """Open a file and lock it; yield None if another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
@@ -170,7 +170,7 @@ def _opened(path: str, mode: int = fcntl.LOCK_EX) -> Generator[int | None]:
         else:
             yield descriptor
     finally:
-        # Said, because a child that was forked just now has the same open file.
+        # Closing is not enough: a child forked meanwhile shares the open file, and so the lock.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
@@ -192,7 +192,7 @@ def _entries(folder: str) -> Iterable[os.DirEntry[str]]:
 def _used_at(entry: os.DirEntry[str]) -> float:
     try:
         return entry.stat().st_mtime
-    except FileNotFoundError:  # made whole, or removed, just now
+    except FileNotFoundError:  # completed or removed meanwhile
         return inf
 
 

@@ -1,7 +1,7 @@
-"""Moves contents between files and a store, piece by piece, for blocking code and for coroutines.
+"""Transfers contents between files and a store in pieces, for blocking code and for coroutines.
 
-A transfer that was cut short goes on where it was: the store says how much it has, and a partial
-file says it by its length.
+An interrupted transfer resumes where it stopped: the store returns how much it has, and the length
+of a partial file is what was downloaded.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Opener = Callable[[str], int]
 
 
 def _go_on() -> None:
-    """Continue a transfer: called before each piece, and may raise."""
+    """Continue the transfer. Called before each piece; may raise to stop it."""
 
 
 def _open(path: str) -> int:
-    """Open a file to read it, as everybody does."""
+    """Open a file for reading."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 async def upload_inputs(
     files: Mapping[str, str], *, store: FileStore, caller: Caller, errands: FileThreads
 ) -> tuple[InputFile, ...]:
-    """Put a job's inputs, paths by name, into the store; only what it has not is sent."""
+    """Upload a job's input files, paths by name; what the store already has is not sent."""
     sent: list[InputFile] = []
     for name, path in files.items():
         file = await caller.answer(errands.run(partial(describe, name, path)))
@@ -45,9 +45,9 @@ async def upload_inputs(
 
 
 def describe(name: str, path: str, opener: Opener | None = None) -> InputFile:
-    """Read a file and say what it is; UsageError if it can be none of a job's."""
+    """Return a file's digest, size and mode; UsageError if it cannot be a job's file."""
     try:
-        if opener is None and not stat.S_ISREG(os.stat(path).st_mode):  # it could block for ever
+        if opener is None and not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO could block forever
             raise UsageError(f"{path!r} is no regular file")
         with open((opener or _open)(path), "rb") as file:
             found = os.fstat(file.fileno())
@@ -73,9 +73,9 @@ async def upload(
     going: Going = _go_on,
     opener: Opener | None = None,
 ) -> None:
-    """Have the store hold a file's content; UsageError if it is not what it was described as.
+    """Upload a file's content unless the store has it; UsageError if the file has changed.
 
-    `opener` returns a descriptor of the file each time it is given its path.
+    `opener` returns a new descriptor of the file for its path.
     """
     for last_try in (False, True):
         try:
@@ -90,7 +90,7 @@ async def upload(
                     store.write_content(file.digest, state.size, data, last=last)
                 )
         except UsageError as error:
-            # The beginning that was there may have been somebody else's mistake.
+            # The beginning in the store may come from a faulty upload by somebody else.
             if last_try:
                 raise UsageError(f"{path!r} was changed while it was read: {error}") from error
         else:
@@ -106,9 +106,9 @@ async def download(
     errands: FileThreads,
     going: Going = _go_on,
 ) -> None:
-    """Have the file at `path`, as a whole or not at all. What it replaces stays until then.
+    """Download a file to `path`, completely or not at all; a file there is replaced at the end.
 
-    CorruptStoreError when what came is not what its digest says.
+    Raises CorruptStoreError if the content does not have its digest.
     """
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name[:100]}.{file.digest[:16]}.part")
@@ -129,7 +129,7 @@ async def download(
             f"the file {file.name!r} came out otherwise than it was written (SHA-256). "
             "Check the disk of the store."
         )
-    # What was there of it was somebody else's, or damaged: from the beginning, once.
+    # The partial file was damaged or of another content: start again, once.
     await download(file, path, store=store, caller=caller, errands=errands, going=going)
 
 
@@ -161,7 +161,7 @@ def _finish(part: str, path: str, file: InputFile | FileInfo) -> bool:
         if hashlib.file_digest(written, "sha256").hexdigest() != file.digest:
             os.unlink(part)
             return False
-    if file.executable:  # by whoever may read it
+    if file.executable:  # for everyone who may read it
         mode = os.stat(part).st_mode
         os.chmod(part, mode | (mode & 0o444) >> 2)
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""What operators see and do: look at jobs and queues, cancel, retry, delete, pause."""
+"""What operators do: inspect jobs and queues, cancel, retry, delete and pause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def get(memory: MemoryData, job_id: str) -> JobRecord:
 
 
 def find(memory: MemoryData, which: Filter, *, limit: int) -> list[JobRecord]:
-    """Return jobs, the newest first."""
+    """Return jobs, newest first."""
     found: list[JobRecord] = []
     for job in reversed(memory.index.jobs.values()):  # a dict keeps the order of acceptance
         if len(found) == limit:
@@ -29,12 +29,12 @@ def find(memory: MemoryData, which: Filter, *, limit: int) -> list[JobRecord]:
 
 
 def history(memory: MemoryData, job_id: str) -> list[AttemptError]:
-    """Return why the attempts of a job did not succeed."""
+    """Return the errors of a job's failed attempts."""
     return list(memory.index.history.get(memory.index.job(job_id).id, ()))
 
 
 def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
-    """Return what a job wrote, a page at a time."""
+    """Return one page of a job's captured output."""
     kept = memory.index.output.get(memory.index.job(job_id).id, [])
     return [chunk for chunk in kept if chunk.seq > after][:limit]
 
@@ -59,7 +59,7 @@ def ahead(memory: MemoryData, job_id: str) -> int:
 
 
 def offered(memory: MemoryData, job_id: str) -> QueueInfo | None:
-    """Return the queue at which a job waits in the hands of its producer."""
+    """Return the queue at which a job is offered."""
     for info in counts(memory):
         for offer in memory.queue(info.name).offers:
             if any(new.id == job_id for new in memory.offers[offer].jobs):
@@ -68,7 +68,7 @@ def offered(memory: MemoryData, job_id: str) -> QueueInfo | None:
 
 
 def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
-    """Cancel a waiting job; ask the owner of a running one."""
+    """Cancel a waiting job; ask the worker of a running one to stop it."""
     job = memory.index.job(job_id)
     state = lifecycle.cancel(job)
     if state is None:
@@ -86,7 +86,7 @@ def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False)
 
 
 def retry(memory: MemoryData, job_id: str) -> JobRecord:
-    """Make a job available again, with all its tries."""
+    """Make a job available again, with all its retries."""
     job = memory.index.job(job_id)
     renewed = lifecycle.renew(job, memory.now)
     holder = memory.index.reclaim_key(job)
@@ -97,7 +97,7 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
 
 
 def delete(memory: MemoryData, job_id: str) -> None:
-    """Forget a final job."""
+    """Delete a final job."""
     job = memory.index.job(job_id)
     lifecycle.check_deletable(job)
     memory.index.remove(job_id)

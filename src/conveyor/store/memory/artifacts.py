@@ -1,4 +1,4 @@
-"""The files of jobs: which they are, and which contents are needed."""
+"""The files of jobs, and which contents are still needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .data import MemoryData
 
 
 def attach(memory: MemoryData, lease: Lease, file: FileInfo) -> bool:
-    """Note an artifact of a running job."""
+    """Record an artifact of a running job."""
     job = held(memory, lease.id, lease.lease)
     if job is None:
         return False
@@ -34,7 +34,7 @@ def files(memory: MemoryData, job_id: str) -> list[FileInfo]:
 
 
 def needed(memory: MemoryData, digests: Sequence[str]) -> list[str]:
-    """Return which contents a job refers to, be it accepted or still offered."""
+    """Return the digests that accepted or offered jobs refer to."""
     referred_to = frozenset(_references(memory))
     return [digest for digest in digests if digest in referred_to]
 

@@ -1,4 +1,4 @@
-"""For whoever scales: what waits and runs, and who leads."""
+"""For autoscalers: the load of the queues, and the elected leader."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .enqueue import live_offers
 
 
 def load(memory: MemoryData, *, limit: int) -> list[Load]:
-    """Return what waits and runs, by queue and required labels."""
+    """Return how many jobs wait and run, by queue and required labels."""
     return add_up((*_standing(memory), *_offered(memory)), limit=limit)
 
 
 def lead(
     memory: MemoryData, name: str, holder: str, *, hold: float, note: str | None = None
 ) -> Leader:
-    """Let somebody lead, if nobody else does."""
+    """Take or renew the leadership, unless somebody else holds it."""
     before = memory.leaders.get(name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=memory.now)
     if after.term:
@@ -30,7 +30,7 @@ def lead(
 
 
 def leader(memory: MemoryData, name: str) -> Leader | None:
-    """Return who leads, or led last."""
+    """Return the present leader, or the last one."""
     return memory.leaders.get(name)
 
 
@@ -43,7 +43,7 @@ def _standing(memory: MemoryData) -> Iterator[Load]:
 
 
 def _offered(memory: MemoryData) -> Iterator[Load]:
-    """Yield each job that waits for a rendezvous."""
+    """Yield each job that is offered at a rendezvous."""
     for name, queue in memory.queues.items():
         if queue.capacity == 0 and not queue.paused:
             for offer in live_offers(memory, queue):

@@ -25,7 +25,7 @@ class StoredContent(msgspec.Struct):
 
 
 class MemoryBlobs:
-    """May be used by any thread. `now` is the store's clock."""
+    """Contents by digest. Thread-safe. `now` is the store's clock."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.contents: dict[str, StoredContent] = {}

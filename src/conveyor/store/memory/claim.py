@@ -1,4 +1,4 @@
-"""Handing jobs out and taking results back, every write-back under its lease."""
+"""Claims, leases and results: every write of a worker names its lease."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .enqueue import accept_offer, live_offers, make_room
 
 
 def claim(memory: MemoryData, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
-    """Lease available jobs."""
+    """Claim available jobs."""
     return exchange(memory, (), wants, who, limit=limit)
 
 
 def settle(memory: MemoryData, reports: Sequence[Report]) -> Exchanged:
-    """Write back how attempts ended."""
+    """Record the outcomes of attempts."""
     return exchange(memory, reports, (), NO_CLAIMANT, limit=0)
 
 
@@ -36,7 +36,7 @@ def exchange(
     *,
     limit: int,
 ) -> Exchanged:
-    """Settle one batch and claim the next."""
+    """Settle one batch, then claim the next."""
     settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
     if who.worker in memory.orders:
@@ -57,7 +57,7 @@ def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
 
 
 def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
-    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    """Apply the transition that the lifecycle decides for a running job."""
     job = memory.index.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
     if job.is_final:
         memory.reasons.pop(job.id, None)
@@ -79,7 +79,7 @@ def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[Job
 
 
 def _meet(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
-    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     live = [(each, memory.offers[each].jobs) for each in live_offers(memory, memory.queue(name))]
     for offer, [new] in rendezvous_offers(live, who.labels):
@@ -104,14 +104,14 @@ def expire(memory: MemoryData, job: JobRecord) -> None:
 
 
 def held(memory: MemoryData, job_id: str, number: int) -> JobRecord | None:
-    """Return a running job if this is the number of its lease."""
+    """Return a running job if `number` is its present lease."""
     job = memory.index.jobs.get(job_id)
     valid = job is not None and job.state is State.RUNNING and job.lease == number
     return job if valid else None
 
 
 def extend(memory: MemoryData, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
-    """Renew leases, one verdict each."""
+    """Renew leases; return one verdict for each."""
     renewals: list[Renewal] = []
     for each in leases:
         job = held(memory, each.id, each.lease)
@@ -133,7 +133,7 @@ def _verdict(memory: MemoryData, job_id: str, job: JobRecord | None) -> Renewal:
 
 
 def extend_worker(memory: MemoryData, worker: str, *, lease_for: float) -> int:
-    """Renew every lease of a worker, except what it has not confirmed."""
+    """Renew every confirmed lease of a worker."""
     mine = [
         job
         for job in memory.index.running_jobs()
@@ -151,7 +151,7 @@ def _renew(memory: MemoryData, job: JobRecord, lease_for: float) -> None:
 
 
 def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Renewal]:
-    """Append output, one verdict for each lease."""
+    """Append output; return one verdict for each lease."""
     verdicts: dict[tuple[str, int], Renewal] = {}
     for chunk in chunks:
         job = held(memory, chunk.job_id, chunk.lease)
@@ -168,14 +168,14 @@ def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Rene
 
 
 def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
-    """Note progress, one verdict each."""
+    """Record progress; return one verdict for each lease."""
     return _note(memory, [(each, {"progress": progress}) for each, progress in reports])
 
 
 def set_stopping(
     memory: MemoryData, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
-    """Note what was done to stop jobs, one verdict each."""
+    """Record the steps taken to stop jobs; return one verdict for each lease."""
     return _note(memory, [(each, {"stopping": tuple(notes)}) for each, notes in reports])
 
 

@@ -1,4 +1,4 @@
-"""What the memory store knows, and who wants to hear of it: the counterpart of a transaction."""
+"""The data of the memory store, and the hints of one operation: the counterpart of `Tx`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .indexes import JobIndex
 
 
 class WaitingOffer(msgspec.Struct):
-    """A request that waits for room, and the answer once there was some."""
+    """A request that waits for room, with its answer once it has been accepted."""
 
     jobs: Sequence[NewJob]
     until: float
@@ -24,7 +24,7 @@ class WaitingOffer(msgspec.Struct):
 
 
 class QueueData(msgspec.Struct):
-    """What is known of a queue beside its jobs."""
+    """A queue's capacity, pause and offers. Its jobs are in the index."""
 
     capacity: int | None = None
     paused: bool = False
@@ -32,7 +32,7 @@ class QueueData(msgspec.Struct):
 
 
 class MemoryData:
-    """Everything there is. `now` is the one time of the operation that is being carried out."""
+    """All data. `now` is the time of the running operation and does not change during it."""
 
     def __init__(self, draw: Draw = random.random) -> None:
         self.now = 0.0
@@ -44,7 +44,7 @@ class MemoryData:
         self.chunks = 0
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}
-        # Those that are to work are not in it.
+        # A worker without an entry has the order "work".
         self.orders: dict[str, Order] = {}
         self.reasons: dict[str, str] = {}
         self.tokens: dict[str, Token] = {}
@@ -54,12 +54,12 @@ class MemoryData:
         self.hints: dict[HintKind, dict[str, None]] = {}
 
     def queue(self, name: str) -> QueueData:
-        """Return a queue, making it if it was never used."""
+        """Return a queue; create it if it does not exist."""
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = QueueData()
         return queue
 
     def hint(self, kind: HintKind, subject: str) -> None:
-        """Note what to tell listeners once the operation is done."""
+        """Add a hint, which is sent when the operation has finished."""
         self.hints.setdefault(kind, {})[subject] = None

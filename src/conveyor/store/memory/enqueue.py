@@ -1,4 +1,4 @@
-"""Taking jobs in: the exact bound, unique keys, and offers that wait for room."""
+"""Enqueueing: the exact capacity, unique keys, and offers that wait for room."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def insert(
     when_full: WhenFull = "wait",
     again: bool = False,
 ) -> Accepted | Offered:
-    """Take the jobs, all of one queue, or write the request down as an offer."""
+    """Accept the jobs, all of one queue, or store the request as an offer."""
     if again and (known := _answer_known(memory, jobs)):
         return known
     if not jobs:
@@ -41,7 +41,7 @@ def insert(
         case Offer():
             answer = _offer(memory, jobs, queue, capacity or 0)
     if changed:
-        make_room(memory, name)  # the bound may be wider now
+        make_room(memory, name)  # the capacity may have been raised
     return answer
 
 
@@ -75,13 +75,13 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
 
 
 def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
-    """Return which jobs hold the unique keys of these jobs, by key."""
+    """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
     holders = ((key, memory.index.holder(key)) for key in unique_keys(jobs))
     return {key: holder for key, holder in holders if holder is not None}
 
 
 def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
-    """Take jobs in, except those whose unique key is taken."""
+    """Add the jobs, except those whose unique key is taken."""
     fresh, answer = admit_keys(jobs, _holders(memory, jobs))
     for new in fresh:
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
@@ -94,12 +94,12 @@ def _offer(memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacit
     memory.offers[offer] = WaitingOffer(jobs, memory.now + OFFER_PATIENCE)
     queue.offers.append(offer)
     name = jobs[0].queue
-    memory.hint("work", name)  # at a rendezvous a worker has to come for it
+    memory.hint("work", name)  # at a rendezvous only a claim accepts an offer
     return Offered(offer, name, memory.index.depth(name), capacity)
 
 
 def accepted(memory: MemoryData, offer: str) -> Accepted | None:
-    """Return an offer's answer and forget it, or keep the offer alive."""
+    """Return an offer's answer and delete the offer; without an answer, keep it alive."""
     known = _known_offer(memory, offer)
     if known.answer is not None:
         del memory.offers[offer]
@@ -109,13 +109,13 @@ def accepted(memory: MemoryData, offer: str) -> Accepted | None:
 
 
 def withdraw(memory: MemoryData, offer: str) -> Accepted | None:
-    """Take an offer back; returns the answer if it came too late."""
+    """Delete an offer; return its answer if it has been accepted already."""
     known = _known_offer(memory, offer)
     del memory.offers[offer]
     if known.answer is None:
         name = known.jobs[0].queue
         memory.queue(name).offers.remove(offer)
-        make_room(memory, name)  # a smaller one behind it may fit
+        make_room(memory, name)  # a smaller offer behind it may fit
     return known.answer
 
 
@@ -126,7 +126,7 @@ def _known_offer(memory: MemoryData, offer: str) -> WaitingOffer:
 
 
 def make_room(memory: MemoryData, name: str) -> None:
-    """Accept offers, the oldest first, as far as there is room."""
+    """Accept offers, oldest first, while there is room."""
     queue = memory.queue(name)
     if not queue.offers or is_rendezvous(queue.capacity):
         return
@@ -139,7 +139,7 @@ def make_room(memory: MemoryData, name: str) -> None:
 
 
 def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
-    """Return the offers of a queue whose producers are still there, the oldest first."""
+    """Return the offers of a queue whose producers still wait, oldest first."""
     for offer in [each for each in queue.offers if memory.offers[each].until < memory.now]:
         queue.offers.remove(offer)
         del memory.offers[offer]
@@ -147,11 +147,11 @@ def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
 
 
 def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted:
-    """Take an offer's jobs in and leave the answer for its producer."""
+    """Add an offer's jobs and store the answer for its producer."""
     waiting = memory.offers[offer]
     memory.queue(name).offers.remove(offer)
     waiting.answer = accept(memory, waiting.jobs)
-    # The producer may be slow to collect it; the jobs are in the store all the same.
+    # The jobs stay even if the producer never collects the answer.
     waiting.until = memory.now + COLLECT_PATIENCE
     memory.hint("offer", offer)
     return waiting.answer

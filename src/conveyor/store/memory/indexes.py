@@ -1,6 +1,6 @@
-"""The memory store's books: every job, and for each question the index that answers it.
+"""The jobs of the memory store and their indexes, one for each kind of query.
 
-Heaps are cleaned lazily: an entry counts only if the job still stands as the entry says.
+Heaps are cleaned lazily: an entry is valid only if it matches the present state of its job.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class JobIndex:
         self.jobs: dict[str, JobRecord] = {}
         self.running: dict[str, None] = {}
         self.counts: defaultdict[str, Counter[State]] = defaultdict(Counter)
-        # Of jobs that require labels; of the others there are as many as are left over.
+        # Only jobs that require labels; the count of the others is the difference to `counts`.
         self._labelled: defaultdict[tuple[str, frozenset[str]], Counter[State]]
         self._labelled = defaultdict(Counter)
         self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
@@ -65,7 +65,7 @@ class JobIndex:
         return self._keys.get(key)
 
     def add(self, new: NewJob, now: float) -> JobRecord:
-        """Accept a new job."""
+        """Add a new job."""
         state, run_at = lifecycle.first_state(new, now)
         self._seq += 1
         job = JobRecord(
@@ -86,7 +86,7 @@ class JobIndex:
         return job
 
     def put(self, job: JobRecord) -> JobRecord:
-        """File a job's new version."""
+        """Replace a job by its new version."""
         before = self.jobs[job.id].state
         self.counts[job.queue][before] -= 1
         if job.options.requires:
@@ -97,7 +97,7 @@ class JobIndex:
         return job
 
     def remove(self, job_id: str) -> None:
-        """Forget a job with all that belongs to it."""
+        """Remove a job with its history, output and files."""
         job = self.jobs.pop(job_id)
         self.counts[job.queue][job.state] -= 1
         if job.options.requires:
@@ -108,7 +108,7 @@ class JobIndex:
         self.artifacts.pop(job_id, None)
 
     def apply(self, job: JobRecord, move: Transition, now: float) -> JobRecord:
-        """Let a transition become true."""
+        """Apply a transition and record its error."""
         if move.error is not None:
             self.note(job, move.state, move.error, now)
         return self.put(lifecycle.apply(job, move, now))
@@ -122,7 +122,7 @@ class JobIndex:
         return self.apply(job, Transition(state, error=error), now)
 
     def note(self, job: JobRecord, became: State, error: ErrorInfo, now: float) -> None:
-        """Add a line to a job's history."""
+        """Add an error to a job's history."""
         lines = self.history[job.id]
         lines.append(
             AttemptError(attempt=job.attempt, at=now, worker=job.worker, became=became, error=error)
@@ -130,19 +130,19 @@ class JobIndex:
         del lines[:-HISTORY]
 
     def reclaim_key(self, job: JobRecord) -> str | None:
-        """Give a job its unique key back; returns who else holds it now."""
+        """Give a job its unique key back; return the id of another job that holds it now."""
         if job.options.key is None:
             return None
         holder = self._keys.setdefault(unique_key(job), job.id)
         return None if holder == job.id else holder
 
     def depth(self, queue: str) -> int:
-        """Return how many jobs of a queue wait."""
+        """Return the number of waiting jobs of a queue."""
         counts = self.counts[queue]
         return sum(counts[state] for state in WAITING)
 
     def available(self, queue: str, labels: frozenset[str]) -> Iterator[JobRecord]:
-        """Take the next jobs for a claimant with these labels off their lanes, one by one."""
+        """Pop the next jobs for a claimant with these labels from their lanes, one by one."""
         lanes = [lane for requires, lane in self._lanes[queue].items() if serves(labels, requires)]
         while (place := _first(lanes)) is not None:
             job = self.jobs.get(place[3])
@@ -156,7 +156,7 @@ class JobIndex:
         return None if first is None else self.jobs[first[2]]
 
     def loads(self) -> Iterator[Load]:
-        """Yield what is available and runs in each lane."""
+        """Yield the numbers of available and running jobs of each lane."""
         for queue, lanes in self._lanes.items():
             rest = Counter(self.counts[queue])
             for requires, lane in lanes.items():
@@ -192,7 +192,7 @@ class JobIndex:
         )
 
     def pop_due(self, now: float) -> JobRecord | None:
-        """Take the next scheduled or retryable job whose time has come."""
+        """Pop the next scheduled or retryable job that is due."""
         if self.next_due_at() is None or self._due[0][0] > now:
             return None
         return self.jobs[heappop(self._due)[2]]
@@ -209,7 +209,7 @@ class JobIndex:
         return None
 
     def pop_expired(self, now: float) -> JobRecord | None:
-        """Take the next waiting job that nobody wants any more."""
+        """Pop the next waiting job that has expired."""
         while self._expiring and self._expiring[0][0] <= now:
             job = self.jobs.get(heappop(self._expiring)[1])
             if job is not None and job.state in WAITING:
@@ -259,7 +259,7 @@ class JobIndex:
 
 
 def _first(lanes: list[Lane]) -> Place | None:
-    """Take the first place of several lanes."""
+    """Pop the first place of several lanes."""
     if len(lanes) == 1:
         return lanes[0].pop()
     heads = [(head, lane) for lane in lanes if (head := lane.head()) is not None]

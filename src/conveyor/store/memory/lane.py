@@ -1,4 +1,4 @@
-"""One lane: its waiting line, sorted and cheap where jobs come in the order they will leave."""
+"""One lane: a priority queue that is cheap if jobs arrive in the order in which they leave."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
-# (minus the priority, when it may run, the order of acceptance, id): smaller ones go first.
+# (minus the priority, run_at, seq, id): the smallest is first.
 Place = tuple[float, float, int, str]
 # A place without the priority.
 Age = tuple[float, int, str]
-# How many ages may be of jobs that wait no more, beside one for each place.
+# How many outdated ages are kept, in addition to one for each place, before they are rebuilt.
 OUTDATED = 100
 
 
 class Lane:
-    """A priority queue. What is pushed in order costs no heap: that is nearly everything."""
+    """A priority queue. Places pushed in order, as nearly all are, need no heap."""
 
     __slots__ = ("_ages", "_in_order", "_others")
 
@@ -29,7 +29,7 @@ class Lane:
         yield from self._others
 
     def push(self, place: Place) -> None:
-        """Put a place where it belongs."""
+        """Add a place."""
         if not self._in_order or self._in_order[-1] <= place:
             self._in_order.append(place)
         else:
@@ -37,7 +37,7 @@ class Lane:
         if self._ages is not None:
             heappush(self._ages, place[1:])
             if len(self._ages) > 2 * (len(self._in_order) + len(self._others)) + OUTDATED:
-                self._ages = None  # nobody has asked for long
+                self._ages = None  # `oldest` has not been called for long
 
     def head(self) -> Place | None:
         """Return the first place."""
@@ -46,16 +46,16 @@ class Lane:
         return self._in_order[0] if self._in_order else None
 
     def pop(self) -> Place | None:
-        """Take the first place."""
+        """Remove and return the first place."""
         if self._others and (not self._in_order or self._others[0] < self._in_order[0]):
             return heappop(self._others)
         return self._in_order.popleft() if self._in_order else None
 
     def oldest(self, stands: Callable[[Age], bool]) -> Age | None:
-        """Return the age that stands and has been due the longest.
+        """Return the valid age that has been due the longest; `stands` says which are valid.
 
-        Where all have one priority and came in order, that is the first. Else the ages are kept
-        once they were asked for: few lanes are ever asked.
+        If all places have one priority and were pushed in order, it is the first. Otherwise this
+        builds a heap of the ages at the first call, because few lanes are ever asked.
         """
         line = self._in_order
         if not self._others and (not line or line[0][0] == line[-1][0]):

@@ -1,8 +1,8 @@
-"""The memory store: jobs that live and end with the process. It is the specification.
+"""The memory store: jobs that are lost when the process ends. It is the specification.
 
-What every other store must do can be read here, in files named like those in sql/operations/; the
-conformance suite and the model test hold the others to it. It is meant for production too, within
-one process: any thread and any event loop may call.
+It defines what every other store must do, in files named like those in sql/operations/; the
+conformance suite and the model test compare the others with it. It is also meant for production
+within one process: any thread and any event loop may call it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Access: tokens, and the audit of what was done."""
+"""Access: tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .data import MemoryData
 
 
 def add_token(memory: MemoryData, token: Token) -> None:
-    """Make a token known."""
+    """Store a new token."""
     if token.id in memory.tokens:
         raise UsageError(f"there is a token {token.id} already: issue another")
     memory.tokens[token.id] = token
@@ -34,7 +34,7 @@ def tokens(memory: MemoryData, *, after: str = "", limit: int) -> list[Token]:
 
 
 def revoke_token(memory: MemoryData, token_id: str) -> Token:
-    """Let a token be good no more."""
+    """Revoke a token."""
     known = token(memory, token_id)
     if known.revoked_at is None:
         known = msgspec.structs.replace(known, revoked_at=memory.now)
@@ -44,21 +44,21 @@ def revoke_token(memory: MemoryData, token_id: str) -> Token:
 
 
 def note_action(memory: MemoryData, actions: Sequence[Action]) -> None:
-    """Add lines to the audit."""
+    """Append actions to the audit log."""
     for action in actions:
         memory.action_numbers += 1
         memory.actions.append(sanitize_action(action, seq=memory.action_numbers, at=memory.now))
 
 
 def actions(memory: MemoryData, *, before: int | None = None, limit: int) -> list[Action]:
-    """Return lines of the audit, newest first."""
+    """Return actions of the audit log, newest first."""
     newest = reversed(memory.actions)
     fitting = (each for each in newest if before is None or each.seq < before)
     return [each for each, _ in zip(fitting, range(limit), strict=False)]
 
 
 def prune_access(memory: MemoryData, *, limit: int) -> None:
-    """Forget tokens that have been over for long, and old lines of the audit."""
+    """Delete tokens that ended long ago, and old actions of the audit log."""
     over = [each.id for each in memory.tokens.values() if is_purgeable(each, memory.now)]
     for token_id in over[:limit]:
         del memory.tokens[token_id]

@@ -1,4 +1,4 @@
-"""Upkeep: due jobs staged, lost ones rescued, old ones pruned; schedules."""
+"""Maintenance: due, expired, lost and old jobs, and schedules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tokens import prune_access
 
 
 def stage(memory: MemoryData, *, limit: int) -> Staged:
-    """Make due jobs available, end expired ones, and see to offers."""
+    """Make due jobs available, discard expired ones, accept offers and drop silent ones."""
     moved = 0
     while moved < limit and (job := memory.index.pop_due(memory.now)) is not None:
         memory.index.put(msgspec.structs.replace(job, state=State.AVAILABLE))
@@ -33,7 +33,7 @@ def stage(memory: MemoryData, *, limit: int) -> Staged:
             make_room(memory, name)
     now = memory.now
     for offer in [name for name, each in memory.offers.items() if each.until < now]:
-        del memory.offers[offer]  # answered, and never collected
+        del memory.offers[offer]  # answered but not collected
     return Staged(moved, memory.index.next_due_at())
 
 
@@ -45,7 +45,7 @@ def rescue(
     evidence: str = "",
     limit: int,
 ) -> list[str]:
-    """End the attempts of dead workers and of leases that lapsed."""
+    """End the attempts of dead workers and of lapsed leases."""
     lost = pick_lost(memory.index.running_jobs(), dead=dead, now=memory.now, limit=limit)
     for job in lost:
         outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
@@ -54,14 +54,14 @@ def rescue(
 
 
 def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -> int:
-    """Forget final jobs that are older than their state is kept, and old tokens and actions."""
+    """Delete final jobs after the retention of their state, and old tokens and actions."""
     pruned = 0
     for state, seconds in retention.items():
         old = memory.index.final[state]
         while pruned < limit and old and old[0][0] < memory.now - seconds:
             final_at, job_id = old.popleft()
             job = memory.index.jobs.get(job_id)
-            # A retried job may have left an older entry behind.
+            # An entry is outdated if its job was retried.
             if job is not None and job.state is state and job.final_at == final_at:
                 memory.index.remove(job_id)
                 pruned += 1
@@ -82,14 +82,14 @@ def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:
 
 
 def pause_schedule(memory: MemoryData, name: str, *, paused: bool) -> None:
-    """Pause a schedule, or let it go on."""
+    """Pause or resume a schedule."""
     memory.schedules[name] = msgspec.structs.replace(_schedule(memory, name), paused=paused)
 
 
 def tick(
     memory: MemoryData, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
 ) -> bool:
-    """Enqueue the jobs of a tick, unless another worker did."""
+    """Enqueue the jobs of a tick, unless another worker was faster."""
     ticked = tick_schedule(_schedule(memory, name), due_at=due_at, next_at=next_at)
     if ticked is None:
         return False

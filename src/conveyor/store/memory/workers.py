@@ -1,4 +1,4 @@
-"""Workers: who is there, what they are told, and how they go."""
+"""Workers: heartbeats, orders and removal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .data import MemoryData
 
 
 def beat(memory: MemoryData, worker: WorkerInfo) -> Order:
-    """Note that a worker is there; say what it is to do."""
+    """Record a worker's heartbeat and return its order."""
     memory.workers[worker.id] = msgspec.structs.replace(worker, beat_at=memory.now)
     return memory.orders.get(worker.id, "work")
 
 
 def order(memory: MemoryData, worker: str, order: Order, *, if_idle: bool = False) -> bool:
-    """Tell a worker what to do."""
+    """Give a worker an order."""
     if worker not in memory.workers:
         raise no_worker(worker)
     check_order(worker, memory.orders.get(worker, "work"), order)
@@ -30,7 +30,7 @@ def order(memory: MemoryData, worker: str, order: Order, *, if_idle: bool = Fals
 
 
 def dismiss(memory: MemoryData, worker: str, *, force: bool = False) -> Dismissed:
-    """Have a worker go, or forget one that is silent."""
+    """Remove a worker: drain it, or delete it if it is silent."""
     known = memory.workers.get(worker)
     if known is None:
         raise no_worker(worker)
@@ -49,7 +49,7 @@ def dismiss(memory: MemoryData, worker: str, *, force: bool = False) -> Dismisse
 
 
 def leave(memory: MemoryData, worker: str) -> None:
-    """Forget a worker."""
+    """Delete a worker."""
     memory.workers.pop(worker, None)
     memory.orders.pop(worker, None)
 

@@ -1,9 +1,9 @@
--- Every statement of the SQL stores. A header names the statement and declares whether it only
--- reads; a test asks SQLite. Parameters are bound in the order in which they first appear. What
--- differs between databases is a {placeholder} (dialect.py), as are the columns of a record.
+-- All statements of the SQL stores. A header names a statement, and "reads" marks one that changes
+-- nothing; a test checks this with SQLite. Parameters are bound in the order in which they first
+-- appear. A {placeholder} is what differs between databases (dialect.py), or the columns of a record.
 --
--- An UPDATE names the state and the lease that its operation has read, so that it changes nothing if
--- another transaction was faster; the operation checks how many rows it changed.
+-- An UPDATE of a job names the state and the lease that its operation has read. If another
+-- transaction was faster, it changes no row, and the operation detects that by the row count.
 
 -- name: queue, reads
 SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
@@ -135,7 +135,7 @@ INSERT INTO attempt_error (job, attempt, at, worker, became, error)
 VALUES (:job, :attempt, :at, :worker, :became, :error)
 
 -- name: extend
--- A running job that has no started_at is of a claim that was not confirmed: this confirms it.
+-- A running job without started_at belongs to a provisional claim, which this confirms.
 UPDATE job SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
 WHERE id = :id AND lease = :lease AND state = 'running'
 RETURNING cancel_requested_at, cancel_reason, cancel_forced
@@ -284,7 +284,7 @@ SELECT beat_at, quiet FROM worker WHERE id = :id
 SELECT count(*) FROM job WHERE state = 'running' AND worker = :worker
 
 -- name: order
--- The column is as old as the first two orders: 0 to work, 1 to be quiet, and now 2 to drain.
+-- 0 is "work", 1 is "quiet" and 2 is "drain"; the column is older than the third order.
 UPDATE worker SET quiet = :number WHERE id = :id
 
 -- name: leave
@@ -294,7 +294,7 @@ DELETE FROM worker WHERE id = :id
 SELECT beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 
 -- name: used_lanes, reads
--- The lane without labels is the first of its queue: it is likely to be the longest.
+-- The lane without labels is the first of its queue, because it is likely to be the longest.
 SELECT id, queue, requires FROM lane
 WHERE id IN (SELECT lane FROM job WHERE state = 'running')
     OR EXISTS (SELECT 1 FROM job WHERE job.lane = lane.id AND state = 'available')
@@ -313,7 +313,7 @@ SELECT (
     ORDER BY run_at LIMIT 1
 )
 FROM (
-    -- A step for each priority: the index has them in this order.
+    -- One index lookup for each priority, from the highest to the lowest.
     WITH RECURSIVE each (priority) AS (
         SELECT (SELECT max(priority) FROM job WHERE lane = :lane AND state = 'available')
         UNION ALL

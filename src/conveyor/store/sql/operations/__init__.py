@@ -1,1 +1,1 @@
-"""What the SQL stores do, as coroutines over a transaction: written once, without I/O."""
+"""The operations of the SQL stores: coroutines over a transaction."""

@@ -1,4 +1,4 @@
-"""Looking after jobs by hand: look, cancel, retry, delete, pause."""
+"""What operators do: inspect jobs and queues, cancel, retry, delete and pause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
 
 
 async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
-    """Return jobs, newest first; a damaged one is passed over."""
+    """Return jobs, newest first; damaged ones are left out."""
     rows = await tx.rows(
         "find",
         {
@@ -59,7 +59,7 @@ async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
 
 
 async def history(tx: Tx, job_id: str) -> list[AttemptError]:
-    """Return the attempts that did not succeed."""
+    """Return the errors of a job's failed attempts."""
     job = await get(tx, job_id)
     return [
         AttemptError(
@@ -70,7 +70,7 @@ async def history(tx: Tx, job_id: str) -> list[AttemptError]:
 
 
 async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
-    """Return captured output."""
+    """Return one page of a job's captured output."""
     job = await get(tx, job_id)
     return [
         OutputChunk(
@@ -87,7 +87,7 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[Out
 
 
 async def counts(tx: Tx) -> list[QueueInfo]:
-    """Return every queue."""
+    """Return every queue with its counts by state."""
     return [
         QueueInfo(
             name=name,
@@ -108,13 +108,13 @@ async def ahead(tx: Tx, job_id: str) -> int:
 
 
 async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
-    """Return the queue at which a job is still offered."""
+    """Return the queue at which a job is offered."""
     rows = await tx.rows("offered", (job_id, tx.now))
     return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
 
 
 async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
-    """Cancel a waiting job, or ask the owner of a running one."""
+    """Cancel a waiting job; ask the worker of a running one to stop it."""
     await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
     state = lifecycle.cancel(job)
@@ -145,7 +145,7 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
 
 
 async def delete(tx: Tx, job_id: str) -> None:
-    """Forget a final job."""
+    """Delete a final job."""
     await tx.lock_jobs([job_id])
     job = await get(tx, job_id)
     lifecycle.check_deletable(job)
@@ -154,14 +154,14 @@ async def delete(tx: Tx, job_id: str) -> None:
 
 
 async def delete_final(tx: Tx, seq: int, state: State) -> None:
-    """Delete the row of a job that is final, with all that belongs to it."""
+    """Delete the row of a final job, with its history, output and files."""
     await tx.change("delete_job", [(seq, state)])
     for statement in ("delete_output", "delete_history", "delete_files"):
         await tx.rows(statement, (seq,))
 
 
 async def set_paused(tx: Tx, queue: str, *, paused: bool) -> None:
-    """Stop or resume handing out a queue's jobs."""
+    """Pause or resume a queue."""
     state = await tx.used_queue(queue)
     state.paused = paused
     await tx.rows("set_paused", (paused, queue))

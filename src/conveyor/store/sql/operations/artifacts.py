@@ -1,4 +1,4 @@
-"""The files of jobs: which they are, and which contents nobody needs."""
+"""The files of jobs, and which contents are still needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .admin import get
 
 
 async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
-    """Note an artifact of a running job."""
+    """Record an artifact of a running job."""
     await tx.lock_jobs([lease.id])
     found = await tx.rows("held", (lease.id, lease.lease))
     if not found:
@@ -43,5 +43,5 @@ async def files(tx: Tx, job_id: str) -> list[FileInfo]:
 
 
 async def needed(tx: Tx, digests: Sequence[str]) -> list[str]:
-    """Return which contents some job refers to, also one that is still in its producer's hands."""
+    """Return the digests that accepted or offered jobs refer to."""
     return [digest for digest in digests if await tx.rows("refers", (digest,))]

@@ -1,4 +1,4 @@
-"""For whoever scales: what waits and runs, and who leads."""
+"""For autoscalers: the load of the queues, and the elected leader."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..rows import Row
 from ..transaction import QueueState, Tx
 from .enqueue import live_offers
 
-# With so many priorities in a lane, it is walked rather than looked into at each of them.
+# A lane with this many priorities is scanned instead of searched once for each priority.
 MANY_PRIORITIES = 1000
 
 _decode_labels = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 async def load(tx: Tx, *, limit: int) -> list[Load]:
-    """Return what waits and runs, by queue and required labels."""
+    """Return how many jobs wait and run, by queue and required labels."""
     parts = [part async for part in _standing(tx)] + [part async for part in _offered(tx)]
     return add_up(parts, limit=limit)
 
 
 async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
-    """Let somebody lead, if nobody else does."""
+    """Take or renew the leadership, unless somebody else holds it."""
     before = await leader(tx, name)
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)
     if after.term and after != before:
@@ -40,7 +40,7 @@ async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None 
 
 
 async def leader(tx: Tx, name: str) -> Leader | None:
-    """Return who leads, or led last."""
+    """Return the present leader, or the last one."""
     rows = await tx.rows("leader", (name,))
     return Leader(*rows[0]) if rows else None
 
@@ -64,14 +64,14 @@ async def _standing(tx: Tx) -> AsyncIterator[Load]:
 
 
 async def _waiting(tx: Tx, queue: QueueState, lanes: Sequence[Row]) -> dict[int, int]:
-    """Count what is available in all lanes but the first: that has the rest of the queue's."""
+    """Count the available jobs of all lanes but the first, which has the rest of the queue's."""
     [(first, *_), *others] = lanes
     counts = {lane: (await tx.rows("count_lane", (lane,)))[0][0] for lane, *_ in others}
     return {first: queue.counts[State.AVAILABLE] - sum(counts.values()), **counts}
 
 
 async def _oldest(tx: Tx, lane: int) -> float | None:
-    """Return since when a lane's oldest available job could have run."""
+    """Return when the oldest available job of a lane became due."""
     rows = await tx.rows("oldest_by_priority", (lane, MANY_PRIORITIES))
     if len(rows) == MANY_PRIORITIES:
         rows = await tx.rows("oldest_in_lane", (lane,))
@@ -79,7 +79,7 @@ async def _oldest(tx: Tx, lane: int) -> float | None:
 
 
 async def _offered(tx: Tx) -> AsyncIterator[Load]:
-    """Yield each job that waits for a rendezvous."""
+    """Yield each job that is offered at a rendezvous."""
     for (name,) in await tx.rows("offering_queues"):
         queue = await tx.used_queue(name)
         if queue.capacity == 0 and not queue.paused:

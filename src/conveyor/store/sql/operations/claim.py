@@ -1,4 +1,4 @@
-"""Handing jobs out and taking results back, every write-back under its lease."""
+"""Claims, leases and results: every write of a worker names its lease."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def claim(tx: Tx, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
-    """Lease available jobs."""
+    """Claim available jobs."""
     return await exchange(tx, (), wants, who, limit=limit)
 
 
 async def settle(tx: Tx, reports: Sequence[Report]) -> Exchanged:
-    """Write back how attempts ended."""
+    """Record the outcomes of attempts."""
     return await exchange(tx, reports, (), NO_CLAIMANT, limit=0)
 
 
 async def exchange(
     tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
 ) -> Exchanged:
-    """Settle one batch and claim the next."""
+    """Settle one batch, then claim the next."""
     if wants:
         await tx.lock_worker(who.worker, shared=True)
     await tx.lock_jobs(report.id for report in reports)
@@ -58,7 +58,7 @@ async def exchange(
 
 
 async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
-    """Hold the bounded queues at which producers wait: a claim makes room for them."""
+    """Lock the bounded queues at which producers wait, because a claim makes room there."""
     offering: set[str] = set()
     for want in wants:
         queue = await tx.queue(want.queue)
@@ -71,7 +71,7 @@ async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
 
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
-    """Renew leases, one verdict each."""
+    """Renew leases; return one verdict for each."""
     until = tx.now + lease_for
     await tx.lock_jobs(each.id for each in leases)
     return [
@@ -81,12 +81,12 @@ async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[R
 
 
 async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
-    """Renew every lease of a worker, except what it has not confirmed."""
+    """Renew every confirmed lease of a worker."""
     return len(await tx.rows("extend_worker", (tx.now + lease_for, worker)))
 
 
 async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
-    """Append output, one verdict for each lease."""
+    """Append output; return one verdict for each lease."""
     await tx.lock_jobs(chunk.job_id for chunk in chunks)
     held: dict[tuple[str, int], list[Row]] = {}
     rows: list[tuple[object, ...]] = []
@@ -103,7 +103,7 @@ async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
 
 
 async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
-    """Note progress, one verdict each."""
+    """Record progress; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
     return [
         _verdict(each.id, await tx.rows("set_progress", (_encode(progress), each.id, each.lease)))
@@ -114,7 +114,7 @@ async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> lis
 async def set_stopping(
     tx: Tx, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
-    """Note what was done to stop jobs, one verdict each."""
+    """Record the steps taken to stop jobs; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
     return [
         _verdict(each.id, await tx.rows("set_stopping", (_encode(notes), each.id, each.lease)))
@@ -147,8 +147,8 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
 
 
 async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
-    # `lifecycle.settle` makes a success "completed" whatever else is true of the job, so this
-    # needs no look at the row; it is the hot path.
+    # Hot path: `lifecycle.settle` completes a job that succeeded whatever its row says, so the row
+    # is not read.
     rows = await tx.many("succeed", done)
     ids = [job_id for job_id, _ in rows]
     for lane, count in Counter(lane for _, lane in rows).items():
@@ -160,7 +160,7 @@ async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
 
 
 async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> JobRecord:
-    """Let the lifecycle decide what becomes of a running job, and make it so."""
+    """Apply the transition that the lifecycle decides for a running job."""
     return await apply(tx, job, lifecycle.settle(job, outcome, draw=tx.draw))
 
 
@@ -227,7 +227,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
 
 
 async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
-    """Take jobs out of the hands of their producers: a rendezvous, one job an offer."""
+    """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     for seq, jobs in rendezvous_offers(await live_offers(tx, name), who.labels):
         if len(met) == limit:

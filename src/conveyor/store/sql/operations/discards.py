@@ -1,4 +1,4 @@
-"""Jobs that end unrun: nobody wants them any more, or their row was damaged."""
+"""Jobs that are discarded without a run: they expired, or their row is damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def expire(tx: Tx, job: JobRecord) -> None:
 
 
 async def discard_damaged(tx: Tx, row: Row, queue: str, error: CorruptStoreError) -> None:
-    """Discard a job whose row cannot be trusted, touching nothing of it but its state."""
+    """Discard a job whose row is damaged; keep everything but its state as it is."""
     info = ErrorInfo("CorruptStoreError", str(error))
     discarded = {"seq": row[SEQ], "final_at": tx.now, "error": str(info)[:ERROR_LINE]}
     await tx.change("discard", [discarded])

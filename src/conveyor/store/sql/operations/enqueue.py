@@ -1,4 +1,4 @@
-"""Taking jobs in: the exact bound, unique keys, and offers that wait for room."""
+"""Enqueueing: the exact capacity, unique keys, and offers that wait for room."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def insert(
     when_full: WhenFull = "wait",
     again: bool = False,
 ) -> Accepted | Offered:
-    """Take the jobs, all of one queue, or write the request down as an offer."""
+    """Accept the jobs, all of one queue, or store the request as an offer."""
     if again and (known := await _answer_known(tx, jobs)):
         return known
     if not jobs:
@@ -47,7 +47,7 @@ async def insert(
     await tx.rows("set_capacity", (capacity, name))
     queue.capacity = capacity
     answer = await _admit(tx, jobs, queue, when_full)
-    await make_room(tx, name)  # the bound may be wider now
+    await make_room(tx, name)  # the capacity may have been raised
     return answer
 
 
@@ -90,7 +90,7 @@ async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | 
 
 
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
-    """Take jobs in, except those whose unique key is taken."""
+    """Add the jobs, except those whose unique key is taken."""
     fresh, answer = admit_keys(jobs, await _holders(tx, jobs))
     if not fresh:
         return answer
@@ -120,7 +120,7 @@ async def _add_inputs(tx: Tx, jobs: Sequence[NewJob]) -> None:
 
 
 async def accepted(tx: Tx, offer: str) -> Accepted | None:
-    """Return an offer's answer and forget it, or keep the offer alive."""
+    """Return an offer's answer and delete the offer; without an answer, keep it alive."""
     _, answer = await _known_offer(tx, offer)
     if answer is not None:
         await _delete_offer(tx, int(offer))
@@ -130,19 +130,19 @@ async def accepted(tx: Tx, offer: str) -> Accepted | None:
 
 
 async def withdraw(tx: Tx, offer: str) -> Accepted | None:
-    """Take an offer back; returns the answer if it came too late."""
+    """Delete an offer; return its answer if it has been accepted already."""
     queue, _ = await _known_offer(tx, offer)
     await tx.lock_queue(queue)
-    _, answer = await _known_offer(tx, offer)  # as it is now that nobody else can answer it
+    _, answer = await _known_offer(tx, offer)  # read again, now that no other process can answer it
     await _delete_offer(tx, int(offer))
     if answer is not None:
         return _decode_answer(answer)
-    await make_room(tx, queue)  # a smaller one behind it may fit
+    await make_room(tx, queue)  # a smaller offer behind it may fit
     return None
 
 
 async def make_room(tx: Tx, name: str) -> None:
-    """Accept offers, the oldest first, as far as there is room."""
+    """Accept offers, oldest first, while there is room."""
     queue = await tx.used_queue(name)
     if is_rendezvous(queue.capacity) or not await has_offers(tx, name):
         return
@@ -160,7 +160,7 @@ async def has_offers(tx: Tx, name: str) -> bool:
 
 
 async def live_offers(tx: Tx, name: str) -> list[tuple[int, list[NewJob]]]:
-    """Return the offers of a queue whose producers are still there, the oldest first."""
+    """Return the offers of a queue whose producers still wait, oldest first."""
     return [
         (seq, _decode_jobs(request))
         for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE))
@@ -169,7 +169,7 @@ async def live_offers(tx: Tx, name: str) -> list[tuple[int, list[NewJob]]]:
 
 
 async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted:
-    """Take an offer's jobs in and leave the answer for its producer."""
+    """Add an offer's jobs and store the answer for its producer."""
     answer = await accept(tx, jobs)
     await tx.change("answer_offer", [(_encode(answer), tx.now + COLLECT_PATIENCE, seq)])
     tx.hint("offer", str(seq))
@@ -177,7 +177,7 @@ async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted:
 
 
 async def delete_old_offers(tx: Tx) -> None:
-    """Drop offers whose producers went silent, and answers that were not collected."""
+    """Delete offers whose producers have gone, and answers that were not collected."""
     old = await tx.rows("delete_old_offers", (tx.now,))
     if old:
         await tx.many("delete_offered_jobs", old)
@@ -204,7 +204,7 @@ async def _row(tx: Tx, new: NewJob, state: State, run_at: float) -> tuple[object
 
 
 async def _holders(tx: Tx, jobs: Sequence[NewJob]) -> dict[str, str]:
-    """Return which jobs hold the unique keys of these jobs, by key."""
+    """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
     return {
         key: holder
         for key in unique_keys(jobs)
@@ -225,7 +225,7 @@ async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: in
     digests = [(each.digest, seq) for new in jobs for each in new.options.files]
     if digests:
         await tx.many("add_offered_file", digests)
-    tx.hint("work", name)  # at a rendezvous a worker has to come for it
+    tx.hint("work", name)  # at a rendezvous only a claim accepts an offer
     return Offered(str(seq), name, queue.depth, capacity)
 
 

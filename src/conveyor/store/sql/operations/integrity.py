@@ -1,4 +1,4 @@
-"""Looking at everything that is stored: pages, rows, and the counts kept beside them."""
+"""The integrity check: the pages of the database, every row, and the stored counts."""
 
 from __future__ import annotations
 

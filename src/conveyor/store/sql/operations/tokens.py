@@ -1,4 +1,4 @@
-"""Access: tokens, and the audit of what was done."""
+"""Access: tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _decode_queues = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 async def add_token(tx: Tx, token: Token) -> None:
-    """Make a token known."""
+    """Store a new token."""
     row = (
         token.id,
         token.name,
@@ -47,14 +47,14 @@ async def tokens(tx: Tx, *, after: str = "", limit: int) -> list[Token]:
 
 
 async def revoke_token(tx: Tx, token_id: str) -> Token:
-    """Let a token be good no more."""
+    """Revoke a token."""
     known = _one(await tx.rows("revoke_token", (tx.now, token_id)), token_id)
     tx.hint("access", token_id)
     return known
 
 
 async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
-    """Add lines to the audit."""
+    """Append actions to the audit log."""
     kept = (sanitize_action(action, seq=0, at=tx.now) for action in actions)
     await tx.many(
         "note_action",
@@ -63,7 +63,7 @@ async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
 
 
 async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Action]:
-    """Return lines of the audit, newest first."""
+    """Return actions of the audit log, newest first."""
     return [
         Action(seq=seq, at=at, who=who, where=where, what=what, subject=subject, detail=detail)
         for seq, at, who, where, what, subject, detail in await tx.rows(
@@ -73,7 +73,7 @@ async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Acti
 
 
 async def prune_access(tx: Tx, *, limit: int) -> None:
-    """Forget tokens that have been over for long, and old lines of the audit."""
+    """Delete tokens that ended long ago, and old actions of the audit log."""
     await tx.rows("delete_old_tokens", (tx.now - TOKENS_KEPT, limit))
     await tx.rows("delete_old_actions", (tx.now - ACTIONS_KEPT, limit))
 

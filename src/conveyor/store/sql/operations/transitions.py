@@ -1,4 +1,4 @@
-"""Letting the lifecycle's decisions become true: one job, one transition."""
+"""Applying the lifecycle's transitions to the rows of jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
-    """Let a transition become true, note its error, and say so to whoever listens."""
+    """Apply a transition, record its error and send its hint."""
     moved = lifecycle.apply(job, move, tx.now)
     row = to_params(moved)
     row["state_before"] = job.state

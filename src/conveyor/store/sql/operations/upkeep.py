@@ -1,4 +1,4 @@
-"""Upkeep: due jobs, expired jobs, lost jobs, old jobs, schedules."""
+"""Maintenance: due, expired, lost and old jobs, and schedules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tokens import prune_access
 
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
-    """Make due jobs available, discard expired ones, drop silent offers."""
+    """Make due jobs available, discard expired ones, accept offers and drop silent ones."""
     due = await tx.rows("due", (tx.now, limit))
     await tx.change("make_available", [(seq, tx.now) for seq, _, _ in due])
     for _, lane, state in due:
@@ -43,7 +43,7 @@ async def rescue(
     evidence: str = "",
     limit: int,
 ) -> list[str]:
-    """End the attempts of dead workers and of leases that lapsed."""
+    """End the attempts of dead workers and of lapsed leases."""
     found: dict[str, JobRecord] = {}
     for worker in dead:
         if len(found) < limit:
@@ -66,7 +66,7 @@ async def running_jobs(tx: Tx, statement: str, params: Params) -> dict[str, JobR
 
 
 async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
-    """Delete jobs that have been final for long enough, and old tokens and actions."""
+    """Delete final jobs after the retention of their state, and old tokens and actions."""
     pruned = 0
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
@@ -79,7 +79,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
 
 
 async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
-    """Add a schedule or change its rule."""
+    """Store a schedule or change its rule."""
     known = await _schedules(tx, "schedule", (schedule.name,))
     stored = merge_schedule(known[0] if known else None, schedule)
     if [stored] != known:
@@ -89,18 +89,18 @@ async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
 
 
 async def schedules(tx: Tx) -> list[ScheduleInfo]:
-    """Return the schedules."""
+    """Return all schedules, by name."""
     return await _schedules(tx, "schedules", ())
 
 
 async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
-    """Stop or resume a schedule."""
+    """Pause or resume a schedule."""
     if not await tx.rows("pause_schedule", (paused, name)):
         raise no_schedule(name)
 
 
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
-    """Enqueue what is due, if nobody else did."""
+    """Enqueue the jobs of a tick, unless another worker was faster."""
     known = await _schedules(tx, "schedule", (name,))
     if not known:
         raise no_schedule(name)

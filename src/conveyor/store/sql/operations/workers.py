@@ -1,4 +1,4 @@
-"""Workers: who is there, what they are told, and how they go."""
+"""Workers: heartbeats, orders and removal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..transaction import Tx
 from .claim import end_attempt
 from .upkeep import running_jobs
 
-# As the column `quiet` says them, by number.
+# By the number in the column `quiet`.
 ORDERS: tuple[Order, ...] = ("work", "quiet", "drain")
 
 _encode = msgspec.json.Encoder().encode
@@ -20,13 +20,13 @@ _decode = msgspec.json.Decoder(WorkerInfo).decode
 
 
 async def beat(tx: Tx, worker: WorkerInfo) -> Order:
-    """Note that a worker is there; say what it is to do."""
+    """Record a worker's heartbeat and return its order."""
     [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
     return ORDERS[int(number)]
 
 
 async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> bool:
-    """Tell a worker what to do."""
+    """Give a worker an order."""
     await tx.lock_worker(worker)
     _, before = await _known(tx, worker)
     check_order(worker, before, order)
@@ -37,7 +37,7 @@ async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> 
 
 
 async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
-    """Have a worker go, or forget one that is silent."""
+    """Remove a worker: drain it, or delete it if it is silent."""
     await tx.lock_worker(worker)
     beat_at, _ = await _known(tx, worker)
     held = await _count(tx, worker)
@@ -56,12 +56,12 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
 
 
 async def leave(tx: Tx, worker: str) -> None:
-    """Forget a worker."""
+    """Delete a worker."""
     await tx.rows("leave", (worker,))
 
 
 async def workers(tx: Tx) -> list[WorkerInfo]:
-    """Return the workers that were heard of."""
+    """Return all workers, by name."""
     return [
         as_ordered(msgspec.structs.replace(_decode(info), beat_at=beat_at), ORDERS[int(number)])
         for beat_at, info, number in await tx.rows("workers")
