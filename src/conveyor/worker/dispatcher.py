@@ -122,12 +122,14 @@ class Dispatcher:
     # -- slots ---------------------------------------------------------------------------------
 
     async def _slot(self) -> None:
+        held, leases, elapsed = self._held, self._leases, self._elapsed
         while True:
-            row = self._held.next_ready
+            row = held.next_ready
             if row is None:
                 await self._idle_slots.wait()
-            elif self._leases.is_late(row):
-                self._held.hand_back(row)
+            # The first half is cheap, and hardly ever true.
+            elif elapsed() > row.sure_at + leases.late_after and leases.is_late(row):
+                held.hand_back(row)
             else:
                 await self._run_job(row)
 

@@ -40,6 +40,7 @@ FROM: Mapping[Phase, Sequence[Phase]] = {
     "ended": ("running", "ready", "unconfirmed", "abandoned"),
     "gone": ("unconfirmed", "running"),
 }
+NOT_HELD: Sequence[Phase] = ("ended", "gone", "abandoned")
 EXITING = "the worker is exiting"
 
 
@@ -183,11 +184,15 @@ class HeldJobs:
         self.finished += 1
         if isinstance(outcome, Interrupted):
             self.handed_back += 1
-        self._report(row, outcome)
+        self._move(row, "ended")
+        self._reports.append(Report(row.job.id, row.job.lease, outcome))
+        self.on_ended()
 
     def hand_back(self, row: HeldJob) -> None:
         """Return a job that has not started. One that was to be cancelled becomes cancelled."""
-        self._report(row, Interrupted())
+        self._move(row, "ended")
+        self._reports.append(Report(row.job.id, row.job.lease, Interrupted()))
+        self.on_ended()
 
     def hand_back_unstarted(self) -> None:
         """Hand back every job that is ready or unconfirmed."""
@@ -232,22 +237,17 @@ class HeldJobs:
         """Forget the oldest reports, now that the store has them."""
         del self._reports[: len(reports)]
 
-    def _report(self, row: HeldJob, outcome: Outcome) -> None:
-        self._move(row, "ended")
-        self._reports.append(Report(row.job.id, row.job.lease, outcome))
-        self.on_ended()
-
     def _move(self, row: HeldJob, phase: Phase) -> None:
-        before, job = row.phase, row.job
+        before = row.phase
         if before not in FROM[phase]:
-            raise AssertionError(f"job {job.id} is {before} and cannot become {phase}")
-        if before == "ready":
-            self._ready.remove(row)  # mostly the first, so this is fast
-        elif before == "running":
-            del self._running[job.id]
-        if phase not in ("ready", "running"):
-            del self._rows[job.id, job.lease]
+            raise AssertionError(f"job {row.job.id} is {before} and cannot become {phase}")
         row.phase = phase
+        if before == "running":
+            del self._running[row.job.id]
+        elif before == "ready":
+            self._ready.remove(row)  # mostly the first, so this is fast
+        if phase in NOT_HELD:
+            del self._rows[row.job.id, row.job.lease]
 
 
 def _ignore() -> None:
