@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Options, settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from time import monotonic, sleep
 import pytest
 from hypothesis import settings
 
-# A test is never a matter of time: slow machines are machines too.
+# No deadlines: tests must also pass on slow machines.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# In the background of a script without job control, Ctrl-C is ignored, and children inherit that.
+# A shell without job control starts background commands with SIGINT ignored; undo that here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -32,12 +32,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """Wait, looking often, until something outside this process is so; fail after 20 s."""
+    """Return a function that polls a condition outside this process; it fails after 20 s."""
 
-    def look(done: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait_until(done: Callable[[], object], seconds: float = 20.0) -> None:
         deadline = monotonic() + seconds
         while not done():
-            assert monotonic() < deadline, "it did not happen in time"
+            assert monotonic() < deadline, "the condition did not become true in time"
             sleep(0.005)
 
-    return look
+    return wait_until

@@ -1,4 +1,4 @@
-"""What has to happen in another process: a second look at a file here could drop its locks."""
+"""Runs scripts and SQL in another process, as opening a database twice here drops its locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that read and leave files, for tests/worker/test_files_end_to_end.py."""
+"""Jobs that read and write files, for tests/worker/test_files_end_to_end.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from conveyor import current_job
 
 
 def copy(source: str, target: str) -> str:
-    """Copy a file within the folder and return where that is."""
+    """Copy a file within the job's folder, and return the path of the folder."""
     folder = current_job().folder
     data = (folder / source).read_bytes()
     path = folder / target
@@ -22,7 +22,7 @@ async def acopy(source: str, target: str) -> str:
 
 
 def write() -> None:
-    """Leave a file without having been given any."""
+    """Write a file in a job without inputs."""
     assert current_job().folder == current_job().folder
     (current_job().folder / "made.txt").write_text("made")
     current_job().artifact("made.txt")
@@ -34,5 +34,5 @@ async def awrite() -> None:
 
 
 def keep_nothing() -> None:
-    """Name a file that is not there."""
+    """Register a file that does not exist as an artifact."""
     current_job().artifact("nothing.txt")

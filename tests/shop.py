@@ -1,4 +1,4 @@
-"""Jobs of all four kinds on one belt, for the tests that really run them."""
+"""Tasks of all kinds except commands on one Conveyor, for tests that run real jobs."""
 
 from __future__ import annotations
 
@@ -179,10 +179,10 @@ async def cancels_itself() -> None:
 
 
 async def soon(done: Callable[[], object]) -> None:
-    """Let the loop go round until something is so."""
+    """Yield to the event loop until a condition is true; fail after 20 s."""
     deadline = time.monotonic() + 20.0
     while not done():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.005)
 
 
@@ -208,7 +208,7 @@ class Running:
 
 
 def fresh_store() -> Iterator[None]:
-    """Give the belt a new memory store before a test, and close it after."""
+    """Give the belt a new memory store before a test, and close it afterwards."""
     belt._producer._opened = None
     yield
     if belt._producer._opened is not None:

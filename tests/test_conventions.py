@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows: sizes, first sentences, and what never goes in."""
+"""Project conventions that no linter checks: sizes, names, docstrings and forbidden content."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def tracked(*patterns: str) -> list[Path]:
 
 PYTHON = tracked("*.py")
 SOURCE = tracked("src/conveyor/**")
-# Nouns, although they end like a gerund; `conveyor.testing` is public.
+# Nouns that end in -ing, and `conveyor.testing`, which is public.
 NOUNS_IN_ING = {"pending", "shell_warning", "string", "testing"}
 # This list may only shrink: the memory store has a `Queue` beside the public one.
 DUPLICATE_CLASSES = {"Queue"}
 DOCUMENTS = tracked("*.md")
-# Names in backticks that are paths in this project: Python and SQL files, and folders' contents.
+# Paths in backticks: Python and SQL files, and paths below some directories.
 PATH_IN_TEXT = re.compile(
     r"`((?:[\w.*-]+/)*[\w*-]+\.(?:py|sql)"
     r"|(?:src|tests|bench|scripts|examples|deploy|docs|store|server|runners|worker|cli)/[\w./*-]*)`"
@@ -47,13 +47,13 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_a_file_opens_with_the_sentence_that_says_what_it_is_for(path: Path) -> None:
+def test_every_module_docstring_starts_with_a_sentence(path: Path) -> None:
     sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
-    assert re.search(r"[.:!?]$", sentence), f"{name(path)} does not say what it is for"
+    assert re.search(r"[.:!?]$", sentence), f"{name(path)} has no docstring sentence"
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_no_module_and_no_function_is_too_long(path: Path) -> None:
+def test_modules_and_functions_have_a_maximum_length(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= LONGEST_MODULE
     for node in ast.walk(ast.parse(text)):
@@ -62,7 +62,7 @@ def test_no_module_and_no_function_is_too_long(path: Path) -> None:
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
 
 
-def test_names_say_what_a_thing_is_and_not_that_it_helps() -> None:
+def test_no_class_name_is_vague() -> None:
     vague = re.compile(r"(Manager|Helper|Util|Utils|Base|Common|Impl)$")
     found = [
         f"{name(path)}: {node.name}"
@@ -94,7 +94,7 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_documents_name_only_files_that_exist(document: Path) -> None:
+def test_documents_mention_only_existing_files(document: Path) -> None:
     paths = {"/" + name(path) for path in tracked("*")}
     paths |= {str(parent) for path in paths for parent in Path(path).parents}
     missing = [
@@ -105,7 +105,7 @@ def test_documents_name_only_files_that_exist(document: Path) -> None:
     assert missing == []
 
 
-def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
+def test_no_file_contains_a_registry_host_or_a_local_path() -> None:
     # Written so that this file does not find itself.
     forbidden = re.compile(
         r"/(?:ro{2}t|ho{1}me/[a-z]+|wo{1}rk)/"
