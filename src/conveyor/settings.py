@@ -1,4 +1,4 @@
-"""The configuration: the only module that reads files or the environment for it.
+"""The settings. No other module reads files or environment variables for them.
 
 A value comes from, in this order: a flag; the variable `CONVEYOR_<NAME>`; `conveyor.toml` or the
 table `[tool.conveyor]` of `pyproject.toml`, whichever is nearest from the current directory

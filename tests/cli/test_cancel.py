@@ -52,17 +52,17 @@ def test_a_job_that_goes_on_says_so_with_its_age_wherever_one_looks(
     serve(start)
     job = begin(belt, "deaf", until)
     assert conveyor("cancel", job.id).out == f"{job.id} cancelling\n"
-    until(lambda: "runs in a thread" in conveyor("ps").out)
+    until(lambda: "cannot be stopped" in conveyor("ps").out)
     line = next(each for each in conveyor("ps").out.splitlines() if each.startswith(job.id))
     assert line.split("\t")[1].startswith("cancelling ")
     assert "its code still runs in" in conveyor("why", job.id).out
-    assert "it runs in a thread, which can only be asked" in conveyor("why", job.id).out
+    assert "a thread cannot be stopped from outside" in conveyor("why", job.id).out
     forced = conveyor("cancel", job.id, "--force", "--wait", "0.5")
     assert forced.code == 1
-    assert "only the end of its worker ends it" in forced.err
+    assert "a thread cannot be killed" in forced.err
     assert job.refresh().state is State.RUNNING
     shown = conveyor("show", job.id).out
-    assert "asked to stop (cancel): cancelled by conveyor cancel" in shown
+    assert "stop requested (cancel): cancelled by conveyor cancel" in shown
     assert "yes, without a grace period" in shown
 
 

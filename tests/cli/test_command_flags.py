@@ -72,7 +72,7 @@ def test_exec_ends_as_a_command_does_that_met_a_limit(
             "--limit applies to commands, which are not allowed",
         ),
         (["--keep-env", "PROXY"], "--keep-env requires --clean-env"),
-        (["--limit", "disk=1G"], "is unknown: choose from memory=2G"),
+        (["--limit", "disk=1G"], "unknown limit 'disk=1G': choose from memory=2G"),
         (["--run-as", "no-such-user-here"], "this machine has no such user"),
     ],
 )

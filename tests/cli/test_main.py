@@ -47,7 +47,7 @@ def test_a_wrong_option_ends_with_2_and_says_which(conveyor: Command) -> None:
 def test_a_job_that_is_not_there_ends_with_3(conveyor: Command, command: str) -> None:
     ran = conveyor(command, "0190-no-such-job")
     assert ran.code == 3
-    assert "there is no job" in ran.err
+    assert "job '0190-no-such-job' not found" in ran.err
     assert not ran.out
 
 

@@ -126,7 +126,7 @@ def test_a_second_signal_stops_what_runs_and_a_third_leaves_at_once(
     read_line(worker, "stopping 1 running job,")
     worker.terminate()
     assert worker.wait(30) == 128 + signal.SIGTERM
-    # Its keeper hands the job back, and blames nobody for the end that was asked for.
+    # The sidecar returns the job; the requested exit does not count as a crash.
     until(lambda: job.refresh().state is State.AVAILABLE)
     assert (job.record.attempt, job.record.crashes) == (0, 0)
 

@@ -81,7 +81,7 @@ def test_a_revoked_token_is_listed_as_such_and_other_processes_hear_of_it(
         (["create", "ci"], 2, "--scope"),
         (["create", "ci", "--scope", "root"], 2, "root"),
         (["create", "", "--scope", "read"], 2, "must be 1 to 100 printable characters"),
-        (["create", "ci", "--scope", "read", "--expires", "0"], 2, "expired from the start"),
+        (["create", "ci", "--scope", "read", "--expires", "0"], 2, "is in the past"),
         (["create", "ci", "--scope", "read", "--expires", "soon"], 2, "'soon'"),
         (["create", "ci", "--scope", "admin", "--queue", "mail"], 2, "cannot be limited to queues"),
         (["revoke", "nobody00"], 3, "there is no token nobody00"),

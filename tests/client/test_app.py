@@ -245,7 +245,7 @@ def test_a_task_is_still_a_function(belt: Conveyor) -> None:
 def test_a_queue_cannot_be_declared_in_two_ways(belt: Conveyor) -> None:
     belt.queue("q", capacity=3)
     assert belt.queue("q").capacity == 3
-    with pytest.raises(UsageError, match="declared before"):
+    with pytest.raises(UsageError, match="already declared"):
         belt.queue("q", capacity=4)
 
 

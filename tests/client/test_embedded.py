@@ -85,10 +85,10 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
     # Its code runs, so it is running: nobody else may have it until this process has ended.
     assert job.refresh().state is State.RUNNING
     program.go.set()
-    keeper = worker.parts.sidecar.process
-    assert keeper is not None
-    keeper.kill()
-    keeper.communicate()
+    sidecar = worker.parts.sidecar.process
+    assert sidecar is not None
+    sidecar.kill()
+    sidecar.communicate()
     program.belt.close()
 
 

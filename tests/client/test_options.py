@@ -50,7 +50,7 @@ def test_options_are_validated_once_and_become_plain_data(
     [
         ({"delay": -1}, "delay|duration"),
         ({"delay": "soon"}, "soon"),
-        ({"delay": 1, "run_at": 5}, "exclude each other"),
+        ({"delay": 1, "run_at": 5}, "use delay or run_at, not both"),
         ({"run_at": dt.datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
         ({"priority": "high"}, "must be a whole number"),
         ({"retries": -1}, "0 or more"),

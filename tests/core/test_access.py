@@ -117,7 +117,7 @@ def test_a_limit_to_queues_holds_for_every_scope() -> None:
         ({"queues": [""]}, "empty"),
         ({"queues": "mail"}, r"write \['mail'\]"),
         ({"scopes": ["admin"], "queues": ["mail"]}, "cannot be limited to queues"),
-        ({"expires_at": 100.0}, "expired from the start"),
+        ({"expires_at": 100.0}, "is in the past"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
         ({"name": "a" * 101}, "1 to 100 printable"),

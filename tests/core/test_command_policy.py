@@ -28,7 +28,7 @@ def test_limits_are_read_as_people_write_them() -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["disk=2G"], "'disk=2G' is unknown: choose from memory=2G"),
+        (["disk=2G"], "unknown limit 'disk=2G': choose from memory=2G"),
         (["memory"], "'memory': a size must be"),
         (
             ["memory=lots"],
@@ -165,4 +165,4 @@ def test_it_is_said_when_nobody_may_run_a_command() -> None:
     wants = Options(requires=("commands", "gpu"))
     job = msgspec.structs.replace(job, options=wants)
     said = explain(job, queue=queue, ahead=0, workers=[only], now=100.0)
-    assert said == "No worker of queue 'q' has the label(s) it requires: commands, gpu."
+    assert said == "No worker of queue 'q' has all labels it requires: commands, gpu."

@@ -23,7 +23,7 @@ def test_there_is_a_sentence_for_every_state(state: State) -> None:
 
 def test_why_names_the_room_that_is_waited_for() -> None:
     full = QueueInfo(name="q", capacity=2, paused=False, counts={State.AVAILABLE: 2}, offers=3)
-    assert "has 2 of 2 waiting jobs, and 3 producer(s)" in explain_offer(full)
+    assert "has 2 of 2 waiting jobs; producers waiting to add more: 3." in explain_offer(full)
     meeting = QueueInfo(name="q", capacity=0, paused=False, counts={}, offers=1)
     assert "capacity 0" in explain_offer(meeting)
 

@@ -30,7 +30,7 @@ SLOTS = 8
 
 
 class Link:
-    """What a job hears here: nothing."""
+    """A link to the worker that never stops the job."""
 
     stopping = False
 
@@ -41,7 +41,7 @@ class Link:
         time.sleep(seconds)
         return False
 
-    def say(self, progress: Progress) -> None: ...
+    def report_progress(self, progress: Progress) -> None: ...
 
     def write(self, stream: Stream, data: bytes) -> None: ...
 
@@ -79,7 +79,7 @@ class BadWorker:
             if self.hasty:
                 self.obey()
         if self.hasty:
-            self.say([Report(job.id, job.lease, Interrupted()) for job in self.running.values()])
+            self.report([Report(job.id, job.lease, Interrupted()) for job in self.running.values()])
             time.sleep(3)
         os._exit(75 if self.hasty else 0)
 
@@ -89,7 +89,7 @@ class BadWorker:
         except Exception:  # noqa: BLE001 - it is a bad worker
             return
         if self.hasty and self.running.pop(job.id, None) is not None:
-            self.say([Report(job.id, job.lease, Succeeded(b"%d" % job.lease))])
+            self.report([Report(job.id, job.lease, Succeeded(b"%d" % job.lease))])
 
     def call(self, job: JobRecord) -> None:
         if job.task == COMMAND_TASK:
@@ -110,9 +110,9 @@ class BadWorker:
         renewals = self.belt.store.extend(leases, lease_for=30.0).result(10) if leases else []
         for job, renewal in zip(held, renewals, strict=True):
             if renewal.verdict == "cancel" and self.running.pop(job.id, None) is not None:
-                self.say([Report(job.id, job.lease, Cancelled("it surely stops soon"))])
+                self.report([Report(job.id, job.lease, Cancelled("it surely stops soon"))])
 
-    def say(self, reports: list[Report]) -> None:
+    def report(self, reports: list[Report]) -> None:
         self.belt.store.settle(reports).result(10)
 
 

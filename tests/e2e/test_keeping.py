@@ -86,7 +86,7 @@ def test_a_killed_worker_is_known_to_be_dead_also_if_a_fork_of_it_lives_on(
     worker.kill()
     worker.wait()
     try:
-        # There is no other worker: it is the keeper that saw it die, and says how.
+        # There is no other worker: it is the sidecar that saw it die, and says how.
         until(lambda: job.refresh().state is State.AVAILABLE)
         assert "SIGKILL" in job.history()[0].error.message
     finally:

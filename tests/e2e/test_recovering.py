@@ -82,7 +82,7 @@ def test_the_jobs_of_a_killed_worker_are_back_at_once_with_the_evidence(
         [line] = job.history()
         assert line.error.type == "WorkerLost"
         assert "killed by SIGKILL, possibly by the kernel's OOM killer" in line.error.message
-    # The jobs come first; then the keeper clears away what the worker was.
+    # The jobs come first; then the sidecar clears away what the worker was.
     until(lambda: belt.store.workers().result() == [])
     until(lambda: list((tmp_path / "jobs.db.workers").iterdir()) == [])
 
@@ -104,7 +104,7 @@ def test_where_the_keeper_is_killed_too_another_worker_takes_the_jobs_over(
 def test_a_worker_of_another_container_on_the_same_volume_is_known_to_be_dead_by_its_lock(
     belt: Conveyor, tmp_path: Path, until: Until
 ) -> None:
-    # Its pid says nothing here, and everything of it dies with its container, the keeper as well.
+    # Its pid says nothing here, and everything of it dies with its container, the sidecar as well.
     apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid():
         apart += ["--user", "--map-root-user"]

@@ -63,7 +63,7 @@ def app(database: str, runs: str) -> Conveyor:
 def work_on_conveyor(database: str, runs: str) -> None:
     """Work like `conveyor worker` until killed."""
     belt = app(database, runs)
-    # The keeper is a process of its own, and takes longer to start than these workers live.
+    # The sidecar is a process of its own, and takes longer to start than these workers live.
     asyncio.run(belt.worker(queues=["torture"], slots=4, keep=False).run())
 
 

@@ -16,7 +16,7 @@ from conveyor.core.command import command_task, validate_command
 from conveyor.core.job import JobRecord, Options, Progress, State, StopNote, Stream
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.task import Kind, task
-from conveyor.runners.job_control import Ending, JobControl, OutputSink, Runner, StopRequest
+from conveyor.runners.job_control import JobControl, OutputSink, Runner, RunResult, StopRequest
 
 CANCEL = StopRequest("cancel", "by hand")
 LONG = 20.0
@@ -106,10 +106,10 @@ def pids(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
-def run_jobs(runner: Callable[[], Runner], *controls: JobControl) -> list[Ending]:
+def run_jobs(runner: Callable[[], Runner], *controls: JobControl) -> list[RunResult]:
     """Run jobs at once, each in a slot of its own, and return how they ended."""
 
-    async def main() -> list[Ending]:
+    async def main() -> list[RunResult]:
         made = runner()
         try:
             async with asyncio.timeout(LONG):
@@ -128,7 +128,7 @@ async def eventually(done: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def value(ending: Ending) -> Any:
+def value(ending: RunResult) -> Any:
     """Return what a job returned."""
     assert isinstance(ending, Succeeded), ending
     return None if ending.result is None else msgspec.json.decode(ending.result)

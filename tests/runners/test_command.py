@@ -27,10 +27,10 @@ from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.job_control import JobControl, RunResult, Stopped
 
 
-def one(control: JobControl) -> Ending:
+def one(control: JobControl) -> RunResult:
     [ending] = run_jobs(CommandRunner, control)
     return ending
 
@@ -42,10 +42,10 @@ async def commands() -> AsyncGenerator[CommandRunner]:
     await runner.close()
 
 
-def stopped(control: JobControl, path: Path, count: int) -> Ending:
+def stopped(control: JobControl, path: Path, count: int) -> RunResult:
     """Run a command that writes down `count` pids, stop it then; none may be left."""
 
-    async def main() -> Ending:
+    async def main() -> RunResult:
         async with commands() as runner:
             running = asyncio.create_task(runner.run(control))
             await eventually(lambda: path.exists() and len(path.read_text().split()) == count)

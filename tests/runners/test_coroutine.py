@@ -14,7 +14,7 @@ from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.errors import Snooze
 from conveyor.runners.coroutine import CoroutineRunner
-from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
+from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
 
@@ -31,7 +31,7 @@ async def _as_coroutine(work: Awaitable[None]) -> None:
     await work
 
 
-def one(control: JobControl) -> Ending:
+def one(control: JobControl) -> RunResult:
     [ending] = run_jobs(CoroutineRunner, control)
     return ending
 

@@ -30,7 +30,7 @@ from runner_helpers import (
 from conveyor import Conveyor
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
+from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
 from conveyor.runners.process import ProcessRunner
 
 Until = Callable[[Callable[[], object]], None]
@@ -40,7 +40,7 @@ SLEEP = "; exec sleep 300"
 @asynccontextmanager
 async def running(
     control: JobControl,
-) -> AsyncGenerator[tuple[CommandRunner, asyncio.Task[Ending]]]:
+) -> AsyncGenerator[tuple[CommandRunner, asyncio.Task[RunResult]]]:
     runner = CommandRunner()
     try:
         yield runner, asyncio.create_task(runner.run(control))
@@ -164,7 +164,7 @@ def test_programs_of_a_frozen_worker_are_killed_before_its_leases_expire(
 def test_a_program_dies_with_its_guard_and_the_ending_says_so(tmp_path: Path, until: Until):
     path, leader = tmp_path / "pids", tmp_path / "leader"
 
-    async def main() -> Ending:
+    async def main() -> RunResult:
         async with running(shell(f"echo $$ > {leader}; {escape(path)}{SLEEP}")) as (_, task):
             await eventually(path.exists)
             [pid] = pids(leader)
@@ -242,8 +242,8 @@ def test_an_invalid_name_of_an_environment_variable_is_a_permanent_error():
     assert not ending.retry
 
 
-def stopped_by(control: JobControl, path: Path, *requests: StopRequest) -> Ending:
-    async def main() -> Ending:
+def stopped_by(control: JobControl, path: Path, *requests: StopRequest) -> RunResult:
+    async def main() -> RunResult:
         async with running(control) as (_, task):
             await eventually(path.exists)
             for request in requests:
@@ -260,7 +260,7 @@ def test_a_stop_without_grace_kills_at_once(tmp_path: Path):
     assert isinstance(ending, Stopped)
     [note] = ending.notes
     assert note.startswith("SIGKILL to ")
-    assert note.endswith(" at once")
+    assert note.endswith(" immediately")
     assert gone(path)
 
 
@@ -312,9 +312,9 @@ def test_a_process_job_has_its_id_in_the_environment_and_the_next_job_has_its_ow
 
 
 def test_a_stop_just_as_the_program_starts_is_not_lost():
-    async def main() -> list[Ending]:
+    async def main() -> list[RunResult]:
         runner = CommandRunner()
-        ended: list[Ending] = []
+        ended: list[RunResult] = []
         async with asyncio.timeout(20):
             for _ in range(150):
                 control = command("sleep", "300", grace=300)

@@ -30,7 +30,7 @@ from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.guard_pool import GuardPool
 from conveyor.runners.guarded_process import GuardedProcess
-from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.privileges import Privileges, resolve_privileges
 from conveyor.runners.process import ProcessRunner
 
@@ -38,7 +38,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands 
 NOBODY = CommandRules(user="nobody")
 
 
-def run(rules: CommandRules, control: JobControl) -> Ending:
+def run(rules: CommandRules, control: JobControl) -> RunResult:
     [ending] = run_jobs(lambda: CommandRunner(rules=rules), control)
     return ending
 

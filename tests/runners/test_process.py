@@ -20,7 +20,7 @@ from runner_helpers import CANCEL, RecordingSink, eventually, is_alive, process,
 from conveyor.core.job import OUTPUT_LIMIT
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.runners.capture import OutputBuffer
-from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
+from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
 from conveyor.runners.process import ProcessRunner
 
 
@@ -38,10 +38,10 @@ def written(path: Path) -> list[int]:
 
 def stopped(
     control: JobControl, path: Path, request: StopRequest = CANCEL
-) -> tuple[Ending, list[int]]:
+) -> tuple[RunResult, list[int]]:
     """Run a job that writes down its pids, stop it then, and return how it ended."""
 
-    async def main() -> tuple[Ending, list[int]]:
+    async def main() -> tuple[RunResult, list[int]]:
         runner = one()
         running = asyncio.create_task(runner.run(control))
         await eventually(path.exists)

@@ -13,7 +13,7 @@ from runner_helpers import CANCEL, LONG, call, eventually, run_jobs, value
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.errors import Snooze
-from conveyor.runners.job_control import Ending, Stopped
+from conveyor.runners.job_control import RunResult, Stopped
 from conveyor.runners.thread import ThreadRunner
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
@@ -112,7 +112,7 @@ def test_a_job_that_ignores_a_stop_keeps_running_and_its_result_counts():
 
         runner = one_thread()
         control = call(deaf)
-        running: asyncio.Task[Ending] = asyncio.create_task(runner.run(control))
+        running: asyncio.Task[RunResult] = asyncio.create_task(runner.run(control))
         await eventually(started.is_set)
         control.stop(CANCEL)
         done, _ = await asyncio.wait([running], timeout=0.05)

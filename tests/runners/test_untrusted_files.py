@@ -24,7 +24,7 @@ from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.rmtree import remove_tree
 from conveyor.runners.untrusted_files import find_owned_files, matches, owned_file_opener
 from conveyor.runners.workdir import WorkdirRoot
@@ -70,7 +70,7 @@ def claimed(store: MemoryStore, script: str, *artifacts: str, cwd: str | None = 
 
 def run(
     store: MemoryStore, scratch: WorkdirRoot, control: JobControl, rules: CommandRules
-) -> Ending:
+) -> RunResult:
     def runner() -> Any:
         made = {"command": CommandRunner(rules=rules)}
         return RunnersWithFiles(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]

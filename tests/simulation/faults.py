@@ -21,7 +21,7 @@ from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
 from conveyor.maintenance.rescuer import Rescuer
-from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
+from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Hint, Lease, Renewal, Report
 from conveyor.worker.cancellation import LeaseVerdicts
@@ -283,7 +283,7 @@ class TakesSilenceForDeath(Rescuer):
 class LeavesCodeBehind(ScriptedRunner):
     """Says that a child has stopped as soon as it was told to."""
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         if control.stopping:
             return Stopped()
         child = Child(self.station, control)

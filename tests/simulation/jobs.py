@@ -13,7 +13,7 @@ from conveyor import Snooze, current_job
 from conveyor.core.job import ErrorInfo, Options
 from conveyor.core.lifecycle import Failed, Snoozed, Succeeded
 from conveyor.core.task import Task, task
-from conveyor.runners.job_control import Ending, JobControl, Stopped, StopRequest
+from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
 
 if TYPE_CHECKING:
     from workers import Station
@@ -34,7 +34,7 @@ class Script(msgspec.Struct, frozen=True):
     fails: int = 0
     snoozes: int = 0
 
-    def ending(self, lease: int) -> Ending:
+    def ending(self, lease: int) -> RunResult:
         if lease <= self.fails:
             return Failed(ErrorInfo("Failure", "as the script says"))
         if lease <= self.fails + self.snoozes:
@@ -112,7 +112,7 @@ class ScriptedRunner:
     def __init__(self, station: Station) -> None:
         self.station = station
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         if control.stopping:
             return Stopped()
         child = Child(self.station, control)
@@ -133,7 +133,7 @@ class Child:
     """One child process with one job."""
 
     def __init__(self, station: Station, control: JobControl) -> None:
-        self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.ending: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         self._station = station
         self._world = station.world
         self._control = control
@@ -172,7 +172,7 @@ class Child:
         ending = self._script.ending(job.lease)
         world.loop.call_later(self._script.seconds, self._end, ending)
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: RunResult) -> None:
         if self._over:
             return
         self._over = True
@@ -182,6 +182,6 @@ class Child:
         # The worker reads of it from a pipe: its own callbacks are held back if it is frozen.
         self._world.loop.call_soon(self._tell, ending, context=self._world.context)
 
-    def _tell(self, ending: Ending) -> None:
+    def _tell(self, ending: RunResult) -> None:
         if not self.ending.done():
             self.ending.set_result(ending)

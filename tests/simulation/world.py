@@ -14,7 +14,7 @@ change of the store; what is wrong is noted the moment it happens. After a while
 cease, and then everything must come to its end.
 
 Not modelled: SQLite, its files and doorbells (one store process, no restart); threads and
-commands; the keeper process and jobs that hold the GIL; real signals, process trees and escapees;
+commands; the sidecar process and jobs that hold the GIL; real signals, process trees and escapees;
 bounded queues, unique keys and schedules; two workers in one process; clocks that run at
 different speeds; answers that are wrong rather than late. What one party asks is carried out in
 the order of asking: a wire does not reorder. Code does not run between two awaits of the same

@@ -126,7 +126,7 @@ def test_a_relative_cwd_is_within_the_folder_and_an_absolute_one_is_where_it_say
 
 def test_a_relative_cwd_leads_out_of_no_folder(belt: Conveyor) -> None:
     job = ran(belt, belt.command("pwd", cwd="../..", artifacts=["*"]).enqueue())
-    assert "leads out of the job's folder" in str(job.record.error)
+    assert "is outside the job's folder" in str(job.record.error)
 
 
 def test_a_command_without_files_works_where_it_did(belt: Conveyor, temporary: Path) -> None:
@@ -166,8 +166,8 @@ def test_no_link_is_followed_out_of_the_folder(belt: Conveyor, tmp_path: Path) -
     command = belt.command("sh", "-c", script, artifacts=["*", "d/*"])
     job = ran(belt, command.enqueue())
     assert [file.name for file in job.artifacts()] == ["a", "b"]
-    assert "'c' is not kept: it leads out of the job's folder" in job.logs("mark")
-    assert "'d/secret' is not kept: it leads out of the job's folder" in job.logs("mark")
+    assert "'c' is not kept: it is outside the job's folder" in job.logs("mark")
+    assert "'d/secret' is not kept: it is outside the job's folder" in job.logs("mark")
 
 
 def test_a_retry_replaces_what_the_first_attempt_left(belt: Conveyor, tmp_path: Path) -> None:

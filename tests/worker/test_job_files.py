@@ -18,7 +18,7 @@ from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
-from conveyor.runners.job_control import Ending, JobControl, Stopped
+from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
@@ -85,7 +85,7 @@ def claimed(store: Store, *argv: str, **options: Any) -> JobControl:
     return JobControl(job, made.task, made.sink)
 
 
-def run(store: Store, scratch: WorkdirRoot, control: JobControl) -> Ending:
+def run(store: Store, scratch: WorkdirRoot, control: JobControl) -> RunResult:
     made = {"command": CommandRunner()}
 
     def runner() -> Any:

@@ -21,7 +21,7 @@ RENEW_AFTER = 0.25
 class Elector:
     """One candidate, `holder`, for the leadership `name`.
 
-    `elapsed` is a monotonic clock in seconds. It is read before the store is asked, so that the
+    `elapsed` is a monotonic clock in seconds. It is read before the call of the store, so that the
     leadership ends here before it ends in the store.
     """
 
@@ -42,7 +42,7 @@ class Elector:
 
     @property
     def is_leader(self) -> bool:
-        """Whether nobody else can lead now."""
+        """Whether no other scaler can lead now."""
         return self._elapsed() < self._leads_until
 
     async def acquire(self, note: str | None = None) -> Leader:

@@ -37,14 +37,14 @@ SUBJECT_FIELDS: Mapping[EventKind, str] = {
 class PlanExecutor:
     """The actions of one cycle. Each is an event and a log line.
 
-    `why_not` is asked before each action and returns why none is allowed any more, or "".
+    `why_not` is called before each action; it returns why no action is allowed now, or "".
     """
 
     def __init__(self, store: Store, *, at: float, why_not: Callable[[], str]) -> None:
         self._store, self._at, self._why_not = store, at, why_not
         self.events: list[ScalerEvent] = []
         self.created: list[Machine] = []
-        # Machines whose agents were told to drain.
+        # Machines whose agents were ordered to drain.
         self.drained: list[str] = []
         # pool -> why machines could not be created, and how many may be created nevertheless
         self.failed_starts: dict[str, str] = {}

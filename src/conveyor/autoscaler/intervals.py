@@ -1,4 +1,4 @@
-"""The intervals that decide what silence and gaps mean."""
+"""After how long a silent agent or a gap between snapshots counts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def max_gap(self) -> float:
-        """After this long without a snapshot, nothing is known about the time between."""
+        """Maximum gap between snapshots; silence during a longer gap proves nothing."""
         return max(3 * self.every, self.lease / 2)
 
     @property
     def unknown_grace(self) -> float:
         """How long an agent may be unknown to the store before it counts as having left.
 
-        A store that is new hears of an agent only at its next heartbeat.
+        A new store learns of an agent only from the agent's next heartbeat.
         """
         return 3 * self.beat

@@ -32,7 +32,7 @@ class Quiet(msgspec.Struct, frozen=True):
 
 
 class Draining(msgspec.Struct, frozen=True):
-    """Its agent claims no more jobs and exits after its last one."""
+    """Its agent has stopped claiming jobs and exits after its last one."""
 
     running: int
 

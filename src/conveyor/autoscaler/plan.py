@@ -22,7 +22,7 @@ class StartMachines(msgspec.Struct, frozen=True):
 
 
 class DrainAgent(msgspec.Struct, frozen=True):
-    """Drain an agent, only if it is still idle when the store is asked."""
+    """Drain an agent, only if the store still knows it as idle."""
 
     machine: str
     worker: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.backoff import doubled
+from ..core.loop_backoff import doubled_pause
 from ..maintenance.loop import SWEEP_EVERY
 from .policy import Policy
 from .snapshot import Snapshot
@@ -15,7 +15,7 @@ MAX_BACKOFF = 600.0
 def next_backoff(backoff: PoolBackoff | None, why: str, now: float, every: float) -> PoolBackoff:
     """Return the backoff of a pool after one more failed start: the pause doubles."""
     failures = 1 if backoff is None else backoff.failures + 1
-    pause = doubled(every, MAX_BACKOFF, failures)
+    pause = doubled_pause(every, MAX_BACKOFF, failures)
     return PoolBackoff(failures, now + pause, why)
 
 

@@ -1,7 +1,7 @@
 """Combines a snapshot with the state of earlier ones: pure rules, from one state to the next.
 
-An agent counts as silent only from when it could be heard: after a gap between snapshots, or while
-no server ran, missing heartbeats say nothing about it.
+An agent counts as silent only from when its heartbeats could arrive: after a gap between snapshots,
+or while no server ran, missing heartbeats prove nothing.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class SimulatedFleet:
         self.free.setdefault(machine.pool.name, deque()).extend([machine] * spare)
 
     def drain(self, machine: SimulatedMachine) -> None:
-        """Let a machine accept no more jobs."""
+        """Stop a machine from accepting jobs."""
         if machine.accepts_jobs:
             machine.accepts_jobs = False
             machine.invalidate()

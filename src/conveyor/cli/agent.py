@@ -17,7 +17,7 @@ from ..errors import UnavailableError, UsageError
 from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
-from ..system.sd_notify import manager
+from ..system.sd_notify import notify_socket
 from .shared.application import load_app
 from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Heartbeat
@@ -95,7 +95,7 @@ async def _run_agent(
     belt: Conveyor, settings: Settings, *, strict: bool, most: float, rules: CommandRules
 ) -> Shutdown:
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
-    heartbeat = Heartbeat(str(settings["health_file"]), manager())
+    heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
     with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
         terms = await _wait_for_terms(belt, shutdown)
         if terms is None:

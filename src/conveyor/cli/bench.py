@@ -64,7 +64,7 @@ class Figure(msgspec.Struct, frozen=True):
 )
 @json_option
 def bench_command(url: str | None, jobs: int, kind: str, slots: int, as_json: bool) -> None:
-    with _scratch(url) as address:
+    with _store_to_measure(url) as address:
         figures = measure(address, jobs=jobs, kind=kind, slots=slots)
     if as_json:
         print_json({"machine": machine(), "figures": figures})
@@ -174,7 +174,7 @@ def _figure(name: str, jobs: int, started: float, cpu: float) -> Figure:
 
 
 @contextmanager
-def _scratch(url: str | None) -> Generator[str]:
+def _store_to_measure(url: str | None) -> Generator[str]:
     if url is not None:
         yield url
         return

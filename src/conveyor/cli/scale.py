@@ -19,7 +19,7 @@ from ..errors import NotFoundError, UsageError
 from ..settings import load_settings, token_from
 from ..store.messages import Leader
 from ..store.open import open_store
-from ..system.sd_notify import READY, STOPPING, manager, notify
+from ..system.sd_notify import READY, STOPPING, notify, notify_socket
 from .shared.log_setup import configure_logging
 from .shared.options import json_option, url_option
 from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
@@ -83,11 +83,11 @@ async def _run_until_signal(scaler: Coroutine[Any, Any, None]) -> None:
         loop.call_soon_threadsafe(signalled.set)
 
     with handle_signals(stop):
-        notify(manager(), READY)
+        notify(notify_socket(), READY)
         running = asyncio.create_task(scaler)
         waiting = asyncio.create_task(signalled.wait())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
-        notify(manager(), STOPPING)
+        notify(notify_socket(), STOPPING)
         if not running.done():
             running.cancel()
         waiting.cancel()

@@ -13,7 +13,7 @@ from ..core.duration import parse_duration
 from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
-from ..system.sd_notify import manager
+from ..system.sd_notify import notify_socket
 from .shared.application import load_app_and_settings
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
@@ -80,7 +80,7 @@ def server_command(
     configure_logging(settings)
     try:
         store = _local_store(belt)
-        heartbeat = Heartbeat(str(settings["health_file"]), manager())
+        heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
         config = ServerConfig(
             lease_for=max(LEAST_LEASE, float(settings["lease"])),
             hold=parse_duration(hold, name="--hold"),

@@ -60,7 +60,7 @@ class Conveyor(Executor):
         args_limit: int = ARGS_LIMIT,
     ) -> None:
         if store is not None and (url is not None or clock is not None):
-            raise UsageError("store excludes url and clock: a store has its own")
+            raise UsageError("use store, or url and clock, not both")
         self._url = None if url is None else str(url)
         self._token = token
         self._clock = clock
@@ -136,7 +136,9 @@ class Conveyor(Executor):
             if capacity is None and when_full == "wait":
                 return known
             if known.rule != rule:
-                raise UsageError(f"queue {name!r} was declared before, differently: {known.rule}")
+                raise UsageError(
+                    f"queue {name!r} is already declared with other options: {known.rule}"
+                )
             return known
         if capacity is not None and (isinstance(capacity, bool) or capacity < 0):
             raise UsageError(
@@ -279,7 +281,7 @@ class Conveyor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in Executor
-        """Accept no more calls, and close the store; with `wait`, block until all calls are done.
+        """Stop accepting calls, and close the store; with `wait`, block until all calls are done.
 
         `cancel_futures` cancels the calls that have not begun.
         """
@@ -327,11 +329,11 @@ class Conveyor(Executor):
     def stop(self, timeout: float = DRAIN) -> bool:
         """Stop all workers of this Conveyor in this process, and block until they have ended.
 
-        They claim no more jobs, and running jobs may go on for `timeout` seconds. Jobs that still
-        run are then stopped within 4 s more, and returned to the queue, or cancelled if they have
-        on_shutdown="cancel". Returns False if the code of a job still runs (a thread that ignores
-        cancellation); that job is returned when this process ends. Enqueueing goes on. UsageError
-        in the event loop of a worker: use `await astop()` there.
+        They stop claiming jobs, and running jobs may continue for `timeout` seconds. Jobs still
+        running are then stopped within 4 s more. They are returned to the queue, or cancelled if
+        they have on_shutdown="cancel". Returns False if the code of a job still runs (a thread that
+        ignores cancellation); that job is returned when this process ends. Enqueueing continues.
+        UsageError in the event loop of a worker: use `await astop()` there.
         """
         return self._embedded.stop(timeout)
 

@@ -1,4 +1,4 @@
-"""Calls as jobs: what `Conveyor.submit` makes of a function, and the Future it returns."""
+"""`Conveyor.submit`: runs a function call as a job and returns a Future of its result."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Job(Generic[T]):
 
         A waiting job is cancelled at once. A running one is asked to stop, and `wait` is how many
         seconds to wait until it has. Returns False if it still runs, or ended before it could be
-        stopped; `state` and `stopping` tell which. `force` skips the grace period: processes and
+        stopped; `state` and `stopping` show which. `force` skips the grace period: processes and
         commands get SIGKILL at once. A thread, or a coroutine that catches CancelledError, cannot
         be forced: it is asked again, and runs until it ends or its worker does.
         """
@@ -222,7 +222,7 @@ class Job(Generic[T]):
                 if record is not None and left <= 0:
                     self._record = record
                     raise WaitTimeoutError(
-                        f"job {self.id} is still {record.state} after {timeout} s and goes on; "
+                        f"job {self.id} is still {record.state} after {timeout} s and continues; "
                         f"`conveyor why {self.id}` explains what it waits for"
                     )
                 await bell.wait(max(0.0, min(POLL_INTERVAL, left)))
@@ -258,7 +258,8 @@ class Job(Generic[T]):
                 error = JobDiscardedError(
                     self.id,
                     f"job {self.id} ({record.task}) was discarded after {record.attempt} "
-                    f"attempt(s): {record.error or 'no error recorded'}",
+                    f"{'attempt' if record.attempt == 1 else 'attempts'}: "
+                    f"{record.error or 'no error recorded'}",
                 )
                 history = await self._read_history(caller)
                 if history and history[-1].error.traceback:

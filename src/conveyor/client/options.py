@@ -89,7 +89,7 @@ def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{name}={value!r}: {error}") from error
     if "delay" in fields and "run_at" in fields:
-        raise UsageError("delay and run_at exclude each other: use only one")
+        raise UsageError("use delay or run_at, not both")
     if fields.get("wait") is not None and "when_full" not in fields:
         fields["when_full"] = "wait"
     if options:

@@ -44,7 +44,7 @@ class Producer:
         self._lock = threading.Lock()
         self._opened: tuple[Store, Watch] | None = None
         self._closed = False
-        self._errands = FileThreads()
+        self._file_threads = FileThreads()
 
     @property
     def store(self) -> Store:
@@ -144,7 +144,7 @@ class Producer:
     async def _with_files(self, caller: Caller, chosen: EnqueueOptions) -> EnqueueOptions:
         """Upload the files and return the options with their names and digests."""
         sent = await upload_inputs(
-            chosen.files, store=self.store, caller=caller, errands=self._errands
+            chosen.files, store=self.store, caller=caller, errands=self._file_threads
         )
         options = msgspec.structs.replace(chosen.options, files=sent)
         return msgspec.structs.replace(chosen, options=options)

@@ -1,4 +1,4 @@
-"""What a decorated function becomes: still callable, and enqueueable with the same signature."""
+"""The object that replaces a decorated function: callable as before, and enqueueable."""
 
 from __future__ import annotations
 

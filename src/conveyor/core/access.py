@@ -1,4 +1,4 @@
-"""Tokens: who may do what over the network; and the audit lines of what was done.
+"""Access tokens and their scopes, and the entries of the audit log.
 
 Nothing here reads a clock or a store. The text of a token is shown once; the store keeps only its
 digest.
@@ -87,8 +87,7 @@ def issue_token(
     _check_rights(scopes, queues)
     if expires_at is not None and expires_at <= now:
         raise UsageError(
-            f"token {name!r} would be expired from the start: "
-            "choose an expiry in the future, or none"
+            f"the expiry of token {name!r} is in the past: choose one in the future, or none"
         )
     # The id is not secret, so it does no harm that some letters are a little likelier.
     letters = (ID_LETTERS[byte % len(ID_LETTERS)] for byte in random_bytes(ID_LENGTH))

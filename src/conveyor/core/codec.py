@@ -27,7 +27,7 @@ def to_json(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    raise NotImplementedError(f"objects of type {type(value).__qualname__} have no JSON form")
+    raise NotImplementedError(f"a {type(value).__qualname__} cannot be stored as JSON")
 
 
 def from_json(wanted: Any, value: Any) -> object:
@@ -37,7 +37,7 @@ def from_json(wanted: Any, value: Any) -> object:
     validate = getattr(wanted, "model_validate", None)
     if validate is not None:
         return validate(value)
-    raise NotImplementedError(f"{wanted!r} cannot be made from JSON")
+    raise NotImplementedError(f"{wanted!r} cannot be decoded from JSON")
 
 
 ENCODER = msgspec.json.Encoder(enc_hook=to_json)
@@ -200,7 +200,7 @@ def check_plain(value: object, what: str, depth: int = 0) -> None:
         case dict():
             for key, item in cast("dict[Any, Any]", value).items():
                 if type(key) is not str:
-                    raise EncodingError(f"{what}: JSON keys are strings, not {key!r}")
+                    raise EncodingError(f"{what}: JSON object keys must be strings, got {key!r}")
                 check_plain(item, what, depth + 1)
         case list() | tuple():
             for item in cast("list[Any]", value):
@@ -216,7 +216,7 @@ def check_finite(value: object, what: str, depth: int = 0) -> None:
     """Refuse NaN and infinity, which msgspec would encode as null."""
     match value:
         case float() if not math.isfinite(value):
-            raise EncodingError(f"{what} is or holds {value!r}, which JSON cannot express")
+            raise EncodingError(f"{what} contains {value!r}, which JSON cannot express")
         case dict() if depth <= MAX_DEPTH:
             for item in cast("dict[Any, Any]", value).values():
                 check_finite(item, what, depth + 1)

@@ -64,7 +64,7 @@ class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
         for label in labels:
             if label.partition("!")[0] == COMMANDS:
                 raise UsageError(
-                    f"label {label!r} asks for command jobs, but this worker does not allow them: "
+                    f"label {label!r} is for command jobs, which this worker does not allow: "
                     "leave the label out, or allow commands"
                 )
         return labels
@@ -97,7 +97,7 @@ def read_limits(texts: Iterable[str]) -> dict[str, int]:
         name, _, value = text.partition("=")
         if name not in LIMITS:
             raise UsageError(
-                f"the limit {text!r} is unknown: choose from memory=2G, cpu=10m, files=256M, "
+                f"unknown limit {text!r}: choose from memory=2G, cpu=10m, files=256M, "
                 "processes=200 and open=1024"
             )
         field, read = LIMITS[name]

@@ -43,8 +43,9 @@ def explain(
             return f"It was cancelled at {_moment(job.final_at or now)}: {job.error}."
         case State.DISCARDED:
             return (
-                f"It was discarded at {_moment(job.final_at or now)} after {job.attempt} "
-                f"attempt(s): {job.error}. `conveyor retry {job.id}` runs it again."
+                f"It was discarded at {_moment(job.final_at or now)} after "
+                f"{_count(job.attempt, 'attempt')}: {job.error}. "
+                f"`conveyor retry {job.id}` runs it again."
             )
 
 
@@ -57,7 +58,7 @@ def explain_offer(queue: QueueInfo) -> str:
         )
     return (
         f"It waits for room: queue {queue.name!r} has {queue.depth} of {queue.capacity} waiting "
-        f"jobs, and {queue.offers} producer(s) wait to add more."
+        f"jobs; producers waiting to add more: {queue.offers}."
     )
 
 
@@ -76,30 +77,40 @@ def _available(
     if all(each.quiet for each in serving):
         quiet = " ".join(each.id for each in serving)
         return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."
-    wanted = frozenset(job.options.requires)
-    able = [each for each in serving if serves(frozenset(each.labels), wanted)]
-    if not able and COMMANDS in wanted and not any(map(_may_command, serving)):
+    required = frozenset(job.options.requires)
+    able = [each for each in serving if serves(frozenset(each.labels), required)]
+    if not able and COMMANDS in required and not any(map(_may_command, serving)):
         return (
             f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
             f"--no-commands (an agent with --allow-commands), or use another queue."
         )
+    if not able and not required:
+        return (
+            f"Every worker of queue {job.queue!r} runs only jobs that require its !only labels, "
+            "and this job requires none."
+        )
     if not able:
         return (
-            f"No worker of queue {job.queue!r} has the label(s) it requires: "
-            f"{', '.join(job.options.requires) or 'none; they run only labelled jobs'}."
+            f"No worker of queue {job.queue!r} has all labels it requires: "
+            f"{', '.join(job.options.requires)}."
         )
     slots, busy = sum(each.slots for each in able), sum(each.running for each in able)
     if ahead:
         return (
-            f"{ahead} job(s) are ahead of it in queue {job.queue!r} ({busy} of {slots} slots busy)."
+            f"It waits behind {_count(ahead, 'job')} in queue {job.queue!r} "
+            f"({busy} of {slots} slots busy)."
         )
     if busy >= slots:
-        return f"All slots are busy: {len(able)} worker(s) run {busy} jobs in {slots} slots."
+        return f"All slots are busy: {busy} of {slots}, in {_count(len(able), 'worker')}."
     return "It is next: a worker should claim it within seconds."
 
 
 def _may_command(worker: WorkerInfo) -> bool:
     return any(label.removesuffix(ONLY) == COMMANDS for label in worker.labels)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _moment(at: float) -> str:

@@ -26,7 +26,7 @@ ERROR_LINE = 500
 
 
 class State(StrEnum):
-    """The state of a job. There is no "failed", as it would not tell whether a retry follows."""
+    """The state of a job. There is no "failed", as that would not show if a retry follows."""
 
     SCHEDULED = "scheduled"
     AVAILABLE = "available"

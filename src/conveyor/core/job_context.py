@@ -31,7 +31,7 @@ class JobLink(Protocol):
         """Block until the job is asked to stop, at most `seconds`; return whether it was."""
         ...
 
-    def say(self, progress: Progress) -> None:
+    def report_progress(self, progress: Progress) -> None:
         """Report the job's progress."""
         ...
 
@@ -43,7 +43,7 @@ class JobLink(Protocol):
         """Return the job's own directory, which the first call creates."""
         ...
 
-    def keep(self, name: str, path: str) -> None:
+    def register_artifact(self, name: str, path: str) -> None:
         """Store a file as an artifact, as it is when the job's code has ended."""
         ...
 
@@ -102,7 +102,9 @@ class CurrentJob:
         """
         # Bytes that are not characters, as in some file names, could not be stored.
         text = message[:500].encode(errors="backslashreplace").decode()
-        self._link.say(Progress(float(done), None if total is None else float(total), text))
+        self._link.report_progress(
+            Progress(float(done), None if total is None else float(total), text)
+        )
 
     def sleep(self, seconds: float) -> None:
         """Block for `seconds`. Raises JobCancelledError as soon as the job is asked to stop."""
@@ -150,7 +152,7 @@ class CurrentJob:
         if not full.is_file():
             raise UsageError(f"artifact {str(full)!r} does not exist or is not a file")
         known = name or (given.name if given.is_absolute() else given.as_posix())
-        self._link.keep(file_name(known), str(full))
+        self._link.register_artifact(file_name(known), str(full))
 
     def write_output(self, stream: Stream, data: bytes) -> None:
         """Add to the job's captured output."""

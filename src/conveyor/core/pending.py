@@ -1,4 +1,4 @@
-"""The answer of a store, which may not be here yet: threads call `.result()`, coroutines await it.
+"""`Pending`: an answer of a store. Threads call `.result()`, coroutines await it.
 
 With it a store serves both, and no operation is written twice.
 """
@@ -28,7 +28,7 @@ class Pending(Generic[T]):
     def __init__(self) -> None:
         self._done = False
         self._error: BaseException | None = None
-        # Made here and not when somebody waits, so that two threads cannot make one each.
+        # Made here and not when a thread waits, so that two threads cannot make one each.
         self._waiters: list[LockType | Future[None]] = []
 
     @property

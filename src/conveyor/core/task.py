@@ -73,8 +73,8 @@ def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | 
             raise UsageError(f"{function.__qualname__}: an `async def` cannot run='thread'")
         case "thread" if timeout is not None:
             raise UsageError(
-                f"{function.__qualname__}: run='thread' and a timeout exclude each other, because "
-                "a thread cannot be stopped; leave out `run` to get a process"
+                f"{function.__qualname__}: run='thread' cannot have a timeout, because a "
+                "thread cannot be stopped; leave out `run` to get a process"
             )
         case "coroutine" | "thread" | "process":
             return run

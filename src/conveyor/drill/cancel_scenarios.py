@@ -47,7 +47,7 @@ def run_cancel(harness: Harness) -> list[Row]:
 
 
 def _run_starting(harness: Harness) -> Row:
-    """Cancel as soon as the store says that the job runs, before or after its code begins."""
+    """Cancel as soon as the store reports the job as running, before or after its code begins."""
     cancelled_at: dict[str, float] = {}
     for kind in KINDS:
         [job_id] = harness.enqueue_probes([kind])

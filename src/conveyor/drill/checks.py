@@ -125,7 +125,7 @@ def single_result(job: ObservedJob) -> Check:
 
 
 def code_had_ended(job: ObservedJob) -> Check:
-    """Whenever the store said that the job was not running, none of its code ran."""
+    """None of the job's code ran while the store reported it as not running."""
     pids = job.overlapping_pids
     happened = (
         "its code had ended" if not pids else f"process {', '.join(map(str, pids))} still ran"
@@ -144,7 +144,7 @@ def processes_gone(job: ObservedJob, since: float) -> Check:
 
 
 def crash_recorded(job: ObservedJob) -> Check:
-    """The job's history says how its worker died."""
+    """The job's history records how its worker died."""
     messages = [each.error.message for each in job.history]
     kept = len(messages) == job.record.crashes > 0 and all("SIGKILL" in each for each in messages)
     happened = (

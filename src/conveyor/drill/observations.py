@@ -27,7 +27,7 @@ class Observation(msgspec.Struct, frozen=True):
 class ObservedJob(msgspec.Struct, frozen=True, kw_only=True):
     """All that was observed of one job.
 
-    `ended_at` says, for the run under each lease, when no process of it was left.
+    `ended_at` is, by lease, the time when no process of that run was left.
     """
 
     kind: Kind
@@ -56,7 +56,7 @@ class ObservedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def overlapping_pids(self) -> tuple[int, ...]:
-        """The processes that could run its code while the store said that none did."""
+        """The processes that could run its code while the store reported the job as not running."""
         return tuple(sorted({pid for each in self.observations for pid in each.live}))
 
 

@@ -1,4 +1,4 @@
-"""Looks at processes from outside: which ones exist, and whether their code can run."""
+"""Inspects processes from outside: which ones exist, and whether their code can run."""
 
 from __future__ import annotations
 

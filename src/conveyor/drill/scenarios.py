@@ -1,4 +1,4 @@
-"""The scenarios: what is done to real workers, and what is promised of it."""
+"""The scenarios: what each does to real workers, and what it promises."""
 
 from __future__ import annotations
 

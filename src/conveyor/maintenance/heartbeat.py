@@ -25,7 +25,7 @@ class WorkerHeartbeat:
         return self._requested is not None
 
     def request(self, order: Order) -> None:
-        """Have the next beat tell the store that this worker is quiet, or works again."""
+        """Report with the next beat that this worker is quiet, or claims jobs again."""
         self._requested = order
 
     async def beat(self) -> None:

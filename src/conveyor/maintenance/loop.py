@@ -96,7 +96,7 @@ class MaintenanceLoop:
         self.rounds += 1
 
     async def stage(self) -> bool:
-        """Make due jobs available, unless the store does that itself; say if there were any."""
+        """Make due jobs available unless the store does that itself; return if there were any."""
         return not self._store.maintains_itself and await self._stager.stage()
 
     async def _maintain(self, *, sweeps: bool, woken: bool) -> None:

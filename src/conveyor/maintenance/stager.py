@@ -15,7 +15,7 @@ class Stager:
         self.next_due_at: float | None = None
 
     async def stage(self) -> bool:
-        """Make available what is due by now; say whether anything was."""
+        """Make due jobs available; return whether there were any."""
         staged = await self._store.stage(limit=BATCH)
         self.next_due_at = staged.next_due_at
         return staged.moved > 0

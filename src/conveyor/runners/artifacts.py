@@ -75,7 +75,7 @@ def _matching(root: Path, pattern: str, marks: list[str]) -> Iterator[tuple[str,
         real = path.resolve()
         name = path.relative_to(root).as_posix()
         if not real.is_relative_to(inside):
-            marks.append(f"{name!r} is not kept: it leads out of the job's folder")
+            marks.append(f"{name!r} is not kept: it is outside the job's folder")
         elif real.is_file():
             try:
                 yield file_name(name), str(real)

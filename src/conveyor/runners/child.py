@@ -46,8 +46,8 @@ from .child_protocol import (
     decode_run,
     encode,
 )
-from .job_control import Ending, Stopped, job_environment
-from .job_exceptions import ending_of_exception
+from .job_control import RunResult, Stopped, job_environment
+from .job_exceptions import run_result_of_exception
 
 # How often a job that waits for its workdir checks whether it must stop, in seconds.
 STOP_POLL = 0.2
@@ -84,10 +84,10 @@ class Child:
             self._link = link = _JobLink(run, self._messages, self._lock)
             # One context per job, so that a job's context variables do not reach the next job.
             with _environment(run.job):
-                ending = contextvars.copy_context().run(self._run, run, link)
+                run_result = contextvars.copy_context().run(self._run, run, link)
             self._link = None
             _flush()
-            link.send(JobDone(ending, resident_memory()))
+            link.send(JobDone(run_result, resident_memory()))
             if link.stopping:
                 os._exit(0)  # the worker waits until no process is left
 
@@ -107,7 +107,7 @@ class Child:
         link.stop()
         raise JobCancelledError(link.job.id, f"job {link.job.id} was stopped by SIGTERM")
 
-    def _run(self, run: RunJob, link: _JobLink) -> Ending:
+    def _run(self, run: RunJob, link: _JobLink) -> RunResult:
         CURRENT.set(CurrentJob(link))
         try:
             function, codec = self._find_function(run)
@@ -123,7 +123,7 @@ class Child:
                 value = asyncio.run(value)
             return Succeeded(encode_result(value, run.job.task))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
-            return ending_of_exception(error, stopping=link.stopping)
+            return run_result_of_exception(error, stopping=link.stopping)
 
     def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec]:
         known = self._functions.get(run.where)
@@ -188,7 +188,7 @@ class _JobLink:
     def wait_for_stop(self, seconds: float) -> bool:
         return self._stop.wait(seconds)
 
-    def say(self, progress: Progress) -> None:
+    def report_progress(self, progress: Progress) -> None:
         self.send(ProgressReport(progress))
 
     def write(self, stream: Stream, data: bytes) -> None:
@@ -202,14 +202,14 @@ class _JobLink:
                 if self.stopping:
                     raise JobCancelledError(self.job.id, f"job {self.job.id} was asked to stop")
             if not self._created:
-                raise UsageError("cannot create this job's folder; its output says why")
+                raise UsageError("cannot create this job's folder; see the job's output")
         return self._folder
 
     def set_workdir(self, *, created: bool) -> None:
         self._created = created
         self._replied.set()
 
-    def keep(self, name: str, path: str) -> None:
+    def register_artifact(self, name: str, path: str) -> None:
         self.send(ArtifactNamed(name, path))
 
     def send(self, message: ChildMessage) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ..core.job import JobRecord, Progress, Stream
-from .job_control import Ending
+from .job_control import RunResult
 
 STOP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"c", b"f"
 # The child's descriptors for its messages and for the control pipe.
@@ -69,7 +69,7 @@ class ArtifactNamed(msgspec.Struct, frozen=True, tag="artifact"):
 class JobDone(msgspec.Struct, frozen=True, tag="done"):
     """How the job ended, and the child's memory use in bytes."""
 
-    ending: Ending
+    run_result: RunResult
     rss: int
 
 

@@ -19,7 +19,7 @@ from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed, Succeeded
 from .guard_pool import GuardPool
 from .guarded_process import GuardedProcess
-from .job_control import Ending, JobControl, Stopped, StopRequest, job_environment
+from .job_control import JobControl, RunResult, Stopped, StopRequest, job_environment
 from .privileges import Privileges, resolve_privileges
 from .termination import KILL_TIMEOUT, Termination, note_left_behind
 
@@ -33,7 +33,7 @@ FOLDER_VARIABLE = "CONVEYOR_FOLDER"
 TRANSIENT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 
 NOT_ALLOWED = (
-    "this worker does not run commands. It got this one because the job does not require the "
+    "this worker does not run commands. It received this job because the job does not require the "
     'label "commands": enqueue it again with belt.command or conveyor exec.'
 )
 # The signals that the kernel sends to a process that exceeds a limit.
@@ -64,7 +64,7 @@ class CommandRunner:
         self._owns_guards = guards is None
         self._output_timeout = output_timeout
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         """Run one command to its end, or stop its whole process tree."""
         if control.stopping:
             return Stopped()
@@ -122,7 +122,7 @@ class _Running:
         )
         self._termination = Termination(self._process, control)
 
-    async def finish(self, output_timeout: float) -> Ending:
+    async def finish(self, output_timeout: float) -> RunResult:
         self._control.on_stop(self._stop)
         error = await self._process.started
         code = await self._process.exited
@@ -145,7 +145,7 @@ class _Running:
         if self._termination.started or not self._process.exited.done():
             self._termination.start(request)
 
-    def _judge(self, code: int) -> Ending:
+    def _judge(self, code: int) -> RunResult:
         if code in self._command.ok_exit_codes:
             return Succeeded(msgspec.json.encode({"exit_code": code}))
         how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
@@ -185,7 +185,7 @@ def _in_workdir(command: Command, folder: str) -> Command:
     given = command.cwd or ""
     cwd = os.path.normpath(os.path.join(folder, given))
     if not os.path.isabs(given) and os.path.commonpath([cwd, folder]) != folder:
-        raise ValueError(f"its cwd={given!r} leads out of the job's folder")
+        raise ValueError(f"its cwd={given!r} is outside the job's folder")
     return msgspec.structs.replace(command, cwd=cwd)
 
 

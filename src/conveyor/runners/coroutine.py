@@ -12,8 +12,8 @@ from ..core.codec import encode_result
 from ..core.job import ErrorInfo
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
-from .job_control import Ending, JobControl, Stopped, StopRequest
-from .job_exceptions import ending_of_exception
+from .job_control import JobControl, RunResult, Stopped, StopRequest
+from .job_exceptions import run_result_of_exception
 
 Steps = Generator[Any, Any, Any]
 
@@ -31,7 +31,7 @@ class CoroutineRunner:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         """Run one coroutine job."""
         if control.stop_request is not None:
             return Stopped()
@@ -50,17 +50,17 @@ class CoroutineRunner:
             if awaited is not FINISHED:
                 await _SuspendedCall(steps, awaited, context, control, slot)
             value = call.value
-            ending: Ending = NO_RESULT
+            run_result: RunResult = NO_RESULT
             if value is not None:
-                ending = Succeeded(encode_result(value, call.task.name))
+                run_result = Succeeded(encode_result(value, call.task.name))
         except _SlotCancelledError:
             context.run(_close, steps)
             raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
-            ending = _ending(error, control)
+            run_result = _run_result(error, control)
         if slot.cancelling():
             await _clear_cancellations(slot)
-        return ending
+        return run_result
 
     async def close(self) -> None:
         """Do nothing: this runner has no threads and no processes."""
@@ -83,7 +83,7 @@ class _Call:
 
 
 class _SlotCancelledError(BaseException):
-    """The slot's owner has cancelled its task, which is no ending of the job."""
+    """The slot's owner has cancelled its task, which does not end the job."""
 
 
 class _SuspendedCall:
@@ -141,9 +141,9 @@ class _SuspendedCall:
         self._slot.cancel(request.reason)
 
 
-def _ending(error: BaseException, control: JobControl) -> Ending:
+def _run_result(error: BaseException, control: JobControl) -> RunResult:
     if not isinstance(error, asyncio.CancelledError):
-        return ending_of_exception(error, stopping=control.stopping)
+        return run_result_of_exception(error, stopping=control.stopping)
     if control.stopping:
         return Stopped()
     return Failed(ErrorInfo("CancelledError", "the job cancelled itself"))

@@ -30,12 +30,12 @@ class StopRequest(msgspec.Struct, frozen=True):
 
 
 class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
-    """The job's code has ended because it was asked to. `notes` are the steps that it took."""
+    """The job's code has ended because a stop was requested. `notes` are the steps that it took."""
 
     notes: tuple[str, ...] = ()
 
 
-Ending = Succeeded | Failed | Crashed | Snoozed | Stopped
+RunResult = Succeeded | Failed | Crashed | Snoozed | Stopped
 
 
 class OutputSink(Protocol):
@@ -146,7 +146,7 @@ class JobControl:
         self.notes = (*self.notes, StopNote(time.time(), text))
         self.sink.set_stop_notes(self.job, self.notes)
 
-    def say(self, progress: Progress) -> None:
+    def report_progress(self, progress: Progress) -> None:
         """Report the job's progress."""
         self.sink.set_progress(self.job, progress)
 
@@ -160,7 +160,7 @@ class JobControl:
             raise UsageError(f"job {self.job.id} has no folder: it does not run in a worker")
         return self.workdir.create()
 
-    def keep(self, name: str, path: str) -> None:
+    def register_artifact(self, name: str, path: str) -> None:
         """Register a file as an artifact; it is kept as it is when the job's code has ended."""
         self.artifacts[name] = path
 
@@ -183,7 +183,7 @@ _EVENT_LOCK = threading.Lock()
 class Runner(Protocol):
     """Runs jobs of one kind. Whatever a job's code does, `run` returns how it ended."""
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         """Run one job to its end and return how it ended.
 
         Returns Stopped only if a stop was requested and the code has ended. To stop a job, call

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..core.error_info import error_info
 from ..core.lifecycle import Failed, Snoozed
 from ..errors import EncodingError, JobCancelledError, Snooze
-from .job_control import Ending, Stopped
+from .job_control import RunResult, Stopped
 
 
-def ending_of_exception(error: BaseException, *, stopping: bool) -> Ending:
+def run_result_of_exception(error: BaseException, *, stopping: bool) -> RunResult:
     """Return how a job ended whose code raised `error`. `stopping`: it had been asked to stop."""
     match error:
         case Snooze():

@@ -33,7 +33,7 @@ from .child_protocol import (
 from .command import signal_name
 from .guard_pool import GuardPool
 from .guarded_process import MAX_DRAIN_READS, GuardedProcess
-from .job_control import Ending, JobControl, Stopped, StopRequest
+from .job_control import JobControl, RunResult, Stopped, StopRequest
 from .termination import KILL_TIMEOUT, Termination
 
 # The child imports from the same paths as the worker, without exporting them to its children.
@@ -69,14 +69,14 @@ class ProcessRunner:
         if not self._idle:
             self._idle.append(self._start_child())
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         """Run one blocking job in a child that runs no other job meanwhile."""
         async with self._size:
             if control.stopping:
                 return Stopped()
             child = await self._get_child()
             try:
-                ending = await child.run(control)
+                run_result = await child.run(control)
             except BaseException:
                 await self._discard(child)
                 raise
@@ -85,7 +85,7 @@ class ProcessRunner:
                 await self._discard(child)
             else:
                 self._idle.append(child)
-            return ending
+            return run_result
 
     async def close(self) -> None:
         """Kill all children."""
@@ -119,7 +119,7 @@ class _ChildProcess:
         self.rss = 0
         self.broken = False
         self._control: JobControl | None = None
-        self._ending: asyncio.Future[Ending] | None = None
+        self._run_result: asyncio.Future[RunResult] | None = None
         self._termination: Termination | None = None
         (stdin, requests), (control_fd, controls), (messages, message_fd) = _open_pipes(3)
         level = str(logging.getLogger().level)
@@ -139,11 +139,11 @@ class _ChildProcess:
         self._messages = MessageReader(messages, self._on_message)
         self._process.exited.add_done_callback(self._on_exit)
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         """Run a job in the child, which is then ready for the next job, or broken."""
         self.jobs += 1
         self._control = control
-        self._ending = asyncio.get_running_loop().create_future()
+        self._run_result = asyncio.get_running_loop().create_future()
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
         folder, created = _workdir_state(control)
@@ -151,14 +151,14 @@ class _ChildProcess:
         self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
         try:
-            ending = await self._ending
+            run_result = await self._run_result
             notes = await self._termination.wait()
             if self.broken:
                 await asyncio.wait([self._process.gone], timeout=KILL_TIMEOUT)
         finally:
             self._control = None
-            self._ending = None
-        return Stopped(notes) if isinstance(ending, Stopped) else ending
+            self._run_result = None
+        return Stopped(notes) if isinstance(run_result, Stopped) else run_result
 
     async def close(self) -> None:
         """Kill the process, if it runs, and all that it started; close its pipes."""
@@ -183,18 +183,18 @@ class _ChildProcess:
             case JobStarted() if control is not None:
                 control.begin()
             case ProgressReport(progress) if control is not None:
-                control.say(progress)
+                control.report_progress(progress)
             case OutputWritten(stream, data) if control is not None:
                 control.write(stream, data)
             case ArtifactNamed(name, path) if control is not None:
-                control.keep(name, path)
+                control.register_artifact(name, path)
             case WorkdirNeeded() if control is not None:
                 self._controls.send(WORKDIR_CREATED if _create_workdir(control) else WORKDIR_FAILED)
-            case JobDone(ending, rss):
+            case JobDone(run_result, rss):
                 self.rss = rss
                 # What the job printed was in the pipes before it reported its end.
                 self._process.drain()
-                self._finish(ending)
+                self._finish(run_result)
             case (
                 JobStarted()
                 | ProgressReport()
@@ -205,7 +205,7 @@ class _ChildProcess:
                 return  # a message about a job that has ended
 
     def _stop(self, request: StopRequest) -> None:
-        if self._termination is not None and self._ending is not None:
+        if self._termination is not None and self._run_result is not None:
             if not self._termination.started:
                 self._controls.send(STOP)
             self._termination.start(request)
@@ -223,9 +223,9 @@ class _ChildProcess:
         elif self._control is not None:
             self._finish(Failed(_describe_death(exited.result())))
 
-    def _finish(self, ending: Ending) -> None:
-        if self._ending is not None and not self._ending.done():
-            self._ending.set_result(ending)
+    def _finish(self, run_result: RunResult) -> None:
+        if self._run_result is not None and not self._run_result.done():
+            self._run_result.set_result(run_result)
 
 
 def _open_pipes(count: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Removes a directory tree, whatever a job has done to it."""
+"""Removes a directory tree, even if a job has made it deep or removed its permissions."""
 
 from __future__ import annotations
 

@@ -76,12 +76,12 @@ class Termination:
         if gone.done():
             return
         pids = await self._tree.signal(signal.SIGKILL)
-        when = "at once" if at_once else f"after {self._loop.time() - started:.1f} s"
+        when = "immediately" if at_once else f"after {self._loop.time() - started:.1f} s"
         self._note(f"SIGKILL to {_count(len(pids))} {when}")
         await asyncio.wait([gone], timeout=KILL_TIMEOUT)
         if not gone.done():
             pids = await self._tree.signal(signal.SIGKILL)
-            self._note(f"still there {KILL_TIMEOUT:g} s after SIGKILL: {sorted(pids)}")
+            self._note(f"still running {KILL_TIMEOUT:g} s after SIGKILL: {sorted(pids)}")
 
     def _end_grace(self) -> None:
         if not self._grace_over.done():

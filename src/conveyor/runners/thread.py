@@ -13,8 +13,8 @@ from queue import SimpleQueue
 from ..core.codec import encode_result
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Succeeded
-from .job_control import Ending, JobControl, Stopped
-from .job_exceptions import ending_of_exception
+from .job_control import JobControl, RunResult, Stopped
+from .job_exceptions import run_result_of_exception
 
 # How long threads get to exit when the runner is closed, and how often that is checked, in seconds.
 JOIN_TIMEOUT, JOIN_POLL = 1.0, 0.002
@@ -28,16 +28,16 @@ class ThreadRunner:
         self._max_threads = threads
         self._threads: list[threading.Thread] = []
         self._running = 0
-        self._work: SimpleQueue[tuple[JobControl, asyncio.Future[Ending]] | None] = SimpleQueue()
-        self._finished: deque[tuple[asyncio.Future[Ending], Ending]] = deque()
+        self._work: SimpleQueue[tuple[JobControl, asyncio.Future[RunResult]] | None] = SimpleQueue()
+        self._finished: deque[tuple[asyncio.Future[RunResult], RunResult]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._delivery_scheduled = False
 
-    async def run(self, control: JobControl) -> Ending:
-        """Run one blocking job. It can be asked to stop, but not forced."""
+    async def run(self, control: JobControl) -> RunResult:
+        """Run one blocking job. It can be requested to stop, but not forced."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Ending] = self._loop.create_future()
+        future: asyncio.Future[RunResult] = self._loop.create_future()
         self._running += 1
         if len(self._threads) < self._running and len(self._threads) < self._max_threads:
             self._start_thread()
@@ -75,19 +75,19 @@ class ThreadRunner:
     def _deliver(self) -> None:
         self._delivery_scheduled = False
         while self._finished:
-            future, ending = self._finished.popleft()
+            future, run_result = self._finished.popleft()
             self._running -= 1
             if not future.done():
-                future.set_result(ending)
+                future.set_result(run_result)
 
 
-def _run_in_context(control: JobControl) -> Ending:
+def _run_in_context(control: JobControl) -> RunResult:
     if control.stopping:
         return Stopped()
     return contextvars.copy_context().run(_run, control)
 
 
-def _run(control: JobControl) -> Ending:
+def _run(control: JobControl) -> RunResult:
     CURRENT.set(CurrentJob(control))
     task = control.task
     try:
@@ -95,4 +95,4 @@ def _run(control: JobControl) -> Ending:
         value = task.function(*args, **kwargs)
         return NO_RESULT if value is None else Succeeded(encode_result(value, task.name))
     except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
-        return ending_of_exception(error, stopping=control.stopping)
+        return run_result_of_exception(error, stopping=control.stopping)

@@ -1,4 +1,4 @@
-"""The lines of the audit log about calls to the server."""
+"""The audit log entries of calls to the server."""
 
 from __future__ import annotations
 

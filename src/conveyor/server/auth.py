@@ -1,4 +1,4 @@
-"""Authentication: who makes a call, by the token that it carries."""
+"""Authentication: identifies the caller of a request by its token."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Authenticator:
         return Principal(token, address)
 
     async def check_again(self, principal: Principal) -> None:
-        """Raise AccessError if somebody who was identified earlier has lost access."""
+        """Raise AccessError if a principal that was identified earlier has lost access."""
         if principal.token is None:
             if await self._requires_token():
                 raise _token_required()
@@ -119,7 +119,7 @@ class Authenticator:
         self._check_valid(token)
 
     async def watch_access(self, principal: Principal) -> NoReturn:
-        """Wait until somebody loses access; raises AccessError then."""
+        """Wait until the principal loses access; raises AccessError then."""
         changed = asyncio.Event()
         self._watching[changed] = "" if principal.token is None else principal.token.id
         try:

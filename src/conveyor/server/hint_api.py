@@ -1,4 +1,4 @@
-"""The handler that streams hints: one JSON object per line, for as long as the client listens."""
+"""The handler that streams hints: one JSON object per line until the client disconnects."""
 
 from __future__ import annotations
 

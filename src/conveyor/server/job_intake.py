@@ -1,4 +1,4 @@
-"""Makes new jobs of received ones, under the rules that hold for a program beside the store."""
+"""Turns received jobs into new jobs, under the same rules as for a local producer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _check(view: NewJobView, args_limit: int) -> None:
             "the data elsewhere and pass its name"
         )
     if view.run_at is not None and view.delay:
-        raise UsageError("delay and run_at exclude each other: give one of them")
+        raise UsageError("use delay or run_at, not both")
     RULES["priority"][0](view.priority)
     RULES["delay"][0](view.delay)
     if view.options != NO_OPTIONS:

@@ -63,8 +63,8 @@ def check_bind(bind: Bind, *, tokens: bool) -> None:
 
 def _open_to_everybody(host: str) -> UsageError:
     return UsageError(
-        f"{host} is reachable from other machines and there are no tokens, so anybody could run "
-        "anything: create a token with `conveyor token create NAME --scope admin`, or listen on "
+        f"{host} is reachable from other machines and there are no tokens, so anyone could run "
+        "jobs: create a token with `conveyor token create NAME --scope admin`, or listen on "
         "127.0.0.1"
     )
 

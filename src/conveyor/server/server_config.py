@@ -1,4 +1,4 @@
-"""The server's terms for agents, and its limits for everybody."""
+"""The server's settings for agents, and its limits for all clients."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def check_consistency(path: Mapping[str, str], body: Any) -> None:
             for want in body.wants:
                 validate_name(want.queue)
                 if want.limit < 0:
-                    raise UsageError(f"the limit of a want must be at least 0, got {want.limit}")
+                    raise UsageError(f"the limit of a queue must be 0 or more, got {want.limit}")
         case payloads.BeatBody():
             _check_same("worker", path["worker"], body.info.id)
             size = len(msgspec.json.encode(body.info))

@@ -108,7 +108,7 @@ class WorkerApi:
 
     async def _claim_now(self, request: ApiRequest) -> Exchanged:
         if self._hub.closing:
-            raise UnavailableError("the server is stopping: try again in a moment")
+            raise UnavailableError("the server is stopping; retry later")
         arguments = self._arguments(request)
         return await self._store.claim(
             arguments["wants"], arguments["who"], limit=arguments["limit"]

@@ -1,1 +1,1 @@
-"""The operating system's side: processes, locks, signals, service managers."""
+"""Processes, locks, signals and service managers of the operating system."""

@@ -1,12 +1,12 @@
-"""A worker's file beside the store: the jobs that it runs now, and a lock that proves it lives.
+"""A worker's crash journal: the jobs that it is running, and a lock that shows it is alive.
 
 A worker claims jobs ahead. When it is killed, the store cannot tell the started jobs from the
 others: recording each start there would cost a transaction per job. A memory-mapped file costs a
 copy of 36 bytes, and the kernel keeps it when the process dies. Only processes of the same host
 can read it; without it, all claimed jobs count as started. An agent has no folder beside the
-store, so its journal is an anonymous file that only its keeper process shares.
+store, so its journal is an anonymous file that only its sidecar process shares.
 
-The worker holds a lock (flock) on the file, and so does its keeper, which inherits the open file.
+The worker holds a lock (flock) on the file, and so does its sidecar, which inherits the open file.
 The kernel releases the lock when both have exited, for whatever reason. Any process that can take
 the lock knows that the worker is dead, even in another container, where its pid means nothing.
 """
@@ -58,8 +58,8 @@ class CrashJournal:
             self.release()
             remove(self._folder, self._worker)
             raise UnavailableError(
-                f"cannot create {path}: {error}. A worker keeps a file beside its store; make "
-                "the folder writable and free some disk space."
+                f"cannot create {path}: {error}. A worker writes a journal beside its store; "
+                "make the directory writable and free some disk space."
             ) from error
         self.name = self._worker if self._folder else ""
         call_in_forked_child(self.release)
@@ -95,7 +95,7 @@ class CrashJournal:
         self.release()
 
     def release(self) -> None:
-        """Close the file, and with it the lock, unless the keeper holds it too."""
+        """Close the file, and with it the lock, unless the sidecar holds it too."""
         if self._map is not None:
             self._map.close()  # it has a descriptor of its own
             self._map = None
@@ -140,7 +140,7 @@ def _job_ids(data: bytes) -> frozenset[str]:
 
 
 def is_locked(folder: str, name: str) -> bool | None:
-    """Whether the worker, or its keeper, still holds its file; None if unknown."""
+    """Whether the worker, or its sidecar, still holds its file; None if unknown."""
     if not folder or not name:
         return None
     try:
@@ -159,10 +159,10 @@ def is_locked(folder: str, name: str) -> bool | None:
 
 
 def has_died(worker: WorkerInfo, folder: str, here: str) -> bool:
-    """Whether a worker of this machine is certainly dead and its keeper has exited too.
+    """Whether a worker of this machine is certainly dead and its sidecar has exited too.
 
     `here` is this process's `boot_id()`. Silence is no proof. A worker without a file in `folder`
-    never counts as dead: its keeper may be returning its jobs.
+    never counts as dead: its sidecar may be returning its jobs.
     """
     return is_locked(folder, worker.begun) is False and same_boot(worker.boot_id, here)
 

@@ -1,4 +1,4 @@
-"""A lock between processes, on a file of its own beside the database.
+"""A lock between processes: flock on a separate file beside the database.
 
 SQLite's own locks are POSIX locks: closing any descriptor of the same file anywhere in the process
 drops them all (https://www.sqlite.org/howtocorrupt.html, 2.2). flock on another file does not have
@@ -71,7 +71,7 @@ class FileLock:
 def retries(what: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Yield for each try, with short random pauses between; UnavailableError after `timeout` s.
 
-    Random pauses starve nobody: with SQLite's own pauses, one of four writers waited 4 s.
+    Random pauses prevent starvation: with SQLite's own pauses, one of four writers waited 4 s.
     """
     deadline = time.monotonic() + timeout
     pause = MIN_PAUSE

@@ -1,4 +1,4 @@
-"""Releases what a forked child must not inherit: a child that a job forks is not the worker."""
+"""Releases in a forked child what it must not inherit: the worker's locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a process ended, as far as the kernel tells a process that is not its parent.
+"""Finds out how a process ended, as far as a process can that is not its parent.
 
 Only the parent gets the exit status from wait(2). Other processes can read a zombie's status in
 proc_pid_stat(5), field 52, and since Linux 6.15 through a pidfd that was opened while the process

@@ -19,7 +19,7 @@ def status(text: str) -> str:
 def notify(address: str, *lines: str) -> None:
     """Send lines to the socket `address`, the value of $NOTIFY_SOCKET; do nothing if it is empty.
 
-    Best effort: a manager that does not listen must not stop the service.
+    Best effort: an unreachable service manager must not stop the service.
     """
     if not address:
         return
@@ -30,6 +30,6 @@ def notify(address: str, *lines: str) -> None:
         out.sendto("\n".join(lines).encode(), path)
 
 
-def manager() -> str:
+def notify_socket() -> str:
     """Return the socket address of the service manager; "" if it expects no notifications."""
     return os.environ.get("NOTIFY_SOCKET", "")

@@ -10,24 +10,24 @@ from ..runners.job_control import JobControl, StopRequest
 from ..store.messages import Lease, Renewal
 from .held_jobs import HeldJob, HeldJobs
 
-# How long a job that can only be asked may go on, in seconds, before that is noted.
+# A job that cannot be killed and still runs this many seconds after the request gets a note.
 NOTE_AFTER = 1.0
 STILL_RUNNING: dict[Kind, str] = {
-    "thread": "it runs in a thread, which can only be asked: it goes on until it looks at "
-    "current_job().cancelled, or uses its sleep, track or check",
-    "coroutine": "it goes on in spite of CancelledError",
+    "thread": "still running: a thread cannot be stopped from outside; its code must check "
+    "current_job().cancelled, or call sleep, track or check of current_job()",
+    "coroutine": "still running: the coroutine ignored CancelledError",
 }
 FORCED: dict[Kind, str] = {
-    "thread": "asked with force, which can do no more to a thread: only the end of its worker "
-    "ends it",
-    "coroutine": "asked again: CancelledError",
+    "thread": "force requested: a thread cannot be killed; it ends when its code checks, or with "
+    "its worker",
+    "coroutine": "force requested: CancelledError raised again",
 }
 LOST = "the lease was lost"
 FENCED = "its lease could not be renewed in time"
 
 
 class LeaseVerdicts:
-    """Carries out what the store says of held jobs, and stops those whose lease runs out.
+    """Applies the store's verdicts on held jobs, and stops jobs whose lease expires.
 
     A fenced job gets `fence_grace` seconds to stop.
     """
@@ -37,7 +37,7 @@ class LeaseVerdicts:
         self._fence_grace = fence_grace
 
     def apply(self, lease: Lease, renewal: Renewal) -> None:
-        """Stop a job, or hand it back if it has not started, as the answer to a renewal says."""
+        """Stop the job of a rejected renewal, or hand it back if it has not started."""
         row = self._held.get(lease)
         if row is None:
             return
@@ -51,7 +51,7 @@ class LeaseVerdicts:
                 request_stop(row.control, StopRequest("lost", LOST))
 
     def apply_once(self, lease: Lease, renewal: Renewal) -> None:
-        """Apply a verdict that came with the answer to another call, unless it is known already."""
+        """Apply a verdict that came with the answer to another call, unless it is already known."""
         row = self._held.get(lease)
         if row is None or row.phase != "running" or row.control is None:
             return
@@ -61,7 +61,7 @@ class LeaseVerdicts:
             self.apply(lease, renewal)
 
     def fence(self, row: HeldJob) -> None:
-        """Stop a job whose lease could not be renewed: another worker may soon have it."""
+        """Stop a job whose lease could not be renewed: another worker may soon claim it."""
         if row.phase == "ready":
             self._held.hand_back(row)
         elif row.phase == "running" and row.control is not None:
@@ -70,14 +70,14 @@ class LeaseVerdicts:
 
 
 def request_stop(control: JobControl, request: StopRequest) -> None:
-    """Ask a job to stop, and note that on the job. Call it in the event loop."""
+    """Request that a job stop, and note that on the job. Must be called in the event loop."""
     kind = control.task.kind
     if not control.stopping:
-        control.note(f"asked to stop ({request.cause}): {request.reason}")
+        control.note(f"stop requested ({request.cause}): {request.reason}")
         if kind in STILL_RUNNING:
             asyncio.get_running_loop().call_later(NOTE_AFTER, _note_if_running, control)
     elif request.cause == "cancel" and request.grace == 0.0:
-        control.note(FORCED.get(kind, "asked again, without grace"))
+        control.note(FORCED.get(kind, "force requested: no grace period"))
     control.stop(request)
 
 

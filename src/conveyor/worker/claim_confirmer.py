@@ -1,6 +1,6 @@
 """Confirms provisional claims: a job starts only after the store knows that it has arrived.
 
-If the answer to a claim is lost on the network, nobody knows of the jobs in it. So such a claim
+If the answer to a claim is lost on the network, no worker knows of the jobs in it. So such a claim
 lasts only seconds, unless the worker confirms it.
 """
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..core.backoff import DoublingBackoff
 from ..core.error_info import error_info
 from ..core.job import JobRecord
 from ..core.lifecycle import Failed, Outcome
+from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
 from ..errors import UnavailableError
@@ -78,7 +78,7 @@ class Dispatcher:
 
     @property
     def draining(self) -> bool:
-        """Whether this worker claims no more jobs."""
+        """Whether this worker has stopped claiming jobs."""
         return self._draining
 
     async def run(self) -> None:
@@ -149,9 +149,9 @@ class Dispatcher:
         cancel_timeout = None if timeout is None else start_timeout(control, timeout)
         place = None if self._journal is None else self._journal.record_start(job.id)
         try:
-            ending = await self._runners[task.kind].run(control)
+            run_result = await self._runners[task.kind].run(control)
         except Exception as error:  # noqa: BLE001 - a runner's own bug must not end the worker
-            ending = Failed(error_info(error))
+            run_result = Failed(error_info(error))
         if self._journal is not None and place is not None:
             self._journal.record_end(place)
         if cancel_timeout is not None:
@@ -159,7 +159,7 @@ class Dispatcher:
         control.ended = True
         if row.phase != "running":
             return  # abandoned, or the job came back to this worker under a new lease
-        outcome = outcome_of(ending, control.stop_request, job.options.on_shutdown)
+        outcome = outcome_of(run_result, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
             self._output.discard(job)

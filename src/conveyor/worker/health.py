@@ -55,7 +55,7 @@ def health(info: WorkerInfo, now: float) -> Health:
 
 
 def state_of(info: WorkerInfo) -> str:
-    """Return whether a worker claims jobs, in a word."""
+    """Return the state of a worker: draining, quiet or ready."""
     return DRAINING if info.draining else QUIET if info.quiet else READY
 
 
@@ -66,7 +66,7 @@ def judge(found: Health | None, *, now: float, gone: bool = False, ready: bool =
     as wrong as an old one: the clock was set.
     """
     if found is None:
-        return Verdict(ok=False, text="no worker has written this file")
+        return Verdict(ok=False, text="no worker has written the health file")
     name = f"worker {found.worker}"
     if gone:
         return Verdict(ok=False, text=f"{name} is gone: process {found.pid} has ended")

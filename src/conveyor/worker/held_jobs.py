@@ -47,7 +47,7 @@ EXITING = "the worker is exiting"
 class HeldJob(msgspec.Struct, eq=False):
     """One row of the table.
 
-    `sure_at` is when its lease was last asked for or renewed: when that was sent, not answered.
+    `sure_at` is when the last claim or renewal of its lease was sent, not when it was answered.
     `fenced`: it was stopped because it could not be renewed in time. `cancel_hinted`: it may have
     been cancelled after the store confirmed it.
     """

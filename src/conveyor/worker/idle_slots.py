@@ -1,4 +1,4 @@
-"""Lets slots without a job wait, and wakes as many of them as there are new jobs."""
+"""Blocks slots that have no job, and wakes one of them for each new job."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ..core.backoff import DoublingBackoff
 from ..core.error_info import error_info
 from ..core.files import FileInfo, InputFile
 from ..core.job import ErrorInfo
 from ..core.lifecycle import Failed, Snoozed, Succeeded
+from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind
 from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
 from ..runners.artifacts import find_artifacts
-from ..runners.job_control import Ending, JobControl, Runner, Stopped
+from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.untrusted_files import owned_file_opener
 from ..runners.workdir import Workdir, WorkdirRoot
 from ..store.ask import Awaiting
@@ -38,7 +38,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 
 
 class _StoppedError(Exception):
-    """The job was asked to stop: its files are not needed any more."""
+    """A stop was requested, so the files of the job are no longer needed."""
 
 
 class RunnersWithFiles(Mapping[Kind, Runner]):
@@ -69,7 +69,7 @@ class _RunnerWithFiles:
         self._runner = runner
         self._files = files
 
-    async def run(self, control: JobControl) -> Ending:
+    async def run(self, control: JobControl) -> RunResult:
         control.workdir = workdir = self._files.workdir_root.new_workdir()
         options = control.job.options
         working = False
@@ -79,11 +79,11 @@ class _RunnerWithFiles:
                 if failed is not None:
                     return failed
             working = True
-            ending = await self._runner.run(control)
+            run_result = await self._runner.run(control)
             working = False
             if options.artifacts or control.artifacts:
-                ending = await self._files.collect(control, ending)
-            return ending
+                run_result = await self._files.collect(control, run_result)
+            return run_result
         finally:
             # An abandoned thread still works there, until its process ends.
             if workdir.created and not (working and control.task.kind == "thread"):
@@ -102,7 +102,7 @@ class JobFiles:
         self._store = store
         self._caller = Awaiting()
 
-    async def prepare(self, control: JobControl, workdir: Workdir) -> Ending | None:
+    async def prepare(self, control: JobControl, workdir: Workdir) -> RunResult | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
             folder = control.artifact_root = await self.threads.run(workdir.create)
@@ -120,12 +120,12 @@ class JobFiles:
             return Failed(ErrorInfo("InputNotBrought", f"{type(error).__name__}: {error}"))
         return None
 
-    async def collect(self, control: JobControl, ending: Ending) -> Ending:
+    async def collect(self, control: JobControl, run_result: RunResult) -> RunResult:
         """Upload a job's artifacts; returns how the job ends after that."""
-        if control.stopping and isinstance(ending, Succeeded):
+        if control.stopping and isinstance(run_result, Succeeded):
             return Stopped()  # without its artifacts it has not succeeded
-        if control.stopping or not isinstance(ending, Succeeded | Failed | Snoozed):
-            return ending
+        if control.stopping or not isinstance(run_result, Succeeded | Failed | Snoozed):
+            return run_result
         options = control.job.options
         found = await self.threads.run(
             partial(
@@ -140,20 +140,20 @@ class JobFiles:
         for text in found.marks:
             _mark(control, f"artifacts: {text}")
         if found.error is not None:
-            if isinstance(ending, Failed):  # the first failure is the one to report
+            if isinstance(run_result, Failed):  # the first failure is the one to report
                 _mark(control, str(found.error))
-                return ending
+                return run_result
             return Failed(found.error, retry=False)
         try:
             for name, path in found.files.items():
                 if not await self._retry(control, partial(self._upload, name, path, control)):
                     break  # the lease is lost, and the report will be refused as well
         except _StoppedError:
-            return Stopped() if isinstance(ending, Succeeded) else ending
+            return Stopped() if isinstance(run_result, Succeeded) else run_result
         except (UsageError, CorruptStoreError) as error:
             _mark(control, f"artifacts: {error}")
-            return ending if isinstance(ending, Failed) else Failed(error_info(error))
-        return ending
+            return run_result if isinstance(run_result, Failed) else Failed(error_info(error))
+        return run_result
 
     async def _download(self, file: InputFile, path: str, control: JobControl) -> None:
         await download(

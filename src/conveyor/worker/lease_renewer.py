@@ -1,4 +1,4 @@
-"""Renews the leases of held jobs, and looks up at once those that may have been cancelled.
+"""Renews the leases of held jobs, and checks at once those that may have been cancelled.
 
 A cancel is a fact in the store. A hint announces it at once; without the hint the next renewal
 finds it. A hint that arrives while a claim is in flight is remembered for the jobs of that claim.
@@ -53,7 +53,7 @@ class LeaseRenewer:
         self._fences = fences
         self._elapsed = elapsed
         # Ids to look up now; None is all of them.
-        self._wanted: set[str] | None = set()
+        self._requested: set[str] | None = set()
         # Ids of hints that came while a claim was in flight; None is all of them.
         self._hinted: set[str] | None = set()
         self._claiming = False
@@ -67,19 +67,19 @@ class LeaseRenewer:
             await wait_for_event(self._nudged, self._until_fence(min(CHECK_EVERY, every)))
             self._nudged.clear()
             self._fence()
-            wanted, self._wanted = self._wanted, set()
+            requested, self._requested = self._requested, set()
             if self._elapsed() >= due:
                 due = self._elapsed() + every
                 answered = await self._renew_all()
             else:
                 rows = self._held.renewable
                 answered = await self._renew(
-                    [row for row in rows if wanted is None or row.job.id in wanted]
+                    [row for row in rows if requested is None or row.job.id in requested]
                 )
-            if not answered and wanted != set():
+            if not answered and requested != set():
                 # Somebody waits for these to be stopped: do not wait for the next renewal.
                 await asyncio.sleep(self._until_fence(RETRY_AFTER))
-                self._look_up(wanted)
+                self._look_up(requested)
 
     def is_late(self, row: HeldJob) -> bool:
         """Whether a job that has not started may belong to another worker by now.
@@ -128,18 +128,18 @@ class LeaseRenewer:
         return sent, renewals
 
     def _look_up(self, ids: set[str] | None) -> None:
-        if ids is None or self._wanted is None:
-            self._wanted = None
+        if ids is None or self._requested is None:
+            self._requested = None
         else:
-            self._wanted |= ids
-        if self._wanted is None or self._wanted:
+            self._requested |= ids
+        if self._requested is None or self._requested:
             self._nudged.set()
 
     async def _renew_all(self) -> bool:
         return await self._renew(self._held.renewable)
 
     async def _renew(self, rows: Sequence[HeldJob]) -> bool:
-        """Renew some leases and act on the verdicts; say whether the store answered."""
+        """Renew some leases and act on the verdicts; return whether the store answered."""
         if not rows:
             return True
         sent = self._elapsed()

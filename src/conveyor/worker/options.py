@@ -20,7 +20,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
     `queues` are names with weights; `strict` claims from them in order instead of by weight. After
-    `most` jobs it drains. `commands` says what commands may do; while they are allowed, "commands"
+    `most` jobs it drains. `commands` are the rules for commands; while they are allowed, "commands"
     is one of the labels. `keep`: a sidecar process renews the leases too, where other processes can
     open the store. `beat` is the time between heartbeats. `drain` is how long running jobs may
     finish when an `async with` block ends, or when the store orders a drain. `on_round` is called

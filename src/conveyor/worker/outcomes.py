@@ -1,4 +1,4 @@
-"""From how a job's code ended, and why it was stopped, to the outcome that is reported."""
+"""Derives the outcome to report from how the code ended and why it was stopped."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from typing import assert_never
 
 from ..core.job import ErrorInfo, JobRecord, OnShutdown
 from ..core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
-from ..runners.job_control import Ending, Stopped, StopRequest
+from ..runners.job_control import RunResult, Stopped, StopRequest
 
 
-def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown) -> Outcome | None:
+def outcome_of(
+    run_result: RunResult, stop: StopRequest | None, on_shutdown: OnShutdown
+) -> Outcome | None:
     """Return the outcome of an attempt; None if the lease is lost, as no report would be accepted.
 
     A job that succeeded before it could be stopped has succeeded.
     """
     if stop is None:
-        if isinstance(ending, Stopped):
+        if isinstance(run_result, Stopped):
             raise AssertionError("a runner returned Stopped, but no stop was requested")
-        return ending
-    if isinstance(ending, Succeeded):
-        return None if stop.cause == "lost" else ending
+        return run_result
+    if isinstance(run_result, Succeeded):
+        return None if stop.cause == "lost" else run_result
     match stop.cause:
         case "lost":
             return None
@@ -27,11 +29,11 @@ def outcome_of(ending: Ending, stop: StopRequest | None, on_shutdown: OnShutdown
             # Available again unless another worker has claimed it; then this report is stale.
             return Interrupted()
         case "cancel":
-            return Cancelled(_with_notes(stop.reason, ending))
+            return Cancelled(_with_notes(stop.reason, run_result))
         case "timeout":
-            return Failed(ErrorInfo("Timeout", _with_notes(stop.reason, ending)))
+            return Failed(ErrorInfo("Timeout", _with_notes(stop.reason, run_result)))
         case "shutdown" if on_shutdown == "cancel":
-            return Cancelled(_with_notes(stop.reason, ending))
+            return Cancelled(_with_notes(stop.reason, run_result))
         case "shutdown":
             return Interrupted()
     assert_never(stop.cause)
@@ -48,12 +50,12 @@ def unknown_task(job: JobRecord, app: str) -> Failed:
     )
 
 
-def _with_notes(reason: str, ending: Ending) -> str:
-    match ending:
+def _with_notes(reason: str, run_result: RunResult) -> str:
+    match run_result:
         case Stopped(notes) if notes:
             return f"{reason} ({'; '.join(notes)})"
         case Failed(error) | Crashed(error):
             return f"{reason} (it ended with {error})"
         case Stopped() | Succeeded() | Snoozed():
             return reason
-    assert_never(ending)
+    assert_never(run_result)

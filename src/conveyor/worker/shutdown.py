@@ -44,7 +44,7 @@ Phases = Callable[[str, Sequence[JobRecord]], None]
 
 
 class WorkerShutdown:
-    """The exit of one worker. `on_phase` is told each step and the jobs that still run."""
+    """The exit of one worker. It calls `on_phase` with each step and the jobs still running."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class WorkerShutdown:
                 )
 
     def abandon(self) -> None:
-        """Step 3: wait for no job any more; their code ends with its slot, or its process."""
+        """Step 3: stop waiting for jobs; their code ends with its slot or its process."""
         for row in self._give_up():
             assert row.control is not None, "it was running"
             if row.phase == "abandoned":
@@ -132,7 +132,7 @@ class WorkerShutdown:
                 return
 
     async def leave(self) -> None:
-        """Step 5."""
+        """Step 5: remove the worker from the store."""
         if self._held.threads_left:
             return
         try:
@@ -162,7 +162,7 @@ class WorkerShutdown:
         self._dispatcher.stop_claiming()
         rows = self._held.abandon_running()
         if self._journal is not None:
-            self._journal.clear()  # the end of this process is no job's fault
+            self._journal.clear()  # no job caused this exit
         return rows
 
     def _running(self) -> list[JobRecord]:

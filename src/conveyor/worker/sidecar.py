@@ -1,4 +1,4 @@
-"""Keeps a worker's leases while its event loop cannot, and after its end."""
+"""Starts a worker's sidecar, which renews the leases when the worker itself cannot."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ RETRY_AFTER, RETRY_FOR = 0.5, 60.0
 
 
 class SidecarArguments(msgspec.Struct, frozen=True):
-    """What a sidecar is told of its worker: its store, id, lease and process.
+    """What a sidecar needs to know of its worker: its store, id, lease and process.
 
     The worker opened `pidfd` itself, so that its pid cannot belong to another process by now.
     `journal_fd` is its open crash journal, with room for `slots` jobs; `journal_name` is the name

@@ -148,10 +148,10 @@ class Worker:
                 await shutdown.leave()
 
     def drain(self, timeout: float = DRAIN) -> None:
-        """Claim no more jobs, hand back those not started, let the running ones finish.
+        """Stop claiming jobs, hand back those not started, let the running ones finish.
 
         After `timeout` seconds those that still run are stopped: handed back, or cancelled where
-        the job says on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
+        the job has on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
         `run` returns when all have ended, and half a second after that in any case. A further call
         can only bring that forward. Call it in the worker's event loop.
         """
@@ -175,7 +175,7 @@ class Worker:
         self.parts.maintenance.wake(sweep=True)
 
     def disown(self) -> list[Report]:
-        """Give everything up because this process ends now; returns what is to be reported.
+        """Give up all jobs because this process exits now; returns what must still be reported.
 
         For when the event loop cannot go on; may be called from any thread.
         """

@@ -236,7 +236,7 @@ class DockerProvider:
 
     async def _negotiate(self) -> str:
         response = await self._api.request("GET", "/version")
-        self._check(response, (200,), "give its version")
+        self._check(response, (200,), "report its version")
         supported = decode_response(self._api, response, VersionRange)
         oldest, newest = _version_numbers(supported.oldest), _version_numbers(supported.newest)
         if newest < OLDEST or oldest > NEWEST:
@@ -249,7 +249,7 @@ class DockerProvider:
     def _check(self, response: ApiResponse, good: Collection[int], what: str) -> None:
         if response.status in good:
             return
-        text = f"{self._api.name} did not {what}: {response.status}, {error_message(response)}"
+        text = f"{self._api.name} could not {what}: {response.status}, {error_message(response)}"
         raise (UnavailableError if response.status >= 500 else UsageError)(text)
 
 

@@ -274,7 +274,7 @@ class KubernetesProvider:
         if response.status in good:
             return
         message = error_message(response)
-        text = f"{self._api.name} did not {what}: {response.status}, {message}"
+        text = f"{self._api.name} could not {what}: {response.status}, {message}"
         # 401: the token was just rotated; 409: a concurrent change; a quota may have room later.
         is_temporary = response.status in (401, 409, 429) or response.status >= 500
         if is_temporary or (response.status == 403 and "exceeded quota" in message):

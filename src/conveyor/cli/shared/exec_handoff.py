@@ -1,4 +1,4 @@
-"""Ends a worker whose threads do not end: execs a new program, which returns their jobs.
+"""Exits although threads still run: execs a new program, which returns their jobs.
 
 A thread cannot be stopped from outside, but exec(2) ends all threads of a process at once and keeps
 its pid. So the worker's last step is to become this program. Only then, when no code of the jobs
@@ -47,7 +47,7 @@ def hand_off_and_exit(
     `secret` is the token of the store at `url`, or "".
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # nobody reads it, or it is closed
+        with suppress(OSError, ValueError, AttributeError):  # it has no reader, or is closed
             stream.flush()
     # Blocked signals stay blocked across exec: another one must not interrupt this.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -33,7 +33,7 @@ class Heartbeat:
         self._failed = False
         if health_file:
             _check(health_file)
-            # A file of an earlier worker says nothing about this one.
+            # The file of an earlier worker must not describe this one.
             health.remove(health_file)
 
     def report(self, info: WorkerInfo) -> None:

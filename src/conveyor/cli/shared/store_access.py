@@ -38,7 +38,7 @@ def find_job(store: Store, job_id: str) -> JobRecord:
     if len(matching) > 1:
         raise UsageError(f"{job_id!r} matches {len(matching)} jobs; give more characters of the id")
     if not matching:
-        raise NotFoundError(f"there is no job {job_id}")
+        raise NotFoundError(f"job {job_id!r} not found; `conveyor ps` lists jobs")
     return matching[0]
 
 

@@ -11,7 +11,7 @@ from ...client.app import Conveyor
 from ...core.command_policy import UNRESTRICTED, CommandRules
 from ...core.job import State
 from ...settings import Settings
-from ...system.sd_notify import manager
+from ...system.sd_notify import notify_socket
 from ...worker.worker import Worker
 from .application import load_app_and_settings
 from .command_flags import command_rules
@@ -59,7 +59,7 @@ def make_worker(
     rules: CommandRules = UNRESTRICTED,
     **others: float,
 ) -> Worker:
-    """Make a worker as the settings say, with a heartbeat.
+    """Make a worker from the settings, with a heartbeat.
 
     `others` are decided elsewhere: `lease_for`, `beat`, `most`.
     """
@@ -111,7 +111,7 @@ async def _run_worker(
 ) -> Shutdown:
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     # Before the store is opened, which may wait for a lock.
-    heartbeat = Heartbeat(str(settings["health_file"]), manager())
+    heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
     with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
         worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
         running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")

@@ -1,4 +1,4 @@
-"""The process beside a worker that starts programs and guards them until nothing of them is left.
+"""The guard: a process that starts programs, and kills the processes that they leave behind.
 
 It has one thread, so that it can fork, and imports nothing of Conveyor outside this directory, so
 that it starts fast and its forks are cheap. A *spawner* forks *guards*; a guard runs one program

@@ -10,7 +10,7 @@ import socket
 from .wire import READ_SIZE
 
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-# When a guard kills its program because the worker is frozen, as a part of the lease. The keeper
+# When a guard kills its program because the worker is frozen, as a part of the lease. The sidecar
 # lets a frozen worker's leases expire after 0.75 of their length at the earliest; see
 # worker/sidecar_process.py.
 KILL_AFTER = 0.7

@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from ...core.backoff import DoublingBackoff
+from ...core.loop_backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from .api import JSON, MSGPACK, PREFIX, ApiCall

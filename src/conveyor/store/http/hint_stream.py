@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ...core.backoff import DoublingBackoff
+from ...core.loop_backoff import DoublingBackoff
 from ...errors import ConveyorError
 from ..messages import Hint, HintKind, Listener
 from .api import HINTS

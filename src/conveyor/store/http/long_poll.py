@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ...core.backoff import DoublingBackoff
 from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
+from ...core.loop_backoff import DoublingBackoff
 from ...errors import ConveyorError
 from ..messages import Claimant, Exchanged, Report, Want
 from .api import STORE_CALLS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.core.backoff import DoublingBackoff, doubled
+from conveyor.core.loop_backoff import DoublingBackoff, doubled_pause
 
 
 def test_pauses_double_up_to_the_longest() -> None:
@@ -38,7 +38,7 @@ def test_jitter_draws_a_share_of_each_pause() -> None:
 def test_no_number_of_failures_makes_a_pause_longer_than_the_longest(
     first: float, longest: float, failures: int
 ) -> None:
-    pause = doubled(first, longest, failures)
+    pause = doubled_pause(first, longest, failures)
     assert math.isfinite(pause)
     assert 0 < pause <= longest
-    assert doubled(first, longest, failures + 1) >= pause
+    assert doubled_pause(first, longest, failures + 1) >= pause

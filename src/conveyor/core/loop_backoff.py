@@ -1,4 +1,4 @@
-"""Exponential backoff for loops that try again, as opposed to `retry`, which is for jobs."""
+"""Exponential backoff for loops that retry. The backoff of jobs is in `retry`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import random
 MOST_DOUBLINGS = 60
 
 
-def doubled(first: float, longest: float, failures: int) -> float:
-    """Return the pause, in seconds, after so many failures in a row (from 1)."""
+def doubled_pause(first: float, longest: float, failures: int) -> float:
+    """Return the pause, in seconds, after `failures` failures in a row (1 or more)."""
     return min(longest, first * 2.0 ** min(failures - 1, MOST_DOUBLINGS))
 
 
@@ -30,11 +30,11 @@ class DoublingBackoff:
     @property
     def pause(self) -> float:
         """The coming pause, in seconds, at its longest."""
-        return doubled(self._first, self._longest, self._failures)
+        return doubled_pause(self._first, self._longest, self._failures)
 
     @property
     def is_first(self) -> bool:
-        """Whether no pause was taken since the start or the last `reset`."""
+        """Whether no pause has been taken since the start or the last `reset`."""
         return self._failures == 1
 
     def next_pause(self) -> float:
