@@ -94,7 +94,7 @@ class JobCancelledError(JobError):
 
 
 class WaitTimeoutError(ConveyorError, TimeoutError):
-    """The job was not final within the caller's timeout. It goes on."""
+    """The job was not final within the caller's timeout. It continues to run or wait."""
 
 
 class UnavailableError(ConveyorError):
@@ -102,7 +102,7 @@ class UnavailableError(ConveyorError):
 
 
 class PassingError(UnavailableError):
-    """The server is temporarily unreachable, or has said so itself; retrying soon may succeed."""
+    """The server is temporarily unreachable or unavailable; retrying soon may succeed."""
 
 
 class StoreVersionError(UnavailableError):

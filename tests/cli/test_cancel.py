@@ -134,5 +134,5 @@ def test_a_cancel_of_nothing_in_particular_is_wrong_use(
 ) -> None:
     ran = conveyor("cancel", *args)
     assert ran.code == 2
-    assert "specify job ids or a filter" in ran.err
+    assert "specify either job ids or a filter" in ran.err
     assert belt.store.counts().result() == []

@@ -20,7 +20,7 @@ MAX_LOADS = 10_000
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the store and the providers report at `at`, by the store's clock.
 
-    `machines` are by provider; `unreachable` says why a provider did not answer.
+    `machines` are by provider; `unreachable` has the reason, by provider.
     """
 
     at: float
@@ -31,7 +31,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def take_snapshot(store: Store, providers: Mapping[str, Provider]) -> Snapshot:
-    """Ask the store and all providers; UnavailableError if the store does not answer."""
+    """Query the store and all providers; UnavailableError if the store does not answer."""
     # The clock of a remote store is read over the network.
     at = await asyncio.to_thread(store.now)
     loads = await store.load(limit=MAX_LOADS)

@@ -70,7 +70,7 @@ def cancel_command(
 ) -> int:
     filtered = (queue, task, older) != (None, None, None)
     if filtered is bool(job_ids):
-        raise UsageError("specify job ids or a filter (--queue, --task, --older), not both")
+        raise UsageError("specify either job ids or a filter (--queue, --task, --older)")
     with open_configured_store(url) as store:
         if filtered:
             before = None if older is None else store.now() - parse_duration(older, name="--older")

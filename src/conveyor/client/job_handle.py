@@ -135,7 +135,7 @@ class Job(Generic[T]):
         seconds to wait until it has. Returns False if it still runs, or ended before it could be
         stopped; `state` and `stopping` show which. `force` skips the grace period: processes and
         commands get SIGKILL at once. A thread, or a coroutine that catches CancelledError, cannot
-        be forced: it is asked again, and runs until it ends or its worker does.
+        be forced: it gets another request, and runs until it ends or its worker does.
         """
         return run_sync(self._cancel(Blocking(), wait, reason, force))
 

@@ -191,7 +191,7 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_plain(value: object, what: str, depth: int = 0) -> None:
-    """Refuse a value whose type would change through JSON, as no annotation tells it."""
+    """Refuse a value whose type JSON would change, because no annotation states it."""
     if type(value) in PLAIN:
         return
     if depth > MAX_DEPTH:

@@ -104,7 +104,7 @@ def failed(error: BaseException) -> Pending[Any]:
 
 
 def wake(answers: Iterable[Pending[Any]]) -> None:
-    """Wake all who wait for these answers, with one call into each event loop."""
+    """Wake all waiters of these answers, with one call into each event loop."""
     loops: dict[AbstractEventLoop, list[Future[None]]] = {}
     for answer in answers:
         waiters = answer._waiters  # noqa: SLF001 - this module's own class

@@ -115,7 +115,7 @@ class Harness:
         worker.limit_file_size(None)
 
     def close(self) -> None:
-        """End everything that was started here, in whatever state it is."""
+        """Kill everything that was started here, whatever its state."""
         for worker in self.workers:
             worker.send_signal(signal.SIGCONT)
             worker.send_signal(signal.SIGTERM)
@@ -215,7 +215,7 @@ class _JobObserver:
         return began >= (3 if self.kind == "command" else 1)
 
     def update(self, record: JobRecord, now: float) -> None:
-        """Take in the record of the store, and compare it with the job's events and processes."""
+        """Read the record from the store, and compare it with the job's events and processes."""
         # Events are read after the record: what a job wrote before it ended is then included.
         self._events = read_events(self.events_path)
         for event in self._events:

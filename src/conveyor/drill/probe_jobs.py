@@ -23,12 +23,12 @@ from ..client.job_handle import Job
 from ..client.task_function import TaskFunction
 from ..core.job_context import current_job
 from ..errors import UnavailableError
-from . import tree
+from . import probe_command
 
 Kind = Literal["coroutine", "thread", "deaf thread", "process", "command"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 QUEUE = "conveyor.drill"
-RELEASE, FAILS, RESULT = tree.RELEASE, tree.FAILS, ".result"
+RELEASE, FAILS, RESULT = probe_command.RELEASE, probe_command.FAILS, ".result"
 # How often a job checks whether it is released, in seconds.
 POLL = 0.02
 # The argument of each job that fills the disk: some hundreds of them are enough.
@@ -80,7 +80,7 @@ class ProbeJobs:
     def enqueue(self, kind: Kind, events: Path, **options: Any) -> Job[Any]:
         """Enqueue a job of a kind that writes its events to this file."""
         if kind == "command":
-            argv = (sys.executable, "-I", "-S", tree.__file__, str(events))
+            argv = (sys.executable, "-I", "-S", probe_command.__file__, str(events))
             return self._belt.command(*argv, queue=QUEUE).using(**options).enqueue()
         return self._tasks[kind].using(**options).enqueue(str(events))
 
@@ -128,7 +128,7 @@ async def poison() -> None:
 
 
 async def occupy_disk(text: str) -> int:
-    """Take disk space by the size of the argument."""
+    """Occupy disk space with a large argument."""
     return len(text)
 
 
@@ -166,8 +166,8 @@ def _recorded(events: str) -> Generator[bool]:
     job = current_job()
     if os.path.exists(events + FAILS):
         raise RuntimeError("the drill makes this attempt fail")
-    tree.write_event(events, "began", job.lease)
+    probe_command.write_event(events, "began", job.lease)
     try:
         yield job.lease > 1
     finally:
-        tree.write_event(events, "ended", job.lease)
+        probe_command.write_event(events, "ended", job.lease)

@@ -23,8 +23,8 @@ REMOVE_AFTER = 600.0
 class Rescuer:
     """Ends the attempts of jobs whose worker is gone, and removes such workers from the store.
 
-    `is_dead` and `has_died` say whether a worker is surely gone, from its process and from the lock
-    on its crash journal; `read_journal` says which jobs it had started.
+    `is_dead` and `has_died` check whether a worker is surely dead, by its process and by the lock
+    on its crash journal; `read_journal` returns the jobs that it had started.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Rescuer:
                 crash_journal.remove(folder, worker.begun)
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
-        """Return the ids of the dead workers whose sidecar does not, or no longer, see to them."""
+        """Return the ids of the dead workers whose sidecar, if any, does not return their jobs."""
         now = self._elapsed()
         gone = [each.id for each in others if self._is_dead(each, self._boot_id)]
         self._gone_since = {worker: self._gone_since.get(worker, now) for worker in gone}

@@ -20,9 +20,9 @@ from .auth import Authenticator
 from .authorization import Authorizer, check_scope
 from .connection_watch import ClientGoneError
 from .handlers import Handlers
+from .http_io import ProblemError, error_response, json_response, problem_response, read_payload
 from .hub import Hub
 from .inline_commit import InlineCommit
-from .io import ProblemError, error_response, json_response, problem_response, read_payload
 from .openapi import openapi
 from .request import ApiRequest
 from .router import Endpoint, RouteTable, decode_names

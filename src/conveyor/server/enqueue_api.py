@@ -18,8 +18,8 @@ from ..store.protocol import Store
 from .auth import Authenticator, Principal
 from .authorization import Authorizer
 from .connection_watch import run_while_connected
+from .http_io import json_response
 from .inline_commit import InlineCommit
-from .io import json_response
 from .job_intake import JobIntake
 from .request import ApiRequest
 from .server_config import ServerConfig

@@ -17,9 +17,9 @@ from .auth import Authenticator
 from .authorization import Authorizer
 from .enqueue_api import EnqueueApi
 from .hint_api import HintApi
+from .http_io import json_response, read_bytes
 from .hub import Hub
 from .inline_commit import InlineCommit
-from .io import json_response, read_bytes
 from .request import ApiRequest
 from .scale_api import ScaleApi
 from .server_config import ServerConfig

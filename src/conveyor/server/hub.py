@@ -60,7 +60,7 @@ class HintBuffer:
 
 
 class WaitingClaim:
-    """A claim that waits for a job. When `ended`, it must be answered with what there is."""
+    """A claim that waits for a job. When `ended`, it must be answered with the jobs there are."""
 
     def __init__(self, queues: Iterable[str], labels: frozenset[str]) -> None:
         self.groups: tuple[Group, ...] = tuple((queue, labels) for queue in queues)
@@ -68,7 +68,7 @@ class WaitingClaim:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Make it look for jobs."""
+        """Make it check for jobs."""
         self._woken.set()
 
     def end(self) -> None:
@@ -83,7 +83,7 @@ class WaitingClaim:
 
 
 class Hub:
-    """Connects the store's hints with those who wait. Belongs to one event loop.
+    """Passes the store's hints to the requests that wait for them. Belongs to one event loop.
 
     `on_tokens_changed` is called with the ids of the tokens; without ids any may have changed.
     """

@@ -11,7 +11,7 @@ from ..store.http import payloads
 from ..store.messages import Load
 from ..store.protocol import Store
 from .auth import Principal
-from .io import json_response
+from .http_io import json_response
 from .request import ApiRequest
 
 

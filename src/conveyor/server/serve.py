@@ -49,7 +49,7 @@ class Bind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_bind(bind: Bind, *, tokens: bool) -> None:
-    """Raise UsageError for an address that is open to everybody, or files that cannot be used."""
+    """Raise UsageError for an address that is open to anyone, or files that cannot be used."""
     if bool(bind.tls_cert) != bool(bind.tls_key):
         raise UsageError("TLS needs both --tls-cert and --tls-key")
     for path in (bind.tls_cert, bind.tls_key):

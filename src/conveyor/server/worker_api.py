@@ -17,9 +17,9 @@ from ..store.protocol import Store
 from .auth import Authenticator
 from .authorization import leases_in
 from .connection_watch import ClientGoneError, run_while_connected
+from .http_io import json_response
 from .hub import Hub, WaitingClaim
 from .inline_commit import InlineCommit
-from .io import json_response
 from .lease_owners import LeaseOwners
 from .request import ApiRequest
 from .server_config import ServerConfig

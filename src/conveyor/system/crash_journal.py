@@ -85,7 +85,7 @@ class CrashJournal:
         self._free.append(entry)
 
     def clear(self) -> None:
-        """Remove all entries, so that the end of this process is blamed on no job."""
+        """Remove all entries, so that no job is blamed for the exit of this process."""
         if self._map is not None:
             self._map[:] = bytes(self._size)
 

@@ -79,7 +79,7 @@ def describe_exit(status: int | None, peak: int, *, out_of_memory: bool) -> str:
 
 
 def exit_status(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of a process that has ended; None if the kernel does not tell."""
+    """Return the wait status of a process that has ended; None if the kernel does not reveal it."""
     with suppress(OSError, ValueError):
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         if stat[0] == "Z":

@@ -16,7 +16,7 @@ from ..maintenance.rescuer import Rescuer
 from ..maintenance.schedule_ticker import Schedule
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import Runner
-from ..runners.table import Runners
+from ..runners.runner_table import Runners
 from ..runners.workdir import WorkdirRoot
 from ..store.messages import CONFIRM, Claimant
 from ..store.protocol import Store

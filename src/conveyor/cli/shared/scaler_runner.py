@@ -23,7 +23,7 @@ log = logging.getLogger("conveyor.autoscaler")
 
 # The default interval between two cycles, in seconds.
 DEFAULT_EVERY = 10.0
-# The pause before a server that is unavailable at the start is asked again, in seconds.
+# The pause before retrying a server that is unavailable at the start, in seconds.
 RETRY_PAUSE = 2.0
 # The longest interval of agents' heartbeats, in seconds, where no server names one.
 MAX_AGENT_BEAT = 15.0

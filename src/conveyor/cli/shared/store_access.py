@@ -32,13 +32,13 @@ def find_job(store: Store, job_id: str) -> JobRecord:
         return store.get(job_id).result()
     except NotFoundError:
         if len(job_id) < SHORTEST_ID_PART:
-            raise
+            raise _no_job(job_id) from None
     newest = store.find(Filter(), limit=NEWEST).result()
     matching = [job for job in newest if job.id.startswith(job_id) or job.id.endswith(job_id)]
     if len(matching) > 1:
         raise UsageError(f"{job_id!r} matches {len(matching)} jobs; give more characters of the id")
     if not matching:
-        raise NotFoundError(f"job {job_id!r} not found; `conveyor ps` lists jobs")
+        raise _no_job(job_id)
     return matching[0]
 
 
@@ -46,3 +46,7 @@ def require_names(action: str, names: tuple[str, ...], what: str) -> None:
     """Check that a command has names to act on."""
     if not names:
         raise UsageError(f"specify the {what}s to {action}")
+
+
+def _no_job(job_id: str) -> NotFoundError:
+    return NotFoundError(f"job {job_id!r} not found; `conveyor ps` lists jobs")

@@ -317,6 +317,6 @@ def _error_response(status: int, data: bytes, url: str) -> ConveyorError:
         found = _decode_problem(data)
     except msgspec.MsgspecError:
         kind = PassingError if status in (502, 503, 504) else UnavailableError
-        return kind(f"{url} answered with status {status}, but not like a Conveyor server")
+        return kind(f"{url} answered with status {status}; is it a Conveyor server?")
     error = error_from_problem(found)
     return PassingError(str(error)) if found.code == "unavailable" else error

@@ -62,7 +62,7 @@ class HintStream:
             listener(hint)
 
     async def _update_kinds(self) -> None:
-        """Request the kinds that somebody listens for, in a stream that is opened at the first."""
+        """Request the kinds that have listeners; the first listener opens the stream."""
         with self._lock:
             wanted = frozenset[HintKind]().union(*(k for k, _ in self._listeners.values()))
         self._kinds = wanted - NOT_STREAMED

@@ -18,7 +18,7 @@ from .wire import decode_job
 def send_insert(
     client: HttpClient, blocking: BlockingClient, queue: str, body: InsertBody
 ) -> Pending[Accepted | Offered]:
-    """Enqueue. A repeated call says so in its body, so that the server does not enqueue twice.
+    """Enqueue. The body marks a repeated call, so that the server does not enqueue twice.
 
     Blocking code makes its first attempt through the blocking client, in its own thread.
     """

@@ -144,7 +144,7 @@ class _LongPoll:
             await self.wait_until_ended()
 
     async def wait_until_ended(self) -> None:
-        """Wait for the end of a poll that the server was told to end."""
+        """Wait for the end of a poll whose end was requested from the server."""
         self._is_wanted = False
         task, self._task = self._task, None
         if task is not None:

@@ -1,6 +1,6 @@
-"""A command with a tree of processes: itself, a child, and a grandchild in a session of its own.
+"""The drill's command: a process, its child, and a grandchild in a session of its own.
 
-    python tree.py EVENTS
+    python probe_command.py EVENTS
 
 It runs until the file EVENTS.release exists, and leaves no process behind; a second run ends at
 once. It imports nothing of ours, because a command job may be any program.
