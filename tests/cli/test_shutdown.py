@@ -16,6 +16,8 @@ from conveyor import Conveyor, State
 from conveyor.cli.shared.shutdown import describe_phase
 from conveyor.core.job import JobRecord
 
+pytestmark = pytest.mark.alone
+
 # The grace period of jobs for which it does not matter, in seconds: the default is long.
 BRIEF = 0.1
 

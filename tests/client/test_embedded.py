@@ -17,6 +17,8 @@ from conveyor.core.pending import Pending, failed
 from conveyor.store.memory.store import MemoryStore
 from shop import Until, soon
 
+pytestmark = pytest.mark.alone
+
 
 class Program:
     """A belt with a job that holds on until it is let go."""

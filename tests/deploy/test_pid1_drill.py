@@ -20,6 +20,8 @@ from conveyor import State
 from conveyor.core.job import JobRecord
 from conveyor.store.messages import Filter
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 AT_ONCE = 2
 LOOK = 0.03

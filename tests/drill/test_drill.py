@@ -15,6 +15,8 @@ import pytest
 from conveyor.drill.processes import find_marked_processes
 from conveyor.drill.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.alone
+
 # It handles signals, logs, runs a thread and names its store; and it would note what it runs.
 ODD = '''
 """An application that does much at its import."""

@@ -13,6 +13,8 @@ from conveyor.drill.runner import Drill, ScenarioResult
 from conveyor.drill.scenarios import SCENARIOS
 from conveyor.drill.workers import start_worker
 
+pytestmark = pytest.mark.alone
+
 BAD = Path(__file__).with_name("bad_workers.py")
 # kind of worker -> the scenarios with broken promises -> what happened there
 RED = {

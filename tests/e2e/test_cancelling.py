@@ -27,6 +27,8 @@ from conveyor.client.job_handle import Job
 from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
 
+pytestmark = pytest.mark.alone
+
 TIMES = 20
 PROMISED = 1.0
 # So many jobs start at once: a cancel is what is timed, not forty interpreters on two cores.

@@ -23,6 +23,8 @@ from conveyor.cli.shared.shutdown import SLACK as WATCH_OVER
 from conveyor.client.job_handle import Job
 from conveyor.worker.shutdown import LEAVE, SHUTDOWN_GRACE
 
+pytestmark = pytest.mark.alone
+
 Until = Callable[..., None]
 
 DRAIN = 1.0

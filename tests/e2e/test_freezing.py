@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import beating
+import pytest
 import tree
 from beating import KINDS, LINES
 from serving import served
 from testimony import Lines, changes, watch
 
 from conveyor import State
+
+pytestmark = pytest.mark.alone
 
 Until = Callable[..., None]
 

@@ -13,6 +13,8 @@ import pytest
 
 from conveyor import Conveyor, State
 
+pytestmark = pytest.mark.alone
+
 # Three times the lease. PyDLL keeps the GIL during the call, as a long regular expression would.
 APP = """
 import ctypes, os, time

@@ -16,6 +16,8 @@ import pytest
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
 
+pytestmark = pytest.mark.alone
+
 Until = Callable[..., None]
 
 APP = """

@@ -13,6 +13,8 @@ from state_log import changes, is_alive, objections, watch
 
 from conveyor import Conveyor
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def between() -> Iterator[Cable]:

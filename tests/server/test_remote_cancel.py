@@ -26,6 +26,8 @@ from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
 from elsewhere import sql
 
+pytestmark = pytest.mark.alone
+
 # The clock of the database leaves out what is below a millisecond.
 CLOCK = 0.001
 ASKERS = 32

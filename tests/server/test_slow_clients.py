@@ -17,6 +17,8 @@ from conveyor.server.auth import Principal
 from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.store.memory.store import MemoryStore
 
+pytestmark = pytest.mark.alone
+
 WAIT = 0.15
 GET = b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST /api/v1/queues/q/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
