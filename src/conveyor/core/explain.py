@@ -29,10 +29,10 @@ def explain(
         case State.RUNNING if job.started_at is None:
             return f"It was claimed by {job.worker}, which has not confirmed the claim yet."
         case State.RUNNING if job.cancel_requested_at is not None:
-            asked = _span(now - job.cancel_requested_at)
+            requested = _span(now - job.cancel_requested_at)
             last = f": {job.stopping[-1].text}" if job.stopping else ""
             where = f"in {job.worker}{last}"
-            return f"It was asked to stop {asked} ago, but its code still runs {where}."
+            return f"A stop was requested {requested} ago, but its code still runs {where}."
         case State.RUNNING:
             return (
                 f"It has been running in {job.worker} for {_span(now - (job.started_at or now))}."

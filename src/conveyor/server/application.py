@@ -35,7 +35,7 @@ log = logging.getLogger("conveyor.server")
 class Application(Router):
     """The API of a store, which the caller has to close.
 
-    With `tokens` every call needs a token. Without, anybody on this machine may do everything until
+    With `tokens` every call needs a token. Without, any local client may do everything until
     the first token is created. `authenticator` replaces that rule.
     """
 
@@ -127,7 +127,7 @@ def _failure(call: ApiCall, error: Exception) -> Response:
         case ProblemError():
             return problem_response(error.problem)
         case ClientGoneError(reason=None):
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # no client reads it
         case ClientGoneError(reason=ConveyorError() as reason):
             return error_response(reason)
         case UnavailableError():

@@ -25,7 +25,7 @@ BEARER = "bearer "
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who makes a call: the holder of a token, or anybody (None) if no token is required."""
+    """Who makes a call: the holder of a token, or any client (None) if no token is required."""
 
     token: Token | None
     address: str
@@ -54,7 +54,7 @@ class Principal(msgspec.Struct, frozen=True):
     def may_act_as(self, worker: str) -> bool:
         """Whether calls in the name of a worker are allowed.
 
-        The name of an agent's worker ends with the id of its token, so the server can tell whose
+        The name of an agent's worker ends with the id of its token, so the server knows whose
         worker it is, also after a restart.
         """
         return self.is_admin or (self.token is not None and worker.endswith(f"@{self.token.id}"))
@@ -63,7 +63,7 @@ class Principal(msgspec.Struct, frozen=True):
 class Authenticator:
     """Knows the tokens of a store. With `required`, every call needs one.
 
-    Without, anybody may do everything until the first token is created. From then on a token is
+    Without, any client may do everything until the first token is created. From then on a token is
     required, even when all tokens are revoked. `elapsed` is a monotonic clock.
     """
 

@@ -49,7 +49,7 @@ class HintApi:
             access_lost = asyncio.create_task(self._authenticator.watch_access(principal))
             access_lost.add_done_callback(lambda _: stream.wake())
             try:
-                yield b"\n"  # tells the client that no hint is missed from now on
+                yield b"\n"  # from here on, the client misses no hint
                 while not self._hub.closing:
                     hints: list[Hint] = await stream.take_all(KEEPALIVE)
                     if access_lost.done():
@@ -59,5 +59,5 @@ class HintApi:
             finally:
                 access_lost.cancel()
                 await asyncio.wait([access_lost])
-                # asyncio warns about an exception that nobody has looked at.
+                # asyncio warns about an exception that is never retrieved.
                 _ = access_lost.cancelled() or access_lost.exception()

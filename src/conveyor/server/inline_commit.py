@@ -1,8 +1,8 @@
 """Decides whether a request may commit in the event loop instead of the store's thread.
 
 Handing a commit to the store's thread and waiting for it takes as long as the commit itself. It is
-worth that when many requests share one commit. A lone request shares with nobody, and blocking the
-event loop for its commit delays nobody.
+worth that when many requests share one commit. A lone request has no other to share with, and
+blocking the event loop for its commit delays no other request.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class InlineCommit:
             self._requests += 1
 
     def commit_here_if_alone(self) -> AbstractContextManager[None]:
-        """Make the store commit in this thread within the context, if that delays nobody."""
+        """Make the store commit in this thread within the context, if no other request waits."""
         if self._requests > 1 or self._elapsed() < self._paused_until:
             return nullcontext()
         return self._commit_here()

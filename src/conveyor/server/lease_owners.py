@@ -37,7 +37,7 @@ class LeaseOwners:
         """Allow writes under these leases, or raise AccessError.
 
         A lease that has ended is allowed: the store refuses such a write anyway. A lease that does
-        not exist yet is not: by the time of the write it could be somebody else's.
+        not exist yet is not: by the time of the write another token could hold it.
         """
         if principal.is_admin or principal.token is None:
             return

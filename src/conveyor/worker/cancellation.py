@@ -13,9 +13,9 @@ from .held_jobs import HeldJob, HeldJobs
 # A job that cannot be killed and still runs this many seconds after the request gets a note.
 NOTE_AFTER = 1.0
 STILL_RUNNING: dict[Kind, str] = {
-    "thread": "still running: a thread cannot be stopped from outside; its code must check "
+    "thread": "a thread cannot be stopped from outside; its code must check "
     "current_job().cancelled, or call sleep, track or check of current_job()",
-    "coroutine": "still running: the coroutine ignored CancelledError",
+    "coroutine": "the coroutine ignored CancelledError",
 }
 FORCED: dict[Kind, str] = {
     "thread": "force requested: a thread cannot be killed; it ends when its code checks, or with "

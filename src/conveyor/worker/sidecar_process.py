@@ -2,7 +2,7 @@
 
 A job that blocks the event loop, or a C call that holds the GIL, stops every thread of the worker;
 a process beside it goes on. It does not renew while the worker is frozen, because others cannot
-tell a frozen worker from a dead one. When the worker dies, it returns the jobs at once, with
+distinguish a frozen worker from a dead one. When the worker dies, it returns the jobs at once, with
 evidence of how that happened: no other process was there to observe it.
 """
 

@@ -24,7 +24,7 @@ from .wire import decode_exchanged, encode_report
 log = logging.getLogger("conveyor.claims")
 
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
-# Seconds to wait for the answer to a claim that the server was told to end.
+# Seconds to wait for the answer to a claim whose end was requested.
 END_TIMEOUT = 2.0
 
 # Called with the queues of jobs that have arrived.

@@ -140,7 +140,7 @@ class PauseBody(Payload, frozen=True):
 class OrderBody(Payload, frozen=True):
     """An order for a worker; with `if_idle` only if it holds no jobs.
 
-    A `quiet` worker claims no jobs. A worker told to `drain` exits when its running jobs have
+    A `quiet` worker claims no jobs. A worker ordered to `drain` exits when its running jobs have
     ended; that order is final.
     """
 
