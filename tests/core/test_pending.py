@@ -161,3 +161,13 @@ def test_code_that_really_waits_cannot_be_run_without_a_loop() -> None:
 
     with pytest.raises(RuntimeError):
         run_sync(wait())
+
+
+def test_a_callback_is_called_when_the_answer_comes_and_at_once_if_it_is_here() -> None:
+    answer = Pending[int]()
+    seen: list[int] = []
+    answer.when_done(lambda: seen.append(answer.result(0)))
+    assert seen == []
+    resolve(answer)
+    answer.when_done(lambda: seen.append(-answer.result(0)))
+    assert seen == [7, -7]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 from ..core.job import NewJob, WhenFull
-from ..errors import NotFoundError, QueueFullError
+from ..core.pending import Pending
+from ..errors import ConveyorError, NotFoundError, QueueFullError
 from ..store.ask import Caller, Watch
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
@@ -37,9 +40,16 @@ async def enqueue(
     seconds = wait if when_full == "wait" else RENDEZVOUS_TIMEOUT
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
-        answer = await caller.answer(
-            store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
-        )
+        inserting = store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
+        try:
+            answer = await caller.answer(inserting)
+        except ConveyorError:
+            raise
+        except BaseException:
+            # The caller was cancelled or interrupted while the store was at it. A job that is
+            # accepted stays; one that would still wait for room must not be accepted later.
+            inserting.when_done(partial(_withdraw_offer, store, inserting))
+            raise
         if isinstance(answer, Accepted):
             return answer
         try:
@@ -48,6 +58,13 @@ async def enqueue(
             # Either this process was suspended (SIGSTOP, a closed lid) until its offer expired,
             # or the jobs were accepted and the answer was lost. `again` covers both.
             again = True
+
+
+def _withdraw_offer(store: Store, inserting: Pending[Accepted | Offered]) -> None:
+    with suppress(ConveyorError):
+        answer = inserting.result(0)
+        if isinstance(answer, Offered):
+            store.withdraw(answer.offer)
 
 
 async def _wait_for_room(

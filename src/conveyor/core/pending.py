@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from _thread import LockType  # `threading.Lock` is a function before Python 3.13
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,7 +29,7 @@ class Pending(Generic[T]):
         self._done = False
         self._error: BaseException | None = None
         # Made here and not when a thread waits, so that two threads cannot make one each.
-        self._waiters: list[LockType | Future[None]] = []
+        self._waiters: list[LockType | Future[None] | _Callback] = []
 
     @property
     def done(self) -> bool:
@@ -68,6 +68,17 @@ class Pending(Generic[T]):
                 self._waiters.remove(future)
                 raise
         return self._answer()
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once the answer is here: now, or later in any thread, perhaps twice.
+
+        For an answer that nobody waits for any more; `callback` must not block or raise.
+        """
+        if not self._done:
+            self._waiters.append(_Callback(callback))
+        # Checked after that, because `wake` may have read the waiters before.
+        if self._done:
+            callback()
 
     def resolve(self, value: T) -> None:
         """Set the answer. Call `wake` afterwards, once for many answers."""
@@ -114,6 +125,8 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
         for waiter in tuple(waiters):
             if isinstance(waiter, LockType):
                 waiter.release()
+            elif isinstance(waiter, _Callback):
+                waiter.callback()
             else:
                 loops.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, futures in loops.items():
@@ -121,6 +134,13 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
             loop.call_soon_threadsafe(_complete, futures)
         except RuntimeError:  # the loop was closed, so none of its coroutines waits any more
             continue
+
+
+class _Callback:
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback = callback
 
 
 class _Thread(threading.local):
