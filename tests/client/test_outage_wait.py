@@ -15,7 +15,7 @@ from conveyor.core.job import JobRecord, NewJob, OutputChunk, State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import PassingError, UnavailableError, WaitTimeoutError
-from conveyor.store.ask import Watch
+from conveyor.store.hint_waiters import HintWaiters
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Report, Want
 
@@ -60,7 +60,7 @@ def store() -> Iterator[Leaving]:
 
 @pytest.fixture
 def job(store: Leaving) -> Job[object]:
-    return Job("job", store=store, watch=Watch(store), results=ResultCodec())
+    return Job("job", store=store, hint_waiters=HintWaiters(store), results=ResultCodec())
 
 
 def run(store: Leaving) -> None:

@@ -15,7 +15,7 @@ from conveyor.core.codec import ResultCodec
 from conveyor.core.job import NewJob, Options, State
 from conveyor.core.retry import Fixed
 from conveyor.errors import NotFoundError, UnavailableError
-from conveyor.store.ask import Watch
+from conveyor.store.hint_waiters import HintWaiters
 
 if TYPE_CHECKING:
     from world import World
@@ -31,7 +31,7 @@ class Client:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
         self._wire = Wire(world, name)
-        self._watch = Watch(self._wire)
+        self._hint_waiters = HintWaiters(self._wire)
         self._accepted: list[str] = []
         self._cancelled: list[str] = []
 
@@ -100,7 +100,7 @@ class Client:
         world, rng = self._world, self._world.rng
         await asyncio.sleep(rng.choice((0.0, 0.02, 0.2, 2.0, 6.0)) * rng.random())
         job: Job[None] = Job(
-            job_id, store=self._wire, watch=self._watch, results=ResultCodec(_nothing)
+            job_id, store=self._wire, hint_waiters=self._hint_waiters, results=ResultCodec(_nothing)
         )
         stay = rng.choice((None, 0.5, 5.0))
         with suppress(UnavailableError, NotFoundError, TimeoutError):

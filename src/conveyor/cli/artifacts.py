@@ -10,7 +10,7 @@ from ..client.job_handle import Job
 from ..core.codec import ResultCodec
 from ..core.files import FileInfo
 from ..errors import NotFoundError
-from ..store.ask import Watch
+from ..store.hint_waiters import HintWaiters
 from .shared.artifact_download import download_artifacts
 from .shared.options import json_option, url_option
 from .shared.output import print_json, print_table
@@ -39,7 +39,9 @@ def artifacts_command(
 ) -> None:
     with open_configured_store(url) as store:
         found = find_job(store, job_id)
-        job: Job[object] = Job(found.id, store=store, watch=Watch(store), results=ResultCodec())
+        job: Job[object] = Job(
+            found.id, store=store, hint_waiters=HintWaiters(store), results=ResultCodec()
+        )
         artifacts = job.artifacts()
         if action == "get":
             chosen = _named(artifacts, names, found.id)

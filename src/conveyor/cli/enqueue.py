@@ -15,7 +15,7 @@ from ..core.command import command_task
 from ..core.pending import run_sync
 from ..errors import UnknownTaskError, UsageError
 from ..settings import load_settings
-from ..store.ask import Blocking
+from ..store.call_style import BlockingCalls
 from ..store.open import open_store
 from .shared.application import load_app
 from .shared.options import app_option, chosen_options, job_options, json_option, url_option
@@ -114,7 +114,7 @@ def _enqueue_unchecked(
         name = chosen.queue or "default"
         producer.queues[name] = QueueRule(name, capacities.get(name))
         payload = msgspec.json.encode(values)
-        [job] = run_sync(producer.enqueue(Blocking(), described, chosen, [payload]))
+        [job] = run_sync(producer.enqueue(BlockingCalls(), described, chosen, [payload]))
     finally:
         producer.close()
     return job.id, job.existing

@@ -11,7 +11,7 @@ from ..core.codec import ResultCodec
 from ..core.duration import parse_duration
 from ..core.job import JobRecord, State
 from ..errors import WaitTimeoutError
-from ..store.ask import Watch
+from ..store.hint_waiters import HintWaiters
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option, url_option
 from .shared.output import job_as_json, print_job_states, print_json
@@ -30,9 +30,11 @@ def wait_command(
     deadline = None if seconds is None else time.monotonic() + seconds
     records: list[JobRecord] = []
     with open_configured_store(url) as store:
-        watch = Watch(store)
+        hint_waiters = HintWaiters(store)
         for found in [find_job(store, job_id) for job_id in job_ids]:
-            job: Job[object] = Job(found.id, store=store, watch=watch, results=ResultCodec())
+            job: Job[object] = Job(
+                found.id, store=store, hint_waiters=hint_waiters, results=ResultCodec()
+            )
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 records.append(job.wait(left))

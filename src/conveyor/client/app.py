@@ -19,7 +19,7 @@ from ..core.task import Task
 from ..errors import UsageError
 from ..maintenance.schedule_ticker import Schedule
 from ..settings import load_settings
-from ..store.ask import Awaiting
+from ..store.call_style import AsyncCalls
 from ..store.messages import Filter
 from ..store.open import open_store
 from ..store.protocol import Store
@@ -276,7 +276,7 @@ class Conveyor(Executor):
         payload = task.args.encode(args, kwargs, limit=self._producer.args_limit)
         chosen = EnqueueOptions(queue=CALLS)
         future: JobFuture[T] = JobFuture()
-        work = self._producer.enqueue(Awaiting(), task, chosen, [payload])
+        work = self._producer.enqueue(AsyncCalls(), task, chosen, [payload])
         future.follow(work, thread)
         return future
 

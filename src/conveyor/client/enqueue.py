@@ -10,7 +10,8 @@ from functools import partial
 from ..core.job import NewJob, WhenFull
 from ..core.pending import Pending
 from ..errors import ConveyorError, NotFoundError, QueueFullError
-from ..store.ask import Caller, Watch
+from ..store.call_style import CallStyle
+from ..store.hint_waiters import HintWaiters
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
 
@@ -25,8 +26,8 @@ async def enqueue(
     jobs: Sequence[NewJob],
     *,
     store: Store,
-    watch: Watch,
-    caller: Caller,
+    hint_waiters: HintWaiters,
+    call_style: CallStyle,
     capacity: int | None,
     when_full: WhenFull,
     wait: float | None,
@@ -42,7 +43,7 @@ async def enqueue(
     while True:
         inserting = store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
         try:
-            answer = await caller.answer(inserting)
+            answer = await call_style.wait_for(inserting)
         except ConveyorError:
             raise
         except BaseException:
@@ -53,7 +54,9 @@ async def enqueue(
         if isinstance(answer, Accepted):
             return answer
         try:
-            return await _wait_for_room(answer, len(jobs), store, watch, caller, deadline)
+            return await _wait_for_room(
+                answer, len(jobs), store, hint_waiters, call_style, deadline
+            )
         except NotFoundError:
             # Either this process was suspended (SIGSTOP, a closed lid) until its offer expired,
             # or the jobs were accepted and the answer was lost. `again` covers both.
@@ -71,20 +74,20 @@ async def _wait_for_room(
     offer: Offered,
     size: int,
     store: Store,
-    watch: Watch,
-    caller: Caller,
+    hint_waiters: HintWaiters,
+    call_style: CallStyle,
     deadline: float | None,
 ) -> Accepted:
     try:
-        bell = caller.bell()
-        with watch.on("offer", offer.offer, bell):
-            while (accepted := await caller.answer(store.accepted(offer.offer))) is None:
+        wake_event = call_style.wake_event()
+        with hint_waiters.wake_on("offer", offer.offer, wake_event):
+            while (accepted := await call_style.wait_for(store.accepted(offer.offer))) is None:
                 left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     break
-                await bell.wait(min(POLL_INTERVAL, left))
+                await wake_event.wait(min(POLL_INTERVAL, left))
         if accepted is None:
-            accepted = await caller.answer(store.withdraw(offer.offer))
+            accepted = await call_style.wait_for(store.withdraw(offer.offer))
     except NotFoundError:
         raise
     except BaseException:

@@ -20,8 +20,9 @@ from ..errors import (
     UsageError,
     WaitTimeoutError,
 )
-from ..store.ask import Awaiting, Blocking, Caller, Watch
 from ..store.blobs.transfer import download
+from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
+from ..store.hint_waiters import HintWaiters
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .outage_wait import OutageWait
@@ -44,21 +45,21 @@ class Job(Generic[T]):
     NotFoundError once the job was pruned, and UnavailableError if the store cannot be reached.
     """
 
-    __slots__ = ("_record", "_results", "_store", "_watch", "existing", "id")
+    __slots__ = ("_hint_waiters", "_record", "_results", "_store", "existing", "id")
 
     def __init__(
         self,
         job_id: str,
         *,
         store: Store,
-        watch: Watch,
+        hint_waiters: HintWaiters,
         results: ResultCodec,
         existing: bool = False,
     ) -> None:
         self.id = job_id
         self.existing = existing
         self._store = store
-        self._watch = watch
+        self._hint_waiters = hint_waiters
         self._results = results
         self._record: JobRecord | None = None
 
@@ -107,11 +108,11 @@ class Job(Generic[T]):
         `timeout` is in seconds; WaitTimeoutError when it expires (the job goes on). A server that
         cannot be reached is retried for up to 5 minutes before UnavailableError.
         """
-        return run_sync(self._wait(Blocking(), timeout))
+        return run_sync(self._wait(BlockingCalls(), timeout))
 
     async def await_final(self, timeout: float | None = None) -> JobRecord:
         """`wait` for coroutines."""
-        return await self._wait(Awaiting(), timeout)
+        return await self._wait(AsyncCalls(), timeout)
 
     def result(self, timeout: float | None = None) -> T:
         """Block until the job is final and return its result.
@@ -120,11 +121,11 @@ class Job(Generic[T]):
         JobCancelledError or WaitTimeoutError; UnavailableError if the server cannot be reached
         when the timeout expires, or for 5 minutes.
         """
-        return run_sync(self._result(Blocking(), timeout))
+        return run_sync(self._result(BlockingCalls(), timeout))
 
     async def aresult(self, timeout: float | None = None) -> T:
         """`result` for coroutines; `await job` is the same without a timeout."""
-        return await self._result(Awaiting(), timeout)
+        return await self._result(AsyncCalls(), timeout)
 
     def cancel(
         self, wait: float | None = None, *, reason: str = "cancelled", force: bool = False
@@ -137,13 +138,13 @@ class Job(Generic[T]):
         commands get SIGKILL at once. A thread, or a coroutine that catches CancelledError, cannot
         be forced: it gets another request, and runs until it ends or its worker does.
         """
-        return run_sync(self._cancel(Blocking(), wait, reason, force))
+        return run_sync(self._cancel(BlockingCalls(), wait, reason, force))
 
     async def acancel(
         self, wait: float | None = None, *, reason: str = "cancelled", force: bool = False
     ) -> bool:
         """`cancel` for coroutines."""
-        return await self._cancel(Awaiting(), wait, reason, force)
+        return await self._cancel(AsyncCalls(), wait, reason, force)
 
     def history(self) -> list[AttemptError]:
         """Return all attempts that did not succeed, oldest first."""
@@ -165,11 +166,11 @@ class Job(Generic[T]):
 
     def artifacts(self) -> list[FileInfo]:
         """Return the job's artifacts so far, sorted by name."""
-        return run_sync(self._artifacts(Blocking()))
+        return run_sync(self._artifacts(BlockingCalls()))
 
     async def aartifacts(self) -> list[FileInfo]:
         """`artifacts` for coroutines."""
-        return await self._artifacts(Awaiting())
+        return await self._artifacts(AsyncCalls())
 
     def download(self, name: str, path: str | os.PathLike[str]) -> FileInfo:
         """Download an artifact to the file `path`, which appears only once it is complete.
@@ -177,45 +178,47 @@ class Job(Generic[T]):
         NotFoundError if the job has no artifact `name`, UsageError if the file cannot be written.
         An interrupted download resumes where it stopped.
         """
-        return run_sync(self._download(Blocking(), name, os.fspath(path)))
+        return run_sync(self._download(BlockingCalls(), name, os.fspath(path)))
 
     async def adownload(self, name: str, path: str | os.PathLike[str]) -> FileInfo:
         """`download` for coroutines."""
-        return await self._download(Awaiting(), name, os.fspath(path))
+        return await self._download(AsyncCalls(), name, os.fspath(path))
 
-    async def _artifacts(self, caller: Caller) -> list[FileInfo]:
-        files = await caller.answer(self._store.files(self.id))
+    async def _artifacts(self, call_style: CallStyle) -> list[FileInfo]:
+        files = await call_style.wait_for(self._store.files(self.id))
         return [each for each in files if each.kind == "artifact"]
 
-    async def _download(self, caller: Caller, name: str, path: str) -> FileInfo:
-        artifacts = await self._artifacts(caller)
+    async def _download(self, call_style: CallStyle, name: str, path: str) -> FileInfo:
+        artifacts = await self._artifacts(call_style)
         file = next((each for each in artifacts if each.name == name), None)
         if file is None:
             known = ", ".join(each.name for each in artifacts) or "none"
             raise NotFoundError(f"job {self.id} has no artifact {name!r}; it has: {known}")
         try:
-            await download(file, path, store=self._store, caller=caller, errands=FileThreads())
+            await download(
+                file, path, store=self._store, call_style=call_style, threads=FileThreads()
+            )
         except OSError as error:
             raise UsageError(f"{path!r} cannot be written: {error}") from error
         return file
 
     async def _wait(
-        self, caller: Caller, timeout: float | None, outage: OutageWait | None = None
+        self, call_style: CallStyle, timeout: float | None, outage: OutageWait | None = None
     ) -> JobRecord:
         outage = outage or OutageWait(timeout)
-        record = await self._read(caller, outage)
+        record = await self._read(call_style, outage)
         if record is None or not record.is_final:
-            record = await self._poll_until_final(caller, timeout, outage)
+            record = await self._poll_until_final(call_style, timeout, outage)
         self._record = record
         return record
 
     async def _poll_until_final(
-        self, caller: Caller, timeout: float | None, outage: OutageWait
+        self, call_style: CallStyle, timeout: float | None, outage: OutageWait
     ) -> JobRecord:
-        bell = caller.bell()
-        with self._watch.on("final", self.id, bell):
+        wake_event = call_style.wake_event()
+        with self._hint_waiters.wake_on("final", self.id, wake_event):
             while True:
-                record = await self._read(caller, outage)
+                record = await self._read(call_style, outage)
                 if record is not None and record.is_final:
                     return record
                 left = outage.left
@@ -225,28 +228,28 @@ class Job(Generic[T]):
                         f"job {self.id} is still {record.state} after {timeout} s and continues; "
                         f"`conveyor why {self.id}` explains what it waits for"
                     )
-                await bell.wait(max(0.0, min(POLL_INTERVAL, left)))
+                await wake_event.wait(max(0.0, min(POLL_INTERVAL, left)))
 
-    async def _read(self, caller: Caller, outage: OutageWait) -> JobRecord | None:
+    async def _read(self, call_style: CallStyle, outage: OutageWait) -> JobRecord | None:
         """Return the job, or None during an outage of the server."""
         try:
-            record = await self._answer(caller, self._store.get(self.id), outage)
+            record = await self._answer(call_style, self._store.get(self.id), outage)
         except PassingError as error:
             outage.tolerate(error)
             return None
         outage.server_answered()
         return record
 
-    async def _answer(self, caller: Caller, pending: Pending[V], outage: OutageWait) -> V:
+    async def _answer(self, call_style: CallStyle, pending: Pending[V], outage: OutageWait) -> V:
         try:
-            return await caller.answer(pending, outage.answer_timeout)
+            return await call_style.wait_for(pending, outage.answer_timeout)
         except TimeoutError:
             raise UnavailableError(
                 f"the store has not answered in time; the state of job {self.id} is unknown"
             ) from None
 
-    async def _result(self, caller: Caller, timeout: float | None) -> T:
-        record = await self._wait(caller, timeout)
+    async def _result(self, call_style: CallStyle, timeout: float | None) -> T:
+        record = await self._wait(call_style, timeout)
         match record.state:
             case State.COMPLETED:
                 return cast("T", self._results.decode(record.result))
@@ -261,21 +264,21 @@ class Job(Generic[T]):
                     f"{'attempt' if record.attempt == 1 else 'attempts'}: "
                     f"{record.error or 'no error recorded'}",
                 )
-                history = await self._read_history(caller)
+                history = await self._read_history(call_style)
                 if history and history[-1].error.traceback:
                     error.add_note(history[-1].error.traceback.rstrip())
                 raise error
 
-    async def _read_history(self, caller: Caller) -> list[AttemptError]:
+    async def _read_history(self, call_style: CallStyle) -> list[AttemptError]:
         """Return the failed attempts, or none if the server cannot be reached any more."""
         try:
-            return await caller.answer(self._store.history(self.id), HISTORY_TIMEOUT)
+            return await call_style.wait_for(self._store.history(self.id), HISTORY_TIMEOUT)
         except (PassingError, TimeoutError):
             return []
 
     async def _cancel(
         self,
-        caller: Caller,
+        call_style: CallStyle,
         wait: float | None,
         reason: str,
         force: bool,  # noqa: FBT001 - private
@@ -283,12 +286,12 @@ class Job(Generic[T]):
         outage = OutageWait(wait)
         asked = self._store.cancel(self.id, reason=reason, force=force)
         try:
-            record = await self._answer(caller, asked, outage)
+            record = await self._answer(call_style, asked, outage)
         except InvalidTransitionError:
-            record = await self._answer(caller, self._store.get(self.id), outage)
+            record = await self._answer(call_style, self._store.get(self.id), outage)
         if not record.is_final and wait is not None:
             try:
-                record = await self._wait(caller, wait, outage)
+                record = await self._wait(call_style, wait, outage)
             except WaitTimeoutError:
                 return False
         self._record = record

@@ -14,8 +14,9 @@ from ..core.ids import IdMaker
 from ..core.job import ARGS_LIMIT, NewJob, WhenFull
 from ..core.task import Task
 from ..errors import UnavailableError, UsageError
-from ..store.ask import Caller, Watch
 from ..store.blobs.transfer import upload_inputs
+from ..store.call_style import CallStyle
+from ..store.hint_waiters import HintWaiters
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .enqueue import enqueue
@@ -42,7 +43,7 @@ class Producer:
         self._open = open_store
         self._ids = IdMaker()
         self._lock = threading.Lock()
-        self._opened: tuple[Store, Watch] | None = None
+        self._opened: tuple[Store, HintWaiters] | None = None
         self._closed = False
         self._file_threads = FileThreads()
 
@@ -52,7 +53,7 @@ class Producer:
         return self._open_once()[0]
 
     @property
-    def watch(self) -> Watch:
+    def hint_waiters(self) -> HintWaiters:
         """Passes the store's hints on to waiting callers."""
         return self._open_once()[1]
 
@@ -71,13 +72,19 @@ class Producer:
         with self._lock:
             opened, self._opened, self._closed = self._opened, None, True
         if opened is not None:
-            store, watch = opened
-            watch.close()
+            store, hint_waiters = opened
+            hint_waiters.close()
             store.close()
 
     def job(self, job_id: str, results: ResultCodec, *, existing: bool = False) -> Job[Any]:
         """Return a handle on a job without checking that it exists."""
-        return Job(job_id, store=self.store, watch=self.watch, results=results, existing=existing)
+        return Job(
+            job_id,
+            store=self.store,
+            hint_waiters=self.hint_waiters,
+            results=results,
+            existing=existing,
+        )
 
     def new_jobs(
         self, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
@@ -102,7 +109,7 @@ class Producer:
         ]
 
     async def enqueue(
-        self, caller: Caller, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
+        self, call_style: CallStyle, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
     ) -> list[Job[Any]]:
         """Put jobs into the store, in one transaction, and return their handles."""
         if not payloads:
@@ -117,15 +124,15 @@ class Producer:
                 f"key {chosen.options.key!r} cannot name {len(payloads):,} jobs: "
                 "a key is for one job, so use enqueue()"
             )
-        store, watch = self._open_once()
+        store, hint_waiters = self._open_once()
         if chosen.files:
-            chosen = await self._with_files(caller, chosen)
+            chosen = await self._with_files(call_style, chosen)
         rule = self.queues.get(chosen.queue or "default", UNBOUNDED)
         accepted = await enqueue(
             self.new_jobs(task, chosen, payloads),
             store=store,
-            watch=watch,
-            caller=caller,
+            hint_waiters=hint_waiters,
+            call_style=call_style,
             capacity=rule.capacity,
             when_full=chosen.when_full or rule.when_full,
             wait=chosen.wait,
@@ -134,22 +141,22 @@ class Producer:
             Job(
                 job_id,
                 store=store,
-                watch=watch,
+                hint_waiters=hint_waiters,
                 results=task.results,
                 existing=job_id in accepted.existing,
             )
             for job_id in accepted.ids
         ]
 
-    async def _with_files(self, caller: Caller, chosen: EnqueueOptions) -> EnqueueOptions:
+    async def _with_files(self, call_style: CallStyle, chosen: EnqueueOptions) -> EnqueueOptions:
         """Upload the files and return the options with their names and digests."""
         sent = await upload_inputs(
-            chosen.files, store=self.store, caller=caller, errands=self._file_threads
+            chosen.files, store=self.store, call_style=call_style, threads=self._file_threads
         )
         options = msgspec.structs.replace(chosen.options, files=sent)
         return msgspec.structs.replace(chosen, options=options)
 
-    def _open_once(self) -> tuple[Store, Watch]:
+    def _open_once(self) -> tuple[Store, HintWaiters]:
         opened = self._opened
         if opened is None:
             with self._lock:
@@ -157,7 +164,7 @@ class Producer:
                     raise UnavailableError("this Conveyor is closed; create a new one")
                 if self._opened is None:
                     store = self._open()
-                    self._opened = store, Watch(store)
+                    self._opened = store, HintWaiters(store)
                 opened = self._opened
         return opened
 

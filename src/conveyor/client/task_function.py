@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, ove
 from ..core.pending import run_sync
 from ..core.task import Kind, Task, task
 from ..errors import UsageError
-from ..store.ask import Awaiting, Blocking, Caller
+from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from .job_handle import Job
 from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
 from .producer import Producer
@@ -68,12 +68,12 @@ class TaskFunction(Generic[P, R, C]):
         Raises UsageError or EncodingError for wrong arguments, QueueFullError if there is no room,
         UnavailableError if the store cannot be reached.
         """
-        [job] = run_sync(self._enqueue(Blocking(), [self._encode(args, kwargs)]))
+        [job] = run_sync(self._enqueue(BlockingCalls(), [self._encode(args, kwargs)]))
         return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """`enqueue` for coroutines."""
-        [job] = await self._enqueue(Awaiting(), [self._encode(args, kwargs)])
+        [job] = await self._enqueue(AsyncCalls(), [self._encode(args, kwargs)])
         return job
 
     def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Job[R]]:
@@ -82,16 +82,16 @@ class TaskFunction(Generic[P, R, C]):
         A call is a tuple of positional arguments or a mapping of keyword arguments. Together they
         must fit into the queue's capacity. Raises as `enqueue` does.
         """
-        return run_sync(self._enqueue(Blocking(), self._encode_many(calls)))
+        return run_sync(self._enqueue(BlockingCalls(), self._encode_many(calls)))
 
     async def aenqueue_many(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
     ) -> list[Job[R]]:
         """`enqueue_many` for coroutines."""
-        return await self._enqueue(Awaiting(), self._encode_many(calls))
+        return await self._enqueue(AsyncCalls(), self._encode_many(calls))
 
-    async def _enqueue(self, caller: Caller, payloads: list[bytes]) -> list[Job[R]]:
-        return await self._producer.enqueue(caller, self.task, self.enqueue_options, payloads)
+    async def _enqueue(self, call_style: CallStyle, payloads: list[bytes]) -> list[Job[R]]:
+        return await self._producer.enqueue(call_style, self.task, self.enqueue_options, payloads)
 
     def _encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         if self._preset is not None:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from ..client.enqueue import enqueue
 from ..core.job import NewJob
-from ..store.ask import Awaiting, Watch
+from ..store.call_style import AsyncCalls
+from ..store.hint_waiters import HintWaiters
 from ..store.http import payloads
 from ..store.http.payloads import InsertAnswer
 from ..store.messages import Accepted, Offered
@@ -48,11 +49,11 @@ class EnqueueApi:
         self._config = config
         self._inline_commit = inline_commit
         self._intake = JobIntake(config.args_limit)
-        self._watch = Watch(store)
+        self._hint_waiters = HintWaiters(store)
 
     def close(self) -> None:
         """Stop listening for room."""
-        self._watch.close()
+        self._hint_waiters.close()
 
     async def insert(self, request: ApiRequest) -> Response:
         """Enqueue jobs. If the queue is full: wait for room, return an offer, or fail."""
@@ -82,8 +83,8 @@ class EnqueueApi:
             enqueue(
                 jobs,
                 store=self._store,
-                watch=self._watch,
-                caller=Awaiting(),
+                hint_waiters=self._hint_waiters,
+                call_style=AsyncCalls(),
                 capacity=capacity,
                 when_full=body.when_full,
                 wait=min(body.wait, MAX_WAIT),

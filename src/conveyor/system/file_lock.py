@@ -60,7 +60,7 @@ class FileLock:
             os.close(descriptor)
 
     def _acquire(self, mode: int) -> None:
-        for _ in retries(f"{self.path} is locked by another process"):
+        for _ in lock_attempts(f"{self.path} is locked by another process"):
             try:
                 fcntl.flock(self._fd, mode | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -68,7 +68,7 @@ class FileLock:
             return
 
 
-def retries(what: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def lock_attempts(what: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Yield for each try, with short random pauses between; UnavailableError after `timeout` s.
 
     Random pauses prevent starvation: with SQLite's own pauses, one of four writers waited 4 s.

@@ -24,8 +24,8 @@ from ..runners.artifacts import find_artifacts
 from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.untrusted_files import owned_file_opener
 from ..runners.workdir import Workdir, WorkdirRoot
-from ..store.ask import Awaiting
 from ..store.blobs.transfer import describe, download, upload
+from ..store.call_style import AsyncCalls
 from ..store.messages import Lease
 from ..store.protocol_files import FileStore
 from ..system.file_threads import FileThreads
@@ -100,7 +100,7 @@ class JobFiles:
         self.workdir_root = workdir_root
         self.threads = FileThreads()
         self._store = store
-        self._caller = Awaiting()
+        self._call_style = AsyncCalls()
 
     async def prepare(self, control: JobControl, workdir: Workdir) -> RunResult | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
@@ -160,9 +160,9 @@ class JobFiles:
             file,
             path,
             store=self._store,
-            caller=self._caller,
-            errands=self.threads,
-            going=partial(_check, control),
+            call_style=self._call_style,
+            threads=self.threads,
+            before_piece=partial(_check, control),
         )
 
     async def _upload(self, name: str, path: str, control: JobControl) -> bool:
@@ -183,9 +183,9 @@ class JobFiles:
             file,
             path,
             store=self._store,
-            caller=self._caller,
-            errands=self.threads,
-            going=partial(_check, control),
+            call_style=self._call_style,
+            threads=self.threads,
+            before_piece=partial(_check, control),
             opener=opens,
         )
         return await self._store.attach(Lease(control.job.id, control.job.lease), file)

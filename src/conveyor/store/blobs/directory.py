@@ -16,7 +16,7 @@ from math import inf
 
 from ...core.files import DIGITS, checked_digest, checked_piece
 from ...errors import NotFoundError, UnavailableError, UsageError
-from ...system.file_lock import retries
+from ...system.file_lock import lock_attempts
 from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
 
@@ -88,7 +88,7 @@ class BlobDirectory:
         return removed
 
     def _write(self, whole: str, offset: int, data: bytes, *, last: bool) -> Content:
-        for _ in retries(f"{whole}{PART} is being written by others"):
+        for _ in lock_attempts(f"{whole}{PART} is being written by others"):
             if os.path.exists(whole):
                 return self._found(whole)
             with _opened(whole + PART) as part:
@@ -101,7 +101,7 @@ class BlobDirectory:
                     return self._found(whole)
                 if _is_at(part, whole + PART):
                     return self._append(part, whole, offset, data, last=last)
-        raise AssertionError("retries end with an error")
+        raise AssertionError("lock_attempts ends with an error")
 
     def _append(self, part: int, whole: str, offset: int, data: bytes, *, last: bool) -> Content:
         digest = os.path.basename(whole)
@@ -141,7 +141,7 @@ class BlobDirectory:
     def _locked(self, mode: int) -> Generator[None]:
         """Hold the directory's lock: shared to use contents, exclusive to remove one."""
         path = os.path.join(self._folder, ".lock")
-        for _ in retries(f"{path} is locked by another process"):
+        for _ in lock_attempts(f"{path} is locked by another process"):
             with _opened(path, mode) as lock:
                 if lock is not None:
                     yield

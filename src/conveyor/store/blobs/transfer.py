@@ -16,14 +16,14 @@ from functools import partial
 from ...core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile
 from ...errors import CorruptStoreError, UsageError
 from ...system.file_threads import FileThreads
-from ..ask import Caller
+from ..call_style import CallStyle
 from ..protocol_files import FileStore
 
-Going = Callable[[], None]
+BeforePiece = Callable[[], None]
 Opener = Callable[[str], int]
 
 
-def _go_on() -> None:
+def _continue() -> None:
     """Continue the transfer. Called before each piece; may raise to stop it."""
 
 
@@ -33,13 +33,13 @@ def _open(path: str) -> int:
 
 
 async def upload_inputs(
-    files: Mapping[str, str], *, store: FileStore, caller: Caller, errands: FileThreads
+    files: Mapping[str, str], *, store: FileStore, call_style: CallStyle, threads: FileThreads
 ) -> tuple[InputFile, ...]:
     """Upload a job's input files, paths by name; what the store already has is not sent."""
     sent: list[InputFile] = []
     for name, path in files.items():
-        file = await caller.answer(errands.run(partial(describe, name, path)))
-        await upload(file, path, store=store, caller=caller, errands=errands)
+        file = await call_style.wait_for(threads.run(partial(describe, name, path)))
+        await upload(file, path, store=store, call_style=call_style, threads=threads)
         sent.append(file)
     return tuple(sent)
 
@@ -68,9 +68,9 @@ async def upload(
     path: str,
     *,
     store: FileStore,
-    caller: Caller,
-    errands: FileThreads,
-    going: Going = _go_on,
+    call_style: CallStyle,
+    threads: FileThreads,
+    before_piece: BeforePiece = _continue,
     opener: Opener | None = None,
 ) -> None:
     """Upload a file's content unless the store has it; UsageError if the file has changed.
@@ -79,14 +79,14 @@ async def upload(
     """
     for last_try in (False, True):
         try:
-            state = await caller.answer(store.content(file.digest))
+            state = await call_style.wait_for(store.content(file.digest))
             while not state.whole:
-                going()
-                data = await caller.answer(
-                    errands.run(partial(_read, path, state.size, opener or _open))
+                before_piece()
+                data = await call_style.wait_for(
+                    threads.run(partial(_read, path, state.size, opener or _open))
                 )
                 last = not data or state.size + len(data) >= file.size
-                state = await caller.answer(
+                state = await call_style.wait_for(
                     store.write_content(file.digest, state.size, data, last=last)
                 )
         except UsageError as error:
@@ -102,9 +102,9 @@ async def download(
     path: str,
     *,
     store: FileStore,
-    caller: Caller,
-    errands: FileThreads,
-    going: Going = _go_on,
+    call_style: CallStyle,
+    threads: FileThreads,
+    before_piece: BeforePiece = _continue,
 ) -> None:
     """Download a file to `path`, completely or not at all; a file there is replaced at the end.
 
@@ -112,16 +112,16 @@ async def download(
     """
     folder, name = os.path.split(path)
     part = os.path.join(folder, f".{name[:100]}.{file.digest[:16]}.part")
-    offset = await caller.answer(errands.run(partial(_length, part)))
+    offset = await call_style.wait_for(threads.run(partial(_length, part)))
     began_at = offset
     while offset < file.size:
-        going()
-        data = await caller.answer(store.read_content(file.digest, offset, PIECE))
+        before_piece()
+        data = await call_style.wait_for(store.read_content(file.digest, offset, PIECE))
         if not data:
             break
-        await caller.answer(errands.run(partial(_append, part, offset, data)))
+        await call_style.wait_for(threads.run(partial(_append, part, offset, data)))
         offset += len(data)
-    finished = await caller.answer(errands.run(partial(_finish, part, path, file)))
+    finished = await call_style.wait_for(threads.run(partial(_finish, part, path, file)))
     if finished:
         return
     if not began_at:
@@ -130,7 +130,9 @@ async def download(
             "Check the disk of the store."
         )
     # The partial file was damaged or of another content: start again, once.
-    await download(file, path, store=store, caller=caller, errands=errands, going=going)
+    await download(
+        file, path, store=store, call_style=call_style, threads=threads, before_piece=before_piece
+    )
 
 
 def _read(path: str, offset: int, opener: Opener) -> bytes:

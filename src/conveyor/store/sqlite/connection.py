@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 import apsw
 
 from ...errors import CorruptStoreError, UnavailableError
-from ...system.file_lock import FileLock, retries
+from ...system.file_lock import FileLock, lock_attempts
 from ..sql.dialect import SQLITE
 from ..sql.rows import Row
 from ..sql.statements import load_statements
@@ -196,7 +196,7 @@ class Database:
         self._retry_busy(self._connection, "BEGIN IMMEDIATE")
 
     def _retry_busy(self, db: apsw.Connection, statement: str) -> None:
-        for _ in retries(f"{self.path} is locked by another program"):
+        for _ in lock_attempts(f"{self.path} is locked by another program"):
             try:
                 db.execute(statement)
             except apsw.BusyError:
