@@ -23,6 +23,7 @@ from conveyor import (
     UsageError,
     WaitTimeoutError,
 )
+from conveyor.store.memory.store import MemoryStore
 from conveyor.testing import FakeClock
 
 Until = Callable[..., None]
@@ -334,3 +335,9 @@ def test_two_workers_never_run_the_same_tick_twice(tmp_path: Path) -> None:
     assert len(belts[0].jobs(queue="q", limit=10)) == 2
     for belt in belts:
         belt.close()
+
+
+@pytest.mark.parametrize("wrong", [MemoryStore(), 5, b"jobs.db"])
+def test_a_url_that_is_neither_a_string_nor_a_path_is_refused(wrong: Any) -> None:
+    with pytest.raises(UsageError, match="url must be a string or a path, got"):
+        Conveyor(wrong)

@@ -61,6 +61,10 @@ class Conveyor(Executor):
     ) -> None:
         if store is not None and (url is not None or clock is not None):
             raise UsageError("use store, or url and clock, not both")
+        if not isinstance(url, str | Path | None):
+            raise UsageError(
+                f"url must be a string or a path, got {url!r}; pass a store as store=..."
+            )
         self._url = None if url is None else str(url)
         self._token = token
         self._clock = clock
