@@ -212,7 +212,7 @@ def fresh_store() -> Iterator[None]:
     belt._producer._opened = None
     yield
     if belt._producer._opened is not None:
-        belt._producer.watch.close()
+        belt._producer.hint_waiters.close()
 
 
 def is_alive(pid: int) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from conveyor.core.job import WorkerInfo
+from conveyor.core.pending import Pending, wake
 from conveyor.maintenance.heartbeat import WorkerHeartbeat
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Order
@@ -56,5 +57,31 @@ def test_a_drain_is_final_whatever_the_worker_requests(store: MemoryStore) -> No
         made.request("work")
         await made.beat()
         assert (orders, made.has_request) == (["work", "drain"], False)
+
+    asyncio.run(work())
+
+
+class SlowBeats(MemoryStore):
+    """A store that carries out a beat late: when the test says so."""
+
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        self.beating: Pending[Order] = Pending()
+        self.arrive = lambda: self.beating.resolve(super(SlowBeats, self).beat(worker).result())
+        return self.beating
+
+
+def test_a_worker_leaves_after_a_beat_that_is_still_on_its_way() -> None:
+    async def work() -> None:
+        store = SlowBeats()
+        made = heartbeat(store, [])
+        beating = asyncio.create_task(made.beat())
+        await asyncio.sleep(0)
+        beating.cancel()
+        leaving = asyncio.create_task(made.leave())
+        await asyncio.sleep(0)
+        store.arrive()
+        wake([store.beating])
+        await leaving
+        assert await store.workers() == []
 
     asyncio.run(work())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 from conveyor import Conveyor
 from conveyor.core.job import WorkerInfo
+from conveyor.core.pending import Pending
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Order
 
@@ -18,10 +21,22 @@ class Hesitant(MemoryStore):
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def beat(self, worker: WorkerInfo) -> Order:  # type: ignore[override]
-        answer = await super().beat(worker)
-        self.asked.set()
-        await self.go.wait()
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        return SlowAnswer(self, super().beat(worker))
+
+
+class SlowAnswer(Pending[Order]):
+    """The answer to a beat, for whom the store hesitates."""
+
+    def __init__(self, store: Hesitant, answer: Pending[Order]) -> None:
+        super().__init__()
+        self._store = store
+        self._answered = answer
+
+    def __await__(self) -> Generator[Any, None, Order]:
+        answer = yield from self._answered.__await__()
+        self._store.asked.set()
+        yield from self._store.go.wait().__await__()
         return answer
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..core.job import WorkerInfo
-from ..errors import InvalidTransitionError
+from ..core.pending import Pending, ready
+from ..errors import ConveyorError, InvalidTransitionError
 from ..store.messages import Order
 from ..store.protocol import UpkeepStore
 
@@ -18,6 +20,7 @@ class WorkerHeartbeat:
         self.describe = describe
         self.on_order: Callable[[Order], object] = str
         self._requested: Order | None = None
+        self._sent: Pending[Order] = ready("work")
 
     @property
     def has_request(self) -> bool:
@@ -30,7 +33,8 @@ class WorkerHeartbeat:
 
     async def beat(self) -> None:
         """Send a beat and pass on the order."""
-        order = await self._store.beat(self.describe())
+        self._sent = self._store.beat(self.describe())
+        order = await self._sent
         # A request that the store does not know yet is newer than its answer.
         while self._requested is not None:
             order = self._requested
@@ -41,3 +45,9 @@ class WorkerHeartbeat:
             if self._requested == order:
                 self._requested = None
         self.on_order(order)
+
+    async def leave(self) -> None:
+        """Remove the worker from the store. No beat may follow: it would add the worker again."""
+        with suppress(ConveyorError):
+            await self._sent  # over a network, a beat on its way may be overtaken
+        await self._store.leave(self.describe().id)

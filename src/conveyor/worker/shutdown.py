@@ -20,6 +20,7 @@ from math import inf
 
 from ..core.job import JobRecord
 from ..errors import ConveyorError, UnavailableError
+from ..maintenance.heartbeat import WorkerHeartbeat
 from ..runners.job_control import StopRequest
 from ..store.messages import Report
 from ..store.protocol import Store
@@ -131,13 +132,13 @@ class WorkerShutdown:
                 self._held.remove_reported(reports)
                 return
 
-    async def leave(self) -> None:
+    async def leave(self, heartbeat: WorkerHeartbeat) -> None:
         """Step 5: remove the worker from the store."""
         if self._held.threads_left:
             return
         try:
             async with asyncio.timeout(GOODBYE):
-                await self._store.leave(self._worker)
+                await heartbeat.leave()
         except (ConveyorError, TimeoutError) as error:
             log.warning("worker.not_removed error=%s", error)
         if self._journal is not None:

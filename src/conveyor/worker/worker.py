@@ -145,7 +145,7 @@ class Worker:
                 await parts.runners.close()
                 await shutdown.report()
                 parts.workdir_root.close(in_use=bool(self.left))
-                await shutdown.leave()
+                await shutdown.leave(parts.maintenance.heartbeat)
 
     def drain(self, timeout: float = DRAIN) -> None:
         """Stop claiming jobs, hand back those not started, let the running ones finish.
