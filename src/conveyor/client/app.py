@@ -61,7 +61,8 @@ class Conveyor(Executor):
     ) -> None:
         if store is not None and (url is not None or clock is not None):
             raise UsageError("use store, or url and clock, not both")
-        if not isinstance(url, str | Path | None):
+        # Not every caller has a type checker.
+        if not isinstance(url, str | Path | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(
                 f"url must be a string or a path, got {url!r}; pass a store as store=..."
             )
