@@ -141,6 +141,19 @@ def test_a_worker_whose_run_is_cancelled_gives_its_jobs_back() -> None:
     asyncio.run(main())
 
 
+def test_a_stop_that_comes_after_the_end_of_a_worker_leaves_no_task_behind() -> None:
+    async def main() -> None:
+        worker = belt.worker(queues=["q"])
+        async with worker:
+            pass
+        before = asyncio.all_tasks()
+        worker.drain()
+        worker.cancel_all()
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(main())
+
+
 def test_the_finally_of_a_coroutine_that_is_given_up_is_over_before_anybody_is_told() -> None:
     over: list[State] = []
     other = Conveyor(store=belt.store)

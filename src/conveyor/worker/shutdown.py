@@ -63,6 +63,7 @@ class WorkerShutdown:
         self._journal = journal
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = inf
+        self._ended = False
         self.on_phase: Phases = _ignore
 
     def drain(self, timeout: float) -> None:
@@ -81,6 +82,8 @@ class WorkerShutdown:
         self._stop_in(0.0)
 
     def _stop_in(self, timeout: float) -> None:
+        if self._ended:  # a signal or a caller that came too late
+            return
         if self._stopping is not None:
             self._stopping.cancel()
         self._stop_at = asyncio.get_running_loop().time() + timeout
@@ -154,6 +157,7 @@ class WorkerShutdown:
 
     async def end_tasks(self, *tasks: asyncio.Task[None]) -> None:
         """Cancel the worker's loops, and what is scheduled here, and wait for their end."""
+        self._ended = True
         ending = [*tasks, *([] if self._stopping is None else [self._stopping])]
         for task in ending:
             task.cancel()
