@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -40,7 +41,6 @@ FROM: Mapping[Phase, Sequence[Phase]] = {
     "ended": ("running", "ready", "unconfirmed", "abandoned"),
     "gone": ("unconfirmed", "running"),
 }
-NOT_HELD: Sequence[Phase] = ("ended", "gone", "abandoned")
 EXITING = "the worker is exiting"
 
 
@@ -74,9 +74,9 @@ class HeldJobs:
     """
 
     def __init__(self) -> None:
-        # Keyed by id and lease: a job whose lease ended unnoticed may come back under another.
-        self._rows: dict[tuple[str, int], HeldJob] = {}
-        # Rows of one phase, for those who need them in order or by id.
+        # The rows, by phase. A job may be in two of them: one whose lease ended unnoticed may come
+        # back under another while it runs.
+        self._unconfirmed: deque[HeldJob] = deque()
         self._ready: deque[HeldJob] = deque()
         self._running: dict[str, HeldJob] = {}
         # What is left of those that are no longer rows.
@@ -90,11 +90,15 @@ class HeldJobs:
 
     def __len__(self) -> int:
         """Return how many jobs are unconfirmed, ready or running."""
-        return len(self._rows)
+        return len(self._running) + len(self._ready) + len(self._unconfirmed)
 
     def get(self, lease: Lease) -> HeldJob | None:
         """Return the row of a lease."""
-        return self._rows.get((lease.id, lease.lease))
+        running = self._running.get(lease.id)
+        if running is not None and running.job.lease == lease.lease:
+            return running
+        unstarted = chain(self._ready, self._unconfirmed)
+        return next((row for row in unstarted if row.lease == lease), None)
 
     @property
     def next_ready(self) -> HeldJob | None:
@@ -124,7 +128,7 @@ class HeldJobs:
     @property
     def unconfirmed(self) -> list[HeldJob]:
         """The jobs of claims that are not confirmed yet."""
-        return [row for row in self._rows.values() if row.phase == "unconfirmed"]
+        return list(self._unconfirmed)
 
     @property
     def reports(self) -> list[Report]:
@@ -152,10 +156,11 @@ class HeldJobs:
         """Hold what a claim gave that was sent at `asked_at`."""
         phase: Phase = "ready" if confirmed else "unconfirmed"
         rows = [HeldJob(job, phase, asked_at) for job in jobs]
-        self._rows.update({(row.job.id, row.job.lease): row for row in rows})
         if confirmed:
             self._ready.extend(rows)
             self.on_ready(len(rows))
+        else:
+            self._unconfirmed.extend(rows)
         return rows
 
     def confirm(self, row: HeldJob, *, sure_at: float) -> None:
@@ -246,8 +251,8 @@ class HeldJobs:
             del self._running[row.job.id]
         elif before == "ready":
             self._ready.remove(row)  # mostly the first, so this is fast
-        if phase in NOT_HELD:
-            del self._rows[row.job.id, row.job.lease]
+        elif before == "unconfirmed":
+            self._unconfirmed.remove(row)
 
 
 def _ignore() -> None:
