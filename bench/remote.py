@@ -233,7 +233,7 @@ def latency(server: Server, probes: int) -> str:
 def claims(server: Server, probes: int) -> str:
     """A claim of one available job."""
     store = HttpStore(server.url)
-    who = Claimant("bench", 60.0, frozenset(), 10.0)
+    claimant = Claimant("bench", 60.0, frozenset(), 10.0)
     jobs = [
         NewJob(id=f"claim-{number}", task="nothing", queue="claims") for number in range(probes)
     ]
@@ -241,7 +241,7 @@ def claims(server: Server, probes: int) -> str:
     took: list[float] = []
     for _ in range(probes):
         before = time.monotonic()
-        assert store.claim([Want("claims", 1)], who, limit=1).result().jobs
+        assert store.claim([Want("claims", 1)], claimant, limit=1).result().jobs
         took.append(time.monotonic() - before)
     store.close()
     return f"claim of an available job: {_spread(took)}"
@@ -250,10 +250,10 @@ def claims(server: Server, probes: int) -> str:
 def logs(server: Server, megabytes: int) -> str:
     """Four writers that send chunks of 64 KiB, half a MiB a call, like workers."""
     store = HttpStore(server.url)
-    who = Claimant("logs", 60.0)
+    claimant = Claimant("logs", 60.0)
     names = [f"log-{number}" for number in range(4)]
     store.insert([NewJob(id=name, task="nothing", queue="logs") for name in names]).result()
-    jobs = store.claim([Want("logs", 4)], who, limit=4).result().jobs
+    jobs = store.claim([Want("logs", 4)], claimant, limit=4).result().jobs
     data = os.urandom(1 << 16)
     before, cpu = time.monotonic(), server.cpu
     for first in range(0, 2 * megabytes, len(jobs)):

@@ -77,7 +77,7 @@ async def test_an_agent_that_the_store_has_forgotten_in_an_outage_is_waited_for(
         await here.look(scaler, after=10, times=70)
         here.reach.away = False
         agent = here.fall_silent(machine)
-        here.store.leave(agent).result()  # as the upkeep does with those it has not heard
+        here.store.leave(agent).result()  # as maintenance does with silent ones
         await here.look(scaler, after=10, times=5)
         assert here.yard.asked == []
         here.agents[machine] = agent
@@ -121,8 +121,8 @@ async def test_a_silent_agent_that_comes_back_as_its_machine_goes_claims_nothing
         await here.look(scaler, after=10, times=14)
         assert here.yard.asked == [machine]
         assert here.store.order(agent, "drain").result()
-        who = Claimant(agent, 60.0)
-        assert here.store.claim([Want("default", 1)], who, limit=1).result().jobs == ()
+        claimant = Claimant(agent, 60.0)
+        assert here.store.claim([Want("default", 1)], claimant, limit=1).result().jobs == ()
         here.yard.slow.set()
 
 

@@ -136,7 +136,7 @@ class Site:
         )
 
     async def look(self, scaler: Scaler, *, after: float = 0.0, times: int = 1) -> bool:
-        """Let time pass, everybody who is there beat, and the scaler look; so many times."""
+        """Let time pass, every agent send a heartbeat, and the scaler look; repeatedly."""
         acted = False
         for _ in range(times):
             self.clock.advance(after)
@@ -175,8 +175,8 @@ class Site:
 
     def claim(self, machine: str, *labels: str) -> str:
         """Have the agent on a machine take a job; returns its id."""
-        who = Claimant(self.agents[machine], 60.0, frozenset(labels))
-        [job] = self.store.claim([Want("default", 1)], who, limit=1).result().jobs
+        claimant = Claimant(self.agents[machine], 60.0, frozenset(labels))
+        [job] = self.store.claim([Want("default", 1)], claimant, limit=1).result().jobs
         return job.id
 
     def goodbye(self, machine: str) -> None:

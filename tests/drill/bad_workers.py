@@ -53,7 +53,9 @@ class BadWorker:
         self.belt = belt
         self.hasty = hasty
         self.id = f"bad-{os.getpid()}"
-        self.who = Claimant(self.id, 30.0 if hasty else 3600.0, frozenset({"drill", "commands"}))
+        self.claimant = Claimant(
+            self.id, 30.0 if hasty else 3600.0, frozenset({"drill", "commands"})
+        )
         self.running: dict[str, JobRecord] = {}
         self.told = threading.Event()
 
@@ -73,7 +75,9 @@ class BadWorker:
             )
         ).result(10)
         while not self.told.wait(0.02):
-            for job in store.claim([Want(QUEUE, SLOTS)], self.who, limit=SLOTS).result(10).jobs:
+            for job in (
+                store.claim([Want(QUEUE, SLOTS)], self.claimant, limit=SLOTS).result(10).jobs
+            ):
                 self.running[job.id] = job
                 threading.Thread(target=self.run, args=(job,), daemon=True).start()
             if self.hasty:

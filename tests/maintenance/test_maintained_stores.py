@@ -17,7 +17,7 @@ from conveyor.store.memory.store import MemoryStore
 from conveyor.worker import sidecar_process
 from shop import soon
 
-UPKEEP = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
+MAINTENANCE = ("stage", "rescue", "prune", "workers", "put_schedule", "schedules", "tick")
 
 
 class MaintainsItself(MemoryStore):
@@ -30,7 +30,7 @@ class MaintainsItself(MemoryStore):
         self.asked: set[str] = set()
 
     def __getattribute__(self, name: str) -> object:
-        if name in (*UPKEEP, "beat", "leave"):
+        if name in (*MAINTENANCE, "beat", "leave"):
             self.asked.add(name)
         return super().__getattribute__(name)
 

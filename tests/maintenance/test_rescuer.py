@@ -37,8 +37,8 @@ class Scene:
         for name in ("mine", "other"):
             store.beat(worker(name)).result()
         store.insert([NewJob(id="a", task="t")]).result()
-        who = Claimant("other", 60.0)
-        assert store.claim([Want("default", 1)], who, limit=1).result().jobs
+        claimant = Claimant("other", 60.0)
+        assert store.claim([Want("default", 1)], claimant, limit=1).result().jobs
 
     def rescue(self, *, expired: bool = False) -> None:
         async def work() -> None:

@@ -111,6 +111,6 @@ def put(store: Store, job_id: str, queue: str) -> None:
 
 
 def claim(store: Store, queue: str, worker: str) -> JobRecord:
-    who = Claimant(worker)
-    [job] = store.claim([Want(queue, 1)], who, limit=1).result().jobs
+    claimant = Claimant(worker)
+    [job] = store.claim([Want(queue, 1)], claimant, limit=1).result().jobs
     return job

@@ -138,9 +138,9 @@ class CancelsAtOnce(Broken):
 
 
 class KeepsTheLease(Broken):
-    def exchange(self, reports: Any, wants: Any, who: Any, **more: Any) -> Any:
+    def exchange(self, reports: Any, wants: Any, claimant: Any, **more: Any) -> Any:
         before = {job.id: job.lease for job in self.books.jobs.values() if job.lease}
-        answer = super().exchange(reports, wants, who, **more).result()
+        answer = super().exchange(reports, wants, claimant, **more).result()
         kept = [
             msgspec.structs.replace(job, lease=before.get(job.id, job.lease)) for job in answer.jobs
         ]

@@ -172,7 +172,7 @@ class FleetWorld(World):
             await asyncio.sleep(0.5)
 
     async def _serve(self) -> None:
-        """Be the server: it is heard of, and does the upkeep."""
+        """Stand for the server: it sends heartbeats, and does the maintenance."""
         wire = Wire(self, "server")
         # Asked once: it reads /proc, and is the same but for the time.
         info = worker_info("server", now=self.clock.now(), slots=0)

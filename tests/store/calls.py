@@ -52,8 +52,8 @@ def claim(
     confirm_within: float | None = None,
 ) -> list[JobRecord]:
     """Claim from one queue."""
-    who = Claimant(worker, lease_for, frozenset(labels), confirm_within)
-    return list(store.claim([Want(queue, limit)], who, limit=limit).result(10).jobs)
+    claimant = Claimant(worker, lease_for, frozenset(labels), confirm_within)
+    return list(store.claim([Want(queue, limit)], claimant, limit=limit).result(10).jobs)
 
 
 def settle(store: Store, job: JobRecord, outcome: Outcome) -> bool:
@@ -77,7 +77,7 @@ def counted(store: Store) -> dict[str, dict[State, int]]:
 
 
 def hears(heard: Sequence[Hint], kind: HintKind, subject: str) -> bool:
-    """Whether somebody who heard this knows that it may be about that subject."""
+    """Whether somebody claimant heard this knows that it may be about that subject."""
     return any(
         hint.kind == kind and (subject in hint.subjects or not hint.subjects) for hint in heard
     )

@@ -18,8 +18,10 @@ class Faulty(MemoryStore):
     def settle(self, reports: Any) -> Any:
         return super().settle([self.meddled(report) for report in reports])
 
-    def exchange(self, reports: Any, wants: Any, who: Any, *, limit: int) -> Any:
-        return super().exchange([self.meddled(each) for each in reports], wants, who, limit=limit)
+    def exchange(self, reports: Any, wants: Any, claimant: Any, *, limit: int) -> Any:
+        return super().exchange(
+            [self.meddled(each) for each in reports], wants, claimant, limit=limit
+        )
 
     def meddled(self, report: Report) -> Report:
         return report
@@ -56,8 +58,10 @@ class ForgetsKeys(MemoryStore):
 
 
 class ConfirmsAll(MemoryStore):
-    def claim(self, wants: Any, who: Any, *, limit: int) -> Any:
-        return super().claim(wants, msgspec.structs.replace(who, confirm_within=None), limit=limit)
+    def claim(self, wants: Any, claimant: Any, *, limit: int) -> Any:
+        return super().claim(
+            wants, msgspec.structs.replace(claimant, confirm_within=None), limit=limit
+        )
 
 
 class InsertsTwice(MemoryStore):

@@ -72,7 +72,7 @@ class PromptServer(uvicorn.Server):
 
 
 class Serving:
-    """A server without its upkeep, which a test does by hand."""
+    """A server without maintenance; a test does it by hand."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What every store promises to operators and to upkeep."""
+"""What every store promises to operators and to maintenance."""
 
 from __future__ import annotations
 

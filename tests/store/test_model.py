@@ -209,9 +209,9 @@ class Agreement(RuleBasedStateMachine):
         order = ["a", "b"] if strict else ["b", "a"]
         self.claim_from(order, limit, Claimant("w", 10.0, labels, within))
 
-    def claim_from(self, queues: list[str], limit: int, who: Claimant) -> None:
+    def claim_from(self, queues: list[str], limit: int, claimant: Claimant) -> None:
         wants = [Want(name, limit) for name in queues]
-        answers = self.both(lambda store: store.claim(wants, who, limit=limit))
+        answers = self.both(lambda store: store.claim(wants, claimant, limit=limit))
         self.held += answers[0].jobs
 
     @rule(number=st.integers(0, 20), outcome=OUTCOMES, stale=st.sampled_from([0, 0, 0, 1]))
@@ -225,9 +225,9 @@ class Agreement(RuleBasedStateMachine):
     def exchange(self, number: int, outcome: Outcome) -> None:
         if self.held:
             job = self.held[number % len(self.held)]
-            report, who = Report(job.id, job.lease, outcome), Claimant("w", 10.0)
+            report, claimant = Report(job.id, job.lease, outcome), Claimant("w", 10.0)
             answers = self.both(
-                lambda store: store.exchange([report], [Want("a", 2)], who, limit=2)
+                lambda store: store.exchange([report], [Want("a", 2)], claimant, limit=2)
             )
             self.held += answers[0].jobs
 

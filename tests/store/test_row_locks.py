@@ -26,8 +26,8 @@ from conveyor.store.sql.operations import (
     autoscale,
     claim,
     enqueue,
+    maintenance,
     transitions,
-    upkeep,
     workers,
 )
 from conveyor.store.sql.transaction import ConflictError, Lanes, Lockable, Tx
@@ -160,7 +160,7 @@ def test_upkeep_locks_the_queues_at_which_producers_wait_by_name(store: Transact
         store.put(f"{queue}2", queue=queue, capacity=1)
     store.connection.locks.clear()
     with store.open(NOW + 2) as tx:
-        run_sync(upkeep.stage(tx, limit=9))
+        run_sync(maintenance.stage(tx, limit=9))
     assert store.locks == [("queue", "a"), ("queue", "z")]
 
 
@@ -191,11 +191,11 @@ def test_locks_are_always_taken_in_one_order(store: Transactions) -> None:
     calls = [
         (claim.exchange, (report, [Want("y", 2), Want("x", 2)], ME), {"limit": 3}),
         (admin.cancel, ("x2",), {"reason": "r"}),
-        (upkeep.stage, (), {"limit": 9}),
-        (upkeep.rescue, (), {"dead": ["w"], "limit": 9}),
+        (maintenance.stage, (), {"limit": 9}),
+        (maintenance.rescue, (), {"dead": ["w"], "limit": 9}),
         (enqueue.insert, ([new(queue="x")],), {"capacity": 3}),
         (workers.dismiss, ("w",), {"force": True}),
-        (upkeep.prune, ({State.CANCELLED: 0.0},), {"limit": 9}),
+        (maintenance.prune, ({State.CANCELLED: 0.0},), {"limit": 9}),
         (artifacts.files, ("y1",), {}),
     ]
     for operation, args, how in calls:

@@ -9,13 +9,13 @@ from ..core.job import WorkerInfo
 from ..core.pending import Pending, ready
 from ..errors import ConveyorError, InvalidTransitionError
 from ..store.messages import Order
-from ..store.protocol import UpkeepStore
+from ..store.protocol import MaintenanceStore
 
 
 class WorkerHeartbeat:
     """The heartbeat of one worker. `describe` returns its state; `on_order` gets each answer."""
 
-    def __init__(self, store: UpkeepStore, describe: Callable[[], WorkerInfo]) -> None:
+    def __init__(self, store: MaintenanceStore, describe: Callable[[], WorkerInfo]) -> None:
         self._store = store
         self.describe = describe
         self.on_order: Callable[[Order], object] = str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..store.protocol import UpkeepStore
+from ..store.protocol import MaintenanceStore
 
 BATCH = 1000
 
@@ -10,7 +10,7 @@ BATCH = 1000
 class Stager:
     """Stages what is due, and remembers when the next job will be."""
 
-    def __init__(self, store: UpkeepStore) -> None:
+    def __init__(self, store: MaintenanceStore) -> None:
         self._store = store
         self.next_due_at: float | None = None
 

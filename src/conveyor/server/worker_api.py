@@ -69,7 +69,10 @@ class WorkerApi:
         self._hub.end_claim(request.path["worker"])
         arguments = self._arguments(request)
         found = await self._store.exchange(
-            arguments["reports"], arguments["wants"], arguments["who"], limit=arguments["limit"]
+            arguments["reports"],
+            arguments["wants"],
+            arguments["claimant"],
+            limit=arguments["limit"],
         )
         self._lease_owners.forget(leases_in(request.body))
         return self._claimed(request, found)
@@ -111,7 +114,7 @@ class WorkerApi:
             raise UnavailableError("the server is stopping; retry later")
         arguments = self._arguments(request)
         return await self._store.claim(
-            arguments["wants"], arguments["who"], limit=arguments["limit"]
+            arguments["wants"], arguments["claimant"], limit=arguments["limit"]
         )
 
     async def _claim_when_there_are_jobs(
@@ -152,11 +155,11 @@ class WorkerApi:
     def _arguments(self, request: ApiRequest) -> dict[str, Any]:
         """Return the arguments of a claim, with its leases limited."""
         arguments = request.arguments()
-        who: Claimant = arguments["who"]
-        within = who.confirm_within
-        arguments["who"] = msgspec.structs.replace(
-            who,
-            lease_for=self._limit_lease(request, who.lease_for),
+        claimant: Claimant = arguments["claimant"]
+        within = claimant.confirm_within
+        arguments["claimant"] = msgspec.structs.replace(
+            claimant,
+            lease_for=self._limit_lease(request, claimant.lease_for),
             confirm_within=None if within is None else self._limit_lease(request, within),
         )
         return arguments

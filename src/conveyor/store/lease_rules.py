@@ -7,16 +7,16 @@ from ..core.job import JobRecord
 from .messages import Claimant, Renewal
 
 
-def lease(job: JobRecord, who: Claimant, now: float) -> JobRecord:
+def lease(job: JobRecord, claimant: Claimant, now: float) -> JobRecord:
     """Return an available job as its claimant gets it.
 
     A provisional claim has not started until its lease is extended for the first time.
     """
-    within = who.confirm_within
+    within = claimant.confirm_within
     return lifecycle.claim(
         job,
-        worker=who.worker,
-        lease_until=now + (who.lease_for if within is None else within),
+        worker=claimant.worker,
+        lease_until=now + (claimant.lease_for if within is None else within),
         started_at=now if within is None else None,
     )
 

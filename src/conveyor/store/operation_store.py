@@ -141,7 +141,7 @@ class OperationStore(ABC):
     delete = operation(Store.delete)
     set_paused = operation(Store.set_paused)
 
-    # -- upkeep --------------------------------------------------------------------------------
+    # -- maintenance ---------------------------------------------------------------------------
 
     stage = operation(Store.stage)
     rescue = operation(Store.rescue)

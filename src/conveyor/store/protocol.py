@@ -86,7 +86,7 @@ class ProducerStore(Protocol):
 class WorkerStore(Protocol):
     """For workers. Every write-back names its lease; a stale lease changes nothing."""
 
-    def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
+    def claim(self, wants: Sequence[Want], claimant: Claimant, *, limit: int) -> Pending[Exchanged]:
         """Lease at most `limit` available jobs, serving the wants in their order.
 
         Within a queue: higher priority first, then the longer due, then the earlier accepted. A
@@ -115,7 +115,7 @@ class WorkerStore(Protocol):
         ...
 
     def exchange(
-        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+        self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, *, limit: int
     ) -> Pending[Exchanged]:
         """Settle one batch and claim the next in one transaction."""
         ...
@@ -212,7 +212,7 @@ class OperatorStore(Protocol):
         ...
 
 
-class UpkeepStore(Protocol):
+class MaintenanceStore(Protocol):
     """For maintenance. Any number of workers may run it at once."""
 
     def stage(self, *, limit: int) -> Pending[Staged]:
@@ -310,7 +310,7 @@ class Store(
     ProducerStore,
     WorkerStore,
     OperatorStore,
-    UpkeepStore,
+    MaintenanceStore,
     AccessStore,
     FileStore,
     ScalerStore,

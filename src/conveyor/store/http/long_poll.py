@@ -44,20 +44,20 @@ class LongPolls:
         self._polls: dict[str, _LongPoll] = {}
 
     async def exchange(
-        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+        self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, limit: int
     ) -> Exchanged:
         """Report and claim; if there is no job, start a long poll."""
         if not wants or limit <= 0:
             return await self._settle(reports)
-        poll = self._polls.get(who.worker)
+        poll = self._polls.get(claimant.worker)
         if poll is None:
-            poll = self._polls[who.worker] = _LongPoll(self._client, self._hold, self._on_jobs)
+            poll = self._polls[claimant.worker] = _LongPoll(self._client, self._hold, self._on_jobs)
         buffered = poll.take_jobs(limit)
         is_complete = bool(buffered) and limit <= poll.limit
-        if not reports and (is_complete or poll.is_waiting_for(wants, who, limit)):
+        if not reports and (is_complete or poll.is_waiting_for(wants, claimant, limit)):
             return Exchanged((), tuple(buffered))
         try:
-            answer = await self._exchange(reports, wants, who, limit - len(buffered))
+            answer = await self._exchange(reports, wants, claimant, limit - len(buffered))
         except ConveyorError:
             poll.put_back(buffered)
             raise
@@ -65,9 +65,9 @@ class LongPolls:
         await poll.wait_until_ended()
         jobs = [*buffered, *answer.jobs]
         jobs += poll.take_jobs(limit - len(jobs))
-        was_declined = self._polls.get(who.worker) is not poll
+        was_declined = self._polls.get(claimant.worker) is not poll
         if not jobs and not was_declined:
-            poll.start(wants, who, limit)
+            poll.start(wants, claimant, limit)
         return Exchanged(answer.settled, tuple(jobs))
 
     async def decline(self, worker: str) -> None:
@@ -85,7 +85,7 @@ class LongPolls:
         return decode_exchanged(await self._client.call(STORE_CALLS["settle"], body=body))
 
     async def _exchange(
-        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, limit: int
+        self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, limit: int
     ) -> Exchanged:
         if not limit:
             return await self._settle(reports)
@@ -93,11 +93,11 @@ class LongPolls:
             reports=list(map(encode_report, reports)),
             wants=list(wants),
             limit=limit,
-            lease_for=who.lease_for,
-            labels=who.labels,
-            confirm_within=who.confirm_within,
+            lease_for=claimant.lease_for,
+            labels=claimant.labels,
+            confirm_within=claimant.confirm_within,
         )
-        path = {"worker": who.worker}
+        path = {"worker": claimant.worker}
         return decode_exchanged(await self._client.call(STORE_CALLS["exchange"], path, body))
 
 
@@ -114,17 +114,17 @@ class _LongPoll:
         self._is_wanted = False
         self.limit = 0
 
-    def is_waiting_for(self, wants: Sequence[Want], who: Claimant, limit: int) -> bool:
+    def is_waiting_for(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> bool:
         """Whether the poll waits for exactly these jobs."""
         is_running = self._task is not None and not self._task.done()
-        return is_running and self._waits_for == _key(wants, who, limit)
+        return is_running and self._waits_for == _key(wants, claimant, limit)
 
-    def start(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
+    def start(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> None:
         """Poll until jobs come."""
-        self._waits_for = _key(wants, who, limit)
+        self._waits_for = _key(wants, claimant, limit)
         self.limit = limit
         self._is_wanted = True
-        self._task = asyncio.create_task(self._run(wants, who, limit))
+        self._task = asyncio.create_task(self._run(wants, claimant, limit))
 
     def take_jobs(self, limit: int | None) -> list[JobRecord]:
         """Remove and return at most `limit` of the jobs that have arrived; all if None."""
@@ -151,20 +151,20 @@ class _LongPoll:
             await asyncio.wait([task], timeout=END_TIMEOUT)
             task.cancel()  # it may be in the pause after an error
 
-    async def _run(self, wants: Sequence[Want], who: Claimant, limit: int) -> None:
+    async def _run(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> None:
         backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
         while self._is_wanted:
             body = ClaimBody(
                 wants=list(wants),
                 limit=limit,
-                lease_for=who.lease_for,
-                labels=who.labels,
-                confirm_within=who.confirm_within,
+                lease_for=claimant.lease_for,
+                labels=claimant.labels,
+                confirm_within=claimant.confirm_within,
                 wait=self._hold(),
             )
             try:
                 answer = await self._client.call(
-                    STORE_CALLS["claim"], {"worker": who.worker}, body, wait=body.wait
+                    STORE_CALLS["claim"], {"worker": claimant.worker}, body, wait=body.wait
                 )
             except ConveyorError as error:
                 pause = backoff.next_pause()
@@ -178,6 +178,6 @@ class _LongPoll:
                 return
 
 
-def _key(wants: Sequence[Want], who: Claimant, limit: int) -> object:
+def _key(wants: Sequence[Want], claimant: Claimant, limit: int) -> object:
     # Without the order of the queues, which is drawn at random for each claim.
-    return frozenset(want.queue for want in wants), who, limit
+    return frozenset(want.queue for want in wants), claimant, limit

@@ -70,8 +70,8 @@ class ClaimBody(Payload, frozen=True):
     wait: Seconds = 0.0
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        who = Claimant(path["worker"], self.lease_for, self.labels, self.confirm_within)
-        return {"wants": self.wants, "who": who, "limit": min(self.limit, PAGE)}
+        claimant = Claimant(path["worker"], self.lease_for, self.labels, self.confirm_within)
+        return {"wants": self.wants, "claimant": claimant, "limit": min(self.limit, PAGE)}
 
 
 class ExchangeBody(ClaimBody, frozen=True):

@@ -134,16 +134,16 @@ class HttpStore:
 
     # -- workers -------------------------------------------------------------------------------
 
-    def claim(self, wants: Sequence[Want], who: Claimant, *, limit: int) -> Pending[Exchanged]:
-        return self.exchange((), wants, who, limit=limit)
+    def claim(self, wants: Sequence[Want], claimant: Claimant, *, limit: int) -> Pending[Exchanged]:
+        return self.exchange((), wants, claimant, limit=limit)
 
     def settle(self, reports: Sequence[Report]) -> Pending[Exchanged]:
         return self.exchange(reports, (), Claimant(""), limit=0)
 
     def exchange(
-        self, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+        self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, *, limit: int
     ) -> Pending[Exchanged]:
-        return self._open_client().submit(self._polls.exchange(reports, wants, who, limit))
+        return self._open_client().submit(self._polls.exchange(reports, wants, claimant, limit))
 
     def decline(self, worker: str) -> Pending[None]:
         return self._open_client().submit(self._polls.decline(worker))

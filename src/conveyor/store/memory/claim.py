@@ -18,9 +18,11 @@ from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
 
 
-def claim(memory: MemoryData, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
+def claim(
+    memory: MemoryData, wants: Sequence[Want], claimant: Claimant, *, limit: int
+) -> Exchanged:
     """Claim available jobs."""
-    return exchange(memory, (), wants, who, limit=limit)
+    return exchange(memory, (), wants, claimant, limit=limit)
 
 
 def settle(memory: MemoryData, reports: Sequence[Report]) -> Exchanged:
@@ -32,17 +34,17 @@ def exchange(
     memory: MemoryData,
     reports: Sequence[Report],
     wants: Sequence[Want],
-    who: Claimant,
+    claimant: Claimant,
     *,
     limit: int,
 ) -> Exchanged:
     """Settle one batch, then claim the next."""
     settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
-    if who.worker in memory.orders:
+    if claimant.worker in memory.orders:
         return Exchanged(tuple(settled), ())
     for want in wants:
-        jobs += _claim(memory, want.queue, who, min(want.limit, limit - len(jobs)))
+        jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
     return Exchanged(tuple(settled), tuple(jobs))
 
 
@@ -64,37 +66,37 @@ def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
     memory.hint(*state_hint(job))
 
 
-def _claim(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
     queue = memory.queues.get(name)
     if queue is None or queue.paused:
         return []
     claimed: list[JobRecord] = []
-    waiting = memory.index.available(name, who.labels)
+    waiting = memory.index.available(name, claimant.labels)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
-        claimed += _lease_or_expire(memory, job, who)
+        claimed += _lease_or_expire(memory, job, claimant)
     make_room(memory, name)
     if is_rendezvous(queue.capacity):
-        claimed += _meet(memory, name, who, limit - len(claimed))
+        claimed += _meet(memory, name, claimant, limit - len(claimed))
     return claimed
 
 
-def _meet(memory: MemoryData, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+def _meet(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     live = [(each, memory.offers[each].jobs) for each in live_offers(memory, memory.queue(name))]
-    for offer, [new] in rendezvous_offers(live, who.labels):
+    for offer, [new] in rendezvous_offers(live, claimant.labels):
         if len(met) == limit:
             break
         if not accept_offer(memory, name, offer).existing:
-            met += _lease_or_expire(memory, memory.index.jobs[new.id], who)
+            met += _lease_or_expire(memory, memory.index.jobs[new.id], claimant)
     return met
 
 
-def _lease_or_expire(memory: MemoryData, job: JobRecord, who: Claimant) -> list[JobRecord]:
+def _lease_or_expire(memory: MemoryData, job: JobRecord, claimant: Claimant) -> list[JobRecord]:
     if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
         return []
-    return [memory.index.put(lease(job, who, memory.now))]
+    return [memory.index.put(lease(job, claimant, memory.now))]
 
 
 def expire(memory: MemoryData, job: JobRecord) -> None:

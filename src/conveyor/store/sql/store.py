@@ -20,8 +20,8 @@ from .operations import (
     claim,
     enqueue,
     integrity,
+    maintenance,
     tokens,
-    upkeep,
     workers,
 )
 from .transaction import Tx
@@ -29,7 +29,7 @@ from .transaction import Tx
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, tokens, upkeep, workers
+    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tokens, workers
 )
 
 

@@ -28,9 +28,9 @@ Success = tuple[bytes | None, int | None, float, str, int]
 _encode = msgspec.json.Encoder().encode
 
 
-async def claim(tx: Tx, wants: Sequence[Want], who: Claimant, *, limit: int) -> Exchanged:
+async def claim(tx: Tx, wants: Sequence[Want], claimant: Claimant, *, limit: int) -> Exchanged:
     """Claim available jobs."""
-    return await exchange(tx, (), wants, who, limit=limit)
+    return await exchange(tx, (), wants, claimant, limit=limit)
 
 
 async def settle(tx: Tx, reports: Sequence[Report]) -> Exchanged:
@@ -39,21 +39,21 @@ async def settle(tx: Tx, reports: Sequence[Report]) -> Exchanged:
 
 
 async def exchange(
-    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], who: Claimant, *, limit: int
+    tx: Tx, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, *, limit: int
 ) -> Exchanged:
     """Settle one batch, then claim the next."""
     if wants:
-        await tx.lock_worker(who.worker, shared=True)
+        await tx.lock_worker(claimant.worker, shared=True)
     await tx.lock_jobs(report.id for report in reports)
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
-    if wants and await tx.rows("is_held_back", (who.worker,)):
+    if wants and await tx.rows("is_held_back", (claimant.worker,)):
         return Exchanged(tuple(settled), ())
     offering = await _lock_offering_queues(tx, wants)
     for want in wants:
         if len(jobs) < limit:
             left = min(want.limit, limit - len(jobs))
-            jobs += await _claim(tx, want.queue, who, left, has_offers=want.queue in offering)
+            jobs += await _claim(tx, want.queue, claimant, left, has_offers=want.queue in offering)
     return Exchanged(tuple(settled), tuple(jobs))
 
 
@@ -173,7 +173,7 @@ async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
 
 
 async def _claim(
-    tx: Tx, name: str, who: Claimant, limit: int, *, has_offers: bool
+    tx: Tx, name: str, claimant: Claimant, limit: int, *, has_offers: bool
 ) -> list[JobRecord]:
     queue = await tx.queue(name)
     if queue is None or queue.paused:
@@ -181,18 +181,18 @@ async def _claim(
     lanes = [
         lane
         for lane, requires in await tx.rows("lanes", (name,))
-        if serves(who.labels, frozenset(msgspec.json.decode(requires)))
+        if serves(claimant.labels, frozenset(msgspec.json.decode(requires)))
     ]
     claimed: list[JobRecord] = []
     while len(claimed) < limit and queue.counts[State.AVAILABLE] > 0:
         heads = await _heads(tx, lanes, limit - len(claimed))
         if not heads:
             break
-        claimed += await _lease(tx, name, heads, who)
+        claimed += await _lease(tx, name, heads, claimant)
     if has_offers:
         await make_room(tx, name)
         if is_rendezvous(queue.capacity):
-            claimed += await _meet(tx, name, who, limit - len(claimed))
+            claimed += await _meet(tx, name, claimant, limit - len(claimed))
     return claimed
 
 
@@ -205,7 +205,7 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
     return rows[:limit]
 
 
-async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[JobRecord]:
+async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> list[JobRecord]:
     leased: list[JobRecord] = []
     for row in rows:
         try:
@@ -216,7 +216,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
         if lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
-            leased.append(lease(job, who, tx.now))
+            leased.append(lease(job, claimant, tx.now))
     await tx.change(
         "lease",
         [(job.worker, job.lease_until, job.started_at, job.seq, job.lease - 1) for job in leased],
@@ -226,12 +226,12 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], who: Claimant) -> list[
     return leased
 
 
-async def _meet(tx: Tx, name: str, who: Claimant, limit: int) -> list[JobRecord]:
+async def _meet(tx: Tx, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
-    for seq, jobs in rendezvous_offers(await live_offers(tx, name), who.labels):
+    for seq, jobs in rendezvous_offers(await live_offers(tx, name), claimant.labels):
         if len(met) == limit:
             break
         if not (await accept_offer(tx, seq, jobs)).existing:
-            met += await _lease(tx, name, await tx.rows("get", (jobs[0].id,)), who)
+            met += await _lease(tx, name, await tx.rows("get", (jobs[0].id,)), claimant)
     return met

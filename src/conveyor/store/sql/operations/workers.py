@@ -10,7 +10,7 @@ from ...messages import Dismissed, Order
 from ...worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from ..transaction import Tx
 from .claim import end_attempt
-from .upkeep import running_jobs
+from .maintenance import running_jobs
 
 # By the number in the column `quiet`.
 ORDERS: tuple[Order, ...] = ("work", "quiet", "drain")
