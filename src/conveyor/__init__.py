@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from .client.app import Conveyor
     from .client.job_handle import Job
     from .client.queue import Queue
-    from .client.task_function import TaskFunction
+    from .client.task_function import BoundCall, TaskFunction
     from .core.command_policy import CommandRules
     from .core.files import FileInfo
-    from .core.job import State
+    from .core.job import JobRecord, State
     from .core.job_context import CurrentJob, current_job
     from .core.retry import Exponential, Fixed, Steps
     from .errors import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundCall",
     "CommandRules",
     "Conveyor",
     "ConveyorError",
@@ -52,6 +53,7 @@ __all__ = [
     "JobCancelledError",
     "JobDiscardedError",
     "JobError",
+    "JobRecord",
     "NotFoundError",
     "PassingError",
     "Queue",
@@ -71,6 +73,7 @@ __all__ = [
 
 # Names are imported at their first use, because `conveyor --help` needs none of them.
 _MODULES = {
+    "BoundCall": "client.task_function",
     "CommandRules": "core.command_policy",
     "Conveyor": "client.app",
     "ConveyorError": "errors",
@@ -85,6 +88,7 @@ _MODULES = {
     "JobCancelledError": "errors",
     "JobDiscardedError": "errors",
     "JobError": "errors",
+    "JobRecord": "core.job",
     "NotFoundError": "errors",
     "PassingError": "errors",
     "Queue": "client.queue",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 import click
 import msgspec
 
+from ..client.named_task import enqueue_by_name
 from ..client.options import EnqueueOptions, JobOptions, merge_options
-from ..client.producer import Producer, QueueRule
-from ..core.codec import check_plain
-from ..core.command import command_task
+from ..client.producer import Producer
 from ..core.pending import run_sync
 from ..errors import UnknownTaskError, UsageError
 from ..settings import load_settings
@@ -104,17 +102,9 @@ def _enqueue_unchecked(
     url: str, task: str, values: dict[str, Any], chosen: EnqueueOptions
 ) -> tuple[str, bool]:
     """Enqueue without the application: only the worker will check the arguments."""
-    check_plain(values, f"the arguments of {task}")
-    described = command_task()
-    if task != described.name:
-        described = replace(described, name=task, kind="thread")
     producer = Producer(lambda: open_store(url))
     try:
-        capacities = {queue.name: queue.capacity for queue in producer.store.counts().result()}
-        name = chosen.queue or "default"
-        producer.queues[name] = QueueRule(name, capacities.get(name))
-        payload = msgspec.json.encode(values)
-        [job] = run_sync(producer.enqueue(BlockingCalls(), described, chosen, [payload]))
+        job = run_sync(enqueue_by_name(producer, BlockingCalls(), task, values, chosen))
     finally:
         producer.close()
     return job.id, job.existing

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 import msgspec
 
@@ -15,29 +15,28 @@ from ..core.clock import Clock
 from ..core.codec import ResultCodec
 from ..core.command import command_task, validate_command
 from ..core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
+from ..core.pending import run_sync
 from ..core.task import Task
 from ..errors import UsageError
 from ..maintenance.schedule_ticker import Schedule
 from ..settings import load_settings
-from ..store.call_style import AsyncCalls
-from ..store.messages import Filter
+from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from ..store.open import open_store
 from ..store.protocol import Store
 from ..worker.options import DRAIN, WorkerOptions
 from ..worker.worker import Worker
-from .embedded import EmbeddedWorkers, WorkerThread
-from .futures import JobFuture, call_task
+from .call_executor import CallExecutor
+from .embedded import EmbeddedWorkers, run_until_idle
+from .job_filter import job_filter
 from .job_handle import Job
-from .options import EnqueueOptions, check_schedulable, merge_options, validate_name
+from .named_task import enqueue_by_name
+from .options import EnqueueOptions, JobOptions, check_schedulable, merge_options, validate_name
 from .producer import Producer, QueueRule
-from .queue import Queue
+from .queue import Queue, check_rule
 from .task_function import TaskDecorator, TaskFunction, Tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-CALLS = "calls"
-PAGE = 1000
 
 
 class Conveyor(Executor):
@@ -76,9 +75,8 @@ class Conveyor(Executor):
         self._tasks.add(command_task())
         self._queues: dict[str, Queue] = {}
         self._schedules: dict[str, Schedule] = {}
-        self._call_thread: WorkerThread | None = None
         self._embedded = EmbeddedWorkers()
-        self._shut = False
+        self._calls = CallExecutor(self._producer, self._tasks, self.worker)
         self.task: TaskDecorator = self.queue("default").task
 
     def __repr__(self) -> str:
@@ -145,28 +143,18 @@ class Conveyor(Executor):
                     f"queue {name!r} is already declared with other options: {known.rule}"
                 )
             return known
-        if capacity is not None and (isinstance(capacity, bool) or capacity < 0):
-            raise UsageError(
-                f"capacity must be a whole number of 0 or more, or None, got {capacity!r}"
-            )
-        if when_full not in ("wait", "refuse", "drop_oldest"):
-            raise UsageError(
-                f"when_full must be 'wait', 'refuse' or 'drop_oldest', got {when_full!r}"
-            )
-        if when_full == "drop_oldest" and not capacity:
-            raise UsageError(
-                f"when_full='drop_oldest' needs a capacity of 1 or more, got {capacity}"
-            )
+        check_rule(rule)
         self._producer.queues[name] = rule
         self._queues[name] = Queue(rule, self._producer, self._tasks)
         return self._queues[name]
 
     def job(self, job_id: str) -> Job[Any]:
         """Return the handle of the job with this id; NotFoundError if there is none."""
-        record = self.store.get(job_id).result()
-        task = self.tasks.get(record.task)
-        results = task.results if task else ResultCodec()
-        return self._producer.job(job_id, results).refresh()
+        return self._handle(self.store.get(job_id).result())
+
+    async def ajob(self, job_id: str) -> Job[Any]:
+        """`job` for coroutines."""
+        return self._handle(await self.store.get(job_id))
 
     def jobs(
         self,
@@ -181,14 +169,67 @@ class Conveyor(Executor):
 
         For the next page pass the last job's `seq` as `before`.
         """
-        if not 1 <= limit <= PAGE:
-            raise UsageError(
-                f"limit must be 1 to {PAGE:,}, got {limit}; for more, pass before=last.seq"
-            )
-        which = Filter(queue=queue, task=task, states=frozenset(map(State, states)), before=before)
+        which = job_filter(queue=queue, task=task, states=states, before=before, limit=limit)
         return self.store.find(which, limit=limit).result()
 
+    async def ajobs(
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        states: Iterable[State | str] = (),
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[JobRecord]:
+        """`jobs` for coroutines."""
+        which = job_filter(queue=queue, task=task, states=states, before=before, limit=limit)
+        return await self.store.find(which, limit=limit)
+
+    def _handle(self, record: JobRecord) -> Job[Any]:
+        task = self.tasks.get(record.task)
+        return self._producer.job(record, task.results if task else ResultCodec())
+
     # -- other ways to enqueue -----------------------------------------------------------------
+
+    def send(
+        self,
+        task: str,
+        arguments: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **options: Unpack[JobOptions],
+    ) -> Job[Any]:
+        """Enqueue a job of the task with this name: `belt.send("app.resize", {"width": 640})`.
+
+        The task need not be declared here: then the arguments are given by name, only the worker
+        checks them, and the queue is "default" unless `queue` is given. If the task is declared
+        here, this is the same as `enqueue` of its function. Options as for `TaskFunction.using`.
+        Raises as `enqueue` does.
+        """
+        function = self.functions.get(task)
+        if function is not None:
+            [job] = function.using(**options).enqueue_many([arguments])
+            return job
+        return run_sync(self._send(BlockingCalls(), task, arguments, options))
+
+    async def asend(
+        self,
+        task: str,
+        arguments: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **options: Unpack[JobOptions],
+    ) -> Job[Any]:
+        """`send` for coroutines."""
+        function = self.functions.get(task)
+        if function is not None:
+            [job] = await function.using(**options).aenqueue_many([arguments])
+            return job
+        return await self._send(AsyncCalls(), task, arguments, options)
+
+    async def _send(
+        self, call_style: CallStyle, task: str, arguments: object, options: JobOptions
+    ) -> Job[Any]:
+        chosen = merge_options(EnqueueOptions(), options)
+        return await enqueue_by_name(self._producer, call_style, task, arguments, chosen)
 
     def command(
         self,
@@ -253,7 +294,7 @@ class Conveyor(Executor):
                 )
 
             def tick() -> NewJob:
-                return self._producer.new_jobs(task, chosen, [payload])[0]
+                return self._producer.new_jobs(task, [(chosen, payload)])[0]
 
             self._schedules[called] = Schedule(
                 ScheduleInfo(name=called, cron=rule, timezone=timezone, missed=missed, next_at=0.0),
@@ -272,28 +313,14 @@ class Conveyor(Executor):
         result must be JSON, as for any job. Unless the store is in memory, `fn` must be
         importable by name. The Future's `cancel()` cancels the job. RuntimeError after `shutdown`.
         """
-        if self._shut:
-            raise RuntimeError("cannot submit after shutdown")
-        task = call_task(fn, self.tasks, durable=self.store.is_durable)
-        if task.name not in self.tasks:
-            self._tasks.add(task)
-        thread = self._start_call_thread()
-        payload = task.args.encode(args, kwargs, limit=self._producer.args_limit)
-        chosen = EnqueueOptions(queue=CALLS)
-        future: JobFuture[T] = JobFuture()
-        work = self._producer.enqueue(AsyncCalls(), task, chosen, [payload])
-        future.follow(work, thread)
-        return future
+        return self._calls.submit(fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in Executor
         """Stop accepting calls, and close the store; with `wait`, block until all calls are done.
 
         `cancel_futures` cancels the calls that have not begun.
         """
-        self._shut = True
-        if self._call_thread is not None:
-            self._call_thread.finish(wait=wait, cancel=cancel_futures)
-        if wait or self._call_thread is None:
+        if self._calls.shutdown(wait=wait, cancel=cancel_futures):
             self.close()
 
     def close(self) -> None:
@@ -353,34 +380,9 @@ class Conveyor(Executor):
         including retries without a pause. It always returns after `timeout` seconds, if given.
         For scripts and tests; other options as for `worker`.
         """
-        return asyncio.run(self._work(until_idle, timeout, options))
-
-    async def _work(
-        self,
-        until_idle: bool,  # noqa: FBT001 - private
-        timeout: float | None,
-        options: dict[str, Any],
-    ) -> int:
-        worker = self.worker(**options)
-        running = asyncio.ensure_future(worker.run())
-        idle_checks = 0
-        try:
-            async with asyncio.timeout(timeout):
-                # Checked twice, because a hint of more work may still be on its way.
-                while not running.done() and idle_checks < 2:
-                    await asyncio.wait([running], timeout=0.01)
-                    idle_checks = idle_checks + 1 if until_idle and await worker.is_done() else 0
-        except TimeoutError:
-            pass
-        finally:
-            worker.drain()
-            await running
-        return worker.finished
-
-    def _start_call_thread(self) -> WorkerThread:
-        if self._call_thread is None or self._call_thread.worker.ended.is_set():
-            self._call_thread = WorkerThread(lambda: self.worker(queues=[CALLS], app=CALLS))
-        return self._call_thread
+        return asyncio.run(
+            run_until_idle(lambda: self.worker(**options), until_idle=until_idle, timeout=timeout)
+        )
 
     def _open(self) -> Store:
         url = self._url if self._url is not None else str(load_settings()["url"])

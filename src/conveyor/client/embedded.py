@@ -145,6 +145,27 @@ class EmbeddedWorkers:
         return time.monotonic() + timeout + SHUTDOWN_GRACE + LEAVE + MARGIN
 
 
+async def run_until_idle(
+    make_worker: Callable[[], Worker], *, until_idle: bool, timeout: float | None
+) -> int:
+    """Run a worker in this event loop; see `Conveyor.work`."""
+    worker = make_worker()
+    running = asyncio.ensure_future(worker.run())
+    idle_checks = 0
+    try:
+        async with asyncio.timeout(timeout):
+            # Checked twice, because a hint of more work may still be on its way.
+            while not running.done() and idle_checks < 2:
+                await asyncio.wait([running], timeout=0.01)
+                idle_checks = idle_checks + 1 if until_idle and await worker.is_done() else 0
+    except TimeoutError:
+        pass
+    finally:
+        worker.drain()
+        await running
+    return worker.finished
+
+
 def _wait_until_ended(worker: Worker, deadline: float) -> bool:
     ended = worker.ended.wait(max(0.0, deadline - time.monotonic()))
     return ended and not worker.left

@@ -55,13 +55,14 @@ class Job(Generic[T]):
         hint_waiters: HintWaiters,
         results: ResultCodec,
         existing: bool = False,
+        record: JobRecord | None = None,
     ) -> None:
         self.id = job_id
         self.existing = existing
         self._store = store
         self._hint_waiters = hint_waiters
         self._results = results
-        self._record: JobRecord | None = None
+        self._record = record
 
     def __repr__(self) -> str:
         state = f" {self._record.state}" if self._record else ""

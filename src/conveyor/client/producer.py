@@ -11,7 +11,7 @@ import msgspec
 from ..core.codec import ResultCodec
 from ..core.command import require_command_label
 from ..core.ids import IdMaker
-from ..core.job import ARGS_LIMIT, NewJob, WhenFull
+from ..core.job import ARGS_LIMIT, JobRecord, NewJob, WhenFull
 from ..core.task import Task
 from ..errors import UnavailableError, UsageError
 from ..store.blobs.transfer import upload_inputs
@@ -24,6 +24,8 @@ from .job_handle import Job
 from .options import EnqueueOptions
 
 MAX_JOBS = 100_000
+# The options and the encoded arguments of one job.
+Call = tuple[EnqueueOptions, bytes]
 
 
 class QueueRule(msgspec.Struct, frozen=True):
@@ -76,24 +78,20 @@ class Producer:
             hint_waiters.close()
             store.close()
 
-    def job(self, job_id: str, results: ResultCodec, *, existing: bool = False) -> Job[Any]:
-        """Return a handle on a job without checking that it exists."""
+    def job(self, record: JobRecord, results: ResultCodec) -> Job[Any]:
+        """Return the handle of a job that was read."""
         return Job(
-            job_id,
+            record.id,
             store=self.store,
             hint_waiters=self.hint_waiters,
             results=results,
-            existing=existing,
+            record=record,
         )
 
-    def new_jobs(
-        self, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
-    ) -> list[NewJob]:
-        """Describe one job per payload, all of one queue."""
+    def new_jobs(self, task: Task, calls: Sequence[Call]) -> list[NewJob]:
+        """Describe one job per call."""
         now = self.store.now()
-        options = chosen.options
-        if task.kind == "command":
-            options = require_command_label(options)
+        is_command = task.kind == "command"
         return [
             NewJob(
                 id=self._ids.make(now),
@@ -103,33 +101,39 @@ class Producer:
                 priority=chosen.priority,
                 run_at=chosen.run_at,
                 delay=chosen.delay,
-                options=options,
+                options=require_command_label(chosen.options) if is_command else chosen.options,
             )
-            for payload in payloads
+            for chosen, payload in calls
         ]
 
     async def enqueue(
-        self, call_style: CallStyle, task: Task, chosen: EnqueueOptions, payloads: Sequence[bytes]
+        self,
+        call_style: CallStyle,
+        task: Task,
+        calls: Sequence[Call],
+        *,
+        rule: QueueRule | None = None,
     ) -> list[Job[Any]]:
-        """Put jobs into the store, in one transaction, and return their handles."""
-        if not payloads:
+        """Put jobs into the store, in one transaction, and return their handles.
+
+        All calls name the same queue, and agree on what happens when it is full. `rule` is that of
+        the queue; None: as it was declared.
+        """
+        if not calls:
             return []
-        if len(payloads) > MAX_JOBS:
+        if len(calls) > MAX_JOBS:
             raise UsageError(
-                f"cannot enqueue {len(payloads):,} jobs at once (limit {MAX_JOBS:,}); "
+                f"cannot enqueue {len(calls):,} jobs at once (limit {MAX_JOBS:,}); "
                 "split them into several calls"
             )
-        if len(payloads) > 1 and chosen.options.key is not None:
-            raise UsageError(
-                f"key {chosen.options.key!r} cannot name {len(payloads):,} jobs: "
-                "a key is for one job, so use enqueue()"
-            )
+        chosen = calls[0][0]
         store, hint_waiters = self._open_once()
-        if chosen.files:
-            chosen = await self._with_files(call_style, chosen)
-        rule = self.queues.get(chosen.queue or "default", UNBOUNDED)
+        if any(each.files for each, _ in calls):
+            calls = await self._with_files(call_style, calls)
+        rule = rule or self.queues.get(chosen.queue or "default", UNBOUNDED)
+        new_jobs = self.new_jobs(task, calls)
         accepted = await enqueue(
-            self.new_jobs(task, chosen, payloads),
+            new_jobs,
             store=store,
             hint_waiters=hint_waiters,
             call_style=call_style,
@@ -143,18 +147,25 @@ class Producer:
                 store=store,
                 hint_waiters=hint_waiters,
                 results=task.results,
-                existing=job_id in accepted.existing,
+                existing=job_id != new.id,
             )
-            for job_id in accepted.ids
+            for job_id, new in zip(accepted.ids, new_jobs, strict=True)
         ]
 
-    async def _with_files(self, call_style: CallStyle, chosen: EnqueueOptions) -> EnqueueOptions:
-        """Upload the files and return the options with their names and digests."""
-        sent = await upload_inputs(
-            chosen.files, store=self.store, call_style=call_style, threads=self._file_threads
-        )
-        options = msgspec.structs.replace(chosen.options, files=sent)
-        return msgspec.structs.replace(chosen, options=options)
+    async def _with_files(self, call_style: CallStyle, calls: Sequence[Call]) -> list[Call]:
+        """Upload the files, and return the calls with the names and digests of their files."""
+        done: dict[int, EnqueueOptions] = {}  # calls usually share their options
+        for chosen, _ in calls:
+            if id(chosen) not in done:
+                sent = await upload_inputs(
+                    chosen.files,
+                    store=self.store,
+                    call_style=call_style,
+                    threads=self._file_threads,
+                )
+                options = msgspec.structs.replace(chosen.options, files=sent)
+                done[id(chosen)] = msgspec.structs.replace(chosen, options=options)
+        return [(done[id(chosen)], payload) for chosen, payload in calls]
 
     def _open_once(self) -> tuple[Store, HintWaiters]:
         opened = self._opened

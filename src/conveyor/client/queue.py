@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import UsageError
 from .producer import Producer, QueueRule
 from .task_function import TaskDecorator, Tasks
 
@@ -40,3 +41,16 @@ class Queue:
     def resume(self) -> None:
         """Let workers claim jobs of this queue again."""
         self._producer.store.set_paused(self.name, paused=False).result()
+
+
+def check_rule(rule: QueueRule) -> None:
+    """Raise UsageError for a bound that makes no sense."""
+    capacity, when_full = rule.capacity, rule.when_full
+    # Not every caller has a type checker.
+    whole = isinstance(capacity, int) and not isinstance(capacity, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if capacity is not None and (not whole or capacity < 0):
+        raise UsageError(f"capacity must be a whole number of 0 or more, or None, got {capacity!r}")
+    if when_full not in ("wait", "refuse", "drop_oldest"):
+        raise UsageError(f"when_full must be 'wait', 'refuse' or 'drop_oldest', got {when_full!r}")
+    if when_full == "drop_oldest" and not capacity:
+        raise UsageError(f"when_full='drop_oldest' needs a capacity of 1 or more, got {capacity}")

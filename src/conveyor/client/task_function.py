@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
@@ -12,13 +13,26 @@ from ..errors import UsageError
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from .job_handle import Job
 from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
-from .producer import Producer
+from .producer import Call, Producer
 
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
 RESERVED = "conveyor."
+CALL_FORMS = "a call is a tuple like ('ann',), a mapping like {'to': 'ann'}, or bind('ann')"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCall(Generic[R]):
+    """A call with its own options, for `enqueue_many`. Made by `TaskFunction.bind`."""
+
+    task: Task
+    enqueue_options: EnqueueOptions
+    payload: bytes
+
+
+AnyCall = tuple[Any, ...] | Mapping[str, Any] | BoundCall[R]
 
 
 class TaskFunction(Generic[P, R, C]):
@@ -68,41 +82,84 @@ class TaskFunction(Generic[P, R, C]):
         Raises UsageError or EncodingError for wrong arguments, QueueFullError if there is no room,
         UnavailableError if the store cannot be reached.
         """
-        [job] = run_sync(self._enqueue(BlockingCalls(), [self._encode(args, kwargs)]))
+        [job] = run_sync(self._enqueue(BlockingCalls(), [self._call(args, kwargs)]))
         return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """`enqueue` for coroutines."""
-        [job] = await self._enqueue(AsyncCalls(), [self._encode(args, kwargs)])
+        [job] = await self._enqueue(AsyncCalls(), [self._call(args, kwargs)])
         return job
 
-    def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Job[R]]:
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]:
+        """Return a call with this task's options, to be enqueued by `enqueue_many`.
+
+        Raises UsageError or EncodingError for wrong arguments.
+        """
+        return BoundCall(self.task, self.enqueue_options, self._encode(args, kwargs))
+
+    def enqueue_many(self, calls: Iterable[AnyCall[R]]) -> list[Job[R]]:
         """Enqueue at most 100,000 calls in one transaction: all of them or none.
 
-        A call is a tuple of positional arguments or a mapping of keyword arguments. Together they
-        must fit into the queue's capacity. Raises as `enqueue` does.
+        A call is a tuple of positional arguments, a mapping of keyword arguments, or what `bind`
+        returns, which carries options of its own: `[send.using(key=to).bind(to) for to in names]`.
+        Together they must fit into the queue's capacity. Raises as `enqueue` does.
         """
         return run_sync(self._enqueue(BlockingCalls(), self._encode_many(calls)))
 
-    async def aenqueue_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
-    ) -> list[Job[R]]:
+    async def aenqueue_many(self, calls: Iterable[AnyCall[R]]) -> list[Job[R]]:
         """`enqueue_many` for coroutines."""
         return await self._enqueue(AsyncCalls(), self._encode_many(calls))
 
-    async def _enqueue(self, call_style: CallStyle, payloads: list[bytes]) -> list[Job[R]]:
-        return await self._producer.enqueue(call_style, self.task, self.enqueue_options, payloads)
+    async def _enqueue(self, call_style: CallStyle, calls: list[Call]) -> list[Job[R]]:
+        return await self._producer.enqueue(call_style, self.task, calls)
+
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        return self.enqueue_options, self._encode(args, kwargs)
 
     def _encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         if self._preset is not None:
             return self._preset
         return self.task.args.encode(args, kwargs, limit=self._producer.args_limit)
 
-    def _encode_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[bytes]:
-        return [
-            self._encode((), call) if isinstance(call, Mapping) else self._encode(tuple(call), {})
-            for call in calls
-        ]
+    def _encode_many(self, calls: Iterable[AnyCall[R]]) -> list[Call]:
+        if isinstance(calls, str | bytes | Mapping):
+            raise UsageError(f"enqueue_many takes a list of calls, got {calls!r}; {CALL_FORMS}")
+        encoded = [self._encode_any(call) for call in calls]
+        key = self.enqueue_options.options.key
+        if key is not None and sum(chosen is self.enqueue_options for chosen, _ in encoded) > 1:
+            raise UsageError(
+                f"key {key!r} cannot name several jobs: a key is for one job; "
+                "give each call its own with using(key=...).bind(...)"
+            )
+        return encoded
+
+    def _encode_any(self, call: object) -> Call:
+        match call:
+            case tuple() | list():
+                return self._call(tuple(cast("list[Any]", call)), {})
+            case BoundCall():
+                return self._check_bound(cast("BoundCall[Any]", call)), call.payload
+            case Mapping():
+                return self._call((), cast("Mapping[str, Any]", call))
+            case _:
+                raise UsageError(f"{call!r} is no call of {self.task.name}; {CALL_FORMS}")
+
+    def _check_bound(self, call: BoundCall[Any]) -> EnqueueOptions:
+        """Return the options of a bound call if it can be enqueued together with the others."""
+        ours, theirs = self.enqueue_options, call.enqueue_options
+        if call.task is not self.task:
+            raise UsageError(
+                f"a call of {call.task.name} cannot be enqueued as {self.task.name}: "
+                "enqueue the calls of each task separately"
+            )
+        for name in ("queue", "wait", "when_full"):
+            if getattr(ours, name) != getattr(theirs, name):
+                raise UsageError(
+                    f"calls that are enqueued together have the same {name}, got "
+                    f"{getattr(theirs, name)!r} besides {getattr(ours, name)!r}: "
+                    f"write using({name}=...).enqueue_many(...), with bind() of the same"
+                )
+        return theirs
 
 
 class Decorator(Protocol):

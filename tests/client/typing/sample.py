@@ -3,9 +3,9 @@
 A line with `# expect: code` must give that error, every other line none.
 """
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from conveyor import Conveyor, Job
+from conveyor import Conveyor, Job, JobRecord
 
 belt = Conveyor("memory:")
 images = belt.queue("images", capacity=10)
@@ -37,6 +37,25 @@ def enqueue() -> None:
     thumbnail.using(colour="red")  # expect: call-arg
     thumbnail.using(when_full="explode")  # expect: arg-type
     belt.queue("mail", when_full="explode")  # expect: arg-type
+
+
+def enqueue_many() -> None:
+    bound = thumbnail.using(key="cat").bind("cat.jpg")
+    jobs = thumbnail.enqueue_many([bound, ("dog.jpg",), {"path": "eel.jpg"}])
+    assert_type(jobs, list[Job[bytes]])
+    thumbnail.enqueue_many([thumbnail.bind(name, width=1) for name in ("a", "b")])
+    thumbnail.bind(1)  # expect: arg-type
+    thumbnail.enqueue_many([fetch.bind("a")])  # expect: list-item
+    thumbnail.enqueue_many(["cat.jpg"])  # expect: list-item
+
+
+async def send() -> None:
+    assert_type(belt.send("app.resize", {"width": 1}, priority=5, delay="5m"), Job[Any])
+    assert_type(await belt.asend("app.resize", ("cat.jpg",)), Job[Any])
+    belt.send("app.resize", width=1)  # expect: call-arg
+    belt.send("app.resize", "cat.jpg")  # expect: arg-type
+    assert_type(await belt.ajob("id"), Job[Any])
+    assert_type(await belt.ajobs(queue="images"), list[JobRecord])
 
 
 async def wait() -> None:

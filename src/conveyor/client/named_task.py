@@ -1,0 +1,74 @@
+"""A task that is known by its name alone, because another application declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+
+from ..core.codec import ResultCodec, check_finite, check_plain
+from ..core.command import command_task
+from ..core.task import Task
+from ..errors import EncodingError, UsageError
+from ..store.call_style import CallStyle
+from .job_handle import Job
+from .options import EnqueueOptions, validate_name
+from .producer import Producer, QueueRule
+
+
+async def enqueue_by_name(
+    producer: Producer,
+    call_style: CallStyle,
+    name: str,
+    arguments: object,
+    chosen: EnqueueOptions,
+) -> Job[Any]:
+    """Enqueue a job of the task `name`; only its worker will check the arguments."""
+    task = named_task(name)
+    payload = _encode(name, arguments, producer.args_limit)
+    queue = chosen.queue or "default"
+    rule = producer.queues.get(queue) or await _stored_rule(producer, call_style, queue)
+    [job] = await producer.enqueue(call_style, task, [(chosen, payload)], rule=rule)
+    return job
+
+
+def named_task(name: str) -> Task:
+    """Return a task of this name, without its function."""
+    described = command_task()
+    if name == described.name:
+        return described
+    try:
+        name = validate_name(name)
+    except UsageError as error:
+        raise UsageError(f"task: {error}") from error
+    return replace(described, name=name, kind="thread", results=ResultCodec())
+
+
+async def _stored_rule(producer: Producer, call_style: CallStyle, queue: str) -> QueueRule:
+    """Return the bound of a queue as its own application has set it."""
+    queues = await call_style.wait_for(producer.store.counts())
+    capacity = next((each.capacity for each in queues if each.name == queue), None)
+    return QueueRule(queue, capacity)
+
+
+def _encode(name: str, arguments: object, limit: int) -> bytes:
+    if arguments == ():
+        return b"{}"
+    if not isinstance(arguments, Mapping):
+        raise UsageError(
+            f"the task {name!r} is not declared here, so its arguments must be a mapping of names "
+            f"to values, like {{'to': 'ann'}}; got {arguments!r}"
+        )
+    values = dict(cast("Mapping[Any, Any]", arguments))
+    what = f"the arguments of {name}"
+    check_plain(values, what)
+    check_finite(values, what)
+    data = msgspec.json.encode(values)
+    if len(data) > limit:
+        raise EncodingError(
+            f"{what} are {len(data):,} bytes of JSON, above the limit of {limit:,}; store the data "
+            "elsewhere and pass its name, or raise args_limit"
+        )
+    return data
