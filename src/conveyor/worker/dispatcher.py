@@ -122,13 +122,12 @@ class Dispatcher:
     # -- slots ---------------------------------------------------------------------------------
 
     async def _slot(self) -> None:
-        held, leases, elapsed = self._held, self._leases, self._elapsed
+        held, leases = self._held, self._leases
         while True:
             row = held.next_ready
             if row is None:
                 await self._idle_slots.wait()
-            # The first half is cheap, and hardly ever true.
-            elif elapsed() > row.sure_at + leases.late_after and leases.is_late(row):
+            elif leases.is_late(row):
                 held.hand_back(row)
             else:
                 await self._run_job(row)

@@ -49,7 +49,7 @@ class LeaseRenewer:
         self._store = store
         self._held = held
         self._verdicts = verdicts
-        self._lease_for, self.late_after = lease_for, FENCE * lease_for
+        self._lease_for, self._late_after = lease_for, FENCE * lease_for
         self._fences = fences
         self._elapsed = elapsed
         # Ids to look up now; None is all of them.
@@ -86,7 +86,7 @@ class LeaseRenewer:
 
         That is so after this process, or the whole machine, has stood still for long.
         """
-        return self._elapsed() - row.sure_at > self.late_after
+        return self._elapsed() - row.sure_at > self._late_after
 
     def check_for_cancels(self, ids: Sequence[str]) -> None:
         """Look up whether these jobs were cancelled, or any job if there are no ids."""
@@ -180,7 +180,7 @@ class LeaseRenewer:
         return [row for row in self._held.renewable if not row.fenced] if self._fences else []
 
     def _fence_at(self, row: HeldJob) -> float:
-        return row.sure_at + self.late_after
+        return row.sure_at + self._late_after
 
 
 def _joined(known: set[str] | None, ids: Sequence[str]) -> set[str] | None:
