@@ -40,7 +40,7 @@ ATTEMPTS = (
     (Failed(BROKEN), 0, "failed, no tries left"),
     (Crashed(BROKEN), 0, "its worker died"),
     (Snoozed(1.0), 0, "snoozed"),
-    (Interrupted(), 0, "handed back"),
+    (Interrupted(), 0, "released"),
     (Cancelled("asked"), 0, "stopped on request"),
 )
 

@@ -21,4 +21,4 @@ def test_schedules_are_listed_paused_and_resumed(
     assert conveyor("schedules", "resume", "nightly").code == 0
     ran = conveyor("schedules", "pause", "hourly")
     assert ran.code == 3
-    assert "there is no schedule 'hourly'" in ran.err
+    assert "schedule 'hourly' not found" in ran.err

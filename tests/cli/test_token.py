@@ -84,7 +84,7 @@ def test_a_revoked_token_is_listed_as_such_and_other_processes_hear_of_it(
         (["create", "ci", "--scope", "read", "--expires", "0"], 2, "is in the past"),
         (["create", "ci", "--scope", "read", "--expires", "soon"], 2, "'soon'"),
         (["create", "ci", "--scope", "admin", "--queue", "mail"], 2, "cannot be limited to queues"),
-        (["revoke", "nobody00"], 3, "there is no token nobody00"),
+        (["revoke", "nobody00"], 3, "token 'nobody00' not found"),
         (["revoke"], 2, "ID..."),
     ],
 )

@@ -49,7 +49,7 @@ def _status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_a_worker_hands_back_what_does_not_end_in_time(
+def test_a_worker_releases_what_does_not_end_in_time(
     start: Start, belt: Conveyor, until: Until
 ) -> None:
     worker = serve(start, "--queue", "default", "--drain", "0.1")

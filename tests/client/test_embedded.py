@@ -64,7 +64,7 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
     assert program.belt.stop()  # nothing runs any more
 
 
-def test_what_outlives_the_deadline_is_handed_back(until: Until) -> None:
+def test_what_outlives_the_deadline_is_released(until: Until) -> None:
     program = Program()
     worker = program.belt.start(slots=1)
     job = program.held.enqueue()
@@ -72,7 +72,7 @@ def test_what_outlives_the_deadline_is_handed_back(until: Until) -> None:
     assert program.belt.stop(0.0)
     assert job.refresh().state is State.AVAILABLE
     assert job.record.attempt == 0
-    assert worker.handed_back == 1
+    assert worker.released == 1
 
 
 def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(

@@ -141,7 +141,7 @@ class Container:
 @pytest.mark.parametrize(
     ("seconds", "flags", "code", "state"),
     [("1", [], 0, State.COMPLETED), ("60", ["--drain", "0.5"], 75, State.AVAILABLE)],
-    ids=["in time", "handed back"],
+    ids=["in time", "released"],
 )
 def test_its_worker_is_stopped_by_a_signal_and_says_how(
     seconds: str,

@@ -128,8 +128,8 @@ def judge(run: Shutdown) -> list[str]:
     """Return what was not in order."""
     wrong: list[str] = []
     heard = "SIGTERM: stopping" in run.said
-    handed_back = ", 0 returned to the queue" not in run.said
-    expected = (75 if handed_back else 0) if heard else 143
+    released = ", 0 returned to the queue" not in run.said
+    expected = (75 if released else 0) if heard else 143
     if run.code != expected:
         wrong.append(f"exit code {run.code}, not {expected}")
     if run.seconds > IN_TIME:
@@ -171,7 +171,7 @@ def drill(folder: Path, shutdowns: int) -> None:
     ended = Counter(job.task for run in runs for job in run.jobs if job.state is State.COMPLETED)
     print(f"exit codes {dict(codes)}, completed {dict(ended)}")
     assert codes[0], "none was in time to finish its jobs"
-    assert codes[75], "none had a job to hand back"
+    assert codes[75], "none had a job to release"
     assert codes[143] < shutdowns / 2, "most did not live to be a worker"
     assert min(ended.values()) > shutdowns / 4
     assert len(ended) == 4, "some kind of job was never run"

@@ -47,7 +47,7 @@ class Link:
 
 
 class BadWorker:
-    """A worker that neither hands back nor stops anything."""
+    """A worker that neither releases nor stops anything."""
 
     def __init__(self, belt: Conveyor, *, hasty: bool) -> None:
         self.belt = belt

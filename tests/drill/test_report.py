@@ -19,7 +19,7 @@ BROKEN = Row(
     ),
     ("+0.21 s seen available under lease 1",),
 )
-GOOD = ScenarioResult("drain", "SIGTERM", "All is handed back.", 3.0, (KEPT,))
+GOOD = ScenarioResult("drain", "SIGTERM", "All is released.", 3.0, (KEPT,))
 BAD = ScenarioResult("kill", "kill -9", "All is back.", 4.0, (KEPT, BROKEN))
 
 
@@ -32,7 +32,7 @@ def drawn(*results: ScenarioResult) -> str:
 def test_a_person_sees_by_scenario_what_was_promised_and_what_happened() -> None:
     text = drawn(GOOD, BAD)
     assert "✓ SIGTERM  drain, 3.0 s" in text
-    assert "All is handed back." in text
+    assert "All is released." in text
     assert "✗ kill -9  kill, 4.0 s" in text
     assert "✗  command  back after 0.21 s, 2 processes left" in text
 

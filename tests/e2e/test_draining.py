@@ -83,7 +83,7 @@ def objections(
     back = {c.job: c for c in made if c.lease == 1 and c.state is State.AVAILABLE}
     for kind, job in jobs.items():
         if job not in back:
-            found.append(f"{kind} was not handed back")
+            found.append(f"{kind} was not released")
             continue
         after = back[job].at - stopped_at
         if after > LIMITS[kind]:
@@ -191,7 +191,7 @@ from tree import Diary, time
 db = apsw.Connection("naive.db")
 
 
-def hand_back(*_):
+def release(*_):
     db.execute("UPDATE job SET state = 'available'")
     time.sleep(0.5)
     sys.exit(75)
@@ -204,13 +204,13 @@ def run():
         time.sleep(0.01)
 
 
-signal.signal(signal.SIGTERM, hand_back)
+signal.signal(signal.SIGTERM, release)
 threading.Thread(target=run, daemon=True).start()
 signal.pause()
 """
 
 
-def test_the_same_harness_objects_to_a_worker_that_hands_back_before_its_threads_have_ended(
+def test_the_same_harness_objects_to_a_worker_that_releases_before_its_threads_have_ended(
     tmp_path: Path, until: Until
 ) -> None:
     db = apsw.Connection(str(tmp_path / "naive.db"))

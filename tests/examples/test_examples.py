@@ -91,7 +91,7 @@ def test_a_blocking_program_drains_its_worker_at_exit(
         check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")
-    # Two had begun or were handed back: nothing was lost, and nothing runs.
+    # Two had begun or were released: nothing was lost, and nothing runs.
     assert set(states(belt)) <= {State.COMPLETED, State.AVAILABLE}
     assert len(states(belt)) == 2
     assert belt.store.workers().result() == []

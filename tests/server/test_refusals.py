@@ -253,7 +253,7 @@ def test_a_name_may_contain_any_characters(name: str, server: Serving, store: St
     assert (queue.name, queue.paused) == (name, True)
     assert client.cancel(name, reason="r").result().id == name
     client.delete(name).result()
-    with pytest.raises(NotFoundError, match="no job"):
+    with pytest.raises(NotFoundError, match="not found"):
         client.get(name).result()
     client.close()
 
@@ -261,7 +261,7 @@ def test_a_name_may_contain_any_characters(name: str, server: Serving, store: St
 def test_an_empty_name_is_not_found_or_refused(server: Serving) -> None:
     client = HttpStore(server.url)
     for look in (client.get, client.history, client.ahead, client.retry, client.delete):
-        with pytest.raises(NotFoundError, match="no job"):
+        with pytest.raises(NotFoundError, match="not found"):
             look("").result()  # type: ignore[operator]
     with pytest.raises(UsageError, match="a name must be a string"):
         client.insert([NewJob(id="j", task="t", queue="")]).result()

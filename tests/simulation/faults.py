@@ -93,7 +93,7 @@ class ForgivesAll(Broken):
         return super().rescue(**{**how, "begun": ()})
 
 
-class CountsHandBacks(Broken):
+class CountsReleases(Broken):
     def exchange(self, reports: Any, *rest: Any, **more: Any) -> Any:
         given = {each.id for each in reports if isinstance(each.outcome, Interrupted)}
         answer = super().exchange(reports, *rest, **more)
@@ -199,14 +199,13 @@ class DropsReports(Dispatcher):
 
 
 class ForgetsClaimedAhead(HeldJobs):
-    def hand_back_unstarted(self) -> None:
-        self.hand_back_surplus(self.ready)
-        super().hand_back_unstarted()
+    def release_unstarted(self) -> None:
+        self.release_surplus(self.ready)
+        super().release_unstarted()
 
-    def hand_back_surplus(self, count: int) -> None:
+    def release_surplus(self, count: int) -> None:
         for row in list(self._ready)[-count:]:
             self._ready.remove(row)
-            del self._rows[row.job.id, row.job.lease]
 
 
 class BeginsUnconfirmed(ClaimConfirmer):
@@ -312,7 +311,7 @@ FAULTS = (
     Fault("rescue does not look whether the lease ended", _rules("rescue"), store=RescuesAll),
     Fault("a crash is blamed on jobs that had not begun", _rules("crashes"), store=BlamesAll),
     Fault("a crash is blamed on nobody", _rules("crashes"), store=ForgivesAll),
-    Fault("a hand-back counts as an attempt", _rules("attempts"), store=CountsHandBacks),
+    Fault("a release counts as an attempt", _rules("attempts"), store=CountsReleases),
     Fault("a claim hands out a running job", _rules("claim"), store=HandsOutRunning),
     Fault("a report that comes twice is applied twice", _rules("final"), store=AppliesTwice),
     Fault("a rescue forgets the cancel", _rules("cancel"), store=ForgetsCancelAtRescue),

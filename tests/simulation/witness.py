@@ -187,7 +187,7 @@ class Witness:
             self._settled(before, job, deed)
         else:
             self._broken("settle", f"{deed.operation} of {deed.wire.name} ended {job.id}")
-        # A job that is handed back may be found expired by the claim in the same transaction.
+        # A job that is released may be found expired by the claim in the same transaction.
         expired = job.state is State.DISCARDED and (job.error or "").startswith("Expired")
         if (job.state in FINAL and not expired) or job.state is State.RETRYABLE:
             expected = before.attempt

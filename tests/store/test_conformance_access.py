@@ -52,9 +52,9 @@ def test_a_token_of_an_id_that_is_taken_is_refused_and_changes_nothing(store: St
 
 
 def test_an_unknown_token_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="no token nobody"):
+    with pytest.raises(NotFoundError, match="token 'nobody' not found"):
         store.token("nobody").result()
-    with pytest.raises(NotFoundError, match="no token nobody"):
+    with pytest.raises(NotFoundError, match="token 'nobody' not found"):
         store.revoke_token("nobody").result()
 
 

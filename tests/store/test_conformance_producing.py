@@ -28,7 +28,7 @@ def test_nothing_enqueued_is_nothing_accepted(store: Store) -> None:
 
 
 def test_a_job_that_is_not_there_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="no job nowhere"):
+    with pytest.raises(NotFoundError, match="job 'nowhere' not found"):
         store.get("nowhere").result()
 
 

@@ -148,7 +148,7 @@ def test_a_worker_becomes_quiet_only_if_it_is_idle_where_that_is_asked(
     assert store.order("w", "quiet", if_idle=True).result() is True
     assert store.beat(info).result() == "quiet"
     assert claim(store) == []
-    with pytest.raises(NotFoundError, match="no worker x"):
+    with pytest.raises(NotFoundError, match="worker 'x' not found"):
         store.order("x", "quiet", if_idle=True).result()
 
 
@@ -164,7 +164,7 @@ def test_a_worker_that_left_is_not_quiet_when_it_comes_back(store: Store) -> Non
     introduce(store, "w")
     store.order("w", "quiet").result()
     store.leave("w").result()
-    with pytest.raises(NotFoundError, match="no worker w"):
+    with pytest.raises(NotFoundError, match="worker 'w' not found"):
         store.order("w", "quiet").result()
     introduce(store, "w")
 
@@ -239,7 +239,7 @@ def test_a_silent_worker_that_is_dismissed_is_forgotten_at_once(
     assert store.dismiss("w", force=force).result() == Dismissed(forgotten=True)
     assert store.workers().result() == []
     introduce(store, "w")  # one that comes back all the same is a worker like any other
-    with pytest.raises(NotFoundError, match="no worker x"):
+    with pytest.raises(NotFoundError, match="worker 'x' not found"):
         store.dismiss("x", force=force).result()
 
 

@@ -110,20 +110,20 @@ def test_reports_of_jobs_that_end_during_a_call_stay_for_the_next_one() -> None:
     assert held.reports == [Report("b", 1, Succeeded(b"2"))]
 
 
-def test_a_drain_hands_back_what_has_not_started_and_nothing_else() -> None:
+def test_a_drain_releases_what_has_not_started_and_nothing_else() -> None:
     held = HeldJobs()
     row = running(held, job("runs"))
     ready(held, job("ready"))
     held.add([job("unconfirmed")], asked_at=0.0, confirmed=False)
-    held.hand_back_unstarted()
+    held.release_unstarted()
     assert held.reports == [Report(name, 1, Interrupted()) for name in ("ready", "unconfirmed")]
-    assert (held.running, len(held), held.finished, held.handed_back) == ([row], 1, 0, 0)
+    assert (held.running, len(held), held.finished, held.released) == ([row], 1, 0, 0)
 
 
 def test_a_surplus_is_handed_back_from_the_end() -> None:
     held = HeldJobs()
     ready(held, job("a"), job("b"), job("c"))
-    held.hand_back_surplus(2)
+    held.release_surplus(2)
     assert {report.id for report in held.reports} == {"b", "c"}
     assert held.ready == 1
 
@@ -159,7 +159,7 @@ def test_an_abandoned_thread_is_left_to_the_end_of_the_process() -> None:
     held.end_abandoned()
     told = {report.id: type(report.outcome) for report in held.reports}
     assert told == {"coroutine": Interrupted, "cancelled": Cancelled}
-    assert (held.running, len(held), held.handed_back) == ([], 0, 2)
+    assert (held.running, len(held), held.released) == ([], 0, 2)
 
 
 def test_nothing_is_reported_of_an_abandoned_job_whose_lease_is_lost() -> None:
@@ -179,6 +179,6 @@ def test_listeners_learn_of_ready_and_ended_jobs() -> None:
     [row] = held.add([job()], asked_at=0.0, confirmed=False)
     assert heard == []
     held.confirm(row, sure_at=0.0)
-    held.hand_back(row)
+    held.release(row)
     ready(held, job("b"), job("c"))
     assert heard == ["1 ready", "ended", "2 ready"]

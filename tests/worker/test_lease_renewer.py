@@ -219,7 +219,7 @@ def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> Non
         assert kept.leases.is_late(row)
         [newer] = kept.hold("b")
         assert not kept.leases.is_late(newer)
-        kept.held.hand_back(newer)
+        kept.held.release(newer)
         await soon(lambda: kept.store.asked == [["a"]])
         await soon(lambda: not kept.leases.is_late(row))
 
@@ -249,7 +249,7 @@ def test_a_cancel_of_a_job_that_has_just_ended_fences_off_the_others_all_the_sam
         kept.store.reachable = False
         ended, _ = kept.hold("ended", "goes on")
         kept.leases.check_for_cancels(["ended"])
-        kept.held.hand_back(ended)
+        kept.held.release(ended)
         await asyncio.sleep(0)
         kept.now = LEASE * 0.8
         await kept.changed.wait()

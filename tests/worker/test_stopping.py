@@ -1,4 +1,4 @@
-"""Running jobs that are told to stop: cancelled, drained, handed back, each said honestly."""
+"""Running jobs that are told to stop: cancelled, drained, released, each said honestly."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_job_that_outlives_the_deadline_is_handed_back_without_a_used_attempt(
         worker.call(lambda: worker.drain(0.0))
         until(lambda: job.refresh().state is State.AVAILABLE)
         assert job.record.attempt == 0
-    assert worker.handed_back == 1
+    assert worker.released == 1
 
 
 def test_cancelling_at_the_very_end_never_hits_the_next_job() -> None:

@@ -15,7 +15,7 @@ from .probe_jobs import KINDS, POLL
 
 # Much later than the end of the drill.
 LATER = 3600
-# When a job is cancelled, in seconds after its release; negative is before it.
+# When a job is cancelled, in seconds after it may finish; negative is before that.
 CANCEL_OFFSETS = (-POLL / 2, 0.0, POLL / 2, POLL)
 
 # When the cancel of each job was requested.
@@ -56,7 +56,7 @@ def _run_starting(harness: Harness) -> Row:
             pass  # without a pause: its code is about to begin
         cancelled_at |= _cancel(harness, [job_id])
         if kind == "deaf thread":
-            harness.release([job_id])
+            harness.let_finish([job_id])
         _until_ended(harness, [job_id], 2 * PROMPT_SECONDS)
     observed = harness.observed_jobs(cancelled_at)
     stopped = [each for each in observed if each.record.state is State.CANCELLED]
@@ -85,7 +85,7 @@ def _run_running(harness: Harness) -> list[Row]:
     since = min(cancelled_at.values())
     harness.wait_until(lambda: time.time() > since + PROMPT_SECONDS + POLL)
     while_running = harness.get_record(deaf)
-    harness.release(jobs)
+    harness.let_finish(jobs)
     cancelled = harness.jobs[deaf].cancel(wait=2 * PROMPT_SECONDS)
     rows: list[Row] = []
     for each in harness.observed_jobs(jobs):
@@ -134,9 +134,9 @@ def _run_finishing(harness: Harness) -> Row:
         if pause < 0:
             cancelled_at |= _cancel(harness, jobs)
             time.sleep(-pause)
-            harness.release(jobs)
+            harness.let_finish(jobs)
         else:
-            harness.release(jobs)
+            harness.let_finish(jobs)
             time.sleep(pause)
             cancelled_at |= _cancel(harness, jobs)
         _until_ended(harness, jobs, 2 * PROMPT_SECONDS)

@@ -15,7 +15,7 @@ from .observations import ObservedJob, ObservedWorker
 PROMPT_SECONDS = 1.0
 # How much longer than its deadlines a worker may take: the last commits, and the interpreter's end.
 EXIT_SECONDS = 1.0
-HANDED_BACK = 75
+RELEASED = 75
 
 
 class Check(msgspec.Struct, frozen=True):

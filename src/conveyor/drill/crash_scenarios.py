@@ -61,7 +61,7 @@ def run_freeze(harness: Harness) -> list[Row]:
     resumed = harness.send_signal(worker, signal.SIGCONT)
     harness.observe_for(PROMPT_SECONDS)
     # A thread that ignores the request ends by itself, too late.
-    released = harness.release(jobs)
+    may_finish_at = harness.let_finish(jobs)
     harness.wait_until(
         lambda: all(1 in each.ended_at for each in harness.observed_jobs(jobs)), 3 * PROMPT_SECONDS
     )
@@ -69,13 +69,13 @@ def run_freeze(harness: Harness) -> list[Row]:
     harness.send_signal(other, signal.SIGTERM)
     harness.wait_until(lambda: other.code is not None, 3 * PROMPT_SECONDS)
     [new] = harness.enqueue_probes(["coroutine"])
-    harness.release([new])
+    harness.let_finish([new])
     harness.wait_until(lambda: harness.have_ended([new]), 3 * PROMPT_SECONDS)
     ran_by = harness.get_record(new).worker
     completed = harness.get_record(new).state is State.COMPLETED
     seen = worker.observed()
     rows = [
-        _frozen(each, frozen, released if each.kind == "deaf thread" else resumed, until=until)
+        _frozen(each, frozen, may_finish_at if each.kind == "deaf thread" else resumed, until=until)
         for each, until in zip(observed, leases.values(), strict=True)
     ]
     happened = (
@@ -109,7 +109,7 @@ def run_poison(harness: Harness) -> list[Row]:
     bad = harness.probes.enqueue_poison()
     harness.observe(bad, "coroutine", harness.folder / "poison")
     others = harness.enqueue_probes()
-    harness.release(others)
+    harness.let_finish(others)
     started, deaths = harness.started_at, 0
     for number in range(1, DEATHS + 1):
         deaths += _run_until_death(harness, bad.id, number)

@@ -25,7 +25,7 @@ def run_disk(harness: Harness) -> list[Row]:
     harness.observe(filler, "coroutine", events)
     harness.wait_until(lambda: harness.have_begun([filler.id]))
     harness.limit_disk(worker, room=ROOM)
-    filled = harness.release([filler.id])
+    filled = harness.let_finish([filler.id])
     written = events.with_suffix(RESULT)
     harness.wait_until(written.exists, 10 * PROMPT_SECONDS)
     harness.observe_for(FULL)

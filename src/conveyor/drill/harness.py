@@ -19,7 +19,7 @@ from ..client.job_handle import Job
 from ..core.job import JobRecord, State
 from ..store.messages import Filter
 from .observations import Observation, ObservedJob
-from .probe_jobs import FAILS, KINDS, QUEUE, RELEASE, Kind, ProbeEvent, ProbeJobs, read_events
+from .probe_jobs import FAILS, FINISH, KINDS, QUEUE, Kind, ProbeEvent, ProbeJobs, read_events
 from .processes import (
     ProcessSnapshot,
     is_alive,
@@ -92,11 +92,11 @@ class Harness:
         self.jobs[job.id] = job
         self._observers[job.id] = _JobObserver(kind, events)
 
-    def release(self, ids: Iterable[str]) -> float:
+    def let_finish(self, ids: Iterable[str]) -> float:
         """Let these jobs end; return the time."""
         at = time.time()
         for job_id in ids:
-            Path(f"{self._observers[job_id].events_path}{RELEASE}").touch()
+            Path(f"{self._observers[job_id].events_path}{FINISH}").touch()
         return at
 
     def send_signal(self, worker: WorkerProcess, number: signal.Signals) -> float:

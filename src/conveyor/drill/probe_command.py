@@ -2,7 +2,7 @@
 
     python probe_command.py EVENTS
 
-It runs until the file EVENTS.release exists, and leaves no process behind; a second run ends at
+It runs until the file EVENTS.finish exists, and leaves no process behind; a second run ends at
 once. It imports nothing of ours, because a command job may be any program.
 """
 
@@ -11,7 +11,7 @@ import sys
 import time
 
 LEASE = int(os.environ.get("CONVEYOR_LEASE", "1"))
-RELEASE = ".release"
+FINISH = ".finish"
 FAILS = ".fails"
 LONGEST = 120.0
 
@@ -24,11 +24,11 @@ def write_event(events: str, what: str, lease: int = LEASE) -> None:
     os.close(file)
 
 
-def run_until_released(events: str) -> None:
-    """Run until the drill releases the job."""
+def wait_until_may_finish(events: str) -> None:
+    """Wait until the drill lets the job finish."""
     write_event(events, "began")
     deadline = time.monotonic() + LONGEST
-    while not os.path.exists(events + RELEASE) and time.monotonic() < deadline:
+    while not os.path.exists(events + FINISH) and time.monotonic() < deadline:
         time.sleep(0.02)
     write_event(events, "ended")
 
@@ -44,9 +44,9 @@ def main(events: str) -> None:
     if os.fork() == 0:
         if os.fork() == 0:
             os.setsid()  # no signal to the command's session or process group reaches it now
-        run_until_released(events)
+        wait_until_may_finish(events)
         os._exit(0)
-    run_until_released(events)
+    wait_until_may_finish(events)
     os.wait()
 
 

@@ -1,4 +1,4 @@
-"""The drill's jobs: each kind records that it runs, and goes on until the drill releases it.
+"""The drill's jobs: each kind records that it runs, and goes on until the drill lets it finish.
 
 Events are lines in a file of the job's own, which the drill reads from outside. A job that runs for
 a second time ends at once.
@@ -28,8 +28,8 @@ from . import probe_command
 Kind = Literal["coroutine", "thread", "deaf thread", "process", "command"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 QUEUE = "conveyor.drill"
-RELEASE, FAILS, RESULT = probe_command.RELEASE, probe_command.FAILS, ".result"
-# How often a job checks whether it is released, in seconds.
+FINISH, FAILS, RESULT = probe_command.FINISH, probe_command.FAILS, ".result"
+# How often a job checks whether it may finish, in seconds.
 POLL = 0.02
 # The argument of each job that fills the disk: some hundreds of them are enough.
 LARGE_ARGUMENT = "x" * 4000
@@ -94,31 +94,31 @@ class ProbeJobs:
 
 
 async def coroutine(events: str) -> int:
-    """Wait for the release in a coroutine."""
+    """Wait until it may finish, in a coroutine."""
     with _recorded(events) as is_rerun:
-        while not is_rerun and not _is_released(events):  # noqa: ASYNC110 - it is a file
+        while not is_rerun and not _may_finish(events):  # noqa: ASYNC110 - it is a file
             await asyncio.sleep(POLL)
     return current_job().lease
 
 
 def thread(events: str) -> int:
-    """Wait for the release in blocking code that responds to a stop request."""
+    """Wait until it may finish, in blocking code that responds to a stop request."""
     with _recorded(events) as is_rerun:
-        while not is_rerun and not _is_released(events):
+        while not is_rerun and not _may_finish(events):
             current_job().sleep(POLL)
     return current_job().lease
 
 
 def deaf_thread(events: str) -> int:
-    """Wait for the release in blocking code that ignores stop requests."""
+    """Wait until it may finish, in blocking code that ignores stop requests."""
     with _recorded(events) as is_rerun:
-        while not is_rerun and not _is_released(events):
+        while not is_rerun and not _may_finish(events):
             time.sleep(POLL)
     return current_job().lease
 
 
 def process(events: str) -> int:
-    """Wait for the release in a child process, ignoring stop requests."""
+    """Wait until it may finish, in a child process, ignoring stop requests."""
     return deaf_thread(events)
 
 
@@ -137,7 +137,7 @@ def _make_disk_filler(task: TaskFunction[[str], int, Any]) -> Callable[[str], An
         accepted: list[str] = []
         error = "the disk did not fill up"
         with _recorded(events):
-            while not _is_released(events):  # noqa: ASYNC110 - it is a file
+            while not _may_finish(events):  # noqa: ASYNC110 - it is a file
                 await asyncio.sleep(POLL)
             for _ in range(MOST_LARGE_JOBS):
                 try:
@@ -156,8 +156,8 @@ def _write_result(events: str, result: DiskFillResult) -> None:
     part.rename(events + RESULT)
 
 
-def _is_released(events: str) -> bool:
-    return os.path.exists(events + RELEASE)
+def _may_finish(events: str) -> bool:
+    return os.path.exists(events + FINISH)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def run_stop(harness: Harness) -> list[Row]:
     harness.wait_until(lambda: harness.have_begun(jobs))
     signalled = harness.send_signal(worker, signal.SIGTERM)
     harness.observe_for(MORE_WORK)
-    released = harness.release(jobs)
+    may_finish_at = harness.let_finish(jobs)
     harness.wait_until(lambda: worker.code is not None, LONG_DRAIN + GRACE + LEAVE + EXIT_SECONDS)
     harness.wait_until(lambda: not worker.leftover_processes(), PROMPT_SECONDS)
     seen = worker.observed(worker.leftover_processes())
@@ -36,7 +36,7 @@ def run_stop(harness: Harness) -> list[Row]:
             checks.exited_with(seen, 0),
             # It exits with its last job, long before its deadline.
             checks.exited_within(
-                seen, signalled, released - signalled + EXIT_SECONDS + harness.startup_seconds
+                seen, signalled, may_finish_at - signalled + EXIT_SECONDS + harness.startup_seconds
             ),
             checks.no_process_left(seen),
             since=signalled,
@@ -76,7 +76,7 @@ def run_drain(harness: Harness) -> list[Row]:
             )
         )
     worker_checks = (
-        checks.exited_with(seen, checks.HANDED_BACK),
+        checks.exited_with(seen, checks.RELEASED),
         checks.exited_within(seen, signalled, longest),
         checks.no_process_left(seen),
     )

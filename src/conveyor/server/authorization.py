@@ -63,7 +63,7 @@ class Authorizer:
                 return []
             case _ if "offer" in path and is_limited:
                 if path["offer"] not in self._queue_of_offer:
-                    raise NotFoundError(f"no offer {path['offer']}")
+                    raise NotFoundError(f"offer {path['offer']!r} not found")
                 return [self._queue_of_offer[path["offer"]]]
             case _ if is_limited and call.name not in LISTS_OF_ALL:
                 return [principal.queues[0]]

@@ -140,7 +140,7 @@ SILENCE = 60.0
 
 
 class Dismissed(msgspec.Struct, frozen=True):
-    """How a worker was removed: whether it is forgotten already, and the jobs it had to give back.
+    """How a worker was removed: whether it is forgotten already, and the jobs it had to release.
 
     A worker that is not `forgotten` has the order to drain, and exits by itself.
     """

@@ -33,7 +33,7 @@ def tick_schedule(known: ScheduleInfo, *, due_at: float, next_at: float) -> Sche
 
 def no_schedule(name: str) -> NotFoundError:
     """Return the error for a schedule that is not stored."""
-    return NotFoundError(f"there is no schedule {name!r}")
+    return NotFoundError(f"schedule {name!r} not found")
 
 
 def _rule(schedule: ScheduleInfo) -> tuple[str, str, str]:

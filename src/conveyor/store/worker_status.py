@@ -25,7 +25,7 @@ def as_ordered(worker: WorkerInfo, order: Order) -> WorkerInfo:
 
 def no_worker(worker: str) -> NotFoundError:
     """Return the error for a worker that never sent a beat, or was forgotten."""
-    return NotFoundError(f"there is no worker {worker}")
+    return NotFoundError(f"worker {worker!r} not found")
 
 
 def check_order(worker: str, before: Order, order: Order) -> None:

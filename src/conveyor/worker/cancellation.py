@@ -37,12 +37,12 @@ class LeaseVerdicts:
         self._fence_grace = fence_grace
 
     def apply(self, lease: Lease, renewal: Renewal) -> None:
-        """Stop the job of a rejected renewal, or hand it back if it has not started."""
+        """Stop the job of a rejected renewal, or release it if it has not started."""
         row = self._held.get(lease)
         if row is None:
             return
         if row.phase == "ready":
-            self._held.hand_back(row)
+            self._held.release(row)
         elif row.phase == "running" and row.control is not None:
             if renewal.verdict == "cancel":
                 grace = 0.0 if renewal.forced else None
@@ -63,7 +63,7 @@ class LeaseVerdicts:
     def fence(self, row: HeldJob) -> None:
         """Stop a job whose lease could not be renewed: another worker may soon claim it."""
         if row.phase == "ready":
-            self._held.hand_back(row)
+            self._held.release(row)
         elif row.phase == "running" and row.control is not None:
             row.fenced = True
             request_stop(row.control, StopRequest("fenced", FENCED, self._fence_grace))

@@ -23,7 +23,7 @@ RETRY_AFTER = 0.25
 class ClaimConfirmer:
     """Confirms each claim as one batch; its jobs then become ready.
 
-    Jobs that were cancelled meanwhile are handed back, and so are those that could not be confirmed
+    Jobs that were cancelled meanwhile are released, and so are those that could not be confirmed
     within `within` seconds of the claim: the store may know, though its answer never arrived.
     """
 
@@ -59,7 +59,7 @@ class ClaimConfirmer:
             if left <= 0:
                 log.warning("claim.not_confirmed jobs=%d", len(pending))
                 for row in pending:
-                    self._held.hand_back(row)
+                    self._held.release(row)
                 return
             answer = await self._leases.confirm(pending, min(left, self._within / 4))
             if answer is not None:
@@ -70,13 +70,13 @@ class ClaimConfirmer:
             await asyncio.sleep(RETRY_AFTER)
 
     def _apply(self, row: HeldJob, renewal: Renewal, sent: float) -> None:
-        if row.phase != "unconfirmed":  # it was handed back meanwhile
+        if row.phase != "unconfirmed":  # it was released meanwhile
             return
         match renewal.verdict:
             case "continue":
                 self._held.confirm(row, sure_at=sent)
-            case "cancel":  # handing it back makes it cancelled
-                self._held.hand_back(row)
+            case "cancel":  # releasing it makes it cancelled
+                self._held.release(row)
             case "lost":
                 log.warning("claim.lost id=%s lease=%d", row.job.id, row.job.lease)
                 self._held.drop(row)

@@ -93,9 +93,9 @@ class Dispatcher:
         await self._sender.flush()
 
     def stop_claiming(self) -> None:
-        """Claim nothing more, and hand back what has not started. Running jobs go on."""
+        """Claim nothing more, and release what has not started. Running jobs go on."""
         self._draining = True
-        self._held.hand_back_unstarted()
+        self._held.release_unstarted()
         self._nudged.set()
 
     def set_quiet(self, quiet: bool) -> None:  # noqa: FBT001 - the name says what it is
@@ -128,7 +128,7 @@ class Dispatcher:
             if row is None:
                 await self._idle_slots.wait()
             elif leases.is_late(row):
-                held.hand_back(row)
+                held.release(row)
             else:
                 await self._run_job(row)
 
@@ -222,7 +222,7 @@ class Dispatcher:
             answer.jobs, asked_at=asked_at, confirmed=confirmed and not self._draining
         )
         if self._draining:
-            self._held.hand_back_unstarted()
+            self._held.release_unstarted()
         elif not confirmed:
             self._confirmer.confirm(rows, asked_at)
 
@@ -247,9 +247,9 @@ class Dispatcher:
         self._pace.measure(self._held.finished)
 
     async def _trim(self) -> None:
-        """Hand back now and then what was claimed ahead of jobs that have become slow."""
+        """Release now and then what was claimed ahead of jobs that have become slow."""
         while True:
             await asyncio.sleep(min(1.0, self._claimant.lease_for / 4))
             surplus = self._held.ready - self._pace.ahead
             if surplus > 0 and len(self._held.running) >= self._options.slots:
-                self._held.hand_back_surplus(surplus)
+                self._held.release_surplus(surplus)

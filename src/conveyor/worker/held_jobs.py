@@ -6,7 +6,7 @@
 | unconfirmed        | `confirm`         | ready                | its claim is confirmed          |
 | ready              | `start`           | running              | a slot runs its code            |
 | ready, running     | `end`             | ended                | its outcome is known            |
-| unconfirmed, ready | `hand_back`       | ended                | it is not started here          |
+| unconfirmed, ready | `release`         | ended                | it is not started here          |
 | unconfirmed        | `drop`            | gone                 | its lease is lost               |
 | running            | `drop`            | gone                 | its lease is lost               |
 | running            | `abandon_running` | abandoned            | the worker exits without it     |
@@ -69,7 +69,7 @@ class HeldJobs:
     """The table. Its methods do no I/O and never wait; it belongs to one event loop.
 
     `on_ready` is called with the number of jobs that have become ready, `on_ended` after jobs have
-    ended. `finished` counts attempts that ended here, `handed_back` jobs that were returned after
+    ended. `finished` counts attempts that ended here, `released` jobs that were returned after
     they had started.
     """
 
@@ -84,7 +84,7 @@ class HeldJobs:
         self._reports: list[Report] = []
         self.on_ready: Callable[[int], None] = _ignore_count
         self.on_ended: Callable[[], None] = _ignore
-        self.finished = self.handed_back = 0
+        self.finished = self.released = 0
 
     # -- what is held --------------------------------------------------------------------------
 
@@ -188,26 +188,26 @@ class HeldJobs:
         """Note how a job ended, to be reported."""
         self.finished += 1
         if isinstance(outcome, Interrupted):
-            self.handed_back += 1
+            self.released += 1
         self._move(row, "ended")
         self._reports.append(Report(row.job.id, row.job.lease, outcome))
         self.on_ended()
 
-    def hand_back(self, row: HeldJob) -> None:
-        """Return a job that has not started. One that was to be cancelled becomes cancelled."""
+    def release(self, row: HeldJob) -> None:
+        """Release a job that has not started. One with a cancel request becomes cancelled."""
         self._move(row, "ended")
         self._reports.append(Report(row.job.id, row.job.lease, Interrupted()))
         self.on_ended()
 
-    def hand_back_unstarted(self) -> None:
-        """Hand back every job that is ready or unconfirmed."""
+    def release_unstarted(self) -> None:
+        """Release every job that is ready or unconfirmed."""
         for row in [*self._ready, *self.unconfirmed]:
-            self.hand_back(row)
+            self.release(row)
 
-    def hand_back_surplus(self, count: int) -> None:
-        """Hand back the ready jobs that were claimed last."""
+    def release_surplus(self, count: int) -> None:
+        """Release the ready jobs that were claimed last."""
         for row in list(self._ready)[-count:]:
-            self.hand_back(row)
+            self.release(row)
 
     def drop(self, row: HeldJob) -> None:
         """Forget a job whose lease is lost: nothing may be reported of it."""
@@ -226,7 +226,7 @@ class HeldJobs:
             if outcome is None:
                 self.drop(row)
                 continue
-            self.handed_back += isinstance(outcome, Interrupted)
+            self.released += isinstance(outcome, Interrupted)
             self._move(row, "abandoned")
             report = Report(row.job.id, row.job.lease, outcome)
             self._abandoned.append((row.control.task.kind, report))

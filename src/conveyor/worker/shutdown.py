@@ -1,14 +1,14 @@
 """How a worker exits, step by step.
 
-1. Drain: claim nothing more, hand back what has not started, let running jobs finish.
+1. Drain: claim nothing more, release what has not started, let running jobs finish.
 2. Stop: after the drain timeout, ask running jobs to stop, within their grace.
 3. Abandon: half a second later, decide how the rest ends without waiting for it.
 4. Report: once no code of theirs runs any more, report those too.
 5. Leave: remove the worker from the store. Not while abandoned threads run: they stay leased until
-   this process ends, and are handed back by what sees that.
+   this process ends, and are released by what sees that.
 
 A drained worker goes through all of them, a worker whose `run` is cancelled begins at 3, and one
-whose process ends at once leaves the reports of 4 to its successor (`give_up`).
+whose process ends at once leaves the reports of 4 to its successor (`abandon_at_exit`).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class WorkerShutdown:
 
     def abandon(self) -> None:
         """Step 3: stop waiting for jobs; their code ends with its slot or its process."""
-        for row in self._give_up():
+        for row in self._abandon_running():
             assert row.control is not None, "it was running"
             if row.phase == "abandoned":
                 log.warning("job.abandoned id=%s kind=%s", row.job.id, row.control.task.kind)
@@ -147,12 +147,12 @@ class WorkerShutdown:
         if self._journal is not None:
             self._journal.close()
 
-    def give_up(self) -> list[Report]:
-        """Give up every job, as this process ends now; returns what its successor must report.
+    def abandon_at_exit(self) -> list[Report]:
+        """Abandon every job, as this process ends now; returns what its successor must report.
 
         For an event loop that is blocked; any thread may call it.
         """
-        self._give_up()
+        self._abandon_running()
         return [*self._held.reports, *self._held.abandoned]
 
     async def end_tasks(self, *tasks: asyncio.Task[None]) -> None:
@@ -163,7 +163,7 @@ class WorkerShutdown:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    def _give_up(self) -> list[HeldJob]:
+    def _abandon_running(self) -> list[HeldJob]:
         self._dispatcher.stop_claiming()
         rows = self._held.abandon_running()
         if self._journal is not None:

@@ -96,15 +96,15 @@ class Worker:
         return self.parts.held.finished
 
     @property
-    def handed_back(self) -> int:
+    def released(self) -> int:
         """How many jobs were returned to be run elsewhere after they had started."""
-        return self.parts.held.handed_back
+        return self.parts.held.released
 
     @property
     def left(self) -> list[Report]:
         """What to report of jobs that still ran when `run` returned: threads that do not stop.
 
-        They stay leased until this process ends; their jobs are then handed back.
+        They stay leased until this process ends; their jobs are then released.
         """
         return self.parts.held.threads_left
 
@@ -114,7 +114,7 @@ class Worker:
         return self._loop
 
     async def run(self) -> None:
-        """Work until drained; every job that was claimed has then been settled or handed back.
+        """Work until drained; every job that was claimed has then been settled or released.
 
         All but those in `left`, which no thread of this process can stop.
         """
@@ -148,9 +148,9 @@ class Worker:
                 await shutdown.leave(parts.maintenance.heartbeat)
 
     def drain(self, timeout: float = DRAIN) -> None:
-        """Stop claiming jobs, hand back those not started, let the running ones finish.
+        """Stop claiming jobs, release those not started, let the running ones finish.
 
-        After `timeout` seconds those that still run are stopped: handed back, or cancelled where
+        After `timeout` seconds those that still run are stopped: released, or cancelled where
         the job has on_shutdown="cancel". They get 3 s for it, or their own grace if that is less.
         `run` returns when all have ended, and half a second after that in any case. A further call
         can only bring that forward. Call it in the worker's event loop.
@@ -174,12 +174,12 @@ class Worker:
         self.parts.maintenance.heartbeat.request(order)
         self.parts.maintenance.wake(sweep=True)
 
-    def disown(self) -> list[Report]:
-        """Give up all jobs because this process exits now; returns what must still be reported.
+    def abandon_at_exit(self) -> list[Report]:
+        """Abandon all jobs because this process exits now; returns what must still be reported.
 
         For when the event loop cannot go on; may be called from any thread.
         """
-        return self.parts.shutdown.give_up()
+        return self.parts.shutdown.abandon_at_exit()
 
     def _follow(self, order: Order) -> None:
         dispatcher = self.parts.dispatcher

@@ -22,7 +22,7 @@ from ...store.messages import Report
 from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
-from .exit_codes import HANDED_BACK, OK
+from .exit_codes import OK, RELEASED
 from .output import format_count, format_duration, print_stderr
 
 PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
@@ -124,8 +124,8 @@ class Shutdown:
             print_stderr(f"{number.name} a third time: exiting now; jobs returned to the queue")
             try:
                 if self._worker is not None:
-                    self._worker.disown()
-            finally:  # the loop still runs and may change the jobs under disown(), which then fails
+                    self._worker.abandon_at_exit()
+            finally:  # the loop still runs and may change the jobs meanwhile, which raises
                 os._exit(128 + number)
 
     def _call(self, act: Callable[[Worker], None]) -> None:
@@ -160,25 +160,25 @@ class Shutdown:
             text = "exiting: threads are still running, of jobs or of a store that does not respond"
             left = worker.left
         else:
-            is_responsive, left = self._disown_jobs(worker)
+            is_responsive, left = self._abandon_jobs(worker)
             slow = "the shutdown takes too long; the store may not be responding"
             blocked = "a job or a slow disk blocks the worker's event loop"
             text = f"forced exit: {slow if is_responsive else blocked}"
         print_stderr(f"{text}\n{_summary(worker)}")
         self._hand_off(worker, left)
 
-    def _disown_jobs(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
-        """Disown all jobs, in the event loop if it responds; return whether it did."""
+    def _abandon_jobs(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
+        """Abandon all jobs, in the event loop if it responds; return whether it did."""
         left: list[Report] = []
         done = threading.Event()
 
-        def disown() -> None:
-            left.extend(worker.disown())
+        def abandon() -> None:
+            left.extend(worker.abandon_at_exit())
             done.set()
 
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(disown)
-        return (True, left) if done.wait(RESPONSE_TIMEOUT) else (False, worker.disown())
+            self._loop.call_soon_threadsafe(abandon)
+        return (True, left) if done.wait(RESPONSE_TIMEOUT) else (False, worker.abandon_at_exit())
 
     def _hand_off(self, worker: Worker, left: Sequence[Report]) -> NoReturn:
         self._hand_off_lock.acquire()  # never released: the process ends here
@@ -188,7 +188,7 @@ class Shutdown:
         # A forced stop has the exit code of the signal, as in a shell.
         if len(self._signals) > 1:
             return 128 + self._signals[-1]
-        return HANDED_BACK if worker.handed_back else OK
+        return RELEASED if worker.released else OK
 
     def _print_phase(self, phase: str, running: Sequence[JobRecord]) -> None:
         if phase == "draining" and not self._signals:
@@ -200,7 +200,7 @@ class Shutdown:
 def _summary(worker: Worker) -> str:
     return (
         f"worker {worker.id}: {format_count(worker.finished, 'job')} ended, "
-        f"{worker.handed_back} returned to the queue"
+        f"{worker.released} returned to the queue"
     )
 
 

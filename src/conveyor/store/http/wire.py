@@ -12,8 +12,6 @@ from ...core.job import (
     NewJob,
     Options,
     Progress,
-    State,
-    StopNote,
 )
 from ...core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
 from ..messages import Exchanged, Lease, Report
@@ -24,33 +22,11 @@ NO_ARGS = msgspec.Raw(b"{}")
 MAX_NUMBER = 1e18
 
 
-class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class JobView(JobRecord, frozen=True, omit_defaults=True, gc=False):
     """A job. Times are Unix seconds, durations are seconds."""
 
-    # The fields and their order must be those of JobRecord.
-    seq: int
-    id: str
-    task: str
-    queue: str
     args: msgspec.Raw
-    state: State
-    priority: int
-    run_at: float
-    enqueued_at: float
-    attempt: int = 0
-    lease: int = 0
-    crashes: int = 0
-    worker: str | None = None
-    lease_until: float | None = None
-    cancel_requested_at: float | None = None
-    started_at: float | None = None
-    final_at: float | None = None
     result: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)
-    error: str | None = None
-    progress: Progress | None = None
-    cancel_forced: bool = False
-    stopping: tuple[StopNote, ...] = ()
-    options: Options = NO_OPTIONS
 
 
 FIELDS = JobView.__struct_fields__

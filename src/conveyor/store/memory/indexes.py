@@ -58,7 +58,7 @@ class JobIndex:
         try:
             return self.jobs[job_id]
         except KeyError:
-            raise NotFoundError(f"there is no job {job_id}") from None
+            raise NotFoundError(f"job {job_id!r} not found") from None
 
     def holder(self, key: str) -> str | None:
         """Return the id of the job that holds a unique key."""

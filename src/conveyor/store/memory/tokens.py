@@ -24,7 +24,7 @@ def token(memory: MemoryData, token_id: str) -> Token:
     try:
         return memory.tokens[token_id]
     except KeyError:
-        raise NotFoundError(f"there is no token {token_id}") from None
+        raise NotFoundError(f"token {token_id!r} not found") from None
 
 
 def tokens(memory: MemoryData, *, after: str = "", limit: int) -> list[Token]:

@@ -32,7 +32,7 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
     """Return one job."""
     rows = await tx.rows("get", (job_id,))
     if not rows:
-        raise NotFoundError(f"there is no job {job_id}")
+        raise NotFoundError(f"job {job_id!r} not found")
     return to_record(rows[0], await tx.queue_of(rows[0][LANE]))
 
 

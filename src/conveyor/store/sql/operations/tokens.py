@@ -80,7 +80,7 @@ async def prune_access(tx: Tx, *, limit: int) -> None:
 
 def _one(rows: list[Row], token_id: str) -> Token:
     if not rows:
-        raise NotFoundError(f"there is no token {token_id}")
+        raise NotFoundError(f"token {token_id!r} not found")
     return _token(rows[0])
 
 
