@@ -20,8 +20,10 @@ from .errors import UsageError
 PREFIX = "CONVEYOR_"
 # The variable that holds a token. A worker passes it on to its own processes, but not to jobs.
 TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
-FLAG = "the command line"
+# The sources of a value that is not from a file or from the environment.
+FLAG, DEFAULT = "the command line", "default"
 FILES = ("conveyor.toml", "pyproject.toml")
+LOG_FORMATS = ("text", "json")
 
 
 class Setting(NamedTuple):
@@ -51,6 +53,12 @@ def _list(value: Any) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in items):
         raise UsageError('must be a list of strings, like ["a", "b"] or "a,b"')
     return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def _log_format(value: Any) -> str:
+    if value not in LOG_FORMATS:
+        raise UsageError(f"must be {' or '.join(LOG_FORMATS)}")
+    return str(value)
 
 
 def _seconds(value: Any) -> float:
@@ -86,6 +94,7 @@ SETTINGS: dict[str, Setting] = {
     "max_rss_mb": Setting(512, _whole, "memory, in MiB, above which a child process is replaced"),
     "health_file": Setting("", str, "health file for probes, updated every second"),
     "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
+    "log_format": Setting("text", _log_format, "format of log lines: text or json"),
 }
 
 
@@ -127,7 +136,7 @@ def load_settings(
     """
     env = os.environ if environment is None else environment
     values: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
-    sources = dict.fromkeys(SETTINGS, "default")
+    sources = dict.fromkeys(SETTINGS, DEFAULT)
     for where, given in (_from_file(folder or Path.cwd()), ("", _from_environment(env))):
         for name, value in given.items():
             place = where or f"the environment ({PREFIX}{name.upper()})"

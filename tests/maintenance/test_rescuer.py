@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
+import pytest
+
 from conveyor.core.job import NewJob, State, WorkerInfo
 from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, Rescuer
 from conveyor.store.memory.store import MemoryStore
@@ -115,3 +117,22 @@ def test_a_silent_worker_is_removed_but_never_this_one(
     clock.advance(REMOVE_AFTER + 1)
     scene.rescue(expired=True)
     assert scene.known == {"mine"}
+
+
+def test_a_job_that_killed_its_last_worker_is_logged_as_an_error(
+    clock: FakeClock, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(clock, store)
+    scene.gone = {"other"}
+    scene.unlocked = {"other"}
+    scene.journal = ["a"]
+    for _ in range(2):
+        scene.rescue()
+        store.beat(worker("other")).result()
+        assert store.claim([Want("default", 1)], Claimant("other", 60.0), limit=1).result().jobs
+    assert [each for each in caplog.records if each.name == "conveyor.job"] == []
+    scene.rescue()
+    [record] = [each for each in caplog.records if each.name == "conveyor.job"]
+    assert (record.levelname, vars(record)["job_id"], vars(record)["task"]) == ("ERROR", "a", "t")
+    assert "the worker's process died" in record.getMessage()
+    assert record.exc_info

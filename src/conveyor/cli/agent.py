@@ -22,7 +22,7 @@ from .shared.application import load_app
 from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
-from .shared.options import app_option
+from .shared.options import app_option, log_options
 from .shared.shell_warning import warn_of_shell
 from .shared.shutdown import PAUSE_SIGNALS, Shutdown
 from .shared.signals import handle_signals
@@ -31,7 +31,6 @@ from .shared.worker_options import (
     drain_option,
     health_file_option,
     label_option,
-    log_level_option,
     queue_option,
     strict_option,
 )
@@ -56,7 +55,7 @@ BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 @command_options
 @drain_option
 @health_file_option
-@log_level_option
+@log_options
 def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: Any) -> int:
     warn_of_shell()
     if one_shot and flags["concurrency"] not in (None, 1):
@@ -73,8 +72,8 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
             "--allow-commands to run commands, or both"
         )
     rules = command_rules(flags, allowed=allow_commands, only=not settings["app"])
-    configure_logging(settings)
     belt = _open_belt(settings, url, token_from(settings))
+    configure_logging(settings)
     most = 1 if one_shot else inf
     try:
         shutdown = asyncio.run(_run_agent(belt, settings, strict=strict, most=most, rules=rules))

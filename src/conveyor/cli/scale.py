@@ -21,7 +21,7 @@ from ..store.messages import Leader
 from ..store.open import open_store
 from ..system.sd_notify import READY, STOPPING, notify, notify_socket
 from .shared.log_setup import configure_logging
-from .shared.options import json_option, url_option
+from .shared.options import json_option, log_options, url_option
 from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
 from .shared.scaler_runner import ScalerRunner, load_config
 from .shared.signals import handle_signals
@@ -41,7 +41,7 @@ SHOWN_EVENTS = 10
 @click.option("--dry-run", is_flag=True, help="Print the plan and its reasons without acting.")
 @click.option("--token-file", metavar="PATH", help="File with an admin token.")
 @click.option("--lease", help="Lease of the agents; needed only if --url is no server.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@log_options
 @url_option
 @click.pass_context
 def scale_command(

@@ -17,11 +17,11 @@ from ..system.sd_notify import notify_socket
 from .shared.application import load_app_and_settings
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
-from .shared.options import url_option
+from .shared.options import log_options, url_option
 from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import handle_signals
-from .shared.worker_options import health_file_option, lease_option, log_level_option
+from .shared.worker_options import health_file_option, lease_option
 from .shared.worker_process import retention_of
 
 LEAST_LEASE = 1.0
@@ -56,7 +56,7 @@ MIB = 1 << 20
     help="Maximum request size, MiB.",
 )
 @health_file_option
-@log_level_option
+@log_options
 @url_option
 def server_command(
     app: str | None,

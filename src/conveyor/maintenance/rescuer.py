@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
-from ..core.job import WorkerInfo
+from ..core.job import State, WorkerInfo
+from ..errors import NotFoundError
+from ..job_log import log_discard
 from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.process_identity import boot_id, is_dead
@@ -13,6 +16,8 @@ from ..system.process_identity import boot_id, is_dead
 log = logging.getLogger("conveyor.rescuer")
 
 BATCH = 1000
+# How many rescued jobs are read to log those that were discarded.
+LOGGED = 100
 # How long the sidecar of a dead worker gets to return its jobs, where no lock shows that the
 # sidecar is dead too.
 SIDECAR_TIME = 5.0
@@ -63,6 +68,7 @@ class Rescuer:
                 rescued += await store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
+            await self._log_discarded(rescued[:LOGGED])
         if len(rescued) == BATCH:
             return
         for worker in workers:
@@ -70,6 +76,14 @@ class Rescuer:
             if worker.id in dead or is_silent:
                 await store.leave(worker.id)
                 crash_journal.remove(folder, worker.begun)
+
+    async def _log_discarded(self, rescued: Sequence[str]) -> None:
+        """Log the jobs among these that were discarded, because their workers died too often."""
+        for job_id in rescued:
+            with suppress(NotFoundError):
+                job = await self._store.get(job_id)
+                if job.state is State.DISCARDED and (past := await self._store.history(job_id)):
+                    log_discard(job, past[-1].error)
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
         """Return the ids of the dead workers whose sidecar, if any, does not return their jobs."""

@@ -309,7 +309,11 @@ class _JobBytes(io.RawIOBase):
 
 
 class JobLogHandler(logging.Handler):
-    """Appends the log records of jobs to their output."""
+    """Appends the log records of jobs to their output.
+
+    Its presence alone makes logging believe that the application has configured it, so records of
+    other code go where they would go without it: to stderr, if there is no other handler.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -319,6 +323,9 @@ class JobLogHandler(logging.Handler):
         """Append a record, if a job logged it."""
         job = CURRENT.get()
         if job is None:
+            last = logging.lastResort
+            if last and record.levelno >= last.level and not _is_handled_elsewhere(record):
+                last.handle(record)
             return
         try:
             line = self.format(record) + "\n"
@@ -326,6 +333,15 @@ class JobLogHandler(logging.Handler):
             self.handleError(record)
             return
         job.write_output("log", line.encode(errors="backslashreplace"))
+
+
+def _is_handled_elsewhere(record: logging.LogRecord) -> bool:
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if any(not isinstance(each, JobLogHandler) for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 _CAPTURE = _Capture()

@@ -142,6 +142,7 @@ class _SuspendedCall:
 
 
 def _run_result(error: BaseException, control: JobControl) -> RunResult:
+    control.exception = error
     if not isinstance(error, asyncio.CancelledError):
         return run_result_of_exception(error, stopping=control.stopping)
     if control.stopping:

@@ -59,10 +59,10 @@ class JobControl:
 
     `notes` are the steps taken so far to stop it; the sink gets each at once. `on_begin` is called
     when the job's function starts in a child process, which may take a while to start itself.
-    `ended` is set once its code has ended. `artifact_root` is the directory to search for
-    artifacts, "" if the job has neither inputs nor artifact patterns. `artifacts` maps the names of
-    the artifacts that it named to their paths. `workdir_owner` is the other user, if any, to whom
-    its workdir was given.
+    `ended` is set once its code has ended; `exception` is what it raised, if it ran in this
+    process. `artifact_root` is the directory to search for artifacts, "" if the job has neither
+    inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
+    paths. `workdir_owner` is the other user, if any, to whom its workdir was given.
     """
 
     __slots__ = (
@@ -71,6 +71,7 @@ class JobControl:
         "artifact_root",
         "artifacts",
         "ended",
+        "exception",
         "job",
         "notes",
         "on_begin",
@@ -87,6 +88,7 @@ class JobControl:
         self.sink = sink
         self.stop_request: StopRequest | None = None
         self.ended = False
+        self.exception: BaseException | None = None
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
         self.workdir: Workdir | None = None

@@ -95,4 +95,5 @@ def _run(control: JobControl) -> RunResult:
         value = task.function(*args, **kwargs)
         return NO_RESULT if value is None else Succeeded(encode_result(value, task.name))
     except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
+        control.exception = error
         return run_result_of_exception(error, stopping=control.stopping)

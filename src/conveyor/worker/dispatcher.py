@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..core.error_info import error_info
 from ..core.job import JobRecord
-from ..core.lifecycle import Failed, Outcome
+from ..core.lifecycle import Crashed, Failed, Outcome
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
 from ..errors import UnavailableError
+from ..job_log import log_failure
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, StopRequest
 from ..store.messages import Claimant, Exchanged, Hint, Report
@@ -150,12 +151,14 @@ class Dispatcher:
         try:
             run_result = await self._runners[task.kind].run(control)
         except Exception as error:  # noqa: BLE001 - a runner's own bug must not end the worker
-            run_result = Failed(error_info(error))
+            control.exception, run_result = error, Failed(error_info(error))
         if self._journal is not None and place is not None:
             self._journal.record_end(place)
         if cancel_timeout is not None:
             cancel_timeout()
         control.ended = True
+        # Taken from the control, as the exception's traceback refers to the control.
+        exception, control.exception = control.exception, None
         if row.phase != "running":
             return  # abandoned, or the job came back to this worker under a new lease
         outcome = outcome_of(run_result, control.stop_request, job.options.on_shutdown)
@@ -164,9 +167,12 @@ class Dispatcher:
             self._output.discard(job)
             self._held.drop(row)
         else:
-            self._end(row, outcome)
+            # What a job raises when it is stopped, for its timeout, is not why it failed.
+            self._end(row, outcome, None if control.stopping else exception)
 
-    def _end(self, row: HeldJob, outcome: Outcome) -> None:
+    def _end(self, row: HeldJob, outcome: Outcome, exception: BaseException | None = None) -> None:
+        if isinstance(outcome, Failed | Crashed):
+            log_failure(row.job, outcome, exception)
         self._output.finish(row.job)
         self._held.end(row, outcome)
         self._draining = self._draining or self._held.finished >= self._options.most

@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 
+import msgspec
+
+from ...core.foreign_text import escape_block
 from ...errors import UsageError
-from ...settings import Settings
+from ...settings import DEFAULT, Settings
+
+log = logging.getLogger("conveyor")
+
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+# What every record has; all other attributes were added by whoever logged it.
+STANDARD_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+class TextFormatter(logging.Formatter):
+    """Formats records for people: what others wrote cannot control their terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return escape_block(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats each record as a JSON object on one line, with the attributes that were added."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        fields: dict[str, object] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        added = vars(record).items()
+        fields |= {name: value for name, value in added if name not in STANDARD_ATTRIBUTES}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        return _encode(fields)
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log to stderr at the level of the settings."""
+    """Log to stderr, unless the application has configured logging itself. Call it after import."""
     level = str(settings["log_level"]).upper()
     if level not in logging.getLevelNamesMapping():
         raise UsageError(f"invalid log_level {level!r}: expected DEBUG, INFO, WARNING or ERROR")
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
+    _enable_loggers()
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        is_json = settings["log_format"] == "json"
+        handler.setFormatter(JsonFormatter() if is_json else TextFormatter(TEXT_FORMAT))
+        root.addHandler(handler)
+        root.setLevel(level)
+        return
+    if settings.sources["log_level"] != DEFAULT:
+        log.setLevel(level)
+    if settings.sources["log_format"] != DEFAULT:
+        log.warning("logging.format_ignored reason=%s", "the application configures logging itself")
+
+
+def _enable_loggers() -> None:
+    # logging.config disables the loggers that exist, unless the application says otherwise; failing
+    # jobs would leave no line.
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == log.name and isinstance(logger, logging.Logger):
+            logger.disabled = False
+
+
+def _encode(fields: dict[str, object]) -> str:
+    try:
+        return msgspec.json.encode(fields, enc_hook=_printable).decode()
+    except (TypeError, ValueError):  # bytes that were not UTF-8, keys that are no strings
+        return msgspec.json.encode(
+            {name: _printable(each) for name, each in fields.items()}
+        ).decode()
+
+
+def _printable(value: object) -> str:
+    try:
+        return escape_block(value if isinstance(value, str) else ascii(value))
+    except Exception as error:  # noqa: BLE001 - the application's object may raise anything
+        return f"(cannot be printed: {type(error).__name__})"

@@ -25,6 +25,16 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def log_options(command: F) -> F:
+    """Add --log-level and --log-format."""
+    command = click.option("--log-format", metavar="FORMAT", help="Log format: text or json.")(
+        command
+    )
+    return click.option(
+        "--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR."
+    )(command)
+
+
 def app_option(text: str) -> Callable[[F], F]:
     """Return a decorator that adds --app with this help text."""
     return click.option("--app", metavar="MODULE:NAME", help=text)

@@ -9,7 +9,7 @@ import click
 
 from ...errors import UsageError
 from .command_flags import command_options
-from .options import url_option
+from .options import log_options, url_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,9 +41,6 @@ drain_option = click.option(
 health_file_option = click.option(
     "--health-file", metavar="PATH", help="Health file for probes, updated every second."
 )
-log_level_option = click.option(
-    "--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR."
-)
 lease_option = click.option(
     "--lease", metavar="DURATION", help="Time after which a claim expires unless renewed."
 )
@@ -63,7 +60,7 @@ def worker_options(command: F) -> F:
             drain_option,
             lease_option,
             health_file_option,
-            log_level_option,
+            log_options,
             url_option,
         )
     ):

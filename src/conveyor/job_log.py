@@ -1,0 +1,68 @@
+"""Logs attempts that failed: a WARNING if the job runs again, an ERROR if it is discarded.
+
+The records carry the job's id, task, queue and attempt as attributes, and an ERROR carries the
+exception, so that error trackers which listen to logging see failing jobs without configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from .core.foreign_text import escape_line
+from .core.job import ERROR_LINE, ErrorInfo, JobRecord, State
+from .core.lifecycle import Crashed, Failed, settle
+
+log = logging.getLogger("conveyor.job")
+
+MESSAGE = "%s id=%s task=%s queue=%s attempt=%d/%d error=%s"
+# What follows on a failed attempt -> event. A job that was cancelled meanwhile is no event.
+EVENTS = {
+    State.DISCARDED: "job.discarded",
+    State.RETRYABLE: "job.retrying",
+    State.AVAILABLE: "job.crashed",
+}
+
+
+class RemoteError(Exception):
+    """Stands for an exception that ended a job in another process: its traceback, as text."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        self.error = error
+        super().__init__(error)
+
+    def __str__(self) -> str:
+        text = str(self.error)
+        return f"{text}\n\n{self.error.traceback}" if self.error.traceback else text
+
+
+def log_failure(
+    job: JobRecord, outcome: Failed | Crashed, exception: BaseException | None = None
+) -> None:
+    """Log how an attempt failed. `exception` is what the job raised, if it ran in this process.
+
+    The job is as it was claimed, so this may be called before the store has settled it.
+    """
+    _log(job, settle(job, outcome).state, outcome.error, exception)
+
+
+def log_discard(job: JobRecord, error: ErrorInfo) -> None:
+    """Log that the store has discarded a job."""
+    _log(job, State.DISCARDED, error, None)
+
+
+def _log(job: JobRecord, became: State, error: ErrorInfo, exception: BaseException | None) -> None:
+    discarded = became is State.DISCARDED
+    level = logging.ERROR if discarded else logging.WARNING
+    if became not in EVENTS or not log.isEnabledFor(level):
+        return
+    raised = (exception or RemoteError(error)) if discarded else None
+    exc_info = None if raised is None else (type(raised), raised, raised.__traceback__)
+    line = escape_line(str(error)[:ERROR_LINE])
+    attempts = job.options.retries + 1
+    args = EVENTS[became], job.id, job.task, job.queue, job.attempt, attempts, line
+    record = log.makeRecord(log.name, level, __file__, 0, MESSAGE, args, exc_info)
+    # Not `extra`: it refuses names that a record factory of the application has set already.
+    record.__dict__.update(job_id=job.id, task=job.task, queue=job.queue, attempt=job.attempt)
+    with suppress(Exception):  # a handler or filter of the application must not end the worker
+        log.handle(record)

@@ -1,0 +1,128 @@
+"""Commands that run until stopped log to stderr, unless the application logs elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import Start, Until, read_line
+
+from conveyor import Conveyor, UsageError
+from conveyor.cli.shared.log_setup import JsonFormatter, configure_logging
+from conveyor.settings import load_settings
+
+log = logging.getLogger("conveyor.job")
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger as in a new process."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.setLevel(logging.WARNING)
+    yield root
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.getLogger("conveyor").setLevel(logging.NOTSET)
+
+
+def configure(*handlers: logging.Handler, **flags: object) -> None:
+    """Configure logging where the root logger has these handlers, and none of pytest's."""
+    logging.getLogger().handlers[:] = handlers
+    configure_logging(load_settings(flags, environment={}, folder=Path("/")))
+
+
+def test_the_handlers_and_the_level_of_the_application_stay(root: logging.Logger) -> None:
+    mine = logging.NullHandler()
+    configure(mine)
+    assert root.handlers == [mine]
+    assert root.level == logging.WARNING
+    assert not log.isEnabledFor(logging.INFO)
+
+
+def test_a_level_that_is_asked_for_counts_for_conveyor_only(root: logging.Logger) -> None:
+    configure(logging.NullHandler(), log_level="debug")
+    assert root.level == logging.WARNING
+    assert log.isEnabledFor(logging.DEBUG)
+
+
+def test_a_format_that_cannot_be_had_is_a_warning(
+    root: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(caplog.handler, log_format="json")
+    assert "the application configures logging itself" in caplog.text
+
+
+def test_loggers_that_the_application_has_disabled_by_accident_log_again(
+    root: logging.Logger,
+) -> None:
+    from logging.config import dictConfig
+
+    dictConfig({"version": 1, "root": {"handlers": []}})
+    assert log.disabled
+    configure()
+    assert not log.disabled
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [({"log_format": "xml"}, "must be text or json"), ({"log_level": "LOUD"}, "'LOUD'")],
+)
+def test_an_unknown_format_or_level_is_refused(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        configure(**flags)
+
+
+def test_a_line_of_text_cannot_control_a_terminal(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure()
+    log.error("two\nlines \x1b]0;title\a")
+    assert "two\nlines \\x1b]0;title\\x07" in capsys.readouterr().err
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("odd", [object(), "\udce9", {1: 2}, Odd(), float("nan"), b"\xff"])
+def test_json_is_one_line_whatever_is_logged(odd: object) -> None:
+    record = logging.makeLogRecord({"msg": "a\nb", "levelname": "ERROR", "job_id": "j", "odd": odd})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    data: dict[str, Any] = json.loads(line)
+    assert {"time", "level", "logger", "message", "job_id", "odd"} <= set(data)
+
+
+def test_a_worker_logs_a_failing_job_as_json(start: Start, belt: Conveyor, folder: Path) -> None:
+    worker = start("worker", "app:belt", "--log-format", "json")
+    job = belt.functions["send"].enqueue("nobody")
+    data = json.loads(read_line(worker, '{"time"'))
+    assert (data["level"], data["job_id"], data["task"]) == ("ERROR", job.id, "send")
+    assert (data["queue"], data["attempt"]) == ("mail", 1)
+    assert "LookupError: no such person" in data["exception"]
+
+
+def test_a_worker_leaves_the_logging_of_its_application_alone(
+    start: Start, belt: Conveyor, folder: Path, until: Until
+) -> None:
+    app = folder / "app.py"
+    app.write_text(
+        "import logging.config\n"
+        "logging.config.dictConfig({'version': 1, 'root': {'handlers': ['f']}, 'handlers':"
+        "{'f': {'class': 'logging.FileHandler', 'filename': 'app.log'}}})\n" + app.read_text()
+    )
+    job = belt.functions["send"].enqueue("nobody")
+    worker = start("worker", "app:belt")
+    until(lambda: job.refresh().record.is_final)
+    worker.terminate()
+    _, stderr = worker.communicate(timeout=30)
+    written = (folder / "app.log").read_text()
+    assert f"job.discarded id={job.id}" in written
+    assert "LookupError: no such person" in written
+    assert "job.discarded" not in stderr
