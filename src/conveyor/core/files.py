@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import UsageError
+from .record import Record
 
 FileKind = Literal["input", "artifact"]
 
@@ -29,7 +30,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executable: bool = False
 
 
-class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
+class FileInfo(Record, frozen=True, kw_only=True):
     """A file in the store: an input, or an artifact that the attempt under `lease` produced.
 
     `digest` is the SHA-256 of its content, in hex; `size` is in bytes.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .files import ARTIFACT_LIMIT, InputFile
+from .record import Record, decode_json
 from .retry import DEFAULT, Backoff
 
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
@@ -78,7 +79,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     options: Options = NO_OPTIONS
 
 
-class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class ErrorInfo(Record, frozen=True, omit_defaults=True):
     """Why an attempt did not succeed. `bases` are the names of the exception's classes.
 
     `exit_code` is the exit code of a command that failed, as a shell reports it: 128 + N if signal
@@ -95,7 +96,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptError(Record, frozen=True, kw_only=True):
     """One entry of a job's history: an attempt that did not succeed, and why."""
 
     attempt: int
@@ -105,7 +106,7 @@ class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(Record, frozen=True):
     """The progress that a running job reports."""
 
     done: float
@@ -113,14 +114,14 @@ class Progress(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class StopNote(msgspec.Struct, frozen=True):
+class StopNote(Record, frozen=True):
     """One step taken to stop a running job: when (by the worker's clock), and what."""
 
     at: float
     text: str
 
 
-class JobRecord(msgspec.Struct, frozen=True, gc=False):
+class JobRecord(Record, frozen=True, gc=False):
     """A job as stored.
 
     `seq` is the order of acceptance. `lease` counts the claims of this job; it is the fencing
@@ -155,6 +156,22 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
     stopping: tuple[StopNote, ...] = ()
     options: Options = NO_OPTIONS
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data, with `args` and `result` decoded from JSON.
+
+        `json.dumps` and web frameworks encode it. Options that have their default are left out.
+        """
+        return {
+            **msgspec.to_builtins(self),
+            "args": decode_json(self.args),
+            "result": None if self.result is None else decode_json(self.result),
+        }
+
+    @property
+    def has_retries_left(self) -> bool:
+        """Whether a retry can follow if the present attempt fails."""
+        return self.attempt <= self.options.retries
+
     @property
     def is_final(self) -> bool:
         """Whether the job is over: only a manual retry can change it."""
@@ -177,7 +194,7 @@ class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
 
 
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerInfo(Record, frozen=True, kw_only=True):
     """A worker as it registers itself. `boot_id`, `pid` and `pid_started` identify its process.
 
     `begun` is the file on its host that lists the jobs it has begun; empty if there is none. `rss`
@@ -203,7 +220,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     beat_at: float = 0.0
 
 
-class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+class QueueInfo(Record, frozen=True, kw_only=True):
     """A queue at one moment. `offers` counts the producers that wait for room."""
 
     name: str
@@ -218,7 +235,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.counts.get(state, 0) for state in WAITING)
 
 
-class ScheduleInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleInfo(Record, frozen=True, kw_only=True):
     """A schedule as stored: its cron rule, and its last and next tick in Unix seconds."""
 
     name: str

@@ -77,6 +77,14 @@ class CurrentJob:
         return self._link.job.attempt
 
     @property
+    def is_last_attempt(self) -> bool:
+        """Whether the job is discarded if this attempt fails, because no retry is left.
+
+        `retry_on` and the loss of the worker (`crash_limit`) can discard it earlier.
+        """
+        return not self._link.job.has_retries_left
+
+    @property
     def lease(self) -> int:
         """The fencing token, which grows with each claim of this job.
 

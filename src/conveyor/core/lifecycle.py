@@ -232,4 +232,4 @@ def check_deletable(job: JobRecord) -> None:
 def _may_retry(job: JobRecord, error: ErrorInfo) -> bool:
     wanted = job.options.retry_on
     listed = not wanted or error.type in wanted or any(base in wanted for base in error.bases)
-    return listed and job.attempt <= job.options.retries
+    return listed and job.has_retries_left
