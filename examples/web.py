@@ -52,8 +52,8 @@ async def create_report(request: Request) -> JSONResponse:
 
 async def get_or_cancel_report(request: Request) -> JSONResponse:
     """Return the state of a report, or cancel it."""
-    job = belt.job(request.path_params["id"])
     try:
+        job = await belt.ajob(request.path_params["id"])
         if request.method == "DELETE":
             await job.acancel(wait=5)
         record = (await job.arefresh()).record

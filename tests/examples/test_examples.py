@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,14 @@ def test_the_web_server_s_shutdown_lets_the_running_jobs_finish(
     assert belt.job(running).refresh().state is State.COMPLETED
     assert all(belt.job(each).refresh().state is State.COMPLETED for each in ids)
     assert belt.store.workers().result() == []
+
+
+def test_the_web_server_answers_404_for_a_report_that_does_not_exist(site: Site) -> None:
+    for method in ("GET", "DELETE"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            site.call(method, "/reports/no-such-report")
+        assert refused.value.code == 404
+        refused.value.close()
 
 
 def test_a_blocking_program_drains_its_worker_at_exit(
