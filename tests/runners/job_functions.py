@@ -165,3 +165,11 @@ def _tell(path: str, *pids: int) -> None:
     whole = Path(path + ".part")
     whole.write_text(" ".join(map(str, pids)))
     whole.rename(path)
+
+
+def time_out() -> None:
+    raise TimeoutError
+
+
+async def time_out_async() -> None:
+    raise TimeoutError

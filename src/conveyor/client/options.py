@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 import msgspec
 
 from ..core.duration import parse_duration
-from ..core.error_info import class_name
 from ..core.files import file_name, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
 from ..core.retry import Backoff, parse_backoff
+from ..core.retry_on import parse_retry_on
 from ..errors import UsageError
 
 Duration = float | int | str | dt.timedelta
@@ -189,11 +189,6 @@ def _size(value: Any) -> int:
     return value
 
 
-def _error_names(value: Any) -> tuple[str, ...]:
-    listed = [value] if isinstance(value, str | type) else list(value)
-    return tuple(each if isinstance(each, str) else class_name(each) for each in listed)
-
-
 def _meta(value: Any) -> dict[str, Any]:
     meta = dict(value)
     size = len(msgspec.json.encode(meta))
@@ -212,7 +207,7 @@ RULES: dict[str, tuple[Any, bool]] = {
     "when_full": (_one_of("wait", "refuse", "drop_oldest"), False),
     "retries": (_count, True),
     "backoff": (parse_backoff, True),
-    "retry_on": (_error_names, True),
+    "retry_on": (parse_retry_on, True),
     "timeout": (_timeout, True),
     "grace": (parse_duration, True),
     "on_shutdown": (_one_of("release", "cancel"), True),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 
+from .class_names import class_name
 from .job import ErrorInfo
+from .retry_on import other_names
 
 FRAMES = 50
 MESSAGE_LIMIT = 10_000
@@ -16,12 +19,16 @@ RUNNERS = (
 )
 
 
-def error_info(error: BaseException) -> ErrorInfo:
-    """Describe an exception. Long messages and tracebacks are cut."""
+def error_info(error: BaseException, retry_on: Iterable[str] = ()) -> ErrorInfo:
+    """Describe an exception. Long messages and tracebacks are cut.
+
+    Its `bases` contain the names in `retry_on` that mean one of its classes.
+    """
     kind = type(error)
     classes = [each for each in kind.__mro__ if each is not object]
     # `retry_on` may name a class with its module or without.
     names = [class_name(each) for each in classes] + [each.__qualname__ for each in classes]
+    names += other_names(error, retry_on)
     return ErrorInfo(
         type=names[0],
         message=printable(_message(error)[:MESSAGE_LIMIT]),
@@ -33,17 +40,6 @@ def error_info(error: BaseException) -> ErrorInfo:
 def printable(text: str) -> str:
     """Escape what JSON cannot hold: file names may contain bytes that are not characters."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def class_name(kind: type) -> str:
-    """Return "module.Name", or just "Name" for a builtin."""
-    match kind.__module__:
-        case "builtins":
-            return kind.__qualname__
-        case "__mp_main__":  # the name of the script's module in a child process
-            return f"__main__.{kind.__qualname__}"
-        case module:
-            return f"{module}.{kind.__qualname__}"
 
 
 def _message(error: BaseException) -> str:

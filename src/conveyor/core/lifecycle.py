@@ -16,6 +16,7 @@ import msgspec
 from ..errors import InvalidTransitionError
 from .job import ERROR_LINE, FINAL, WAITING, ErrorInfo, JobRecord, NewJob, State
 from .retry import Draw, retry_delay
+from .retry_on import is_listed
 
 
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
@@ -137,8 +138,10 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
             return Transition(State.DISCARDED, error=error, crashed=True)
         case Crashed(error):
             return Transition(State.AVAILABLE, refund_attempt=True, crashed=True, error=error)
-        case Failed(error, retry) if not retry or not _may_retry(job, error):
+        case Failed(error, retry) if not retry or not job.has_retries_left:
             return Transition(State.DISCARDED, error=error)
+        case Failed(error) if not is_listed(job.options.retry_on, (error.type, *error.bases)):
+            return Transition(State.DISCARDED, error=_not_retried(error, job.options.retry_on))
         case Failed(error):
             delay = retry_delay(job.options.backoff, job.attempt, draw)
             return Transition(State.RETRYABLE, delay=delay, error=error)
@@ -229,7 +232,6 @@ def check_deletable(job: JobRecord) -> None:
         )
 
 
-def _may_retry(job: JobRecord, error: ErrorInfo) -> bool:
-    wanted = job.options.retry_on
-    listed = not wanted or error.type in wanted or any(base in wanted for base in error.bases)
-    return listed and job.has_retries_left
+def _not_retried(error: ErrorInfo, retry_on: Sequence[str]) -> ErrorInfo:
+    reason = f"not retried, because retry_on lists only {', '.join(retry_on)}"
+    return msgspec.structs.replace(error, message=f"{error.message} ({reason})".lstrip())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError
+from .class_names import module_name
 from .codec import ArgsCodec, ResultCodec
 from .job import COMMAND_TASK, NO_OPTIONS, Options
 
@@ -84,13 +83,7 @@ def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | 
 
 def default_name(function: Callable[..., Any]) -> str:
     """Return "module.qualname", with the name of the script in place of `__main__`."""
-    module = function.__module__
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        module = spec.name if spec else Path(file).stem if file else "__main__"
-    return f"{module}.{function.__qualname__}"
+    return f"{module_name(function.__module__)}.{function.__qualname__}"
 
 
 __all__ = ["COMMAND_TASK", "Kind", "Task", "default_name", "kind_of", "task"]

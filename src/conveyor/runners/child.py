@@ -123,7 +123,9 @@ class Child:
                 value = asyncio.run(value)
             return Succeeded(encode_result(value, run.job.task))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
-            return run_result_of_exception(error, stopping=link.stopping)
+            return run_result_of_exception(
+                error, stopping=link.stopping, retry_on=run.job.options.retry_on
+            )
 
     def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec]:
         known = self._functions.get(run.where)

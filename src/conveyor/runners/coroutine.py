@@ -144,7 +144,9 @@ class _SuspendedCall:
 def _run_result(error: BaseException, control: JobControl) -> RunResult:
     control.exception = error
     if not isinstance(error, asyncio.CancelledError):
-        return run_result_of_exception(error, stopping=control.stopping)
+        return run_result_of_exception(
+            error, stopping=control.stopping, retry_on=control.job.options.retry_on
+        )
     if control.stopping:
         return Stopped()
     return Failed(ErrorInfo("CancelledError", "the job cancelled itself"))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..core.error_info import error_info
 from ..core.lifecycle import Failed, Snoozed
 from ..errors import EncodingError, JobCancelledError, Snooze
 from .job_control import RunResult, Stopped
 
 
-def run_result_of_exception(error: BaseException, *, stopping: bool) -> RunResult:
-    """Return how a job ended whose code raised `error`. `stopping`: it had been asked to stop."""
+def run_result_of_exception(
+    error: BaseException, *, stopping: bool, retry_on: Sequence[str] = ()
+) -> RunResult:
+    """Return how a job ended whose code raised `error`. `stopping`: it had been asked to stop.
+
+    `retry_on` are the names of the exception classes after which the job is retried.
+    """
     match error:
         case Snooze():
             return Snoozed(error.delay)
@@ -18,4 +25,4 @@ def run_result_of_exception(error: BaseException, *, stopping: bool) -> RunResul
         case EncodingError():
             return Failed(error_info(error), retry=False)
         case _:
-            return Failed(error_info(error))
+            return Failed(error_info(error, retry_on))

@@ -96,4 +96,6 @@ def _run(control: JobControl) -> RunResult:
         return NO_RESULT if value is None else Succeeded(encode_result(value, task.name))
     except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
         control.exception = error
-        return run_result_of_exception(error, stopping=control.stopping)
+        return run_result_of_exception(
+            error, stopping=control.stopping, retry_on=control.job.options.retry_on
+        )

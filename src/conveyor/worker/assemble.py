@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import msgspec
 from ..core import clock
 from ..core.access import agent_suffix
 from ..core.job import WorkerInfo
+from ..core.retry_on import unknown_name
 from ..core.task import Kind, Task
 from ..maintenance.loop import MaintenanceLoop, maintenance_loop
 from ..maintenance.rescuer import Rescuer
@@ -32,6 +34,8 @@ from .options import WorkerOptions
 from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
 from .sidecar import Sidecar
+
+log = logging.getLogger("conveyor.worker")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,7 @@ class Assembly:
     def parts(self) -> WorkerParts:
         """Make all parts and join them."""
         store, options, held = self.store, self.options, self.held_jobs()
+        _warn_about_unknown_errors(self.tasks)
         info = self.make_info()
         journal = self.make_journal(info.id)
         workdir_root = WorkdirRoot(info.id)
@@ -218,3 +223,11 @@ class Assembly:
             elapsed=self.elapsed,
             after_round=options.on_round,
         )
+
+
+def _warn_about_unknown_errors(tasks: Mapping[str, Task]) -> None:
+    for task in tasks.values():
+        for name in task.options.retry_on:
+            reason = unknown_name(name)
+            if reason is not None:
+                log.warning("task.retry_on task=%s name=%s error=%s", task.name, name, reason)
