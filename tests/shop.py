@@ -101,6 +101,40 @@ fail: dict[str, Any] = {
 }
 
 
+class Aimless(Snooze):
+    def __init__(self) -> None:  # without a delay
+        pass
+
+
+def _says(what: str) -> None:
+    match what:
+        case "no delay":
+            raise Aimless
+        case "snooze nan":
+            raise Snooze(float("nan"))
+        case "snooze for ever":
+            raise Snooze(1e300)
+        case "progress nan":
+            current_job().progress(float("nan"))
+        case "progress of inf":
+            current_job().progress(1, float("inf"))
+        case "progress too large":
+            current_job().progress(10**400)
+        case _:
+            current_job().progress(1e300, 1e301)
+
+
+async def _says_async(what: str) -> None:
+    _says(what)
+
+
+says: dict[str, Any] = {
+    "coroutine": queue.task(name="says coroutine")(_says_async),
+    "thread": queue.task(name="says thread")(_says),
+    "process": queue.task(name="says process", run="process")(_says),
+}
+
+
 @queue.task(timeout=0.3)
 async def too_long() -> None:
     await asyncio.sleep(60)

@@ -63,11 +63,41 @@ def test_options_are_validated_once_and_become_plain_data(
         ({"backoff": "slowly"}, "backoff must be seconds, .* got 'slowly'"),
         ({"meta": {"x": "y" * 20_000}}, "limit"),
         ({"retrys": 1}, "choose from: "),
+        ({"backoff": float("inf")}, "backoff must be finite, got inf"),
+        ({"backoff": [1, float("nan")]}, "backoff needs finite pauses"),
+        ({"backoff": Exponential(longest=float("inf"))}, "backoff needs finite pauses"),
+        ({"backoff": Fixed(10**400)}, "backoff needs finite pauses"),
+        ({"backoff": Exponential(jitter=True)}, "backoff needs finite pauses"),
+        ({"backoff": Fixed("5m")}, "backoff needs finite pauses"),
+        ({"backoff": [1] * 1001}, "a list has 1 to 1,000"),
+        ({"delay": "5000000d"}, r"delay: a duration must be at most 100 years .*'5000000d'"),
+        ({"delay": 10**400}, "delay: a duration must be finite, got 1000"),
+        ({"timeout": float("inf")}, "timeout: a duration must be finite"),
+        ({"run_at": float("nan")}, "run_at: a time must be finite, got nan"),
+        ({"run_at": float("inf")}, "run_at: a time must be finite, got inf"),
+        ({"run_at": 1_700_000_000_000}, "run_at: a time must be between 1970-01-01 and 9999-12-30"),
+        ({"run_at": dt.datetime(1, 1, 1, tzinfo=dt.UTC)}, "between 1970-01-01 .*datetime"),
+        ({"run_at": dt.datetime.max.replace(tzinfo=dt.UTC)}, "between 1970-01-01 .*datetime"),
+        ({"expires_at": float("nan")}, "expires_at: a time must be finite, got nan"),
+        ({"meta": {"a": float("nan")}}, r"meta\['a'\] cannot be stored as JSON without a change"),
+        ({"meta": {"a": {1: 2}}}, r"meta\['a'\] .*: \{1: 2\} would become \{'1': 2\}"),
+        ({"meta": {"when": dt.date(2026, 1, 1)}}, r"meta\['when'\] cannot be stored"),
+        ({"meta": {"a": "\ud800"}}, "meta must be plain JSON"),
+        ({"meta": {"a": object()}}, "meta must be plain JSON"),
+        ({"key": "\ud800"}, "a name must be"),
+        ({"queue": "a\0b"}, "a name must be"),
     ],
 )
 def test_a_wrong_option_is_refused_with_the_way_out(given: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         merge_options(EnqueueOptions(), given)
+
+
+def test_meta_is_copied_so_that_a_later_change_does_not_reach_the_job() -> None:
+    meta = {"tags": ["a"]}
+    chosen = merge_options(EnqueueOptions(), {"meta": meta})
+    meta["tags"].append("b")
+    assert chosen.options.meta == {"tags": ["a"]}
 
 
 def test_every_option_has_a_rule() -> None:

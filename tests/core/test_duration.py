@@ -50,6 +50,13 @@ def test_a_duration_must_not_be_negative(wrong: Any) -> None:
         parse_duration(wrong)
 
 
+@pytest.mark.parametrize("wrong", ["36526d", 3.2e9, dt.timedelta.max])
+def test_a_duration_is_at_most_a_century(wrong: Any) -> None:
+    assert parse_duration("36525d") == 36525 * 86400
+    with pytest.raises(UsageError, match=r"a duration must be at most 100 years \(36525d\), got"):
+        parse_duration(wrong)
+
+
 @pytest.mark.parametrize("wrong", [0, "0s", -1])
 def test_where_it_must_be_positive_zero_is_refused_and_the_error_names_the_value(
     wrong: Any,

@@ -163,6 +163,21 @@ NUMBERS: list[tuple[str, str, Any]] = [
     ("POST", "/queues/q/jobs", {"jobs": [{"task": "t", "priority": HUGE}]}),
     ("POST", "/queues/q/jobs", {"jobs": [{"task": "t", "options": {"retries": HUGE}}]}),
     ("POST", "/queues/q/jobs", {"jobs": [{"task": "t", "options": {"output_limit": 2**63}}]}),
+    *(
+        ("POST", "/queues/q/jobs", {"jobs": [{"task": "t", **given}]})
+        for given in (
+            {"run_at": 1e300}, {"run_at": -1}, {"delay": 1e300}, {"delay": -1},
+            {"options": {"timeout": 1e300}}, {"options": {"expires_at": 1e300}},
+            {"options": {"backoff": {"type": "steps", "seconds": []}}},
+            {"options": {"backoff": {"type": "exponential", "jitter": 7}}},
+        )
+    ),
+    ("POST", "/schedules/s/tick", {"due_at": 1, "next_at": 1e300, "jobs": []}),
+    ("POST", "/schedules/s/tick", {"due_at": 1, "next_at": 2, "jobs": [{"task": "t", "run_at": 1e300}]}),
+    ("PUT", "/schedules/s", {"schedule": {**SCHEDULE, "next_at": 1e300}}),
+    ("POST", "/workers/w/claim", {"wants": [], "lease_for": 1e300}),
+    ("PUT", "/leaders/s", {"holder": "h", "hold": 1e300}),
+    ("PUT", "/tokens/abcdefgh", {"token": {"id": "abcdefgh", "name": "n", "digest": "", "scopes": [], "created_at": 1, "expires_at": 1e300}}),
     ("POST", "/queues/q/jobs", {"jobs": [{"task": "t"}], "capacity": HUGE}),
     ("POST", "/queues/q/jobs", {"jobs": [{"task": "t"}], "capacity": 2**63}),
     ("POST", "/workers/w/claim", {"wants": [{"queue": "q", "limit": HUGE}]}),
@@ -327,24 +342,6 @@ def test_a_producer_that_disconnects_leaves_no_offer(ask: RawClient, store: Stor
     with pytest.raises(NotFoundError):
         store.get("late").result()
     assert store.counts().result()[0].depth == 0
-
-
-class WithoutLists(MemoryStore):
-    """A store that must not be asked for all its queues."""
-
-    def counts(self) -> Pending[list[QueueInfo]]:
-        raise AssertionError("an enqueue reads one queue")
-
-
-def test_an_enqueue_reads_the_bound_of_its_own_queue_only() -> None:
-    store = WithoutLists()
-    store.insert([NewJob(id="first", task="t", queue="q")], capacity=1).result()
-    serving = Serving(store)
-    ask = RawClient(serving.url)
-    unchanged = {"jobs": [{"task": "t"}], "when_full": "refuse"}
-    assert ask("POST", "/queues/q/jobs", unchanged).is_problem(429, "queue_full")
-    assert ask("POST", "/queues/new/jobs", unchanged).status == 200
-    serving.close()
 
 
 def test_producers_cannot_change_a_capacity_that_the_application_declares() -> None:

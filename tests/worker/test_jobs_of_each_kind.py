@@ -14,6 +14,7 @@ from conveyor import (
     JobDiscardedError,
     State,
 )
+from conveyor.core.job import Progress
 from shop import (
     belt,
     cancels_itself,
@@ -26,6 +27,7 @@ from shop import (
     loud,
     naps,
     own_pid,
+    says,
     sees_token,
     speak,
     steps,
@@ -234,3 +236,25 @@ def test_a_job_that_cancels_itself_has_failed() -> None:
     work()
     with pytest.raises(JobDiscardedError, match="cancelled itself"):
         job.result(1)
+
+
+NONSENSE = {
+    "no delay": "has no attribute 'delay'",
+    "snooze nan": "the delay of a Snooze must be finite, got nan",
+    "snooze for ever": "the delay of a Snooze must be at most 100 years (36525d), got 1e+300",
+    "progress nan": "progress: done must be finite, got nan",
+    "progress of inf": "progress: total must be finite, got inf",
+    "progress too large": "progress: done must be finite, got 1000",
+}
+
+
+@pytest.mark.parametrize("kind", says)
+def test_progress_or_a_snooze_that_makes_no_sense_fails_the_job_that_said_it(kind: str) -> None:
+    jobs: dict[str, Job[None]] = {what: says[kind].enqueue(what) for what in [*NONSENSE, "fine"]}
+    work()
+    fine = jobs.pop("fine").record
+    assert (fine.state, fine.progress) == (State.COMPLETED, Progress(1e300, 1e301))
+    for what, job in jobs.items():
+        assert job.state is State.DISCARDED, what
+        assert NONSENSE[what] in (job.record.error or "")
+        assert "in _says" in job.history()[0].error.traceback, what

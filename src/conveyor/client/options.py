@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from ..core.bounds import checked_meta, checked_moment
 from ..core.duration import parse_duration
-from ..core.files import file_name, file_names
+from ..core.files import file_name, file_names, is_text
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
 from ..core.retry import Backoff, parse_backoff
 from ..core.retry_on import parse_retry_on
@@ -86,7 +87,7 @@ def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
             (options if in_options else fields)[name] = read(value)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"{name}={value!r}: {error}") from error
     if "delay" in fields and "run_at" in fields:
         raise UsageError("use delay or run_at, not both")
@@ -119,12 +120,19 @@ def _moment(value: Any) -> float:
                 f"{value!r} has no time zone: use an aware datetime, "
                 "like datetime.now(timezone.utc)"
             )
-        return value.timestamp()
+        return checked_moment(_timestamp(value), given=value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(
             f"a time must be a datetime with a time zone or Unix seconds, got {value!r}"
         )
-    return float(value)
+    return checked_moment(value)
+
+
+def _timestamp(value: dt.datetime) -> float:
+    try:
+        return value.timestamp()
+    except OverflowError:  # the first or last hours that datetime has, in another time zone
+        return float("inf")
 
 
 def _count(value: Any) -> int:
@@ -143,7 +151,7 @@ def _priority(value: Any) -> int:
 
 def validate_name(value: Any) -> str:
     """Return the name of a queue, key or label if it is valid; UsageError otherwise."""
-    if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or "\0" in value:
+    if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or not is_text(value):
         raise UsageError(f"a name must be a string of 1 to {NAME_LIMIT} characters, got {value!r}")
     return value
 
@@ -190,7 +198,7 @@ def _size(value: Any) -> int:
 
 
 def _meta(value: Any) -> dict[str, Any]:
-    meta = dict(value)
+    meta = checked_meta(value)
     size = len(msgspec.json.encode(meta))
     if size > META_LIMIT:
         raise UsageError(f"{size:,} bytes of JSON are above the limit of {META_LIMIT:,}")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from ..errors import PassingError
+from ..errors import PassingError, UsageError
 
 # How long a server may be unreachable, in seconds: time to restart a machine or pull an image.
 MAX_OUTAGE = 300.0
@@ -20,6 +20,8 @@ class OutageWait:
     def __init__(
         self, timeout: float | None = None, elapsed: Callable[[], float] = time.monotonic
     ) -> None:
+        if timeout is not None and math.isnan(timeout):
+            raise UsageError("timeout must be a number of seconds or None, got nan")
         self._elapsed = elapsed
         self._deadline = math.inf if timeout is None else elapsed() + timeout
         self._outage_since: float | None = None

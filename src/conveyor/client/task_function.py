@@ -12,7 +12,7 @@ from ..core.task import Kind, Task, task
 from ..errors import UsageError
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from .job_handle import Job
-from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
+from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options, validate_name
 from .producer import Call, Producer
 
 P = ParamSpec("P")
@@ -230,7 +230,7 @@ class TaskDecorator:
         chosen = merge_options(EnqueueOptions(queue=self._queue), cast("JobOptions", options))
 
         def decorate(function: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
-            if name is not None and name.startswith(RESERVED):
+            if name is not None and validate_name(name).startswith(RESERVED):
                 raise UsageError(f"the task name {name!r} is reserved: it starts with {RESERVED!r}")
             made = task(
                 function,

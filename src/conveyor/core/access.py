@@ -17,6 +17,7 @@ from typing import Literal, cast, get_args
 import msgspec
 
 from ..errors import UsageError
+from .bounds import checked_moment
 
 Scope = Literal["enqueue", "read", "agent", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -85,7 +86,7 @@ def issue_token(
     """
     _check_name(name)
     _check_rights(scopes, queues)
-    if expires_at is not None and expires_at <= now:
+    if expires_at is not None and checked_moment(expires_at, "expires_at") <= now:
         raise UsageError(
             f"the expiry of token {name!r} is in the past: choose one in the future, or none"
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 
 from ..errors import UsageError
+from .bounds import checked_number, checked_seconds
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
@@ -16,8 +16,8 @@ def parse_duration(value: object, *, positive: bool = False, name: str = "a dura
     """Return a duration in seconds.
 
     `value` is a number of seconds, a string like "1h30m" or a timedelta. UsageError, which calls
-    the value `name`, if it is none of these, negative or not finite, or 0 where it must be
-    `positive`.
+    the value `name`, if it is none of these, negative, not finite or longer than 100 years, or 0
+    where it must be `positive`.
     """
     match value:
         case str():
@@ -25,7 +25,7 @@ def parse_duration(value: object, *, positive: bool = False, name: str = "a dura
         case dt.timedelta():
             seconds = value.total_seconds()
         case int() | float() if not isinstance(value, bool):
-            seconds = float(value)
+            seconds = checked_number(value, name)
         case _:
             seconds = None
     if seconds is None:
@@ -33,12 +33,9 @@ def parse_duration(value: object, *, positive: bool = False, name: str = "a dura
             f"{name} must be a number of seconds or a string like '5m', '1h30m' or '2d', "
             f"got {value!r}"
         )
-    if not math.isfinite(seconds):
-        raise UsageError(f"{name} must be finite, got {value!r}")
-    if seconds < 0 or (positive and seconds == 0):
-        least = "more than 0" if positive else "0 or more"
-        raise UsageError(f"{name} must be {least} seconds, got {value!r}")
-    return seconds
+    if positive and seconds <= 0:
+        raise UsageError(f"{name} must be more than 0 seconds, got {value!r}")
+    return checked_seconds(seconds, name, given=value)
 
 
 def _parse(text: str) -> float | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 
+from .bounds import format_moment
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
 from .labels import ONLY, serves
 
@@ -18,11 +18,11 @@ def explain(
     """Return what a job waits for, or how it ended."""
     match job.state:
         case State.SCHEDULED:
-            return f"It is due at {_moment(job.run_at)}, in {_span(job.run_at - now)}."
+            return f"It is due at {format_moment(job.run_at)}, in {_span(job.run_at - now)}."
         case State.RETRYABLE:
             return (
                 f"Attempt {job.attempt} failed ({job.error}); the next one starts at "
-                f"{_moment(job.run_at)}, in {_span(job.run_at - now)}."
+                f"{format_moment(job.run_at)}, in {_span(job.run_at - now)}."
             )
         case State.AVAILABLE:
             return _available(job, queue, ahead, workers, now)
@@ -38,12 +38,13 @@ def explain(
                 f"It has been running in {job.worker} for {_span(now - (job.started_at or now))}."
             )
         case State.COMPLETED:
-            return f"It completed at {_moment(job.final_at or now)}, in attempt {job.attempt}."
+            ended = format_moment(job.final_at or now)
+            return f"It completed at {ended}, in attempt {job.attempt}."
         case State.CANCELLED:
-            return f"It was cancelled at {_moment(job.final_at or now)}: {job.error}."
+            return f"It was cancelled at {format_moment(job.final_at or now)}: {job.error}."
         case State.DISCARDED:
             return (
-                f"It was discarded at {_moment(job.final_at or now)} after "
+                f"It was discarded at {format_moment(job.final_at or now)} after "
                 f"{_count(job.attempt, 'attempt')}: {job.error}. "
                 f"`conveyor retry {job.id}` runs it again."
             )
@@ -111,10 +112,6 @@ def _may_command(worker: WorkerInfo) -> bool:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _moment(at: float) -> str:
-    return dt.datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
 
 
 def _span(seconds: float) -> str:

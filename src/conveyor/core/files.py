@@ -65,7 +65,7 @@ def file_name(value: Any) -> str:
             f"a file name must be a string of 1 to {FILE_NAME_LIMIT} characters, got {value!r}"
         )
     path = PurePosixPath(value)
-    odd = "\0" in value or not _is_text(value) or str(path) != value
+    odd = not is_text(value) or str(path) != value
     if odd or path.is_absolute() or ".." in path.parts or value == ".":
         raise UsageError(
             f"a file name must be a relative path within the job's directory, got {value!r}"
@@ -105,9 +105,10 @@ def checked_piece(offset: int, size: int) -> None:
         )
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """Whether every store can keep a string: no NUL, and no bytes that are not characters."""
     try:
         value.encode()
     except UnicodeEncodeError:  # bytes of a file name that are not characters
         return False
-    return True
+    return "\0" not in value

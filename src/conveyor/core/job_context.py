@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..errors import JobCancelledError, UsageError
+from .bounds import checked_number
 from .files import file_name
 from .job import JobRecord, Progress, Stream
 
@@ -106,12 +107,17 @@ class CurrentJob:
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Report progress: `done` of `total`, with a message of at most 500 characters.
 
-        Cheap: only the latest report is stored, a few times a second.
+        Cheap: only the latest report is stored, a few times a second. UsageError if a number is not
+        finite.
         """
         # Bytes that are not characters, as in some file names, could not be stored.
         text = message[:500].encode(errors="backslashreplace").decode()
         self._link.report_progress(
-            Progress(float(done), None if total is None else float(total), text)
+            Progress(
+                checked_number(done, "progress: done"),
+                None if total is None else checked_number(total, "progress: total"),
+                text,
+            )
         )
 
     def sleep(self, seconds: float) -> None:

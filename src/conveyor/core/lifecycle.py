@@ -13,7 +13,9 @@ from typing import assert_never
 
 import msgspec
 
-from ..errors import InvalidTransitionError
+from ..errors import InvalidTransitionError, UsageError
+from .bounds import checked_number, checked_seconds
+from .error_info import error_info
 from .job import ERROR_LINE, FINAL, WAITING, ErrorInfo, JobRecord, NewJob, State
 from .retry import Draw, retry_delay
 from .retry_on import is_listed
@@ -59,6 +61,22 @@ LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or
 WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 
 Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted
+
+
+def checked_outcome(outcome: Outcome) -> Outcome:
+    """Return an outcome; a snooze for a time that makes no sense is a failure of the attempt."""
+    if not isinstance(outcome, Snoozed):
+        return outcome
+    try:
+        return Snoozed(checked_snooze(outcome.delay))
+    except UsageError as error:
+        return Failed(error_info(error))
+
+
+def checked_snooze(delay: float) -> float:
+    """Return for how long a job may sleep: 0 if it is overdue; UsageError if that is no time."""
+    name = "the delay of a Snooze"
+    return checked_seconds(max(0.0, checked_number(delay, name)), name)
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -121,7 +139,7 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
-    match outcome:
+    match checked_outcome(outcome):
         case Succeeded(result):
             return Transition(State.COMPLETED, result=result)
         case Cancelled(reason):

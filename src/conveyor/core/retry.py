@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from typing import Any, assert_never, cast
 
 import msgspec
 
 from ..errors import UsageError
+from .bounds import checked_number
 
 LONGEST_DELAY = 30 * 86400.0
 Draw = Callable[[], float]
@@ -43,6 +45,10 @@ Backoff = Fixed | Exponential | Steps
 DEFAULT = Exponential()
 
 
+# A list of pauses has at most this many.
+MAX_STEPS = 1000
+
+
 def parse_backoff(value: object) -> Backoff:
     """Return the rule for a number of seconds, a list of them or a rule; UsageError otherwise."""
     match value:
@@ -51,18 +57,18 @@ def parse_backoff(value: object) -> Backoff:
         case bool():
             raise UsageError(f"backoff must be seconds, a list of seconds or a rule, got {value!r}")
         case int() | float():
-            rule = Fixed(float(value))
+            rule = Fixed(checked_number(value, "backoff"))
         case list() | tuple():
             try:
                 rule = Steps(tuple(float(each) for each in cast("list[Any]", value)))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise UsageError(f"backoff must be a list of seconds, got {value!r}") from error
         case _:
             raise UsageError(
                 "backoff must be seconds, a list of seconds, Fixed(...), Exponential(...) or "
                 f"Steps(...), got {value!r}"
             )
-    _check(rule)
+    check_backoff(rule)
     return rule
 
 
@@ -82,17 +88,27 @@ def retry_delay(rule: Backoff, attempt: int, draw: Draw = random.random) -> floa
     return min(wanted, LONGEST_DELAY)
 
 
-def _check(rule: Backoff) -> None:
+def check_backoff(rule: Backoff) -> None:
+    """Raise UsageError for a rule that cannot be stored or meant."""
     match rule:
         case Fixed(seconds):
-            valid = seconds >= 0
+            valid = _is_pause(seconds)
         case Steps(seconds):
-            valid = len(seconds) > 0 and all(each >= 0 for each in seconds)
+            valid = 0 < len(seconds) <= MAX_STEPS and all(map(_is_pause, seconds))
         case Exponential(first, factor, longest, jitter):
-            valid = first >= 0 and 1 <= factor <= 1000 and longest >= 0 and 0 <= jitter <= 1
+            valid = all(map(_is_pause, (first, factor, longest, jitter)))
+            valid = valid and 1 <= factor <= 1000 and jitter <= 1
         case _:
             assert_never(rule)
     if not valid:
         raise UsageError(
-            f"backoff needs pauses of 0 or more, factor 1 to 1000 and jitter 0 to 1, got {rule!r}"
+            "backoff needs finite pauses of 0 or more (a list has 1 to 1,000), factor 1 to 1000 "
+            f"and jitter 0 to 1, got {rule!r}"
         )
+
+
+def _is_pause(seconds: object) -> bool:
+    # Not every caller has a type checker; `true` for a number could not be read back.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return False
+    return 0 <= seconds <= sys.float_info.max

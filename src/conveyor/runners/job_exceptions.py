@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.error_info import error_info
-from ..core.lifecycle import Failed, Snoozed
-from ..errors import EncodingError, JobCancelledError, Snooze
+from ..core.lifecycle import Failed, Snoozed, checked_snooze
+from ..errors import EncodingError, JobCancelledError, Snooze, UsageError
 from .job_control import RunResult, Stopped
 
 
@@ -19,10 +19,19 @@ def run_result_of_exception(
     """
     match error:
         case Snooze():
-            return Snoozed(error.delay)
+            return _snoozed(error)
         case JobCancelledError() if stopping:
             return Stopped()
         case EncodingError():
             return Failed(error_info(error), retry=False)
         case _:
             return Failed(error_info(error, retry_on))
+
+
+def _snoozed(error: Snooze) -> RunResult:
+    """Return that a job sleeps, or that it failed because the time it asked for makes no sense."""
+    try:
+        return Snoozed(checked_snooze(error.delay))
+    except (UsageError, AttributeError, TypeError, ValueError) as wrong:
+        wrong.__cause__ = error  # its traceback shows where the job said so
+        return Failed(error_info(wrong))

@@ -11,6 +11,7 @@ import msgspec
 
 from ..client.options import validate_name
 from ..core import access
+from ..core.bounds import checked_moment
 from ..errors import UsageError
 from ..store.http import payloads
 
@@ -47,6 +48,7 @@ def check_consistency(path: Mapping[str, str], body: Any) -> None:
             _check_same("schedule", path["name"], body.schedule.name)
         case payloads.AddTokenBody():
             _check_same("token", path["token_id"], body.token.id)
+            _check_token_times(body.token)
             if not _TOKEN_ID.fullmatch(body.token.id):
                 raise UsageError(
                     f"the id of a token must be {access.ID_LENGTH} lowercase letters and digits, "
@@ -75,6 +77,13 @@ def check_numbers(value: Any) -> None:
                 check_numbers(each)
         case _:  # users' own data, which is kept as JSON
             return
+
+
+def _check_token_times(token: access.Token) -> None:
+    checked_moment(token.created_at, "created_at")
+    for end in (token.expires_at, token.revoked_at):
+        if end is not None:
+            checked_moment(end, "the end of a token")
 
 
 def _check_same(what: str, in_path: str, in_body: str) -> None:

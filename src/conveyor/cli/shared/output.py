@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...core.bounds import format_moment
 from ...core.job import JobRecord
 
 
@@ -67,9 +67,7 @@ def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
 
 def format_time(at: float | None) -> str:
     """Return a timestamp in the local time zone."""
-    if at is None:
-        return "-"
-    return dt.datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+    return "-" if at is None else format_moment(at)
 
 
 def format_duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...core.access import Action, Token
+from ...core.bounds import LONGEST
 from ...core.files import PIECE, FileInfo
 from ...core.job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
 from ...errors import UsageError
@@ -20,7 +21,7 @@ PAGE = 1000
 MAX_ROWS = 10_000
 Page = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 
 
 class Payload(

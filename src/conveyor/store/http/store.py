@@ -24,6 +24,7 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...core.pending import Pending
+from ...core.storable import check_jobs, check_progress, check_schedule, check_tick
 from ..messages import (
     Accepted,
     Claimant,
@@ -52,7 +53,7 @@ from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .long_poll import LongPolls
 from .payloads import Payload, ServerTerms
-from .wire import decode_job, encode_new_job, encode_progress
+from .wire import decode_job, encode_new_job
 
 # Seconds after which the offset to the server's clock is measured again.
 CLOCK_MAX_AGE = 300.0
@@ -117,6 +118,8 @@ class HttpStore:
         when_full: WhenFull = "wait",
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
+        # JSON would turn what is not finite into null.
+        check_jobs(jobs)
         body = payloads.InsertBody(
             jobs=list(map(encode_new_job, jobs)),
             capacity=capacity,
@@ -161,8 +164,8 @@ class HttpStore:
         return self._call("write_output", body=payloads.WriteOutputBody(chunks=list(chunks)))
 
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
-        clamped = [encode_progress(lease, progress) for lease, progress in reports]
-        return self._call("set_progress", body=payloads.SetProgressBody(reports=clamped))
+        check_progress(progress for _, progress in reports)
+        return self._call("set_progress", body=payloads.SetProgressBody(reports=list(reports)))
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
@@ -195,9 +198,6 @@ class HttpStore:
 
     def counts(self) -> Pending[list[QueueInfo]]:
         return self._call("counts")
-
-    def queue_info(self, queue: str) -> Pending[QueueInfo]:
-        return self._call("queue_info", {"queue": queue})
 
     def ahead(self, job_id: str) -> Pending[int]:
         return self._call("ahead", {"job_id": job_id})
@@ -262,6 +262,7 @@ class HttpStore:
         return self._call("workers")
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
+        check_schedule(schedule)
         body = payloads.PutScheduleBody(schedule=schedule)
         return self._call("put_schedule", {"name": schedule.name}, body)
 
@@ -274,6 +275,7 @@ class HttpStore:
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
+        check_tick(name, next_at, jobs)
         body = payloads.TickBody(
             due_at=due_at,
             next_at=next_at,

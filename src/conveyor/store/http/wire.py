@@ -11,15 +11,21 @@ from ...core.job import (
     JobRecord,
     NewJob,
     Options,
-    Progress,
 )
-from ...core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
-from ..messages import Exchanged, Lease, Report
+from ...core.lifecycle import (
+    Cancelled,
+    Crashed,
+    Failed,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    Succeeded,
+    checked_outcome,
+)
+from ..messages import Exchanged, Report
 
 NOTHING = msgspec.Raw(b"null")
 NO_ARGS = msgspec.Raw(b"{}")
-# JSON has no infinity. No number of seconds or steps is larger than this.
-MAX_NUMBER = 1e18
 
 
 class JobView(JobRecord, frozen=True, omit_defaults=True, gc=False):
@@ -95,8 +101,8 @@ def encode_new_job(job: NewJob) -> NewJobView:
         task=job.task,
         args=msgspec.Raw(job.args),
         priority=job.priority,
-        run_at=None if job.run_at is None else _clamp(job.run_at),
-        delay=_clamp(job.delay),
+        run_at=job.run_at,
+        delay=job.delay,
         options=job.options,
     )
 
@@ -138,29 +144,12 @@ def decode_exchanged(view: ExchangedView) -> Exchanged:
     return Exchanged(view.settled, tuple(map(decode_job, view.jobs)))
 
 
-def encode_progress(lease: Lease, progress: Progress) -> tuple[Lease, Progress]:
-    """Return progress with its numbers clamped to what JSON can hold."""
-    total = progress.total
-    return lease, Progress(
-        _clamp(progress.done),
-        None if total is None else _clamp(total),
-        progress.message,
-    )
-
-
 def _encode_outcome(outcome: Outcome) -> OutcomeView:
-    match outcome:
+    match checked_outcome(outcome):
         case Succeeded(result):
             return SucceededView(_encode_json(result))
-        case Snoozed(delay):
-            return Snoozed(_clamp(delay))
         case other:
             return other
-
-
-def _clamp(number: float) -> float:
-    # NaN counts as 0.
-    return min(MAX_NUMBER, max(-MAX_NUMBER, number)) if number == number else 0.0  # noqa: PLR0124
 
 
 def _encode_json(value: bytes | None) -> msgspec.Raw:

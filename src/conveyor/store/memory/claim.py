@@ -10,6 +10,7 @@ from ...core import lifecycle
 from ...core.capacity import is_rendezvous
 from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, Outcome
+from ...core.storable import check_progress
 from ..enqueue_rules import rendezvous_offers
 from ..hint_rules import state_hint
 from ..lease_rules import lease, lost, renewal
@@ -43,22 +44,9 @@ def exchange(
     jobs: list[JobRecord] = []
     if claimant.worker in memory.orders:
         return Exchanged(tuple(settled), ())
-    for want in _stocked(memory, wants):
-        if len(jobs) < limit:
-            jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
+    for want in wants:
+        jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
     return Exchanged(tuple(settled), tuple(jobs))
-
-
-def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
-    """Return the wants from which a claim may get a job: one that is available or offered."""
-    queues, counts, available = memory.queues, memory.index.counts, State.AVAILABLE
-    return [
-        want
-        for want in wants
-        if (queue := queues.get(want.queue)) is not None
-        and (counts[want.queue][available] or queue.offers)
-        and not queue.paused
-    ]
 
 
 def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
@@ -80,7 +68,9 @@ def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
 
 
 def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
-    queue = memory.queues[name]
+    queue = memory.queues.get(name)
+    if queue is None or queue.paused:
+        return []
     claimed: list[JobRecord] = []
     waiting = memory.index.available(name, claimant.labels)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
@@ -182,6 +172,7 @@ def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Rene
 
 def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
+    check_progress(progress for _, progress in reports)
     return _note(memory, [(each, {"progress": progress}) for each, progress in reports])
 
 

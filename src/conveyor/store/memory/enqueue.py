@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...core.capacity import Accept, Offer, fits, is_rendezvous
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import drop_error
+from ...core.storable import check_jobs
 from ..enqueue_rules import admit_request, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
@@ -24,6 +25,7 @@ def insert(
     again: bool = False,
 ) -> Accepted | Offered:
     """Accept the jobs, all of one queue, or store the request as an offer."""
+    check_jobs(jobs)
     if again and (known := _answer_known(memory, jobs)):
         return known
     if not jobs:

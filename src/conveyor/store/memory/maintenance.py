@@ -8,6 +8,7 @@ import msgspec
 
 from ...core.job import NewJob, ScheduleInfo, State
 from ...core.lifecycle import lost_job_outcome, pick_lost
+from ...core.storable import check_schedule, check_tick
 from ..messages import Staged
 from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
 from .claim import end_attempt, expire
@@ -76,6 +77,7 @@ def schedules(memory: MemoryData) -> list[ScheduleInfo]:
 
 def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:
     """Store a schedule or change its rule."""
+    check_schedule(schedule)
     stored = merge_schedule(memory.schedules.get(schedule.name), schedule)
     memory.schedules[schedule.name] = stored
     return stored
@@ -90,6 +92,7 @@ def tick(
     memory: MemoryData, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
 ) -> bool:
     """Enqueue the jobs of a tick, unless another worker was faster."""
+    check_tick(name, next_at, jobs)
     ticked = tick_schedule(_schedule(memory, name), due_at=due_at, next_at=next_at)
     if ticked is None:
         return False

@@ -11,6 +11,7 @@ from ....core.capacity import Accept, Offer, fits, is_rendezvous
 from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
+from ....core.storable import check_jobs
 from ...enqueue_rules import admit_request, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
@@ -35,6 +36,7 @@ async def insert(
     again: bool = False,
 ) -> Accepted | Offered:
     """Accept the jobs, all of one queue, or store the request as an offer."""
+    check_jobs(jobs)
     if again and (known := await _answer_known(tx, jobs)):
         return known
     if not jobs:

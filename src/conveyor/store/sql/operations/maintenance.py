@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ....core.job import JobRecord, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
+from ....core.storable import check_schedule, check_tick
 from ...messages import Staged
 from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
 from ..rows import LANE, to_record
@@ -80,6 +81,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
 
 async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
     """Store a schedule or change its rule."""
+    check_schedule(schedule)
     known = await _schedules(tx, "schedule", (schedule.name,))
     stored = merge_schedule(known[0] if known else None, schedule)
     if [stored] != known:
@@ -101,6 +103,7 @@ async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
 
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
     """Enqueue the jobs of a tick, unless another worker was faster."""
+    check_tick(name, next_at, jobs)
     known = await _schedules(tx, "schedule", (name,))
     if not known:
         raise no_schedule(name)

@@ -1,4 +1,4 @@
-"""An application whose jobs do not stop on request, and its workers."""
+"""An application with jobs that do not stop when asked, and workers of it."""
 
 from __future__ import annotations
 

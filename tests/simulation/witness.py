@@ -1,4 +1,4 @@
-"""Checks every change that the store makes, at the moment it is made."""
+"""Sees every change the store makes, at the moment it is made, and says which one is wrong."""
 
 from __future__ import annotations
 

@@ -1,0 +1,89 @@
+"""The bounds of numbers and times: what every store can keep, compare and show."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..errors import UsageError
+
+# Unix seconds that a calendar has in every time zone: 1970-01-01 to 9999-12-30, UTC.
+EARLIEST, LATEST = 0.0, 253_402_128_000.0
+# 100 years, in seconds: no duration is longer.
+LONGEST = 36_525 * 86_400.0
+
+
+def checked_number(value: float, name: str, *, given: object = None) -> float:
+    """Return a number as a float; UsageError, which calls it `name`, if it is not finite.
+
+    `given` is what the caller wrote, for the error, if that is not the number itself.
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UsageError(f"{name} must be finite, got {_shown(value if given is None else given)}")
+    return number
+
+
+def checked_moment(value: float, name: str = "a time", *, given: object = None) -> float:
+    """Return Unix seconds as a float: 1970 to 9999; UsageError as above."""
+    at = checked_number(value, name, given=given)
+    if not EARLIEST <= at <= LATEST:
+        raise UsageError(
+            f"{name} must be between 1970-01-01 and 9999-12-30, that is 0 to {LATEST:.0f} Unix "
+            f"seconds, got {_shown(value if given is None else given)}"
+        )
+    return at
+
+
+def checked_seconds(value: float, name: str = "a duration", *, given: object = None) -> float:
+    """Return a duration in seconds as a float: 0 to 100 years; UsageError as above."""
+    seconds = checked_number(value, name, given=given)
+    given = value if given is None else given
+    if seconds < 0:
+        raise UsageError(f"{name} must be 0 or more seconds, got {_shown(given)}")
+    if seconds > LONGEST:
+        raise UsageError(f"{name} must be at most 100 years (36525d), got {_shown(given)}")
+    return seconds
+
+
+def checked_meta(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a dictionary that JSON restores as it is; UsageError otherwise."""
+    meta = dict(value)
+    try:
+        restored: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(meta))
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise UsageError(f"meta must be plain JSON: {error}") from error
+    if restored != meta:
+        changed = next(key for key in meta if restored.get(key, _MISSING) != meta[key])
+        raise UsageError(
+            f"meta[{changed!r}] cannot be stored as JSON without a change: {_shown(meta[changed])} "
+            f"would become {_shown(restored.get(changed))}; use strings, finite numbers, booleans, "
+            "None, lists and dictionaries with string keys"
+        )
+    return restored
+
+
+def format_moment(at: float) -> str:
+    """Return Unix seconds in the local time zone; the number itself if no calendar has it."""
+    try:
+        return dt.datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g} Unix seconds"
+
+
+_MISSING = object()
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer with more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:79] + "…"

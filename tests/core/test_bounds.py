@@ -1,0 +1,37 @@
+"""The first and last moment that are accepted can be shown; others are shown as numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from records import job
+
+from conveyor.core.bounds import EARLIEST, LATEST, format_moment
+from conveyor.core.explain import explain
+from conveyor.core.job import QueueInfo, State
+
+
+@pytest.fixture(params=["UTC", "Pacific/Kiritimati", "Pacific/Midway"])
+def _zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_zone")
+def test_the_first_and_the_last_moment_are_dates_in_every_time_zone() -> None:
+    assert format_moment(EARLIEST)[:4] in ("1969", "1970")
+    assert format_moment(LATEST).startswith("9999-12-")
+
+
+@pytest.mark.parametrize("at", [1e300, -1e300, float("inf"), float("nan"), 253402300800.0])
+def test_a_moment_that_no_calendar_has_is_shown_as_a_number(at: float) -> None:
+    assert format_moment(at) == f"{at:g} Unix seconds"
+    queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
+    for state in State:
+        far = job(state=state, run_at=at, started_at=at, final_at=at, cancel_requested_at=at)
+        assert explain(far, queue=queue, ahead=0, workers=[], now=100.0).endswith(".")
