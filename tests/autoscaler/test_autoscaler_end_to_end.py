@@ -201,7 +201,7 @@ def play(scene: Scene, first: Process, second: Process) -> tuple[str, int]:
     return busy.id, most
 
 
-def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: Scene) -> None:
+def test_a_burst_completes_on_machines_that_come_and_go(scene: Scene) -> None:
     first = scene.scaler()
     first.wait_for_output("scale.leading")
     second = scene.scaler()
@@ -244,7 +244,7 @@ def test_a_burst_goes_through_on_machines_that_come_and_go_without_harm(scene: S
     assert scene.processes() == []
 
 
-def test_the_harness_notices_a_job_that_was_lost_done_twice_or_drained() -> None:
+def test_the_harness_detects_a_job_that_was_lost_run_twice_or_drained() -> None:
     fine = JobRecord(
         seq=1,
         id="a",

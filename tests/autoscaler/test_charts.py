@@ -25,7 +25,7 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def test_a_chart_has_the_highest_value_of_each_stretch() -> None:
+def test_a_chart_shows_the_highest_value_of_each_interval() -> None:
     assert peaks([0, 1, 2, 30], [1, 5, 2, 4], 3) == [5, 2, 4]
     assert peaks([], [], 3) == []
     assert peaks([7], [2], 2) == [2, 2]
@@ -82,7 +82,7 @@ def test_the_command_prints_figures_and_charts_and_draws_a_png(
     assert png_size(files / "out.png") == (900, 480)
 
 
-def test_without_its_library_a_png_is_refused_with_the_way_to_install_it(files: Path) -> None:
+def test_without_its_library_a_png_is_refused_with_the_install_command(files: Path) -> None:
     program = f"""
 import sys
 sys.modules["matplotlib"] = None
@@ -114,7 +114,7 @@ def test_the_command_prints_json(files: Path, capsys: pytest.CaptureFixture[str]
         (["--png", "no/where.png"], "cannot write the chart 'no/where.png'"),
     ],
 )
-def test_wrong_use_is_said(
+def test_wrong_usage_is_an_error(
     files: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
     assert run([*SIMULATE, *options]) == 2

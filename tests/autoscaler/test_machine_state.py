@@ -69,7 +69,7 @@ def worker(**fields: Any) -> WorkerInfo:
         ("errored", {"draining": True, "beat_at": NOW - 200}, True, Lost(NOW - 80)),
     ],
 )
-def test_a_machine_stands_as_its_agent_and_its_provider_say(
+def test_the_state_of_a_machine_follows_from_its_agent_and_its_provider(
     reported: ProvisioningState,
     there: dict[str, Any] | None,
     was_registered: bool,
@@ -88,7 +88,7 @@ def test_a_machine_stands_as_its_agent_and_its_provider_say(
     assert (seen.machine, seen.pool, seen.created_at) == ("m1", "plain", NOW - 100)
 
 
-def test_an_agent_has_what_it_says_it_has_and_until_then_what_its_pool_says() -> None:
+def test_the_slots_of_an_agent_are_those_of_its_pool_until_it_reports_its_own() -> None:
     booting = agent_on(machine(), None, SPEC, now=NOW, lease=60)
     assert (booting.slots, booting.labels, booting.queues) == (4, {"linux"}, ("build",))
     there = agent_on(machine(), worker(), SPEC, now=NOW, lease=60)
@@ -96,10 +96,10 @@ def test_an_agent_has_what_it_says_it_has_and_until_then_what_its_pool_says() ->
     assert there.queues == ("build", "test")
 
 
-def test_whoever_does_not_remember_lets_a_machine_stand_longer() -> None:
+def test_a_scaler_without_memory_keeps_a_machine_longer() -> None:
     assert agent_on(machine(), worker(), SPEC, now=NOW, lease=60).state == Idle(NOW)
 
 
-def test_an_agent_that_no_scaler_made_has_no_machine() -> None:
+def test_an_agent_that_no_scaler_created_has_no_machine() -> None:
     seen = unmanaged_agent(worker(running=1), now=NOW, lease=60)
     assert (seen.machine, seen.pool, seen.state) == ("", "", Busy(1))

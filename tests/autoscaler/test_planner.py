@@ -61,7 +61,7 @@ BOTH = policy(PLAIN, GPU)
         (1, [agent(Busy(3), slots=2)], {}, 1),  # it was given fewer slots than it runs jobs
     ],
 )
-def test_machines_start_for_what_finds_no_slot(
+def test_machines_start_for_jobs_that_find_no_slot(
     waiting: int, agents: list[Agent], options: dict[str, Any], starts: int
 ) -> None:
     plan = make_plan([jobs(waiting)], agents, policy(pool(**options)), NOW)
@@ -91,18 +91,18 @@ def test_what_a_job_requires_decides_which_machines_start(
     assert started(make_plan(waiting, agents, BOTH, NOW)) == starts
 
 
-def test_machines_that_serve_certain_queues_start_only_for_those() -> None:
+def test_machines_of_certain_queues_start_only_for_those() -> None:
     rules = policy(pool("mail", queues=("mail",)), pool("any", cost_per_hour=9.0))
     assert started(make_plan([jobs(1, queue="mail")], [], rules, NOW)) == {"mail": 1}
     assert started(make_plan([jobs(1, queue="build")], [], rules, NOW)) == {"any": 1}
 
 
-def test_the_cheapest_slot_is_started_and_the_next_once_that_kind_is_at_its_maximum() -> None:
+def test_the_cheapest_pool_is_used_until_it_is_at_its_maximum() -> None:
     rules = policy(pool("dear", cost_per_hour=2.0), pool("spot", max=2, slots=4, cost_per_hour=1.0))
     assert started(make_plan([jobs(11)], [], rules, NOW)) == {"spot": 2, "dear": 3}
 
 
-def test_a_pool_that_is_barred_gets_no_machine_and_another_one_does() -> None:
+def test_a_pool_in_backoff_gets_no_machine_and_another_pool_does() -> None:
     kinds = policy(pool("cheap", cost_per_hour=1), pool("dear", cost_per_hour=2, max=1))
     barred = {"cheap": "its provider is away"}
     plan = make_plan([jobs(2)], [], kinds, NOW, barred)
@@ -113,7 +113,7 @@ def test_a_pool_that_is_barred_gets_no_machine_and_another_one_does() -> None:
     )
 
 
-def test_what_is_wanted_and_not_done_is_said() -> None:
+def test_demand_that_is_not_met_has_a_reason() -> None:
     rules = policy(pool(max=2))
     assert make_plan([jobs(5), jobs(1, "tpu", queue="q")], [], rules, NOW).held == (
         "1 job requiring tpu on queue 'q' without a free slot; no pool serves them",
@@ -141,7 +141,7 @@ def test_what_is_wanted_and_not_done_is_said() -> None:
         (Lost(NOW + 1), 5000, {}, False),
     ],
 )
-def test_only_a_machine_that_was_idle_for_long_enough_goes(
+def test_only_a_machine_that_has_been_idle_long_enough_is_drained(
     state: MachineState, age: float, options: dict[str, Any], goes: bool
 ) -> None:
     plan = make_plan([], [agent(state, age=age)], policy(pool(**options)), NOW)
@@ -155,13 +155,13 @@ def test_an_idle_machine_that_a_waiting_job_needs_stays() -> None:
     assert drained(make_plan([jobs(2)], two, policy(), NOW)) == []
 
 
-def test_an_agent_that_no_scaler_made_is_left_alone() -> None:
+def test_an_agent_that_no_scaler_created_is_left_alone() -> None:
     others = [agent(idle(9000), "", pool=""), agent(Drained(), "", pool="")]
     plan = make_plan([], others, policy(), NOW)
     assert (plan.drains, plan.stops, len(plan.pools)) == ((), (), 1)
 
 
-def test_a_job_goes_to_the_machine_that_least_else_can_use() -> None:
+def test_a_job_is_assigned_to_the_least_versatile_machine() -> None:
     rules = policy(pool("both", labels=("a", "b")), pool("a", labels=("a",)), pool("b", labels="b"))
     free = [
         agent(idle(0), "1", pool="both", labels=["a", "b"]),
@@ -170,12 +170,12 @@ def test_a_job_goes_to_the_machine_that_least_else_can_use() -> None:
     assert started(make_plan([jobs(1, "a"), jobs(1, "b")], free, rules, NOW)) == {}
 
 
-def test_the_step_downwards_is_limited() -> None:
+def test_the_number_of_machines_drained_at_once_is_limited() -> None:
     many = [agent(idle(700), str(number)) for number in range(5)]
     assert len(make_plan([], many, policy(pool(step_down=2)), NOW).drains) == 2
 
 
-def test_a_machine_of_a_kind_that_the_policy_knows_no_more_goes_when_it_is_idle() -> None:
+def test_a_machine_of_a_removed_pool_is_drained_when_idle() -> None:
     left = [agent(idle(700), "a", pool="old"), agent(Busy(1), "b", pool="old")]
     plan = make_plan([], left, policy(), NOW)
     assert drained(plan) == ["a"]
@@ -201,7 +201,7 @@ def test_a_machine_of_a_kind_that_the_policy_knows_no_more_goes_when_it_is_idle(
         (Gone(), 1e9, None),
     ],
 )
-def test_a_machine_is_taken_away_only_when_nobody_is_there(
+def test_a_machine_is_destroyed_only_when_no_job_runs_there(
     state: MachineState, age: float, why: str | None
 ) -> None:
     plan = make_plan([], [agent(state, age=age)], policy(), NOW)
@@ -228,7 +228,7 @@ def test_the_cost_cap_is_one_for_all_pools() -> None:
     assert started(plan) == {"a": 5, "b": 1}
 
 
-def test_a_plan_says_how_each_pool_stands() -> None:
+def test_a_plan_describes_each_pool() -> None:
     agents = [
         agent(state, str(number), age=10)
         for number, state in enumerate(
@@ -241,7 +241,7 @@ def test_a_plan_says_how_each_pool_stands() -> None:
     )
 
 
-def test_a_start_and_a_drain_say_why() -> None:
+def test_a_start_and_a_drain_have_a_reason() -> None:
     plan = make_plan([jobs(2, "gpu")], [agent(idle(640))], BOTH, NOW)
     assert plan.starts[0].why == "2 jobs requiring gpu without a free slot"
     assert plan.drains[0].why == "idle for 640 s and not needed by waiting jobs"

@@ -193,7 +193,7 @@ def test_a_step_is_answered_within_one_look(
 
 
 @given(scenes())
-def test_machines_that_do_as_they_are_told_come_to_rest(
+def test_machines_that_obey_reach_a_stable_number(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene
@@ -208,7 +208,7 @@ def test_machines_that_do_as_they_are_told_come_to_rest(
 
 
 @given(policies(), st.integers(0, 20), st.integers(0, 7))
-def test_a_steady_load_neither_starts_nor_ends_machines(
+def test_a_steady_load_neither_starts_nor_drains_machines(
     rules: Policy, running: int, waiting: int
 ) -> None:
     world = World(rules)
@@ -225,7 +225,7 @@ def test_a_steady_load_neither_starts_nor_ends_machines(
 
 
 @given(scenes())
-def test_the_order_in_which_machines_are_listed_decides_nothing(
+def test_the_order_in_which_machines_are_listed_does_not_matter(
     scene: tuple[list[Demand], list[Agent], Policy],
 ) -> None:
     waiting, agents, rules = scene

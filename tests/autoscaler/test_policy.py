@@ -65,7 +65,7 @@ def test_every_key_is_read() -> None:
     )
 
 
-def test_a_pool_needs_no_more_than_a_maximum() -> None:
+def test_a_pool_needs_only_a_maximum() -> None:
     [pool] = parse_config("[pools.plain]\nmax = 3\n").policy.pools
     assert pool == Pool(spec=PoolSpec(name="plain"), max=3)
     assert (pool.min, pool.idle_for) == (0, 600)
@@ -128,7 +128,7 @@ def test_a_pool_needs_no_more_than_a_maximum() -> None:
         ),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(text: str, said: str) -> None:
+def test_an_invalid_policy_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_config(text, where="scale.toml")
     assert said in str(caught.value)
@@ -160,7 +160,7 @@ max = 3
     assert list(found.open_providers(found.agent_launch())) == ["process"]
 
 
-def test_agents_go_to_the_store_itself_when_that_is_a_server() -> None:
+def test_agents_use_the_store_s_url_if_it_is_a_server() -> None:
     found = parse_config("[pools.plain]\nmax = 3\n", where="scale.toml")
     assert found.agent_launch("https://jobs.example.com").server == "https://jobs.example.com"
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_agents_go_to_the_store_itself_when_that_is_a_server() -> None:
         found.agent_launch("jobs.db")
 
 
-def test_what_a_provider_does_not_know_is_refused() -> None:
+def test_unknown_settings_of_a_provider_are_refused() -> None:
     found = parse_config("providers.process.grase = 1\n[pools.plain]\nmax = 3\n")
     with pytest.raises(UsageError, match="grase"):
         found.open_providers(found.agent_launch("http://localhost"))
@@ -195,7 +195,7 @@ def test_what_a_provider_does_not_know_is_refused() -> None:
         (PoolSpec(name="a", one_shot=True), (), "--one-shot"),
     ],
 )
-def test_what_a_pool_says_is_what_its_agents_are_told_and_offer(
+def test_a_pool_defines_the_options_and_labels_of_its_agents(
     spec: PoolSpec, offers: tuple[str, ...], args: str
 ) -> None:
     assert spec.offers == offers

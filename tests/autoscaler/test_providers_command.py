@@ -82,7 +82,7 @@ def cloud(tmp_path: Path, launch: AgentLaunch) -> Iterator[Cloud]:
     return Cloud(tmp_path, launch)
 
 
-def test_commands_are_told_what_to_make_and_what_runs_on_it(cloud: Cloud, pool: Pool) -> None:
+def test_commands_receive_the_machine_to_create_and_its_agent(cloud: Cloud, pool: Pool) -> None:
     [machine] = cloud.create(pool(size="large"))
     told = json.loads((cloud.machines / machine.id).read_text())
     words = (
@@ -102,7 +102,7 @@ def test_commands_are_told_what_to_make_and_what_runs_on_it(cloud: Cloud, pool: 
     }
 
 
-def test_machines_are_made_listed_and_taken_away_by_commands(cloud: Cloud, pool: Pool) -> None:
+def test_commands_create_list_and_destroy_machines(cloud: Cloud, pool: Pool) -> None:
     made = cloud.create(pool(), 3)
     assert {each.id for each in cloud.list()} == {each.id for each in made}
     assert {(each.pool, each.state) for each in cloud.list()} == {("linux", "running")}
@@ -112,22 +112,20 @@ def test_machines_are_made_listed_and_taken_away_by_commands(cloud: Cloud, pool:
     assert cloud.create(pool(), 0) == []
 
 
-def test_what_a_failing_command_made_nevertheless_is_not_forgotten(
-    cloud: Cloud, pool: Pool
-) -> None:
+def test_machines_created_by_a_failing_command_are_not_forgotten(cloud: Cloud, pool: Pool) -> None:
     cloud.say("create", CREATE.replace('told["machines"]', 'told["machines"][:2]') + FAIL)
     made = cloud.create(pool(), 3)
     assert len(made) == 2
     assert {each.id for each in cloud.list()} == {each.id for each in made}
 
 
-def test_a_command_that_made_nothing_fails_with_what_it_said(cloud: Cloud, pool: Pool) -> None:
+def test_a_command_that_created_nothing_fails_with_its_output(cloud: Cloud, pool: Pool) -> None:
     cloud.say("create", FAIL)
     with pytest.raises(UnavailableError, match="create exited with 1: no credit left"):
         cloud.create(pool())
 
 
-def test_when_nothing_can_be_learned_both_errors_are_told(cloud: Cloud, pool: Pool) -> None:
+def test_when_create_and_list_fail_both_errors_are_reported(cloud: Cloud, pool: Pool) -> None:
     cloud.say("create", FAIL)
     cloud.say("list", "sys.exit('no network')")
     with pytest.raises(
@@ -136,7 +134,7 @@ def test_when_nothing_can_be_learned_both_errors_are_told(cloud: Cloud, pool: Po
         cloud.create(pool())
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(
+def test_a_command_that_exceeds_its_timeout_is_killed_with_its_children(
     cloud: Cloud, pool: Pool
 ) -> None:
     here = cloud.folder / "pid"
@@ -148,7 +146,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(
     wait_for(lambda: group not in groups())
 
 
-def test_destroying_what_is_not_there_is_no_error_however_the_command_ends(
+def test_destroying_a_missing_machine_is_no_error_whatever_the_exit_code(
     cloud: Cloud, pool: Pool
 ) -> None:
     [machine] = cloud.create(pool())
@@ -157,7 +155,7 @@ def test_destroying_what_is_not_there_is_no_error_however_the_command_ends(
     assert cloud.list() == []
 
 
-def test_destroying_that_failed_is_an_error(cloud: Cloud, pool: Pool) -> None:
+def test_a_failed_destroy_is_an_error(cloud: Cloud, pool: Pool) -> None:
     [machine] = cloud.create(pool())
     cloud.say("destroy", FAIL)
     with pytest.raises(UnavailableError, match="destroy exited with 1"):
@@ -165,7 +163,7 @@ def test_destroying_that_failed_is_an_error(cloud: Cloud, pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("printed", ["", "none", '{"machines": [{"id": 1}]}', "[]"])
-def test_what_is_no_list_of_machines_is_refused(cloud: Cloud, printed: str) -> None:
+def test_an_invalid_list_of_machines_is_refused(cloud: Cloud, printed: str) -> None:
     cloud.say("list", f"print({printed!r})")
     with pytest.raises(UsageError, match="list must print machines as JSON"):
         cloud.list()
@@ -177,7 +175,7 @@ def test_a_command_that_reads_nothing_is_no_error(cloud: Cloud) -> None:
     assert cloud.list() == []
 
 
-def test_commands_that_are_not_there_are_named(cloud: Cloud, launch: AgentLaunch) -> None:
+def test_missing_commands_are_named(cloud: Cloud, launch: AgentLaunch) -> None:
     (cloud.folder / "list").unlink()
     with pytest.raises(UsageError, match="list cannot be run"):
         cloud.list()

@@ -39,9 +39,7 @@ def play(tmp_path: Path, launch: AgentLaunch, scene: Scene, **engine: Any) -> En
     return asyncio.run(run())
 
 
-def test_a_container_runs_an_agent_that_can_be_found_by_its_machine(
-    tmp_path: Path, pool: Pool
-) -> None:
+def test_a_container_runs_an_agent_that_is_found_by_its_machine(tmp_path: Path, pool: Pool) -> None:
     launch = AgentLaunch(server="https://jobs", token_file="/srv/token", ca_file="/srv/ca.pem")
 
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -68,7 +66,7 @@ def test_a_container_runs_an_agent_that_can_be_found_by_its_machine(
     play(tmp_path, launch, scene)
 
 
-def test_containers_are_made_listed_and_taken_away_and_those_of_others_are_left(
+def test_containers_are_created_listed_and_removed_and_others_are_left_alone(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -100,7 +98,7 @@ def test_another_provider_finds_the_containers_again(
     play(tmp_path, launch, scene)
 
 
-def test_a_container_whose_creation_was_not_answered_is_made_once(
+def test_a_container_is_created_once_even_if_the_response_is_lost(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -113,7 +111,7 @@ def test_a_container_whose_creation_was_not_answered_is_made_once(
     play(tmp_path, launch, scene)
 
 
-def test_a_container_whose_creation_is_never_answered_is_listed_nevertheless(
+def test_a_container_is_listed_even_if_its_creation_is_never_answered(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -150,7 +148,7 @@ def test_a_container_that_cannot_be_started_is_removed_and_the_others_are_kept(
         ((400, "bad parameter"), UsageError, "create a container of pool linux: 400, bad param"),
     ],
 )
-def test_errors_of_the_engine_say_what_was_asked_and_what_it_said(
+def test_errors_of_the_engine_contain_the_request_and_its_response(
     tmp_path: Path, launch: AgentLaunch, pool: Pool, fault: Any, error: Any, said: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -161,7 +159,7 @@ def test_errors_of_the_engine_say_what_was_asked_and_what_it_said(
     play(tmp_path, launch, scene)
 
 
-def test_a_container_that_somebody_else_is_removing_is_no_error(
+def test_a_container_that_is_already_being_removed_is_no_error(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -176,7 +174,7 @@ def test_a_container_that_somebody_else_is_removing_is_no_error(
     ("state", "meant"),
     [("created", "starting"), ("exited", "gone"), ("dead", "errored"), ("removing", "stopping")],
 )
-def test_a_container_that_does_not_run_says_so(
+def test_a_container_that_does_not_run_is_reported(
     tmp_path: Path, launch: AgentLaunch, pool: Pool, state: str, meant: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -188,7 +186,7 @@ def test_a_container_that_does_not_run_says_so(
     play(tmp_path, launch, scene)
 
 
-def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
+def test_a_container_that_exited_is_eventually_removed_without_a_destroy(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -210,7 +208,7 @@ def test_a_container_that_ended_is_removed_in_the_end_without_being_destroyed(
 @pytest.mark.parametrize(
     ("newest", "oldest", "spoken"), [("1.41", "1.12", "1.41"), ("1.60", "1.44", "1.51")]
 )
-def test_the_version_is_one_that_both_speak(
+def test_the_api_version_is_one_that_both_support(
     tmp_path: Path, launch: AgentLaunch, pool: Pool, newest: str, oldest: str, spoken: str
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -220,7 +218,9 @@ def test_the_version_is_one_that_both_speak(
     assert engine.versions == {spoken}
 
 
-def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: AgentLaunch) -> None:
+def test_an_engine_without_a_common_api_version_is_refused(
+    tmp_path: Path, launch: AgentLaunch
+) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
         with pytest.raises(UsageError, match=r"supports API versions 1\.90 to 1\.99"):
             await provider.list()
@@ -228,7 +228,7 @@ def test_an_engine_of_another_age_is_refused(tmp_path: Path, launch: AgentLaunch
     play(tmp_path, launch, scene, newest="1.99", oldest="1.90")
 
 
-def test_what_a_pool_says_is_judged_before_anything_is_made(
+def test_a_pool_is_validated_before_anything_is_created(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:
@@ -241,7 +241,7 @@ def test_what_a_pool_says_is_judged_before_anything_is_made(
     play(tmp_path, launch, scene)
 
 
-def test_no_engine_is_unavailable(tmp_path: Path, launch: AgentLaunch) -> None:
+def test_a_missing_engine_is_unavailable(tmp_path: Path, launch: AgentLaunch) -> None:
     async def ask() -> None:
         provider = open_provider("docker", {"socket": str(tmp_path / "none")}, launch)
         try:
@@ -253,7 +253,7 @@ def test_no_engine_is_unavailable(tmp_path: Path, launch: AgentLaunch) -> None:
         asyncio.run(ask())
 
 
-def test_the_engine_for_tests_notices_what_is_not_documented(
+def test_the_test_engine_rejects_undocumented_requests(
     tmp_path: Path, launch: AgentLaunch, pool: Pool
 ) -> None:
     async def scene(provider: Provider, engine: Engine) -> None:

@@ -76,7 +76,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     made.close()
 
 
-def test_an_agent_is_started_works_is_known_by_its_machine_and_is_ended(
+def test_an_agent_is_started_works_is_found_by_its_machine_and_is_stopped(
     deployment: Deployment, farm: Farm
 ) -> None:
     deployment.server()
@@ -113,7 +113,7 @@ def test_an_agent_has_its_own_session_and_none_of_the_settings_of_its_scaler(
     assert ours == {f"CONVEYOR_MACHINE={machine.id}", "A=1"}
 
 
-def test_machines_of_a_scaler_that_is_gone_are_found_and_ended(farm: Farm, tmp_path: Path) -> None:
+def test_machines_of_a_dead_scaler_are_found_and_stopped(farm: Farm, tmp_path: Path) -> None:
     program = f"""
 import asyncio
 from conveyor.autoscaler.agent_launch import AgentLaunch
@@ -133,7 +133,9 @@ asyncio.run(provider.create(PoolSpec(name="linux"), 2))
     assert farm.list() == []
 
 
-def test_a_process_that_its_scaler_did_not_live_to_note_is_found(farm: Farm, pool: Pool) -> None:
+def test_a_process_is_found_even_if_its_scaler_died_before_recording_it(
+    farm: Farm, pool: Pool
+) -> None:
     [machine] = farm.create(pool())
     known = farm.note(machine.id)
     farm.rewrite(machine.id, pid=0, started=0.0)
@@ -142,7 +144,7 @@ def test_a_process_that_its_scaler_did_not_live_to_note_is_found(farm: Farm, poo
     assert farm.note(machine.id) == known
 
 
-def test_a_process_whose_note_a_power_cut_has_emptied_is_found(farm: Farm, pool: Pool) -> None:
+def test_a_process_is_found_even_if_a_power_cut_emptied_its_record(farm: Farm, pool: Pool) -> None:
     [machine] = farm.create(pool())
     known = farm.note(machine.id)
     (farm.folder / f"{machine.id}.json").write_bytes(b"")
@@ -152,7 +154,7 @@ def test_a_process_whose_note_a_power_cut_has_emptied_is_found(farm: Farm, pool:
     assert not is_running(known.pid, known.started)
 
 
-def test_a_process_that_was_noted_and_not_started_is_gone(farm: Farm, pool: Pool) -> None:
+def test_a_process_that_was_recorded_but_not_started_is_gone(farm: Farm, pool: Pool) -> None:
     [machine] = farm.create(pool())
     note = farm.note(machine.id)
     os.kill(note.pid, signal.SIGKILL)
@@ -184,7 +186,7 @@ def test_a_process_that_is_not_ours_is_left_alone(farm: Farm, pool: Pool, how: s
         stranger.wait()
 
 
-def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool: Pool) -> None:
+def test_an_agent_that_exited_is_gone_and_its_last_output_says_why(farm: Farm, pool: Pool) -> None:
     farm.launch = AgentLaunch(server="nonsense")
     [machine] = farm.create(pool())
     wait_for(lambda: farm.list()[0].state == "gone")
@@ -193,7 +195,7 @@ def test_an_agent_that_ended_is_gone_and_its_last_words_say_why(farm: Farm, pool
     farm.destroy(machine.id)
 
 
-def test_an_agent_that_ended_is_forgotten_in_the_end_without_being_destroyed(
+def test_an_agent_that_exited_is_eventually_forgotten_without_a_destroy(
     farm: Farm, pool: Pool
 ) -> None:
     farm.launch = AgentLaunch(server="nonsense")
@@ -204,7 +206,9 @@ def test_an_agent_that_ended_is_forgotten_in_the_end_without_being_destroyed(
     assert {each.id for each in farm.list()} == {new.id, another.id}
 
 
-def test_an_agent_that_does_not_listen_is_killed_after_the_grace(farm: Farm, pool: Pool) -> None:
+def test_an_agent_that_ignores_sigterm_is_killed_after_the_grace_period(
+    farm: Farm, pool: Pool
+) -> None:
     [machine] = farm.create(pool())
     note = farm.note(machine.id)
     os.kill(note.pid, signal.SIGSTOP)
@@ -214,7 +218,7 @@ def test_an_agent_that_does_not_listen_is_killed_after_the_grace(farm: Farm, poo
     assert farm.list() == []
 
 
-def test_a_machine_whose_end_a_scaler_began_that_is_gone_ends_when_the_grace_is_over(
+def test_a_machine_that_a_dead_scaler_was_stopping_is_killed_after_the_grace_period(
     farm: Farm, pool: Pool
 ) -> None:
     [machine] = farm.create(pool())
@@ -225,7 +229,7 @@ def test_a_machine_whose_end_a_scaler_began_that_is_gone_ends_when_the_grace_is_
     assert farm.list() == []
 
 
-def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool: Pool) -> None:
+def test_a_pool_is_validated_before_anything_is_started(farm: Farm, pool: Pool) -> None:
     with pytest.raises(UsageError, match=r"pool linux:.*`image`"):
         farm.create(pool(image="x"))
     with pytest.raises(UsageError, match="pool name 'Big One' must be"):
@@ -233,9 +237,7 @@ def test_what_a_pool_says_is_judged_before_anything_is_started(farm: Farm, pool:
     assert farm.list() == []
 
 
-def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(
-    deployment: Deployment, farm: Farm
-) -> None:
+def test_a_one_shot_agent_runs_one_job_and_exits(deployment: Deployment, farm: Farm) -> None:
     deployment.server()
     token = deployment.folder / "token"
     token.write_text(deployment.token("agent"))
@@ -252,7 +254,7 @@ def test_an_agent_that_is_to_run_one_job_runs_one_and_ends(
 
 
 @pytest.mark.parametrize("name", ["docker", "kubernetes"])
-def test_providers_that_speak_http_say_what_they_lack(name: str) -> None:
+def test_http_providers_name_the_missing_setting(name: str) -> None:
     program = f"""
 import sys
 sys.modules["aiohttp"] = None

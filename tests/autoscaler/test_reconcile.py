@@ -160,7 +160,7 @@ MISSING = MachineHistory(beat_at=NOW - 50, missing_since=NOW - 45)
         ("gone", {}, state_of(MachineHistory(stop_again_at=NOW + 1)), Gone()),
     ],
 )
-def test_how_a_machine_stands_beside_what_is_remembered(
+def test_the_state_of_a_machine_follows_from_what_is_remembered(
     reported: ProvisioningState,
     agent: dict[str, Any] | None,
     before: ScalerState,
@@ -171,7 +171,7 @@ def test_how_a_machine_stands_beside_what_is_remembered(
     assert found.agents[0].state == state
 
 
-def test_a_machine_has_as_long_to_come_from_when_its_agent_could_be_heard() -> None:
+def test_a_machine_s_startup_deadline_counts_from_when_the_store_was_reachable() -> None:
     old = machine(created_at=NOW - 99)
     late = known(state_of(awake_since=NOW - 30), snapshot_of([old]))
     assert late.agents[0].created_at == NOW - 30
@@ -179,7 +179,7 @@ def test_a_machine_has_as_long_to_come_from_when_its_agent_could_be_heard() -> N
     assert on_time.agents[0].created_at == NOW - 99
 
 
-def test_an_agent_that_was_started_anew_stands_for_its_machine() -> None:
+def test_a_restarted_agent_stands_for_its_machine() -> None:
     workers = [worker("old", beat_at=NOW - 50, running=1), worker("new", beat_at=NOW - 1)]
     found = known(state_of(), snapshot_of([machine()], workers))
     assert [(each.worker, each.machine) for each in found.agents] == [("new", ID), ("old", "")]
@@ -197,7 +197,7 @@ def test_an_agent_that_was_started_anew_stands_for_its_machine() -> None:
         (machine("stopping"), None),
     ],
 )
-def test_a_machine_that_does_not_come_is_counted_once(seen: Machine, why: str | None) -> None:
+def test_a_machine_that_does_not_start_is_counted_once(seen: Machine, why: str | None) -> None:
     found = known(state_of(), snapshot_of([seen]))
     troubles = {} if why is None else {"plain": PoolBackoff(1, NOW + 10, why)}
     assert found.state.troubles == troubles
@@ -207,7 +207,7 @@ def test_a_machine_that_does_not_come_is_counted_once(seen: Machine, why: str | 
     assert again.blocked == {}
 
 
-def test_a_machine_that_came_ends_the_trouble_of_its_pool() -> None:
+def test_a_machine_that_starts_resets_the_backoff_of_its_pool() -> None:
     troubles = {"plain": PoolBackoff(3, NOW + 40, "x"), "removed": PoolBackoff(1, NOW + 40, "x")}
     both = [machine("errored"), machine(name="conveyor-plain-2")]
     found = known(
@@ -216,7 +216,7 @@ def test_a_machine_that_came_ends_the_trouble_of_its_pool() -> None:
     assert found.state.troubles == {}
 
 
-def test_one_that_runs_one_job_and_was_never_seen_has_not_failed() -> None:
+def test_a_one_shot_machine_that_was_never_seen_has_not_failed() -> None:
     once = policy(pool("plain", one_shot=True))
     assert known(state_of(), snapshot_of([machine("gone")]), once).state.troubles == {}
     errored = snapshot_of([machine("errored")])
@@ -232,7 +232,7 @@ def test_each_failure_doubles_the_pause_up_to_ten_minutes() -> None:
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
-def test_a_pool_that_gets_no_machine_has_the_reason() -> None:
+def test_a_pool_that_gets_no_machine_has_a_reason() -> None:
     troubled = state_of(troubles={"plain": PoolBackoff(2, NOW + 31, "no image")})
     assert known(troubled, snapshot_of()).blocked == {
         "plain": "its last 2 starts failed (no image); next attempt in 31 s"
@@ -247,13 +247,13 @@ def test_a_pool_that_gets_no_machine_has_the_reason() -> None:
     }
 
 
-def test_what_is_known_of_machines_stays_while_their_provider_cannot_be_asked() -> None:
+def test_the_state_of_machines_is_kept_while_their_provider_is_unreachable() -> None:
     away = snapshot_of(machines={}, unreachable={"process": "it is away"})
     assert known(state_of(THERE), away).state.machines == {ID: THERE}
     assert known(state_of(THERE), snapshot_of()).state.machines == {}
 
 
-def test_a_machine_whose_end_takes_too_long_is_to_be_ended_again() -> None:
+def test_a_destroy_that_takes_too_long_is_repeated() -> None:
     first = known(state_of(), snapshot_of([machine("stopping")]))
     assert first.stops == []
     assert first.state.machines[ID].stop_again_at == NOW + 180
@@ -271,7 +271,7 @@ def test_a_machine_whose_end_takes_too_long_is_to_be_ended_again() -> None:
         (NOW - 500, {"beat_at": NOW - 61}, False),
     ],
 )
-def test_an_agent_without_a_machine_is_drained_after_a_while_if_it_is_idle(
+def test_an_idle_agent_without_a_machine_is_drained_after_a_while(
     since: float, agent: dict[str, Any], drained: bool
 ) -> None:
     found = known(state_of(strays={"w": since}), snapshot_of([], [worker(**agent)]))
@@ -287,7 +287,7 @@ def test_an_agent_without_a_machine_is_drained_after_a_while_if_it_is_idle(
         (NOW - 5000, NOW - 120, False),
     ],
 )
-def test_an_agent_without_a_machine_is_forgotten_when_its_leases_are_over(
+def test_an_agent_without_a_machine_is_forgotten_when_its_leases_have_expired(
     beat_at: float, awake_since: float, forgotten: bool
 ) -> None:
     before = state_of(strays={"w": NOW - 10}, awake_since=awake_since)
@@ -303,7 +303,7 @@ def test_only_a_pool_that_names_no_queues_learns_what_its_agents_serve() -> None
     assert named.spec.queues == ("a",)
 
 
-def test_agents_of_others_are_no_strays() -> None:
+def test_agents_of_other_scalers_are_not_strays() -> None:
     others = [worker("theirs", on="conveyor-gpu-1"), worker("fixed", on=""), worker("odd", on="vm")]
     found = known(
         state_of(strays=dict.fromkeys(("theirs", "fixed", "odd"), 0.0)), snapshot_of([], others)
@@ -312,13 +312,13 @@ def test_agents_of_others_are_no_strays() -> None:
     assert found.drains == []
 
 
-def test_what_waits_is_what_is_wanted() -> None:
+def test_the_demand_is_the_waiting_jobs() -> None:
     loads = [Load("a", ("gpu",), 3, 1), Load("b", (), 0, 5)]
     [demand] = demands_in(snapshot_of(loads=loads))
     assert (demand.count, demand.requires, demand.queue) == (3, {"gpu"}, "a")
 
 
-def test_a_note_is_read_as_it_was_written_and_one_of_another_version_is_none() -> None:
+def test_a_note_is_read_as_it_was_written_and_another_version_is_ignored() -> None:
     note = ScalerNote(ScalerStatus(at=NOW, every=10.0), state_of(THERE, made=(machine(),)))
     assert decode_note(encode_note(note)) == note
     assert decode_note("") is None
@@ -326,7 +326,7 @@ def test_a_note_is_read_as_it_was_written_and_one_of_another_version_is_none() -
     assert decode_note("[1]") is None
 
 
-def test_a_note_of_many_thousand_machines_leaves_out_what_is_known_of_each() -> None:
+def test_a_note_of_many_thousand_machines_omits_their_details() -> None:
     about = MachineHistory(beat_at=NOW - 0.123456, finished=1234, idle_since=NOW - 0.123456)
     machines = {f"conveyor-plain-{number:010x}": about for number in range(20_000)}
     note = ScalerNote(ScalerStatus(at=NOW, every=10.0), state_of(machines=machines))

@@ -15,7 +15,7 @@ from conveyor.autoscaler.state import ScalerState
 
 
 @in_a_loop
-async def test_machines_come_with_the_work_and_go_when_they_were_idle() -> None:
+async def test_machines_are_created_for_work_and_removed_when_idle() -> None:
     here = site()
     here.jobs(3)
     async with here.scaler() as scaler:
@@ -40,7 +40,7 @@ async def test_machines_come_with_the_work_and_go_when_they_were_idle() -> None:
 
 
 @in_a_loop
-async def test_every_act_is_in_the_audit_and_in_the_log_with_its_reason(
+async def test_every_action_is_in_the_audit_and_in_the_log_with_its_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     here = site()
@@ -56,7 +56,7 @@ async def test_every_act_is_in_the_audit_and_in_the_log_with_its_reason(
 
 
 @in_a_loop
-async def test_one_of_two_acts_and_the_other_goes_on_where_that_stopped() -> None:
+async def test_one_of_two_scalers_acts_and_the_other_continues_where_it_stopped() -> None:
     here = site()
     here.jobs(2)
     async with here.scaler("two") as two:
@@ -76,7 +76,7 @@ async def test_one_of_two_acts_and_the_other_goes_on_where_that_stopped() -> Non
 
 
 @in_a_loop
-async def test_one_that_was_frozen_does_nothing_once_another_leads() -> None:
+async def test_a_frozen_scaler_does_nothing_once_another_leads() -> None:
     here = site()
     async with here.scaler("one") as one, here.scaler("two") as two:
         await here.look(one)
@@ -91,7 +91,7 @@ async def test_one_that_was_frozen_does_nothing_once_another_leads() -> None:
 
 
 @in_a_loop
-async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_act() -> None:
+async def test_nothing_is_done_if_the_leadership_lapses_between_snapshot_and_action() -> None:
     here = site()
     here.jobs(3)
     slow = SlowLists(here, 0)
@@ -118,7 +118,7 @@ async def test_nothing_is_done_when_the_leadership_lapses_between_a_look_and_an_
 
 @pytest.mark.parametrize("call", ["create", "list"])
 @in_a_loop
-async def test_a_provider_that_takes_long_does_not_cost_the_leadership(call: str) -> None:
+async def test_a_slow_provider_does_not_cost_the_leadership(call: str) -> None:
     here = site()
     here.jobs(1)
     leaders: list[str] = []
@@ -159,7 +159,7 @@ async def test_a_leadership_ends_here_before_it_does_in_the_store() -> None:
 
 
 @in_a_loop
-async def test_nothing_is_done_on_what_was_seen_more_than_two_minutes_ago() -> None:
+async def test_nothing_is_done_on_a_snapshot_older_than_two_minutes() -> None:
     here = site()
     here.jobs(3)
     slow = SlowLists(here, 121)
@@ -193,7 +193,7 @@ class SlowLists:
 
 
 @in_a_loop
-async def test_the_heir_of_a_scaler_that_was_killed_in_the_middle_makes_nothing_twice() -> None:
+async def test_the_successor_of_a_killed_scaler_creates_nothing_twice() -> None:
     here = site()
     here.jobs(3)
     async with here.scaler("first") as first:
@@ -208,7 +208,7 @@ async def test_the_heir_of_a_scaler_that_was_killed_in_the_middle_makes_nothing_
 
 
 @in_a_loop
-async def test_what_could_not_be_told_the_audit_is_told_it_later_once() -> None:
+async def test_actions_that_could_not_be_audited_are_audited_later_once() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -221,7 +221,7 @@ async def test_what_could_not_be_told_the_audit_is_told_it_later_once() -> None:
 
 
 @in_a_loop
-async def test_an_agent_that_has_taken_a_job_meanwhile_stays() -> None:
+async def test_an_agent_that_has_claimed_a_job_meanwhile_stays() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -239,7 +239,7 @@ async def test_an_agent_that_has_taken_a_job_meanwhile_stays() -> None:
 
 
 @in_a_loop
-async def test_what_an_agent_serves_is_learned_when_its_pool_does_not_say() -> None:
+async def test_the_queues_of_an_agent_are_learned_if_its_pool_names_none() -> None:
     here = site()
     here.jobs(1, queue="elsewhere")
     async with here.scaler() as scaler:
@@ -254,7 +254,7 @@ async def test_what_an_agent_serves_is_learned_when_its_pool_does_not_say() -> N
 
 
 @in_a_loop
-async def test_a_dry_run_only_looks() -> None:
+async def test_a_dry_run_changes_nothing() -> None:
     here = site()
     here.jobs(3)
     here.beat()
@@ -267,7 +267,7 @@ async def test_a_dry_run_only_looks() -> None:
 
 
 @in_a_loop
-async def test_it_looks_again_after_its_interval_until_it_is_cancelled() -> None:
+async def test_the_scaler_runs_a_cycle_per_interval_until_cancelled() -> None:
     here = site()
     here.jobs(1)
     naps: list[float] = []

@@ -16,7 +16,7 @@ from conveyor.store.messages import Claimant, Want
 
 
 @in_a_loop
-async def test_a_server_that_was_away_costs_no_busy_agent_its_machine() -> None:
+async def test_an_unreachable_server_costs_no_busy_agent_its_machine() -> None:
     here = site()
     here.jobs(2)
     async with here.scaler() as scaler:
@@ -44,7 +44,7 @@ async def test_a_server_that_was_away_costs_no_busy_agent_its_machine() -> None:
 
 
 @in_a_loop
-async def test_agents_that_only_a_server_could_hear_are_not_lost_while_there_is_none() -> None:
+async def test_agents_behind_an_unreachable_server_are_not_lost() -> None:
     here = site()
     here.jobs(2)
     async with here.scaler() as scaler:
@@ -66,7 +66,7 @@ async def test_agents_that_only_a_server_could_hear_are_not_lost_while_there_is_
 
 
 @in_a_loop
-async def test_an_agent_that_the_store_has_forgotten_in_an_outage_is_waited_for() -> None:
+async def test_the_scaler_waits_for_an_agent_that_the_store_forgot_in_an_outage() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -87,7 +87,9 @@ async def test_an_agent_that_the_store_has_forgotten_in_an_outage_is_waited_for(
 
 
 @in_a_loop
-async def test_a_machine_is_stopped_when_its_agent_is_silent_and_the_leases_are_over() -> None:
+async def test_a_machine_is_destroyed_when_its_agent_is_silent_and_its_leases_have_expired() -> (
+    None
+):
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -110,7 +112,7 @@ async def test_a_machine_is_stopped_when_its_agent_is_silent_and_the_leases_are_
 
 
 @in_a_loop
-async def test_a_silent_agent_that_comes_back_as_its_machine_goes_claims_nothing() -> None:
+async def test_a_silent_agent_that_returns_while_its_machine_is_destroyed_claims_nothing() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -127,7 +129,7 @@ async def test_a_silent_agent_that_comes_back_as_its_machine_goes_claims_nothing
 
 
 @in_a_loop
-async def test_machines_whose_creation_was_not_answered_count_until_they_are_listed() -> None:
+async def test_machines_with_a_lost_create_response_count_until_they_are_listed() -> None:
     here = site(max=3)
     here.jobs(3)
     async with here.scaler() as scaler:
@@ -146,7 +148,7 @@ async def test_machines_whose_creation_was_not_answered_count_until_they_are_lis
 
 
 @in_a_loop
-async def test_a_machine_whose_agent_comes_as_it_is_to_go_stays() -> None:
+async def test_a_machine_whose_agent_registers_before_its_removal_stays() -> None:
     here = site()
     here.jobs(1)
     asked: list[float] = []
@@ -167,7 +169,7 @@ async def test_a_machine_whose_agent_comes_as_it_is_to_go_stays() -> None:
 
 
 @in_a_loop
-async def test_a_provider_that_is_away_gets_no_start_and_no_stop_and_the_others_go_on() -> None:
+async def test_an_unreachable_provider_gets_no_orders_and_the_others_go_on() -> None:
     kinds = pool("plain", max=3), pool("gpu", max=3, labels=("gpu!only",), provider="command")
     here = Site(policy(*kinds))
     there = Site(policy(*kinds))
@@ -193,7 +195,7 @@ async def test_a_provider_that_is_away_gets_no_start_and_no_stop_and_the_others_
 
 
 @in_a_loop
-async def test_agents_of_a_provider_that_is_away_count_and_are_left_alone() -> None:
+async def test_agents_of_an_unreachable_provider_count_and_are_left_alone() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -208,7 +210,7 @@ async def test_agents_of_a_provider_that_is_away_count_and_are_left_alone() -> N
 
 
 @in_a_loop
-async def test_a_machine_that_was_made_without_an_answer_is_found_and_not_made_again() -> None:
+async def test_a_machine_created_without_a_response_is_found_and_not_created_again() -> None:
     here = site()
     here.jobs(2)
     here.yard.unanswered = True
@@ -221,7 +223,7 @@ async def test_a_machine_that_was_made_without_an_answer_is_found_and_not_made_a
 
 
 @in_a_loop
-async def test_a_list_that_is_behind_starts_nothing_twice() -> None:
+async def test_a_stale_list_starts_nothing_twice() -> None:
     here = site()
     here.jobs(2)
     here.yard.unlisted = True
@@ -234,7 +236,7 @@ async def test_a_list_that_is_behind_starts_nothing_twice() -> None:
 
 
 @in_a_loop
-async def test_a_provider_that_makes_nothing_is_asked_ever_less_often() -> None:
+async def test_a_provider_that_creates_nothing_is_retried_with_backoff() -> None:
     here = site()
     here.jobs(1)
     here.yard.errors["create"] = UsageError("no such image")
@@ -255,7 +257,7 @@ async def test_a_provider_that_makes_nothing_is_asked_ever_less_often() -> None:
 
 
 @in_a_loop
-async def test_a_machine_whose_agent_does_not_come_is_taken_away_and_another_one_started() -> None:
+async def test_a_machine_whose_agent_does_not_register_is_replaced() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -272,7 +274,7 @@ async def test_a_machine_whose_agent_does_not_come_is_taken_away_and_another_one
 
 
 @in_a_loop
-async def test_a_machine_that_cannot_be_taken_away_is_not_forgotten() -> None:
+async def test_a_machine_that_cannot_be_destroyed_is_not_forgotten() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -295,7 +297,7 @@ async def test_a_machine_that_cannot_be_taken_away_is_not_forgotten() -> None:
 @pytest.mark.parametrize("says", ["stopping", "running"])
 @pytest.mark.parametrize("looks", [15, 40])
 @in_a_loop
-async def test_a_machine_that_is_being_taken_away_is_asked_for_once_and_again_after_minutes(
+async def test_a_destroy_in_progress_is_requested_again_only_after_minutes(
     says: ProvisioningState, looks: int
 ) -> None:
     here = site()
@@ -321,7 +323,7 @@ async def test_a_machine_that_is_being_taken_away_is_asked_for_once_and_again_af
 
 
 @in_a_loop
-async def test_an_agent_without_a_machine_is_told_to_drain_and_forgotten_when_silent() -> None:
+async def test_an_agent_without_a_machine_is_drained_and_forgotten_when_silent() -> None:
     here = site()
     here.jobs(1)
     async with here.scaler() as scaler:
@@ -365,7 +367,7 @@ async def test_a_silent_agent_that_holds_jobs_is_not_forgotten() -> None:
 
 
 @in_a_loop
-async def test_a_store_that_is_away_ends_no_round_with_an_error_and_a_bug_does() -> None:
+async def test_an_unreachable_store_is_survived_and_a_bug_is_raised() -> None:
     here = site()
     async with here.scaler() as scaler:
         here.reach.away = True

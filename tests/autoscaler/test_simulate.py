@@ -26,7 +26,7 @@ def trace(*jobs: tuple[float, float], requires: frozenset[str] = PLAIN) -> Trace
     return Trace([(at, took, 0) for at, took in jobs], (requires,))
 
 
-def test_one_job_starts_one_machine_that_goes_when_it_was_idle_for_long_enough() -> None:
+def test_one_job_starts_one_machine_which_is_removed_when_idle_long_enough() -> None:
     report = simulate(trace((5, 100)), policy(pool(idle_for=300)), every=10, boot=60)
     # Started at 5 s; there at 65, idle at 165, drained at 465 by the grid, stopped with the next.
     assert (report.jobs, report.started, report.kills, report.unserved) == (1, 1, 0, 0)
@@ -35,7 +35,7 @@ def test_one_job_starts_one_machine_that_goes_when_it_was_idle_for_long_enough()
     assert report.busy_hours * 3600 == pytest.approx(100)
 
 
-def test_an_hour_that_is_begun_is_paid() -> None:
+def test_a_started_hour_is_billed() -> None:
     hourly = pool(billing_increment=3600, cost_per_hour=2.0)
     report = simulate(trace((0, 60)), policy(hourly))
     assert report.paid_hours == 1
@@ -43,12 +43,12 @@ def test_an_hour_that_is_begun_is_paid() -> None:
     assert 0.9 < report.machine_hours <= 1
 
 
-def test_a_job_that_no_machine_may_run_is_counted_and_keeps_nobody_waiting() -> None:
+def test_a_job_that_no_machine_can_run_is_counted_and_does_not_block_the_replay() -> None:
     report = simulate(trace((0, 60), requires=GPU), policy(pool()))
     assert (report.jobs, report.unserved, report.started) == (0, 1, 0)
 
 
-def test_a_cap_that_lets_no_machine_start_ends_the_replay_all_the_same() -> None:
+def test_a_replay_ends_even_if_the_cap_lets_no_machine_start() -> None:
     rules = policy(pool(cost_per_hour=2.0), cost_cap=1.0)
     assert simulate(trace((0, 60), (9000, 60)), rules).unserved == 2
 
@@ -59,13 +59,13 @@ def test_a_one_shot_machine_runs_one_job() -> None:
     assert report.machine_hours * 3600 == pytest.approx(3 * 130, abs=30)
 
 
-def test_machines_that_are_kept_are_counted_until_the_end() -> None:
+def test_machines_that_are_kept_are_billed_until_the_end() -> None:
     report = simulate(trace((0, 60)), policy(pool(min=1, idle_for=600)))
     assert report.started == 1
     assert report.machine_hours * 3600 > 660
 
 
-def test_a_scaler_that_takes_busy_machines_away_is_found_out() -> None:
+def test_a_scaler_that_removes_busy_machines_is_detected() -> None:
     def careless(
         waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float
     ) -> Plan:
@@ -82,7 +82,7 @@ def test_a_scaler_that_takes_busy_machines_away_is_found_out() -> None:
     assert report.longest == 469
 
 
-def test_a_busy_machine_that_is_drained_ends_its_job_and_takes_none() -> None:
+def test_a_drained_busy_machine_finishes_its_job_and_claims_no_other() -> None:
     def hasty(
         waiting: Sequence[Demand], agents: Sequence[Agent], policy: Policy, now: float
     ) -> Plan:
@@ -114,7 +114,7 @@ kinds = st.builds(
 
 @settings(max_examples=60)
 @given(traces, kinds, st.booleans())
-def test_every_job_runs_once_and_no_busy_machine_is_taken_away(
+def test_every_job_runs_once_and_no_busy_machine_is_removed(
     jobs: list[tuple[float, float, int]], plain: object, only: bool
 ) -> None:
     gpu = pool("gpu", labels=("gpu!only" if only else "gpu",), max=3, one_shot=only)
@@ -125,7 +125,7 @@ def test_every_job_runs_once_and_no_busy_machine_is_taken_away(
     assert report.busy_hours == pytest.approx(sum(took for _, took, _ in jobs) / 3600)
 
 
-def test_a_steady_load_lets_the_number_of_machines_come_to_rest() -> None:
+def test_the_number_of_machines_is_stable_under_a_steady_load() -> None:
     chance = random.Random(5)
     steady = trace(*((second, chance.uniform(20, 40)) for second in range(4 * 3600)))
     report = simulate(steady, policy(pool(slots=2, max=100)))
@@ -160,7 +160,7 @@ def test_a_trace_is_read_with_its_columns_in_any_order() -> None:
         (["at,duration", "1,long"], "line 2: invalid job '1,long'"),
     ],
 )
-def test_what_is_no_trace_is_refused_with_the_line(lines: list[str], said: str) -> None:
+def test_an_invalid_trace_is_refused_with_the_line_number(lines: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_trace(lines, where="t.csv")
     assert said in str(caught.value)

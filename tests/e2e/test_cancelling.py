@@ -128,12 +128,12 @@ def percentile(values: Sequence[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(part * len(values)))] if values else 0.0
 
 
-def test_each_kind_in_each_phase_is_cancelled_by_everybody_twenty_times(tmp_path: Path) -> None:
+def test_each_kind_is_cancelled_in_each_phase_by_each_caller_twenty_times(tmp_path: Path) -> None:
     check(tmp_path, 1)
 
 
 @pytest.mark.slow
-def test_each_kind_in_each_phase_is_cancelled_by_everybody_two_hundred_times(
+def test_each_kind_is_cancelled_in_each_phase_by_each_caller_two_hundred_times(
     tmp_path: Path,
 ) -> None:
     check(tmp_path, 10)
@@ -165,7 +165,7 @@ class Naive:
         return {str(job): State(str(state)) for job, state in found}
 
 
-def test_the_same_harness_objects_to_a_queue_that_says_cancelled_at_once(tmp_path: Path) -> None:
+def test_the_same_harness_rejects_a_queue_that_reports_cancelled_at_once(tmp_path: Path) -> None:
     naive, lines = Naive(tmp_path), Lines(tmp_path / LINES)
     jobs = [f"job-{number}" for number in range(3)]
 

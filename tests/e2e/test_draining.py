@@ -122,7 +122,7 @@ def test_jobs_that_end_before_the_deadline_are_completed_and_the_exit_code_is_0(
 @pytest.mark.parametrize(
     "kinds", [LISTENING, (*LISTENING, *KILLED), (*LISTENING, *LEFT), ("blocking",)]
 )
-def test_jobs_that_outlast_the_deadline_are_handed_back_and_run_again_elsewhere(
+def test_jobs_that_outlast_the_deadline_are_released_and_run_again_elsewhere(
     here: Served, until: Until, kinds: tuple[str, ...]
 ) -> None:
     lines = Lines(here.folder / LINES)
@@ -144,7 +144,9 @@ def test_jobs_that_outlast_the_deadline_are_handed_back_and_run_again_elsewhere(
     assert end(other, here.stop(other)) == 0
 
 
-def test_jobs_that_say_so_are_cancelled_at_the_deadline(here: Served, until: Until) -> None:
+def test_jobs_with_on_shutdown_cancel_are_cancelled_at_the_deadline(
+    here: Served, until: Until
+) -> None:
     lines = Lines(here.folder / LINES)
     worker = here.worker("-c", "16", "--drain", str(DRAIN))
     kinds = (*LISTENING, *KILLED, *LEFT)
@@ -156,7 +158,9 @@ def test_jobs_that_say_so_are_cancelled_at_the_deadline(here: Served, until: Unt
     assert run_on(lines, {x.job: x for x in made if x.state is State.CANCELLED}) == []
 
 
-def test_what_was_claimed_and_not_begun_goes_back_at_once(here: Served, until: Until) -> None:
+def test_claimed_jobs_that_have_not_started_are_released_at_once(
+    here: Served, until: Until
+) -> None:
     lines = Lines(here.folder / LINES)
     other = here.worker("-c", "4")
     here.be_quiet(other)
@@ -210,7 +214,7 @@ signal.pause()
 """
 
 
-def test_the_same_harness_objects_to_a_worker_that_releases_before_its_threads_have_ended(
+def test_the_same_harness_rejects_a_worker_that_releases_before_its_threads_have_ended(
     tmp_path: Path, until: Until
 ) -> None:
     db = apsw.Connection(str(tmp_path / "naive.db"))

@@ -39,7 +39,7 @@ def overlaps(lines: Lines, jobs: list[str]) -> list[str]:
     return found
 
 
-def test_a_frozen_worker_s_programs_end_before_others_begin_and_what_it_says_late_is_refused(
+def test_a_frozen_worker_s_programs_end_before_others_start_and_its_late_reports_are_refused(
     tmp_path: Path, until: Until
 ) -> None:
     lines = Lines(tmp_path / LINES)
@@ -84,7 +84,7 @@ def silent(lines: Lines, jobs: list[str]) -> bool:
     return time.time() - last > SILENCE
 
 
-def test_the_same_harness_objects_to_programs_that_outlive_the_freezing_of_their_worker(
+def test_the_same_harness_rejects_programs_that_outlive_the_freezing_of_their_worker(
     tmp_path: Path, until: Until
 ) -> None:
     argv = [sys.executable, "-I", "-S", tree.__file__, LINES, "60", "", "listening"]

@@ -38,7 +38,7 @@ print("\\n".join(accepted))
 """
 
 
-def test_an_interrupted_enqueue_leaves_the_store_well(tmp_path: Path) -> None:
+def test_an_interrupted_enqueue_leaves_the_store_intact(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     draw = random.Random(4711)
     command = [sys.executable, "-c", PROGRAM, str(path), str(INTERRUPTS)]

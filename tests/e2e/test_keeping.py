@@ -52,7 +52,7 @@ LEASE = "1s"
 
 
 @pytest.mark.parametrize("name", ["blocks the loop", "holds the GIL"])
-def test_nobody_takes_a_job_from_a_worker_that_cannot_say_a_word(
+def test_a_worker_that_is_blocked_keeps_its_jobs(
     tmp_path: Path, until: Callable[..., None], name: str
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
@@ -75,7 +75,7 @@ def test_nobody_takes_a_job_from_a_worker_that_cannot_say_a_word(
     belt.close()
 
 
-def test_a_killed_worker_is_known_to_be_dead_also_if_a_fork_of_it_lives_on(
+def test_a_killed_worker_is_known_to_be_dead_even_if_a_fork_of_it_lives_on(
     tmp_path: Path, until: Callable[..., None]
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_known_to_be_dead_also_if_a_fork_of_it_lives_on(
     belt.close()
 
 
-def test_without_the_keeper_the_same_job_is_taken_away(tmp_path: Path) -> None:
+def test_without_the_sidecar_the_same_job_is_rescued(tmp_path: Path) -> None:
     # The known-bad control: the same worker, told to do without the process that keeps its leases.
     (tmp_path / "app.py").write_text(
         APP + "\n\nif __name__ == '__main__':\n"

@@ -33,7 +33,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_job_that_kills_its_worker_is_discarded_and_those_claimed_with_it_run(
+def test_a_job_that_kills_its_worker_is_discarded_and_the_others_run(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "app.py").write_text(APP)

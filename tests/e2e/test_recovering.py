@@ -71,7 +71,7 @@ def seconds_until_back(jobs: list[Job[None]], until: Until) -> float:
     return time.monotonic() - started
 
 
-def test_the_jobs_of_a_killed_worker_are_back_at_once_with_the_evidence(
+def test_the_jobs_of_a_killed_worker_are_rescued_at_once_with_the_evidence(
     belt: Conveyor, tmp_path: Path, until: Until
 ) -> None:
     with worker(belt, tmp_path) as process:
@@ -89,7 +89,7 @@ def test_the_jobs_of_a_killed_worker_are_back_at_once_with_the_evidence(
     until(lambda: list((tmp_path / "jobs.db.workers").iterdir()) == [])
 
 
-def test_where_the_keeper_is_killed_too_another_worker_takes_the_jobs_over(
+def test_another_worker_rescues_the_jobs_if_the_sidecar_is_killed_too(
     belt: Conveyor, tmp_path: Path, until: Until
 ) -> None:
     with worker(belt, tmp_path) as process:
@@ -103,7 +103,7 @@ def test_where_the_keeper_is_killed_too_another_worker_takes_the_jobs_over(
     assert jobs[0].record.crashes == 1
 
 
-def test_a_worker_of_another_container_on_the_same_volume_is_known_to_be_dead_by_its_lock(
+def test_a_dead_worker_of_another_container_is_detected_by_its_lock(
     belt: Conveyor, tmp_path: Path, until: Until
 ) -> None:
     # Its pid says nothing here, and everything of it dies with its container, the sidecar as well.
@@ -119,9 +119,7 @@ def test_a_worker_of_another_container_on_the_same_volume_is_known_to_be_dead_by
     assert jobs[0].record.crashes == 1
 
 
-def test_a_worker_that_only_cannot_be_seen_is_left_alone(
-    belt: Conveyor, tmp_path: Path, until: Until
-) -> None:
+def test_a_stopped_worker_is_left_alone(belt: Conveyor, tmp_path: Path, until: Until) -> None:
     # The known-bad control is a rescue by age: a stopped worker has not died, and keeps its jobs
     # until its lease ends.
     with worker(belt, tmp_path) as process:

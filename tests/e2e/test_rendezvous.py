@@ -74,7 +74,7 @@ def test_an_enqueue_returns_once_a_worker_in_another_process_has_taken_the_job(
     belt.close()
 
 
-def test_an_enqueue_that_nobody_meets_is_withdrawn_and_leaves_no_job(folder: Path) -> None:
+def test_an_enqueue_that_no_worker_meets_is_withdrawn_and_leaves_no_job(folder: Path) -> None:
     belt = opened(folder)
     queue = belt.queue("meeting", capacity=0)
 
@@ -90,7 +90,7 @@ def test_an_enqueue_that_nobody_meets_is_withdrawn_and_leaves_no_job(folder: Pat
     belt.close()
 
 
-def test_producers_in_several_processes_are_served_in_the_order_in_which_they_came(
+def test_producers_in_several_processes_are_served_in_order_of_arrival(
     folder: Path,
 ) -> None:
     belt = opened(folder)

@@ -154,7 +154,7 @@ def test_a_job_that_ignores_the_stop_keeps_running_and_is_asked_again():
     in_a_slot(slot)
 
 
-def test_a_job_that_cancels_itself_has_failed():
+def test_a_job_that_cancels_itself_fails():
     async def raises() -> None:
         raise asyncio.CancelledError
 

@@ -72,7 +72,7 @@ def test_a_wrong_argument_is_refused_where_it_is_written(belt: Conveyor) -> None
     assert belt.jobs() == []
 
 
-def test_a_task_that_nobody_knows_is_named_with_the_way_out(belt: Conveyor) -> None:
+def test_an_unregistered_task_is_named_with_the_remedy(belt: Conveyor) -> None:
     said = ended(belt, lambda: straight(belt, "gone.away"))
     assert "gone.away" in said
     assert "register" in said or "import" in said
@@ -146,7 +146,7 @@ def test_an_exception_that_cannot_be_printed_is_still_an_error(belt: Conveyor) -
     assert "OddError" in ended(belt, odd.enqueue)
 
 
-def test_a_worker_outlives_a_full_disk_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_worker_survives_a_full_disk_and_loses_nothing(tmp_path: Path) -> None:
     # A limit on the size of files is a full disk, for this process.
     script = """
 import asyncio, json, logging, resource, signal, sys

@@ -25,7 +25,7 @@ class Full(MemoryStore):
         return await super().write_output(chunks)
 
 
-def test_a_job_that_was_claimed_while_output_was_on_its_way_hears_of_its_cancel() -> None:
+def test_a_job_claimed_while_output_is_sent_receives_its_cancel() -> None:
     store = Full()
     belt = Conveyor(store=store)
 

@@ -69,7 +69,7 @@ def working(test: Callable[[Far, Conveyor, Any, list[str]], Awaitable[None]], **
     asyncio.run(main())
 
 
-def test_nothing_begins_before_it_is_confirmed() -> None:
+def test_no_job_starts_before_its_claim_is_confirmed() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         store.go.clear()
         async with belt.worker():
@@ -96,7 +96,7 @@ def test_a_batch_is_confirmed_at_once() -> None:
     working(test)
 
 
-def test_what_was_cancelled_before_it_was_confirmed_never_begins() -> None:
+def test_a_job_cancelled_before_its_confirmation_never_starts() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         store.before = lambda leases: store.cancel(leases[0].id, reason="no more").result()
         job = await note.aenqueue("a")
@@ -107,7 +107,7 @@ def test_what_was_cancelled_before_it_was_confirmed_never_begins() -> None:
     working(test)
 
 
-def test_a_cancel_that_crosses_the_answer_to_a_confirmation_is_heard() -> None:
+def test_a_cancel_that_crosses_the_response_to_a_confirmation_is_not_lost() -> None:
     async def test(store: Far, belt: Conveyor, _note: Any, _begun: list[str]) -> None:
         @belt.task
         async def endless() -> None:
@@ -126,7 +126,7 @@ def test_a_cancel_that_crosses_the_answer_to_a_confirmation_is_heard() -> None:
     working(test)
 
 
-def test_what_is_lost_by_the_time_of_its_confirmation_is_not_begun_here() -> None:
+def test_a_job_whose_lease_is_lost_before_its_confirmation_does_not_start() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         def lose(leases: Sequence[Lease]) -> None:
             [worker] = store.workers().result()
@@ -143,7 +143,7 @@ def test_what_is_lost_by_the_time_of_its_confirmation_is_not_begun_here() -> Non
     working(test)
 
 
-def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
+def test_a_confirmation_is_retried_while_the_store_is_unreachable() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         store.failing = 2
         job = await note.aenqueue("a")
@@ -154,7 +154,7 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
     working(test)
 
 
-def test_a_drain_gives_back_at_once_what_is_not_confirmed() -> None:
+def test_a_drain_releases_unconfirmed_jobs_at_once() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         store.go.clear()
         job = await note.aenqueue("a")
@@ -168,7 +168,7 @@ def test_a_drain_gives_back_at_once_what_is_not_confirmed() -> None:
     working(test)
 
 
-def test_other_jobs_are_reported_while_a_confirmation_is_on_its_way() -> None:
+def test_other_jobs_are_reported_during_a_confirmation() -> None:
     async def test(store: Far, belt: Conveyor, _note: Any, _begun: list[str]) -> None:
         finish = asyncio.Event()
 
@@ -193,7 +193,7 @@ def test_other_jobs_are_reported_while_a_confirmation_is_on_its_way() -> None:
     working(test)
 
 
-def test_a_worker_that_is_told_to_be_quiet_declines() -> None:
+def test_a_quiet_worker_declines_its_waiting_claim() -> None:
     async def test(store: Far, belt: Conveyor, note: Any, begun: list[str]) -> None:
         async with belt.worker() as worker:
             worker.be_quiet()
@@ -208,7 +208,7 @@ def test_a_worker_that_is_told_to_be_quiet_declines() -> None:
     working(test)
 
 
-def test_what_cannot_be_confirmed_in_time_is_given_back() -> None:
+def test_jobs_that_cannot_be_confirmed_in_time_are_released() -> None:
     class Unanswered(LeaseRenewer):
         def __init__(self) -> None:
             self.asked = 0

@@ -70,7 +70,7 @@ def task(belt: Conveyor, kind: str) -> TaskFunction[..., object, object]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_function_finds_its_inputs_and_leaves_artifacts(
+def test_a_function_reads_its_inputs_and_leaves_artifacts(
     belt: Conveyor, kind: str, tmp_path: Path, temporary: Path
 ) -> None:
     source = make(tmp_path, "source")
@@ -88,7 +88,7 @@ def test_a_function_finds_its_inputs_and_leaves_artifacts(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_function_without_files_has_a_folder_once_it_looks(
+def test_a_function_without_files_gets_a_directory_on_first_use(
     belt: Conveyor, kind: str, tmp_path: Path
 ) -> None:
     function = file_jobs.awrite if kind == "coroutine" else file_jobs.write
@@ -98,7 +98,7 @@ def test_a_function_without_files_has_a_folder_once_it_looks(
     assert got(job, "made.txt", tmp_path) == "made"
 
 
-def test_a_command_works_in_its_folder(belt: Conveyor, tmp_path: Path, temporary: Path) -> None:
+def test_a_command_runs_in_its_directory(belt: Conveyor, tmp_path: Path, temporary: Path) -> None:
     script = make(tmp_path, "script", "#!/bin/sh\nmkdir out; cat in.txt > out/x; pwd > out/pwd\n")
     script.chmod(0o700)
     files = {"run.sh": script, "in.txt": make(tmp_path, "source")}
@@ -110,7 +110,7 @@ def test_a_command_works_in_its_folder(belt: Conveyor, tmp_path: Path, temporary
     assert kept[:2] == [("in.txt", False), ("run.sh", True)]
 
 
-def test_a_relative_cwd_is_within_the_folder_and_an_absolute_one_is_where_it_says(
+def test_a_relative_cwd_is_below_the_job_s_directory_and_an_absolute_one_is_used_as_given(
     belt: Conveyor, tmp_path: Path
 ) -> None:
     source = make(tmp_path, "source")
@@ -124,12 +124,14 @@ def test_a_relative_cwd_is_within_the_folder_and_an_absolute_one_is_where_it_say
     assert (outside / "c").read_text() == "hello"
 
 
-def test_a_relative_cwd_leads_out_of_no_folder(belt: Conveyor) -> None:
+def test_a_relative_cwd_cannot_leave_the_job_s_directory(belt: Conveyor) -> None:
     job = ran(belt, belt.command("pwd", cwd="../..", artifacts=["*"]).enqueue())
     assert "is outside the job's folder" in str(job.record.error)
 
 
-def test_a_command_without_files_works_where_it_did(belt: Conveyor, temporary: Path) -> None:
+def test_a_command_without_files_runs_in_the_worker_s_directory(
+    belt: Conveyor, temporary: Path
+) -> None:
     job = ran(belt, belt.command("pwd").enqueue())
     assert job.logs().strip() == os.getcwd()
     assert list(temporary.iterdir()) == []
@@ -138,7 +140,7 @@ def test_a_command_without_files_works_where_it_did(belt: Conveyor, temporary: P
 # -- how it ends -----------------------------------------------------------------------------------
 
 
-def test_what_a_failed_command_left_is_kept_too(belt: Conveyor, tmp_path: Path) -> None:
+def test_artifacts_of_a_failed_command_are_kept(belt: Conveyor, tmp_path: Path) -> None:
     command = belt.command("sh", "-c", "echo why > log; exit 3", artifacts=["log"])
     job = ran(belt, command.enqueue())
     assert (job.state, "exited with 3" in str(job.record.error)) == (State.DISCARDED, True)
@@ -160,7 +162,7 @@ def test_too_large_artifacts_fail_the_job(belt: Conveyor) -> None:
     assert ran(belt, command.using(artifact_limit=10).enqueue()).state is State.COMPLETED
 
 
-def test_no_link_is_followed_out_of_the_folder(belt: Conveyor, tmp_path: Path) -> None:
+def test_no_link_is_followed_out_of_the_job_s_directory(belt: Conveyor, tmp_path: Path) -> None:
     make(tmp_path, "secret")
     script = f"echo in > a; ln -s a b; ln -s {tmp_path}/secret c; ln -s {tmp_path} d"
     command = belt.command("sh", "-c", script, artifacts=["*", "d/*"])
@@ -170,7 +172,9 @@ def test_no_link_is_followed_out_of_the_folder(belt: Conveyor, tmp_path: Path) -
     assert "'d/secret' is not kept: it is outside the job's folder" in job.logs("mark")
 
 
-def test_a_retry_replaces_what_the_first_attempt_left(belt: Conveyor, tmp_path: Path) -> None:
+def test_a_retry_replaces_the_artifacts_of_the_first_attempt(
+    belt: Conveyor, tmp_path: Path
+) -> None:
     script = 'echo $CONVEYOR_ATTEMPT > n; [ "$CONVEYOR_ATTEMPT" = 2 ]'
     command = belt.command("sh", "-c", script, artifacts=["n"])
     belt.start()  # `work` would not wait for what is not available yet
@@ -181,14 +185,14 @@ def test_a_retry_replaces_what_the_first_attempt_left(belt: Conveyor, tmp_path: 
     assert got(job, "n", tmp_path) == "2\n"
 
 
-def test_a_folder_goes_also_when_its_job_took_all_rights_away(belt: Conveyor) -> None:
+def test_a_directory_is_removed_even_if_its_job_removed_all_permissions(belt: Conveyor) -> None:
     script = "mkdir -p a/b; echo x > a/b/c; chmod 0 a/b a"
     assert ran(belt, belt.command("sh", "-c", script, artifacts=["*"]).enqueue()).state == (
         State.COMPLETED
     )
 
 
-def test_a_content_that_is_there_is_not_sent_again(belt: Conveyor, tmp_path: Path) -> None:
+def test_a_content_that_is_stored_is_not_sent_again(belt: Conveyor, tmp_path: Path) -> None:
     source = make(tmp_path, "source", "x" * 3_000_000)
     sizes = belt.command("wc", "-c", "a", "b", files={"a": source, "b": source})
     assert ran(belt, sizes.enqueue()).logs().count("3000000") == 2
@@ -240,7 +244,9 @@ def test_wrong_files_are_refused_at_once(
 
 
 @pytest.mark.parametrize("name", ["nothing", "."])
-def test_what_is_no_file_is_refused_at_enqueue(belt: Conveyor, name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused_at_enqueue(
+    belt: Conveyor, name: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"cannot be read|no regular file"):
         belt.command("true", files={"a": tmp_path / name}).enqueue()
     assert belt.jobs() == []
@@ -252,18 +258,18 @@ def test_a_scheduled_job_has_no_files(belt: Conveyor, tmp_path: Path) -> None:
         belt.schedule("@daily")(task(belt, "thread").using(files={"a": source}))
 
 
-def test_an_artifact_that_is_not_there_is_not_found(belt: Conveyor, tmp_path: Path) -> None:
+def test_a_missing_artifact_is_not_found(belt: Conveyor, tmp_path: Path) -> None:
     job = belt.command("true").enqueue()
     with pytest.raises(NotFoundError, match="it has: none"):
         job.download("a", tmp_path / "a")
 
 
-def test_a_job_is_told_that_what_it_wants_to_keep_is_not_there(belt: Conveyor) -> None:
+def test_keeping_a_missing_file_raises_in_the_job(belt: Conveyor) -> None:
     job = ran(belt, belt.task(file_jobs.keep_nothing).enqueue())
     assert "does not exist or is not a file" in str(job.record.error)
 
 
-def test_a_folder_that_others_can_look_into_is_not_used(belt: Conveyor, temporary: Path) -> None:
+def test_a_directory_that_others_can_read_is_not_used(belt: Conveyor, temporary: Path) -> None:
     shared = temporary / SHARED
     shared.mkdir()
     shared.chmod(0o755)
@@ -275,7 +281,7 @@ def test_a_folder_that_others_can_look_into_is_not_used(belt: Conveyor, temporar
 # -- cut short -------------------------------------------------------------------------------------
 
 
-def test_a_download_goes_on_where_it_was_and_begins_anew_if_that_was_wrong(
+def test_a_download_resumes_and_restarts_if_the_partial_file_is_damaged(
     belt: Conveyor, tmp_path: Path
 ) -> None:
     job = ran(belt, belt.command("sh", "-c", "echo hello > a", artifacts=["a"]).enqueue())
@@ -287,7 +293,7 @@ def test_a_download_goes_on_where_it_was_and_begins_anew_if_that_was_wrong(
     assert not list(tmp_path.glob(".a.*"))
 
 
-def test_a_damaged_content_is_noticed(tmp_path: Path, temporary: Path) -> None:
+def test_a_damaged_content_is_detected(tmp_path: Path, temporary: Path) -> None:
     belt = Conveyor(tmp_path / "jobs.db")
     job = ran(belt, belt.command("sh", "-c", "echo hello > a", artifacts=["a"]).enqueue())
     [file] = job.artifacts()
@@ -317,7 +323,7 @@ if __name__ == "__main__":
 """
 
 
-def test_the_next_worker_removes_what_a_killed_one_left(
+def test_the_next_worker_removes_the_directories_of_a_killed_one(
     tmp_path: Path, temporary: Path, until: Callable[[Callable[[], object]], None]
 ) -> None:
     program = tmp_path / "killed.py"

@@ -120,7 +120,7 @@ def test_a_drain_releases_what_has_not_started_and_nothing_else() -> None:
     assert (held.running, len(held), held.finished, held.released) == ([row], 1, 0, 0)
 
 
-def test_a_surplus_is_handed_back_from_the_end() -> None:
+def test_a_surplus_is_released_from_the_end() -> None:
     held = HeldJobs()
     ready(held, job("a"), job("b"), job("c"))
     held.release_surplus(2)
@@ -128,7 +128,7 @@ def test_a_surplus_is_handed_back_from_the_end() -> None:
     assert held.ready == 1
 
 
-def test_a_job_that_came_back_under_a_new_lease_displaces_its_older_attempt() -> None:
+def test_a_job_claimed_again_under_a_new_lease_displaces_its_older_attempt() -> None:
     held = HeldJobs()
     older = running(held, job("a", lease=1))
     [newer] = ready(held, job("a", lease=2))

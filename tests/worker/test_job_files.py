@@ -105,7 +105,7 @@ COPY = ("cp", "in", "out")
 FILL = ("sh", "-c", f"head -c {LARGE} /dev/zero > out")
 
 
-def test_files_go_on_their_way_again_when_the_store_is_back(scratch: WorkdirRoot) -> None:
+def test_transfers_resume_when_the_store_is_back(scratch: WorkdirRoot) -> None:
     store = Store()
     control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
     store.fails = 1
@@ -115,7 +115,7 @@ def test_files_go_on_their_way_again_when_the_store_is_back(scratch: WorkdirRoot
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_resumed_upload_begins_where_the_store_is(scratch: WorkdirRoot) -> None:
+def test_an_upload_resumes_at_the_offset_that_the_store_has(scratch: WorkdirRoot) -> None:
     store = Store()
     digest = hashlib.sha256(bytes(LARGE)).hexdigest()
     store.write_content(digest, 0, bytes(PIECE), last=False).result()
@@ -126,7 +126,7 @@ def test_a_resumed_upload_begins_where_the_store_is(scratch: WorkdirRoot) -> Non
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: WorkdirRoot) -> None:
+def test_a_damaged_partial_upload_is_replaced(scratch: WorkdirRoot) -> None:
     store = Store()
     digest = hashlib.sha256(bytes(LARGE)).hexdigest()
     store.write_content(digest, 0, b"somebody was wrong", last=False).result()
@@ -135,14 +135,14 @@ def test_a_wrong_beginning_in_the_store_is_no_obstacle(scratch: WorkdirRoot) -> 
     assert left(store) == [("out", LARGE)]
 
 
-def test_a_job_that_is_to_stop_waits_for_no_more_of_its_inputs(scratch: WorkdirRoot) -> None:
+def test_a_job_that_must_stop_does_not_wait_for_its_inputs(scratch: WorkdirRoot) -> None:
     store = Store()
     control = store.control = claimed(store, *COPY, files=(given(store),), artifacts=("out",))
     assert run(store, scratch, control) == Stopped()
     assert store.moved == 1
 
 
-def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: WorkdirRoot) -> None:
+def test_a_job_that_must_stop_during_its_upload_is_not_completed(scratch: WorkdirRoot) -> None:
     store = Store()
     control = store.control = claimed(store, *FILL, artifacts=("out",))
     assert run(store, scratch, control) == Stopped()
@@ -150,7 +150,7 @@ def test_a_job_that_is_to_stop_while_it_is_sent_is_not_done(scratch: WorkdirRoot
     assert left(store) == []
 
 
-def test_a_job_that_is_to_stop_while_the_store_is_away_waits_for_it_no_longer(
+def test_a_job_that_must_stop_does_not_wait_for_an_unreachable_store(
     scratch: WorkdirRoot,
 ) -> None:
     store = Store()
@@ -160,7 +160,9 @@ def test_a_job_that_is_to_stop_while_the_store_is_away_waits_for_it_no_longer(
     assert store.moved == 1
 
 
-def test_a_failed_job_stays_failed_whatever_becomes_of_its_artifacts(scratch: WorkdirRoot) -> None:
+def test_a_failed_job_stays_failed_even_if_its_artifacts_cannot_be_kept(
+    scratch: WorkdirRoot,
+) -> None:
     store = Store()
     script = f"head -c {LARGE} /dev/zero > out; exit 1"
     control = claimed(store, "sh", "-c", script, artifacts=("out",), artifact_limit=9)
@@ -179,7 +181,7 @@ def test_an_artifact_under_a_lost_lease_is_not_kept(scratch: WorkdirRoot) -> Non
     assert left(store) == []
 
 
-def test_an_input_that_is_gone_fails_the_job_for_good(scratch: WorkdirRoot) -> None:
+def test_a_missing_input_discards_the_job(scratch: WorkdirRoot) -> None:
     store = Store()
     file = given(store)
     control = claimed(store, *COPY, files=(file,))

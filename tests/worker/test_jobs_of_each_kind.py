@@ -59,7 +59,7 @@ def test_a_command_results_in_its_exit_code() -> None:
         (["/no/such/program"], "cannot find program .*/no/such/program"),
     ],
 )
-def test_a_command_that_fails_says_how(argv: list[str], said: str) -> None:
+def test_the_error_of_a_failed_command_says_how_it_ended(argv: list[str], said: str) -> None:
     job = belt.command(*argv, queue="q").enqueue()
     work()
     with pytest.raises(JobDiscardedError, match=said):
@@ -88,7 +88,7 @@ def test_output_is_kept_by_job_and_by_stream_without_mixing_neighbours(kind: str
         assert job.logs("log").rstrip().endswith(f"WARNING shop: {who} logs")
 
 
-def test_what_is_printed_outside_of_jobs_goes_where_it_went(
+def test_output_printed_outside_jobs_is_not_redirected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     speak["thread"].enqueue("job")
@@ -97,7 +97,7 @@ def test_what_is_printed_outside_of_jobs_goes_where_it_went(
     assert capsys.readouterr().out == "outside\n"
 
 
-def test_a_hundred_megabytes_of_output_are_cut_with_a_mark() -> None:
+def test_a_hundred_megabytes_of_output_are_truncated_with_a_mark() -> None:
     job = loud.using(output_limit=10_000).enqueue(100)
     work()
     assert job.state is State.COMPLETED
@@ -118,7 +118,7 @@ def test_a_hundred_megabytes_of_output_are_cut_with_a_mark() -> None:
         ("result", "cannot be stored as JSON"),
     ],
 )
-def test_whatever_a_job_raises_is_one_clear_error_and_the_worker_goes_on(
+def test_whatever_a_job_raises_becomes_one_clear_error_and_the_worker_continues(
     kind: str, how: str, said: str
 ) -> None:
     job = fail[kind].enqueue(how)
@@ -146,21 +146,21 @@ def test_the_traceback_begins_with_the_job_s_own_code() -> None:
         assert "runners" not in job.history()[-1].error.traceback
 
 
-def test_a_failed_job_is_tried_again_and_says_so() -> None:
+def test_a_failed_job_is_retried() -> None:
     job = fail["thread"].using(retries=1, backoff=0).enqueue("raise")
     work()
     assert job.refresh().state is State.DISCARDED
     assert [attempt.attempt for attempt in job.history()] == [1, 2]
 
 
-def test_a_coroutine_that_takes_too_long_is_stopped_and_failed() -> None:
+def test_a_coroutine_that_exceeds_its_timeout_is_stopped_and_fails() -> None:
     job = too_long.enqueue()
     work()
     with pytest.raises(JobDiscardedError, match=r"Timeout: .*0\.3 s"):
         job.result(1)
 
 
-def test_a_blocking_function_that_takes_too_long_is_killed_with_its_children(
+def test_a_blocking_function_that_exceeds_its_timeout_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
     job = hangs.enqueue(tmp_path / "pids")
@@ -170,7 +170,7 @@ def test_a_blocking_function_that_takes_too_long_is_killed_with_its_children(
     assert not any(is_alive(int(pid)) for pid in (tmp_path / "pids").read_text().split())
 
 
-def test_a_command_that_takes_too_long_is_killed_with_its_whole_tree(tmp_path: Path) -> None:
+def test_a_command_that_exceeds_its_timeout_is_killed_with_its_whole_tree(tmp_path: Path) -> None:
     script = f"trap '' TERM; setsid sleep 60 & echo $! >{tmp_path}/pid; sleep 60"
     job = belt.command("sh", "-c", script, queue="q").using(timeout=0.5, grace=0.2).enqueue()
     work()
@@ -179,7 +179,7 @@ def test_a_command_that_takes_too_long_is_killed_with_its_whole_tree(tmp_path: P
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
-def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_job(tmp_path: Path) -> None:
+def test_a_grandchild_that_keeps_the_pipe_open_does_not_delay_the_job(tmp_path: Path) -> None:
     script = f"setsid sleep 60 & echo $! >{tmp_path}/pid; echo done"
     job = belt.command("sh", "-c", script, queue="q").enqueue()
     try:
@@ -202,7 +202,7 @@ def test_a_child_that_dies_fails_its_own_job_only() -> None:
     assert after.result(1) == 8
 
 
-def test_children_are_used_again_until_they_have_run_enough_jobs() -> None:
+def test_children_are_reused_until_they_have_run_enough_jobs() -> None:
     jobs = [own_pid.enqueue() for _ in range(6)]
     belt.work(timeout=30, slots=1, max_jobs_per_process=3)
     pids = [job.result(1) for job in jobs]
@@ -224,14 +224,14 @@ def test_progress_is_kept() -> None:
     assert (job.progress.done, job.progress.message) == (5.0, "stepping")
 
 
-def test_a_snoozed_job_runs_again_without_a_used_attempt() -> None:
+def test_a_snoozed_job_runs_again_and_the_attempt_does_not_count() -> None:
     job = naps.enqueue()
     work()
     work()
     assert job.result(1) == "attempt 1"
 
 
-def test_a_job_that_cancels_itself_has_failed() -> None:
+def test_a_job_that_cancels_itself_fails() -> None:
     job = cancels_itself.enqueue()
     work()
     with pytest.raises(JobDiscardedError, match="cancelled itself"):

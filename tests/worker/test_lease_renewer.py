@@ -152,7 +152,7 @@ def test_a_cancel_that_overtakes_the_answer_to_a_claim_is_not_lost() -> None:
     keeping(test)
 
 
-def test_a_cancel_heard_during_one_claim_does_not_trouble_the_next() -> None:
+def test_a_cancel_received_during_one_claim_does_not_affect_the_next() -> None:
     async def test(kept: Kept) -> None:
         kept.hold()
         kept.leases.check_for_cancels(["a"])
@@ -182,7 +182,7 @@ def test_a_lease_that_cannot_be_renewed_in_time_is_fenced_off(how: str) -> None:
     keeping(test, fences=True, lease_for=LEASE)
 
 
-def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
+def test_a_renewed_lease_counts_from_when_the_renewal_was_sent() -> None:
     async def test(kept: Kept) -> None:
         kept.hold("a")
         kept.now = LEASE * 0.7
@@ -198,7 +198,7 @@ def test_a_renewal_counts_from_when_it_was_asked_for() -> None:
     keeping(test, fences=True, lease_for=LEASE)
 
 
-def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
+def test_a_store_in_a_local_file_fences_off_no_job() -> None:
     async def test(kept: Kept) -> None:
         kept.store.reachable = False
         kept.hold("a")
@@ -211,7 +211,7 @@ def test_a_store_in_this_machine_s_own_file_fences_nobody() -> None:
     keeping(test, lease_for=LEASE)
 
 
-def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> None:
+def test_after_a_long_pause_no_job_starts_that_was_claimed_before_it() -> None:
     async def test(kept: Kept) -> None:
         [row] = kept.hold("a")
         assert not kept.leases.is_late(row)
@@ -226,7 +226,7 @@ def test_after_a_long_pause_nothing_is_begun_that_was_claimed_before_it() -> Non
     keeping(test, lease_for=LEASE)
 
 
-def test_an_answer_that_was_long_on_its_way_is_late_whatever_was_renewed_meanwhile() -> None:
+def test_a_slow_response_to_a_claim_is_late_even_if_other_leases_were_renewed() -> None:
     async def test(kept: Kept) -> None:
         asked_at = kept.leases.claim_sent()
         kept.now = LEASE / 2
@@ -244,7 +244,7 @@ def test_a_renewal_is_plain_data() -> None:
     assert msgspec.to_builtins(Renewal("a", "cancel", forced=True))["forced"] is True
 
 
-def test_a_cancel_of_a_job_that_has_just_ended_fences_off_the_others_all_the_same() -> None:
+def test_a_cancel_of_a_job_that_has_just_ended_does_not_prevent_fencing_off_the_others() -> None:
     async def test(kept: Kept) -> None:
         kept.store.reachable = False
         ended, _ = kept.hold("ended", "goes on")

@@ -17,12 +17,12 @@ RAISED = Failed(ErrorInfo("ValueError", "no"))
 
 
 @pytest.mark.parametrize("why", ["cancel", "timeout", "shutdown"])
-def test_what_finished_before_it_could_be_stopped_counts_as_finished(why: StopCause) -> None:
+def test_code_that_ends_before_its_stop_takes_effect_counts_as_finished(why: StopCause) -> None:
     assert outcome_of(DONE, StopRequest(why, "r"), "release") is DONE
 
 
 @pytest.mark.parametrize("ending", [DONE, RAISED, LOST, Stopped()])
-def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) -> None:
+def test_nothing_is_reported_of_a_job_whose_lease_is_lost(ending: Any) -> None:
     assert outcome_of(ending, StopRequest("lost", "r"), "release") is None
 
 
@@ -36,25 +36,25 @@ def test_nobody_wants_to_hear_of_a_job_that_is_not_ours_any_more(ending: Any) ->
     ],
 )
 @pytest.mark.parametrize("ending", [RAISED, LOST, Stopped(("SIGTERM",))])
-def test_a_job_that_was_stopped_ends_as_the_stop_says(
+def test_the_stop_request_decides_the_outcome_of_a_stopped_job(
     why: StopCause, on_shutdown: OnShutdown, kind: type, ending: Any
 ) -> None:
     assert isinstance(outcome_of(ending, StopRequest(why, "r"), on_shutdown), kind)
 
 
-def test_a_timeout_says_what_it_took_to_stop_the_job() -> None:
+def test_the_error_of_a_timeout_says_how_the_job_was_stopped() -> None:
     outcome = outcome_of(
         Stopped(("SIGTERM at 1 s",)), StopRequest("timeout", "too long"), "release"
     )
     assert outcome == Failed(ErrorInfo("Timeout", "too long (SIGTERM at 1 s)"))
 
 
-def test_without_a_stop_the_ending_is_the_outcome() -> None:
+def test_without_a_stop_request_the_ending_decides_the_outcome() -> None:
     assert outcome_of(RAISED, None, "release") is RAISED
     assert outcome_of(LOST, None, "release") is LOST
 
 
-def test_an_unknown_task_is_named_together_with_the_way_out() -> None:
+def test_an_unknown_task_is_named_with_the_remedy() -> None:
     job = JobRecord(
         seq=1, id="j", task="shop.mail", queue="q", args=b"{}", state=State.RUNNING,
         priority=0, run_at=0, enqueued_at=0,

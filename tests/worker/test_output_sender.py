@@ -61,7 +61,7 @@ def sender_to(
     )
 
 
-def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
+def test_unacknowledged_output_is_sent_first_the_next_time() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
         sender = sender_to(far, output)
@@ -81,7 +81,7 @@ def test_what_no_answer_came_to_goes_first_the_next_time() -> None:
     asyncio.run(main())
 
 
-def test_output_that_no_store_took_for_two_minutes_is_dropped_and_the_rest_goes_on(
+def test_output_unacknowledged_for_two_minutes_is_dropped_and_newer_output_is_sent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -103,7 +103,7 @@ def test_output_that_no_store_took_for_two_minutes_is_dropped_and_the_rest_goes_
     assert "output.lost error=away" in caplog.text
 
 
-def test_what_the_store_refuses_holds_nothing_up() -> None:
+def test_output_that_the_store_refuses_delays_no_other_output() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
         sender = sender_to(far, output)
@@ -118,7 +118,7 @@ def test_what_the_store_refuses_holds_nothing_up() -> None:
     asyncio.run(main())
 
 
-def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
+def test_large_output_is_sent_in_requests_of_limited_size() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
         output.write(JOB, "stdout", bytes(900_000))
@@ -129,7 +129,7 @@ def test_much_output_goes_over_a_network_in_loads_of_a_size() -> None:
     asyncio.run(main())
 
 
-def test_what_the_store_says_by_the_way_of_a_job_is_passed_on() -> None:
+def test_stop_requests_in_responses_to_output_are_passed_on() -> None:
     async def main() -> None:
         far, output = Far(), OutputBuffer()
         sender = sender_to(far, output)

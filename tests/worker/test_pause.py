@@ -40,7 +40,7 @@ class SlowAnswer(Pending[Order]):
         return answer
 
 
-def test_an_answer_that_was_on_its_way_does_not_undo_what_was_wished() -> None:
+def test_a_late_response_does_not_undo_a_newer_request() -> None:
     async def main() -> list[str]:
         store, said = Hesitant(), list[str]()
         worker = Conveyor(store=store).worker()
@@ -58,7 +58,7 @@ def test_an_answer_that_was_on_its_way_does_not_undo_what_was_wished() -> None:
     assert asyncio.run(main()) == ["quiet", "draining"]
 
 
-def test_a_wish_from_before_the_first_beat_is_kept() -> None:
+def test_a_request_made_before_the_first_heartbeat_is_kept() -> None:
     async def main() -> list[str]:
         store, said = Hesitant(), list[str]()
         worker = Conveyor(store=store).worker()
@@ -76,7 +76,7 @@ def test_a_wish_from_before_the_first_beat_is_kept() -> None:
     assert asyncio.run(main()) == ["quiet", "draining"]
 
 
-def test_a_worker_that_was_told_to_drain_cannot_be_resumed_by_its_own_wish() -> None:
+def test_a_worker_ordered_to_drain_cannot_resume_itself() -> None:
     async def main() -> list[str]:
         store, said = Hesitant(), list[str]()
         store.go.set()
@@ -117,7 +117,7 @@ def test_a_worker_that_was_told_to_drain_cannot_be_resumed_by_its_own_wish() -> 
     assert asyncio.run(main()) == ["draining"]
 
 
-def test_a_worker_inside_a_program_drains_and_ends_when_it_is_told_to_from_afar() -> None:
+def test_an_embedded_worker_drains_on_an_order_from_the_store() -> None:
     store = MemoryStore()
     belt = Conveyor(store=store)
 

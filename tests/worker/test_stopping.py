@@ -34,7 +34,7 @@ _fresh_store = pytest.fixture(autouse=True)(fresh_store)
 
 
 @pytest.mark.parametrize("which", [waits_for_stop, listens])
-def test_a_running_job_that_listens_is_cancelled_and_only_then_says_so(
+def test_a_running_job_is_reported_cancelled_only_after_it_has_stopped(
     which: Any, until: Until
 ) -> None:
     with Running() as worker:
@@ -54,7 +54,9 @@ def test_a_running_command_is_cancelled_with_its_tree(until: Until, tmp_path: Pa
         assert not is_alive(int(pid.read_text()))
 
 
-def test_a_job_that_does_not_listen_is_never_called_cancelled_while_it_runs(until: Until) -> None:
+def test_a_job_that_ignores_its_cancel_is_never_reported_cancelled_while_it_runs(
+    until: Until,
+) -> None:
     with Running() as worker:
         job = stubborn.enqueue(1.0)
         until(lambda: worker.running)
@@ -65,7 +67,7 @@ def test_a_job_that_does_not_listen_is_never_called_cancelled_while_it_runs(unti
         assert job.result(10) == "done anyway"
 
 
-def test_draining_lets_running_jobs_finish_and_gives_back_what_waits(until: Until) -> None:
+def test_a_drain_lets_running_jobs_finish_and_releases_the_others(until: Until) -> None:
     with Running(slots=1) as worker:
         first = stubborn.enqueue(0.4)
         until(lambda: worker.running)
@@ -76,7 +78,7 @@ def test_draining_lets_running_jobs_finish_and_gives_back_what_waits(until: Unti
     assert second.record.attempt == 0
 
 
-def test_a_job_that_outlives_the_deadline_is_handed_back_without_a_used_attempt(
+def test_a_job_that_outlasts_the_drain_is_released_and_the_attempt_does_not_count(
     until: Until,
 ) -> None:
     with Running() as worker:
@@ -88,7 +90,7 @@ def test_a_job_that_outlives_the_deadline_is_handed_back_without_a_used_attempt(
     assert worker.released == 1
 
 
-def test_cancelling_at_the_very_end_never_hits_the_next_job() -> None:
+def test_a_cancel_at_the_end_of_a_job_never_hits_the_next_one() -> None:
     async def race() -> None:
         worker = belt.worker(queues=["q"], slots=1)
         running = asyncio.create_task(worker.run())
@@ -107,7 +109,7 @@ def test_cancelling_at_the_very_end_never_hits_the_next_job() -> None:
     asyncio.run(race())
 
 
-def test_a_job_of_an_unknown_task_is_discarded_with_the_way_out() -> None:
+def test_a_job_of_an_unknown_task_is_discarded_with_the_remedy() -> None:
     other = Conveyor(store=belt.store)
     job = (
         other.queue("q")
@@ -122,7 +124,7 @@ def test_a_job_of_an_unknown_task_is_discarded_with_the_way_out() -> None:
         job.result(1)
 
 
-def test_a_worker_whose_run_is_cancelled_gives_its_jobs_back() -> None:
+def test_a_worker_whose_run_is_cancelled_releases_its_jobs() -> None:
     async def main() -> None:
         worker = belt.worker(queues=["q"], slots=2)
         running = asyncio.create_task(worker.run())
