@@ -14,6 +14,7 @@ import pytest
 from conveyor import Conveyor
 from conveyor.cli.shared import exec_handoff
 from conveyor.store.memory.store import MemoryStore
+from conveyor.system import own_program
 from conveyor.worker import sidecar_process
 from shop import soon
 
@@ -79,7 +80,8 @@ def test_a_sidecar_gets_the_secret_of_the_store_where_nobody_can_read_it(
 ) -> None:
     told = tmp_path / "told"
     monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
-    monkeypatch.setattr(sidecar_process, "BOOT", f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))")
+    boot = f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))\nmain = str\n"
+    monkeypatch.setattr(own_program, "BOOT", boot)
     arguments = sidecar_process.SidecarArguments(
         url="memory:", worker="w", lease_for=60.0, pid=os.getpid()
     )
@@ -95,7 +97,8 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
     program = (
         "import sys; sys.path[:] = sys.argv[3:]\n"
         "from conveyor.cli.shared import exec_handoff\n"
-        "exec_handoff.BOOTSTRAP = sys.argv[1]\n"
+        "from conveyor.system import own_program\n"
+        "own_program.BOOT = sys.argv[1] + '\\nmain = str\\n'\n"
         "exec_handoff.hand_off_and_exit('memory:', 'w', [], 0, sys.argv[2])"
     )
     env = {name: value for name, value in os.environ.items() if name != "CONVEYOR_TOKEN"}

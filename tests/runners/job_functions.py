@@ -25,6 +25,14 @@ class OddError(Exception):
         raise RuntimeError
 
 
+def double(number: int) -> int:
+    return 2 * number
+
+
+def raise_full_disk() -> None:
+    raise OSError(28, "No space left on device")
+
+
 class Registered:
     """Stands where a function stood, as a decorator leaves it."""
 

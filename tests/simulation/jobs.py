@@ -125,6 +125,9 @@ class ScriptedRunner:
         finally:
             control.on_stop(None)
 
+    async def probe(self) -> None:
+        """This machine is well."""
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..store.messages import Filter
 from .shared.options import json_option, url_option
 from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
+from .shared.sickness import print_sick_workers
 from .shared.store_access import open_configured_store
 
 HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "AGE", "PROGRESS", "ERROR")
@@ -44,10 +45,13 @@ def ps_command(
     matching = Filter(queue=queue, task=task, states=known, before=before)
     with open_configured_store(url) as store:
         jobs = store.find(matching, limit=limit).result()
+        workers = [] if as_json else store.workers().result()
+        now = store.now()
     if as_json:
         print_json([job_as_json(job) for job in jobs])
         return
     print_table(HEADINGS, [_row(job) for job in jobs])
+    print_sick_workers(workers, now)
     if len(jobs) == limit:
         print_stderr(f"There may be more jobs: --before {jobs[-1].seq}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .bounds import format_moment
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
@@ -95,6 +95,9 @@ def _available(
             f"No worker of queue {job.queue!r} has all labels it requires: "
             f"{', '.join(job.options.requires)}."
         )
+    if all(_is_blocked(each, required) for each in able):
+        told = "; ".join(f"{each.id}: {describe_sickness(each.sick)}" for each in able)
+        return f"No worker that could run it can start such jobs on its machine now: {told}."
     slots, busy = sum(each.slots for each in able), sum(each.running for each in able)
     if ahead:
         return (
@@ -104,6 +107,16 @@ def _available(
     if busy >= slots:
         return f"All slots are busy: {busy} of {slots}, in {_count(len(able), 'worker')}."
     return "It is next: a worker should claim it within seconds."
+
+
+def describe_sickness(sick: Mapping[str, str]) -> str:
+    """Return which kinds of job a worker's machine cannot start, and why, in one line."""
+    return "; ".join(f"{kind} jobs: {reason}" for kind, reason in sick.items())
+
+
+def _is_blocked(worker: WorkerInfo, required: frozenset[str]) -> bool:
+    # A sick worker claims nothing, except if only commands are affected: they have a label.
+    return bool(worker.sick) and (worker.sick.keys() != {"command"} or COMMANDS in required)
 
 
 def _may_command(worker: WorkerInfo) -> bool:

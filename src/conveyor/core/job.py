@@ -199,7 +199,8 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
 
     `begun` is the file on its host that lists the jobs it has begun; empty if there is none. `rss`
     is its memory at the last heartbeat, in bytes. `finished` counts the attempts that ended there.
-    A `quiet` worker claims nothing but goes on with its jobs.
+    A `quiet` worker claims nothing but goes on with its jobs. `sick` maps the kinds of job that its
+    machine cannot start to the reasons.
     """
 
     id: str
@@ -217,6 +218,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     rss: int = 0
     draining: bool = False
     quiet: bool = False
+    sick: dict[str, str] = {}
     beat_at: float = 0.0
 
 

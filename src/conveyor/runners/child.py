@@ -1,7 +1,6 @@
 """The child process that runs blocking jobs, one after the other.
 
-It reads requests on stdin; see child_protocol.py. Its arguments are the worker's log level and
-sys.path.
+It reads requests on stdin; see child_protocol.py. Its argument is the worker's log level.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from .child_protocol import (
     WORKDIR_FAILED,
     ArtifactNamed,
     ChildMessage,
+    ChildReady,
     JobDone,
     JobStarted,
     OutputWritten,
@@ -48,6 +48,7 @@ from .child_protocol import (
 )
 from .job_control import RunResult, Stopped, job_environment
 from .job_exceptions import run_result_of_exception
+from .machine_fault import machine_fault
 
 # How often a job that waits for its workdir checks whether it must stop, in seconds.
 STOP_POLL = 0.2
@@ -79,6 +80,8 @@ class Child:
         """Run jobs in this thread, while another thread reads the control pipe."""
         threading.Thread(target=self._read_control, args=(control_fd,), daemon=True).start()
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._messages.write(encode(ChildReady()) + b"\n")
+        self._messages.flush()
         for line in requests:
             run = decode_run(line)
             self._link = link = _JobLink(run, self._messages, self._lock)
@@ -112,7 +115,7 @@ class Child:
         try:
             function, codec = self._find_function(run)
         except UsageError as error:
-            return Failed(error_info(error), retry=False)
+            return machine_fault(error.__cause__) or Failed(error_info(error), retry=False)
         try:
             args, kwargs = codec.decode(run.job.args)
             if link.stopping:  # an import may have swallowed what the signal handler raised

@@ -1,9 +1,10 @@
 """The messages between a worker and its child processes: JSON, one message per line.
 
-The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `JobStarted` when
-the job's function starts, `ProgressReport`, `OutputWritten`, `ArtifactNamed` and `WorkdirNeeded`
-while it runs, then `JobDone`. A control pipe carries one byte per order: STOP to stop the running
-job; WORKDIR_CREATED or WORKDIR_FAILED in reply to `WorkdirNeeded`. It closes when the worker exits.
+The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `ChildReady` when
+it can run jobs, `JobStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
+`ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe carries one byte
+per order: STOP to stop the running job; WORKDIR_CREATED or WORKDIR_FAILED in reply to
+`WorkdirNeeded`. It closes when the worker exits.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     main: dict[str, Any] = {}
     folder: str = ""
     created: bool = False
+
+
+class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
+    """The child has imported what it needs itself, and runs jobs from now on."""
 
 
 class JobStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -73,7 +78,15 @@ class JobDone(msgspec.Struct, frozen=True, tag="done"):
     rss: int
 
 
-ChildMessage = JobStarted | ProgressReport | OutputWritten | WorkdirNeeded | ArtifactNamed | JobDone
+ChildMessage = (
+    ChildReady
+    | JobStarted
+    | ProgressReport
+    | OutputWritten
+    | WorkdirNeeded
+    | ArtifactNamed
+    | JobDone
+)
 
 encode = msgspec.json.Encoder().encode
 decode_run = msgspec.json.Decoder(RunJob).decode

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..core.lifecycle import Failed, Succeeded
 from .guard_pool import GuardPool
 from .guarded_process import GuardedProcess
 from .job_control import JobControl, RunResult, Stopped, StopRequest, job_environment
+from .machine_fault import MachineFault, machine_fault
 from .privileges import Privileges, resolve_privileges
 from .termination import KILL_TIMEOUT, Termination, note_left_behind
 
@@ -29,8 +31,9 @@ OUTPUT_TIMEOUT = 5.0
 # How much of stderr goes into the error, in bytes and lines.
 TAIL_BYTES, TAIL_LINES = 4096, 20
 FOLDER_VARIABLE = "CONVEYOR_FOLDER"
-# Errors of a start that may be gone a moment later; all others are permanent.
-TRANSIENT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
+# What a probe runs: a program that exists wherever this one runs, and ends at once.
+PROBE = (sys.executable, "-I", "-S", "-c", "")
+PROBE_TIMEOUT = 10.0
 
 NOT_ALLOWED = (
     "this worker does not run commands. It received this job because the job does not require the "
@@ -79,8 +82,8 @@ class CommandRunner:
                 command = _in_workdir(command, control.artifact_root)
                 control.artifact_root = command.cwd or control.artifact_root
                 _give_workdir(control, self._privileges)
-            elif command.cwd is not None:
-                base = self._privileges.home or os.getcwd()
+            elif command.cwd is not None and not os.path.isabs(command.cwd):
+                base = self._privileges.home or self._guards.working_directory()
                 command = msgspec.structs.replace(command, cwd=os.path.join(base, command.cwd))
             env = _environment(command, control, self._rules, self._privileges)
             running = _Running(self._guards, command, control, env=env, privileges=self._privileges)
@@ -90,6 +93,27 @@ class CommandRunner:
             return await running.finish(self._output_timeout)
         finally:
             await running.close()
+
+    async def probe(self) -> MachineFault | None:
+        """Run a program that does nothing, as a job's command would run."""
+        try:
+            process = GuardedProcess(
+                self._guards,
+                PROBE,
+                _ignore_output,
+                cwd=self._privileges.home,
+                privileges=self._privileges,
+            )
+        except OSError as error:
+            return machine_fault(error)
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                failure = await process.started
+        except TimeoutError:
+            return MachineFault(f"no program started within {PROBE_TIMEOUT:g} s")
+        finally:
+            await process.close()
+        return None if failure is None else MachineFault(str(failure))
 
     async def close(self) -> None:
         """Close the guards, unless the caller passed them."""
@@ -196,7 +220,10 @@ def _give_workdir(control: JobControl, privileges: Privileges) -> None:
         control.workdir.give_to(control.workdir_owner, group)
 
 
-def _not_started(command: Command, error: OSError | ValueError) -> Failed:
+def _not_started(command: Command, error: OSError | ValueError) -> Failed | MachineFault:
+    fault = machine_fault(error)
+    if fault is not None:
+        return fault
     program, cwd = command.argv[0], command.cwd
     match error:
         case OSError() if cwd is not None and not Path(cwd).is_dir():
@@ -208,6 +235,11 @@ def _not_started(command: Command, error: OSError | ValueError) -> Failed:
             )
         case _:
             message = f"cannot start {program!r}: {error}"
-    transient = isinstance(error, OSError) and error.errno in TRANSIENT
+    # Its file is still open for writing, perhaps because it was just installed.
+    transient = isinstance(error, OSError) and error.errno == errno.ETXTBSY
     bases = tuple(base.__name__ for base in type(error).__mro__[:-1])
     return Failed(ErrorInfo("CommandNotStarted", message, bases=bases), retry=transient)
+
+
+def _ignore_output(_stream: Stream, _data: bytes) -> None:
+    """Ignore what a probe writes."""

@@ -14,6 +14,7 @@ from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
 from .job_control import JobControl, RunResult, Stopped, StopRequest
 from .job_exceptions import run_result_of_exception
+from .machine_fault import MachineFault
 
 Steps = Generator[Any, Any, Any]
 
@@ -61,6 +62,10 @@ class CoroutineRunner:
         if slot.cancelling():
             await _clear_cancellations(slot)
         return run_result
+
+    async def probe(self) -> MachineFault | None:
+        """Return None: a coroutine needs nothing of the machine."""
+        return None
 
     async def close(self) -> None:
         """Do nothing: this runner has no threads and no processes."""

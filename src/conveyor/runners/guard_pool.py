@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.command_policy import without_secrets
+from .machine_fault import MachineError
 
 # How many idle guards are kept for the next programs; a new one costs one more fork.
 MAX_IDLE = 8
@@ -30,24 +31,34 @@ class GuardPool:
         self._idle: list[socket.socket] = []
         self._spawner: socket.socket | None = None
         self._pids: list[int] = []
+        self._working_directory: str | None = None
+        with suppress(OSError):
+            self._working_directory = os.getcwd()
+
+    def working_directory(self) -> str:
+        """Return this process's directory, by its path; MachineError if it was deleted.
+
+        If another directory has that path now, as after a new installation, it is that one.
+        """
+        try:
+            self._working_directory = os.getcwd()
+        except OSError as error:
+            known = self._working_directory
+            if known is None or not os.path.isdir(known):
+                raise MachineError(
+                    error.errno, f"the worker's working directory is gone: {known or 'unknown'}"
+                ) from error
+            return known
+        return self._working_directory
 
     def acquire(self) -> socket.socket:
-        """Return the socket of an idle guard."""
+        """Return the socket of an idle guard; MachineError if none can be started."""
         if self._idle:
             return self._idle.pop()
-        ours, its = socket.socketpair()
-        with its:
-            try:
-                self._request_guard(its)
-            except OSError:  # the spawner was killed
-                self.reset()
-                try:
-                    self._request_guard(its)
-                except BaseException:
-                    ours.close()
-                    raise
-        ours.settimeout(0)
-        return ours
+        try:
+            return self._start_guard()
+        except OSError as error:
+            raise MachineError(error.errno, f"no guard could be started: {error}") from error
 
     def release(self, guard: socket.socket) -> None:
         """Take back a guard that is idle again."""
@@ -73,6 +84,21 @@ class GuardPool:
                 while self._pids:
                     await asyncio.sleep(CLOSE_POLL)
                     self._reap()
+
+    def _start_guard(self) -> socket.socket:
+        ours, its = socket.socketpair()
+        with its:
+            try:
+                self._request_guard(its)
+            except OSError:  # the spawner was killed
+                self.reset()
+                try:
+                    self._request_guard(its)
+                except BaseException:
+                    ours.close()
+                    raise
+        ours.settimeout(0)
+        return ours
 
     def _request_guard(self, its: socket.socket) -> None:
         if self._spawner is None:

@@ -18,6 +18,7 @@ from ..core.timeout import wait_for_event
 from .child_protocol import PipeWriter
 from .guard.wire import KILL, LENGTH, READ_SIZE, RUN, TERM
 from .guard_pool import GuardPool
+from .machine_fault import MachineError
 from .privileges import UNCHANGED, Privileges
 from .termination import KILL_TIMEOUT
 
@@ -85,7 +86,8 @@ class GuardedProcess:
             self._program_fds.insert(1, self._open_pipe("stdout"))
             self._program_fds.insert(2, self._open_pipe("stderr"))
             env = without_secrets(os.environ) if env is None else env
-            self._request = _encode_request(argv, env, cwd, privileges)
+            directory = cwd or guards.working_directory()
+            self._request = _encode_request(argv, env, directory, privileges)
             self._launch()
         except BaseException:
             self._close_descriptors()
@@ -196,8 +198,11 @@ class GuardedProcess:
             case "started", []:
                 self._set_started(None)
             case "failed", [step, code]:
+                # Only the program and a directory of its own can be the job's mistake.
+                is_own = step == "exec" or (step == "chdir" and self._subjects["chdir"] is not None)
                 subject = self._subjects.get(step, self._program)
-                self._set_started(OSError(int(code), os.strerror(int(code)), subject))
+                kind = OSError if is_own else MachineError
+                self._set_started(kind(int(code), os.strerror(int(code)), subject))
             case "signalled", pids:
                 self._replies.popleft().set_result([int(pid) for pid in pids])
             case "frozen", [seconds]:
@@ -224,7 +229,7 @@ class GuardedProcess:
         self._release_guard()
         try:
             if self._launches == MAX_LAUNCHES:
-                raise BlockingIOError(errno.EAGAIN, "no guard could be started", self._program)
+                raise MachineError(errno.EAGAIN, "each guard ended before it started the program")
             self._guards.reset()
             self._launch()
         except OSError as error:
@@ -256,7 +261,7 @@ def _set_once(future: asyncio.Future[Value], value: Value) -> None:
 
 
 def _encode_request(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, privileges: Privileges
+    argv: Sequence[str], env: Mapping[str, str], cwd: str, privileges: Privileges
 ) -> bytes:
     """Encode a request to a guard; see guard/wire.py. Raises what subprocess would raise."""
     if any("=" in name for name in env):
@@ -266,7 +271,7 @@ def _encode_request(
         paths = [os.path.join(folder, argv[0]) for folder in os.get_exec_path(env)]
     settings = [f"{name}={value}" for name, value in env.items()]
     user, limits = (" ".join(map(str, numbers)) for numbers in (privileges.user, privileges.limits))
-    fields = [str(len(paths)), str(len(argv)), cwd or os.getcwd(), user, limits]
+    fields = [str(len(paths)), str(len(argv)), cwd, user, limits]
     fields += [*paths, *argv, *settings]
     if any("\0" in field for field in fields):
         raise ValueError("embedded null byte")

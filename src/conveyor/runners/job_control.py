@@ -13,6 +13,7 @@ from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..core.task import Task
 from ..errors import UsageError
+from .machine_fault import MachineFault
 from .workdir import Workdir
 
 StopCause = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
@@ -35,7 +36,7 @@ class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     notes: tuple[str, ...] = ()
 
 
-RunResult = Succeeded | Failed | Crashed | Snoozed | Stopped
+RunResult = Succeeded | Failed | Crashed | Snoozed | Stopped | MachineFault
 
 
 class OutputSink(Protocol):
@@ -191,6 +192,10 @@ class Runner(Protocol):
         Returns Stopped only if a stop was requested and the code has ended. To stop a job, call
         `control.stop`; do not cancel this coroutine.
         """
+        ...
+
+    async def probe(self) -> MachineFault | None:
+        """Return why no job of this kind could start now; None if one could."""
         ...
 
     async def close(self) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed
+from ..core.task import Task
+from ..core.timeout import wait_for_event
 from ..errors import UsageError
+from ..system.own_program import own_program
 from .child_protocol import (
     STOP,
     WORKDIR_CREATED,
     WORKDIR_FAILED,
     ArtifactNamed,
     ChildMessage,
+    ChildReady,
     JobDone,
     JobStarted,
     MessageReader,
@@ -34,10 +38,12 @@ from .command import signal_name
 from .guard_pool import GuardPool
 from .guarded_process import MAX_DRAIN_READS, GuardedProcess
 from .job_control import JobControl, RunResult, Stopped, StopRequest
+from .machine_fault import MachineFault, machine_fault
 from .termination import KILL_TIMEOUT, Termination
 
-# The child imports from the same paths as the worker, without exporting them to its children.
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from conveyor.runners.child import main; main()"
+# How long a child may take to start, in seconds, and how much of its last output is reported.
+READY_TIMEOUT, TAIL_BYTES = 30.0, 4096
+CHILD = "conveyor.runners.child"
 MAIN_KEYS = ("init_main_from_name", "init_main_from_path", "sys_argv", "orig_dir")
 
 
@@ -74,7 +80,10 @@ class ProcessRunner:
         async with self._size:
             if control.stopping:
                 return Stopped()
-            child = await self._get_child()
+            try:
+                child = await self._get_child()
+            except OSError as error:
+                return machine_fault(error) or MachineFault(f"no child process: {error}")
             try:
                 run_result = await child.run(control)
             except BaseException:
@@ -86,6 +95,19 @@ class ProcessRunner:
             else:
                 self._idle.append(child)
             return run_result
+
+    async def probe(self) -> MachineFault | None:
+        """Start a child, and keep it for the next job."""
+        try:
+            child = await self._get_child()
+        except OSError as error:
+            return MachineFault(f"no child process: {error}")
+        fault = await child.wait_until_ready()
+        if fault is None:
+            self._idle.append(child)
+        else:
+            await self._discard(child)
+        return fault
 
     async def close(self) -> None:
         """Kill all children."""
@@ -118,6 +140,9 @@ class _ChildProcess:
         self.jobs = 0
         self.rss = 0
         self.broken = False
+        self._ready = asyncio.Event()
+        self._begun = False
+        self._last_output = b""
         self._control: JobControl | None = None
         self._run_result: asyncio.Future[RunResult] | None = None
         self._termination: Termination | None = None
@@ -126,7 +151,7 @@ class _ChildProcess:
         try:
             self._process = GuardedProcess(
                 guards,
-                [sys.executable, "-c", BOOT, level, *sys.path],
+                own_program(CHILD, level, runs_application=True),
                 self._on_output,
                 stdin=stdin,
                 more=(message_fd, control_fd),
@@ -142,6 +167,7 @@ class _ChildProcess:
     async def run(self, control: JobControl) -> RunResult:
         """Run a job in the child, which is then ready for the next job, or broken."""
         self.jobs += 1
+        self._begun = False
         self._control = control
         self._run_result = asyncio.get_running_loop().create_future()
         where = control.task.where
@@ -158,7 +184,16 @@ class _ChildProcess:
         finally:
             self._control = None
             self._run_result = None
+        if isinstance(run_result, Failed) and not self._begun:
+            return _missing_source(control.task) or run_result
         return Stopped(notes) if isinstance(run_result, Stopped) else run_result
+
+    async def wait_until_ready(self) -> MachineFault | None:
+        """Wait until it could run a job; return the fault that prevents that."""
+        await wait_for_event(self._ready, READY_TIMEOUT)
+        if self.broken:
+            return self._start_fault()
+        return None if self._ready.is_set() else MachineFault("a child process does not start")
 
     async def close(self) -> None:
         """Kill the process, if it runs, and all that it started; close its pipes."""
@@ -170,6 +205,8 @@ class _ChildProcess:
         await self._process.close()
 
     def _on_output(self, stream: Stream, data: bytes) -> None:
+        if not self._ready.is_set():
+            self._last_output = (self._last_output + data)[-TAIL_BYTES:]
         # Output between two jobs comes from a process that the last job left behind.
         if self._control is not None:
             self._control.write(stream, data)
@@ -180,7 +217,10 @@ class _ChildProcess:
             case None:
                 self.broken = True  # the job wrote to descriptors that are not its own
                 self._finish(Failed(ErrorInfo("ProcessDied", "its process sent invalid messages")))
+            case ChildReady():
+                self._ready.set()
             case JobStarted() if control is not None:
+                self._begun = True
                 control.begin()
             case ProgressReport(progress) if control is not None:
                 control.report_progress(progress)
@@ -216,16 +256,41 @@ class _ChildProcess:
             if not self._messages.read():
                 break
         self._process.drain()
-        if self._process.failure is not None:
+        if not self._ready.is_set():
+            stopping = self._control is not None and self._control.stopping
+            self._finish(Stopped() if stopping else self._start_fault())
+            self._ready.set()
+        elif self._process.failure is not None:
             self._finish(self._process.failure)
         elif self._control is not None and self._control.stopping:
             self._finish(Stopped())
         elif self._control is not None:
             self._finish(Failed(_describe_death(exited.result())))
 
+    def _start_fault(self) -> MachineFault:
+        started, exited = self._process.started, self._process.exited
+        error = started.result() if started.done() else None
+        lines = self._last_output.decode(errors="replace").strip().splitlines()
+        if error is not None:
+            why = str(error)
+        elif lines:
+            why = lines[-1]
+        else:
+            why = _describe_death(exited.result() if exited.done() else None).message
+        return MachineFault(f"a child process could not start: {why}")
+
     def _finish(self, run_result: RunResult) -> None:
         if self._run_result is not None and not self._run_result.done():
             self._run_result.set_result(run_result)
+
+
+def _missing_source(task: Task) -> MachineFault | None:
+    """Return the fault that the file of a task is gone, from which this worker has imported it."""
+    module = sys.modules.get(task.where.partition(":")[0])
+    path = getattr(module, "__file__", None)
+    if path is None or os.path.exists(path):
+        return None
+    return MachineFault(f"the file of task {task.name!r} is gone: {path}")
 
 
 def _open_pipes(count: int) -> list[tuple[int, int]]:

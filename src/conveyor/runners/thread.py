@@ -11,10 +11,12 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from ..core.codec import encode_result
+from ..core.error_info import error_info
 from ..core.job_context import CURRENT, CurrentJob
-from ..core.lifecycle import Succeeded
+from ..core.lifecycle import Failed, Succeeded
 from .job_control import JobControl, RunResult, Stopped
 from .job_exceptions import run_result_of_exception
+from .machine_fault import MachineFault, machine_fault
 
 # How long threads get to exit when the runner is closed, and how often that is checked, in seconds.
 JOIN_TIMEOUT, JOIN_POLL = 1.0, 0.002
@@ -38,11 +40,22 @@ class ThreadRunner:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         future: asyncio.Future[RunResult] = self._loop.create_future()
+        if len(self._threads) <= self._running and len(self._threads) < self._max_threads:
+            try:
+                self._start_thread()
+            except RuntimeError as error:  # the system has no room for another thread
+                return machine_fault(error) or Failed(error_info(error))
         self._running += 1
-        if len(self._threads) < self._running and len(self._threads) < self._max_threads:
-            self._start_thread()
         self._work.put((control, future))
         return await future
+
+    async def probe(self) -> MachineFault | None:
+        """Start a thread."""
+        try:
+            threading.Thread(target=_do_nothing, daemon=True).start()
+        except RuntimeError as error:
+            return machine_fault(error)
+        return None
 
     async def close(self) -> None:
         """Let the threads exit. A thread that still runs a job is abandoned; it is a daemon."""
@@ -58,8 +71,8 @@ class ThreadRunner:
         thread = threading.Thread(
             target=self._serve, name=f"conveyor-job-{len(self._threads)}", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:
@@ -99,3 +112,7 @@ def _run(control: JobControl) -> RunResult:
         return run_result_of_exception(
             error, stopping=control.stopping, retry_on=control.job.options.retry_on
         )
+
+
+def _do_nothing() -> None:
+    """End at once."""

@@ -20,9 +20,12 @@ from contextlib import suppress
 
 from ..errors import UsageError
 from ..system.fork_hooks import call_in_forked_child
+from .machine_fault import MachineError, MachineFault
 from .rmtree import remove_tree
 
 CREATE_TRIES = 100
+# What a probe writes: more than the last free block of a full disk.
+PROBE_SIZE = 1 << 16
 # Other users may enter but not list; each workdir has its own permissions.
 TRAVERSE_ONLY = 0o711
 # How long a worker that exits waits for its cleanup of leftovers, in seconds.
@@ -42,6 +45,19 @@ class WorkdirRoot:
     def new_workdir(self) -> Workdir:
         """Return a workdir for a job; it is not created yet."""
         return Workdir(self, next(self._numbers))
+
+    def probe(self) -> MachineFault | None:
+        """Create a workdir and write to it; return the fault that prevents that."""
+        workdir = self.new_workdir()
+        try:
+            with open(os.path.join(workdir.create(), "probe"), "wb") as file:
+                file.write(bytes(PROBE_SIZE))
+        except (OSError, UsageError) as error:
+            return MachineFault(f"no job's folder can be created: {error}")
+        finally:
+            if workdir.created:
+                workdir.remove()
+        return None
 
     @property
     def path(self) -> str:
@@ -130,7 +146,11 @@ class Workdir:
 
 
 def _user_directory() -> str:
-    return os.path.join(tempfile.gettempdir(), f"conveyor-{os.getuid()}")
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:  # none is writable
+        raise MachineError(error.errno, str(error)) from error
+    return os.path.join(folder, f"conveyor-{os.getuid()}")
 
 
 def _create_and_lock(path: str) -> int:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.pending import Pending, in_event_loop, wake
+from ..core.pending import Pending, failed, in_event_loop, wake
 
 T = TypeVar("T")
 
@@ -36,8 +36,13 @@ class FileThreads:
         with self._lock:
             self._waiting.append((operation, pending))
             if self._threads < self._max_threads:
-                self._threads += 1
-                threading.Thread(target=self._serve, name="conveyor-files", daemon=True).start()
+                try:
+                    threading.Thread(target=self._serve, name="conveyor-files", daemon=True).start()
+                    self._threads += 1
+                except RuntimeError as error:  # the system has no room for another thread
+                    if not self._threads:
+                        self._waiting.pop()
+                        return failed(error)
         return pending
 
     def _reset(self) -> None:

@@ -30,6 +30,7 @@ from .dispatcher import Dispatcher
 from .held_jobs import HeldJobs
 from .job_files import RunnersWithFiles
 from .lease_renewer import LeaseRenewer
+from .machine_probe import MachineProbe
 from .options import WorkerOptions
 from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
@@ -47,6 +48,7 @@ class WorkerParts:
     store: Store
     held: HeldJobs
     dispatcher: Dispatcher
+    machine: MachineProbe
     maintenance: MaintenanceLoop
     runners: Runners
     workdir_root: WorkdirRoot
@@ -93,18 +95,16 @@ class Assembly:
         journal = self.make_journal(info.id)
         workdir_root = WorkdirRoot(info.id)
         runners = self.make_runners()
-        dispatcher = self._make_dispatcher(
-            info.id,
-            held,
-            RunnersWithFiles(runners, store=store, workdir_root=workdir_root),
-            journal,
-        )
+        with_files = RunnersWithFiles(runners, store=store, workdir_root=workdir_root)
+        machine = MachineProbe(runners=with_files, elapsed=self.elapsed)
+        dispatcher = self._make_dispatcher(info.id, held, with_files, journal, machine)
         return WorkerParts(
             info=info,
             options=options,
             store=store,
             held=held,
             dispatcher=dispatcher,
+            machine=machine,
             maintenance=self._make_maintenance(info, held, dispatcher, journal),
             runners=runners,
             workdir_root=workdir_root,
@@ -161,6 +161,7 @@ class Assembly:
         held: HeldJobs,
         runners: Mapping[Kind, Runner],
         journal: CrashJournal | None,
+        machine: MachineProbe,
     ) -> Dispatcher:
         store, options, output = self.store, self.options, OutputBuffer()
         within = self.confirm_within if store.answers_can_be_lost else None
@@ -174,6 +175,7 @@ class Assembly:
             elapsed=self.elapsed,
         )
         return self.dispatcher(
+            machine=machine,
             store=store,
             claimant=Claimant(worker, options.lease_for, options.labels, within),
             tasks=self.tasks,
@@ -210,6 +212,7 @@ class Assembly:
                 finished=held.finished,
                 draining=dispatcher.draining,
                 quiet=dispatcher.quiet,
+                sick=dispatcher.sick,
             )
 
         return maintenance_loop(

@@ -16,6 +16,7 @@ from ..errors import UnavailableError
 from ..job_log import log_failure
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, StopRequest
+from ..runners.machine_fault import MachineFault
 from ..store.messages import Claimant, Exchanged, Hint, Report
 from ..store.protocol import WorkerStore
 from ..system.crash_journal import CrashJournal
@@ -25,6 +26,7 @@ from .claim_confirmer import ClaimConfirmer
 from .held_jobs import HeldJob, HeldJobs
 from .idle_slots import IdleSlots
 from .lease_renewer import LeaseRenewer
+from .machine_probe import MachineProbe
 from .options import WorkerOptions
 from .outcomes import outcome_of, unknown_task
 from .output_sender import OutputSender
@@ -54,6 +56,7 @@ class Dispatcher:
         leases: LeaseRenewer,
         confirmer: ClaimConfirmer,
         sender: OutputSender,
+        machine: MachineProbe,
         journal: CrashJournal | None,
         options: WorkerOptions,
         elapsed: Callable[[], float],
@@ -62,7 +65,7 @@ class Dispatcher:
         self._tasks, self._runners = tasks, runners
         self._output, self._journal = output, journal
         self._held, self._leases = held, leases
-        self._confirmer, self._sender = confirmer, sender
+        self._confirmer, self._sender, self._machine = confirmer, sender, machine
         self._options, self._elapsed = options, elapsed
         self._idle_slots = IdleSlots()
         self._nudged = asyncio.Event()
@@ -75,7 +78,12 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing is held, all is reported, and the last look found nothing to claim."""
         busy = len(self._held) or self._held.unreported or self._exchanging
-        return not busy and self._empty_until > 0
+        return not busy and self._empty_until > 0 and not self.sick
+
+    @property
+    def sick(self) -> dict[str, str]:
+        """The kinds of job that this machine cannot start, and why."""
+        return {**self._machine.faults.paused}
 
     @property
     def draining(self) -> bool:
@@ -86,7 +94,13 @@ class Dispatcher:
         """Work until drained: until every running job has ended and was reported, or abandoned."""
         async with asyncio.TaskGroup() as group:
             slots = [group.create_task(self._slot()) for _ in range(self._options.slots)]
-            beside = self._leases.run, self._confirmer.run, self._trim, self._sender.run
+            beside = (
+                self._leases.run,
+                self._confirmer.run,
+                self._trim,
+                self._sender.run,
+                self._machine.run,
+            )
             helpers = [group.create_task(each()) for each in beside]
             await self._exchange_until_drained()
             for task in (*slots, *helpers):
@@ -106,6 +120,12 @@ class Dispatcher:
             self._store.decline(self._claimant.worker)
         else:
             self._empty_until = 0.0
+        self._nudged.set()
+
+    def claim_anew(self) -> None:
+        """End a claim that waits at the server, and claim what may be claimed now."""
+        self._store.decline(self._claimant.worker)
+        self._empty_until = 0.0
         self._nudged.set()
 
     def receive(self, hint: Hint) -> None:
@@ -161,6 +181,11 @@ class Dispatcher:
         exception, control.exception = control.exception, None
         if row.phase != "running":
             return  # abandoned, or the job came back to this worker under a new lease
+        if isinstance(run_result, MachineFault) and not control.stopping:
+            self._output.finish(job)
+            self._held.release(row, self._machine.record(task.kind, run_result))
+            return
+        self._machine.record_start(task.kind)
         outcome = outcome_of(run_result, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
@@ -203,11 +228,12 @@ class Dispatcher:
         wants = (
             prefetch.wants(self._options.queues, room, strict=self._options.strict) if room else []
         )
+        claimant = self._machine.claimant(self._claimant) or self._claimant
         hints = self._work_hints
         asked_at = self._leases.claim_sent()
         started: Iterable[JobRecord] = ()
         try:
-            answer = await self._store.exchange(reports, wants, self._claimant, limit=room)
+            answer = await self._store.exchange(reports, wants, claimant, limit=room)
             started = answer.jobs if self._claimant.confirm_within is None else ()
         finally:
             self._leases.claim_answered(started)
@@ -234,6 +260,8 @@ class Dispatcher:
 
     def _room(self) -> int:
         if self._draining or self.quiet or self._elapsed() < self._empty_until:
+            return 0
+        if self._machine.claimant(self._claimant) is None:
             return 0
         return prefetch.claim_limit(
             slots=self._options.slots,

@@ -11,17 +11,21 @@ from contextlib import suppress
 
 import msgspec
 
+from ..core.explain import describe_sickness
 from ..core.job import WorkerInfo
 from ..system.process_identity import boot_id, pid_started
 
 # The age, in seconds, at which the file is stale: many times the pause between two writes, so that
 # a slow moment does not count.
 FRESH = 15.0
-READY, QUIET, DRAINING = "ready", "quiet", "draining"
+READY, QUIET, DRAINING, SICK = "ready", "quiet", "draining", "sick"
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a worker at one moment. `boot_id` and `pid_started` make its pid unique."""
+    """The state of a worker at one moment. `boot_id` and `pid_started` make its pid unique.
+
+    `sick` maps the kinds of job that its machine cannot start to the reasons.
+    """
 
     worker: str
     state: str
@@ -31,6 +35,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     pid_started: float
     boot_id: str
+    sick: dict[str, str] = {}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -51,12 +56,17 @@ def health(info: WorkerInfo, now: float) -> Health:
         pid=info.pid,
         pid_started=info.pid_started,
         boot_id=info.boot_id,
+        sick=info.sick,
     )
 
 
 def state_of(info: WorkerInfo) -> str:
-    """Return the state of a worker: draining, quiet or ready."""
-    return DRAINING if info.draining else QUIET if info.quiet else READY
+    """Return the state of a worker: draining, quiet, sick or ready."""
+    if info.draining:
+        return DRAINING
+    if info.quiet:
+        return QUIET
+    return SICK if info.sick else READY
 
 
 def judge(found: Health | None, *, now: float, gone: bool = False, ready: bool = False) -> Verdict:
@@ -73,6 +83,8 @@ def judge(found: Health | None, *, now: float, gone: bool = False, ready: bool =
     if abs(now - found.at) > FRESH:
         return Verdict(ok=False, text=f"{name} last wrote its health {now - found.at:.0f} s ago")
     text = f"{name} is {found.state}, {found.running} of {found.slots} slots busy"
+    if found.sick:
+        text += f"; this machine cannot start {describe_sickness(found.sick)}"
     return Verdict(ok=not ready or found.state == READY, text=text)
 
 

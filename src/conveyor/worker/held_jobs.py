@@ -7,6 +7,7 @@
 | ready              | `start`           | running              | a slot runs its code            |
 | ready, running     | `end`             | ended                | its outcome is known            |
 | unconfirmed, ready | `release`         | ended                | it is not started here          |
+| running            | `release`         | ended                | the machine could not start it  |
 | unconfirmed        | `drop`            | gone                 | its lease is lost               |
 | running            | `drop`            | gone                 | its lease is lost               |
 | running            | `abandon_running` | abandoned            | the worker exits without it     |
@@ -42,6 +43,7 @@ FROM: Mapping[Phase, Sequence[Phase]] = {
     "gone": ("unconfirmed", "running"),
 }
 EXITING = "the worker is exiting"
+INTERRUPTED = Interrupted()
 
 
 class HeldJob(msgspec.Struct, eq=False):
@@ -193,10 +195,10 @@ class HeldJobs:
         self._reports.append(Report(row.job.id, row.job.lease, outcome))
         self.on_ended()
 
-    def release(self, row: HeldJob) -> None:
-        """Release a job that has not started. One with a cancel request becomes cancelled."""
+    def release(self, row: HeldJob, outcome: Outcome = INTERRUPTED) -> None:
+        """Release a job whose code has not started. One with a cancel request is cancelled."""
         self._move(row, "ended")
-        self._reports.append(Report(row.job.id, row.job.lease, Interrupted()))
+        self._reports.append(Report(row.job.id, row.job.lease, outcome))
         self.on_ended()
 
     def release_unstarted(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,7 @@ from ..core.task import Kind
 from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
 from ..runners.artifacts import find_artifacts
 from ..runners.job_control import JobControl, Runner, RunResult, Stopped
+from ..runners.machine_fault import MachineFault, machine_fault
 from ..runners.untrusted_files import owned_file_opener
 from ..runners.workdir import Workdir, WorkdirRoot
 from ..store.blobs.transfer import describe, download, upload
@@ -87,7 +89,11 @@ class _RunnerWithFiles:
         finally:
             # An abandoned thread still works there, until its process ends.
             if workdir.created and not (working and control.task.kind == "thread"):
-                await self._files.threads.run(workdir.remove)
+                with suppress(RuntimeError):  # no thread: `close` of the root removes it
+                    await self._files.threads.run(workdir.remove)
+
+    async def probe(self) -> MachineFault | None:
+        return await self._files.probe() or await self._runner.probe()
 
     async def close(self) -> None:
         await self._runner.close()
@@ -106,6 +112,9 @@ class JobFiles:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
             folder = control.artifact_root = await self.threads.run(workdir.create)
+        except (OSError, UsageError, RuntimeError) as error:
+            return MachineFault(f"no job's folder can be created: {error}")
+        try:
             for file in control.job.options.files:
                 path = str(Path(folder, file.name))
                 await self.threads.run(partial(_make_folder_of, path))
@@ -116,9 +125,19 @@ class JobFiles:
             return Failed(ErrorInfo("InputMissing", str(error)), retry=False)
         except UsageError as error:
             return Failed(error_info(error), retry=False)
-        except (CorruptStoreError, OSError) as error:
+        except (CorruptStoreError, OSError, RuntimeError) as error:
+            fault = machine_fault(error)
+            if fault is not None:
+                return fault
             return Failed(ErrorInfo("InputNotBrought", f"{type(error).__name__}: {error}"))
         return None
+
+    async def probe(self) -> MachineFault | None:
+        """Return why no job's folder could be created now; None if one could."""
+        try:
+            return await self.threads.run(self.workdir_root.probe)
+        except RuntimeError as error:
+            return machine_fault(error)
 
     async def collect(self, control: JobControl, run_result: RunResult) -> RunResult:
         """Upload a job's artifacts; returns how the job ends after that."""

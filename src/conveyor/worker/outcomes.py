@@ -7,6 +7,7 @@ from typing import assert_never
 from ..core.job import ErrorInfo, JobRecord, OnShutdown
 from ..core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
 from ..runners.job_control import RunResult, Stopped, StopRequest
+from ..runners.machine_fault import MachineFault
 
 
 def outcome_of(
@@ -17,8 +18,8 @@ def outcome_of(
     A job that succeeded before it could be stopped has succeeded.
     """
     if stop is None:
-        if isinstance(run_result, Stopped):
-            raise AssertionError("a runner returned Stopped, but no stop was requested")
+        if isinstance(run_result, Stopped | MachineFault):
+            raise AssertionError(f"a runner returned {run_result}, but no stop was requested")
         return run_result
     if isinstance(run_result, Succeeded):
         return None if stop.cause == "lost" else run_result
@@ -56,6 +57,6 @@ def _with_notes(reason: str, run_result: RunResult) -> str:
             return f"{reason} ({'; '.join(notes)})"
         case Failed(error) | Crashed(error):
             return f"{reason} (it ended with {error})"
-        case Stopped() | Succeeded() | Snoozed():
+        case Stopped() | Succeeded() | Snoozed() | MachineFault():
             return reason
     assert_never(run_result)

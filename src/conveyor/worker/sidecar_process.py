@@ -20,14 +20,10 @@ from ..errors import ConveyorError
 from ..store.open import TOKEN, open_store
 from ..store.protocol import Store
 from ..system import crash_journal
+from ..system.own_program import own_program
 from ..system.process_exit import ExitWatcher
 from ..system.process_identity import is_frozen
 
-# It finds modules where the worker does.
-BOOT = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from conveyor.worker.sidecar_process import main; main()"
-)
 # What the worker writes before it ends in good order; without it, it has died.
 BYE = b"bye\n"
 # How often it looks at the worker, in seconds.
@@ -61,7 +57,7 @@ def start(arguments: SidecarArguments, secret: str = "") -> subprocess.Popen[byt
     """Start a sidecar. It shares the lock on the crash journal, and what opens the store."""
     encoded = msgspec.json.encode(arguments).decode()
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-c", BOOT, encoded, *sys.path],
+        own_program(__name__, encoded),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=os.environ | {TOKEN: secret} if secret else None,

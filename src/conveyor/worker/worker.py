@@ -35,6 +35,7 @@ class Worker:
         self._run: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         parts.maintenance.heartbeat.on_order = self._follow
+        parts.machine.on_change = self._report_machine
 
     @classmethod
     def assemble(
@@ -192,6 +193,10 @@ class Worker:
             dispatcher.set_quiet(quiet)
             self.parts.maintenance.wake(sweep=True)  # so that others see it
             self.on_phase("quiet" if quiet else "resumed", self.running)
+
+    def _report_machine(self) -> None:
+        self.parts.dispatcher.claim_anew()
+        self.parts.maintenance.wake(sweep=True)  # so that others see it
 
     @contextmanager
     def _beside(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from ... import __version__
-from ...core.explain import SILENT
+from ...core.explain import SILENT, describe_sickness
 from ...core.job import State
 from ...errors import ConveyorError
 from ...settings import SETTINGS, Settings
@@ -110,6 +110,7 @@ def _check_workers(store: Store) -> list[Finding]:
     ]
     silent = [each.id for each in workers if now - each.beat_at > SILENT and each.id not in dead]
     alive = len(workers) - len(dead) - len(silent)
+    sick = [each for each in workers if each.sick and each.id not in (*dead, *silent)]
     queues = store.counts().result()
     waiting = {queue.name: queue.depth for queue in queues if queue.depth}
     stuck = sum(queue.counts.get(State.RUNNING, 0) for queue in queues) if not alive else 0
@@ -119,6 +120,10 @@ def _check_workers(store: Store) -> list[Finding]:
             "workers",
             ok=not silent,
             text=f"{alive} alive, {len(dead)} dead, {len(silent)} silent",
+        ),
+        *(
+            Finding("machine", ok=False, text=f"{each.id}: {describe_sickness(each.sick)}")
+            for each in sick
         ),
         Finding("queues", ok=True, text=depths),
         Finding(

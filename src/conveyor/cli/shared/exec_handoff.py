@@ -21,11 +21,8 @@ from ...errors import ConveyorError
 from ...store.messages import Report
 from ...store.open import TOKEN, open_store
 from ...system import crash_journal
+from ...system.own_program import own_program
 
-BOOTSTRAP = (
-    "import sys; sys.path[:] = sys.argv[1:]; "
-    "from conveyor.cli.shared.exec_handoff import main; main()"
-)
 # How long the store may take, in seconds. After that, other workers rescue the jobs.
 STORE_TIMEOUT = 3.0
 
@@ -59,7 +56,7 @@ def hand_off_and_exit(
         os.dup2(file.fileno(), 0)
         if secret:
             os.environ[TOKEN] = secret
-        os.execv(sys.executable, [sys.executable, "-c", BOOTSTRAP, *sys.path])  # noqa: S606 - ourselves
+        os.execv(sys.executable, own_program(__name__))  # noqa: S606 - ourselves
 
 
 def main() -> NoReturn:

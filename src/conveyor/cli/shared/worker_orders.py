@@ -17,6 +17,7 @@ from ...store.protocol import Store
 from .audit_trail import RecordAction, audited
 from .options import json_option, url_option
 from .output import format_age, format_count, print_json, print_stderr, print_table
+from .sickness import print_sick_workers
 from .store_access import open_configured_store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,6 +157,7 @@ def _print_workers(workers: Sequence[WorkerInfo], now: float, *, as_json: bool) 
         for each in workers
     ]
     print_table(HEADINGS, rows)
+    print_sick_workers(workers, now)
 
 
 def _find_worker(workers: Sequence[WorkerInfo], name: str, now: float) -> str:
@@ -174,4 +176,8 @@ def _find_worker(workers: Sequence[WorkerInfo], name: str, now: float) -> str:
 def _status(worker: WorkerInfo, now: float) -> str:
     if now - worker.beat_at > SILENT:
         return "silent"
-    return "draining" if worker.draining else "quiet" if worker.quiet else "alive"
+    if worker.draining:
+        return "draining"
+    if worker.quiet:
+        return "quiet"
+    return "sick" if worker.sick else "alive"

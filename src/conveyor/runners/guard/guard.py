@@ -45,9 +45,11 @@ class Guard:
 
     def _receive(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self._line, READ_SIZE, MAX_FDS, CLOSE_ON_EXEC)
+            data, fds, flags, _ = socket.recv_fds(self._line, READ_SIZE, MAX_FDS, CLOSE_ON_EXEC)
         except OSError:
-            data, fds = b"", []
+            data, fds, flags = b"", [], 0
+        if flags & socket.MSG_CTRUNC:
+            data = b""  # there was no room for all descriptors: exit, and the worker tries again
         self._fds += fds
         if not data:
             self._on_worker_exit()
