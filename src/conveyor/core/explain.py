@@ -116,7 +116,7 @@ def describe_sickness(sick: Mapping[str, str]) -> str:
 
 def _is_blocked(worker: WorkerInfo, required: frozenset[str]) -> bool:
     # A sick worker claims nothing, except if only commands are affected: they have a label.
-    return bool(worker.sick) and (worker.sick.keys() != {"command"} or COMMANDS in required)
+    return bool(worker.sick) and (set(worker.sick) != {"command"} or COMMANDS in required)
 
 
 def _may_command(worker: WorkerInfo) -> bool:

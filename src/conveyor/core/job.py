@@ -218,7 +218,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     rss: int = 0
     draining: bool = False
     quiet: bool = False
-    sick: dict[str, str] = {}
+    sick: dict[str, str] = msgspec.field(default_factory=dict)
     beat_at: float = 0.0
 
 

@@ -35,7 +35,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     pid_started: float
     boot_id: str
-    sick: dict[str, str] = {}
+    sick: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ class MachineFaults:
         return len(self._by_kind)
 
     @property
-    def paused(self) -> Mapping[Kind, str]:
+    def paused(self) -> Mapping[str, str]:
         """The paused kinds, and why."""
         return {kind: fault.reason for kind, fault in self._by_kind.items() if fault.paused}
 
@@ -97,7 +97,7 @@ class MachineFaults:
         paused = self.paused
         if not paused:
             return usual
-        if paused.keys() != {"command"} or COMMANDS not in usual.labels:
+        if set(paused) != {"command"} or COMMANDS not in usual.labels:
             return None
         return Claimant(
             usual.worker, usual.lease_for, usual.labels - {COMMANDS}, usual.confirm_within
