@@ -353,7 +353,7 @@ def test_functions_of_a_script_run_in_its_children(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.stdout.splitlines() == ["42", "__main__.OurError"], done.stderr
+    assert done.stdout.splitlines() == ["42", "script.OurError"], done.stderr
 
 
 ORPHAN = """
