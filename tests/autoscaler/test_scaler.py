@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from yard import INTERVALS, NAME, Site, in_a_loop, site
+from scaler_harness import INTERVALS, NAME, Site, in_a_loop, site
 
 from conveyor.autoscaler.elector import Elector
 from conveyor.autoscaler.scaler import plan_cycle

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from machines import policy, pool
-from yard import Reach, Site, in_a_loop, site
+from scaler_harness import Reach, Site, in_a_loop, site
 
 from conveyor.autoscaler.provider import ProvisioningState
 from conveyor.core.job import State, WorkerInfo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from shell import Command, Start, Until
-from stubborn import begin, open_belt, serve
+from unstoppable_jobs import begin, open_belt, serve
 
 from conveyor import Conveyor, State
 from conveyor.cli import cancel

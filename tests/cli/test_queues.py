@@ -7,6 +7,21 @@ from shell import Command
 from conveyor import Conveyor
 
 
+def test_a_misspelled_queue_is_not_paused_into_being(conveyor: Command, belt: Conveyor) -> None:
+    belt.functions["send"].enqueue("ann")
+    ran = conveyor("queues", "pause", "mial")
+    assert ran.code == 3
+    assert "there is no queue 'mial'" in ran.err
+    assert "known queues: mail" in ran.err
+    assert [queue["name"] for queue in conveyor("queues", "--json").data] == ["mail"]
+
+
+def test_a_queue_that_only_a_worker_knows_can_be_paused(conveyor: Command, belt: Conveyor) -> None:
+    belt.store.beat(belt.worker(queues=["images"]).parts.info).result()
+    assert conveyor("queues", "pause", "images").code == 0
+    assert "images\tpaused" in conveyor("queues").out
+
+
 def test_queues_are_listed_paused_and_resumed(conveyor: Command, belt: Conveyor) -> None:
     belt.functions["send"].enqueue("ann")
     assert "mail\topen\t1" in conveyor("queues").out

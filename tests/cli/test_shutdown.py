@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from shell import Command, Start, Until, read_line
-from stubborn import begin, open_belt, serve
+from unstoppable_jobs import begin, open_belt, serve
 
 from conveyor import Conveyor, State
 from conveyor.cli.shared.shutdown import describe_phase

@@ -9,7 +9,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import beating
+import recording_jobs
 
 from conveyor import Conveyor
 
@@ -18,8 +18,8 @@ PATIENCE = 30.0
 
 
 def main() -> None:
-    belt = beating.declared("jobs.db")
-    belt.start(slots=int(sys.argv[1]), queues=[beating.QUEUE])
+    belt = recording_jobs.declared("jobs.db")
+    belt.start(slots=int(sys.argv[1]), queues=[recording_jobs.QUEUE])
     with ThreadPoolExecutor(AT_ONCE) as askers:
         for line in sys.stdin:
             askers.submit(cancel, belt, line.strip())

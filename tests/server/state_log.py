@@ -10,7 +10,7 @@ from typing import NamedTuple
 from conveyor import State
 from conveyor.core.job import FINAL
 from conveyor.system.process_identity import pid_started
-from elsewhere import sql
+from other_process import sql
 
 WATCH = """
 CREATE TABLE change (id TEXT, state TEXT, lease INTEGER, at REAL);

@@ -20,7 +20,7 @@ from conveyor import Conveyor, State
 from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
 from conveyor.store.sqlite.store import SqliteStore
-from elsewhere import sql
+from other_process import sql
 
 QUEUE = "talking"
 BOUND = 40

@@ -344,6 +344,24 @@ def test_a_producer_that_disconnects_leaves_no_offer(ask: RawClient, store: Stor
     assert store.counts().result()[0].depth == 0
 
 
+class WithoutLists(MemoryStore):
+    """A store that must not be asked for all its queues."""
+
+    def counts(self) -> Pending[list[QueueInfo]]:
+        raise AssertionError("an enqueue reads one queue")
+
+
+def test_an_enqueue_reads_the_bound_of_its_own_queue_only() -> None:
+    store = WithoutLists()
+    store.insert([NewJob(id="first", task="t", queue="q")], capacity=1).result()
+    serving = Serving(store)
+    ask = RawClient(serving.url)
+    unchanged = {"jobs": [{"task": "t"}], "when_full": "refuse"}
+    assert ask("POST", "/queues/q/jobs", unchanged).is_problem(429, "queue_full")
+    assert ask("POST", "/queues/new/jobs", unchanged).status == 200
+    serving.close()
+
+
 def test_producers_cannot_change_a_capacity_that_the_application_declares() -> None:
     from raw_http import make_token
 

@@ -24,7 +24,7 @@ from state_log import Change, changes, objections, watch
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
-from elsewhere import sql
+from other_process import sql
 
 pytestmark = pytest.mark.alone
 

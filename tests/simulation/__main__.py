@@ -6,8 +6,8 @@ import sys
 
 from faults import FAULTS
 from fleet import FleetWorld
+from playback import FLEET, play, story
 from promises import TO_COME
-from story import FLEET, play, story
 from world import World, run
 
 if __name__ == "__main__":

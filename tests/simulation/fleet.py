@@ -24,10 +24,10 @@ from typing import Any
 import msgspec
 from clients import Client
 from cloud import DEADLINE, Box, Cloud, CloudApi
+from invariant_checker import Witness
 from loop import Process
 from runs import LEASE
 from wire import Wire
-from witness import Witness
 from workers import OPTIONS, Station
 from world import FREEZES, World
 

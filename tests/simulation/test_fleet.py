@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bad_scalers import BAD_SCALERS, BadScaler
 from fleet import FleetWorld
-from story import failures_of_many
+from playback import failures_of_many
 from world import run
 
 BUDGET = 100

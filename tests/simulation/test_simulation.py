@@ -10,8 +10,8 @@ import sys
 import pytest
 from faults import FAULTS, Fault
 from loop import Process, VirtualLoop
+from playback import HERE, failure, failures_of_many, kept_seeds, play, story
 from promises import TO_COME, broken_promises
-from story import HERE, failure, failures_of_many, kept_seeds, play, story
 
 BUDGET = 300
 MASKED_BUDGET = 30
@@ -64,7 +64,7 @@ def test_what_is_called_a_promise_to_come_is_not_kept_yet() -> None:
 
 def test_one_seed_gives_one_history_whatever_the_hashes() -> None:
     here = [play(seed).digest() for seed in (1, 2, 40)]
-    program = "from story import play; print(*(play(seed).digest() for seed in (1, 2, 40)))"
+    program = "from playback import play; print(*(play(seed).digest() for seed in (1, 2, 40)))"
     for hashes in ("1", "2"):
         there = subprocess.run(
             [sys.executable, "-c", program],

@@ -34,9 +34,9 @@ from typing import Any, TypeVar
 
 import jobs
 from clients import Client
+from invariant_checker import Witness
 from loop import Process, VirtualLoop
 from runs import LEASE, Runs
-from witness import Witness
 from workers import Parts, Station
 
 from conveyor.core.job import WorkerInfo

@@ -329,3 +329,13 @@ def test_the_error_on_a_job_is_one_short_line_and_its_history_has_the_whole(stor
     assert len(shown) == ERROR_LINE
     [attempt] = store.history(job.id).result()
     assert attempt.error.message == "x" * 5_000
+
+
+def test_one_queue_is_shown_as_in_the_list_of_all(store: Store) -> None:
+    put(store, new(), capacity=5)
+    put(store, new(queue="other"))
+    assert [store.queue_info(name).result(10) for name in ("other", "q")] == store.counts().result(
+        10
+    )
+    with pytest.raises(NotFoundError, match="there is no queue 'typo'"):
+        store.queue_info("typo").result(10)

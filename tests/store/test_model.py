@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model_faults import FAULTY
-from truth import check_load
+from reference_answers import check_load
 
 from conveyor.core.files import FileInfo, InputFile
 from conveyor.core.job import (

@@ -30,7 +30,8 @@ from conveyor.store.sql.operations import (
     transitions,
     workers,
 )
-from conveyor.store.sql.transaction import ConflictError, Lanes, Lockable, Tx
+from conveyor.store.sql.rows import Row
+from conveyor.store.sql.transaction import ConflictError, Lanes, Lockable, Params, Tx
 from conveyor.store.sqlite.connection import Database
 
 NOW = 1_000_000.0
@@ -51,7 +52,12 @@ class ManyWriters:
         self.locks: list[tuple[Lockable, str]] = []
         self.others: Callable[[], Any] = lambda: None
         self._db = db
-        self.rows, self.many, self.change = db.rows, db.many, db.change
+        self.statements: list[str] = []
+        self.many, self.change = db.many, db.change
+
+    async def rows(self, name: str, params: Params = ()) -> list[Row]:
+        self.statements.append(name)
+        return await self._db.rows(name, params)
 
     async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
         self.locks.append((what, key))
@@ -69,6 +75,7 @@ class Transactions:
         self, operation: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **how: Any
     ) -> Any:
         self.connection.locks.clear()
+        self.connection.statements.clear()
         with self.open() as tx:
             return run_sync(operation(tx, *args, **how))
 
@@ -271,3 +278,25 @@ def test_two_that_want_to_lead_at_once_do_not_both(store: Transactions) -> None:
 
 def test_a_conflict_is_an_error_that_is_safe_to_repeat() -> None:
     assert issubclass(ConflictError, ConveyorError)
+
+
+# -- how many statements an exchange asks ----------------------------------------------------------
+
+
+def test_a_claim_over_many_queues_asks_one_statement_for_all_that_are_empty(
+    store: Transactions,
+) -> None:
+    for number in range(200):
+        store.put(f"done-{number}", queue=f"q-{number}", capacity=5)
+    wants = [Want(f"q-{number}", 300) for number in range(200)]
+    assert len(store.run(claim.claim, wants, ME, limit=300).jobs) == 200
+    store.put("waits", queue="q-77", capacity=5)
+    assert len(store.run(claim.claim, wants, ME, limit=300).jobs) == 1
+    assert len(store.connection.statements) < 10
+
+
+def test_a_claim_of_one_empty_queue_asks_for_nothing_but_the_queue(store: Transactions) -> None:
+    store.put("done")
+    store.claim()
+    assert store.claim() == ()
+    assert store.connection.statements == ["is_held_back", "queue"]

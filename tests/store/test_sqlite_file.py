@@ -30,7 +30,7 @@ from conveyor.store.sqlite.connection import Database
 from conveyor.store.sqlite.migrate import APPLICATION_ID, schemas
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
-from elsewhere import elsewhere, sql
+from other_process import run_script, sql
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_written_is_refused_with_the_reason(path: Path) ->
     for beside in path.parent.glob("jobs.db*"):
         if beside.is_file():
             beside.chmod(0o444)
-    text = elsewhere(
+    text = run_script(
         "from conveyor.errors import UnavailableError\n"
         "from conveyor.store.sqlite.store import SqliteStore\n"
         "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_written_is_refused_with_the_reason(path: Path) ->
 
 def test_a_full_disk_loses_nothing_that_was_accepted_and_the_store_goes_on(path: Path) -> None:
     # A limit on the size of files is a disk that is full, for this process.
-    accepted, error, later = elsewhere(
+    accepted, error, later = run_script(
         "import resource, signal\n"
         "from conveyor.errors import UnavailableError\n"
         "from conveyor.core.job import NewJob\n"
@@ -285,10 +285,10 @@ def test_the_trap_is_real_for_sqlites_own_locks(path: Path) -> None:
         TRY + "try: db.execute('BEGIN EXCLUSIVE'); print('true')\n"
         "except apsw.BusyError: print('false')"
     )
-    assert elsewhere(attempt, path) is False
+    assert run_script(attempt, path) is False
     with path.open("rb"):
         pass
-    assert elsewhere(attempt, path) is True
+    assert run_script(attempt, path) is True
     db.execute("ROLLBACK")
     db.close()
 
@@ -299,7 +299,7 @@ def test_opening_and_closing_the_files_lets_nobody_into_our_transaction(path: Pa
         for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             with name.open("rb"):
                 pass
-        entered = elsewhere(
+        entered = run_script(
             "import fcntl\n"
             "file = os.open(sys.argv[1] + '.lock', os.O_RDWR)\n"
             "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB); print('true')\n"
@@ -324,7 +324,7 @@ def test_a_wal_that_was_deleted_under_us_is_noticed_before_anything_is_written_t
 
 
 def test_the_sockets_of_a_killed_process_are_removed_by_the_next_one(path: Path) -> None:
-    elsewhere(
+    run_script(
         "from conveyor.store.sqlite.store import SqliteStore\n"
         "store = SqliteStore(sys.argv[1])\n"
         "store.listen(['work', 'due'], print)\n"

@@ -9,7 +9,7 @@ from calls import claim, new, put, settle, state
 from conveyor.core.job import ErrorInfo, State
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.store.sqlite.store import SqliteStore
-from elsewhere import sql
+from other_process import sql
 
 WATCH = (
     "CREATE TABLE seen (state TEXT)",

@@ -33,6 +33,7 @@ def test_statements_that_are_declared_to_read_are_those_that_change_nothing(
 
 
 HOT = {
+    "stocked_queues": "SEARCH queue USING PRIMARY KEY",
     "heads": "job_available",
     "succeed": "sqlite_autoindex_job",
     "lease": "INTEGER PRIMARY KEY",

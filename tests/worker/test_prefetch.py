@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.worker.prefetch import MOST_AHEAD, claim_limit, prefetch, smooth, wants
+from conveyor.worker.prefetch import MOST_AHEAD, ClaimOrder, claim_limit, prefetch, smooth
 
 
 def test_slow_jobs_are_not_claimed_ahead() -> None:
@@ -63,17 +63,18 @@ def test_the_rate_is_forgotten_within_seconds_when_jobs_become_slow() -> None:
 
 def test_strict_queues_are_asked_in_the_order_given() -> None:
     shares = [("high", 1), ("low", 100)]
-    assert [want.queue for want in wants(shares, 5, strict=True)] == ["high", "low"]
+    order = ClaimOrder(shares, 5, strict=True)
+    assert [want.queue for want in order.wants()] == ["high", "low"]
 
 
 def test_a_queue_of_weight_four_comes_first_four_times_as_often() -> None:
-    draw = Random(1).random
     shares = [("images", 1), ("mail", 4)]
-    first = Counter(wants(shares, 5, strict=False, draw=draw)[0].queue for _ in range(10_000))
+    order = ClaimOrder(shares, 5, strict=False, draw=Random(1).random)
+    first = Counter(order.wants()[0].queue for _ in range(10_000))
     assert 3.7 < first["mail"] / first["images"] < 4.3
 
 
 def test_every_queue_is_asked_each_time() -> None:
-    asked = wants([("a", 1), ("b", 9), ("c", 2)], 7, strict=False)
+    asked = ClaimOrder([("a", 1), ("b", 9), ("c", 2)], 7, strict=False).wants()
     assert sorted(want.queue for want in asked) == ["a", "b", "c"]
     assert {want.limit for want in asked} == {7}

@@ -6,10 +6,15 @@ import click
 import msgspec
 
 from ..core.job import State
+from ..errors import NotFoundError
+from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.options import json_option, url_option
 from .shared.output import print_json, print_table
 from .shared.store_access import open_configured_store, require_names
+
+# How many queues an error lists.
+KNOWN = 20
 
 
 @click.command("queues")
@@ -22,6 +27,7 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
         if action != "list":
             require_names(action, names, "queue")
             for name in names:
+                _check_known(store, name)
                 store.set_paused(name, paused=action == "pause").result()
                 record(f"{action} queue", name)
             return
@@ -40,3 +46,18 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
         for queue in queues
     ]
     print_table(("QUEUE", "STATUS", "DEPTH", "OFFERS", *(state.upper() for state in State)), rows)
+
+
+def _check_known(store: Store, name: str) -> None:
+    """Raise NotFoundError for a queue that no job was put into and no worker serves."""
+    try:
+        store.queue_info(name).result()
+    except NotFoundError:
+        served = {queue for worker in store.workers().result() for queue in worker.queues}
+        if name in served:
+            return
+        known = sorted(served | {queue.name for queue in store.counts().result()})
+        raise NotFoundError(
+            f"there is no queue {name!r}: no job was ever put into it, and no worker serves it; "
+            f"known queues: {', '.join(known[:KNOWN]) or 'none'}"
+        ) from None

@@ -11,7 +11,7 @@ import msgspec
 from ..core.codec import ResultCodec, check_finite, check_plain
 from ..core.command import command_task
 from ..core.task import Task
-from ..errors import EncodingError, UsageError
+from ..errors import EncodingError, NotFoundError, UsageError
 from ..store.call_style import CallStyle
 from .job_handle import Job
 from .options import EnqueueOptions, validate_name
@@ -48,9 +48,11 @@ def named_task(name: str) -> Task:
 
 async def _stored_rule(producer: Producer, call_style: CallStyle, queue: str) -> QueueRule:
     """Return the bound of a queue as its own application has set it."""
-    queues = await call_style.wait_for(producer.store.counts())
-    capacity = next((each.capacity for each in queues if each.name == queue), None)
-    return QueueRule(queue, capacity)
+    try:
+        known = await call_style.wait_for(producer.store.queue_info(queue))
+    except NotFoundError:
+        return QueueRule(queue)
+    return QueueRule(queue, known.capacity)
 
 
 def _encode(name: str, arguments: object, limit: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UsageError
+from ..errors import NotFoundError, UsageError
 from .producer import Producer, QueueRule
 from .task_function import TaskDecorator, Tasks
 
@@ -31,8 +31,10 @@ class Queue:
     @property
     def depth(self) -> int:
         """How many jobs wait now: scheduled, available and retryable ones."""
-        counts = self._producer.store.counts().result()
-        return next((queue.depth for queue in counts if queue.name == self.name), 0)
+        try:
+            return self._producer.store.queue_info(self.name).result().depth
+        except NotFoundError:
+            return 0
 
     def pause(self) -> None:
         """Stop all workers from claiming jobs of this queue. Enqueueing goes on."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..client.enqueue import enqueue
 from ..core.job import NewJob
+from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.hint_waiters import HintWaiters
 from ..store.http import payloads
@@ -116,5 +117,7 @@ class EnqueueApi:
             return requested
         if queue in capacities:
             return declared
-        queues = await self._store.counts()
-        return next((each.capacity for each in queues if each.name == queue), None)
+        try:
+            return (await self._store.queue_info(queue)).capacity
+        except NotFoundError:
+            return None

@@ -52,6 +52,11 @@ def rendezvous_offers(
             yield offer, jobs
 
 
+def no_queue(name: str) -> NotFoundError:
+    """Return the error for a queue that was never used."""
+    return NotFoundError(f"there is no queue {name!r}: no job was ever put into it")
+
+
 def check_offer_kept(offer: str, until: float | None, now: float) -> None:
     """Raise NotFoundError for an offer that is not stored (`until` is None) or has timed out."""
     if until is None or until < now:

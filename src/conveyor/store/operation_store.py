@@ -133,6 +133,7 @@ class OperationStore(ABC):
     history = operation(Store.history, reads=True)
     output = operation(Store.output, reads=True)
     counts = operation(Store.counts, reads=True)
+    queue_info = operation(Store.queue_info, reads=True)
     ahead = operation(Store.ahead, reads=True)
     offered = operation(Store.offered, reads=True)
     check = operation(Store.check, reads=True)

@@ -179,6 +179,10 @@ class OperatorStore(Protocol):
         """Return every queue that was ever used, by name."""
         ...
 
+    def queue_info(self, queue: str) -> Pending[QueueInfo]:
+        """Return one queue; NotFoundError if it was never used."""
+        ...
+
     def ahead(self, job_id: str) -> Pending[int]:
         """Return how many available jobs of the same queue would be claimed before this one."""
         ...

@@ -73,6 +73,9 @@ class Dispatcher:
         self._draining = self.quiet = self._exchanging = False
         self._empty_until, self._work_hints = 0.0, 0
         self._pace = prefetch.Pace(elapsed)
+        self._order = prefetch.ClaimOrder(
+            options.queues, options.slots + prefetch.MOST_AHEAD, strict=options.strict
+        )
 
     @property
     def idle(self) -> bool:
@@ -225,9 +228,7 @@ class Dispatcher:
     async def _exchange(self, reports: Sequence[Report], room: int) -> None:
         # The output of jobs goes first: once they are settled, their leases are void.
         in_flight = await self._sender.send()
-        wants = (
-            prefetch.wants(self._options.queues, room, strict=self._options.strict) if room else []
-        )
+        wants = self._order.wants() if room else []
         claimant = self._machine.claimant(self._claimant) or self._claimant
         hints = self._work_hints
         asked_at = self._leases.claim_sent()

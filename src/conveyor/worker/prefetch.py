@@ -44,19 +44,35 @@ def smooth(rate: float, finished: int, seconds: float) -> float:
     return max(seen, kept) if seen > rate else max(seen, kept, 0.0)
 
 
-def wants(
-    shares: Sequence[tuple[str, int]], limit: int, *, strict: bool, draw: Draw = random.random
-) -> list[Want]:
-    """Return the order in which to claim from the queues, at most `limit` jobs from each.
+class ClaimOrder:
+    """The order in which a worker claims from its queues, at most `limit` jobs from each.
 
     Strict: the given order. Weighted: a random order, in which a queue of weight 4 comes first four
     times as often as one of weight 1; an empty queue leaves its share to the others.
     """
-    if strict or len(shares) < 2:
-        return [Want(queue, limit) for queue, _ in shares]
-    # Efraimidis and Spirakis 2006: sorting by draw ** (1 / weight) draws without replacement.
-    order = sorted(shares, key=lambda share: draw() ** (1.0 / share[1]), reverse=True)
-    return [Want(queue, limit) for queue, _ in order]
+
+    def __init__(
+        self,
+        shares: Sequence[tuple[str, int]],
+        limit: int,
+        *,
+        strict: bool,
+        draw: Draw = random.random,
+    ) -> None:
+        self._wants = [Want(queue, limit) for queue, _ in shares]
+        self._exponents = [1.0 / weight for _, weight in shares]
+        self._fixed = strict or len(shares) < 2
+        self._draw = draw
+
+    def wants(self) -> list[Want]:
+        """Return the wants of one claim."""
+        if self._fixed:
+            return self._wants
+        # Efraimidis and Spirakis 2006: sorting by draw ** (1 / weight) draws without replacement.
+        draw = self._draw
+        keys = [draw() ** exponent for exponent in self._exponents]
+        order = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
+        return [self._wants[number] for number in order]
 
 
 class Pace:

@@ -177,6 +177,10 @@ _STORE_CALLS = (
         summary="List the queues", response=list[QueueInfo], idempotent=True,
     ),
     ApiCall(
+        name="queue_info", method="GET", path="/queues/{queue}", scopes=READ_OR_ENQUEUE,
+        summary="Show a queue", response=QueueInfo, idempotent=True, problems=("not_found",),
+    ),
+    ApiCall(
         name="check", method="GET", path="/check", scopes=ADMIN_ONLY,
         summary="Check the integrity of the store; list what is wrong", response=list[str],
         idempotent=True,

@@ -199,6 +199,9 @@ class HttpStore:
     def counts(self) -> Pending[list[QueueInfo]]:
         return self._call("counts")
 
+    def queue_info(self, queue: str) -> Pending[QueueInfo]:
+        return self._call("queue_info", {"queue": queue})
+
     def ahead(self, job_id: str) -> Pending[int]:
         return self._call("ahead", {"job_id": job_id})
 

@@ -6,6 +6,7 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
+from ..enqueue_rules import no_queue
 from ..messages import Filter
 from ..unique_keys import key_taken
 from .data import MemoryData
@@ -41,16 +42,21 @@ def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> li
 
 def counts(memory: MemoryData) -> list[QueueInfo]:
     """Return every queue with its counts by state."""
-    return [
-        QueueInfo(
-            name=name,
-            capacity=queue.capacity,
-            paused=queue.paused,
-            counts={state: memory.index.counts[name][state] for state in State},
-            offers=len(live_offers(memory, queue)),
-        )
-        for name, queue in sorted(memory.queues.items())
-    ]
+    return [queue_info(memory, name) for name in sorted(memory.queues)]
+
+
+def queue_info(memory: MemoryData, queue: str) -> QueueInfo:
+    """Return one queue with its counts by state."""
+    known = memory.queues.get(queue)
+    if known is None:
+        raise no_queue(queue)
+    return QueueInfo(
+        name=queue,
+        capacity=known.capacity,
+        paused=known.paused,
+        counts={state: memory.index.counts[queue][state] for state in State},
+        offers=len(live_offers(memory, known)),
+    )
 
 
 def ahead(memory: MemoryData, job_id: str) -> int:

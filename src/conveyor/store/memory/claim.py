@@ -44,9 +44,22 @@ def exchange(
     jobs: list[JobRecord] = []
     if claimant.worker in memory.orders:
         return Exchanged(tuple(settled), ())
-    for want in wants:
-        jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
+    for want in _stocked(memory, wants):
+        if len(jobs) < limit:
+            jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
     return Exchanged(tuple(settled), tuple(jobs))
+
+
+def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
+    """Return the wants from which a claim may get a job: one that is available or offered."""
+    queues, counts, available = memory.queues, memory.index.counts, State.AVAILABLE
+    return [
+        want
+        for want in wants
+        if (queue := queues.get(want.queue)) is not None
+        and (counts[want.queue][available] or queue.offers)
+        and not queue.paused
+    ]
 
 
 def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
@@ -68,9 +81,7 @@ def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
 
 
 def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
-    queue = memory.queues.get(name)
-    if queue is None or queue.paused:
-        return []
+    queue = memory.queues[name]
     claimed: list[JobRecord] = []
     waiting = memory.index.available(name, claimant.labels)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:

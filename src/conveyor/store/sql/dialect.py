@@ -13,6 +13,8 @@ class Dialect:
     skip_locked: str
     # A subquery with the texts of the JSON array in the parameter :states.
     state_list: str
+    # A table with the texts of the JSON array in the parameter :names, as its column `value`.
+    names: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
 
@@ -21,5 +23,6 @@ SQLITE = Dialect(
     # One transaction writes at a time, so no row is ever held by another.
     skip_locked="",
     state_list="SELECT value FROM json_each(:states)",
+    names="json_each(:names)",
     integrity_check="PRAGMA integrity_check(20)",
 )

@@ -14,6 +14,17 @@ SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
 FROM queue ORDER BY name
 
+-- name: stocked_queues, reads
+-- Those of the named queues that a claim could serve: with an available job, or with an offer. The
+-- names come first in the join, so that each costs one lookup.
+SELECT name, capacity, paused, scheduled, available, running, retryable, completed, cancelled,
+    discarded
+FROM {names} AS wanted CROSS JOIN queue
+WHERE queue.name = wanted.value AND NOT paused
+    AND (available > 0 OR (capacity IS NOT NULL AND EXISTS (
+        SELECT 1 FROM offer WHERE offer.queue = queue.name AND answer IS NULL
+    )))
+
 -- name: add_queue
 INSERT INTO queue (name) VALUES (:name) ON CONFLICT (name) DO NOTHING
 

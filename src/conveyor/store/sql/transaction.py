@@ -68,6 +68,12 @@ class QueueState(msgspec.Struct):
         counts = self.counts
         return counts[State.SCHEDULED] + counts[State.AVAILABLE] + counts[State.RETRYABLE]
 
+    @property
+    def is_stocked(self) -> bool:
+        """Whether a claim may get a job here: one that is available, or one that is offered."""
+        available = self.counts[State.AVAILABLE] > 0
+        return not self.paused and (available or self.capacity is not None)
+
     def reload(self, capacity: int | None, paused: bool, written: dict[State, int]) -> None:  # noqa: FBT001 - a row
         """Take over what others have committed; what this transaction changed is added to it."""
         self.counts = {
@@ -201,11 +207,24 @@ class Tx:
             rows = await self.rows("queue", (name,))
             if not rows:
                 return None
-            capacity, paused, *counts = rows[0]
-            written = dict(zip(STATES, counts, strict=True))
-            known = QueueState(capacity, bool(paused), dict(written), written)
-            self._queues[name] = known
+            known = self._know(name, *rows[0])
         return known
+
+    async def stocked_queues(self, names: Sequence[str]) -> list[str]:
+        """Return those of these queues from which a claim may get a job, in their order."""
+        if len(names) == 1:
+            await self.queue(names[0])
+        elif unknown := [name for name in names if name not in self._queues]:
+            listed = msgspec.json.encode(unknown).decode()
+            for name, *row in await self.rows("stocked_queues", (listed,)):
+                self._know(name, *row)
+        known = self._queues
+        return [name for name in names if name in known and known[name].is_stocked]
+
+    def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
+        written = dict(zip(STATES, counts, strict=True))
+        self._queues[name] = QueueState(capacity, bool(paused), dict(written), written)
+        return self._queues[name]
 
     async def used_queue(self, name: str) -> QueueState:
         """Return a queue as it stands, making it if it was never used."""

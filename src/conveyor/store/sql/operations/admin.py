@@ -15,6 +15,7 @@ from ....core.job import (
     Stream,
 )
 from ....errors import CorruptStoreError, NotFoundError
+from ...enqueue_rules import no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, to_params, to_record
@@ -88,16 +89,27 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[Out
 
 async def counts(tx: Tx) -> list[QueueInfo]:
     """Return every queue with its counts by state."""
-    return [
-        QueueInfo(
-            name=name,
-            capacity=capacity,
-            paused=bool(paused),
-            counts=dict(zip(STATES, numbers, strict=True)),
-            offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
-        )
-        for name, capacity, paused, *numbers in await tx.rows("queues")
-    ]
+    return [await _queue_info(tx, *row) for row in await tx.rows("queues")]
+
+
+async def queue_info(tx: Tx, queue: str) -> QueueInfo:
+    """Return one queue with its counts by state."""
+    rows = await tx.rows("queue", (queue,))
+    if not rows:
+        raise no_queue(queue)
+    return await _queue_info(tx, queue, *rows[0])
+
+
+async def _queue_info(
+    tx: Tx, name: str, capacity: int | None, paused: int, *numbers: int
+) -> QueueInfo:
+    return QueueInfo(
+        name=name,
+        capacity=capacity,
+        paused=bool(paused),
+        counts=dict(zip(STATES, numbers, strict=True)),
+        offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
+    )
 
 
 async def ahead(tx: Tx, job_id: str) -> int:
@@ -110,7 +122,7 @@ async def ahead(tx: Tx, job_id: str) -> int:
 async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
     """Return the queue at which a job is offered."""
     rows = await tx.rows("offered", (job_id, tx.now))
-    return next((each for each in await counts(tx) if rows and each.name == rows[0][0]), None)
+    return await queue_info(tx, rows[0][0]) if rows else None
 
 
 async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:

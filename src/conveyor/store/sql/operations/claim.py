@@ -50,6 +50,8 @@ async def exchange(
     jobs: list[JobRecord] = []
     if wants and await tx.rows("is_held_back", (claimant.worker,)):
         return Exchanged(tuple(settled), ())
+    stocked = set(await tx.stocked_queues([want.queue for want in wants]))
+    wants = [want for want in wants if want.queue in stocked]
     offering = await _lock_offering_queues(tx, wants)
     for want in wants:
         if len(jobs) < limit:
@@ -177,14 +179,8 @@ async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
 async def _claim(
     tx: Tx, name: str, claimant: Claimant, limit: int, *, has_offers: bool
 ) -> list[JobRecord]:
-    queue = await tx.queue(name)
-    if queue is None or queue.paused:
-        return []
-    lanes = [
-        lane
-        for lane, requires in await tx.rows("lanes", (name,))
-        if serves(claimant.labels, frozenset(msgspec.json.decode(requires)))
-    ]
+    queue = await tx.used_queue(name)
+    lanes = await _lanes(tx, name, claimant) if queue.counts[State.AVAILABLE] > 0 else []
     claimed: list[JobRecord] = []
     while len(claimed) < limit and queue.counts[State.AVAILABLE] > 0:
         heads = await _heads(tx, lanes, limit - len(claimed))
@@ -196,6 +192,15 @@ async def _claim(
         if is_rendezvous(queue.capacity):
             claimed += await _meet(tx, name, claimant, limit - len(claimed))
     return claimed
+
+
+async def _lanes(tx: Tx, name: str, claimant: Claimant) -> list[int]:
+    """Return the lanes of a queue whose jobs a claimant may run."""
+    return [
+        lane
+        for lane, requires in await tx.rows("lanes", (name,))
+        if serves(claimant.labels, frozenset(msgspec.json.decode(requires)))
+    ]
 
 
 async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:

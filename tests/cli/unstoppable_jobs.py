@@ -1,4 +1,4 @@
-"""An application with jobs that do not stop when asked, and workers of it."""
+"""An application whose jobs do not stop on request, and its workers."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import beating
 import pytest
+import recording_jobs
 import tree
-from beating import LINES
-from serving import Served, served
-from testimony import WATCH, Change, Lines, changes, run_on, watch
+from evidence import WATCH, Change, Lines, changes, run_on, watch
+from recording_jobs import LINES
+from worker_processes import Served, served
 
 from conveyor import State
 from conveyor.cli.shared.shutdown import SLACK as WATCH_OVER
@@ -60,7 +60,7 @@ def begin(
     seconds = more.pop("seconds", 0.0)
     jobs: dict[str, Job[Any]] = {}
     for kind in kinds:
-        jobs[kind] = beating.enqueue(here.belt, kind, seconds, "go", **more)
+        jobs[kind] = recording_jobs.enqueue(here.belt, kind, seconds, "go", **more)
         if kind == kinds[-1] or kinds[-1] == "blocking":  # that one lets no other begin
             until(lambda: lines.has("begin", [job.id for job in jobs.values()]))
     return jobs
@@ -167,7 +167,7 @@ def test_claimed_jobs_that_have_not_started_are_released_at_once(
     nothing = here.belt.functions["nothing"]
     # So many quick ones that the worker claims far ahead, then slow ones in every slot.
     quick = nothing.enqueue_many([()] * 3000)
-    slow = [beating.enqueue(here.belt, "coroutine", 0.0, "go") for _ in range(4)]
+    slow = [recording_jobs.enqueue(here.belt, "coroutine", 0.0, "go") for _ in range(4)]
     quick += nothing.enqueue_many([()] * 1000)
     worker = here.worker("-c", "4", "--drain", "20")
     until(lambda: lines.has("begin", [job.id for job in slow]))

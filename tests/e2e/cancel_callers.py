@@ -1,4 +1,4 @@
-"""Who asks for a cancel: the worker's own process, another one through the API, and the CLI."""
+"""Callers of cancel: the worker's own process, another process through the API, and the CLI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sees every change the store makes, at the moment it is made, and says which one is wrong."""
+"""Checks every change that the store makes, at the moment it is made."""
 
 from __future__ import annotations
 

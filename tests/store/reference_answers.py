@@ -1,4 +1,4 @@
-"""What must be true of a store's answers, said again over the plain list of its jobs."""
+"""A store's answers, computed again from the plain list of its jobs."""
 
 from __future__ import annotations
 

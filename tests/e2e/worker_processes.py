@@ -1,4 +1,4 @@
-"""Real workers of the beating jobs: started, asked to be quiet, stopped, and killed in the end."""
+"""Real workers of the recording jobs: started, made quiet, stopped, and killed at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import beating
+import recording_jobs
 
 from conveyor.core.job import WorkerInfo
 
@@ -24,14 +24,14 @@ class Served:
 
     def __init__(self, folder: Path, until: Until) -> None:
         self.folder = folder
-        self.belt = beating.declared(folder / "jobs.db")
+        self.belt = recording_jobs.declared(folder / "jobs.db")
         self._until = until
         self._started: list[subprocess.Popen[bytes]] = []
         self._said: list[IO[bytes]] = []
 
     def worker(self, *options: str) -> subprocess.Popen[bytes]:
         """Start one and wait until it is known to the store."""
-        argv = [sys.executable, "-m", "conveyor", "worker", "beating:belt", *options]
+        argv = [sys.executable, "-m", "conveyor", "worker", "recording_jobs:belt", *options]
         env = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
         said = (self.folder / f"worker-{len(self._started)}").open("wb")
         started = subprocess.Popen(argv, cwd=self.folder, env=env, stderr=said)

@@ -1,9 +1,9 @@
-"""Two workers at a time that run programs, each killed at a random moment; is all of it gone then?
+"""Two workers at a time that run programs, each killed at a random moment, and what is left.
 
-    python hitmen.py conveyor|plain-subprocess KILLS PATIENCE
+    python command_worker_kills.py conveyor|plain-subprocess KILLS PATIENCE
 
-Works in the folder of the jobs, and prints what followed each kill, a line of JSON each. What is
-left after PATIENCE seconds is noted and killed. The parent never opens the database, so that each
+Works in the directory of the jobs, and prints one line of JSON for each kill. What is left after
+PATIENCE seconds is recorded and killed. The parent never opens the database, so that each
 worker is a fork that starts within milliseconds.
 """
 
@@ -22,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import beating
+import recording_jobs
 import tree
-from testimony import Lines, started_by
+from evidence import Lines, started_by
 
 # Loaded once here, so that a fork begins to work within milliseconds.
 import conveyor.store.sqlite.store
@@ -46,8 +46,8 @@ class Victim(NamedTuple):
 
 def work_on_conveyor() -> None:
     """Work like `conveyor worker` until killed."""
-    belt = beating.declared("jobs.db")
-    asyncio.run(belt.worker(queues=[beating.QUEUE], slots=SLOTS).run())
+    belt = recording_jobs.declared("jobs.db")
+    asyncio.run(belt.worker(queues=[recording_jobs.QUEUE], slots=SLOTS).run())
 
 
 def run_by_subprocess() -> None:
@@ -56,7 +56,8 @@ def run_by_subprocess() -> None:
     while True:
         number += 1
         env = os.environ | {"CONVEYOR_JOB_ID": f"{os.getpid()}-{number}", "CONVEYOR_LEASE": "1"}
-        argv = [sys.executable, "-I", "-S", tree.__file__, beating.LINES, "0.05", "", "listening"]
+        program = [sys.executable, "-I", "-S", tree.__file__]
+        argv = [*program, recording_jobs.LINES, "0.05", "", "listening"]
         subprocess.run(argv, env=env, check=True)
 
 
@@ -114,7 +115,7 @@ def main() -> None:
     """Start, kill, start again."""
     kind, kills, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     draw = random.Random(4711)
-    lines = Lines(Path(beating.LINES))
+    lines = Lines(Path(recording_jobs.LINES))
     # What workers say while they are killed is of no interest, but a traceback would be.
     os.dup2(os.open("errors", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

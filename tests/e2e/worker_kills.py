@@ -1,8 +1,8 @@
-"""Two workers at a time, each killed with SIGKILL at a random moment, and another in its place.
+"""Two workers at a time, each killed with SIGKILL at a random moment and then replaced.
 
-    python victims.py conveyor|delete-on-fetch DATABASE RUNS KILLS
+    python worker_kills.py conveyor|delete-on-fetch DATABASE RUNS KILLS
 
-Ends with 0 when all kills are done. The parent never opens the database, so that each worker is
+Exits with 0 after all kills. The parent never opens the database, so that each worker is
 a fork that starts within milliseconds, as a process of its own.
 """
 

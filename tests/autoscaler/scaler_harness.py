@@ -1,4 +1,4 @@
-"""A yard of machines in memory, a store that can be out of reach, and a scaler over both."""
+"""Machines in memory, a store that can be made unreachable, and a scaler over both."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import beating
 import pytest
+import recording_jobs
 import tree
-from beating import KINDS, LINES
-from serving import served
-from testimony import Lines, changes, watch
+from evidence import Lines, changes, watch
+from recording_jobs import KINDS, LINES
+from worker_processes import served
 
 from conveyor import State
 
@@ -46,8 +46,8 @@ def test_a_frozen_worker_s_programs_end_before_others_start_and_its_late_reports
     with served(tmp_path, until) as here:
         frozen = here.worker("-c", "8", "--lease", LEASE)
         watch(tmp_path / "jobs.db")
-        soon = [beating.enqueue(here.belt, kind, 0.0, "soon") for kind in KINDS]
-        late = [beating.enqueue(here.belt, kind, 0.0, "late") for kind in KINDS[:2]]
+        soon = [recording_jobs.enqueue(here.belt, kind, 0.0, "soon") for kind in KINDS]
+        late = [recording_jobs.enqueue(here.belt, kind, 0.0, "late") for kind in KINDS[:2]]
         programs = [job.id for job in soon[2:]]
         until(lambda: lines.has("begin", [job.id for job in soon + late]))
         other = here.worker("-c", "8", "--lease", LEASE)
@@ -61,7 +61,7 @@ def test_a_frozen_worker_s_programs_end_before_others_start_and_its_late_reports
         frozen.send_signal(signal.SIGCONT)
         until(lambda: lines.has("end", [job.id for job in soon[:2]]))
         until(lambda: all(job.refresh().state is State.COMPLETED for job in soon))
-        new = beating.enqueue(here.belt, "command", 0.0, "late")
+        new = recording_jobs.enqueue(here.belt, "command", 0.0, "late")
         until(lambda: lines.has("begin", [new.id]))
         until(lambda: silent(lines, [job.id for job in late]))
         (tmp_path / "late").touch()

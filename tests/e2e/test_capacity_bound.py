@@ -11,7 +11,7 @@ import apsw
 import producers
 
 from conveyor import Conveyor, State
-from elsewhere import sql
+from other_process import sql
 
 PROCESSES, JOBS, CAPACITY = 8, 60, 5
 

@@ -1,4 +1,4 @@
-"""The phases in which jobs are cancelled, an observer of it all, and what it has to object."""
+"""The phases in which jobs are cancelled, an observer of all of it, and its objections."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import beating
-from asking import Answer, Asker
-from testimony import Change, Line, Lines, run_on
+import recording_jobs
+from cancel_callers import Answer, Asker
+from evidence import Change, Line, Lines, run_on
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
@@ -85,7 +85,7 @@ class Scene:
         self.answers: dict[str, Answer] = {}
 
     async def queued(self, kinds: Sequence[str]) -> list[Job[Any]]:
-        queue = self._belt.queue(beating.QUEUE)
+        queue = self._belt.queue(recording_jobs.QUEUE)
         await asyncio.to_thread(queue.pause)
         jobs = [await self._enqueue(kind, delay=self._draw.choice((0, FAR))) for kind in kinds]
         await self._ask(dict.fromkeys(jobs, 0.0))
@@ -129,9 +129,9 @@ class Scene:
     async def _enqueue(
         self, kind: str, seconds: float = FAR, go: str = "", **options: Any
     ) -> Job[Any]:
-        grace = beating.GRACE if kind in beating.DEAF else 10.0
+        grace = recording_jobs.GRACE if kind in recording_jobs.DEAF else 10.0
         return await asyncio.to_thread(
-            beating.enqueue, self._belt, kind, seconds, go, grace=grace, **options
+            recording_jobs.enqueue, self._belt, kind, seconds, go, grace=grace, **options
         )
 
     async def _until_begun(self, jobs: Sequence[Job[Any]]) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import beating
-import hitmen
+import command_worker_kills
 import pytest
-from beating import LINES
-from serving import served
-from testimony import Lines, changes, watch
+import recording_jobs
+from evidence import Lines, changes, watch
+from recording_jobs import LINES
+from worker_processes import served
 
 from conveyor import Conveyor, State
 
@@ -35,7 +35,7 @@ PATIENCE = 10.0
 def killing(
     kind: str, folder: Path, kills: int, patience: float = PATIENCE
 ) -> Iterator[subprocess.Popen[str]]:
-    argv = [sys.executable, hitmen.__file__, kind, str(kills), str(patience)]
+    argv = [sys.executable, command_worker_kills.__file__, kind, str(kills), str(patience)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with (folder / "told").open("w") as told:
         process = subprocess.Popen(argv, cwd=folder, env=env, stdout=told, text=True)
@@ -67,9 +67,9 @@ def objections(folder: Path) -> list[str]:
 
 def feed(belt: Conveyor, draw: random.Random) -> set[str]:
     """Keep so many jobs waiting; return the new ones."""
-    depth = belt.queue(beating.QUEUE).depth
+    depth = belt.queue(recording_jobs.QUEUE).depth
     kinds = draw.choices(MIX, k=max(0, WAITING - depth))
-    return {beating.enqueue(belt, kind, draw.choice((0.0, 0.1))).id for kind in kinds}
+    return {recording_jobs.enqueue(belt, kind, draw.choice((0.0, 0.1))).id for kind in kinds}
 
 
 def check(folder: Path, until: Until, kills: int) -> None:

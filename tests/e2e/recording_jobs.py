@@ -1,7 +1,7 @@
-"""Jobs of every kind that write down, again and again, that they run.
+"""Jobs of every kind that record, again and again, that they run.
 
-`conveyor worker beating:belt` runs them. All belong to the folder they run in: the store is jobs.db
-there, and what they write is in lines.
+`conveyor worker recording_jobs:belt` runs them. All belong to their working directory: the store is
+jobs.db there, and the records are in lines.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import apsw
 import pytest
-import victims
+import worker_kills
 
 from conveyor import QueueFullError, State
-from elsewhere import sql
+from other_process import sql
 
-VICTIMS = str(Path(victims.__file__))
+VICTIMS = str(Path(worker_kills.__file__))
 
 
 class Verdict:
@@ -42,7 +42,7 @@ def killing(kind: str, database: Path, runs: Path, kills: int) -> Iterator[subpr
 def torture(folder: Path, kills: int) -> tuple[Verdict, set[tuple[str, int]]]:
     """Enqueue while workers are killed; return the verdict and the accepted (job, lease) pairs."""
     database, runs = folder / "jobs.db", folder / "runs"
-    belt = victims.app(str(database), str(runs))
+    belt = worker_kills.app(str(database), str(runs))
     coroutine, thread = belt.functions["coroutine"], belt.functions["thread"]
     accepted = {coroutine.enqueue().id}
     watch_completions(database)

@@ -1,4 +1,4 @@
-"""Runs scripts and SQL in another process, as opening a database twice here drops its locks."""
+"""Runs scripts and SQL in another process, because opening a database twice drops its locks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SQL = (
 )
 
 
-def elsewhere(script: str, *args: object, **options: Any) -> Any:
+def run_script(script: str, *args: object, **options: Any) -> Any:
     """Run a program in another process and return what it prints, from JSON."""
     command = [sys.executable, "-c", f"import apsw, json, os, sys\n{script}", *map(str, args)]
     ran = subprocess.run(
@@ -26,4 +26,4 @@ def elsewhere(script: str, *args: object, **options: Any) -> Any:
 
 def sql(path: Path, statement: str) -> Any:
     """Run SQL on a database file and return the rows as lists."""
-    return elsewhere(SQL, path, statement)
+    return run_script(SQL, path, statement)

@@ -1,4 +1,4 @@
-"""Plays seeds, also many at once in other processes, and tells what happened in one."""
+"""Plays seeds, many at once in other processes if need be, and prints the events of one."""
 
 from __future__ import annotations
 

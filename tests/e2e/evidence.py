@@ -1,4 +1,4 @@
-"""What jobs wrote down of themselves, what the database wrote down of them, and who still lives."""
+"""What jobs recorded about themselves, what the database recorded, and which processes are left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tree import MARK
 
 from conveyor import State
 from conveyor.system.process_identity import pid_started
-from elsewhere import sql
+from other_process import sql
 from proc import with_environment
 
 # The database itself writes down what becomes of each job, whoever makes it so.

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import beating
 import pytest
+import recording_jobs
 import tree
-from asking import Answer, Asker, CommandLine, OtherProcess, SameProcess
-from beating import DEAF, KINDS, LINES, QUEUE
-from cancelling import Cell, Observer, Scene, latency, objections, observed
-from testimony import WATCH, Change, Lines, changes, watch
+from cancel_callers import Answer, Asker, CommandLine, OtherProcess, SameProcess
+from cancel_phases import Cell, Observer, Scene, latency, objections, observed
+from evidence import WATCH, Change, Lines, changes, watch
+from recording_jobs import DEAF, KINDS, LINES, QUEUE
 
 from conveyor import State
 from conveyor.client.job_handle import Job
@@ -42,7 +42,7 @@ class Matrix:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.belt = beating.declared(folder / "jobs.db")
+        self.belt = recording_jobs.declared(folder / "jobs.db")
         self.lines = Lines(folder / LINES)
         self.cells: dict[str, Cell] = {}
         self.answers: dict[str, Answer] = {}
@@ -114,7 +114,7 @@ def report(matrix: Matrix, ended: Mapping[str, Change]) -> None:
         done = [counts[cell][state] for state in (State.CANCELLED, State.COMPLETED)]
         line = f"{cell.kind:13} {cell.phase:10} {cell.asker:6} {done[0]:9} {done[1]:10}"
         print(line, f"{p50:7.3f} {p99:7.3f}")
-        if p99 > PROMISED + (beating.GRACE if cell.kind in DEAF else 0.0):
+        if p99 > PROMISED + (recording_jobs.GRACE if cell.kind in DEAF else 0.0):
             slow.append(line)
     assert slow == []
     missed = [cell for cell in counts if cell.phase == "starting" and not took[cell]]
