@@ -77,3 +77,38 @@ def test_exec_interrupted_a_third_time_leaves_at_once_though_no_store_answers(
             running.send_signal(signal.SIGINT)
             assert running.stderr.readline().startswith(said)
         assert running.wait(30) == 130
+
+
+def test_exec_detached_prints_the_id_and_leaves_the_job_to_a_worker(
+    conveyor: Command, belt: Conveyor, folder: Path
+) -> None:
+    ran = conveyor("exec", "--detach", "-q", "builds", "--", "sh", "-c", "pwd; exit 7")
+    assert ran.code == 0
+    job = belt.job(ran.out.strip())
+    assert (job.state, job.record.queue) == ("available", "builds")
+    assert f"no worker runs commands of queue builds now; `conveyor why {job.id}`" in ran.err
+    belt.work(queues=["builds"], timeout=30, keep=False)
+    assert job.logs() == f"{folder}\n"
+    assert conveyor("wait", job.id).code == 1
+
+
+def test_exec_detached_says_nothing_where_a_worker_serves_the_queue(
+    conveyor: Command, belt: Conveyor, until: Until
+) -> None:
+    belt.start(queues=["builds"], keep=False)
+    until(lambda: belt.store.workers().result())
+    ran = conveyor("exec", "--detach", "-q", "builds", "--", "true")
+    assert (ran.code, ran.err) == (0, "")
+    belt.job(ran.out.strip()).wait(30)
+    assert belt.stop()
+
+
+def test_exec_detached_refuses_what_it_could_not_keep(conveyor: Command) -> None:
+    for args, message in (
+        (["--url", "memory:"], "--detach requires a store that outlives this command"),
+        (["--artifact", "a", "-o", "out"], "-o cannot be combined with --detach"),
+    ):
+        ran = conveyor("exec", "--detach", *args, "--", "true")
+        assert ran.code == 2
+        assert message in ran.err
+    assert conveyor("ps", "--json").data == []

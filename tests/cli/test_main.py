@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from shell import Command
 
 from conveyor import Conveyor
+from conveyor.cli.main import COMMANDS, cli
 
 
 def test_help_lists_every_command_and_loads_no_driver_and_no_loop() -> None:
@@ -30,11 +33,24 @@ def test_help_lists_every_command_and_loads_no_driver_and_no_loop() -> None:
         assert any(line.split()[:1] == [command] for line in text)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_code_for_the_shell(conveyor: Command, shell: str) -> None:
-    ran = conveyor("completion", shell)
-    assert ran.code == 0
-    assert "_CONVEYOR_COMPLETE" in ran.out
+def test_q_is_the_queue_wherever_there_is_one() -> None:
+    with click.Context(cli) as above:
+        options = {
+            f"{command.name}: {parameter.opts}": set(parameter.opts)
+            for command in every_command(above)
+            for parameter in command.params
+        }
+    assert [each for each, opts in options.items() if ("-q" in opts) != ("--queue" in opts)] == []
+    assert sum("-q" in opts for opts in options.values()) >= 9
+
+
+def every_command(above: click.Context) -> Iterator[click.Command]:
+    for name in COMMANDS:
+        command = cli.get_command(above, name)
+        assert command is not None
+        yield command
+        if isinstance(command, click.Group):
+            yield from command.commands.values()
 
 
 def test_a_wrong_option_ends_with_2_and_says_which(conveyor: Command) -> None:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
 from shell import Command
 
 from conveyor import Conveyor
@@ -38,3 +48,39 @@ def test_a_state_that_does_not_exist_is_answered_with_those_that_do(conveyor: Co
     assert ran.code == 2
     assert "discarded" in ran.err
     assert not ran.out
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_terminal_the_end_of_every_id_is_shown(
+    conveyor: Command, belt: Conveyor, folder: Path, columns: int
+) -> None:
+    jobs = belt.functions["send"].enqueue_many([("nobody",)] * 3)
+    belt.work(queues=["mail"], timeout=30, keep=False)
+    shown = on_terminal(folder, columns)
+    for job in jobs:
+        [line] = [each for each in shown.splitlines() if job.id[-12:] in each]
+        assert line.startswith("…" + job.id[-12:])
+        assert max(map(len, shown.splitlines())) <= columns
+    # What is shown is enough to name the job.
+    assert conveyor("show", "…" + jobs[0].id[-12:], "--json").data["id"] == jobs[0].id
+    assert conveyor("show", jobs[0].id[-12:], "--json").data["id"] == jobs[0].id
+
+
+def test_on_a_wide_terminal_ids_are_complete(belt: Conveyor, folder: Path) -> None:
+    job = belt.functions["send"].enqueue("ann")
+    assert job.id in on_terminal(folder, 200)
+
+
+def on_terminal(folder: Path, columns: int) -> str:
+    """Return what `conveyor ps` prints on a terminal of this width."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "conveyor", "ps"]
+    subprocess.run(
+        command, cwd=folder, stdin=theirs, stdout=theirs, env=environment, timeout=60, check=True
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)

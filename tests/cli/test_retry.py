@@ -1,10 +1,14 @@
-"""`conveyor retry`."""
+"""`conveyor retry`: by id, and by filter after a confirmation."""
 
 from __future__ import annotations
 
+import pytest
 from shell import Command
 
-from conveyor import Conveyor
+from conveyor import Conveyor, State
+from conveyor.cli.shared import job_selection
+from conveyor.client.job_handle import Job
+from conveyor.store.messages import Filter
 
 
 def test_retry_runs_an_ended_job_again(conveyor: Command, belt: Conveyor) -> None:
@@ -14,3 +18,103 @@ def test_retry_runs_an_ended_job_again(conveyor: Command, belt: Conveyor) -> Non
     ran = conveyor("retry", job.id)
     assert ran.code == 1
     assert "only a job that ended" in ran.err
+
+
+@pytest.fixture
+def jobs(belt: Conveyor) -> list[Job[str]]:
+    """Three discarded jobs of "send" and a completed one, and a discarded one of "tiny"."""
+    sent = belt.functions["send"].enqueue_many([("nobody",), ("ann",), ("nobody",), ("nobody",)])
+    belt.work(queues=["mail"], timeout=30, keep=False)
+    other = belt.functions["tiny"].using(expires_at=1.0).enqueue()
+    belt.store.stage(limit=10).result()
+    return [*sent, other]
+
+
+def states(jobs: list[Job[str]]) -> list[str]:
+    return [job.refresh().state.value for job in jobs]
+
+
+DONE = ["discarded", "completed", "discarded", "discarded", "discarded"]
+
+
+def test_a_filter_retries_the_discarded_jobs_that_match(
+    conveyor: Command, jobs: list[Job[str]]
+) -> None:
+    assert states(jobs) == DONE
+    refused = conveyor("retry", "-q", "mail")
+    assert refused.code == 2
+    assert "cannot ask whether to retry 3 jobs" in refused.err
+    assert states(jobs) == DONE
+    ran = conveyor("retry", "-q", "mail", "--task", "send", "--yes")
+    assert (ran.code, ran.out) == (0, "3 available\n")
+    assert states(jobs) == ["available", "completed", "available", "available", "discarded"]
+    again = conveyor("retry", "--state", "discarded", "--yes", "--json")
+    assert again.data == {"available": 1}
+    assert conveyor("retry", "--task", "send", "--yes").out == "no jobs\n"
+
+
+def test_a_retry_by_filter_is_in_the_audit_log(conveyor: Command, jobs: list[Job[str]]) -> None:
+    conveyor("retry", "--task", "tiny", "--yes")
+    [line] = conveyor("audit", "--json").data
+    assert (line["what"], line["subject"]) == ("retry", jobs[4].id)
+
+
+def test_a_filter_has_a_limit_and_takes_the_newest_first(
+    conveyor: Command, jobs: list[Job[str]]
+) -> None:
+    ran = conveyor("retry", "-q", "mail", "--limit", 2, "--yes")
+    assert ran.out == "2 available\n"
+    assert "There may be more than 2 jobs: repeat the command" in ran.err
+    assert states(jobs)[:4] == ["discarded", "completed", "available", "available"]
+
+
+def test_older_and_state_narrow_the_filter(conveyor: Command, jobs: list[Job[str]]) -> None:
+    assert conveyor("retry", "-q", "mail", "--older", "1h", "--yes").out == "no jobs\n"
+    ran = conveyor("retry", "--state", "completed", "--older", "0.000001", "--yes")
+    assert ran.out == "1 available\n"
+    assert states(jobs)[1] == "available"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "specify either job ids or a filter"),
+        (["--yes"], "specify either job ids or a filter"),
+        (["an-id", "-q", "mail"], "specify either job ids or a filter"),
+        (["--state", "running", "--yes"], "--state running: such jobs cannot be retried; choose"),
+        (["--state", "failed", "--yes"], "unknown state 'failed'"),
+        (["-q", "mail", "--older", "soon", "--yes"], "--older"),
+        (["-q", "mail", "--limit", "0", "--yes"], "--limit"),
+    ],
+)
+def test_a_retry_of_nothing_in_particular_is_wrong_use(
+    conveyor: Command, jobs: list[Job[str]], args: list[str], message: str
+) -> None:
+    ran = conveyor("retry", *args)
+    assert ran.code == 2
+    assert message in ran.err
+    assert states(jobs) == DONE
+
+
+def test_every_page_of_a_filter_is_read_once(
+    belt: Conveyor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = belt.functions["send"].enqueue_many([("ann",)] * 7)
+    monkeypatch.setattr(job_selection, "PAGE", 3)
+    newest_first = [job.id for job in reversed(made)]
+    pages = list(job_selection.select_pages(belt.store, Filter(queue="mail"), limit=100))
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [job_id for page in pages for job_id in page] == newest_first
+    [*bounded] = job_selection.select_pages(belt.store, Filter(queue="mail"), limit=5)
+    assert [job_id for page in bounded for job_id in page] == newest_first[:5]
+
+
+def test_a_job_that_matches_no_more_when_its_page_is_read_is_left_alone(
+    belt: Conveyor, jobs: list[Job[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_selection, "PAGE", 1)
+    discarded = Filter(queue="mail", states=frozenset({State.DISCARDED}))
+    pages = job_selection.select_pages(belt.store, discarded)
+    assert next(pages) == [jobs[3].id]
+    belt.store.retry(jobs[2].id).result()
+    assert list(pages) == [[jobs[0].id]]

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from calls import BROKEN, claim, counted, depth, hears, new, put, settle, state
 
-from conveyor.core.job import ERROR_LINE, ErrorInfo, ScheduleInfo, State, WorkerInfo
+from conveyor.core.job import ERROR_LINE, ErrorInfo, OutputChunk, ScheduleInfo, State, WorkerInfo
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.errors import InvalidTransitionError, NotFoundError, QueueFullError, UnavailableError
 from conveyor.store.messages import Filter, Hint, HintKind, Offered
@@ -94,6 +94,26 @@ def test_only_final_jobs_can_be_deleted(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.get(job_id).result()
     assert sum(counted(store)["q"].values()) == 0
+
+
+def test_a_deleted_job_leaves_nothing_behind(store: Store) -> None:
+    [job_id, other] = put(store, new(key="cat", key_until="pruned"), new())
+    job, kept = claim(store, 2)
+    chunk = OutputChunk(job_id=job_id, lease=1, offset=0, stream="stdout", at=1.0, data=b"out")
+    store.write_output([chunk]).result()
+    assert settle(store, job, BROKEN)
+    assert settle(store, kept, BROKEN)
+    store.delete(job_id).result()
+    for read in (store.get, store.history, store.files, store.ahead, store.delete):
+        with pytest.raises(NotFoundError):
+            read(job_id).result()
+    assert [each.id for each in store.find(Filter(), limit=9).result()] == [other]
+    assert len(store.history(other).result()) == 1
+    assert store.check().result() == []
+    # Neither its key nor its output is left for a job that comes later under the same id.
+    assert put(store, new(id=job_id, key="cat")) == [job_id]
+    assert store.output(job_id, limit=9).result() == []
+    assert store.history(job_id).result() == []
 
 
 def test_jobs_are_found_newest_first_by_what_they_are_and_page_by_page(store: Store) -> None:

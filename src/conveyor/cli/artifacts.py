@@ -12,13 +12,13 @@ from ..core.files import FileInfo
 from ..errors import NotFoundError
 from ..store.hint_waiters import HintWaiters
 from .shared.artifact_download import download_artifacts
-from .shared.options import json_option, url_option
+from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import print_json, print_table
 from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("artifacts")
-@click.argument("job_id")
+@job_id_argument
 @click.argument("action", type=click.Choice(["list", "get"]), default="list")
 @click.argument("names", nargs=-1)
 @click.option(

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from itertools import chain
 
 import click
 
 from ..client.outage_wait import MIN_ANSWER_TIME
 from ..core.duration import parse_duration
 from ..core.job import WAITING, JobRecord, State
-from ..core.pending import Pending
-from ..errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
+from ..errors import NotFoundError, UsageError
 from ..store.messages import Filter
 from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.exit_codes import FAILED, OK
-from .shared.options import json_option, url_option
-from .shared.output import format_count, print_job_states, print_json, print_stderr
+from .shared.job_selection import MOST, PAGE, change_jobs, confirm, select_pages
+from .shared.options import (
+    job_ids_argument,
+    json_option,
+    queue_option,
+    task_option,
+    url_option,
+)
+from .shared.output import print_job_counts, print_job_states, print_stderr
 from .shared.store_access import find_job, open_configured_store
 
-PAGE = 1000
 LIVE = WAITING | {State.RUNNING}
 # How often to check whether the jobs have stopped, in seconds.
 POLL = 0.05
 CANCELLING = "cancelling"
 GONE = "gone"
-# How long to wait for outstanding requests after an interrupt, in seconds.
-REQUEST_TIMEOUT = 10.0
-
-Requests = dict[str, Pending[JobRecord]]
 
 
 @click.command("cancel")
-@click.argument("job_ids", nargs=-1)
-@click.option("--queue", metavar="NAME", help="All jobs of this queue that have not ended.")
-@click.option("--task", metavar="NAME", help="All jobs of this task that have not ended.")
+@job_ids_argument(LIVE)
+@queue_option("All jobs of this queue that have not ended.")
+@task_option("All jobs of this task that have not ended.")
 @click.option("--older", metavar="DURATION", help="Only jobs older than DURATION.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--wait", type=float, metavar="SECONDS", help="Wait for running jobs to stop.")
@@ -75,41 +73,21 @@ def cancel_command(
         if filtered:
             before = None if older is None else store.now() - parse_duration(older, name="--older")
             matching = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            jobs = list(_find_all(store, matching))  # only their ids: there may be many
-            _confirm(len(jobs), yes=yes)
+            # Only their ids: there may be many.
+            jobs = list(chain.from_iterable(select_pages(store, matching)))
+            confirm("cancel", len(jobs), limit=MOST, yes=yes)
         else:
             jobs = [find_job(store, job_id).id for job_id in job_ids]
         states = cancel_jobs(store, jobs, reason=reason, force=force)
         if wait is not None:
             _wait_until_stopped(store, states, wait)
         _report_exceptions(store, states, force=force)
-    _print(states, counted=filtered, as_json=as_json)
+    if filtered:
+        print_job_counts(Counter(states.values()), as_json=as_json)
+    else:
+        print_job_states(states, as_json=as_json)
     stopped = {State.CANCELLED.value} if wait is not None else {State.CANCELLED.value, CANCELLING}
     return OK if set(states.values()) <= stopped else FAILED
-
-
-def _find_all(store: Store, matching: Filter) -> Iterator[str]:
-    """Return every matching job, page by page; each page is older than the one before."""
-    page = store.find(matching, limit=PAGE).result()
-    while page:
-        yield from (job.id for job in page)
-        older = Filter(
-            queue=matching.queue,
-            task=matching.task,
-            states=matching.states,
-            enqueued_before=matching.enqueued_before,
-            before=page[-1].seq,
-        )
-        page = store.find(older, limit=PAGE).result()
-
-
-def _confirm(count: int, *, yes: bool) -> None:
-    if yes or not count:
-        return
-    jobs = format_count(count, "job")
-    if not sys.stdin.isatty():
-        raise UsageError(f"cannot ask whether to cancel {jobs}, as stdin is no terminal: add --yes")
-    click.confirm(f"Cancel {jobs}?", abort=True, err=True)
 
 
 def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
@@ -118,35 +96,15 @@ def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> d
     detail = f"forced: {reason}" if force else reason
     with audited(store) as record:
         for start in range(0, len(jobs), PAGE):
-            requests: Requests = {}
-            page = dict.fromkeys(jobs[start : start + PAGE])
-            try:
-                asyncio.run(_request_all(store, page, requests, reason=reason, force=force))
-                for job_id, pending in requests.items():
-                    with suppress(InvalidTransitionError, NotFoundError):
-                        states[job_id] = _shown_state(pending.result())
-            finally:
-                # The store carries out all requests, even after an interrupt here.
-                for job_id in _cancelled(requests):
-                    record("cancel", job_id, detail)
+            answers = change_jobs(
+                jobs[start : start + PAGE],
+                lambda job_id: store.cancel(job_id, reason=reason, force=force),
+                lambda job_id: record("cancel", job_id, detail),
+            )
+            for job_id, answer in answers.items():
+                if isinstance(answer, JobRecord):
+                    states[job_id] = _shown_state(answer)
         return {job_id: states.get(job_id) or _current_state(store, job_id) for job_id in jobs}
-
-
-async def _request_all(
-    store: Store, jobs: Iterable[str], requests: Requests, *, reason: str, force: bool
-) -> None:
-    """Send all requests before the first answer: requests from an event loop share a commit."""
-    for job_id in jobs:
-        requests[job_id] = store.cancel(job_id, reason=reason, force=force)
-
-
-def _cancelled(requests: Requests) -> Iterator[str]:
-    """Return the jobs whose request succeeded."""
-    deadline = time.monotonic() + REQUEST_TIMEOUT
-    for job_id, pending in requests.items():
-        with suppress(ConveyorError, TimeoutError):
-            pending.result(max(0.0, deadline - time.monotonic()))
-            yield job_id
 
 
 def _wait_until_stopped(store: Store, states: dict[str, str], seconds: float) -> None:
@@ -188,13 +146,3 @@ def _report_exceptions(store: Store, states: dict[str, str], *, force: bool) -> 
 
 def _shown_state(job: JobRecord) -> str:
     return CANCELLING if job.state is State.RUNNING else job.state
-
-
-def _print(states: dict[str, str], *, counted: bool, as_json: bool) -> None:
-    counts = Counter(states.values())
-    if not counted:
-        print_job_states(states, as_json=as_json)
-    elif as_json:
-        print_json(dict(counts))
-    else:
-        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")

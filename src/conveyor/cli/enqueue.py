@@ -16,16 +16,24 @@ from ..settings import load_settings
 from ..store.call_style import BlockingCalls
 from ..store.open import open_store
 from .shared.application import load_app
-from .shared.options import app_option, chosen_options, job_options, json_option, url_option
+from .shared.completions import complete_tasks
+from .shared.options import (
+    app_option,
+    chosen_options,
+    job_options,
+    json_option,
+    queue_option,
+    url_option,
+)
 from .shared.output import print_json
 
 
 @click.command("enqueue")
-@click.argument("task")
+@click.argument("task", shell_complete=complete_tasks)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--args", "args_json", metavar="JSON", help="All arguments as a JSON object.")
 @app_option("Application to check the call against.")
-@click.option("--queue", metavar="NAME", help="Queue (default: the task's, or 'default').")
+@queue_option("Queue (default: the task's, or 'default').")
 @click.option("--priority", type=int, help="Priority; higher values run first.")
 @click.option("--delay", metavar="DURATION", help="Earliest start from now, like 90 or 5m.")
 @click.option("--key", help="Unique key among the task's jobs that have not ended.")

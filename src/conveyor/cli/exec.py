@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from ..errors import ConveyorError, PassingError, UsageError
 from ..settings import load_settings
 from ..store.protocol import Store
 from .shared.artifact_download import download_artifacts, make_output_directory
-from .shared.exit_codes import FAILED, INTERRUPTED
+from .shared.exit_codes import FAILED, INTERRUPTED, OK
 from .shared.job_output import follow_output
-from .shared.options import chosen_options, job_options, url_option
+from .shared.options import chosen_options, job_options, queue_option, url_option
 from .shared.output import print_stderr, write_bytes
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import handle_signals
@@ -35,7 +36,7 @@ CANCEL_TIMEOUT = 1.0
 
 # Options after the command belong to the command.
 @click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("--queue", metavar="NAME", default="exec", show_default=True, help="Queue to use.")
+@queue_option("Queue to use.", default="exec")
 @job_options
 @click.option(
     "--cwd",
@@ -49,12 +50,14 @@ CANCEL_TIMEOUT = 1.0
     metavar="DIRECTORY",
     help="Directory for the artifacts (default: the current one).",
 )
+@click.option("--detach", is_flag=True, help="Print the job's id and exit; workers run the job.")
 @url_option
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
     queue: str,
     cwd: str | None,
     output: str | None,
+    detach: bool,
     url: str | None,
     argv: tuple[str, ...],
     **options: Any,
@@ -65,16 +68,40 @@ def exec_command(
     if output is not None:
         if "artifacts" not in chosen:
             raise UsageError("-o requires --artifact: without it there are no files to write")
+        if detach:
+            raise UsageError(
+                "-o cannot be combined with --detach, which downloads nothing: "
+                "run `conveyor artifacts ID get -o DIRECTORY` when the job has ended"
+            )
         make_output_directory(output)
     belt = Conveyor(str(load_settings({"url": url})["url"]))
     try:
+        if detach and not belt.store.is_durable:
+            raise UsageError(
+                f"--detach requires a store that outlives this command, not {belt.url}"
+            )
         if not has_workdir and belt.store.is_local:
             cwd = str(Path(cwd or ".").absolute())
         job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
-        code = _follow_job(belt, job, queue, frozenset(chosen.get("requires", ())))
+        requires = frozenset(chosen.get("requires", ()))
+        if detach:
+            return _detach(belt, job, queue, requires)
+        code = _follow_job(belt, job, queue, requires)
         return _download(job, output, code) if "artifacts" in chosen else code
     finally:
         belt.close()
+
+
+def _detach(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
+    """Print the id of a job that workers run."""
+    click.echo(job.id)
+    with suppress(ConveyorError):  # the job is enqueued, whatever becomes of this question
+        if not _is_served(belt, queue, requires):
+            print_stderr(
+                f"waiting: no worker runs commands of queue {queue} now; "
+                f"`conveyor why {job.id}` explains what to start"
+            )
+    return OK
 
 
 def _download(job: Job[Any], output: str | None, code: int) -> int:

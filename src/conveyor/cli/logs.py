@@ -7,13 +7,13 @@ import msgspec
 
 from ..core.job import OutputChunk
 from .shared.job_output import follow_output, read_output
-from .shared.options import json_option, url_option
+from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import print_json, write_bytes
 from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("logs")
-@click.argument("job_id")
+@job_id_argument
 @click.option("-f", "--follow", is_flag=True, help="Follow the output until the job ends.")
 @click.option(
     "--stream",

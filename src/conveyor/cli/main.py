@@ -46,6 +46,7 @@ COMMANDS = {
     "wait": "Wait for jobs to end.",
     "cancel": "Cancel jobs, waiting or running.",
     "retry": "Run jobs again that have ended, or that wait for a later attempt.",
+    "delete": "Delete jobs that have ended, with their output and history.",
     "queues": "List, pause or resume queues.",
     "workers": "List, pause, resume, drain or remove workers.",
     "agents": "Like `workers`, for agents only.",

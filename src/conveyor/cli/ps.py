@@ -5,9 +5,15 @@ from __future__ import annotations
 import click
 
 from ..core.job import JobRecord, State
-from ..errors import UsageError
 from ..store.messages import Filter
-from .shared.options import json_option, url_option
+from .shared.options import (
+    json_option,
+    parse_state,
+    queue_option,
+    state_option,
+    task_option,
+    url_option,
+)
 from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
 from .shared.sickness import print_sick_workers
 from .shared.store_access import open_configured_store
@@ -17,11 +23,9 @@ LONGEST_ERROR = 60
 
 
 @click.command("ps")
-@click.option("--queue", metavar="NAME", help="Only jobs of this queue.")
-@click.option("--task", metavar="NAME", help="Only jobs of this task.")
-@click.option(
-    "--state", "states", metavar="STATE", multiple=True, help="Only jobs in this state; repeatable."
-)
+@queue_option("Only jobs of this queue.")
+@task_option("Only jobs of this task.")
+@state_option("Only jobs in this state; repeatable.")
 @click.option(
     "--limit",
     default=50,
@@ -41,7 +45,7 @@ def ps_command(
     as_json: bool,
     url: str | None,
 ) -> None:
-    known = frozenset(_state(name) for name in states)
+    known = frozenset(map(parse_state, states))
     matching = Filter(queue=queue, task=task, states=known, before=before)
     with open_configured_store(url) as store:
         jobs = store.find(matching, limit=limit).result()
@@ -50,17 +54,10 @@ def ps_command(
     if as_json:
         print_json([job_as_json(job) for job in jobs])
         return
-    print_table(HEADINGS, [_row(job) for job in jobs])
+    print_table(HEADINGS, [_row(job) for job in jobs], starts_with_id=True)
     print_sick_workers(workers, now)
     if len(jobs) == limit:
         print_stderr(f"There may be more jobs: --before {jobs[-1].seq}")
-
-
-def _state(name: str) -> State:
-    try:
-        return State(name)
-    except ValueError:
-        raise UsageError(f"unknown state {name!r}: expected one of {', '.join(State)}") from None
 
 
 def _row(job: JobRecord) -> tuple[str, ...]:

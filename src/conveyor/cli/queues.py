@@ -9,6 +9,7 @@ from ..core.job import State
 from ..errors import NotFoundError
 from ..store.protocol import Store
 from .shared.audit_trail import audited
+from .shared.completions import complete_queues
 from .shared.options import json_option, url_option
 from .shared.output import print_json, print_table
 from .shared.store_access import open_configured_store, require_names
@@ -19,7 +20,7 @@ KNOWN = 20
 
 @click.command("queues")
 @click.argument("action", type=click.Choice(["list", "pause", "resume"]), default="list")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_queues)
 @json_option
 @url_option
 def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:

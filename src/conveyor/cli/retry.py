@@ -1,32 +1,31 @@
-"""`conveyor retry`: runs jobs again."""
+"""`conveyor retry`: runs jobs again, by id, or all that match a filter after a confirmation."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from ..errors import InvalidTransitionError
-from .shared.audit_trail import audited
-from .shared.exit_codes import FAILED, OK
-from .shared.options import json_option, url_option
-from .shared.output import print_job_states, print_stderr
-from .shared.store_access import find_job, open_configured_store
+from ..core.job import FINAL, State
+from .shared.job_change import JobChange, run_change
+from .shared.job_selection import selection_options
+from .shared.options import job_ids_argument, json_option, url_option
+
+RETRIABLE = FINAL | {State.RETRYABLE, State.SCHEDULED}
+RETRY = JobChange(
+    action="retry",
+    done="retried",
+    default=frozenset({State.DISCARDED}),
+    allowed=RETRIABLE,
+    change=lambda store, job_id: store.retry(job_id),
+    result=lambda job: job.state,
+)
 
 
 @click.command("retry")
-@click.argument("job_ids", nargs=-1, required=True)
+@job_ids_argument(RETRIABLE)
+@selection_options("discarded")
 @json_option
 @url_option
-def retry_command(job_ids: tuple[str, ...], as_json: bool, url: str | None) -> int:
-    states: dict[str, str] = {}
-    refused = False
-    with open_configured_store(url) as store, audited(store) as record:
-        for job_id in job_ids:
-            found = find_job(store, job_id)
-            try:
-                states[found.id] = store.retry(found.id).result().state
-                record("retry", found.id)
-            except InvalidTransitionError as error:
-                print_stderr(f"conveyor: {error}")
-                refused = True
-    print_job_states(states, as_json=as_json)
-    return FAILED if refused else OK
+def retry_command(job_ids: tuple[str, ...], **options: Any) -> int:
+    return run_change(RETRY, job_ids, **options)

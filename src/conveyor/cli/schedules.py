@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .shared.audit_trail import audited
+from .shared.completions import complete_schedules
 from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_table
 from .shared.store_access import open_configured_store, require_names
@@ -12,7 +13,7 @@ from .shared.store_access import open_configured_store, require_names
 
 @click.command("schedules")
 @click.argument("action", type=click.Choice(["list", "pause", "resume"]), default="list")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_schedules)
 @json_option
 @url_option
 def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:

@@ -6,13 +6,13 @@ import click
 import msgspec
 
 from ..core.job import JobRecord
-from .shared.options import json_option, url_option
+from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import format_time, job_as_json, print_json
 from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("show")
-@click.argument("job_id")
+@job_id_argument
 @json_option
 @url_option
 def show_command(job_id: str, as_json: bool, url: str | None) -> None:

@@ -12,7 +12,7 @@ from ..core.access import SCOPES, Token, describe_rights, issue_token, token_sta
 from ..core.duration import parse_duration
 from ..store.protocol import Store
 from .shared.audit_trail import audited
-from .shared.options import json_option, url_option
+from .shared.options import json_option, queues_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
@@ -34,13 +34,7 @@ def token_command() -> None: ...
     type=click.Choice(SCOPES),
     help="Permission to grant; repeatable. admin includes all others.",
 )
-@click.option(
-    "--queue",
-    "queues",
-    metavar="NAME",
-    multiple=True,
-    help="Limit the token to this queue; repeatable.",
-)
+@queues_option("Limit the token to this queue; repeatable.")
 @click.option("--expires", metavar="DURATION", help="Lifetime, like 90d (default: unlimited).")
 @json_option
 @url_option

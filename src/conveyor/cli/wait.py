@@ -13,13 +13,13 @@ from ..core.job import JobRecord, State
 from ..errors import WaitTimeoutError
 from ..store.hint_waiters import HintWaiters
 from .shared.exit_codes import FAILED, OK
-from .shared.options import json_option, url_option
+from .shared.options import job_ids_argument, json_option, url_option
 from .shared.output import job_as_json, print_job_states, print_json
 from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("wait")
-@click.argument("job_ids", nargs=-1, required=True)
+@job_ids_argument(required=True)
 @click.option("--timeout", metavar="DURATION", help="Maximum wait, like 90 or 5m.")
 @json_option
 @url_option

@@ -8,13 +8,13 @@ from ..core.explain import explain, explain_offer
 from ..core.job import State
 from ..errors import NotFoundError
 from ..store.protocol import Store
-from .shared.options import json_option, url_option
+from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import print_json
 from .shared.store_access import find_job, open_configured_store
 
 
 @click.command("why")
-@click.argument("job_id")
+@job_id_argument
 @json_option
 @url_option
 def why_command(job_id: str, as_json: bool, url: str | None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from ...core.job import State
 from ...errors import UsageError
+from .completions import complete_jobs, complete_queues, complete_states, complete_tasks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,69 @@ def log_options(command: F) -> F:
     return click.option(
         "--log-level", metavar="LEVEL", help="Log level: DEBUG, INFO, WARNING or ERROR."
     )(command)
+
+
+def job_id_argument(command: F) -> F:
+    """Add the argument JOB_ID."""
+    return click.argument("job_id", shell_complete=complete_jobs())(command)
+
+
+def job_ids_argument(states: Collection[State] = (), *, required: bool = False) -> Callable[[F], F]:
+    """Return a decorator that adds the argument JOB_IDS, completed with jobs in these states."""
+    return click.argument(
+        "job_ids", nargs=-1, required=required, shell_complete=complete_jobs(states)
+    )
+
+
+def queue_option(text: str, default: str | None = None) -> Callable[[F], F]:
+    """Return a decorator that adds --queue and -q with this help text."""
+    return click.option(
+        "--queue",
+        "-q",
+        metavar="NAME",
+        default=default,
+        show_default=default is not None,
+        help=text,
+        shell_complete=complete_queues,
+    )
+
+
+def queues_option(text: str, metavar: str = "NAME") -> Callable[[F], F]:
+    """Return a decorator that adds a repeatable --queue, as the parameter `queues`."""
+    return click.option(
+        "--queue",
+        "-q",
+        "queues",
+        metavar=metavar,
+        multiple=True,
+        help=text,
+        shell_complete=complete_queues,
+    )
+
+
+def task_option(text: str) -> Callable[[F], F]:
+    """Return a decorator that adds --task with this help text."""
+    return click.option("--task", metavar="NAME", help=text, shell_complete=complete_tasks)
+
+
+def state_option(text: str) -> Callable[[F], F]:
+    """Return a decorator that adds a repeatable --state; `parse_state` reads each."""
+    return click.option(
+        "--state",
+        "states",
+        metavar="STATE",
+        multiple=True,
+        help=text,
+        shell_complete=complete_states,
+    )
+
+
+def parse_state(name: str) -> State:
+    """Return the state with this name; UsageError if there is none."""
+    try:
+        return State(name)
+    except ValueError:
+        raise UsageError(f"unknown state {name!r}: expected one of {', '.join(State)}") from None
 
 
 def app_option(text: str) -> Callable[[F], F]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -17,23 +17,50 @@ from rich.text import Text
 from ...core.bounds import format_moment
 from ...core.job import JobRecord
 
+# What stands for the beginning of an id that is cut, and the length of such an id.
+CUT = "…"
+SHORT_ID = 13
+# More columns than any table has.
+UNBOUNDED = 1 << 20
+
 
 def print_json(value: object) -> None:
     """Print one JSON document on a line."""
     click.echo(msgspec.json.encode(value).decode())
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: formatted on a terminal, tab-separated otherwise."""
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, starts_with_id: bool = False
+) -> None:
+    """Print a table: formatted on a terminal, tab-separated otherwise.
+
+    If the table is too wide and each row `starts_with_id`, only the end of the ids is shown: jobs
+    of about the same time have ids that begin alike, and commands take the end of an id.
+    """
     if not sys.stdout.isatty():
         for row in (headings, *rows):
             click.echo("\t".join(row))
         return
+    console = Console(no_color="NO_COLOR" in os.environ)
+    table = _table(headings, rows)
+    unbounded = console.options.update(max_width=UNBOUNDED)
+    if starts_with_id and console.measure(table, options=unbounded).maximum > console.width:
+        table = _table(headings, [(_end_of_id(job_id), *rest) for job_id, *rest in rows])
+        table.columns[0].no_wrap = True
+        table.columns[0].min_width = SHORT_ID
+    console.print(table)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(*headings, box=None, pad_edge=False)
     for row in rows:
         # Text, because rich would take a name in brackets for markup.
         table.add_row(*map(Text, row))
-    Console(no_color="NO_COLOR" in os.environ).print(table)
+    return table
+
+
+def _end_of_id(job_id: str) -> str:
+    return job_id if len(job_id) <= SHORT_ID else CUT + job_id[1 - SHORT_ID :]
 
 
 def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
@@ -43,6 +70,14 @@ def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
         return
     for job_id, state in states.items():
         click.echo(f"{job_id} {state}")
+
+
+def print_job_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
+    """Print how many jobs have each state now."""
+    if as_json:
+        print_json(dict(counts))
+    else:
+        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")
 
 
 def print_stderr(text: str) -> None:

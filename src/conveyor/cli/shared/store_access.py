@@ -11,6 +11,7 @@ from ...settings import load_settings
 from ...store.messages import Filter
 from ...store.open import open_store
 from ...store.protocol import Store
+from .output import CUT
 
 SHORTEST_ID_PART = 4
 NEWEST = 1000
@@ -27,7 +28,11 @@ def open_configured_store(url: str | None) -> Generator[Store]:
 
 
 def find_job(store: Store, job_id: str) -> JobRecord:
-    """Return a job by its id, or by the first or last characters of it among the newest jobs."""
+    """Return a job by its id, or by the first or last characters of it among the newest jobs.
+
+    An id may begin with the sign that `conveyor ps` cuts it with.
+    """
+    job_id = job_id.removeprefix(CUT)
     try:
         return store.get(job_id).result()
     except NotFoundError:

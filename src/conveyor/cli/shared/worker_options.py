@@ -9,18 +9,11 @@ import click
 
 from ...errors import UsageError
 from .command_flags import command_options
-from .options import log_options, url_option
+from .options import log_options, queues_option, url_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-queue_option = click.option(
-    "--queue",
-    "-q",
-    "queues",
-    metavar="NAME[:WEIGHT]",
-    multiple=True,
-    help="Queue to serve; repeatable.",
-)
+queue_option = queues_option("Queue to serve; repeatable.", metavar="NAME[:WEIGHT]")
 concurrency_option = click.option(
     "--concurrency", "-c", type=int, help="Maximum number of concurrent jobs."
 )

@@ -15,6 +15,7 @@ from ...errors import NotFoundError, UsageError, WaitTimeoutError
 from ...store.messages import Filter, Order
 from ...store.protocol import Store
 from .audit_trail import RecordAction, audited
+from .completions import complete_workers
 from .options import json_option, url_option
 from .output import format_age, format_count, print_json, print_stderr, print_table
 from .sickness import print_sick_workers
@@ -43,7 +44,7 @@ def worker_order_options(command: F) -> F:
     for option in reversed(
         (
             click.argument("action", type=actions, default="list"),
-            click.argument("names", nargs=-1, metavar="[ID]..."),
+            click.argument("names", nargs=-1, metavar="[ID]...", shell_complete=complete_workers),
             click.option(
                 "--force",
                 is_flag=True,

@@ -1,0 +1,114 @@
+"""What the shell completes from the store: ids of jobs, and names of queues and tasks.
+
+A completion must not create a store, print, or take long: whatever goes wrong, it offers nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Collection, Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ...core.job import JobRecord, State
+from ...settings import load_settings
+from ...store.messages import Filter
+from ...store.protocol import Store
+from .store_access import open_configured_store
+
+T = TypeVar("T")
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+NEWEST = 200
+# How long to wait for the store, in seconds.
+TIMEOUT = 2.0
+
+
+def complete_jobs(states: Collection[State] = ()) -> Complete:
+    """Return a completion of the ids of the newest jobs in these states; none for all."""
+
+    def complete(
+        context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        given: tuple[str, ...] = context.params.get("job_ids") or ()
+        found = _read(context, lambda store: _newest_jobs(store, states))
+        return [
+            CompletionItem(job.id, help=f"{job.state} {job.task}")
+            for job in found
+            if (job.id.startswith(incomplete) or job.id.endswith(incomplete))
+            and job.id not in given
+        ]
+
+    return complete
+
+
+def complete_queues(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a queue."""
+    queues = _read(context, lambda store: store.counts().result(TIMEOUT))
+    return _matching((queue.name for queue in queues), incomplete)
+
+
+def complete_tasks(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a task among those of the newest jobs."""
+    tasks = {job.task for job in _read(context, lambda store: _newest_jobs(store, ()))}
+    return _matching(sorted(tasks), incomplete)
+
+
+def complete_workers(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the id of a worker."""
+    workers = _read(context, lambda store: store.workers().result(TIMEOUT))
+    return _matching((worker.id for worker in workers), incomplete)
+
+
+def complete_schedules(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a schedule."""
+    schedules = _read(context, lambda store: store.schedules().result(TIMEOUT))
+    return _matching((schedule.name for schedule in schedules), incomplete)
+
+
+def complete_states(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the state of a job."""
+    return _matching(State, incomplete)
+
+
+def _newest_jobs(store: Store, states: Collection[State]) -> list[JobRecord]:
+    return store.find(Filter(states=frozenset(states)), limit=NEWEST).result(TIMEOUT)
+
+
+def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
+    url = context.params.get("url")
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            if not _exists(str(load_settings({"url": url})["url"])):
+                return []
+            with open_configured_store(url) as store:
+                return read(store)
+    except (Exception, SystemExit):  # noqa: BLE001 - the application may raise anything
+        return []
+
+
+def _exists(url: str) -> bool:
+    """Return whether there is a store to open; opening a file that is missing creates it."""
+    if url.startswith(("http:", "https:")):
+        return True
+    return os.path.exists(url.partition("?")[0].removeprefix("sqlite:///"))
+
+
+def _matching(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(str(name)) for name in names if name.startswith(incomplete)]

@@ -1,0 +1,98 @@
+"""Changes jobs, by id, or all that match a filter after a confirmation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ...core.job import State
+from ...core.pending import Pending
+from ...errors import ConveyorError, InvalidTransitionError
+from ...store.protocol import Store
+from .audit_trail import audited
+from .exit_codes import FAILED, OK
+from .job_selection import change_jobs, check_selection, confirm, read_selection, select_pages
+from .output import print_job_counts, print_job_states, print_stderr
+from .store_access import find_job, open_configured_store
+
+T = TypeVar("T")
+
+REFUSED = "refused"
+
+
+class JobChange(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What a command does to jobs.
+
+    `action` is its verb, and `done` the participle. A filter without --state selects `default`;
+    `allowed` are the states that can be changed. `result` describes the answer of the store.
+    """
+
+    action: str
+    done: str
+    default: frozenset[State]
+    allowed: frozenset[State]
+    change: Callable[[Store, str], Pending[T]]
+    result: Callable[[T], str]
+
+
+def run_change(
+    change: JobChange[T],
+    job_ids: tuple[str, ...],
+    *,
+    limit: int,
+    yes: bool,
+    as_json: bool,
+    url: str | None,
+    **given: Any,
+) -> int:
+    """Carry out a command with the options of `selection_options`; return its exit code."""
+    filtered = check_selection(job_ids, *given.values())
+    with open_configured_store(url) as store:
+        if not filtered:
+            return _change_listed(change, store, job_ids, as_json=as_json)
+        matching = read_selection(
+            store, given, default=change.default, allowed=change.allowed, done=change.done
+        )
+        count = sum(map(len, select_pages(store, matching, limit=limit)))
+        confirm(change.action, count, limit=limit, yes=yes)
+        counts: Counter[str] = Counter()
+        with audited(store) as record:
+            # The pages are read again: the confirmation may have taken a while.
+            for page in select_pages(store, matching, limit=count):
+                answers = change_jobs(
+                    page, partial(change.change, store), partial(record, change.action)
+                )
+                counts.update(_describe(change, answer) for answer in answers.values())
+    print_job_counts(counts, as_json=as_json)
+    return FAILED if counts[REFUSED] else OK
+
+
+def _describe(change: JobChange[T], answer: T | ConveyorError) -> str:
+    if isinstance(answer, ConveyorError):
+        print_stderr(f"conveyor: {answer}")
+        return REFUSED
+    return change.result(answer)
+
+
+def _change_listed(
+    change: JobChange[T], store: Store, job_ids: tuple[str, ...], *, as_json: bool
+) -> int:
+    states: dict[str, str] = {}
+    refused = False
+    with audited(store) as record:
+        for job_id in job_ids:
+            found = find_job(store, job_id)
+            try:
+                answer = change.change(store, found.id).result()
+            except InvalidTransitionError as error:
+                print_stderr(f"conveyor: {error}")
+                refused = True
+            else:
+                record(change.action, found.id)
+                states[found.id] = change.result(answer)
+    print_job_states(states, as_json=as_json)
+    return FAILED if refused else OK
