@@ -24,7 +24,7 @@ from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
 from .shared.options import app_option, log_options
 from .shared.shell_warning import warn_of_shell
-from .shared.shutdown import PAUSE_SIGNALS, Shutdown
+from .shared.shutdown import Shutdown, worker_signals
 from .shared.signals import handle_signals
 from .shared.worker_options import (
     concurrency_option,
@@ -95,7 +95,7 @@ async def _run_agent(
 ) -> Shutdown:
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
-    with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
+    with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         terms = await _wait_for_terms(belt, shutdown)
         if terms is None:
             return shutdown

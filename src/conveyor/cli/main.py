@@ -19,6 +19,7 @@ from ..errors import (
     UsageError,
     WaitTimeoutError,
 )
+from ..system.standard_streams import open_missing_streams
 from .shared.exit_codes import (
     FAILED,
     INTERRUPTED,
@@ -92,6 +93,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    open_missing_streams()
     fork_below_init()
     sys.exit(run())
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from ..core.job import JobRecord
-from ..errors import ConveyorError, UnavailableError
+from ..errors import ConveyorError
 from ..maintenance.heartbeat import WorkerHeartbeat
 from ..runners.job_control import StopRequest
 from ..store.messages import Report
@@ -128,7 +128,7 @@ class WorkerShutdown:
         for _ in range(TRIES):
             try:
                 await self._store.settle(reports)
-            except UnavailableError as error:
+            except ConveyorError as error:
                 log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(PAUSE)
             else:
@@ -164,11 +164,12 @@ class WorkerShutdown:
         await asyncio.gather(*ending, return_exceptions=True)
 
     def _abandon_running(self) -> list[HeldJob]:
-        self._dispatcher.stop_claiming()
-        rows = self._held.abandon_running()
-        if self._journal is not None:
-            self._journal.clear()  # no job caused this exit
-        return rows
+        try:
+            self._dispatcher.stop_claiming()
+            return self._held.abandon_running()
+        finally:  # from another thread, the above may meet a change of the loop's
+            if self._journal is not None:
+                self._journal.clear()  # no job caused this exit
 
     def _running(self) -> list[JobRecord]:
         return [row.job for row in self._held.running]

@@ -52,7 +52,9 @@ class Sidecar:
 
     def __exit__(self, *_: object) -> None:
         if not self._held.threads_left:
-            if self.process is not None:
+            if self.process is not None and self._held.unreported:
+                sidecar_process.request_return(self.process)
+            elif self.process is not None:
                 sidecar_process.stop(self.process)
         elif self.process is None:
             threading.Thread(target=self._renew_left, name="conveyor-left", daemon=True).start()

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import msgspec
 
@@ -26,6 +27,8 @@ from ..system.process_identity import is_frozen
 
 # What the worker writes before it ends in good order; without it, it has died.
 BYE = b"bye\n"
+# What it writes if the store did not accept the outcomes of its jobs: they are returned now.
+RETURN = b"ret\n"
 # How often it looks at the worker, in seconds.
 LOOK_EVERY = 5.0
 # How long a process that has closed everything may take to be gone, in seconds.
@@ -81,6 +84,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def request_return(process: subprocess.Popen[bytes]) -> None:
+    """Have a sidecar return the worker's jobs, for as long as it tries, and exit."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it was killed
+            process.stdin.write(RETURN)
+            process.stdin.close()
+
+
 def watch(arguments: SidecarArguments) -> None:
     """Renew until the worker is gone, and return the jobs that it leaves."""
     watcher = ExitWatcher(arguments.pid, arguments.pidfd)
@@ -98,7 +109,9 @@ def watch(arguments: SidecarArguments) -> None:
             renewed = time.monotonic()
         except (ConveyorError, TimeoutError):
             continue  # the worker renews as well, and logs what is wrong
-    if message != BYE and watcher.wait(EXIT_WITHIN):
+    if message == RETURN:
+        _return_jobs(arguments, "", store)
+    elif message != BYE and watcher.wait(EXIT_WITHIN):
         _return_jobs(arguments, watcher.describe(), store)
 
 

@@ -102,6 +102,11 @@ class Worker:
         return self.parts.held.released
 
     @property
+    def undelivered(self) -> int:
+        """How many outcomes the store has not accepted when `run` has returned."""
+        return self.parts.held.unreported
+
+    @property
     def left(self) -> list[Report]:
         """What to report of jobs that still ran when `run` returned: threads that do not stop.
 

@@ -22,6 +22,7 @@ from ...store.messages import Report
 from ...store.open import TOKEN, open_store
 from ...system import crash_journal
 from ...system.own_program import own_program
+from .exit_codes import UNREACHABLE
 
 # How long the store may take, in seconds. After that, other workers rescue the jobs.
 STORE_TIMEOUT = 3.0
@@ -63,7 +64,7 @@ def main() -> NoReturn:
     """Carry out the hand-off that stdin describes."""
     left = msgspec.json.decode(sys.stdin.buffer.read(), type=HandOff)
     # Opening the store may also take too long.
-    watch = threading.Timer(STORE_TIMEOUT, os._exit, [left.code])
+    watch = threading.Timer(STORE_TIMEOUT, os._exit, [left.code or UNREACHABLE])
     watch.daemon = True
     watch.start()
     try:
@@ -77,4 +78,5 @@ def main() -> NoReturn:
             f"conveyor: cannot return {len(left.reports)} jobs to the queue yet: {error}\n"
         )
         sys.stderr.flush()
+        os._exit(left.code or UNREACHABLE)
     os._exit(left.code)

@@ -10,6 +10,7 @@ import msgspec
 from ...core.foreign_text import escape_block
 from ...errors import UsageError
 from ...settings import DEFAULT, Settings
+from .stderr_pipe import DroppingHandler
 
 log = logging.getLogger("conveyor")
 
@@ -54,7 +55,7 @@ def configure_logging(settings: Settings) -> None:
     _enable_loggers()
     root = logging.getLogger()
     if not root.handlers:
-        handler = logging.StreamHandler()
+        handler = DroppingHandler()
         is_json = settings["log_format"] == "json"
         handler.setFormatter(JsonFormatter() if is_json else TextFormatter(TEXT_FORMAT))
         root.addHandler(handler)

@@ -16,6 +16,10 @@ from rich.text import Text
 
 from ...core.bounds import format_moment
 from ...core.job import JobRecord
+from .stderr_pipe import has_room
+
+# How long a message may wait for room in stderr, in seconds.
+PRINT_TIMEOUT = 0.1
 
 # What stands for the beginning of an id that is cut, and the length of such an id.
 CUT = "…"
@@ -81,16 +85,17 @@ def print_job_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
 
 
 def print_stderr(text: str) -> None:
-    """Print a message for a person. A closed or full stderr is no error."""
+    """Print a message for a person. A closed or full stderr is no error, and blocks nobody."""
     try:
-        click.echo(text, err=True)
+        if has_room(sys.stderr, PRINT_TIMEOUT):
+            click.echo(text, err=True)
     except BrokenPipeError:
         # The interpreter would flush the rest at exit, fail again and change the exit code.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stderr.fileno())
         os.close(null)
-    except OSError:
-        return  # a full disk, for example
+    except (OSError, ValueError):
+        return  # a full disk, for example, or a closed file
 
 
 def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:

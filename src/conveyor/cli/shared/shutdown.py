@@ -2,7 +2,9 @@
 
 First SIGTERM or SIGINT: claim no jobs, give running jobs the drain time, then stop them. Second:
 stop them now. Third: exit immediately. SIGTSTP: claim no jobs; SIGCONT: claim again. A drain order
-from the store does what the first signal does, and is not counted as a signal.
+from the store does what the first signal does, and is not counted as a signal. Neither is SIGHUP:
+it does what the first signal does. Any other deadly signal ends the process as it does by default,
+but the jobs are returned first.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from typing import Any, NoReturn
 
 from ...core.job import JobRecord
 from ...store.messages import Report
+from ...system.deadly_signals import DEADLY, die_of, with_default_action
 from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
-from .exit_codes import OK, RELEASED
+from .exit_codes import OK, RELEASED, UNREACHABLE
 from .output import format_count, format_duration, print_stderr
 
 PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
@@ -37,6 +40,14 @@ CLOSE_TIMEOUT = 2.0
 RESPONSE_TIMEOUT = 0.25
 
 
+def worker_signals() -> Sequence[signal.Signals]:
+    """Return the signals that a worker handles besides SIGTERM and SIGINT.
+
+    One that this process ignores (nohup), or that the application handles, is left alone.
+    """
+    return (*PAUSE_SIGNALS, *with_default_action((signal.SIGHUP, *DEADLY)))
+
+
 class Shutdown:
     """Carries out what signals request of a worker, also before the worker exists.
 
@@ -46,7 +57,8 @@ class Shutdown:
     def __init__(self, loop: asyncio.AbstractEventLoop, drain: float) -> None:
         self._loop = loop
         self._drain = drain
-        self._signals: list[signal.Signals] = []
+        self._last_signal: signal.Signals | None = None
+        self._is_forced = False
         self._worker: Worker | None = None
         self._deferred: list[Callable[[Worker], None]] = []
         self._url = self._secret = ""
@@ -58,7 +70,7 @@ class Shutdown:
     @property
     def is_requested(self) -> bool:
         """Whether a signal has requested the shutdown."""
-        return bool(self._signals)
+        return self._last_signal is not None
 
     async def wait_for(self, work: asyncio.Task[Any]) -> None:
         """Wait until some work is done or a signal requests the shutdown."""
@@ -83,11 +95,15 @@ class Shutdown:
                 self._call(lambda worker: worker.be_quiet())
             case signal.SIGCONT:
                 self._call(lambda worker: worker.be_quiet(quiet=False))
+            case signal.SIGHUP if self.is_requested:
+                return  # as systemd and a closing terminal send it, after SIGTERM
+            case _ if number in DEADLY:
+                self._die(number)
             case _:
-                self._signals.append(number)
+                self._last_signal = number
                 with suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(self._stop_requested.set)
-                self._stop(number, count)
+                self._stop(number, max(1, count))
 
     def worker_ended(self) -> None:
         """Limit the time for the rest of the shutdown, now that the worker has ended.
@@ -106,7 +122,12 @@ class Shutdown:
         print_stderr(_summary(worker))
         if worker.left or _has_threads():
             self._hand_off(worker, worker.left)
-        return self._exit_code(worker)
+        code = self._exit_code(worker)
+        if worker.undelivered:
+            results = format_count(worker.undelivered, "result")
+            print_stderr(f"{results} could not be delivered to the store; the jobs run again")
+            return code or UNREACHABLE
+        return code
 
     def _stop(self, number: signal.Signals, count: int) -> None:
         if count == 1:
@@ -117,6 +138,7 @@ class Shutdown:
             self._call(lambda worker: worker.drain(self._drain))
             self._force_after(self._drain)
         elif count == 2:
+            self._is_forced = True
             print_stderr(f"{number.name} again: stopping running jobs now")
             self._call(lambda worker: worker.cancel_all())
             self._force_after(0.0)
@@ -127,6 +149,14 @@ class Shutdown:
                     self._worker.abandon_at_exit()
             finally:  # the loop still runs and may change the jobs meanwhile, which raises
                 os._exit(128 + number)
+
+    def _die(self, number: signal.Signals) -> None:
+        print_stderr(f"{number.name}: exiting now; jobs returned to the queue")
+        try:
+            if self._worker is not None:
+                self._worker.abandon_at_exit()
+        finally:  # see `_stop`
+            die_of(number)
 
     def _call(self, act: Callable[[Worker], None]) -> None:
         def run() -> None:
@@ -154,7 +184,8 @@ class Shutdown:
     def _force(self) -> None:
         worker = self._worker
         if worker is None:
-            os._exit(128 + self._signals[-1])  # the store did not open in all this time
+            # The store did not open in all this time.
+            os._exit(128 + (self._last_signal or signal.SIGTERM))
         left: Sequence[Report]
         if worker.ended.is_set():
             text = "exiting: threads are still running, of jobs or of a store that does not respond"
@@ -186,12 +217,12 @@ class Shutdown:
 
     def _exit_code(self, worker: Worker) -> int:
         # A forced stop has the exit code of the signal, as in a shell.
-        if len(self._signals) > 1:
-            return 128 + self._signals[-1]
+        if self._is_forced and self._last_signal is not None:
+            return 128 + self._last_signal
         return RELEASED if worker.released else OK
 
     def _print_phase(self, phase: str, running: Sequence[JobRecord]) -> None:
-        if phase == "draining" and not self._signals:
+        if phase == "draining" and not self.is_requested:
             print_stderr("drain ordered by the store: stopping, as on SIGTERM")
             self._force_after(self._drain)
         print_stderr(describe_phase(phase, running, self._drain))

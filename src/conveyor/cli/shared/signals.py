@@ -6,11 +6,14 @@ C-level handler writes to the wakeup descriptor immediately, and a thread reads 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+
+log = logging.getLogger("conveyor.signals")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,7 +35,10 @@ def handle_signals(
         while data := os.read(reading, 1):
             if data[0] in handled:
                 count += data[0] in STOPPING
-                handler(signal.Signals(data[0]), count)
+                try:
+                    handler(signal.Signals(data[0]), count)
+                except Exception:  # the next signal must be handled all the same
+                    log.exception("signal.not_handled number=%d", data[0])
         os.close(reading)
 
     thread = threading.Thread(target=listen, name="conveyor-signals", daemon=True)
@@ -40,12 +46,15 @@ def handle_signals(
     # Set the descriptor before the handlers, and reset it after them: otherwise a signal in between
     # would be caught and lost.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    # Whoever started this process may have blocked them.
+    previous_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
     previous_handlers = {number: signal.signal(number, _do_nothing) for number in handled}
     try:
         yield
     finally:
         for number, previous_handler in previous_handlers.items():
             signal.signal(number, previous_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
         signal.set_wakeup_fd(previous)
         os.close(writing)
         thread.join(1)

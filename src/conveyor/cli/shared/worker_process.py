@@ -19,7 +19,7 @@ from .heartbeat import Heartbeat
 from .log_setup import configure_logging
 from .output import print_stderr
 from .shell_warning import warn_of_shell
-from .shutdown import PAUSE_SIGNALS, Shutdown
+from .shutdown import Shutdown, worker_signals
 from .signals import handle_signals
 from .worker_options import parse_queue_weights
 
@@ -112,7 +112,7 @@ async def _run_worker(
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     # Before the store is opened, which may wait for a lock.
     heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
-    with handle_signals(shutdown.handle_signal, PAUSE_SIGNALS), closing(heartbeat):
+    with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
         running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
         await _run_with_companion(running, companion)

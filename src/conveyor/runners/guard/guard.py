@@ -77,6 +77,7 @@ class Guard:
             if order == TERM[0]:
                 program.stop_requested = True
                 pids = program.signal(signal.SIGTERM)
+                program.signal(signal.SIGCONT)  # one that is stopped gets SIGTERM only then
             else:
                 pids = program.kill()
             self._send(" ".join(["signalled", *map(str, pids)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -34,9 +35,10 @@ def main() -> None:
     """Run the spawner. The arguments are the worker's pid and the length of its leases."""
     pid, lease_for = int(sys.argv[1]), float(sys.argv[2])
     os.closerange(3, 1 << 16)
-    requests = socket.socket(fileno=os.dup(0))
+    # Not os.dup(): if the worker has no stdout or stderr, it would return that number.
+    requests = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3))
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1):
+    for fd in (0, 1, *([] if _is_open(2) else [2])):
         os.dup2(null, fd)
     # Signals to the worker's group must not reach this process: it exits when the worker does.
     os.setsid()
@@ -49,6 +51,14 @@ def main() -> None:
     worker = WatchedWorker(pid, lease_for)
     if os.getppid() == pid:
         Spawner(requests, worker).serve()
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _reset_signals() -> None:

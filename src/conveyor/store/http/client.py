@@ -119,7 +119,8 @@ class HttpClient:
             async with self._session().get(
                 URL(self.url + call_path(call, {}), encoded=True),
                 params=_query(body),
-                headers=self._headers,
+                # A proxy that compresses keeps lines back until it has enough of them.
+                headers={**self._headers, "Accept-Encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(
                     sock_connect=CONNECT_TIMEOUT, sock_read=RESPONSE_TIMEOUT
                 ),
