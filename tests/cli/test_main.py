@@ -99,3 +99,16 @@ def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     assert "[red]x" in shown
+
+
+@pytest.mark.parametrize("args", [["ps"], ["doctor"], ["worker", "app:belt"], ["enqueue", "t"]])
+def test_a_deleted_current_directory_is_an_error_of_one_line(
+    conveyor: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ran = conveyor(*args)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("conveyor: the current directory was deleted")

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import pytest
 
 from conveyor.core.job import NewJob, State, WorkerInfo
-from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, Rescuer
+from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, UNJUDGED_FOR, Rescuer
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import Claimant, Want
+from conveyor.store.messages import Claimant, Lease, Want
 from conveyor.testing import FakeClock
 
 
@@ -136,3 +136,61 @@ def test_a_job_that_killed_its_last_worker_is_logged_as_an_error(
     assert (record.levelname, vars(record)["job_id"], vars(record)["task"]) == ("ERROR", "a", "t")
     assert "the worker's process died" in record.getMessage()
     assert record.exc_info
+
+
+class SteppedScene(Scene):
+    """The same, with a monotonic clock that does not follow when the store's clock is set."""
+
+    def __init__(self, clock: FakeClock, store: MemoryStore) -> None:
+        super().__init__(clock, store)
+        self.elapsed = 0.0
+        self.rescuer = Rescuer(
+            store,
+            worker="mine",
+            elapsed=lambda: self.elapsed,
+            is_dead=lambda each, _: each.id in self.gone,
+            has_died=lambda each, *_: each.id in self.unlocked,
+            read_journal=lambda *_: self.journal,
+        )
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.elapsed += seconds
+
+
+def test_a_clock_that_is_set_forward_expires_no_lease_that_is_renewed(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = SteppedScene(clock, store)
+    scene.rescue(expired=True)
+    clock.advance(3600.0)  # set, not passed
+    for _ in range(3):
+        scene.rescue(expired=True)
+        scene.advance(5.0)
+    assert (scene.state, scene.known) == (State.RUNNING, {"mine", "other"})
+    store.extend([Lease("a", 1)], lease_for=60.0).result()
+    scene.advance(UNJUDGED_FOR - 10.0)
+    scene.rescue(expired=True)
+    assert scene.state is State.RUNNING
+    scene.advance(60.0)
+    scene.rescue(expired=True)
+    assert scene.state is State.AVAILABLE
+
+
+def test_time_that_passes_expires_leases(clock: FakeClock, store: MemoryStore) -> None:
+    scene = SteppedScene(clock, store)
+    scene.rescue(expired=True)
+    scene.advance(3600.0)
+    scene.rescue(expired=True)
+    assert scene.state is State.AVAILABLE
+
+
+def test_a_dead_worker_is_found_whatever_the_clock_says(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    scene = SteppedScene(clock, store)
+    scene.rescue(expired=True)
+    clock.advance(3600.0)
+    scene.unlocked = {"other"}
+    scene.rescue(expired=True)
+    assert scene.state is State.AVAILABLE

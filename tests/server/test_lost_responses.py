@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from threading import Event
 
@@ -81,6 +82,17 @@ def test_cancelling_a_cancelled_job_is_refused(deployment: Deployment, behind: S
     behind.cancel(enqueued(behind), reason="earlier").result(10)
     with pytest.raises(InvalidTransitionError):
         deployment.store().cancel("job", reason="no more").result(20)
+
+
+def test_a_stream_of_hints_asks_that_no_proxy_compress_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = HttpStore(f"http://127.0.0.1:{server.getsockname()[1]}")
+        store.listen(["final"], lambda _hint: None)
+        server.settimeout(10)
+        connection, _ = server.accept()
+        with connection:
+            assert b"accept-encoding: identity\r\n" in connection.recv(65536).lower()
+        store.close()
 
 
 def test_hints_after_the_begin_of_a_stream_are_received(

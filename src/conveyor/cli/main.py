@@ -101,6 +101,7 @@ def main() -> NoReturn:
 def run(args: list[str] | None = None) -> int:
     """Run one command; return its exit code. Errors of this package print no traceback."""
     try:
+        _check_working_directory()
         code = cli.main(args, prog_name="conveyor", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -118,6 +119,16 @@ def run(args: list[str] | None = None) -> int:
         click.echo(f"conveyor: {error}", err=True)
         return exit_code(error)
     return code if isinstance(code, int) else OK
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(
+            f"the current directory was deleted, or cannot be read ({error.strerror}); "
+            "change to another one"
+        ) from error
 
 
 def exit_code(error: ConveyorError) -> int:

@@ -23,6 +23,9 @@ LOGGED = 100
 SIDECAR_TIME = 5.0
 # A worker that was silent for this long is removed from the store; its jobs follow their leases.
 REMOVE_AFTER = 600.0
+# A difference, in seconds, between the store's clock and a monotonic one that is a step, not drift,
+# and how long leases are not judged after it: their workers renew them meanwhile.
+STEP, UNJUDGED_FOR = 5.0, 60.0
 
 
 class Rescuer:
@@ -51,6 +54,8 @@ class Rescuer:
         self._boot_id = boot_id()
         # The workers whose process is gone, and since when that is known.
         self._gone_since: dict[str, float] = {}
+        self._clock_offset: float | None = None
+        self._judges_from = 0.0
 
     async def rescue(self, *, expired: bool) -> None:
         """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
@@ -58,7 +63,7 @@ class Rescuer:
         workers = await store.workers()
         silent_since = store.now() - REMOVE_AFTER
         dead = self._dead([each for each in workers if each.id != self._worker], folder)
-        if not dead and not expired:
+        if not dead and (not expired or self._is_clock_doubtful()):
             return
         rescued = await store.rescue(limit=BATCH)
         for worker in workers:
@@ -84,6 +89,19 @@ class Rescuer:
                 job = await self._store.get(job_id)
                 if job.state is State.DISCARDED and (past := await self._store.history(job_id)):
                     log_discard(job, past[-1].error)
+
+    def _is_clock_doubtful(self) -> bool:
+        """Whether the store's clock was set forward a moment ago, so that leases seem expired."""
+        now = self._elapsed()
+        before, self._clock_offset = self._clock_offset, self._store.now() - now
+        if before is not None and self._clock_offset - before > STEP:
+            self._judges_from = now + UNJUDGED_FOR
+            log.warning(
+                "clock.stepped seconds=%.0f leases_unjudged_for=%.0f",
+                self._clock_offset - before,
+                UNJUDGED_FOR,
+            )
+        return now < self._judges_from
 
     def _dead(self, others: Sequence[WorkerInfo], folder: str) -> frozenset[str]:
         """Return the ids of the dead workers whose sidecar, if any, does not return their jobs."""

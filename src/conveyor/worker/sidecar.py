@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import subprocess
 import threading
@@ -9,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from ..core.loop_backoff import DoublingBackoff
 from ..errors import ConveyorError
 from ..store.messages import Lease
 from ..store.protocol import Store
@@ -16,6 +19,12 @@ from ..system.crash_journal import CrashJournal
 from ..system.process_exit import open_pidfd
 from . import sidecar_process
 from .held_jobs import HeldJobs
+
+log = logging.getLogger("conveyor.sidecar")
+
+# How often it is checked whether the process still runs, and the pauses before it is started again,
+# in seconds.
+CHECK_EVERY, FIRST_PAUSE, LONGEST_PAUSE = 1.0, 0.1, 60.0
 
 
 class Sidecar:
@@ -47,8 +56,26 @@ class Sidecar:
 
     def __enter__(self) -> Self:
         if self._enabled:
-            self._start()
+            self._try_to_start()
         return self
+
+    async def keep(self) -> None:
+        """Start the process again whenever it has ended, until cancelled."""
+        backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
+        started = time.monotonic()
+        while self._enabled:
+            await asyncio.sleep(CHECK_EVERY)
+            process = self.process
+            if process is not None and process.poll() is None:
+                continue
+            if time.monotonic() - started > LONGEST_PAUSE:
+                backoff.reset()
+            pause = backoff.next_pause()
+            code = None if process is None else process.returncode
+            log.warning("sidecar.ended code=%s restart_in=%.1f", code, pause)
+            await asyncio.sleep(pause)
+            self._try_to_start()
+            started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         if not self._held.threads_left:
@@ -58,6 +85,13 @@ class Sidecar:
                 sidecar_process.stop(self.process)
         elif self.process is None:
             threading.Thread(target=self._renew_left, name="conveyor-left", daemon=True).start()
+
+    def _try_to_start(self) -> None:
+        self.process = None
+        try:
+            self._start()
+        except OSError as error:  # `keep` tries again
+            log.error("sidecar.not_started error=%s", error)  # noqa: TRY400 - no traceback helps here
 
     def _start(self) -> None:
         journal = self._journal
@@ -72,9 +106,11 @@ class Sidecar:
             journal_fd=-1 if journal is None else journal.descriptor,
             slots=self._slots,
         )
-        self.process = sidecar_process.start(arguments, self._store.secret)
-        if pidfd >= 0:
-            os.close(pidfd)
+        try:
+            self.process = sidecar_process.start(arguments, self._store.secret)
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
 
     def _renew_left(self) -> None:
         leases = [Lease(report.id, report.lease) for report in self._held.threads_left]

@@ -138,6 +138,7 @@ class Worker:
         with self._beside(loop):
             maintaining = asyncio.create_task(parts.maintenance.run())
             dispatching = asyncio.create_task(parts.dispatcher.run())
+            keeping = asyncio.create_task(parts.sidecar.keep())
             try:
                 await asyncio.wait([maintaining, dispatching], return_when=asyncio.FIRST_COMPLETED)
                 if maintaining.done():
@@ -147,7 +148,7 @@ class Worker:
             finally:
                 if not dispatching.done():  # `run` was cancelled
                     shutdown.abandon()
-                await shutdown.end_tasks(maintaining, dispatching)
+                await shutdown.end_tasks(maintaining, dispatching, keeping)
                 await parts.runners.close()
                 await shutdown.report()
                 parts.workdir_root.close(in_use=bool(self.left))

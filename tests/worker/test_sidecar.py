@@ -1,0 +1,94 @@
+"""A worker has a sidecar for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runner_helpers import eventually
+
+from conveyor import Conveyor
+from conveyor.worker.worker import Worker
+
+
+@pytest.fixture
+def belt(tmp_path: Path) -> Iterator[Conveyor]:
+    opened = Conveyor(tmp_path / "jobs.db")
+    yield opened
+    opened.close()
+
+
+def sidecar(worker: Worker) -> subprocess.Popen[bytes] | None:
+    return worker.parts.sidecar.process
+
+
+async def replaced(worker: Worker, old: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    await eventually(lambda: sidecar(worker) not in (None, old))
+    new = sidecar(worker)
+    assert new is not None
+    assert old.stdin is not None
+    old.stdin.close()
+    return new
+
+
+def test_a_sidecar_that_has_died_is_started_again(
+    belt: Conveyor, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with belt.worker() as worker:
+            await eventually(lambda: sidecar(worker))
+            first = sidecar(worker)
+            assert first is not None
+            first.kill()
+            second = await replaced(worker, first)
+            assert second.poll() is None
+        assert second.wait(10) == 0
+
+    asyncio.run(main())
+    assert "sidecar.ended code=-9" in caplog.text
+
+
+def test_a_sidecar_starts_where_the_working_directory_is_gone_and_beside_files_of_any_name(
+    belt: Conveyor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("queue", "token", "secrets", "uuid", "socket", "ssl", "platform", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('of the application')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(here)
+    here.rmdir()
+
+    async def main() -> int:
+        async with belt.worker() as worker:
+            await eventually(lambda: sidecar(worker))
+            process = sidecar(worker)
+        assert process is not None
+        return process.wait(10)
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_sidecar_that_cannot_start_keeps_no_worker_from_working(
+    belt: Conveyor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @belt.task
+    async def one() -> int:
+        return 1
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", os.devnull)
+            async with belt.worker() as worker:
+                job = await one.aenqueue()
+                await eventually(lambda: job.refresh().record.is_final)
+                assert sidecar(worker) is None
+                patch.undo()
+                await eventually(lambda: sidecar(worker))
+
+    asyncio.run(main())
