@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic, sleep
 
 import pytest
@@ -28,6 +29,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(autouse=True)
+def store_of_no_command() -> Iterator[None]:
+    """Forget the store that a command in this process exported to the environment."""
+    yield
+    for name in ("CONVEYOR_URL", "CONVEYOR_TOKEN_FILE"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

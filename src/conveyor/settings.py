@@ -2,7 +2,8 @@
 
 A value comes from, in this order: a flag; the variable `CONVEYOR_<NAME>`; `conveyor.toml` or the
 table `[tool.conveyor]` of `pyproject.toml`, whichever is nearest from the current directory
-upwards; the default. Its source is kept for `conveyor doctor`.
+upwards; the application; the default. Its source is kept for `conveyor doctor`. Relative paths in a
+file are relative to that file.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ PREFIX = "CONVEYOR_"
 # The variable that holds a token. A worker passes it on to its own processes, but not to jobs.
 TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
 # The sources of a value that is not from a file or from the environment.
-FLAG, DEFAULT = "the command line", "default"
+FLAG, APPLICATION, DEFAULT = "the command line", "the application", "default"
 FILES = ("conveyor.toml", "pyproject.toml")
 LOG_FORMATS = ("text", "json")
+# Settings that are paths. `url` may be one, too.
+PATHS = frozenset({"token_file", "ca_file", "health_file"})
+MEMORY = ("memory:", "memory://")
 
 
 class Setting(NamedTuple):
@@ -108,6 +112,68 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
+    def folder_of(self, name: str) -> str:
+        """Return the folder of the file that has this value; "" if it is from another source."""
+        source = self.sources[name]
+        return os.path.dirname(source) if source.endswith(FILES) else ""
+
+    def with_store(self, store: StoreChoice) -> Settings:
+        """Return these settings with the chosen store, as `conveyor doctor` shows them."""
+        overrides = f"{store.source}; it overrides the application's {store.own}"
+        source = overrides if store.own else store.source
+        return Settings({**self._values, "url": store.url}, {**self.sources, "url": source})
+
+
+class StoreChoice(NamedTuple):
+    """The store to use, and where it is named.
+
+    `own` is the application's store if that is overridden. `token` is the application's; None takes
+    the configured one.
+    """
+
+    url: str
+    source: str
+    own: str = ""
+    token: str | None = None
+
+
+def choose_store(settings: Settings, own: str | None) -> StoreChoice:
+    """Choose between the configured store and the application's `own`.
+
+    A flag or a variable is meant for this run, so it wins. A file and the application both belong
+    to the project: UsageError if they name different stores. A store in memory stays: it belongs to
+    this process, and no other store has its jobs.
+    """
+    url, source = str(settings["url"]), settings.sources["url"]
+    if own is None:
+        return StoreChoice(url, source)
+    if source == DEFAULT or own in MEMORY:
+        return StoreChoice(own, APPLICATION)
+    if _place(own) == _place(url):
+        return StoreChoice(url, source)
+    if settings.folder_of("url"):
+        raise UsageError(
+            f"the application names the store {own!r}, and {source} names {url!r}; remove one of "
+            f"them, or choose for this run with --url or {PREFIX}URL"
+        )
+    return StoreChoice(url, source, own)
+
+
+def absolute_url(url: str, folder: str | Path) -> str:
+    """Return the URL of a store, with a relative path taken from `folder`."""
+    scheme, colon, _ = url.partition(":")
+    prefix = "sqlite:///" if url.startswith("sqlite:///") else ""
+    path = url.removeprefix(prefix)
+    if not path or (not prefix and colon and "/" not in scheme):
+        return url
+    return prefix + os.path.join(folder, path)
+
+
+def _place(url: str) -> str:
+    """Return what all URLs of one store have in common."""
+    path = absolute_url(url, Path.cwd()).removeprefix("sqlite:///").partition("?")[0]
+    return path.rstrip("/") if "://" in path else os.path.normpath(path)
+
 
 def token_from(settings: Settings) -> str:
     """Return the token for a server, from `CONVEYOR_TOKEN` or the token file; "" if there is none.
@@ -137,11 +203,14 @@ def load_settings(
     env = os.environ if environment is None else environment
     values: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
     sources = dict.fromkeys(SETTINGS, DEFAULT)
-    for where, given in (_from_file(folder or Path.cwd()), ("", _from_environment(env))):
-        for name, value in given.items():
-            place = where or f"the environment ({PREFIX}{name.upper()})"
-            values[name] = _read(name, value, place)
-            sources[name] = place
+    file, table = _from_file(folder or Path.cwd())
+    for name, value in table.items():
+        values[name] = _taken_from(file.parent, name, _read(name, value, str(file)))
+        sources[name] = str(file)
+    for name, value in _from_environment(env).items():
+        place = f"the environment ({PREFIX}{name.upper()})"
+        values[name] = _read(name, value, place)
+        sources[name] = place
     for name, value in (flags or {}).items():
         if value is not None and value != () and name in SETTINGS:
             values[name] = _read(name, value, FLAG)
@@ -153,8 +222,9 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     return {name: env[PREFIX + name.upper()] for name in SETTINGS if env.get(PREFIX + name.upper())}
 
 
-def _from_file(folder: Path) -> tuple[str, dict[str, Any]]:
+def _from_file(folder: Path) -> tuple[Path, dict[str, Any]]:
     for place in (folder, *folder.parents):
+        tables: dict[Path, dict[str, Any]] = {}
         for name in FILES:
             path = place / name
             if path.is_file():
@@ -162,8 +232,20 @@ def _from_file(folder: Path) -> tuple[str, dict[str, Any]]:
                 if name == "pyproject.toml":
                     table = table.get("tool", {}).get("conveyor")
                 if table is not None:
-                    return str(path), _check_names(table, path)
-    return "", {}
+                    tables[path] = _check_names(table, path)
+        if len(tables) > 1:
+            raise UsageError(
+                f"{' and '.join(map(str, tables))} both configure Conveyor; keep one of them"
+            )
+        for path, table in tables.items():
+            return path, table
+    return folder, {}
+
+
+def _taken_from(folder: Path, name: str, value: Any) -> Any:
+    if name == "url":
+        return absolute_url(value, folder)
+    return os.path.join(folder, value) if name in PATHS and value else value
 
 
 def _parse(path: Path) -> Any:

@@ -28,6 +28,7 @@ def test_what_is_done_by_hand_is_in_the_audit_with_who_and_where(
     job = belt.functions["send"].enqueue("ann").id
     conveyor("cancel", job, "--reason", "not needed")
     conveyor("retry", job)
+    belt.functions["tiny"].enqueue()
     conveyor("queues", "pause", "mail", "small")
     conveyor("queues", "resume", "mail")
     made = conveyor("token", "create", "ci", "--scope", "agent", "--queue", "mail", "--json").data
@@ -105,7 +106,9 @@ def test_a_command_that_fails_half_way_has_noted_what_it_did(
     assert audit(conveyor) == [("retry", job)]
 
 
-def test_the_audit_is_read_page_by_page(conveyor: Command) -> None:
+def test_the_audit_is_read_page_by_page(conveyor: Command, belt: Conveyor) -> None:
+    for queue in ("a", "b", "c"):
+        belt.queue(queue).pause()
     conveyor("queues", "pause", "a", "b", "c")
     first = conveyor("audit", "--limit", "2")
     assert [line.split("\t")[4] for line in first.out.splitlines()] == ["SUBJECT", "c", "b"]

@@ -45,8 +45,9 @@ def test_enqueue_through_the_application_checks_the_call(conveyor: Command) -> N
     ],
 )
 def test_a_wrong_enqueue_ends_with_2_and_leaves_no_job(
-    conveyor: Command, args: list[str], said: str
+    conveyor: Command, belt: Conveyor, args: list[str], said: str
 ) -> None:
+    assert belt.jobs() == []
     ran = conveyor("enqueue", "send", *args)
     assert ran.code == 2
     assert said in ran.err

@@ -75,8 +75,9 @@ def test_exec_waits_for_a_worker_with_the_labels_it_requires(
     ],
 )
 def test_exec_says_what_is_wrong_and_enqueues_nothing(
-    conveyor: Command, folder: Path, options: list[str], said: str
+    conveyor: Command, belt: Conveyor, options: list[str], said: str
 ) -> None:
+    assert belt.store.counts().result() == []
     ran = conveyor("exec", *options, "--", "true")
     assert ran.code == 2
     assert said in ran.err

@@ -60,7 +60,10 @@ def test_a_wrong_option_ends_with_2_and_says_which(conveyor: Command) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "why", "logs", "wait", "cancel", "retry"])
-def test_a_job_that_is_not_there_ends_with_3(conveyor: Command, command: str) -> None:
+def test_a_job_that_is_not_there_ends_with_3(
+    conveyor: Command, belt: Conveyor, command: str
+) -> None:
+    assert belt.jobs() == []
     ran = conveyor(command, "0190-no-such-job")
     assert ran.code == 3
     assert "job '0190-no-such-job' not found" in ran.err
@@ -87,10 +90,8 @@ def test_nothing_is_coloured_where_there_is_no_terminal(conveyor: Command, belt:
         assert "\x1b[" not in conveyor(*args).out
 
 
-def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(
-    conveyor: Command, folder: Path
-) -> None:
-    conveyor("queues", "pause", "[red]x")
+def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(belt: Conveyor, folder: Path) -> None:
+    belt.queue("[red]x").pause()
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "conveyor", "queues"]
     wide = os.environ | {"COLUMNS": "200"}

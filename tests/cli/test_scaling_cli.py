@@ -55,10 +55,10 @@ def test_a_dry_run_that_finds_nothing_to_do_says_so(conveyor: Command, file: Pat
 def test_the_status_is_what_the_last_look_left_wherever_that_was(
     conveyor: Command, start: Start, belt: Conveyor, file: Path, until: Callable[..., None]
 ) -> None:
+    belt.command("true").enqueue()
     ran = conveyor("scale", "status")
     assert ran.code == 3
     assert "no scaler 'scaler' has run against this store" in ran.err
-    belt.command("true").enqueue()
     process = start("scale", "--config", str(file), "--every", "0.2")
     until(lambda: conveyor("scale", "status").code == 0)
     ran = conveyor("scale", "status")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shell import Command
 
+from conveyor import Conveyor
 from conveyor.core.access import matches_token, token_id
 from conveyor.store.messages import Hint
 from conveyor.store.sqlite.store import SqliteStore
@@ -89,8 +90,9 @@ def test_a_revoked_token_is_listed_as_such_and_other_processes_hear_of_it(
     ],
 )
 def test_a_wrong_token_command_says_why_and_leaves_nothing(
-    conveyor: Command, args: list[str], code: int, said: str
+    conveyor: Command, belt: Conveyor, args: list[str], code: int, said: str
 ) -> None:
+    assert belt.jobs() == []
     ran = conveyor("token", *args)
     assert (ran.code, ran.out) == (code, "")
     assert said in ran.err

@@ -18,7 +18,7 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import notify_socket
-from .shared.application import load_app
+from .shared.application import belt_without_app, export_store, load_configured_app
 from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
@@ -84,8 +84,9 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
 
 def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
     if not settings["app"]:
-        return Conveyor(url, token=token)
-    belt = load_app(str(settings["app"]))
+        return belt_without_app(url, token)
+    export_store(url, str(settings["token_file"]))
+    belt = load_configured_app(settings)
     belt.divert(url, token=token)
     return belt
 

@@ -19,6 +19,7 @@ import msgspec
 from .. import __version__
 from ..client.app import Conveyor
 from ..client.task_function import TaskFunction
+from .shared.application import belt_without_app
 from .shared.options import json_option
 from .shared.output import print_json, print_stderr, print_table
 
@@ -98,7 +99,7 @@ def machine() -> dict[str, str]:
 
 def measure(url: str, *, jobs: int, kind: str, slots: int) -> list[Figure]:
     """Enqueue and drain no-op jobs, then time single ones from enqueue to start."""
-    belt = Conveyor(url)
+    belt = belt_without_app(url)
     queue = belt.queue("bench")
     started_at: list[float] = []
 

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from ..errors import UsageError
-from ..settings import load_settings
+from ..settings import Settings, load_settings
 from ..worker import health
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option, url_option
@@ -43,7 +43,7 @@ def doctor_command(
         return code
     verdict = _judge(path, ready=ready)
     if ready and verdict.ok:
-        verdict = _with_store(verdict, str(settings["url"]))
+        verdict = _with_store(verdict, settings)
     text = msgspec.json.encode(verdict).decode() if as_json else f"{path}: {verdict.text}"
     click.echo(text, err=not verdict.ok and not as_json)
     return OK if verdict.ok else FAILED
@@ -55,10 +55,9 @@ def _judge(path: str, *, ready: bool) -> health.Verdict:
     return health.judge(found, now=time.time(), gone=gone, ready=ready)
 
 
-def _with_store(verdict: health.Verdict, url: str) -> health.Verdict:
-    wrong = [
-        finding.text for finding in _load_diagnosis().run_checks(url, quick=True) if not finding.ok
-    ]
+def _with_store(verdict: health.Verdict, settings: Settings) -> health.Verdict:
+    _, findings = _load_diagnosis().run_checks(settings, quick=True)
+    wrong = [finding.text for finding in findings if not finding.ok]
     return health.Verdict(ok=False, text="; ".join(wrong)) if wrong else verdict
 
 

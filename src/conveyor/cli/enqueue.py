@@ -7,6 +7,7 @@ from typing import Any, cast
 import click
 import msgspec
 
+from ..client.app import Conveyor
 from ..client.named_task import enqueue_by_name
 from ..client.options import EnqueueOptions, JobOptions, merge_options
 from ..client.producer import Producer
@@ -15,7 +16,7 @@ from ..errors import UnknownTaskError, UsageError
 from ..settings import load_settings
 from ..store.call_style import BlockingCalls
 from ..store.open import open_store
-from .shared.application import load_app
+from .shared.application import load_app_and_settings
 from .shared.completions import complete_tasks
 from .shared.options import (
     app_option,
@@ -54,9 +55,9 @@ def enqueue_command(
     chosen = merge_options(EnqueueOptions(), JobOptions(**options))  # type: ignore[typeddict-item]
     values = _parse_arguments(arguments, args_json)
     settings = load_settings({"url": url, "app": app})
-    app_path = str(settings["app"])
-    if app_path:
-        job_id, existing = _enqueue_through_app(app_path, task, values, options)
+    if settings["app"]:
+        belt, _ = load_app_and_settings(app, {"url": url})
+        job_id, existing = _enqueue_through_app(belt, str(settings["app"]), task, values, options)
     else:
         job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, chosen)
     if as_json:
@@ -90,9 +91,8 @@ def _parse_argument(argument: str) -> tuple[str, Any]:
 
 
 def _enqueue_through_app(
-    app_path: str, task: str, values: dict[str, Any], options: dict[str, Any]
+    belt: Conveyor, app_path: str, task: str, values: dict[str, Any], options: dict[str, Any]
 ) -> tuple[str, bool]:
-    belt = load_app(app_path)
     # "send" stands for "shop.send" if no other task ends with it.
     matching = [name for name in belt.functions if name == task or name.endswith(f".{task}")]
     function = belt.functions.get(task)

@@ -22,6 +22,7 @@ from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
 from ..settings import load_settings
 from ..store.protocol import Store
+from .shared.application import belt_without_app
 from .shared.artifact_download import download_artifacts, make_output_directory
 from .shared.exit_codes import FAILED, INTERRUPTED, OK
 from .shared.job_output import follow_output
@@ -29,6 +30,7 @@ from .shared.options import chosen_options, job_options, queue_option, url_optio
 from .shared.output import print_stderr, write_bytes
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import handle_signals
+from .shared.store_access import choose_command_store
 
 # How long to wait for a cancel request when the job has ended, in seconds.
 CANCEL_TIMEOUT = 1.0
@@ -74,7 +76,8 @@ def exec_command(
                 "run `conveyor artifacts ID get -o DIRECTORY` when the job has ended"
             )
         make_output_directory(output)
-    belt = Conveyor(str(load_settings({"url": url})["url"]))
+    store = choose_command_store(load_settings({"url": url}))
+    belt = belt_without_app(store.url, store.token)
     try:
         if detach and not belt.store.is_durable:
             raise UsageError(

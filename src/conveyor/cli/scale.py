@@ -25,7 +25,7 @@ from .shared.options import json_option, log_options, url_option
 from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
 from .shared.scaler_runner import ScalerRunner, load_config
 from .shared.signals import handle_signals
-from .shared.store_access import open_configured_store
+from .shared.store_access import choose_command_store, open_configured_store
 from .simulate import simulate_command
 
 POOL_COLUMNS = ("POOL", "WANTED", "HAVE", "BOOTING", "IDLE", "BUSY", "DRAINING", "OTHER")
@@ -58,7 +58,9 @@ def scale_command(
     config = load_config(path)
     settings = load_settings(flags)
     configure_logging(settings)
-    store = open_store(str(settings["url"]), token=token_from(settings))
+    chosen = choose_command_store(settings)
+    token = token_from(settings) if chosen.token is None else chosen.token
+    store = open_store(chosen.url, token=token)
     with closing(store):
         runner = ScalerRunner(
             config,

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
 from ..system.sd_notify import notify_socket
-from .shared.application import load_app_and_settings
+from .shared.application import belt_without_app, load_app_and_settings
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
 from .shared.options import log_options, url_option
@@ -113,7 +113,7 @@ def _open_belt(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Set
     settings = load_settings({"app": app, **flags})
     if settings["app"]:
         return load_app_and_settings(app, flags)
-    return Conveyor(str(settings["url"])), settings
+    return belt_without_app(str(settings["url"])), settings
 
 
 def _local_store(belt: Conveyor) -> Store:

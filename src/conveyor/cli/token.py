@@ -46,7 +46,7 @@ def create_command(
     as_json: bool,
     url: str | None,
 ) -> None:
-    with open_configured_store(url) as store, audited(store) as record:
+    with open_configured_store(url, create=True) as store, audited(store) as record:
         now = store.now()
         expires_at = None if expires is None else now + parse_duration(expires, name="--expires")
         text, token = issue_token(name, scopes, queues, now=now, expires_at=expires_at)

@@ -14,18 +14,18 @@ from ..core import cron
 from ..core.clock import Clock
 from ..core.codec import ResultCodec
 from ..core.command import command_task, validate_command
-from ..core.job import ARGS_LIMIT, JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
+from ..core.job import JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
 from ..core.pending import run_sync
 from ..core.task import Task
 from ..errors import UsageError
 from ..maintenance.schedule_ticker import Schedule
-from ..settings import load_settings
+from ..settings import Settings, StoreChoice
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
-from ..store.open import open_store
 from ..store.protocol import Store
 from ..worker.options import DRAIN, WorkerOptions
 from ..worker.worker import Worker
 from .call_executor import CallExecutor
+from .declared_store import DeclaredStore
 from .embedded import EmbeddedWorkers, run_until_idle
 from .job_filter import job_filter
 from .job_handle import Job
@@ -44,9 +44,10 @@ class Conveyor(Executor):
 
     `url` is "memory:", a path, "sqlite:///path" (with "?durability=normal" for faster commits that
     a power cut may lose), or the address of a server, "https://jobs.example.com", with its
-    `token`. Default: the configured `url`, or "jobs.db" in the current directory. The store is
-    opened at the first use. `store` and `clock` are for tests. `args_limit` is the maximum size of
-    a job's arguments, in bytes of JSON (default 1 MiB).
+    `token`. `CONVEYOR_URL` and the option `--url` of commands override it, except for "memory:".
+    Default: the configured `url`, or "jobs.db" in the current directory. The store is opened at the
+    first use. `store` and `clock` are for tests. `args_limit` is the maximum size of a job's
+    arguments, in bytes of JSON (default 1 MiB).
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Conveyor(Executor):
         token: str | None = None,
         store: Store | None = None,
         clock: Clock | None = None,
-        args_limit: int = ARGS_LIMIT,
+        args_limit: int | None = None,
     ) -> None:
         if store is not None and (url is not None or clock is not None):
             raise UsageError("use store, or url and clock, not both")
@@ -65,12 +66,8 @@ class Conveyor(Executor):
             raise UsageError(
                 f"url must be a string or a path, got {url!r}; pass a store as store=..."
             )
-        self._url = None if url is None else str(url)
-        self._token = token
-        self._clock = clock
-        self._producer = Producer(
-            self._open if store is None else lambda: store, args_limit=args_limit
-        )
+        self._declared = DeclaredStore(None if url is None else str(url), token, store, clock)
+        self._producer = Producer(self._declared.open, args_limit=args_limit)
         self._tasks = Tasks(self._producer)
         self._tasks.add(command_task())
         self._queues: dict[str, Queue] = {}
@@ -80,7 +77,7 @@ class Conveyor(Executor):
         self.task: TaskDecorator = self.queue("default").task
 
     def __repr__(self) -> str:
-        return f"<Conveyor {self._url or ''}>"
+        return f"<Conveyor {self._declared.url or ''}>"
 
     # -- queues, tasks and jobs ----------------------------------------------------------------
 
@@ -99,9 +96,16 @@ class Conveyor(Executor):
 
         For drills and agents. UsageError if the declared store is already open.
         """
-        self._producer.divert(self._open)
-        self._url, self._token, self._clock = str(url), token, None
+        self._producer.divert(self._declared.open)
+        self._declared.divert(str(url), token)
         self._schedules.clear()
+
+    def choose_store(self, settings: Settings) -> StoreChoice:
+        """Return which store is opened under these settings, and where it is named.
+
+        For commands. UsageError if one is configured that cannot override the declared one.
+        """
+        return self._declared.choose(settings)
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -383,7 +387,3 @@ class Conveyor(Executor):
         return asyncio.run(
             run_until_idle(lambda: self.worker(**options), until_idle=until_idle, timeout=timeout)
         )
-
-    def _open(self) -> Store:
-        url = self._url if self._url is not None else str(load_settings()["url"])
-        return open_store(url, self._clock, self._token)

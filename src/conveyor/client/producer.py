@@ -11,9 +11,10 @@ import msgspec
 from ..core.codec import ResultCodec
 from ..core.command import require_command_label
 from ..core.ids import IdMaker
-from ..core.job import ARGS_LIMIT, JobRecord, NewJob, WhenFull
+from ..core.job import JobRecord, NewJob, WhenFull
 from ..core.task import Task
 from ..errors import UnavailableError, UsageError
+from ..settings import DEFAULT, load_settings
 from ..store.blobs.transfer import upload_inputs
 from ..store.call_style import CallStyle
 from ..store.hint_waiters import HintWaiters
@@ -39,8 +40,9 @@ class QueueRule(msgspec.Struct, frozen=True):
 class Producer:
     """Opens the store at the first use and enqueues into it. Thread-safe."""
 
-    def __init__(self, open_store: Callable[[], Store], *, args_limit: int = ARGS_LIMIT) -> None:
-        self.args_limit = args_limit
+    def __init__(self, open_store: Callable[[], Store], *, args_limit: int | None = None) -> None:
+        self._declared_limit = args_limit
+        self._args_limit: int | None = None
         self.queues: dict[str, QueueRule] = {}
         self._open = open_store
         self._ids = IdMaker()
@@ -48,6 +50,18 @@ class Producer:
         self._opened: tuple[Store, HintWaiters] | None = None
         self._closed = False
         self._file_threads = FileThreads()
+
+    @property
+    def args_limit(self) -> int:
+        """The maximum size of a job's arguments: as configured, or else as declared."""
+        limit = self._args_limit
+        if limit is None:
+            settings = load_settings()
+            limit = int(settings["args_limit"])
+            if self._declared_limit is not None and settings.sources["args_limit"] == DEFAULT:
+                limit = self._declared_limit
+            self._args_limit = limit
+        return limit
 
     @property
     def store(self) -> Store:

@@ -57,7 +57,8 @@ class Harness:
         self._halt = halt
         self._deadline = time.monotonic() + limit
         self._url = str(folder / "jobs.db")
-        self._belt = Conveyor(self._url)
+        self._belt = Conveyor()
+        self._belt.divert(self._url)  # nothing overrides it
         self.probes = ProbeJobs(self._belt)
         self._observers: dict[str, _JobObserver] = {}
 

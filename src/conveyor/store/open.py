@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from ..core.clock import Clock
-from ..errors import UsageError
-from ..settings import TOKEN, load_settings, token_from
+from ..errors import UnavailableError, UsageError
+from ..settings import MEMORY, TOKEN, load_settings, token_from
 from .memory.store import MemoryStore
 from .protocol import Store
 
@@ -22,7 +24,7 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     # Drivers are imported only where they are needed: memory and the command line's help go
     # without.
     scheme, colon, _ = url.partition(":")
-    if url in ("memory:", "memory://"):
+    if url in MEMORY:
         return MemoryStore(clock)
     if scheme in ("http", "https"):
         return _open_http(url, clock, token)
@@ -31,6 +33,24 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     from .sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore.open(url, clock)
+
+
+def check_store_exists(url: str) -> None:
+    """Raise UnavailableError if opening this store would create it."""
+    scheme = url.partition(":")[0]
+    if url in MEMORY:
+        raise UnavailableError(
+            "no store at memory: a store in memory can be used only by the process that has it; "
+            "name a file or a server with --url or CONVEYOR_URL"
+        )
+    if scheme in ("http", "https"):
+        return
+    path = os.path.abspath(url.removeprefix("sqlite:///").partition("?")[0])
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        raise UnavailableError(
+            f"no store at {path}; run this in the application's directory, or name the store with "
+            "--url or CONVEYOR_URL"
+        )
 
 
 def _open_http(url: str, clock: Clock | None, token: str | None) -> Store:
@@ -49,4 +69,4 @@ def _open_http(url: str, clock: Clock | None, token: str | None) -> Store:
     )
 
 
-__all__ = ["KNOWN", "TOKEN", "open_store"]
+__all__ = ["KNOWN", "TOKEN", "check_store_exists", "open_store"]

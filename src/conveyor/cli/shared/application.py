@@ -1,4 +1,4 @@
-"""Loads the application that a command names, and the settings in force."""
+"""Loads the application that a command names, with the settings and the store in force."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import sys
 
 from ...client.app import Conveyor
 from ...errors import UsageError
-from ...settings import FLAG, Settings, load_settings
+from ...settings import (
+    FLAG,
+    PREFIX,
+    Settings,
+    absolute_url,
+    load_settings,
+)
 
 
-def load_app(where: str) -> Conveyor:
-    """Import "module:name" with the current directory on the path; UsageError if that fails."""
+def load_app(where: str, folder: str = "") -> Conveyor:
+    """Import "module:name" with the current directory on the path; UsageError if that fails.
+
+    `folder` is another directory to search: that of the file that names the application.
+    """
     module_name, colon, name = where.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(f"invalid application {where!r}: expected module:name, like app:belt")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    for path in filter(None, (folder, os.getcwd())):
+        if path not in sys.path:
+            sys.path.insert(0, path)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -38,10 +48,31 @@ def load_app(where: str) -> Conveyor:
 
 
 def load_app_and_settings(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Settings]:
-    """Return the application and the settings in force; --url overrides the application's store."""
+    """Return the application and the settings in force. UsageError if its store is in conflict."""
     settings = load_settings({"app": app, **flags})
     if not settings["app"]:
         raise UsageError("no application given; use conveyor worker module:name")
     if settings.sources["url"] == FLAG:
-        os.environ["CONVEYOR_URL"] = str(settings["url"])
-    return load_app(str(settings["app"])), settings
+        export_store(str(settings["url"]))
+    belt = load_configured_app(settings)
+    belt.choose_store(settings)
+    return belt, settings
+
+
+def load_configured_app(settings: Settings) -> Conveyor:
+    """Import the application that the settings name."""
+    return load_app(str(settings["app"]), settings.folder_of("app"))
+
+
+def export_store(url: str, token_file: str = "") -> None:
+    """Make a store that a flag names the one of this process, and of those that it starts."""
+    os.environ[PREFIX + "URL"] = absolute_url(url, os.getcwd())
+    if token_file:
+        os.environ[PREFIX + "TOKEN_FILE"] = os.path.abspath(token_file)
+
+
+def belt_without_app(url: str, token: str | None = None) -> Conveyor:
+    """Return a Conveyor without tasks on exactly this store."""
+    belt = Conveyor()
+    belt.divert(url, token=token)
+    return belt

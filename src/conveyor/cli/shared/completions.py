@@ -6,7 +6,6 @@ A completion must not create a store, print, or take long: whatever goes wrong, 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Collection, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TypeVar
@@ -15,7 +14,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...core.job import JobRecord, State
-from ...settings import load_settings
 from ...store.messages import Filter
 from ...store.protocol import Store
 from .store_access import open_configured_store
@@ -95,19 +93,10 @@ def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
     printed = io.StringIO()
     try:
         with redirect_stdout(printed), redirect_stderr(printed):
-            if not _exists(str(load_settings({"url": url})["url"])):
-                return []
             with open_configured_store(url) as store:
                 return read(store)
     except (Exception, SystemExit):  # noqa: BLE001 - the application may raise anything
         return []
-
-
-def _exists(url: str) -> bool:
-    """Return whether there is a store to open; opening a file that is missing creates it."""
-    if url.startswith(("http:", "https:")):
-        return True
-    return os.path.exists(url.partition("?")[0].removeprefix("sqlite:///"))
 
 
 def _matching(names: Iterable[str], incomplete: str) -> list[CompletionItem]:

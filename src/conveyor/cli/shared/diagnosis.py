@@ -15,13 +15,14 @@ from ... import __version__
 from ...core.explain import SILENT, describe_sickness
 from ...core.job import State
 from ...errors import ConveyorError
-from ...settings import SETTINGS, Settings
-from ...store.open import open_store
+from ...settings import SETTINGS, Settings, StoreChoice
+from ...store.open import check_store_exists, open_store
 from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
 from .output import format_count, print_json, print_stderr, print_table
+from .store_access import choose_command_store
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     """Print the findings; return the exit code."""
-    findings = run_checks(str(settings["url"]), quick=quick)
+    settings, findings = run_checks(settings, quick=quick)
     well = all(finding.ok for finding in findings)
     sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
     if as_json:
@@ -52,20 +53,35 @@ def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     return OK if well else FAILED
 
 
-def run_checks(url: str, *, quick: bool) -> list[Finding]:
-    """Check the store and, unless `quick`, its file and its workers."""
-    findings = [
-        Finding(
-            "versions",
-            ok=True,
-            text=f"conveyor {__version__}, Python {platform.python_version()}, "
-            f"SQLite {apsw.sqlite_lib_version()}",
-        )
-    ]
+def run_checks(settings: Settings, *, quick: bool) -> tuple[Settings, list[Finding]]:
+    """Check the store and, unless `quick`, its file and its workers.
+
+    Returns also the settings with the store that they and the application lead to.
+    """
     try:
-        store = open_store(url)
+        chosen = choose_command_store(settings, app_decides=not quick)
+        check_store_exists(chosen.url)
     except ConveyorError as error:
-        return [*findings, Finding("store", ok=False, text=str(error))]
+        return settings, [_versions(), Finding("store", ok=False, text=str(error))]
+    findings = [_versions(), *_check_store(chosen, quick=quick)]
+    return settings.with_store(chosen), findings
+
+
+def _versions() -> Finding:
+    return Finding(
+        "versions",
+        ok=True,
+        text=f"conveyor {__version__}, Python {platform.python_version()}, "
+        f"SQLite {apsw.sqlite_lib_version()}",
+    )
+
+
+def _check_store(chosen: StoreChoice, *, quick: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        store = open_store(chosen.url, token=chosen.token)
+    except ConveyorError as error:
+        return [Finding("store", ok=False, text=str(error))]
     try:
         started = time.perf_counter()
         store.stage(limit=1).result()

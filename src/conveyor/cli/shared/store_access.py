@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from ...core.job import JobRecord
 from ...errors import NotFoundError, UsageError
-from ...settings import load_settings
+from ...settings import DEFAULT, Settings, StoreChoice, load_settings
 from ...store.messages import Filter
-from ...store.open import open_store
+from ...store.open import check_store_exists, open_store
 from ...store.protocol import Store
 from .output import CUT
 
@@ -18,13 +18,32 @@ NEWEST = 1000
 
 
 @contextmanager
-def open_configured_store(url: str | None) -> Generator[Store]:
-    """Open the store at `url` (None: the configured one), and close it afterwards."""
-    store = open_store(str(load_settings({"url": url})["url"]))
+def open_configured_store(url: str | None, *, create: bool = False) -> Generator[Store]:
+    """Open the store at `url` (None: the configured one), and close it afterwards.
+
+    UnavailableError if there is none, unless it may be created.
+    """
+    chosen = choose_command_store(load_settings({"url": url}))
+    if not create:
+        check_store_exists(chosen.url)
+    store = open_store(chosen.url, token=chosen.token)
     try:
         yield store
     finally:
         store.close()
+
+
+def choose_command_store(settings: Settings, *, app_decides: bool = False) -> StoreChoice:
+    """Return the configured store; if none is, that of the configured application.
+
+    `app_decides`: ask the application in any case, for whether the two are in conflict.
+    """
+    if settings["app"] and (app_decides or settings.sources["url"] == DEFAULT):
+        # Slow to import, and most commands do without it.
+        from .application import load_configured_app  # noqa: PLC0415
+
+        return load_configured_app(settings).choose_store(settings)
+    return StoreChoice(str(settings["url"]), settings.sources["url"])
 
 
 def find_job(store: Store, job_id: str) -> JobRecord:
