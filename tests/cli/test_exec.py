@@ -111,4 +111,4 @@ def test_exec_detached_refuses_what_it_could_not_keep(conveyor: Command) -> None
         ran = conveyor("exec", "--detach", *args, "--", "true")
         assert ran.code == 2
         assert message in ran.err
-    assert conveyor("ps", "--json").data == []
+    assert "no store at" in conveyor("ps").err

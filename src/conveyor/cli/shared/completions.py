@@ -92,9 +92,12 @@ def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
     url = context.params.get("url")
     printed = io.StringIO()
     try:
-        with redirect_stdout(printed), redirect_stderr(printed):
-            with open_configured_store(url) as store:
-                return read(store)
+        with (
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+            open_configured_store(url) as store,
+        ):
+            return read(store)
     except (Exception, SystemExit):  # noqa: BLE001 - the application may raise anything
         return []
 
