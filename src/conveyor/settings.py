@@ -266,6 +266,8 @@ def _check_names(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def _read(name: str, value: Any, place: str) -> Any:
     try:
+        if isinstance(value, str) and "\udc80" <= max(value, default="") <= "\udcff":
+            raise UsageError("is not valid UTF-8")
         return SETTINGS[name].read(value)
     except (UsageError, ValueError) as error:
         raise UsageError(f"{name} = {value!r} from {place}: {error}") from error

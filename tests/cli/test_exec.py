@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 from pathlib import Path
 
+import pytest
 from shell import Command, Start, Until
 
 from conveyor import Conveyor
@@ -30,8 +32,37 @@ def test_show_tells_the_exit_code_of_a_command_that_a_signal_killed(conveyor: Co
 
 def test_exec_of_a_command_that_is_not_there_says_so(conveyor: Command) -> None:
     ran = conveyor("exec", "--", "no-such-program")
-    assert ran.code not in (0, 2)
+    assert ran.code == 127
     assert "no-such-program" in ran.err
+
+
+@pytest.mark.parametrize("program", ["./data", "./sub"])
+def test_exec_of_what_is_no_program_ends_with_126(
+    conveyor: Command, folder: Path, program: str
+) -> None:
+    (folder / "data").write_text("not executable")
+    (folder / "sub").mkdir()
+    ran = conveyor("exec", "--", program)
+    assert ran.code == 126
+    assert program in ran.err
+
+
+def test_exec_in_a_directory_that_is_not_there_is_no_missing_program(conveyor: Command) -> None:
+    ran = conveyor("exec", "--cwd", "nowhere", "--", "true")
+    assert ran.code == 1
+    assert "no directory" in ran.err
+
+
+def test_exec_below_a_directory_that_is_not_utf_8_says_so(
+    conveyor: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = os.fsencode(folder) + b"/caf\xe9"
+    os.mkdir(odd)
+    monkeypatch.chdir(os.fsdecode(odd))
+    ran = conveyor("exec", "--url", str(folder / "jobs.db"), "--", "true")
+    assert ran.code == 2
+    assert "caf\\udce9" in ran.err
+    assert "UTF-8" in ran.err
 
 
 def test_exec_interrupted_stops_the_command_and_ends_with_130(

@@ -113,3 +113,92 @@ def test_a_deleted_current_directory_is_an_error_of_one_line(
     ran = conveyor(*args)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("conveyor: the current directory was deleted")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["wait"], "missing argument 'JOB_IDS...'; see `conveyor wait --help`"),
+        (["ps", "--limit", "0"], "0 is not in the range 1<=x<=1000; see `conveyor ps --help`"),
+        (["ps", "--before", "9" * 30], "too big"),
+        (["nosuch"], "no such command 'nosuch'; see `conveyor --help`"),
+        (["scale", "nosuch"], "no such command 'nosuch'; see `conveyor scale --help`"),
+    ],
+)
+def test_a_wrong_call_has_the_format_of_every_other_error(
+    conveyor: Command, args: list[str], said: str
+) -> None:
+    ran = conveyor(*args)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("conveyor: ")
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_argument_that_is_not_utf_8_is_refused_by_every_command(
+    conveyor: Command, command: str
+) -> None:
+    ran = conveyor(command, os.fsdecode(b"caf\xe9"))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "conveyor: the argument 'caf\\xe9' is not valid UTF-8\n"
+
+
+def test_a_setting_that_is_not_utf_8_names_its_variable(
+    conveyor: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_APP", os.fsdecode(b"caf\xe9"))
+    ran = conveyor("ps")
+    assert ran.code == 2
+    assert "CONVEYOR_APP" in ran.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:99999", "http://127.0.0.1:0", "http://[::1", "http://a b", "http://x\n"],
+)
+def test_an_address_that_no_server_can_have_is_wrong_use(conveyor: Command, url: str) -> None:
+    for args in (["ps", "--url", url], ["agent", "--allow-commands", "--server", url]):
+        ran = conveyor(*args)
+        assert ran.code == 2
+        assert "is not the address of a server" in ran.err
+
+
+@pytest.mark.parametrize("args", [["ps"], ["--help"], ["ps", "--json"], ["completion", "bash"]])
+def test_a_full_disk_under_stdout_is_an_error_in_one_line(folder: Path, args: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "conveyor", *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (1, "conveyor: No space left on device\n")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["completion", "bash"], ["doctor", "--json"]])
+def test_a_reader_that_stops_reading_is_no_error(folder: Path, args: list[str]) -> None:
+    # Closed before the first write, whatever fits into the pipe.
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", "conveyor", *args],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_terminal_without_utf_8_gets_escapes_instead_of_a_traceback(
+    conveyor: Command, belt: Conveyor, really: Command
+) -> None:
+    job = belt.functions["send"].enqueue("日本")
+    ran = really("show", job.id, PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert (ran.code, ran.err) == (0, "")
+    assert "\\u65e5" in ran.out

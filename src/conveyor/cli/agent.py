@@ -38,6 +38,8 @@ from .shared.worker_process import make_worker, run_until_stopped
 
 log = logging.getLogger("conveyor.agent")
 
+# An address that does not respond at all is reported after this long, in seconds.
+PATIENCE = 1.0
 # How an agent retries a server that is not up yet.
 BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 
@@ -120,9 +122,13 @@ async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | N
     store = belt.store
     assert isinstance(store, HttpStore), "its address is a server's"
     tries = 0
+    silent = asyncio.get_running_loop().call_later(
+        PATIENCE, log.warning, "server.silent url=%s after=%.0f s; still trying", belt.url, PATIENCE
+    )
     while not shutdown.is_requested:
         request = asyncio.create_task(_fetch_terms(store))
         await shutdown.wait_for(request)
+        silent.cancel()
         if not request.done():
             request.cancel()
             return None
@@ -137,4 +143,4 @@ async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | N
 
 
 async def _fetch_terms(store: HttpStore) -> ServerTerms:
-    return await store.terms()
+    return await store.terms(repeats=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 import msgspec
 
-from ..core.job import OutputChunk
-from .shared.job_output import follow_output, read_output
+from ..core.job import JobRecord, OutputChunk, State
+from .shared.job_output import OutputDecoder, follow_output, read_output
 from .shared.options import job_id_argument, json_option, url_option
-from .shared.output import print_json, write_bytes
+from .shared.output import print_json, print_stderr, write_bytes
 from .shared.store_access import find_job, open_configured_store
 
 
@@ -25,19 +25,59 @@ from .shared.store_access import find_job, open_configured_store
 def logs_command(
     job_id: str, follow: bool, stream: str | None, as_json: bool, url: str | None
 ) -> None:
+    printer = _JsonPrinter() if as_json else _BytesPrinter()
+
     def emit(chunk: OutputChunk) -> None:
-        if stream is not None and chunk.stream != stream:
-            return
-        if as_json:
-            text = chunk.data.decode(errors="replace")
-            print_json({**msgspec.to_builtins(chunk), "data": text})
-        else:
-            write_bytes(chunk.data)
+        if stream is None or chunk.stream == stream:
+            printer.print(chunk)
 
     with open_configured_store(url) as store:
         job = find_job(store, job_id)
         if follow:
-            follow_output(store, job.id, emit)
+            job = follow_output(store, job.id, emit)
         else:
             for chunk in read_output(store, job.id):
                 emit(chunk)
+    printer.finish()
+    if follow and job.state is not State.COMPLETED:
+        print_stderr(_describe_end(job))
+
+
+def _describe_end(job: JobRecord) -> str:
+    return f"job {job.id} is {job.state}" + (f": {job.error}" if job.error else "")
+
+
+class _JsonPrinter:
+    """Prints each chunk as a JSON object."""
+
+    def __init__(self) -> None:
+        self._decoder = OutputDecoder()
+
+    def print(self, chunk: OutputChunk) -> None:
+        _print_chunk(chunk, self._decoder.decode(chunk))
+
+    def finish(self) -> None:
+        for chunk, text in self._decoder.rest():
+            _print_chunk(chunk, text)
+
+
+class _BytesPrinter:
+    """Prints the output as it is; a line on stderr separates attempts."""
+
+    def __init__(self) -> None:
+        self._last: OutputChunk | None = None
+
+    def print(self, chunk: OutputChunk) -> None:
+        last = self._last
+        if last is not None and chunk.lease != last.lease:
+            start = "" if last.data.endswith(b"\n") else "\n"
+            print_stderr(f"{start}--- next attempt (lease {chunk.lease}) ---")
+        write_bytes(chunk.data)
+        self._last = chunk
+
+    def finish(self) -> None:
+        """Do nothing: all is printed."""
+
+
+def _print_chunk(chunk: OutputChunk, text: str) -> None:
+    print_json({**msgspec.to_builtins(chunk), "data": text})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -95,6 +97,9 @@ def main() -> NoReturn:
     """Run the command line and exit with its code."""
     open_missing_streams()
     fork_below_init()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run())
 
 
@@ -102,22 +107,31 @@ def run(args: list[str] | None = None) -> int:
     """Run one command; return its exit code. Errors of this package print no traceback."""
     try:
         _check_working_directory()
+        _check_encoding(sys.argv[1:] if args is None else args)
         code = cli.main(args, prog_name="conveyor", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can be reported
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return USAGE
+    except click.ClickException as error:
+        _print_error(_describe_misuse(error))
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click turns the first into the second
         # The reader of our stdout closed it. Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ConveyorError as error:
-        click.echo(f"conveyor: {error}", err=True)
+        _print_error(f"{error}")
         return exit_code(error)
+    except OSError as error:
+        where = "" if error.filename is None else f": {error.filename!r}"
+        _print_error(f"{error.strerror or type(error).__name__}{where}")
+        return FAILED
     return code if isinstance(code, int) else OK
 
 
@@ -129,6 +143,31 @@ def _check_working_directory() -> None:
             f"the current directory was deleted, or cannot be read ({error.strerror}); "
             "change to another one"
         ) from error
+
+
+def _check_encoding(args: Sequence[str]) -> None:
+    """Refuse arguments that are not UTF-8: JSON and the store could not hold them."""
+    for arg in args:
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(arg).decode(errors="backslashreplace")
+            raise UsageError(f"the argument '{shown}' is not valid UTF-8") from None
+
+
+def _describe_misuse(error: click.ClickException) -> str:
+    """Return what click has found wrong, in the words of the other errors."""
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "conveyor"
+    return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
+
+
+def _print_error(text: str) -> None:
+    # Imported here because it is slow to import, and most commands have no error.
+    from .shared.output import print_stderr  # noqa: PLC0415
+
+    print_stderr(f"conveyor: {text}")
 
 
 def exit_code(error: ConveyorError) -> int:

@@ -54,17 +54,17 @@ def ps_command(
     if as_json:
         print_json([job_as_json(job) for job in jobs])
         return
-    print_table(HEADINGS, [_row(job) for job in jobs], starts_with_id=True)
+    print_table(HEADINGS, [_row(job, now) for job in jobs], starts_with_id=True)
     print_sick_workers(workers, now)
     if len(jobs) == limit:
         print_stderr(f"There may be more jobs: --before {jobs[-1].seq}")
 
 
-def _row(job: JobRecord) -> tuple[str, ...]:
+def _row(job: JobRecord, now: float) -> tuple[str, ...]:
     state: str = job.state
     error = (job.error or "-").splitlines()[0]
     if job.state is State.RUNNING and job.cancel_requested_at:
-        state = f"cancelling {format_age(job.cancel_requested_at)}"
+        state = f"cancelling {format_age(job.cancel_requested_at, now)}"
         error = job.stopping[-1].text if job.stopping else "waiting for its worker to respond"
     progress = job.progress
     done = "-"
@@ -76,7 +76,7 @@ def _row(job: JobRecord) -> tuple[str, ...]:
         job.task,
         job.queue,
         str(job.attempt),
-        format_age(job.enqueued_at),
+        format_age(job.enqueued_at, now),
         done,
         error if len(error) <= LONGEST_ERROR else error[: LONGEST_ERROR - 1] + "…",
     )

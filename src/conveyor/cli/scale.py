@@ -22,7 +22,14 @@ from ..store.open import open_store
 from ..system.sd_notify import READY, STOPPING, notify, notify_socket
 from .shared.log_setup import configure_logging
 from .shared.options import json_option, log_options, url_option
-from .shared.output import format_duration, format_time, print_json, print_stderr, print_table
+from .shared.output import (
+    format_duration,
+    format_time,
+    print_json,
+    print_line,
+    print_stderr,
+    print_table,
+)
 from .shared.scaler_runner import ScalerRunner, load_config
 from .shared.signals import handle_signals
 from .shared.store_access import choose_command_store, open_configured_store
@@ -126,7 +133,7 @@ def status_command(name: str, as_json: bool, url: str | None) -> None:
         return
     _print_pools(note.status.pools)
     for line in _status_lines(note.status, leader, now):
-        click.echo(line)
+        print_line(line)
 
 
 def _status_lines(status: ScalerStatus, leader: Leader, now: float) -> list[str]:
@@ -153,7 +160,7 @@ def _print_plan(plan: Plan, unreachable: Mapping[str, str]) -> None:
     lines += [f"held: {why}" for why in plan.held]
     lines += [f"provider {name} is unreachable: {why}" for name, why in unreachable.items()]
     for line in ("", *(lines or ["nothing to do"])):
-        click.echo(line)
+        print_line(line)
 
 
 def _print_pools(pools: Sequence[PoolCounts]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from ..core.job import JobRecord
 from .shared.options import job_id_argument, json_option, url_option
-from .shared.output import format_time, job_as_json, print_json
+from .shared.output import format_time, job_as_json, print_block, print_json, print_line
 from .shared.store_access import find_job, open_configured_store
 
 
@@ -23,14 +23,15 @@ def show_command(job_id: str, as_json: bool, url: str | None) -> None:
         print_json({**job_as_json(job), "history": msgspec.to_builtins(history)})
         return
     for name, value in _fields(job):
-        click.echo(f"{name + ':':18} {value}")
+        print_line(f"{name + ':':18} {value}")
     for line in history:
-        click.echo(
-            f"\nattempt {line.attempt}, {format_time(line.at)}, {line.worker or 'no worker'}: "
+        click.echo()
+        print_line(
+            f"attempt {line.attempt}, {format_time(line.at)}, {line.worker or 'no worker'}: "
             f"{line.error} -> {line.became}"
         )
         if line.error.traceback:
-            click.echo(line.error.traceback.rstrip())
+            print_block(line.error.traceback.rstrip())
 
 
 def _fields(job: JobRecord) -> list[tuple[str, str]]:
@@ -53,7 +54,10 @@ def _fields(job: JobRecord) -> list[tuple[str, str]]:
         fields.append(("cancel requested", format_time(job.cancel_requested_at)))
     if job.cancel_forced:
         fields.append(("forced", "yes, without a grace period"))
-    fields += [("stopping", f"{format_time(step.at)} {step.text}") for step in job.stopping]
+    # By the worker's clock, unlike all times above: only the intervals compare.
+    fields += [
+        ("stopping", f"+{step.at - job.stopping[0].at:.1f} s {step.text}") for step in job.stopping
+    ]
     if job.progress is not None:
         fields.append(("progress", msgspec.json.encode(job.progress).decode()))
     if job.result is not None:

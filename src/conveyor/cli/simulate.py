@@ -13,7 +13,7 @@ from ..autoscaler.workload import Trace, read_trace
 from ..core.duration import parse_duration
 from ..errors import UsageError
 from .shared.options import json_option
-from .shared.output import print_json, print_stderr, print_table
+from .shared.output import print_json, print_line, print_stderr, print_table
 from .shared.scaler_runner import load_config
 
 PngDrawer = Callable[[str, Sequence[float], Sequence[tuple[str, Sequence[float]]]], None]
@@ -59,7 +59,7 @@ def simulate_command(
     print_table(("FIGURE", "VALUE"), _figures(report))
     for title, values in lines:
         for line in ("", *draw_text_chart(title, series.at, values)):
-            click.echo(line)
+            print_line(line)
 
 
 def _figures(report: SimulationReport) -> list[tuple[str, str]]:

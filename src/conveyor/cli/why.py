@@ -9,7 +9,7 @@ from ..core.job import State
 from ..errors import NotFoundError
 from ..store.protocol import Store
 from .shared.options import job_id_argument, json_option, url_option
-from .shared.output import print_json
+from .shared.output import print_json, print_line
 from .shared.store_access import find_job, open_configured_store
 
 
@@ -23,7 +23,7 @@ def why_command(job_id: str, as_json: bool, url: str | None) -> None:
     if as_json:
         print_json({"why": sentence})
     else:
-        click.echo(sentence)
+        print_line(sentence)
 
 
 def explain_job(store: Store, job_id: str) -> str:

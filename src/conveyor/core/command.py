@@ -35,12 +35,18 @@ def validate_command(
     if not argv or not argv[0]:
         raise UsageError("a command must name a program, like belt.command('make', 'test')")
     texts: list[object] = [*argv, *(env or {}), *(env or {}).values()]
+    if cwd is not None:
+        texts.append(str(cwd))
     for text in texts:
         if not isinstance(text, str):
             raise UsageError(f"a command's arguments and environment must be strings, got {text!r}")
         if "\0" in text:
             raise UsageError(
                 f"a command's arguments and environment must not contain NUL, got {text!r}"
+            )
+        if not _is_utf8(text):
+            raise UsageError(
+                f"a command's arguments, environment and cwd must be valid UTF-8, got {text!r}"
             )
     codes = tuple(sorted(set(ok_exit_codes)))
     if not codes or not all(0 <= code <= 255 for code in codes):
@@ -52,6 +58,14 @@ def validate_command(
         cwd=None if cwd is None else str(cwd),
         ok_exit_codes=codes,
     )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def command_task() -> Task:

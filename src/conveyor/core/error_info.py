@@ -14,9 +14,11 @@ from .retry_on import other_names
 FRAMES = 50
 MESSAGE_LIMIT = 10_000
 TRACEBACK_LIMIT = 50_000
-RUNNERS = (
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runners") + os.sep
-)
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+RUNNERS = os.path.join(PACKAGE, "runners") + os.sep
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+# The directories of installed packages, here and on Debian.
+INSTALLED = ("site-packages", "dist-packages")
 
 
 def error_info(error: BaseException, retry_on: Iterable[str] = ()) -> ErrorInfo:
@@ -37,9 +39,41 @@ def error_info(error: BaseException, retry_on: Iterable[str] = ()) -> ErrorInfo:
     )
 
 
+def describe_import_error(error: BaseException) -> str:
+    """Return "KeyError: 'SECRET' (app.py, line 3)" for an exception that ended an import."""
+    line = raised_at(error)
+    text = f"{type(error).__name__}: {printable(_message(error)[:MESSAGE_LIMIT])}"
+    return f"{text} ({line})" if line else text
+
+
+def raised_at(error: BaseException) -> str:
+    """Return "app.py, line 3": the innermost line of the application that raised an error.
+
+    Empty if no code of it was running.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    others = [each for each in frames if not _is_of_python_or_conveyor(each[0])]
+    # The application may be an installed package, too.
+    best = [each for each in others if not _is_installed(each[0])] or others
+    return f"{best[-1][0]}, line {best[-1][1]}" if best else ""
+
+
 def printable(text: str) -> str:
     """Escape what JSON cannot hold: file names may contain bytes that are not characters."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def _is_installed(path: str) -> bool:
+    return any(each in path for each in INSTALLED)
+
+
+def _is_of_python_or_conveyor(path: str) -> bool:
+    of_python = path.startswith(STANDARD_LIBRARY) and not _is_installed(path)
+    return of_python or path.startswith(("<frozen", PACKAGE))
 
 
 def _message(error: BaseException) -> str:

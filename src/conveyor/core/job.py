@@ -83,7 +83,8 @@ class ErrorInfo(Record, frozen=True, omit_defaults=True):
     """Why an attempt did not succeed. `bases` are the names of the exception's classes.
 
     `exit_code` is the exit code of a command that failed, as a shell reports it: 128 + N if signal
-    N killed the command. It is None for every other failure.
+    N killed the command, 127 if there is no such program, 126 if it cannot be executed. It is None
+    for every other failure.
     """
 
     type: str

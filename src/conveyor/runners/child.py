@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from ..core.codec import ArgsCodec, encode_result
-from ..core.error_info import error_info
+from ..core.error_info import describe_import_error, error_info
 from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
@@ -153,7 +153,7 @@ def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"cannot import {where!r} in a worker's child process: "
-            f"{type(error).__name__}: {error}. A function that runs in a process must be at the "
+            f"{describe_import_error(error)}. A function that runs in a process must be at the "
             "top level of an importable module."
         ) from error
     task = getattr(found, "task", None)

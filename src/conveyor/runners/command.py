@@ -28,6 +28,8 @@ from .termination import KILL_TIMEOUT, Termination, note_left_behind
 # How long to wait for output after the command has ended, in seconds: a grandchild may hold the
 # pipe.
 OUTPUT_TIMEOUT = 5.0
+# The exit codes of a shell for a program that it cannot execute, or cannot find.
+CANNOT_INVOKE, NOT_FOUND = 126, 127
 # How much of stderr goes into the error, in bytes and lines.
 TAIL_BYTES, TAIL_LINES = 4096, 20
 FOLDER_VARIABLE = "CONVEYOR_FOLDER"
@@ -225,10 +227,13 @@ def _not_started(command: Command, error: OSError | ValueError) -> Failed | Mach
     if fault is not None:
         return fault
     program, cwd = command.argv[0], command.cwd
+    exit_code = CANNOT_INVOKE if isinstance(error, OSError) else None
     match error:
         case OSError() if cwd is not None and not Path(cwd).is_dir():
             message = f"cannot start {program!r}: this worker has no directory {cwd!r}"
+            exit_code = None
         case FileNotFoundError():
+            exit_code = NOT_FOUND
             message = (
                 f"cannot find program {program!r} on this worker: install it there, "
                 "give its full path, or set PATH in env"
@@ -238,7 +243,8 @@ def _not_started(command: Command, error: OSError | ValueError) -> Failed | Mach
     # Its file is still open for writing, perhaps because it was just installed.
     transient = isinstance(error, OSError) and error.errno == errno.ETXTBSY
     bases = tuple(base.__name__ for base in type(error).__mro__[:-1])
-    return Failed(ErrorInfo("CommandNotStarted", message, bases=bases), retry=transient)
+    told = ErrorInfo("CommandNotStarted", message, bases=bases, exit_code=exit_code)
+    return Failed(told, retry=transient)
 
 
 def _ignore_output(_stream: Stream, _data: bytes) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 
 from ...client.app import Conveyor
+from ...core.error_info import describe_import_error, raised_at
 from ...errors import UsageError
 from ...settings import (
     FLAG,
@@ -23,28 +24,33 @@ def load_app(where: str, folder: str = "") -> Conveyor:
     `folder` is another directory to search: that of the file that names the application.
     """
     module_name, colon, name = where.partition(":")
-    if not colon or not module_name or not name:
+    if not colon or not name or not all(map(str.isidentifier, module_name.split("."))):
         raise UsageError(f"invalid application {where!r}: expected module:name, like app:belt")
     for path in filter(None, (folder, os.getcwd())):
         if path not in sys.path:
             sys.path.insert(0, path)
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"cannot load application {where!r}: no module {error.name!r} in {os.getcwd()} or on "
-            "the Python path; run this in the application's directory or set PYTHONPATH"
-        ) from error
-    except Exception as error:
-        raise UsageError(
-            f"cannot import application {where!r}: {type(error).__name__}: {error}"
-        ) from error
-    found = getattr(module, name, None)
+        found = getattr(importlib.import_module(module_name), name, None)
+    except (Exception, SystemExit) as error:
+        raise UsageError(_why_not_imported(where, module_name, error)) from error
     if found is None:
         raise UsageError(f"cannot load application {where!r}: {module_name} has no {name!r}")
     if not isinstance(found, Conveyor):
         raise UsageError(f"{where!r} is a {type(found).__name__}, not a Conveyor")
     return found
+
+
+def _why_not_imported(where: str, module_name: str, error: BaseException) -> str:
+    line = raised_at(error)
+    missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if missing == module_name and missing.endswith(".py"):
+        return f"invalid application {where!r}: write the module's name without .py, like app:belt"
+    if not line and missing and f"{module_name}.".startswith(f"{missing}."):
+        return (
+            f"cannot load application {where!r}: no module {missing!r} in {os.getcwd()} or on "
+            "the Python path; run this in the application's directory or set PYTHONPATH"
+        )
+    return f"cannot import application {where!r}: {describe_import_error(error)}"
 
 
 def load_app_and_settings(app: str | None, flags: dict[str, object]) -> tuple[Conveyor, Settings]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Iterator
 from threading import Event
 
 from ...client.outage_wait import OutageWait
-from ...core.job import JobRecord, OutputChunk
+from ...core.job import JobRecord, OutputChunk, Stream
 from ...errors import PassingError
 from ...store.protocol import Store
 
 PAGE = 500
+UTF8 = getincrementaldecoder("utf-8")
 # How often to look when no hint comes, in seconds.
 POLL = 1.0
 
@@ -20,6 +22,26 @@ def read_output(store: Store, job_id: str, *, after: int = 0) -> Iterator[Output
     while page := store.output(job_id, after=after, limit=PAGE).result():
         yield from page
         after = page[-1].seq
+
+
+class OutputDecoder:
+    """Decodes the output of a job chunk by chunk: a chunk may end within a character."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[tuple[int, Stream], IncrementalDecoder] = {}
+        self._last: dict[tuple[int, Stream], OutputChunk] = {}
+
+    def decode(self, chunk: OutputChunk) -> str:
+        """Return the text of a chunk, with what was left of the one before."""
+        key = chunk.lease, chunk.stream
+        self._last[key] = chunk
+        return self._decoders.setdefault(key, UTF8(errors="replace")).decode(chunk.data)
+
+    def rest(self) -> Iterator[tuple[OutputChunk, str]]:
+        """Return what is left at the end, with the chunk that it is from."""
+        for key, decoder in self._decoders.items():
+            if text := decoder.decode(b"", final=True):
+                yield self._last[key], text
 
 
 def follow_output(store: Store, job_id: str, emit: Callable[[OutputChunk], None]) -> JobRecord:

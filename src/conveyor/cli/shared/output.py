@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...core.bounds import format_moment
+from ...core.foreign_text import escape_block, escape_line
 from ...core.job import JobRecord
 from .stderr_pipe import has_room
 
@@ -43,7 +43,7 @@ def print_table(
     """
     if not sys.stdout.isatty():
         for row in (headings, *rows):
-            click.echo("\t".join(row))
+            click.echo("\t".join(map(escape_line, row)))
         return
     console = Console(no_color="NO_COLOR" in os.environ)
     table = _table(headings, rows)
@@ -59,7 +59,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(*headings, box=None, pad_edge=False)
     for row in rows:
         # Text, because rich would take a name in brackets for markup.
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(escape_line(cell)) for cell in row))
     return table
 
 
@@ -73,7 +73,17 @@ def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
         print_json(states)
         return
     for job_id, state in states.items():
-        click.echo(f"{job_id} {state}")
+        print_line(f"{job_id} {state}")
+
+
+def print_line(text: str) -> None:
+    """Print text as one line, whatever is in it."""
+    click.echo(escape_line(text))
+
+
+def print_block(text: str) -> None:
+    """Print text of several lines, such as a traceback."""
+    click.echo(escape_block(text))
 
 
 def print_job_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
@@ -88,7 +98,7 @@ def print_stderr(text: str) -> None:
     """Print a message for a person. A closed or full stderr is no error, and blocks nobody."""
     try:
         if has_room(sys.stderr, PRINT_TIMEOUT):
-            click.echo(text, err=True)
+            click.echo(escape_block(text), err=True)
     except BrokenPipeError:
         # The interpreter would flush the rest at exit, fail again and change the exit code.
         null = os.open(os.devnull, os.O_WRONLY)
@@ -124,9 +134,9 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def format_age(at: float | None) -> str:
-    """Return the time that has passed since a timestamp."""
-    return "-" if at is None else format_duration(time.time() - at)
+def format_age(at: float | None, now: float) -> str:
+    """Return the time that has passed since a timestamp, both by the store's clock."""
+    return "-" if at is None else format_duration(now - at)
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

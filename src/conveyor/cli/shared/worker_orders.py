@@ -152,8 +152,8 @@ def _print_workers(workers: Sequence[WorkerInfo], now: float, *, as_json: bool) 
             f"{each.running}/{each.slots}",
             ",".join(each.queues),
             ",".join(each.labels) or "-",
-            format_age(each.started_at),
-            format_age(each.beat_at),
+            format_age(each.started_at, now),
+            format_age(each.beat_at, now),
         )
         for each in workers
     ]

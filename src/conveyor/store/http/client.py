@@ -89,11 +89,13 @@ class HttpClient:
         data: bytes | None = None,
         repeat_with: Callable[[], Payload] | None = None,
         wait: float = 0.0,
+        repeats: bool = True,
     ) -> Any:
         """Make one call and return its answer, or raise the error that the server sent.
 
         `data` is the body of a raw request. `repeat_with` returns the body for a repeated call.
-        `wait` is how long the server may hold the call, in seconds.
+        `wait` is how long the server may hold the call, in seconds. Without `repeats`, it is made
+        once.
         """
         deadline = time.monotonic() + self._retry_for
         backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
@@ -105,7 +107,8 @@ class HttpClient:
                 # The first repeat is always allowed: perhaps only this connection was dead.
                 attempts += 1
                 is_late = attempts > 1 and time.monotonic() + backoff.pause > deadline
-                if not call.idempotent or not self._is_retryable(error) or is_late:
+                may_repeat = repeats and call.idempotent and self._is_retryable(error)
+                if not may_repeat or is_late:
                     raise
             await asyncio.sleep(backoff.next_pause())
             body = repeat_with() if repeat_with is not None else body
@@ -250,12 +253,18 @@ def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any
 
 def checked_server_url(url: str) -> str:
     """Return a server's address without a trailing slash; UsageError if it is not one."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(
-            f"{url!r} is not the address of a server: write https://jobs.example.com or "
-            "http://host:port"
-        )
+    wrong = UsageError(
+        f"{url!r} is not the address of a server: write https://jobs.example.com or "
+        "http://host:port"
+    )
+    try:
+        parts, target = urlsplit(url), URL(url)
+        has_port = parts.port != 0  # ValueError if it is no number up to 65535
+    except ValueError as error:
+        raise wrong from error
+    is_http = parts.scheme in ("http", "https") and parts.hostname and target.host and has_port
+    if not is_http or parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise wrong
     if parts.username or parts.password:
         raise UsageError(
             "the address of a server must not contain a user name or a password, because others "

@@ -96,9 +96,12 @@ class HttpStore:
         assert terms is not None, "set by `terms`"
         return terms[1].now + time.monotonic() - terms[0]
 
-    def terms(self) -> Pending[ServerTerms]:
-        """Request the server's version, time and terms for agents."""
-        return self._open_client().submit(self._request_terms())
+    def terms(self, *, repeats: bool = True) -> Pending[ServerTerms]:
+        """Request the server's version, time and terms for agents.
+
+        Without `repeats`, UnavailableError comes from the first attempt that fails.
+        """
+        return self._open_client().submit(self._request_terms(repeats=repeats))
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         self._open_client()
@@ -380,9 +383,9 @@ class HttpStore:
         await self._polls.decline(worker)
         await self._client.call(STORE_CALLS["leave"], {"worker": worker})
 
-    async def _request_terms(self) -> ServerTerms:
+    async def _request_terms(self, *, repeats: bool) -> ServerTerms:
         sent_at = time.monotonic()
-        terms: ServerTerms = await self._client.call(TERMS)
+        terms: ServerTerms = await self._client.call(TERMS, repeats=repeats)
         self._terms = (sent_at + time.monotonic()) / 2, terms
         return terms
 

@@ -1,0 +1,70 @@
+"""What others wrote reaches no terminal as an instruction, and no reader as a line of ours."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from shell import Command
+
+from conveyor import Conveyor
+from conveyor.core.job import NewJob, Progress, StopNote
+from conveyor.store.messages import Claimant, Lease, Want
+
+EVIL = "x\x1b]0;title\a\n\u202e\x9b1mend"
+SHOWN = "x\\x1b]0;title\\x07\\n\\u202e\\x9b1mend"
+
+
+@pytest.fixture
+def evil(belt: Conveyor) -> str:
+    """A job whose every text is an attack, as another program could store it, while it runs."""
+    store = belt.store
+    store.insert([NewJob(id="evil-job", task=EVIL, queue=EVIL)]).result()
+    claimed = store.claim([Want(EVIL, 1)], Claimant(EVIL, 3600.0), limit=1).result()
+    lease = Lease("evil-job", claimed.jobs[0].lease)
+    store.set_progress([(lease, Progress(1, 2, EVIL))]).result()
+    store.set_stopping([(lease, [StopNote(1000.0, EVIL), StopNote(1002.5, EVIL)])]).result()
+    store.cancel("evil-job", reason=EVIL).result()
+    return "evil-job"
+
+
+@pytest.mark.parametrize(
+    "args", [["ps"], ["show", "evil-job"], ["why", "evil-job"], ["queues"], ["show", EVIL]]
+)
+def test_attacks_in_names_and_errors_are_shown_escaped(
+    conveyor: Command, evil: str, args: list[str]
+) -> None:
+    ran = conveyor(*args)
+    printed = ran.out + ran.err
+    assert "\\x1b" in printed
+    assert "\n\u202e" not in printed
+    assert all(letter in "\n\t" or letter.isprintable() for letter in printed)
+    assert SHOWN in printed or repr(EVIL)[1:-1] in printed
+
+
+def test_json_keeps_every_letter(conveyor: Command, evil: str) -> None:
+    assert conveyor("show", evil, "--json").data["task"] == EVIL
+    assert json.loads(conveyor("ps", "--json").out)[0]["queue"] == EVIL
+
+
+def test_the_steps_of_a_stop_are_shown_by_their_intervals(conveyor: Command, evil: str) -> None:
+    # They are by the worker's clock, all other times by the store's.
+    shown = conveyor("show", evil).out
+    assert f"+0.0 s {SHOWN}\n" in shown
+    assert f"+2.5 s {SHOWN}\n" in shown
+    assert "1970" not in shown
+
+
+def test_artifacts_with_odd_names_stay_in_their_row(conveyor: Command, belt: Conveyor) -> None:
+    script = "mkdir d; : > \"$(printf 'd/a\\033]0;t\\007')\"; : > \"$(printf 'd/b\\nc')\""
+    job = belt.command("sh", "-c", script, artifacts=["d/*"]).enqueue()
+    belt.work(queues=["default"], timeout=30, keep=False)
+    ran = conveyor("artifacts", job.id)
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == [
+        "NAME",
+        "d/a\\x1b]0;t\\x07",
+        "d/b\\nc",
+    ]
+    ran = conveyor("artifacts", job.id, "get", "-o", "kept")
+    assert ran.code == 0
+    assert "\x1b" not in ran.err
