@@ -59,15 +59,21 @@ def latencies(folder: Path, probes: int) -> list[float]:
     command = [sys.executable, "-m", "conveyor", "worker", "app:belt"]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as worker:
         belt = Conveyor(folder / "jobs.db")
-        stamp = belt.task(name="stamp")(os.getpid)  # only the name matters
-        took: list[float] = []
-        for number in range(probes + 20):
-            before = time.monotonic()
-            started: object = stamp.enqueue().result(timeout=60)
-            if number >= 20 and isinstance(started, float):
-                took.append(started - before)
+        took = probe(belt, probes)
         belt.close()
         worker.terminate()
+    return took
+
+
+def probe(belt: Conveyor, count: int) -> list[float]:
+    """Return the seconds from each `enqueue` to the start of its job `stamp`."""
+    stamp = belt.task(name="stamp")(os.getpid)  # only the name matters
+    took: list[float] = []
+    for number in range(count + 20):
+        before = time.monotonic()
+        started: object = stamp.enqueue().result(timeout=60)
+        if number >= 20 and isinstance(started, float):
+            took.append(started - before)
     return took
 
 

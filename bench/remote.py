@@ -22,6 +22,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+from across import probe
 
 from conveyor import Conveyor
 from conveyor.core.job import NewJob, OutputChunk, WorkerInfo
@@ -218,14 +219,8 @@ def drain(server: Server) -> str:
 def latency(server: Server, probes: int) -> str:
     """From the call of `enqueue` here to the first line of the job in an idle agent."""
     belt = Conveyor(server.url)
-    stamp = belt.task(name="stamp")(os.getpid)  # only its name matters here
-    took: list[float] = []
     with server.agents(1, 4):
-        for number in range(probes + 20):
-            before = time.monotonic()
-            started: object = stamp.enqueue().result(timeout=60)
-            if number >= 20 and isinstance(started, float):
-                took.append(started - before)
+        took = probe(belt, probes)
     belt.close()
     return f"enqueue to start in an idle agent: {_spread(took)}"
 

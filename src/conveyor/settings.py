@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from .core.bounds import checked_integer
 from .core.duration import parse_duration
 from .errors import UsageError
 
@@ -46,9 +47,7 @@ def _text(value: Any) -> str:
 
 def _whole(value: Any) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise UsageError("must be a whole number of 1 or more")
-    return number
+    return checked_integer(number, least=1)
 
 
 def _list(value: Any) -> tuple[str, ...]:

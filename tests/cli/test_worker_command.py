@@ -72,7 +72,7 @@ def test_a_worker_releases_what_does_not_end_in_time(
         (["app:belt", "--queue", "mail:often"], "NAME:WEIGHT"),
         (["app:belt", "--lease", "never"], "lease = 'never' from the command line"),
         (["app:belt", "--log-level", "LOUD"], "log_level 'LOUD'"),
-        (["app:belt", "-c", "0"], "a whole number of 1 or more"),
+        (["app:belt", "-c", "0"], "an integer of 1 or more"),
     ],
 )
 def test_a_worker_that_cannot_start_says_why_and_ends_with_2(

@@ -52,9 +52,9 @@ def test_options_are_validated_once_and_become_plain_data(
         ({"delay": "soon"}, "soon"),
         ({"delay": 1, "run_at": 5}, "use delay or run_at, not both"),
         ({"run_at": dt.datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001
-        ({"priority": "high"}, "must be a whole number"),
-        ({"retries": -1}, "0 or more"),
-        ({"retries": True}, "0 or more"),
+        ({"priority": "high"}, "must be an integer"),
+        ({"retries": -1}, "an integer from 0 to"),
+        ({"retries": True}, "an integer from 0 to"),
         ({"timeout": 0}, "more than 0"),
         ({"requires": "gpu"}, r"write \['gpu'\]"),
         ({"key": ""}, "1 to 200"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from ..core.bounds import checked_integer
 from ..core.duration import parse_duration
 from ..errors import UsageError
 
@@ -34,16 +35,12 @@ def read_value(
 
 def count(value: Any) -> int:
     """Return an integer of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError("must be an integer of 0 or more")
-    return value
+    return checked_integer(value)
 
 
 def positive_count(value: Any) -> int:
     """Return an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError("must be an integer of 1 or more")
-    return value
+    return checked_integer(value, least=1)
 
 
 def seconds(value: Any) -> float:

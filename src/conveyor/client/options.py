@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from ..core.bounds import checked_meta, checked_moment
+from ..core.bounds import checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
 from ..core.files import file_name, file_names, is_text
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
@@ -21,7 +21,7 @@ Duration = float | int | str | dt.timedelta
 Moment = float | int | dt.datetime
 Backoffs = Backoff | float | int | list[float] | tuple[float, ...]
 
-PRIORITIES = range(-(2**31), 2**31)
+LARGEST = 2**31 - 1  # of a count or a priority
 META_LIMIT = 16_384
 NAME_LIMIT = 200
 
@@ -136,17 +136,11 @@ def _timestamp(value: dt.datetime) -> float:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise UsageError(f"must be a whole number of 0 or more, got {value!r}")
-    return value
+    return checked_integer(value, most=LARGEST)
 
 
 def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
-        raise UsageError(
-            f"must be a whole number from -2**31 to 2**31 - 1 (higher runs first), got {value!r}"
-        )
-    return value
+    return checked_integer(value, least=-LARGEST - 1, most=LARGEST)  # higher runs first
 
 
 def validate_name(value: Any) -> str:
@@ -192,9 +186,7 @@ def _patterns(value: Any) -> tuple[str, ...]:
 
 
 def _size(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-        raise UsageError(f"must be a number of bytes, 0 or more, got {value!r}")
-    return value
+    return checked_integer(value, most=(1 << 53) - 1)
 
 
 def _meta(value: Any) -> dict[str, Any]:

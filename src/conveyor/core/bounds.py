@@ -31,6 +31,19 @@ def checked_number(value: float, name: str, *, given: object = None) -> float:
     return number
 
 
+def checked_integer(value: Any, *, least: int = 0, most: int | None = None) -> int:
+    """Return an integer from `least` to `most`; UsageError otherwise."""
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= least
+        and (most is None or value <= most)
+    ):
+        return value
+    bounds = f"of {least} or more" if most is None else f"from {least:,} to {most:,}"
+    raise UsageError(f"must be an integer {bounds}, got {_shown(value)}")
+
+
 def checked_moment(value: float, name: str = "a time", *, given: object = None) -> float:
     """Return Unix seconds as a float: 1970 to 9999; UsageError as above."""
     at = checked_number(value, name, given=given)

@@ -136,11 +136,7 @@ def code_had_ended(job: ObservedJob) -> Check:
 def processes_gone(job: ObservedJob, since: float) -> Check:
     """The processes that the job had started were gone within a second."""
     promised = f"processes gone within {PROMPT_SECONDS:g} s"
-    ended_at = job.ended_at.get(1)
-    if ended_at is None:
-        return Check(promised, "processes still running", kept=False)
-    took = max(0.0, ended_at - since)
-    return Check(promised, f"processes gone after {_seconds(took)}", took <= PROMPT_SECONDS)
+    return _ended_within(PROMPT_SECONDS, promised, "processes", job, since)
 
 
 def crash_recorded(job: ObservedJob) -> Check:
@@ -158,12 +154,15 @@ def crash_recorded(job: ObservedJob) -> Check:
 def late_run_stopped(job: ObservedJob, since: float) -> Check:
     """The run of a worker that resumed too late was stopped."""
     promised = f"late run stopped within {2 * PROMPT_SECONDS:g} s of resuming"
+    return _ended_within(2 * PROMPT_SECONDS, promised, "late run", job, since)
+
+
+def _ended_within(limit: float, promised: str, what: str, job: ObservedJob, since: float) -> Check:
     ended_at = job.ended_at.get(1)
     if ended_at is None:
-        return Check(promised, "late run still running", kept=False)
+        return Check(promised, f"{what} still running", kept=False)
     took = max(0.0, ended_at - since)
-    happened = f"late run stopped {_seconds(took)} after resuming"
-    return Check(promised, happened, took <= 2 * PROMPT_SECONDS)
+    return Check(promised, f"{what} ended after {_seconds(took)}", took <= limit)
 
 
 # -- promises about workers ------------------------------------------------------------------------
