@@ -29,7 +29,7 @@ PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 TIMEOUT = 60
 TRIES = 100
 # Commands that other tests cover, or that run these tests.
-RUN_ELSEWHERE = ("./test", ".venv/bin/python examples/buildfarm.py --short")
+RUN_ELSEWHERE = ("./test", "pip install .", ".venv/bin/python examples/buildfarm.py --short")
 
 
 class Block(NamedTuple):
