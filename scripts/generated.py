@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import python_api
 
 from conveyor import errors
 from conveyor.cli.main import COMMANDS, cli
@@ -112,6 +113,11 @@ def problems() -> str:
     return "\n".join(rows) + "\n"
 
 
+def python() -> str:
+    """Return the reference of the public Python names."""
+    return python_api.render()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": states,
     "commands": commands,
@@ -120,6 +126,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exceptions": exceptions,
     "peers": peers,
     "problems": problems,
+    "python": python,
 }
 
 

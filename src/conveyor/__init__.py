@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .client.app import Conveyor
     from .client.job_handle import Job
+    from .client.options import JobOptions, TaskOptions
     from .client.queue import Queue
     from .client.task_function import BoundCall, TaskFunction
     from .core.command_policy import CommandRules
     from .core.files import FileInfo
-    from .core.job import JobRecord, State
+    from .core.job import (
+        AttemptError,
+        ErrorInfo,
+        JobRecord,
+        Options,
+        Progress,
+        State,
+        StopNote,
+    )
     from .core.job_context import CurrentJob, current_job
     from .core.retry import Exponential, Fixed, Steps
     from .errors import (
+        AccessError,
+        BusyError,
         ConveyorError,
         CorruptStoreError,
         EncodingError,
@@ -33,18 +44,23 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
+    from .worker.options import WorkerOptions
     from .worker.worker import Worker
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessError",
+    "AttemptError",
     "BoundCall",
+    "BusyError",
     "CommandRules",
     "Conveyor",
     "ConveyorError",
     "CorruptStoreError",
     "CurrentJob",
     "EncodingError",
+    "ErrorInfo",
     "Exponential",
     "FileInfo",
     "Fixed",
@@ -53,33 +69,43 @@ __all__ = [
     "JobCancelledError",
     "JobDiscardedError",
     "JobError",
+    "JobOptions",
     "JobRecord",
     "NotFoundError",
+    "Options",
     "PassingError",
+    "Progress",
     "Queue",
     "QueueFullError",
     "Snooze",
     "State",
     "Steps",
+    "StopNote",
     "StoreVersionError",
     "TaskFunction",
+    "TaskOptions",
     "UnavailableError",
     "UnknownTaskError",
     "UsageError",
     "WaitTimeoutError",
     "Worker",
+    "WorkerOptions",
     "current_job",
 ]
 
 # Names are imported at their first use, because `conveyor --help` needs none of them.
 _MODULES = {
+    "AccessError": "errors",
+    "AttemptError": "core.job",
     "BoundCall": "client.task_function",
+    "BusyError": "errors",
     "CommandRules": "core.command_policy",
     "Conveyor": "client.app",
     "ConveyorError": "errors",
     "CorruptStoreError": "errors",
     "CurrentJob": "core.job_context",
     "EncodingError": "errors",
+    "ErrorInfo": "core.job",
     "Exponential": "core.retry",
     "FileInfo": "core.files",
     "Fixed": "core.retry",
@@ -88,21 +114,27 @@ _MODULES = {
     "JobCancelledError": "errors",
     "JobDiscardedError": "errors",
     "JobError": "errors",
+    "JobOptions": "client.options",
     "JobRecord": "core.job",
     "NotFoundError": "errors",
+    "Options": "core.job",
     "PassingError": "errors",
+    "Progress": "core.job",
     "Queue": "client.queue",
     "QueueFullError": "errors",
     "Snooze": "errors",
     "State": "core.job",
     "Steps": "core.retry",
+    "StopNote": "core.job",
     "StoreVersionError": "errors",
     "TaskFunction": "client.task_function",
+    "TaskOptions": "client.options",
     "UnavailableError": "errors",
     "UnknownTaskError": "errors",
     "UsageError": "errors",
     "WaitTimeoutError": "errors",
     "Worker": "worker.worker",
+    "WorkerOptions": "worker.options",
     "current_job": "core.job_context",
 }
 

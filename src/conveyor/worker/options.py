@@ -19,12 +19,19 @@ DRAIN = 25.0
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works. Durations are seconds.
 
-    `queues` are names with weights; `strict` claims from them in order instead of by weight. After
-    `most` jobs it drains. `commands` are the rules for commands; while they are allowed, "commands"
-    is one of the labels. `keep`: a sidecar process renews the leases too, where other processes can
-    open the store. `beat` is the time between heartbeats. `drain` is how long running jobs may
-    finish when an `async with` block ends, or when the store orders a drain. `on_round` is called
-    in the worker's loop about once a second while it works without errors; it must not raise.
+    What it runs: `slots` jobs at once, from `queues` (names with weights), which `strict` serves in
+    order instead of by weight; `labels` are what jobs can require. `commands` are the rules for
+    commands; while they are allowed, "commands" is one of the labels. After `most` jobs it drains.
+
+    Claims: `lease_for` is how long one lasts without renewal, `poll` how often an idle worker looks
+    for jobs that no hint announced, `beat` the time between heartbeats. `keep`: a sidecar process
+    renews the leases too, where other processes can open the store. `drain` is how long running
+    jobs may finish when an `async with` block ends, or when the store orders a drain.
+
+    Processes: a child is replaced after `max_jobs_per_process` jobs, or above `max_rss_mb` MiB.
+    Maintenance: `retention` is how long jobs of each final state are kept. `app` names the
+    application in messages. `on_round` is called in the worker's loop about once a second while it
+    works without errors; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
