@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from contextlib import closing
 from math import inf
 from typing import Any
@@ -18,11 +20,13 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import notify_socket
+from ..worker.worker import Worker
 from .shared.application import belt_without_app, export_store, load_configured_app
 from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
 from .shared.options import app_option, log_options
+from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
 from .shared.shutdown import Shutdown, worker_signals
 from .shared.signals import handle_signals
@@ -40,6 +44,8 @@ log = logging.getLogger("conveyor.agent")
 
 # An address that does not respond at all is reported after this long, in seconds.
 PATIENCE = 1.0
+# How often the token file is read, in seconds.
+READ_TOKEN_EVERY = 2.0
 # How an agent retries a server that is not up yet.
 BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 
@@ -74,14 +80,22 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
             "--allow-commands to run commands, or both"
         )
     rules = command_rules(flags, allowed=allow_commands, only=not settings["app"])
-    belt = _open_belt(settings, url, token_from(settings))
+    token = token_from(settings)
+    belt = _open_belt(settings, url, token)
     configure_logging(settings)
     most = 1 if one_shot else inf
     try:
-        shutdown = asyncio.run(_run_agent(belt, settings, strict=strict, most=most, rules=rules))
+        shutdown, has_new_token = asyncio.run(
+            _run_agent(belt, settings, token, strict=strict, most=most, rules=rules)
+        )
     finally:
         belt.close()
-    return shutdown.finish()
+    code = shutdown.finish()
+    if has_new_token and not shutdown.is_requested:
+        # The name of a worker ends with the id of its token, so it takes another worker.
+        print_stderr("agent: the token has changed; starting again with the new one")
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
+    return code
 
 
 def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
@@ -94,14 +108,21 @@ def _open_belt(settings: Settings, url: str, token: str) -> Conveyor:
 
 
 async def _run_agent(
-    belt: Conveyor, settings: Settings, *, strict: bool, most: float, rules: CommandRules
-) -> Shutdown:
+    belt: Conveyor,
+    settings: Settings,
+    token: str,
+    *,
+    strict: bool,
+    most: float,
+    rules: CommandRules,
+) -> tuple[Shutdown, bool]:
+    """Run the agent until it has stopped; return also whether it stopped for a new token."""
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
     with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         terms = await _wait_for_terms(belt, shutdown)
         if terms is None:
-            return shutdown
+            return shutdown, False
         worker = make_worker(
             belt,
             settings,
@@ -112,9 +133,12 @@ async def _run_agent(
             beat=terms.beat,
             most=most,
         )
+        watching = asyncio.create_task(_drain_for_new_token(worker, settings, token))
         await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
+        has_new_token = watching.done() or bool(worker.denied and _has_changed(token, settings))
+        watching.cancel()
     shutdown.worker_ended()
-    return shutdown
+    return shutdown, has_new_token and worker.finished < most
 
 
 async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | None:
@@ -140,6 +164,20 @@ async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | N
             log.warning("server.unreachable retry_in=%.1f error=%s", wait, error)
             await shutdown.wait_for(asyncio.create_task(asyncio.sleep(wait)))
     return None
+
+
+async def _drain_for_new_token(worker: Worker, settings: Settings, token: str) -> None:
+    """Drain the worker when the token file has another token; the old one may still be valid."""
+    while not _has_changed(token, settings):  # noqa: ASYNC110 - it is a file
+        await asyncio.sleep(READ_TOKEN_EVERY)
+    worker.drain(float(settings["drain"]))
+
+
+def _has_changed(token: str, settings: Settings) -> bool:
+    try:
+        return token_from(settings) not in ("", token)
+    except UsageError:  # the file is just being replaced
+        return False
 
 
 async def _fetch_terms(store: HttpStore) -> ServerTerms:

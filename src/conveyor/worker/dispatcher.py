@@ -12,7 +12,7 @@ from ..core.lifecycle import Crashed, Failed, Outcome
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
-from ..errors import UnavailableError
+from ..errors import AccessError, UnavailableError
 from ..job_log import log_failure
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, StopRequest
@@ -71,6 +71,10 @@ class Dispatcher:
         self._nudged = asyncio.Event()
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
         self._draining = self.quiet = self._exchanging = False
+        # Why the store refuses this worker's calls, "" while it does not; and what is called then.
+        self.denied = ""
+        self.on_denied: Callable[[], None] = self.stop_claiming
+        leases.on_denied = self._deny
         self._empty_until, self._work_hints = 0.0, 0
         self._pace = prefetch.Pace(elapsed)
         self._order = prefetch.ClaimOrder(
@@ -209,7 +213,7 @@ class Dispatcher:
 
     async def _exchange_until_drained(self) -> None:
         backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
-        while not self._draining or self._held.is_running or self._held.unreported:
+        while not self._draining or self._held.is_running or self._has_deliverable:
             reports, room = self._held.reports, self._room()
             if not reports and not room:
                 await self._wait_for_change()
@@ -222,8 +226,20 @@ class Dispatcher:
                 pause = backoff.next_pause()
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
+            except AccessError as error:
+                self._deny(error)
+                await asyncio.sleep(FIRST_PAUSE)  # running jobs have to end first
             finally:
                 self._exchanging = False
+
+    def _deny(self, error: AccessError) -> None:
+        if not self.denied:
+            self.denied = str(error)
+            self.on_denied()
+
+    @property
+    def _has_deliverable(self) -> bool:
+        return bool(self._held.unreported) and not self.denied
 
     async def _exchange(self, reports: Sequence[Report], room: int) -> None:
         # The output of jobs goes first: once they are settled, their leases are void.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..core.job import JobRecord
 from ..core.timeout import wait_for_event
-from ..errors import ConveyorError
+from ..errors import AccessError, ConveyorError
 from ..store.messages import Renewal
 from ..store.protocol import WorkerStore
 from .cancellation import LeaseVerdicts
@@ -57,6 +57,7 @@ class LeaseRenewer:
         # Ids of hints that came while a claim was in flight; None is all of them.
         self._hinted: set[str] | None = set()
         self._claiming = False
+        self.on_denied: Callable[[AccessError], None] = _ignore
         self._nudged = asyncio.Event()
 
     async def run(self) -> None:
@@ -157,6 +158,9 @@ class LeaseRenewer:
         try:
             async with asyncio.timeout(timeout):
                 return await self._store.extend(leases, lease_for=self._lease_for)
+        except AccessError as error:
+            self.on_denied(error)
+            return None
         except (ConveyorError, TimeoutError) as error:
             log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - no traceback helps here
             return None
@@ -186,3 +190,7 @@ class LeaseRenewer:
 def _joined(known: set[str] | None, ids: Sequence[str]) -> set[str] | None:
     """Return the union, where None stands for everything, and so does no id at all."""
     return None if known is None or not ids else known.union(ids)
+
+
+def _ignore(_error: AccessError) -> None:
+    """Do nothing."""

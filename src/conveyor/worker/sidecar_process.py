@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ..errors import ConveyorError
+from ..errors import AccessError, ConveyorError
 from ..store.open import TOKEN, open_store
 from ..store.protocol import Store
 from ..system import crash_journal
@@ -135,6 +135,8 @@ def _return_jobs(arguments: SidecarArguments, evidence: str, store: Store | None
                 continue
             store.leave(arguments.worker).result(RETRY_FOR)
             crash_journal.remove(store.folder, arguments.journal_name)
+        except AccessError:  # the token was revoked: the leases expire
+            return
         except (ConveyorError, TimeoutError):
             time.sleep(RETRY_AFTER)
         else:

@@ -36,6 +36,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         parts.maintenance.heartbeat.on_order = self._follow
         parts.machine.on_change = self._report_machine
+        parts.dispatcher.on_denied = self.cancel_all
 
     @classmethod
     def assemble(
@@ -105,6 +106,11 @@ class Worker:
     def undelivered(self) -> int:
         """How many outcomes the store has not accepted when `run` has returned."""
         return self.parts.held.unreported
+
+    @property
+    def denied(self) -> str:
+        """Why the store refuses the calls of this worker, which then stops; "" if it does not."""
+        return self.parts.dispatcher.denied
 
     @property
     def left(self) -> list[Report]:

@@ -25,7 +25,7 @@ from ...system.deadly_signals import DEADLY, die_of, with_default_action
 from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
-from .exit_codes import OK, RELEASED, UNREACHABLE
+from .exit_codes import OK, RELEASED, UNREACHABLE, USAGE
 from .output import format_count, format_duration, print_stderr
 
 PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
@@ -123,6 +123,9 @@ class Shutdown:
         if worker.left or _has_threads():
             self._hand_off(worker, worker.left)
         code = self._exit_code(worker)
+        if worker.denied:
+            print_stderr(f"conveyor: the server refuses this agent: {worker.denied}")
+            return USAGE
         if worker.undelivered:
             results = format_count(worker.undelivered, "result")
             print_stderr(f"{results} could not be delivered to the store; the jobs run again")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
 from ...core.loop_backoff import DoublingBackoff
-from ...errors import ConveyorError
+from ...errors import AccessError, ConveyorError
 from ..messages import Claimant, Exchanged, Report, Want
 from .api import STORE_CALLS
 from .client import HttpClient
@@ -166,6 +166,9 @@ class _LongPoll:
                 answer = await self._client.call(
                     STORE_CALLS["claim"], {"worker": claimant.worker}, body, wait=body.wait
                 )
+            except AccessError:
+                self._on_jobs(())  # the next claim meets it too, and the worker learns it from that
+                return
             except ConveyorError as error:
                 pause = backoff.next_pause()
                 log.warning("claim.failed retry_in=%.1f error=%s", pause, error)
