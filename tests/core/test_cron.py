@@ -7,10 +7,12 @@ import itertools
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor.core import cron
+from conveyor.errors import UsageError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -61,3 +63,39 @@ def test_ticks_are_due_in_order_and_the_next_one_lies_ahead(
     assert len(ticks) <= (cron.MAX_TICKS if missed == "all" else 1)
     if missed != "skip":
         assert ticks
+
+
+def test_an_interval_ticks_at_its_multiples() -> None:
+    rule = cron.parse("every 90s")
+    assert cron.next_tick(rule, 0.0) == 90.0
+    assert cron.next_tick(rule, 89.5) == 90.0
+    assert cron.next_tick(rule, 90.0) == 180.0
+    assert cron.next_tick(cron.parse("every 1s"), 7.25) == 8.0
+
+
+def test_a_tick_counts_as_missed_after_a_minute() -> None:
+    rule = cron.parse("@hourly")
+    assert cron.due_ticks(rule, 3600.0, 3660.0, "skip") == ((3600.0,), 7200.0)
+    assert cron.due_ticks(rule, 3600.0, 3661.0, "skip") == ((), 7200.0)
+    assert cron.due_ticks(rule, 3600.0, 7300.0, "once") == ((7200.0,), 10800.0)
+    assert cron.due_ticks(rule, 3600.0, 7300.0, "all") == ((3600.0, 7200.0), 10800.0)
+    assert cron.due_ticks(rule, 3600.0, 3599.0, "all") == ((), 3600.0)
+
+
+def test_only_the_newest_thousand_missed_ticks_run() -> None:
+    ticks, _ = cron.due_ticks(cron.parse("every 1s"), 1.0, 5000.5, "all")
+    assert ticks == tuple(float(second) for second in range(4001, 5001))
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "said"),
+    [
+        ("every 0.5s", "UTC", "too frequent"),
+        ("* * *", "UTC", r"write five fields like '30 3 \* \* 1-5'"),
+        ("0 0 30 2 *", "UTC", "is not valid"),
+        ("@daily", "Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
+    ],
+)
+def test_a_wrong_rule_is_refused_with_an_example(text: str, zone: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        cron.parse(text, zone)

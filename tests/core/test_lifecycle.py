@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from records import job
 
 from conveyor.core import lifecycle
-from conveyor.core.job import FINAL, WAITING, ErrorInfo, State
+from conveyor.core.job import ERROR_LINE, FINAL, WAITING, ErrorInfo, NewJob, State
 from conveyor.core.lifecycle import (
     Cancelled,
     Crashed,
@@ -20,8 +20,10 @@ from conveyor.core.lifecycle import (
     Outcome,
     Snoozed,
     Succeeded,
+    Transition,
     settle,
 )
+from conveyor.core.retry import Fixed
 from conveyor.errors import InvalidTransitionError
 
 BROKEN = ErrorInfo("ValueError", "broken", "", ("Exception",))
@@ -113,3 +115,140 @@ def test_a_rescue_picks_the_jobs_of_dead_workers_then_the_oldest_lapsed_leases()
     picked = lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=9)
     assert [each.id for each in picked] == ["of a", "of b", "lapsed first", "lapsed"]
     assert lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=3) == picked[:3]
+
+
+CANCELLED = ErrorInfo("Cancelled", "stopped on request")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "given", "transition"),
+    [
+        (Succeeded(b"1"), {}, Transition(State.COMPLETED, result=b"1")),
+        (
+            Cancelled("enough"),
+            {},
+            Transition(State.CANCELLED, error=ErrorInfo("Cancelled", "enough")),
+        ),
+        (Failed(BROKEN), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=BROKEN)),
+        (Crashed(BROKEN), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=BROKEN)),
+        (Snoozed(60), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=CANCELLED)),
+        (Interrupted(), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=CANCELLED)),
+        (Snoozed(60), {}, Transition(State.SCHEDULED, delay=60, refund_attempt=True)),
+        (Interrupted(), {}, Transition(State.AVAILABLE, refund_attempt=True)),
+        (
+            Crashed(BROKEN),
+            {"crash_limit": 2},
+            Transition(State.AVAILABLE, refund_attempt=True, crashed=True, error=BROKEN),
+        ),
+        (
+            Crashed(BROKEN),
+            {"crash_limit": 2, "crashes": 1},
+            Transition(State.DISCARDED, crashed=True, error=BROKEN),
+        ),
+        (Failed(BROKEN, retry=False), {"retries": 9}, Transition(State.DISCARDED, error=BROKEN)),
+        (
+            Failed(BROKEN),
+            {"retries": 1, "backoff": Fixed(7.0)},
+            Transition(State.RETRYABLE, delay=7.0, error=BROKEN),
+        ),
+    ],
+)
+def test_a_transition_says_why_and_what_it_costs(
+    outcome: Outcome, given: dict[str, Any], transition: Transition
+) -> None:
+    assert settle(job(**given), outcome) == transition
+
+
+def test_a_failure_that_retry_on_does_not_list_names_what_it_lists() -> None:
+    move = settle(job(retries=1, retry_on=("OSError", "KeyError")), Failed(BROKEN))
+    assert str(move.error) == (
+        "ValueError: broken (not retried, because retry_on lists only OSError, KeyError)"
+    )
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_a_final_job_keeps_its_worker_and_the_time_of_its_end(state: State) -> None:
+    running = job(worker="w", lease_until=160.0, error="old", run_at=90.0, attempt=3, crashes=1)
+    done = lifecycle.apply(running, Transition(state, error=BROKEN, result=b"2"), 120.0)
+    assert (done.state, done.worker, done.final_at, done.lease_until) == (state, "w", 120.0, None)
+    assert (done.error, done.result, done.run_at) == ("ValueError: broken", b"2", 90.0)
+    assert (done.attempt, done.crashes, done.lease) == (3, 1, running.lease)
+
+
+def test_a_job_that_goes_on_has_no_worker_and_keeps_its_last_error() -> None:
+    running = job(worker="w", lease_until=160.0, error="old", run_at=90.0, attempt=3)
+    move = Transition(State.AVAILABLE, refund_attempt=True, crashed=True)
+    back = lifecycle.apply(running, move, 120.0)
+    assert (back.worker, back.final_at, back.lease_until, back.error) == (None, None, None, "old")
+    assert (back.attempt, back.crashes, back.run_at, back.result) == (2, 1, 90.0, None)
+    assert lifecycle.apply(running, Transition(State.SCHEDULED, delay=5.0), 120.0).run_at == 125.0
+
+
+def test_the_error_on_a_job_is_one_short_line() -> None:
+    long = Transition(State.DISCARDED, error=ErrorInfo("ValueError", "x" * 10_000))
+    error = lifecycle.apply(job(), long, 120.0).error or ""
+    assert len(error) == ERROR_LINE
+    assert error.startswith("ValueError: xxx")
+
+
+def test_a_claim_starts_the_next_attempt_under_the_next_lease() -> None:
+    waiting = job(state=State.AVAILABLE, attempt=2, lease=5, stopping=("asked",))
+    claimed = lifecycle.claim(waiting, worker="w", lease_until=160.0, started_at=100.0)
+    assert (claimed.state, claimed.attempt, claimed.lease) == (State.RUNNING, 3, 6)
+    assert (claimed.worker, claimed.lease_until, claimed.started_at) == ("w", 160.0, 100.0)
+    assert claimed.stopping == ()
+
+
+def test_a_new_job_is_due_now_or_at_its_time() -> None:
+    def first(**given: Any) -> tuple[State, float]:
+        return lifecycle.first_state(NewJob(id="a", task="t", **given), 100.0)
+
+    assert first() == (State.AVAILABLE, 100.0)
+    assert first(delay=5.0) == (State.SCHEDULED, 105.0)
+    assert first(run_at=100.0, delay=5.0) == (State.AVAILABLE, 100.0)
+    assert first(run_at=101.0) == (State.SCHEDULED, 101.0)
+
+
+def test_a_job_expires_at_its_time_and_without_one_never() -> None:
+    assert not lifecycle.has_expired(job(), 1e12)
+    assert not lifecycle.has_expired(job(expires_at=200.0), 199.0)
+    assert lifecycle.has_expired(job(expires_at=200.0), 200.0)
+
+
+def test_a_lost_job_that_had_not_started_is_only_returned() -> None:
+    def outcome(begun: set[str] | None = None, evidence: str = "", **given: Any) -> Outcome:
+        lost = job(**({"worker": "w", "started_at": 100.0} | given))
+        return lifecycle.lost_job_outcome(lost, dead=["w"], begun=begun, evidence=evidence)
+
+    assert outcome(started_at=None) == Interrupted()
+    assert outcome(begun=set()) == Interrupted()
+    assert outcome(begun={"job-1"}) == outcome() == Crashed(lifecycle.WORKER_DIED)
+    assert outcome(begun=set(), worker="other") == Crashed(lifecycle.LEASE_ENDED)
+    died = outcome(evidence="SIGKILL")
+    assert isinstance(died, Crashed)
+    assert str(died.error) == "WorkerLost: the worker's process died: SIGKILL"
+
+
+def test_a_manual_retry_begins_anew() -> None:
+    done = job(
+        state=State.CANCELLED, attempt=4, crashes=2, final_at=90.0, result=b"1", stopping=("x",),
+        cancel_requested_at=80.0, cancel_forced=True, error="why",
+    )  # fmt: skip
+    new = lifecycle.renew(done, 120.0)
+    assert (new.state, new.attempt, new.crashes, new.run_at) == (State.AVAILABLE, 0, 0, 120.0)
+    assert (new.final_at, new.result, new.stopping, new.cancel_forced) == (None, None, (), False)
+    assert (new.cancel_requested_at, new.error, new.lease) == (None, "why", done.lease)
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_a_final_job_can_be_deleted(state: State) -> None:
+    if state in FINAL:
+        lifecycle.check_deletable(job(state=state))
+        return
+    with pytest.raises(InvalidTransitionError, match=f"job-1 is {state}: only a final job"):
+        lifecycle.check_deletable(job(state=state))
+
+
+def test_a_snooze_for_no_time_at_all_fails_the_attempt() -> None:
+    assert settle(job(), Snoozed(-5.0)).delay == 0.0
+    assert settle(job(), Snoozed(float("nan"))).state is State.DISCARDED
