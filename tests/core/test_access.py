@@ -15,6 +15,7 @@ from conveyor.core.access import (
     Action,
     Scope,
     Token,
+    agent_suffix,
     is_allowed,
     is_purgeable,
     issue_token,
@@ -136,3 +137,20 @@ def test_an_action_is_kept_on_one_line_and_cut() -> None:
     assert (kept.seq, kept.at, kept.subject) == (3, 7.0, "j [2J root")
     assert len(kept.detail) == 500
     assert kept.detail.endswith("x…")
+
+
+def test_an_agent_s_name_ends_with_the_id_of_its_token() -> None:
+    text, token = issued(["agent"])
+    assert agent_suffix(text) == f"@{token.id}"
+    assert agent_suffix("") == agent_suffix("no token") == ""
+
+
+def test_every_text_of_an_action_is_stored_on_one_line() -> None:
+    action = Action(who="a\nb", where="c\rd", what="e\tf", subject="g\0h", detail="i\x1bj")
+    stored = sanitize_action(action, seq=7, at=9.0)
+    assert (stored.seq, stored.at) == (7, 9.0)
+    texts = (stored.who, stored.where, stored.what, stored.subject, stored.detail)
+    assert texts == ("a b", "c d", "e f", "g h", "i j")
+    for length in (499, 500):
+        whole = msgspec.structs.replace(action, detail="x" * length)
+        assert sanitize_action(whole, seq=1, at=1.0).detail == "x" * length

@@ -8,7 +8,7 @@ import pytest
 from records import job
 
 from conveyor.core.explain import explain, explain_offer
-from conveyor.core.job import QueueInfo, State, WorkerInfo
+from conveyor.core.job import QueueInfo, State, StopNote, WorkerInfo
 
 
 @pytest.mark.parametrize("state", State)
@@ -40,3 +40,68 @@ def test_a_silent_or_draining_worker_does_not_count() -> None:
     for useless in (worker(beat_at=100.0), worker(beat_at=199.0, draining=True)):
         said = explain(waiting, queue=queue, ahead=0, workers=[useless], now=200.0)
         assert "No worker serves queue 'q'" in said
+
+
+def server(name: str = "w", **given: Any) -> WorkerInfo:
+    fields: dict[str, Any] = {"slots": 2, "queues": ("q",), "beat_at": 199.0}
+    return WorkerInfo(
+        id=name, host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, **(fields | given)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "workers", "ahead", "said"),
+    [
+        ({}, [server()], 0, "It is next: a worker should claim it within seconds."),
+        ({}, [server(running=1)], 1, "It waits behind 1 job in queue 'q' (1 of 2 slots busy)."),
+        ({}, [server(), server("v", running=2)], 3, "behind 3 jobs in queue 'q' (2 of 4 slots bus"),
+        ({}, [server(running=2)], 0, "All slots are busy: 2 of 2, in 1 worker."),
+        ({}, [server(running=2), server("v", running=2)], 0, "busy: 4 of 4, in 2 workers."),
+        ({}, [server(beat_at=180.0)], 0, "No worker serves queue 'q'"),
+        ({}, [server(queues=("other",))], 0, "No worker serves queue 'q'"),
+        ({}, [server(quiet=True)], 0, "is quiet: `conveyor workers resume w`"),
+        ({}, [server(quiet=True), server("v", quiet=True)], 0, "workers resume w v`"),
+        ({}, [server(quiet=True), server("v")], 0, "It is next"),
+        ({}, [server(labels=("gpu!only",))], 0, "runs only jobs that require its !only labels"),
+        (
+            {"requires": ("gpu", "tpu")},
+            [server(labels=("gpu",))],
+            0,
+            "labels it requires: gpu, tpu.",
+        ),
+        ({"requires": ("gpu",)}, [server(labels=("gpu",)), server("v")], 0, "It is next"),
+        ({"requires": ("commands",)}, [server()], 0, "is allowed to run commands"),
+        ({"requires": ("commands", "gpu")}, [server(labels=("commands",))], 0, "all labels it req"),
+    ],
+)
+def test_why_names_what_an_available_job_waits_for(
+    given: dict[str, Any], workers: list[WorkerInfo], ahead: int, said: str
+) -> None:
+    queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
+    waiting = job(state=State.AVAILABLE, **given)
+    assert said in explain(waiting, queue=queue, ahead=ahead, workers=workers, now=200.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "It was claimed by w, which has not confirmed the claim yet."),
+        ({"started_at": 195.0}, "It has been running in w for 5.0 s."),
+        (
+            {"started_at": 100.0, "cancel_requested_at": 190.0},
+            "A stop was requested 10.0 s ago, but its code still runs in w.",
+        ),
+        (
+            {
+                "started_at": 100.0,
+                "cancel_requested_at": 190.0,
+                "stopping": (StopNote(191.0, "asked it"), StopNote(192.0, "sent SIGTERM")),
+            },
+            "A stop was requested 10.0 s ago, but its code still runs in w: sent SIGTERM.",
+        ),
+    ],
+)
+def test_why_says_how_far_a_running_job_is(given: dict[str, Any], said: str) -> None:
+    queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
+    running = job(worker="w", **given)
+    assert explain(running, queue=queue, ahead=0, workers=[], now=200.0) == said

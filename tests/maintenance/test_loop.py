@@ -1,0 +1,166 @@
+"""The loop runs each service when it is due: rounds, sweeps, and what wakes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from conveyor.core.job import NewJob, State, WorkerInfo
+from conveyor.errors import UnavailableError
+from conveyor.maintenance.loop import ROUND_EVERY, SWEEP_EVERY, MaintenanceLoop, maintenance_loop
+from conveyor.maintenance.pruner import PRUNE_EVERY
+from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Claimant, Want
+from conveyor.testing import FakeClock
+
+ME = WorkerInfo(
+    id="me", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=("q",)
+)
+
+
+def play(
+    clock: FakeClock, store: MemoryStore, scene: Callable[[MaintenanceLoop], Awaitable[None]]
+) -> None:
+    async def main() -> None:
+        await scene(maintenance_loop(store, lambda: ME, elapsed=clock.now))
+
+    asyncio.run(main())
+
+
+def beat_at(store: MemoryStore) -> float:
+    return store.workers().result()[0].beat_at
+
+
+def test_a_heartbeat_is_sent_with_each_sweep(clock: FakeClock, store: MemoryStore) -> None:
+    async def scene(loop: MaintenanceLoop) -> None:
+        await loop.round()
+        first = beat_at(store)
+        clock.advance(SWEEP_EVERY - 1)
+        await loop.round()
+        assert beat_at(store) == first
+        clock.advance(1)
+        await loop.round()
+        assert beat_at(store) == first + SWEEP_EVERY
+        assert loop.rounds == 3
+
+    play(clock, store, scene)
+
+
+def test_a_request_or_a_wake_for_a_sweep_sends_the_heartbeat_at_once(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    async def scene(loop: MaintenanceLoop) -> None:
+        await loop.round()
+        for wake in (
+            lambda: loop.wake(sweep=True),
+            lambda: loop.heartbeat.request("quiet"),
+        ):
+            clock.advance(1)
+            wake()
+            await loop.round()
+            assert beat_at(store) == clock.now()
+        before = beat_at(store)
+        clock.advance(1)
+        loop.wake()
+        await loop.round()
+        assert beat_at(store) == before
+
+    play(clock, store, scene)
+
+
+def test_a_job_is_staged_when_it_is_due_and_a_job_for_sooner_when_it_is_heard_of(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    def state(job: str) -> State:
+        return store.get(job).result().state
+
+    async def scene(loop: MaintenanceLoop) -> None:
+        store.insert([NewJob(id="later", task="t", queue="q", delay=3.0)]).result()
+        await loop.round()
+        store.insert([NewJob(id="soon", task="t", queue="q", delay=1.0)]).result()
+        clock.advance(2)
+        await loop.round()
+        assert state("soon") is State.SCHEDULED  # until a hint or a sweep
+        loop.wake()
+        await loop.round()
+        assert (state("soon"), state("later")) == (State.AVAILABLE, State.SCHEDULED)
+        clock.advance(1)
+        await loop.round()
+        assert state("later") is State.AVAILABLE
+
+    play(clock, store, scene)
+
+
+def test_a_lapsed_lease_is_rescued_with_a_sweep(clock: FakeClock, store: MemoryStore) -> None:
+    async def scene(loop: MaintenanceLoop) -> None:
+        store.insert([NewJob(id="a", task="t", queue="q")]).result()
+        assert store.claim([Want("q", 1)], Claimant("dead", 2.0), limit=1).result().jobs
+        await loop.round()
+        clock.advance(3)
+        await loop.round()
+        assert store.get("a").result().state is State.RUNNING
+        clock.advance(SWEEP_EVERY)
+        await loop.round()
+        assert store.get("a").result().state is State.AVAILABLE
+
+    play(clock, store, scene)
+
+
+def test_final_jobs_are_pruned_after_their_retention(clock: FakeClock, store: MemoryStore) -> None:
+    async def main() -> None:
+        kept = {State.CANCELLED: 2 * PRUNE_EVERY}
+        loop = maintenance_loop(store, lambda: ME, retention=kept, elapsed=clock.now)
+        store.insert([NewJob(id="a", task="t", queue="q")]).result()
+        store.cancel("a", reason="r").result()
+        clock.advance(PRUNE_EVERY)
+        await loop.round()
+        assert store.get("a").result().state is State.CANCELLED
+        clock.advance(1.5 * PRUNE_EVERY)
+        await loop.round()
+        assert [each.counts for each in store.counts().result() if any(each.counts.values())] == []
+
+    asyncio.run(main())
+
+
+class Silent(MemoryStore):
+    """A store that cannot be reached by one round."""
+
+    calls = 0
+
+    def beat(self, worker: WorkerInfo):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        if self.calls == 1:
+            raise UnavailableError("away")
+        return super().beat(worker)
+
+
+@pytest.mark.parametrize("due_in", [None, 0.05, 0.0, 60.0])
+def test_rounds_go_on_after_an_error_and_only_good_ones_are_reported(
+    clock: FakeClock, due_in: float | None
+) -> None:
+    store = Silent(clock)
+    if due_in is not None:
+        store.insert([NewJob(id="a", task="t", queue="q", delay=due_in)]).result()
+    seen: list[WorkerInfo] = []
+
+    async def main() -> None:
+        done = asyncio.Event()
+
+        def after(worker: WorkerInfo) -> None:
+            seen.append(worker)
+            done.set()
+
+        loop = maintenance_loop(store, lambda: ME, elapsed=clock.now, after_round=after)
+        rounds = asyncio.create_task(loop.run())
+        while not store.calls:  # noqa: ASYNC110 - the failed round reports nothing
+            await asyncio.sleep(0)
+        loop.wake(sweep=True)
+        async with asyncio.timeout(ROUND_EVERY / 2):  # woken, not at the next regular round
+            await done.wait()
+        assert loop.rounds == len(seen) == 1
+        rounds.cancel()
+
+    asyncio.run(main())
+    assert seen == [ME]
