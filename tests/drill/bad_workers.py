@@ -19,6 +19,7 @@ import msgspec
 
 from conveyor import Conveyor
 from conveyor.__main__ import main
+from conveyor.cli.shared.shutdown import Shutdown
 from conveyor.core.command import Command
 from conveyor.core.job import COMMAND_TASK, JobRecord, Progress, Stream, WorkerInfo
 from conveyor.core.job_context import CURRENT, CurrentJob
@@ -123,7 +124,7 @@ class BadWorker:
 def play(how: str) -> None:
     """Be that worker."""
     if how == "deaf":
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        Shutdown.handle_signal = lambda *_: None  # type: ignore[method-assign]
         main()
     belt: Any = importlib.import_module("conveyor_drill_app").belt
     worker = BadWorker(belt, hasty=how == "hasty")

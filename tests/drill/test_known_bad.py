@@ -29,6 +29,7 @@ RED = {
         # It may end or go on: in either case the jobs are not run.
         "disk": "0 of ",
         "poison": "running after 0 crashes",
+        "sick-machine": "says nothing",
     },
 }
 # A worker that breaks a promise is waited for until the limit of its scenario, in seconds, so all

@@ -142,6 +142,13 @@ class Harness:
         """Return the kind of an observed job."""
         return self._observers[job_id].kind
 
+    def sickness_of(self, worker: WorkerProcess) -> dict[str, str]:
+        """Return which kinds of job a worker says that its machine cannot start, and why."""
+        for each in self._belt.store.workers().result():
+            if each.id == worker.id:
+                return each.sick
+        return {}
+
     def have_begun(self, ids: Sequence[str]) -> bool:
         """Whether the code of all of them is running."""
         return all(self._observers[job_id].has_begun for job_id in ids)

@@ -11,6 +11,7 @@ from .checks import Row
 from .crash_scenarios import run_freeze, run_kill, run_poison
 from .disk_scenarios import run_disk
 from .harness import Harness
+from .machine_scenarios import run_sick_machine
 from .shutdown_scenarios import run_drain, run_stop
 
 
@@ -64,6 +65,13 @@ SCENARIOS = (
         "Enqueueing fails with a clear error, no accepted job is lost, and all of them complete "
         "once there is space again.",
         run_disk,
+    ),
+    Scenario(
+        "sick-machine",
+        "A worker's machine can start no process",
+        "Its jobs complete on another worker, in their first attempt. The worker says why it "
+        "starts none, and runs jobs again once its machine is well.",
+        run_sick_machine,
     ),
     Scenario(
         "poison",

@@ -21,6 +21,8 @@ MODULE = "conveyor_drill_app"
 # More than the concurrent jobs of any scenario.
 SLOTS = 8
 LABEL = "drill"
+# How many files a worker may still open for itself, as the store does, when no job can start.
+SPARE_FILES = 2
 # Settings of the user that would disturb the drill: it needs ended jobs to be kept.
 RESET_SETTINGS = ("keep_completed", "keep_cancelled", "keep_discarded", "poll")
 # How much of the end of stderr to show, in characters.
@@ -70,6 +72,15 @@ class WorkerProcess:
             hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
             limit = hard if size is None else size
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit, hard))
+
+    def limit_open_files(self, *, to_open: bool) -> None:
+        """Limit its files to those that are open, and two more; or lift that limit."""
+        with suppress(OSError):  # it has exited
+            hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)[1]
+            used = {int(name) for name in os.listdir(f"/proc/{self.pid}/fd")}
+            free = (number for number in range(len(used) + 3) if number not in used)
+            limit = [*free][SPARE_FILES] if to_open else hard
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (limit, hard))
 
     def leftover_processes(self) -> tuple[str, ...]:
         """Return the processes still alive that it has started, directly or not."""
