@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from shell import Command, Start, Until, serve
+from shell import Command, Start, Until, read_line, serve
 
 from conveyor import Conveyor, State
 
@@ -83,3 +83,10 @@ def test_a_worker_that_cannot_start_says_why_and_ends_with_2(
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_worker_serves_a_queue_whose_name_ends_like_a_weight(start: Start, folder: Path) -> None:
+    app = folder / "app.py"
+    app.write_text(app.read_text() + "\nbelt.queue('eu:1')\n")
+    worker = start("worker", "app:belt", "-q", "eu:1", "-q", "mail:2")
+    assert "queues eu:1, mail," in read_line(worker, "worker ")

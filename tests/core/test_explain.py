@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from records import job
 
@@ -105,3 +106,19 @@ def test_why_says_how_far_a_running_job_is(given: dict[str, Any], said: str) -> 
     queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
     running = job(worker="w", **given)
     assert explain(running, queue=queue, ahead=0, workers=[], now=200.0) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("q", "q"),
+        ("eu:1", "eu:1:1"),
+        ("eu:west", "eu:west:1"),
+        ("two words; rm", "'two words; rm'"),
+    ],
+)
+def test_the_option_that_it_recommends_serves_the_queue(name: str, option: str) -> None:
+    waiting = msgspec.structs.replace(job(state=State.AVAILABLE), queue=name)
+    queue = QueueInfo(name=name, capacity=None, paused=False, counts={})
+    said = explain(waiting, queue=queue, ahead=0, workers=[], now=0.0)
+    assert f"`conveyor worker app:belt --queue {option}`" in said

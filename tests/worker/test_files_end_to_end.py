@@ -172,6 +172,20 @@ def test_no_link_is_followed_out_of_the_job_s_directory(belt: Conveyor, tmp_path
     assert "'d/secret' is not kept: it is outside the job's folder" in job.logs("mark")
 
 
+def test_what_is_no_file_among_artifacts_fails_no_job(belt: Conveyor) -> None:
+    script = (
+        "echo in > a; ln -s loop loop; ln -s two one; ln -s one two; ln -s nowhere gone; "
+        "mkfifo pipe; mkdir sub; : > \"$(printf 'odd\\351')\"; ln -s . here"
+    )
+    command = belt.command("sh", "-c", script, artifacts=["*", "**/*", "here/loop", "x" * 150])
+    job = ran(belt, command.enqueue())
+    assert job.state is State.COMPLETED
+    assert [file.name for file in job.artifacts()] == ["a"]
+    marks = job.logs("mark")
+    for name in ("loop", "one", "two", "gone"):
+        assert f"{name!r} is not kept: the link leads to no file" in marks
+
+
 def test_a_retry_replaces_the_artifacts_of_the_first_attempt(
     belt: Conveyor, tmp_path: Path
 ) -> None:

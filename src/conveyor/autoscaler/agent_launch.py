@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..core.names import weighted_queue
 from ..errors import UsageError
 from .provider import PoolSpec
 
@@ -70,7 +71,7 @@ def agent_args(
     for label in (f"{MACHINE_LABEL}={machine}", *pool.labels):
         args += ["--label", label]
     for queue in pool.queues:
-        args += ["--queue", queue]
+        args += ["--queue", weighted_queue(queue)]
     return [*args, *launch.args, *more]
 
 

@@ -14,7 +14,9 @@ from ..core import cron
 from ..core.clock import Clock
 from ..core.codec import ResultCodec
 from ..core.command import command_task, validate_command
+from ..core.duration import parse_duration
 from ..core.job import JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
+from ..core.names import validate_name
 from ..core.pending import run_sync
 from ..core.task import Task
 from ..errors import UsageError
@@ -22,7 +24,7 @@ from ..maintenance.schedule_ticker import Schedule
 from ..settings import Settings, StoreChoice
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from ..store.protocol import Store
-from ..worker.options import DRAIN, WorkerOptions
+from ..worker.options import DRAIN, parse_worker_options
 from ..worker.worker import Worker
 from .call_executor import CallExecutor
 from .declared_store import DeclaredStore
@@ -30,7 +32,7 @@ from .embedded import EmbeddedWorkers, run_until_idle
 from .job_filter import job_filter
 from .job_handle import Job
 from .named_task import enqueue_by_name
-from .options import EnqueueOptions, JobOptions, check_schedulable, merge_options, validate_name
+from .options import EnqueueOptions, JobOptions, check_schedulable, merge_options
 from .producer import Producer, QueueRule
 from .queue import Queue, check_rule
 from .task_function import TaskDecorator, TaskFunction, Tasks
@@ -339,13 +341,9 @@ class Conveyor(Executor):
         Options are the fields of `WorkerOptions`; `queues` are names or (name, weight) pairs, by
         default all declared queues. UsageError for a wrong option.
         """
-        given = options.pop("queues", None)
-        queues = tuple(self._queues) if given is None else given
-        shares = tuple((q, 1) if isinstance(q, str) else (str(q[0]), int(q[1])) for q in queues)
-        try:
-            chosen = WorkerOptions(queues=shares, **options)
-        except TypeError as error:
-            raise UsageError(f"worker: {error}") from error
+        if options.get("queues") is None:
+            options["queues"] = tuple(self._queues)
+        chosen = parse_worker_options(options)
         return self._embedded.add(
             Worker.assemble(
                 store=self.store,
@@ -371,11 +369,11 @@ class Conveyor(Executor):
         ignores cancellation); that job is returned when this process ends. Enqueueing continues.
         UsageError in the event loop of a worker: use `await astop()` there.
         """
-        return self._embedded.stop(timeout)
+        return self._embedded.stop(parse_duration(timeout, name="timeout"))
 
     async def astop(self, timeout: float = DRAIN) -> bool:
         """`stop` for coroutines."""
-        return await self._embedded.astop(timeout)
+        return await self._embedded.astop(parse_duration(timeout, name="timeout"))
 
     def work(self, *, until_idle: bool = True, timeout: float | None = None, **options: Any) -> int:
         """Run a worker in this thread, blocking, and return how many attempts ended.
@@ -384,6 +382,8 @@ class Conveyor(Executor):
         including retries without a pause. It always returns after `timeout` seconds, if given.
         For scripts and tests; other options as for `worker`.
         """
+        if timeout is not None:
+            timeout = parse_duration(timeout, name="timeout")
         return asyncio.run(
             run_until_idle(lambda: self.worker(**options), until_idle=until_idle, timeout=timeout)
         )

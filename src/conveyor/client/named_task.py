@@ -10,11 +10,12 @@ import msgspec
 
 from ..core.codec import ResultCodec, check_finite, check_plain
 from ..core.command import command_task
+from ..core.names import validate_name
 from ..core.task import Task
 from ..errors import EncodingError, NotFoundError, UsageError
 from ..store.call_style import CallStyle
 from .job_handle import Job
-from .options import EnqueueOptions, validate_name
+from .options import EnqueueOptions
 from .producer import Producer, QueueRule
 
 

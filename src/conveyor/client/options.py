@@ -11,8 +11,9 @@ import msgspec
 
 from ..core.bounds import checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
-from ..core.files import file_name, file_names, is_text
+from ..core.files import file_name, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
+from ..core.names import validate_name
 from ..core.retry import Backoff, parse_backoff
 from ..core.retry_on import parse_retry_on
 from ..errors import UsageError
@@ -23,7 +24,6 @@ Backoffs = Backoff | float | int | list[float] | tuple[float, ...]
 
 LARGEST = 2**31 - 1  # of a count or a priority
 META_LIMIT = 16_384
-NAME_LIMIT = 200
 
 
 class TaskOptions(TypedDict, total=False):
@@ -141,13 +141,6 @@ def _count(value: Any) -> int:
 
 def _priority(value: Any) -> int:
     return checked_integer(value, least=-LARGEST - 1, most=LARGEST)  # higher runs first
-
-
-def validate_name(value: Any) -> str:
-    """Return the name of a queue, key or label if it is valid; UsageError otherwise."""
-    if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or not is_text(value):
-        raise UsageError(f"a name must be a string of 1 to {NAME_LIMIT} characters, got {value!r}")
-    return value
 
 
 def _key(value: Any) -> str | None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from ..core.names import validate_name
 from ..core.pending import run_sync
 from ..core.task import Kind, Task, task
 from ..errors import UsageError
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from .job_handle import Job
-from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options, validate_name
+from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
 from .producer import Call, Producer
 
 P = ParamSpec("P")

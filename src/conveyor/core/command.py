@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import UsageError
+from .files import is_text
 from .job import COMMAND_TASK, COMMANDS, Options
 from .task import Task, task
 
@@ -44,7 +45,7 @@ def validate_command(
             raise UsageError(
                 f"a command's arguments and environment must not contain NUL, got {text!r}"
             )
-        if not _is_utf8(text):
+        if not is_text(text):
             raise UsageError(
                 f"a command's arguments, environment and cwd must be valid UTF-8, got {text!r}"
             )
@@ -58,14 +59,6 @@ def validate_command(
         cwd=None if cwd is None else str(cwd),
         ok_exit_codes=codes,
     )
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def command_task() -> Task:

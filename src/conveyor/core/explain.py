@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 from .bounds import format_moment
 from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
 from .labels import ONLY, serves
+from .names import weighted_queue
 
 # A worker sends a heartbeat every 5 s; after this long without one it counts as dead.
 SILENT = 20.0
@@ -67,14 +69,13 @@ def _available(
     job: JobRecord, queue: QueueInfo, ahead: int, workers: Sequence[WorkerInfo], now: float
 ) -> str:
     if queue.paused:
-        return f"Queue {job.queue!r} is paused; `conveyor queues resume {job.queue}` resumes it."
+        resume = f"conveyor queues resume {quote(job.queue)}"
+        return f"Queue {job.queue!r} is paused; `{resume}` resumes it."
     alive = [each for each in workers if now - each.beat_at < SILENT and not each.draining]
     serving = [each for each in alive if job.queue in each.queues]
     if not serving:
-        return (
-            f"No worker serves queue {job.queue!r}: "
-            f"start one with `conveyor worker app:belt --queue {job.queue}`."
-        )
+        start = f"conveyor worker app:belt --queue {quote(weighted_queue(job.queue))}"
+        return f"No worker serves queue {job.queue!r}: start one with `{start}`."
     if all(each.quiet for each in serving):
         quiet = " ".join(each.id for each in serving)
         return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."

@@ -44,7 +44,11 @@ def find_artifacts(
         return _check_limits(paths, sum(size for _, size in owned.values()), marks, limit)
     files = dict(named)
     for pattern in patterns:
-        found = dict(_matching(Path(root), pattern, marks))
+        try:
+            found = dict(_matching(Path(root), pattern, marks))
+        except (OSError, RuntimeError, ValueError) as error:
+            marks.append(f"cannot search for {pattern!r}: {error}")
+            continue
         if not found:
             marks.append(f"no file matches {pattern!r}")
         files = {**found, **files}
@@ -70,17 +74,19 @@ def _check_limits(
 
 
 def _matching(root: Path, pattern: str, marks: list[str]) -> Iterator[tuple[str, str]]:
-    inside = root.resolve()
+    inside = os.path.realpath(root)
     for path in sorted(root.glob(pattern)):
-        real = path.resolve()
+        real = Path(os.path.realpath(path))  # not `resolve`, which raises for a loop of links
         name = path.relative_to(root).as_posix()
         if not real.is_relative_to(inside):
             marks.append(f"{name!r} is not kept: it is outside the job's folder")
-        elif real.is_file():
+        elif os.path.isfile(real):
             try:
                 yield file_name(name), str(real)
             except UsageError as error:
                 marks.append(str(error))
+        elif os.path.islink(path):
+            marks.append(f"{name!r} is not kept: the link leads to no file")
 
 
 def _size(path: str) -> int | None:

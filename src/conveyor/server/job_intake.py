@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ..client.options import NAME_LIMIT, RULES, validate_name
+from ..client.options import RULES
 from ..core.command import require_command_label
 from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
+from ..core.names import NAME_LIMIT, validate_name
 from ..errors import EncodingError, UsageError
 from ..store.http.wire import NewJobView, decode_new_job
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import msgspec
 
-from ..client.options import validate_name
 from ..core import access
 from ..core.bounds import checked_moment
+from ..core.names import validate_name
 from ..errors import UsageError
 from ..store.http import payloads
 

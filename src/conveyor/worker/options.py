@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
+from typing import Any, cast
 
 import msgspec
 
 from ..core.command_policy import UNRESTRICTED, CommandRules
-from ..core.job import State, WorkerInfo
+from ..core.duration import parse_duration
+from ..core.job import FINAL, State, WorkerInfo
+from ..core.names import WEIGHTS, validate_name
+from ..errors import UsageError
 from ..maintenance.loop import SWEEP_EVERY
 from ..maintenance.pruner import RETENTION
 
@@ -50,3 +54,114 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_rss_mb: int = 512
     retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
     on_round: Callable[[WorkerInfo], None] | None = None
+
+
+def parse_worker_options(given: Mapping[str, Any]) -> WorkerOptions:
+    """Return options as a program gives them; UsageError for an unknown or wrong one.
+
+    `queues` may be names or pairs of name and weight, and durations may be strings like "5m".
+    """
+    parsed: dict[str, Any] = {}
+    for name, value in given.items():
+        read = RULES.get(name)
+        if read is None:
+            raise UsageError(f"unknown worker option {name!r}; choose from: {', '.join(RULES)}")
+        try:
+            parsed[name] = read(value)
+        except UsageError as error:
+            raise UsageError(f"worker option {name}={value!r}: {error}") from error
+    return WorkerOptions(**parsed)
+
+
+def _queues(value: Any) -> tuple[tuple[str, int], ...]:
+    queues = tuple(map(_queue, _items(value, "names, or of pairs of name and weight")))
+    names = [name for name, _ in queues]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UsageError(f"the queue {min(twice)!r} is given twice")
+    return queues
+
+
+def _queue(value: Any) -> tuple[str, int]:
+    if isinstance(value, str):
+        return validate_name(value), 1
+    pair = cast("Any", value)
+    if not isinstance(value, tuple | list) or len(pair) != 2:
+        raise UsageError(f"a queue must be a name or a pair of name and weight, got {value!r}")
+    name, weight = pair
+    if isinstance(weight, bool) or not isinstance(weight, int) or weight not in WEIGHTS:
+        raise UsageError(f"a weight must be a whole number from 1 to {WEIGHTS[-1]}, got {weight!r}")
+    return validate_name(name), weight
+
+
+def _labels(value: Any) -> frozenset[str]:
+    return frozenset(map(validate_name, _items(value, "labels")))
+
+
+def _items(value: Any, what: str) -> Iterable[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        like = f", like [{value!r}]" if isinstance(value, str) else ""
+        raise UsageError(f"must be a list of {what}{like}")
+    return cast("Iterable[Any]", value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise UsageError("must be a whole number of 1 or more")
+    return value
+
+
+def _most(value: Any) -> float:
+    return inf if value == inf else _count(value)
+
+
+def _positive(value: Any) -> float:
+    return parse_duration(value, positive=True)
+
+
+def _retention(value: Any) -> dict[State, float]:
+    if not isinstance(value, Mapping):
+        raise UsageError("must be a dictionary of seconds by final state")
+    kept = cast("Mapping[Any, Any]", value)
+    if not FINAL.issuperset(kept):
+        raise UsageError(f"its keys must be final states: {', '.join(sorted(FINAL))}")
+    return {State(state): _kept_for(time) for state, time in kept.items()}
+
+
+def _kept_for(value: Any) -> float:
+    return inf if value == inf else parse_duration(value)
+
+
+def _instance_of(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise UsageError(f"must be of type {kind.__name__}")
+        return value
+
+    return read
+
+
+def _on_round(value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise UsageError("must be a function")
+    return value
+
+
+RULES: dict[str, Callable[[Any], Any]] = {
+    "queues": _queues,
+    "slots": _count,
+    "strict": _instance_of(bool),
+    "most": _most,
+    "labels": _labels,
+    "commands": _instance_of(CommandRules),
+    "lease_for": _positive,
+    "poll": _positive,
+    "beat": _positive,
+    "drain": parse_duration,
+    "app": _instance_of(str),
+    "keep": _instance_of(bool),
+    "max_jobs_per_process": _count,
+    "max_rss_mb": _count,
+    "retention": _retention,
+    "on_round": _on_round,
+}

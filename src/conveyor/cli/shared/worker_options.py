@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from ...errors import UsageError
 from .command_flags import command_options
 from .options import log_options, queues_option, url_option
 
@@ -59,18 +58,3 @@ def worker_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def parse_queue_weights(names: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Parse "mail" and "mail:4"."""
-    found: list[tuple[str, int]] = []
-    for text in names:
-        name, colon, weight = text.rpartition(":")
-        if not colon:
-            name, weight = text, "1"
-        if not name or not weight.isdigit() or not 1 <= int(weight) <= 1000:
-            raise UsageError(
-                f"invalid --queue {text!r}: expected NAME or NAME:WEIGHT, weight 1 to 1000"
-            )
-        found.append((name, int(weight)))
-    return found

@@ -10,6 +10,7 @@ from typing import Any
 from ...client.app import Conveyor
 from ...core.command_policy import UNRESTRICTED, CommandRules
 from ...core.job import State
+from ...core.names import parse_weighted_queue
 from ...settings import Settings
 from ...system.sd_notify import notify_socket
 from ...worker.worker import Worker
@@ -21,7 +22,6 @@ from .output import print_stderr
 from .shell_warning import warn_of_shell
 from .shutdown import Shutdown, worker_signals
 from .signals import handle_signals
-from .worker_options import parse_queue_weights
 
 # What runs beside a worker until both end.
 Companion = Callable[[], Coroutine[Any, Any, None]]
@@ -63,9 +63,9 @@ def make_worker(
 
     `others` are decided elsewhere: `lease_for`, `beat`, `most`.
     """
-    queues = parse_queue_weights(settings["queues"]) or [(name, 1) for name in belt.queues]
+    queues = [parse_weighted_queue(text, belt.queues) for text in settings["queues"]]
     return belt.worker(
-        queues=queues,
+        queues=queues or None,
         slots=settings["concurrency"],
         strict=strict,
         labels=frozenset(settings["labels"]),
