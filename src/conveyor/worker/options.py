@@ -85,8 +85,8 @@ def _queues(value: Any) -> tuple[tuple[str, int], ...]:
 def _queue(value: Any) -> tuple[str, int]:
     if isinstance(value, str):
         return validate_name(value), 1
-    pair = cast("Any", value)
-    if not isinstance(value, tuple | list) or len(pair) != 2:
+    pair = cast("tuple[Any, ...]", value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2:
         raise UsageError(f"a queue must be a name or a pair of name and weight, got {value!r}")
     name, weight = pair
     if isinstance(weight, bool) or not isinstance(weight, int) or weight not in WEIGHTS:
