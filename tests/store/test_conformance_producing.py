@@ -242,6 +242,15 @@ def test_at_capacity_zero_a_claim_takes_the_job_out_of_its_producer_s_hands(stor
     assert depth(store) == 0
 
 
+def test_at_capacity_zero_a_claim_takes_waiting_jobs_and_offered_ones(store: Store) -> None:
+    [retried] = put(store, new())
+    store.cancel(retried, reason="r").result()
+    store.retry(retried).result()
+    offered = new()
+    assert isinstance(offer(store, offered, capacity=0), Offered)
+    assert [job.id for job in claim(store, 2)] == [retried, offered.id]
+
+
 def test_at_capacity_zero_no_more_is_accepted_than_is_taken(store: Store) -> None:
     offers = [offer(store, new(), capacity=0) for _ in range(3)]
     assert len(claim(store, 2)) == 2

@@ -338,7 +338,7 @@ def test_output_is_kept_in_order_once_and_paged(store: Store) -> None:
 
     def chunk(offset: int, data: bytes) -> OutputChunk:
         return OutputChunk(
-            job_id=job.id, lease=job.lease, offset=offset, stream="stdout", at=1.0, data=data
+            job_id=job.id, lease=job.lease, offset=offset, stream="stdout", at=1.5, data=data
         )
 
     for chunks in [chunk(0, b"ab"), chunk(2, b"cd")], [chunk(2, b"cd"), chunk(4, b"ef")]:
@@ -347,6 +347,9 @@ def test_output_is_kept_in_order_once_and_paged(store: Store) -> None:
     rest = store.output(job.id, after=first[-1].seq, limit=9).result()
     assert [each.data for each in (*first, *rest)] == [b"ab", b"cd", b"ef"]
     assert [each.offset for each in (*first, *rest)] == [0, 2, 4]
+    assert {(each.job_id, each.lease, each.stream, each.at) for each in (*first, *rest)} == {
+        (job.id, job.lease, "stdout", 1.5)
+    }
 
 
 def test_output_of_a_later_try_follows_that_of_the_first(store: Store) -> None:
