@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import Command, Start, Until, read_line, serve
@@ -90,3 +91,63 @@ def test_a_worker_serves_a_queue_whose_name_ends_like_a_weight(start: Start, fol
     app.write_text(app.read_text() + "\nbelt.queue('eu:1')\n")
     worker = start("worker", "app:belt", "-q", "eu:1", "-q", "mail:2")
     assert "queues eu:1, mail," in read_line(worker, "worker ")
+
+
+FAILING = """
+import asyncio, gc, sys, time
+from conveyor import Conveyor
+
+belt = Conveyor("jobs.db")
+
+@belt.task
+def deaf():
+    print("begun", flush=True)
+    time.sleep(60)
+
+@belt.task
+async def waits():
+    print("begun")
+    await asyncio.sleep(60)
+
+def find_dispatcher():
+    [found] = [each for each in gc.get_objects() if type(each).__name__ == "Dispatcher"]
+    return found
+
+@belt.task
+async def breaks_a_loop_of_the_worker():
+    find_dispatcher()._pace = None
+
+@belt.task
+async def breaks_the_table_of_the_worker():
+    find_dispatcher()._held = None
+
+@belt.task
+async def cancels_the_worker():
+    for task in asyncio.all_tasks():
+        asyncio.Task.cancel(task)
+"""
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["breaks_a_loop_of_the_worker", "breaks_the_table_of_the_worker", "cancels_the_worker"],
+)
+def test_a_worker_that_fails_returns_its_jobs_at_once_and_exits_with_1(
+    start: Start, folder: Path, until: Until, ending: str
+) -> None:
+    (folder / "failing.py").write_text(FAILING)
+    with Conveyor(folder / "jobs.db") as belt:
+        worker = start("worker", "failing:belt", "--queue", "default")
+        tasks: dict[str, Any] = {
+            name: belt.task(_nothing, name=f"failing.{name}") for name in ("deaf", "waits", ending)
+        }
+        jobs = [tasks["deaf"].enqueue(), tasks["waits"].enqueue()]
+        until(lambda: all(job.logs() for job in jobs))
+        tasks[ending].enqueue()
+        assert worker.wait(30) == 1
+        until(lambda: [job.refresh().state for job in jobs] == [State.AVAILABLE] * 2)
+        assert [job.record.attempt for job in jobs] == [0, 0]
+        assert belt.store.workers().result() == []
+
+
+def _nothing() -> None: ...

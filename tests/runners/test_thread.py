@@ -13,7 +13,7 @@ from runner_helpers import CANCEL, LONG, call, eventually, run_jobs, value
 from conveyor.core.job_context import current_job
 from conveyor.core.lifecycle import Failed, Snoozed
 from conveyor.errors import Snooze
-from conveyor.runners.job_control import RunResult, Stopped
+from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.thread import ThreadRunner
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="nothing")
@@ -64,6 +64,56 @@ def test_threads_are_started_on_demand_and_never_too_many():
         assert ours() == 0
 
     asyncio.run(main())
+
+
+def test_short_jobs_share_a_few_threads_however_many_there_are():
+    def name() -> str:
+        return threading.current_thread().name
+
+    async def main() -> set[str]:
+        runner = ThreadRunner(100)
+        names = set[str]()
+        for _ in range(20):
+            endings = await asyncio.gather(*(runner.run(call(name)) for _ in range(100)))
+            names |= {value(ending) for ending in endings}
+        await runner.close()
+        return names
+
+    assert len(asyncio.run(main())) < 50
+
+
+def test_jobs_that_wait_for_each_other_all_get_a_thread():
+    async def main() -> None:
+        barrier = threading.Barrier(50)
+
+        def meet() -> bool:
+            return barrier.wait(LONG) >= 0
+
+        runner = ThreadRunner(50)
+        for _ in range(3):
+            endings = await asyncio.gather(*(runner.run(call(meet)) for _ in range(50)))
+            assert all(value(ending) for ending in endings)
+        await runner.close()
+
+    asyncio.run(main())
+
+
+class Interrupted(JobControl):
+    """A job whose thread is interrupted before its code begins, as by PyThreadState_SetAsyncExc."""
+
+    @property
+    def stopping(self) -> bool:
+        raise SystemExit
+
+
+def test_a_thread_that_is_interrupted_outside_of_a_job_goes_on():
+    def work() -> str:
+        return "still here"
+
+    usual = call(work)
+    first, second = run_jobs(one_thread, Interrupted(usual.job, usual.task, usual.sink), call(work))
+    assert isinstance(first, Failed)
+    assert value(second) == "still here"
 
 
 def test_a_blocking_job_does_not_delay_the_others():
@@ -144,7 +194,14 @@ def test_a_stop_just_as_the_job_ends_leaves_a_correct_ending():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")])
+class SilentError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), ValueError("no"), SilentError()]
+)
 def test_no_exception_of_a_job_ends_its_thread(error: BaseException):
     def fail() -> None:
         raise error
@@ -154,7 +211,7 @@ def test_no_exception_of_a_job_ends_its_thread(error: BaseException):
 
     first, second = run_jobs(one_thread, call(fail), call(work))
     assert isinstance(first, Failed)
-    assert first.error.type == type(error).__name__
+    assert first.error.type.endswith(type(error).__name__)
     assert value(second) == "still here"
 
 

@@ -20,6 +20,7 @@ from ..settings import Settings, load_settings, token_from
 from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import notify_socket
+from ..worker.event_loop import run_in_event_loop
 from ..worker.worker import Worker
 from .shared.application import belt_without_app, export_store, load_configured_app
 from .shared.command_flags import command_options, command_rules
@@ -85,7 +86,7 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
     configure_logging(settings)
     most = 1 if one_shot else inf
     try:
-        shutdown, has_new_token = asyncio.run(
+        shutdown, has_new_token = run_in_event_loop(
             _run_agent(belt, settings, token, strict=strict, most=most, rules=rules)
         )
     finally:
@@ -134,7 +135,8 @@ async def _run_agent(
             most=most,
         )
         watching = asyncio.create_task(_drain_for_new_token(worker, settings, token))
-        await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
+        with shutdown.keep_failure():
+            await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
         has_new_token = watching.done() or bool(worker.denied and _has_changed(token, settings))
         watching.cancel()
     shutdown.worker_ended()

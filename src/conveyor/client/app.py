@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..maintenance.schedule_ticker import Schedule
 from ..settings import Settings, StoreChoice
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from ..store.protocol import Store
+from ..worker.event_loop import run_in_event_loop
 from ..worker.options import DRAIN, parse_worker_options
 from ..worker.worker import Worker
 from .call_executor import CallExecutor
@@ -384,6 +384,6 @@ class Conveyor(Executor):
         """
         if timeout is not None:
             timeout = parse_duration(timeout, name="timeout")
-        return asyncio.run(
+        return run_in_event_loop(
             run_until_idle(lambda: self.worker(**options), until_idle=until_idle, timeout=timeout)
         )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..errors import UsageError
+from ..worker.event_loop import new_event_loop
 from ..worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ..worker.worker import Worker
 
@@ -34,7 +35,7 @@ class WorkerThread:
     def __init__(self, make_worker: Callable[[], Worker]) -> None:
         self._make_worker = make_worker
         self._started: Future[Worker] = Future()
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._followed: dict[Future[None], SubmittedCall] = {}
         self._thread = threading.Thread(
             target=self._main, name="conveyor-background-worker", daemon=True
@@ -83,11 +84,13 @@ class WorkerThread:
             self._started.set_exception(error)
             raise
         asyncio.get_running_loop().call_soon(self._started.set_result, worker)
-        await worker.run()
-        followers = asyncio.all_tasks() - {asyncio.current_task()}
-        for follower in followers:
-            follower.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        try:
+            await worker.run()
+        finally:
+            followers = asyncio.all_tasks() - {asyncio.current_task()}
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
 
 
 class EmbeddedWorkers:

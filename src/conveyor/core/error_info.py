@@ -22,10 +22,18 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def error_info(error: BaseException, retry_on: Iterable[str] = ()) -> ErrorInfo:
-    """Describe an exception. Long messages and tracebacks are cut.
+    """Describe an exception, whatever its class does. Long messages and tracebacks are cut.
 
     Its `bases` contain the names in `retry_on` that mean one of its classes.
     """
+    try:
+        return _describe(error, retry_on)
+    except BaseException as reason:  # noqa: BLE001 - as in `_message`; even its class may have code
+        kind = type.__repr__(type(error)).removeprefix("<class '").removesuffix("'>")
+        return ErrorInfo(kind, f"(it cannot be described: {type.__repr__(type(reason))})")
+
+
+def _describe(error: BaseException, retry_on: Iterable[str]) -> ErrorInfo:
     kind = type(error)
     classes = [each for each in kind.__mro__ if each is not object]
     # `retry_on` may name a class with its module or without.
@@ -78,8 +86,8 @@ def _is_of_python_or_conveyor(path: str) -> bool:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception as reason:  # noqa: BLE001 - the user's exception may raise anything
+        return str.__str__(str(error))  # it may be a subclass, with code of its own
+    except BaseException as reason:  # noqa: BLE001 - the user's exception may raise anything, even SystemExit
         return f"(its message cannot be printed: {type(reason).__name__})"
 
 
@@ -88,7 +96,7 @@ def _traceback(error: BaseException) -> str:
     try:
         # Keep the innermost frames: they say most after endless recursion.
         return "".join(traceback.format_exception(type(error), error, frames, limit=-FRAMES))
-    except Exception:  # noqa: BLE001 - as above
+    except BaseException:  # noqa: BLE001 - as above
         lines = traceback.format_tb(frames, limit=-FRAMES)
         return "".join([*lines, class_name(type(error))])
 

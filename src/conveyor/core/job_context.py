@@ -176,6 +176,11 @@ class CurrentJob:
 CURRENT: ContextVar[CurrentJob | None] = ContextVar("conveyor_current_job", default=None)
 
 
+def link_of(job: CurrentJob) -> JobLink:
+    """Return a job's connection to its runner."""
+    return job._link  # noqa: SLF001 - this module's own class
+
+
 def current_job() -> CurrentJob:
     """Return the job that this code runs in; UsageError outside of a job."""
     job = CURRENT.get()

@@ -41,6 +41,7 @@ class CoroutineRunner:
             self._loop = asyncio.get_running_loop()
         slot = asyncio.current_task(self._loop)
         assert slot is not None, "a runner serves one event loop"
+        control.slot = slot
         call = _Call(control)
         context = contextvars.copy_context()
         steps = call.run().__await__()

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ..core.error_info import error_info
 from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
 from ..core.task import Task
@@ -63,7 +64,9 @@ class JobControl:
     `ended` is set once its code has ended; `exception` is what it raised, if it ran in this
     process. `artifact_root` is the directory to search for artifacts, "" if the job has neither
     inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
-    paths. `workdir_owner` is the other user, if any, to whom its workdir was given.
+    paths. `workdir_owner` is the other user, if any, to whom its workdir was given. `failure` is
+    how the job ends whatever its function returns. `slot` is the asyncio task that runs the code of
+    a coroutine job.
     """
 
     __slots__ = (
@@ -73,10 +76,12 @@ class JobControl:
         "artifacts",
         "ended",
         "exception",
+        "failure",
         "job",
         "notes",
         "on_begin",
         "sink",
+        "slot",
         "stop_request",
         "task",
         "workdir",
@@ -90,6 +95,8 @@ class JobControl:
         self.stop_request: StopRequest | None = None
         self.ended = False
         self.exception: BaseException | None = None
+        self.failure: Failed | None = None
+        self.slot: object = None
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
         self.workdir: Workdir | None = None
@@ -115,6 +122,16 @@ class JobControl:
             self._event.set()
         if self._on_stop is not None:
             self._on_stop(self.stop_request)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail the job because of what other code of it raised: a task or a callback of its own."""
+        if self.failure is None and not self.ended:
+            self.exception, self.failure = (
+                error,
+                Failed(error_info(error, self.job.options.retry_on)),
+            )
+            if self._on_stop is not None:
+                self._on_stop(StopRequest("cancel", f"{type(error).__name__} in a task of it"))
 
     def on_stop(self, act: Callable[[StopRequest], None] | None) -> None:
         """Set the function to call at a stop request; it is called now if there was one."""

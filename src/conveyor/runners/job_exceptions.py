@@ -17,6 +17,13 @@ def run_result_of_exception(
 
     `retry_on` are the names of the exception classes after which the job is retried.
     """
+    try:
+        return _match(error, stopping=stopping, retry_on=retry_on)
+    except BaseException:  # noqa: BLE001 - its class may lie about itself, with code that raises
+        return Failed(error_info(error, retry_on))
+
+
+def _match(error: BaseException, *, stopping: bool, retry_on: Sequence[str]) -> RunResult:
     match error:
         case Snooze():
             return _snoozed(error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
 from ..core.error_info import error_info
-from ..core.job import JobRecord
+from ..core.job import ErrorInfo, JobRecord
 from ..core.lifecycle import Crashed, Failed, Outcome
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
@@ -36,6 +37,7 @@ log = logging.getLogger("conveyor.dispatcher")
 # The pauses, in seconds, between attempts to reach the store. What ended meanwhile is reported only
 # then.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+CANCELLED_BY_OTHERS = ErrorInfo("CancelledError", "its task was cancelled by other code")
 
 
 class Dispatcher:
@@ -70,7 +72,7 @@ class Dispatcher:
         self._idle_slots = IdleSlots()
         self._nudged = asyncio.Event()
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
-        self._draining = self.quiet = self._exchanging = False
+        self._draining = self.quiet = self._exchanging = self._ending = False
         # Why the store refuses this worker's calls, "" while it does not; and what is called then.
         self.denied = ""
         self.on_denied: Callable[[], None] = self.stop_claiming
@@ -108,11 +110,18 @@ class Dispatcher:
                 self._sender.run,
                 self._machine.run,
             )
-            helpers = [group.create_task(each()) for each in beside]
-            await self._exchange_until_drained()
+            helpers = [group.create_task(self._end_with(each)) for each in beside]
+            await self._end_with(self._exchange_until_drained)
             for task in (*slots, *helpers):
                 task.cancel()
         await self._sender.flush()
+
+    async def _end_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a loop; once it ends, a cancel of a slot ends that too, and is no job's doing."""
+        try:
+            await loop()
+        finally:
+            self._ending = True
 
     def stop_claiming(self) -> None:
         """Claim nothing more, and release what has not started. Running jobs go on."""
@@ -154,11 +163,28 @@ class Dispatcher:
         while True:
             row = held.next_ready
             if row is None:
-                await self._idle_slots.wait()
+                await self._wait_for_job()
             elif leases.is_late(row):
                 held.release(row)
             else:
                 await self._run_job(row)
+
+    async def _wait_for_job(self) -> None:
+        try:
+            await self._idle_slots.wait()
+        except asyncio.CancelledError:
+            await self._survive_cancel()
+
+    async def _survive_cancel(self, kind: Kind = "coroutine") -> None:
+        """Go on after a cancel of this slot by code of a job; raise if the worker ends it."""
+        if not self._ending and kind == "coroutine":
+            slot = asyncio.current_task()
+            while slot is not None and slot.cancelling():
+                slot.uncancel()
+            # Where everything in the loop was cancelled, the dispatcher ends meanwhile.
+            await asyncio.sleep(0)
+        if self._ending or kind != "coroutine":
+            raise asyncio.CancelledError
 
     async def _run_job(self, row: HeldJob) -> None:
         job = row.job
@@ -177,8 +203,13 @@ class Dispatcher:
         place = None if self._journal is None else self._journal.record_start(job.id)
         try:
             run_result = await self._runners[task.kind].run(control)
-        except Exception as error:  # noqa: BLE001 - a runner's own bug must not end the worker
+        except asyncio.CancelledError:
+            await self._survive_cancel(task.kind)
+            run_result = Failed(CANCELLED_BY_OTHERS)
+        except BaseException as error:  # noqa: BLE001 - a runner's own bug must not end the worker
             control.exception, run_result = error, Failed(error_info(error))
+        if control.failure is not None:
+            run_result = control.failure
         if self._journal is not None and place is not None:
             self._journal.record_end(place)
         if cancel_timeout is not None:

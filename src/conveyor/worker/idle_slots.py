@@ -23,4 +23,11 @@ class IdleSlots:
         """Wait until woken."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        await future
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                self.wake(1)  # it was woken before it was cancelled
+            elif future in self._waiting:
+                self._waiting.remove(future)
+            raise

@@ -7,8 +7,8 @@
 5. Leave: remove the worker from the store. Not while abandoned threads run: they stay leased until
    this process ends, and are released by what sees that.
 
-A drained worker goes through all of them, a worker whose `run` is cancelled begins at 3, and one
-whose process ends at once leaves the reports of 4 to its successor (`abandon_at_exit`).
+A drained worker goes through all of them, a worker whose `run` is cancelled or fails begins at 3,
+and one whose process ends at once leaves the reports of 4 to its successor (`abandon_at_exit`).
 """
 
 from __future__ import annotations

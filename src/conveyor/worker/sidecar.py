@@ -32,6 +32,7 @@ class Sidecar:
 
     While threads are left at the end, the process goes on: it renews their leases, and returns
     their jobs when this process has ended. Without a sidecar process a thread renews the leases.
+    It also returns what a worker that failed could not report.
     """
 
     def __init__(
@@ -78,12 +79,15 @@ class Sidecar:
             started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        if not self._held.threads_left:
-            if self.process is not None and self._held.unreported:
+        held = self._held
+        if self.process is not None:
+            if held.threads_left or len(held):
+                pass  # it waits for the end of this process, and of their code
+            elif held.unreported:
                 sidecar_process.request_return(self.process)
-            elif self.process is not None:
+            else:
                 sidecar_process.stop(self.process)
-        elif self.process is None:
+        elif held.threads_left:
             threading.Thread(target=self._renew_left, name="conveyor-left", daemon=True).start()
 
     def _try_to_start(self) -> None:

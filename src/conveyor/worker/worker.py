@@ -152,7 +152,7 @@ class Worker:
                 await dispatching
                 await shutdown.report()
             finally:
-                if not dispatching.done():  # `run` was cancelled
+                if self.held:  # `run` was cancelled, or a bug ended it
                     shutdown.abandon()
                 await shutdown.end_tasks(maintaining, dispatching, keeping)
                 await parts.runners.close()

@@ -14,8 +14,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ from ...system.deadly_signals import DEADLY, die_of, with_default_action
 from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
-from .exit_codes import OK, RELEASED, UNREACHABLE, USAGE
+from .exit_codes import FAILED, OK, RELEASED, UNREACHABLE, USAGE
 from .output import format_count, format_duration, print_stderr
 
 PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
@@ -62,6 +63,7 @@ class Shutdown:
         self._worker: Worker | None = None
         self._deferred: list[Callable[[Worker], None]] = []
         self._url = self._secret = ""
+        self._failure: Exception | None = None
         self._watchdog: threading.Timer | None = None
         self._deadline = inf
         self._hand_off_lock = threading.Lock()
@@ -105,6 +107,14 @@ class Shutdown:
                     self._loop.call_soon_threadsafe(self._stop_requested.set)
                 self._stop(number, max(1, count))
 
+    @contextmanager
+    def keep_failure(self) -> Generator[None]:
+        """Keep an error that ended the worker: `finish` raises it, or exits where threads run."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            self._failure = error
+
     def worker_ended(self) -> None:
         """Limit the time for the rest of the shutdown, now that the worker has ended.
 
@@ -121,7 +131,11 @@ class Shutdown:
             return OK
         print_stderr(_summary(worker))
         if worker.left or _has_threads():
+            if self._failure is not None:
+                print_stderr("".join(traceback.format_exception(self._failure)))
             self._hand_off(worker, worker.left)
+        if self._failure is not None:
+            raise self._failure
         code = self._exit_code(worker)
         if worker.denied:
             print_stderr(f"conveyor: the server refuses this agent: {worker.denied}")
@@ -219,6 +233,8 @@ class Shutdown:
         hand_off_and_exit(self._url, worker.id, left, self._exit_code(worker), self._secret)
 
     def _exit_code(self, worker: Worker) -> int:
+        if self._failure is not None:
+            return FAILED
         # A forced stop has the exit code of the signal, as in a shell.
         if self._is_forced and self._last_signal is not None:
             return 128 + self._last_signal

@@ -13,6 +13,7 @@ from ...core.job import State
 from ...core.names import parse_weighted_queue
 from ...settings import Settings
 from ...system.sd_notify import notify_socket
+from ...worker.event_loop import run_in_event_loop
 from ...worker.worker import Worker
 from .application import load_app_and_settings
 from .command_flags import command_rules
@@ -42,7 +43,7 @@ def run_worker_process(
     configure_logging(settings)
     try:
         companion = None if make_companion is None else make_companion(belt, settings)
-        shutdown = asyncio.run(
+        shutdown = run_in_event_loop(
             _run_worker(belt, settings, strict=strict, rules=rules, companion=companion)
         )
     finally:
@@ -98,7 +99,10 @@ async def run_until_stopped(
     queues = ", ".join(name for name, _ in worker.options.queues)
     slots = worker.options.slots
     print_stderr(f"{what} {worker.id}: {slots} slots, queues {queues}, {where} {belt.url}")
-    await worker.run()
+    try:
+        await worker.run()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the worker was ended by {type(error).__name__}") from error
 
 
 async def _run_worker(
@@ -115,7 +119,8 @@ async def _run_worker(
     with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
         running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
-        await _run_with_companion(running, companion)
+        with shutdown.keep_failure():
+            await _run_with_companion(running, companion)
     shutdown.worker_ended()
     return shutdown
 
@@ -123,9 +128,11 @@ async def _run_worker(
 async def _run_with_companion(work: Coroutine[Any, Any, None], companion: Companion | None) -> None:
     """Run both until one shutdown, and cancel the other; an error of either is raised."""
     tasks = [asyncio.create_task(each) for each in (work, *([companion()] if companion else []))]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
+    ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
         task.cancel()
-    for ended in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(ended, Exception):
-            raise ended
+    for error in await asyncio.gather(*others, return_exceptions=True):
+        if isinstance(error, Exception):
+            raise error
+    for task in ended:
+        task.result()
