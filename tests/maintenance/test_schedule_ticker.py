@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import msgspec
+
 from conveyor.core.job import NewJob, ScheduleInfo
 from conveyor.maintenance.schedule_ticker import Schedule, ScheduleTicker
 from conveyor.store.memory.store import MemoryStore
@@ -59,5 +61,28 @@ def test_a_schedule_that_this_program_does_not_declare_is_left_to_others(
         clock.advance(3600)
         await ScheduleTicker(store, []).tick()
         assert waiting(store) == 0
+
+    asyncio.run(work())
+
+
+def test_a_schedule_whose_stored_rule_cannot_be_read_heals_and_holds_up_no_other(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    other = hourly()
+    named = msgspec.structs.replace(other.info, name="another")
+
+    async def work() -> None:
+        ticker = ScheduleTicker(store, [hourly(), msgspec.structs.replace(other, info=named)])
+        await ticker.register()
+        [*_, tidy] = await store.schedules()
+        for damage in ({"cron": "@hou\ufffd"}, {"timezone": "Mars"}):
+            await store.put_schedule(msgspec.structs.replace(tidy, **damage))
+            clock.advance(3600)
+            before = waiting(store)
+            await ticker.tick()
+            assert waiting(store) == before + 1
+            await ticker.register()
+            [*_, healed] = await store.schedules()
+            assert (healed.cron, healed.timezone) == ("@hourly", "UTC")
 
     asyncio.run(work())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from damageable import File
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
@@ -26,6 +27,13 @@ def store(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> I
     opened = open_kind(request.param, clock, tmp_path)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def file(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[File]:
+    opened = File(tmp_path / "jobs.db", clock, served=request.param == "http")
+    yield opened
+    opened.store.close()
 
 
 def open_kind(kind: str, clock: FakeClock, folder: Path) -> Store:

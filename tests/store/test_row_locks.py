@@ -251,7 +251,16 @@ def test_a_transition_of_a_job_that_has_changed_meanwhile_changes_nothing(
         ("lease", ("w", LATER, NOW, 1, 5)),
         ("make_available", (1, NOW)),
         ("request_cancel", (NOW, "r", False, 1, 5)),
-        ("discard", {"final_at": NOW, "error": "e", "seq": 7}),
+        (
+            "end_damaged",
+            {
+                "state": "discarded",
+                "final_at": NOW,
+                "error": "e",
+                "seq": 1,
+                "state_before": "running",
+            },
+        ),
         ("delete_job", (1, "completed")),
         ("answer_offer", (b"{}", LATER, 7)),
         ("keep_offer", (LATER, 7)),

@@ -230,8 +230,7 @@ def test_a_damaged_row_is_discarded_by_name_and_the_others_run(path: Path) -> No
     jobs = claim(store, limit=10)
     assert [job.id for job in jobs] == [first, last]
     assert all(settle(store, job, Succeeded()) for job in jobs)
-    with pytest.raises(CorruptStoreError, match=damaged):
-        store.get(damaged).result(10)
+    assert "checksum" in store.get(damaged).result(10).damage
     assert sql(path, f"SELECT state FROM job WHERE id = '{damaged}'") == [["discarded"]]
     assert any(damaged in finding for finding in store.check().result(10))
     store.close()
@@ -243,8 +242,9 @@ def test_a_damaged_result_is_not_given_to_anybody(path: Path) -> None:
     [job] = claim(store)
     assert settle(store, job, Succeeded(b"42"))
     sql(path, "UPDATE job SET result = x'3433'")
-    with pytest.raises(CorruptStoreError, match="its result"):
-        store.get(job_id).result(10)
+    record = store.get(job_id).result(10)
+    assert record.result is None
+    assert "its result is not what was written" in record.damage
     store.close()
 
 

@@ -61,8 +61,8 @@ def ps_command(
 
 
 def _row(job: JobRecord, now: float) -> tuple[str, ...]:
-    state: str = job.state
-    error = (job.error or "-").splitlines()[0]
+    state: str = f"{job.state} (damaged)" if job.damage else job.state
+    error = (job.error or job.damage or "-").splitlines()[0]
     if job.state is State.RUNNING and job.cancel_requested_at:
         state = f"cancelling {format_age(job.cancel_requested_at, now)}"
         error = job.stopping[-1].text if job.stopping else "waiting for its worker to respond"

@@ -64,4 +64,6 @@ def _fields(job: JobRecord) -> list[tuple[str, str]]:
         fields.append(("result", job.result.decode(errors="replace")))
     if job.error is not None:
         fields.append(("error", job.error))
+    if job.damage:
+        fields.append(("damage", job.damage))
     return fields

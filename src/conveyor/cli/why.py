@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..core.explain import explain, explain_offer
-from ..core.job import State
+from ..core.job import QueueInfo, State
 from ..errors import NotFoundError
 from ..store.protocol import Store
 from .shared.options import job_id_argument, json_option, url_option
@@ -35,9 +35,11 @@ def explain_job(store: Store, job_id: str) -> str:
         if queue is None:
             raise
         return explain_offer(queue)
+    # The queue of a damaged job may be unknown, and does not matter.
+    unknown = QueueInfo(name=job.queue, capacity=None, paused=False, counts={})
     return explain(
         job,
-        queue=store.queue_info(job.queue).result(),
+        queue=unknown if job.damage else store.queue_info(job.queue).result(),
         ahead=store.ahead(job.id).result() if job.state is State.AVAILABLE else 0,
         workers=store.workers().result(),
         now=store.now(),

@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar, cast
 from ..core.codec import ResultCodec
 from ..core.files import FileInfo
 from ..core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
+from ..core.lifecycle import damage_error
 from ..core.pending import Pending, run_sync
 from ..errors import (
+    CorruptStoreError,
     InvalidTransitionError,
     JobCancelledError,
     JobDiscardedError,
@@ -252,6 +254,8 @@ class Job(Generic[T]):
     async def _result(self, call_style: CallStyle, timeout: float | None) -> T:
         record = await self._wait(call_style, timeout)
         match record.state:
+            case State.COMPLETED if record.damage and record.result is None:
+                raise CorruptStoreError(damage_error(record).message)
             case State.COMPLETED:
                 return cast("T", self._results.decode(record.result))
             case State.CANCELLED:

@@ -18,6 +18,8 @@ def explain(
     job: JobRecord, *, queue: QueueInfo, ahead: int, workers: Sequence[WorkerInfo], now: float
 ) -> str:
     """Return what a job waits for, or how it ended."""
+    if job.damage and not job.is_final:
+        return f"Its row is damaged, and a worker that meets it discards it: {job.damage}."
     match job.state:
         case State.SCHEDULED:
             return f"It is due at {format_moment(job.run_at)}, in {_span(job.run_at - now)}."

@@ -128,8 +128,9 @@ class JobRecord(Record, frozen=True, gc=False):
     `seq` is the order of acceptance. `lease` counts the claims of this job; it is the fencing
     token that every write-back names, and it only grows. `attempt` counts the attempts used.
     `error` is the last attempt's error in one line. `cancel_forced`: the cancel skips the grace
-    period. `stopping` lists the steps that the worker took to stop it. Times are Unix seconds by
-    the store's clock.
+    period. `stopping` lists the steps that the worker took to stop it. `damage` says what of its
+    row cannot be read any more; those fields are empty, and the job is never run. Times are Unix
+    seconds by the store's clock.
     """
 
     # gc=False: there are many, and none can be part of a cycle.
@@ -156,6 +157,7 @@ class JobRecord(Record, frozen=True, gc=False):
     cancel_forced: bool = False
     stopping: tuple[StopNote, ...] = ()
     options: Options = NO_OPTIONS
+    damage: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data, with `args` and `result` decoded from JSON.

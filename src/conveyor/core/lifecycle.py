@@ -139,7 +139,7 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
-    match checked_outcome(outcome):
+    match _judged(job, outcome):
         case Succeeded(result):
             return Transition(State.COMPLETED, result=result)
         case Cancelled(reason):
@@ -166,6 +166,13 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     assert_never(outcome)
 
 
+def _judged(job: JobRecord, outcome: Outcome) -> Outcome:
+    """Return how an attempt counts: a job that cannot be read can only end."""
+    if job.damage and not isinstance(outcome, Succeeded | Cancelled):
+        return Failed(damage_error(job), retry=False)
+    return checked_outcome(outcome)
+
+
 def pick_lost(
     running: Iterable[JobRecord], *, dead: Sequence[str], now: float, limit: int
 ) -> list[JobRecord]:
@@ -175,8 +182,8 @@ def pick_lost(
     for job in running:
         if job.worker in order:
             lost.append((order[job.worker], 0.0, job))
-        elif job.lease_until is not None and job.lease_until < now:
-            lost.append((len(order), job.lease_until, job))
+        elif (until := job.lease_until or 0.0) < now:  # none, in a damaged row, has ended too
+            lost.append((len(order), until, job))
     lost.sort(key=itemgetter(0, 1))
     return [job for _, _, job in lost[:limit]]
 
@@ -204,6 +211,15 @@ def drop_error(queue: str, capacity: int | None) -> ErrorInfo:
     """Return the error of a job that a queue with when_full="drop_oldest" discarded."""
     why = f"queue {queue!r} was full ({capacity}) and drops its oldest job for a new one"
     return ErrorInfo("Dropped", why)
+
+
+def damage_error(job: JobRecord) -> ErrorInfo:
+    """Return the error of a job whose row cannot be read."""
+    return ErrorInfo(
+        "CorruptStoreError",
+        f"the row of job {job.id} is damaged: {job.damage}. Enqueue the job again from its source, "
+        "and check the disk; `conveyor doctor` looks at the whole file",
+    )
 
 
 def cancel(job: JobRecord) -> State | None:
@@ -239,6 +255,13 @@ def renew(job: JobRecord, now: float) -> JobRecord:
         cancel_requested_at=None,
         cancel_forced=False,
         stopping=(),
+    )
+
+
+def beyond_retry(job: JobRecord) -> InvalidTransitionError:
+    """Return the error for a retry of a job that cannot be read any more."""
+    return InvalidTransitionError(
+        f"job {job.id} cannot be retried: {job.damage}; enqueue it again from its source"
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from ..core import cron
 from ..core.job import NewJob, ScheduleInfo
+from ..errors import UsageError
 from ..store.protocol import Store
 
 log = logging.getLogger("conveyor.schedule_ticker")
@@ -48,8 +49,16 @@ class ScheduleTicker:
             known = self._schedules.get(info.name)
             if known is None or info.paused or info.next_at > now:
                 continue
-            rule = cron.parse(info.cron, info.timezone)
-            ticks, next_at = cron.due_ticks(rule, info.next_at, now, info.missed)
-            jobs = [known.job() for _ in ticks]
-            if await self._store.tick(info.name, due_at=info.next_at, next_at=next_at, jobs=jobs):
-                log.info("schedule.ticked name=%s jobs=%d", info.name, len(jobs))
+            try:
+                await self._tick(known, info, now)
+            except UsageError as error:
+                # Its row is damaged. The others tick, and it does once it is declared again.
+                log.error("schedule.damaged name=%s error=%s", info.name, error)  # noqa: TRY400 - no traceback helps here
+                self._is_registered = False
+
+    async def _tick(self, known: Schedule, info: ScheduleInfo, now: float) -> None:
+        rule = cron.parse(info.cron, info.timezone)
+        ticks, next_at = cron.due_ticks(rule, info.next_at, now, info.missed)
+        jobs = [known.job() for _ in ticks]
+        if await self._store.tick(info.name, due_at=info.next_at, next_at=next_at, jobs=jobs):
+            log.info("schedule.ticked name=%s jobs=%d", info.name, len(jobs))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from ..errors import UsageError
 from .messages import Leader
 
 LONGEST_NAME = 200
 LARGEST_NOTE = 1 << 20
+# A day, in seconds. An end of leadership that is farther away is damaged, and binds nobody.
+LONGEST_HOLD = 86_400.0
 NOBODY = ""
 
 
@@ -21,7 +21,7 @@ def lead(
     """
     _check(name, holder, hold, note)
     last = before or Leader(name, NOBODY, until=0.0, since=0.0, term=0)
-    is_free, is_own = last.until <= now, last.holder == holder
+    is_free, is_own = not now < last.until <= now + LONGEST_HOLD, last.holder == holder
     if (is_free and hold == 0) or not (is_free or is_own):
         return last
     return Leader(
@@ -41,8 +41,10 @@ def _check(name: str, holder: str, hold: float, note: str | None) -> None:
                 f"the name of {what} must have 1 to {LONGEST_NAME} characters, "
                 f"got {text[:LONGEST_NAME]!r}"
             )
-    if not (math.isfinite(hold) and hold >= 0):
-        raise UsageError(f"hold must be 0 seconds (to give it up) or more, got {hold!r}")
+    if not 0 <= hold <= LONGEST_HOLD:
+        raise UsageError(
+            f"hold must be from 0 seconds (to give it up) to {LONGEST_HOLD:.0f}, got {hold!r}"
+        )
     if note is not None:
         _check_note(note)
 

@@ -23,6 +23,24 @@ def as_ordered(worker: WorkerInfo, order: Order) -> WorkerInfo:
             return msgspec.structs.replace(worker, draining=True)
 
 
+def damaged_worker(worker: str, beat_at: float) -> WorkerInfo:
+    """Return a worker whose row is damaged: known by its id, serving nothing until its next beat.
+
+    Without a process it is never taken for dead; it is removed once it is silent for long.
+    """
+    return WorkerInfo(
+        id=worker,
+        host="(damaged row)",
+        boot_id="",
+        pid=0,
+        pid_started=0.0,
+        started_at=beat_at,
+        beat_at=beat_at,
+        slots=0,
+        queues=(),
+    )
+
+
 def no_worker(worker: str) -> NotFoundError:
     """Return the error for a worker that never sent a beat, or was forgotten."""
     return NotFoundError(f"worker {worker!r} not found")

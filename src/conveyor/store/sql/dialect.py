@@ -15,6 +15,8 @@ class Dialect:
     state_list: str
     # A table with the texts of the JSON array in the parameter :names, as its column `value`.
     names: str
+    # The reason of a cancel as bytes, because in a damaged row they may not be characters.
+    cancel_reason: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
 
@@ -24,5 +26,6 @@ SQLITE = Dialect(
     skip_locked="",
     state_list="SELECT value FROM json_each(:states)",
     names="json_each(:names)",
+    cancel_reason="CAST(cancel_reason AS BLOB)",
     integrity_check="PRAGMA integrity_check(20)",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import inf, isfinite
 from operator import attrgetter
 from typing import Any
 from zlib import crc32
@@ -18,12 +20,11 @@ from ...core.job import (
     State,
     StopNote,
 )
-from ...errors import CorruptStoreError
 from ..messages import Leader
 
-# The columns are the fields of the records. A job's queue is named by its lane, and two checksums
-# follow the fields.
-_FIELDS = JobRecord.__struct_fields__
+# The columns are the fields of the records. A job's queue is named by its lane, its damage is seen
+# when the row is read, and two checksums follow the fields.
+_FIELDS = tuple(name for name in JobRecord.__struct_fields__ if name != "damage")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "job": (
         *("lane" if name == "queue" else name for name in _FIELDS),
@@ -40,6 +41,9 @@ SEQ, ID, TASK, LANE, ARGS, STATE, PRIORITY, RUN_AT = map(
 _RESULT, _PROGRESS, _FORCED, _STOPPING, _OPTIONS = map(
     _FIELDS.index, ("result", "progress", "cancel_forced", "stopping", "options")
 )
+_ENQUEUED_AT = _FIELDS.index("enqueued_at")
+_CHECKSUM = len(_FIELDS)
+_FIRST_TIME, _LAST_TIME = _FIELDS.index("lease_until"), _FIELDS.index("final_at")
 
 # What a transition may change, and what its guard needs.
 _CHANGING: tuple[str, ...] = (
@@ -50,12 +54,38 @@ _changing = attrgetter(*_CHANGING)
 
 Row = tuple[Any, ...]
 
+_NULL = type(None)
+_NUMBERS, _TEXTS, _BLOBS = frozenset({int}), frozenset({str}), frozenset({bytes})
+_COLUMN_TYPES: dict[str, frozenset[type]] = {
+    **dict.fromkeys(("id", "task", "state"), _TEXTS),
+    **dict.fromkeys(("worker", "error"), _TEXTS | {_NULL}),
+    **dict.fromkeys(("args", "options"), _BLOBS),
+    **dict.fromkeys(("result", "progress", "stopping"), _BLOBS | {_NULL}),
+    **dict.fromkeys(("run_at", "enqueued_at"), frozenset({float})),
+    **dict.fromkeys(
+        ("lease_until", "cancel_requested_at", "started_at", "final_at"), frozenset({float, _NULL})
+    ),
+    "result_checksum": _NUMBERS | {_NULL},
+}
+_TYPES = tuple(_COLUMN_TYPES.get(name, _NUMBERS) for name in COLUMNS["job"])
+
+# The queue of a job whose lane is unknown; no queue has such a name.
+NO_QUEUE = ""
+
 _BY_NAME = {state.value: state for state in State}
 _encode = msgspec.json.Encoder().encode
+_decode_labels = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_options = msgspec.json.Decoder(Options).decode
 _decode_progress = msgspec.json.Decoder(Progress).decode
 _decode_stopping = msgspec.json.Decoder(tuple[StopNote, ...]).decode
 _NONE = b"{}"
+
+
+class _DamagedError(ValueError):
+    """A row is not what was written."""
+
+
+_UNREADABLE = (_DamagedError, msgspec.MsgspecError, UnicodeError)
 
 
 def encode_options(options: Options) -> bytes:
@@ -69,14 +99,65 @@ def checksum(job_id: str, task: str, args: bytes, options: bytes) -> int:
 
 
 def to_record(row: Row, queue: str) -> JobRecord:
-    """Make a job of a row; CorruptStoreError, naming the job, when the row was damaged."""
-    *values, check, result_check = row
+    """Make a job of a row. If the row cannot be read, the job's `damage` says why."""
+    try:
+        return _read(row, queue)
+    except _UNREADABLE:
+        return _salvage(row, queue)
+
+
+def claim_order(row: Row) -> tuple[float, float, int]:
+    """Return the place of an available job in its queue; one that cannot be read is first."""
+    priority, run_at = row[PRIORITY], row[RUN_AT]
+    if type(priority) is not int or type(run_at) is not float:
+        return -inf, 0.0, row[SEQ]
+    return -priority, run_at, row[SEQ]
+
+
+def is_accepted_part_intact(row: Row) -> bool:
+    """Whether what was enqueued can be read, whatever happened to the rest of the row."""
+    try:
+        _check_accepted(row)
+        _decode_options(row[_OPTIONS])
+    except (TypeError, AttributeError, *_UNREADABLE):
+        return False
+    return True
+
+
+def finite(number: float) -> float:
+    """Return a number as it is, or 0 if it cannot be sent as JSON."""
+    return number if isfinite(number) else 0.0
+
+
+def decode_labels(requires: str) -> tuple[str, ...] | None:
+    """Return the labels of a lane; None if they cannot be read any more."""
+    try:
+        return _decode_labels(requires)
+    except msgspec.MsgspecError:
+        return None
+
+
+def to_params(job: JobRecord) -> dict[str, Any]:
+    """Return what a transition may change about a job, as parameters named like the columns."""
+    params: dict[str, Any] = dict(zip(_CHANGING, _changing(job), strict=True))
+    params["result_checksum"] = None if job.result is None else crc32(job.result)
+    return params
+
+
+def _read(row: Row, queue: str) -> JobRecord:
+    *values, _, result_check = row
+    if not _are_well_typed(tuple(map(type, row))):
+        raise _DamagedError
+    _check_accepted(row)
     options, state, result = values[_OPTIONS], values[STATE], values[_RESULT]
-    expected = checksum(values[ID], values[TASK], values[ARGS], options)
-    if expected != check or state not in _BY_NAME:
-        raise damaged(values[ID], "what was enqueued")
+    if state not in _BY_NAME or queue == NO_QUEUE:
+        raise _DamagedError
     if result is not None and crc32(result) != result_check:
-        raise damaged(values[ID], "its result")
+        raise _DamagedError
+    # The sum is finite only if every part is.
+    times = sum(time for time in values[_FIRST_TIME : _LAST_TIME + 1] if time is not None)
+    if not isfinite(times + values[RUN_AT] + values[_ENQUEUED_AT]):
+        raise _DamagedError
     progress, stopping = values[_PROGRESS], values[_STOPPING]
     values[LANE] = queue
     values[STATE] = _BY_NAME[state]
@@ -87,17 +168,86 @@ def to_record(row: Row, queue: str) -> JobRecord:
     return JobRecord(*values)
 
 
-def to_params(job: JobRecord) -> dict[str, Any]:
-    """Return what a transition may change about a job, as parameters named like the columns."""
-    params: dict[str, Any] = dict(zip(_CHANGING, _changing(job), strict=True))
-    params["result_checksum"] = None if job.result is None else crc32(job.result)
-    return params
+def _check_accepted(row: Row) -> None:
+    if checksum(row[ID], row[TASK], row[ARGS], row[_OPTIONS]) != row[_CHECKSUM]:
+        raise _DamagedError
 
 
-def damaged(job_id: str, what: str) -> CorruptStoreError:
-    """Return the error for a row whose checksum does not fit."""
-    return CorruptStoreError(
-        f"the row of job {job_id} is damaged: {what} is not what was written (checksum). "
-        "Enqueue the job again from its source, and check the disk; "
-        "`conveyor doctor` looks at the whole file."
-    )
+@lru_cache(maxsize=1000)  # they differ in what is NULL
+def _are_well_typed(types: tuple[type, ...]) -> bool:
+    return all(each in known for each, known in zip(types, _TYPES, strict=True))
+
+
+def _salvage(row: Row, queue: str) -> JobRecord:
+    """Make a job of what can be read of a row; its `damage` lists the rest."""
+    fields: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, value, known in zip(_FIELDS, row, _TYPES, strict=False):
+        read = _READ.get(name, _as_it_is)
+        try:
+            if type(value) not in known or (type(value) is float and not isfinite(value)):
+                raise _DamagedError(f"it holds {value!r:.40}")
+            fields[name] = _MISSING.get(name) if value is None else read(value)
+        except _UNREADABLE as error:
+            fields[name] = _MISSING.get(name)
+            wrong.append(f"its {name} cannot be read: {error}")
+    fields["queue"] = queue
+    if queue == NO_QUEUE:
+        wrong.append("its lane is unknown")
+    wrong += _broken_checksums(row)
+    if any("result" in each for each in wrong):
+        fields["result"] = None
+    if fields["id"] is None:
+        fields["id"] = f"#{row[SEQ]}"  # no job has such an id
+    fields["args"] = _shown_args(row[ARGS])
+    return JobRecord(**fields, damage="; ".join(wrong) or "its checksums cannot be read")
+
+
+def _broken_checksums(row: Row) -> list[str]:
+    broken: list[str] = []
+    if not is_accepted_part_intact(row):
+        broken.append("what was enqueued is not what was written (checksum)")
+    result, result_check = row[_RESULT], row[-1]
+    if isinstance(result, bytes) and crc32(result) != result_check:
+        broken.append("its result is not what was written (checksum)")
+    return broken
+
+
+def _shown_args(args: Any) -> bytes:
+    """Return damaged arguments as JSON, for people: as they are, or in a string."""
+    text = args.decode(errors="replace") if isinstance(args, bytes) else repr(args)
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return _encode(text)
+    return text.encode()
+
+
+def _read_state(value: Any) -> State:
+    if value not in _BY_NAME:
+        raise _DamagedError(f"{value!r:.40} is no state")
+    return _BY_NAME[value]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_READ: dict[str, Any] = {
+    "state": _read_state,
+    "progress": _decode_progress,
+    "cancel_forced": bool,
+    "stopping": _decode_stopping,
+    "options": _decode_options,
+}
+_MISSING: dict[str, Any] = {
+    "task": "?",
+    "args": _NONE,
+    # Nothing runs a job in an unknown state, so it is over.
+    "state": State.DISCARDED,
+    "cancel_forced": False,
+    "stopping": (),
+    "options": NO_OPTIONS,
+    **dict.fromkeys(("priority", "attempt", "lease", "crashes"), 0),
+    **dict.fromkeys(("run_at", "enqueued_at"), 0.0),
+}

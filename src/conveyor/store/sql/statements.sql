@@ -149,7 +149,7 @@ VALUES (:job, :attempt, :at, :worker, :became, :error)
 -- A running job without started_at belongs to a provisional claim, which this confirms.
 UPDATE job SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
 WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING cancel_requested_at, cancel_reason, cancel_forced
+RETURNING cancel_requested_at, {cancel_reason}, cancel_forced
 
 -- name: extend_worker
 UPDATE job SET lease_until = :lease_until
@@ -157,7 +157,7 @@ WHERE state = 'running' AND worker = :worker AND started_at IS NOT NULL
 RETURNING seq
 
 -- name: held, reads
-SELECT seq, cancel_requested_at, cancel_reason, cancel_forced FROM job
+SELECT seq, cancel_requested_at, {cancel_reason}, cancel_forced FROM job
 WHERE id = :id AND lease = :lease AND state = 'running'
 
 -- name: write_output
@@ -167,11 +167,11 @@ ON CONFLICT (job, lease, position) DO NOTHING
 
 -- name: set_progress
 UPDATE job SET progress = :progress WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING cancel_requested_at, cancel_reason, cancel_forced
+RETURNING cancel_requested_at, {cancel_reason}, cancel_forced
 
 -- name: set_stopping
 UPDATE job SET stopping = :stopping WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING cancel_requested_at, cancel_reason, cancel_forced
+RETURNING cancel_requested_at, {cancel_reason}, cancel_forced
 
 -- name: get, reads
 SELECT {job} FROM job WHERE id = :id
@@ -213,6 +213,28 @@ UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final
     result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
     cancel_forced = 0, stopping = NULL, unique_key = :unique_key
 WHERE seq = :seq AND state = :state_before AND lease = :lease
+
+-- name: adopt
+-- Nothing finds a job whose state is unknown, in a damaged row.
+UPDATE job SET state = :state, final_at = :final_at
+WHERE seq = :seq AND state NOT IN ('scheduled', 'available', 'running', 'retryable', 'completed',
+    'cancelled', 'discarded')
+RETURNING seq
+
+-- name: count_queue, reads
+SELECT state, count(*) FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
+    AND state IN ('scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled',
+        'discarded')
+GROUP BY state
+
+-- name: repair
+-- What a run leaves on a job, of which something is damaged.
+UPDATE job SET priority = :priority, enqueued_at = :enqueued_at, expires_at = :expires_at,
+    lease = :lease, run_at = 0, attempt = 0, crashes = 0, worker = NULL, lease_until = NULL,
+    started_at = NULL, final_at = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
+    cancel_forced = 0, result = NULL, result_checksum = NULL, error = NULL, progress = NULL,
+    stopping = NULL
+WHERE seq = :seq
 
 -- name: delete_job
 DELETE FROM job WHERE seq = :seq AND state = :state
@@ -272,6 +294,10 @@ ORDER BY expires_at LIMIT :limit {skip_locked}
 SELECT {job} FROM job WHERE state = 'running' AND lease_until < :now
 ORDER BY lease_until LIMIT :limit {skip_locked}
 
+-- name: leaseless, reads
+-- Only a damaged row runs without a lease.
+SELECT {job} FROM job WHERE state = 'running' AND lease_until IS NULL LIMIT :limit {skip_locked}
+
 -- name: of_worker, reads
 SELECT {job} FROM job WHERE state = 'running' AND worker = :worker LIMIT :limit
 {skip_locked}
@@ -286,7 +312,7 @@ ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
 RETURNING quiet
 
 -- name: is_held_back, reads
-SELECT 1 FROM worker WHERE id = :id AND quiet > 0
+SELECT 1 FROM worker WHERE id = :id AND quiet IN (1, 2)
 
 -- name: standing, reads
 SELECT beat_at, quiet FROM worker WHERE id = :id
@@ -302,7 +328,7 @@ UPDATE worker SET quiet = :number WHERE id = :id
 DELETE FROM worker WHERE id = :id
 
 -- name: workers, reads
-SELECT beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
+SELECT id, beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 
 -- name: used_lanes, reads
 -- The lane without labels is the first of its queue, because it is likely to be the longest.
@@ -407,10 +433,10 @@ DELETE FROM audit WHERE seq IN (
     SELECT seq FROM audit WHERE at < :before ORDER BY at LIMIT :limit
 )
 
--- name: discard
-UPDATE job SET state = 'discarded', final_at = :final_at, error = :error, lease_until = NULL,
+-- name: end_damaged
+UPDATE job SET state = :state, final_at = :final_at, error = :error, lease_until = NULL,
     unique_key = NULL
-WHERE seq = :seq AND state = 'available'
+WHERE seq = :seq AND state = :state_before
 
 -- name: integrity, reads
 {integrity_check}

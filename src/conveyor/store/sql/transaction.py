@@ -15,7 +15,7 @@ from ...core.job import State
 from ...core.retry import Draw
 from ...errors import UnavailableError
 from ..messages import HintKind
-from .rows import Row
+from .rows import NO_QUEUE, Row
 from .statements import READ_ONLY
 
 Lockable = Literal["worker", "job", "queue"]
@@ -238,8 +238,15 @@ class Tx:
 
     async def tally(self, name: str, state: State, change: int) -> None:
         """Change how many jobs of a state a queue has."""
+        if name == NO_QUEUE:
+            return
         queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
+
+    async def recount(self, name: str, counted: Mapping[State, int]) -> None:
+        """Correct how many jobs of each state a queue has."""
+        queue = await self.used_queue(name)
+        queue.counts.update({state: counted.get(state, 0) for state in STATES})
 
     async def write_tallies(self) -> None:
         """Write the changed counts. Called once, before the transaction ends."""
@@ -263,12 +270,12 @@ class Tx:
         return int(lane)
 
     async def queue_of(self, lane: int) -> str:
-        """Return the queue that a lane belongs to."""
+        """Return the queue that a lane belongs to; NO_QUEUE if there is no such lane."""
         known = self._lanes.queues.get(lane)
         if known is None:
-            [(known,)] = await self.rows("lane_queue", (lane,))
-            self._lanes.queues[lane] = known
-        return str(known)
+            for (name,) in await self.rows("lane_queue", (lane,)):
+                known = self._lanes.queues[lane] = str(name)
+        return known or NO_QUEUE
 
 
 STATES = (

@@ -13,7 +13,7 @@ from ...errors import CorruptStoreError, UnavailableError
 from ...system.file_lock import FileLock, lock_attempts
 from ..sql.dialect import SQLITE
 from ..sql.rows import Row
-from ..sql.statements import load_statements
+from ..sql.statements import READ_ONLY, load_statements
 from ..sql.transaction import Lockable, Params
 from .inode import Inode
 from .migrate import migrate
@@ -47,7 +47,12 @@ class Database:
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
-        return list(self._connection.execute(STATEMENTS[name], params))
+        try:
+            return list(self._connection.execute(STATEMENTS[name], params))
+        except UnicodeDecodeError:
+            if name not in READ_ONLY:
+                raise
+            return self._damaged_rows(STATEMENTS[name], params)
 
     async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
         """Run a statement for each set of parameters and return all rows."""
@@ -135,6 +140,24 @@ class Database:
         if self._db is None:
             raise UnavailableError(f"{self.path} is not open")
         return self._db
+
+    def _damaged_rows(self, statement: str, params: Params) -> list[Row]:
+        """Return the rows of a SELECT of which some text is not UTF-8; that text is replaced."""
+        described = self._connection.execute(statement, params).get_description()
+        names = [f"c{number}" for number in range(len(described))]
+        values = ", ".join(
+            f"typeof({each}) = 'text', iif(typeof({each}) = 'text', CAST({each} AS BLOB), {each})"
+            for each in names
+        )
+        found = f"WITH found ({', '.join(names)}) AS (\n{statement}\n)"
+        rows = self._connection.execute(f"{found} SELECT {values} FROM found", params)  # noqa: S608 - no text from outside
+        return [
+            tuple(
+                value.decode(errors="replace") if is_text else value
+                for is_text, value in zip(row[::2], row[1::2], strict=True)
+            )
+            for row in rows
+        ]
 
     def _open_lock(self) -> FileLock:
         try:

@@ -15,11 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import apsw
+import msgspec
 
 from ...core.clock import Clock
 from ...core.pending import Pending, failed, in_event_loop, run_sync, wake
 from ...core.retry import Draw
-from ...errors import ConveyorError, UnavailableError, UsageError
+from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
 from ..messages import Hint
 from ..sql.transaction import Lanes, Tx
 from .connection import Database
@@ -30,6 +31,8 @@ Operation = Callable[[Tx], Coroutine[Any, Any, T]]
 MOST_AT_ONCE = 1000
 # A value that the database rejects must not fail the other operations of the transaction.
 REFUSALS = apsw.ConstraintError, OverflowError
+# A damaged row fails the operation that needs it, and no other one of the transaction.
+UNREADABLE = msgspec.MsgspecError, UnicodeError
 JOIN = 30.0
 
 
@@ -213,3 +216,5 @@ def _drive(work: Coroutine[Any, Any, T]) -> T:
         return run_sync(work)
     except REFUSALS as error:
         raise UsageError(f"the database rejected a value: {error}") from error
+    except UNREADABLE as error:
+        raise CorruptStoreError(f"a row that this call needs is damaged: {error}") from error

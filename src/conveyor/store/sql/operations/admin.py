@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from ....core import lifecycle
 from ....core.job import (
+    FINAL,
     AttemptError,
     ErrorInfo,
     JobRecord,
@@ -14,16 +17,18 @@ from ....core.job import (
     State,
     Stream,
 )
-from ....errors import CorruptStoreError, NotFoundError
+from ....errors import NotFoundError
 from ...enqueue_rules import no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
-from ..rows import LANE, to_params, to_record
+from ..rows import LANE, NO_QUEUE, finite, to_params, to_record
 from ..transaction import STATES, Tx
 from .enqueue import make_room
 from .transitions import end_unrun
 
 LAST_SEQ = 2**63 - 1
+DAMAGED_ENTRY = ErrorInfo("CorruptStoreError", "this entry of the history is damaged")
+STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _encode = msgspec.json.Encoder().encode
 _decode_error = msgspec.json.Decoder(ErrorInfo).decode
@@ -38,7 +43,7 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
 
 
 async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
-    """Return jobs, newest first; damaged ones are left out."""
+    """Return jobs, newest first."""
     rows = await tx.rows(
         "find",
         {
@@ -50,24 +55,26 @@ async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
             "limit": limit,
         },
     )
-    found: list[JobRecord] = []
-    for row in rows:
-        try:
-            found.append(to_record(row, await tx.queue_of(row[LANE])))
-        except CorruptStoreError:
-            continue
-    return found
+    return [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
 
 
 async def history(tx: Tx, job_id: str) -> list[AttemptError]:
     """Return the errors of a job's failed attempts."""
     job = await get(tx, job_id)
     return [
-        AttemptError(
-            attempt=attempt, at=at, worker=worker, became=State(became), error=_decode_error(error)
-        )
+        _attempt_error(attempt, finite(at), worker, became, error)
         for attempt, at, worker, became, error in await tx.rows("history", (job.seq,))
     ]
+
+
+def _attempt_error(
+    attempt: int, at: float, worker: str | None, became: str, error: bytes
+) -> AttemptError:
+    try:
+        state, told = State(became), _decode_error(error)
+    except (ValueError, msgspec.MsgspecError):
+        state, told = State.DISCARDED, DAMAGED_ENTRY
+    return AttemptError(attempt=attempt, at=at, worker=worker, became=state, error=told)
 
 
 async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
@@ -78,8 +85,8 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[Out
             job_id=job_id,
             lease=lease,
             offset=offset,
-            stream=msgspec.convert(stream, Stream),
-            at=at,
+            stream=stream if stream in STREAMS else "mark",
+            at=finite(at),
             data=data,
             seq=seq,
         )
@@ -128,22 +135,29 @@ async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
 async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job; ask the worker of a running one to stop it."""
     await tx.lock_jobs([job_id])
-    job = await get(tx, job_id)
+    job = await _changeable(tx, job_id, State.AVAILABLE)
     state = lifecycle.cancel(job)
     if state is None:
         await tx.change("request_cancel", [(tx.now, reason, force, job.seq, job.lease)])
         tx.hint("cancel", job_id)
         return await get(tx, job_id)
     cancelled = await end_unrun(tx, job, state, ErrorInfo("Cancelled", reason))
-    await make_room(tx, job.queue)
+    if job.queue != NO_QUEUE:
+        await make_room(tx, job.queue)
     return cancelled
 
 
 async def retry(tx: Tx, job_id: str) -> JobRecord:
     """Make a job available again with all its retries."""
     await tx.lock_jobs([job_id])
-    job = await get(tx, job_id)
+    job = await _changeable(tx, job_id, State.DISCARDED)
     renewed = lifecycle.renew(job, tx.now)
+    if job.damage:
+        await _repair(tx, renewed)
+        renewed = await get(tx, job_id)
+        if renewed.damage:
+            raise lifecycle.beyond_retry(job)
+        renewed = lifecycle.renew(renewed, tx.now)
     key = None if job.options.key is None else unique_key(job)
     holder = await tx.rows("key_holder", (key,)) if key is not None else []
     if holder and holder[0][0] != job_id:
@@ -156,10 +170,28 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     return renewed
 
 
+async def _changeable(tx: Tx, job_id: str, state: State) -> JobRecord:
+    """Return a job that is to be changed. One in an unknown state is first put into `state`."""
+    job = await get(tx, job_id)
+    if not job.damage:
+        return job
+    final_at = tx.now if state in FINAL else None
+    if await tx.rows("adopt", (state, final_at, job.seq)) and job.queue != NO_QUEUE:
+        counted = await tx.rows("count_queue", (job.queue,))
+        await tx.recount(job.queue, {State(each): count for each, count in counted})
+    return await get(tx, job_id)
+
+
+async def _repair(tx: Tx, job: JobRecord) -> None:
+    """Give a final job back what its run had left, where that cannot be read."""
+    row = (job.priority, job.enqueued_at or tx.now, job.options.expires_at, job.lease, job.seq)
+    await tx.change("repair", [row])
+
+
 async def delete(tx: Tx, job_id: str) -> None:
     """Delete a final job."""
     await tx.lock_jobs([job_id])
-    job = await get(tx, job_id)
+    job = await _changeable(tx, job_id, State.DISCARDED)
     lifecycle.check_deletable(job)
     await delete_final(tx, job.seq, job.state)
     await tx.tally(job.queue, job.state, -1)

@@ -12,14 +12,12 @@ from ....core.job import State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
-from ..rows import Row
+from ..rows import Row, decode_labels, finite
 from ..transaction import QueueState, Tx
 from .enqueue import live_offers
 
 # A lane with this many priorities is scanned instead of searched once for each priority.
 MANY_PRIORITIES = 1000
-
-_decode_labels = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 async def load(tx: Tx, *, limit: int) -> list[Load]:
@@ -30,7 +28,8 @@ async def load(tx: Tx, *, limit: int) -> list[Load]:
 
 async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
     """Take or renew the leadership, unless somebody else holds it."""
-    before = await leader(tx, name)
+    rows = await tx.rows("leader", (name,))
+    before = Leader(*rows[0]) if rows else None
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)
     if after.term and after != before:
         row = msgspec.structs.asdict(after)
@@ -42,7 +41,10 @@ async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None 
 async def leader(tx: Tx, name: str) -> Leader | None:
     """Return the present leader, or the last one."""
     rows = await tx.rows("leader", (name,))
-    return Leader(*rows[0]) if rows else None
+    if not rows:
+        return None
+    known = Leader(*rows[0])
+    return msgspec.structs.replace(known, until=finite(known.until), since=finite(known.since))
 
 
 async def _standing(tx: Tx) -> AsyncIterator[Load]:
@@ -54,9 +56,12 @@ async def _standing(tx: Tx) -> AsyncIterator[Load]:
         waiting = {} if queue.paused else await _waiting(tx, queue, found)
         for lane, _, requires in found:
             count = waiting.get(lane, 0)
+            labels = decode_labels(requires)
+            if labels is None:
+                continue  # no worker can run these
             yield Load(
                 name,
-                _decode_labels(requires),
+                labels,
                 waiting=count,
                 running=running.get(lane, 0),
                 oldest_at=await _oldest(tx, lane) if count else None,
@@ -75,7 +80,7 @@ async def _oldest(tx: Tx, lane: int) -> float | None:
     rows = await tx.rows("oldest_by_priority", (lane, MANY_PRIORITIES))
     if len(rows) == MANY_PRIORITIES:
         rows = await tx.rows("oldest_in_lane", (lane,))
-    return min((run_at for (run_at,) in rows), default=None)
+    return min((finite(run_at) for (run_at,) in rows), default=None)
 
 
 async def _offered(tx: Tx) -> AsyncIterator[Load]:
@@ -83,6 +88,6 @@ async def _offered(tx: Tx) -> AsyncIterator[Load]:
     for (name,) in await tx.rows("offering_queues"):
         queue = await tx.used_queue(name)
         if queue.capacity == 0 and not queue.paused:
-            for _, jobs in await live_offers(tx, name):
+            for _, jobs in await live_offers(tx, name, reads=True):
                 for new in jobs:
                     yield Load(name, new.options.requires, waiting=1, running=0)

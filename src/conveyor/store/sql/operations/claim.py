@@ -14,11 +14,10 @@ from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....core.storable import check_progress
-from ....errors import CorruptStoreError
 from ...enqueue_rules import rendezvous_offers
 from ...lease_rules import lease, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
-from ..rows import LANE, PRIORITY, RUN_AT, SEQ, Row, to_record
+from ..rows import LANE, Row, claim_order, decode_labels, to_record
 from ..transaction import Tx
 from .discards import discard_damaged, expire
 from .enqueue import accept_offer, has_offers, live_offers, make_room
@@ -130,7 +129,8 @@ def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
     if not rows:
         return lost(job_id)
     requested_at, reason, forced = rows[0]
-    return renewal(job_id, cancel_requested_at=requested_at, reason=reason, forced=bool(forced))
+    told = None if reason is None else reason.decode(errors="replace")
+    return renewal(job_id, cancel_requested_at=requested_at, reason=told, forced=bool(forced))
 
 
 async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
@@ -195,11 +195,15 @@ async def _claim(
 
 
 async def _lanes(tx: Tx, name: str, claimant: Claimant) -> list[int]:
-    """Return the lanes of a queue whose jobs a claimant may run."""
+    """Return the lanes of a queue whose jobs a claimant may run.
+
+    Nobody may run the jobs of a lane whose labels cannot be read.
+    """
     return [
         lane
         for lane, requires in await tx.rows("lanes", (name,))
-        if serves(claimant.labels, frozenset(msgspec.json.decode(requires)))
+        if (labels := decode_labels(requires)) is not None
+        and serves(claimant.labels, frozenset(labels))
     ]
 
 
@@ -208,19 +212,17 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
     if len(lanes) == 1:
         return await tx.rows("heads", (lanes[0], limit))
     rows = [row for lane in lanes for row in await tx.rows("heads", (lane, limit))]
-    rows.sort(key=lambda row: (-row[PRIORITY], row[RUN_AT], row[SEQ]))
+    rows.sort(key=claim_order)
     return rows[:limit]
 
 
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> list[JobRecord]:
     leased: list[JobRecord] = []
     for row in rows:
-        try:
-            job = to_record(row, name)
-        except CorruptStoreError as error:
-            await discard_damaged(tx, row, name, error)
-            continue
-        if lifecycle.has_expired(job, tx.now):
+        job = to_record(row, name)
+        if job.damage:
+            await discard_damaged(tx, job)
+        elif lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
             leased.append(lease(job, claimant, tx.now))

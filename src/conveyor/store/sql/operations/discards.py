@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from ....core.job import ERROR_LINE, ErrorInfo, JobRecord, State
-from ....core.lifecycle import EXPIRED
-from ....errors import CorruptStoreError
-from ..rows import ID, SEQ, Row
+from ....core.job import JobRecord, State
+from ....core.lifecycle import EXPIRED, damage_error
 from ..transaction import Tx
 from .transitions import end_unrun
-
-_encode = msgspec.json.Encoder().encode
 
 
 async def expire(tx: Tx, job: JobRecord) -> None:
@@ -19,12 +13,6 @@ async def expire(tx: Tx, job: JobRecord) -> None:
     await end_unrun(tx, job, State.DISCARDED, EXPIRED)
 
 
-async def discard_damaged(tx: Tx, row: Row, queue: str, error: CorruptStoreError) -> None:
-    """Discard a job whose row is damaged; keep everything but its state as it is."""
-    info = ErrorInfo("CorruptStoreError", str(error))
-    discarded = {"seq": row[SEQ], "final_at": tx.now, "error": str(info)[:ERROR_LINE]}
-    await tx.change("discard", [discarded])
-    await tx.rows("note", (row[SEQ], 0, tx.now, None, State.DISCARDED, _encode(info)))
-    await tx.tally(queue, State.AVAILABLE, -1)
-    await tx.tally(queue, State.DISCARDED, 1)
-    tx.hint("final", row[ID])
+async def discard_damaged(tx: Tx, job: JobRecord) -> None:
+    """Discard a waiting job whose row is damaged."""
+    await end_unrun(tx, job, State.DISCARDED, damage_error(job))

@@ -161,13 +161,22 @@ async def has_offers(tx: Tx, name: str) -> bool:
     return bool(await tx.rows("any_offer", (name,)))
 
 
-async def live_offers(tx: Tx, name: str) -> list[tuple[int, list[NewJob]]]:
-    """Return the offers of a queue whose producers still wait, oldest first."""
-    return [
-        (seq, _decode_jobs(request))
-        for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE))
-        if until >= tx.now
-    ]
+async def live_offers(tx: Tx, name: str, *, reads: bool = False) -> list[tuple[int, list[NewJob]]]:
+    """Return the offers of a queue whose producers still wait, oldest first.
+
+    Unless the caller only `reads`, damaged ones are deleted, so that their producers ask again.
+    """
+    live: list[tuple[int, list[NewJob]]] = []
+    for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE)):
+        try:
+            jobs = _decode_jobs(request)
+        except msgspec.MsgspecError:
+            if not reads:
+                await _delete_offer(tx, seq)
+            continue
+        if until >= tx.now:
+            live.append((seq, jobs))
+    return live
 
 
 async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
+from typing import Any, get_args
 
-from ....core.job import JobRecord, NewJob, ScheduleInfo, State
+from ....core.job import JobRecord, Missed, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
 from ....core.storable import check_schedule, check_tick
 from ...messages import Staged
 from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
-from ..rows import LANE, to_record
+from ..rows import LANE, finite, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_attempt
 from .discards import expire
 from .enqueue import accept, delete_old_offers, make_room
 from .tokens import prune_access
+
+MISSED: tuple[Missed, ...] = get_args(Missed)
 
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
@@ -52,6 +56,7 @@ async def rescue(
     if len(found) < limit:
         # Up to `limit` again, because leases of dead workers' jobs may have lapsed as well.
         found |= await running_jobs(tx, "lapsed", (tx.now, limit))
+        found |= await running_jobs(tx, "leaseless", (limit,))
     lost = pick_lost(found.values(), dead=dead, now=tx.now, limit=limit)
     for job in lost:
         outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
@@ -118,17 +123,25 @@ async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequen
 
 
 async def _schedules(tx: Tx, statement: str, params: tuple[object, ...]) -> list[ScheduleInfo]:
-    return [
-        ScheduleInfo(
-            name=name,
-            cron=cron,
-            timezone=timezone,
-            missed=missed,
-            next_at=next_at,
-            last_at=last_at,
-            paused=bool(paused),
-        )
-        for name, cron, timezone, missed, next_at, last_at, paused in await tx.rows(
-            statement, params
-        )
-    ]
+    return [_schedule(*row) for row in await tx.rows(statement, params)]
+
+
+def _schedule(
+    name: str,
+    cron: str,
+    timezone: str,
+    missed: Any,
+    next_at: float,
+    last_at: float | None,
+    paused: int,
+) -> ScheduleInfo:
+    """Return a schedule. What cannot be read of it says so, until it is declared again."""
+    return ScheduleInfo(
+        name=name,
+        cron=cron if missed in MISSED and isfinite(next_at) else f"{cron} (damaged)",
+        timezone=timezone,
+        missed=missed if missed in MISSED else "skip",
+        next_at=finite(next_at),
+        last_at=None if last_at is None else finite(last_at),
+        paused=bool(paused),
+    )

@@ -9,7 +9,7 @@ import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
 from ....errors import NotFoundError, UsageError
-from ..rows import Row
+from ..rows import Row, finite
 from ..transaction import Tx
 
 LAST_SEQ = 2**63 - 1
@@ -65,7 +65,9 @@ async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
 async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Action]:
     """Return actions of the audit log, newest first."""
     return [
-        Action(seq=seq, at=at, who=who, where=where, what=what, subject=subject, detail=detail)
+        Action(
+            seq=seq, at=finite(at), who=who, where=where, what=what, subject=subject, detail=detail
+        )
         for seq, at, who, where, what, subject, detail in await tx.rows(
             "actions", (LAST_SEQ if before is None else before, limit)
         )
@@ -85,14 +87,19 @@ def _one(rows: list[Row], token_id: str) -> Token:
 
 
 def _token(row: tuple[Any, ...]) -> Token:
+    """Return a token. One whose row is damaged allows nothing."""
     token_id, name, digest, scopes, queues, created_at, expires_at, revoked_at = row
+    try:
+        may, where = _decode_scopes(scopes), _decode_queues(queues)
+    except msgspec.MsgspecError:
+        may, where = frozenset[Scope](), ()
     return Token(
         id=token_id,
         name=name,
         digest=digest,
-        scopes=_decode_scopes(scopes),
-        queues=_decode_queues(queues),
-        created_at=created_at,
-        expires_at=expires_at,
-        revoked_at=revoked_at,
+        scopes=may,
+        queues=where,
+        created_at=finite(created_at),
+        expires_at=None if expires_at is None else finite(expires_at),
+        revoked_at=None if revoked_at is None else finite(revoked_at),
     )

@@ -19,7 +19,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     moved = lifecycle.apply(job, move, tx.now)
     row = to_params(moved)
     row["state_before"] = job.state
-    await tx.change("move", [row])
+    # What of a damaged row cannot be read is kept as it is.
+    await tx.change("end_damaged" if job.damage else "move", [row])
     if move.error is not None:
         line = job.seq, job.attempt, tx.now, job.worker, move.state, _encode(move.error)
         await tx.rows("note", line)

@@ -7,7 +7,16 @@ import msgspec
 from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
 from ...messages import Dismissed, Order
-from ...worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
+from ...worker_status import (
+    REMOVED,
+    as_ordered,
+    check_dismissal,
+    check_order,
+    damaged_worker,
+    is_silent,
+    no_worker,
+)
+from ..rows import finite
 from ..transaction import Tx
 from .claim import end_attempt
 from .maintenance import running_jobs
@@ -22,7 +31,7 @@ _decode = msgspec.json.Decoder(WorkerInfo).decode
 async def beat(tx: Tx, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
     [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
-    return ORDERS[int(number)]
+    return _order(number)
 
 
 async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> bool:
@@ -63,9 +72,22 @@ async def leave(tx: Tx, worker: str) -> None:
 async def workers(tx: Tx) -> list[WorkerInfo]:
     """Return all workers, by name."""
     return [
-        as_ordered(msgspec.structs.replace(_decode(info), beat_at=beat_at), ORDERS[int(number)])
-        for beat_at, info, number in await tx.rows("workers")
+        as_ordered(_worker(worker, beat_at, info), _order(number))
+        for worker, beat_at, info, number in await tx.rows("workers")
     ]
+
+
+def _worker(worker: str, beat_at: float, info: bytes) -> WorkerInfo:
+    """Return a worker. One whose row is damaged serves nothing until its next beat."""
+    try:
+        known = _decode(info)
+    except msgspec.MsgspecError:
+        return damaged_worker(worker, finite(beat_at))
+    return msgspec.structs.replace(known, id=worker, beat_at=finite(beat_at))
+
+
+def _order(number: int) -> Order:
+    return ORDERS[number] if number in range(len(ORDERS)) else "work"
 
 
 async def _known(tx: Tx, worker: str) -> tuple[float, Order]:
@@ -73,7 +95,7 @@ async def _known(tx: Tx, worker: str) -> tuple[float, Order]:
     if not rows:
         raise no_worker(worker)
     beat_at, number = rows[0]
-    return beat_at, ORDERS[int(number)]
+    return finite(beat_at), _order(number)
 
 
 async def _count(tx: Tx, worker: str) -> int:
