@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from ..core.job import WorkerInfo
 from ..errors import UnavailableError
+from .file_owner import create_directory, give_file
 from .fork_hooks import call_in_forked_child
 from .process_identity import same_boot
 
@@ -65,8 +66,11 @@ class CrashJournal:
         call_in_forked_child(self.release)
 
     def _create(self, path: str) -> int:
-        os.makedirs(self._folder, mode=0o755, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        store, _ = os.path.splitext(self._folder)
+        create_directory(self._folder, 0o755, like=store)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        give_file(descriptor, like=self._folder)
+        return descriptor
 
     def record_start(self, job_id: str) -> int:
         """Record that a job's code starts; return the entry to pass to `record_end`."""

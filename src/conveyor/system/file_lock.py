@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from ..errors import UnavailableError
+from .file_owner import create_file
 from .fork_hooks import call_in_forked_child
 
 # How long to try to lock, in seconds. A process whose job holds the GIL in the middle of a write
@@ -25,11 +26,14 @@ MIN_PAUSE, MAX_PAUSE = 0.0002, 0.01
 
 
 class FileLock:
-    """One process's lock on the file. For one thread at a time."""
+    """One process's lock on the file. For one thread at a time.
 
-    def __init__(self, path: str) -> None:
+    If root creates the file, it belongs to the owner of the file `like`.
+    """
+
+    def __init__(self, path: str, *, like: str) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = create_file(path, os.O_RDWR | os.O_CLOEXEC, 0o644, like=like)
         # A child that a job forks would keep the lock if this process is killed during a write.
         call_in_forked_child(self.close)
 

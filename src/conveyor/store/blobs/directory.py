@@ -17,6 +17,7 @@ from math import inf
 from ...core.files import DIGITS, checked_digest, checked_piece
 from ...errors import NotFoundError, UnavailableError, UsageError
 from ...system.file_lock import lock_attempts
+from ...system.file_owner import create_directory, create_file
 from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
 
@@ -47,7 +48,9 @@ class BlobDirectory:
         checked_piece(offset, len(data))
         whole = self._path(digest)
         with self._translated():
-            os.makedirs(os.path.dirname(whole), exist_ok=True)
+            store, _ = os.path.splitext(self._folder)
+            create_directory(self._folder, like=store)
+            create_directory(os.path.dirname(whole), like=self._folder)
             with self._locked(fcntl.LOCK_SH):
                 return self._write(whole, offset, data, last=last)
 
@@ -161,7 +164,8 @@ class BlobDirectory:
 @contextmanager
 def _opened(path: str, mode: int = fcntl.LOCK_EX) -> Generator[int | None]:
     """Open a file and lock it; yield None if another process holds the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    folder = os.path.dirname(path)
+    descriptor = create_file(path, os.O_RDWR | os.O_CLOEXEC, 0o666, like=folder)
     try:
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)

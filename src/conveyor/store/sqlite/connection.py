@@ -161,7 +161,7 @@ class Database:
 
     def _open_lock(self) -> FileLock:
         try:
-            return FileLock(self.path + ".lock")
+            return FileLock(self.path + ".lock", like=self.path)
         except OSError as error:
             folder = os.path.dirname(os.path.abspath(self.path))
             raise UnavailableError(
@@ -170,6 +170,7 @@ class Database:
             ) from error
 
     def _connect(self) -> None:
+        self._check_links()
         with self._translated():
             db = apsw.Connection(self.path)
             # A close must never delete the WAL: another SQLite library in some process may have
@@ -184,6 +185,17 @@ class Database:
             db.set_wal_hook(self._count_pages)
             migrate(db, self.path)
             self._db, self._wal = db, self._at_wal.look()
+
+    def _check_links(self) -> None:
+        """Refuse a file with several names: each name would have a lock and a WAL of its own."""
+        with suppress(FileNotFoundError):
+            names = os.stat(self.path).st_nlink
+            if names > 1:
+                raise UnavailableError(
+                    f"{self.path} has {names} names (hard links). Processes that use different "
+                    "names would run every job twice and damage the file: keep one name, and make "
+                    "copies with SQLite's backup API."
+                )
 
     def _count_pages(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
