@@ -33,7 +33,8 @@ class SqliteDriver:
         durability: Durability = "full",
         draw: Draw = random.random,
     ) -> None:
-        self._path = os.path.abspath(path)
+        # A link to a file must not give it another lock and other files beside it.
+        self._path = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
         self._clock = clock or SystemClock()
         self._durability: Durability = durability
         self._draw = draw
