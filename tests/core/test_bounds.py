@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 from records import job
 
-from conveyor.core.bounds import EARLIEST, LATEST, format_moment
+from conveyor.core.bounds import EARLIEST, LATEST, checked_integer, checked_meta, format_moment
 from conveyor.core.explain import explain
 from conveyor.core.job import QueueInfo, State
+from conveyor.errors import UsageError
 
 
 @pytest.fixture(params=["UTC", "Pacific/Kiritimati", "Pacific/Midway"])
@@ -35,3 +36,19 @@ def test_a_moment_that_no_calendar_has_is_shown_as_a_number(at: float) -> None:
     for state in State:
         far = job(state=state, run_at=at, started_at=at, final_at=at, cancel_requested_at=at)
         assert explain(far, queue=queue, ahead=0, workers=[], now=100.0).endswith(".")
+
+
+def test_an_integer_lies_within_its_bounds() -> None:
+    assert [checked_integer(each, least=-1, most=1) for each in (-1, 0, 1)] == [-1, 0, 1]
+    assert checked_integer(10**30) == 10**30
+    for wrong in (-2, 2, True, 1.0, "1", None):
+        with pytest.raises(UsageError, match=f"an integer from -1 to 1, got {wrong!r}"):
+            checked_integer(wrong, least=-1, most=1)
+    with pytest.raises(UsageError, match="an integer of 3 or more, got 2"):
+        checked_integer(2, least=3)
+
+
+def test_meta_that_json_changes_is_named_by_its_key() -> None:
+    assert checked_meta({"a": [1, None, {"b": "c"}]}) == {"a": [1, None, {"b": "c"}]}
+    with pytest.raises(UsageError, match=r"meta\['b'\] .*: \(1, 2\) would become \[1, 2\]"):
+        checked_meta({"a": 1, "b": (1, 2)})

@@ -59,7 +59,10 @@ def test_a_schedule_that_this_program_does_not_declare_is_left_to_others(
     async def work() -> None:
         await ScheduleTicker(store, [hourly()]).register()
         clock.advance(3600)
+        mine = hourly()
+        mine = msgspec.structs.replace(mine, info=msgspec.structs.replace(mine.info, name="mine"))
         await ScheduleTicker(store, []).tick()
+        await ScheduleTicker(store, [mine]).tick()
         assert waiting(store) == 0
 
     asyncio.run(work())

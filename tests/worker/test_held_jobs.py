@@ -84,6 +84,15 @@ def test_a_job_goes_from_claim_to_report_in_order() -> None:
     assert (held.unreported, held.get(Lease("a", 1))) == (0, None)
 
 
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_a_job_is_found_by_its_lease_while_it_is_held(phase: Phase) -> None:
+    held = HeldJobs()
+    row = in_phase(held, phase)
+    is_held = phase in ("unconfirmed", "ready", "running")
+    assert held.get(Lease("a", 1)) == (row if is_held else None)
+    assert held.get(Lease("a", 2)) is held.get(Lease("b", 1)) is None
+
+
 @pytest.mark.parametrize("phase", [each for each in get_args(Phase) if each != "ready"])
 def test_only_a_ready_job_is_started(phase: Phase) -> None:
     held = HeldJobs()
