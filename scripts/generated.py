@@ -20,7 +20,15 @@ from conveyor import errors
 from conveyor.cli.main import COMMANDS, cli
 from conveyor.core import lifecycle
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
-from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Snoozed, Succeeded
+from conveyor.core.lifecycle import (
+    Cancelled,
+    Crashed,
+    Failed,
+    Interrupted,
+    Snoozed,
+    Succeeded,
+    Unsupported,
+)
 from conveyor.drill.scenarios import SCENARIOS
 from conveyor.server.openapi import openapi
 from conveyor.settings import PREFIX, SETTINGS
@@ -41,6 +49,7 @@ ATTEMPTS = (
     (Failed(BROKEN), 0, "failed, no tries left"),
     (Crashed(BROKEN), 0, "its worker died"),
     (Snoozed(1.0), 0, "snoozed"),
+    (Unsupported(BROKEN), 0, "not known to the worker's code"),
     (Interrupted(), 0, "released"),
     (Cancelled("asked"), 0, "stopped on request"),
 )

@@ -3,6 +3,7 @@
 ConveyorError
 ├── UsageError                 a wrong call, option or setting
 │   ├── EncodingError          an argument or result that JSON cannot hold, or that is too large
+│   │   └── StaleArgumentsError stored arguments do not match the function's signature
 │   └── UnknownTaskError       no task of that name is registered here
 ├── NotFoundError              no such job, queue, schedule, worker or token
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
@@ -30,6 +31,10 @@ class UsageError(ConveyorError, ValueError):
 
 class EncodingError(UsageError):
     """A value that JSON cannot hold, that does not match its annotation, or that is too large."""
+
+
+class StaleArgumentsError(EncodingError):
+    """The arguments of a stored job do not match the signature that the function has here."""
 
 
 class UnknownTaskError(UsageError):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from .core.foreign_text import escape_line
 from .core.job import ERROR_LINE, ErrorInfo, JobRecord, State
-from .core.lifecycle import Crashed, Failed, settle
+from .core.lifecycle import Crashed, Failed, Unsupported, settle
 
 log = logging.getLogger("conveyor.job")
 
@@ -37,13 +37,16 @@ class RemoteError(Exception):
 
 
 def log_failure(
-    job: JobRecord, outcome: Failed | Crashed, exception: BaseException | None = None
+    job: JobRecord, outcome: Failed | Crashed | Unsupported, exception: BaseException | None = None
 ) -> None:
     """Log how an attempt failed. `exception` is what the job raised, if it ran in this process.
 
     The job is as it was claimed, so this may be called before the store has settled it.
     """
-    _log(job, settle(job, outcome).state, outcome.error, exception)
+    move = settle(job, outcome)
+    if isinstance(outcome, Unsupported) and move.error is None:
+        return  # logged the first time that a worker returned it
+    _log(job, move.state, outcome.error, exception)
 
 
 def log_discard(job: JobRecord, error: ErrorInfo) -> None:

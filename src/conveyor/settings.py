@@ -170,7 +170,7 @@ def absolute_url(url: str, folder: str | Path) -> str:
 
 def _place(url: str) -> str:
     """Return what all URLs of one store have in common."""
-    path = absolute_url(url, Path.cwd()).removeprefix("sqlite:///").partition("?")[0]
+    path = absolute_url(url, current_folder()).removeprefix("sqlite:///").partition("?")[0]
     return path.rstrip("/") if "://" in path else os.path.normpath(path)
 
 
@@ -202,7 +202,7 @@ def load_settings(
     env = os.environ if environment is None else environment
     values: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
     sources = dict.fromkeys(SETTINGS, DEFAULT)
-    file, table = _from_file(folder or Path.cwd())
+    file, table = _from_file(folder or current_folder())
     for name, value in table.items():
         values[name] = _taken_from(file.parent, name, _read(name, value, str(file)))
         sources[name] = str(file)
@@ -215,6 +215,14 @@ def load_settings(
             values[name] = _read(name, value, FLAG)
             sources[name] = FLAG
     return Settings(values, sources)
+
+
+def current_folder() -> Path:
+    """Return the current directory, or a relative path where that was deleted."""
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted, so it has no file either
+        return Path()
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:

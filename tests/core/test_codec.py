@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from conveyor.core.codec import ArgsCodec, ResultCodec, encode_result
-from conveyor.errors import EncodingError, UsageError
+from conveyor.errors import EncodingError, StaleArgumentsError, UsageError
 
 
 @dataclass
@@ -132,8 +132,20 @@ def test_a_structure_that_holds_itself_is_refused() -> None:
 def test_stored_arguments_that_no_longer_fit_the_signature_are_an_error_that_says_so() -> None:
     def f(count: int) -> None: ...
 
-    with pytest.raises(EncodingError, match="no longer match its signature"):
-        ArgsCodec(f).decode(b'{"count":"many"}')
+    for stored in (b'{"count":"many"}', b"{}", b'{"count":1,"more":2}', b"[]"):
+        with pytest.raises(StaleArgumentsError, match="do not match its signature"):
+            ArgsCodec(f).decode(stored)
+    with pytest.raises(EncodingError, match="are not JSON") as damaged:
+        ArgsCodec(f).decode(b'{"count":')
+    assert not isinstance(damaged.value, StaleArgumentsError)
+
+
+def test_arguments_of_other_kinds_of_parameters_are_required_too() -> None:
+    def f(*args: int, only: int, default: int = 1, **more: int) -> None: ...
+
+    assert ArgsCodec(f).decode(b'{"only":1}') == ((), {"only": 1})
+    with pytest.raises(StaleArgumentsError, match="no value for its parameter only"):
+        ArgsCodec(f).decode(b'{"default":1}')
 
 
 def test_a_result_comes_back_typed_by_the_annotation() -> None:

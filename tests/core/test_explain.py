@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from records import job
 
-from conveyor.core.explain import explain, explain_offer
+from conveyor.core.explain import describe_unsupported, explain, explain_offer
 from conveyor.core.job import QueueInfo, State, StopNote, WorkerInfo
 
 
@@ -20,6 +20,23 @@ def test_there_is_a_sentence_for_every_state(state: State) -> None:
     )
     assert said.endswith(".")
     assert "None" not in said
+
+
+def test_why_names_the_version_problem_and_the_workers_that_have_it() -> None:
+    queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
+    old = WorkerInfo(
+        id="old", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1,
+        queues=("q",), unsupported={"t": 2},
+    )  # fmt: skip
+    waiting = job(
+        state=State.RETRYABLE, error="UnknownTask: no task 't'", unsupported_since=100.0,
+        run_at=210.0,
+    )  # fmt: skip
+    said = explain(waiting, queue=queue, ahead=0, workers=[old], now=200.0)
+    assert "no worker that claimed it had the code to run it (UnknownTask: no task 't')" in said
+    assert "in 10.0 s" in said
+    assert "deploy workers of queue 'q' with this version of task 't'. Without it: old." in said
+    assert describe_unsupported({"t": 1, "u": 2}) == "t (1 job), u (2 jobs)"
 
 
 def test_why_names_the_room_that_is_waited_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from conveyor.core.lifecycle import (
     Snoozed,
     Succeeded,
     Transition,
+    Unsupported,
     settle,
 )
 from conveyor.core.retry import Fixed
@@ -37,6 +39,7 @@ OUTCOMES: list[Outcome] = [
     Snoozed(60),
     Cancelled("enough"),
     Interrupted(),
+    Unsupported(BROKEN),
 ]
 
 
@@ -61,6 +64,10 @@ OUTCOMES: list[Outcome] = [
         (Interrupted(), {}, State.AVAILABLE),
         (Interrupted(), {"cancel_requested_at": 1.0}, State.CANCELLED),
         (Cancelled("enough"), {"cancel_requested_at": 1.0}, State.CANCELLED),
+        (Unsupported(BROKEN), {}, State.RETRYABLE),
+        (Unsupported(BROKEN), {"unsupported_since": 1.0, "started_at": 86_400.0}, State.RETRYABLE),
+        (Unsupported(BROKEN), {"unsupported_since": 1.0, "started_at": 86_401.0}, State.DISCARDED),
+        (Unsupported(BROKEN), {"cancel_requested_at": 1.0}, State.CANCELLED),
     ],
 )
 def test_every_outcome_has_its_place_in_the_table(
@@ -86,6 +93,34 @@ def test_a_cancel_that_was_asked_for_is_never_forgotten_by_going_on(
     if asked:
         assert move.state in (State.CANCELLED, State.COMPLETED)
     assert move.state is not State.RUNNING
+
+
+def test_a_job_that_no_code_supports_is_tried_less_and_less_often_and_at_last_discarded() -> None:
+    waiting, now, delays = job(attempt=1, started_at=0.0), 0.0, []
+    while not waiting.is_final:
+        move = settle(waiting, Unsupported(BROKEN))
+        waiting = lifecycle.apply(waiting, move, now)
+        assert waiting.attempt == 0
+        if move.delay is not None:
+            delays.append(move.delay)
+            now += move.delay
+            waiting = msgspec.structs.replace(
+                waiting, state=State.RUNNING, attempt=1, started_at=now
+            )
+    assert delays[:2] == [1.0, 1.0]
+    assert delays == sorted(delays)
+    assert (delays[-1], len(delays)) == (300.0, pytest.approx(300, abs=10))
+    assert 86_400 <= now <= 86_700
+    assert waiting.state is State.DISCARDED
+    assert "no worker could run it for 24 h" in str(waiting.error)
+
+
+def test_what_a_worker_s_code_could_run_counts_anew_when_other_code_cannot() -> None:
+    waiting = job(attempt=1, retries=9, started_at=50.0, unsupported_since=1.0)
+    for ran in (Failed(BROKEN), Snoozed(1.0)):
+        assert lifecycle.apply(waiting, settle(waiting, ran), 60.0).unsupported_since is None
+    for not_run in (Interrupted(), Crashed(BROKEN)):
+        assert lifecycle.apply(waiting, settle(waiting, not_run), 60.0).unsupported_since == 1.0
 
 
 @pytest.mark.parametrize("state", State)

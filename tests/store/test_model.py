@@ -47,6 +47,7 @@ from conveyor.core.lifecycle import (
     Outcome,
     Snoozed,
     Succeeded,
+    Unsupported,
 )
 from conveyor.core.retry import Fixed
 from conveyor.errors import ConveyorError, QueueFullError
@@ -69,14 +70,8 @@ from conveyor.testing import FakeClock
 ERROR = ErrorInfo("ValueError", "broken", "Traceback", ("Exception",))
 OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
     [
-        Succeeded(),
-        Succeeded(b"[1]"),
-        Failed(ERROR),
-        Failed(ERROR, retry=False),
-        Crashed(ERROR),
-        Snoozed(3.0),
-        Cancelled("stopped"),
-        Interrupted(),
+        *(Succeeded(), Succeeded(b"[1]"), Failed(ERROR), Failed(ERROR, retry=False)),
+        *(Crashed(ERROR), Snoozed(3.0), Cancelled("stopped"), Interrupted(), Unsupported(ERROR)),
     ]
 )
 WORKER = WorkerInfo(

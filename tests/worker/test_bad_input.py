@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, EncodingError, JobDiscardedError, UsageError
+from conveyor.cli.why import explain_job
 from conveyor.core.job import NewJob
 
 
@@ -72,13 +73,49 @@ def test_a_wrong_argument_is_refused_where_it_is_written(belt: Conveyor) -> None
     assert belt.jobs() == []
 
 
-def test_an_unregistered_task_is_named_with_the_remedy(belt: Conveyor) -> None:
-    said = ended(belt, lambda: straight(belt, "gone.away"))
-    assert "gone.away" in said
-    assert "register" in said or "import" in said
+@pytest.mark.parametrize(
+    ("name", "args", "said"),
+    [
+        ("gone.away", b"{}", "no task named 'gone.away' is registered in"),
+        ("good", b'{"colour": 1}', "it has no parameter colour"),
+        ("good", b"[]", "do not match its signature"),
+    ],
+)
+def test_a_job_that_this_code_cannot_run_waits_for_other_code_without_an_attempt(
+    belt: Conveyor, name: str, args: bytes, said: str
+) -> None:
+    task = good(belt)
+    before, bad, after = task.enqueue(), straight(belt, name, args), task.enqueue()
+    assert belt.work(timeout=60, keep=False) == 2
+    assert (before.result(1), after.result(1)) == ("fine", "fine")
+    job = belt.store.get(bad).result()
+    assert (job.state, job.attempt) == ("retryable", 0)
+    assert said in str(job.error)
+    assert job.run_at - (job.unsupported_since or 0) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("args", [b"{", b"[]", b'{"colour": 1}', b"\xff"])
+def test_during_a_rolling_deploy_a_new_job_waits_for_a_new_worker(belt: Conveyor) -> None:
+    new = Conveyor(store=belt.store)
+
+    @new.task(name="send", retries=0)
+    def with_copy(to: str, copy: str) -> str:
+        return f"{to}, {copy}"
+
+    @belt.task(name="send")
+    def send(to: str) -> str:
+        return to
+
+    job = with_copy.enqueue("ann", "bob")
+    assert belt.work(keep=False) == 0
+    said = explain_job(belt.store, job.id)
+    assert "it has no parameter copy" in said
+    assert "deploy workers of queue 'default' with this version of task 'send'" in said
+    belt.store.retry(job.id).result()  # instead of waiting for a second
+    assert new.work(keep=False) == 1
+    assert job.result(1) == "ann, bob"
+
+
+@pytest.mark.parametrize("args", [b"{", b"\xff"])
 def test_stored_arguments_that_cannot_be_read_fail_their_own_job_only(
     belt: Conveyor, args: bytes
 ) -> None:

@@ -62,4 +62,4 @@ def test_an_unknown_task_is_named_with_the_remedy() -> None:
     message = unknown_task(job, "shop:belt").error.message
     assert "'shop.mail'" in message
     assert "shop:belt" in message
-    assert "conveyor retry j" in message
+    assert "deploy the code that has it" in message

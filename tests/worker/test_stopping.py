@@ -12,7 +12,6 @@ import pytest
 from conveyor import (
     Conveyor,
     JobCancelledError,
-    JobDiscardedError,
     State,
 )
 from shop import (
@@ -109,7 +108,7 @@ def test_a_cancel_at_the_end_of_a_job_never_hits_the_next_one() -> None:
     asyncio.run(race())
 
 
-def test_a_job_of_an_unknown_task_is_discarded_with_the_remedy() -> None:
+def test_a_job_of_an_unknown_task_waits_for_other_code_and_names_the_remedy() -> None:
     other = Conveyor(store=belt.store)
     job = (
         other.queue("q")
@@ -120,8 +119,10 @@ def test_a_job_of_an_unknown_task_is_discarded_with_the_remedy() -> None:
         .enqueue(1)
     )
     work()
-    with pytest.raises(JobDiscardedError, match="no task named"):
-        job.result(1)
+    record = job.refresh().record
+    assert (record.state, record.attempt) == (State.RETRYABLE, 0)
+    assert "no task named" in str(record.error)
+    job.cancel(wait=1)
 
 
 def test_a_worker_whose_run_is_cancelled_releases_its_jobs() -> None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ..errors import EncodingError, UsageError
+from ..errors import EncodingError, StaleArgumentsError, UsageError
 from .job import ARGS_LIMIT
 
 PLAIN = (str, int, float, bool, type(None))
@@ -58,7 +58,11 @@ class ArgsCodec:
         parameters = self._signature.parameters.values()
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._simple = len(self._names) == len(self._signature.parameters)
-        self._required = frozenset(p.name for p in parameters if p.default is p.empty)
+        self._required = frozenset(
+            p.name
+            for p in parameters
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        )
         hints = hints_of(function)
         self._types = {p.name: _argument_type(p, hints) for p in parameters}
         self._decoder = _decoder_for(self._types)
@@ -92,27 +96,36 @@ class ArgsCodec:
         return data
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the positional and keyword arguments; EncodingError if they no longer match."""
-        if data == b"{}":
+        """Return the positional and keyword arguments; StaleArgumentsError if they do not match."""
+        if data == b"{}" and not self._required:
             return (), {}
         try:
             values = self._decoder.decode(data)
         except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
-            raise EncodingError(
-                f"the stored arguments of {self._name} no longer match its signature: {error}"
-            ) from error
+            if not isinstance(error, msgspec.ValidationError) and isinstance(
+                error, msgspec.DecodeError
+            ):
+                raise EncodingError(
+                    f"the stored arguments of {self._name} are not JSON: {error}"
+                ) from error
+            raise self._stale(str(error)) from error
+        if not self._required <= values.keys():
+            missing = ", ".join(sorted(self._required - values.keys()))
+            raise self._stale(f"there is no value for its parameter {missing}")
         unknown = KEYS.decode(data).keys() - self._types.keys()
         if unknown:
-            raise EncodingError(
-                f"the stored arguments of {self._name} no longer match its signature: it has no "
-                f"parameter {', '.join(sorted(unknown))}; enqueue the job again, or restore the "
-                "parameter"
-            )
+            raise self._stale(f"it has no parameter {', '.join(sorted(unknown))}")
         if self._simple:
             return (), values
         bound = self._signature.bind_partial()
         bound.arguments.update(values)
         return bound.args, bound.kwargs
+
+    def _stale(self, why: str) -> StaleArgumentsError:
+        return StaleArgumentsError(
+            f"the stored arguments of {self._name} do not match its signature in this worker's "
+            f"code: {why}"
+        )
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if self._simple and len(args) <= len(self._names):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from .bounds import format_moment
-from .job import COMMANDS, JobRecord, QueueInfo, State, WorkerInfo
+from .job import COMMANDS, SUPPORT_TIMEOUT, JobRecord, QueueInfo, State, WorkerInfo
 from .labels import ONLY, serves
 from .names import weighted_queue
 
@@ -23,6 +23,8 @@ def explain(
     match job.state:
         case State.SCHEDULED:
             return f"It is due at {format_moment(job.run_at)}, in {_span(job.run_at - now)}."
+        case State.RETRYABLE if job.unsupported_since is not None:
+            return _unsupported(job, job.unsupported_since, workers, now)
         case State.RETRYABLE:
             return (
                 f"Attempt {job.attempt} failed ({job.error}); the next one starts at "
@@ -52,6 +54,23 @@ def explain(
                 f"{_count(job.attempt, 'attempt')}: {job.error}. "
                 f"`conveyor retry {job.id}` runs it again."
             )
+
+
+def _unsupported(job: JobRecord, since: float, workers: Sequence[WorkerInfo], now: float) -> str:
+    unable = [each.id for each in workers if job.task in each.unsupported]
+    told = f" Without it: {', '.join(unable)}." if unable else ""
+    return (
+        f"Since {format_moment(since)} no worker that claimed it had the code to run it "
+        f"({job.error}). It is offered again at {format_moment(job.run_at)}, in "
+        f"{_span(job.run_at - now)}, and discarded after {format_moment(since + SUPPORT_TIMEOUT)}: "
+        f"deploy workers of queue {job.queue!r} with this version of task {job.task!r}.{told}"
+    )
+
+
+def describe_unsupported(unsupported: Mapping[str, int]) -> str:
+    """Return which tasks a worker's code does not support, in one line."""
+    counts = (f"{task} ({_count(jobs, 'job')})" for task, jobs in unsupported.items())
+    return ", ".join(counts)
 
 
 def explain_offer(queue: QueueInfo) -> str:

@@ -24,6 +24,8 @@ OUTPUT_LIMIT = 1 << 20
 ARGS_LIMIT = 1 << 20
 # The last error is stored on the job as one line of at most this many characters.
 ERROR_LINE = 500
+# How long a job waits for a worker whose code can run it, in seconds; then it is discarded.
+SUPPORT_TIMEOUT = 86_400.0
 
 
 class State(StrEnum):
@@ -128,9 +130,10 @@ class JobRecord(Record, frozen=True, gc=False):
     `seq` is the order of acceptance. `lease` counts the claims of this job; it is the fencing
     token that every write-back names, and it only grows. `attempt` counts the attempts used.
     `error` is the last attempt's error in one line. `cancel_forced`: the cancel skips the grace
-    period. `stopping` lists the steps that the worker took to stop it. `damage` says what of its
-    row cannot be read any more; those fields are empty, and the job is never run. Times are Unix
-    seconds by the store's clock.
+    period. `stopping` lists the steps that the worker took to stop it. `unsupported_since`: when a
+    worker first returned it because its code cannot run it. `damage` says what of its row cannot be
+    read any more; those fields are empty, and the job is never run. Times are Unix seconds by the
+    store's clock.
     """
 
     # gc=False: there are many, and none can be part of a cycle.
@@ -156,6 +159,7 @@ class JobRecord(Record, frozen=True, gc=False):
     progress: Progress | None = None
     cancel_forced: bool = False
     stopping: tuple[StopNote, ...] = ()
+    unsupported_since: float | None = None
     options: Options = NO_OPTIONS
     damage: str = ""
 
@@ -203,7 +207,8 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     `begun` is the file on its host that lists the jobs it has begun; empty if there is none. `rss`
     is its memory at the last heartbeat, in bytes. `finished` counts the attempts that ended there.
     A `quiet` worker claims nothing but goes on with its jobs. `sick` maps the kinds of job that its
-    machine cannot start to the reasons.
+    machine cannot start to the reasons; `unsupported` maps tasks to how many of their jobs it
+    returned because its code does not know the task or its arguments.
     """
 
     id: str
@@ -222,6 +227,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     draining: bool = False
     quiet: bool = False
     sick: dict[str, str] = msgspec.field(default_factory=dict)
+    unsupported: dict[str, int] = msgspec.field(default_factory=dict)
     beat_at: float = 0.0
 
 

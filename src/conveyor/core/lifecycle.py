@@ -16,7 +16,7 @@ import msgspec
 from ..errors import InvalidTransitionError, UsageError
 from .bounds import checked_number, checked_seconds
 from .error_info import error_info
-from .job import ERROR_LINE, FINAL, WAITING, ErrorInfo, JobRecord, NewJob, State
+from .job import ERROR_LINE, FINAL, SUPPORT_TIMEOUT, WAITING, ErrorInfo, JobRecord, NewJob, State
 from .retry import Draw, retry_delay
 from .retry_on import is_listed
 
@@ -56,11 +56,21 @@ class Interrupted(msgspec.Struct, frozen=True, tag="interrupted"):
     """The worker returned the job to its queue. The attempt does not count."""
 
 
+class Unsupported(msgspec.Struct, frozen=True, tag="unsupported"):
+    """The worker's code does not know the task, or its parameters. The attempt does not count."""
+
+    error: ErrorInfo
+
+
+# A job that no worker's code could run is tried again after a second, then whenever it has waited
+# half as long again, but at least every five minutes.
+MIN_SUPPORT_DELAY, MAX_SUPPORT_DELAY = 1.0, 300.0
+
 EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
 LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
 WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 
-Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted
+Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted | Unsupported
 
 
 def checked_outcome(outcome: Outcome) -> Outcome:
@@ -80,7 +90,11 @@ def checked_snooze(delay: float) -> float:
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """A change of a job's state. `delay` in seconds from now sets run_at; None keeps it."""
+    """A change of a job's state. `delay` in seconds from now sets run_at; None keeps it.
+
+    `unsupported`: the job has not found a worker whose code can run it, or has found one; None says
+    nothing about that.
+    """
 
     state: State
     delay: float | None = None
@@ -88,11 +102,15 @@ class Transition(msgspec.Struct, frozen=True):
     crashed: bool = False
     error: ErrorInfo | None = None
     result: bytes | None = None
+    unsupported: bool | None = None
 
 
 def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
     """Return the job as it is after a transition."""
     error, delay, final = transition.error, transition.delay, transition.state in FINAL
+    since = job.unsupported_since
+    if transition.unsupported is not None:
+        since = (now if since is None else since) if transition.unsupported else None
     return msgspec.structs.replace(
         job,
         state=transition.state,
@@ -104,6 +122,7 @@ def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
         worker=job.worker if final else None,
         lease_until=None,
         final_at=now if final else None,
+        unsupported_since=since,
     )
 
 
@@ -144,25 +163,24 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
             return Transition(State.COMPLETED, result=result)
         case Cancelled(reason):
             return Transition(State.CANCELLED, error=ErrorInfo("Cancelled", reason))
-        case Failed(error) | Crashed(error) if job.cancel_requested_at is not None:
+        case Failed(error) | Crashed(error) | Unsupported(error) if (
+            job.cancel_requested_at is not None
+        ):
             return Transition(State.CANCELLED, error=error)
         case Snoozed() | Interrupted() if job.cancel_requested_at is not None:
             return Transition(State.CANCELLED, error=ErrorInfo("Cancelled", "stopped on request"))
         case Snoozed(delay):
-            return Transition(State.SCHEDULED, delay=delay, refund_attempt=True)
+            return Transition(State.SCHEDULED, delay=delay, refund_attempt=True, unsupported=False)
+        case Unsupported(error):
+            return _return_unsupported(job, error)
         case Interrupted():
             return Transition(State.AVAILABLE, refund_attempt=True)
         case Crashed(error) if job.crashes + 1 >= job.options.crash_limit:
             return Transition(State.DISCARDED, error=error, crashed=True)
         case Crashed(error):
             return Transition(State.AVAILABLE, refund_attempt=True, crashed=True, error=error)
-        case Failed(error, retry) if not retry or not job.has_retries_left:
-            return Transition(State.DISCARDED, error=error)
-        case Failed(error) if not is_listed(job.options.retry_on, (error.type, *error.bases)):
-            return Transition(State.DISCARDED, error=_not_retried(error, job.options.retry_on))
-        case Failed(error):
-            delay = retry_delay(job.options.backoff, job.attempt, draw)
-            return Transition(State.RETRYABLE, delay=delay, error=error)
+        case Failed(error, retry):
+            return _fail(job, error, retry=retry, draw=draw)
     assert_never(outcome)
 
 
@@ -171,6 +189,36 @@ def _judged(job: JobRecord, outcome: Outcome) -> Outcome:
     if job.damage and not isinstance(outcome, Succeeded | Cancelled):
         return Failed(damage_error(job), retry=False)
     return checked_outcome(outcome)
+
+
+def _fail(job: JobRecord, error: ErrorInfo, *, retry: bool, draw: Draw) -> Transition:
+    """Decide about a job whose attempt failed."""
+    if not retry or not job.has_retries_left:
+        return Transition(State.DISCARDED, error=error)
+    if not is_listed(job.options.retry_on, (error.type, *error.bases)):
+        return Transition(State.DISCARDED, error=_not_retried(error, job.options.retry_on))
+    delay = retry_delay(job.options.backoff, job.attempt, draw)
+    return Transition(State.RETRYABLE, delay=delay, error=error, unsupported=False)
+
+
+def _return_unsupported(job: JobRecord, error: ErrorInfo) -> Transition:
+    """Decide about a job that a worker's code cannot run; another worker may have other code."""
+    since = job.unsupported_since
+    waited = 0.0 if since is None or job.started_at is None else job.started_at - since
+    if waited >= SUPPORT_TIMEOUT:
+        hours = f"{SUPPORT_TIMEOUT / 3600:.0f} h"
+        message = f"{error.message} (no worker could run it for {hours})"
+        final = msgspec.structs.replace(error, message=message)
+        return Transition(State.DISCARDED, error=final, refund_attempt=True)
+    delay = min(MAX_SUPPORT_DELAY, max(MIN_SUPPORT_DELAY, waited / 2))
+    return Transition(
+        State.RETRYABLE,
+        delay=delay,
+        refund_attempt=True,
+        unsupported=True,
+        # Only the first time is in the history, which would otherwise have hundreds of entries.
+        error=error if since is None else None,
+    )
 
 
 def pick_lost(
@@ -255,6 +303,7 @@ def renew(job: JobRecord, now: float) -> JobRecord:
         cancel_requested_at=None,
         cancel_forced=False,
         stopping=(),
+        unsupported_since=None,
     )
 
 

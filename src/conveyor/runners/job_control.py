@@ -11,7 +11,7 @@ import msgspec
 
 from ..core.error_info import error_info
 from ..core.job import JobRecord, Progress, StopNote, Stream
-from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded
+from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
 from ..core.task import Task
 from ..errors import UsageError
 from .machine_fault import MachineFault
@@ -37,7 +37,7 @@ class Stopped(msgspec.Struct, frozen=True, tag="stopped"):
     notes: tuple[str, ...] = ()
 
 
-RunResult = Succeeded | Failed | Crashed | Snoozed | Stopped | MachineFault
+RunResult = Succeeded | Failed | Crashed | Snoozed | Unsupported | Stopped | MachineFault
 
 
 class OutputSink(Protocol):

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.error_info import error_info
-from ..core.lifecycle import Failed, Snoozed, checked_snooze
-from ..errors import EncodingError, JobCancelledError, Snooze, UsageError
+from ..core.lifecycle import Failed, Snoozed, Unsupported, checked_snooze
+from ..errors import (
+    EncodingError,
+    JobCancelledError,
+    Snooze,
+    StaleArgumentsError,
+    UsageError,
+)
 from .job_control import RunResult, Stopped
 
 
@@ -29,6 +35,8 @@ def _match(error: BaseException, *, stopping: bool, retry_on: Sequence[str]) -> 
             return _snoozed(error)
         case JobCancelledError() if stopping:
             return Stopped()
+        case StaleArgumentsError():
+            return Unsupported(error_info(error))
         case EncodingError():
             return Failed(error_info(error), retry=False)
         case _:

@@ -213,6 +213,7 @@ class Assembly:
                 draining=dispatcher.draining,
                 quiet=dispatcher.quiet,
                 sick=dispatcher.sick,
+                unsupported=dict(held.unsupported),
             )
 
         return maintenance_loop(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, JobRecord
-from ..core.lifecycle import Crashed, Failed, Outcome
+from ..core.lifecycle import Crashed, Failed, Outcome, Unsupported
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
@@ -234,7 +234,7 @@ class Dispatcher:
             self._end(row, outcome, None if control.stopping else exception)
 
     def _end(self, row: HeldJob, outcome: Outcome, exception: BaseException | None = None) -> None:
-        if isinstance(outcome, Failed | Crashed):
+        if isinstance(outcome, Failed | Crashed | Unsupported):
             log_failure(row.job, outcome, exception)
         self._output.finish(row.job)
         self._held.end(row, outcome)

@@ -26,7 +26,7 @@ from typing import Literal
 import msgspec
 
 from ..core.job import JobRecord
-from ..core.lifecycle import Interrupted, Outcome
+from ..core.lifecycle import Interrupted, Outcome, Unsupported
 from ..core.task import Kind
 from ..runners.job_control import JobControl, Stopped, StopRequest
 from ..store.messages import Lease, Report
@@ -44,6 +44,8 @@ FROM: Mapping[Phase, Sequence[Phase]] = {
 }
 EXITING = "the worker is exiting"
 INTERRUPTED = Interrupted()
+# How many tasks a worker names that its code does not support.
+MAX_UNSUPPORTED = 20
 
 
 class HeldJob(msgspec.Struct, eq=False):
@@ -72,7 +74,7 @@ class HeldJobs:
 
     `on_ready` is called with the number of jobs that have become ready, `on_ended` after jobs have
     ended. `finished` counts attempts that ended here, `released` jobs that were returned after
-    they had started.
+    they had started. `unsupported` counts, by task, those that this worker's code could not run.
     """
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class HeldJobs:
         self.on_ready: Callable[[int], None] = _ignore_count
         self.on_ended: Callable[[], None] = _ignore
         self.finished = self.released = 0
+        self.unsupported: dict[str, int] = {}
 
     # -- what is held --------------------------------------------------------------------------
 
@@ -188,12 +191,19 @@ class HeldJobs:
 
     def end(self, row: HeldJob, outcome: Outcome) -> None:
         """Note how a job ended, to be reported."""
-        self.finished += 1
+        if isinstance(outcome, Unsupported):
+            self._count_unsupported(row.job.task)
+        else:
+            self.finished += 1
         if isinstance(outcome, Interrupted):
             self.released += 1
         self._move(row, "ended")
         self._reports.append(Report(row.job.id, row.job.lease, outcome))
         self.on_ended()
+
+    def _count_unsupported(self, task: str) -> None:
+        if task in self.unsupported or len(self.unsupported) < MAX_UNSUPPORTED:
+            self.unsupported[task] = self.unsupported.get(task, 0) + 1
 
     def release(self, row: HeldJob, outcome: Outcome = INTERRUPTED) -> None:
         """Release a job whose code has not started. One with a cancel request is cancelled."""

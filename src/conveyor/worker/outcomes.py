@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import assert_never
 
 from ..core.job import ErrorInfo, JobRecord, OnShutdown
-from ..core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Outcome, Snoozed, Succeeded
+from ..core.lifecycle import (
+    Cancelled,
+    Crashed,
+    Failed,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    Succeeded,
+    Unsupported,
+)
 from ..runners.job_control import RunResult, Stopped, StopRequest
 from ..runners.machine_fault import MachineFault
 
@@ -40,13 +49,13 @@ def outcome_of(
     assert_never(stop.cause)
 
 
-def unknown_task(job: JobRecord, app: str) -> Failed:
-    """Return the failure of a job that this worker cannot run, with the remedy."""
-    return Failed(
+def unknown_task(job: JobRecord, app: str) -> Unsupported:
+    """Return the outcome of a job whose task this worker does not know, with the remedy."""
+    return Unsupported(
         ErrorInfo(
             "UnknownTask",
-            f"no task named {job.task!r} is registered in {app}. Deploy the code that has it "
-            f"(or import its module there), then `conveyor retry {job.id}`.",
+            f"no task named {job.task!r} is registered in {app}; deploy the code that has it, or "
+            "import its module there",
         )
     )
 
@@ -55,7 +64,7 @@ def _with_notes(reason: str, run_result: RunResult) -> str:
     match run_result:
         case Stopped(notes) if notes:
             return f"{reason} ({'; '.join(notes)})"
-        case Failed(error) | Crashed(error):
+        case Failed(error) | Crashed(error) | Unsupported(error):
             return f"{reason} (it ended with {error})"
         case Stopped() | Succeeded() | Snoozed() | MachineFault():
             return reason

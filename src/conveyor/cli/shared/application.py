@@ -14,6 +14,7 @@ from ...settings import (
     PREFIX,
     Settings,
     absolute_url,
+    current_folder,
     load_settings,
 )
 
@@ -72,7 +73,7 @@ def load_configured_app(settings: Settings) -> Conveyor:
 
 def export_store(url: str, token_file: str = "") -> None:
     """Make a store that a flag names the one of this process, and of those that it starts."""
-    os.environ[PREFIX + "URL"] = absolute_url(url, os.getcwd())
+    os.environ[PREFIX + "URL"] = absolute_url(url, current_folder())
     if token_file:
         os.environ[PREFIX + "TOKEN_FILE"] = os.path.abspath(token_file)
 

@@ -20,6 +20,7 @@ from ...core.lifecycle import (
     Outcome,
     Snoozed,
     Succeeded,
+    Unsupported,
     checked_outcome,
 )
 from ..messages import Exchanged, Report
@@ -60,7 +61,7 @@ class SucceededView(msgspec.Struct, frozen=True, tag="succeeded", omit_defaults=
     result: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)
 
 
-OutcomeView = SucceededView | Failed | Crashed | Snoozed | Cancelled | Interrupted
+OutcomeView = SucceededView | Failed | Crashed | Snoozed | Cancelled | Interrupted | Unsupported
 
 
 class ReportView(msgspec.Struct, frozen=True, gc=False):

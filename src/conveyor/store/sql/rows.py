@@ -48,7 +48,7 @@ _FIRST_TIME, _LAST_TIME = _FIELDS.index("lease_until"), _FIELDS.index("final_at"
 # What a transition may change, and what its guard needs.
 _CHANGING: tuple[str, ...] = (
     "seq", "lease", "state", "attempt", "crashes", "run_at", "error", "result", "worker",
-    "final_at",
+    "final_at", "unsupported_since",
 )  # fmt: skip
 _changing = attrgetter(*_CHANGING)
 

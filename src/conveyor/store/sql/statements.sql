@@ -137,7 +137,7 @@ RETURNING id, lane
 -- name: move
 UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = :run_at,
     error = :error, result = :result, result_checksum = :result_checksum, worker = :worker,
-    lease_until = NULL, final_at = :final_at,
+    lease_until = NULL, final_at = :final_at, unsupported_since = :unsupported_since,
     unique_key = CASE WHEN :final_at IS NULL OR key_kept THEN unique_key END
 WHERE seq = :seq AND state = :state_before AND lease = :lease
 
@@ -211,7 +211,7 @@ WHERE seq = :seq AND state = 'running' AND lease = :lease
 -- name: renew
 UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final_at = NULL,
     result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
-    cancel_forced = 0, stopping = NULL, unique_key = :unique_key
+    cancel_forced = 0, stopping = NULL, unsupported_since = NULL, unique_key = :unique_key
 WHERE seq = :seq AND state = :state_before AND lease = :lease
 
 -- name: adopt
