@@ -168,7 +168,18 @@ CANCELLED = ErrorInfo("Cancelled", "stopped on request")
         (Crashed(BROKEN), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=BROKEN)),
         (Snoozed(60), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=CANCELLED)),
         (Interrupted(), {"cancel_requested_at": 1.0}, Transition(State.CANCELLED, error=CANCELLED)),
-        (Snoozed(60), {}, Transition(State.SCHEDULED, delay=60, refund_attempt=True)),
+        (
+            Snoozed(60),
+            {},
+            Transition(State.SCHEDULED, delay=60, refund_attempt=True, unsupported=False),
+        ),
+        (
+            Unsupported(BROKEN),
+            {},
+            Transition(
+                State.RETRYABLE, delay=1.0, refund_attempt=True, error=BROKEN, unsupported=True
+            ),
+        ),
         (Interrupted(), {}, Transition(State.AVAILABLE, refund_attempt=True)),
         (
             Crashed(BROKEN),
@@ -184,7 +195,7 @@ CANCELLED = ErrorInfo("Cancelled", "stopped on request")
         (
             Failed(BROKEN),
             {"retries": 1, "backoff": Fixed(7.0)},
-            Transition(State.RETRYABLE, delay=7.0, error=BROKEN),
+            Transition(State.RETRYABLE, delay=7.0, error=BROKEN, unsupported=False),
         ),
     ],
 )

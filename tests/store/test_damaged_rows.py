@@ -294,7 +294,8 @@ def test_a_lane_whose_labels_cannot_be_read_does_not_hold_up_the_others(file: Fi
 
 NUMERIC = {
     "checksum", "priority", "run_at", "enqueued_at", "attempt", "lease", "crashes", "lease_until",
-    "cancel_requested_at", "started_at", "final_at", "cancel_forced", "result_checksum",
+    "cancel_requested_at", "started_at", "unsupported_since", "final_at", "cancel_forced",
+    "result_checksum",
 }  # fmt: skip
 TEXTS = {"task", "state", "worker", "error"}
 

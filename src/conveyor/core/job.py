@@ -153,13 +153,13 @@ class JobRecord(Record, frozen=True, gc=False):
     lease_until: float | None = None
     cancel_requested_at: float | None = None
     started_at: float | None = None
+    unsupported_since: float | None = None
     final_at: float | None = None
     result: bytes | None = None
     error: str | None = None
     progress: Progress | None = None
     cancel_forced: bool = False
     stopping: tuple[StopNote, ...] = ()
-    unsupported_since: float | None = None
     options: Options = NO_OPTIONS
     damage: str = ""
 

@@ -63,7 +63,8 @@ _COLUMN_TYPES: dict[str, frozenset[type]] = {
     **dict.fromkeys(("result", "progress", "stopping"), _BLOBS | {_NULL}),
     **dict.fromkeys(("run_at", "enqueued_at"), frozenset({float})),
     **dict.fromkeys(
-        ("lease_until", "cancel_requested_at", "started_at", "final_at"), frozenset({float, _NULL})
+        ("lease_until", "cancel_requested_at", "started_at", "unsupported_since", "final_at"),
+        frozenset({float, _NULL}),
     ),
     "result_checksum": _NUMBERS | {_NULL},
 }
