@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import os
 import resource
 import sys
@@ -165,15 +166,32 @@ def test_an_import_that_meets_a_full_disk_is_a_fault_of_the_machine(
 
 
 @pytest.mark.parametrize(
-    "name", ["queue", "token", "secrets", "random", "uuid", "socket", "ssl", "platform", "msgspec"]
+    "name",
+    [
+        "queue",
+        "token",
+        "secrets",
+        "random",
+        "uuid",
+        "socket",
+        "ssl",
+        "platform",
+        "msgspec",
+        "calendar",
+    ],
 )
 def test_no_file_of_the_application_replaces_a_module_that_a_child_needs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the application')\n")
+    beside = tmp_path / f"{name}.py"
+    application = tmp_path / "module_beside.py"
+    application.write_text("from conveyor import Conveyor\ndef one():\n    return 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    [result] = run_jobs(lambda: ProcessRunner(1), process(job_functions.double, 2))
-    assert value(result) == 4
+    module = importlib.import_module("module_beside")
+    beside.write_text("raise RuntimeError('a module of the application')\n")
+    [result] = run_jobs(lambda: ProcessRunner(1), process(module.one))
+    del sys.modules["module_beside"]
+    assert value(result) == 1
 
 
 def test_a_program_or_a_directory_that_is_missing_is_the_fault_of_the_job(tmp_path: Path) -> None:

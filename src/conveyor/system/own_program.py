@@ -17,8 +17,9 @@ del sys.argv[1 : 2 + count]
 sys.path[:] = [*filter(None, sys.path), *path]
 from {module} import main
 """
-# A process that runs the application's code then imports what this process would.
-USE_GIVEN_PATH = "sys.path[:] = path\n"
+# A process that runs the application's code then imports what this process would, except for what
+# the application imports of Conveyor.
+USE_GIVEN_PATH = "from conveyor import Conveyor\nsys.path[:] = path\n"
 
 
 def own_program(module: str, *arguments: str, runs_application: bool = False) -> list[str]:
