@@ -15,12 +15,17 @@ AGENT, OTHER = "far-1@abcd1234", "far-2@abcd1234"
 
 
 def know(
-    belt: Conveyor, name: str = "w-1", *, slots: int = 2, labels: tuple[str, ...] = ()
+    belt: Conveyor,
+    name: str = "w-1",
+    *,
+    slots: int = 2,
+    labels: tuple[str, ...] = (),
+    sick: dict[str, str] | None = None,
 ) -> None:
     """Make a worker known that is alive and idle."""
     info = WorkerInfo(
         id=name, host="there", boot_id="b", pid=1, pid_started=0.0, started_at=time.time(),
-        slots=slots, queues=("mail",), labels=labels,
+        slots=slots, queues=("mail",), labels=labels, sick=sick or {},
     )  # fmt: skip
     belt.store.beat(info).result(10)
 
@@ -133,3 +138,18 @@ def test_what_cannot_be_meant_is_refused(
     know(belt, "server-1", slots=0)
     ran = conveyor("workers", *args)
     assert (ran.code, said in ran.err) == (2, True), ran.err
+
+
+def test_what_a_machine_cannot_start_is_shown_where_one_looks(
+    conveyor: Command, belt: Conveyor
+) -> None:
+    know(belt, "w", sick={"process": "no space left"})
+    job = conveyor("enqueue", "send", "to=you", "--queue", "mail").out.strip()
+    assert "\tsick\t" in conveyor("workers").out
+    for command in (["workers"], ["ps"]):
+        assert "w cannot start jobs: process jobs: no space left" in conveyor(*command).err
+    assert conveyor("workers", "--json").data[0]["sick"] == {"process": "no space left"}
+    assert "process jobs: no space left" in conveyor("why", job).out
+    doctor = conveyor("doctor")
+    assert doctor.code == 1
+    assert "NOT OK\tmachine\tw: process jobs: no space left" in doctor.out
