@@ -71,3 +71,13 @@ def test_every_setting_can_be_given_by_the_environment(tmp_path: Path) -> None:
     assert {name: settings[name] for name in SETTINGS} == {
         name: setting.default for name, setting in SETTINGS.items()
     }
+
+
+def test_a_directory_that_was_deleted_has_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load_settings(environment={"CONVEYOR_URL": "/srv/jobs.db"})["url"] == "/srv/jobs.db"

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import job_functions
 import pytest
-from runner_helpers import call, command, process, run_jobs, value
+from runner_helpers import RecordingSink, call, command, process, run_jobs, value
 
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
+from conveyor.runners.guard.processes import children
+from conveyor.runners.guard_pool import GuardPool
+from conveyor.runners.guarded_process import GuardedProcess
 from conveyor.runners.job_control import JobControl, Runner
 from conveyor.runners.machine_fault import MachineError, MachineFault, machine_fault
 from conveyor.runners.process import ProcessRunner
@@ -192,6 +195,49 @@ def test_no_file_of_the_application_replaces_a_module_that_a_child_needs(
     [result] = run_jobs(lambda: ProcessRunner(1), process(module.one))
     del sys.modules["module_beside"]
     assert value(result) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "cwd", "is_fault"),
+    [
+        ("start", None, True),
+        ("user", None, True),
+        ("limits", None, True),
+        ("chdir", None, True),
+        ("chdir", "/given", False),
+        ("exec", None, False),
+    ],
+)
+def test_only_the_program_and_a_given_directory_can_be_the_fault_of_a_job(
+    step: str, cwd: str | None, is_fault: bool
+) -> None:
+    async def main() -> None:
+        guards = GuardPool()
+        process = GuardedProcess(guards, ["true"], lambda _stream, _data: None, cwd=cwd)
+        process._on_event("failed", [step, str(errno.EACCES)])
+        assert (machine_fault(process.started.result()) is not None) == is_fault
+        await process.close()
+        await guards.close()
+
+    asyncio.run(main())
+
+
+def test_a_guard_without_room_for_descriptors_is_replaced() -> None:
+    async def main() -> None:
+        guards = GuardPool()
+        runner = CommandRunner(guards=guards)
+        value(await runner.run(command("true")))
+        [spawner] = guards._pids
+        [guard] = children(spawner)
+        used = {int(name) for name in os.listdir(f"/proc/{guard}/fd")}
+        free = next(number for number in range(len(used) + 1) if number not in used)
+        resource.prlimit(guard, resource.RLIMIT_NOFILE, (free + 1, free + 1))
+        sink = RecordingSink()
+        value(await runner.run(command("sh", "-c", "echo out; echo err >&2", sink=sink)))
+        assert (sink.text(), sink.text("stderr")) == ("out\n", "err\n")
+        await guards.close()
+
+    asyncio.run(main())
 
 
 def test_a_program_or_a_directory_that_is_missing_is_the_fault_of_the_job(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +114,7 @@ def test_a_sick_worker_says_why_and_claims_again_once_a_job_could_start() -> Non
     async def main() -> None:
         worker = sick_worker(belt, machine)
         async with worker:
+            await until(lambda: worker.idle)
             [job, *_] = jobs = enqueue(belt)
             await until(lambda: any(each.sick for each in belt.store.workers().result()))
             [info] = belt.store.workers().result()
@@ -135,6 +137,30 @@ def test_a_sick_worker_says_why_and_claims_again_once_a_job_could_start() -> Non
     assert FULL in told["why"]
     assert FULL in told["health"]
     assert machine.probes == 1
+
+
+def test_a_worker_that_cannot_start_commands_runs_other_jobs_and_is_not_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    belt, here = Conveyor("memory:"), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    async def main() -> None:
+        async with belt.worker(keep=False) as worker:
+            await until(lambda: worker.idle)
+            here.rmdir()
+            command = belt.command("true").enqueue()
+            await until(lambda: bool(worker.parts.dispatcher.sick))
+            job = belt.task(add).enqueue(1, 1)
+            await until(lambda: job.refresh().record.is_final)
+            await until(lambda: worker.parts.dispatcher._empty_until > 0)
+            assert not worker.idle
+            here.mkdir()
+            await until(lambda: command.refresh().record.is_final)
+            assert (command.state, command.record.attempt) == (State.COMPLETED, 1)
+
+    asyncio.run(main())
 
 
 def test_a_job_that_was_cancelled_while_the_machine_could_not_start_it_is_cancelled() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from ..core.job import JobRecord
-from ..errors import AccessError, ConveyorError
+from ..errors import ConveyorError
 from ..maintenance.heartbeat import WorkerHeartbeat
 from ..runners.job_control import StopRequest
 from ..store.messages import Report
@@ -130,8 +130,6 @@ class WorkerShutdown:
                 await self._store.settle(reports)
             except ConveyorError as error:
                 log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - no traceback helps here
-                if isinstance(error, AccessError):
-                    return
                 await asyncio.sleep(PAUSE)
             else:
                 self._held.remove_reported(reports)
