@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import signal
 import uuid
+from collections import Counter
+from collections.abc import Sequence  # noqa: F401 - annotations name it
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypedDict  # noqa: F401 - as above
 
 import msgspec
 import pydantic
 import pytest
 
-from conveyor.core.codec import ArgsCodec, ResultCodec, encode_result
+from conveyor.core.codec import ArgsCodec, ResultCodec
 from conveyor.errors import EncodingError, StaleArgumentsError, UsageError
 
 
@@ -20,6 +24,34 @@ from conveyor.errors import EncodingError, StaleArgumentsError, UsageError
 class Crop:
     left: int
     top: int
+
+
+@dataclass
+class LargeCrop(Crop):
+    scale: float
+
+
+@dataclass
+class Box:
+    left: int
+    top: int
+
+
+@dataclass
+class Reading:
+    value: float | None
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Shade(enum.StrEnum):
+    DARK = "dark"
+
+
+class TypedRow(TypedDict):
+    a: int
 
 
 class Tag(msgspec.Struct):
@@ -151,12 +183,146 @@ def test_arguments_of_other_kinds_of_parameters_are_required_too() -> None:
 def test_a_result_comes_back_typed_by_the_annotation() -> None:
     def f() -> dt.date: ...
 
-    data = encode_result(dt.date(2026, 1, 2), "f")
+    data = ResultCodec(f).encode(dt.date(2026, 1, 2), "f")
     assert ResultCodec(f).decode(data) == dt.date(2026, 1, 2)
-    assert encode_result(None, "f") is None
+    assert ResultCodec().encode(None, "f") is None
 
 
 @pytest.mark.parametrize("bad", [object(), {"x": object()}, lambda: 1, float("nan")])
 def test_a_result_that_json_cannot_hold_is_refused_by_the_task_s_name(bad: object) -> None:
     with pytest.raises(EncodingError, match="thumbnail"):
-        encode_result(bad, "thumbnail")
+        ResultCodec().encode(bad, "thumbnail")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        (
+            "bytes | str",
+            b"x",
+            "is a bytes, and would come back as a str; JSON cannot tell the types",
+        ),
+        ("Crop | Box", Crop(1, 2), "is a Crop, and would come back as a dict; JSON cannot tell"),
+        ("uuid.UUID | str", uuid.UUID(int=7), "is a UUID, and would come back as a str"),
+        ("dt.datetime | dt.date", dt.date(2026, 1, 2), "is a date, and would come back as a str"),
+        ("Color | str", Color.RED, "is a Color, and would come back as a str"),
+        ("str | Path", Path("a"), "is a PosixPath, and would come back as a str"),
+        (
+            "dict",
+            {1: 2},
+            "has the key 1, which would come back as '1', because keys must be strings",
+        ),
+        (
+            "dict[str, Any]",
+            {"a": [b"x"]},
+            r"x\['a'\]\[0\] is a bytes.* `dict\[str, Any\]` restores",
+        ),
+        ("list", [dt.date(2026, 1, 2)], r"x\[0\] is a date, and would come back as a str"),
+        ("object", {"a": dt.date(2026, 1, 2)}, r"x\['a'\] is a date, and would come back as a str"),
+        ("tuple", (1, (2,)), r"x\[1\] is a tuple, and would come back as a list"),
+        ("Sequence[int]", (1, 2), "is a tuple, .* annotate the exact type, or pass a list"),
+        ("Reading", Reading(float("nan")), "contains nan, which JSON cannot express"),
+        ("Crop", LargeCrop(1, 2, 3), "is a LargeCrop, and would come back as a Crop"),
+        ("Any", Color.RED, "is a Color, and would come back as a str"),
+        ("float", 2**53 + 1, "is an int, and would come back as a float"),
+        ("TypedRow", {"a": 1, "b": 2}, "and would come back as {'a': 1}; pass what `TypedRow`"),
+    ],
+)
+def test_a_value_that_would_come_back_as_another_is_refused(
+    annotation: str, value: object, said: str
+) -> None:
+    def f(x): ...  # type: ignore[no-untyped-def]
+
+    f.__annotations__ = {"x": annotation}
+    with pytest.raises(EncodingError, match=f"argument 'x' of .*{said}"):
+        ArgsCodec(f).encode((value,), {})
+
+
+def test_values_of_star_arguments_are_checked_as_well() -> None:
+    def f(*rest: bytes | str, **extra: Any) -> None: ...
+
+    assert round_trip(f, "a", b="c") == (("a",), {"b": "c"})
+    with pytest.raises(EncodingError, match=r"rest\[1\] is a bytes"):
+        ArgsCodec(f).encode(("a", b"b"), {})
+    with pytest.raises(EncodingError, match=r"extra\['b'\] is a tuple"):
+        ArgsCodec(f).encode((), {"b": (1,)})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        ("float", 3),
+        ("int", signal.SIGKILL),
+        ("str", Shade.DARK),
+        ("dict[str, int]", Counter("aab")),
+    ],
+)
+def test_an_equal_value_of_the_annotated_type_is_what_the_function_asked_for(
+    annotation: str, value: object
+) -> None:
+    def f(x): ...  # type: ignore[no-untyped-def]
+
+    f.__annotations__ = {"x": annotation}
+    assert round_trip(f, value)[1] == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        ("int", "nope", "is a str, which does not match its annotation `int`: Expected `int`"),
+        ("int", None, "is None, which does not match its annotation `int`"),
+        ("None", 5, "is an int, which does not match its annotation `None`"),
+        ("Address", {"city": 5}, "is a dict, which does not match its annotation `Address`"),
+        (
+            "list[int]",
+            [1, "x"],
+            r"a list, .* `list\[int\]`: Expected `int`, got `str` - at `\$\[1\]`",
+        ),
+        ("bytes | str", b"x", "is a bytes, and would come back as a str; .* or return a str"),
+        ("Crop | Box", {"a": Crop(1, 2)}, r"at \['a'\] is a Crop, and would come back as a dict"),
+        ("Any", {"a": Reading(float("inf"))}, "contains inf, which JSON cannot express"),
+        ("float | None", float("nan"), "contains nan, which JSON cannot express"),
+    ],
+)
+def test_a_result_that_does_not_match_its_annotation_is_refused(
+    annotation: str, value: object, said: str
+) -> None:
+    def f(): ...  # type: ignore[no-untyped-def]
+
+    f.__annotations__ = {"return": annotation}
+    with pytest.raises(EncodingError, match=f"the result of app.f.*{said}"):
+        ResultCodec(f).encode(value, "app.f")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "back"),
+    [
+        ("int", 5, 5),
+        ("Sequence[int]", (1, 2), [1, 2]),
+        ("bytes | str", "x", "x"),
+        ("float", 1, 1.0),
+        ("None", None, None),
+        ("int | None", None, None),
+        ("NoReturn", None, None),
+        # What an annotation leaves open comes back as plain JSON.
+        ("Any", {"at": dt.date(2026, 1, 2)}, {"at": "2026-01-02"}),
+        ("dict[str, Any]", {"a": (1, 2)}, {"a": [1, 2]}),
+        ("object", (1, b"x"), [1, "eA=="]),
+        (None, Crop(1, 2), {"left": 1, "top": 2}),
+    ],
+)
+def test_a_result_comes_back_as_its_annotation_says(
+    annotation: str | None, value: object, back: object
+) -> None:
+    def f(): ...  # type: ignore[no-untyped-def]
+
+    f.__annotations__ = {"return": annotation} if annotation else {}
+    codec = ResultCodec(f)
+    assert codec.decode(codec.encode(value, "f")) == back
+
+
+def test_a_stored_result_of_an_older_version_is_an_error_that_names_the_annotation() -> None:
+    def f() -> int: ...
+
+    with pytest.raises(EncodingError, match="does not match the annotation `int`"):
+        ResultCodec(f).decode(b'"nope"')

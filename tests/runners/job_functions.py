@@ -181,3 +181,11 @@ def time_out() -> None:
 
 async def time_out_async() -> None:
     raise TimeoutError
+
+
+def count(text: str | None) -> int:
+    return text  # type: ignore[return-value]
+
+
+async def count_async(text: str | None) -> int:
+    return text  # type: ignore[return-value]

@@ -38,3 +38,16 @@ def test_an_error_has_the_name_of_its_class_that_retry_on_lists(kind: Kind) -> N
     assert isinstance(failed, Failed)
     assert failed.error.type == "TimeoutError"
     assert "asyncio.TimeoutError" in failed.error.bases
+
+
+@every_kind
+@pytest.mark.parametrize(("result", "what"), [("nope", "a str"), (None, "None")])
+def test_a_result_that_does_not_match_its_annotation_fails_the_job(
+    kind: Kind, result: str | None, what: str
+) -> None:
+    failed = ended(kind, job_functions.count, result, retries=3)
+    assert isinstance(failed, Failed)
+    assert failed.error.type == "conveyor.errors.EncodingError"
+    assert f"is {what}, which does not match its annotation `int`: Expected" in failed.error.message
+    assert "result of job_functions.count" in failed.error.message
+    assert not failed.retry  # its work is done: doing it again would bring the same result

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-import msgspec
-
-from ..core.codec import ResultCodec, check_finite, check_plain
+from ..core.codec import ResultCodec, encode_plain
 from ..core.command import command_task
 from ..core.names import validate_name
 from ..core.task import Task
-from ..errors import EncodingError, NotFoundError, UsageError
+from ..errors import NotFoundError, UsageError
 from ..store.call_style import CallStyle
 from .job_handle import Job
 from .options import EnqueueOptions
@@ -65,13 +63,4 @@ def _encode(name: str, arguments: object, limit: int) -> bytes:
             f"to values, like {{'to': 'ann'}}; got {arguments!r}"
         )
     values = dict(cast("Mapping[Any, Any]", arguments))
-    what = f"the arguments of {name}"
-    check_plain(values, what)
-    check_finite(values, what)
-    data = msgspec.json.encode(values)
-    if len(data) > limit:
-        raise EncodingError(
-            f"{what} are {len(data):,} bytes of JSON, above the limit of {limit:,}; store the data "
-            "elsewhere and pass its name, or raise args_limit"
-        )
-    return data
+    return encode_plain(values, f"the arguments of {name}", limit=limit)

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import math
-import types
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
 from typing import Any, cast
 
 import msgspec
 
 from ..errors import EncodingError, StaleArgumentsError, UsageError
+from .annotations import Annotations
 from .job import ARGS_LIMIT
+from .json_type import ENCODER, ERRORS, JsonType, decoder, json_type, repeated
+from .round_trip import find_change, find_not_finite, type_phrase
 
-PLAIN = (str, int, float, bool, type(None))
-MAX_DEPTH = 100
 RESULT_LIMIT = 1 << 20
-
-
-def to_json(value: object) -> object:
-    """Convert types that msgspec cannot encode: paths and pydantic models."""
-    if isinstance(value, PurePath):
-        return str(value)
-    dump = getattr(value, "model_dump", None)
-    if dump is not None:
-        return dump(mode="json")
-    raise NotImplementedError(f"a {type(value).__qualname__} cannot be stored as JSON")
-
-
-def from_json(wanted: Any, value: Any) -> object:
-    """Convert JSON to an annotated type that msgspec cannot decode: paths and pydantic models."""
-    if isinstance(wanted, type) and issubclass(cast("type[Any]", wanted), PurePath):
-        return cast("Any", wanted)(value)
-    validate = getattr(wanted, "model_validate", None)
-    if validate is not None:
-        return validate(value)
-    raise NotImplementedError(f"{wanted!r} cannot be decoded from JSON")
-
-
-ENCODER = msgspec.json.Encoder(enc_hook=to_json)
+OPEN = JsonType()
 KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -48,7 +24,7 @@ class ArgsCodec:
     """Encodes the arguments of one function at enqueue and decodes them where it runs."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._name = function.__qualname__
+        self._name = getattr(function, "__qualname__", type(function).__qualname__)
         try:
             self._signature = inspect.signature(function)
         except (TypeError, ValueError) as error:
@@ -63,36 +39,31 @@ class ArgsCodec:
             for p in parameters
             if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         )
-        hints = hints_of(function)
-        self._types = {p.name: _argument_type(p, hints) for p in parameters}
-        self._decoder = _decoder_for(self._types)
-        self._loose = tuple(name for name, wanted in self._types.items() if wanted is Any)
+        self._annotations = Annotations(function, {p.name: p.annotation for p in parameters})
+        self._plan = _Plan(self._signature, self._annotations)
 
     def encode(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int = ARGS_LIMIT
     ) -> bytes:
-        """Return the arguments as JSON; EncodingError names the argument that has no JSON form."""
+        """Return the arguments as JSON; EncodingError for one that would come back changed."""
         values = self._bind(args, kwargs)
         if not values:
             return b"{}"
-        for name in self._loose:
-            if name in values:
-                check_plain(values[name], f"argument {name!r} of {self._name}")
         try:
             data = ENCODER.encode(values)
-        except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+        except ERRORS as error:
             raise self._blame(values, error) from error
         if len(data) > limit:
             raise self._too_large(values, len(data), limit)
         if b"null" in data:
-            check_finite(values, f"an argument of {self._name}")
-        try:
-            self._decoder.decode(data)
-        except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
-            raise EncodingError(
-                f"{self._name}: an argument does not match its annotation: {error}; "
-                "pass the annotated type, or change the annotation"
-            ) from error
+            for name, value in values.items():
+                check_finite(value, f"argument {name!r} of {self._name}")
+        types = self._current_plan().types
+        for name, value in values.items():
+            known = types[name].lossless
+            if type(value) not in known.types and not known(value):
+                self._check_round_trip(values, data)
+                break
         return data
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -100,8 +71,8 @@ class ArgsCodec:
         if data == b"{}" and not self._required:
             return (), {}
         try:
-            values = self._decoder.decode(data)
-        except (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError) as error:
+            values = self._current_plan().decoder.decode(data)
+        except ERRORS as error:
             if not isinstance(error, msgspec.ValidationError) and isinstance(
                 error, msgspec.DecodeError
             ):
@@ -112,7 +83,7 @@ class ArgsCodec:
         if not self._required <= values.keys():
             missing = ", ".join(sorted(self._required - values.keys()))
             raise self._stale(f"there is no value for its parameter {missing}")
-        unknown = KEYS.decode(data).keys() - self._types.keys()
+        unknown = KEYS.decode(data).keys() - self._plan.types.keys()
         if unknown:
             raise self._stale(f"it has no parameter {', '.join(sorted(unknown))}")
         if self._simple:
@@ -133,7 +104,9 @@ class ArgsCodec:
             # bind's error messages when anything is odd.
             values = dict(zip(self._names, args, strict=False))
             given = {**values, **kwargs} if kwargs else values
-            clear = len(given) == len(values) + len(kwargs) and given.keys() <= self._types.keys()
+            clear = (
+                len(given) == len(values) + len(kwargs) and given.keys() <= self._plan.types.keys()
+            )
             if clear and given.keys() >= self._required:
                 return given
         try:
@@ -141,11 +114,44 @@ class ArgsCodec:
         except TypeError as error:
             raise UsageError(f"{self._name}{self._signature}: {error}") from error
 
+    def _check_round_trip(self, values: dict[str, Any], data: bytes) -> None:
+        try:
+            back = self._plan.decoder.decode(data)
+        except ERRORS as error:
+            at = "" if "`$." in str(error) else self._place(values)
+            raise EncodingError(
+                f"{self._name}: an argument does not match its annotation: {error}{at}; "
+                "pass the annotated type, or change the annotation"
+            ) from error
+        for name, value in values.items():
+            wanted = self._plan.types[name]
+            change = find_change(value, back[name], stated=wanted.stated)
+            if change is not None:
+                what = f"argument {name!r} of {self._name}"
+                at = f": {name}{change.path}" if change.path else ""
+                raise EncodingError(
+                    f"{what}{at} {change.describe()}; {wanted.remedy(change, 'pass')}"
+                )
+
+    def _place(self, values: dict[str, Any]) -> str:
+        """Return which argument cannot be decoded, written as msgspec does."""
+        for name, value in values.items():
+            try:
+                self._plan.decoder.decode(ENCODER.encode({name: value}))
+            except ERRORS:
+                return f" - at `$.{name}`"
+        return ""
+
+    def _current_plan(self) -> _Plan:
+        if self._plan.unresolved and self._annotations.resolve_again():
+            self._plan = _Plan(self._signature, self._annotations)
+        return self._plan
+
     def _blame(self, values: dict[str, Any], error: Exception) -> EncodingError:
         for name, value in values.items():
             try:
                 ENCODER.encode(value)
-            except (TypeError, ValueError, NotImplementedError, RecursionError) as reason:
+            except ERRORS as reason:
                 return EncodingError(
                     f"argument {name!r} of {self._name} cannot be stored as JSON: {reason}; "
                     "pass plain data (or a dataclass, Struct, datetime, UUID, Path, bytes), "
@@ -163,105 +169,143 @@ class ArgsCodec:
 
 
 class ResultCodec:
-    """Decodes the result of one function to its annotated type."""
+    """Encodes the results of one function where it runs, and decodes them for its caller.
+
+    A result that does not match the annotation is refused. Without an annotation, and wherever it
+    allows any value, a result comes back as plain JSON.
+    """
 
     def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        hint = hints_of(function).get("return", Any) if function is not None else Any
-        self._decoder = _typed(hint) or msgspec.json.Decoder()
+        self._annotations: Annotations | None = None
+        self._type = OPEN
+        if function is not None:
+            written = inspect.signature(function).return_annotation
+            self._annotations = Annotations(function, {"return": written})
+            self._type = _type_of("return", self._annotations)
+        self._decoder = decoder(self._type.hint)
+
+    @property
+    def allows_none(self) -> bool:
+        """Whether None is a result like any other."""
+        return self._type.allows_none
+
+    def encode(self, value: object, task: str, *, limit: int = RESULT_LIMIT) -> bytes | None:
+        """Return a result as JSON, None for None; EncodingError if it would not come back."""
+        wanted = self._current_type()
+        if value is None and wanted.allows_none:
+            return None
+        try:
+            data = ENCODER.encode(value)
+        except ERRORS as error:
+            raise EncodingError(
+                f"the result of {task} cannot be stored as JSON: {error}; "
+                "return plain data, or store it elsewhere and return its name"
+            ) from error
+        if len(data) > limit:
+            raise EncodingError(
+                f"the result of {task} is {len(data):,} bytes of JSON, above the limit of "
+                f"{limit:,}; store it elsewhere and return its name"
+            )
+        if b"null" in data:
+            check_finite(value, f"the result of {task}")
+        if not wanted.is_open and not wanted.lossless(value):
+            self._check(value, data, task)
+        return data
 
     def decode(self, data: bytes | None) -> Any:
-        """Return the value that the function returned."""
-        return None if data is None else self._decoder.decode(data)
+        """Return the value that the function returned; EncodingError if it no longer matches."""
+        if data is None:
+            return None
+        wanted = self._current_type()
+        try:
+            return self._decoder.decode(data)
+        except ERRORS as error:
+            raise EncodingError(
+                f"the stored result does not match the annotation `{wanted.written}` of the "
+                f"function: {error}"
+            ) from error
+
+    def _check(self, value: object, data: bytes, task: str) -> None:
+        wanted, what = self._type, f"the result of {task}"
+        try:
+            back = self._decoder.decode(data)
+        except ERRORS as error:
+            raise EncodingError(
+                f"{what} is {type_phrase(value)}, which does not match its annotation "
+                f"`{wanted.written}`: {error}; return the annotated type, or change the annotation"
+            ) from error
+        # What can be decoded is what the annotation says. What cannot must not need it.
+        change = find_change(value, back) if wanted.obstacle else None
+        if change is not None:
+            at = f" at {change.path}" if change.path else ""
+            raise EncodingError(
+                f"{what}{at} {change.describe()}; {wanted.remedy(change, 'return')}"
+            )
+
+    def _current_type(self) -> JsonType:
+        if self._type.unresolved and self._annotations and self._annotations.resolve_again():
+            self._type = _type_of("return", self._annotations)
+            self._decoder = decoder(self._type.hint)
+        return self._type
 
 
-def encode_result(value: object, task: str, *, limit: int = RESULT_LIMIT) -> bytes | None:
-    """Return a result as JSON, None for None; EncodingError if JSON cannot hold it."""
-    if value is None:
-        return None
+def check_finite(value: object, what: str) -> None:
+    """Refuse NaN and infinity, which msgspec would encode as null."""
+    found = find_not_finite(value)
+    if found is not None:
+        raise EncodingError(f"{what} contains {found!r}, which JSON cannot express")
+
+
+def encode_plain(values: dict[str, Any], what: str, *, limit: int = ARGS_LIMIT) -> bytes:
+    """Return arguments for a function that is not known here; EncodingError unless plain data."""
     try:
-        data = ENCODER.encode(value)
-    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
-        raise EncodingError(
-            f"the result of {task} cannot be stored as JSON: {error}; "
-            "return plain data, or store it elsewhere and return its name"
-        ) from error
+        data = ENCODER.encode(values)
+    except ERRORS as error:
+        raise EncodingError(f"{what} cannot be stored as JSON: {error}; pass plain data") from error
     if len(data) > limit:
         raise EncodingError(
-            f"the result of {task} is {len(data):,} bytes of JSON, above the limit of {limit:,}; "
-            "store it elsewhere and return its name"
+            f"{what} are {len(data):,} bytes of JSON, above the limit of {limit:,}; store the data "
+            "elsewhere and pass its name, or raise args_limit"
         )
-    if b"null" in data:
-        check_finite(value, f"the result of {task}")
+    check_finite(values, what)
+    change = find_change(values, msgspec.json.decode(data))
+    if change is not None:
+        raise EncodingError(
+            f"{what}: {change.path or 'their mapping'} {change.describe()}; pass plain data, "
+            "because the function is not known here"
+        )
     return data
 
 
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return a function's resolved annotations, or none if they cannot be resolved here."""
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        return {}
+class _Plan:
+    """How the arguments of a signature are decoded, with its annotations as they are now."""
+
+    def __init__(self, signature: inspect.Signature, annotations: Annotations) -> None:
+        self.types = {
+            p.name: _parameter_type(p, annotations) for p in signature.parameters.values()
+        }
+        self.unresolved = any(each.unresolved for each in self.types.values())
+        fields = {name: each.hint for name, each in self.types.items()}
+        # A TypedDict decodes to a plain dict, ready for a call, and leaves out what was left out.
+        shape = typing.TypedDict("Arguments", fields, total=False)  # type: ignore[misc]
+        self.decoder = cast("msgspec.json.Decoder[dict[str, Any]]", decoder(shape))
 
 
-def check_plain(value: object, what: str, depth: int = 0) -> None:
-    """Refuse a value whose type JSON would change, because no annotation states it."""
-    if type(value) in PLAIN:
-        return
-    if depth > MAX_DEPTH:
-        raise EncodingError(f"{what} is nested more than {MAX_DEPTH} levels deep")
-    match value:
-        case dict():
-            for key, item in cast("dict[Any, Any]", value).items():
-                if type(key) is not str:
-                    raise EncodingError(f"{what}: JSON object keys must be strings, got {key!r}")
-                check_plain(item, what, depth + 1)
-        case list() | tuple():
-            for item in cast("list[Any]", value):
-                check_plain(item, what, depth + 1)
-        case _:
-            raise EncodingError(
-                f"{what} is a {type(value).__qualname__}, which JSON cannot restore without an "
-                "annotation: annotate the parameter with its type, or pass plain data"
-            )
-
-
-def check_finite(value: object, what: str, depth: int = 0) -> None:
-    """Refuse NaN and infinity, which msgspec would encode as null."""
-    match value:
-        case float() if not math.isfinite(value):
-            raise EncodingError(f"{what} contains {value!r}, which JSON cannot express")
-        case dict() if depth <= MAX_DEPTH:
-            for item in cast("dict[Any, Any]", value).values():
-                check_finite(item, what, depth + 1)
-        case list() | tuple() | set() | frozenset() if depth <= MAX_DEPTH:
-            for item in cast("list[Any]", value):
-                check_finite(item, what, depth + 1)
-        case _:
-            return
-
-
-def _argument_type(parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
-    hint = hints.get(parameter.name, Any)
+def _parameter_type(parameter: inspect.Parameter, annotations: Annotations) -> JsonType:
+    of = _type_of(parameter.name, annotations)
     match parameter.kind:
         case inspect.Parameter.VAR_POSITIONAL:
-            wanted: Any = types.GenericAlias(tuple, (hint, ...))
+            return repeated(of, tuple)
         case inspect.Parameter.VAR_KEYWORD:
-            wanted = types.GenericAlias(dict, (str, hint))
+            return repeated(of, dict)
         case _:
-            wanted = hint
-    return wanted if hint is Any or _typed(wanted) is not None else object
+            return of
 
 
-def _typed(hint: Any) -> msgspec.json.Decoder[Any] | None:
-    """Return a decoder for a hint, or None where msgspec cannot build one (say, `str | Path`)."""
-    try:
-        return msgspec.json.Decoder(hint, dec_hook=from_json)
-    except (TypeError, NotImplementedError, RuntimeError):
-        return None
-
-
-def _decoder_for(hints: Mapping[str, Any]) -> msgspec.json.Decoder[dict[str, Any]]:
-    fields = {name: Any if wanted is object else wanted for name, wanted in hints.items()}
-    # A TypedDict decodes to a plain dict, ready for a call, and leaves out what was left out.
-    shape = typing.TypedDict("Arguments", fields, total=False)  # type: ignore[misc]
-    return msgspec.json.Decoder(cast("type[dict[str, Any]]", shape), dec_hook=from_json)
+def _type_of(name: str, annotations: Annotations) -> JsonType:
+    written = annotations.written(name)
+    if name in annotations.types:
+        return json_type(annotations.types[name], written)
+    if name in annotations.reasons:
+        return JsonType(written=written, obstacle=annotations.reasons[name], unresolved=True)
+    return OPEN

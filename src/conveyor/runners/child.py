@@ -21,7 +21,7 @@ from multiprocessing import spawn
 from types import FrameType
 from typing import Any, BinaryIO
 
-from ..core.codec import ArgsCodec, encode_result
+from ..core.codec import ArgsCodec, ResultCodec
 from ..core.error_info import describe_import_error, error_info
 from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob
@@ -74,7 +74,7 @@ class Child:
         self._messages = messages
         self._lock = threading.Lock()
         self._link: _JobLink | None = None
-        self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec]] = {}
+        self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec, ResultCodec]] = {}
 
     def serve(self, requests: BinaryIO, control_fd: int) -> None:
         """Run jobs in this thread, while another thread reads the control pipe."""
@@ -113,28 +113,29 @@ class Child:
     def _run(self, run: RunJob, link: _JobLink) -> RunResult:
         CURRENT.set(CurrentJob(link))
         try:
-            function, codec = self._find_function(run)
+            function, arguments, results = self._find_function(run)
         except UsageError as error:
             return machine_fault(error.__cause__) or Failed(error_info(error), retry=False)
         try:
-            args, kwargs = codec.decode(run.job.args)
+            args, kwargs = arguments.decode(run.job.args)
             if link.stopping:  # an import may have swallowed what the signal handler raised
                 return Stopped()
             link.send(JobStarted())
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
-            return Succeeded(encode_result(value, run.job.task))
+            return Succeeded(results.encode(value, run.job.task))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
             return run_result_of_exception(
                 error, stopping=link.stopping, retry_on=run.job.options.retry_on
             )
 
-    def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec]:
+    def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec, ResultCodec]:
         known = self._functions.get(run.where)
         if known is None:
             function = find_function(run.where, run.main)
-            known = self._functions[run.where] = function, ArgsCodec(function)
+            known = function, ArgsCodec(function), ResultCodec(function)
+            self._functions[run.where] = known
             _install_log_handler()
         return known
 

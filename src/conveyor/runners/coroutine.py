@@ -8,7 +8,6 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-from ..core.codec import encode_result
 from ..core.job import ErrorInfo
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
@@ -53,8 +52,9 @@ class CoroutineRunner:
                 await _SuspendedCall(steps, awaited, context, control, slot)
             value = call.value
             run_result: RunResult = NO_RESULT
-            if value is not None:
-                run_result = Succeeded(encode_result(value, call.task.name))
+            results = call.task.results
+            if value is not None or not results.allows_none:
+                run_result = Succeeded(results.encode(value, call.task.name))
         except _SlotCancelledError:
             context.run(_close, steps)
             raise asyncio.CancelledError from None

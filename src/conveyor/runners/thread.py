@@ -9,7 +9,6 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from ..core.codec import encode_result
 from ..core.error_info import error_info
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
@@ -214,7 +213,9 @@ def _run(control: JobControl) -> RunResult:
     try:
         args, kwargs = task.args.decode(control.job.args)
         value = task.function(*args, **kwargs)
-        return NO_RESULT if value is None else Succeeded(encode_result(value, task.name))
+        if value is None and task.results.allows_none:
+            return NO_RESULT
+        return Succeeded(task.results.encode(value, task.name))
     except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
         control.exception = error
         return run_result_of_exception(
