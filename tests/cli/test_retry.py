@@ -6,7 +6,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor, State
-from conveyor.cli.shared import job_selection
+from conveyor.cli.shared.job_selection import select_pages
 from conveyor.client.job_handle import Job
 from conveyor.store.messages import Filter
 
@@ -96,25 +96,21 @@ def test_a_retry_of_nothing_in_particular_is_wrong_use(
     assert states(jobs) == DONE
 
 
-def test_every_page_of_a_filter_is_read_once(
-    belt: Conveyor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_page_of_a_filter_is_read_once(belt: Conveyor) -> None:
     made = belt.functions["send"].enqueue_many([("ann",)] * 7)
-    monkeypatch.setattr(job_selection, "PAGE", 3)
     newest_first = [job.id for job in reversed(made)]
-    pages = list(job_selection.select_pages(belt.store, Filter(queue="mail"), limit=100))
+    pages = list(select_pages(belt.store, Filter(queue="mail"), page_size=3))
     assert [len(page) for page in pages] == [3, 3, 1]
     assert [job_id for page in pages for job_id in page] == newest_first
-    [*bounded] = job_selection.select_pages(belt.store, Filter(queue="mail"), limit=5)
+    bounded = select_pages(belt.store, Filter(queue="mail"), limit=5, page_size=3)
     assert [job_id for page in bounded for job_id in page] == newest_first[:5]
 
 
 def test_a_job_that_matches_no_more_when_its_page_is_read_is_left_alone(
-    belt: Conveyor, jobs: list[Job[str]], monkeypatch: pytest.MonkeyPatch
+    belt: Conveyor, jobs: list[Job[str]]
 ) -> None:
-    monkeypatch.setattr(job_selection, "PAGE", 1)
     discarded = Filter(queue="mail", states=frozenset({State.DISCARDED}))
-    pages = job_selection.select_pages(belt.store, discarded)
+    pages = select_pages(belt.store, discarded, page_size=1)
     assert next(pages) == [jobs[3].id]
     belt.store.retry(jobs[2].id).result()
     assert list(pages) == [[jobs[0].id]]

@@ -142,7 +142,7 @@ class Producer:
             )
         chosen = calls[0][0]
         store, hint_waiters = self._open_once()
-        if any(each.files for each, _ in calls):
+        if chosen.files or (len(calls) > 1 and any(each.files for each, _ in calls)):
             calls = await self._with_files(call_style, calls)
         rule = rule or self.queues.get(chosen.queue or "default", UNBOUNDED)
         new_jobs = self.new_jobs(task, calls)
@@ -155,12 +155,18 @@ class Producer:
             when_full=chosen.when_full or rule.when_full,
             wait=chosen.wait,
         )
+        results = task.results
+        if not accepted.existing:
+            return [
+                Job(job_id, store=store, hint_waiters=hint_waiters, results=results)
+                for job_id in accepted.ids
+            ]
         return [
             Job(
                 job_id,
                 store=store,
                 hint_waiters=hint_waiters,
-                results=task.results,
+                results=results,
                 existing=job_id != new.id,
             )
             for job_id, new in zip(accepted.ids, new_jobs, strict=True)

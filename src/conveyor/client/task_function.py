@@ -83,12 +83,16 @@ class TaskFunction(Generic[P, R, C]):
         Raises UsageError or EncodingError for wrong arguments, QueueFullError if there is no room,
         UnavailableError if the store cannot be reached.
         """
-        [job] = run_sync(self._enqueue(BlockingCalls(), [self._call(args, kwargs)]))
+        [job] = run_sync(
+            self._enqueue(BlockingCalls(), [(self.enqueue_options, self._encode(args, kwargs))])
+        )
         return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """`enqueue` for coroutines."""
-        [job] = await self._enqueue(AsyncCalls(), [self._call(args, kwargs)])
+        [job] = await self._enqueue(
+            AsyncCalls(), [(self.enqueue_options, self._encode(args, kwargs))]
+        )
         return job
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]:
@@ -125,9 +129,14 @@ class TaskFunction(Generic[P, R, C]):
     def _encode_many(self, calls: Iterable[AnyCall[R]]) -> list[Call]:
         if isinstance(calls, str | bytes | Mapping):
             raise UsageError(f"enqueue_many takes a list of calls, got {calls!r}; {CALL_FORMS}")
-        encoded = [self._encode_any(call) for call in calls]
-        key = self.enqueue_options.options.key
-        if key is not None and sum(chosen is self.enqueue_options for chosen, _ in encoded) > 1:
+        encode, options = self._encode, self.enqueue_options
+        encoded = [
+            # The usual case, without a further call.
+            (options, encode(call, {})) if type(call) is tuple else self._encode_any(call)
+            for call in calls
+        ]
+        key = options.options.key
+        if key is not None and sum(chosen is options for chosen, _ in encoded) > 1:
             raise UsageError(
                 f"key {key!r} cannot name several jobs: a key is for one job; "
                 "give each call its own with using(key=...).bind(...)"

@@ -95,7 +95,9 @@ def check_selection(job_ids: Sequence[str], *filters: object) -> bool:
     return filtered
 
 
-def select_pages(store: Store, matching: Filter, *, limit: int = MOST) -> Iterator[list[str]]:
+def select_pages(
+    store: Store, matching: Filter, *, limit: int = MOST, page_size: int = PAGE
+) -> Iterator[list[str]]:
     """Return the ids of at most `limit` matching jobs, newest first, page by page.
 
     Each page is read when it is asked for, so a job that matches no more is left out.
@@ -103,7 +105,7 @@ def select_pages(store: Store, matching: Filter, *, limit: int = MOST) -> Iterat
     before = matching.before
     while limit > 0:
         which = msgspec.structs.replace(matching, before=before)
-        page = store.find(which, limit=min(PAGE, limit)).result()
+        page = store.find(which, limit=min(page_size, limit)).result()
         if not page:
             return
         yield [job.id for job in page]
