@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from shell import Until
-from stubborn import begin, open_belt
+from unstoppable_jobs import begin, open_belt
 
 from conveyor import Conveyor, State
 from conveyor.system.deadly_signals import DEADLY, with_default_action
