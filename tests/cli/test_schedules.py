@@ -6,6 +6,9 @@ from typing import Any
 
 from shell import Command, Start, Until, serve
 
+from conveyor import Conveyor
+from conveyor.core.job import ScheduleInfo
+
 
 def test_schedules_are_listed_paused_and_resumed(
     start: Start, conveyor: Command, until: Until
@@ -22,3 +25,23 @@ def test_schedules_are_listed_paused_and_resumed(
     ran = conveyor("schedules", "pause", "hourly")
     assert ran.code == 3
     assert "schedule 'hourly' not found" in ran.err
+
+
+def test_a_schedule_that_nobody_declares_any_more_is_overdue_and_can_be_removed(
+    conveyor: Command, belt: Conveyor
+) -> None:
+    store = belt.store
+    for name, next_at in (("gone", 1000.0), ("kept", store.now() + 1000.0)):
+        info = ScheduleInfo(
+            name=name, cron="@daily", timezone="UTC", missed="once", next_at=next_at
+        )
+        store.put_schedule(info).result()
+    listed = conveyor("schedules").out
+    assert "gone\toverdue\t" in listed
+    assert "kept\topen\t" in listed
+    ran = conveyor("schedules", "remove", "gone")
+    assert ran.code == 0
+    assert "an application that still declares it adds it again" in ran.err
+    assert [each["name"] for each in conveyor("schedules", "--json").data] == ["kept"]
+    assert conveyor("schedules", "remove", "gone").code == 3
+    assert "remove schedule\tgone" in conveyor("audit").out

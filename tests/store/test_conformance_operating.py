@@ -220,6 +220,18 @@ def test_a_paused_schedule_does_not_tick(store: Store) -> None:
         store.tick("none", due_at=1, next_at=2, jobs=[]).result()
 
 
+def test_a_removed_schedule_is_gone_until_it_is_declared_again(store: Store) -> None:
+    store.put_schedule(rule()).result()
+    store.pause_schedule("s", paused=True).result()
+    store.remove_schedule("s").result()
+    assert store.schedules().result() == []
+    with pytest.raises(NotFoundError):
+        store.remove_schedule("s").result()
+    with pytest.raises(NotFoundError):
+        store.tick("s", due_at=100.0, next_at=200.0, jobs=[new()]).result()
+    assert not store.put_schedule(rule()).result().paused
+
+
 def test_whoever_listens_hears_of_what_he_asked_for(store: Store) -> None:
     heard: list[Hint] = []
     gate = threading.Semaphore(0)

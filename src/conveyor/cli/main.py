@@ -53,7 +53,7 @@ COMMANDS = {
     "queues": "List, pause or resume queues.",
     "workers": "List, pause, resume, drain or remove workers.",
     "agents": "Like `workers`, for agents only.",
-    "schedules": "List, pause or resume schedules.",
+    "schedules": "List, pause, resume or remove schedules.",
     "token": "Create, list or revoke access tokens for a server.",
     "audit": "List manual changes and who made them, newest first.",
     "scale": "Start and stop machines for agents as the load changes.",

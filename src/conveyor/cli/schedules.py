@@ -1,18 +1,23 @@
-"""`conveyor schedules`: lists, pauses and resumes schedules."""
+"""`conveyor schedules`: lists, pauses, resumes and removes schedules."""
 
 from __future__ import annotations
 
 import click
 
+from ..core.job import ScheduleInfo
+from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.completions import complete_schedules
 from .shared.options import json_option, url_option
-from .shared.output import format_time, print_json, print_table
+from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store, require_names
+
+# A schedule whose tick is later than this, in seconds, is declared by no running program.
+LATE = 60.0
 
 
 @click.command("schedules")
-@click.argument("action", type=click.Choice(["list", "pause", "resume"]), default="list")
+@click.argument("action", type=click.Choice(["list", "pause", "resume", "remove"]), default="list")
 @click.argument("names", nargs=-1, shell_complete=complete_schedules)
 @json_option
 @url_option
@@ -21,17 +26,17 @@ def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: s
         if action != "list":
             require_names(action, names, "schedule")
             for name in names:
-                store.pause_schedule(name, paused=action == "pause").result()
+                _change(store, action, name)
                 record(f"{action} schedule", name)
             return
-        schedules = store.schedules().result()
+        schedules, now = store.schedules().result(), store.now()
     if as_json:
         print_json(schedules)
         return
     rows = [
         (
             each.name,
-            "paused" if each.paused else "open",
+            _status(each, now),
             each.cron,
             each.timezone,
             each.missed,
@@ -41,3 +46,20 @@ def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: s
         for each in schedules
     ]
     print_table(("SCHEDULE", "STATUS", "RULE", "TIME ZONE", "MISSED", "LAST", "NEXT"), rows)
+
+
+def _change(store: Store, action: str, name: str) -> None:
+    if action == "remove":
+        store.remove_schedule(name).result()
+        print_stderr(
+            f"schedule {name!r} is removed; an application that still declares it adds it again "
+            "when it starts"
+        )
+    else:
+        store.pause_schedule(name, paused=action == "pause").result()
+
+
+def _status(schedule: ScheduleInfo, now: float) -> str:
+    if schedule.paused:
+        return "paused"
+    return "overdue" if now - schedule.next_at > LATE else "open"

@@ -155,6 +155,7 @@ class OperationStore(ABC):
     put_schedule = operation(Store.put_schedule)
     schedules = operation(Store.schedules, reads=True)
     pause_schedule = operation(Store.pause_schedule)
+    remove_schedule = operation(Store.remove_schedule)
     tick = operation(Store.tick)
 
     # -- access --------------------------------------------------------------------------------

@@ -299,6 +299,10 @@ class MaintenanceStore(Protocol):
         """Stop or resume a schedule."""
         ...
 
+    def remove_schedule(self, name: str) -> Pending[None]:
+        """Delete a schedule; an application that declares it adds it again when it starts."""
+        ...
+
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:

@@ -259,6 +259,10 @@ _STORE_CALLS = (
         problems=("not_found",), audit_name="pause schedule",
     ),
     ApiCall(
+        name="remove_schedule", method="DELETE", path="/schedules/{name}", scopes=ADMIN_ONLY,
+        summary="Delete a schedule", problems=("not_found",), audit_name="remove schedule",
+    ),
+    ApiCall(
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN_ONLY,
         summary="Enqueue the jobs of a due schedule", request=payloads.TickBody, response=bool,
         problems=("not_found",),

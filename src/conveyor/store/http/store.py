@@ -278,6 +278,9 @@ class HttpStore:
     def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
         return self._call("pause_schedule", {"name": name}, payloads.PauseBody(paused=paused))
 
+    def remove_schedule(self, name: str) -> Pending[None]:
+        return self._call("remove_schedule", {"name": name})
+
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:

@@ -88,6 +88,11 @@ def pause_schedule(memory: MemoryData, name: str, *, paused: bool) -> None:
     memory.schedules[name] = msgspec.structs.replace(_schedule(memory, name), paused=paused)
 
 
+def remove_schedule(memory: MemoryData, name: str) -> None:
+    """Delete a schedule."""
+    del memory.schedules[_schedule(memory, name).name]
+
+
 def tick(
     memory: MemoryData, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
 ) -> bool:

@@ -392,6 +392,9 @@ ON CONFLICT (name) DO UPDATE SET cron = excluded.cron, timezone = excluded.timez
 -- name: pause_schedule
 UPDATE schedule SET paused = :paused WHERE name = :name RETURNING name
 
+-- name: remove_schedule
+DELETE FROM schedule WHERE name = :name RETURNING name
+
 -- name: tick
 UPDATE schedule SET next_at = :next_at, last_at = :due_at
 WHERE name = :name AND next_at = :due_at AND NOT paused

@@ -106,6 +106,12 @@ async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
         raise no_schedule(name)
 
 
+async def remove_schedule(tx: Tx, name: str) -> None:
+    """Delete a schedule."""
+    if not await tx.rows("remove_schedule", (name,)):
+        raise no_schedule(name)
+
+
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
     """Enqueue the jobs of a tick, unless another worker was faster."""
     check_tick(name, next_at, jobs)
