@@ -20,6 +20,7 @@ def test_exec_gives_the_commands_output_and_its_exit_code(
     assert ran.code == 7
     assert ran.out == "out\n"
     assert "err\n" in ran.err
+    assert "job.discarded" not in ran.err
     assert conveyor("exec", "--", "true").code == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -200,6 +201,9 @@ class _LocalWorker:
     """A worker for one queue in a thread of this process."""
 
     def __init__(self, belt: Conveyor, queue: str) -> None:
+        # The command itself says how its job failed.
+        self._quiet = logging.NullHandler()
+        logging.getLogger("conveyor").addHandler(self._quiet)
         self._worker = belt.worker(queues=[queue], slots=1, app="conveyor exec", keep=False)
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._worker.run(),), name="conveyor-exec", daemon=True
@@ -209,3 +213,4 @@ class _LocalWorker:
     def finish(self) -> None:
         self._worker.call(self._worker.cancel_all)
         self._thread.join(30)
+        logging.getLogger("conveyor").removeHandler(self._quiet)

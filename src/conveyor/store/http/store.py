@@ -97,10 +97,7 @@ class HttpStore:
         return terms[1].now + time.monotonic() - terms[0]
 
     def terms(self, *, repeats: bool = True) -> Pending[ServerTerms]:
-        """Request the server's version, time and terms for agents.
-
-        Without `repeats`, UnavailableError comes from the first attempt that fails.
-        """
+        """Request the server's version, time and terms for agents; once, without `repeats`."""
         return self._open_client().submit(self._request_terms(repeats=repeats))
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
