@@ -46,8 +46,16 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
+    return _integer(value, least=1)
+
+
+def _count(value: Any) -> int:
+    return _integer(value, least=0)
+
+
+def _integer(value: Any, *, least: int) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
-    return checked_integer(number, least=1)
+    return checked_integer(number, least=least)
 
 
 def _list(value: Any) -> tuple[str, ...]:
@@ -92,9 +100,11 @@ SETTINGS: dict[str, Setting] = {
     "keep_cancelled": Setting(7 * 86400.0, _seconds, "how long cancelled jobs are kept"),
     "keep_discarded": Setting(30 * 86400.0, _seconds, "how long discarded jobs are kept"),
     "max_jobs_per_process": Setting(
-        1000, _whole, "number of jobs after which a child process is replaced"
+        0, _count, "number of jobs after which a child process is replaced; 0 for any number"
     ),
-    "max_rss_mb": Setting(512, _whole, "memory, in MiB, above which a child process is replaced"),
+    "max_rss_mb": Setting(
+        512, _whole, "memory, in MiB, to which a child process may grow before it is replaced"
+    ),
     "health_file": Setting("", str, "health file for probes, updated every second"),
     "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
     "log_format": Setting("text", _log_format, "format of log lines: text or json"),

@@ -30,6 +30,7 @@ RED = {
         "disk": "0 of ",
         "poison": "running after 0 crashes",
         "sick-machine": "says nothing",
+        "exit": "running after 1 attempt",
     },
 }
 # A worker that breaks a promise is waited for until the limit of its scenario, in seconds, so all

@@ -317,6 +317,18 @@ def test_a_child_that_uses_too_much_memory_is_replaced():
     assert pids[0] == pids[1] != pids[2]
 
 
+def test_a_child_runs_any_number_of_jobs_while_it_does_not_grow():
+    jobs = [process(job_functions.pid) for _ in range(1100)]
+    pids = [value(each) for each in run_jobs(lambda: ProcessRunner(1), *jobs)]
+    assert len(set(pids)) == 1
+
+
+def test_a_child_whose_imports_need_more_than_the_limit_is_kept():
+    jobs = [process(job_functions.pid) for _ in range(3)]
+    pids = [value(each) for each in run_jobs(lambda: ProcessRunner(1, max_rss_mb=1), *jobs)]
+    assert len(set(pids)) == 1
+
+
 def test_no_child_is_left_when_the_runner_is_closed():
     jobs = [process(job_functions.pid) for _ in range(4)]
     pids = {value(ending) for ending in run_jobs(two, *jobs)}

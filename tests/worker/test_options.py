@@ -60,7 +60,7 @@ def test_every_option_has_a_rule() -> None:
         {"drain": inf},
         {"app": None},
         {"keep": "yes"},
-        {"max_jobs_per_process": 0},
+        {"max_jobs_per_process": -1},
         {"max_rss_mb": -1},
         {"retention": 3},
         {"retention": {"running": 3}},

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..core.job import NewJob, WhenFull
+from ..core.job_context import waiting_for
 from ..core.pending import Pending
 from ..errors import ConveyorError, NotFoundError, QueueFullError
 from ..store.call_style import CallStyle
@@ -80,7 +81,11 @@ async def _wait_for_room(
 ) -> Accepted:
     try:
         wake_event = call_style.wake_event()
-        with hint_waiters.wake_on("offer", offer.offer, wake_event):
+        what = f"room in queue {offer.queue!r} ({offer.depth}/{offer.capacity})"
+        with (
+            hint_waiters.wake_on("offer", offer.offer, wake_event),
+            waiting_for(what, wake_event),
+        ):
             while (accepted := await call_style.wait_for(store.accepted(offer.offer))) is None:
                 left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
                 if left <= 0:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ..core.codec import ArgsCodec, ResultCodec
 from ..core.job import WAITING
+from ..core.job_context import CURRENT, check_stop, waiting_for
 from ..core.task import Task, default_name
 from ..errors import JobCancelledError, UnavailableError, UsageError
 from .embedded import WorkerThread
@@ -36,6 +37,27 @@ class JobFuture(Future[T], Generic[T]):
         enqueued: Future[None] = Future()
         thread.follow(self._follow(enqueue, enqueued), self)
         enqueued.result()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the call and return its result. In a job that is asked to stop, this ends."""
+        self._wait_in_job(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the call and return its exception, if any; otherwise as `result`."""
+        self._wait_in_job(timeout)
+        return super().exception(timeout)
+
+    def _wait_in_job(self, timeout: float | None) -> None:
+        if self.job is None or self.done() or CURRENT.get() is None:
+            return
+        ended = threading.Event()
+        self.add_done_callback(lambda _: ended.set())
+        with waiting_for(f"job {self.job.id}", ended):
+            check_stop()
+            if not ended.wait(timeout):
+                raise TimeoutError
+            check_stop()
 
     def cancel(self) -> bool:
         """Cancel the job. Returns True if it will never run, False if it runs or has ended.

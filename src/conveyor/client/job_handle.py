@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from ..core.codec import ResultCodec
 from ..core.files import FileInfo
 from ..core.job import AttemptError, JobRecord, Progress, State, StopNote, Stream
+from ..core.job_context import waiting_for
 from ..core.lifecycle import damage_error
 from ..core.pending import Pending, run_sync
 from ..errors import (
@@ -219,7 +220,10 @@ class Job(Generic[T]):
         self, call_style: CallStyle, timeout: float | None, outage: OutageWait
     ) -> JobRecord:
         wake_event = call_style.wake_event()
-        with self._hint_waiters.wake_on("final", self.id, wake_event):
+        with (
+            self._hint_waiters.wake_on("final", self.id, wake_event),
+            waiting_for(f"job {self.id}", wake_event),
+        ):
             while True:
                 record = await self._read(call_style, outage)
                 if record is not None and record.is_final:

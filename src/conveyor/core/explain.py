@@ -40,9 +40,8 @@ def explain(
             where = f"in {job.worker}{last}"
             return f"A stop was requested {requested} ago, but its code still runs {where}."
         case State.RUNNING:
-            return (
-                f"It has been running in {job.worker} for {_span(now - (job.started_at or now))}."
-            )
+            since = _span(now - (job.started_at or now))
+            return f"It has been running in {job.worker} for {since}{_own_wait(job, workers, now)}."
         case State.COMPLETED:
             ended = format_moment(job.final_at or now)
             return f"It completed at {ended}, in attempt {job.attempt}."
@@ -92,8 +91,7 @@ def _available(
     if queue.paused:
         resume = f"conveyor queues resume {quote(job.queue)}"
         return f"Queue {job.queue!r} is paused; `{resume}` resumes it."
-    alive = [each for each in workers if now - each.beat_at < SILENT and not each.draining]
-    serving = [each for each in alive if job.queue in each.queues]
+    serving = _serving(job.queue, workers, now)
     if not serving:
         start = f"conveyor worker app:belt --queue {quote(weighted_queue(job.queue))}"
         return f"No worker serves queue {job.queue!r}: start one with `{start}`."
@@ -121,14 +119,44 @@ def _available(
         told = "; ".join(f"{each.id}: {describe_sickness(each.sick)}" for each in able)
         return f"No worker that could run it can start such jobs on its machine now: {told}."
     slots, busy = sum(each.slots for each in able), sum(each.running for each in able)
+    waiting = _waits_for(job, able) if busy >= slots else ""
     if ahead:
         return (
             f"It waits behind {_count(ahead, 'job')} in queue {job.queue!r} "
-            f"({busy} of {slots} slots busy)."
+            f"({busy} of {slots} slots busy).{waiting}"
         )
     if busy >= slots:
-        return f"All slots are busy: {busy} of {slots}, in {_count(len(able), 'worker')}."
+        return f"All slots are busy: {busy} of {slots}, in {_count(len(able), 'worker')}.{waiting}"
     return "It is next: a worker should claim it within seconds."
+
+
+def _own_wait(job: JobRecord, workers: Sequence[WorkerInfo], now: float) -> str:
+    """Return what a running job waits for in a call of this package, and whether a slot is free."""
+    what = next((each.waits[job.id] for each in workers if job.id in each.waits), "")
+    if not what:
+        return ""
+    serving = _serving(job.queue, workers, now)
+    slots, busy = sum(each.slots for each in serving), sum(each.running for each in serving)
+    if busy < slots:
+        return f"; it waits for {what}"
+    return f"; it waits for {what}, and no slot is free: {busy} of {slots} are busy"
+
+
+def _waits_for(job: JobRecord, workers: Sequence[WorkerInfo]) -> str:
+    """Return which running job waits for this one, or for room in its queue."""
+    room = f"room in queue {job.queue!r} ("
+    for worker in workers:
+        for waiting, what in worker.waits.items():
+            if what == f"job {job.id}":
+                return f" Job {waiting}, which has one of these slots, waits for its result."
+            if what.startswith(room):
+                return f" Job {waiting}, which has one of these slots, waits for {what}."
+    return ""
+
+
+def _serving(queue: str, workers: Sequence[WorkerInfo], now: float) -> list[WorkerInfo]:
+    alive = [each for each in workers if now - each.beat_at < SILENT and not each.draining]
+    return [each for each in alive if queue in each.queues]
 
 
 def describe_sickness(sick: Mapping[str, str]) -> str:

@@ -208,7 +208,8 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     is its memory at the last heartbeat, in bytes. `finished` counts the attempts that ended there.
     A `quiet` worker claims nothing but goes on with its jobs. `sick` maps the kinds of job that its
     machine cannot start to the reasons; `unsupported` maps tasks to how many of their jobs it
-    returned because its code does not know the task or its arguments.
+    returned because its code does not know the task or its arguments. `waits` maps the ids of
+    running jobs to what their code waits for, as in "room in queue 'mail' (9/9)" or "job 0123".
     """
 
     id: str
@@ -228,6 +229,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     quiet: bool = False
     sick: dict[str, str] = msgspec.field(default_factory=dict)
     unsupported: dict[str, int] = msgspec.field(default_factory=dict)
+    waits: dict[str, str] = msgspec.field(default_factory=dict)
     beat_at: float = 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sized
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,12 +16,28 @@ from .job import JobRecord, Progress, Stream
 T = TypeVar("T")
 
 
+class Settable(Protocol):
+    """An event that any thread may set."""
+
+    def set(self) -> None:
+        """Wake who waits for it."""
+        ...
+
+
 class JobLink(Protocol):
     """The connection of a running job to its runner. Thread-safe."""
 
     @property
     def job(self) -> JobRecord:
         """The job as it was claimed."""
+        ...
+
+    @property
+    def waits(self) -> dict[Settable, str]:
+        """What its code waits for in calls of this package, by the event that ends each wait.
+
+        A stop request sets these events.
+        """
         ...
 
     @property
@@ -179,6 +196,28 @@ CURRENT: ContextVar[CurrentJob | None] = ContextVar("conveyor_current_job", defa
 def link_of(job: CurrentJob) -> JobLink:
     """Return a job's connection to its runner."""
     return job._link  # noqa: SLF001 - this module's own class
+
+
+@contextmanager
+def waiting_for(what: str, event: Settable) -> Generator[None]:
+    """Note, within the context, that the current job waits for `event`, and for what, if any."""
+    job = CURRENT.get()
+    if job is None:
+        yield
+        return
+    waits = link_of(job).waits
+    waits[event] = what
+    try:
+        yield
+    finally:
+        del waits[event]
+
+
+def check_stop() -> None:
+    """Raise JobCancelledError if this code runs in a job that was asked to stop."""
+    job = CURRENT.get()
+    if job is not None:
+        job.check()
 
 
 def current_job() -> CurrentJob:

@@ -151,3 +151,45 @@ def _run_until_death(harness: Harness, bad: str, number: int) -> bool:
     harness.wait_until(lambda: worker.code is not None, 5 * PROMPT_SECONDS)
     harness.wait_until(lambda: harness.get_record(bad).crashes >= number, 3 * PROMPT_SECONDS)
     return worker.code == -signal.SIGKILL
+
+
+def run_exit(harness: Harness) -> list[Row]:
+    """Run jobs that exit the process, among others."""
+    worker = harness.start_worker("worker")
+    bad = harness.probes.enqueue_exits()
+    for place, job in bad.items():
+        harness.observe(job, "coroutine", harness.folder / f"exit-{place}")
+    others = harness.enqueue_probes()
+    harness.let_finish(others)
+    started = harness.started_at
+    ids = [*(job.id for job in bad.values()), *others]
+    harness.wait_until(lambda: harness.have_ended(ids), 10 * PROMPT_SECONDS)
+    harness.wait_until(lambda: worker.code is not None, 0.3)
+    exits = zip(bad, harness.observed_jobs([job.id for job in bad.values()]), strict=True)
+    return [
+        *(_exited(place, job, started) for place, job in exits),
+        *(
+            job_row(each, checks.completed(each, started), since=started)
+            for each in harness.observed_jobs(others)
+        ),
+        worker_row(
+            worker.observed(),
+            Check(
+                "it goes on",
+                "it goes on" if worker.code is None else f"it exited with {worker.code}",
+                worker.code is None,
+            ),
+            since=started,
+        ),
+    ]
+
+
+def _exited(place: str, job: ObservedJob, since: float) -> Row:
+    record = job.record
+    failed = record.state is State.DISCARDED and (record.attempt, record.crashes) == (1, 0)
+    happened = f"{record.state} after {record.attempt} attempt, {record.crashes} crashes"
+    return make_row(
+        f"exit in a {place}",
+        Check("failed in its only attempt", "failed" if failed else happened, failed),
+        facts=checks.timeline(job, since),
+    )

@@ -31,6 +31,8 @@ QUEUE = "conveyor.drill"
 FINISH, FAILS, RESULT = probe_command.FINISH, probe_command.FAILS, ".result"
 # How often a job checks whether it may finish, in seconds.
 POLL = 0.02
+# How long a job waits, in seconds, after it has called for the end of the process.
+EXIT_WAIT = 60.0
 # The argument of each job that fills the disk: some hundreds of them are enough.
 LARGE_ARGUMENT = "x" * 4000
 MOST_LARGE_JOBS = 2000
@@ -75,6 +77,12 @@ class ProbeJobs:
             "process": queue.task(run="process")(process),
         }
         self._poison = queue.task(poison)
+        self._exits: Mapping[str, TaskFunction[[], None, Any]] = {
+            "task": queue.task(exit_in_a_task),
+            "callback": queue.task(exit_in_a_callback),
+            "thread": queue.task(exit_in_a_thread),
+            "process": queue.task(run="process")(exit_in_a_process),
+        }
         self._fill_disk = queue.task(_make_disk_filler(queue.task(occupy_disk)))
 
     def enqueue(self, kind: Kind, events: Path, **options: Any) -> Job[Any]:
@@ -87,6 +95,10 @@ class ProbeJobs:
     def enqueue_poison(self) -> Job[None]:
         """Enqueue a job that kills its worker."""
         return self._poison.enqueue()
+
+    def enqueue_exits(self) -> dict[str, Job[None]]:
+        """Enqueue jobs that exit the process, each in another place, which is its key."""
+        return {place: task.enqueue() for place, task in self._exits.items()}
 
     def enqueue_disk_filler(self, events: Path) -> Job[Any]:
         """Enqueue a job that enqueues others until the disk is full, and writes the result."""
@@ -125,6 +137,31 @@ def process(events: str) -> int:
 async def poison() -> None:
     """Kill the worker, as a fault in a C library or the OOM killer does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def exit_in_a_task() -> None:
+    """Exit the process in a task that the job has started."""
+    await asyncio.gather(_exit(), asyncio.sleep(EXIT_WAIT))
+
+
+async def exit_in_a_callback() -> None:
+    """Exit the process in a callback of the event loop."""
+    asyncio.get_running_loop().call_soon(sys.exit)
+    await asyncio.sleep(EXIT_WAIT)
+
+
+def exit_in_a_thread() -> None:
+    """Exit the process in a thread, where that ends only the thread."""
+    sys.exit()
+
+
+def exit_in_a_process() -> None:
+    """Exit the child process at once."""
+    os._exit(0)
+
+
+async def _exit() -> None:
+    sys.exit()
 
 
 async def occupy_disk(text: str) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from .cancel_scenarios import run_cancel
 from .checks import Row
-from .crash_scenarios import run_freeze, run_kill, run_poison
+from .crash_scenarios import run_exit, run_freeze, run_kill, run_poison
 from .disk_scenarios import run_disk
 from .harness import Harness
 from .machine_scenarios import run_sick_machine
@@ -78,5 +78,11 @@ SCENARIOS = (
         "A job that kills its worker each time it runs",
         "The job is discarded after three crashes, which it records. Other jobs complete.",
         run_poison,
+    ),
+    Scenario(
+        "exit",
+        "Jobs that exit the process, in a task, a callback, a thread and a child process",
+        "Each of these jobs fails in its attempt. The worker goes on, and other jobs complete.",
+        run_exit,
     ),
 )

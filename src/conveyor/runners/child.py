@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from ..core.codec import ArgsCodec, ResultCodec
 from ..core.error_info import describe_import_error, error_info
 from ..core.job import JobRecord, Progress, Stream
-from ..core.job_context import CURRENT, CurrentJob
+from ..core.job_context import CURRENT, CurrentJob, Settable
 from ..core.lifecycle import Failed, Succeeded
 from ..errors import JobCancelledError, UsageError
 from .capture import JobLogHandler
@@ -74,6 +74,7 @@ class Child:
         self._messages = messages
         self._lock = threading.Lock()
         self._link: _JobLink | None = None
+        self._imported_rss = 0
         self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec, ResultCodec]] = {}
 
     def serve(self, requests: BinaryIO, control_fd: int) -> None:
@@ -120,7 +121,7 @@ class Child:
             args, kwargs = arguments.decode(run.job.args)
             if link.stopping:  # an import may have swallowed what the signal handler raised
                 return Stopped()
-            link.send(JobStarted())
+            link.send(JobStarted(self._imported_rss))
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
@@ -137,6 +138,7 @@ class Child:
             known = function, ArgsCodec(function), ResultCodec(function)
             self._functions[run.where] = known
             _install_log_handler()
+            self._imported_rss = resident_memory()
         return known
 
 
@@ -183,6 +185,7 @@ class _JobLink:
         self._messages = messages
         self._lock = lock
         self._stop = threading.Event()
+        self.waits: dict[Settable, str] = {}
 
     @property
     def stopping(self) -> bool:
@@ -190,6 +193,8 @@ class _JobLink:
 
     def stop(self) -> None:
         self._stop.set()
+        for event in tuple(self.waits):
+            event.set()
 
     def wait_for_stop(self, seconds: float) -> bool:
         return self._stop.wait(seconds)

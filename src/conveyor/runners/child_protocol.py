@@ -44,7 +44,9 @@ class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class JobStarted(msgspec.Struct, frozen=True, tag="started"):
-    """The function is imported and starts now."""
+    """The function is imported and starts now; `imported_rss` is the memory that imports need."""
+
+    imported_rss: int = 0
 
 
 class ProgressReport(msgspec.Struct, frozen=True, tag="progress"):

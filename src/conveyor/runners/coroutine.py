@@ -60,6 +60,7 @@ class CoroutineRunner:
             raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
             run_result = _run_result(error, control)
+        control.slot = None
         if slot.cancelling():
             await _clear_cancellations(slot)
         return run_result

@@ -11,6 +11,7 @@ import msgspec
 
 from ..core.error_info import error_info
 from ..core.job import JobRecord, Progress, StopNote, Stream
+from ..core.job_context import Settable
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
 from ..core.task import Task
 from ..errors import UsageError
@@ -84,6 +85,7 @@ class JobControl:
         "slot",
         "stop_request",
         "task",
+        "waits",
         "workdir",
         "workdir_owner",
     )
@@ -97,6 +99,7 @@ class JobControl:
         self.exception: BaseException | None = None
         self.failure: Failed | None = None
         self.slot: object = None
+        self.waits: dict[Settable, str] = {}
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None
         self.workdir: Workdir | None = None
@@ -120,6 +123,8 @@ class JobControl:
             self.stop_request = msgspec.structs.replace(kept, grace=grace)
         if self._event is not None:
             self._event.set()
+        for event in tuple(self.waits):
+            event.set()
         if self._on_stop is not None:
             self._on_stop(self.stop_request)
 

@@ -43,6 +43,8 @@ from .termination import KILL_TIMEOUT, Termination
 
 # How long a child may take to start, in seconds, and how much of its last output is reported.
 READY_TIMEOUT, TAIL_BYTES = 30.0, 4096
+# How much more memory a child may use than its imports needed, if that was much already.
+GROWTH = 1.25
 CHILD = "conveyor.runners.child"
 MAIN_KEYS = ("init_main_from_name", "init_main_from_path", "sys_argv", "orig_dir")
 
@@ -50,15 +52,16 @@ MAIN_KEYS = ("init_main_from_name", "init_main_from_path", "sys_argv", "orig_dir
 class ProcessRunner:
     """At most `size` child processes, each used for many jobs.
 
-    A child is replaced after `max_jobs` jobs, or when it uses more than `max_rss_mb` MiB. The
-    caller closes the `guards` that it passes.
+    A child is replaced after `max_jobs` jobs (0 for any number), or when it has grown above
+    `max_rss_mb` MiB. One whose imports needed about as much has not grown: a new one would be no
+    smaller. The caller closes the `guards` that it passes.
     """
 
     def __init__(
         self,
         size: int,
         *,
-        max_jobs: int = 1000,
+        max_jobs: int = 0,
         max_rss_mb: int = 512,
         guards: GuardPool | None = None,
     ) -> None:
@@ -89,8 +92,7 @@ class ProcessRunner:
             except BaseException:
                 await self._discard(child)
                 raise
-            worn = child.jobs >= self._max_jobs or child.rss > self._max_rss
-            if child.broken or control.stopping or worn:
+            if child.broken or control.stopping or self._is_worn(child):
                 await self._discard(child)
             else:
                 self._idle.append(child)
@@ -115,6 +117,11 @@ class ProcessRunner:
         if self._owns_guards:
             await self._guards.close()
 
+    def _is_worn(self, child: _ChildProcess) -> bool:
+        if 0 < self._max_jobs <= child.jobs:
+            return True
+        return child.rss > max(self._max_rss, GROWTH * child.imported_rss)
+
     async def _get_child(self) -> _ChildProcess:
         while self._idle:
             child = self._idle.pop()
@@ -138,7 +145,7 @@ class _ChildProcess:
 
     def __init__(self, guards: GuardPool) -> None:
         self.jobs = 0
-        self.rss = 0
+        self.rss = self.imported_rss = 0
         self.broken = False
         self._ready = asyncio.Event()
         self._begun = False
@@ -219,7 +226,8 @@ class _ChildProcess:
                 self._finish(Failed(ErrorInfo("ProcessDied", "its process sent invalid messages")))
             case ChildReady():
                 self._ready.set()
-            case JobStarted() if control is not None:
+            case JobStarted(imported_rss) if control is not None:
+                self.imported_rss = imported_rss
                 self._begun = True
                 control.begin()
             case ProgressReport(progress) if control is not None:

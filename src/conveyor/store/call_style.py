@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ..core.job_context import check_stop
 from ..core.pending import Pending, in_event_loop
 from ..core.timeout import wait_for_event
 from ..errors import UsageError
@@ -29,7 +30,10 @@ class WakeEvent(Protocol):
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Wait until the event is set, at most `seconds`, and clear it."""
+        """Wait until the event is set, at most `seconds`, and clear it.
+
+        In a blocking job that was asked to stop, raises JobCancelledError.
+        """
         ...
 
 
@@ -85,8 +89,10 @@ class _ThreadEvent:
         self._event.set()
 
     async def wait(self, seconds: float) -> None:
+        check_stop()
         self._event.wait(seconds)
         self._event.clear()
+        check_stop()
 
 
 class _LoopEvent:

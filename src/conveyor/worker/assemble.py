@@ -214,6 +214,7 @@ class Assembly:
                 quiet=dispatcher.quiet,
                 sick=dispatcher.sick,
                 unsupported=dict(held.unsupported),
+                waits=held.waits,
             )
 
         return maintenance_loop(

@@ -31,6 +31,7 @@ from .machine_probe import MachineProbe
 from .options import WorkerOptions
 from .outcomes import outcome_of, unknown_task
 from .output_sender import OutputSender
+from .task_traces import task_traces
 
 log = logging.getLogger("conveyor.dispatcher")
 
@@ -70,6 +71,8 @@ class Dispatcher:
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
         self._options, self._elapsed = options, elapsed
         self._idle_slots = IdleSlots()
+        self._slots: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._nudged = asyncio.Event()
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
         self._draining = self.quiet = self._exchanging = self._ending = False
@@ -102,7 +105,9 @@ class Dispatcher:
     async def run(self) -> None:
         """Work until drained: until every running job has ended and was reported, or abandoned."""
         async with asyncio.TaskGroup() as group:
-            slots = [group.create_task(self._slot()) for _ in range(self._options.slots)]
+            self._group = group
+            for _ in range(self._options.slots):
+                self._start_slot()
             beside = (
                 self._leases.run,
                 self._confirmer.run,
@@ -112,7 +117,7 @@ class Dispatcher:
             )
             helpers = [group.create_task(self._end_with(each)) for each in beside]
             await self._end_with(self._exchange_until_drained)
-            for task in (*slots, *helpers):
+            for task in (*self._slots, *helpers):
                 task.cancel()
         await self._sender.flush()
 
@@ -159,6 +164,9 @@ class Dispatcher:
     # -- slots ---------------------------------------------------------------------------------
 
     async def _slot(self) -> None:
+        slot = asyncio.current_task()
+        assert slot is not None, "it is a task of the group"
+        clean = task_traces(slot)
         held, leases = self._held, self._leases
         while True:
             row = held.next_ready
@@ -168,6 +176,18 @@ class Dispatcher:
                 held.release(row)
             else:
                 await self._run_job(row)
+                if task_traces(slot) != clean:
+                    slot.add_done_callback(self._replace_slot)  # its task is the job's own
+                    return
+
+    def _start_slot(self) -> None:
+        assert self._group is not None, "it runs"
+        self._slots.add(self._group.create_task(self._slot()))
+
+    def _replace_slot(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        if not self._ending:
+            self._start_slot()
 
     async def _wait_for_job(self) -> None:
         try:

@@ -48,6 +48,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class WorkerTask(asyncio.Task[Any]):
     """A task of the worker. A job can cancel only the one that it runs in, not `all_tasks()`."""
 
+    __slots__ = ()
+
     def cancel(self, msg: Any = None) -> bool:
         """Request a cancel; refused if other code than the worker's own does."""
         job = CURRENT.get()

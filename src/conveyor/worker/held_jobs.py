@@ -121,6 +121,16 @@ class HeldJobs:
         return list(self._running.values())
 
     @property
+    def waits(self) -> dict[str, str]:
+        """What running jobs wait for in calls of this package, by their ids."""
+        running = [(row.job.id, row.control) for row in self._running.values()]
+        return {
+            job_id: next(iter(tuple(control.waits.values())), "")
+            for job_id, control in running
+            if control is not None and control.waits
+        }
+
+    @property
     def is_running(self) -> bool:
         """Whether any job's code runs."""
         return bool(self._running)

@@ -32,7 +32,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     renews the leases too, where other processes can open the store. `drain` is how long running
     jobs may finish when an `async with` block ends, or when the store orders a drain.
 
-    Processes: a child is replaced after `max_jobs_per_process` jobs, or above `max_rss_mb` MiB.
+    Processes: a child is replaced after `max_jobs_per_process` jobs (0 for any number), or when it
+    has grown above `max_rss_mb` MiB.
     Maintenance: `retention` is how long jobs of each final state are kept. `app` names the
     application in messages. `on_round` is called in the worker's loop about once a second while it
     works without errors; it must not raise.
@@ -50,7 +51,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain: float = DRAIN
     app: str = "this program"
     keep: bool = True
-    max_jobs_per_process: int = 1000
+    max_jobs_per_process: int = 0
     max_rss_mb: int = 512
     retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
     on_round: Callable[[WorkerInfo], None] | None = None
@@ -111,6 +112,10 @@ def _count(value: Any) -> int:
     return value
 
 
+def _limit(value: Any) -> int:
+    return 0 if value == 0 else _count(value)
+
+
 def _most(value: Any) -> float:
     return inf if value == inf else _count(value)
 
@@ -160,7 +165,7 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "drain": parse_duration,
     "app": _instance_of(str),
     "keep": _instance_of(bool),
-    "max_jobs_per_process": _count,
+    "max_jobs_per_process": _limit,
     "max_rss_mb": _count,
     "retention": _retention,
     "on_round": _on_round,

@@ -38,6 +38,8 @@ SHUTDOWN_GRACE = 3.0
 LEAVE = 0.5
 # How long the store may take to remove the worker.
 GOODBYE = 1.0
+# How often jobs are looked for, while draining, that wait for other jobs, in seconds.
+WAITING_POLL = 1.0
 # How often the last reports are sent, and the pause in between.
 TRIES, PAUSE = 4, 0.1
 
@@ -90,7 +92,13 @@ class WorkerShutdown:
         self._stopping = asyncio.ensure_future(self._stop_after(timeout))
 
     async def _stop_after(self, timeout: float) -> None:
-        await asyncio.sleep(timeout)
+        loop = asyncio.get_running_loop()
+        stop_at = loop.time() + timeout
+        while self._held.is_running and loop.time() < stop_at:
+            # Their waits are for other jobs to run, which this worker no longer claims.
+            self._stop_running(waiting=True)
+            await asyncio.sleep(min(WAITING_POLL, stop_at - loop.time()))
+        await asyncio.sleep(stop_at - loop.time())
         running = self._running()
         if not running:
             return
@@ -103,9 +111,13 @@ class WorkerShutdown:
             self.on_phase("leaving", running)
             self.abandon()
 
-    def _stop_running(self) -> None:
+    def _stop_running(self, *, waiting: bool = False) -> None:
+        """Ask running jobs to stop; `waiting`: only those that wait for others and run again."""
         for row in self._held.running:
             if row.control is not None:
+                released = row.job.options.on_shutdown == "release" and not row.control.stopping
+                if waiting and not (row.control.waits and released):
+                    continue
                 grace = min(SHUTDOWN_GRACE, row.job.options.grace)
                 request_stop(
                     row.control, StopRequest("shutdown", "the worker is shutting down", grace)

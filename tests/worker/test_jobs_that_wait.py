@@ -1,0 +1,131 @@
+"""A job that waits for others hears a cancel and a shutdown; `why` says what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from runner_helpers import eventually
+
+from conveyor import Conveyor, Job, State
+from conveyor.cli.why import explain_job
+
+pytestmark = pytest.mark.alone
+
+LONG = 20.0
+KINDS = ["enqueues", "enqueues in a coroutine", "waits", "waits in a coroutine", "submits"]
+
+
+class Waiting:
+    """A worker with one slot, which a job has that waits for what only that slot could do."""
+
+    def __init__(self, kind: str) -> None:
+        self.belt = Conveyor("memory:")
+        queue = self.belt.queue("small", capacity=1)
+        begun = self.begun = threading.Event()
+
+        @queue.task
+        async def fill() -> None: ...
+
+        @self.belt.task
+        async def other() -> None: ...
+
+        def enqueues() -> None:
+            fill.enqueue()
+            begun.set()
+            fill.enqueue()
+
+        async def aenqueues() -> None:
+            await fill.aenqueue()
+            begun.set()
+            await fill.aenqueue()
+
+        def waits() -> None:
+            job = other.enqueue()
+            begun.set()
+            job.result()
+
+        async def awaits() -> None:
+            job = await other.aenqueue()
+            begun.set()
+            await job
+
+        def submits() -> None:
+            future = self.belt.submit(never.wait, LONG)
+            begun.set()
+            future.result()
+
+        never = self.never = threading.Event()
+        functions: dict[str, Callable[[], Any]] = dict(
+            zip(KINDS, (enqueues, aenqueues, waits, awaits, submits), strict=True)
+        )
+        self.job: Job[Any] = queue.task(functions[kind], name="job").enqueue()
+
+    def close(self) -> None:
+        self.never.set()
+        self.belt.close()
+
+
+async def until_it_waits(waiting: Waiting) -> Any:
+    worker = waiting.belt.worker(queues=["small", "default"], slots=1, drain=LONG)
+    running = asyncio.create_task(worker.run())
+    await eventually(waiting.begun.is_set)
+    await eventually(lambda: worker.parts.held.waits)
+    return worker, running
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str) -> None:
+    async def main() -> None:
+        waiting = Waiting(kind)
+        worker, running = await until_it_waits(waiting)
+        assert await waiting.job.acancel(wait=5.0)
+        worker.drain(0.0)
+        await running
+        waiting.close()
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str) -> None:
+    async def main() -> None:
+        waiting = Waiting(kind)
+        worker, running = await until_it_waits(waiting)
+        worker.drain(10 * LONG)
+        await running
+        record = (await waiting.job.arefresh()).record
+        assert (record.state, record.attempt) == (State.AVAILABLE, 0)
+        waiting.close()
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+@pytest.mark.parametrize("kind", ["enqueues", "waits in a coroutine"])
+def test_why_says_what_a_job_waits_for_and_that_no_slot_is_free(kind: str) -> None:
+    async def main() -> None:
+        waiting = Waiting(kind)
+        worker, running = await until_it_waits(waiting)
+        store = waiting.belt.store
+        worker.parts.maintenance.wake(sweep=True)
+        await eventually(lambda: store.workers().result()[0].waits)
+        told = explain_job(store, waiting.job.id)
+        assert "no slot is free: 1 of 1 are busy" in told
+        [other] = [each.id for each in waiting.belt.jobs(limit=10) if each.id != waiting.job.id]
+        await eventually(lambda: store.get(other).result().state is State.AVAILABLE)
+        told_of_other = explain_job(store, other)
+        assert f"Job {waiting.job.id}, which has one of these slots, waits for" in told_of_other
+        if kind == "enqueues":
+            assert "it waits for room in queue 'small' (1/1)" in told
+            assert "room in queue 'small' (1/1)" in told_of_other
+        else:
+            assert f"it waits for job {other}" in told
+            assert "waits for its result" in told_of_other
+        worker.drain(0.0)
+        await running
+        waiting.close()
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
