@@ -64,8 +64,9 @@ class Waiting:
         )
         self.job: Job[Any] = queue.task(functions[kind], name="job").enqueue()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.never.set()
+        await asyncio.to_thread(self.belt.shutdown)
         self.belt.close()
 
 
@@ -85,7 +86,7 @@ def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str) -> None:
         assert await waiting.job.acancel(wait=5.0)
         worker.drain(0.0)
         await running
-        waiting.close()
+        await waiting.close()
 
     asyncio.run(asyncio.wait_for(main(), LONG))
 
@@ -99,7 +100,7 @@ def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str) -> No
         await running
         record = (await waiting.job.arefresh()).record
         assert (record.state, record.attempt) == (State.AVAILABLE, 0)
-        waiting.close()
+        await waiting.close()
 
     asyncio.run(asyncio.wait_for(main(), LONG))
 
@@ -126,6 +127,6 @@ def test_why_says_what_a_job_waits_for_and_that_no_slot_is_free(kind: str) -> No
             assert "waits for its result" in told_of_other
         worker.drain(0.0)
         await running
-        waiting.close()
+        await waiting.close()
 
     asyncio.run(asyncio.wait_for(main(), LONG))
