@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 from shell import Command
 
-from conveyor import Conveyor, State
+from conveyor import Conveyor, JobRecord, State
+from conveyor.cli.retry import RETRY
+from conveyor.cli.shared.job_change import run_change
 from conveyor.cli.shared.job_selection import select_pages
 from conveyor.client.job_handle import Job
+from conveyor.core.pending import Pending
 from conveyor.store.messages import Filter
+from conveyor.store.protocol import Store
 
 
 def test_retry_runs_an_ended_job_again(conveyor: Command, belt: Conveyor) -> None:
@@ -114,3 +121,33 @@ def test_a_job_that_matches_no_more_when_its_page_is_read_is_left_alone(
     assert next(pages) == [jobs[3].id]
     belt.store.retry(jobs[2].id).result()
     assert list(pages) == [[jobs[0].id]]
+
+
+def test_a_job_that_cannot_be_retried_is_refused_and_the_others_are_not(
+    conveyor: Command, belt: Conveyor, jobs: list[Job[str]]
+) -> None:
+    [gone] = belt.functions["send"].using(key="k").enqueue_many([("nobody",)])
+    belt.work(queues=["mail"], timeout=30, keep=False)
+    belt.functions["send"].using(key="k", delay="1h").enqueue("ann")
+    ran = conveyor("retry", "-q", "mail", "--yes", "--json")
+    assert (ran.code, ran.data) == (1, {"refused": 1, "available": 3})
+    assert f"job {gone.id} cannot be retried: its key 'k' now belongs to job" in ran.err
+
+
+def test_no_more_jobs_are_changed_than_were_counted_for_the_question(
+    belt: Conveyor, folder: Path
+) -> None:
+    older, newer = belt.functions["tiny"].enqueue(), belt.functions["send"].enqueue("ann")
+    newer.cancel()
+
+    def retry_late(store: Store, job_id: str) -> Pending[JobRecord]:
+        store.cancel(older.id, reason="matches now, too").result()
+        return store.retry(job_id)
+
+    late = msgspec.structs.replace(RETRY, change=retry_late)
+    given = {"queue": None, "task": None, "states": ("cancelled",), "older": None}
+    code = run_change(
+        late, (), limit=9, yes=True, as_json=False, url=str(folder / "jobs.db"), **given
+    )
+    assert code == 0
+    assert (newer.refresh().state, older.refresh().state) == ("available", "cancelled")

@@ -50,7 +50,6 @@ def print_table(
     unbounded = console.options.update(max_width=UNBOUNDED)
     if starts_with_id and console.measure(table, options=unbounded).maximum > console.width:
         table = _table(headings, [(_end_of_id(job_id), *rest) for job_id, *rest in rows])
-        table.columns[0].no_wrap = True
         table.columns[0].min_width = SHORT_ID
     console.print(table)
 
