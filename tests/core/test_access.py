@@ -16,6 +16,7 @@ from conveyor.core.access import (
     Scope,
     Token,
     agent_suffix,
+    describe_rights,
     is_allowed,
     is_purgeable,
     issue_token,
@@ -143,6 +144,13 @@ def test_an_agent_s_name_ends_with_the_id_of_its_token() -> None:
     text, token = issued(["agent"])
     assert agent_suffix(text) == f"@{token.id}"
     assert agent_suffix("") == agent_suffix("no token") == ""
+
+
+def test_the_rights_of_a_token_are_described_with_its_queues() -> None:
+    _, token = issued(["read", "enqueue"])
+    assert describe_rights(token) == "laptop: enqueue, read"
+    _, token = issued(["read"], ["mail", "web"])
+    assert describe_rights(token) == "laptop: read on mail, web"
 
 
 def test_every_text_of_an_action_is_stored_on_one_line() -> None:

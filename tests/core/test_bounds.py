@@ -46,6 +46,10 @@ def test_an_integer_lies_within_its_bounds() -> None:
             checked_integer(wrong, least=-1, most=1)
     with pytest.raises(UsageError, match="an integer of 3 or more, got 2"):
         checked_integer(2, least=3)
+    with pytest.raises(UsageError, match=r"got 'x{78}…$"):
+        checked_integer("x" * 79)
+    with pytest.raises(UsageError, match=r"got 'x{78}'$"):
+        checked_integer("x" * 78)
 
 
 def test_meta_that_json_changes_is_named_by_its_key() -> None:
