@@ -9,8 +9,9 @@ import math
 import pathlib
 import typing
 import uuid
+import zoneinfo
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
@@ -289,3 +290,68 @@ def test_a_value_may_be_a_hundred_levels_deep_and_no_deeper() -> None:
         codec.encode((nested(90),), {})
         with pytest.raises(EncodingError, match="nested more than 100 levels deep; pass something"):
             codec.encode((nested(150),), {})
+
+
+@dataclass
+class Counted:
+    number: int
+
+    def __post_init__(self) -> None:
+        self.number += 1
+
+
+@dataclass
+class Half:
+    number: int
+    half: float = field(default=0.0, init=False)
+
+
+@dataclass
+class Tree:
+    label: int
+    children: list[Tree]
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Counted, Counted(1)),
+        (dict[str, Any], {"a": Shade.DARK}),
+        (dict[str, Any] | None, {"a": Level.HIGH}),
+        (Tree, Tree(1, [Tree(2, [Tree(True, [])])])),
+        (Open, Open(more=(1,))),  # type: ignore[call-arg]
+    ],
+)
+def test_what_a_class_or_an_open_place_would_change_is_refused(annotation: Any, value: Any) -> None:
+    with pytest.raises(EncodingError):
+        codec_of(annotation).encode((value,), {})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (dict[str, object], {"a": [1, "x"]}),
+        (Tree, Tree(1, [Tree(2, [])])),
+        (Half, Half(1)),
+        # The hour that the zone repeats.
+        (
+            dt.datetime,
+            dt.datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1),
+        ),
+    ],
+)
+def test_what_comes_back_equal_is_accepted(annotation: Any, value: Any) -> None:
+    codec = codec_of(annotation)
+    back = codec.decode(codec.encode((value,), {}))[1]["value"]
+    assert type(back) is type(value)
+    assert str(back) == str(value)
+
+
+def test_a_class_with_fields_outside_its_constructor_is_not_taken_for_lossless() -> None:
+    assert not lossless(Half)(Half(1))
+    assert not lossless(Counted)(Counted(1))
+    assert not lossless(Tree)(Tree(1, [Tree(True, [])]))
