@@ -15,6 +15,7 @@ from shell import Command
 
 from conveyor import Conveyor
 from conveyor.cli.main import COMMANDS, cli
+from conveyor.store.sqlite.store import SqliteStore
 
 
 def test_help_lists_every_command_and_loads_no_driver_and_no_loop() -> None:
@@ -126,8 +127,9 @@ def test_a_deleted_current_directory_is_an_error_of_one_line(
     ],
 )
 def test_a_wrong_call_has_the_format_of_every_other_error(
-    conveyor: Command, args: list[str], said: str
+    conveyor: Command, folder: Path, args: list[str], said: str
 ) -> None:
+    SqliteStore(folder / "jobs.db").close()
     ran = conveyor(*args)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("conveyor: ")
@@ -166,6 +168,7 @@ def test_an_address_that_no_server_can_have_is_wrong_use(conveyor: Command, url:
 
 @pytest.mark.parametrize("args", [["ps"], ["--help"], ["ps", "--json"], ["completion", "bash"]])
 def test_a_full_disk_under_stdout_is_an_error_in_one_line(folder: Path, args: list[str]) -> None:
+    SqliteStore(folder / "jobs.db").close()
     with open("/dev/full", "wb") as full:
         ran = subprocess.run(
             [sys.executable, "-m", "conveyor", *args],

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from deployment import Deployment, wait_for
 from remote_jobs import command, run_until_file, wait_for_output
 
-from conveyor import State
+from conveyor import AccessError, State
 from conveyor.core.access import token_id
+from conveyor.core.job import COMMANDS
+from conveyor.core.lifecycle import Interrupted, Succeeded
+from conveyor.store.http.store import HttpStore
+from conveyor.store.messages import Claimant, Report, Want
 from conveyor.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.alone
@@ -21,6 +26,10 @@ def revoke(deployment: Deployment, text: str) -> None:
     store.close()
 
 
+def claimant(token: str) -> Claimant:
+    return Claimant(f"agent@{token_id(token)}", labels=frozenset({COMMANDS}))
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_an_agent_whose_token_is_revoked_exits_with_one_line(
     deployment: Deployment, busy: bool
@@ -28,14 +37,42 @@ def test_an_agent_whose_token_is_revoked_exits_with_one_line(
     deployment.server("--lease", "4")
     token = deployment.token("agent")
     agent = deployment.agent("-c", "1", token=token)
-    if busy:
-        wait_for_output(command(deployment, "sh", "-c", "echo begun; exec sleep 60"), "begun")
+    job = command(deployment, "sh", "-c", "echo begun; exec sleep 60") if busy else None
+    if job is not None:
+        wait_for_output(job, "begun")
     revoke(deployment, token)
     assert agent.popen.wait(20) == 2
     said = agent.log.read_text()
     assert said.splitlines()[-1].startswith("conveyor: the server refuses this agent: ")
     assert "Traceback" not in said
     assert said.count("claim.failed") <= 2
+    if job is not None:
+        record = job.refresh().record
+        assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
+
+
+def test_a_former_token_may_only_return_the_jobs_of_its_own_leases(deployment: Deployment) -> None:
+    deployment.server_thread()
+    former, other = deployment.token("agent"), deployment.token("agent")
+    jobs = [command(deployment, "true") for _ in range(2)]
+    wants = [Want("default", 1)]
+    mine, its = (HttpStore(deployment.url, token=token) for token in (former, other))
+    with closing(mine), closing(its):
+        [own] = mine.claim(wants, claimant(former), limit=1).result().jobs
+        [foreign] = its.claim(wants, claimant(other), limit=1).result().jobs
+        revoke(deployment, former)
+        for report in (
+            Report(own.id, own.lease, Succeeded()),
+            Report(foreign.id, foreign.lease, Interrupted()),
+        ):
+            with pytest.raises(AccessError):
+                mine.settle([report]).result()
+        with pytest.raises(AccessError, match="is revoked"):
+            mine.claim(wants, claimant(former), limit=1).result()
+        assert mine.settle([Report(own.id, own.lease, Interrupted())]).result().settled == (own.id,)
+    assert {job.id for job in jobs} == {own.id, foreign.id}
+    states = {job.id: job.refresh().state for job in jobs}
+    assert states == {own.id: State.AVAILABLE, foreign.id: State.RUNNING}
 
 
 def test_an_agent_whose_token_is_replaced_in_its_file_finishes_and_goes_on_with_the_new_one(

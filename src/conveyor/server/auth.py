@@ -25,10 +25,14 @@ BEARER = "bearer "
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who makes a call: the holder of a token, or any client (None) if no token is required."""
+    """Who makes a call: the holder of a token, or any client (None) if no token is required.
+
+    `is_former`: the token has expired or was revoked, so its holder may only return jobs.
+    """
 
     token: Token | None
     address: str
+    is_former: bool = False
 
     @property
     def name(self) -> str:
@@ -38,7 +42,7 @@ class Principal(msgspec.Struct, frozen=True):
     @property
     def is_admin(self) -> bool:
         """Whether everything is allowed."""
-        return self.token is None or "admin" in self.token.scopes
+        return self.token is None or ("admin" in self.token.scopes and not self.is_former)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -89,8 +93,13 @@ class Authenticator:
             if not ids or not token_id or token_id in ids:
                 changed.set()
 
-    async def identify(self, headers: Mapping[str, str], address: str) -> Principal:
-        """Return who makes a request; AccessError if it has no valid token but needs one."""
+    async def identify(
+        self, headers: Mapping[str, str], address: str, *, former: bool = False
+    ) -> Principal:
+        """Return who makes a request; AccessError if it has no valid token but needs one.
+
+        `former`: an agent's token that has expired or was revoked will do.
+        """
         if not await self._requires_token():
             check_local_origin(headers)
             return Principal(None, address)
@@ -104,6 +113,8 @@ class Authenticator:
             raise AccessError(
                 "unknown token; `conveyor token create` on the server makes a new one", unknown=True
             )
+        if former and "agent" in token.scopes and not self._is_valid(token):
+            return Principal(token, address, is_former=True)
         self._check_valid(token)
         return Principal(token, address)
 
@@ -136,10 +147,12 @@ class Authenticator:
             return RECHECK_EVERY
         return max(0.0, min(RECHECK_EVERY, expires_at - self._store.now()))
 
+    def _is_valid(self, token: Token) -> bool:
+        return access.token_status(token, self._store.now()) == "good"
+
     def _check_valid(self, token: Token) -> None:
-        standing = access.token_status(token, self._store.now())
-        if standing != "good":
-            raise AccessError(f"token {token.id} ({token.name}) is {standing}", unknown=True)
+        if not self._is_valid(token):
+            raise ended_token(token, self._store.now())
 
     async def _requires_token(self) -> bool:
         now = self._elapsed()
@@ -164,6 +177,12 @@ class Authenticator:
             self._cache.clear()
         self._cache[token_id] = now, token
         return token
+
+
+def ended_token(token: Token, now: float) -> AccessError:
+    """Return the error for a token that has expired or was revoked."""
+    standing = access.token_status(token, now)
+    return AccessError(f"token {token.id} ({token.name}) is {standing}", unknown=True)
 
 
 def _token_required() -> AccessError:

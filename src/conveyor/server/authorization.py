@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..core.access import Scope
+from ..core.lifecycle import Interrupted
 from ..errors import AccessError, NotFoundError
 from ..store.http import payloads
 from ..store.http.api import ApiCall
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
-from .auth import Principal
+from .auth import Principal, ended_token
 from .lease_owners import LeaseOwners
 
 MAX_KNOWN_OFFERS = 100_000
@@ -39,6 +40,8 @@ class Authorizer:
         """Allow a call, or raise AccessError."""
         if principal.is_admin:
             return
+        if principal.is_former and principal.token is not None and not _only_returns(body):
+            raise ended_token(principal.token, self._store.now())
         for queue in await self._queues(call, principal, path, body):
             _check_queue(call, principal, queue)
         _check_workers(call, principal, path, body)
@@ -93,6 +96,13 @@ def check_scope(call: ApiCall, principal: Principal) -> None:
     token = principal.token
     if not principal.is_admin and token is not None and not token.scopes & set(call.scopes):
         raise _forbidden(principal, call.scopes, call.name)
+
+
+def _only_returns(body: Any) -> bool:
+    """Whether a call only returns jobs that were not finished."""
+    return isinstance(body, payloads.SettleBody) and all(
+        isinstance(report.outcome, Interrupted) for report in body.reports
+    )
 
 
 def leases_in(body: Any, job_id: str = "") -> list[Lease]:

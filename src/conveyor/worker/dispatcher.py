@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..core.error_info import error_info
@@ -13,7 +14,7 @@ from ..core.lifecycle import Crashed, Failed, Outcome, Unsupported
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
-from ..errors import AccessError, UnavailableError
+from ..errors import AccessError, ConveyorError, UnavailableError
 from ..job_log import log_failure
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, StopRequest
@@ -24,7 +25,7 @@ from ..system.crash_journal import CrashJournal
 from . import prefetch
 from .cancellation import LOST, request_stop, start_timeout
 from .claim_confirmer import ClaimConfirmer
-from .held_jobs import HeldJob, HeldJobs
+from .held_jobs import INTERRUPTED, HeldJob, HeldJobs
 from .idle_slots import IdleSlots
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
@@ -38,6 +39,8 @@ log = logging.getLogger("conveyor.dispatcher")
 # The pauses, in seconds, between attempts to reach the store. What ended meanwhile is reported only
 # then.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+# How long, in seconds, a worker that the store refuses tries to return its jobs.
+RETURN_TIMEOUT = 5.0
 CANCELLED_BY_OTHERS = ErrorInfo("CancelledError", "its task was cancelled by other code")
 
 
@@ -119,6 +122,8 @@ class Dispatcher:
             await self._end_with(self._exchange_until_drained)
             for task in (*self._slots, *helpers):
                 task.cancel()
+        if self.denied:
+            await self._return_undelivered()
         await self._sender.flush()
 
     async def _end_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -287,6 +292,15 @@ class Dispatcher:
         if not self.denied:
             self.denied = str(error)
             self.on_denied()
+
+    async def _return_undelivered(self) -> None:
+        """Return the jobs whose outcomes the store refuses: of a former token it accepts that."""
+        reports = self._held.reports
+        returned = [Report(each.id, each.lease, INTERRUPTED) for each in reports]
+        with suppress(ConveyorError, TimeoutError):  # then their leases end
+            async with asyncio.timeout(RETURN_TIMEOUT):
+                await self._store.settle(returned)
+            self._held.remove_reported(reports)
 
     @property
     def _has_deliverable(self) -> bool:
