@@ -31,6 +31,7 @@ RED = {
         "poison": "running after 0 crashes",
         "sick-machine": "says nothing",
         "exit": "running after 1 attempt",
+        "damaged-row": "running",
     },
 }
 # A worker that breaks a promise is waited for until the limit of its scenario, in seconds, so all

@@ -46,6 +46,7 @@ RETRYABLE = {
     "an infinite due time": "run_at = -9e999",
     "an infinite time of enqueueing": "enqueued_at = -9e999",
     "an infinite start": "started_at = 9e999",
+    "an infinite wait for a version": "unsupported_since = 9e999",
     "an infinite request to cancel": "cancel_requested_at = -9e999",
 }
 DAMAGES = BEYOND_RETRY | RETRYABLE

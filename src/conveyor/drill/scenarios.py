@@ -9,6 +9,7 @@ import msgspec
 from .cancel_scenarios import run_cancel
 from .checks import Row
 from .crash_scenarios import run_exit, run_freeze, run_kill, run_poison
+from .damage_scenarios import run_damaged_row
 from .disk_scenarios import run_disk
 from .harness import Harness
 from .machine_scenarios import run_sick_machine
@@ -72,6 +73,13 @@ SCENARIOS = (
         "Its jobs complete on another worker, in their first attempt. The worker says why it "
         "starts none, and runs jobs again once its machine is well.",
         run_sick_machine,
+    ),
+    Scenario(
+        "damaged-row",
+        "The rows of waiting and running jobs are damaged",
+        "The damaged jobs are discarded with the reason and never run. One that already runs "
+        "completes. Other jobs complete, and the worker keeps running.",
+        run_damaged_row,
     ),
     Scenario(
         "poison",

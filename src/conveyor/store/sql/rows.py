@@ -156,8 +156,8 @@ def _read(row: Row, queue: str) -> JobRecord:
     if result is not None and crc32(result) != result_check:
         raise _DamagedError
     # The sum is finite only if every part is.
-    times = sum(time for time in values[_FIRST_TIME : _LAST_TIME + 1] if time is not None)
-    if not isfinite(times + values[RUN_AT] + values[_ENQUEUED_AT]):
+    times = sum(filter(None, values[_FIRST_TIME : _LAST_TIME + 1]), values[_ENQUEUED_AT])
+    if not isfinite(times + values[RUN_AT]):
         raise _DamagedError
     progress, stopping = values[_PROGRESS], values[_STOPPING]
     values[LANE] = queue

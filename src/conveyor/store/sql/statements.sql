@@ -233,7 +233,7 @@ UPDATE job SET priority = :priority, enqueued_at = :enqueued_at, expires_at = :e
     lease = :lease, run_at = 0, attempt = 0, crashes = 0, worker = NULL, lease_until = NULL,
     started_at = NULL, final_at = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
     cancel_forced = 0, result = NULL, result_checksum = NULL, error = NULL, progress = NULL,
-    stopping = NULL
+    stopping = NULL, unsupported_since = NULL
 WHERE seq = :seq
 
 -- name: delete_job
