@@ -44,7 +44,7 @@ BODIES: dict[str, Any] = {
 
 def asked(call: ApiCall, ask: RawClient, worker: str = "w") -> Any:
     """Make a call with as few fields as possible."""
-    names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest"), "mine")
+    names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest", "task"), "mine")
     path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
     body = BODIES.get(call.name)
     if call.name == "beat":

@@ -11,6 +11,7 @@ from ..client.app import Conveyor
 from ..client.named_task import enqueue_by_name
 from ..client.options import EnqueueOptions, JobOptions, merge_options
 from ..client.producer import Producer
+from ..core.job import COMMAND_TASK
 from ..core.pending import run_sync
 from ..errors import UnknownTaskError, UsageError
 from ..settings import load_settings
@@ -26,7 +27,7 @@ from .shared.options import (
     queue_option,
     url_option,
 )
-from .shared.output import print_json
+from .shared.output import print_json, print_stderr
 
 
 @click.command("enqueue")
@@ -52,14 +53,14 @@ def enqueue_command(
     **options: Any,
 ) -> None:
     options = chosen_options(options)
-    chosen = merge_options(EnqueueOptions(), JobOptions(**options))  # type: ignore[typeddict-item]
+    merge_options(EnqueueOptions(), JobOptions(**options))  # type: ignore[typeddict-item]
     values = _parse_arguments(arguments, args_json)
     settings = load_settings({"url": url, "app": app})
     if settings["app"]:
         belt, _ = load_app_and_settings(app, {"url": url})
         job_id, existing = _enqueue_through_app(belt, str(settings["app"]), task, values, options)
     else:
-        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, chosen)
+        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, options)
     if as_json:
         print_json({"id": job_id, "existing": existing})
     else:
@@ -107,12 +108,19 @@ def _enqueue_through_app(
 
 
 def _enqueue_unchecked(
-    url: str, task: str, values: dict[str, Any], chosen: EnqueueOptions
+    url: str, task: str, values: dict[str, Any], options: dict[str, Any]
 ) -> tuple[str, bool]:
     """Enqueue without the application: only the worker will check the arguments."""
     producer = Producer(lambda: open_store(url))
     try:
-        job = run_sync(enqueue_by_name(producer, BlockingCalls(), task, values, chosen))
+        if task != COMMAND_TASK and producer.store.task_defaults(task).result() is None:
+            print_stderr(
+                f"conveyor: no worker has declared a task {task!r} to this store; the job waits "
+                "until one does, for at most 24 h"
+            )
+        job = run_sync(
+            enqueue_by_name(producer, BlockingCalls(), task, values, JobOptions(**options))  # type: ignore[typeddict-item]
+        )
     finally:
         producer.close()
     return job.id, job.existing

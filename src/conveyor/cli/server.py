@@ -86,6 +86,7 @@ def server_command(
             hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
             body_limit=body_limit * MIB,
+            tasks=dict(belt.tasks) if belt.functions else {},
             capacities={name: queue.capacity for name, queue in belt.queues.items()},
         )
         with closing(heartbeat):

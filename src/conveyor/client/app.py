@@ -207,7 +207,8 @@ class Conveyor(Executor):
         """Enqueue a job of the task with this name: `belt.send("app.resize", {"width": 640})`.
 
         The task need not be declared here: then the arguments are given by name, only the worker
-        checks them, and the queue is "default" unless `queue` is given. If the task is declared
+        checks them, and queue and options are those that a worker or server has declared for the
+        task, unless they are given. If the task is declared
         here, this is the same as `enqueue` of its function. Options as for `TaskFunction.using`.
         Raises as `enqueue` does.
         """
@@ -234,8 +235,7 @@ class Conveyor(Executor):
     async def _send(
         self, call_style: CallStyle, task: str, arguments: object, options: JobOptions
     ) -> Job[Any]:
-        chosen = merge_options(EnqueueOptions(), options)
-        return await enqueue_by_name(self._producer, call_style, task, arguments, chosen)
+        return await enqueue_by_name(self._producer, call_style, task, arguments, options)
 
     def command(
         self,

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from ..core.codec import ResultCodec, encode_plain
 from ..core.command import command_task
+from ..core.job import TaskDefaults
 from ..core.names import validate_name
 from ..core.task import Task
 from ..errors import NotFoundError, UsageError
 from ..store.call_style import CallStyle
 from .job_handle import Job
-from .options import EnqueueOptions
+from .options import EnqueueOptions, JobOptions, merge_options
 from .producer import Producer, QueueRule
 
 
@@ -22,11 +23,22 @@ async def enqueue_by_name(
     call_style: CallStyle,
     name: str,
     arguments: object,
-    chosen: EnqueueOptions,
+    options: JobOptions,
 ) -> Job[Any]:
-    """Enqueue a job of the task `name`; only its worker will check the arguments."""
+    """Enqueue a job of the task `name`; only its worker will check the arguments.
+
+    The options that are not given are those that an application has declared to the store.
+    """
+    merge_options(EnqueueOptions(), options)  # a wrong option fails before the store is opened
     task = named_task(name)
     payload = _encode(name, arguments, producer.args_limit)
+    declared = await call_style.wait_for(producer.store.task_defaults(name)) or TaskDefaults(
+        name=name
+    )
+    before = EnqueueOptions(
+        options=declared.options, priority=declared.priority, queue=declared.queue
+    )
+    chosen = merge_options(before, options)
     queue = chosen.queue or "default"
     rule = producer.queues.get(queue) or await _stored_rule(producer, call_style, queue)
     [job] = await producer.enqueue(call_style, task, [(chosen, payload)], rule=rule)

@@ -248,6 +248,7 @@ class TaskDecorator:
                 run=run,
                 options=chosen.options,
                 priority=chosen.priority,
+                queue=self._queue,
             )
             self._tasks.add(made)
             callable_task = TaskFunction[..., Any, Any](self._producer, made, chosen)

@@ -68,6 +68,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_OPTIONS = Options()
 
 
+class TaskDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task's declaration says about its jobs: for those who enqueue it by name."""
+
+    name: str
+    queue: str = "default"
+    priority: int = 0
+    options: Options = NO_OPTIONS
+
+
 class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be inserted. `args` is JSON; `delay` is seconds from the store's time."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import UsageError
 from .class_names import module_name
 from .codec import ArgsCodec, ResultCodec
-from .job import COMMAND_TASK, NO_OPTIONS, Options
+from .job import COMMAND_TASK, NO_OPTIONS, Options, TaskDefaults
+
+# How many known tasks an error lists.
+NAMED = 10
 
 Kind = Literal["coroutine", "thread", "process", "command"]
 
@@ -27,6 +31,14 @@ class Task:
     results: ResultCodec
     options: Options = NO_OPTIONS
     priority: int = 0
+    queue: str = "default"
+
+    @property
+    def defaults(self) -> TaskDefaults:
+        """What its declaration says about its jobs."""
+        return TaskDefaults(
+            name=self.name, queue=self.queue, priority=self.priority, options=self.options
+        )
 
 
 def task(
@@ -36,6 +48,7 @@ def task(
     run: Kind | None = None,
     options: Options = NO_OPTIONS,
     priority: int = 0,
+    queue: str = "default",
 ) -> Task:
     """Describe a function as a task. UsageError if it has no name or cannot run as `run` says."""
     named = hasattr(function, "__module__") and hasattr(function, "__qualname__")
@@ -52,6 +65,7 @@ def task(
         results=ResultCodec(function),
         options=options,
         priority=priority,
+        queue=queue,
     )
 
 
@@ -79,6 +93,12 @@ def kind_of(function: Callable[..., Any], *, run: Kind | None, timeout: float | 
             return run
         case _:
             raise UsageError(f"run must be 'coroutine', 'thread' or 'process', got {run!r}")
+
+
+def unknown_name(name: str, known: Collection[str]) -> str:
+    """Return the message for a task of a name that is not known, with the names that are near."""
+    near = difflib.get_close_matches(name, known, 3) or sorted(known)[:NAMED]
+    return f"there is no task {name!r}; known tasks: {', '.join(near) or 'none'}"
 
 
 def default_name(function: Callable[..., Any]) -> str:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.clock import elapsed
-from ..core.job import State, WorkerInfo
+from ..core.job import State, TaskDefaults, WorkerInfo
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
 from ..store.protocol import Store
@@ -32,8 +32,8 @@ SWEEP_EVERY = 5.0
 class MaintenanceLoop:
     """A round of all services every second, or earlier when a job becomes due.
 
-    `sweep_every` is how often, in seconds, it does what can wait a little. `after_round` is called
-    after each round without an error.
+    The first round declares `tasks`. `sweep_every` is how often, in seconds, it does what can wait
+    a little. `after_round` is called after each round without an error.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class MaintenanceLoop:
         stager: Stager,
         rescuer: Rescuer,
         ticker: ScheduleTicker,
+        tasks: Sequence[TaskDefaults] = (),
         pruner: Pruner,
         sweep_every: float = SWEEP_EVERY,
         elapsed: Callable[[], float] = elapsed,
@@ -54,6 +55,7 @@ class MaintenanceLoop:
         self._stager = stager
         self._rescuer = rescuer
         self._ticker = ticker
+        self._undeclared = tasks
         self.pruner = pruner
         self._sweep_every = sweep_every
         self._elapsed = elapsed
@@ -100,6 +102,9 @@ class MaintenanceLoop:
         return not self._store.maintains_itself and await self._stager.stage()
 
     async def _maintain(self, *, sweeps: bool, woken: bool) -> None:
+        if self._undeclared:
+            await self._store.put_tasks(self._undeclared)
+            self._undeclared = ()
         await self._ticker.register()
         due_at = self._stager.next_due_at
         if sweeps or woken or (due_at is not None and due_at <= self._store.now()):
@@ -120,6 +125,7 @@ def maintenance_loop(
     describe: Callable[[], WorkerInfo],
     *,
     schedules: Sequence[Schedule] = (),
+    tasks: Sequence[TaskDefaults] = (),
     retention: Mapping[State, float] = RETENTION,
     rescuer: Rescuer | None = None,
     sweep_every: float = SWEEP_EVERY,
@@ -133,6 +139,7 @@ def maintenance_loop(
         stager=Stager(store),
         rescuer=rescuer or Rescuer(store, worker=describe().id, elapsed=elapsed),
         ticker=ScheduleTicker(store, schedules),
+        tasks=tasks,
         pruner=Pruner(store, retention=retention, elapsed=elapsed),
         sweep_every=sweep_every,
         elapsed=elapsed,

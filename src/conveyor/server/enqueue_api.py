@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from ..client.enqueue import enqueue
-from ..core.job import NewJob
+from ..core.job import NewJob, TaskDefaults
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.hint_waiters import HintWaiters
 from ..store.http import payloads
 from ..store.http.payloads import InsertAnswer
+from ..store.http.wire import NewJobView
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
 from .auth import Authenticator, Principal
@@ -49,7 +51,7 @@ class EnqueueApi:
         self._authorizer = authorizer
         self._config = config
         self._inline_commit = inline_commit
-        self._intake = JobIntake(config.args_limit)
+        self._intake = JobIntake(config.args_limit, config.tasks)
         self._hint_waiters = HintWaiters(store)
 
     def close(self) -> None:
@@ -60,7 +62,9 @@ class EnqueueApi:
         """Enqueue jobs. If the queue is full: wait for room, return an offer, or fail."""
         body: payloads.InsertBody = request.body
         queue = request.path["queue"]
-        jobs = self._intake.new_jobs(body.jobs, queue, self._store.now())
+        jobs = self._intake.new_jobs(
+            body.jobs, queue, self._store.now(), await self._declared(body.jobs)
+        )
         capacity = await self._capacity(request.principal, queue, body.capacity)
         if body.wait is not None:
             return await self._insert_when_there_is_room(request, jobs, capacity)
@@ -106,6 +110,16 @@ class EnqueueApi:
         with self._inline_commit.exclude_waiting():
             accepted = await run_while_connected(request.http, enqueued(), withdraw, access)
         return json_response(InsertAnswer(accepted=accepted))
+
+    async def _declared(self, views: Sequence[NewJobView]) -> dict[str, TaskDefaults]:
+        """Return what is declared about the tasks of jobs that may not have all their options."""
+        declared: dict[str, TaskDefaults] = {}
+        for name in {view.task for view in views if not view.complete}:
+            known = self._config.tasks.get(name)
+            found = await self._store.task_defaults(name) if known is None else known.defaults
+            if found is not None:
+                declared[name] = found
+        return declared
 
     async def _capacity(
         self, principal: Principal, queue: str, requested: int | UnsetType | None

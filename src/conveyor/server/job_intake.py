@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from ..client.call_executor import CALLS
 from ..client.options import RULES
 from ..core.command import require_command_label
 from ..core.files import checked_digest, checked_piece, file_names
 from ..core.ids import IdMaker
-from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options
+from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
-from ..errors import EncodingError, UsageError
+from ..core.task import Task, unknown_name
+from ..errors import EncodingError, UnknownTaskError, UsageError
 from ..store.http.wire import NewJobView, decode_new_job
 
 _DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
@@ -21,18 +24,35 @@ _DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
 class JobIntake:
     """Checks received jobs. `args_limit` is the maximum size of a job's arguments in bytes."""
 
-    def __init__(self, args_limit: int) -> None:
+    def __init__(self, args_limit: int, tasks: Mapping[str, Task] | None = None) -> None:
         self._ids = IdMaker()
+        self._tasks = tasks or {}
         self._args_limit = args_limit
 
-    def new_jobs(self, views: list[NewJobView], queue: str, now: float) -> list[NewJob]:
-        """Return new jobs for one queue; UsageError says which job is invalid."""
+    def new_jobs(
+        self,
+        views: list[NewJobView],
+        queue: str,
+        now: float,
+        declared: Mapping[str, TaskDefaults],
+    ) -> list[NewJob]:
+        """Return new jobs for one queue; UsageError says which job is invalid.
+
+        `declared` are the defaults of tasks, which are laid under what was sent.
+        """
         validate_name(queue)
-        return [self._new_job(view, number, queue, now) for number, view in enumerate(views)]
+        jobs = (self._new_job(view, number, queue, now) for number, view in enumerate(views))
+        return [
+            job
+            if view.complete or job.task not in declared
+            else with_defaults(job, declared[job.task])
+            for job, view in zip(jobs, views, strict=True)
+        ]
 
     def _new_job(self, view: NewJobView, number: int, queue: str, now: float) -> NewJob:
         try:
             _check(view, self._args_limit)
+            self._check_task(view, queue)
         except UsageError as error:
             raise type(error)(f"job {number} ({view.task[:NAME_LIMIT]}): {error}") from error
         job = decode_new_job(view, queue)
@@ -43,6 +63,29 @@ class JobIntake:
             # A command goes only to workers that may run commands, whatever its sender asks for.
             options=require_command_label(job.options) if is_command else job.options,
         )
+
+    def _check_task(self, view: NewJobView, queue: str) -> None:
+        """Raise UsageError for a job that the server's application cannot run."""
+        if not self._tasks or queue == CALLS or view.task == COMMAND_TASK:
+            return
+        task = self._tasks.get(view.task)
+        if task is None:
+            raise UnknownTaskError(unknown_name(view.task, self._tasks))
+        task.args.decode(bytes(view.args))
+
+
+def with_defaults(job: NewJob, declared: TaskDefaults) -> NewJob:
+    """Return a job with what its task declares wherever the job itself says nothing."""
+    given = {
+        name: value
+        for name, default in _DEFAULTS.items()
+        if (value := getattr(job.options, name)) != default
+    }
+    return msgspec.structs.replace(
+        job,
+        priority=job.priority or declared.priority,
+        options=msgspec.structs.replace(declared.options, **given),
+    )
 
 
 def _check(view: NewJobView, args_limit: int) -> None:

@@ -126,6 +126,7 @@ class Server:
             store,
             lambda: self._info,
             schedules=schedules,
+            tasks=[task.defaults for task in config.tasks.values()] if config else [],
             retention=retention,
             after_round=on_round,
         )

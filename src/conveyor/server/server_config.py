@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..core.task import Task
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are seconds, limits are bytes.
 
     A lease lasts at most `lease_for`. A waiting claim is held for `hold`. Workers send a heartbeat
-    every `beat`. `capacities` are those that the server's application declares for its queues.
+    every `beat`. `capacities` are those that the server's application declares for its queues,
+    and `tasks` are its tasks: if there are any, only jobs of these are accepted.
     """
 
     lease_for: float = 60.0
@@ -20,3 +23,4 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     args_limit: int = 1 << 20
     body_limit: int = 64 << 20
     capacities: Mapping[str, int | None] = {}
+    tasks: Mapping[str, Task] = {}

@@ -152,6 +152,8 @@ class OperationStore(ABC):
     dismiss = operation(Store.dismiss)
     leave = operation(Store.leave)
     workers = operation(Store.workers, reads=True)
+    put_tasks = operation(Store.put_tasks)
+    task_defaults = operation(Store.task_defaults, reads=True)
     put_schedule = operation(Store.put_schedule)
     schedules = operation(Store.schedules, reads=True)
     pause_schedule = operation(Store.pause_schedule)

@@ -21,6 +21,7 @@ from ..core.job import (
     ScheduleInfo,
     State,
     StopNote,
+    TaskDefaults,
     WhenFull,
     WorkerInfo,
 )
@@ -69,6 +70,10 @@ class ProducerStore(Protocol):
         that its key kept out is answered with the key's present holder, or with its own id if
         there is none. If all were kept out, nothing of the request is known, so it counts as new.
         """
+        ...
+
+    def task_defaults(self, task: str) -> Pending[TaskDefaults | None]:
+        """Return what an application declared about a task; None if none has declared it."""
         ...
 
     def accepted(self, offer: str) -> Pending[Accepted | None]:
@@ -282,6 +287,10 @@ class MaintenanceStore(Protocol):
 
         A quiet or draining worker is shown as such even before it has seen the order.
         """
+        ...
+
+    def put_tasks(self, tasks: Sequence[TaskDefaults]) -> Pending[None]:
+        """Store what an application declares about its tasks; the newest declaration stands."""
         ...
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:

@@ -221,6 +221,7 @@ class Assembly:
             self.store,
             describe,
             schedules=self.schedules,
+            tasks=[task.defaults for task in self.tasks.values() if task.kind != "command"],
             retention=options.retention,
             rescuer=self.make_rescuer(info.id),
             # An expired lease must be noticed soon, compared to its own length.

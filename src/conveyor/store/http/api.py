@@ -13,7 +13,7 @@ import msgspec
 
 from ...core.access import Action, Scope, Token
 from ...core.files import FileInfo
-from ...core.job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, WorkerInfo
+from ...core.job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, TaskDefaults, WorkerInfo
 from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import payloads
 from .payloads import EmptyPayload, Payload
@@ -83,6 +83,11 @@ _STORE_CALLS = (
         summary="Enqueue jobs, all or none", request=payloads.InsertBody,
         response=payloads.InsertAnswer, encode=_encode_insert, idempotent=True,
         problems=("queue_full",),
+    ),
+    ApiCall(
+        name="task_defaults", method="GET", path="/tasks/{task}", scopes=READ_OR_ENQUEUE,
+        summary="Show what an application declares about a task", response=TaskDefaults | None,
+        idempotent=True,
     ),
     ApiCall(
         name="accepted", method="POST", path="/offers/{offer}/collect", scopes=ENQUEUE,
@@ -243,6 +248,11 @@ _STORE_CALLS = (
     ApiCall(
         name="workers", method="GET", path="/workers", scopes=READ_OR_ENQUEUE,
         summary="List the workers", response=list[WorkerInfo], idempotent=True,
+    ),
+    ApiCall(
+        name="put_tasks", method="PUT", path="/tasks", scopes=ADMIN_ONLY,
+        summary="Store what an application declares about its tasks",
+        request=payloads.PutTasksBody, idempotent=True,
     ),
     ApiCall(
         name="put_schedule", method="PUT", path="/schedules/{name}", scopes=ADMIN_ONLY,

@@ -11,7 +11,16 @@ from msgspec import UNSET, Meta, UnsetType
 from ...core.access import Action, Token
 from ...core.bounds import LONGEST
 from ...core.files import PIECE, FileInfo
-from ...core.job import OutputChunk, Progress, ScheduleInfo, State, StopNote, WhenFull, WorkerInfo
+from ...core.job import (
+    OutputChunk,
+    Progress,
+    ScheduleInfo,
+    State,
+    StopNote,
+    TaskDefaults,
+    WhenFull,
+    WorkerInfo,
+)
 from ...errors import UsageError
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .wire import NewJobView, ReportView, decode_new_job, decode_report
@@ -184,6 +193,12 @@ class PruneBody(Payload, frozen=True):
 
     retention: dict[State, float]
     limit: Page = PAGE
+
+
+class PutTasksBody(Payload, frozen=True):
+    """What an application declares about its tasks."""
+
+    tasks: Annotated[list[TaskDefaults], Meta(max_length=10_000)]
 
 
 class PutScheduleBody(Payload, frozen=True):

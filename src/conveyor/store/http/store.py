@@ -20,6 +20,7 @@ from ...core.job import (
     ScheduleInfo,
     State,
     StopNote,
+    TaskDefaults,
     WhenFull,
     WorkerInfo,
 )
@@ -52,11 +53,9 @@ from .client import HttpClient, checked_server_url, checked_token, tls_context
 from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .long_poll import LongPolls
-from .payloads import Payload, ServerTerms
 from .wire import decode_job, encode_new_job
 
-# Seconds after which the offset to the server's clock is measured again.
-CLOCK_MAX_AGE = 300.0
+CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
 
 class HttpStore:
@@ -79,7 +78,7 @@ class HttpStore:
         self.secret = checked_token(token)
         self._clock = clock
         self._tls = tls_context(ca_file) if ca_file else None
-        self._terms: tuple[float, ServerTerms] | None = None
+        self._terms: tuple[float, payloads.ServerTerms] | None = None
         self._open()
 
     @property
@@ -96,7 +95,7 @@ class HttpStore:
         assert terms is not None, "set by `terms`"
         return terms[1].now + time.monotonic() - terms[0]
 
-    def terms(self, *, repeats: bool = True) -> Pending[ServerTerms]:
+    def terms(self, *, repeats: bool = True) -> Pending[payloads.ServerTerms]:
         """Request the server's version, time and terms for agents; once, without `repeats`."""
         return self._open_client().submit(self._request_terms(repeats=repeats))
 
@@ -129,11 +128,14 @@ class HttpStore:
         queue = jobs[0].queue if jobs else "default"
         return send_insert(self._open_client(), self._blocking, queue, body)
 
+    def task_defaults(self, task: str) -> Pending[TaskDefaults | None]:
+        return self._call("task_defaults", {"task": task})
+
     def accepted(self, offer: str) -> Pending[Accepted | None]:
-        return self._call("accepted", {"offer": offer}, decode=_accepted)
+        return self._call("accepted", {"offer": offer}, decode=lambda answer: answer.accepted)
 
     def withdraw(self, offer: str) -> Pending[Accepted | None]:
-        return self._call("withdraw", {"offer": offer}, decode=_accepted)
+        return self._call("withdraw", {"offer": offer}, decode=lambda answer: answer.accepted)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -152,13 +154,12 @@ class HttpStore:
         return self._open_client().submit(self._polls.decline(worker))
 
     def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
-        return self._call(
-            "extend", body=payloads.ExtendBody(leases=list(leases), lease_for=lease_for)
-        )
+        body = payloads.ExtendBody(leases=list(leases), lease_for=lease_for)
+        return self._call("extend", body=body)
 
     def extend_worker(self, worker: str, *, lease_for: float) -> Pending[int]:
-        body = payloads.ExtendWorkerBody(lease_for=lease_for)
-        return self._call("extend_worker", {"worker": worker}, body)
+        path = {"worker": worker}
+        return self._call("extend_worker", path, payloads.ExtendWorkerBody(lease_for=lease_for))
 
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         return self._call("write_output", body=payloads.WriteOutputBody(chunks=list(chunks)))
@@ -170,8 +171,8 @@ class HttpStore:
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[Renewal]]:
-        steps = [(lease, list(notes)) for lease, notes in reports]
-        return self._call("set_stopping", body=payloads.SetStoppingBody(reports=steps))
+        body = payloads.SetStoppingBody(reports=[(lease, list(notes)) for lease, notes in reports])
+        return self._call("set_stopping", body=body)
 
     # -- operators -----------------------------------------------------------------------------
 
@@ -264,6 +265,9 @@ class HttpStore:
     def workers(self) -> Pending[list[WorkerInfo]]:
         return self._call("workers")
 
+    def put_tasks(self, tasks: Sequence[TaskDefaults]) -> Pending[None]:
+        return self._call("put_tasks", body=payloads.PutTasksBody(tasks=list(tasks)))
+
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
         check_schedule(schedule)
         body = payloads.PutScheduleBody(schedule=schedule)
@@ -302,8 +306,8 @@ class HttpStore:
         return self._call("write_content", {"digest": digest}, body, data=data)
 
     def read_content(self, digest: str, offset: int, limit: int) -> Pending[bytes]:
-        body = payloads.BytesQuery(offset=offset, limit=limit)
-        return self._call("read_content", {"digest": digest}, body)
+        where = payloads.BytesQuery(offset=offset, limit=limit)
+        return self._call("read_content", {"digest": digest}, where)
 
     def attach(self, lease: Lease, file: FileInfo) -> Pending[bool]:
         body = payloads.AttachBody(lease=lease.lease, file=file)
@@ -367,7 +371,7 @@ class HttpStore:
         self,
         name: str,
         path: Mapping[str, str] | None = None,
-        body: Payload | None = None,
+        body: payloads.Payload | None = None,
         *,
         data: bytes | None = None,
         decode: Callable[[Any], Any] = lambda answer: answer,
@@ -383,9 +387,9 @@ class HttpStore:
         await self._polls.decline(worker)
         await self._client.call(STORE_CALLS["leave"], {"worker": worker})
 
-    async def _request_terms(self, *, repeats: bool) -> ServerTerms:
+    async def _request_terms(self, *, repeats: bool) -> payloads.ServerTerms:
         sent_at = time.monotonic()
-        terms: ServerTerms = await self._client.call(TERMS, repeats=repeats)
+        terms: payloads.ServerTerms = await self._client.call(TERMS, repeats=repeats)
         self._terms = (sent_at + time.monotonic()) / 2, terms
         return terms
 
@@ -394,7 +398,3 @@ class HttpStore:
 
     def _publish_work(self, queues: tuple[str, ...]) -> None:
         self._hints.publish(Hint("work", queues))
-
-
-def _accepted(answer: payloads.OfferAnswer) -> Accepted | None:
-    return answer.accepted

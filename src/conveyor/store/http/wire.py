@@ -43,7 +43,9 @@ ARGS, RESULT = FIELDS.index("args"), FIELDS.index("result")
 class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A job to enqueue. Send a UUID as `id` to make a retry safe; without one the server makes it.
 
-    `args` are the arguments by name. `delay` is in seconds from now; `run_at` is Unix seconds.
+    `args` are the arguments by name. `delay` is in seconds from now; `run_at` is Unix seconds. The
+    priority and the options that are left out, or at their default, are those that the task
+    declares; with `complete` they stay as they are.
     """
 
     task: str
@@ -53,6 +55,7 @@ class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     run_at: float | None = None
     delay: float = 0.0
     options: Options = NO_OPTIONS
+    complete: bool = False
 
 
 class SucceededView(msgspec.Struct, frozen=True, tag="succeeded", omit_defaults=True):
@@ -105,6 +108,7 @@ def encode_new_job(job: NewJob) -> NewJobView:
         run_at=job.run_at,
         delay=job.delay,
         options=job.options,
+        complete=True,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import Action, Token
-from ...core.job import NewJob, ScheduleInfo, WorkerInfo
+from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
 from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order
 from .indexes import JobIndex
@@ -42,6 +42,7 @@ class MemoryData:
         self.offers: dict[str, WaitingOffer] = {}
         self.offer_numbers = 0
         self.chunks = 0
+        self.tasks: dict[str, TaskDefaults] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}
         # A worker without an entry has the order "work".

@@ -18,14 +18,25 @@ from ...core.retry import Draw
 from ...errors import UnavailableError
 from ..messages import Hint, HintKind, Listener
 from ..operation_store import OperationStore, operations_of
-from . import admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tokens, workers
+from . import (
+    admin,
+    artifacts,
+    autoscale,
+    claim,
+    enqueue,
+    integrity,
+    maintenance,
+    tasks,
+    tokens,
+    workers,
+)
 from .blobs import MemoryBlobs
 from .data import MemoryData
 
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tokens, workers
+    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
 )
 
 

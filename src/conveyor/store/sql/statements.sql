@@ -376,6 +376,13 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.unti
     since = excluded.since, term = excluded.term, note = excluded.note
 WHERE leader.term = :term_before AND leader.until = :until_before
 
+-- name: put_task
+INSERT INTO task (name, defaults) VALUES (:name, :defaults)
+ON CONFLICT (name) DO UPDATE SET defaults = excluded.defaults
+
+-- name: task, reads
+SELECT defaults FROM task WHERE name = :name
+
 -- name: schedule, reads
 SELECT {schedule} FROM schedule WHERE name = :name
 

@@ -21,6 +21,7 @@ from .operations import (
     enqueue,
     integrity,
     maintenance,
+    tasks,
     tokens,
     workers,
 )
@@ -29,7 +30,7 @@ from .transaction import Tx
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tokens, workers
+    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
 )
 
 

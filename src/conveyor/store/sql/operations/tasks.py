@@ -1,0 +1,28 @@
+"""What applications declare about their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ....core.job import TaskDefaults
+from ..transaction import Tx
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(TaskDefaults).decode
+
+
+async def put_tasks(tx: Tx, tasks: Sequence[TaskDefaults]) -> None:
+    """Store what an application declares."""
+    await tx.many("put_task", [(task.name, _encode(task)) for task in tasks])
+
+
+async def task_defaults(tx: Tx, task: str) -> TaskDefaults | None:
+    """Return what is declared about a task; a row that cannot be read declares nothing."""
+    for (defaults,) in await tx.rows("task", (task,)):
+        try:
+            return _decode(defaults)
+        except (msgspec.MsgspecError, TypeError):
+            return None
+    return None

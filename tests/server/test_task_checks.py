@@ -1,0 +1,81 @@
+"""Jobs over HTTP have the options that their tasks declare, and a server with tasks checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from raw_http import RawClient
+from served import Serving
+
+from conveyor import Conveyor
+from conveyor.core.job import Options, TaskDefaults
+from conveyor.server.server_config import ServerConfig
+from conveyor.store.http.store import HttpStore
+from conveyor.store.memory.store import MemoryStore
+
+application = Conveyor("memory:")
+
+
+@application.task(name="send", retries=5, priority=7)
+def send(to: str) -> None: ...
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def checking(store: MemoryStore) -> Iterator[Serving]:
+    """A server with the application."""
+    serving = Serving(store, config=ServerConfig(tasks=application.tasks))
+    yield serving
+    serving.close()
+
+
+def test_a_server_without_the_application_uses_what_a_worker_declared(store: MemoryStore) -> None:
+    declared = Options(retries=3, requires=("smtp",))
+    store.put_tasks([TaskDefaults(name="send", priority=2, options=declared)]).result()
+    serving = Serving(store)
+    ask = RawClient(serving.url)
+    jobs = [{"task": "send", "id": "plain"}, {"task": "send", "id": "own", "priority": 9}]
+    jobs.append({"task": "send", "id": "given", "options": {"retries": 1}})
+    assert ask("POST", "/queues/q/jobs", {"jobs": jobs}).status == 200
+    found = {each: store.get(each).result() for each in ("plain", "own", "given")}
+    assert [job.priority for job in found.values()] == [2, 9, 2]
+    assert [job.options.retries for job in found.values()] == [3, 3, 1]
+    assert {job.options.requires for job in found.values()} == {("smtp",)}
+    serving.close()
+
+
+def test_a_program_over_http_keeps_its_own_options(store: MemoryStore, checking: Serving) -> None:
+    belt = Conveyor(store=HttpStore(checking.url))
+    belt.task(name="send")(send.task.function)
+    job = belt.functions["send"].enqueue("ann")
+    assert store.get(job.id).result().options.retries == 0
+    by_name = Conveyor(store=belt.store).send("send", {"to": "bob"}, retries=0)
+    stored = store.get(by_name.id).result()
+    assert (stored.options.retries, stored.priority) == (0, 0)
+    belt.close()
+
+
+def test_a_server_with_the_application_refuses_what_its_tasks_do_not_take(
+    store: MemoryStore, checking: Serving
+) -> None:
+    ask = RawClient(checking.url)
+    for job, said in (
+        ({"task": "sned", "args": {"to": "ann"}}, "there is no task 'sned'; known tasks: send"),
+        ({"task": "send", "args": {}}, "there is no value for its parameter to"),
+        ({"task": "send", "args": {"to": 7}}, "do not match its signature"),
+        ({"task": "send", "args": {"to": "ann", "cc": "bob"}}, "it has no parameter cc"),
+    ):
+        answer = ask("POST", "/queues/q/jobs", {"jobs": [job]})
+        assert answer.status == 400
+        assert said in answer.data["detail"]
+    assert store.counts().result() == []
+    good = {"jobs": [{"task": "send", "id": "good", "args": {"to": "ann"}}]}
+    assert ask("POST", "/queues/q/jobs", good).status == 200
+    assert store.get("good").result().options.retries == 5
+    command = {"jobs": [{"task": "conveyor.command", "args": {"argv": ["true"]}}]}
+    assert ask("POST", "/queues/q/jobs", command).status == 200
