@@ -123,3 +123,9 @@ def test_requirements_are_hashed() -> None:
         pinned = re.findall(r"^[a-z0-9-]+==", path.read_text(), re.MULTILINE)
         assert pinned
         assert path.read_text().count("--hash=sha256:") >= len(pinned)
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    # pytest imports them by their names alone, and collects only the first.
+    names = Counter(path.name for path in tracked("tests/**") if path.name.startswith("test_"))
+    assert [each for each, count in names.items() if count > 1] == []

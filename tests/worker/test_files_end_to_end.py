@@ -247,7 +247,7 @@ def test_coroutines_enqueue_and_download(belt: Conveyor, tmp_path: Path) -> None
         ({"artifacts": ["../*"]}, "relative path"),
         ({"artifacts": ["/etc/*"]}, "relative path"),
         ({"artifacts": ["a**"]}, "between slashes"),
-        ({"artifact_limit": -1}, "number of bytes"),
+        ({"artifact_limit": -1}, "must be an integer from 0"),
     ],
 )
 def test_wrong_files_are_refused_at_once(
