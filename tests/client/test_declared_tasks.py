@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from conveyor import Conveyor
+from conveyor import Conveyor, State
 from conveyor.core.job import JobRecord
 from conveyor.store.memory.store import MemoryStore
 
@@ -48,3 +49,22 @@ def test_what_is_given_wins_even_where_it_is_the_general_default(belt: Conveyor)
 def test_a_task_that_nobody_declared_has_the_general_defaults(belt: Conveyor) -> None:
     job = Conveyor(store=belt.store).send("unknown", {}).record
     assert (job.queue, job.priority, job.options.retries) == ("default", 0, 0)
+
+
+@pytest.mark.parametrize("url", ["memory:", "jobs.db"])
+def test_a_task_that_is_declared_later_completes_what_was_sent_by_name_before(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    belt = Conveyor(url)
+    early = Conveyor(store=belt.store).send("flaky", {}, priority=1, retries=0)
+    late = Conveyor(store=belt.store).send("flaky", {})
+
+    @belt.task(name="flaky", retries=5, backoff=3600)
+    def flaky() -> None:
+        raise ConnectionError
+
+    belt.work()
+    states = [job.refresh().state for job in (early, late)]
+    assert states == [State.DISCARDED, State.RETRYABLE]
+    belt.close()

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ..core.codec import ResultCodec, encode_plain
 from ..core.command import command_task
-from ..core.job import TaskDefaults
+from ..core.job import COMMAND_TASK, NO_OPTIONS, Options, TaskDefaults
 from ..core.names import validate_name
 from ..core.task import Task
 from ..errors import NotFoundError, UsageError
@@ -16,6 +16,8 @@ from ..store.call_style import CallStyle
 from .job_handle import Job
 from .options import EnqueueOptions, JobOptions, merge_options
 from .producer import Producer, QueueRule
+
+_OPTION_NAMES = frozenset(NO_OPTIONS.__struct_fields__)
 
 
 async def enqueue_by_name(
@@ -32,9 +34,10 @@ async def enqueue_by_name(
     merge_options(EnqueueOptions(), options)  # a wrong option fails before the store is opened
     task = named_task(name)
     payload = _encode(name, arguments, producer.args_limit)
-    declared = await call_style.wait_for(producer.store.task_defaults(name)) or TaskDefaults(
-        name=name
-    )
+    declared = await call_style.wait_for(producer.store.task_defaults(name))
+    if declared is None:
+        given = None if task.name == COMMAND_TASK else tuple(options.keys() & _OPTION_NAMES)
+        declared = TaskDefaults(name=name, options=Options(given=given))
     before = EnqueueOptions(
         options=declared.options, priority=declared.priority, queue=declared.queue
     )

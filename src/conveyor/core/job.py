@@ -45,7 +45,11 @@ FINAL = frozenset({State.COMPLETED, State.CANCELLED, State.DISCARDED})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The options of a job, fixed when it is enqueued. Durations are seconds, limits bytes."""
+    """The options of a job, fixed when it is enqueued. Durations are seconds, limits bytes.
+
+    `given` is for a job that was enqueued by name before its task was declared: the names of the
+    options that it was given. The first claim completes the others.
+    """
 
     retries: int = 0
     backoff: Backoff = DEFAULT
@@ -63,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: tuple[InputFile, ...] = ()
     artifacts: tuple[str, ...] = ()
     artifact_limit: int = ARTIFACT_LIMIT
+    given: tuple[str, ...] | None = None
 
 
 NO_OPTIONS = Options()

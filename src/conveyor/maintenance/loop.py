@@ -90,6 +90,10 @@ class MaintenanceLoop:
         sweeps = now >= self._sweep_due or self.heartbeat.has_request
         # What happens during this round may come too late for it.
         self._woken.clear()
+        if self._undeclared and not self._store.maintains_itself:
+            # First of all, so that it reaches the store before this worker's first claim.
+            await self._store.put_tasks(self._undeclared)
+            self._undeclared = ()
         if sweeps:
             self._sweep_due = now + self._sweep_every
             await self.heartbeat.beat()
@@ -102,9 +106,6 @@ class MaintenanceLoop:
         return not self._store.maintains_itself and await self._stager.stage()
 
     async def _maintain(self, *, sweeps: bool, woken: bool) -> None:
-        if self._undeclared:
-            await self._store.put_tasks(self._undeclared)
-            self._undeclared = ()
         await self._ticker.register()
         due_at = self._stager.next_due_at
         if sweeps or woken or (due_at is not None and due_at <= self._store.now()):

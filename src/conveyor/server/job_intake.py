@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -16,9 +15,8 @@ from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
 from ..core.task import Task, unknown_name
 from ..errors import EncodingError, UnknownTaskError, UsageError
+from ..store.enqueue_rules import given_options
 from ..store.http.wire import NewJobView, decode_new_job
-
-_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
 
 
 class JobIntake:
@@ -43,9 +41,7 @@ class JobIntake:
         validate_name(queue)
         jobs = (self._new_job(view, number, queue, now) for number, view in enumerate(views))
         return [
-            job
-            if view.complete or job.task not in declared
-            else with_defaults(job, declared[job.task])
+            job if view.complete else with_defaults(job, declared.get(job.task))
             for job, view in zip(jobs, views, strict=True)
         ]
 
@@ -74,13 +70,14 @@ class JobIntake:
         task.args.decode(bytes(view.args))
 
 
-def with_defaults(job: NewJob, declared: TaskDefaults) -> NewJob:
+def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     """Return a job with what its task declares wherever the job itself says nothing."""
-    given = {
-        name: value
-        for name, default in _DEFAULTS.items()
-        if (value := getattr(job.options, name)) != default
-    }
+    if job.task == COMMAND_TASK:
+        return job
+    given = given_options(job.options)
+    if declared is None:
+        options = msgspec.structs.replace(job.options, given=tuple(given))
+        return msgspec.structs.replace(job, options=options)
     return msgspec.structs.replace(
         job,
         priority=job.priority or declared.priority,
@@ -113,9 +110,8 @@ def _check_options(options: Options) -> None:
     for file in options.files:
         checked_digest(file.digest)
         checked_piece(file.size, 0)
-    for option, default in _DEFAULTS.items():
-        value = getattr(options, option)
-        if value != default and option in RULES and option != "files":
+    for option, value in given_options(options).items():
+        if option in RULES and option != "files":
             try:
                 RULES[option][0](value)
             except (UsageError, TypeError, ValueError) as error:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from ..core.capacity import Accept, Offer, Refuse, admit, is_rendezvous
-from ..core.job import NewJob, WhenFull
+from ..core.job import NO_OPTIONS, NewJob, Options, WhenFull
 from ..core.labels import serves
 from ..errors import NotFoundError, QueueFullError
 
 K = TypeVar("K")
+
+# The options that decide where and until when a job waits, and which files it has.
+PLACING = ("key", "key_until", "requires", "expires_at", "files")
+_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
 
 
 def admit_request(
@@ -50,6 +56,26 @@ def rendezvous_offers(
         [new] = jobs
         if serves(labels, frozenset(new.options.requires)):
             yield offer, jobs
+
+
+def given_options(options: Options) -> dict[str, Any]:
+    """Return the options that differ from the general defaults, by name."""
+    return {
+        name: value
+        for name, default in _DEFAULTS.items()
+        if (value := getattr(options, name)) != default
+    }
+
+
+def with_declared(options: Options, declared: Options) -> Options:
+    """Return the options of a job that is claimed first after its task was declared.
+
+    What decided where and until when it waits stays as it is, and so does what it was given.
+    """
+    kept = {*PLACING, *(options.given or ())}
+    return msgspec.structs.replace(
+        declared, given=None, **{name: getattr(options, name) for name in kept}
+    )
 
 
 def no_queue(name: str) -> NotFoundError:

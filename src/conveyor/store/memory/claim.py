@@ -11,7 +11,7 @@ from ...core.capacity import is_rendezvous
 from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, Outcome
 from ...core.storable import check_progress
-from ..enqueue_rules import rendezvous_offers
+from ..enqueue_rules import rendezvous_offers, with_declared
 from ..hint_rules import state_hint
 from ..lease_rules import lease, lost, renewal
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
@@ -108,6 +108,10 @@ def _lease_or_expire(memory: MemoryData, job: JobRecord, claimant: Claimant) -> 
     if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
         return []
+    declared = None if job.options.given is None else memory.tasks.get(job.task)
+    if declared is not None:
+        options = with_declared(job.options, declared.options)
+        job = msgspec.structs.replace(job, options=options)
     return [memory.index.put(lease(job, claimant, memory.now))]
 
 

@@ -122,6 +122,10 @@ SELECT {job} FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND state = 'available'
 ORDER BY run_at, seq LIMIT :limit {skip_locked}
 
+-- name: set_options
+UPDATE job SET options = :options, checksum = :checksum
+WHERE seq = :seq AND state = 'available' AND lease = :lease
+
 -- name: lease
 UPDATE job SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = :worker,
     lease_until = :lease_until, started_at = :started_at, stopping = NULL

@@ -14,13 +14,22 @@ from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....core.storable import check_progress
-from ...enqueue_rules import rendezvous_offers
+from ...enqueue_rules import rendezvous_offers, with_declared
 from ...lease_rules import lease, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
-from ..rows import LANE, Row, claim_order, decode_labels, to_record
+from ..rows import (
+    LANE,
+    Row,
+    checksum,
+    claim_order,
+    decode_labels,
+    encode_options,
+    to_record,
+)
 from ..transaction import Tx
 from .discards import discard_damaged, expire
 from .enqueue import accept_offer, has_offers, live_offers, make_room
+from .tasks import task_defaults
 from .transitions import apply
 
 Success = tuple[bytes | None, int | None, float, str, int]
@@ -225,7 +234,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
         elif lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
-            leased.append(lease(job, claimant, tx.now))
+            leased.append(lease(await _completed(tx, job), claimant, tx.now))
     await tx.change(
         "lease",
         [(job.worker, job.lease_until, job.started_at, job.seq, job.lease - 1) for job in leased],
@@ -233,6 +242,20 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
     await tx.tally(name, State.AVAILABLE, -len(leased))
     await tx.tally(name, State.RUNNING, len(leased))
     return leased
+
+
+async def _completed(tx: Tx, job: JobRecord) -> JobRecord:
+    """Return a job with the options that its task has declared since it was enqueued by name."""
+    if job.options.given is None:
+        return job
+    declared = await task_defaults(tx, job.task)
+    if declared is None:
+        return job
+    options = with_declared(job.options, declared.options)
+    encoded = encode_options(options)
+    total = checksum(job.id, job.task, job.args, encoded)
+    await tx.change("set_options", [(encoded, total, job.seq, job.lease)])
+    return msgspec.structs.replace(job, options=options)
 
 
 async def _meet(tx: Tx, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
