@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "ConveyorError",
         "UsageError",
         "EncodingError",
+        "StaleArgumentsError",
         "UnknownTaskError",
         "NotFoundError",
         "QueueFullError",

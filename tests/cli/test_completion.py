@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,15 @@ def test_names_of_queues_tasks_states_and_schedules_are_completed(belt: Conveyor
     assert complete("schedules", "pause", "") == ["nightly"]
 
 
-def test_a_running_worker_is_completed(belt: Conveyor) -> None:
+def test_a_running_worker_is_completed(
+    belt: Conveyor, until: Callable[[Callable[[], object]], None]
+) -> None:
     worker = belt.start(queues=["mail"], keep=False)
-    assert complete("workers", "drain", "") == [worker.id]
-    assert belt.stop()
+    try:
+        until(lambda: belt.store.workers().result())
+        assert complete("workers", "drain", "") == [worker.id]
+    finally:
+        assert belt.stop()
 
 
 def test_completion_reads_the_store_that_the_line_names(folder: Path) -> None:

@@ -90,13 +90,15 @@ class MaintenanceLoop:
         sweeps = now >= self._sweep_due or self.heartbeat.has_request
         # What happens during this round may come too late for it.
         self._woken.clear()
-        if self._undeclared and not self._store.maintains_itself:
-            # First of all, so that it reaches the store before this worker's first claim.
-            await self._store.put_tasks(self._undeclared)
-            self._undeclared = ()
+        declares = self._undeclared and not self._store.maintains_itself
+        # Both are sent at once, so that they reach the store before this worker's first claim.
+        declaring = self._store.put_tasks(self._undeclared) if declares else None
         if sweeps:
             self._sweep_due = now + self._sweep_every
             await self.heartbeat.beat()
+        if declaring is not None:
+            await declaring
+            self._undeclared = ()
         if not self._store.maintains_itself:
             await self._maintain(sweeps=sweeps, woken=woken)
         self.rounds += 1

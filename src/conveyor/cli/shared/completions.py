@@ -16,7 +16,6 @@ from click.shell_completion import CompletionItem
 from ...core.job import JobRecord, State
 from ...store.messages import Filter
 from ...store.protocol import Store
-from .store_access import open_configured_store
 
 T = TypeVar("T")
 
@@ -91,6 +90,9 @@ def _newest_jobs(store: Store, states: Collection[State]) -> list[JobRecord]:
 def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
     url = context.params.get("url")
     printed = io.StringIO()
+    # Imported here because options name completions, and a probe has options.
+    from .store_access import open_configured_store  # noqa: PLC0415
+
     try:
         with (
             redirect_stdout(printed),
