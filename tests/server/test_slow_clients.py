@@ -125,9 +125,11 @@ def test_a_body_that_the_server_has_not_read_does_not_time_out() -> None:
             super()._on_timeout()
 
     class Thoughtful(OpenAuthenticator):
-        async def identify(self, headers: Mapping[str, str], where: str) -> Principal:
+        async def identify(
+            self, headers: Mapping[str, str], address: str, *, former: bool = False
+        ) -> Principal:
             await late.wait()
-            return await super().identify(headers, where)
+            return await super().identify(headers, address, former=former)
 
     store = MemoryStore()
     serving = Serving(store, protocol=Counting, authenticator=Thoughtful(store))
