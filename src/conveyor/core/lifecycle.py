@@ -158,7 +158,9 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
-    match _judged(job, outcome):
+    if not isinstance(outcome, Succeeded):
+        outcome = _judged(job, outcome)
+    match outcome:
         case Succeeded(result):
             return Transition(State.COMPLETED, result=result)
         case Cancelled(reason):
@@ -186,7 +188,7 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
 
 def _judged(job: JobRecord, outcome: Outcome) -> Outcome:
     """Return how an attempt counts: a job that cannot be read can only end."""
-    if job.damage and not isinstance(outcome, Succeeded | Cancelled):
+    if job.damage and not isinstance(outcome, Cancelled):
         return Failed(damage_error(job), retry=False)
     return checked_outcome(outcome)
 

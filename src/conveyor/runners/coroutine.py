@@ -28,18 +28,12 @@ class CoroutineRunner:
     CancelledError and continues keeps running.
     """
 
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-
     async def run(self, control: JobControl) -> RunResult:
         """Run one coroutine job."""
         if control.stop_request is not None:
             return Stopped()
-        if self._loop is None:
-            # Looked up once: it costs a system call, as much as everything else here.
-            self._loop = asyncio.get_running_loop()
-        slot = asyncio.current_task(self._loop)
-        assert slot is not None, "a runner serves one event loop"
+        slot = control.slot or asyncio.current_task()
+        assert slot is not None, "it runs in an event loop"
         control.slot = slot
         call = _Call(control)
         context = contextvars.copy_context()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -98,7 +99,7 @@ class JobControl:
         self.ended = False
         self.exception: BaseException | None = None
         self.failure: Failed | None = None
-        self.slot: object = None
+        self.slot: asyncio.Task[Any] | None = None
         self.waits: dict[Settable, str] = {}
         self.notes: tuple[StopNote, ...] = ()
         self.on_begin: Callable[[], None] | None = None

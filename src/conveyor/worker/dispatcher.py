@@ -10,14 +10,14 @@ from typing import Any
 
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, JobRecord
-from ..core.lifecycle import Crashed, Failed, Outcome, Unsupported
+from ..core.lifecycle import Crashed, Failed, Outcome, Succeeded, Unsupported
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
 from ..errors import AccessError, ConveyorError, UnavailableError
 from ..job_log import log_failure
 from ..runners.capture import OutputBuffer
-from ..runners.job_control import JobControl, Runner, StopRequest
+from ..runners.job_control import JobControl, Runner, RunResult, StopRequest
 from ..runners.machine_fault import MachineFault
 from ..store.messages import Claimant, Exchanged, Hint, Report
 from ..store.protocol import WorkerStore
@@ -180,7 +180,7 @@ class Dispatcher:
             elif leases.is_late(row):
                 held.release(row)
             else:
-                await self._run_job(row)
+                await self._run_job(row, slot)
                 if task_traces(slot) != clean:
                     slot.add_done_callback(self._replace_slot)  # its task is the job's own
                     return
@@ -211,13 +211,17 @@ class Dispatcher:
         if self._ending or kind != "coroutine":
             raise asyncio.CancelledError
 
-    async def _run_job(self, row: HeldJob) -> None:
+    async def _run_job(self, row: HeldJob, slot: asyncio.Task[Any]) -> None:
         job = row.job
         task = self._tasks.get(job.task)
         if task is None:
-            self._end(row, unknown_task(job, self._options.app))
+            outcome = unknown_task(job, self._options.app)
+            log_failure(job, outcome)
+            self._end(row, outcome)
             return
         control = JobControl(job, task, self._output)
+        if task.kind == "coroutine":
+            control.slot = slot
         older = self._held.start(row, control)
         if older is not None and older.control is not None:
             request_stop(older.control, StopRequest("lost", LOST))
@@ -244,23 +248,39 @@ class Dispatcher:
         exception, control.exception = control.exception, None
         if row.phase != "running":
             return  # abandoned, or the job came back to this worker under a new lease
+        if isinstance(run_result, Succeeded) and control.stop_request is None:
+            if self._machine.has_faults:
+                self._machine.record_start(task.kind)
+            self._end(row, run_result)
+        else:
+            self._end_otherwise(row, control, run_result, exception)
+
+    def _end_otherwise(
+        self,
+        row: HeldJob,
+        control: JobControl,
+        run_result: RunResult,
+        exception: BaseException | None,
+    ) -> None:
+        """End a job that has not simply succeeded."""
+        job, kind = row.job, control.task.kind
         if isinstance(run_result, MachineFault) and not control.stopping:
             self._output.finish(job)
-            self._held.release(row, self._machine.record(task.kind, run_result))
+            self._held.release(row, self._machine.record(kind, run_result))
             return
-        self._machine.record_start(task.kind)
+        self._machine.record_start(kind)
         outcome = outcome_of(run_result, control.stop_request, job.options.on_shutdown)
         if outcome is None:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
             self._output.discard(job)
             self._held.drop(row)
         else:
-            # What a job raises when it is stopped, for its timeout, is not why it failed.
-            self._end(row, outcome, None if control.stopping else exception)
+            if isinstance(outcome, Failed | Crashed | Unsupported):
+                # What a job raises when it is stopped, for its timeout, is not why it failed.
+                log_failure(job, outcome, None if control.stopping else exception)
+            self._end(row, outcome)
 
-    def _end(self, row: HeldJob, outcome: Outcome, exception: BaseException | None = None) -> None:
-        if isinstance(outcome, Failed | Crashed | Unsupported):
-            log_failure(row.job, outcome, exception)
+    def _end(self, row: HeldJob, outcome: Outcome) -> None:
         self._output.finish(row.job)
         self._held.end(row, outcome)
         self._draining = self._draining or self._held.finished >= self._options.most

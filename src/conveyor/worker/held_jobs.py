@@ -205,8 +205,7 @@ class HeldJobs:
             self._count_unsupported(row.job.task)
         else:
             self.finished += 1
-        if isinstance(outcome, Interrupted):
-            self.released += 1
+            self.released += isinstance(outcome, Interrupted)
         self._move(row, "ended")
         self._reports.append(Report(row.job.id, row.job.lease, outcome))
         self.on_ended()

@@ -28,23 +28,26 @@ class MachineProbe:
         self._elapsed = elapsed
         self._changed = asyncio.Event()
         self.faults = MachineFaults()
+        # An attribute, because it is read for each job.
+        self.has_faults = False
         self.on_change: Callable[[], None] = _ignore
 
     def record(self, kind: Kind, fault: MachineFault) -> Outcome:
         """Note that a job could not start here; returns the job's outcome."""
         outcome = self.faults.record(kind, fault.reason, self._elapsed())
+        self.has_faults = True
         self._changed.set()
         self.on_change()
         return outcome
 
     def record_start(self, kind: Kind) -> None:
         """Note that a job has started."""
-        if self.faults:
-            self.faults.record_start(kind)
+        self.faults.record_start(kind)
+        self.has_faults = bool(self.faults)
 
     def claimant(self, usual: Claimant) -> Claimant | None:
         """Return as whom to claim now; None is not to claim."""
-        return self.faults.claimant(usual) if self.faults else usual
+        return self.faults.claimant(usual) if self.has_faults else usual
 
     async def run(self) -> None:
         """Probe until cancelled."""

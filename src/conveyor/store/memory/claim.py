@@ -75,7 +75,7 @@ def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
 def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
     """Apply the transition that the lifecycle decides for a running job."""
     job = memory.index.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
-    if job.is_final:
+    if memory.reasons and job.is_final:
         memory.reasons.pop(job.id, None)
     memory.hint(*state_hint(job))
 
