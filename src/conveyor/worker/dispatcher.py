@@ -220,8 +220,7 @@ class Dispatcher:
             self._end(row, outcome)
             return
         control = JobControl(job, task, self._output)
-        if task.kind == "coroutine":
-            control.slot = slot
+        control.slot = slot if task.kind == "coroutine" else None
         older = self._held.start(row, control)
         if older is not None and older.control is not None:
             request_stop(older.control, StopRequest("lost", LOST))
