@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,34 @@ def test_an_application_is_a_module_and_a_name(conveyor: Command, where: str) ->
     assert ran.code == 2
     assert "app:belt" in ran.err
     assert "Traceback" not in ran.err
+
+
+SHADOWS = ("queue", "token", "secrets", "random", "uuid", "socket", "ssl", "platform", "calendar")
+
+
+def test_files_named_like_the_standard_library_beside_the_application_do_no_harm(
+    folder: Path,
+) -> None:
+    for name in SHADOWS:
+        (folder / f"{name}.py").write_text("raise SystemExit('this is not the standard library')")
+    # As a program: `python -m conveyor` has the current directory on its path from the start.
+    program = [str(Path(sys.executable).with_name("conveyor"))]
+    enqueue = [*program, "enqueue", "--app", "app:belt", "send", "to=ann"]
+    ran = subprocess.run(enqueue, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    listed = subprocess.run([*program, "ps", "--json"], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() in listed.stdout
+
+
+def test_an_application_that_exits_later_is_an_error_and_not_a_success(
+    folder: Path, conveyor: Command
+) -> None:
+    (folder / "exiting.py").write_text(
+        "from conveyor import Conveyor\n"
+        "class Exiting(Conveyor):\n"
+        "    def choose_store(self, settings):\n"
+        "        raise SystemExit('not today')\n"
+        "belt = Exiting()\n"
+    )
+    ran = conveyor("enqueue", "--app", "exiting:belt", "send")
+    assert (ran.code, ran.err) == (1, "conveyor: the application exited: not today\n")

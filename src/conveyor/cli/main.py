@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -121,10 +122,13 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # click turns the first into the second
-        # The reader of our stdout closed it. Python would fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except BrokenPipeError:
+        return _end_without_reader()
+    except SystemExit as exit_:
+        if _has_no_reader():  # click has turned the BrokenPipeError into an exit
+            return _end_without_reader()
+        _print_error(f"the application exited: {exit_.code}")
+        return FAILED
     except ConveyorError as error:
         _print_error(f"{error}")
         return exit_code(error)
@@ -133,6 +137,18 @@ def run(args: list[str] | None = None) -> int:
         _print_error(f"{error.strerror or type(error).__name__}{where}")
         return FAILED
     return code if isinstance(code, int) else OK
+
+
+def _has_no_reader() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _end_without_reader() -> int:
+    """End well although the reader of our stdout closed it; Python would flush again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
 
 
 def _check_working_directory() -> None:

@@ -18,6 +18,10 @@ from ...settings import (
     load_settings,
 )
 
+# Imported before the application's directory is on the path: a file in it, such as queue.py, would
+# replace a module of the standard library that these import.
+OWN_MODULES = ("conveyor.store.sqlite.store", "conveyor.worker.assemble")
+
 
 def load_app(where: str, folder: str = "") -> Conveyor:
     """Import "module:name" with the current directory on the path; UsageError if that fails.
@@ -27,6 +31,8 @@ def load_app(where: str, folder: str = "") -> Conveyor:
     module_name, colon, name = where.partition(":")
     if not colon or not name or not all(map(str.isidentifier, module_name.split("."))):
         raise UsageError(f"invalid application {where!r}: expected module:name, like app:belt")
+    for own in OWN_MODULES:
+        importlib.import_module(own)
     for path in filter(None, (folder, os.getcwd())):
         if path not in sys.path:
             sys.path.insert(0, path)
