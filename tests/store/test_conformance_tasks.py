@@ -41,3 +41,10 @@ def test_a_job_enqueued_before_its_task_was_declared_is_completed_when_it_is_cla
     for job_id, options in claimed.items():
         stored = store.get(job_id).result(10)
         assert (stored.options, stored.damage) == (options, "")
+
+
+def test_names_that_are_no_options_stop_no_claim(store: Store) -> None:
+    put(store, new(id="odd", task="shop.send", timeout=9.0, given=("timeout", "given", "none")))
+    store.put_tasks([SEND]).result(10)
+    [job] = claim(store)
+    assert job.options == Options(retries=5, timeout=9.0)

@@ -15,7 +15,7 @@ from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
 from ..core.task import Task, unknown_name
 from ..errors import EncodingError, UnknownTaskError, UsageError
-from ..store.enqueue_rules import given_options
+from ..store.enqueue_rules import given_options, lay_under
 from ..store.http.wire import NewJobView, decode_new_job
 
 
@@ -81,7 +81,7 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     return msgspec.structs.replace(
         job,
         priority=job.priority or declared.priority,
-        options=msgspec.structs.replace(declared.options, **given),
+        options=lay_under(job.options, declared.options, given),
     )
 
 

@@ -16,7 +16,10 @@ K = TypeVar("K")
 
 # The options that decide where and until when a job waits, and which files it has.
 PLACING = ("key", "key_until", "requires", "expires_at", "files")
-_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(NO_OPTIONS)
+# By name; `given` is about options, and is none itself.
+_DEFAULTS: dict[str, Any] = {
+    name: value for name, value in msgspec.structs.asdict(NO_OPTIONS).items() if name != "given"
+}
 
 
 def admit_request(
@@ -72,9 +75,14 @@ def with_declared(options: Options, declared: Options) -> Options:
 
     What decided where and until when it waits stays as it is, and so does what it was given.
     """
-    kept = {*PLACING, *(options.given or ())}
+    kept = {*PLACING, *(options.given or ())} & _DEFAULTS.keys()
+    return lay_under(options, declared, kept)
+
+
+def lay_under(options: Options, declared: Options, given: Iterable[str]) -> Options:
+    """Return the declared options, except those that were `given`."""
     return msgspec.structs.replace(
-        declared, given=None, **{name: getattr(options, name) for name in kept}
+        declared, given=None, **{name: getattr(options, name) for name in given}
     )
 
 
