@@ -168,6 +168,13 @@ def _ended_within(limit: float, promised: str, what: str, job: ObservedJob, sinc
 # -- promises about workers ------------------------------------------------------------------------
 
 
+def runs_on(worker: ObservedWorker, promised: str, happened: str = "") -> Check:
+    """The worker still runs. `happened` is how that is said, if not as it was promised."""
+    runs = worker.code is None
+    said = (happened or promised) if runs else f"it exited with {worker.code}"
+    return Check(promised, said, runs)
+
+
 def exited_with(worker: ObservedWorker, code: int) -> Check:
     """The worker exited with this code."""
     happened = "did not exit" if worker.code is None else f"exit code {worker.code}"

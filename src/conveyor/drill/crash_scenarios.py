@@ -118,6 +118,7 @@ def run_poison(harness: Harness) -> list[Row]:
     harness.wait_until(lambda: last.code is not None, 0.3)
     [job] = harness.observed_jobs([bad.id])
     state, crashes = job.record.state, job.record.crashes
+    seen = last.observed()
     return [
         make_row(
             "the poison",
@@ -133,15 +134,7 @@ def run_poison(harness: Harness) -> list[Row]:
             job_row(each, checks.completed(each, started), since=started)
             for each in harness.observed_jobs(others)
         ),
-        worker_row(
-            last.observed(),
-            Check(
-                "the next worker survives",
-                "the next worker survives" if last.code is None else f"it exited with {last.code}",
-                last.code is None,
-            ),
-            since=started,
-        ),
+        worker_row(seen, checks.runs_on(seen, "the next worker survives"), since=started),
     ]
 
 
@@ -166,21 +159,14 @@ def run_exit(harness: Harness) -> list[Row]:
     harness.wait_until(lambda: harness.have_ended(ids), 10 * PROMPT_SECONDS)
     harness.wait_until(lambda: worker.code is not None, 0.3)
     exits = zip(bad, harness.observed_jobs([job.id for job in bad.values()]), strict=True)
+    seen = worker.observed()
     return [
         *(_exited(place, job, started) for place, job in exits),
         *(
             job_row(each, checks.completed(each, started), since=started)
             for each in harness.observed_jobs(others)
         ),
-        worker_row(
-            worker.observed(),
-            Check(
-                "it goes on",
-                "it goes on" if worker.code is None else f"it exited with {worker.code}",
-                worker.code is None,
-            ),
-            since=started,
-        ),
+        worker_row(seen, checks.runs_on(seen, "it goes on"), since=started),
     ]
 
 

@@ -44,6 +44,7 @@ def run_damaged_row(harness: Harness) -> list[Row]:
     ids = [*damaged, *others, running]
     harness.wait_until(lambda: harness.have_ended(ids), 10 * PROMPT_SECONDS)
     harness.wait_until(lambda: worker.code is not None, 0.3)
+    seen = worker.observed()
     return [
         *(
             job_row(each, _discarded_unrun(each), since=started)
@@ -54,13 +55,7 @@ def run_damaged_row(harness: Harness) -> list[Row]:
             for each in harness.observed_jobs([*others, running])
         ),
         worker_row(
-            worker.observed(),
-            Check(
-                "it keeps running",
-                "it kept running" if worker.code is None else f"it exited with {worker.code}",
-                worker.code is None,
-            ),
-            since=started,
+            seen, checks.runs_on(seen, "it keeps running", "it kept running"), since=started
         ),
     ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.job import State
+from . import checks
 from .checks import PROMPT_SECONDS, Check, Row, make_row, worker_row
 from .harness import Harness
 from .probe_jobs import RESULT, DiskFillResult
@@ -41,6 +42,7 @@ def run_disk(harness: Harness) -> list[Row]:
     done = states.count(State.COMPLETED)
     error = _brief(result.error, harness.folder)
     is_clear = bool(result.accepted) and "jobs.db" in result.error
+    seen = worker.observed()
     return [
         make_row(
             "enqueueing",
@@ -60,15 +62,7 @@ def run_disk(harness: Harness) -> list[Row]:
             ),
             facts=[f"{state}: {states.count(state)}" for state in sorted(set(states))],
         ),
-        worker_row(
-            worker.observed(),
-            Check(
-                "it keeps running",
-                "it kept running" if worker.code is None else f"it exited with {worker.code}",
-                worker.code is None,
-            ),
-            since=filled,
-        ),
+        worker_row(seen, checks.runs_on(seen, "it keeps running", "it kept running"), since=filled),
     ]
 
 
