@@ -30,7 +30,7 @@ from conveyor.runners.untrusted_files import find_owned_files, matches, owned_fi
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
-from conveyor.worker.job_files import RunnersWithFiles
+from conveyor.worker.job_files import runners_with_files
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 NOBODY = CommandRules(user="nobody")
@@ -73,7 +73,7 @@ def run(
 ) -> RunResult:
     def runner() -> Any:
         made = {"command": CommandRunner(rules=rules)}
-        return RunnersWithFiles(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]
+        return runners_with_files(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]
 
     [ending] = run_jobs(runner, control)
     return ending
@@ -224,7 +224,7 @@ def test_a_cancelled_command_of_another_user_leaves_no_workdir(scratch: WorkdirR
 
     async def main() -> None:
         runner = CommandRunner(rules=NOBODY)
-        made = RunnersWithFiles({"command": runner}, store=store, workdir_root=scratch)["command"]
+        made = runners_with_files({"command": runner}, store=store, workdir_root=scratch)["command"]
         running = asyncio.create_task(made.run(control))
         assert isinstance(control.sink, RecordingSink)
         sink = control.sink

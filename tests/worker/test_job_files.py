@@ -22,7 +22,7 @@ from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
-from conveyor.worker.job_files import RunnersWithFiles
+from conveyor.worker.job_files import runners_with_files
 
 LARGE = PIECE * 2 + 1
 
@@ -89,7 +89,7 @@ def run(store: Store, scratch: WorkdirRoot, control: JobControl) -> RunResult:
     made = {"command": CommandRunner()}
 
     def runner() -> Any:
-        return RunnersWithFiles(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]
+        return runners_with_files(made, store=store, workdir_root=scratch)["command"]  # type: ignore[arg-type]
 
     [ending] = run_jobs(runner, control)
     return ending

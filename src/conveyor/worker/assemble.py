@@ -28,7 +28,7 @@ from .cancellation import LeaseVerdicts
 from .claim_confirmer import ClaimConfirmer
 from .dispatcher import Dispatcher
 from .held_jobs import HeldJobs
-from .job_files import RunnersWithFiles
+from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
 from .options import WorkerOptions
@@ -95,7 +95,7 @@ class Assembly:
         journal = self.make_journal(info.id)
         workdir_root = WorkdirRoot(info.id)
         runners = self.make_runners()
-        with_files = RunnersWithFiles(runners, store=store, workdir_root=workdir_root)
+        with_files = runners_with_files(runners, store=store, workdir_root=workdir_root)
         machine = MachineProbe(runners=with_files, elapsed=self.elapsed)
         dispatcher = self._make_dispatcher(info.id, held, with_files, journal, machine)
         return WorkerParts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -43,25 +43,12 @@ class _StoppedError(Exception):
     """A stop was requested, so the files of the job are no longer needed."""
 
 
-class RunnersWithFiles(Mapping[Kind, Runner]):
-    """The given runners, whose jobs get folders and files."""
-
-    def __init__(
-        self, runners: Mapping[Kind, Runner], *, store: FileStore, workdir_root: WorkdirRoot
-    ) -> None:
-        files = JobFiles(store, workdir_root)
-        self._by_kind: dict[Kind, Runner] = {
-            kind: _RunnerWithFiles(runner, files) for kind, runner in runners.items()
-        }
-
-    def __getitem__(self, kind: Kind) -> Runner:
-        return self._by_kind[kind]
-
-    def __iter__(self) -> Iterator[Kind]:
-        return iter(self._by_kind)
-
-    def __len__(self) -> int:
-        return len(self._by_kind)
+def runners_with_files(
+    runners: Mapping[Kind, Runner], *, store: FileStore, workdir_root: WorkdirRoot
+) -> dict[Kind, Runner]:
+    """Return the given runners, wrapped so that their jobs get folders and files."""
+    files = JobFiles(store, workdir_root)
+    return {kind: _RunnerWithFiles(runner, files) for kind, runner in runners.items()}
 
 
 class _RunnerWithFiles:

@@ -44,36 +44,15 @@ def complete_jobs(states: Collection[State] = ()) -> Complete:
     return complete
 
 
-def complete_queues(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the name of a queue."""
-    queues = _read(context, lambda store: store.counts().result(TIMEOUT))
-    return _matching((queue.name for queue in queues), incomplete)
+def _complete_names(read: Callable[[Store], Iterable[str]]) -> Complete:
+    """Return a completion of the names that `read` finds in the store."""
 
+    def complete(
+        context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return _matching(_read(context, lambda store: list(read(store))), incomplete)
 
-def complete_tasks(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the name of a task among those of the newest jobs."""
-    tasks = {job.task for job in _read(context, lambda store: _newest_jobs(store, ()))}
-    return _matching(sorted(tasks), incomplete)
-
-
-def complete_workers(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the id of a worker."""
-    workers = _read(context, lambda store: store.workers().result(TIMEOUT))
-    return _matching((worker.id for worker in workers), incomplete)
-
-
-def complete_schedules(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the name of a schedule."""
-    schedules = _read(context, lambda store: store.schedules().result(TIMEOUT))
-    return _matching((schedule.name for schedule in schedules), incomplete)
+    return complete
 
 
 def complete_states(
@@ -106,3 +85,18 @@ def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
 
 def _matching(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(str(name)) for name in names if name.startswith(incomplete)]
+
+
+complete_queues = _complete_names(
+    lambda store: (queue.name for queue in store.counts().result(TIMEOUT))
+)
+# The tasks of the newest jobs.
+complete_tasks = _complete_names(
+    lambda store: sorted({job.task for job in _newest_jobs(store, ())})
+)
+complete_workers = _complete_names(
+    lambda store: (worker.id for worker in store.workers().result(TIMEOUT))
+)
+complete_schedules = _complete_names(
+    lambda store: (schedule.name for schedule in store.schedules().result(TIMEOUT))
+)
