@@ -234,7 +234,9 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
         elif lifecycle.has_expired(job, tx.now):
             await expire(tx, job)
         else:
-            leased.append(lease(await _completed(tx, job), claimant, tx.now))
+            if job.options.given is not None:
+                job = await _completed(tx, job)
+            leased.append(lease(job, claimant, tx.now))
     await tx.change(
         "lease",
         [(job.worker, job.lease_until, job.started_at, job.seq, job.lease - 1) for job in leased],
@@ -246,8 +248,6 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
 
 async def _completed(tx: Tx, job: JobRecord) -> JobRecord:
     """Return a job with the options that its task has declared since it was enqueued by name."""
-    if job.options.given is None:
-        return job
     declared = await task_defaults(tx, job.task)
     if declared is None:
         return job
