@@ -61,6 +61,8 @@ def test_a_piece_lies_within_the_largest_content() -> None:
     for offset, size in ((0, PIECE + 1), (-1, 1), (CONTENT_LIMIT, 1), (CONTENT_LIMIT - 1, 2)):
         with pytest.raises(UsageError, match="can have at most"):
             checked_piece(offset, size)
+    with pytest.raises(UsageError, match="0 or more bytes, got -1"):
+        checked_piece(0, -1)
 
 
 def test_the_inputs_of_a_job_are_listed_by_name() -> None:

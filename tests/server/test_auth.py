@@ -210,6 +210,8 @@ def test_a_server_still_requires_a_token_after_all_tokens_are_deleted() -> None:
         {"Host": "[::1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
     ],
 )
 def test_a_web_page_cannot_use_an_open_server(headers: dict[str, str]) -> None:
@@ -217,6 +219,9 @@ def test_a_web_page_cannot_use_an_open_server(headers: dict[str, str]) -> None:
     serving = Serving(store)
     ask = RawClient(serving.url)
     assert ask("POST", "/jobs/x/retry", headers=headers).is_problem(403, "forbidden")
+    assert ask("GET", "/queues", headers=headers).is_problem(403, "forbidden")
+    for site in ("none", "same-origin"):
+        assert ask("GET", "/queues", headers={"Sec-Fetch-Site": site}).status == 200
     same = {"Origin": serving.url, "Host": serving.url.partition("://")[2]}
     assert ask("GET", "/queues", headers=same).status == 200
     assert ask("GET", "/queues", headers={"Host": "localhost:1"}).status == 200

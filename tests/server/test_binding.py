@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from deployment import Deployment
+from raw_http import RawClient, receive_all
 
 from conveyor import UsageError
+from conveyor.server.origin_guard import RESPONSE_HEADERS
 from conveyor.server.serve import Bind, Server, check_bind
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.memory.store import MemoryStore
@@ -77,3 +79,18 @@ def _has_ipv6() -> bool:
             return True
     except OSError:
         return False
+
+
+def test_every_response_tells_browsers_to_keep_it_from_pages(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.server_thread()
+    ask = RawClient(deployment.url)
+    invalid = ask.raw(b"nonsense\r\n\r\n")
+    refused = receive_all(invalid).decode()
+    invalid.close()
+    for path in ("/health", "/openapi.json", "/queues", "/nothing"):
+        headers = ask("GET", path).headers
+        for name, value in RESPONSE_HEADERS:
+            assert headers[name] == value
+            assert f"{name}: {value}\r\n" in refused
+    deployment.close()

@@ -152,6 +152,25 @@ def test_headers_have_a_maximum_size(field: bytes, ask: RawClient) -> None:
     line.close()
 
 
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"])
+@pytest.mark.parametrize("size", [1900, 2100])
+def test_headers_have_a_maximum_size_even_in_one_segment(
+    size: int, before: bytes, ask: RawClient
+) -> None:
+    line = ask.raw(before + GET + b"X: %b\r\nConnection: close\r\n\r\n" % (b"y" * size))
+    answers = receive_all(line)
+    line.close()
+    is_small = size < Impatient.headers_limit
+    assert answers.count(b"HTTP/1.1 200") == (1 + bool(before) if is_small else 0)
+    assert answers.count(b"HTTP/1.1 431") == (not is_small and not before)
+
+
+def test_an_address_counts_as_a_header(ask: RawClient) -> None:
+    line = ask.raw(b"GET /%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % (b"y" * 2000))
+    assert status(receive_all(line)) == 431
+    line.close()
+
+
 def test_trailers_have_a_maximum_size(ask: RawClient) -> None:
     head = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     took, _ = trickle(ask, head + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 1000 + b"\r\n")

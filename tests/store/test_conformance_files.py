@@ -121,6 +121,8 @@ def test_a_piece_has_a_limit(store: Store) -> None:
         store.write_content(digest(), 0, bytes(PIECE + 1), last=False).result()
     with pytest.raises(UsageError, match="a piece"):
         store.read_content(write(store), 0, PIECE + 1).result()
+    with pytest.raises(UsageError, match="0 or more bytes, got -1"):
+        store.read_content(digest(), 0, -1).result()
     with pytest.raises(UsageError, match="at most"):
         store.write_content(digest(b"x"), -1, b"", last=False).result()
 

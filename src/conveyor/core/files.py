@@ -99,6 +99,8 @@ def checked_piece(offset: int, size: int) -> None:
     """Raise UsageError if a piece is too large or lies outside of any content."""
     if size > PIECE:
         raise UsageError(f"a piece can have at most {PIECE:,} bytes, got {size:,}")
+    if size < 0:
+        raise UsageError(f"a piece must have 0 or more bytes, got {size:,}")
     if offset < 0 or offset + size > CONTENT_LIMIT:
         raise UsageError(
             f"a file can have at most {CONTENT_LIMIT:,} bytes, got {size:,} at offset {offset:,}"

@@ -57,8 +57,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._ended = False
         super().data_received(data)
         if self._receiving and self._other_size > self.headers_limit + self._body_size:
-            detail = f"the headers are larger than {self.headers_limit:,} bytes"
-            self._refuse("headers_too_large", detail)
+            self._refuse_headers()
         elif self._is_free() or (self._receiving and not self.pipeline):
             self._start_timer()  # empty lines before a request do not begin it
 
@@ -72,6 +71,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The headers are complete."""
+        # All of a request may come in one segment, so the sum in `data_received` is too late.
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self.headers_limit:
+            self._refuse_headers()
+            raise ValueError("the headers are too large")  # which ends the parsing
         self._stop_timer()
         super().on_headers_complete()
         self._in_headers = False
@@ -135,6 +139,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self.transport.close()
 
+    def _refuse_headers(self) -> None:
+        limit = self.headers_limit
+        self._refuse("headers_too_large", f"the headers are larger than {limit:,} bytes")
+
     def _refuse(self, code: str, detail: str) -> None:
         """Send a problem, unless the application already answers, and close the connection."""
         transport: Any = self.transport
@@ -144,9 +152,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if is_unhandled or self._is_waiting_for_body():
             found = problem(code, detail)
             body = msgspec.json.encode(found)
+            always = b"".join(b"%b: %b\r\n" % each for each in self.server_state.default_headers)
             transport.write(
-                f"HTTP/1.1 {found.status} {HTTPStatus(found.status).phrase}\r\n"
-                f"content-type: {MEDIA}\r\ncontent-length: {len(body)}\r\n"
+                f"HTTP/1.1 {found.status} {HTTPStatus(found.status).phrase}\r\n".encode()
+                + always
+                + f"content-type: {MEDIA}\r\ncontent-length: {len(body)}\r\n"
                 "connection: close\r\n\r\n".encode()
                 + body
             )

@@ -2,7 +2,8 @@
 
 A page can make the browser on this machine send requests to 127.0.0.1. With a host name of its own
 that is made to resolve to 127.0.0.1 (DNS rebinding) it can even read the answers. A browser sends
-the origin of the page (Origin) and the host name of the server (Host).
+the origin of the page (Origin), except with simple GET requests, how the page is related to the
+server (Sec-Fetch-Site), and the host name of the server (Host).
 """
 
 from __future__ import annotations
@@ -13,6 +14,16 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ..errors import AccessError
+
+# Sent with every response: a browser must not guess its type, show it within another page, run
+# anything in it, or hand it to a page of another origin.
+RESPONSE_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+# "none": the user typed the address. A page of another port of this machine is "same-site".
+OWN_SITES = frozenset({"same-origin", "none"})
 
 
 def check_local_origin(headers: Mapping[str, str]) -> None:
@@ -26,10 +37,16 @@ def check_local_origin(headers: Mapping[str, str]) -> None:
         )
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
-        raise AccessError(
-            "this server requires no token, so it accepts no requests from web pages, here of "
-            f"{origin[:200]!r}"
-        )
+        raise _from_page(f"of {origin[:200]!r}")
+    site = headers.get("sec-fetch-site")
+    if site is not None and site.lower() not in OWN_SITES:
+        raise _from_page(f"with Sec-Fetch-Site: {site[:200]!r}")
+
+
+def _from_page(which: str) -> AccessError:
+    return AccessError(
+        f"this server requires no token, so it accepts no requests from web pages, here {which}"
+    )
 
 
 @lru_cache(maxsize=100)

@@ -22,7 +22,7 @@ from ..store.protocol import Store
 from ..system.process_identity import worker_id, worker_info
 from .application import Application
 from .http_limits import LimitedHttpProtocol
-from .origin_guard import is_loopback
+from .origin_guard import RESPONSE_HEADERS, is_loopback
 from .server_config import ServerConfig
 
 log = logging.getLogger("conveyor.server")
@@ -112,6 +112,7 @@ class Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
+            headers=list(RESPONSE_HEADERS),
             timeout_keep_alive=KEEPALIVE_TIMEOUT,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             backlog=BACKLOG,
