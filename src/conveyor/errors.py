@@ -4,9 +4,11 @@ ConveyorError
 ├── UsageError                 a wrong call, option or setting
 │   ├── EncodingError          an argument or result that JSON cannot hold, or that is too large
 │   │   └── StaleArgumentsError stored arguments do not match the function's signature
-│   └── UnknownTaskError       no task of that name is registered here
+│   ├── UnknownTaskError       no task of that name is registered here
+│   └── DuplicateIdError       another job has this id already; nothing was enqueued
 ├── NotFoundError              no such job, queue, schedule, worker or token
 ├── QueueFullError             the queue is at its capacity; nothing was enqueued
+│   └── BatchTooLargeError     more jobs in one call than the queue's capacity; waiting is useless
 ├── AccessError                the token is unknown, or does not allow the call
 ├── InvalidTransitionError     the job's state does not allow the change
 │   └── BusyError              the worker has running jobs
@@ -41,6 +43,10 @@ class UnknownTaskError(UsageError):
     """No task of that name is registered in this process."""
 
 
+class DuplicateIdError(UsageError):
+    """A job with this id is in the store already, or twice in one call. Nothing was enqueued."""
+
+
 class NotFoundError(ConveyorError, LookupError):
     """There is no such job, queue, schedule, worker or token."""
 
@@ -54,13 +60,27 @@ class QueueFullError(ConveyorError):
 
     def __init__(self, queue: str, depth: int, capacity: int, size: int = 1) -> None:
         self.queue, self.depth, self.capacity, self.size = queue, depth, capacity, size
-        super().__init__(
-            f"queue {queue!r} is full ({depth}/{capacity}), cannot add {size}: "
+        super().__init__(self._describe())
+
+    def __reduce__(self) -> tuple[type["QueueFullError"], tuple[str, int, int, int]]:
+        return type(self), (self.queue, self.depth, self.capacity, self.size)
+
+    def _describe(self) -> str:
+        return (
+            f"queue {self.queue!r} is full ({self.depth}/{self.capacity}), cannot add {self.size}: "
             "wait longer (wait=seconds), raise its capacity or add workers"
         )
 
-    def __reduce__(self) -> tuple[type["QueueFullError"], tuple[str, int, int, int]]:
-        return QueueFullError, (self.queue, self.depth, self.capacity, self.size)
+
+class BatchTooLargeError(QueueFullError):
+    """The call has more jobs than the queue's capacity, so there is never room for all of them."""
+
+    def _describe(self) -> str:
+        return (
+            f"{self.size} jobs at once never fit into queue {self.queue!r}, whose capacity is "
+            f"{self.capacity}: enqueue at most {max(self.capacity, 1)} at once, or raise its "
+            "capacity"
+        )
 
 
 class AccessError(ConveyorError):

@@ -46,7 +46,7 @@ def admit(
     """Decide about `size` new jobs for a queue with `depth` waiting and `offers` ahead of them."""
     if capacity is None or size == 0:
         return Accept()
-    if size > max(capacity, 1):
+    if never_fits(size, capacity):
         return Refuse(hopeless=True)
     if when_full == "drop_oldest":
         drop = max(0, depth + size - capacity)
@@ -58,6 +58,11 @@ def admit(
     if when_full == "wait" or is_rendezvous(capacity):
         return Offer()
     return Refuse()
+
+
+def never_fits(size: int, capacity: int | None) -> bool:
+    """Whether a request of `size` jobs has no room even in an empty queue."""
+    return capacity is not None and size > max(capacity, 1)
 
 
 def is_rendezvous(capacity: int | None) -> bool:

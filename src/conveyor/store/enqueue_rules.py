@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from ..core.capacity import Accept, Offer, Refuse, admit, is_rendezvous
 from ..core.job import NO_OPTIONS, NewJob, Options, WhenFull
 from ..core.labels import serves
-from ..errors import NotFoundError, QueueFullError
+from ..errors import BatchTooLargeError, DuplicateIdError, NotFoundError, QueueFullError
 
 K = TypeVar("K")
 
@@ -44,8 +44,21 @@ def admit_request(
         when_full=when_full,
     )
     if isinstance(decision, Refuse):
-        raise QueueFullError(jobs[0].queue, depth, capacity or 0, len(jobs))
+        kind = BatchTooLargeError if decision.hopeless else QueueFullError
+        raise kind(jobs[0].queue, depth, capacity or 0, len(jobs))
     return decision
+
+
+def check_ids(jobs: Iterable[NewJob], known: Collection[str]) -> None:
+    """Raise DuplicateIdError for the first new job whose id is `known` or that comes twice."""
+    seen = set(known)
+    for new in jobs:
+        if new.id in seen:
+            raise DuplicateIdError(
+                f"job {new.id!r} exists already: give each job an id of its own, or, if this "
+                "repeats a request whose answer was lost, send it with again=true"
+            )
+        seen.add(new.id)
 
 
 def rendezvous_offers(
@@ -53,11 +66,10 @@ def rendezvous_offers(
 ) -> Iterator[tuple[K, Sequence[NewJob]]]:
     """Yield the offers whose job a claimant with these labels can run, in the given order.
 
-    At a rendezvous every offer has exactly one job.
+    At a rendezvous jobs come one at a time. An offer of several is from before it became one.
     """
     for offer, jobs in offers:
-        [new] = jobs
-        if serves(labels, frozenset(new.options.requires)):
+        if len(jobs) == 1 and serves(labels, frozenset(jobs[0].options.requires)):
             yield offer, jobs
 
 

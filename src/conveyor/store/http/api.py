@@ -82,7 +82,7 @@ _STORE_CALLS = (
         name="insert", method="POST", path="/queues/{queue}/jobs", scopes=ENQUEUE,
         summary="Enqueue jobs, all or none", request=payloads.InsertBody,
         response=payloads.InsertAnswer, encode=_encode_insert, idempotent=True,
-        problems=("queue_full",),
+        problems=("encoding", "queue_full", "batch_too_large", "duplicate_id"),
     ),
     ApiCall(
         name="task_defaults", method="GET", path="/tasks/{task}", scopes=READ_OR_ENQUEUE,

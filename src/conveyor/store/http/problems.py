@@ -8,9 +8,11 @@ import msgspec
 
 from ...errors import (
     AccessError,
+    BatchTooLargeError,
     BusyError,
     ConveyorError,
     CorruptStoreError,
+    DuplicateIdError,
     EncodingError,
     InvalidTransitionError,
     NotFoundError,
@@ -38,6 +40,12 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
         InvalidTransitionError,
     ),
     "busy": (409, "The worker is busy", BusyError),
+    "duplicate_id": (409, "A job with this id exists already", DuplicateIdError),
+    "batch_too_large": (
+        413,
+        "The request has more jobs than the queue's capacity",
+        BatchTooLargeError,
+    ),
     "too_large": (413, "The request body is too large", UsageError),
     "headers_too_large": (431, "The request headers are too large", UsageError),
     "not_json": (415, "The request body is not JSON", UsageError),
@@ -53,8 +61,8 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error. `code` is for programs; `detail` says what is wrong and what to do.
 
-    `queue_full` adds the queue, the number of waiting jobs, the capacity and the number of jobs in
-    the request.
+    `queue_full` and `batch_too_large` add the queue, the number of waiting jobs, the capacity and
+    the number of jobs in the request.
     """
 
     type: str
@@ -80,7 +88,7 @@ def problem_from_error(error: ConveyorError) -> Problem:
     """Return the problem that describes an exception."""
     if isinstance(error, QueueFullError):
         return problem(
-            "queue_full",
+            "batch_too_large" if isinstance(error, BatchTooLargeError) else "queue_full",
             str(error),
             queue=error.queue,
             depth=error.depth,
@@ -95,11 +103,14 @@ def problem_from_error(error: ConveyorError) -> Problem:
 
 def error_from_problem(found: Problem) -> ConveyorError:
     """Return the exception that a problem describes."""
-    if found.code == "queue_full":
-        return QueueFullError(found.queue, found.depth, found.capacity, found.size)
+    if found.code in ("queue_full", "batch_too_large"):
+        full = QueueFullError if found.code == "queue_full" else BatchTooLargeError
+        return full(found.queue, found.depth, found.capacity, found.size)
     if found.code in ("unauthorized", "forbidden"):
         return AccessError(found.detail, unknown=found.code == "unauthorized")
-    _, _, kind = PROBLEMS.get(found.code, (0, "", UnavailableError))
+    # A newer server may send a code that is not known here. Its status says who can help.
+    unknown = UsageError if 400 <= found.status < 500 else UnavailableError
+    _, _, kind = PROBLEMS.get(found.code, (0, "", unknown))
     return kind(found.detail)
 
 

@@ -99,7 +99,8 @@ def _meet(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list
     for offer, [new] in rendezvous_offers(live, claimant.labels):
         if len(met) == limit:
             break
-        if not accept_offer(memory, name, offer).existing:
+        answer = accept_offer(memory, name, offer)
+        if answer is not None and not answer.existing:
             met += _lease_or_expire(memory, memory.index.jobs[new.id], claimant)
     return met
 

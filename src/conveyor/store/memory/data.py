@@ -22,6 +22,10 @@ class WaitingOffer(msgspec.Struct):
     until: float
     answer: Accepted | None = None
 
+    def is_waiting(self, now: float) -> bool:
+        """Whether its producer still waits for room."""
+        return self.answer is None and self.until >= now
+
 
 class QueueData(msgspec.Struct):
     """A queue's capacity, pause and offers. Its jobs are in the index."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ...core.capacity import Accept, Offer, fits, is_rendezvous
+from ...core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import drop_error
 from ...core.storable import check_jobs
-from ..enqueue_rules import admit_request, check_offer_kept
+from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
@@ -33,6 +33,7 @@ def insert(
     name = jobs[0].queue
     queue = memory.queues.get(name) or QueueData()
     decision = Accept() if capacity is None else _admit(memory, jobs, queue, capacity, when_full)
+    check_new_ids(memory, jobs, offered=isinstance(decision, Offer))
     memory.queues[name] = queue
     changed, queue.capacity = queue.capacity != capacity, capacity
     answer: Accepted | Offered
@@ -43,8 +44,20 @@ def insert(
         case Offer():
             answer = _offer(memory, jobs, queue, capacity or 0)
     if changed:
+        _drop_offers_of_several(memory, name)
         make_room(memory, name)  # the capacity may have been raised
     return answer
+
+
+def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool = False) -> None:
+    """Raise DuplicateIdError for an id that is in the store or, for an offer, is `offered`."""
+    known = {new.id for new in jobs if new.id in memory.index.jobs}
+    if known or len(jobs) > 1 or offered:
+        if offered:
+            waits = [each for each in memory.offers.values() if each.is_waiting(memory.now)]
+            known.update(new.id for each in waits for new in each.jobs)
+        fresh, _ = admit_keys(jobs, _holders(memory, jobs))
+        check_ids(fresh, known)
 
 
 def _admit(
@@ -135,9 +148,28 @@ def make_room(memory: MemoryData, name: str) -> None:
     for offer in list(live_offers(memory, queue)):
         jobs = memory.offers[offer].jobs
         size = count_fresh(jobs, _holders(memory, jobs))
-        if not fits(size, depth=memory.index.depth(name), capacity=queue.capacity):
+        if never_fits(size, queue.capacity):  # the capacity was lowered
+            _drop_offer(memory, name, offer)
+        elif fits(size, depth=memory.index.depth(name), capacity=queue.capacity):
+            accept_offer(memory, name, offer)
+        else:
             return
-        accept_offer(memory, name, offer)
+
+
+def _drop_offers_of_several(memory: MemoryData, name: str) -> None:
+    """Drop the offers that have no room at a rendezvous, if the queue has become one."""
+    queue = memory.queue(name)
+    if is_rendezvous(queue.capacity):
+        for offer in list(live_offers(memory, queue)):
+            if len(memory.offers[offer].jobs) > 1:
+                _drop_offer(memory, name, offer)
+
+
+def _drop_offer(memory: MemoryData, name: str, offer: str) -> None:
+    """Delete an offer that cannot be accepted. Its producer asks again, and learns why."""
+    memory.queue(name).offers.remove(offer)
+    del memory.offers[offer]
+    memory.hint("offer", offer)
 
 
 def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
@@ -148,9 +180,15 @@ def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
     return queue.offers
 
 
-def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted:
-    """Add an offer's jobs and store the answer for its producer."""
+def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted | None:
+    """Add an offer's jobs and store the answer for its producer.
+
+    None: the offer was dropped, because another call has added a job with an id of these.
+    """
     waiting = memory.offers[offer]
+    if any(new.id in memory.index.jobs for new in waiting.jobs):
+        _drop_offer(memory, name, offer)
+        return None
     memory.queue(name).offers.remove(offer)
     waiting.answer = accept(memory, waiting.jobs)
     # The jobs stay even if the producer never collects the answer.

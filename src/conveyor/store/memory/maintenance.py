@@ -13,7 +13,7 @@ from ..messages import Staged
 from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
 from .claim import end_attempt, expire
 from .data import MemoryData
-from .enqueue import accept, live_offers, make_room
+from .enqueue import accept, check_new_ids, live_offers, make_room
 from .tokens import prune_access
 
 
@@ -101,6 +101,7 @@ def tick(
     ticked = tick_schedule(_schedule(memory, name), due_at=due_at, next_at=next_at)
     if ticked is None:
         return False
+    check_new_ids(memory, jobs)
     memory.schedules[name] = ticked
     for job in jobs:
         memory.queue(job.queue)

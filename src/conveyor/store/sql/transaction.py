@@ -96,11 +96,18 @@ class Lanes:
 
 
 class Tx:
-    """One transaction. `now` is its one time; counts and hints are kept until it ends well."""
+    """One transaction. `now` is its one time; counts and hints are kept until it ends well.
 
-    def __init__(self, db: Executor, lanes: Lanes, now: float, draw: Draw) -> None:
+    `careful`: the operations are run again because the database has rejected a statement of one of
+    them. So they look first, at the price of a statement, whether it will, and say why.
+    """
+
+    def __init__(
+        self, db: Executor, lanes: Lanes, now: float, draw: Draw, *, careful: bool = False
+    ) -> None:
         self.now = now
         self.draw = draw
+        self.careful = careful
         self.hints: dict[HintKind, dict[str, None]] = {}
         self._db = db
         self._lanes = lanes

@@ -170,7 +170,7 @@ class Writer:
         A savepoint costs as much as an operation, and few operations fail after they have
         written. So none is set unless `careful`; _HalfDoneError asks for a careful second run.
         """
-        tx = Tx(self._db, self._lanes, self._clock.now(), self._draw)
+        tx = Tx(self._db, self._lanes, self._clock.now(), self._draw, careful=careful)
         reads = all(call.reads for call in calls)
         run = self._run_with_care if careful else self._run
         with self._db.reading() if reads else self._db.writing():

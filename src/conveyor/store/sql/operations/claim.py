@@ -264,6 +264,7 @@ async def _meet(tx: Tx, name: str, claimant: Claimant, limit: int) -> list[JobRe
     for seq, jobs in rendezvous_offers(await live_offers(tx, name), claimant.labels):
         if len(met) == limit:
             break
-        if not (await accept_offer(tx, seq, jobs)).existing:
+        answer = await accept_offer(tx, seq, jobs)
+        if answer is not None and not answer.existing:
             met += await _lease(tx, name, await tx.rows("get", (jobs[0].id,)), claimant)
     return met

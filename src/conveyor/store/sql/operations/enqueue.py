@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from ....core import lifecycle
-from ....core.capacity import Accept, Offer, fits, is_rendezvous
+from ....core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
 from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
 from ....core.storable import check_jobs
-from ...enqueue_rules import admit_request, check_offer_kept
+from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
@@ -49,6 +49,7 @@ async def insert(
     await tx.rows("set_capacity", (capacity, name))
     queue.capacity = capacity
     answer = await _admit(tx, jobs, queue, when_full)
+    await _drop_offers_of_several(tx, name)
     await make_room(tx, name)  # the capacity may have been raised
     return answer
 
@@ -79,7 +80,7 @@ async def _admit(
 
 async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
-    stored = {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
+    stored = await _stored(tx, jobs)
     if stored:
         return answer_again(jobs, stored, await _holders(tx, jobs))
     for new in jobs[:1]:
@@ -91,11 +92,18 @@ async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | 
     return None
 
 
+async def _stored(tx: Tx, jobs: Sequence[NewJob]) -> set[str]:
+    """Return the ids of those jobs that are in the store."""
+    return {new.id for new in jobs if await tx.rows("is_there", (new.id,))}
+
+
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     """Add the jobs, except those whose unique key is taken."""
     fresh, answer = admit_keys(jobs, await _holders(tx, jobs))
     if not fresh:
         return answer
+    if tx.careful:
+        check_ids(fresh, await _stored(tx, fresh))
     rows: list[Params] = []
     counts: dict[State, int] = {}
     for new in fresh:
@@ -151,9 +159,20 @@ async def make_room(tx: Tx, name: str) -> None:
     queue = await tx.lock_queue(name)
     for seq, jobs in await live_offers(tx, name):
         size = count_fresh(jobs, await _holders(tx, jobs))
-        if not fits(size, depth=queue.depth, capacity=queue.capacity):
+        if never_fits(size, queue.capacity):  # the capacity was lowered
+            await _drop_offer(tx, seq)
+        elif fits(size, depth=queue.depth, capacity=queue.capacity):
+            await accept_offer(tx, seq, jobs)
+        else:
             return
-        await accept_offer(tx, seq, jobs)
+
+
+async def _drop_offers_of_several(tx: Tx, name: str) -> None:
+    """Drop the offers that have no room at a rendezvous, if the queue has become one."""
+    if is_rendezvous((await tx.used_queue(name)).capacity):
+        for seq, jobs in await live_offers(tx, name):
+            if len(jobs) > 1:
+                await _drop_offer(tx, seq)
 
 
 async def has_offers(tx: Tx, name: str) -> bool:
@@ -179,8 +198,14 @@ async def live_offers(tx: Tx, name: str, *, reads: bool = False) -> list[tuple[i
     return live
 
 
-async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted:
-    """Add an offer's jobs and store the answer for its producer."""
+async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted | None:
+    """Add an offer's jobs and store the answer for its producer.
+
+    None: the offer was dropped, because another call has added a job with an id of these.
+    """
+    if await _stored(tx, jobs):
+        await _drop_offer(tx, seq)
+        return None
     answer = await accept(tx, jobs)
     await tx.change("answer_offer", [(_encode(answer), tx.now + COLLECT_PATIENCE, seq)])
     tx.hint("offer", str(seq))
@@ -228,8 +253,17 @@ async def _delete_offer(tx: Tx, seq: int) -> None:
         await tx.rows(statement, (seq,))
 
 
+async def _drop_offer(tx: Tx, seq: int) -> None:
+    """Delete an offer that cannot be accepted. Its producer asks again, and learns why."""
+    await _delete_offer(tx, seq)
+    tx.hint("offer", str(seq))
+
+
 async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: int) -> Offered:
     name = jobs[0].queue
+    offered = {new.id for new in jobs if await tx.rows("offered", (new.id, tx.now))}
+    fresh, _ = admit_keys(jobs, await _holders(tx, jobs))
+    check_ids(fresh, offered | await _stored(tx, jobs))
     request = _encode(list(jobs))
     [(seq,)] = await tx.rows("add_offer", (name, tx.now + OFFER_PATIENCE, request))
     await tx.many("add_offered_job", [(new.id, seq) for new in jobs])
