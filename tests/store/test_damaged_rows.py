@@ -23,6 +23,7 @@ from conveyor.errors import (
 from conveyor.maintenance.pruner import RETENTION
 from conveyor.store.hint_waiters import HintWaiters
 from conveyor.store.messages import Filter, Hint, Lease, Report
+from conveyor.store.sql.operations.discards import SEARCHED_ROWS, first_searched
 from conveyor.store.sql.rows import COLUMNS
 
 # What is written into the columns of a job so that it cannot be read.
@@ -281,6 +282,59 @@ def test_a_job_whose_lane_is_unknown_can_be_cancelled_and_deleted(file: File) ->
             file.store.cancel(name, reason="r").result()
         file.store.delete(name).result()
     assert [queue.name for queue in file.store.counts().result()] == ["q"]
+
+
+@pytest.mark.parametrize("damage", ["state = 'weird'", "state = ''", "lane = 4711"])
+def test_a_job_that_nothing_finds_is_discarded_with_the_reason_when_jobs_are_pruned(
+    file: File, damage: str
+) -> None:
+    hints: list[Hint] = []
+    file.behind.listen(["final"], hints.append)
+    put(file.store, new(id="completed"), new(id="runs"))
+    completed, _ = claim(file.store, limit=2)
+    assert settle(file.store, completed, Succeeded())
+    put(file.store, new(id="waits"), new(id="due later", delay=5), new(id="good"))
+    put(file.store, new(id="alone", queue="other"))
+    file.run(f"UPDATE job SET {damage} WHERE id <> 'good'")
+    file.store.prune(RETENTION, limit=99).result()
+    file.clock.advance(61)
+    file.store.stage(limit=99).result()
+    file.store.rescue(limit=99).result()
+    file.store.prune(RETENTION, limit=99).result()
+    found = ["runs", "waits", "due later", "alone"]
+    assert states(file, found) == {State.DISCARDED}
+    for name in found:
+        [line] = file.store.history(name).result()
+        assert (line.became, line.error.type) == (State.DISCARDED, "CorruptStoreError")
+        assert "its state" in line.error.message or "its lane" in line.error.message
+        assert hears(hints, "final", name)
+    assert [queue.depth for queue in file.store.counts().result()] == [0, 1]
+    assert [job.id for job in claim(file.store, limit=9)] == ["good"]
+    # The ended job whose lane is unknown stays counted where it was.
+    assert file.counts_are_true() or "lane" in damage
+    file.clock.advance(RETENTION[State.DISCARDED] + 1)
+    assert file.store.prune(RETENTION, limit=99).result() == 5
+
+
+def test_every_row_of_a_large_store_is_searched_with_the_same_probability() -> None:
+    assert first_searched(7, 7, 0.9) == 7
+    assert first_searched(7, 7 + SEARCHED_ROWS - 1, 0.999) == 7
+    low, high = 1, 10 * SEARCHED_ROWS
+    firsts = [first_searched(low, high, drawn / 1000) for drawn in range(1000)]
+    assert firsts == sorted(firsts)
+    assert firsts[0] == low
+    assert high - 60 <= firsts[-1] <= high
+    for row in (low, high // 2, high):
+        searched = sum(first <= row < first + SEARCHED_ROWS for first in firsts)
+        assert searched == pytest.approx(1000 / 11, abs=2)
+
+
+def test_a_search_ends_at_a_number_of_rows_and_after_large_arguments(file: File) -> None:
+    for _ in range(20):
+        put(file.store, new(args=b'{"a":"' + b"x" * 900_000 + b'"}'))
+    file.run("UPDATE job SET state = 'weird'")
+    file.store.prune(RETENTION, limit=99).result()
+    assert sum(queue.counts[State.DISCARDED] for queue in file.store.counts().result()) == 18
 
 
 def test_a_lane_whose_labels_cannot_be_read_does_not_hold_up_the_others(file: File) -> None:

@@ -249,7 +249,8 @@ class MaintenanceStore(Protocol):
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         """Delete jobs that have been final for longer than their state's retention, in seconds.
 
-        Returns how many. Old tokens and audit lines are deleted as well.
+        Returns how many. Old tokens and audit lines are deleted as well. Damaged jobs that no
+        claim finds are discarded, those of a part of a large store at each call.
         """
         ...
 

@@ -225,6 +225,37 @@ WHERE seq = :seq AND state NOT IN ('scheduled', 'available', 'running', 'retryab
     'cancelled', 'discarded')
 RETURNING seq
 
+-- name: seq_bounds, reads
+SELECT (SELECT min(seq) FROM job), (SELECT max(seq) FROM job)
+
+-- name: strays, reads
+-- Jobs that no other statement finds, in damaged rows: their state or their lane is unknown. A row
+-- is read as far as its state, past its arguments, so their size is limited as well as the number.
+SELECT {job} FROM job WHERE seq IN (
+    SELECT seq FROM (
+        SELECT seq, bytes, sum(bytes) OVER (ORDER BY seq) AS total FROM (
+            SELECT seq, length(args) AS bytes FROM job
+            WHERE seq >= :first ORDER BY seq LIMIT :rows
+        ) AS sized
+    ) AS summed WHERE total - bytes <= 16000000
+) AND (
+    state NOT IN ('scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled',
+        'discarded')
+    OR (state = 'available' AND lane NOT IN (SELECT id FROM lane))
+)
+ORDER BY seq LIMIT 1000
+
+-- name: count_unfinished, reads
+-- In parts, so that each part walks the index of its states.
+SELECT lane.queue, state, count(*) FROM job JOIN lane ON lane.id = job.lane
+WHERE state = 'available' GROUP BY lane.queue, state
+UNION ALL
+SELECT lane.queue, state, count(*) FROM job JOIN lane ON lane.id = job.lane
+WHERE state IN ('scheduled', 'retryable') GROUP BY lane.queue, state
+UNION ALL
+SELECT lane.queue, state, count(*) FROM job JOIN lane ON lane.id = job.lane
+WHERE state = 'running' GROUP BY lane.queue, state
+
 -- name: count_queue, reads
 SELECT state, count(*) FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND state IN ('scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled',

@@ -8,7 +8,6 @@ import msgspec
 
 from ....core import lifecycle
 from ....core.job import (
-    FINAL,
     AttemptError,
     ErrorInfo,
     JobRecord,
@@ -24,7 +23,7 @@ from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, NO_QUEUE, finite, to_params, to_record
 from ..transaction import STATES, Tx
 from .enqueue import make_room
-from .transitions import end_unrun
+from .transitions import adopt, end_unrun
 
 LAST_SEQ = 2**63 - 1
 DAMAGED_ENTRY = ErrorInfo("CorruptStoreError", "this entry of the history is damaged")
@@ -175,10 +174,7 @@ async def _changeable(tx: Tx, job_id: str, state: State) -> JobRecord:
     job = await get(tx, job_id)
     if not job.damage:
         return job
-    final_at = tx.now if state in FINAL else None
-    if await tx.rows("adopt", (state, final_at, job.seq)) and job.queue != NO_QUEUE:
-        counted = await tx.rows("count_queue", (job.queue,))
-        await tx.recount(job.queue, {State(each): count for each, count in counted})
+    await adopt(tx, job, state)
     return await get(tx, job_id)
 
 

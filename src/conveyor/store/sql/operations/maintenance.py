@@ -15,7 +15,7 @@ from ..rows import LANE, finite, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_attempt
-from .discards import expire
+from .discards import discard_strays, expire
 from .enqueue import accept, delete_old_offers, make_room
 from .tokens import prune_access
 
@@ -72,7 +72,11 @@ async def running_jobs(tx: Tx, statement: str, params: Params) -> dict[str, JobR
 
 
 async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
-    """Delete final jobs after the retention of their state, and old tokens and actions."""
+    """Delete final jobs after the retention of their state, and old tokens and actions.
+
+    Jobs in damaged rows that nothing else finds are discarded first.
+    """
+    await discard_strays(tx)
     pruned = 0
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from ....core import lifecycle
-from ....core.job import ErrorInfo, JobRecord, State
+from ....core.job import FINAL, ErrorInfo, JobRecord, State
 from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
-from ..rows import to_params
+from ..rows import NO_QUEUE, to_params
 from ..transaction import Tx
 
 _encode = msgspec.json.Encoder().encode
@@ -33,3 +33,11 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
 async def end_unrun(tx: Tx, job: JobRecord, state: State, error: ErrorInfo) -> JobRecord:
     """Make a waiting job final without a run."""
     return await apply(tx, job, Transition(state, error=error))
+
+
+async def adopt(tx: Tx, job: JobRecord, state: State) -> None:
+    """Put a job into `state`, if its own is unknown, in a damaged row."""
+    final_at = tx.now if state in FINAL else None
+    if await tx.rows("adopt", (state, final_at, job.seq)) and job.queue != NO_QUEUE:
+        counted = await tx.rows("count_queue", (job.queue,))
+        await tx.recount(job.queue, {State(each): count for each, count in counted})
