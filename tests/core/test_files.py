@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from conveyor.core.files import (
@@ -9,6 +11,7 @@ from conveyor.core.files import (
     FILES_LIMIT,
     PIECE,
     InputFile,
+    artifact_patterns,
     checked_digest,
     checked_piece,
     file_name,
@@ -20,7 +23,7 @@ from conveyor.errors import UsageError
 DIGEST = "0123456789abcdef" * 4
 
 
-@pytest.mark.parametrize("name", ["a", "a/b.txt", "a" * 200, "..a", "a..b/c", "ä ö"])
+@pytest.mark.parametrize("name", ["a", "a/b.txt", "a" * 200, "..a", "a..b/c", "ä ö", "a\\b"])
 def test_a_relative_path_below_the_directory_is_a_name(name: str) -> None:
     assert file_name(name) == name
 
@@ -33,6 +36,25 @@ def test_a_name_that_could_leave_the_directory_or_has_two_spellings_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="a file name must be"):
         file_name(name)
+
+
+def test_each_part_of_a_name_fits_into_a_file_system() -> None:
+    assert file_name("ä" * 127 + "/" + "ä" * 72)
+    for name in ("ä" * 128, "a/" + "😀" * 64):
+        with pytest.raises(UsageError, match="at most 255 bytes"):
+            file_name(name)
+
+
+def test_no_two_files_have_the_same_name() -> None:
+    assert file_names(["a", "A"]) == ["a", "A"]
+    with pytest.raises(UsageError, match="two files cannot have the same name 'a'"):
+        file_names(["a", "b", "a"])
+
+
+def test_the_number_of_patterns_is_counted_before_they_are_read() -> None:
+    assert artifact_patterns(["*.txt", "a", "*.txt"]) == ("*.txt", "a")
+    with pytest.raises(UsageError, match="at most 1,000 patterns"):
+        artifact_patterns(itertools.repeat("a"))
 
 
 def test_no_file_is_the_directory_of_another() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from raw_http import RawClient
 from served import Serving
 
 from conveyor import Conveyor
-from conveyor.core.job import Options, TaskDefaults
+from conveyor.core.job import COMMAND_TASK, COMMANDS, Options, TaskDefaults
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Filter
 
 application = Conveyor("memory:")
 
@@ -79,3 +81,63 @@ def test_a_server_with_the_application_refuses_what_its_tasks_do_not_take(
     assert store.get("good").result().options.retries == 5
     command = {"jobs": [{"task": "conveyor.command", "args": {"argv": ["true"]}}]}
     assert ask("POST", "/queues/q/jobs", command).status == 200
+
+
+def tick(due: float, *jobs: dict[str, object]) -> dict[str, object]:
+    return {"due_at": due, "next_at": due + 60, "jobs": list(jobs)}
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"task": ""},
+        {"task": "send", "id": "a\0b"},
+        {"task": "t", "args": [1]},
+        {"task": "t", "run_at": 5, "delay": 5},
+        {"task": "t", "options": {"retries": -1}},
+        {"task": "t", "options": {"files": [{"name": "/etc/x", "digest": "0" * 64, "size": 1}]}},
+        {"task": "t", "options": {"artifacts": ["../x"]}},
+        {"task": "t", "args": {"a": "x" * 2000}},
+    ],
+    ids=lambda job: str(job)[:60],
+)
+def test_a_tick_stores_only_what_an_enqueue_would(store: MemoryStore, job: dict[str, Any]) -> None:
+    serving = Serving(store, config=ServerConfig(args_limit=1000))
+    ask = RawClient(serving.url)
+    rule = {"name": "s", "cron": "@daily", "timezone": "UTC", "missed": "once", "next_at": 9}
+    assert ask("PUT", "/schedules/s", {"schedule": rule}).status == 200
+    refused = ask("POST", "/queues/q/jobs", {"jobs": [job]})
+    assert refused.status == 400
+    assert ask("POST", "/schedules/s/tick", tick(9, job)).data == refused.data
+    assert store.find(Filter(), limit=9).result() == []
+    assert store.schedules().result()[0].next_at == 9
+    serving.close()
+
+
+def test_a_tick_makes_the_ids_that_it_was_not_sent_and_keeps_commands_from_other_workers(
+    store: MemoryStore,
+) -> None:
+    serving = Serving(store)
+    ask = RawClient(serving.url)
+    rule = {"name": "s", "cron": "@daily", "timezone": "UTC", "missed": "once", "next_at": 9}
+    assert ask("PUT", "/schedules/s", {"schedule": rule}).status == 200
+    command = {"task": COMMAND_TASK, "args": {"argv": ["true"]}}
+    assert ask("POST", "/schedules/s/tick", tick(9, {"task": "t"}, command)).data is True
+    jobs = store.find(Filter(), limit=9).result()
+    assert len({job.id for job in jobs if len(job.id) == 36}) == 2
+    assert [job.options.requires for job in jobs] == [(COMMANDS,), ()]
+    serving.close()
+
+
+def test_an_invalid_declaration_or_schedule_is_refused(store: MemoryStore) -> None:
+    serving = Serving(store)
+    ask = RawClient(serving.url)
+    for options in ({"retries": -1}, {"artifacts": ["../x"]}, {"requires": [""]}):
+        declared = {"tasks": [{"name": "t", "options": options}]}
+        assert ask("PUT", "/tasks", declared).is_problem(400, "usage")
+    assert store.task_defaults("t").result() is None
+    rule = {"name": "s", "timezone": "UTC", "missed": "once", "next_at": 9}
+    for wrong in ({"cron": "never"}, {"cron": "@daily", "timezone": "../../etc/passwd"}):
+        assert ask("PUT", "/schedules/s", {"schedule": {**rule, **wrong}}).is_problem(400, "usage")
+    assert store.schedules().result() == []
+    serving.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+import msgspec
 import pytest
 from calls import claim, new, offer, put, settle
 
@@ -227,6 +228,15 @@ def test_an_artifact_has_a_name_within_its_folder(store: Store, name: str) -> No
     write(store)
     with pytest.raises(UsageError):
         store.attach(lease, artifact(name)).result()
+
+
+@pytest.mark.parametrize("wrong", [{"digest": "../" * 21 + "x"}, {"size": -1}, {"size": 1 << 40}])
+def test_an_artifact_has_a_digest_and_a_size(store: Store, wrong: dict[str, object]) -> None:
+    write(store)
+    lease = running(store)
+    with pytest.raises(UsageError):
+        store.attach(lease, msgspec.structs.replace(artifact(), **wrong)).result()  # type: ignore[arg-type]
+    assert store.files(lease.id).result() == []
 
 
 def test_a_job_has_so_many_artifacts_and_no_more(store: Store) -> None:

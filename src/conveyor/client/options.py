@@ -11,7 +11,7 @@ import msgspec
 
 from ..core.bounds import checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
-from ..core.files import file_name, file_names
+from ..core.files import artifact_patterns, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
 from ..core.names import validate_name
 from ..core.retry import Backoff, parse_backoff
@@ -171,11 +171,7 @@ def _files(value: Any) -> dict[str, str]:
 def _patterns(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         raise UsageError(f"must be a list of patterns, got a string: write [{value!r}]")
-    patterns = tuple(dict.fromkeys(file_name(each) for each in value))
-    for pattern in patterns:
-        if any("**" in part and part != "**" for part in pattern.split("/")):
-            raise UsageError(f"{pattern!r}: ** must stand alone between slashes, as in **/*.whl")
-    return patterns
+    return artifact_patterns(value)
 
 
 def _size(value: Any) -> int:

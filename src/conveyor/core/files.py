@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -17,6 +19,8 @@ PIECE = 1 << 20
 CONTENT_LIMIT = 4 << 30
 FILES_LIMIT = 1000
 FILE_NAME_LIMIT = 200
+# What file systems allow for each component of a path, in bytes.
+COMPONENT_LIMIT = 255
 ARTIFACT_LIMIT = 1 << 30
 DIGITS = frozenset("0123456789abcdef")
 
@@ -70,15 +74,23 @@ def file_name(value: Any) -> str:
         raise UsageError(
             f"a file name must be a relative path within the job's directory, got {value!r}"
         )
+    if any(len(part.encode()) > COMPONENT_LIMIT for part in path.parts):
+        raise UsageError(
+            f"each part of a file name can have at most {COMPONENT_LIMIT} bytes, got {value!r}"
+        )
     return value
 
 
-def file_names(values: list[str]) -> list[str]:
+def file_names(values: Sequence[Any]) -> list[str]:
     """Return names of files if they are valid and can exist together; UsageError otherwise."""
     if len(values) > FILES_LIMIT:
         raise UsageError(f"a job can have at most {FILES_LIMIT:,} files, got {len(values):,}")
     names = [file_name(value) for value in values]
-    known = frozenset(names)
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            raise UsageError(f"two files cannot have the same name {name!r}")
+        known.add(name)
     for name in names:
         for folder in PurePosixPath(name).parents:
             if str(folder) in known:
@@ -88,10 +100,48 @@ def file_names(values: list[str]) -> list[str]:
     return names
 
 
-def checked_digest(value: str) -> str:
+def artifact_patterns(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return a job's patterns of artifacts if they are valid, each once; UsageError otherwise."""
+    given = tuple(islice(values, FILES_LIMIT + 1))
+    if len(given) > FILES_LIMIT:
+        raise UsageError(f"a job can have at most {FILES_LIMIT:,} patterns of artifacts")
+    patterns = tuple(dict.fromkeys(file_name(each) for each in given))
+    for pattern in patterns:
+        if any("**" in part and part != "**" for part in pattern.split("/")):
+            raise UsageError(f"{pattern!r}: ** must stand alone between slashes, as in **/*.whl")
+    return patterns
+
+
+def check_files(files: Sequence[InputFile], patterns: Sequence[str]) -> None:
+    """Raise UsageError for input files or patterns of artifacts that no job can have.
+
+    Names decide where files are written and read, so this is checked where jobs are stored, and
+    again where they run: the worker's store may be the server of somebody else.
+    """
+    file_names([each.name for each in files])
+    for each in files:
+        checked_content(each.digest, each.size)
+    artifact_patterns(patterns)
+
+
+def checked_file(file: FileInfo) -> FileInfo:
+    """Return a file that a store lists, or is given, if it is valid; UsageError otherwise."""
+    file_name(file.name)
+    checked_content(file.digest, file.size)
+    return file
+
+
+def checked_content(digest: Any, size: Any) -> None:
+    """Raise UsageError for what cannot be the digest and the size of a content."""
+    checked_digest(digest)
+    if not isinstance(size, int) or not 0 <= size <= CONTENT_LIMIT:
+        raise UsageError(f"a file can have 0 to {CONTENT_LIMIT:,} bytes, got {size!r:.40}")
+
+
+def checked_digest(value: Any) -> str:
     """Return a SHA-256 digest in lowercase hex; UsageError if it is not one."""
-    if len(value) != 64 or not DIGITS.issuperset(value):
-        raise UsageError(f"{value[:80]!r} is not a lowercase hexadecimal SHA-256 digest")
+    if not isinstance(value, str) or len(value) != 64 or not DIGITS.issuperset(value):
+        raise UsageError(f"{value!r:.80} is not a lowercase hexadecimal SHA-256 digest")
     return value
 
 

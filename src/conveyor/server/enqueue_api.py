@@ -1,4 +1,4 @@
-"""The handler that enqueues: checks, capacity, and waiting for room in a full queue."""
+"""The handlers that store jobs: checks, capacity, and waiting for room in a full queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .authorization import Authorizer
 from .connection_watch import run_while_connected
 from .http_io import json_response
 from .inline_commit import InlineCommit
-from .job_intake import JobIntake
+from .job_intake import JobIntake, check_declarations
 from .request import ApiRequest
 from .server_config import ServerConfig
 
@@ -35,7 +35,7 @@ MAX_WAIT = 30.0
 
 
 class EnqueueApi:
-    """Answers the call `insert`."""
+    """Answers the calls `insert`, `tick` and `put_tasks`."""
 
     def __init__(
         self,
@@ -78,6 +78,24 @@ class EnqueueApi:
             self._authorizer.remember_offer(found.offer, queue)
             return json_response(InsertAnswer(offered=found), 202)
         return json_response(InsertAnswer(accepted=found))
+
+    async def tick(self, request: ApiRequest) -> Response:
+        """Enqueue the jobs of a due schedule, checked like all others."""
+        body: payloads.TickBody = request.body
+        jobs = self._intake.new_jobs(
+            body.jobs, body.queue, self._store.now(), await self._declared(body.jobs)
+        )
+        ticked = await self._store.tick(
+            request.path["name"], due_at=body.due_at, next_at=body.next_at, jobs=jobs
+        )
+        return json_response(ticked)
+
+    async def put_tasks(self, request: ApiRequest) -> Response:
+        """Store what tasks declare, which jobs get that are sent without options."""
+        body: payloads.PutTasksBody = request.body
+        check_declarations(body.tasks)
+        await self._store.put_tasks(body.tasks)
+        return Response(status_code=204)
 
     async def _insert_when_there_is_room(
         self, request: ApiRequest, jobs: list[NewJob], capacity: int | None

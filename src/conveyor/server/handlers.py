@@ -66,6 +66,8 @@ class Handlers:
         scale = ScaleApi(store)
         self._handlers: dict[str, Handler] = {
             "insert": self._enqueue.insert,
+            "tick": self._enqueue.tick,
+            "put_tasks": self._enqueue.put_tasks,
             "claim": workers.claim,
             "exchange": workers.exchange,
             "decline": workers.decline,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ..client.call_executor import CALLS
 from ..client.options import RULES
 from ..core.command import require_command_label
-from ..core.files import checked_digest, checked_piece, file_names
+from ..core.files import check_files
 from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
@@ -85,6 +85,16 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     )
 
 
+def check_declarations(tasks: Iterable[TaskDefaults]) -> None:
+    """Raise UsageError for a task that declares what none of its jobs could be sent with."""
+    for task in tasks:
+        try:
+            RULES["priority"][0](task.priority)
+            _check_options(task.options)
+        except UsageError as error:
+            raise UsageError(f"task {task.name[:NAME_LIMIT]}: {error}") from error
+
+
 def _check(view: NewJobView, args_limit: int) -> None:
     validate_name(view.task)
     if view.id:
@@ -106,10 +116,7 @@ def _check(view: NewJobView, args_limit: int) -> None:
 
 
 def _check_options(options: Options) -> None:
-    file_names([each.name for each in options.files])
-    for file in options.files:
-        checked_digest(file.digest)
-        checked_piece(file.size, 0)
+    check_files(options.files, options.artifacts)
     for option, value in given_options(options).items():
         if option in RULES and option != "files":
             try:

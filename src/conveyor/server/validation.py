@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ..core import access
+from ..core import access, cron
 from ..core.bounds import checked_moment
 from ..core.names import validate_name
 from ..errors import UsageError
@@ -46,6 +46,7 @@ def check_consistency(path: Mapping[str, str], body: Any) -> None:
                 )
         case payloads.PutScheduleBody():
             _check_same("schedule", path["name"], body.schedule.name)
+            cron.parse(body.schedule.cron, body.schedule.timezone)
         case payloads.AddTokenBody():
             _check_same("token", path["token_id"], body.token.id)
             _check_token_times(body.token)

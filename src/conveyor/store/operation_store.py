@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ..core.files import FileInfo
 from ..core.job import NewJob, WhenFull
 from ..core.pending import Pending, ready
+from ..core.storable import check_jobs
 from ..errors import UsageError
 from .blobs.protocol import BlobStore, check_inputs
 from .file_errors import missing_content
@@ -106,6 +107,7 @@ class OperationStore(ABC):
             return self._insert(jobs, capacity=capacity, when_full=when_full, again=again)
 
         def insert_with_files() -> Accepted | Offered:
+            check_jobs(jobs)  # before their digests become paths
             check_inputs(self._blobs, jobs)
             return self._insert(jobs, capacity=capacity, when_full=when_full, again=again).result()
 

@@ -23,7 +23,7 @@ from ...core.job import (
 )
 from ...errors import UsageError
 from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
-from .wire import NewJobView, ReportView, decode_new_job, decode_report
+from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
 # The most rows that any call handles, whatever its limit says.
@@ -215,12 +215,8 @@ class TickBody(Payload, frozen=True):
 
     due_at: float
     next_at: float
-    jobs: list[NewJobView]
+    jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
     queue: Name = "default"
-
-    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        jobs = [decode_new_job(view, self.queue) for view in self.jobs]
-        return {**path, "due_at": self.due_at, "next_at": self.next_at, "jobs": jobs}
 
 
 class FindQuery(Payload, frozen=True):

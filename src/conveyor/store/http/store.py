@@ -25,7 +25,7 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...core.pending import Pending
-from ...core.storable import check_jobs, check_progress, check_schedule, check_tick
+from ...core.storable import check_jobs, check_progress, check_schedule, check_tasks, check_tick
 from ..messages import (
     Accepted,
     Claimant,
@@ -88,12 +88,11 @@ class HttpStore:
     def now(self) -> float:
         if self._clock is not None:
             return self._clock.now()
-        terms = self._terms
-        if terms is None or time.monotonic() - terms[0] > CLOCK_MAX_AGE:
+        if self._terms is None or time.monotonic() - self._terms[0] > CLOCK_MAX_AGE:
             self.terms().result()
-            terms = self._terms
-        assert terms is not None, "set by `terms`"
-        return terms[1].now + time.monotonic() - terms[0]
+        assert self._terms is not None, "set by `terms`"
+        measured_at, terms = self._terms
+        return terms.now + time.monotonic() - measured_at
 
     def terms(self, *, repeats: bool = True) -> Pending[payloads.ServerTerms]:
         """Request the server's version, time and terms for agents; once, without `repeats`."""
@@ -266,6 +265,7 @@ class HttpStore:
         return self._call("workers")
 
     def put_tasks(self, tasks: Sequence[TaskDefaults]) -> Pending[None]:
+        check_tasks(tasks)
         return self._call("put_tasks", body=payloads.PutTasksBody(tasks=list(tasks)))
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:

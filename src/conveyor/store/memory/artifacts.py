@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ...core.files import FILES_LIMIT, FileInfo, file_name, inputs
+from ...core.files import FILES_LIMIT, FileInfo, checked_file, inputs
 from ...errors import UsageError
 from ..file_errors import too_many_artifacts
 from ..messages import Lease
@@ -16,11 +16,12 @@ from .data import MemoryData
 
 def attach(memory: MemoryData, lease: Lease, file: FileInfo) -> bool:
     """Record an artifact of a running job."""
+    checked_file(file)
     job = held(memory, lease.id, lease.lease)
     if job is None:
         return False
     kept = memory.index.artifacts[job.id]
-    if len(kept.keys() - {file_name(file.name)}) >= FILES_LIMIT:
+    if len(kept.keys() - {file.name}) >= FILES_LIMIT:
         raise UsageError(too_many_artifacts(job.id))
     kept[file.name] = msgspec.structs.replace(file, kind="artifact", lease=lease.lease)
     return True

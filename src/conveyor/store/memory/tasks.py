@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.job import TaskDefaults
+from ...core.storable import check_tasks
 from .data import MemoryData
 
 
 def put_tasks(memory: MemoryData, tasks: Sequence[TaskDefaults]) -> None:
     """Store what an application declares."""
+    check_tasks(tasks)
     memory.tasks.update({task.name: task for task in tasks})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ....core.files import FILES_LIMIT, FileInfo, file_name
+from ....core.files import FILES_LIMIT, FileInfo, checked_file
 from ....errors import UsageError
 from ...file_errors import too_many_artifacts
 from ...messages import Lease
@@ -14,12 +14,13 @@ from .admin import get
 
 async def attach(tx: Tx, lease: Lease, file: FileInfo) -> bool:
     """Record an artifact of a running job."""
+    checked_file(file)
     await tx.lock_jobs([lease.id])
     found = await tx.rows("held", (lease.id, lease.lease))
     if not found:
         return False
     seq = found[0][0]
-    if (await tx.rows("count_others", (seq, file_name(file.name))))[0][0] >= FILES_LIMIT:
+    if (await tx.rows("count_others", (seq, file.name)))[0][0] >= FILES_LIMIT:
         raise UsageError(too_many_artifacts(lease.id))
     row = (seq, file.name, file.digest, file.size, file.executable, lease.lease)
     await tx.rows("attach", row)

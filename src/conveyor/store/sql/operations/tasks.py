@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ....core.job import TaskDefaults
+from ....core.storable import check_tasks
 from ..transaction import Tx
 
 _encode = msgspec.json.Encoder().encode
@@ -15,6 +16,7 @@ _decode = msgspec.json.Decoder(TaskDefaults).decode
 
 async def put_tasks(tx: Tx, tasks: Sequence[TaskDefaults]) -> None:
     """Store what an application declares."""
+    check_tasks(tasks)
     await tx.many("put_task", [(task.name, _encode(task)) for task in tasks])
 
 
