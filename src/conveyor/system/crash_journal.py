@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from ..core.job import WorkerInfo
 from ..errors import UnavailableError
-from .file_owner import create_directory, give_file
+from .file_owner import create_directory, create_new_file
 from .fork_hooks import call_in_forked_child
 from .process_identity import same_boot
 
@@ -67,10 +67,8 @@ class CrashJournal:
 
     def _create(self, path: str) -> int:
         store, _ = os.path.splitext(self._folder)
-        create_directory(self._folder, 0o755, like=store)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        give_file(descriptor, like=self._folder)
-        return descriptor
+        create_directory(self._folder, like=store)
+        return create_new_file(path, os.O_RDWR | os.O_CLOEXEC, like=self._folder)
 
     def record_start(self, job_id: str) -> int:
         """Record that a job's code starts; return the entry to pass to `record_end`."""

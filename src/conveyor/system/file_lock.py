@@ -28,12 +28,12 @@ MIN_PAUSE, MAX_PAUSE = 0.0002, 0.01
 class FileLock:
     """One process's lock on the file. For one thread at a time.
 
-    If root creates the file, it belongs to the owner of the file `like`.
+    A new file is for those who may write the file `like`.
     """
 
     def __init__(self, path: str, *, like: str) -> None:
         self.path = path
-        self._fd = create_file(path, os.O_RDWR | os.O_CLOEXEC, 0o644, like=like)
+        self._fd = create_file(path, os.O_RDWR | os.O_CLOEXEC, like=like)
         # A child that a job forks would keep the lock if this process is killed during a write.
         call_in_forked_child(self.close)
 

@@ -104,12 +104,16 @@ def read(path: str) -> Health | None:
 
 
 def write(path: str, found: Health) -> None:
-    """Replace the file atomically. OSError if that fails.
+    """Replace the file atomically; only this user can read it. OSError if that fails.
 
     It need not survive a power cut, so nothing is synced.
     """
     new = f"{path}.new"
-    with open(new, "wb") as file:
+    # Created anew: in /tmp it may be another user's file, or a link to one of ours.
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
         file.write(msgspec.json.encode(found) + b"\n")
     os.replace(new, path)
 

@@ -138,7 +138,10 @@ class BlobDirectory:
 
     def _touch(self, path: str) -> None:
         now = self._now()
-        os.utime(path, (now, now))
+        try:
+            os.utime(path, (now, now))
+        except PermissionError:  # another user's, in a store that a group shares
+            os.utime(path)
 
     @contextmanager
     def _locked(self, mode: int) -> Generator[None]:
@@ -165,7 +168,7 @@ class BlobDirectory:
 def _opened(path: str, mode: int = fcntl.LOCK_EX) -> Generator[int | None]:
     """Open a file and lock it; yield None if another process holds the lock."""
     folder = os.path.dirname(path)
-    descriptor = create_file(path, os.O_RDWR | os.O_CLOEXEC, 0o666, like=folder)
+    descriptor = create_file(path, os.O_RDWR | os.O_CLOEXEC, like=folder)
     try:
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)

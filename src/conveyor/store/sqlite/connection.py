@@ -11,6 +11,7 @@ import apsw
 
 from ...errors import CorruptStoreError, UnavailableError
 from ...system.file_lock import FileLock, lock_attempts
+from ...system.file_owner import PRIVATE_FILE
 from ..sql.dialect import SQLITE
 from ..sql.rows import Row
 from ..sql.statements import READ_ONLY, load_statements
@@ -171,6 +172,7 @@ class Database:
 
     def _connect(self) -> None:
         self._check_links()
+        self._create()
         with self._translated():
             db = apsw.Connection(self.path)
             # A close must never delete the WAL: another SQLite library in some process may have
@@ -185,6 +187,15 @@ class Database:
             db.set_wal_hook(self._count_pages)
             migrate(db, self.path)
             self._db, self._wal = db, self._at_wal.look()
+
+    def _create(self) -> None:
+        """Create the file if there is none, for its owner alone; its WAL will have its mode."""
+        # Never one that exists: closing it would drop SQLite's locks on it. An error is SQLite's to
+        # report, as it cannot create the file either.
+        with suppress(OSError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags, PRIVATE_FILE)
+            os.close(descriptor)
 
     def _check_links(self) -> None:
         """Refuse a file with several names: each name would have a lock and a WAL of its own."""

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from ...system.file_owner import create_directory, give_socket
+from ...system.file_owner import create_directory, share_socket
 from ..messages import Hint, HintKind, Listener
 
 LINUX = sys.platform == "linux"
@@ -72,7 +72,7 @@ class Notifier:
         self._seen = -1
         self._listening: dict[str, list[str]] = {}
         self._connections: dict[str, socket.socket] = {}
-        create_directory(self._folder, 0o755, like=path)
+        create_directory(self._folder, like=path)
         self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._remove_dead()
 
@@ -134,7 +134,7 @@ class Notifier:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         bound.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
         bound.bind(self._address(f"{self._name}.{kind}"))
-        give_socket(f"{self._name}.{kind}", self._folder_fd)
+        share_socket(f"{self._name}.{kind}", self._folder_fd)
         self._sockets[kind] = bound
         if self._selector is None:
             self._selector = selectors.DefaultSelector()
