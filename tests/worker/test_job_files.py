@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from runner_helpers import CANCEL, RecordingSink, command, run_jobs
 from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
-from conveyor.core.pending import Pending, failed
+from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
@@ -190,3 +191,71 @@ def test_a_missing_input_discards_the_job(scratch: WorkdirRoot) -> None:
     assert isinstance(ending, Failed)
     assert (ending.error.type, ending.retry) == ("InputMissing", False)
     assert store.content(file.digest).result() == Content(0, whole=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["{outside}", "../../../../../{outside}", "a/../../x", "", "a\0b", "x" * 300]
+)
+def test_an_input_that_a_hostile_server_names_is_written_nowhere(
+    scratch: WorkdirRoot, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "program"
+    store = Store()
+    file = msgspec.structs.replace(given(store), name=name.format(outside=outside), executable=True)
+    control = claimed(store, *COPY)
+    options = msgspec.structs.replace(control.job.options, files=(file,))
+    control.job = msgspec.structs.replace(control.job, options=options)
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed)
+    assert (ending.error.type, ending.retry) == ("conveyor.errors.UsageError", False)
+    assert "a file name must be" in ending.error.message
+    assert store.moved == 0
+    assert not outside.exists()
+
+
+@pytest.mark.parametrize("patterns", [("../*",), ("/etc/*",), ("a", "**/../*")])
+def test_a_pattern_that_a_hostile_server_sends_finds_nothing_elsewhere(
+    scratch: WorkdirRoot, patterns: tuple[str, ...]
+) -> None:
+    store = Store()
+    control = claimed(store, "true")
+    options = msgspec.structs.replace(control.job.options, artifacts=patterns)
+    control.job = msgspec.structs.replace(control.job, options=options)
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed)
+    assert "must be a relative path" in ending.error.message
+    assert left(store) == []
+
+
+class Liar(Store):
+    """A store that sends other bytes than were asked for."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def read_content(self, digest: str, offset: int, limit: int) -> Any:
+        self.moved += 1
+        return ready(self.answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "sent 0 bytes instead of 2"),
+        (b"x", "sent 1 bytes instead of 2"),
+        (bytes(PIECE), "sent 1,048,576 bytes instead of 2"),
+        (b"xy", r"came out otherwise than it was written \(SHA-256\)"),
+    ],
+    ids=["none", "fewer", "more", "others"],
+)
+def test_an_input_that_is_not_what_was_announced_fails_the_job(
+    scratch: WorkdirRoot, answer: bytes, said: str
+) -> None:
+    store = Liar(answer)
+    control = claimed(store, *COPY, files=(given(store, 2),))
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed)
+    assert ending.error.type == "InputNotBrought"
+    assert re.search(said, ending.error.message)
+    assert store.moved == 1

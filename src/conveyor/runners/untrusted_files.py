@@ -12,14 +12,13 @@ import fnmatch
 import os
 import stat
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from pathlib import PurePosixPath
 
 from ..core.files import FILE_NAME_LIMIT, file_name
 from ..errors import UsageError
+from ..system.confined_files import confined_directory
 
-DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Nonblocking: by now the file may have been replaced by a pipe.
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # The mode of directories that every user may list.
@@ -73,7 +72,7 @@ def _walk(root: str, owner: int) -> Generator[tuple[str, os.stat_result]]:
     left = [""]
     while left:
         directory = left.pop()
-        with suppress(OSError), _opened_directory(root, directory) as descriptor:
+        with suppress(OSError), confined_directory(root, directory) as descriptor:
             seen = os.fstat(descriptor)
             if seen.st_uid != owner and seen.st_mode & LISTABLE != LISTABLE:
                 continue
@@ -91,7 +90,7 @@ def _walk(root: str, owner: int) -> Generator[tuple[str, os.stat_result]]:
 
 def _open_owned(root: str, owner: int, path: str) -> int:
     directory, name = os.path.split(os.path.relpath(path, root))
-    with _opened_directory(root, directory) as parent:
+    with confined_directory(root, directory) as parent:
         # Checked before opening too: opening some devices, a tape for example, has side effects.
         _check(os.stat(name, dir_fd=parent, follow_symlinks=False), owner, path)
         descriptor = os.open(name, FILE_FLAGS, dir_fd=parent)
@@ -107,19 +106,6 @@ def _check(seen: os.stat_result, owner: int, path: str) -> None:
     # A hard link may lead to a file elsewhere, but the user owns that one too.
     if not stat.S_ISREG(seen.st_mode) or seen.st_uid != owner:
         raise PermissionError(f"{path!r} is not a regular file that user {owner} owns")
-
-
-@contextmanager
-def _opened_directory(root: str, name: str) -> Generator[int]:
-    descriptor = os.open(root, DIRECTORY_FLAGS)
-    try:
-        for part in PurePosixPath(name).parts:
-            inner = os.open(part, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -11,11 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from ..core.error_info import error_info
-from ..core.files import FileInfo, InputFile
+from ..core.files import FileInfo, InputFile, check_files
 from ..core.job import ErrorInfo
 from ..core.lifecycle import Failed, Snoozed, Succeeded
 from ..core.loop_backoff import DoublingBackoff
@@ -26,10 +25,11 @@ from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.machine_fault import MachineFault, machine_fault
 from ..runners.untrusted_files import owned_file_opener
 from ..runners.workdir import Workdir, WorkdirRoot
-from ..store.blobs.transfer import describe, download, upload
+from ..store.blobs.transfer import describe, fill, upload
 from ..store.call_style import AsyncCalls
 from ..store.messages import Lease
 from ..store.protocol_files import FileStore
+from ..system.confined_files import create_confined_file, open_confined_file
 from ..system.file_threads import FileThreads
 
 log = logging.getLogger("conveyor.job_files")
@@ -102,10 +102,9 @@ class JobFiles:
         except (OSError, UsageError, RuntimeError) as error:
             return MachineFault(f"no job's folder can be created: {error}")
         try:
+            check_files(control.job.options.files, control.job.options.artifacts)
             for file in control.job.options.files:
-                path = str(Path(folder, file.name))
-                await self.threads.run(partial(_make_folder_of, path))
-                await self._retry(control, partial(self._download, file, path, control))
+                await self._put_input(file, folder, control)
         except _StoppedError:
             return Stopped()
         except NotFoundError as error:
@@ -161,10 +160,17 @@ class JobFiles:
             return run_result if isinstance(run_result, Failed) else Failed(error_info(error))
         return run_result
 
-    async def _download(self, file: InputFile, path: str, control: JobControl) -> None:
-        await download(
+    async def _put_input(self, file: InputFile, folder: str, control: JobControl) -> None:
+        await self.threads.run(partial(create_confined_file, folder, file.name))
+        opens = partial(open_confined_file, folder, file.name)
+        await self._retry(control, partial(self._download, file, opens, control))
+
+    async def _download(
+        self, file: InputFile, opens: Callable[[], int], control: JobControl
+    ) -> None:
+        await fill(
             file,
-            path,
+            opens,
             store=self._store,
             call_style=self._call_style,
             threads=self.threads,
@@ -177,7 +183,9 @@ class JobFiles:
             if control.workdir_owner is None
             else owned_file_opener(control.artifact_root, control.workdir_owner)
         )
-        found = await self.threads.run(partial(describe, name, path, opens))
+        found = await self.threads.run(
+            partial(describe, name, path, opens, partial(_check, control))
+        )
         file = FileInfo(
             name=name,
             digest=found.digest,
@@ -220,7 +228,3 @@ def _check(control: JobControl) -> None:
 
 def _mark(control: JobControl, text: str) -> None:
     control.write("mark", f"[{text}]\n".encode(errors="backslashreplace"))
-
-
-def _make_folder_of(path: str) -> None:
-    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...client.job_handle import Job
-from ...core.files import FileInfo, file_name
+from ...core.files import FileInfo, file_name, file_names
 from ...errors import UsageError
+from ...system.confined_files import confined_directory
 from .output import print_stderr
 
 
@@ -39,7 +40,20 @@ def _targets(
         if output is None or os.path.isdir(output):
             return [(artifact, os.path.join(output or "", last))]
         return [(artifact, output)]
-    targets = [(each, os.path.join(output or "", file_name(each.name))) for each in artifacts]
-    for _, path in targets:
-        make_output_directory(os.path.dirname(path))
-    return targets
+    names = file_names([each.name for each in artifacts])
+    make_output_directory(output or ".")
+    for name in names:
+        _make_directories(output or ".", os.path.dirname(name))
+    return [(each, os.path.join(output or "", each.name)) for each in artifacts]
+
+
+def _make_directories(output: str, name: str) -> None:
+    """Create a directory within the output directory, unless a link would lead out of it."""
+    try:
+        with confined_directory(output, name, create=True, mode=0o777):
+            return
+    except OSError as error:
+        raise UsageError(
+            f"cannot create the directory {os.path.join(output, name)!r}: {error}. No part of it "
+            "may be a file or a link; use another directory with -o"
+        ) from error

@@ -20,7 +20,14 @@ import msgspec
 
 from ...errors import PassingError, UnavailableError
 from .api import JSON, ApiCall
-from .client import CONNECT_TIMEOUT, RESPONSE_TIMEOUT, call_path, decode_response
+from .client import (
+    CONNECT_TIMEOUT,
+    MAX_ANSWER,
+    RESPONSE_TIMEOUT,
+    call_path,
+    decode_response,
+    too_large,
+)
 from .payloads import Payload
 
 MAX_IDLE_CONNECTIONS = 8
@@ -64,7 +71,7 @@ class BlockingClient:
         try:
             connection = self._take_idle() or self._connect()
             connection.sendall(head.encode() + data)
-            response = _receive(connection)
+            response = receive(connection, self._url)
             reusable = response.keep_alive
         except (OSError, httptools.HttpParserError) as error:
             why = str(error) or "no response in time"
@@ -172,12 +179,28 @@ class _Response:
         self.complete = True
 
 
-def _receive(connection: socket.socket) -> _Response:
+def receive(
+    connection: socket.socket,
+    url: str,
+    *,
+    timeout: float = RESPONSE_TIMEOUT,
+    limit: int = MAX_ANSWER,
+) -> _Response:
+    """Receive one response; OSError if that takes longer, UnavailableError if it is too large."""
     response = _Response()
+    deadline = time.monotonic() + timeout
+    size = 0
     while not response.complete:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no response in time")
+        connection.settimeout(left)
         data = connection.recv(CHUNK)
         if not data:
             # A response without a length would end like this too; our server sends none.
             raise ConnectionResetError("the connection was closed in the middle of the response")
+        size += len(data)
+        if size > limit:  # the headers, too
+            raise too_large(limit, url)
         response.feed(data)
     return response

@@ -19,7 +19,7 @@ from ...core.loop_backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from .api import JSON, MSGPACK, PREFIX, ApiCall
-from .payloads import Payload
+from .payloads import BytesQuery, Payload
 from .problems import Problem, error_from_problem
 
 T = TypeVar("T")
@@ -32,6 +32,9 @@ CONNECT_TIMEOUT = 5.0
 RETRY_FOR = 10.0
 MIN_PAUSE, MAX_PAUSE = 0.05, 1.0
 CLOSE_TIMEOUT = 5.0
+# The maximum size of an answer in bytes: a server must not exhaust the client's memory.
+MAX_ANSWER = 1 << 30
+MAX_ERROR_ANSWER = 1 << 20
 # Larger bodies are sent in chunks, so that they do not delay other calls.
 CHUNKED_ABOVE = 1 << 20
 # Each waiting claim and each stream of hints holds a connection.
@@ -130,7 +133,8 @@ class HttpClient:
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    raise _error_response(response.status, await response.read(), self.url)
+                    data = await _read(response, MAX_ERROR_ANSWER, self.url)
+                    raise _error_response(response.status, data, self.url)
                 async for line in response.content:
                     on_line(line.strip())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -173,8 +177,8 @@ class HttpClient:
                 ),
                 allow_redirects=False,  # the token must not reach another server
             ) as response:
-                content = await response.read()
                 status = response.status
+                content = await _read(response, _max_answer(status, body), self.url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
         return decode_response(call, status, content, self.url)
@@ -244,7 +248,7 @@ def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any
         return None
     try:
         return _decoder(call)(content)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise UnavailableError(
             f"{url} sent an answer to {call.name} that this version cannot read: {error}. "
             "Use the same version of Conveyor on both sides."
@@ -317,6 +321,28 @@ def _chunked_if_large(data: bytes | None) -> bytes | io.BytesIO | None:
     return data if data is None or len(data) <= CHUNKED_ABOVE else io.BytesIO(data)
 
 
+def _max_answer(status: int, body: Payload | None) -> int:
+    if status >= 300:
+        return MAX_ERROR_ANSWER
+    return body.limit if isinstance(body, BytesQuery) else MAX_ANSWER
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, url: str) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise too_large(limit, url)
+    return b"".join(parts)
+
+
+def too_large(limit: int, url: str) -> UnavailableError:
+    """Return the error for an answer that is larger than any that a server may send."""
+    return UnavailableError(f"{url} sent an answer of more than {limit:,} bytes, the limit here")
+
+
 def _query(body: Payload) -> dict[str, str]:
     given = msgspec.to_builtins(body)
     return {name: str(value) for name, value in given.items() if value is not None}
@@ -325,7 +351,7 @@ def _query(body: Payload) -> dict[str, str]:
 def _error_response(status: int, data: bytes, url: str) -> ConveyorError:
     try:
         found = _decode_problem(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         kind = PassingError if status in (502, 503, 504) else UnavailableError
         return kind(f"{url} answered with status {status}; is it a Conveyor server?")
     error = error_from_problem(found)

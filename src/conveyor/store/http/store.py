@@ -53,7 +53,7 @@ from .client import HttpClient, checked_server_url, checked_token, tls_context
 from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .long_poll import LongPolls
-from .wire import decode_job, encode_new_job
+from .wire import checked_files, decode_job, encode_new_job
 
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
@@ -314,7 +314,7 @@ class HttpStore:
         return self._call("attach", {"job_id": lease.id}, body)
 
     def files(self, job_id: str) -> Pending[list[FileInfo]]:
-        return self._call("files", {"job_id": job_id})
+        return self._call("files", {"job_id": job_id}, decode=checked_files)
 
     def sweep_contents(self, *, limit: int) -> Pending[int]:
         return self._call("sweep_contents", body=payloads.LimitBody(limit=limit))

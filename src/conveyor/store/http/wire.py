@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ...core.files import FileInfo, checked_file
 from ...core.job import (
     NO_OPTIONS,
     JobRecord,
@@ -23,6 +24,7 @@ from ...core.lifecycle import (
     Unsupported,
     checked_outcome,
 )
+from ...errors import UnavailableError, UsageError
 from ..messages import Exchanged, Report
 
 NOTHING = msgspec.Raw(b"null")
@@ -147,6 +149,17 @@ def encode_exchanged(answer: Exchanged) -> ExchangedView:
 def decode_exchanged(view: ExchangedView) -> Exchanged:
     """Return the answer to a claim or exchange that was received."""
     return Exchanged(view.settled, tuple(map(decode_job, view.jobs)))
+
+
+def checked_files(files: list[FileInfo]) -> list[FileInfo]:
+    """Return the files that a server lists; UnavailableError for one that no job can have.
+
+    A client makes paths of their names and digests, and writes as many bytes as they announce.
+    """
+    try:
+        return [checked_file(each) for each in files]
+    except UsageError as error:
+        raise UnavailableError(f"the server listed a file that no job can have: {error}") from error
 
 
 def _encode_outcome(outcome: Outcome) -> OutcomeView:

@@ -1,0 +1,189 @@
+"""A server that lies about files makes a client write nothing but what it was told to write."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lying_server import Answer, LyingServer, as_json
+from shell import Command
+
+from conveyor.core.files import PIECE
+from conveyor.errors import UnavailableError
+from conveyor.store.http.blocking_client import receive
+
+DATA = b"0123456789"
+DIGEST = hashlib.sha256(DATA).hexdigest()
+JOB = {
+    "seq": 1, "id": "job", "task": "t", "queue": "q", "args": {}, "state": "completed",
+    "priority": 0, "run_at": 1.0, "enqueued_at": 1.0,
+}  # fmt: skip
+
+Lie = Callable[..., str]
+
+
+def file(name: str = "out.txt", digest: str = DIGEST, size: int = len(DATA)) -> dict[str, Any]:
+    return {"name": name, "digest": digest, "size": size, "kind": "artifact", "executable": True}
+
+
+@pytest.fixture
+def lie(folder: Path) -> Iterator[Lie]:
+    """Start a server with a job that has these files; `content` answers for every digest."""
+    assert folder.exists()
+    servers: list[LyingServer] = []
+
+    def start(*files: dict[str, Any], content: Answer | None = None) -> str:
+        def answer(path: str, query: dict[str, str]) -> Answer | None:
+            if path == "/jobs/job":
+                return as_json(JOB)
+            if path == "/jobs/job/files":
+                return as_json(files)
+            if path.endswith("/bytes"):
+                begin = int(query.get("offset", 0))
+                return content or Answer(DATA[begin : begin + int(query.get("limit", PIECE))])
+            return None
+
+        servers.append(LyingServer(answer))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def refused(conveyor: Command, url: str, *names: str) -> str:
+    """Get artifacts into a directory; return the one line that says why that fails."""
+    before = {each for each in Path.cwd().rglob("*") if not each.is_dir()}
+    ran = conveyor("artifacts", "job", "get", *names, "-o", "out", "--url", url)
+    assert ran.code != 0
+    assert ran.out == ""
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert {each for each in Path.cwd().rglob("*") if not each.is_dir()} == before
+    return ran.err
+
+
+def test_an_honest_server_is_believed(conveyor: Command, lie: Lie, folder: Path) -> None:
+    url = lie(file(), file("a/b.txt"))
+    assert conveyor("artifacts", "job", "get", "-o", "out", "--url", url).code == 0
+    assert (folder / "out/out.txt").read_bytes() == (folder / "out/a/b.txt").read_bytes() == DATA
+    assert sorted(each.name for each in (folder / "out").rglob("*")) == ["a", "b.txt", "out.txt"]
+
+
+@pytest.mark.parametrize("name", ["/tmp/x", "../x", "a/../../x", "a\0b", "", "x" * 201])
+def test_a_name_that_leads_elsewhere_is_refused(conveyor: Command, lie: Lie, name: str) -> None:
+    url = lie(file("good.txt"), file(name))
+    assert "a file that no job can have: a file name must be" in refused(conveyor, url)
+
+
+@pytest.mark.parametrize("digest", ["../../../../evil", "/" * 64, "..%2f" * 12 + "abcd", ""])
+def test_a_digest_that_is_a_path_is_refused(conveyor: Command, lie: Lie, digest: str) -> None:
+    url = lie(file(digest=digest))
+    assert "is not a lowercase hexadecimal SHA-256 digest" in refused(conveyor, url, "out.txt")
+
+
+@pytest.mark.parametrize("size", [-1, (4 << 30) + 1, 1 << 62])
+def test_an_impossible_size_is_refused(conveyor: Command, lie: Lie, size: int) -> None:
+    assert "can have 0 to 4,294,967,296 bytes" in refused(conveyor, lie(file(size=size)))
+
+
+def test_two_files_of_one_name_are_refused(conveyor: Command, lie: Lie) -> None:
+    assert "same name 'out.txt'" in refused(conveyor, lie(file(), file()))
+    assert "both a file and the directory" in refused(conveyor, lie(file("a"), file("a/b")))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (Answer(DATA[:-1]), "sent 9 bytes instead of 10"),
+        (Answer(b""), "sent 0 bytes instead of 10"),
+        (Answer(DATA + b"x"), "more than 10 bytes"),
+        (Answer(itertools.repeat(bytes(PIECE))), "more than 10 bytes"),
+        (
+            Answer(gzip.compress(bytes(64 * PIECE)), headers={"Content-Encoding": "gzip"}),
+            "more than 10 bytes",
+        ),
+        (Answer(b"9876543210"), "came out otherwise than it was written (SHA-256)"),
+        (Answer(b"", 302, {"Location": "http://127.0.0.1:1/"}), "answered with status 302"),
+        (Answer(b"[" * 100_000, 404), "answered with status 404"),
+        (Answer(itertools.repeat(bytes(PIECE)), 500), "more than 1,048,576 bytes"),
+    ],
+    ids=["fewer", "none", "more", "endless", "bomb", "others", "redirect", "deep", "endless error"],
+)
+def test_a_content_that_is_not_what_was_announced_is_not_kept(
+    conveyor: Command, lie: Lie, content: Answer, said: str
+) -> None:
+    assert said in refused(conveyor, lie(file(), content=content), "out.txt")
+
+
+def test_a_larger_size_than_the_content_has_costs_one_call(conveyor: Command, lie: Lie) -> None:
+    assert "sent 10 bytes instead of 1,048,576" in refused(conveyor, lie(file(size=4 << 30)))
+
+
+def test_no_file_is_written_through_a_link(conveyor: Command, lie: Lie, folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "elsewhere").mkdir()
+    (folder / "out/a").symlink_to(folder / "elsewhere")
+    assert "No part of it may be a file or a link" in refused(conveyor, lie(file("a/b.txt")))
+    assert list((folder / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_a_partial_file_that_somebody_else_has_put_there_is_not_written(
+    conveyor: Command, lie: Lie, folder: Path, kind: str
+) -> None:
+    (folder / "out").mkdir()
+    (folder / "victim").write_text("mine")
+    part = folder / "out" / f".out.txt.{DIGEST[:16]}.part"
+    match kind:
+        case "link":
+            part.symlink_to(folder / "victim")
+        case "hard link":
+            part.hardlink_to(folder / "victim")
+        case _:
+            os.mkfifo(part)
+    assert "cannot be written" in refused(conveyor, lie(file()))
+    assert (folder / "victim").read_text() == "mine"
+
+
+def test_an_answer_that_is_too_deep_is_one_clear_line(conveyor: Command, folder: Path) -> None:
+    assert folder.exists()
+    deep = b'{"seq":1,"options":{"meta":{"a":' + b"[" * 100_000
+    server = LyingServer(lambda _path, _query: Answer(deep))
+    ran = conveyor("show", "job", "--url", server.url)
+    server.close()
+    assert (ran.code, len(ran.err.splitlines())) == (4, 1), ran
+    assert "that this version cannot read" in ran.err
+
+
+def test_output_that_repeats_itself_ends(conveyor: Command, folder: Path) -> None:
+    assert folder.exists()
+    chunk = {"job_id": "job", "lease": 1, "offset": 0, "stream": "stdout", "at": 1, "data": "eA=="}
+
+    def answer(path: str, _query: dict[str, str]) -> Answer:
+        return as_json([{**chunk, "seq": 1}] if path.endswith("/output") else JOB)
+
+    server = LyingServer(answer)
+    ran = conveyor("logs", "job", "--url", server.url)
+    server.close()
+    assert ran.code != 0
+    assert "the store repeats it" in ran.err
+
+
+def test_a_blocking_call_has_a_limit_of_bytes_and_of_time() -> None:
+    for limits, error, said in (
+        ({"timeout": 0.0}, TimeoutError, "no response in time"),
+        ({"limit": 500}, UnavailableError, "more than 500 bytes"),
+    ):
+        ours, theirs = socket.socketpair()
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(900))
+        with pytest.raises(error, match=said):
+            receive(ours, "url", **limits)  # type: ignore[arg-type]
+        ours.close()
+        theirs.close()
