@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from typing import ClassVar
 
+import msgspec
 import pytest
 from raw_http import RawClient, receive_all
 from served import OpenAuthenticator, Serving
 
+from conveyor.core.job import NewJob
 from conveyor.server.auth import Principal
 from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.store.memory.store import MemoryStore
@@ -30,6 +34,7 @@ class Impatient(LimitedHttpProtocol):
     headers_timeout: ClassVar[float] = WAIT
     body_timeout: ClassVar[float] = WAIT
     headers_limit: ClassVar[int] = 2000
+    write_timeout: ClassVar[float] = WAIT
 
 
 @pytest.fixture
@@ -186,6 +191,44 @@ def test_invalid_http_is_answered_with_a_problem(ask: RawClient) -> None:
         line = ask.raw(garbage)
         assert status(receive_all(line)) == 400
         line.close()
+
+
+def ask_without_reading(server: Serving, store: MemoryStore, *fields: bytes) -> socket.socket:
+    """Ask for a response that no buffer of the system can hold."""
+    args = msgspec.json.encode({"text": "y" * 1_000_000})
+    store.insert([NewJob(id=str(each), task="t", args=args) for each in range(20)]).result()
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(RawClient(server.url).address)
+    line.sendall(b"".join([b"GET /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", *fields, b"\r\n"]))
+    return line
+
+
+@pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"])
+def test_a_client_that_does_not_read_is_disconnected(field: bytes) -> None:
+    store = MemoryStore()
+    serving = Serving(store, protocol=Impatient)
+    line = ask_without_reading(serving, store, field)
+    waiting = select.poll()
+    waiting.register(line, select.POLLERR)
+    assert waiting.poll(20_000), "the server still holds the connection"
+    line.close()
+    serving.close()
+
+
+def test_a_client_that_reads_slowly_gets_everything() -> None:
+    store = MemoryStore()
+
+    class Patient(LimitedHttpProtocol):
+        write_timeout: ClassVar[float] = 10.0
+
+    serving = Serving(store, protocol=Patient)
+    line = ask_without_reading(serving, store, b"Connection: close\r\n")
+    head, _, body = receive_all(line).partition(b"\r\n\r\n")
+    assert b" 200 " in head
+    assert len(json.loads(body)) == 20
+    line.close()
+    serving.close()
 
 
 def test_a_connection_may_be_idle_between_requests(server: Serving) -> None:

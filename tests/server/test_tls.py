@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 import threading
 import time
@@ -11,12 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from uvicorn.server import ServerState
 
 from conveyor import Conveyor, UnavailableError, UsageError
+from conveyor.server.acceptor import HANDSHAKE_TIMEOUT, Acceptor
+from conveyor.server.application import Application
+from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.server.serve import Bind, Server, check_bind
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
@@ -177,3 +183,34 @@ def test_an_unreadable_ca_file_is_a_usage_error(tmp_path: Path) -> None:
     for path in (nothing, tmp_path / "missing.pem"):
         with pytest.raises(UsageError, match="cannot read certificates"):
             HttpStore("https://127.0.0.1:1", ca_file=str(path))
+
+
+def test_a_handshake_that_is_not_completed_is_ended(authority: Authority) -> None:
+    import asyncio
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.vouch("127.0.0.1"))
+
+    def make_protocol() -> LimitedHttpProtocol:
+        return LimitedHttpProtocol(
+            uvicorn.Config(Application(MemoryStore(), tokens=True)), ServerState(), {}
+        )
+
+    async def silent_client() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            acceptor = Acceptor(
+                listening, make_protocol, limit=1, tls=context, handshake_timeout=0.2
+            )
+            acceptor.start()
+            host, port = listening.getsockname()
+            try:
+                async with asyncio.timeout(20):
+                    reader, writer = await asyncio.open_connection(host, port)
+                    received = await reader.read()
+                    writer.close()
+                    return received
+            finally:
+                acceptor.stop()
+
+    assert asyncio.run(silent_client()) == b""
+    assert HANDSHAKE_TIMEOUT <= 10

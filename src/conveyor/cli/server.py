@@ -13,6 +13,7 @@ from ..core.duration import parse_duration
 from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..store.protocol import Store
+from ..system.descriptor_limit import raise_descriptor_limit
 from ..system.sd_notify import notify_socket
 from .shared.application import belt_without_app, load_app_and_settings
 from .shared.heartbeat import Heartbeat
@@ -70,12 +71,14 @@ def server_command(
 ) -> int:
     warn_of_shell()
     try:
+        from ..server.acceptor import MAX_CONNECTIONS, RESERVED_DESCRIPTORS  # noqa: PLC0415
         from ..server.serve import Bind, Server  # noqa: PLC0415
         from ..server.server_config import ServerConfig  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the server needs {error.name}: install it with `pip install conveyor[server]`"
         ) from error
+    raise_descriptor_limit(MAX_CONNECTIONS + RESERVED_DESCRIPTORS)
     belt, settings = _open_belt(app, flags)
     configure_logging(settings)
     try:

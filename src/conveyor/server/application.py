@@ -21,6 +21,7 @@ from .authorization import Authorizer, check_scope
 from .connection_watch import ClientGoneError
 from .handlers import Handlers
 from .http_io import ProblemError, error_response, json_response, problem_response, read_payload
+from .http_limits import AUTHENTICATED
 from .hub import Hub
 from .inline_commit import InlineCommit
 from .openapi import openapi
@@ -108,6 +109,9 @@ class Application(Router):
         # An agent whose token has ended returns its jobs, so that they count no crash.
         former = call.name == "settle"
         principal = await self._authenticator.identify(http.headers, address, former=former)
+        note_authenticated = http.scope.get("state", {}).get(AUTHENTICATED)
+        if note_authenticated is not None:
+            note_authenticated()
         check_scope(call, principal)  # before reading a body, which may be large
         path = decode_names(names)
         body = await read_payload(http, call, self._config.body_limit)

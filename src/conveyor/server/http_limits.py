@@ -8,6 +8,9 @@ would send the headers first, which wakes the client twice.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +19,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..store.http.problems import MEDIA, problem
 
+# The key in the scope's state of the function to call when a request has shown a valid token.
+AUTHENTICATED = "authenticated"
+# The value of SO_LINGER that discards what is not yet sent when a socket is closed.
+NO_LINGER = struct.pack("ii", 1, 0)
+
 
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection. A request that does not end in time is refused.
@@ -23,13 +31,23 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     `headers_timeout` limits the headers, and the rest of a body that the response did not need.
     `body_timeout` limits a body that the response waits for. Both are in seconds. `headers_limit`
     is the maximum size in bytes of a request without its body; the framing of a chunked body may
-    take as many bytes as the body itself.
+    take as many bytes as the body itself. Within `write_timeout` seconds a client must take some of
+    what it is sent, and within ten times that all of it.
+
+    The acceptor is told when the connection is ready, when a client has shown a valid token, and
+    when the connection is closed.
     """
 
     headers_timeout = 10.0
     body_timeout = 30.0
     headers_limit = 64 << 10
+    write_timeout = 30.0
 
+    on_connected: Callable[[], object] | None = None
+    on_authenticated: Callable[[], object] | None = None
+    on_lost: Callable[[], object] | None = None
+
+    _write_timer: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
     # About the request that is being received, if any.
     _receiving = False
@@ -40,14 +58,47 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
-        self._coalescing = _CoalescingTransport(transport)
+        self._coalescing = _CoalescingTransport(transport, self.write_timeout)
         super().connection_made(self._coalescing)
         self._start_timer()
+        if self.on_connected is not None:
+            self.on_connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent: give it some time."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_until = self.loop.time() + 10 * self.write_timeout
+            self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
+    def _watch_writing(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.write_timeout, self._check_writing, unsent)
+
+    def _check_writing(self, unsent: int) -> None:
+        """Drop a client that has taken nothing, or that takes too long in all."""
+        is_late = self.loop.time() >= self._write_until
+        if is_late or self.transport.get_write_buffer_size() >= unsent:
+            # Without this, the kernel would keep what it has for as long as the client is there.
+            open_socket = self.transport.get_extra_info("socket")
+            open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.transport.abort()
+        else:
+            self._watch_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse received data, and check the limits."""
@@ -64,10 +115,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self.on_authenticated is not None:
+            self.scope.setdefault("state", {})[AUTHENTICATED] = self._note_authenticated
         self._receiving = self._in_headers = True
         self._body_size = 0
         if self._ended:
             self._other_size = 0  # the data was most likely of the previous request
+
+    def _note_authenticated(self) -> None:
+        if self.on_authenticated is not None:
+            self.on_authenticated()
+            self.on_authenticated = None
 
     def on_headers_complete(self) -> None:
         """The headers are complete."""
@@ -164,11 +222,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
 
 class _CoalescingTransport(asyncio.Transport):
-    """A transport that sends everything written in one iteration of the event loop at once."""
+    """A transport that sends everything written in one iteration of the event loop at once.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    Closing sends the rest first, for at most `close_timeout` seconds.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close_timeout: float) -> None:
         super().__init__()
         self._transport = transport
+        self._close_timeout = close_timeout
         self._parts: list[bytes | bytearray | memoryview] = []
         self._loop = asyncio.get_running_loop()
 
@@ -181,11 +243,17 @@ class _CoalescingTransport(asyncio.Transport):
     def close(self) -> None:
         """Close after sending everything."""
         self.flush()
+        if not self._transport.is_closing() and self._transport.get_write_buffer_size():
+            self._loop.call_later(self._close_timeout, self._transport.abort)
         self._transport.close()
 
     def abort(self) -> None:
         """Close immediately."""
         self._transport.abort()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are written but not sent."""
+        return sum(map(len, self._parts)) + self._transport.get_write_buffer_size()
 
     def is_closing(self) -> bool:
         """Whether it is closed or closing."""

@@ -19,10 +19,13 @@ from ..maintenance.loop import maintenance_loop
 from ..maintenance.pruner import RETENTION
 from ..maintenance.schedule_ticker import Schedule
 from ..store.protocol import Store
+from ..system.descriptor_limit import descriptor_limit
 from ..system.process_identity import worker_id, worker_info
+from .acceptor import Acceptor, connection_limit
 from .application import Application
 from .http_limits import LimitedHttpProtocol
 from .origin_guard import RESPONSE_HEADERS, is_loopback
+from .repeat_filter import bounded_log
 from .server_config import ServerConfig
 
 log = logging.getLogger("conveyor.server")
@@ -84,7 +87,10 @@ def _tls_context(bind: Bind) -> ssl.SSLContext:
 
 
 class Server:
-    """Serves a store. `run` returns after `stop`, which any thread may call."""
+    """Serves a store. `run` returns after `stop`, which any thread may call.
+
+    It has at most `connections`; by default as many as this process's descriptors allow.
+    """
 
     def __init__(
         self,
@@ -96,6 +102,7 @@ class Server:
         schedules: Sequence[Schedule] = (),
         retention: Mapping[State, float] = RETENTION,
         on_round: Callable[[WorkerInfo], None] | None = None,
+        connections: int | None = None,
     ) -> None:
         check_bind(bind, tokens=tokens)
         self._bind = bind
@@ -120,7 +127,10 @@ class Server:
             if bind.tls_cert
             else None,
         )
-        self._server = _Uvicorn(uvicorn_config)
+        self._server = _Uvicorn(
+            uvicorn_config,
+            connection_limit(descriptor_limit()) if connections is None else connections,
+        )
         # A worker without slots, so that others see that this process does the maintenance.
         self._info = worker_info(f"server-{worker_id()}", now=store.now())
         self._maintenance = maintenance_loop(
@@ -168,6 +178,10 @@ class Server:
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until stopped. Requests in progress are answered first."""
+        with bounded_log():
+            await self._run(listening)
+
+    async def _run(self, listening: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         maintaining = asyncio.create_task(self._maintenance.run())
         serving = asyncio.create_task(self._server.serve(sockets=[listening]))
@@ -197,9 +211,32 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers."""
+    """uvicorn with our acceptor and without its signal handlers."""
+
+    def __init__(self, config: uvicorn.Config, connections: int) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._acceptor: Acceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start accepting connections."""
+        await super().startup(sockets=[])
+        for listening in sockets or []:
+            self._acceptor = Acceptor(
+                listening, self._make_protocol, limit=self._connections, tls=self.config.ssl
+            )
+            self._acceptor.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting connections, and end the others."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """Install no signal handlers."""
         yield
+
+    def _make_protocol(self) -> LimitedHttpProtocol:
+        return LimitedHttpProtocol(self.config, self.server_state, self.lifespan.state)
