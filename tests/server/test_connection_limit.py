@@ -205,7 +205,7 @@ def test_the_limit_leaves_descriptors_for_other_uses() -> None:
 
 class Collected(logging.Handler):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
