@@ -43,11 +43,12 @@ class WorkerThread:
         self._thread.start()
         self.worker = self._started.result(START_TIMEOUT)
 
-    def follow(self, work: Coroutine[Any, Any, None], call: SubmittedCall) -> None:
+    def follow(self, work: Coroutine[Any, Any, None], call: SubmittedCall) -> Future[None]:
         """Run a coroutine that completes `call` in the worker's loop; `finish` waits for it."""
         running = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._followed[running] = call
         running.add_done_callback(lambda done: self._followed.pop(done, None))
+        return running
 
     def finish(self, *, wait: bool, cancel: bool) -> None:
         """End the worker once all submitted calls are done; with `wait`, block until then.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 from ..core.job import NewJob, WhenFull
 from ..core.job_context import waiting_for
-from ..core.pending import Pending
+from ..core.pending import Pending, wake
 from ..errors import ConveyorError, NotFoundError, QueueFullError
 from ..store.call_style import CallStyle
 from ..store.hint_waiters import HintWaiters
@@ -21,6 +20,9 @@ POLL_INTERVAL = 1.0
 # How long a producer that must not wait offers its job at a rendezvous, in seconds: only a waiting
 # worker can take it, and that answers within a few milliseconds.
 RENDEZVOUS_TIMEOUT = 0.1
+# How long a producer that is cancelled or interrupted waits until its offer is withdrawn, in
+# seconds: enough for two commits to a slow disk, and less than a job gets at a shutdown.
+WITHDRAWAL_TIMEOUT = 2.0
 
 
 async def enqueue(
@@ -45,30 +47,45 @@ async def enqueue(
         inserting = store.insert(jobs, capacity=capacity, when_full=when_full, again=again)
         try:
             answer = await call_style.wait_for(inserting)
-        except ConveyorError:
-            raise
-        except BaseException:
-            # The caller was cancelled or interrupted while the store was at it. A job that is
-            # accepted stays; one that would still wait for room must not be accepted later.
-            inserting.when_done(partial(_withdraw_offer, store, inserting))
-            raise
-        if isinstance(answer, Accepted):
-            return answer
-        try:
-            return await _wait_for_room(
-                answer, len(jobs), store, hint_waiters, call_style, deadline
-            )
-        except NotFoundError:
+            if isinstance(answer, Accepted):
+                return answer
+            with suppress(NotFoundError):
+                return await _wait_for_room(
+                    answer, len(jobs), store, hint_waiters, call_style, deadline
+                )
             # Either this process was suspended (SIGSTOP, a closed lid) until its offer expired,
             # or the jobs were accepted and the answer was lost. `again` covers both.
             again = True
+        except QueueFullError:
+            raise
+        except BaseException as reason:
+            # The caller was cancelled or interrupted, or the store has failed. Jobs that were
+            # accepted stay; others must not be accepted once the caller knows that it was stopped.
+            withdrawn = _withdraw_offer(store, inserting)
+            if not isinstance(reason, GeneratorExit):  # in a coroutine that is closed
+                with suppress(TimeoutError):
+                    await call_style.wait_for(withdrawn, WITHDRAWAL_TIMEOUT)
+            raise
 
 
-def _withdraw_offer(store: Store, inserting: Pending[Accepted | Offered]) -> None:
-    with suppress(ConveyorError):
-        answer = inserting.result(0)
-        if isinstance(answer, Offered):
-            store.withdraw(answer.offer)
+def _withdraw_offer(store: Store, inserting: Pending[Accepted | Offered]) -> Pending[None]:
+    """Withdraw what an insert offers, even if nobody waits until that is done."""
+    withdrawn: Pending[None] = Pending()
+
+    def finish() -> None:
+        withdrawn.resolve(None)
+        wake([withdrawn])
+
+    def withdraw() -> None:
+        with suppress(ConveyorError):
+            answer = inserting.result(0)
+            if isinstance(answer, Offered):
+                store.withdraw(answer.offer).when_done(finish)
+                return
+        finish()
+
+    inserting.when_done(withdraw)
+    return withdrawn
 
 
 async def _wait_for_room(
@@ -79,27 +96,19 @@ async def _wait_for_room(
     call_style: CallStyle,
     deadline: float | None,
 ) -> Accepted:
-    try:
-        wake_event = call_style.wake_event()
-        what = f"room in queue {offer.queue!r} ({offer.depth}/{offer.capacity})"
-        with (
-            hint_waiters.wake_on("offer", offer.offer, wake_event),
-            waiting_for(what, wake_event),
-        ):
-            while (accepted := await call_style.wait_for(store.accepted(offer.offer))) is None:
-                left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    break
-                await wake_event.wait(min(POLL_INTERVAL, left))
-        if accepted is None:
-            accepted = await call_style.wait_for(store.withdraw(offer.offer))
-    except NotFoundError:
-        raise
-    except BaseException:
-        # The caller was cancelled or interrupted. The store does this without being waited for;
-        # if a worker was faster, the job stays.
-        store.withdraw(offer.offer)
-        raise
+    wake_event = call_style.wake_event()
+    what = f"room in queue {offer.queue!r} ({offer.depth}/{offer.capacity})"
+    with (
+        hint_waiters.wake_on("offer", offer.offer, wake_event),
+        waiting_for(what, wake_event),
+    ):
+        while (accepted := await call_style.wait_for(store.accepted(offer.offer))) is None:
+            left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                break
+            await wake_event.wait(min(POLL_INTERVAL, left))
+    if accepted is None:
+        accepted = await call_style.wait_for(store.withdraw(offer.offer))
     if accepted is None:
         raise QueueFullError(offer.queue, offer.depth, offer.capacity, size)
     return accepted

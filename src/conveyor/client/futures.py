@@ -8,7 +8,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 from ..core.codec import ArgsCodec, ResultCodec
@@ -17,6 +17,7 @@ from ..core.job_context import CURRENT, check_stop, waiting_for
 from ..core.task import Task, default_name
 from ..errors import JobCancelledError, UnavailableError, UsageError
 from .embedded import WorkerThread
+from .enqueue import WITHDRAWAL_TIMEOUT
 from .job_handle import Job
 
 T = TypeVar("T")
@@ -35,8 +36,14 @@ class JobFuture(Future[T], Generic[T]):
     def follow(self, enqueue: Coroutine[Any, Any, list[Job[T]]], thread: WorkerThread) -> None:
         """Enqueue in the worker's loop, and complete this Future when the job is final."""
         enqueued: Future[None] = Future()
-        thread.follow(self._follow(enqueue, enqueued), self)
-        enqueued.result()
+        following = thread.follow(self._follow(enqueue, enqueued), self)
+        try:
+            enqueued.result()
+        except BaseException:
+            # The caller was interrupted: a call that was not accepted by now must not be later.
+            following.cancel()
+            wait([enqueued], WITHDRAWAL_TIMEOUT)
+            raise
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the call and return its result. In a job that is asked to stop, this ends."""

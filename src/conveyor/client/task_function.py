@@ -89,7 +89,11 @@ class TaskFunction(Generic[P, R, C]):
         return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """`enqueue` for coroutines."""
+        """`enqueue` for coroutines.
+
+        When it is cancelled, it waits for the store, up to 2 s: once it ends, the job is either
+        enqueued or never will be.
+        """
         [job] = await self._enqueue(
             AsyncCalls(), [(self.enqueue_options, self._encode(args, kwargs))]
         )

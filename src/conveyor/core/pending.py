@@ -70,15 +70,16 @@ class Pending(Generic[T]):
         return self._answer()
 
     def when_done(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once the answer is here: now, or later in any thread, perhaps twice.
+        """Call `callback` once, when the answer is here: now, or later in any thread.
 
         For an answer that nobody waits for any more; `callback` must not block or raise.
         """
+        waiter = _Callback(callback)
         if not self._done:
-            self._waiters.append(_Callback(callback))
+            self._waiters.append(waiter)
         # Checked after that, because `wake` may have read the waiters before.
         if self._done:
-            callback()
+            waiter.call()
 
     def resolve(self, value: T) -> None:
         """Set the answer. Call `wake` afterwards, once for many answers."""
@@ -126,7 +127,7 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
             if isinstance(waiter, LockType):
                 waiter.release()
             elif isinstance(waiter, _Callback):
-                waiter.callback()
+                waiter.call()
             else:
                 loops.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, futures in loops.items():
@@ -137,10 +138,19 @@ def wake(answers: Iterable[Pending[Any]]) -> None:
 
 
 class _Callback:
-    __slots__ = ("callback",)
+    """Called by `when_done` or by `wake`, whichever comes first."""
+
+    __slots__ = ("_calls",)
 
     def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
+        self._calls = [callback]
+
+    def call(self) -> None:
+        try:
+            callback = self._calls.pop()  # in one step, so that one thread gets it
+        except IndexError:
+            return
+        callback()
 
 
 class _Thread(threading.local):
