@@ -41,9 +41,9 @@ def store_of_no_command() -> Iterator[None]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """Return a function that polls a condition outside this process; it fails after 20 s."""
+    """Return a function that polls a condition outside this process; it fails after 60 s."""
 
-    def wait_until(done: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait_until(done: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = monotonic() + seconds
         while not done():
             assert monotonic() < deadline, "the condition did not become true in time"

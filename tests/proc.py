@@ -14,7 +14,7 @@ def environment(pid: int) -> list[str]:
     before it has copied arguments and environment: until then both read as empty. A process that
     has only been forked shows those of its parent.
     """
-    deadline = monotonic() + 20
+    deadline = monotonic() + 60
     while _is_in_exec(pid):
         assert monotonic() < deadline, f"process {pid} did not finish its execve"
         sleep(0.001)

@@ -213,8 +213,8 @@ async def cancels_itself() -> None:
 
 
 async def soon(done: Callable[[], object]) -> None:
-    """Yield to the event loop until a condition is true; fail after 20 s."""
-    deadline = time.monotonic() + 20.0
+    """Yield to the event loop until a condition is true; fail after 60 s."""
+    deadline = time.monotonic() + 60.0
     while not done():
         assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.005)

@@ -38,10 +38,10 @@ def logged(start: Start, url: str) -> tuple[str, float]:
 def test_an_agent_says_soon_that_its_server_is_not_there(start: Start, closed: str) -> None:
     line, seconds = logged(start, closed)
     assert re.search(rf"server\.unreachable .*{closed}", line)
-    assert seconds < 3  # two seconds, and the start of Python
+    assert seconds < 10  # it goes on trying, and says so before
 
 
 def test_an_agent_says_soon_that_its_server_does_not_answer(start: Start, silent: str) -> None:
     line, seconds = logged(start, silent)
     assert re.search(rf"server\.silent .*{silent}", line)
-    assert seconds < 4
+    assert seconds < 10

@@ -134,7 +134,7 @@ def test_dropping_the_oldest_keeps_the_newest_and_says_why(belt: Conveyor) -> No
     first, _, _ = (task.enqueue(number) for number in range(3))
     assert depth(belt) == 2
     with pytest.raises(JobDiscardedError, match="was full"):
-        first.result(1)
+        first.result(30)
 
 
 def test_many_jobs_are_enqueued_together_or_not_at_all(belt: Conveyor) -> None:
@@ -144,7 +144,7 @@ def test_many_jobs_are_enqueued_together_or_not_at_all(belt: Conveyor) -> None:
     assert depth(belt) == 0
     jobs = task.enqueue_many([(1,), {"number": 2}])
     belt.work(timeout=30, keep=False)
-    assert [job.result(1) for job in jobs] == [1, 2]
+    assert [job.result(30) for job in jobs] == [1, 2]
 
 
 def test_one_bad_call_among_many_enqueues_none(belt: Conveyor) -> None:
@@ -187,7 +187,7 @@ def test_a_delayed_job_runs_when_its_time_has_come() -> None:
     clock.advance(3600)
     belt.store.stage(limit=10).result(10)
     assert belt.work(timeout=30) == 1
-    assert job.result(1) == 7
+    assert job.result(30) == 7
     belt.close()
 
 
@@ -198,7 +198,7 @@ def test_a_job_that_nobody_wants_any_more_is_not_run() -> None:
     clock.advance(61)
     assert belt.work(timeout=30) == 0
     with pytest.raises(JobDiscardedError, match="Expired"):
-        job.result(1)
+        job.result(30)
     belt.close()
 
 
@@ -209,7 +209,7 @@ def test_a_handle_tells_how_a_job_stands(belt: Conveyor) -> None:
         job.result(0.01)
     belt.work(timeout=30, keep=False)
     assert job.refresh().state is State.COMPLETED
-    assert belt.job(job.id).result(1) == 3
+    assert belt.job(job.id).result(30) == 3
     assert job.cancel() is False
     with pytest.raises(NotFoundError, match="no-such"):
         belt.job("no-such")
@@ -219,7 +219,7 @@ def test_a_cancelled_job_raises_where_its_result_is_asked_for(belt: Conveyor) ->
     job = noop(belt).enqueue()
     assert job.cancel(reason="not needed") is True
     with pytest.raises(JobCancelledError, match="not needed"):
-        job.result(1)
+        job.result(30)
 
 
 def test_a_closed_belt_says_so(belt: Conveyor) -> None:

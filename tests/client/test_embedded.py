@@ -58,7 +58,7 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
     until(program.begun.is_set)
     threading.Timer(0.05, program.go.set).start()
     assert program.belt.stop(20)
-    assert job.result(1) == "done"
+    assert job.result(30) == "done"
     after = program.quick.enqueue()
     assert after.state is State.AVAILABLE
     assert program.belt.stop()  # nothing runs any more
@@ -155,7 +155,7 @@ def test_a_worker_that_has_just_been_made_can_be_stopped() -> None:
 
     async def main() -> None:
         async with program.belt.worker() as worker:
-            assert await program.belt.astop(5)
+            assert await program.belt.astop(60)
             assert worker.ended.is_set()
 
     asyncio.run(main())
@@ -169,7 +169,7 @@ def test_stop_would_block_the_loop_of_a_worker_and_says_what_to_write() -> None:
             await soon(lambda: worker.loop)
             with pytest.raises(UsageError, match="write `await"):
                 program.belt.stop()
-            return await program.belt.astop(5)
+            return await program.belt.astop(60)
 
     assert asyncio.run(main())
 

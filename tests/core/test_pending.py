@@ -12,7 +12,7 @@ import pytest
 from conveyor.core.pending import Pending, failed, ready, run_sync, wake
 
 Until = Callable[[Callable[[], object]], None]
-SOON = 20.0
+SOON = 60.0
 
 
 def resolve(answer: Pending[int], value: int = 7) -> None:

@@ -129,7 +129,7 @@ class First:
 
 
 def _first_child(pid: int) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         children = _children(pid)
         if children:

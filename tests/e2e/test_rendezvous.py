@@ -63,9 +63,9 @@ def test_an_enqueue_returns_once_a_worker_in_another_process_has_taken_the_job(
     folder: Path, worker: subprocess.Popen[str]
 ) -> None:
     assert worker.poll() is None
-    command = [sys.executable, "-c", sign("hello", 20)]
+    command = [sys.executable, "-c", sign("hello", 60)]
     ran = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=True
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=True
     )
     job_id, state = ran.stdout.split()
     assert state in ("running", "completed"), "it was enqueued before it was claimed"
@@ -103,7 +103,7 @@ def test_producers_in_several_processes_are_served_in_order_of_arrival(
     for number in range(4):
         command = [sys.executable, "-c", sign(str(number), 60)]
         started.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while offers() <= number:
             assert time.monotonic() < deadline
     command = [sys.executable, "-m", "conveyor", "worker", "app:belt", "-c", "1"]

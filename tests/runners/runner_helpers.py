@@ -19,7 +19,7 @@ from conveyor.core.task import Kind, task
 from conveyor.runners.job_control import JobControl, OutputSink, Runner, RunResult, StopRequest
 
 CANCEL = StopRequest("cancel", "by hand")
-LONG = 20.0
+LONG = 60.0
 
 
 class RecordingSink:

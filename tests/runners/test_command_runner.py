@@ -196,11 +196,11 @@ def test_processes_that_a_command_leaves_behind_are_killed(
 
 def test_a_grandchild_that_holds_the_pipes_does_not_block_the_job(tmp_path: Path):
     path = tmp_path / "pids"
-    script = f"setsid sh -c 'echo $$ > {path}; exec sleep 8' & while ! [ -s {path} ]; do :; done"
+    script = f"setsid sh -c 'echo $$ > {path}; exec sleep 60' & while ! [ -s {path} ]; do :; done"
     started = monotonic()
     [ending] = run_jobs(lambda: CommandRunner(output_timeout=0.1), shell(script))
     assert value(ending) == {"exit_code": 0}
-    assert monotonic() - started < 5
+    assert monotonic() - started < 30
 
 
 def test_a_stop_just_as_the_job_ends_leaves_a_correct_ending():

@@ -386,5 +386,5 @@ def test_children_die_with_their_worker(tmp_path: Path, until: Callable[..., Non
     until(path.exists)
     child = int(path.read_text())
     worker.kill()
-    worker.wait(10)
+    worker.wait(60)
     until(lambda: not is_alive(child))

@@ -20,7 +20,7 @@ from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.sqlite.store import SqliteStore
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Closing(Protocol):

@@ -114,6 +114,7 @@ def test_an_expired_token_is_unauthorized() -> None:
     serving.close()
 
 
+@pytest.mark.alone
 def test_a_token_that_another_process_revokes_is_unauthorized_at_once(tmp_path: Path) -> None:
     store, elsewhere = SqliteStore(tmp_path / "jobs.db"), SqliteStore(tmp_path / "jobs.db")
     text = make_token(store, "read")
@@ -121,7 +122,7 @@ def test_a_token_that_another_process_revokes_is_unauthorized_at_once(tmp_path: 
     ask = RawClient(serving.url, text)
     assert ask("GET", "/queues").status == 200
     elsewhere.revoke_token(token_id(text) or "").result()
-    deadline = time.monotonic() + 1.2
+    deadline = time.monotonic() + 5
     while ask("GET", "/queues").status == 200:
         assert time.monotonic() < deadline
     assert ask("GET", "/queues").is_problem(401, "unauthorized")
@@ -155,7 +156,7 @@ def test_waiting_calls_end_when_their_token_is_revoked(store: Store, server: Ser
     )
     assert b"200 OK" in line.recv(1000)
     while not store.counts().result()[0].offers:
-        assert time.monotonic() < began + 10
+        assert time.monotonic() < began + 15
     time.sleep(0.05)  # for the claim to stand: nothing tells of it
     store.revoke_token(token_id(text) or "").result()
     while line.recv(1000):
@@ -163,20 +164,21 @@ def test_waiting_calls_end_when_their_token_is_revoked(store: Store, server: Ser
     line.close()
     for each in waiting:
         each.join()
-    assert time.monotonic() < began + 10
+    assert time.monotonic() < began + 15
     assert answers["claim"].is_problem(401, "unauthorized")
     assert answers["insert"].is_problem(401, "unauthorized")
     [queue] = store.counts().result()
     assert (queue.offers, queue.depth) == (0, 1)
 
 
+@pytest.mark.alone
 def test_an_open_server_requires_a_token_as_soon_as_one_exists() -> None:
     store = MemoryStore()
     serving = Serving(store)
     ask = RawClient(serving.url)
     assert ask("GET", "/queues").status == 200
     text = make_token(store, "read")
-    deadline = time.monotonic() + 1.2
+    deadline = time.monotonic() + 5
     while ask("GET", "/queues").status == 200:
         assert time.monotonic() < deadline
     assert ask("GET", "/queues").is_problem(401, "unauthorized")

@@ -249,7 +249,7 @@ def test_whoever_listens_hears_of_what_he_asked_for(store: Store) -> None:
     settle(store, job, Succeeded())
     wanted: dict[HintKind, str] = {"offer": waiting.offer, "cancel": job_id, "final": job_id}
     while not all(hears(list(heard), kind, subject) for kind, subject in wanted.items()):
-        assert gate.acquire(timeout=5), heard
+        assert gate.acquire(timeout=60), heard
     stop()
 
 

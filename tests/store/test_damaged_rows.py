@@ -240,9 +240,9 @@ def test_the_result_of_a_damaged_job_is_an_error_that_says_so(file: File) -> Non
         for name in ("discarded", "completed")
     }
     with pytest.raises(JobDiscardedError, match="options"):
-        handles["discarded"].result(5)
+        handles["discarded"].result(30)
     with pytest.raises(CorruptStoreError, match="its result is not what was written"):
-        handles["completed"].result(5)
+        handles["completed"].result(30)
     hint_waiters.close()
 
 

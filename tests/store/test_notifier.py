@@ -11,7 +11,7 @@ import pytest
 from conveyor.store.messages import Hint
 from conveyor.store.sqlite.notifier import Notifier
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Listening:

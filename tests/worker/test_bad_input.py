@@ -36,9 +36,9 @@ def ended(belt: Conveyor, bad: Any) -> str:
     task = good(belt) if "good" not in belt.functions else belt.functions["good"]
     before, job, after = task.enqueue(), bad(), task.enqueue()
     belt.work(timeout=60, keep=False)
-    assert (before.result(1), after.result(1)) == ("fine", "fine")
+    assert (before.result(30), after.result(30)) == ("fine", "fine")
     with pytest.raises(JobDiscardedError) as error:
-        belt.job(job if isinstance(job, str) else job.id).result(1)
+        belt.job(job if isinstance(job, str) else job.id).result(30)
     return str(error.value)
 
 
@@ -58,7 +58,7 @@ def test_the_limit_on_arguments_can_be_raised(tmp_path: Path) -> None:
     belt = Conveyor(tmp_path / "jobs.db", args_limit=20_000_000)
     job = good(belt).enqueue("x" * 10_000_000)
     belt.work(timeout=30, keep=False)
-    assert job.result(1) == "fine"
+    assert job.result(30) == "fine"
     belt.close()
 
 
@@ -87,7 +87,7 @@ def test_a_job_that_this_code_cannot_run_waits_for_other_code_without_an_attempt
     task = good(belt)
     before, bad, after = task.enqueue(), straight(belt, name, args), task.enqueue()
     assert belt.work(timeout=60, keep=False) == 2
-    assert (before.result(1), after.result(1)) == ("fine", "fine")
+    assert (before.result(30), after.result(30)) == ("fine", "fine")
     job = belt.store.get(bad).result()
     assert (job.state, job.attempt) == ("retryable", 0)
     assert said in str(job.error)
@@ -112,7 +112,7 @@ def test_during_a_rolling_deploy_a_new_job_waits_for_a_new_worker(belt: Conveyor
     assert "deploy workers of queue 'default' with this version of task 'send'" in said
     belt.store.retry(job.id).result()  # instead of waiting for a second
     assert new.work(keep=False) == 1
-    assert job.result(1) == "ann, bob"
+    assert job.result(30) == "ann, bob"
 
 
 @pytest.mark.parametrize("args", [b"{", b"\xff"])
@@ -144,7 +144,7 @@ def test_a_module_that_does_not_import_in_the_child_is_named(
         "other = belt.task(name='fine')(fine)\n"
         "jobs = [fragile.heavy.enqueue(), other.enqueue()]\n"
         "belt.work(timeout=60, keep=False)\n"
-        "print(json.dumps([job.refresh().record.error or job.result(1) for job in jobs]))"
+        "print(json.dumps([job.refresh().record.error or job.result(30) for job in jobs]))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True

@@ -18,7 +18,7 @@ from conveyor.worker.held_jobs import HeldJob, HeldJobs
 from conveyor.worker.lease_renewer import FENCE, LeaseRenewer
 from shop import soon
 
-WAIT = 20.0
+WAIT = 60.0
 
 
 class Far(MemoryStore):

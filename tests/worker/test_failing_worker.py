@@ -12,7 +12,7 @@ from conveyor.core.pending import Pending
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged
 
-LONG = 20.0
+LONG = 60.0
 
 
 class Failing(MemoryStore):

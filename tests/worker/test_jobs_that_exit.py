@@ -12,7 +12,7 @@ import pytest
 
 from conveyor import Conveyor, State, current_job
 
-LONG = 20.0
+LONG = 60.0
 
 
 async def exits() -> NoReturn:

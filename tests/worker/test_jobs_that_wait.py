@@ -15,7 +15,7 @@ from conveyor.cli.why import explain_job
 
 pytestmark = pytest.mark.alone
 
-LONG = 20.0
+LONG = 60.0
 KINDS = ["enqueues", "enqueues in a coroutine", "waits", "waits in a coroutine", "submits"]
 
 

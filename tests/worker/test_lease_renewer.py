@@ -19,7 +19,7 @@ from conveyor.worker.lease_renewer import LeaseRenewer
 from shop import soon
 
 LEASE = 0.2
-WAIT = 20.0
+WAIT = 60.0
 
 
 def job(name: str, lease: int = 1) -> JobRecord:

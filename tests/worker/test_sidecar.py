@@ -47,7 +47,7 @@ def test_a_sidecar_that_has_died_is_started_again(
             first.kill()
             second = await replaced(worker, first)
             assert second.poll() is None
-        assert second.wait(10) == 0
+        assert second.wait(60) == 0
 
     asyncio.run(main())
     assert "sidecar.ended code=-9" in caplog.text
@@ -69,7 +69,7 @@ def test_a_sidecar_starts_where_the_working_directory_is_gone_and_beside_files_o
             await eventually(lambda: sidecar(worker))
             process = sidecar(worker)
         assert process is not None
-        return process.wait(10)
+        return process.wait(60)
 
     assert asyncio.run(main()) == 0
 

@@ -41,7 +41,7 @@ def test_a_running_job_is_reported_cancelled_only_after_it_has_stopped(
         until(lambda: worker.running)
         assert job.cancel(wait=10, reason="not needed")
     with pytest.raises(JobCancelledError, match="not needed"):
-        job.result(1)
+        job.result(30)
 
 
 def test_a_running_command_is_cancelled_with_its_tree(until: Until, tmp_path: Path) -> None:
