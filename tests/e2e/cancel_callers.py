@@ -100,7 +100,7 @@ class CommandLine:
         argv = [sys.executable, "-m", "conveyor", "cancel", *ids, "--wait", str(PATIENCE)]
         started = time.time()
         process = await asyncio.create_subprocess_exec(
-            *argv, "--url", "jobs.db", cwd=self._folder, stdout=PIPE, stderr=PIPE
+            *argv, "--url", "jobs.db?durability=normal", cwd=self._folder, stdout=PIPE, stderr=PIPE
         )
         out, err = (each.decode() for each in await process.communicate())
         await asyncio.gather(*(job.arefresh() for job in jobs))

@@ -21,6 +21,8 @@ from worker_processes import served
 
 from conveyor import Conveyor, State
 
+pytestmark = pytest.mark.alone
+
 Until = Callable[..., None]
 
 # Processes and programs are what this is about; the others are there to be lost among them.
