@@ -276,7 +276,7 @@ def test_a_folder_for_jobs_that_cannot_be_written_to_is_found_by_its_probe(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     (tmp_path / "file").touch()
-    root = WorkdirRoot("w")
+    root = WorkdirRoot()
     assert isinstance(root.probe(), MachineFault)
     (tmp_path / "file").unlink()
     (tmp_path / "file").mkdir()

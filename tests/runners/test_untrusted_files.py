@@ -48,7 +48,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def scratch(temporary: Path) -> Iterator[WorkdirRoot]:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     yield scratch
     scratch.close()
     assert list(temporary.iterdir()) == []
@@ -125,7 +125,7 @@ def test_only_the_user_can_enter_its_workdir_and_nobody_can_list_the_others(
         assert not may("-r", above, "nobody")
         assert not may("-w", above, "nobody")
     # A worker without another user lives beside it as before.
-    second = WorkdirRoot("second")
+    second = WorkdirRoot()
     assert stat.S_IMODE(Path(second.new_workdir().create()).parent.stat().st_mode) == 0o700
     second.close()
 
@@ -244,7 +244,7 @@ def test_a_workdir_that_the_user_cannot_reach_is_an_error_that_says_so(
 ) -> None:
     with tempfile.TemporaryDirectory() as closed:
         monkeypatch.setattr(tempfile, "tempdir", closed)
-        scratch = WorkdirRoot("w")
+        scratch = WorkdirRoot()
         ending = run(MemoryStore(), scratch, claimed(MemoryStore(), "true"), NOBODY)
         scratch.close()
     assert isinstance(ending, Failed)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conveyor.errors import UsageError
+from conveyor.runners.machine_fault import MachineError
 from conveyor.runners.workdir import WorkdirRoot
 
-SHARED = f"conveyor-{os.getuid()}"
+PREFIX = f"conveyor-{os.getuid()}-"
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def swept() -> None:
     """Have a worker come and go that needs no folder."""
-    passing = WorkdirRoot("passing")
+    passing = WorkdirRoot()
     passing.remove_stale()
     passing.close()
 
 
 def test_nothing_exists_before_the_first_use_nor_after_the_last(temporary: Path) -> None:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     place = scratch.new_workdir()
-    assert place.path.startswith(str(temporary / SHARED / "w"))
+    assert place.path.startswith(str(temporary / PREFIX))
     assert list(temporary.iterdir()) == []
     for _ in range(2):
         assert Path(place.create()).is_dir()
@@ -42,7 +42,7 @@ def test_nothing_exists_before_the_first_use_nor_after_the_last(temporary: Path)
 
 
 def test_a_workdir_that_an_abandoned_job_uses_stays_and_nothing_else(temporary: Path) -> None:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     used = scratch.new_workdir()
     used.create()
     scratch.close(in_use=True)
@@ -54,7 +54,7 @@ def test_a_workdir_that_an_abandoned_job_uses_stays_and_nothing_else(temporary: 
 
 
 def test_each_job_has_its_own_workdir(temporary: Path) -> None:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     first, second = scratch.new_workdir(), scratch.new_workdir()
     Path(first.create(), "x").write_text("x")
     assert list(Path(second.create()).iterdir()) == []
@@ -65,7 +65,7 @@ def test_each_job_has_its_own_workdir(temporary: Path) -> None:
 
 
 def test_workdirs_of_dead_workers_are_removed_and_those_of_live_ones_stay(temporary: Path) -> None:
-    alive, dead = WorkdirRoot("alive"), WorkdirRoot("dead")
+    alive, dead = WorkdirRoot(), WorkdirRoot()
     kept, left = Path(alive.new_workdir().create()), Path(dead.new_workdir().create())
     (left / "sub").mkdir()
     (left / "sub" / "x").write_text("x")
@@ -82,7 +82,7 @@ def test_workdirs_of_dead_workers_are_removed_and_those_of_live_ones_stay(tempor
 
 
 def test_a_child_that_a_job_forks_does_not_hold_the_lock(temporary: Path) -> None:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     left = Path(scratch.new_workdir().create())
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
@@ -101,51 +101,79 @@ def test_a_child_that_a_job_forks_does_not_hold_the_lock(temporary: Path) -> Non
     assert list(temporary.iterdir()) == []
 
 
-def open_to_others(shared: Path) -> None:
-    shared.mkdir()
-    shared.chmod(0o750)
-
-
-def a_link(shared: Path) -> None:
-    (shared.parent / "elsewhere").mkdir(mode=0o700)
-    shared.symlink_to(shared.parent / "elsewhere")
-
-
-def a_file(shared: Path) -> None:
-    shared.write_text("x")
-
-
-@pytest.mark.parametrize("make", [open_to_others, a_link, a_file])
-def test_a_directory_that_others_may_have_created_is_not_used(
-    make: Callable[[Path], None], temporary: Path
-) -> None:
-    make(temporary / SHARED)
-    before = sorted(temporary.rglob("*"))
-    scratch = WorkdirRoot("w")
-    scratch.remove_stale()
-    with pytest.raises(UsageError, match="must be a directory that this user owns"):
-        scratch.new_workdir().create()
-    scratch.close()
-    assert sorted(temporary.rglob("*")) == before
-
-
-def test_a_link_in_place_of_a_dead_workers_directory_is_not_followed(
-    temporary: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("kind", ["directory", "file", "link", "the old name"])
+def test_what_others_put_into_the_directory_for_temporary_files_is_neither_used_nor_removed(
+    kind: str, temporary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     precious = tmp_path_factory.mktemp("precious")
     (precious / "x").write_text("x")
-    alive = WorkdirRoot("alive")
-    alive.create()
-    (temporary / SHARED / "dead").symlink_to(precious)
-    swept()
+    theirs = temporary / f"{PREFIX}0123456789abcdef"
+    match kind:
+        case "directory":
+            theirs.mkdir()
+            if os.geteuid() == 0:
+                os.chown(theirs, 65534, 65534)
+        case "file":
+            theirs.write_text("x")
+        case "link":
+            theirs.symlink_to(precious)
+        case _:
+            theirs = temporary / PREFIX.removesuffix("-")
+            theirs.mkdir(mode=0o777)
+    scratch = WorkdirRoot()
+    scratch.remove_stale()
+    assert Path(scratch.new_workdir().create()).is_dir()
+    scratch.close()
     assert (precious / "x").exists()
-    (temporary / SHARED / "dead").unlink()
-    alive.close()
+    # A directory that looks like a leftover of ours can only be made by us, or by root.
+    kept = kind != "directory" or os.geteuid() == 0
+    assert list(temporary.iterdir()) == [theirs] * kept
+
+
+def test_nobody_can_guess_the_name_of_a_worker_s_directory(temporary: Path) -> None:
+    names = {Path(WorkdirRoot().path).name for _ in range(100)}
+    assert len(names) == 100
+    assert {len(name) for name in names} == {len(PREFIX) + 16}
+
+
+def test_a_directory_that_a_job_has_removed_is_created_anew_under_another_name(
+    temporary: Path,
+) -> None:
+    scratch = WorkdirRoot()
+    before, announced = scratch.new_workdir(), scratch.new_workdir()
+    removed = Path(before.create()).parent
+    assert announced.path.startswith(str(removed))
+    shutil.rmtree(removed)
+    removed.mkdir()  # and another one put there
+    after = Path(scratch.new_workdir().create())
+    assert after.is_dir()
+    assert after.parent != removed
+    with pytest.raises(MachineError):  # a child process was told this path already
+        announced.create()
+    removed.rmdir()
+    scratch.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_workdir_that_cannot_be_created_is_a_fault_of_the_machine(temporary: Path) -> None:
+    scratch = WorkdirRoot()
+    Path(scratch.path).touch()
+    with pytest.raises(MachineError, match="File exists"):
+        scratch.new_workdir().create()
+    Path(scratch.path).unlink()
+    taken = scratch.new_workdir()
+    scratch.create()
+    Path(taken.path).mkdir()
+    with pytest.raises(MachineError, match="File exists"):
+        taken.create()
+    assert Path(scratch.new_workdir().create()).is_dir()
+    scratch.close()
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("depth", [5, 3000])
 def test_a_workdir_is_removed_however_deep_it_is(depth: int, temporary: Path) -> None:
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     path = scratch.new_workdir().create()
     here = os.open(path, os.O_RDONLY)
     for number in range(depth):

@@ -22,7 +22,7 @@ from conveyor.errors import CorruptStoreError
 from conveyor.runners.workdir import WorkdirRoot
 
 KINDS = ("coroutine", "thread", "process")
-SHARED = f"conveyor-{os.getuid()}"
+PREFIX = f"conveyor-{os.getuid()}-"
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_function_reads_its_inputs_and_leaves_artifacts(
     job = ran(belt, copying.enqueue("in/a.txt", "out/b.txt"))
     assert job.state is State.COMPLETED, job.record.error
     folder = Path(str(job.result()))
-    assert folder.is_relative_to(temporary / SHARED)
+    assert str(folder).startswith(str(temporary / PREFIX))
     assert not folder.exists()
     assert [(file.name, file.size, file.lease) for file in job.artifacts()] == [
         ("named.txt", 5, 1),
@@ -105,7 +105,7 @@ def test_a_command_runs_in_its_directory(belt: Conveyor, tmp_path: Path, tempora
     job = ran(belt, belt.command("./run.sh", files=files, artifacts=["out/*"]).enqueue())
     assert job.state is State.COMPLETED, job.record.error
     assert got(job, "out/x", tmp_path) == "hello"
-    assert got(job, "out/pwd", tmp_path).startswith(str(temporary / SHARED))
+    assert got(job, "out/pwd", tmp_path).startswith(str(temporary / PREFIX))
     kept = [(file.name, file.executable) for file in belt.store.files(job.id).result()]
     assert kept[:2] == [("in.txt", False), ("run.sh", True)]
 
@@ -283,21 +283,40 @@ def test_keeping_a_missing_file_raises_in_the_job(belt: Conveyor) -> None:
     assert "does not exist or is not a file" in str(job.record.error)
 
 
-def test_a_directory_that_others_can_read_is_not_used(belt: Conveyor, temporary: Path) -> None:
-    shared = temporary / SHARED
-    shared.mkdir()
-    shared.chmod(0o755)
-    job = belt.command("true", artifacts=["*"]).enqueue()
+def test_a_folder_of_another_user_in_the_directory_for_temporary_files_is_in_nobody_s_way(
+    belt: Conveyor, temporary: Path
+) -> None:
+    theirs = temporary / PREFIX.removesuffix("-")
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    job = ran(belt, belt.command("touch", "a", artifacts=["a"]).enqueue())
+    assert job.state is State.COMPLETED, job.record.error
+    assert [file.name for file in job.artifacts()] == ["a"]
+    theirs.rmdir()
+
+
+@pytest.mark.parametrize("belt", ["memory"], indirect=True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_that_this_machine_cannot_create_is_no_attempt_of_the_job_that_asked_for_it(
+    belt: Conveyor, kind: str, temporary: Path
+) -> None:
+    function = file_jobs.awrite if kind == "coroutine" else file_jobs.write
+    job = belt.task(run=kind, retries=0)(function).enqueue()  # type: ignore[call-overload]
 
     async def sickness() -> str:
-        async with belt.worker(), asyncio.timeout(20):
+        async with belt.worker(), asyncio.timeout(30):
             while not (sick := [each.sick for each in await belt.store.workers() if each.sick]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        return sick[0]["command"]
+            broken.unlink()
+            os.rename(kept, broken)
+            await job
+        return str(sick[0][kind])
 
-    assert "must be a directory that this user owns" in asyncio.run(sickness())
-    assert (job.refresh().state, job.record.attempt) == (State.AVAILABLE, 0)
-    shared.rmdir()
+    broken, kept = temporary, temporary.with_name("kept")
+    os.rename(broken, kept)
+    broken.touch()
+    assert "Not a directory" in asyncio.run(sickness())
+    assert (job.refresh().state, job.record.attempt) == (State.COMPLETED, 1)
 
 
 # -- cut short -------------------------------------------------------------------------------------
@@ -354,8 +373,8 @@ def test_the_next_worker_removes_the_directories_of_a_killed_one(
     process = subprocess.Popen([sys.executable, str(program), database], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"there\n"
-    [left] = (temporary / SHARED).glob("*/*/x")
-    alive = WorkdirRoot("alive")
+    [left] = temporary.glob(f"{PREFIX}*/*/x")
+    alive = WorkdirRoot()
     place = Path(alive.new_workdir().create())
     process.send_signal(signal.SIGKILL)
     process.wait()

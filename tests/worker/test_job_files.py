@@ -55,7 +55,7 @@ class Store(MemoryStore):
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkdirRoot]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scratch = WorkdirRoot("w")
+    scratch = WorkdirRoot()
     yield scratch
     scratch.close()
     assert list(tmp_path.iterdir()) == []

@@ -48,7 +48,7 @@ from .child_protocol import (
 )
 from .job_control import RunResult, Stopped, job_environment
 from .job_exceptions import run_result_of_exception
-from .machine_fault import machine_fault
+from .machine_fault import MachineError, machine_fault
 
 # How often a job that waits for its workdir checks whether it must stop, in seconds.
 STOP_POLL = 0.2
@@ -213,7 +213,7 @@ class _JobLink:
                 if self.stopping:
                     raise JobCancelledError(self.job.id, f"job {self.job.id} was asked to stop")
             if not self._created:
-                raise UsageError("cannot create this job's folder; see the job's output")
+                raise MachineError("cannot create this job's folder; see the job's output")
         return self._folder
 
     def set_workdir(self, *, created: bool) -> None:

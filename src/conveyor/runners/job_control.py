@@ -181,7 +181,7 @@ class JobControl:
         self.sink.write(self.job, stream, data)
 
     def folder(self) -> str:
-        """Return the path of the job's workdir, which the first call creates."""
+        """Return the path of the job's workdir, which the first call creates, or MachineError."""
         if self.workdir is None:
             raise UsageError(f"job {self.job.id} has no folder: it does not run in a worker")
         return self.workdir.create()

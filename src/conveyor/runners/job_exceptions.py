@@ -14,6 +14,7 @@ from ..errors import (
     UsageError,
 )
 from .job_control import RunResult, Stopped
+from .machine_fault import MachineError, MachineFault
 
 
 def run_result_of_exception(
@@ -37,6 +38,8 @@ def _match(error: BaseException, *, stopping: bool, retry_on: Sequence[str]) -> 
             return Stopped()
         case StaleArgumentsError():
             return Unsupported(error_info(error))
+        case MachineError():  # its folder could not be created, whatever its code had done by then
+            return MachineFault(str(error))
         case EncodingError():
             return Failed(error_info(error), retry=False)
         case _:

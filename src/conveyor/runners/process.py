@@ -149,6 +149,7 @@ class _ChildProcess:
         self.broken = False
         self._ready = asyncio.Event()
         self._begun = False
+        self._workdir_fault: MachineFault | None = None
         self._last_output = b""
         self._control: JobControl | None = None
         self._run_result: asyncio.Future[RunResult] | None = None
@@ -175,6 +176,7 @@ class _ChildProcess:
         """Run a job in the child, which is then ready for the next job, or broken."""
         self.jobs += 1
         self._begun = False
+        self._workdir_fault = None
         self._control = control
         self._run_result = asyncio.get_running_loop().create_future()
         where = control.task.where
@@ -191,6 +193,8 @@ class _ChildProcess:
         finally:
             self._control = None
             self._run_result = None
+        if isinstance(run_result, MachineFault) and self._workdir_fault is not None:
+            return self._workdir_fault  # the child does not know why
         if isinstance(run_result, Failed) and not self._begun:
             return _missing_source(control.task) or run_result
         return Stopped(notes) if isinstance(run_result, Stopped) else run_result
@@ -237,7 +241,8 @@ class _ChildProcess:
             case ArtifactNamed(name, path) if control is not None:
                 control.register_artifact(name, path)
             case WorkdirNeeded() if control is not None:
-                self._controls.send(WORKDIR_CREATED if _create_workdir(control) else WORKDIR_FAILED)
+                self._workdir_fault = _create_workdir(control)
+                self._controls.send(WORKDIR_FAILED if self._workdir_fault else WORKDIR_CREATED)
             case JobDone(run_result, rss):
                 self.rss = rss
                 # What the job printed was in the pipes before it reported its end.
@@ -321,13 +326,13 @@ def _workdir_state(control: JobControl) -> tuple[str, bool]:
         return "", False
 
 
-def _create_workdir(control: JobControl) -> bool:
+def _create_workdir(control: JobControl) -> MachineFault | None:
     try:
         control.folder()
     except (OSError, UsageError) as error:
         control.write("mark", f"[cannot create the job's folder: {error}]\n".encode())
-        return False
-    return True
+        return MachineFault(f"no job's folder can be created: {error}")
+    return None
 
 
 def _main_script() -> dict[str, Any]:

@@ -1,24 +1,25 @@
 """Working directories of jobs: one per job, private to it, removed when it has ended.
 
-They are `<tmp>/conveyor-<uid>/<worker>/<number>`. A worker holds a lock (flock) on its own
-directory; the kernel releases the lock when the worker exits, for whatever reason, and the next
-worker of the same user removes the leftovers. Nothing is created until a job needs it.
+They are `<tmp>/conveyor-<uid>-<random>/<number>`. Others can create files in <tmp>, but not guess
+the name that a worker chooses for its directory. The worker holds a lock (flock) on it; the kernel
+releases the lock when the worker exits, for whatever reason, and the next worker of the same user
+removes the leftovers. Nothing is created until a job needs it.
 
-A workdir may be given to another user, who can then traverse the directories above it but not list
-them.
+A workdir may be given to another user, who can then traverse the directory above it but not list
+it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
-import stat
+import secrets
 import tempfile
 import threading
 from contextlib import suppress
 
-from ..errors import UsageError
 from ..system.fork_hooks import call_in_forked_child
 from .machine_fault import MachineError, MachineFault
 from .rmtree import remove_tree
@@ -31,12 +32,14 @@ TRAVERSE_ONLY = 0o711
 # How long a worker that exits waits for its cleanup of leftovers, in seconds.
 CLEANUP_TIMEOUT = 1.0
 
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class WorkdirRoot:
     """The directory of one worker, with its jobs' workdirs. Safe in any thread."""
 
-    def __init__(self, worker: str) -> None:
-        self._worker = worker
+    def __init__(self) -> None:
+        self._name = _new_name()
         self._lock = threading.Lock()
         self._descriptor = -1
         self._numbers = itertools.count(1)
@@ -52,7 +55,7 @@ class WorkdirRoot:
         try:
             with open(os.path.join(workdir.create(), "probe"), "wb") as file:
                 file.write(bytes(PROBE_SIZE))
-        except (OSError, UsageError) as error:
+        except OSError as error:
             return MachineFault(f"no job's folder can be created: {error}")
         finally:
             if workdir.created:
@@ -62,20 +65,24 @@ class WorkdirRoot:
     @property
     def path(self) -> str:
         """The path of this worker's directory."""
-        return os.path.join(_user_directory(), self._worker)
+        return os.path.join(_temporary_directory(), self._name)
 
     def remove_stale(self) -> None:
         """Remove the leftovers of this user's dead workers, in a thread."""
-        with suppress(OSError):
-            if os.path.isdir(_user_directory()):
-                self._cleaner = threading.Thread(
-                    target=_remove_stale, name="conveyor-cleanup", daemon=True
-                )
-                self._cleaner.start()
+        with suppress(RuntimeError):  # this machine cannot start a thread
+            cleaner = threading.Thread(target=_remove_stale, name="conveyor-cleanup", daemon=True)
+            cleaner.start()
+            self._cleaner = cleaner
 
     def create(self) -> None:
-        """Create and lock this worker's directory once; UsageError if it would be unsafe."""
+        """Create and lock this worker's directory; OSError if it cannot be created.
+
+        If a job has removed it, another one is created.
+        """
         with self._lock:
+            if self._descriptor >= 0 and not _is_at(self._descriptor, self.path):
+                self.release()
+                self._name = _new_name()
             if self._descriptor < 0:
                 self._descriptor = _create_and_lock(self.path)
                 call_in_forked_child(self.release)
@@ -84,7 +91,6 @@ class WorkdirRoot:
         """Let other users traverse this worker's directory, to a workdir that is theirs."""
         with self._lock:
             os.chmod(self._descriptor, TRAVERSE_ONLY)
-        os.chmod(_user_directory(), TRAVERSE_ONLY)
 
     def close(self, *, in_use: bool = False) -> None:
         """Remove this worker's directory; if a job is still `in_use` of it, only when empty."""
@@ -99,7 +105,6 @@ class WorkdirRoot:
                 if in_use:
                     os.rmdir(self.path)
                 self.release()
-                os.rmdir(_user_directory())
 
     def release(self) -> None:
         """Close the directory, and with it the lock."""
@@ -111,23 +116,29 @@ class WorkdirRoot:
 class Workdir:
     """The working directory of one job."""
 
-    __slots__ = ("_number", "_root", "created")
+    __slots__ = ("_number", "_path", "_root", "created")
 
     def __init__(self, root: WorkdirRoot, number: int) -> None:
         self._root = root
         self._number = number
+        self._path = ""
         self.created = False
 
     @property
     def path(self) -> str:
         """Its path, even before it is created."""
-        return os.path.join(self._root.path, str(self._number))
+        if not self._path:
+            self._path = os.path.join(self._root.path, str(self._number))
+        return self._path
 
     def create(self) -> str:
-        """Create it, unless it exists, and return its path."""
+        """Create it, unless it exists, and return its path; MachineError if that fails."""
         if not self.created:
-            self._root.create()
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            try:
+                self._root.create()
+                os.mkdir(self.path, 0o700)
+            except OSError as error:
+                raise MachineError(error.errno, error.strerror, error.filename) from error
             self.created = True
         return self.path
 
@@ -145,56 +156,55 @@ class Workdir:
         remove_tree(self.path)
 
 
-def _user_directory() -> str:
+def _temporary_directory() -> str:
     try:
-        folder = tempfile.gettempdir()
+        return tempfile.gettempdir()
     except FileNotFoundError as error:  # none is writable
         raise MachineError(error.errno, str(error)) from error
-    return os.path.join(folder, f"conveyor-{os.getuid()}")
+
+
+def _prefix() -> str:
+    return f"conveyor-{os.getuid()}-"
+
+
+def _new_name() -> str:
+    return _prefix() + secrets.token_hex(8)
 
 
 def _create_and_lock(path: str) -> int:
-    parent = os.path.dirname(path)
     for _ in range(CREATE_TRIES):
-        with suppress(FileExistsError):
-            os.mkdir(parent, 0o700)
-        _check_permissions(parent)
-        # Another worker that cleans up, or exits, may remove either directory in between.
+        os.mkdir(path, 0o700)
+        # The cleanup of another worker may remove it before it is locked.
         with suppress(FileNotFoundError):
-            with suppress(FileExistsError):
-                os.mkdir(path, 0o700)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(path, OPEN_DIRECTORY)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.path.isdir(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if _is_at(descriptor, path):
                 return descriptor
             os.close(descriptor)
-    raise UsageError(f"cannot create directory {path!r}: another process keeps removing it")
+    raise MachineError(errno.EAGAIN, "another process keeps removing it", path)
 
 
-def _check_permissions(directory: str) -> None:
-    found = os.lstat(directory)
-    safe = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o066
-    if not safe:
-        raise UsageError(
-            f"{directory!r} must be a directory that this user owns and no other user can list "
-            "(mode 0700 or 0711); remove it, or set TMPDIR to another directory"
-        )
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether an open directory still is the one at a path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    return False
 
 
 def _remove_stale() -> None:
-    with suppress(OSError, UsageError):
-        parent = _user_directory()
-        _check_permissions(parent)
-        for name in os.listdir(parent):
-            _remove_if_dead(os.path.join(parent, name))
-        os.rmdir(parent)
+    with suppress(OSError):
+        folder = _temporary_directory()
+        for name in os.listdir(folder):
+            if name.startswith(_prefix()):
+                _remove_if_dead(os.path.join(folder, name))
 
 
 def _remove_if_dead(path: str) -> None:
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, OPEN_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(path)
+            if os.fstat(descriptor).st_uid == os.getuid():  # others can choose such names, too
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(path)
         finally:
             os.close(descriptor)

@@ -93,7 +93,7 @@ class Assembly:
         _warn_about_unknown_errors(self.tasks)
         info = self.make_info()
         journal = self.make_journal(info.id)
-        workdir_root = WorkdirRoot(info.id)
+        workdir_root = WorkdirRoot()
         runners = self.make_runners()
         with_files = runners_with_files(runners, store=store, workdir_root=workdir_root)
         machine = MachineProbe(runners=with_files, elapsed=self.elapsed)

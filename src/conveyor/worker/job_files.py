@@ -99,7 +99,7 @@ class JobFiles:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
             folder = control.artifact_root = await self.threads.run(workdir.create)
-        except (OSError, UsageError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             return MachineFault(f"no job's folder can be created: {error}")
         try:
             check_files(control.job.options.files, control.job.options.artifacts)
