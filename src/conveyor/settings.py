@@ -184,12 +184,18 @@ def _place(url: str) -> str:
     return path.rstrip("/") if "://" in path else os.path.normpath(path)
 
 
-def token_from(settings: Settings) -> str:
+def take_token() -> str:
+    """Return `CONVEYOR_TOKEN`, and remove it from the environment; "" if it is not set."""
+    return os.environ.pop(TOKEN, "")
+
+
+def token_from(settings: Settings, given: str | None = None) -> str:
     """Return the token for a server, from `CONVEYOR_TOKEN` or the token file; "" if there is none.
 
-    It is not a setting, so that it is never shown. UsageError if the file cannot be read.
+    `given` is the value of `CONVEYOR_TOKEN` if it was taken from the environment. The token is not
+    a setting, so that it is never shown. UsageError if the file cannot be read.
     """
-    given = os.environ.get(TOKEN, "")
+    given = os.environ.get(TOKEN, "") if given is None else given
     path = str(settings["token_file"])
     if not path or (given and settings.sources["token_file"] != FLAG):
         return given

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from conveyor import Conveyor
-from conveyor.cli.shared import exec_handoff
 from conveyor.store.memory.store import MemoryStore
 from conveyor.system import own_program
 from conveyor.worker import sidecar_process
@@ -71,7 +70,10 @@ def test_a_worker_of_a_store_that_maintains_itself_is_ordered_to_be_quiet() -> N
     asyncio.run(main())
 
 
-TELL = "import json, os, sys; print(json.dumps([os.environ.get('CONVEYOR_TOKEN'), sys.argv[1:]]))"
+TELL = (
+    "import json, os, sys; "
+    "print(json.dumps([sys.stdin.readline(), os.environ.get('CONVEYOR_TOKEN'), sys.argv[1:]]))"
+)
 
 
 @pytest.mark.parametrize("secret", ["", "a token"])
@@ -79,17 +81,17 @@ def test_a_sidecar_gets_the_secret_of_the_store_where_nobody_can_read_it(
     secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told = tmp_path / "told"
-    monkeypatch.delenv("CONVEYOR_TOKEN", raising=False)
+    monkeypatch.setenv("CONVEYOR_TOKEN", "another token")
     boot = f"{TELL[:-1]}, file=open({str(told)!r}, 'w'))\nmain = str\n"
     monkeypatch.setattr(own_program, "BOOT", boot)
     arguments = sidecar_process.SidecarArguments(
         url="memory:", worker="w", lease_for=60.0, pid=os.getpid()
     )
     sidecar_process.stop(sidecar_process.start(arguments, secret))
-    token, args = json.loads(told.read_text())
-    assert token == (secret or None)
+    line, in_environment, args = json.loads(told.read_text())
+    assert line == f"{secret}\n"
+    assert in_environment is None
     assert not secret or secret not in " ".join(args)
-    assert "CONVEYOR_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize("secret", ["", "a token"])
@@ -101,17 +103,17 @@ def test_the_program_that_a_worker_becomes_is_told_what_opens_the_store(secret: 
         "own_program.BOOT = sys.argv[1] + '\\nmain = str\\n'\n"
         "exec_handoff.hand_off_and_exit('memory:', 'w', [], 0, sys.argv[2])"
     )
-    env = {name: value for name, value in os.environ.items() if name != "CONVEYOR_TOKEN"}
+    env = {**os.environ, "CONVEYOR_TOKEN": "another token"}
     told = subprocess.run(
         [sys.executable, "-c", program, TELL, secret, *sys.path],
         env=env, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    token, args = json.loads(told.stdout)
-    assert token == (secret or None)
+    line, in_environment, args = json.loads(told.stdout)
+    assert json.loads(line)["token"] == secret
+    assert in_environment is None
     assert "a token" not in args
 
 
 def test_local_stores_are_maintained_by_their_workers_and_have_no_secret() -> None:
     store = MemoryStore()
     assert (store.maintains_itself, store.secret) == (False, "")
-    assert exec_handoff.TOKEN == sidecar_process.TOKEN == "CONVEYOR_TOKEN"

@@ -151,6 +151,10 @@ class Deployment:
             process.wait_for_output(r"agent \S+: \d+ slots")
         return process
 
+    def agent_without_token_file(self, **env: str) -> Process:
+        """Start an agent with a token in its environment."""
+        return self._start("agent", ["agent", "--server", self.url, "--allow-commands"], env)
+
     def run(self, *args: str) -> Process:
         """Start some other command of a program that uses the server."""
         return self._start(args[0], [*args, "--url", self.url], {"CONVEYOR_TOKEN": self.admin})

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -16,7 +18,7 @@ from ..client.app import Conveyor
 from ..core.command_policy import CommandRules
 from ..core.retry import Exponential, retry_delay
 from ..errors import UnavailableError, UsageError
-from ..settings import Settings, load_settings, token_from
+from ..settings import TOKEN, Settings, load_settings, take_token, token_from
 from ..store.http.payloads import ServerTerms
 from ..store.http.store import HttpStore
 from ..system.sd_notify import notify_socket
@@ -81,13 +83,18 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
             "--allow-commands to run commands, or both"
         )
     rules = command_rules(flags, allowed=allow_commands, only=not settings["app"])
-    token = token_from(settings)
+    # The environment is readable for every job of this user.
+    given = take_token()
+    read_token = partial(token_from, settings, given)
+    token = read_token()
     belt = _open_belt(settings, url, token)
     configure_logging(settings)
     most = 1 if one_shot else inf
     try:
         shutdown, has_new_token = run_in_event_loop(
-            _run_agent(belt, settings, token, strict=strict, most=most, rules=rules)
+            _run_agent(
+                belt, settings, token, read_token=read_token, strict=strict, most=most, rules=rules
+            )
         )
     finally:
         belt.close()
@@ -95,7 +102,8 @@ def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: A
     if has_new_token and not shutdown.is_requested:
         # The name of a worker ends with the id of its token, so it takes another worker.
         print_stderr("agent: the token has changed; starting again with the new one")
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
+        environment = {**os.environ, TOKEN: given} if given else os.environ
+        os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - ourselves
     return code
 
 
@@ -113,11 +121,12 @@ async def _run_agent(
     settings: Settings,
     token: str,
     *,
+    read_token: Callable[[], str],
     strict: bool,
     most: float,
     rules: CommandRules,
 ) -> tuple[Shutdown, bool]:
-    """Run the agent until it has stopped; return also whether it stopped for a new token."""
+    """Run the agent until it has stopped; return also whether `read_token` has a new token."""
     shutdown = Shutdown(asyncio.get_running_loop(), float(settings["drain"]))
     heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
     with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
@@ -134,10 +143,10 @@ async def _run_agent(
             beat=terms.beat,
             most=most,
         )
-        watching = asyncio.create_task(_drain_for_new_token(worker, settings, token))
+        watching = asyncio.create_task(_drain_for_new_token(worker, settings, token, read_token))
         with shutdown.keep_failure():
             await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
-        has_new_token = watching.done() or bool(worker.denied and _has_changed(token, settings))
+        has_new_token = watching.done() or bool(worker.denied and _has_changed(token, read_token))
         watching.cancel()
     shutdown.worker_ended()
     return shutdown, has_new_token and worker.finished < most
@@ -168,16 +177,18 @@ async def _wait_for_terms(belt: Conveyor, shutdown: Shutdown) -> ServerTerms | N
     return None
 
 
-async def _drain_for_new_token(worker: Worker, settings: Settings, token: str) -> None:
+async def _drain_for_new_token(
+    worker: Worker, settings: Settings, token: str, read_token: Callable[[], str]
+) -> None:
     """Drain the worker when the token file has another token; the old one may still be valid."""
-    while not _has_changed(token, settings):  # noqa: ASYNC110 - it is a file
+    while not _has_changed(token, read_token):  # noqa: ASYNC110 - it is a file
         await asyncio.sleep(READ_TOKEN_EVERY)
     worker.drain(float(settings["drain"]))
 
 
-def _has_changed(token: str, settings: Settings) -> bool:
+def _has_changed(token: str, read_token: Callable[[], str]) -> bool:
     try:
-        return token_from(settings) not in ("", token)
+        return read_token() not in ("", token)
     except UsageError:  # the file is just being replaced
         return False
 

@@ -97,6 +97,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     open_missing_streams()
+    _hide_token()
     fork_below_init()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -137,6 +138,14 @@ def run(args: list[str] | None = None) -> int:
         _print_error(f"{error.strerror or type(error).__name__}{where}")
         return FAILED
     return code if isinstance(code, int) else OK
+
+
+def _hide_token() -> None:
+    """Hide a token from other processes of this user, before any is started."""
+    if "CONVEYOR_TOKEN" in os.environ:
+        from ..system.hidden_variable import hide_variable  # noqa: PLC0415 - it takes time
+
+        hide_variable("CONVEYOR_TOKEN")
 
 
 def _has_no_reader() -> bool:

@@ -17,8 +17,9 @@ from contextlib import suppress
 
 import msgspec
 
+from ..core.command_policy import without_secrets
 from ..errors import AccessError, ConveyorError
-from ..store.open import TOKEN, open_store
+from ..store.open import open_store
 from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.own_program import own_program
@@ -57,16 +58,22 @@ class SidecarArguments(msgspec.Struct, frozen=True):
 
 
 def start(arguments: SidecarArguments, secret: str = "") -> subprocess.Popen[bytes]:
-    """Start a sidecar. It shares the lock on the crash journal, and what opens the store."""
+    """Start a sidecar. It shares the lock on the crash journal, and the token of the store."""
     encoded = msgspec.json.encode(arguments).decode()
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         own_program(__name__, encoded),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        env=os.environ | {TOKEN: secret} if secret else None,
+        env=without_secrets(os.environ),
         pass_fds=[each for each in (arguments.pidfd, arguments.journal_fd) if each >= 0],
         start_new_session=True,
     )
+    assert process.stdin is not None, "it is a pipe"
+    with suppress(BrokenPipeError):  # it was killed
+        # Not in its environment, which every process of this user can read.
+        process.stdin.write(secret.encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -92,7 +99,7 @@ def request_return(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
 
 
-def watch(arguments: SidecarArguments) -> None:
+def watch(arguments: SidecarArguments, secret: str) -> None:
     """Renew until the worker is gone, and return the jobs that it leaves."""
     watcher = ExitWatcher(arguments.pid, arguments.pidfd)
     store: Store | None = None
@@ -104,15 +111,15 @@ def watch(arguments: SidecarArguments) -> None:
         if time.monotonic() - renewed < every - look_every / 2 or is_frozen(arguments.pid):
             continue
         try:
-            store = store or open_store(arguments.url)
+            store = store or open_store(arguments.url, token=secret)
             store.extend_worker(arguments.worker, lease_for=arguments.lease_for).result(every)
             renewed = time.monotonic()
         except (ConveyorError, TimeoutError):
             continue  # the worker renews as well, and logs what is wrong
     if message == RETURN:
-        _return_jobs(arguments, "", store)
+        _return_jobs(arguments, "", store, secret)
     elif message != BYE and watcher.wait(EXIT_WITHIN):
-        _return_jobs(arguments, watcher.describe(), store)
+        _return_jobs(arguments, watcher.describe(), store, secret)
 
 
 def _read_message(timeout: float, pidfd: int) -> bytes | None:
@@ -125,11 +132,13 @@ def _read_message(timeout: float, pidfd: int) -> bytes | None:
     return b"" if readable else None
 
 
-def _return_jobs(arguments: SidecarArguments, evidence: str, store: Store | None) -> None:
+def _return_jobs(
+    arguments: SidecarArguments, evidence: str, store: Store | None, secret: str
+) -> None:
     deadline = time.monotonic() + RETRY_FOR
     while time.monotonic() < deadline:
         try:
-            store = store or open_store(arguments.url)
+            store = store or open_store(arguments.url, token=secret)
             begun = _read_journal(arguments)
             while len(_rescue(store, arguments.worker, begun, evidence)) == BATCH:
                 continue
@@ -156,4 +165,12 @@ def _rescue(store: Store, worker: str, begun: frozenset[str] | None, evidence: s
 
 def main() -> None:
     """Run beside the worker that the command line describes."""
-    watch(msgspec.json.decode(sys.argv[1], type=SidecarArguments))
+    watch(msgspec.json.decode(sys.argv[1], type=SidecarArguments), _read_secret())
+
+
+def _read_secret() -> str:
+    """Read the first line of stdin, and nothing of what follows."""
+    line = b""
+    while (byte := os.read(0, 1)) not in (b"\n", b""):
+        line += byte
+    return line.decode()

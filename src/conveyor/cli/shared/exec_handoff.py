@@ -29,12 +29,13 @@ STORE_TIMEOUT = 3.0
 
 
 class HandOff(msgspec.Struct, frozen=True):
-    """What is left to do: report to the store, and exit with a code."""
+    """What is left to do: report to the store, which `token` opens, and exit with a code."""
 
     url: str
     worker: str
     reports: tuple[Report, ...]
     code: int
+    token: str = ""
 
 
 def hand_off_and_exit(
@@ -52,23 +53,25 @@ def hand_off_and_exit(
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     # A file in memory, because no directory may be writable and the disk may be full.
     with crash_journal.anonymous_file() as file:
-        file.write(msgspec.json.encode(HandOff(url, worker, tuple(reports), code)))
+        file.write(msgspec.json.encode(HandOff(url, worker, tuple(reports), code, secret)))
         file.seek(0)
         os.dup2(file.fileno(), 0)
-        if secret:
-            os.environ[TOKEN] = secret
+        # Every process of this user can read the environment.
+        os.environ.pop(TOKEN, None)
         os.execv(sys.executable, own_program(__name__))  # noqa: S606 - ourselves
 
 
 def main() -> NoReturn:
     """Carry out the hand-off that stdin describes."""
     left = msgspec.json.decode(sys.stdin.buffer.read(), type=HandOff)
+    with suppress(OSError):
+        os.ftruncate(0, 0)  # it contains the token
     # Opening the store may also take too long.
     watch = threading.Timer(STORE_TIMEOUT, os._exit, [left.code or UNREACHABLE])
     watch.daemon = True
     watch.start()
     try:
-        store = open_store(left.url)
+        store = open_store(left.url, token=left.token)
         store.settle(left.reports).result(STORE_TIMEOUT)
         store.leave(left.worker).result(STORE_TIMEOUT)
         crash_journal.remove(store.folder, left.worker)
