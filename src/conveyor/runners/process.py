@@ -193,8 +193,6 @@ class _ChildProcess:
         finally:
             self._control = None
             self._run_result = None
-        if isinstance(run_result, MachineFault) and self._workdir_fault is not None:
-            return self._workdir_fault  # the child does not know why
         if isinstance(run_result, Failed) and not self._begun:
             return _missing_source(control.task) or run_result
         return Stopped(notes) if isinstance(run_result, Stopped) else run_result
@@ -247,6 +245,8 @@ class _ChildProcess:
                 self.rss = rss
                 # What the job printed was in the pipes before it reported its end.
                 self._process.drain()
+                if isinstance(run_result, MachineFault) and self._workdir_fault is not None:
+                    run_result = self._workdir_fault  # the child does not know why
                 self._finish(run_result)
             case (
                 JobStarted()

@@ -136,6 +136,8 @@ class Workdir:
         if not self.created:
             try:
                 self._root.create()
+                if os.path.dirname(self.path) != self._root.path:  # a child process knows this path
+                    raise FileNotFoundError(errno.ENOENT, "a job has removed it", self.path)
                 os.mkdir(self.path, 0o700)
             except OSError as error:
                 raise MachineError(error.errno, error.strerror, error.filename) from error
