@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import signal
+import sys
 import uuid
 from collections import Counter
-from collections.abc import Sequence  # noqa: F401 - annotations name it
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict  # noqa: F401 - as above
@@ -246,6 +248,31 @@ def test_values_of_star_arguments_are_checked_as_well() -> None:
         ArgsCodec(f).encode(("a", b"b"), {})
     with pytest.raises(EncodingError, match=r"extra\['b'\] is a tuple"):
         ArgsCodec(f).encode((), {"b": (1,)})
+
+    def g(**extra: Crop) -> None: ...
+
+    assert round_trip(g, a=Crop(1, 2)) == ((), {"a": Crop(1, 2)})
+    with pytest.raises(EncodingError, match="does not match its annotation"):
+        ArgsCodec(g).encode((), {"a": 1})
+
+
+def test_arguments_that_are_recognised_are_not_decoded_to_be_checked() -> None:
+    def f(x: Crop, y: Sequence[int]) -> None: ...
+
+    called: list[str] = []
+
+    def note(_frame: object, event: str, called_by_it: Any) -> None:
+        if event == "c_call":
+            called.append(called_by_it.__name__)
+
+    codec = ArgsCodec(f)
+    for y, decodes in (([1], False), ((1,), True)):
+        called.clear()
+        sys.setprofile(note)
+        with suppress(EncodingError):
+            codec.encode((Crop(1, 2), y), {})
+        sys.setprofile(None)
+        assert ("decode" in called) == decodes
 
 
 @pytest.mark.parametrize(

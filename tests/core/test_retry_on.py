@@ -141,6 +141,18 @@ def test_a_name_that_is_nearly_that_of_a_class_is_probably_misspelled(
     assert found is None if said is None else said in str(found)
 
 
+def test_a_class_of_the_script_is_known_by_the_name_that_workers_import_it_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = types.ModuleType("__main__")
+    script.__file__ = "/srv/shop_script.py"
+    script.__dict__["FlakyError"] = type("FlakyError", (Exception,), {"__module__": "__main__"})
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert parse_retry_on(script.FlakyError) == ("shop_script.FlakyError",)
+    assert unknown_name("shop_script.FlakyError") is None
+    assert "did you mean 'FlakyError'?" in str(unknown_name("shop_script.FlakeyError"))
+
+
 def test_an_error_that_is_not_retried_because_of_its_class_says_so() -> None:
     picky = job(retries=3, retry_on=("app.FlakeyError", "OSError"))
     ended = settle(picky, Failed(error_info(WorseError("no"))))

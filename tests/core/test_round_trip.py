@@ -324,6 +324,8 @@ class Open(pydantic.BaseModel):
         (dict[str, Any] | None, {"a": Level.HIGH}),
         (Tree, Tree(1, [Tree(2, [Tree(True, [])])])),
         (Open, Open(more=(1,))),  # type: ignore[call-arg]
+        # JSON has only whole minutes for it.
+        (dt.datetime, dt.datetime(2026, 1, 1, tzinfo=dt.timezone(dt.timedelta(seconds=90)))),
     ],
 )
 def test_what_a_class_or_an_open_place_would_change_is_refused(annotation: Any, value: Any) -> None:

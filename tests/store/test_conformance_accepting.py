@@ -88,7 +88,7 @@ def test_a_job_that_could_not_be_read_back_is_refused_with_all_of_its_request(
 ) -> None:
     for job, said in UNSTORABLE_JOBS:
         with pytest.raises(UsageError, match=said):
-            store.insert([new(), job, new()]).result()
+            store.insert([new(retries=1), job, new()]).result()
     assert store.find(Filter(), limit=9).result() == []
 
 

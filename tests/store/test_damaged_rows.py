@@ -89,6 +89,8 @@ def test_a_damaged_job_is_listed_and_shown_with_what_is_wrong(file: File) -> Non
         assert file.store.history(name).result() == file.store.files(name).result() == []
         assert file.store.output(name, limit=9).result() == []
         assert file.store.ahead(name).result() >= 0
+    [load] = file.store.load(limit=9).result()
+    assert load.oldest_at == -1e300
     findings = file.store.check().result()
     assert all(any(f"job {name} is" in each for each in findings) for name in DAMAGES)
     assert file.store.get("another task").result().task == "u"
@@ -341,7 +343,8 @@ def test_a_lane_whose_labels_cannot_be_read_does_not_hold_up_the_others(file: Fi
     put(file.store, new(id="held", requires=("gpu",)), new(id="free"))
     file.run("UPDATE lane SET requires = '[\"gp' WHERE requires <> '[]'")
     assert [job.id for job in claim(file.store, limit=9, labels=["gpu"])] == ["free"]
-    assert [load.requires for load in file.store.load(limit=9).result()] == [()]
+    loads = file.store.load(limit=9).result()
+    assert [(load.requires, load.waiting, load.running) for load in loads] == [((), 0, 1)]
     [finding] = file.store.check().result()
     assert "cannot be read" in finding
     assert file.store.cancel("held", reason="r").result().state is State.CANCELLED
@@ -357,7 +360,7 @@ TEXTS = {"task", "state", "worker", "error"}
 
 def test_a_value_of_another_type_in_any_column_is_one_damaged_job(file: File) -> None:
     columns = [name for name in COLUMNS["job"] if name not in ("seq", "id", "lane")]
-    put(file.store, *(new(id=name) for name in columns), new(id="good"))
+    put(file.store, *(new(id=name) for name in columns), new(id="good"), new(id="id"))
     put(file.store, new(id="in another lane", requires=("gpu",)))
     # SQLite itself would refuse such a value; a damaged page can hold it.
     file.run("PRAGMA writable_schema = ON")
@@ -366,8 +369,10 @@ def test_a_value_of_another_type_in_any_column_is_one_damaged_job(file: File) ->
     for name in columns:
         value = "'text'" if name in NUMERIC else "x'37'" if name in TEXTS else "7"
         file.run(f"UPDATE job SET {name} = {value} WHERE id = '{name}'")
+    file.run("UPDATE job SET id = x'37' WHERE id = 'id'")
     found = file.store.find(Filter(), limit=99).result()
-    assert {job.id for job in found if job.damage} == set(columns)
+    nameless = f"#{len(columns) + 2}"
+    assert {job.id for job in found if job.damage} == {*columns, nameless}
     claimed = {job.id for job in claim(file.store, limit=99, labels=["gpu"])}
     assert claimed == {"good", "in another lane"}
     for name in columns:

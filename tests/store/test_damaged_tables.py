@@ -7,8 +7,8 @@ import pytest
 from calls import BROKEN, claim, new, put, settle
 from damageable import NOT_UTF8, File
 
-from conveyor.core.access import Token
-from conveyor.core.job import OutputChunk, ScheduleInfo, WorkerInfo
+from conveyor.core.access import Action, Token
+from conveyor.core.job import Options, OutputChunk, ScheduleInfo, TaskDefaults, WorkerInfo
 from conveyor.errors import NotFoundError, UnavailableError
 from conveyor.store.messages import Offered
 
@@ -42,7 +42,14 @@ SCHEDULE = ScheduleInfo(name="s", cron="@daily", timezone="UTC", missed="once", 
 
 @pytest.mark.parametrize(
     "damage",
-    ["missed = 'never'", "next_at = 9e999", f"cron = {NOT_UTF8}", "timezone = 'Mars'", "cron = ''"],
+    [
+        "missed = 'never'",
+        "next_at = 9e999",
+        "last_at = 9e999",
+        f"cron = {NOT_UTF8}",
+        "timezone = 'Mars'",
+        "cron = ''",
+    ],
 )
 def test_a_damaged_schedule_is_listed_and_heals_when_it_is_declared(
     file: File, damage: str
@@ -51,10 +58,14 @@ def test_a_damaged_schedule_is_listed_and_heals_when_it_is_declared(
     for each in (SCHEDULE, other):
         file.store.put_schedule(each).result()
     file.run(f"UPDATE schedule SET {damage} WHERE name = 's'")
-    assert [each.name for each in file.store.schedules().result()] == ["s", "t"]
+    listed = file.store.schedules().result()
+    assert [each.name for each in listed] == ["s", "t"]
+    assert listed[0].last_at in (None, 0.0)
     assert file.store.tick("t", due_at=5.0, next_at=6.0, jobs=[new()]).result()
-    assert file.store.put_schedule(SCHEDULE).result() == SCHEDULE
-    assert file.store.schedules().result()[0] == SCHEDULE
+    assert file.store.put_schedule(SCHEDULE).result().next_at == SCHEDULE.next_at
+    healed = file.store.schedules().result()[0]
+    # The time of the last tick stays as it was until the next one.
+    assert msgspec.structs.replace(healed, last_at=None) == SCHEDULE
 
 
 def test_a_damaged_token_allows_nothing_and_the_others_are_listed(file: File) -> None:
@@ -65,8 +76,29 @@ def test_a_damaged_token_allows_nothing_and_the_others_are_listed(file: File) ->
         file.store.add_token(token).result()
         file.run(f"UPDATE token SET {damage} WHERE id = '{name}'")
         assert file.store.token(name).result().scopes == frozenset()
-    file.run("UPDATE token SET created_at = 9e999, expires_at = 9e999")
-    assert [each.expires_at for each in file.store.tokens(limit=9).result()] == [0.0, 0.0]
+    file.run("UPDATE token SET created_at = 9e999, expires_at = 9e999, revoked_at = 9e999")
+    for each in file.store.tokens(limit=9).result():
+        assert (each.created_at, each.expires_at, each.revoked_at) == (0.0, 0.0, 0.0)
+
+
+def test_a_damaged_time_in_the_audit_log_hides_no_action(file: File) -> None:
+    actions = [Action(who="ann", what="cancel", subject=job) for job in ("one", "two")]
+    file.behind.note_action(actions).result()
+    file.run("UPDATE audit SET at = 9e999 WHERE subject = 'one'")
+    found = {each.subject: each.at for each in file.store.actions(limit=9).result()}
+    assert found == {"one": 0.0, "two": file.clock.now()}
+
+
+def test_a_damaged_declaration_of_a_task_declares_nothing_until_it_is_repeated(file: File) -> None:
+    declared = TaskDefaults(name="t", options=Options(retries=5))
+    file.store.put_tasks([declared]).result()
+    file.run("UPDATE task SET defaults = x'7b'")
+    assert file.store.task_defaults("t").result() is None
+    put(file.store, new(id="early", task="t", given=()))
+    [job] = claim(file.store)
+    assert (job.id, job.options.given) == ("early", ())
+    file.store.put_tasks([declared]).result()
+    assert file.store.task_defaults("t").result() == declared
 
 
 @pytest.mark.parametrize("until", ["9e999", "1e300", "-9e999"])
