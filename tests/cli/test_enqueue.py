@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 
 import pytest
-from shell import Command
+from shell import Command, Start, Until, read_line
 
 from conveyor import Conveyor
 
@@ -31,6 +29,29 @@ def test_enqueue_through_the_application_checks_the_call(conveyor: Command) -> N
     assert unknown.code == 2
     assert "has no task 'sned'" in unknown.err
     assert "send" in unknown.err
+
+
+def test_a_server_of_the_application_declares_its_tasks_and_refuses_others(
+    start: Start, conveyor: Command, belt: Conveyor, until: Until
+) -> None:
+    server = start("server", "app:belt", "--port", "0")
+    url = read_line(server, "server: ").split()[1].rstrip(",")
+    unknown = conveyor("enqueue", "--url", url, "sned", "to=ann")
+    assert unknown.code == 2
+    assert "there is no task 'sned'; known tasks: send" in unknown.err
+    until(lambda: belt.store.task_defaults("shop.pack").result())
+    job_id = conveyor("enqueue", "--url", url, "shop.pack").out.strip()
+    job = belt.job(job_id).record
+    assert (job.queue, job.options.requires) == ("mail", ("gpu",))
+
+
+def test_enqueue_warns_of_a_task_that_nobody_has_declared(
+    conveyor: Command, belt: Conveyor
+) -> None:
+    assert "no worker has declared a task 'send'" in conveyor("enqueue", "send", "to=ann").err
+    belt.store.put_tasks([belt.functions["send"].task.defaults]).result()
+    assert conveyor("enqueue", "send", "to=ann").err == ""
+    assert conveyor("enqueue", "conveyor.command", '--args={"argv": ["true"]}').err == ""
 
 
 @pytest.mark.parametrize(
@@ -68,10 +89,7 @@ def test_a_full_queue_ends_with_1_after_waiting(conveyor: Command, belt: Conveyo
 
 
 def test_a_producer_that_waits_for_room_is_counted(
-    start: Callable[..., subprocess.Popen[str]],
-    conveyor: Command,
-    belt: Conveyor,
-    until: Callable[..., None],
+    start: Start, conveyor: Command, belt: Conveyor, until: Until
 ) -> None:
     belt.functions["tiny"].enqueue()
     waiting = start("enqueue", "tiny", "--app", "app:belt")

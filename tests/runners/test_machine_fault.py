@@ -255,9 +255,22 @@ def test_what_the_job_itself_raises_is_never_a_fault_of_the_machine() -> None:
 @pytest.mark.parametrize(
     ("error", "is_fault"),
     [
-        (OSError(errno.EROFS, "read-only"), True),
-        (OSError(errno.ENOMEM, "no memory"), True),
+        *[
+            (OSError(number, "of the machine"), True)
+            for number in (
+                errno.EAGAIN,
+                errno.EDQUOT,
+                errno.EIO,
+                errno.EMFILE,
+                errno.ENFILE,
+                errno.ENOMEM,
+                errno.ENOSPC,
+                errno.EROFS,
+                errno.ESTALE,
+            )
+        ],
         (OSError(errno.ENOENT, "none"), False),
+        (OSError(errno.EACCES, "denied"), False),
         (MachineError(errno.ENOENT, "none"), True),
         (MemoryError(), True),
         (RuntimeError("can't start new thread"), True),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
+from conveyor.runners.machine_fault import MachineFault
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
@@ -114,6 +117,31 @@ def test_transfers_resume_when_the_store_is_back(scratch: WorkdirRoot) -> None:
     # One more than there are pieces; the content of the artifact is there already.
     assert store.moved == 4
     assert left(store) == [("out", LARGE)]
+
+
+def test_a_folder_that_cannot_be_created_is_a_fault_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    store, root = Store(), WorkdirRoot("w")
+    ending = run(store, root, claimed(store, "true", artifacts=("out",)))
+    assert isinstance(ending, MachineFault)
+    assert "no job's folder can be created" in ending.reason
+    root.close()
+
+
+@pytest.mark.parametrize(("number", "is_fault"), [(errno.ENOSPC, True), (errno.EISDIR, False)])
+def test_an_input_for_which_the_disk_has_no_room_is_a_fault_of_the_machine(
+    scratch: WorkdirRoot, number: int, is_fault: bool
+) -> None:
+    class Unwritable(Store):
+        def read_content(self, *_: object) -> Any:
+            return failed(OSError(number, os.strerror(number)))
+
+    store = Unwritable()
+    ending = run(store, scratch, claimed(store, *COPY, files=(given(store),)))
+    assert isinstance(ending, MachineFault if is_fault else Failed)
 
 
 def test_an_upload_resumes_at_the_offset_that_the_store_has(scratch: WorkdirRoot) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -97,6 +98,15 @@ async def stops_the_loop() -> None:
     await wait_for_ever()
 
 
+async def stops_the_loop_from_a_thread_of_its_own() -> None:
+    loop = asyncio.get_running_loop()
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
+    thread.start()
+    thread.join()
+    await asyncio.sleep(0)
+    raise LookupError
+
+
 async def closes_the_loop() -> None:
     asyncio.get_running_loop().close()
     await wait_for_ever()
@@ -166,6 +176,7 @@ BAD = [
     exits_and_swallows_what_that_does,
     exits_in_the_exception_handler,
     stops_the_loop,
+    stops_the_loop_from_a_thread_of_its_own,
     closes_the_loop,
     runs_the_loop,
     raises_a_group_with_an_exit,

@@ -107,7 +107,9 @@ def test_a_sick_machine_leaves_all_jobs_to_a_healthy_one() -> None:
     assert machine.starts <= 8  # what one claim held, and no more
 
 
-def test_a_sick_worker_says_why_and_claims_again_once_a_job_could_start() -> None:
+def test_a_sick_worker_says_why_and_claims_again_once_a_job_could_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     belt, machine = Conveyor("memory:"), SickMachine()
     told: dict[str, str] = {}
 
@@ -136,6 +138,8 @@ def test_a_sick_worker_says_why_and_claims_again_once_a_job_could_start() -> Non
     assert "can start such jobs on its machine" in told["why"]
     assert FULL in told["why"]
     assert FULL in told["health"]
+    assert f"machine.fault kind=thread retry_in=1.0 error={FULL}" in caplog.text
+    assert "machine.recovered kind=thread" in caplog.text
     assert machine.probes == 1
 
 
