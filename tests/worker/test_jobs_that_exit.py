@@ -154,6 +154,16 @@ async def raises_what_exits_when_printed() -> None:
     raise SilentError
 
 
+class LyingError(Exception):
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        raise SystemExit
+
+
+async def raises_what_exits_when_its_class_is_asked_for() -> None:
+    raise LyingError
+
+
 async def recurses() -> None:
     await recurses()
 
@@ -184,6 +194,7 @@ BAD = [
     cancels_itself_from_a_task,
     cancels_all_tasks,
     raises_what_exits_when_printed,
+    raises_what_exits_when_its_class_is_asked_for,
     recurses,
     runs_out_of_memory,
 ]
