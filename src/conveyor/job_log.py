@@ -67,5 +67,7 @@ def _log(job: JobRecord, became: State, error: ErrorInfo, exception: BaseExcepti
     record = log.makeRecord(log.name, level, __file__, 0, MESSAGE, args, exc_info)
     # Not `extra`: it refuses names that a record factory of the application has set already.
     record.__dict__.update(job_id=job.id, task=job.task, queue=job.queue, attempt=job.attempt)
-    with suppress(Exception):  # a handler or filter of the application must not end the worker
+    # A handler of the application, or the job's exception when it is printed, may raise anything,
+    # even SystemExit, and must not end the worker.
+    with suppress(BaseException):
         log.handle(record)
