@@ -24,6 +24,8 @@ from shell import Command
             "import conveyor\nconveyor.Conveyor(url=3)\n",
             "got 3; pass a store as store=... ({}, line 2)",
         ),
+        # The line of the application, not that of the installed package which it calls.
+        ("import click\nclick.Option([])\n", "({}, line 2)"),
         (
             "def __getattr__(name):\n    raise RuntimeError('lazy')\n",
             "RuntimeError: lazy ({}, line 2)",

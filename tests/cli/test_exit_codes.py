@@ -90,6 +90,18 @@ def test_a_worker_whose_token_is_refused_stops_by_itself_and_says_why(
     assert "the server refuses this agent: unknown token" in capsys.readouterr().err
 
 
+def test_the_error_that_ended_a_worker_is_raised_once_its_jobs_are_returned() -> None:
+    async def main() -> int:
+        shutdown = Shutdown(asyncio.get_running_loop(), 0.0)
+        shutdown.attach(Conveyor("memory:").worker(), "memory:")
+        with shutdown.keep_failure():
+            raise LookupError("a bug")
+        return shutdown.finish()
+
+    with pytest.raises(LookupError, match="a bug"):
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize(("code", "expected"), [(0, UNREACHABLE), (75, 75)])
 def test_a_hand_off_that_the_store_does_not_accept_is_no_success(
     tmp_path: Path, code: int, expected: int

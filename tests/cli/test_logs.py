@@ -8,7 +8,8 @@ import pytest
 from shell import Command, Start, serve
 
 from conveyor import Conveyor
-from conveyor.core.job import OutputChunk
+from conveyor.cli.shared.job_output import OutputDecoder
+from conveyor.core.job import OutputChunk, Stream
 from conveyor.core.lifecycle import Interrupted
 from conveyor.store.messages import Claimant, Report, Want
 
@@ -68,6 +69,21 @@ def test_json_shows_bytes_that_are_no_characters(conveyor: Command, belt: Convey
     lines = [json.loads(line) for line in conveyor("logs", job_id, "--json").out.splitlines()]
     assert "".join(line["data"] for line in lines if line["lease"] == 1) == "a\ufffd"
     assert "".join(line["data"] for line in lines if line["lease"] == 2) == "\ufffdb\ufffd"
+
+
+def test_a_character_is_completed_by_its_own_stream_only() -> None:
+    decoder = OutputDecoder()
+    streams: list[tuple[Stream, bytes]] = [
+        ("stdout", b"\xc3"),
+        ("stderr", b"x"),
+        ("stdout", b"\xa9"),
+    ]
+    chunks = [
+        OutputChunk(job_id="j", lease=1, offset=0, stream=stream, at=0.0, data=data)
+        for stream, data in streams
+    ]
+    assert [decoder.decode(chunk) for chunk in chunks] == ["", "x", "é"]
+    assert list(decoder.rest()) == []
 
 
 def test_a_line_on_stderr_separates_attempts(conveyor: Command, belt: Conveyor) -> None:

@@ -92,7 +92,7 @@ def test_nothing_is_coloured_where_there_is_no_terminal(conveyor: Command, belt:
 
 
 def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(belt: Conveyor, folder: Path) -> None:
-    belt.queue("[red]x").pause()
+    belt.queue("[red]x\x1b]0;title\a").pause()
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "conveyor", "queues"]
     wide = os.environ | {"COLUMNS": "200"}
@@ -100,7 +100,7 @@ def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(belt: Conveyor, fold
     os.close(theirs)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
-    assert "[red]x" in shown
+    assert "[red]x\\x1b]0;title\\x07" in shown
 
 
 @pytest.mark.parametrize("args", [["ps"], ["doctor"], ["worker", "app:belt"], ["enqueue", "t"]])

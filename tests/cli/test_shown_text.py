@@ -8,8 +8,9 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
-from conveyor.core.job import NewJob, Progress, StopNote
-from conveyor.store.messages import Claimant, Lease, Want
+from conveyor.core.job import ErrorInfo, NewJob, Progress, StopNote
+from conveyor.core.lifecycle import Failed
+from conveyor.store.messages import Claimant, Lease, Report, Want
 
 EVIL = "x\x1b]0;title\a\n\u202e\x9b1mend"
 SHOWN = "x\\x1b]0;title\\x07\\n\\u202e\\x9b1mend"
@@ -40,6 +41,16 @@ def test_attacks_in_names_and_errors_are_shown_escaped(
     assert "\n\u202e" not in printed
     assert all(letter in "\n\t" or letter.isprintable() for letter in printed)
     assert SHOWN in printed or repr(EVIL)[1:-1] in printed
+
+
+def test_a_traceback_keeps_its_lines_and_no_more(conveyor: Command, belt: Conveyor) -> None:
+    store = belt.store
+    store.insert([NewJob(id="evil-job", task="t", queue="q")]).result()
+    [job] = store.claim([Want("q", 1)], Claimant("w", 3600.0), limit=1).result().jobs
+    failed = Failed(ErrorInfo("Error", "no", f"first line\n  {EVIL}\tend\r\n"))
+    store.settle([Report(job.id, job.lease, failed)]).result()
+    shown = conveyor("show", "evil-job").out
+    assert "first line\n  x\\x1b]0;title\\x07\n\\u202e\\x9b1mend\tend\n" in shown
 
 
 def test_json_keeps_every_letter(conveyor: Command, evil: str) -> None:

@@ -157,6 +157,7 @@ def test_relative_paths_in_a_file_are_relative_to_that_file(
     conveyor: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = 'url = "data/jobs.db"\ntoken_file = "token"\nhealth_file = "/run/health"\n'
+    text += 'ca_file = ""\n'
     (folder / "conveyor.toml").write_text(text + 'app = "app:other"\n')
     (folder / "app.py").write_text("from conveyor import Conveyor\nother = Conveyor()\n")
     (folder / "data").mkdir()

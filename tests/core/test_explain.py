@@ -134,6 +134,50 @@ def test_why_says_how_far_a_running_job_is(given: dict[str, Any], said: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ([server(running=1)], "."),
+        ([server(running=1, waits={"other": "job 7"})], "."),
+        ([server(running=1, waits={"j": "job 7"})], "; it waits for job 7."),
+        (
+            [server(running=2, waits={"j": "job 7"})],
+            "; it waits for job 7, and no slot is free: 2 of 2 are busy.",
+        ),
+        ([server(running=2, waits={"j": "job 7"}), server("v")], "; it waits for job 7."),
+    ],
+)
+def test_why_says_what_a_running_job_waits_for(workers: list[WorkerInfo], said: str) -> None:
+    queue = QueueInfo(name="q", capacity=None, paused=False, counts={})
+    running = job(worker="w", id="j", started_at=195.0)
+    told = explain(running, queue=queue, ahead=0, workers=workers, now=200.0)
+    assert told == f"It has been running in w for 5.0 s{said}"
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("job j", " Job 7, which has one of these slots, waits for its result."),
+        (
+            "room in queue 'q' (9/9)",
+            " Job 7, which has one of these slots, waits for room in queue 'q' (9/9).",
+        ),
+        ("job other", ""),
+        ("room in queue 'other' (9/9)", ""),
+    ],
+)
+def test_why_names_the_job_that_waits_for_this_one_and_has_the_slot(what: str, said: str) -> None:
+    queue = QueueInfo(name="q", capacity=9, paused=False, counts={})
+    waiting = job(state=State.AVAILABLE, id="j")
+    for ahead, start in (
+        (0, "All slots are busy: 2 of 2, in 1 worker."),
+        (2, "It waits behind 2 jobs in queue 'q' (2 of 2 slots busy)."),
+    ):
+        workers = [server(running=2, waits={"7": what})]
+        told = explain(waiting, queue=queue, ahead=ahead, workers=workers, now=200.0)
+        assert told == start + said
+
+
+@pytest.mark.parametrize(
     ("name", "option"),
     [
         ("q", "q"),

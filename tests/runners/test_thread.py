@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 
@@ -104,6 +105,16 @@ class Interrupted(JobControl):
     @property
     def stopping(self) -> bool:
         raise SystemExit
+
+
+def test_what_ends_a_thread_job_is_kept_for_its_log_line():
+    def leaves() -> None:
+        sys.exit(3)
+
+    control = call(leaves)
+    [ending] = run_jobs(lambda: ThreadRunner(1), control)
+    assert isinstance(ending, Failed)
+    assert isinstance(control.exception, SystemExit)
 
 
 def test_a_thread_that_is_interrupted_outside_of_a_job_goes_on():

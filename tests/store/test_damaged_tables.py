@@ -82,7 +82,9 @@ def test_a_damaged_token_allows_nothing_and_the_others_are_listed(file: File) ->
 
 
 def test_a_damaged_time_in_the_audit_log_hides_no_action(file: File) -> None:
-    actions = [Action(who="ann", what="cancel", subject=job) for job in ("one", "two")]
+    actions = [
+        Action(who="ann", where="host", what="cancel", subject=job) for job in ("one", "two")
+    ]
     file.behind.note_action(actions).result()
     file.run("UPDATE audit SET at = 9e999 WHERE subject = 'one'")
     found = {each.subject: each.at for each in file.store.actions(limit=9).result()}

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from conveyor import Snooze, current_job
-from conveyor.job_log import RemoteError
+from conveyor import Conveyor, Snooze, current_job
+from conveyor.core.job import ErrorInfo, State
+from conveyor.core.lifecycle import Failed
+from conveyor.job_log import RemoteError, log_failure
 from shop import Running, Until, belt, fail, fresh_store, queue, too_long, waits_for_stop, work
 
 _fresh_store = pytest.fixture(autouse=True)(fresh_store)
@@ -81,6 +84,20 @@ def test_a_retry_is_a_warning(records: Records) -> None:
         ("ERROR", job.id, "fails twice", "q", 2),
     ]
     assert "attempt=1/2 error=ValueError: no such thing" in records.kept[0].getMessage()
+
+
+def test_a_job_of_an_unknown_task_is_a_warning(records: Records) -> None:
+    job = Conveyor(store=belt.store).send("shop.unknown", {}, queue="q")
+    work()
+    assert records.facts() == [("WARNING", job.id, "shop.unknown", "q", 1)]
+    assert "no task named 'shop.unknown' is registered" in records.kept[0].getMessage()
+
+
+def test_a_failure_of_a_job_whose_cancel_was_requested_leaves_no_line(records: Records) -> None:
+    job = naps_once.enqueue().record
+    claimed = msgspec.structs.replace(job, state=State.RUNNING, cancel_requested_at=1.0)
+    log_failure(claimed, Failed(ErrorInfo("ValueError", "no such thing")))
+    assert records.facts() == []
 
 
 def test_a_failed_command_and_a_timeout_are_errors_that_say_why(records: Records) -> None:
