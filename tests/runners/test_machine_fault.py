@@ -168,6 +168,19 @@ def test_an_import_that_meets_a_full_disk_is_a_fault_of_the_machine(
     assert result == MachineFault("[Errno 28] No space left on device")
 
 
+def test_an_import_that_fails_in_a_child_names_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "module_with_a_secret.py"
+    source.write_text("def one():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    control = process(importlib.import_module("module_with_a_secret").one)
+    source.write_text("import os\nSECRET = os.environ['SHOP_SECRET']\n\ndef one():\n    return 1\n")
+    [result] = run_jobs(lambda: ProcessRunner(1), control)
+    assert isinstance(result, Failed)
+    assert f"KeyError: 'SHOP_SECRET' ({source}, line 2)" in result.error.message
+
+
 @pytest.mark.parametrize(
     "name",
     [

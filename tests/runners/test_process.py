@@ -56,19 +56,6 @@ def stopped(
     return asyncio.run(main())
 
 
-def test_an_import_that_fails_in_a_child_names_file_and_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "module_with_a_secret.py"
-    source.write_text("def one():\n    return 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    control = process(importlib.import_module("module_with_a_secret").one)
-    source.write_text("import os\nSECRET = os.environ['SHOP_SECRET']\n\ndef one():\n    return 1\n")
-    [result] = run_jobs(one, control)
-    assert isinstance(result, Failed)
-    assert f"KeyError: 'SHOP_SECRET' ({source}, line 2)" in result.error.message
-
-
 @pytest.mark.parametrize("spare", range(10))
 def test_a_child_that_cannot_start_for_lack_of_descriptors_leaks_none(spare: int):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
