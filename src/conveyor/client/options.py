@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, TypedDict
 
 import msgspec
 
-from ..core.bounds import checked_integer, checked_meta, checked_moment
+from ..core.bounds import check_size, checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
 from ..core.files import artifact_patterns, file_names
 from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
@@ -23,7 +23,6 @@ Moment = float | int | dt.datetime
 Backoffs = Backoff | float | int | list[float] | tuple[float, ...]
 
 LARGEST = 2**31 - 1  # of a count or a priority
-META_LIMIT = 16_384
 
 
 class TaskOptions(TypedDict, total=False):
@@ -159,6 +158,8 @@ def _one_of(*known: str) -> Any:
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         raise UsageError(f"must be a list of names, got a string: write [{value!r}]")
+    if isinstance(value, Sized):
+        check_size("requires", value)
     return tuple(sorted({validate_name(each) for each in value}))
 
 
@@ -178,14 +179,6 @@ def _size(value: Any) -> int:
     return checked_integer(value, most=(1 << 53) - 1)
 
 
-def _meta(value: Any) -> dict[str, Any]:
-    meta = checked_meta(value)
-    size = len(msgspec.json.encode(meta))
-    if size > META_LIMIT:
-        raise UsageError(f"{size:,} bytes of JSON are above the limit of {META_LIMIT:,}")
-    return meta
-
-
 # name -> (its validation, whether it is stored in the job's options)
 RULES: dict[str, tuple[Any, bool]] = {
     "priority": (_priority, False),
@@ -200,7 +193,7 @@ RULES: dict[str, tuple[Any, bool]] = {
     "timeout": (_timeout, True),
     "grace": (parse_duration, True),
     "on_shutdown": (_one_of("release", "cancel"), True),
-    "meta": (_meta, True),
+    "meta": (checked_meta, True),
     "requires": (_names, True),
     "crash_limit": (_count, True),
     "output_limit": (_count, True),

@@ -1,11 +1,11 @@
-"""The bounds of numbers and times: what every store can keep, compare and show."""
+"""The bounds of what is stored: sizes, and the numbers and times that every store can keep."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,53 @@ from ..errors import UsageError
 EARLIEST, LATEST = 0.0, 253_402_128_000.0
 # 100 years, in seconds: no duration is longer.
 LONGEST = 36_525 * 86_400.0
+
+
+class Bound(NamedTuple):
+    """The most that is stored of one thing. Text beyond it is cut; all else is refused."""
+
+    limit: int
+    unit: str
+    what: str
+    is_cut: bool = False
+
+
+# Arguments, output and files have bounds of their own, because these are options.
+BOUNDS = {
+    "options": Bound(1 << 20, "bytes of JSON", "all options of a job that a server receives"),
+    "meta": Bound(16_384, "bytes of JSON", "`meta` of a job"),
+    "requires": Bound(100, "labels", "labels that a job requires"),
+    "retry_on": Bound(100, "names", "classes in `retry_on`, of 500 characters"),
+    "given": Bound(100, "names", "options that a job was given by name"),
+    "result": Bound(1 << 20, "bytes of JSON", "result of a job; a larger one fails the attempt"),
+    "message": Bound(10_000, "characters", "message of an error", is_cut=True),
+    "traceback": Bound(50_000, "characters", "traceback of an error", is_cut=True),
+    "class": Bound(500, "characters", "name of an error's class", is_cut=True),
+    "bases": Bound(300, "names", "base classes of an error", is_cut=True),
+    "reason": Bound(2000, "characters", "reason of a cancel", is_cut=True),
+    "progress": Bound(2000, "characters", "message of a job's progress", is_cut=True),
+    "stopping": Bound(100, "steps", "steps taken to stop a job", is_cut=True),
+    "step": Bound(2000, "characters", "one such step", is_cut=True),
+}
+CLASS_NAME_LIMIT = BOUNDS["class"].limit
+
+
+def check_size(field: str, value: Sized) -> None:
+    """Raise UsageError if a value is larger than the bound of its field."""
+    limit, unit, *_ = BOUNDS[field]
+    if len(value) > limit:
+        raise UsageError(f"{len(value):,} {unit} are above the limit of {limit:,}")
+
+
+def cut(field: str, text: str, *, keep_end: bool = False) -> str:
+    """Return text within the bound of its field. A mark says that it was cut, and its length."""
+    limit = BOUNDS[field].limit
+    if len(text) <= limit:
+        return text
+    mark = f"… (cut, {len(text):,} characters)"
+    if keep_end:
+        return f"{mark}\n{text[len(mark) + 1 - limit :]}"
+    return text[: limit - len(mark)] + mark
 
 
 def checked_number(value: float, name: str, *, given: object = None) -> float:
@@ -68,9 +115,15 @@ def checked_seconds(value: float, name: str = "a duration", *, given: object = N
 
 def checked_meta(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a dictionary that JSON restores as it is; UsageError otherwise."""
+    # Every entry takes some bytes, so this costs nothing however many there are.
+    check_size("meta", value)
     meta = dict(value)
     try:
-        restored: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(meta))
+        data = msgspec.json.encode(meta)
+        check_size("meta", data)
+        restored: dict[str, Any] = msgspec.json.decode(data)
+    except UsageError:
+        raise
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"meta must be plain JSON: {error}") from error
     if restored != meta:

@@ -11,11 +11,12 @@ import msgspec
 
 from ..errors import EncodingError, StaleArgumentsError, UsageError
 from .annotations import Annotations
+from .bounds import BOUNDS
 from .job import ARGS_LIMIT
 from .json_type import ENCODER, ERRORS, JsonType, decoder, json_type, repeated
 from .round_trip import find_change, find_not_finite, type_phrase
 
-RESULT_LIMIT = 1 << 20
+RESULT_LIMIT = BOUNDS["result"].limit
 OPEN = JsonType()
 KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

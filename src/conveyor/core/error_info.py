@@ -7,13 +7,14 @@ import traceback
 from collections.abc import Iterable
 from types import TracebackType
 
+import msgspec
+
+from .bounds import BOUNDS, cut
 from .class_names import class_name
 from .job import ErrorInfo
 from .retry_on import other_names
 
 FRAMES = 50
-MESSAGE_LIMIT = 10_000
-TRACEBACK_LIMIT = 50_000
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 RUNNERS = os.path.join(PACKAGE, "runners") + os.sep
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
@@ -41,16 +42,27 @@ def _describe(error: BaseException, retry_on: Iterable[str]) -> ErrorInfo:
     names += other_names(error, retry_on)
     return ErrorInfo(
         type=names[0],
-        message=printable(_message(error)[:MESSAGE_LIMIT]),
-        traceback=printable(_traceback(error)[-TRACEBACK_LIMIT:]),
+        message=printable(cut("message", _message(error))),
+        traceback=printable(cut("traceback", _traceback(error), keep_end=True)),
         bases=tuple(dict.fromkeys(names[1:])),
     )
+
+
+def bounded_error(error: ErrorInfo) -> ErrorInfo:
+    """Return an error as it is stored: long texts are cut, wherever it comes from."""
+    changed = {
+        "type": cut("class", error.type),
+        "message": cut("message", error.message),
+        "traceback": cut("traceback", error.traceback, keep_end=True),
+        "bases": tuple(cut("class", each) for each in error.bases[: BOUNDS["bases"].limit]),
+    }
+    return msgspec.structs.replace(error, **changed)
 
 
 def describe_import_error(error: BaseException) -> str:
     """Return "KeyError: 'SECRET' (app.py, line 3)" for an exception that ended an import."""
     line = raised_at(error)
-    text = f"{type(error).__name__}: {printable(_message(error)[:MESSAGE_LIMIT])}"
+    text = f"{type(error).__name__}: {printable(cut('message', _message(error)))}"
     return f"{text} ({line})" if line else text
 
 

@@ -14,11 +14,13 @@ from typing import assert_never
 import msgspec
 
 from ..errors import InvalidTransitionError, UsageError
-from .bounds import checked_number, checked_seconds
-from .error_info import error_info
+from .bounds import BOUNDS, checked_number, checked_seconds, cut
+from .error_info import bounded_error, error_info
 from .job import ERROR_LINE, FINAL, SUPPORT_TIMEOUT, WAITING, ErrorInfo, JobRecord, NewJob, State
 from .retry import Draw, retry_delay
 from .retry_on import is_listed
+
+RESULT_LIMIT = BOUNDS["result"].limit
 
 
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
@@ -74,13 +76,30 @@ Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted | Uns
 
 
 def checked_outcome(outcome: Outcome) -> Outcome:
-    """Return an outcome; a snooze for a time that makes no sense is a failure of the attempt."""
-    if not isinstance(outcome, Snoozed):
-        return outcome
-    try:
-        return Snoozed(checked_snooze(outcome.delay))
-    except UsageError as error:
-        return Failed(error_info(error))
+    """Return an outcome as it is stored: long texts of errors are cut.
+
+    A snooze for a time that makes no sense, or a result that is too large, fails the attempt.
+    """
+    match outcome:
+        case Snoozed(delay):
+            try:
+                return Snoozed(checked_snooze(delay))
+            except UsageError as error:
+                return Failed(error_info(error))
+        case Succeeded(bytes() as result) if len(result) > RESULT_LIMIT:
+            return Failed(
+                ErrorInfo(
+                    "EncodingError",
+                    f"the result is {len(result):,} bytes of JSON, above the limit of "
+                    f"{RESULT_LIMIT:,}; store it elsewhere and return its name",
+                )
+            )
+        case Failed(error) | Crashed(error) | Unsupported(error):
+            return msgspec.structs.replace(outcome, error=bounded_error(error))
+        case Cancelled(reason):
+            return Cancelled(cut("message", reason))
+        case _:
+            return outcome
 
 
 def checked_snooze(delay: float) -> float:
@@ -158,7 +177,7 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
-    if not isinstance(outcome, Succeeded):
+    if not isinstance(outcome, Succeeded) or len(outcome.result or b"") > RESULT_LIMIT:
         outcome = _judged(job, outcome)
     match outcome:
         case Succeeded(result):

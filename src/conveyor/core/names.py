@@ -15,8 +15,13 @@ WEIGHTS = range(1, 1001)
 def validate_name(value: Any) -> str:
     """Return the name of a queue, key or label if it is valid; UsageError otherwise."""
     if not isinstance(value, str) or not value or len(value) > NAME_LIMIT or not is_text(value):
-        raise UsageError(f"a name must be a string of 1 to {NAME_LIMIT} characters, got {value!r}")
+        got = f"{len(value):,} characters" if _is_long(value) else repr(value)
+        raise UsageError(f"a name must be a string of 1 to {NAME_LIMIT} characters, got {got}")
     return value
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > NAME_LIMIT
 
 
 def parse_weighted_queue(text: str, declared: Collection[str] = ()) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, TypeGuard, cast
 
 from ..errors import UsageError
+from .bounds import CLASS_NAME_LIMIT, check_size
 from .class_names import class_name, find_loaded
 
 NAME = re.compile(r"[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*")
@@ -19,6 +20,7 @@ MAX_CLASSES = 100_000
 def parse_retry_on(value: object) -> tuple[str, ...]:
     """Return the names of exception classes, given as classes or names; UsageError otherwise."""
     listed = [value] if isinstance(value, str | type) else list(cast("Iterable[object]", value))
+    check_size("retry_on", listed)
     return tuple(map(_parse_name, listed))
 
 
@@ -58,8 +60,8 @@ def _parse_name(each: object) -> str:
         return class_name(each)
     if not isinstance(each, str):
         raise UsageError(f"must be exception classes or their names, got {each!r}")
-    if not NAME.fullmatch(each):
-        raise UsageError(f"{each!r} cannot be the name of an exception class")
+    if len(each) > CLASS_NAME_LIMIT or not NAME.fullmatch(each):
+        raise UsageError(f"{each!r:.100} cannot be the name of an exception class")
     module, path, found = find_loaded(each)
     if _is_exception_class(found):
         return class_name(found)

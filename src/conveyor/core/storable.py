@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import msgspec
 
 from ..errors import UsageError
-from .bounds import checked_meta, checked_moment, checked_number, checked_seconds
+from .bounds import (
+    BOUNDS,
+    CLASS_NAME_LIMIT,
+    check_size,
+    checked_meta,
+    checked_moment,
+    checked_number,
+    checked_seconds,
+    cut,
+)
 from .files import check_files
-from .job import NO_OPTIONS, NewJob, Options, Progress, ScheduleInfo, TaskDefaults
+from .job import NO_OPTIONS, NewJob, Options, Progress, ScheduleInfo, StopNote, TaskDefaults
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 def check_jobs(jobs: Iterable[NewJob]) -> None:
@@ -55,12 +71,24 @@ def check_tasks(tasks: Iterable[TaskDefaults]) -> None:
             raise UsageError(f"task {task.name!s:.200}: {error}") from error
 
 
-def check_progress(reports: Iterable[Progress]) -> None:
-    """Raise UsageError for progress whose numbers are not finite."""
-    for progress in reports:
-        checked_number(progress.done, "progress: done")
-        if progress.total is not None:
-            checked_number(progress.total, "progress: total")
+def checked_progress(progress: Progress) -> Progress:
+    """Return progress with its message cut; UsageError if its numbers are not finite."""
+    checked_number(progress.done, "progress: done")
+    if progress.total is not None:
+        checked_number(progress.total, "progress: total")
+    message = cut("progress", progress.message)
+    if message is progress.message:
+        return progress
+    return msgspec.structs.replace(progress, message=message)
+
+
+def bounded_steps(notes: Sequence[StopNote]) -> tuple[StopNote, ...]:
+    """Return the steps taken to stop a job, their texts cut, and no more than are stored."""
+    limit = BOUNDS["stopping"].limit
+    kept = [StopNote(note.at, cut("step", note.text)) for note in notes[:limit]]
+    if len(notes) > limit:
+        kept[-1] = StopNote(notes[-1].at, f"… (cut, {len(notes):,} steps)")
+    return tuple(kept)
 
 
 def check_schedule(schedule: ScheduleInfo) -> None:
@@ -94,17 +122,36 @@ def _check_options(options: Options) -> None:
     if options.expires_at is not None:
         checked_moment(options.expires_at, "expires_at")
     if options.meta:
-        checked_meta(options.meta)
+        _named("meta", checked_meta, options.meta)
     if options.key is not None:
         _check_name("key", options.key)
-    for label in options.requires:
-        _check_name("label", label)
+    if options.requires:
+        _named("requires", partial(check_size, "requires"), options.requires)
+        for label in options.requires:
+            _check_name("label", label)
+    if options.retry_on:
+        _check_retry_on(options.retry_on)
+    if options.given:
+        _named("given", partial(check_size, "given"), options.given)
     if options.files or options.artifacts:
         check_files(options.files, options.artifacts)
 
 
+def _check_retry_on(names: Sequence[str]) -> None:
+    _named("retry_on", partial(check_size, "retry_on"), names)
+    for name in names:
+        if len(name) > CLASS_NAME_LIMIT:
+            raise UsageError(
+                f"retry_on: {len(name):,} characters are above the limit of {CLASS_NAME_LIMIT:,}"
+            )
+
+
 def _check_name(what: str, value: str) -> str:
+    return _named(what, validate_name, value)
+
+
+def _named(what: str, check: Callable[[V], T], value: V) -> T:
     try:
-        return validate_name(value)
+        return check(value)
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from error

@@ -11,13 +11,16 @@ from starlette.responses import Response
 
 from ..errors import ConveyorError, UsageError
 from ..store.http.api import JSON, MSGPACK, ApiCall
-from ..store.http.payloads import Payload, WriteOutputBody
+from ..store.http.payloads import InsertBody, Payload, PutTasksBody, TickBody, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
 from .connection_watch import ClientGoneError
-from .validation import MANY_DIGITS, check_numbers
+from .validation import MANY_DIGITS, check_numbers, check_options_sizes
 
 # Seconds, in the header Retry-After.
 RETRY_AFTER = 1
+
+# Bodies that may have options of jobs.
+WITH_OPTIONS = frozenset({InsertBody, TickBody, PutTasksBody})
 
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[tuple[type[Payload], str], Callable[[bytes], Any]] = {}
@@ -44,6 +47,8 @@ async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
         if media == JSON:
             # Parts that are passed on undecoded would otherwise be passed on as invalid UTF-8.
             str(data, "utf-8")
+            if call.request in WITH_OPTIONS:
+                check_options_sizes(data)
         body = _decoder(call.request, media)(data or b"{}")
     except msgspec.MsgspecError as error:
         raise ProblemError(problem("usage", f"body of {call.name}: {error}")) from error

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from ..core import access, cron
-from ..core.bounds import checked_moment
+from ..core.bounds import BOUNDS, check_size, checked_moment
 from ..core.names import validate_name
 from ..errors import UsageError
 from ..store.http import payloads
@@ -23,6 +23,37 @@ MANY_DIGITS = re.compile(rb"[0-9]{19}")
 MAX_WORKER_INFO = 64 << 10
 
 _TOKEN_ID = re.compile(rf"[a-z0-9]{{{access.ID_LENGTH}}}")
+
+
+class _OptionsOf(msgspec.Struct):
+    options: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Jobs(msgspec.Struct):
+    """The options in a body, not decoded: of jobs, or of tasks."""
+
+    jobs: list[_OptionsOf] = []
+    tasks: list[_OptionsOf] = []
+
+
+_decode_jobs = msgspec.json.Decoder(_Jobs).decode
+
+
+def check_options_sizes(data: bytes) -> None:
+    """Raise UsageError if the options of a job, in the JSON of a body, are too large to decode.
+
+    Decoding 60 MB of them takes seconds in which nobody else is answered. Skipping them does not.
+    """
+    if len(data) <= BOUNDS["options"].limit:
+        return
+    body = _decode_jobs(data)
+    for number, each in enumerate(body.jobs or body.tasks):
+        try:
+            check_size("options", bytes(each.options))
+        except UsageError as error:
+            raise UsageError(
+                f"{'job' if body.jobs else 'task'} {number}: options: {error}"
+            ) from error
 
 
 def check_consistency(path: Mapping[str, str], body: Any) -> None:

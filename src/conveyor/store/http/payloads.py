@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...core.access import Action, Token
-from ...core.bounds import LONGEST
+from ...core.bounds import BOUNDS, LONGEST
 from ...core.files import PIECE, FileInfo
 from ...core.job import (
     OutputChunk,
@@ -137,7 +137,7 @@ class SetStoppingBody(Payload, frozen=True):
 class CancelBody(Payload, frozen=True):
     """The reason. `force` kills a running job without its grace period."""
 
-    reason: Annotated[str, Meta(max_length=2000)] = "cancelled"
+    reason: Annotated[str, Meta(max_length=BOUNDS["reason"].limit)] = "cancelled"
     force: bool = False
 
 

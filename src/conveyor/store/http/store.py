@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...core.access import Action, Token
+from ...core.bounds import cut
 from ...core.clock import Clock
 from ...core.files import FileInfo
 from ...core.job import (
@@ -25,7 +26,14 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...core.pending import Pending
-from ...core.storable import check_jobs, check_progress, check_schedule, check_tasks, check_tick
+from ...core.storable import (
+    bounded_steps,
+    check_jobs,
+    check_schedule,
+    check_tasks,
+    check_tick,
+    checked_progress,
+)
 from ..messages import (
     Accepted,
     Claimant,
@@ -164,13 +172,17 @@ class HttpStore:
         return self._call("write_output", body=payloads.WriteOutputBody(chunks=list(chunks)))
 
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
-        check_progress(progress for _, progress in reports)
-        return self._call("set_progress", body=payloads.SetProgressBody(reports=list(reports)))
+        body = payloads.SetProgressBody(
+            reports=[(lease, checked_progress(progress)) for lease, progress in reports]
+        )
+        return self._call("set_progress", body=body)
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[Renewal]]:
-        body = payloads.SetStoppingBody(reports=[(lease, list(notes)) for lease, notes in reports])
+        body = payloads.SetStoppingBody(
+            reports=[(lease, list(bounded_steps(notes))) for lease, notes in reports]
+        )
         return self._call("set_stopping", body=body)
 
     # -- operators -----------------------------------------------------------------------------
@@ -212,7 +224,7 @@ class HttpStore:
         return self._call("check")
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
-        body = payloads.CancelBody(reason=reason, force=force)
+        body = payloads.CancelBody(reason=cut("reason", reason), force=force)
         return send_cancel(self._open_client(), job_id, body)
 
     def retry(self, job_id: str) -> Pending[JobRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...core import lifecycle
+from ...core.bounds import cut
 from ...core.job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
 from ..enqueue_rules import no_queue
 from ..messages import Filter
@@ -76,6 +77,7 @@ def offered(memory: MemoryData, job_id: str) -> QueueInfo | None:
 def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job; ask the worker of a running one to stop it."""
     job = memory.index.job(job_id)
+    reason = cut("reason", reason)
     state = lifecycle.cancel(job)
     if state is None:
         memory.reasons.setdefault(job_id, reason)

@@ -10,7 +10,7 @@ from ...core import lifecycle
 from ...core.capacity import is_rendezvous
 from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, Outcome
-from ...core.storable import check_progress
+from ...core.storable import bounded_steps, checked_progress
 from ..enqueue_rules import rendezvous_offers, with_declared
 from ..hint_rules import state_hint
 from ..lease_rules import lease, lost, renewal
@@ -188,15 +188,15 @@ def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Rene
 
 def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
-    check_progress(progress for _, progress in reports)
-    return _note(memory, [(each, {"progress": progress}) for each, progress in reports])
+    checked = [(each, {"progress": checked_progress(progress)}) for each, progress in reports]
+    return _note(memory, checked)
 
 
 def set_stopping(
     memory: MemoryData, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Record the steps taken to stop jobs; return one verdict for each lease."""
-    return _note(memory, [(each, {"stopping": tuple(notes)}) for each, notes in reports])
+    return _note(memory, [(each, {"stopping": bounded_steps(notes)}) for each, notes in reports])
 
 
 def _note(memory: MemoryData, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:

@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 
 from ....core import lifecycle
+from ....core.bounds import cut
 from ....core.job import (
     AttemptError,
     ErrorInfo,
@@ -135,6 +136,7 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
     """Cancel a waiting job; ask the worker of a running one to stop it."""
     await tx.lock_jobs([job_id])
     job = await _changeable(tx, job_id, State.AVAILABLE)
+    reason = cut("reason", reason)
     state = lifecycle.cancel(job)
     if state is None:
         await tx.change("request_cancel", [(tx.now, reason, force, job.seq, job.lease)])

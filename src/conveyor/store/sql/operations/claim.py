@@ -13,7 +13,7 @@ from ....core.capacity import is_rendezvous
 from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
-from ....core.storable import check_progress
+from ....core.storable import bounded_steps, checked_progress
 from ...enqueue_rules import rendezvous_offers, with_declared
 from ...lease_rules import lease, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
@@ -115,11 +115,11 @@ async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
 
 async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
-    check_progress(progress for _, progress in reports)
     await tx.lock_jobs(each.id for each, _ in reports)
+    encoded = [(each, _encode(checked_progress(progress))) for each, progress in reports]
     return [
-        _verdict(each.id, await tx.rows("set_progress", (_encode(progress), each.id, each.lease)))
-        for each, progress in reports
+        _verdict(each.id, await tx.rows("set_progress", (progress, each.id, each.lease)))
+        for each, progress in encoded
     ]
 
 
@@ -129,7 +129,10 @@ async def set_stopping(
     """Record the steps taken to stop jobs; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
     return [
-        _verdict(each.id, await tx.rows("set_stopping", (_encode(notes), each.id, each.lease)))
+        _verdict(
+            each.id,
+            await tx.rows("set_stopping", (_encode(bounded_steps(notes)), each.id, each.lease)),
+        )
         for each, notes in reports
     ]
 
@@ -149,7 +152,7 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
         match report.outcome:
             case Succeeded(None):
                 done.append((None, None, tx.now, report.id, report.lease))
-            case Succeeded(bytes() as result):
+            case Succeeded(bytes() as result) if len(result) <= lifecycle.RESULT_LIMIT:
                 done.append((result, crc32(result), tx.now, report.id, report.lease))
             case other:
                 job = await _held(tx, report.id, report.lease)
