@@ -19,6 +19,7 @@ import python_api
 from conveyor import errors
 from conveyor.cli.main import COMMANDS, cli
 from conveyor.core import lifecycle
+from conveyor.core.bounds import BOUNDS
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
 from conveyor.core.lifecycle import (
     Cancelled,
@@ -122,6 +123,16 @@ def problems() -> str:
     return "\n".join(rows) + "\n"
 
 
+def bounds() -> str:
+    """Return a table of the bounds of what is stored."""
+    rows = ["| item | bound | beyond it |", "|---|---|---|"]
+    rows += [
+        f"| {each.what} | {each.limit:,} {each.unit} | {'cut' if each.is_cut else 'refused'} |"
+        for each in BOUNDS.values()
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def python() -> str:
     """Return the reference of the public Python names."""
     return python_api.render()
@@ -129,6 +140,7 @@ def python() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "states": states,
+    "bounds": bounds,
     "commands": commands,
     "settings": settings,
     "scenarios": scenarios,

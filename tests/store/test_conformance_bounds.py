@@ -66,7 +66,9 @@ def test_a_result_that_is_too_large_fails_its_attempt(store: Store) -> None:
     assert settle(store, job, Succeeded(large + b" "))
     failed = store.get(job_id).result()
     assert (failed.state, failed.result) == (State.RETRYABLE, None)
-    assert "the result is 1,048,577 bytes of JSON, above the limit of 1,048,576" in str(failed.error)
+    assert "the result is 1,048,577 bytes of JSON, above the limit of 1,048,576" in str(
+        failed.error
+    )
     store.retry(job_id).result()
     [job] = claim(store)
     assert settle(store, job, Succeeded(large))

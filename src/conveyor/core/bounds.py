@@ -33,7 +33,7 @@ BOUNDS = {
     "requires": Bound(100, "labels", "labels that a job requires"),
     "retry_on": Bound(100, "names", "classes in `retry_on`, of 500 characters"),
     "given": Bound(100, "names", "options that a job was given by name"),
-    "result": Bound(1 << 20, "bytes of JSON", "result of a job; a larger one fails the attempt"),
+    "result": Bound(1 << 20, "bytes of JSON", "result of a job (the attempt fails)"),
     "message": Bound(10_000, "characters", "message of an error", is_cut=True),
     "traceback": Bound(50_000, "characters", "traceback of an error", is_cut=True),
     "class": Bound(500, "characters", "name of an error's class", is_cut=True),
@@ -115,8 +115,9 @@ def checked_seconds(value: float, name: str = "a duration", *, given: object = N
 
 def checked_meta(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a dictionary that JSON restores as it is; UsageError otherwise."""
-    # Every entry takes some bytes, so this costs nothing however many there are.
-    check_size("meta", value)
+    limit = BOUNDS["meta"].limit
+    if len(value) > limit:  # each takes some bytes; encoding millions would take seconds
+        raise UsageError(f"{len(value):,} entries are above the limit of {limit:,} bytes of JSON")
     meta = dict(value)
     try:
         data = msgspec.json.encode(meta)

@@ -62,7 +62,8 @@ def bounded_error(error: ErrorInfo) -> ErrorInfo:
 def describe_import_error(error: BaseException) -> str:
     """Return "KeyError: 'SECRET' (app.py, line 3)" for an exception that ended an import."""
     line = raised_at(error)
-    text = f"{type(error).__name__}: {printable(cut('message', _message(error)))}"
+    message = printable(cut("message", _message(error)))
+    text = f"{type(error).__name__}: {message}"
     return f"{text} ({line})" if line else text
 
 

@@ -47,13 +47,12 @@ def check_options_sizes(data: bytes) -> None:
     if len(data) <= BOUNDS["options"].limit:
         return
     body = _decode_jobs(data)
-    for number, each in enumerate(body.jobs or body.tasks):
-        try:
-            check_size("options", bytes(each.options))
-        except UsageError as error:
-            raise UsageError(
-                f"{'job' if body.jobs else 'task'} {number}: options: {error}"
-            ) from error
+    for what, parts in (("job", body.jobs), ("task", body.tasks)):
+        for number, each in enumerate(parts):
+            try:
+                check_size("options", bytes(each.options))
+            except UsageError as error:
+                raise UsageError(f"{what} {number}: options: {error}") from error
 
 
 def check_consistency(path: Mapping[str, str], body: Any) -> None:

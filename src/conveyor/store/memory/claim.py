@@ -188,8 +188,9 @@ def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Rene
 
 def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
-    checked = [(each, {"progress": checked_progress(progress)}) for each, progress in reports]
-    return _note(memory, checked)
+    return _note(
+        memory, [(each, {"progress": checked_progress(progress)}) for each, progress in reports]
+    )
 
 
 def set_stopping(

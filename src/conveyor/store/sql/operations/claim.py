@@ -128,12 +128,10 @@ async def set_stopping(
 ) -> list[Renewal]:
     """Record the steps taken to stop jobs; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
+    encoded = [(each, _encode(bounded_steps(notes))) for each, notes in reports]
     return [
-        _verdict(
-            each.id,
-            await tx.rows("set_stopping", (_encode(bounded_steps(notes)), each.id, each.lease)),
-        )
-        for each, notes in reports
+        _verdict(each.id, await tx.rows("set_stopping", (notes, each.id, each.lease)))
+        for each, notes in encoded
     ]
 
 
