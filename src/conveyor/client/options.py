@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import msgspec
@@ -158,9 +158,9 @@ def _one_of(*known: str) -> Any:
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         raise UsageError(f"must be a list of names, got a string: write [{value!r}]")
-    if isinstance(value, Sized):
-        check_size("requires", value)
-    return tuple(sorted({validate_name(each) for each in value}))
+    names = tuple(value)
+    check_size("requires", names)
+    return tuple(sorted({validate_name(each) for each in names}))
 
 
 def _files(value: Any) -> dict[str, str]:

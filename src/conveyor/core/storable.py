@@ -71,24 +71,16 @@ def check_tasks(tasks: Iterable[TaskDefaults]) -> None:
             raise UsageError(f"task {task.name!s:.200}: {error}") from error
 
 
-def checked_progress(progress: Progress) -> Progress:
-    """Return progress with its message cut; UsageError if its numbers are not finite."""
-    checked_number(progress.done, "progress: done")
-    if progress.total is not None:
-        checked_number(progress.total, "progress: total")
-    message = cut("progress", progress.message)
-    if message is progress.message:
-        return progress
-    return msgspec.structs.replace(progress, message=message)
+def checked_progress(reports: Iterable[tuple[T, Progress]]) -> list[tuple[T, Progress]]:
+    """Return progress as it is stored, its messages cut; UsageError for numbers not finite."""
+    return [(lease, _checked_progress(progress)) for lease, progress in reports]
 
 
-def bounded_steps(notes: Sequence[StopNote]) -> tuple[StopNote, ...]:
-    """Return the steps taken to stop a job, their texts cut, and no more than are stored."""
-    limit = BOUNDS["stopping"].limit
-    kept = [StopNote(note.at, cut("step", note.text)) for note in notes[:limit]]
-    if len(notes) > limit:
-        kept[-1] = StopNote(notes[-1].at, f"… (cut, {len(notes):,} steps)")
-    return tuple(kept)
+def bounded_steps(
+    reports: Iterable[tuple[T, Sequence[StopNote]]],
+) -> list[tuple[T, list[StopNote]]]:
+    """Return the steps taken to stop jobs as they are stored: their texts cut, and not too many."""
+    return [(lease, _bounded_steps(notes)) for lease, notes in reports]
 
 
 def check_schedule(schedule: ScheduleInfo) -> None:
@@ -107,6 +99,24 @@ def check_tick(name: str, next_at: float, jobs: Sequence[NewJob]) -> None:
                 f"job {new.id} ({new.task}): a scheduled job cannot have files: they are read when "
                 "a job is enqueued"
             )
+
+
+def _checked_progress(progress: Progress) -> Progress:
+    checked_number(progress.done, "progress: done")
+    if progress.total is not None:
+        checked_number(progress.total, "progress: total")
+    message = cut("progress", progress.message)
+    if message is progress.message:
+        return progress
+    return msgspec.structs.replace(progress, message=message)
+
+
+def _bounded_steps(notes: Sequence[StopNote]) -> list[StopNote]:
+    limit = BOUNDS["stopping"].limit
+    kept = [StopNote(note.at, cut("step", note.text)) for note in notes[:limit]]
+    if len(notes) > limit:
+        kept[-1] = StopNote(notes[-1].at, f"… (cut, {len(notes):,} steps)")
+    return kept
 
 
 def _check_next_tick(name: str, next_at: float) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ...core import storable
 from ...core.access import Action, Token
 from ...core.bounds import cut
 from ...core.clock import Clock
@@ -26,14 +27,6 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...core.pending import Pending
-from ...core.storable import (
-    bounded_steps,
-    check_jobs,
-    check_schedule,
-    check_tasks,
-    check_tick,
-    checked_progress,
-)
 from ..messages import (
     Accepted,
     Claimant,
@@ -125,7 +118,7 @@ class HttpStore:
         again: bool = False,
     ) -> Pending[Accepted | Offered]:
         # JSON would turn what is not finite into null.
-        check_jobs(jobs)
+        storable.check_jobs(jobs)
         body = payloads.InsertBody(
             jobs=list(map(encode_new_job, jobs)),
             capacity=capacity,
@@ -172,17 +165,13 @@ class HttpStore:
         return self._call("write_output", body=payloads.WriteOutputBody(chunks=list(chunks)))
 
     def set_progress(self, reports: Sequence[tuple[Lease, Progress]]) -> Pending[list[Renewal]]:
-        body = payloads.SetProgressBody(
-            reports=[(lease, checked_progress(progress)) for lease, progress in reports]
-        )
+        body = payloads.SetProgressBody(reports=storable.checked_progress(reports))
         return self._call("set_progress", body=body)
 
     def set_stopping(
         self, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
     ) -> Pending[list[Renewal]]:
-        body = payloads.SetStoppingBody(
-            reports=[(lease, list(bounded_steps(notes))) for lease, notes in reports]
-        )
+        body = payloads.SetStoppingBody(reports=storable.bounded_steps(reports))
         return self._call("set_stopping", body=body)
 
     # -- operators -----------------------------------------------------------------------------
@@ -277,11 +266,11 @@ class HttpStore:
         return self._call("workers")
 
     def put_tasks(self, tasks: Sequence[TaskDefaults]) -> Pending[None]:
-        check_tasks(tasks)
+        storable.check_tasks(tasks)
         return self._call("put_tasks", body=payloads.PutTasksBody(tasks=list(tasks)))
 
     def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
-        check_schedule(schedule)
+        storable.check_schedule(schedule)
         body = payloads.PutScheduleBody(schedule=schedule)
         return self._call("put_schedule", {"name": schedule.name}, body)
 
@@ -297,7 +286,7 @@ class HttpStore:
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
     ) -> Pending[bool]:
-        check_tick(name, next_at, jobs)
+        storable.check_tick(name, next_at, jobs)
         body = payloads.TickBody(
             due_at=due_at,
             next_at=next_at,

@@ -188,16 +188,15 @@ def write_output(memory: MemoryData, chunks: Sequence[OutputChunk]) -> list[Rene
 
 def set_progress(memory: MemoryData, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
-    return _note(
-        memory, [(each, {"progress": checked_progress(progress)}) for each, progress in reports]
-    )
+    return _note(memory, [(each, {"progress": new}) for each, new in checked_progress(reports)])
 
 
 def set_stopping(
     memory: MemoryData, reports: Sequence[tuple[Lease, Sequence[StopNote]]]
 ) -> list[Renewal]:
     """Record the steps taken to stop jobs; return one verdict for each lease."""
-    return _note(memory, [(each, {"stopping": bounded_steps(notes)}) for each, notes in reports])
+    steps = bounded_steps(reports)
+    return _note(memory, [(each, {"stopping": tuple(notes)}) for each, notes in steps])
 
 
 def _note(memory: MemoryData, reports: Sequence[tuple[Lease, dict[str, object]]]) -> list[Renewal]:

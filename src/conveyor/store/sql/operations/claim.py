@@ -116,7 +116,7 @@ async def write_output(tx: Tx, chunks: Sequence[OutputChunk]) -> list[Renewal]:
 async def set_progress(tx: Tx, reports: Sequence[tuple[Lease, Progress]]) -> list[Renewal]:
     """Record progress; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
-    encoded = [(each, _encode(checked_progress(progress))) for each, progress in reports]
+    encoded = [(each, _encode(progress)) for each, progress in checked_progress(reports)]
     return [
         _verdict(each.id, await tx.rows("set_progress", (progress, each.id, each.lease)))
         for each, progress in encoded
@@ -128,7 +128,7 @@ async def set_stopping(
 ) -> list[Renewal]:
     """Record the steps taken to stop jobs; return one verdict for each lease."""
     await tx.lock_jobs(each.id for each, _ in reports)
-    encoded = [(each, _encode(bounded_steps(notes))) for each, notes in reports]
+    encoded = [(each, _encode(notes)) for each, notes in bounded_steps(reports)]
     return [
         _verdict(each.id, await tx.rows("set_stopping", (notes, each.id, each.lease)))
         for each, notes in encoded
