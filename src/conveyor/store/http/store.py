@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from ...core import storable
+from ...core import bounds, storable
 from ...core.access import Action, Token
-from ...core.bounds import cut
 from ...core.clock import Clock
 from ...core.files import FileInfo
 from ...core.job import (
@@ -213,7 +212,7 @@ class HttpStore:
         return self._call("check")
 
     def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Pending[JobRecord]:
-        body = payloads.CancelBody(reason=cut("reason", reason), force=force)
+        body = payloads.CancelBody(reason=bounds.cut("reason", reason), force=force)
         return send_cancel(self._open_client(), job_id, body)
 
     def retry(self, job_id: str) -> Pending[JobRecord]:
