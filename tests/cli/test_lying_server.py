@@ -152,6 +152,35 @@ def test_a_partial_file_that_somebody_else_has_put_there_is_not_written(
     assert (folder / "victim").read_text() == "mine"
 
 
+def test_exec_downloads_only_what_it_asked_for(conveyor: Command, folder: Path) -> None:
+    assert folder.exists()
+
+    def answer(path: str, query: dict[str, str]) -> Answer | None:
+        if path.endswith("/bytes"):
+            return Answer(DATA)
+        return {
+            "/server": as_json({"version": "1", "now": 1.0, "lease_for": 60, "hold": 1, "beat": 1}),
+            "/queues/exec/jobs": as_json({"accepted": {"ids": ["job"]}}),
+            "/jobs/job": as_json({**JOB, "result": {"exit_code": 0}}),
+            "/jobs/job/files": as_json(files),
+            "/jobs/job/output": as_json([]),
+            "/workers": as_json([]),
+        }.get(path)
+
+    server = LyingServer(answer)
+    command = ("exec", "--url", server.url, "--require", "gpu", "--artifact", "*.txt", "true")
+    files = [file("out.txt")]
+    assert conveyor(*command).code == 0
+    assert (folder / "out.txt").read_bytes() == DATA
+    (folder / "out.txt").unlink()
+    files.append(file(".git/hooks/post-checkout"))
+    ran = conveyor(*command)
+    server.close()
+    assert ran.code == 1
+    assert "'.git/hooks/post-checkout' matches no --artifact, so nothing is downloaded" in ran.err
+    assert [each.name for each in folder.iterdir()] == ["app.py"]
+
+
 def test_an_answer_that_is_too_deep_is_one_clear_line(conveyor: Command, folder: Path) -> None:
     assert folder.exists()
     deep = b'{"seq":1,"options":{"meta":{"a":' + b"[" * 100_000

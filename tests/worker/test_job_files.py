@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +287,67 @@ def test_an_input_that_is_not_what_was_announced_fails_the_job(
     assert ending.error.type == "InputNotBrought"
     assert re.search(said, ending.error.message)
     assert store.moved == 1
+
+
+class StoppedSoon(JobControl):
+    """A job that is asked to stop after its runner was asked so often whether it was."""
+
+    __slots__ = ("left",)
+    left: int
+
+    @property
+    def stopping(self) -> bool:
+        self.left -= 1
+        if self.left < 0:
+            self.stop_request = CANCEL
+        return super().stopping
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_job_that_must_stop_does_not_wait_for_the_search_of_its_artifacts(
+    scratch: WorkdirRoot, exit_code: int
+) -> None:
+    store = Store()
+    made = claimed(
+        store, "sh", "-c", f"seq 1 200 | xargs mkdir; exit {exit_code}", artifacts=("**/x",)
+    )
+    control = StoppedSoon(made.job, made.task, made.sink)
+    control.left = 50
+    ending = run(store, scratch, control)
+    assert isinstance(ending, Failed if exit_code else Stopped)
+    assert control.left >= -3
+
+
+def test_a_job_that_must_stop_does_not_wait_until_a_large_artifact_is_read(
+    scratch: WorkdirRoot,
+) -> None:
+    store = Store()
+    made = claimed(store, "truncate", "-s", "900M", "out", artifacts=("out",))
+    control = StoppedSoon(made.job, made.task, made.sink)
+    control.left = 50
+    assert run(store, scratch, control) == Stopped()
+    assert store.moved == 0
+
+
+class Growing(Store):
+    """A store in which an artifact grows as soon as its digest is known."""
+
+    def __init__(self, path: Callable[[], Path]) -> None:
+        super().__init__()
+        self.path = path
+
+    def content(self, digest: str) -> Any:
+        with self.path().open("ab") as file:
+            file.write(b"more")
+        return super().content(digest)
+
+
+def test_an_artifact_that_grows_meanwhile_is_kept_as_it_was(scratch: WorkdirRoot) -> None:
+    def path() -> Path:
+        assert control.workdir is not None
+        return Path(control.workdir.path, "out")
+
+    store = Growing(path)
+    control = claimed(store, *FILL, artifacts=("out",))
+    assert isinstance(run(store, scratch, control), Succeeded)
+    assert left(store) == [("out", LARGE)]

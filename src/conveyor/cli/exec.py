@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..client.outage_wait import OutageWait
 from ..core.explain import SILENT
+from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
 from ..errors import ConveyorError, PassingError, UsageError
@@ -91,7 +93,7 @@ def exec_command(
         if detach:
             return _detach(belt, job, queue, requires)
         code = _follow_job(belt, job, queue, requires)
-        return _download(job, output, code) if "artifacts" in chosen else code
+        return _download(job, output, chosen["artifacts"], code) if "artifacts" in chosen else code
     finally:
         belt.close()
 
@@ -108,10 +110,16 @@ def _detach(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str])
     return OK
 
 
-def _download(job: Job[Any], output: str | None, code: int) -> int:
+def _download(job: Job[Any], output: str | None, patterns: Sequence[str], code: int) -> int:
     """Download the artifacts; return the exit code, which is FAILED if only this failed."""
+    wanted = FilePatterns(patterns)
     try:
-        download_artifacts(job, job.artifacts(), output)
+        artifacts = job.artifacts()
+        for each in artifacts:
+            # Otherwise a hostile server or agent could replace any file below the directory.
+            if not wanted.matches(each.name):
+                raise UsageError(f"{each.name!r} matches no --artifact, so nothing is downloaded")
+        download_artifacts(job, artifacts, output)
     except ConveyorError as error:
         print_stderr(f"conveyor exec: {error}; retry with `conveyor artifacts {job.id} get`")
         return code or FAILED

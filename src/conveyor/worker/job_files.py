@@ -23,7 +23,7 @@ from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageEr
 from ..runners.artifacts import find_artifacts
 from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.machine_fault import MachineFault, machine_fault
-from ..runners.untrusted_files import owned_file_opener
+from ..runners.untrusted_files import file_opener
 from ..runners.workdir import Workdir, WorkdirRoot
 from ..store.blobs.transfer import describe, fill, upload
 from ..store.call_style import AsyncCalls
@@ -37,6 +37,7 @@ log = logging.getLogger("conveyor.job_files")
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+MAX_SEARCHES = 100
 
 
 class _StoppedError(Exception):
@@ -92,6 +93,8 @@ class JobFiles:
     def __init__(self, store: FileStore, workdir_root: WorkdirRoot) -> None:
         self.workdir_root = workdir_root
         self.threads = FileThreads()
+        # Apart, because a search may take a minute and nobody else must wait for it.
+        self._searches = FileThreads(MAX_SEARCHES)
         self._store = store
         self._call_style = AsyncCalls()
 
@@ -132,16 +135,20 @@ class JobFiles:
         if control.stopping or not isinstance(run_result, Succeeded | Failed | Snoozed):
             return run_result
         options = control.job.options
-        found = await self.threads.run(
-            partial(
-                find_artifacts,
-                control.artifact_root,
-                options.artifacts,
-                control.artifacts,
-                options.artifact_limit,
-                owner=control.workdir_owner,
+        try:
+            found = await self._searches.run(
+                partial(
+                    find_artifacts,
+                    control.artifact_root,
+                    options.artifacts,
+                    control.artifacts,
+                    options.artifact_limit,
+                    owner=control.workdir_owner,
+                    check=partial(_check, control),
+                )
             )
-        )
+        except _StoppedError:
+            return Stopped() if isinstance(run_result, Succeeded) else run_result
         for text in found.marks:
             _mark(control, f"artifacts: {text}")
         if found.error is not None:
@@ -178,11 +185,8 @@ class JobFiles:
         )
 
     async def _upload(self, name: str, path: str, control: JobControl) -> bool:
-        opens = (
-            None
-            if control.workdir_owner is None
-            else owned_file_opener(control.artifact_root, control.workdir_owner)
-        )
+        is_named = name in control.artifacts
+        opens = None if is_named else file_opener(control.artifact_root, control.workdir_owner)
         found = await self.threads.run(
             partial(describe, name, path, opens, partial(_check, control))
         )
