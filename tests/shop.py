@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from conveyor.worker.worker import Worker
 LOG = logging.getLogger("shop")
 TOKEN: contextvars.ContextVar[str] = contextvars.ContextVar("token", default="none")
 Until = Callable[[Callable[[], object]], None]
+RELEASED = threading.Event()
 
 
 class Unprintable(Exception):  # noqa: N818
@@ -197,13 +199,11 @@ def listens() -> None:
 
 
 @queue.task
-async def stubborn(released: float) -> str:
-    deadline = time.monotonic() + released
-    while time.monotonic() < deadline:
-        try:
-            await asyncio.sleep(0.05)
-        except asyncio.CancelledError:
-            continue
+async def stubborn() -> str:
+    """Go on in spite of cancels until `RELEASED` is set."""
+    while not RELEASED.is_set():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
     return "done anyway"
 
 
@@ -244,7 +244,9 @@ class Running:
 def fresh_store() -> Iterator[None]:
     """Give the belt a new memory store before a test, and close it afterwards."""
     belt._producer._opened = None
+    RELEASED.clear()
     yield
+    RELEASED.set()
     if belt._producer._opened is not None:
         belt._producer.hint_waiters.close()
 

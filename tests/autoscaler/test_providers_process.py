@@ -89,7 +89,7 @@ def test_an_agent_is_started_works_is_found_by_its_machine_and_is_stopped(
     wait_for(lambda: farm.list()[0].state == "running")
     belt = Conveyor(deployment.url, token=deployment.admin)
     job = belt.command("true").using(requires=["os=linux"]).enqueue()
-    assert job.result(20) == {"exit_code": 0}
+    assert job.result(60) == {"exit_code": 0}
     [worker] = [each for each in belt.store.workers().result() if each.slots]
     assert worker.id == farm.list()[0].agent
     assert worker.slots == 2
@@ -246,7 +246,7 @@ def test_a_one_shot_agent_runs_one_job_and_exits(deployment: Deployment, farm: F
     work = belt.command("true").using(requires=["kind=once"])
     first, second = work.enqueue(), work.enqueue()
     farm.create(PoolSpec(name="linux", labels=("kind=once",), commands=True, one_shot=True))
-    assert first.result(20) == {"exit_code": 0}
+    assert first.result(60) == {"exit_code": 0}
     wait_for(lambda: farm.list()[0].state == "gone")
     assert [each for each in belt.store.workers().result() if each.slots] == []
     assert belt.job(second.id).state == "available"

@@ -30,7 +30,7 @@ def test_commands_keep_to_the_flags_of_their_worker(
     serve(start, belt, until, *flags, "--run-as", str(os.geteuid()))
     script = "echo $AWS_SECRET_ACCESS_KEY $PROXY $(ulimit -n) $(ulimit -t); id -u"
     job = belt.command("sh", "-c", script).enqueue()
-    job.result(20)
+    job.result(60)
     assert job.logs() == f"kept 99 600\n{os.geteuid()}\n"
 
 

@@ -62,11 +62,11 @@ def finish(kind: type[Unreachable]) -> int:
         shutdown.attach(worker, "memory:")
         await belt.task(_one, name="one").aenqueue()
         running = asyncio.create_task(worker.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await store.asked.wait()
         if kind is Unreachable:  # then it ends by itself
             running.cancel()
-        await asyncio.wait([running], timeout=20)
+        await asyncio.wait([running], timeout=60)
         return shutdown.finish()
 
     return asyncio.run(main())

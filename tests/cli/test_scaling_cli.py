@@ -70,7 +70,7 @@ def test_the_status_is_what_the_last_look_left_wherever_that_was(
     assert status["every"] == 0.2
     assert status["pools"][0]["pool"] == "plain"
     process.terminate()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "scaler: stopped; machines keep running" in said
     assert "no scaler is running; last cycle" in conveyor("scale", "status").out
@@ -82,9 +82,9 @@ def test_a_worker_can_be_the_scaler_too(
 ) -> None:
     process = start("run", "app:belt", "--scale", str(file))
     until(lambda: belt.store.leader(DEFAULT_NAME).result() is not None)
-    belt.functions["send"].enqueue(to="ada").result(20)
+    belt.functions["send"].enqueue(to="ada").result(60)
     process.terminate()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     leader = belt.store.leader(DEFAULT_NAME).result()
     assert leader is not None

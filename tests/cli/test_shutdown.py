@@ -87,7 +87,7 @@ def test_what_a_coroutine_has_given_to_a_thread_does_not_keep_the_worker(
     job = begin(belt, "in a thread", until)
     worker.terminate()
     read_line(worker, "exiting: threads are still running")
-    assert worker.wait(20) == 75
+    assert worker.wait(60) == 75
     record = job.refresh().record
     assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
 
@@ -102,7 +102,7 @@ def test_a_worker_to_which_nobody_listens_any_more_stops_all_the_same(
     job = belt.functions[name].using(grace=BRIEF).enqueue(*([60.0] if name == "deaf" else []))
     until(lambda: job.refresh().state is State.COMPLETED or job.logs())
     worker.terminate()
-    assert worker.wait(20) == code
+    assert worker.wait(60) == code
 
 
 def test_a_worker_that_can_write_no_temporary_file_hands_its_threads_jobs_back(
@@ -113,7 +113,7 @@ def test_a_worker_that_can_write_no_temporary_file_hands_its_threads_jobs_back(
     worker = serve(start)
     job = begin(belt, "deaf", until, grace=BRIEF)
     worker.terminate()
-    assert worker.wait(20) == 75
+    assert worker.wait(60) == 75
     assert job.refresh().state is State.AVAILABLE
 
 
@@ -159,7 +159,7 @@ def test_sigtstp_makes_a_worker_quiet_and_sigcont_resumes_it(
     assert "\tquiet\t" in conveyor("workers").out
     worker.send_signal(signal.SIGCONT)
     read_line(worker, "resumed")
-    assert job.wait(20).state is State.COMPLETED
+    assert job.wait(60).state is State.COMPLETED
     worker.terminate()
     assert worker.wait(30) == 0
 
@@ -175,7 +175,7 @@ def test_a_worker_is_made_quiet_by_command_and_told_by_the_beginning_of_its_name
     job = belt.functions["quick"].enqueue()
     assert conveyor("workers", "resume", name).code == 0
     read_line(worker, "resumed")
-    assert job.wait(20).state is State.COMPLETED
+    assert job.wait(60).state is State.COMPLETED
     wrong = conveyor("workers", "quiet", "nobody")
     assert wrong.code == 3
     assert f"matches no workers; known workers: {name}" in wrong.err

@@ -68,7 +68,7 @@ def test_a_worker_without_standard_streams_runs_all_kinds_and_stops(
 ) -> None:
     worker = run(f'exec "$@" {closed}')
     command = belt.command("sh", "-c", "echo out; echo err >&2").enqueue()
-    assert command.result(timeout=20) == {"exit_code": 0}
+    assert command.result(timeout=60) == {"exit_code": 0}
     assert sorted(command.logs().split()) == ["err", "out"]
     begin(belt, "deaf", until)
     worker.terminate()
@@ -122,7 +122,7 @@ def test_a_worker_under_nohup_ignores_a_hangup(run: Run, belt: Conveyor, until: 
     worker = run('trap "" HUP; exec "$@"')
     wait_for_worker(belt, until)
     worker.send_signal(signal.SIGHUP)
-    assert belt.command("true").enqueue().result(timeout=20) == {"exit_code": 0}
+    assert belt.command("true").enqueue().result(timeout=60) == {"exit_code": 0}
     assert worker.poll() is None
 
 

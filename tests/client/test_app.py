@@ -59,7 +59,7 @@ def offers(belt: Conveyor) -> int:
 
 async def soon(done: Callable[[], object]) -> None:
     """Let the event loop go round until something is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - it is looked at from outside
             await asyncio.sleep(0.001)
 

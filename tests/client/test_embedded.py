@@ -52,12 +52,12 @@ def test_a_started_worker_runs_beside_the_program_and_leaves_its_signals_alone(
     program = Program()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     program.belt.start(slots=1)
-    assert program.quick.enqueue().result(20) == "done"
+    assert program.quick.enqueue().result(60) == "done"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     job = program.held.enqueue()
     until(program.begun.is_set)
     threading.Timer(0.05, program.go.set).start()
-    assert program.belt.stop(20)
+    assert program.belt.stop(60)
     assert job.result(30) == "done"
     after = program.quick.enqueue()
     assert after.state is State.AVAILABLE
@@ -98,18 +98,18 @@ def test_a_thread_that_does_not_listen_is_said_to_run_on_and_keeps_its_lease(
 def test_what_is_left_keeps_its_lease_also_without_a_keeper(
     until: Until, tmp_path: Path, url: str
 ) -> None:
-    program = Program(url if url == "memory:" else tmp_path / url)
-    program.belt.start(slots=1, lease_for=0.4, keep=False)
+    program = Program(url if url == "memory:" else f"{tmp_path}/{url}?durability=normal")
+    program.belt.start(slots=1, lease_for=2.0, keep=False)
     job = program.deaf.enqueue()
     until(program.begun.is_set)
     assert not program.belt.stop(0.0)
-    second = program.belt.start(slots=1, lease_for=0.4, keep=False)
+    second = program.belt.start(slots=1, lease_for=2.0, keep=False)
     until(lambda: second.parts.maintenance.rounds > 3)
     # Else it would run twice at once.
     assert job.refresh().state is State.RUNNING
     assert (job.record.lease, second.running) == (1, [])
     program.go.set()
-    assert program.belt.stop(20)
+    assert program.belt.stop(60)
 
 
 def test_a_forked_child_has_no_workers_to_stop(until: Until) -> None:
@@ -120,7 +120,7 @@ def test_a_forked_child_has_no_workers_to_stop(until: Until) -> None:
         os._exit(0 if program.belt.stop(0.0) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert not worker.ended.is_set()
-    assert program.belt.stop(20)
+    assert program.belt.stop(60)
 
 
 def test_a_second_stop_with_less_patience_counts(until: Until) -> None:
@@ -184,13 +184,13 @@ def test_a_submitted_call_learns_that_the_belt_was_stopped(until: Until) -> None
             current_job().check()
 
     future = belt.submit(waits)
-    assert begun.wait(20)
+    assert begun.wait(60)
     assert belt.stop(0.0)
     with pytest.raises(UnavailableError, match="was stopped before job"):
-        future.result(20)
+        future.result(60)
     # A later call starts anew.
     go.set()
-    assert belt.submit(pow, 2, 3).result(20) == 8
+    assert belt.submit(pow, 2, 3).result(60) == 8
     belt.shutdown()
 
 
@@ -218,4 +218,4 @@ def test_a_store_that_is_out_of_reach_at_first_does_not_end_a_worker_with_schedu
     worker = belt.start(slots=1)
     until(lambda: belt.store.schedules().result() or worker.ended.is_set())
     assert not worker.ended.is_set()
-    assert belt.stop(20)
+    assert belt.stop(60)

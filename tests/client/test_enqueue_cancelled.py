@@ -20,6 +20,7 @@ from conveyor.core.pending import Pending, wake
 from conveyor.errors import JobCancelledError, NotFoundError
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted, Offered
+from still_loop import StillLoop, turn
 
 Answer = Accepted | Offered
 
@@ -56,18 +57,6 @@ class SlowStore(MemoryStore):
         return self.withdrawing.hold(super().withdraw(offer))
 
 
-class HastyLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock is ahead once `skip` was called, so that its timers expire at once."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead
-
-    def skip(self, seconds: float) -> None:
-        self.ahead += seconds
-
-
 Until = Callable[[Callable[[], object]], None]
 Enqueue = Callable[[Any], Coroutine[Any, Any, object]]
 ENQUEUES: dict[str, Enqueue] = {
@@ -85,12 +74,6 @@ def task_on(store: SlowStore, capacity: int) -> Any:
     def noop() -> None: ...
 
     return noop
-
-
-async def turn() -> None:
-    """Let everything happen that does not wait for an answer of the store."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def start(enqueuing: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
@@ -179,13 +162,13 @@ def test_a_second_cancel_ends_the_enqueue_and_the_offer_is_withdrawn_later() -> 
 
 def test_a_store_that_does_not_answer_delays_a_cancel_for_a_limited_time() -> None:
     store = SlowStore()
-    loop = HastyLoop()
+    loop = StillLoop()
 
     async def main() -> None:
         enqueuing = await start(task_on(store, capacity=0).aenqueue())
         enqueuing.cancel()
         await turn()
-        loop.skip(enqueue.WITHDRAWAL_TIMEOUT)
+        loop.advance(enqueue.WITHDRAWAL_TIMEOUT)
         with pytest.raises(asyncio.CancelledError):
             await enqueuing
 
@@ -197,7 +180,7 @@ def test_a_store_that_does_not_answer_delays_a_cancel_for_a_limited_time() -> No
 
 def test_a_timeout_around_an_enqueue_is_still_a_timeout() -> None:
     store = SlowStore()
-    loop = HastyLoop()
+    loop = StillLoop()
 
     async def main() -> None:
         async def give_up() -> None:
@@ -205,7 +188,7 @@ def test_a_timeout_around_an_enqueue_is_still_a_timeout() -> None:
                 await task_on(store, capacity=0).aenqueue()
 
         giving_up = await start(give_up())
-        loop.skip(50)
+        loop.advance(50)
         await turn()
         store.inserting.release()
         await turn()

@@ -18,7 +18,7 @@ from conveyor import Conveyor, QueueFullError
 
 def on_conveyor(database: str, jobs: int, capacity: int) -> dict[str, list[str]]:
     """Enqueue, in turns waiting for room and not waiting."""
-    belt = Conveyor(database)
+    belt = Conveyor(f"{database}?durability=normal")
     queue = belt.queue("bounded", capacity=capacity)
 
     @queue.task(name="noop")

@@ -55,7 +55,7 @@ def finish(started: list[subprocess.Popen[str]]) -> list[dict[str, list[str]]]:
 
 def test_eight_processes_never_exceed_the_bound(tmp_path: Path) -> None:
     database = tmp_path / "jobs.db"
-    belt = Conveyor(database)
+    belt = Conveyor(f"{database}?durability=normal")
     queue = belt.queue("bounded", capacity=CAPACITY)
 
     @queue.task(name="noop")

@@ -70,7 +70,7 @@ def test_an_enqueue_returns_once_a_worker_in_another_process_has_taken_the_job(
     job_id, state = ran.stdout.split()
     assert state in ("running", "completed"), "it was enqueued before it was claimed"
     belt = opened(folder)
-    assert belt.job(job_id).result(timeout=20) == 1
+    assert belt.job(job_id).result(timeout=60) == 1
     belt.close()
 
 

@@ -50,7 +50,7 @@ class Site:
 
     def call(self, method: str, path: str) -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def answers(self) -> bool:

@@ -9,11 +9,12 @@ import pytest
 
 from conveyor.core.job import NewJob, State, WorkerInfo
 from conveyor.errors import UnavailableError
-from conveyor.maintenance.loop import ROUND_EVERY, SWEEP_EVERY, MaintenanceLoop, maintenance_loop
+from conveyor.maintenance.loop import SWEEP_EVERY, MaintenanceLoop, maintenance_loop
 from conveyor.maintenance.pruner import PRUNE_EVERY
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 from conveyor.testing import FakeClock
+from still_loop import StillLoop, turn
 
 ME = WorkerInfo(
     id="me", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=("q",)
@@ -146,21 +147,18 @@ def test_rounds_go_on_after_an_error_and_only_good_ones_are_reported(
     seen: list[WorkerInfo] = []
 
     async def main() -> None:
-        done = asyncio.Event()
-
-        def after(worker: WorkerInfo) -> None:
-            seen.append(worker)
-            done.set()
-
-        loop = maintenance_loop(store, lambda: ME, elapsed=clock.now, after_round=after)
+        loop = maintenance_loop(store, lambda: ME, elapsed=clock.now, after_round=seen.append)
         rounds = asyncio.create_task(loop.run())
         while not store.calls:  # noqa: ASYNC110 - the failed round reports nothing
             await asyncio.sleep(0)
         loop.wake(sweep=True)
-        async with asyncio.timeout(ROUND_EVERY / 2):  # woken, not at the next regular round
-            await done.wait()
+        await turn()
+        timers.advance(0.02)  # far less than until the next regular round
+        await turn()
         assert loop.rounds == len(seen) == 1
         rounds.cancel()
 
-    asyncio.run(main())
+    timers = StillLoop()
+    with asyncio.Runner(loop_factory=lambda: timers) as runner:
+        runner.run(main())
     assert seen == [ME]

@@ -155,7 +155,7 @@ def test_programs_of_a_frozen_worker_are_killed_before_its_leases_expire(
         frozen.send_signal(signal.SIGSTOP)
         until(lambda: gone(path))
         frozen.send_signal(signal.SIGCONT)
-        said, _ = frozen.communicate(timeout=20)
+        said, _ = frozen.communicate(timeout=60)
     assert said.startswith("Crashed(")
     assert "WorkerLost" in said
     assert "its worker was frozen for" in said
@@ -315,7 +315,7 @@ def test_a_stop_just_as_the_program_starts_is_not_lost():
     async def main() -> list[RunResult]:
         runner = CommandRunner()
         ended: list[RunResult] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for _ in range(150):
                 control = command("sleep", "300", grace=300)
                 running = asyncio.create_task(runner.run(control))

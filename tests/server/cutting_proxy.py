@@ -70,7 +70,7 @@ class CuttingProxy:
     def close(self) -> None:
         self._call(self._cut_all)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def _call(self, act: Callable[[], Awaitable[None]]) -> None:

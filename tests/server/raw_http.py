@@ -61,7 +61,7 @@ class RawClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        line = http.client.HTTPConnection(*self.address, timeout=20)
+        line = http.client.HTTPConnection(*self.address, timeout=60)
         try:
             line.request(
                 method,

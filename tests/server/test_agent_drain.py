@@ -95,7 +95,7 @@ def test_a_draining_agent_stops_its_jobs_when_its_drain_time_is_over(
     deployment: Deployment,
 ) -> None:
     deployment.server_thread()
-    process, name = agent(deployment, "--drain", "1.5")
+    process, name = agent(deployment, "--drain", "4")
     job = begin(deployment)
     waited = conveyor(deployment, "agents", "drain", name, "--wait", "20s")
     assert waited.returncode == 0

@@ -65,7 +65,7 @@ def test_the_command_refuses_a_public_address_and_explains_how_to_allow_it(tmp_p
         ["server", "--host", "0.0.0.0", "--port", "0"],
         {"CONVEYOR_URL": str(deployment.db)},
     )
-    assert process.popen.wait(20) == 2
+    assert process.popen.wait(60) == 2
     assert "conveyor token create" in process.log.read_text()
     deployment.token("admin")
     deployment.server("--host", "0.0.0.0")

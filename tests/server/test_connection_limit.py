@@ -60,7 +60,7 @@ class Running:
 
     def member(self) -> HTTPConnection:
         """Return a connection that has shown a valid token, and stays open."""
-        line = HTTPConnection(*self.ask.address, timeout=20)
+        line = HTTPConnection(*self.ask.address, timeout=60)
         assert self.get(line) == 200
         return line
 
@@ -107,7 +107,7 @@ def test_the_oldest_clients_without_a_token_make_room(running: Running) -> None:
 
 def test_a_full_server_accepts_again_once_a_connection_is_closed(running: Running) -> None:
     members = [running.member() for _ in range(LIMIT)]
-    waiting = HTTPConnection(*running.ask.address, timeout=20)
+    waiting = HTTPConnection(*running.ask.address, timeout=60)
     waiting.request("GET", "/api/v1/jobs/x", headers={"Authorization": f"Bearer {running.token}"})
     for line in members:
         assert running.get(line) == 200
@@ -185,7 +185,7 @@ def test_a_failed_accept_is_tried_again_after_a_pause() -> None:
             acceptor.start()
             began = loop.time()
             _, writer = await asyncio.open_connection(*listening.getsockname())
-            await asyncio.wait_for(accepted.wait(), 20)
+            await asyncio.wait_for(accepted.wait(), 60)
             took = loop.time() - began
             writer.close()
             acceptor.stop()

@@ -36,7 +36,7 @@ def test_a_cancel_whose_response_is_lost_still_succeeds(
 ) -> None:
     proxy = deployment.closing(CuttingProxy(deployment.port, fates=[UNANSWERED] * 3))
     store = deployment.closing(HttpStore(proxy.url, token=deployment.admin))
-    job = store.cancel(enqueued(behind), reason="no more").result(20)
+    job = store.cancel(enqueued(behind), reason="no more").result(60)
     assert job.state is State.CANCELLED
     assert proxy.cuts == 3
 
@@ -81,7 +81,7 @@ def test_a_malformed_token_is_refused_before_it_is_sent(token: str) -> None:
 def test_cancelling_a_cancelled_job_is_refused(deployment: Deployment, behind: SqliteStore) -> None:
     behind.cancel(enqueued(behind), reason="earlier").result(10)
     with pytest.raises(InvalidTransitionError):
-        deployment.store().cancel("job", reason="no more").result(20)
+        deployment.store().cancel("job", reason="no more").result(60)
 
 
 def test_a_stream_of_hints_asks_that_no_proxy_compress_it() -> None:

@@ -42,7 +42,7 @@ def test_an_agent_without_network_stops_its_job_before_another_starts_it(
     wait_for(lambda: runs(job, 2, near.name))
     assert not any(map(is_alive, left))
     (tmp_path / "go").touch()
-    assert job.result(20) == {"exit_code": 0}
+    assert job.result(60) == {"exit_code": 0}
 
     between.plug_in()
     after = belt.command("true").using(requires=["far"]).enqueue()

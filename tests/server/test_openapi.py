@@ -85,6 +85,6 @@ def test_responses_match_the_document(operation: Any, servers: list[Serving]) ->
         if isinstance(case.body, dict) and "wait" in case.body:
             case.body["wait"] = 0.01
         for server in servers:
-            case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=20)
+            case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=60)
 
     keeps()

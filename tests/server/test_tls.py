@@ -205,7 +205,7 @@ def test_a_handshake_that_is_not_completed_is_ended(authority: Authority) -> Non
             acceptor.start()
             host, port = listening.getsockname()
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     reader, writer = await asyncio.open_connection(host, port)
                     received = await reader.read()
                     writer.close()

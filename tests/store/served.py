@@ -107,7 +107,7 @@ class Serving:
         loop = self._loop
         if loop is not None and self._thread.is_alive():
             loop.call_soon_threadsafe(self._end)
-            self._thread.join(10)
+            self._thread.join(60)
         assert not self._thread.is_alive(), "the server does not stop"
 
     def _end(self) -> None:

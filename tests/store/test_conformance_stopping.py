@@ -312,7 +312,7 @@ def test_a_claim_and_what_only_the_idle_are_told_never_both_succeed(
                 return act(store, worker)
 
             claimed, told = threads.submit(ask), threads.submit(tell)
-            outcomes[claimed.result(20), told.result(20)] += 1
+            outcomes[claimed.result(60), told.result(60)] += 1
     assert outcomes[True, True] == outcomes[False, False] == 0, outcomes
 
 

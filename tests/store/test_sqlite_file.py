@@ -379,7 +379,7 @@ def test_a_fork_of_a_process_that_was_killed_in_the_middle_of_a_write_locks_nobo
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
-            assert process.wait(20) == -signal.SIGKILL
+            assert process.wait(60) == -signal.SIGKILL
             with path.open() as file:
                 until(lambda: _locks(file))  # the child may have yet to begin
         finally:

@@ -44,7 +44,7 @@ def test_an_exit_is_described_by_what_is_known(
 def test_other_processes_can_read_the_exit_status_of_a_zombie() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import os; os._exit(7)"])
     watcher = ExitWatcher(process.pid, open_pidfd(process.pid))
-    assert watcher.wait(20)
+    assert watcher.wait(60)
     assert exit_status(process.pid, -1) == status(code=7)
     assert "exited with 7" in watcher.describe()
     assert process.wait() == 7
@@ -57,7 +57,7 @@ def test_a_watcher_describes_the_signal_and_the_memory(until: Callable[..., None
     until(lambda: peak_memory(process.pid) > 1 << 20)
     watcher.sample_memory()
     process.kill()
-    assert watcher.wait(20)
+    assert watcher.wait(60)
     text = watcher.describe()
     assert "killed by SIGKILL" in text
     assert "MiB" in text

@@ -121,7 +121,7 @@ def test_a_cancel_that_crosses_the_response_to_a_confirmation_is_not_lost() -> N
             await asyncio.sleep(0)
             store.go.set()
             # Far less than the quarter of a lease after which it would be heard in any case.
-            assert (await job.await_final(5.0)).state is State.CANCELLED
+            assert (await job.await_final(10.0)).state is State.CANCELLED
 
     working(test)
 

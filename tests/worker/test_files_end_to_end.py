@@ -314,7 +314,7 @@ def test_a_folder_that_this_machine_cannot_create_is_no_attempt_of_the_job_that_
     job = belt.task(run=kind, retries=0)(function).enqueue()  # type: ignore[call-overload]
 
     async def sickness() -> str:
-        async with belt.worker(), asyncio.timeout(30):
+        async with belt.worker(), asyncio.timeout(60):
             while not (sick := [each.sick for each in await belt.store.workers() if each.sick]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             broken.unlink()

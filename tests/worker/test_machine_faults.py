@@ -80,7 +80,7 @@ def add(one: int, two: int) -> int:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - it asks the store
             await asyncio.sleep(0.005)
 

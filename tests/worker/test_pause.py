@@ -49,7 +49,7 @@ def test_a_late_response_does_not_undo_a_newer_request() -> None:
             await store.asked.wait()
             worker.be_quiet()
             store.go.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not store.workers().result()[0].quiet:
                     store.asked.clear()
                     await store.asked.wait()
@@ -65,7 +65,7 @@ def test_a_request_made_before_the_first_heartbeat_is_kept() -> None:
         worker.on_phase = lambda phase, _running: said.append(phase)
         worker.be_quiet()
         store.go.set()
-        async with asyncio.timeout(20), worker:
+        async with asyncio.timeout(60), worker:
             await store.asked.wait()
             while not store.workers().result()[0].quiet:
                 store.asked.clear()
@@ -96,7 +96,7 @@ def test_a_worker_ordered_to_drain_cannot_resume_itself() -> None:
             draining.set()
 
         worker.on_phase = hear
-        async with asyncio.timeout(20), worker:
+        async with asyncio.timeout(60), worker:
             job = await waits.aenqueue()
             await begun.wait()
             await store.order(worker.id, "drain")
@@ -126,12 +126,12 @@ def test_an_embedded_worker_drains_on_an_order_from_the_store() -> None:
         return 2 * number
 
     worker = belt.start(slots=1)
-    assert double.enqueue(2).result(20) == 4
+    assert double.enqueue(2).result(60) == 4
     assert store.order(worker.id, "drain").result()
-    assert worker.ended.wait(20)
+    assert worker.ended.wait(60)
     assert store.workers().result() == []
-    assert belt.stop(20)
+    assert belt.stop(60)
     # The program goes on, and may start another.
     belt.start(slots=1)
-    assert double.enqueue(3).result(20) == 6
-    assert belt.stop(20)
+    assert double.enqueue(3).result(60) == 6
+    assert belt.stop(60)

@@ -15,6 +15,7 @@ from conveyor import (
     State,
 )
 from shop import (
+    RELEASED,
     Running,
     Until,
     _plain,
@@ -39,7 +40,7 @@ def test_a_running_job_is_reported_cancelled_only_after_it_has_stopped(
     with Running() as worker:
         job = which.enqueue()
         until(lambda: worker.running)
-        assert job.cancel(wait=10, reason="not needed")
+        assert job.cancel(wait=60, reason="not needed")
     with pytest.raises(JobCancelledError, match="not needed"):
         job.result(30)
 
@@ -49,7 +50,7 @@ def test_a_running_command_is_cancelled_with_its_tree(until: Until, tmp_path: Pa
         pid = tmp_path / "pid"
         job = belt.command("sh", "-c", f"echo $$ >{pid}; sleep 60", queue="q").enqueue()
         until(lambda: pid.exists() and pid.read_text().strip())
-        assert job.cancel(wait=10)
+        assert job.cancel(wait=60)
         assert not is_alive(int(pid.read_text()))
 
 
@@ -57,22 +58,27 @@ def test_a_job_that_ignores_its_cancel_is_never_reported_cancelled_while_it_runs
     until: Until,
 ) -> None:
     with Running() as worker:
-        job = stubborn.enqueue(1.0)
+        job = stubborn.enqueue()
         until(lambda: worker.running)
         assert not job.cancel(wait=0.2)
         assert job.state is State.RUNNING
         assert job.record.cancel_requested_at is not None
+        RELEASED.set()
         # It finished before it could be stopped, and that is what is said.
-        assert job.result(10) == "done anyway"
+        assert job.result(30) == "done anyway"
 
 
 def test_a_drain_lets_running_jobs_finish_and_releases_the_others(until: Until) -> None:
+    def drain() -> None:
+        worker.drain(60)
+        RELEASED.set()
+
     with Running(slots=1) as worker:
-        first = stubborn.enqueue(0.4)
+        first = stubborn.enqueue()
         until(lambda: worker.running)
         second = double["coroutine"].enqueue(1)
-        worker.call(lambda: worker.drain(20))
-        assert first.result(10) == "done anyway"
+        worker.call(drain)
+        assert first.result(30) == "done anyway"
     assert second.refresh().state is State.AVAILABLE
     assert second.record.attempt == 0
 
@@ -99,8 +105,8 @@ def test_a_cancel_at_the_end_of_a_job_never_hits_the_next_one() -> None:
                 await asyncio.sleep(0)
             await job.acancel()
             after = await double["coroutine"].aenqueue(number)
-            assert await after.aresult(10) == 2 * number
-            record = await job.await_final(10)
+            assert await after.aresult(60) == 2 * number
+            record = await job.await_final(60)
             assert record.state in (State.COMPLETED, State.CANCELLED)
         worker.drain()
         await running
@@ -129,7 +135,7 @@ def test_a_worker_whose_run_is_cancelled_releases_its_jobs() -> None:
     async def main() -> None:
         worker = belt.worker(queues=["q"], slots=2)
         running = asyncio.create_task(worker.run())
-        jobs = [await waits_for_stop.aenqueue(), await stubborn.aenqueue(60.0)]
+        jobs = [await waits_for_stop.aenqueue(), await stubborn.aenqueue()]
         waiting = await double["coroutine"].aenqueue(1)
         await soon(lambda: len(worker.running) == 2)
         # One is being stopped in that moment: its cancel and the owner's are two.

@@ -30,7 +30,7 @@ def run_jobs(leave: Leave, *, suspends: bool) -> list[object]:
 
     for _ in range(JOBS):
         job.enqueue()
-    assert belt.work(slots=1, timeout=20) == JOBS
+    assert belt.work(slots=1, timeout=60) == JOBS
     belt.close()
     return found
 
