@@ -204,7 +204,7 @@ def test_a_full_disk_loses_nothing_that_was_accepted_and_the_store_goes_on(path:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))\n"
         "accepted = []\n"
         "def put(number):\n"
-        "    job = NewJob(id=f'job-{number}', task='t', args=b'[' + b'1,' * 2000 + b'1]')\n"
+        "    job = NewJob(id=f'job-{number}', task='t', args=b'{\"a\":[' + b'1,' * 2000 + b'1]}')\n"
         "    accepted.extend(store.insert([job]).result(10).ids)\n"
         "try:\n"
         "    for number in range(1000): put(number)\n"
