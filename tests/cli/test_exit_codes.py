@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -102,23 +103,37 @@ def test_the_error_that_ended_a_worker_is_raised_once_its_jobs_are_returned() ->
         asyncio.run(main())
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, UNREACHABLE), (75, 75)])
-def test_a_hand_off_that_the_store_does_not_accept_is_no_success(
-    tmp_path: Path, code: int, expected: int
-) -> None:
+def hand_off(store: Path, code: int) -> subprocess.CompletedProcess[str]:
+    """Run a program that hands off to its successor, as a worker with threads does at its exit."""
     program = (
         "import sys; sys.path[:] = sys.argv[3:]\n"
         "from conveyor.cli.shared.exec_handoff import hand_off_and_exit\n"
         "hand_off_and_exit(sys.argv[1], 'w', [], int(sys.argv[2]))"
     )
-    not_a_store = tmp_path / "jobs.db"
-    not_a_store.write_text("this is not a database")
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(not_a_store), str(code), *sys.path],
+    return subprocess.run(
+        [sys.executable, "-c", program, str(store), str(code), *sys.path],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, UNREACHABLE), (75, 75)])
+def test_a_hand_off_that_the_store_does_not_accept_is_no_success(
+    tmp_path: Path, code: int, expected: int
+) -> None:
+    not_a_store = tmp_path / "jobs.db"
+    not_a_store.write_text("this is not a database")
+    ran = hand_off(not_a_store, code)
     assert ran.returncode == expected
     assert "cannot return" in ran.stderr
+
+
+def test_a_hand_off_that_the_store_does_not_answer_is_no_success(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with Conveyor(path) as belt:
+        assert belt.store.counts().result() == []
+    with open(f"{path}.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert hand_off(path, 0).returncode == UNREACHABLE
 
 
 def test_a_handler_that_fails_does_not_keep_the_next_signal_from_being_handled() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from records import job
@@ -50,9 +51,18 @@ def test_an_integer_lies_within_its_bounds() -> None:
         checked_integer("x" * 79)
     with pytest.raises(UsageError, match=r"got 'x{78}'$"):
         checked_integer("x" * 78)
+    with pytest.raises(UsageError, match=r"got a int$"):  # Python prints no number of that length
+        checked_integer(10**5000, most=1)
 
 
 def test_meta_that_json_changes_is_named_by_its_key() -> None:
     assert checked_meta({"a": [1, None, {"b": "c"}]}) == {"a": [1, None, {"b": "c"}]}
     with pytest.raises(UsageError, match=r"meta\['b'\] .*: \(1, 2\) would become \[1, 2\]"):
         checked_meta({"a": 1, "b": (1, 2)})
+    with pytest.raises(UsageError, match=r"meta\[1\] cannot be stored"):
+        checked_meta({1: None})  # type: ignore[dict-item]
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    with pytest.raises(UsageError, match="meta must be plain JSON"):
+        checked_meta({"a": nested})

@@ -20,6 +20,7 @@ from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
+from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.machine_fault import MachineFault
@@ -142,6 +143,14 @@ def test_an_input_for_which_the_disk_has_no_room_is_a_fault_of_the_machine(
     store = Unwritable()
     ending = run(store, scratch, claimed(store, *COPY, files=(given(store),)))
     assert isinstance(ending, MachineFault if is_fault else Failed)
+
+
+def test_a_pattern_that_cannot_be_searched_for_hides_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    found = find_artifacts(str(tmp_path), ["", "k*"], {}, limit=100)
+    assert found.files == {"kept": str(tmp_path / "kept")}
+    assert found.marks == ("cannot search for '': Unacceptable pattern: ''",)
+    assert found.error is None
 
 
 def test_an_upload_resumes_at_the_offset_that_the_store_has(scratch: WorkdirRoot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from math import inf, nan
 from typing import Any
@@ -100,6 +101,8 @@ def test_a_right_option_is_understood(given: dict[str, Any], name: str, value: A
 def test_a_stop_takes_a_duration(timeout: Any) -> None:
     with pytest.raises(UsageError, match="timeout must be"):
         Conveyor("memory:").stop(timeout)
+    with pytest.raises(UsageError, match="timeout must be"):
+        asyncio.run(Conveyor("memory:").astop(timeout))
 
 
 @pytest.mark.parametrize("timeout", ["soon", -1, nan, True])
