@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_created_is_a_fault_of_the_machine(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    store, root = Store(), WorkdirRoot("w")
+    store, root = Store(), WorkdirRoot()
     ending = run(store, root, claimed(store, "true", artifacts=("out",)))
     assert isinstance(ending, MachineFault)
     assert "no job's folder can be created" in ending.reason
