@@ -18,6 +18,7 @@ from conveyor.core.lifecycle import (
     Crashed,
     Failed,
     Interrupted,
+    LeaseTerms,
     Outcome,
     Snoozed,
     Succeeded,
@@ -239,7 +240,7 @@ def test_the_error_on_a_job_is_one_short_line() -> None:
 
 def test_a_claim_starts_the_next_attempt_under_the_next_lease() -> None:
     waiting = job(state=State.AVAILABLE, attempt=2, lease=5, stopping=("asked",))
-    claimed = lifecycle.claim(waiting, worker="w", lease_until=160.0, started_at=100.0)
+    claimed = lifecycle.claim(waiting, LeaseTerms("w", until=160.0, started_at=100.0))
     assert (claimed.state, claimed.attempt, claimed.lease) == (State.RUNNING, 3, 6)
     assert (claimed.worker, claimed.lease_until, claimed.started_at) == ("w", 160.0, 100.0)
     assert claimed.stopping == ()

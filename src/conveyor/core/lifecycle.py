@@ -72,7 +72,8 @@ EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
 LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
 WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 
-Outcome = Succeeded | Failed | Crashed | Snoozed | Cancelled | Interrupted | Unsupported
+NotSucceeded = Failed | Crashed | Snoozed | Cancelled | Interrupted | Unsupported
+Outcome = Succeeded | NotSucceeded
 
 
 def checked_outcome(outcome: Outcome) -> Outcome:
@@ -80,20 +81,33 @@ def checked_outcome(outcome: Outcome) -> Outcome:
 
     A snooze for a time that makes no sense, or a result that is too large, fails the attempt.
     """
+    if isinstance(outcome, Succeeded):
+        return outcome if fits(outcome) else _result_too_large(outcome)
+    return _bounded(outcome)
+
+
+def fits(outcome: Succeeded) -> bool:
+    """Whether a result is small enough to be stored."""
+    return outcome.result is None or len(outcome.result) <= RESULT_LIMIT
+
+
+def _result_too_large(outcome: Succeeded) -> Failed:
+    return Failed(
+        ErrorInfo(
+            "EncodingError",
+            f"the result is {len(outcome.result or b''):,} bytes of JSON, above the limit of "
+            f"{RESULT_LIMIT:,}; store it elsewhere and return its name",
+        )
+    )
+
+
+def _bounded(outcome: NotSucceeded) -> NotSucceeded:
     match outcome:
         case Snoozed(delay):
             try:
                 return Snoozed(checked_snooze(delay))
             except UsageError as error:
                 return Failed(error_info(error))
-        case Succeeded(bytes() as result) if len(result) > RESULT_LIMIT:
-            return Failed(
-                ErrorInfo(
-                    "EncodingError",
-                    f"the result is {len(result):,} bytes of JSON, above the limit of "
-                    f"{RESULT_LIMIT:,}; store it elsewhere and return its name",
-                )
-            )
         case Failed(error) | Crashed(error) | Unsupported(error):
             return msgspec.structs.replace(outcome, error=bounded_error(error))
         case Cancelled(reason):
@@ -124,8 +138,19 @@ class Transition(msgspec.Struct, frozen=True):
     unsupported: bool | None = None
 
 
+COMPLETED = Transition(State.COMPLETED)
+
+
 def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
     """Return the job as it is after a transition."""
+    if transition.state is State.COMPLETED:  # hot path: nothing else of the job changes
+        return msgspec.structs.replace(
+            job,
+            state=State.COMPLETED,
+            result=transition.result,
+            lease_until=None,
+            final_at=now,
+        )
     error, delay, final = transition.error, transition.delay, transition.state in FINAL
     since = job.unsupported_since
     if transition.unsupported is not None:
@@ -157,18 +182,27 @@ def has_expired(job: JobRecord, now: float) -> bool:
     return expires_at is not None and expires_at <= now
 
 
-def claim(
-    job: JobRecord, *, worker: str, lease_until: float, started_at: float | None
-) -> JobRecord:
+class LeaseTerms(msgspec.Struct, frozen=True):
+    """What the jobs of one claim have in common: the worker, and from when until when it has them.
+
+    Nothing has started (`started_at` is None) until a provisional claim is confirmed.
+    """
+
+    worker: str
+    until: float
+    started_at: float | None
+
+
+def claim(job: JobRecord, terms: LeaseTerms) -> JobRecord:
     """Return the job as claimed: running, with its next lease."""
     return msgspec.structs.replace(
         job,
         state=State.RUNNING,
         attempt=job.attempt + 1,
         lease=job.lease + 1,
-        worker=worker,
-        lease_until=lease_until,
-        started_at=started_at,
+        worker=terms.worker,
+        lease_until=terms.until,
+        started_at=terms.started_at,
         stopping=(),
     )
 
@@ -177,11 +211,14 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
     """Decide the next state of a running job whose attempt has ended."""
     if job.state is not State.RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
-    if not isinstance(outcome, Succeeded) or len(outcome.result or b"") > RESULT_LIMIT:
-        outcome = _judged(job, outcome)
-    match outcome:
-        case Succeeded(result):
-            return Transition(State.COMPLETED, result=result)
+    # Hot path: most jobs succeed, and a match would cost as much as all the rest.
+    if isinstance(outcome, Succeeded):
+        if fits(outcome):
+            result = outcome.result
+            return COMPLETED if result is None else Transition(State.COMPLETED, result=result)
+        outcome = _result_too_large(outcome)
+    judged = _judged(job, outcome)
+    match judged:
         case Cancelled(reason):
             return Transition(State.CANCELLED, error=ErrorInfo("Cancelled", reason))
         case Failed(error) | Crashed(error) | Unsupported(error) if (
@@ -202,14 +239,14 @@ def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> T
             return Transition(State.AVAILABLE, refund_attempt=True, crashed=True, error=error)
         case Failed(error, retry):
             return _fail(job, error, retry=retry, draw=draw)
-    assert_never(outcome)
+    assert_never(judged)
 
 
-def _judged(job: JobRecord, outcome: Outcome) -> Outcome:
+def _judged(job: JobRecord, outcome: NotSucceeded) -> NotSucceeded:
     """Return how an attempt counts: a job that cannot be read can only end."""
     if job.damage and not isinstance(outcome, Cancelled):
         return Failed(damage_error(job), retry=False)
-    return checked_outcome(outcome)
+    return _bounded(outcome)
 
 
 def _fail(job: JobRecord, error: ErrorInfo, *, retry: bool, draw: Draw) -> Transition:

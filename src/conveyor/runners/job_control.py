@@ -17,7 +17,7 @@ from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
 from ..core.task import Task
 from ..errors import UsageError
 from .machine_fault import MachineFault
-from .workdir import Workdir
+from .workdir import Workdir, WorkdirRoot
 
 StopCause = Literal["cancel", "timeout", "shutdown", "fenced", "lost"]
 
@@ -58,57 +58,39 @@ class OutputSink(Protocol):
         ...
 
 
-class JobControl:
+class JobControl(msgspec.Struct, eq=False):
     """One running job as its runner sees it. `stop` is called in the worker's event loop.
 
     `notes` are the steps taken so far to stop it; the sink gets each at once. `on_begin` is called
     when the job's function starts in a child process, which may take a while to start itself.
     `ended` is set once its code has ended; `exception` is what it raised, if it ran in this
-    process. `artifact_root` is the directory to search for artifacts, "" if the job has neither
+    process. `workdir_root` has the worker's workdirs; the job's own one is `workdir`, once it is
+    needed. `artifact_root` is the directory to search for artifacts, "" if the job has neither
     inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
     paths. `workdir_owner` is the other user, if any, to whom its workdir was given. `failure` is
     how the job ends whatever its function returns. `slot` is the asyncio task that runs the code of
     a coroutine job.
     """
 
-    __slots__ = (
-        "_event",
-        "_on_stop",
-        "artifact_root",
-        "artifacts",
-        "ended",
-        "exception",
-        "failure",
-        "job",
-        "notes",
-        "on_begin",
-        "sink",
-        "slot",
-        "stop_request",
-        "task",
-        "waits",
-        "workdir",
-        "workdir_owner",
-    )
-
-    def __init__(self, job: JobRecord, task: Task, sink: OutputSink) -> None:
-        self.job = job
-        self.task = task
-        self.sink = sink
-        self.stop_request: StopRequest | None = None
-        self.ended = False
-        self.exception: BaseException | None = None
-        self.failure: Failed | None = None
-        self.slot: asyncio.Task[Any] | None = None
-        self.waits: dict[Settable, str] = {}
-        self.notes: tuple[StopNote, ...] = ()
-        self.on_begin: Callable[[], None] | None = None
-        self.workdir: Workdir | None = None
-        self.artifact_root = ""
-        self.workdir_owner: int | None = None
-        self.artifacts: dict[str, str] = {}
-        self._event: threading.Event | None = None
-        self._on_stop: Callable[[StopRequest], None] | None = None
+    # Hot path: one is made for each job, so it is a struct, which sets its defaults in C.
+    job: JobRecord
+    task: Task
+    sink: OutputSink
+    slot: asyncio.Task[Any] | None = None
+    stop_request: StopRequest | None = None
+    ended: bool = False
+    exception: BaseException | None = None
+    failure: Failed | None = None
+    waits: dict[Settable, str] = {}
+    notes: tuple[StopNote, ...] = ()
+    on_begin: Callable[[], None] | None = None
+    workdir_root: WorkdirRoot | None = None
+    workdir: Workdir | None = None
+    artifact_root: str = ""
+    workdir_owner: int | None = None
+    artifacts: dict[str, str] = {}
+    _event: threading.Event | None = None
+    _on_stop: Callable[[StopRequest], None] | None = None
 
     def stop(self, request: StopRequest) -> None:
         """Ask the job to stop. The first request counts; later ones can only shorten its grace.
@@ -162,7 +144,7 @@ class JobControl:
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Block until the job is asked to stop, at most `seconds`; return whether it was."""
-        with _EVENT_LOCK:  # most jobs never wait, and need no event
+        with _MAKE_LOCK:  # most jobs never wait, and need no event
             if self._event is None:
                 self._event = threading.Event()
         return self.stopping or self._event.wait(seconds)
@@ -182,9 +164,16 @@ class JobControl:
 
     def folder(self) -> str:
         """Return the path of the job's workdir, which the first call creates, or MachineError."""
-        if self.workdir is None:
+        return self.planned_workdir().create()
+
+    def planned_workdir(self) -> Workdir:
+        """Return the job's workdir, which need not exist yet."""
+        if self.workdir_root is None:
             raise UsageError(f"job {self.job.id} has no folder: it does not run in a worker")
-        return self.workdir.create()
+        with _MAKE_LOCK:
+            if self.workdir is None:
+                self.workdir = self.workdir_root.new_workdir()
+        return self.workdir
 
     def register_artifact(self, name: str, path: str) -> None:
         """Register a file as an artifact; it is kept as it is when the job's code has ended."""
@@ -203,7 +192,7 @@ def job_environment(job: JobRecord) -> dict[str, str]:
     }
 
 
-_EVENT_LOCK = threading.Lock()
+_MAKE_LOCK = threading.Lock()
 
 
 class Runner(Protocol):

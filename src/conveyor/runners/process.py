@@ -319,9 +319,11 @@ def _open_pipes(count: int) -> list[tuple[int, int]]:
 
 def _workdir_state(control: JobControl) -> tuple[str, bool]:
     """Return the path of the job's workdir, and whether it exists."""
-    workdir = control.workdir
+    if control.workdir_root is None:
+        return "", False
+    workdir = control.planned_workdir()
     try:
-        return ("", False) if workdir is None else (workdir.path, workdir.created)
+        return workdir.path, workdir.created
     except OSError:  # there is no directory for temporary files
         return "", False
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from ..core import lifecycle
-from ..core.job import JobRecord
+from ..core.lifecycle import LeaseTerms
 from .messages import Claimant, Renewal
 
 
-def lease(job: JobRecord, claimant: Claimant, now: float) -> JobRecord:
-    """Return an available job as its claimant gets it.
+def lease_terms(claimant: Claimant, now: float) -> LeaseTerms:
+    """Return how a claimant gets the jobs that it claims now.
 
     A provisional claim has not started until its lease is extended for the first time.
     """
     within = claimant.confirm_within
-    return lifecycle.claim(
-        job,
-        worker=claimant.worker,
-        lease_until=now + (claimant.lease_for if within is None else within),
+    return LeaseTerms(
+        claimant.worker,
+        until=now + (claimant.lease_for if within is None else within),
         started_at=now if within is None else None,
     )
 

@@ -219,8 +219,8 @@ class Dispatcher:
             log_failure(job, outcome)
             self._end(row, outcome)
             return
-        control = JobControl(job, task, self._output)
-        control.slot = slot if task.kind == "coroutine" else None
+        kind = task.kind
+        control = JobControl(job, task, self._output, slot if kind == "coroutine" else None)
         older = self._held.start(row, control)
         if older is not None and older.control is not None:
             request_stop(older.control, StopRequest("lost", LOST))
@@ -230,9 +230,9 @@ class Dispatcher:
         cancel_timeout = None if timeout is None else start_timeout(control, timeout)
         place = None if self._journal is None else self._journal.record_start(job.id)
         try:
-            run_result = await self._runners[task.kind].run(control)
+            run_result = await self._runners[kind].run(control)
         except asyncio.CancelledError:
-            await self._survive_cancel(task.kind)
+            await self._survive_cancel(kind)
             run_result = Failed(CANCELLED_BY_OTHERS)
         except BaseException as error:  # noqa: BLE001 - a runner's own bug must not end the worker
             control.exception, run_result = error, Failed(error_info(error))
@@ -249,7 +249,7 @@ class Dispatcher:
             return  # abandoned, or the job came back to this worker under a new lease
         if isinstance(run_result, Succeeded) and control.stop_request is None:
             if self._machine.has_faults:
-                self._machine.record_start(task.kind)
+                self._machine.record_start(kind)
             self._end(row, run_result)
         else:
             self._end_otherwise(row, control, run_result, exception)

@@ -26,7 +26,7 @@ from typing import Literal
 import msgspec
 
 from ..core.job import JobRecord
-from ..core.lifecycle import Interrupted, Outcome, Unsupported
+from ..core.lifecycle import Interrupted, Outcome, Succeeded, Unsupported
 from ..core.task import Kind
 from ..runners.job_control import JobControl, Stopped, StopRequest
 from ..store.messages import Lease, Report
@@ -201,7 +201,9 @@ class HeldJobs:
 
     def end(self, row: HeldJob, outcome: Outcome) -> None:
         """Note how a job ended, to be reported."""
-        if isinstance(outcome, Unsupported):
+        if isinstance(outcome, Succeeded):
+            self.finished += 1
+        elif isinstance(outcome, Unsupported):
             self._count_unsupported(row.job.task)
         else:
             self.finished += 1

@@ -24,7 +24,7 @@ from ..runners.artifacts import find_artifacts
 from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.machine_fault import MachineFault, machine_fault
 from ..runners.untrusted_files import file_opener
-from ..runners.workdir import Workdir, WorkdirRoot
+from ..runners.workdir import WorkdirRoot
 from ..store.blobs.transfer import describe, fill, upload
 from ..store.call_style import AsyncCalls
 from ..store.messages import Lease
@@ -60,12 +60,12 @@ class _RunnerWithFiles:
         self._files = files
 
     async def run(self, control: JobControl) -> RunResult:
-        control.workdir = workdir = self._files.workdir_root.new_workdir()
+        control.workdir_root = self._files.workdir_root
         options = control.job.options
         working = False
         try:
             if options.files or options.artifacts:
-                failed = await self._files.prepare(control, workdir)
+                failed = await self._files.prepare(control)
                 if failed is not None:
                     return failed
             working = True
@@ -76,7 +76,8 @@ class _RunnerWithFiles:
             return run_result
         finally:
             # An abandoned thread still works there, until its process ends.
-            if workdir.created and not (working and control.task.kind == "thread"):
+            workdir, abandoned = control.workdir, working and control.task.kind == "thread"
+            if workdir is not None and workdir.created and not abandoned:
                 with suppress(RuntimeError):  # no thread: `close` of the root removes it
                     await self._files.threads.run(workdir.remove)
 
@@ -98,10 +99,10 @@ class JobFiles:
         self._store = store
         self._call_style = AsyncCalls()
 
-    async def prepare(self, control: JobControl, workdir: Workdir) -> RunResult | None:
+    async def prepare(self, control: JobControl) -> RunResult | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
-            folder = control.artifact_root = await self.threads.run(workdir.create)
+            folder = control.artifact_root = await self.threads.run(control.folder)
         except (OSError, RuntimeError) as error:
             return MachineFault(f"no job's folder can be created: {error}")
         try:

@@ -163,11 +163,8 @@ def checked_files(files: list[FileInfo]) -> list[FileInfo]:
 
 
 def _encode_outcome(outcome: Outcome) -> OutcomeView:
-    match checked_outcome(outcome):
-        case Succeeded(result):
-            return SucceededView(_encode_json(result))
-        case other:
-            return other
+    checked = checked_outcome(outcome)
+    return SucceededView(_encode_json(checked.result)) if isinstance(checked, Succeeded) else checked
 
 
 def _encode_json(value: bytes | None) -> msgspec.Raw:

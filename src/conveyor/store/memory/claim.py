@@ -9,11 +9,11 @@ import msgspec
 from ...core import lifecycle
 from ...core.capacity import is_rendezvous
 from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
-from ...core.lifecycle import EXPIRED, Outcome
+from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome
 from ...core.storable import bounded_steps, checked_progress
 from ..enqueue_rules import rendezvous_offers, with_declared
 from ..hint_rules import state_hint
-from ..lease_rules import lease, lost, renewal
+from ..lease_rules import lease_terms, lost, renewal
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
@@ -84,36 +84,43 @@ def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> lis
     queue = memory.queues[name]
     claimed: list[JobRecord] = []
     waiting = memory.index.available(name, claimant.labels)
+    terms = lease_terms(claimant, memory.now)
     while len(claimed) < limit and (job := next(waiting, None)) is not None:
-        claimed += _lease_or_expire(memory, job, claimant)
+        leased = _lease_or_expire(memory, job, terms)
+        if leased is not None:
+            claimed.append(leased)
     make_room(memory, name)
     if is_rendezvous(queue.capacity):
-        claimed += _meet(memory, name, claimant, limit - len(claimed))
+        claimed += _meet(memory, name, claimant.labels, terms, limit - len(claimed))
     return claimed
 
 
-def _meet(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
+def _meet(
+    memory: MemoryData, name: str, labels: frozenset[str], terms: LeaseTerms, limit: int
+) -> list[JobRecord]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     live = [(each, memory.offers[each].jobs) for each in live_offers(memory, memory.queue(name))]
-    for offer, [new] in rendezvous_offers(live, claimant.labels):
+    for offer, [new] in rendezvous_offers(live, labels):
         if len(met) == limit:
             break
         answer = accept_offer(memory, name, offer)
         if answer is not None and not answer.existing:
-            met += _lease_or_expire(memory, memory.index.jobs[new.id], claimant)
+            leased = _lease_or_expire(memory, memory.index.jobs[new.id], terms)
+            if leased is not None:
+                met.append(leased)
     return met
 
 
-def _lease_or_expire(memory: MemoryData, job: JobRecord, claimant: Claimant) -> list[JobRecord]:
+def _lease_or_expire(memory: MemoryData, job: JobRecord, terms: LeaseTerms) -> JobRecord | None:
     if lifecycle.has_expired(job, memory.now):
         expire(memory, job)
-        return []
+        return None
     declared = None if job.options.given is None else memory.tasks.get(job.task)
     if declared is not None:
         options = with_declared(job.options, declared.options)
         job = msgspec.structs.replace(job, options=options)
-    return [memory.index.put(lease(job, claimant, memory.now))]
+    return memory.index.put(lifecycle.claim(job, terms))
 
 
 def expire(memory: MemoryData, job: JobRecord) -> None:

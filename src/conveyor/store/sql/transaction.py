@@ -43,7 +43,10 @@ class Executor(Protocol):
         ...
 
     async def change(self, name: str, params: Iterable[Params]) -> int:
-        """Run a statement for each set of parameters and return how many rows were changed."""
+        """Run a statement for each set of parameters and return how many rows were changed.
+
+        Where `excludes_writers`, what triggers change may count.
+        """
         ...
 
     async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
@@ -147,7 +150,7 @@ class Tx:
         """
         await self.run_deferred()
         self.wrote = True
-        if await self._db.change(name, params) != len(params):
+        if await self._db.change(name, params) < len(params):
             raise ConflictError(
                 f"another process changed the same rows first ({name}); nothing was written, "
                 "so try again"

@@ -15,7 +15,7 @@ from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded
 from ....core.storable import bounded_steps, checked_progress
 from ...enqueue_rules import rendezvous_offers, with_declared
-from ...lease_rules import lease, lost, renewal
+from ...lease_rules import lease_terms, lost, renewal
 from ...messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from ..rows import (
     LANE,
@@ -147,16 +147,16 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
     done: list[Success] = []
     settled: list[str] = []
     for report in reports:
-        match report.outcome:
-            case Succeeded(None):
-                done.append((None, None, tx.now, report.id, report.lease))
-            case Succeeded(bytes() as result) if len(result) <= lifecycle.RESULT_LIMIT:
-                done.append((result, crc32(result), tx.now, report.id, report.lease))
-            case other:
-                job = await _held(tx, report.id, report.lease)
-                if job is not None:
-                    await end_attempt(tx, job, other)
-                    settled.append(report.id)
+        outcome = report.outcome
+        if isinstance(outcome, Succeeded) and lifecycle.fits(outcome):
+            result = outcome.result
+            total = None if result is None else crc32(result)
+            done.append((result, total, tx.now, report.id, report.lease))
+            continue
+        job = await _held(tx, report.id, report.lease)
+        if job is not None:
+            await end_attempt(tx, job, outcome)
+            settled.append(report.id)
     return settled + await _succeed(tx, done)
 
 
@@ -228,6 +228,7 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
 
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> list[JobRecord]:
     leased: list[JobRecord] = []
+    terms = lease_terms(claimant, tx.now)
     for row in rows:
         job = to_record(row, name)
         if job.damage:
@@ -237,7 +238,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
         else:
             if job.options.given is not None:
                 job = await _completed(tx, job)
-            leased.append(lease(job, claimant, tx.now))
+            leased.append(lifecycle.claim(job, terms))
     await tx.change(
         "lease",
         [(job.worker, job.lease_until, job.started_at, job.seq, job.lease - 1) for job in leased],
