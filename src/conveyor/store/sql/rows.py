@@ -43,6 +43,11 @@ _RESULT, _PROGRESS, _FORCED, _STOPPING, _OPTIONS = map(
 )
 _ENQUEUED_AT = _FIELDS.index("enqueued_at")
 _CHECKSUM = len(_FIELDS)
+# What follows "crashes" in the row of a job that was never claimed, up to its options.
+_FIRST_RUN = _FIELDS.index("worker")
+_NEVER_CLAIMED = tuple(
+    0 if name == "cancel_forced" else None for name in _FIELDS[_FIRST_RUN:_OPTIONS]
+)
 _FIRST_TIME, _LAST_TIME = _FIELDS.index("lease_until"), _FIELDS.index("final_at")
 
 # What a transition may change, and what its guard needs.
@@ -69,6 +74,7 @@ _COLUMN_TYPES: dict[str, frozenset[type]] = {
     "result_checksum": _NUMBERS | {_NULL},
 }
 _TYPES = tuple(_COLUMN_TYPES.get(name, _NUMBERS) for name in COLUMNS["job"])
+_ENQUEUED_TYPES = tuple(each for known in _TYPES[:_FIRST_RUN] for each in known)
 
 # The queue of a job whose lane is unknown; no queue has such a name.
 NO_QUEUE = ""
@@ -102,6 +108,9 @@ def checksum(job_id: str, task: str, args: bytes, options: bytes) -> int:
 def to_record(row: Row, queue: str) -> JobRecord:
     """Make a job of a row. If the row cannot be read, the job's `damage` says why."""
     try:
+        # Hot path: as most claims find it.
+        if row[_FIRST_RUN:_OPTIONS] == _NEVER_CLAIMED and row[-1] is None:
+            return _read_never_claimed(row, queue)
         return _read(row, queue)
     except _UNREADABLE:
         return _salvage(row, queue)
@@ -150,9 +159,7 @@ def _read(row: Row, queue: str) -> JobRecord:
     if not _are_well_typed(tuple(map(type, row))):
         raise _DamagedError
     _check_accepted(row)
-    options, state, result = values[_OPTIONS], values[STATE], values[_RESULT]
-    if state not in _BY_NAME or queue == NO_QUEUE:
-        raise _DamagedError
+    result = values[_RESULT]
     if result is not None and crc32(result) != result_check:
         raise _DamagedError
     # The sum is finite only if every part is.
@@ -160,13 +167,45 @@ def _read(row: Row, queue: str) -> JobRecord:
     if not isfinite(times + values[RUN_AT]):
         raise _DamagedError
     progress, stopping = values[_PROGRESS], values[_STOPPING]
-    values[LANE] = queue
-    values[STATE] = _BY_NAME[state]
+    values[LANE] = _check_queue(queue)
+    values[STATE] = _read_state(values[STATE])
     values[_PROGRESS] = None if progress is None else _decode_progress(progress)
     values[_FORCED] = bool(values[_FORCED])
     values[_STOPPING] = () if stopping is None else _decode_stopping(stopping)
-    values[_OPTIONS] = NO_OPTIONS if options == _NONE else _decode_options(options)
+    values[_OPTIONS] = _read_options(values[_OPTIONS])
     return JobRecord(*values)
+
+
+def _read_never_claimed(row: Row, queue: str) -> JobRecord:
+    enqueued, options = row[:_FIRST_RUN], row[_OPTIONS]
+    if tuple(map(type, enqueued)) != _ENQUEUED_TYPES or type(options) is not bytes:
+        raise _DamagedError
+    _check_accepted(row)
+    seq, job_id, task, _, args, state, priority, run_at, enqueued_at, *counts = enqueued
+    if not isfinite(run_at + enqueued_at):
+        raise _DamagedError
+    attempt, lease, crashes = counts
+    return JobRecord(
+        seq,
+        job_id,
+        task,
+        _check_queue(queue),
+        args,
+        _read_state(state),
+        priority,
+        run_at,
+        enqueued_at,
+        attempt,
+        lease,
+        crashes,
+        options=_read_options(options),
+    )
+
+
+def _check_queue(queue: str) -> str:
+    if queue == NO_QUEUE:
+        raise _DamagedError
+    return queue
 
 
 def _check_accepted(row: Row) -> None:
@@ -230,6 +269,10 @@ def _read_state(value: Any) -> State:
     return _BY_NAME[value]
 
 
+def _read_options(options: bytes) -> Options:
+    return NO_OPTIONS if options == _NONE else _decode_options(options)
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 
@@ -239,7 +282,7 @@ _READ: dict[str, Any] = {
     "progress": _decode_progress,
     "cancel_forced": bool,
     "stopping": _decode_stopping,
-    "options": _decode_options,
+    "options": _read_options,
 }
 _MISSING: dict[str, Any] = {
     "task": "?",
