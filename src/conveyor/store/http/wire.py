@@ -164,7 +164,9 @@ def checked_files(files: list[FileInfo]) -> list[FileInfo]:
 
 def _encode_outcome(outcome: Outcome) -> OutcomeView:
     checked = checked_outcome(outcome)
-    return SucceededView(_encode_json(checked.result)) if isinstance(checked, Succeeded) else checked
+    return (
+        SucceededView(_encode_json(checked.result)) if isinstance(checked, Succeeded) else checked
+    )
 
 
 def _encode_json(value: bytes | None) -> msgspec.Raw:
