@@ -301,8 +301,7 @@ def test_an_input_that_is_not_what_was_announced_fails_the_job(
 class StoppedSoon(JobControl):
     """A job that is asked to stop after its runner was asked so often whether it was."""
 
-    __slots__ = ("left",)
-    left: int
+    left: int = 0
 
     @property
     def stopping(self) -> bool:

@@ -143,13 +143,9 @@ COMPLETED = Transition(State.COMPLETED)
 
 def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
     """Return the job as it is after a transition."""
-    if transition.state is State.COMPLETED:  # hot path: nothing else of the job changes
+    if transition is COMPLETED:  # hot path: nothing else of the job changes
         return msgspec.structs.replace(
-            job,
-            state=State.COMPLETED,
-            result=transition.result,
-            lease_until=None,
-            final_at=now,
+            job, state=State.COMPLETED, result=None, lease_until=None, final_at=now
         )
     error, delay, final = transition.error, transition.delay, transition.state in FINAL
     since = job.unsupported_since
