@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
+from .core.event_log import open_event_log
 from .core.foreign_text import escape_line
 from .core.job import ERROR_LINE, ErrorInfo, JobRecord, State
 from .core.lifecycle import Crashed, Failed, Unsupported, settle
 
-log = logging.getLogger("conveyor.job")
+log = open_event_log("job")
 
 MESSAGE = "%s id=%s task=%s queue=%s attempt=%d/%d error=%s"
 # What follows on a failed attempt -> event. A job that was cancelled meanwhile is no event.

@@ -13,6 +13,7 @@ from shell import Start, Until, read_line
 
 from conveyor import Conveyor, UsageError
 from conveyor.cli.shared.log_setup import JsonFormatter, configure_logging
+from conveyor.core.foreign_text import escape_line
 from conveyor.settings import load_settings
 
 log = logging.getLogger("conveyor.job")
@@ -81,8 +82,42 @@ def test_a_line_of_text_cannot_control_a_terminal(
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure()
-    log.error("two\nlines \x1b]0;title\a")
-    assert "two\nlines \\x1b]0;title\\x07" in capsys.readouterr().err
+    logging.getLogger("shop").error("two\nlines \x1b]0;title\a")
+    assert "shop two\n  lines \\x1b]0;title\\x07\n" in capsys.readouterr().err
+
+
+def raised(text: str) -> LookupError:
+    """Return an error with a traceback."""
+    try:
+        raise LookupError(text)
+    except LookupError as error:
+        return error
+
+
+def test_names_and_errors_cannot_forge_a_record(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure()
+    evil = "a\n2026-01-01 00:00:00,000 INFO conveyor.job all is well"
+    error = raised(evil)
+    log.error("job.lost task=%s error=%s", evil, error, exc_info=error)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith(f"task={escape_line(evil)} error={escape_line(evil)}")
+    assert all(line.startswith("  ") for line in rest)
+
+
+def test_handlers_of_the_application_get_escaped_records(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    configure(handler)
+    error = raised("\x1b[2J\u202e")
+    log.error("job.lost task=%s error=%s", "\x1b]0;title\a", error, exc_info=error)
+    printed = capsys.readouterr().err
+    assert "task=\\x1b]0;title\\x07 error=\\x1b[2J\\u202e\n" in printed
+    assert "LookupError: \\x1b[2J\\u202e\n" in printed
+    assert "\x1b" not in printed
 
 
 class Odd:

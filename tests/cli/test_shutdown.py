@@ -190,7 +190,7 @@ def test_many_running_jobs_are_counted_rather_than_named() -> None:
         )
         for number in range(12)
     ]  # fmt: skip
-    said = describe_phase("draining", running, 25.0).splitlines()
+    said = describe_phase("draining", running, 25.0)
     assert said[0] == "draining: no new jobs; 12 running jobs, up to 25 s to finish"
     assert said[-1] == "  and 2 more"
     assert len(said) == 12

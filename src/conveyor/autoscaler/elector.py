@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
+from ..core.event_log import open_event_log
 from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store
 
-log = logging.getLogger("conveyor.autoscaler")
+log = open_event_log("autoscaler")
 
 # How long a leader keeps its leadership without renewing it, in seconds.
 LEADER_TTL = 30.0

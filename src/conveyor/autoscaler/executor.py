@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
 from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
 from ..store.protocol import Store
@@ -15,7 +16,7 @@ from .plan import DrainAgent, StartMachines, StopMachine
 from .provider import Machine, PoolSpec, Provider
 from .status import EventKind, ScalerEvent
 
-log = logging.getLogger("conveyor.autoscaler")
+log = open_event_log("autoscaler")
 
 Providers = Mapping[str, Provider]
 

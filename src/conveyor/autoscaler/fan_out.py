@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from ..core.event_log import open_event_log
 from ..errors import ConveyorError
 from .provider import Machine
 
-log = logging.getLogger("conveyor.autoscaler")
+log = open_event_log("autoscaler")
 
 Item = TypeVar("Item")
 T = TypeVar("T")

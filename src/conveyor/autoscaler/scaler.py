@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -12,6 +11,7 @@ import msgspec
 
 from ..core.access import Action
 from ..core.clock import elapsed
+from ..core.event_log import open_event_log
 from ..errors import ConveyorError
 from ..store.messages import Leader
 from ..store.protocol import Store
@@ -38,7 +38,7 @@ from .status import (
     encode_note,
 )
 
-log = logging.getLogger("conveyor.autoscaler")
+log = open_event_log("autoscaler")
 
 # No action is taken on a snapshot that is older than this, in seconds.
 MAX_SNAPSHOT_AGE = 120.0

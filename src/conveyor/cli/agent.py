@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import click
 
 from ..client.app import Conveyor
 from ..core.command_policy import CommandRules
+from ..core.event_log import open_event_log
 from ..core.retry import Exponential, retry_delay
 from ..errors import UnavailableError, UsageError
 from ..settings import TOKEN, Settings, load_settings, take_token, token_from
@@ -43,7 +43,7 @@ from .shared.worker_options import (
 )
 from .shared.worker_process import make_worker, run_until_stopped
 
-log = logging.getLogger("conveyor.agent")
+log = open_event_log("agent")
 
 # An address that does not respond at all is reported after this long, in seconds.
 PATIENCE = 1.0

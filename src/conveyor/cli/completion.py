@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from .shared.output import print_script
+
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -14,4 +16,4 @@ def completion_command(context: click.Context, shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
     cli = context.find_root().command
-    click.echo(kind(cli, {}, "conveyor", "_CONVEYOR_COMPLETE").source())
+    print_script(kind(cli, {}, "conveyor", "_CONVEYOR_COMPLETE").source())

@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import Any
 
 import click
-import msgspec
 
 from ..errors import UsageError
 from ..settings import Settings, load_settings
 from ..worker import health
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option, url_option
+from .shared.output import print_json, print_line, print_stderr
 
 
 @click.command("doctor")
@@ -44,8 +44,10 @@ def doctor_command(
     verdict = _judge(path, ready=ready)
     if ready and verdict.ok:
         verdict = _with_store(verdict, settings)
-    text = msgspec.json.encode(verdict).decode() if as_json else f"{path}: {verdict.text}"
-    click.echo(text, err=not verdict.ok and not as_json)
+    if as_json:
+        print_json(verdict)
+    else:
+        (print_line if verdict.ok else print_stderr)(f"{path}: {verdict.text}")
     return OK if verdict.ok else FAILED
 
 

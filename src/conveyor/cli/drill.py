@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..drill.report import HEADINGS, failure_details, render, results_as_json, summary, table_rows
@@ -21,6 +19,7 @@ from ..drill.runner import Drill, Phase, ProgressCallback, ScenarioResult
 from ..drill.scenarios import SCENARIOS, Scenario
 from ..errors import UsageError
 from ..settings import load_settings
+from .shared.drawn_table import open_console
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option
 from .shared.output import print_json, print_stderr, print_table
@@ -66,15 +65,14 @@ def drill_command(
 
 
 def _print_results(results: list[ScenarioResult], took: float, *, as_json: bool) -> None:
-    text = "\n".join([summary(results, took), *failure_details(results)])
     if as_json:
         kept = all(scenario.kept for scenario in results)
         print_json({"kept": kept, "seconds": round(took, 3), "scenes": results_as_json(results)})
     elif sys.stdout.isatty():
-        Console(no_color="NO_COLOR" in os.environ, highlight=False).print(render(results))
+        open_console().print(render(results))
     else:
         print_table(HEADINGS, table_rows(results))
-    print_stderr(text)
+    print_stderr(summary(results, took), *failure_details(results))
 
 
 @contextmanager
@@ -97,7 +95,7 @@ def _progress() -> Generator[ProgressCallback]:
         yield _print_progress
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
+    console = open_console(stderr=True)
     with Progress(*columns, console=console, transient=True) as progress:
         start = progress.add_task("starting a worker with your application", total=1)
         tasks = {

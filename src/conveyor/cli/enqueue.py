@@ -27,7 +27,7 @@ from .shared.options import (
     queue_option,
     url_option,
 )
-from .shared.output import print_json, print_stderr
+from .shared.output import print_json, print_line, print_stderr
 
 
 @click.command("enqueue")
@@ -64,7 +64,7 @@ def enqueue_command(
     if as_json:
         print_json({"id": job_id, "existing": existing})
     else:
-        click.echo(job_id)
+        print_line(job_id)
 
 
 def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[str, Any]:

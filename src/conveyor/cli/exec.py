@@ -29,8 +29,9 @@ from .shared.application import belt_without_app
 from .shared.artifact_download import download_artifacts, make_output_directory
 from .shared.exit_codes import FAILED, INTERRUPTED, OK
 from .shared.job_output import follow_output
-from .shared.options import chosen_options, job_options, queue_option, url_option
-from .shared.output import print_stderr, write_bytes
+from .shared.options import chosen_options, job_options, queue_option, raw_option, url_option
+from .shared.output import print_line, print_stderr
+from .shared.output_printer import OutputPrinter
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import handle_signals
 from .shared.store_access import choose_command_store
@@ -56,6 +57,7 @@ CANCEL_TIMEOUT = 1.0
     help="Directory for the artifacts (default: the current one).",
 )
 @click.option("--detach", is_flag=True, help="Print the job's id and exit; workers run the job.")
+@raw_option
 @url_option
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(
@@ -63,6 +65,7 @@ def exec_command(
     cwd: str | None,
     output: str | None,
     detach: bool,
+    raw: bool,
     url: str | None,
     argv: tuple[str, ...],
     **options: Any,
@@ -92,7 +95,7 @@ def exec_command(
         requires = frozenset(chosen.get("requires", ()))
         if detach:
             return _detach(belt, job, queue, requires)
-        code = _follow_job(belt, job, queue, requires)
+        code = _follow_job(belt, job, queue, requires, raw=raw)
         return _download(job, output, chosen["artifacts"], code) if "artifacts" in chosen else code
     finally:
         belt.close()
@@ -100,7 +103,7 @@ def exec_command(
 
 def _detach(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
     """Print the id of a job that workers run."""
-    click.echo(job.id)
+    print_line(job.id)
     with suppress(ConveyorError):  # the job is enqueued, whatever becomes of this question
         if not _is_served(belt, queue, requires):
             print_stderr(
@@ -126,7 +129,9 @@ def _download(job: Job[Any], output: str | None, patterns: Sequence[str], code: 
     return code
 
 
-def _follow_job(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str]) -> int:
+def _follow_job(
+    belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str], *, raw: bool
+) -> int:
     cancels: list[threading.Thread] = []
 
     def on_signal(number: signal.Signals, count: int) -> None:
@@ -154,7 +159,7 @@ def _follow_job(belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[s
             else:
                 worker = _LocalWorker(belt, queue)
         try:
-            record = follow_output(belt.store, job.id, _emit)
+            record = _print_output(belt.store, job.id, raw=raw)
         finally:
             if worker is not None:
                 worker.finish()
@@ -183,8 +188,18 @@ def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
     )
 
 
-def _emit(chunk: OutputChunk) -> None:
-    write_bytes(chunk.data, to_stderr=chunk.stream != "stdout")
+def _print_output(store: Store, job_id: str, *, raw: bool) -> JobRecord:
+    """Print the output as it arrives until the job is final; return the job."""
+    out, err = OutputPrinter(raw=raw), OutputPrinter(to_stderr=True, raw=raw)
+
+    def emit(chunk: OutputChunk) -> None:
+        (out if chunk.stream == "stdout" else err).print(chunk)
+
+    try:
+        return follow_output(store, job_id, emit)
+    finally:
+        out.end()
+        err.end()
 
 
 def _exit_code(record: JobRecord, belt: Conveyor) -> int:

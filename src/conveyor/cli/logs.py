@@ -6,9 +6,11 @@ import click
 import msgspec
 
 from ..core.job import JobRecord, OutputChunk, State
+from ..errors import UsageError
 from .shared.job_output import OutputDecoder, follow_output, read_output
-from .shared.options import job_id_argument, json_option, url_option
-from .shared.output import print_json, print_stderr, write_bytes
+from .shared.options import job_id_argument, json_option, raw_option, url_option
+from .shared.output import print_json, print_stderr
+from .shared.output_printer import OutputPrinter
 from .shared.store_access import find_job, open_configured_store
 
 
@@ -20,12 +22,15 @@ from .shared.store_access import find_job, open_configured_store
     type=click.Choice(["stdout", "stderr", "log", "mark"]),
     help="Only this stream.",
 )
+@raw_option
 @json_option
 @url_option
 def logs_command(
-    job_id: str, follow: bool, stream: str | None, as_json: bool, url: str | None
+    job_id: str, follow: bool, stream: str | None, raw: bool, as_json: bool, url: str | None
 ) -> None:
-    printer = _JsonPrinter() if as_json else _BytesPrinter()
+    if raw and as_json:
+        raise UsageError("--raw cannot be combined with --json")
+    printer = _JsonPrinter() if as_json else _AttemptPrinter(OutputPrinter(raw=raw))
 
     def emit(chunk: OutputChunk) -> None:
         if stream is None or chunk.stream == stream:
@@ -61,22 +66,24 @@ class _JsonPrinter:
             _print_chunk(chunk, text)
 
 
-class _BytesPrinter:
-    """Prints the output as it is; a line on stderr separates attempts."""
+class _AttemptPrinter:
+    """Prints the output; a line on stderr separates attempts."""
 
-    def __init__(self) -> None:
+    def __init__(self, printer: OutputPrinter) -> None:
+        self._printer = printer
         self._last: OutputChunk | None = None
 
     def print(self, chunk: OutputChunk) -> None:
         last = self._last
         if last is not None and chunk.lease != last.lease:
-            start = "" if last.data.endswith(b"\n") else "\n"
-            print_stderr(f"{start}--- next attempt (lease {chunk.lease}) ---")
-        write_bytes(chunk.data)
+            self._printer.end()
+            start = [] if last.data.endswith(b"\n") else [""]
+            print_stderr(*start, f"--- next attempt (lease {chunk.lease}) ---")
+        self._printer.print(chunk)
         self._last = chunk
 
     def finish(self) -> None:
-        """Do nothing: all is printed."""
+        self._printer.end()
 
 
 def _print_chunk(chunk: OutputChunk, text: str) -> None:

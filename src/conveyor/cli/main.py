@@ -102,6 +102,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _print_crash
     sys.exit(run())
 
 
@@ -121,7 +122,7 @@ def run(args: list[str] | None = None) -> int:
         _print_error(_describe_misuse(error))
         return USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _print_message("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return _end_without_reader()
@@ -188,11 +189,22 @@ def _describe_misuse(error: click.ClickException) -> str:
     return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
 
 
+def _print_crash(_kind: object, error: BaseException, _frames: object) -> None:
+    # A bug, but its traceback may quote what others wrote.
+    from .shared.output import print_traceback  # noqa: PLC0415 - see `_print_message`
+
+    print_traceback(error)
+
+
 def _print_error(text: str) -> None:
+    _print_message(f"conveyor: {text}")
+
+
+def _print_message(text: str) -> None:
     # Imported here because it is slow to import, and most commands have no error.
     from .shared.output import print_stderr  # noqa: PLC0415
 
-    print_stderr(f"conveyor: {text}")
+    print_stderr(text)
 
 
 def exit_code(error: ConveyorError) -> int:

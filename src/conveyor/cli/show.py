@@ -25,7 +25,7 @@ def show_command(job_id: str, as_json: bool, url: str | None) -> None:
     for name, value in _fields(job):
         print_line(f"{name + ':':18} {value}")
     for line in history:
-        click.echo()
+        print_line()
         print_line(
             f"attempt {line.attempt}, {format_time(line.at)}, {line.worker or 'no worker'}: "
             f"{line.error} -> {line.became}"

@@ -13,7 +13,7 @@ from ..core.duration import parse_duration
 from ..store.protocol import Store
 from .shared.audit_trail import audited
 from .shared.options import json_option, queues_option, url_option
-from .shared.output import format_time, print_json, print_stderr, print_table
+from .shared.output import format_time, print_json, print_line, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
 PAGE = 1000
@@ -55,7 +55,7 @@ def create_command(
     if as_json:
         print_json({"token": text, **_as_json(token, now)})
     else:
-        click.echo(text)
+        print_line(text)
     until = "revoked" if expires_at is None else format_time(expires_at)
     print_stderr(f"token {token.id} is valid until {until}. Keep it secret; it is not shown again.")
 

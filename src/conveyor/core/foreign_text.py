@@ -6,29 +6,61 @@ that forge rows of a table or lines of a log, and bidi controls that reorder wha
 
 from __future__ import annotations
 
+import re
 from unicodedata import category
 
 # Controls, bidi and other format characters, bytes that were not UTF-8, line and paragraph breaks.
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Letters and marks that are shown as nothing: a name of them alone would look like no name.
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 # Joiners: invisible, but part of how emoji and several scripts are written.
-JOINERS = "\u200c\u200d"
-# What a block of text may contain beside printable characters.
-BLOCK_CONTROLS = "\n\t"
+JOINERS = frozenset("\u200c\u200d")
+# Marks that are drawn over the letter before them. No script stacks more; more cover other lines.
+MARKS = frozenset({"Mn", "Me"})
+MOST_MARKS = 6
+
+# What may have to be escaped: most text has nothing of it, and is looked at only by this.
+_OTHER_THAN_ASCII = re.compile(r"[^ -~]+")
+_OTHER_IN_A_BLOCK = re.compile(r"[^ -~\n\t]+")
 
 
 def escape_line(text: str) -> str:
     r"""Return text as one line: control characters as \n, \x1b or \u202e, all else unchanged."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0]), text)
 
 
 def escape_block(text: str) -> str:
     """Return text as lines: like `escape_line`, but line breaks and tabs stay."""
-    return "".join(
-        letter if letter in BLOCK_CONTROLS else _escaped(letter)
-        for letter in text.replace("\r\n", "\n")
-    )
+    return _OTHER_IN_A_BLOCK.sub(lambda run: _escape(run[0]), text.replace("\r\n", "\n"))
 
 
-def _escaped(letter: str) -> str:
-    unsafe = category(letter) in UNSAFE and letter not in JOINERS
-    return ascii(letter)[1:-1] if unsafe else letter
+def escape_json(document: str) -> str:
+    r"""Return a JSON document with what could do harm as \u202e: it means the same."""
+    return _OTHER_THAN_ASCII.sub(lambda run: "".join(map(_escape_in_json, run[0])), document)
+
+
+def _escape(run: str) -> str:
+    """Escape a run of characters that begins the text, or that ASCII comes before."""
+    shown: list[str] = []
+    marks, joinable = 0, False
+    for letter in run:
+        kind = category(letter)
+        marks = marks + 1 if kind in MARKS else 0
+        if letter in JOINERS:
+            is_safe, joinable = joinable or not UNSAFE, False
+        else:
+            is_safe = not _is_unsafe(letter, kind) and marks <= MOST_MARKS
+            joinable = is_safe
+        shown.append(letter if is_safe else ascii(letter)[1:-1])
+    return "".join(shown)
+
+
+def _escape_in_json(letter: str) -> str:
+    if letter in JOINERS or not _is_unsafe(letter, category(letter)):
+        return letter
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _is_unsafe(letter: str, kind: str) -> bool:
+    return kind in UNSAFE or letter in INVISIBLE

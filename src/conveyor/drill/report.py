@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..core.foreign_text import escape_line
 from .checks import Check, Row
 from .runner import ScenarioResult
 
@@ -89,13 +90,13 @@ def _render_scenario(scenario: ScenarioResult, widest: int) -> RenderableType:
     rows.add_column(min_width=widest, no_wrap=True)
     rows.add_column()
     for each in scenario.rows:
-        rows.add_row(Text(*_mark(kept=each.kept)), each.subject, _happened(each))
+        rows.add_row(Text(*_mark(kept=each.kept)), Text(escape_line(each.subject)), _happened(each))
     promise = Padding(Text(scenario.promise, "italic dim"), (0, 0, 0, 2))
     return Group(title, promise, Padding(rows, (0, 0, 1, 2)))
 
 
 def _happened(row: Row) -> Text:
-    return Text(", ").join(Text(check.happened, _style(check)) for check in row.checks)
+    return Text(", ").join(Text(escape_line(check.happened), _style(check)) for check in row.checks)
 
 
 def _style(check: Check) -> str:

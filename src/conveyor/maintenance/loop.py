@@ -7,10 +7,10 @@ itself, a worker only sends its heartbeat.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.clock import elapsed
+from ..core.event_log import open_event_log
 from ..core.job import State, TaskDefaults, WorkerInfo
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
@@ -21,7 +21,7 @@ from .rescuer import Rescuer
 from .schedule_ticker import Schedule, ScheduleTicker
 from .stager import Stager
 
-log = logging.getLogger("conveyor.maintenance")
+log = open_event_log("maintenance")
 
 # A dead worker's jobs must be available again within seconds.
 ROUND_EVERY = 1.0

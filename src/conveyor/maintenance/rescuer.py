@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
+from ..core.event_log import open_event_log
 from ..core.job import State, WorkerInfo
 from ..errors import NotFoundError
 from ..job_log import log_discard
@@ -13,7 +13,7 @@ from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.process_identity import boot_id, is_dead
 
-log = logging.getLogger("conveyor.rescuer")
+log = open_event_log("rescuer")
 
 BATCH = 1000
 # How many rescued jobs are read to log those that were discarded.

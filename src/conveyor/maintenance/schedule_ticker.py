@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ..core import cron
+from ..core.event_log import open_event_log
 from ..core.job import NewJob, ScheduleInfo
 from ..errors import UsageError
 from ..store.protocol import Store
 
-log = logging.getLogger("conveyor.schedule_ticker")
+log = open_event_log("schedule_ticker")
 
 
 class Schedule(msgspec.Struct, frozen=True):

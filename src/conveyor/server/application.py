@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
+from ..core.event_log import open_event_log
 from ..errors import ConveyorError, UnavailableError
 from ..store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from ..store.http.problems import PROBLEMS, problem, problem_from_error
@@ -30,7 +30,7 @@ from .router import Endpoint, RouteTable, decode_names
 from .server_config import ServerConfig
 from .validation import check_consistency
 
-log = logging.getLogger("conveyor.server")
+log = open_event_log("server")
 
 
 class Application(Router):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import ssl
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 import msgspec
 import uvicorn
 
+from ..core.event_log import open_event_log
 from ..core.job import State, WorkerInfo
 from ..errors import UsageError
 from ..maintenance.loop import maintenance_loop
@@ -28,7 +28,7 @@ from .origin_guard import RESPONSE_HEADERS, is_loopback
 from .repeat_filter import bounded_log
 from .server_config import ServerConfig
 
-log = logging.getLogger("conveyor.server")
+log = open_event_log("server")
 
 # Seconds that requests in progress have left when the server stops.
 SHUTDOWN_TIMEOUT = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import msgspec
 
 from ..core import clock
 from ..core.access import agent_suffix
+from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
 from ..core.retry_on import unknown_name
 from ..core.task import Kind, Task
@@ -36,7 +36,7 @@ from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
 from .sidecar import Sidecar
 
-log = logging.getLogger("conveyor.worker")
+log = open_event_log("worker")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,14 +7,14 @@ lasts only seconds, unless the worker confirms it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
+from ..core.event_log import open_event_log
 from ..store.messages import Renewal
 from .held_jobs import HeldJob, HeldJobs
 from .lease_renewer import FENCE, LeaseRenewer
 
-log = logging.getLogger("conveyor.claim_confirmer")
+log = open_event_log("claim_confirmer")
 
 # How long it waits, in seconds, before it asks a store again that has not answered.
 RETRY_AFTER = 0.25

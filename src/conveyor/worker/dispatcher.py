@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..core.error_info import error_info
+from ..core.event_log import open_event_log
 from ..core.job import ErrorInfo, JobRecord
 from ..core.lifecycle import Crashed, Failed, Outcome, Succeeded, Unsupported
 from ..core.loop_backoff import DoublingBackoff
@@ -34,7 +34,7 @@ from .outcomes import outcome_of, unknown_task
 from .output_sender import OutputSender
 from .task_traces import task_traces
 
-log = logging.getLogger("conveyor.dispatcher")
+log = open_event_log("dispatcher")
 
 # The pauses, in seconds, between attempts to reach the store. What ended meanwhile is reported only
 # then.

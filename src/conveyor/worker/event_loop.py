@@ -8,7 +8,6 @@ ends it, and any code may cancel any task. A worker shares its loop with its job
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -17,10 +16,11 @@ from traceback import walk_tb
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from ..core.event_log import open_event_log
 from ..core.job_context import CURRENT, CurrentJob, link_of
 from ..runners.job_control import JobControl
 
-log = logging.getLogger("conveyor.worker")
+log = open_event_log("worker")
 
 T = TypeVar("T")
 

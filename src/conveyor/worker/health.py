@@ -12,6 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from ..core.explain import describe_sickness
+from ..core.foreign_text import escape_json
 from ..core.job import WorkerInfo
 from ..system.process_identity import boot_id, pid_started
 
@@ -114,7 +115,7 @@ def write(path: str, found: Health) -> None:
         os.unlink(new)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(found) + b"\n")
+        file.write(escape_json(msgspec.json.encode(found).decode()).encode() + b"\n")
     os.replace(new, path)
 
 

@@ -7,13 +7,13 @@ reported.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from ..core.error_info import error_info
+from ..core.event_log import open_event_log
 from ..core.files import FileInfo, InputFile, check_files
 from ..core.job import ErrorInfo
 from ..core.lifecycle import Failed, Snoozed, Succeeded
@@ -32,7 +32,7 @@ from ..store.protocol_files import FileStore
 from ..system.confined_files import create_confined_file, open_confined_file
 from ..system.file_threads import FileThreads
 
-log = logging.getLogger("conveyor.job_files")
+log = open_event_log("job_files")
 
 T = TypeVar("T")
 

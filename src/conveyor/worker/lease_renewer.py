@@ -7,9 +7,9 @@ finds it. A hint that arrives while a claim is in flight is remembered for the j
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from ..core.event_log import open_event_log
 from ..core.job import JobRecord
 from ..core.timeout import wait_for_event
 from ..errors import AccessError, ConveyorError
@@ -18,7 +18,7 @@ from ..store.protocol import WorkerStore
 from .cancellation import LeaseVerdicts
 from .held_jobs import HeldJob, HeldJobs
 
-log = logging.getLogger("conveyor.lease_renewer")
+log = open_event_log("lease_renewer")
 
 # How often it checks whether a renewal is due: after a pause of the machine, it is due at once.
 CHECK_EVERY = 1.0

@@ -8,17 +8,17 @@ itself (its inputs are larger than the disk), so it goes back for later and lets
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..core.event_log import open_event_log
 from ..core.job import COMMANDS
 from ..core.lifecycle import Interrupted, Outcome, Snoozed
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind
 from ..store.messages import Claimant
 
-log = logging.getLogger("conveyor.machine")
+log = open_event_log("machine")
 
 # The pauses of a kind, in seconds, between two probes.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from ..core.clock import elapsed
+from ..core.event_log import open_event_log
 from ..core.pending import Pending
 from ..errors import ConveyorError, UnavailableError
 from ..runners.capture import OutputBuffer
@@ -18,7 +18,7 @@ from ..store.protocol import WorkerStore
 from .cancellation import LeaseVerdicts
 from .held_jobs import HeldJobs
 
-log = logging.getLogger("conveyor.output_sender")
+log = open_event_log("output_sender")
 
 SEND_EVERY = 0.2
 # The most output, in bytes, that one call over a network carries.

@@ -14,10 +14,10 @@ and one whose process ends at once leaves the reports of 4 to its successor (`ab
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from math import inf
 
+from ..core.event_log import open_event_log
 from ..core.job import JobRecord
 from ..errors import ConveyorError
 from ..maintenance.heartbeat import WorkerHeartbeat
@@ -29,7 +29,7 @@ from .cancellation import request_stop
 from .dispatcher import Dispatcher
 from .held_jobs import EXITING, HeldJob, HeldJobs
 
-log = logging.getLogger("conveyor.worker")
+log = open_event_log("worker")
 
 # At a shutdown, what a job gets to stop, in seconds, whatever its own grace: with the 25 s of
 # draining, and what it takes to leave, that is within the 30 s of docker stop and Kubernetes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import subprocess
 import threading
@@ -11,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from ..core.event_log import open_event_log
 from ..core.loop_backoff import DoublingBackoff
 from ..errors import ConveyorError
 from ..store.messages import Lease
@@ -20,7 +20,7 @@ from ..system.process_exit import open_pidfd
 from . import sidecar_process
 from .held_jobs import HeldJobs
 
-log = logging.getLogger("conveyor.sidecar")
+log = open_event_log("sidecar")
 
 # How often it is checked whether the process still runs, and the pauses before it is started again,
 # in seconds.

@@ -6,6 +6,7 @@ A completion must not create a store, print, or take long: whatever goes wrong, 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Collection, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from ...core.foreign_text import escape_line
 from ...core.job import JobRecord, State
 from ...store.messages import Filter
 from ...store.protocol import Store
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
+# Nothing that a shell would run, replace or take for an option.
+PLAIN = re.compile(r"[\w@%+=:,./][\w@%+=:,./-]*")
 NEWEST = 200
 # How long to wait for the store, in seconds.
 TIMEOUT = 2.0
@@ -35,10 +39,11 @@ def complete_jobs(states: Collection[State] = ()) -> Complete:
         given: tuple[str, ...] = context.params.get("job_ids") or ()
         found = _read(context, lambda store: _newest_jobs(store, states))
         return [
-            CompletionItem(job.id, help=f"{job.state} {job.task}")
+            CompletionItem(job.id, help=escape_line(f"{job.state} {job.task}"))
             for job in found
             if (job.id.startswith(incomplete) or job.id.endswith(incomplete))
             and job.id not in given
+            and _is_plain(job.id)
         ]
 
     return complete
@@ -84,7 +89,16 @@ def _read(context: click.Context, read: Callable[[Store], list[T]]) -> list[T]:
 
 
 def _matching(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(str(name)) for name in names if name.startswith(incomplete)]
+    return [
+        CompletionItem(str(name))
+        for name in names
+        if name.startswith(incomplete) and _is_plain(name)
+    ]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a shell reads a name as one word: it inserts completions as they are."""
+    return PLAIN.fullmatch(name) is not None
 
 
 complete_queues = _complete_names(

@@ -8,7 +8,6 @@ import time
 from typing import Any, cast
 
 import apsw
-import click
 import msgspec
 
 from ... import __version__
@@ -21,7 +20,7 @@ from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
-from .output import format_count, print_json, print_stderr, print_table
+from .output import format_count, print_json, print_line, print_stderr, print_table
 from .store_access import choose_command_store
 
 
@@ -43,7 +42,7 @@ def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     else:
         print_table(("STATUS", "CHECK", "DETAILS"), [_row(finding) for finding in findings])
     if not quick and not as_json:
-        click.echo()
+        print_line()
         rows = [(name, _text(each["value"]), str(each["from"])) for name, each in sources.items()]
         print_table(("SETTING", "VALUE", "SOURCE"), rows)
     if not well:

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from ...core.foreign_text import escape_line
 from ...errors import ConveyorError
 from ...store.messages import Report
 from ...store.open import TOKEN, open_store
@@ -78,7 +79,8 @@ def main() -> NoReturn:
         store.close()
     except (ConveyorError, TimeoutError) as error:
         sys.stderr.write(
-            f"conveyor: cannot return {len(left.reports)} jobs to the queue yet: {error}\n"
+            f"conveyor: cannot return {len(left.reports)} jobs to the queue yet: "
+            f"{escape_line(str(error))}\n"
         )
         sys.stderr.flush()
         os._exit(left.code or UNREACHABLE)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
 
 from ...core.clock import elapsed
+from ...core.event_log import open_event_log
 from ...core.job import WorkerInfo
 from ...errors import UsageError
 from ...system.sd_notify import READY, STOPPING, WATCHDOG, notify, status
 from ...worker import health
 
-log = logging.getLogger("conveyor.heartbeat")
+log = open_event_log("heartbeat")
 
 # Maintenance rounds are more frequent than this when much is due. In seconds.
 MIN_INTERVAL = 0.5

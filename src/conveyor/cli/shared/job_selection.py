@@ -19,7 +19,7 @@ from ...errors import ConveyorError, InvalidTransitionError, NotFoundError, Usag
 from ...store.messages import Filter
 from ...store.protocol import Store
 from .options import parse_state, queue_option, state_option, task_option
-from .output import format_count, print_stderr
+from .output import ask, format_count, print_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def confirm(action: str, count: int, *, limit: int, yes: bool) -> None:
         raise UsageError(
             f"cannot ask whether to {action} {jobs}, as stdin is no terminal: add --yes"
         )
-    click.confirm(f"{action.capitalize()} {jobs}?", abort=True, err=True)
+    ask(f"{action.capitalize()} {jobs}?")
 
 
 def change_jobs(

@@ -7,12 +7,13 @@ import logging
 
 import msgspec
 
-from ...core.foreign_text import escape_block
+from ...core.event_log import open_event_log
+from ...core.foreign_text import escape_block, escape_json
 from ...errors import UsageError
 from ...settings import DEFAULT, Settings
 from .stderr_pipe import DroppingHandler
 
-log = logging.getLogger("conveyor")
+log = open_event_log()
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # What every record has; all other attributes were added by whoever logged it.
@@ -20,11 +21,14 @@ STANDARD_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "
 
 
 class TextFormatter(logging.Formatter):
-    """Formats records for people: what others wrote cannot control their terminal."""
+    """Formats records for people: what others wrote cannot control their terminal.
+
+    Further lines are indented, so that no message or traceback looks like another record.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
-        return escape_block(super().format(record))
+        return escape_block(super().format(record)).replace("\n", "\n  ")
 
 
 class JsonFormatter(logging.Formatter):
@@ -77,11 +81,10 @@ def _enable_loggers() -> None:
 
 def _encode(fields: dict[str, object]) -> str:
     try:
-        return msgspec.json.encode(fields, enc_hook=_printable).decode()
+        document = msgspec.json.encode(fields, enc_hook=_printable)
     except (TypeError, ValueError):  # bytes that were not UTF-8, keys that are no strings
-        return msgspec.json.encode(
-            {name: _printable(each) for name, each in fields.items()}
-        ).decode()
+        document = msgspec.json.encode({name: _printable(each) for name, each in fields.items()})
+    return escape_json(document.decode())
 
 
 def _printable(value: object) -> str:

@@ -27,6 +27,15 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def raw_option(command: F) -> F:
+    """Add --raw."""
+    return click.option(
+        "--raw",
+        is_flag=True,
+        help="Print the output unchanged on a terminal, too, with its control sequences.",
+    )(command)
+
+
 def log_options(command: F) -> F:
     """Add --log-level and --log-format."""
     command = click.option("--log-format", metavar="FORMAT", help="Log format: text or json.")(

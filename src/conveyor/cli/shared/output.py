@@ -1,36 +1,35 @@
-"""How commands print: data to stdout, as JSON or a table, and messages to stderr."""
+"""How commands print: data to stdout, as JSON or a table, and messages to stderr.
+
+Every command prints with these functions, and they escape what others wrote; the linter refuses
+other ways to print.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ...core.bounds import format_moment
-from ...core.foreign_text import escape_block, escape_line
+from ...core.foreign_text import escape_block, escape_json, escape_line
 from ...core.job import JobRecord
 from .stderr_pipe import has_room
 
 # How long a message may wait for room in stderr, in seconds.
 PRINT_TIMEOUT = 0.1
 
-# What stands for the beginning of an id that is cut, and the length of such an id.
-CUT = "…"
-SHORT_ID = 13
-# More columns than any table has.
-UNBOUNDED = 1 << 20
+INDENT = "    "
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on a line."""
-    click.echo(msgspec.json.encode(value).decode())
+    """Print one JSON document on a line. It decodes to exactly the value."""
+    click.echo(escape_json(msgspec.json.encode(value).decode()))
 
 
 def print_table(
@@ -45,25 +44,12 @@ def print_table(
         for row in (headings, *rows):
             click.echo("\t".join(map(escape_line, row)))
         return
-    console = Console(no_color="NO_COLOR" in os.environ)
-    table = _table(headings, rows)
-    unbounded = console.options.update(max_width=UNBOUNDED)
-    if starts_with_id and console.measure(table, options=unbounded).maximum > console.width:
-        table = _table(headings, [(_end_of_id(job_id), *rest) for job_id, *rest in rows])
-        table.columns[0].min_width = SHORT_ID
-    console.print(table)
+    # Imported here because it is slow to import, and probes print no table.
+    from .drawn_table import draw_table  # noqa: PLC0415
 
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(*headings, box=None, pad_edge=False)
-    for row in rows:
-        # Text, because rich would take a name in brackets for markup.
-        table.add_row(*(Text(escape_line(cell)) for cell in row))
-    return table
-
-
-def _end_of_id(job_id: str) -> str:
-    return job_id if len(job_id) <= SHORT_ID else CUT + job_id[1 - SHORT_ID :]
+    draw_table(
+        headings, [[escape_line(cell) for cell in row] for row in rows], ends_of_ids=starts_with_id
+    )
 
 
 def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
@@ -75,14 +61,19 @@ def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:
         print_line(f"{job_id} {state}")
 
 
-def print_line(text: str) -> None:
+def print_line(text: str = "") -> None:
     """Print text as one line, whatever is in it."""
     click.echo(escape_line(text))
 
 
 def print_block(text: str) -> None:
-    """Print text of several lines, such as a traceback."""
-    click.echo(escape_block(text))
+    """Print text of several lines, such as a traceback, indented: no line looks like ours."""
+    click.echo(indent(escape_block(text), INDENT))
+
+
+def print_script(text: str) -> None:
+    """Print a program of ours for a shell, unchanged."""
+    click.echo(text)
 
 
 def print_job_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
@@ -90,14 +81,28 @@ def print_job_counts(counts: Mapping[str, int], *, as_json: bool) -> None:
     if as_json:
         print_json(dict(counts))
     else:
-        click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")
+        print_line(", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no jobs")
 
 
-def print_stderr(text: str) -> None:
+def print_stderr(*lines: str) -> None:
     """Print a message for a person. A closed or full stderr is no error, and blocks nobody."""
+    _print_message("\n".join(map(escape_line, lines)))
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print on stderr where an error was raised, like `print_stderr`."""
+    _print_message(escape_block("".join(traceback.format_exception(error)).rstrip("\n")))
+
+
+def ask(question: str) -> None:
+    """Ask on stderr, and raise click.Abort unless the answer is yes."""
+    click.confirm(escape_line(question), abort=True, err=True)
+
+
+def _print_message(text: str) -> None:
     try:
         if has_room(sys.stderr, PRINT_TIMEOUT):
-            click.echo(escape_block(text), err=True)
+            click.echo(text, err=True)
     except BrokenPipeError:
         # The interpreter would flush the rest at exit, fail again and change the exit code.
         null = os.open(os.devnull, os.O_WRONLY)
@@ -105,13 +110,6 @@ def print_stderr(text: str) -> None:
         os.close(null)
     except (OSError, ValueError):
         return  # a full disk, for example, or a closed file
-
-
-def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
-    """Write bytes unchanged, and flush."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    stream.buffer.write(data)
-    stream.buffer.flush()
 
 
 def format_time(at: float | None) -> str:

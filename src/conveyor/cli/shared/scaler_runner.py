@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,11 +14,12 @@ from ...autoscaler.scaler import Cycle, Scaler, plan_cycle
 from ...autoscaler.state import EMPTY_STATE
 from ...autoscaler.status import decode_note
 from ...core.clock import elapsed
+from ...core.event_log import open_event_log
 from ...errors import UnavailableError, UsageError
 from ...store.protocol import Store
 from ...system.process_identity import worker_id
 
-log = logging.getLogger("conveyor.autoscaler")
+log = open_event_log("autoscaler")
 
 # The default interval between two cycles, in seconds.
 DEFAULT_EVERY = 10.0

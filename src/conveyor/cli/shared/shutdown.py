@@ -14,7 +14,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
@@ -27,7 +26,7 @@ from ...worker.shutdown import LEAVE, SHUTDOWN_GRACE
 from ...worker.worker import Worker
 from .exec_handoff import hand_off_and_exit
 from .exit_codes import FAILED, OK, RELEASED, UNREACHABLE, USAGE
-from .output import format_count, format_duration, print_stderr
+from .output import format_count, format_duration, print_stderr, print_traceback
 
 PAUSE_SIGNALS = (signal.SIGTSTP, signal.SIGCONT)
 # How many running jobs to name; the others are counted.
@@ -132,7 +131,7 @@ class Shutdown:
         print_stderr(_summary(worker))
         if worker.left or _has_threads():
             if self._failure is not None:
-                print_stderr("".join(traceback.format_exception(self._failure)))
+                print_traceback(self._failure)
             self._hand_off(worker, worker.left)
         if self._failure is not None:
             raise self._failure
@@ -212,7 +211,7 @@ class Shutdown:
             slow = "the shutdown takes too long; the store may not be responding"
             blocked = "a job or a slow disk blocks the worker's event loop"
             text = f"forced exit: {slow if is_responsive else blocked}"
-        print_stderr(f"{text}\n{_summary(worker)}")
+        print_stderr(text, _summary(worker))
         self._hand_off(worker, left)
 
     def _abandon_jobs(self, worker: Worker) -> tuple[bool, Sequence[Report]]:
@@ -244,7 +243,7 @@ class Shutdown:
         if phase == "draining" and not self.is_requested:
             print_stderr("drain ordered by the store: stopping, as on SIGTERM")
             self._force_after(self._drain)
-        print_stderr(describe_phase(phase, running, self._drain))
+        print_stderr(*describe_phase(phase, running, self._drain))
 
 
 def _summary(worker: Worker) -> str:
@@ -260,8 +259,8 @@ def _has_threads() -> bool:
     return any(not each.daemon for each in threading.enumerate() if each is not main)
 
 
-def describe_phase(phase: str, running: Sequence[JobRecord], drain: float) -> str:
-    """Describe a phase of the shutdown, and name the jobs that still run."""
+def describe_phase(phase: str, running: Sequence[JobRecord], drain: float) -> list[str]:
+    """Return lines that describe a phase of the shutdown, and name the jobs that still run."""
     jobs = format_count(len(running), "running job")
     match phase:
         case "draining":
@@ -276,7 +275,7 @@ def describe_phase(phase: str, running: Sequence[JobRecord], drain: float) -> st
             text = phase
     named = [_describe_job(job) for job in running[:MOST_NAMED]]
     more = [f"  and {len(running) - MOST_NAMED} more"] if len(running) > MOST_NAMED else []
-    return "\n".join([text, *named, *more])
+    return [text, *named, *more]
 
 
 def _describe_job(job: JobRecord) -> str:

@@ -6,14 +6,15 @@ C-level handler writes to the wakeup descriptor immediately, and a thread reads 
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
-log = logging.getLogger("conveyor.signals")
+from ...core.event_log import open_event_log
+
+log = open_event_log("signals")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 

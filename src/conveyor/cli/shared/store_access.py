@@ -11,7 +11,7 @@ from ...settings import DEFAULT, Settings, StoreChoice, load_settings
 from ...store.messages import Filter
 from ...store.open import check_store_exists, open_store
 from ...store.protocol import Store
-from .output import CUT
+from .short_ids import CUT
 
 SHORTEST_ID_PART = 4
 NEWEST = 1000

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from ...core.event_log import open_event_log
 from ...core.loop_backoff import DoublingBackoff
 from ...errors import ConveyorError
 from ..messages import Hint, HintKind, Listener
@@ -16,7 +17,7 @@ from .api import HINTS
 from .client import HttpClient
 from .payloads import HintsQuery
 
-log = logging.getLogger("conveyor.hints")
+log = open_event_log("hints")
 
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
 # Waiting claims bring these hints. A stream of them would wake every worker for every job.

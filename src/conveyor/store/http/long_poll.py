@@ -8,9 +8,9 @@ and a hint makes the worker claim again, which then finds them.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
+from ...core.event_log import open_event_log
 from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
 from ...core.loop_backoff import DoublingBackoff
@@ -21,7 +21,7 @@ from .client import HttpClient
 from .payloads import ClaimBody, ExchangeBody, SettleBody
 from .wire import decode_exchanged, encode_report
 
-log = logging.getLogger("conveyor.claims")
+log = open_event_log("claims")
 
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
 # Seconds to wait for the answer to a claim whose end was requested.
