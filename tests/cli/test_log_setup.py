@@ -82,8 +82,8 @@ def test_a_line_of_text_cannot_control_a_terminal(
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure()
-    logging.getLogger("shop").error("two\nlines \x1b]0;title\a")
-    assert "shop two\n  lines \\x1b]0;title\\x07\n" in capsys.readouterr().err
+    logging.getLogger("not_disabled").error("two\nlines \x1b]0;title\a")
+    assert "not_disabled two\n  lines \\x1b]0;title\\x07\n" in capsys.readouterr().err
 
 
 def raised(text: str) -> LookupError:

@@ -18,6 +18,7 @@ import msgspec
 from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..client.outage_wait import OutageWait
+from ..core.event_log import open_event_log
 from ..core.explain import SILENT
 from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
@@ -226,7 +227,7 @@ class _LocalWorker:
     def __init__(self, belt: Conveyor, queue: str) -> None:
         # The command itself says how its job failed.
         self._quiet = logging.NullHandler()
-        logging.getLogger("conveyor").addHandler(self._quiet)
+        open_event_log().addHandler(self._quiet)
         self._worker = belt.worker(queues=[queue], slots=1, app="conveyor exec", keep=False)
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._worker.run(),), name="conveyor-exec", daemon=True
@@ -236,4 +237,4 @@ class _LocalWorker:
     def finish(self) -> None:
         self._worker.call(self._worker.cancel_all)
         self._thread.join(30)
-        logging.getLogger("conveyor").removeHandler(self._quiet)
+        open_event_log().removeHandler(self._quiet)

@@ -39,6 +39,8 @@ class OutputText:
         end = None if final else UNFINISHED.search(text)
         self._unfinished = end[0] if end else ""
         parts = COLOUR.split(text.removesuffix(self._unfinished))
+        if not any(parts):
+            return ""
         shown = "".join([*self._colours, *map(self._show, parts)])
         return shown + RESET if COLOUR.search(shown) else shown
 
