@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 ONLY = "!only"
+# The label of a server that other machines reach without TLS; it runs no jobs.
+PUBLIC_WITHOUT_TLS = "public-without-tls"
 
 
 def serves(labels: frozenset[str], requires: frozenset[str]) -> bool:

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.access import Action, describe_rights
+import msgspec
+
+from ..core.access import Action, Token, describe_rights
 from ..store.http import payloads
 from ..store.messages import Order
 from .request import ApiRequest
 
 # The audit log's names of the orders to a worker.
 ORDER_NAMES: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
+# The answers that say that a condition did not hold, or that there was nothing to do.
+NOTHING_DONE = frozenset({b"false", b"0"})
 
 
-def audit_line(request: ApiRequest) -> Action:
-    """Return the line about a call."""
-    action, detail = _action_and_detail(request.call.audit_name, request.body)
+def audit_line(request: ApiRequest, answer: bytes) -> Action | None:
+    """Return the line about a call that has been answered; None if it did nothing."""
+    if not request.call.audit_name or answer in NOTHING_DONE:
+        return None
+    action, detail = _action_and_detail(request.call.audit_name, request.body, answer)
+    return action_of(request, action, detail)
+
+
+def action_of(request: ApiRequest, action: str, detail: str, subject: str | None = None) -> Action:
+    """Return a line about an action of a call on what its path names, or on `subject`."""
     return Action(
         who=request.principal.name,
         where=request.principal.address,
         what=action,
-        subject=next(iter(request.path.values()), ""),
+        subject=next(iter(request.path.values()), "") if subject is None else subject,
         detail=detail,
     )
 
 
-def _action_and_detail(action: str, body: payloads.Payload) -> tuple[str, str]:
+def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tuple[str, str]:
     match body:
         case payloads.PauseBody(paused=False):
             return f"resume {action.partition(' ')[2]}", ""
@@ -37,5 +48,13 @@ def _action_and_detail(action: str, body: payloads.Payload) -> tuple[str, str]:
             return action, f"forced: {reason}" if force else reason
         case payloads.AddTokenBody(token=token):
             return action, describe_rights(token)
+        case payloads.TickBody(jobs=jobs):
+            return action, f"{len(jobs)} jobs"
+        case payloads.PruneBody():
+            return action, f"{answer.decode()} jobs"
+        case payloads.LimitBody():
+            return action, f"{answer.decode()} files"
+        case _ if action == "revoke token":
+            return action, msgspec.json.decode(answer, type=Token).name
         case _:
             return action, ""

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from ..client.enqueue import enqueue
+from ..core.clock import elapsed
 from ..core.job import NewJob, TaskDefaults
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
@@ -19,9 +20,11 @@ from ..store.http.payloads import InsertAnswer
 from ..store.http.wire import NewJobView
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
+from .audit import action_of
 from .auth import Authenticator, Principal
 from .authorization import Authorizer
 from .connection_watch import run_while_connected
+from .enqueue_audit import EnqueueAudit
 from .http_io import json_response
 from .inline_commit import InlineCommit
 from .job_intake import JobIntake, check_declarations
@@ -53,6 +56,7 @@ class EnqueueApi:
         self._inline_commit = inline_commit
         self._intake = JobIntake(config.args_limit, config.tasks)
         self._hint_waiters = HintWaiters(store)
+        self._audit = EnqueueAudit(store, elapsed)
 
     def close(self) -> None:
         """Stop listening for room."""
@@ -66,14 +70,18 @@ class EnqueueApi:
             body.jobs, queue, self._store.now(), await self._declared(body.jobs)
         )
         capacity = await self._capacity(request.principal, queue, body.capacity)
+        before = await self._audit.capacity_before(queue, capacity)
         if body.wait is not None:
-            return await self._insert_when_there_is_room(request, jobs, capacity)
+            accepted = await self._insert_when_there_is_room(request, jobs, capacity)
+            await self._audit.record(request, accepted, before, capacity)
+            return json_response(InsertAnswer(accepted=accepted))
         is_small = len(jobs) <= FEW_JOBS
         with self._inline_commit.commit_here_if_alone() if is_small else nullcontext():
             inserting = self._store.insert(
                 jobs, capacity=capacity, when_full=body.when_full, again=body.again
             )
         found = await inserting
+        await self._audit.record(request, found, before, capacity)
         if isinstance(found, Offered):
             self._authorizer.remember_offer(found.offer, queue)
             return json_response(InsertAnswer(offered=found), 202)
@@ -94,12 +102,18 @@ class EnqueueApi:
         """Store what tasks declare, which jobs get that are sent without options."""
         body: payloads.PutTasksBody = request.body
         check_declarations(body.tasks)
+        changed = [
+            each.name for each in body.tasks if await self._store.task_defaults(each.name) != each
+        ]
         await self._store.put_tasks(body.tasks)
+        if changed:
+            line = action_of(request, "declare tasks", ", ".join(changed))
+            await self._store.note_action([line])
         return Response(status_code=204)
 
     async def _insert_when_there_is_room(
         self, request: ApiRequest, jobs: list[NewJob], capacity: int | None
-    ) -> Response:
+    ) -> Accepted | None:
         body: payloads.InsertBody = request.body
         assert body.wait is not None, "checked by the caller"
         enqueuing: asyncio.Task[Accepted] = asyncio.ensure_future(
@@ -126,8 +140,7 @@ class EnqueueApi:
 
         access = self._authenticator.watch_access(request.principal)
         with self._inline_commit.exclude_waiting():
-            accepted = await run_while_connected(request.http, enqueued(), withdraw, access)
-        return json_response(InsertAnswer(accepted=accepted))
+            return await run_while_connected(request.http, enqueued(), withdraw, access)
 
     async def _declared(self, views: Sequence[NewJobView]) -> dict[str, TaskDefaults]:
         """Return what is declared about the tasks of jobs that may not have all their options."""

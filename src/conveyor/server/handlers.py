@@ -12,7 +12,8 @@ from ..core.files import PIECE
 from ..core.job import WorkerInfo
 from ..store.http import payloads
 from ..store.protocol import Store
-from .audit import audit_line
+from ..store.schedule_rules import rule_of
+from .audit import action_of, audit_line
 from .auth import Authenticator
 from .authorization import Authorizer
 from .enqueue_api import EnqueueApi
@@ -26,9 +27,6 @@ from .server_config import ServerConfig
 from .worker_api import WorkerApi
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
-
-# The body of a response that says that a condition did not hold and nothing was done.
-NOTHING_DONE = b"false"
 
 VERSION = version("conveyor")
 
@@ -82,6 +80,7 @@ class Handlers:
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
+            "put_schedule": self._put_schedule,
             "terms": self._terms,
             "hints": HintApi(authenticator, hub).hints,
         }
@@ -94,8 +93,9 @@ class Handlers:
         """Answer one call, and note it in the audit log if it did something."""
         handler = self._handlers.get(request.call.name, self._call_store)
         response = await handler(request)
-        if request.call.audit_name and response.body != NOTHING_DONE:
-            await self._store.note_action([audit_line(request)])
+        line = audit_line(request, bytes(response.body))
+        if line is not None:
+            await self._store.note_action([line])
         return response
 
     async def _call_store(self, request: ApiRequest) -> Response:
@@ -140,6 +140,17 @@ class Handlers:
         ]
         await self._store.note_action(actions)
         return Response(status_code=204)
+
+    async def _put_schedule(self, request: ApiRequest) -> Response:
+        """Add or change a schedule; applications repeat theirs, which is no entry of the audit."""
+        body: payloads.PutScheduleBody = request.body
+        put = body.schedule
+        before = {each.name: rule_of(each) for each in await self._store.schedules()}
+        response = await self._call_store(request)
+        if before.get(put.name) != rule_of(put):
+            line = action_of(request, "put schedule", f"{put.cron} {put.timezone}", put.name)
+            await self._store.note_action([line])
+        return response
 
     async def _terms(self, request: ApiRequest) -> Response:
         token = request.principal.token

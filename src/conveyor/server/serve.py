@@ -14,6 +14,7 @@ import uvicorn
 
 from ..core.event_log import open_event_log
 from ..core.job import State, WorkerInfo
+from ..core.labels import PUBLIC_WITHOUT_TLS
 from ..errors import UsageError
 from ..maintenance.loop import maintenance_loop
 from ..maintenance.pruner import RETENTION
@@ -132,10 +133,15 @@ class Server:
             connection_limit(descriptor_limit()) if connections is None else connections,
         )
         # A worker without slots, so that others see that this process does the maintenance.
-        self._info = worker_info(f"server-{worker_id()}", now=store.now())
+        is_exposed = bind.is_public and not bind.tls_cert
+        self.info = worker_info(
+            f"server-{worker_id()}",
+            now=store.now(),
+            labels=(PUBLIC_WITHOUT_TLS,) if is_exposed else (),
+        )
         self._maintenance = maintenance_loop(
             store,
-            lambda: self._info,
+            lambda: self.info,
             schedules=schedules,
             tasks=[task.defaults for task in config.tasks.values()] if config else [],
             retention=retention,
@@ -143,7 +149,7 @@ class Server:
         )
         self._store = store
         self.access_note = "token required" if tokens else "no token required, local access only"
-        if bind.is_public and not bind.tls_cert:
+        if is_exposed:
             self.access_note += ", without TLS: others can read tokens and jobs in transit"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
@@ -196,7 +202,7 @@ class Server:
             maintaining.cancel()
             await asyncio.gather(maintaining, return_exceptions=True)
             listening.close()
-            await self._store.leave(self._info.id)
+            await self._store.leave(self.info.id)
 
     def stop(self) -> None:
         """Make `run` return soon."""

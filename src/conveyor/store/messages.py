@@ -83,11 +83,12 @@ class Accepted(msgspec.Struct, frozen=True):
     """The jobs are in the store. `ids` are in the order asked for.
 
     If a unique key was taken, the id is that of the job that holds the key; it is listed in
-    `existing` as well.
+    `existing` as well. `dropped` of the oldest waiting jobs were discarded to make room.
     """
 
     ids: tuple[str, ...]
     existing: tuple[str, ...] = ()
+    dropped: int = 0
 
 
 class Offered(msgspec.Struct, frozen=True):

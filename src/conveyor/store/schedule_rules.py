@@ -16,7 +16,7 @@ def merge_schedule(known: ScheduleInfo | None, declared: ScheduleInfo) -> Schedu
     """
     if known is None:
         return msgspec.structs.replace(declared, last_at=None, paused=False)
-    if _rule(known) == _rule(declared):
+    if rule_of(known) == rule_of(declared):
         return known
     return msgspec.structs.replace(declared, last_at=known.last_at, paused=known.paused)
 
@@ -36,5 +36,6 @@ def no_schedule(name: str) -> NotFoundError:
     return NotFoundError(f"schedule {name!r} not found")
 
 
-def _rule(schedule: ScheduleInfo) -> tuple[str, str, str]:
+def rule_of(schedule: ScheduleInfo) -> tuple[str, str, str]:
+    """Return what a declaration says about when a schedule is due."""
     return schedule.cron, schedule.timezone, schedule.missed

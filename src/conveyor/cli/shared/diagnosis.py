@@ -20,16 +20,18 @@ from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
+from .exposure import find_exposures
 from .output import format_count, print_json, print_line, print_stderr, print_table
 from .store_access import choose_command_store
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """The result of one check."""
+    """The result of one check. A warning is no problem of the store, and `ok`."""
 
     name: str
     ok: bool
     text: str
+    warning: bool = False
 
 
 def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
@@ -62,7 +64,7 @@ def run_checks(settings: Settings, *, quick: bool) -> tuple[Settings, list[Findi
         check_store_exists(chosen.url)
     except ConveyorError as error:
         return settings, [_versions(), Finding("store", ok=False, text=str(error))]
-    findings = [_versions(), *_check_store(chosen, quick=quick)]
+    findings = [_versions(), *_check_store(settings, chosen, quick=quick)]
     return settings.with_store(chosen), findings
 
 
@@ -75,7 +77,7 @@ def _versions() -> Finding:
     )
 
 
-def _check_store(chosen: StoreChoice, *, quick: bool) -> list[Finding]:
+def _check_store(settings: Settings, chosen: StoreChoice, *, quick: bool) -> list[Finding]:
     findings: list[Finding] = []
     try:
         store = open_store(chosen.url, token=chosen.token)
@@ -90,6 +92,7 @@ def _check_store(chosen: StoreChoice, *, quick: bool) -> list[Finding]:
         )
         if not quick:
             findings += [*_check_file(store), *_check_workers(store)]
+            findings += _check_exposure(settings, store, chosen.url)
     except ConveyorError as error:
         findings.append(Finding("store", ok=False, text=str(error)))
     finally:
@@ -151,8 +154,14 @@ def _check_workers(store: Store) -> list[Finding]:
     ]
 
 
+def _check_exposure(settings: Settings, store: Store, url: str) -> list[Finding]:
+    found = find_exposures(settings, store, url)
+    return [Finding(each.name, ok=True, text=each.text, warning=True) for each in found]
+
+
 def _row(finding: Finding) -> tuple[str, str, str]:
-    return "ok" if finding.ok else "NOT OK", finding.name, finding.text
+    status = "warning" if finding.warning else "ok"
+    return status if finding.ok else "NOT OK", finding.name, finding.text
 
 
 def _text(value: Any) -> str:

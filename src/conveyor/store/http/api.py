@@ -224,6 +224,7 @@ _STORE_CALLS = (
     ApiCall(
         name="prune", method="POST", path="/upkeep/prune", scopes=ADMIN_ONLY,
         summary="Delete old final jobs", request=payloads.PruneBody, response=int,
+        audit_name="prune",
     ),
     ApiCall(
         name="beat", method="PUT", path="/workers/{worker}", scopes=AGENT,
@@ -275,7 +276,7 @@ _STORE_CALLS = (
     ApiCall(
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN_ONLY,
         summary="Enqueue the jobs of a due schedule", request=payloads.TickBody, response=bool,
-        problems=("not_found",),
+        problems=("not_found",), audit_name="tick schedule",
     ),
     # -- files ---------------------------------------------------------------------------------
     ApiCall(
@@ -305,6 +306,7 @@ _STORE_CALLS = (
     ApiCall(
         name="sweep_contents", method="POST", path="/upkeep/sweep", scopes=ADMIN_ONLY,
         summary="Delete files that no job refers to", request=payloads.LimitBody, response=int,
+        audit_name="sweep files",
     ),
     # -- scaling -------------------------------------------------------------------------------
     ApiCall(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from ...core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import drop_error
@@ -41,6 +43,8 @@ def insert(
         case Accept(drop):
             _drop_oldest(memory, name, drop)
             answer = accept(memory, jobs)
+            if drop:
+                answer = msgspec.structs.replace(answer, dropped=drop)
         case Offer():
             answer = _offer(memory, jobs, queue, capacity or 0)
     if changed:

@@ -73,7 +73,8 @@ async def _admit(
     match decision:
         case Accept(drop):
             await _drop_oldest(tx, name, queue, drop)
-            return await accept(tx, jobs)
+            answer = await accept(tx, jobs)
+            return msgspec.structs.replace(answer, dropped=drop) if drop else answer
         case Offer():
             return await _offer(tx, jobs, queue, capacity)
 
