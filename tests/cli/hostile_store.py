@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from conveyor import Conveyor
+from conveyor.autoscaler.config import DEFAULT_NAME
 from conveyor.autoscaler.plan import PoolCounts
 from conveyor.autoscaler.state import EMPTY_STATE
 from conveyor.autoscaler.status import ScalerEvent, ScalerNote, ScalerStatus, encode_note
@@ -95,7 +96,7 @@ def _fill_lists(store: Store) -> None:
         blind={EVIL: EVIL}, events=(ScalerEvent(at=1.0, did="start", subject=EVIL, why=EVIL),),
     )  # fmt: skip
     note = encode_note(ScalerNote(status, EMPTY_STATE))
-    for name in ("default", EVIL):
+    for name in (DEFAULT_NAME, EVIL):
         store.lead(name, EVIL, hold=3600, note=note).result()
 
 

@@ -36,6 +36,8 @@ def escape_block(text: str) -> str:
 
 def escape_json(document: str) -> str:
     r"""Return a JSON document with what could do harm as \u202e: it means the same."""
+    if document.isprintable() and INVISIBLE.isdisjoint(document):
+        return document
     return _OTHER_THAN_ASCII.sub(lambda run: "".join(map(_escape_in_json, run[0])), document)
 
 

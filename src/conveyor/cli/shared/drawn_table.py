@@ -38,6 +38,8 @@ def draw_table(
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(*headings, box=None, pad_edge=False)
+    # The rest of a name, on a line of its own, would look like another row.
+    table.columns[0].no_wrap = True
     for row in rows:
         # Text, because rich would take a name in brackets for markup.
         table.add_row(*map(Text, row))
