@@ -8,14 +8,14 @@ without a valid token cannot fill it: above their share, the one of them that ca
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Callable
 
+from ..core.event_log import open_event_log
 from .http_limits import LimitedHttpProtocol
 
-log = logging.getLogger("conveyor.server")
+log = open_event_log("server")
 
 MAX_CONNECTIONS = 10_000
 # The maximum number of connections that have not yet shown a valid token.
