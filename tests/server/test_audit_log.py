@@ -104,7 +104,7 @@ def test_declarations_of_tasks_are_recorded_when_they_change(caller: Caller) -> 
 
 def test_a_prune_is_recorded_if_it_deleted_something(store: Store, caller: Caller) -> None:
     caller.enqueue("a")
-    store.cancel("a").result()
+    store.cancel("a", reason="over").result()
     for _ in range(2):
         caller.call("POST", "/upkeep/prune", {"retention": {"cancelled": 0.0}})
     caller.call("POST", "/upkeep/sweep", {})
