@@ -7,6 +7,7 @@ that forge rows of a table or lines of a log, and bidi controls that reorder wha
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from unicodedata import category
 
 # Controls, bidi and other format characters, bytes that were not UTF-8, line and paragraph breaks.
@@ -26,22 +27,33 @@ _OTHER_IN_A_BLOCK = re.compile(r"[^ -~\n\t]+")
 
 def escape_line(text: str) -> str:
     r"""Return text as one line: control characters as \n, \x1b or \u202e, all else unchanged."""
-    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0]), text)
+    if _is_plain(text):
+        return text
+    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0], _as_in_python), text)
 
 
 def escape_block(text: str) -> str:
     """Return text as lines: like `escape_line`, but line breaks and tabs stay."""
-    return _OTHER_IN_A_BLOCK.sub(lambda run: _escape(run[0]), text.replace("\r\n", "\n"))
+    return _OTHER_IN_A_BLOCK.sub(
+        lambda run: _escape(run[0], _as_in_python), text.replace("\r\n", "\n")
+    )
 
 
 def escape_json(document: str) -> str:
     r"""Return a JSON document with what could do harm as \u202e: it means the same."""
-    if document.isprintable() and INVISIBLE.isdisjoint(document):
+    if _is_plain(document):
         return document
-    return _OTHER_THAN_ASCII.sub(lambda run: "".join(map(_escape_in_json, run[0])), document)
+    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0], _as_in_json), document)
 
 
-def _escape(run: str) -> str:
+def _is_plain(text: str) -> bool:
+    """Whether there is surely nothing to escape. Long texts have few different letters."""
+    return text.isprintable() and not any(
+        letter in INVISIBLE or category(letter) in MARKS for letter in set(text)
+    )
+
+
+def _escape(run: str, show: Callable[[str], str]) -> str:
     """Escape a run of characters that begins the text, or that ASCII comes before."""
     shown: list[str] = []
     marks, joinable = 0, False
@@ -51,18 +63,16 @@ def _escape(run: str) -> str:
         if letter in JOINERS:
             is_safe, joinable = joinable or not UNSAFE, False
         else:
-            is_safe = not _is_unsafe(letter, kind) and marks <= MOST_MARKS
+            is_safe = kind not in UNSAFE and letter not in INVISIBLE and marks <= MOST_MARKS
             joinable = is_safe
-        shown.append(letter if is_safe else ascii(letter)[1:-1])
+        shown.append(letter if is_safe else show(letter))
     return "".join(shown)
 
 
-def _escape_in_json(letter: str) -> str:
-    if letter in JOINERS or not _is_unsafe(letter, category(letter)):
-        return letter
+def _as_in_python(letter: str) -> str:
+    return ascii(letter)[1:-1]
+
+
+def _as_in_json(letter: str) -> str:
     units = letter.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
-
-
-def _is_unsafe(letter: str, kind: str) -> bool:
-    return kind in UNSAFE or letter in INVISIBLE

@@ -174,9 +174,10 @@ class Server:
             # protocol. Without it a response in two parts waits 40 ms for the client's delayed
             # acknowledgement (Nagle's algorithm).
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else ""
             raise UsageError(
-                f"cannot listen on {bind.host}:{bind.port}: {error.strerror or error}. Choose "
+                f"cannot listen on {bind.host}:{bind.port}: {why or error}. Choose "
                 "another --host or --port, or stop the program that uses this one."
             ) from error
         host, port = listening.getsockname()[:2]
