@@ -78,7 +78,6 @@ def test_a_wrong_argument_is_refused_where_it_is_written(belt: Conveyor) -> None
     [
         ("gone.away", b"{}", "no task named 'gone.away' is registered in"),
         ("good", b'{"colour": 1}', "it has no parameter colour"),
-        ("good", b"[]", "do not match its signature"),
     ],
 )
 def test_a_job_that_this_code_cannot_run_waits_for_other_code_without_an_attempt(
@@ -115,7 +114,7 @@ def test_during_a_rolling_deploy_a_new_job_waits_for_a_new_worker(belt: Conveyor
     assert job.result(30) == "ann, bob"
 
 
-@pytest.mark.parametrize("args", [b"{", b"\xff"])
+@pytest.mark.parametrize("args", [b"{", b"{\xff"])
 def test_stored_arguments_that_cannot_be_read_fail_their_own_job_only(
     belt: Conveyor, args: bytes
 ) -> None:
