@@ -28,10 +28,11 @@ pytestmark = pytest.mark.alone
 Until = Callable[..., None]
 
 DRAIN = 1.0
-# As promised: a job is back within this time of being stopped, and runs again within this time.
-BACK, AGAIN = 1.0, 1.0
-# What a loaded machine may add to the time in which a worker is out.
-SLACK = 1.0
+# As promised: a job is back within this time of being stopped, and runs again within this time,
+# in which a process may have to be started.
+BACK, AGAIN = 1.0, 2.0
+# What a loaded machine with a slow disk may add to the time in which a worker is out.
+SLACK = 2.0
 LISTENING = ("coroutine", "thread", "process", "command")
 KILLED = ("deaf process", "deaf command")
 LEFT = ("deaf thread", "stubborn")

@@ -72,6 +72,7 @@ def delete_on_fetch(database: str, runs: str) -> None:
     """Work as a naive queue does, which forgets a job when it hands it out: the known-bad one."""
     db = apsw.Connection(database)
     db.set_busy_timeout(10_000)
+    db.execute("PRAGMA synchronous = OFF")  # as above: it is killed after a few milliseconds
     file = os.open(runs, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     while True:
         for (job,) in list(
