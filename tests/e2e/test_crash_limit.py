@@ -12,7 +12,7 @@ APP = """
 import os, signal, time
 from conveyor import Conveyor, current_job
 
-belt = Conveyor("jobs.db")
+belt = Conveyor("jobs.db?durability=normal")
 
 
 @belt.task(name="innocent")
@@ -29,7 +29,7 @@ async def gone() -> None: ...
 
 
 if __name__ == "__main__":
-    belt.work(slots=1, timeout=60, keep=False)
+    belt.work(slots=1, timeout=120, keep=False)
 """
 
 
@@ -37,7 +37,7 @@ def test_a_job_that_kills_its_worker_is_discarded_and_the_others_run(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
-    belt = Conveyor(tmp_path / "jobs.db")
+    belt = Conveyor(f"{tmp_path}/jobs.db?durability=normal")
 
     async def named() -> None: ...
 
@@ -49,7 +49,7 @@ def test_a_job_that_kills_its_worker_is_discarded_and_the_others_run(
     innocent.enqueue_many([()] * 2000)
     command = [sys.executable, "app.py"]
     ended = [
-        subprocess.run(command, cwd=tmp_path, timeout=120, check=False).returncode for _ in range(4)
+        subprocess.run(command, cwd=tmp_path, timeout=180, check=False).returncode for _ in range(4)
     ]
     assert ended == [-9, -9, -9, 0]
     assert bad.refresh().state is State.DISCARDED
