@@ -17,7 +17,7 @@ from conveyor import Conveyor
 from conveyor.client import enqueue
 from conveyor.core.job import NewJob
 from conveyor.core.pending import Pending, wake
-from conveyor.errors import JobCancelledError, NotFoundError
+from conveyor.errors import JobCancelledError, NotFoundError, UnavailableError
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted, Offered
 from still_loop import StillLoop, turn
@@ -140,6 +140,22 @@ def test_a_job_that_was_accepted_stays() -> None:
         with pytest.raises(asyncio.CancelledError):
             await enqueuing
         assert store.get(answer.ids[0]).result().queue == "narrow"
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_enqueue_that_the_store_refuses_ends_at_once() -> None:
+    store = SlowStore()
+
+    async def main() -> None:
+        enqueuing = await start(task_on(store, capacity=0).aenqueue())
+        enqueuing.cancel()
+        await turn()
+        [(inserting, _)] = store.inserting.answers
+        inserting.fail(UnavailableError("the disk is full"))
+        wake([inserting])
+        await turn()
+        assert enqueuing.cancelled()
 
     asyncio.run(main())
 

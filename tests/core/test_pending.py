@@ -171,3 +171,13 @@ def test_a_callback_is_called_when_the_answer_comes_and_at_once_if_it_is_here() 
     resolve(answer)
     answer.when_done(lambda: seen.append(-answer.result(0)))
     assert seen == [7, -7]
+
+
+def test_a_callback_is_called_once_although_the_answer_is_seen_and_woken() -> None:
+    answer = Pending[int]()
+    seen: list[int] = []
+    answer.when_done(lambda: seen.append(answer.result(0)))
+    answer.resolve(7)
+    wake([answer])
+    wake([answer])
+    assert seen == [7]
