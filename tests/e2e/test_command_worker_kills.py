@@ -109,8 +109,8 @@ def unfinished(belt: Conveyor) -> int:
     return sum(count for state, count in queue.counts.items() if state is not State.COMPLETED)
 
 
-def test_thirty_kills_lose_no_job_and_leave_no_process(tmp_path: Path, until: Until) -> None:
-    check(tmp_path, until, 30)
+def test_a_dozen_kills_lose_no_job_and_leave_no_process(tmp_path: Path, until: Until) -> None:
+    check(tmp_path, until, 12)
 
 
 @pytest.mark.slow
