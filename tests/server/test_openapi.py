@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import schemathesis
@@ -17,6 +17,7 @@ from served import OpenAuthenticator, Serving
 from conveyor.server.openapi import openapi
 from conveyor.store.http.api import HINTS, PREFIX, SERVER_CALLS, STORE_CALLS
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import HintKind
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite.store import SqliteStore
 
@@ -58,11 +59,46 @@ def test_the_document_has_every_call_and_no_others() -> None:
         for method, operation in methods.items()
     }
     calls = [*STORE_CALLS.values(), *SERVER_CALLS]
-    assert written == {(call.name, call.method, call.path) for call in calls}
+    known = {(call.name, call.method, call.path) for call in calls}
+    assert written == known | {("health", "GET", "/health")}
     for call in calls:
         named = DOCUMENT["paths"][PREFIX + call.path][call.method.lower()]["parameters"]
         in_path = {each["name"] for each in named if each["in"] == "path"}
         assert in_path == set(re.findall(r"\{(\w+)\}", call.path))
+
+
+def test_requests_are_closed_and_bounded_and_responses_may_grow() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    sent, returned = schemas["OptionsInput"], schemas["Options"]
+    assert sent["additionalProperties"] is False
+    assert "additionalProperties" not in returned
+    assert sent["properties"]["retries"] == {
+        "type": "integer", "format": "int64", "minimum": 0, "maximum": 2**31 - 1, "default": 0,
+    }  # fmt: skip
+    assert sent["properties"]["files"]["maxItems"] == 1000
+    assert sent["properties"]["files"]["items"] == {"$ref": "#/components/schemas/InputFileInput"}
+    fixed = "#/components/schemas/FixedInput"
+    assert sent["properties"]["backoff"]["discriminator"]["mapping"]["fixed"] == fixed
+    assert returned["properties"]["retries"] == {"type": "integer", "format": "int64", "default": 0}
+    assert schemas["Lease"]["properties"]["lease"]["maximum"] == 2**63 - 1
+    assert set(get_args(HintKind)) == set(schemas["Hint"]["properties"]["kind"]["enum"])
+    for name, schema in schemas.items():
+        assert schema["title"] == name
+        assert not any(isinstance(each.get("default"), dict | list) for each in fields(schema))
+
+
+def fields(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(schema.get("properties", {}).values())
+
+
+def test_only_lists_that_are_paged_have_a_cursor() -> None:
+    paged = {
+        operation["operationId"]
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        if "Next-Cursor" in operation["responses"].get("200", {}).get("headers", {})
+    }
+    assert paged == {"find", "output", "tokens", "actions"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -101,10 +102,23 @@ class Handlers:
     async def _call_store(self, request: ApiRequest) -> Response:
         call = request.call
         method = getattr(self._store, call.name)
+        if call.cursor:
+            return await self._list_page(request, method)
         found = await method(**request.arguments())
         if call.response is None:
             return Response(status_code=204)
         return json_response(found if call.encode is None else call.encode(found))
+
+    async def _list_page(self, request: ApiRequest, method: Callable[..., Any]) -> Response:
+        """Return a page of a list. One entry more is read, to know whether it is the last page."""
+        call, arguments = request.call, request.arguments()
+        limit = arguments["limit"]
+        found = await method(**{**arguments, "limit": limit + 1})
+        page = found[:limit]
+        response = json_response(page if call.encode is None else call.encode(page))
+        if len(found) > limit:
+            response.headers["Next-Cursor"] = str(getattr(page[-1], call.cursor))
+        return response
 
     async def _counts(self, request: ApiRequest) -> Response:
         visible = request.principal.queues

@@ -14,6 +14,7 @@ from ..store.http.api import JSON, MSGPACK, ApiCall
 from ..store.http.payloads import InsertBody, Payload, PutTasksBody, TickBody, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
 from .connection_watch import ClientGoneError
+from .unknown_fields import check_fields
 from .validation import MANY_DIGITS, check_numbers, check_options_sizes
 
 # Seconds, in the header Retry-After.
@@ -50,6 +51,7 @@ async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
             if call.request in WITH_OPTIONS:
                 check_options_sizes(data)
         body = _decoder(call.request, media)(data or b"{}")
+        check_fields(call.request, media, data)
     except msgspec.MsgspecError as error:
         raise ProblemError(problem("usage", f"body of {call.name}: {error}")) from error
     except (UnicodeDecodeError, RecursionError) as error:

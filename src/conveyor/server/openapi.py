@@ -11,17 +11,27 @@ import msgspec
 from ..store.http.api import HINTS, JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from ..store.http.payloads import EmptyPayload
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
+from ..store.messages import Hint
+from .request_bounds import PATH, Schema
+from .schemas import Schemas, generate_schemas
 
-REFERENCE = "#/components/schemas/{name}"
 # The codes of problems that any call may return, beside its own.
 ALWAYS = ("usage", "unavailable", "internal")
 ACCESS = ("unauthorized", "forbidden")
 WITH_BODY = ("too_large", "too_slow", "not_json")
+HEALTH = "/health"
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 ABOUT = (
     "A job queue for programs and agents on other machines. Times are Unix seconds, durations are "
     "seconds. Every error is a problem (RFC 9457); programs should look at its `code`. Send a "
-    "token as `Authorization: Bearer cvy_…`."
+    "token as `Authorization: Bearer cvy_…`. Integers fit into 64 bits. A field that a response "
+    "leaves out has its default: where no default is named, an empty list or object, or null."
+)
+# The lines of the stream of hints are no part of any schema, so their type is named here.
+LINES = "Hints, one JSON object of the schema `Hint` per line; empty lines keep it alive"
+CURSOR = (
+    "Only if there are more entries: send it as `before` or `after` to get the next page. A page "
+    "without it is the last one."
 )
 
 
@@ -29,21 +39,20 @@ ABOUT = (
 def openapi(version: str) -> bytes:
     """Return the document as JSON, for a version of Conveyor."""
     calls = [*STORE_CALLS.values(), *SERVER_CALLS]
-    types: list[Any] = [Problem]
-    types += [call.request for call in calls if call.request is not EmptyPayload]
-    types += [call.response for call in calls if call.response is not None]
-    schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-    schema_of = dict(zip(map(repr, types), schemas, strict=True))
-    paths: dict[str, dict[str, Any]] = {}
+    schemas = generate_schemas(
+        [call.request for call in calls if call.request is not EmptyPayload],
+        [Problem, Hint, *(call.response for call in calls if call.response is not None)],
+    )
+    paths: dict[str, dict[str, Any]] = {PREFIX + HEALTH: {"get": _health()}}
     for call in sorted(calls, key=lambda call: call.path):
         path = paths.setdefault(PREFIX + call.path, {})
-        path[call.method.lower()] = _operation(call, schema_of, components)
+        path[call.method.lower()] = _operation(call, schemas)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Conveyor", "version": version, "description": ABOUT},
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": dict(sorted(schemas.components.items())),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         # A server that only this machine can reach may require no token.
@@ -63,22 +72,31 @@ def problem_codes(call: ApiCall) -> list[str]:
     return list(dict.fromkeys(codes))
 
 
-def _operation(
-    call: ApiCall, schema_of: dict[str, Any], components: dict[str, Any]
-) -> dict[str, Any]:
+def _health() -> dict[str, Any]:
+    status = {"type": "object", "properties": {"status": {"enum": ["ok"]}}, "required": ["status"]}
+    return {
+        "operationId": "health",
+        "summary": "Show that the server answers",
+        "description": "No token is needed.",
+        "security": [{}],
+        "responses": {"200": {"description": "Done", "content": {JSON: {"schema": status}}}},
+    }
+
+
+def _operation(call: ApiCall, schemas: Schemas) -> dict[str, Any]:
     scopes = " or ".join([*call.scopes, "admin"])
     operation: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
         "description": f"Required scope: {scopes}.",
         "parameters": [_in_path(name) for name in re.findall(r"\{(\w+)\}", call.path)],
-        "responses": _responses(call, schema_of),
+        "responses": _responses(call, schemas.responses),
     }
     if call.request is EmptyPayload:
         return operation
-    schema = schema_of[repr(call.request)]
+    schema = schemas.requests[repr(call.request)]
+    whole = schemas.components[call.request.__name__]
     if call.in_query:
-        whole = components[call.request.__name__]
         operation["parameters"] += [
             {"name": name, "in": "query", "required": False, "schema": each}
             for name, each in whole["properties"].items()
@@ -86,22 +104,22 @@ def _operation(
         if call.raw == "request":
             operation["requestBody"] = {"required": True, "content": BYTES}
     else:
-        required = bool(components[call.request.__name__].get("required"))
+        required = bool(whole.get("required"))
         content = {kind: {"schema": schema} for kind in (JSON, MSGPACK)[: 1 + call.accepts_msgpack]}
         operation["requestBody"] = {"required": required, "content": content}
     return operation
 
 
 def _in_path(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1}
+    schema = PATH.get(name, {"type": "string", "minLength": 1})
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _responses(call: ApiCall, schema_of: dict[str, Any]) -> dict[str, Any]:
+def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if call is HINTS:
         text = {"application/x-ndjson": {"schema": {"type": "string"}}}
-        responses["200"] = {"description": "Hints, one per line", "content": text}
+        responses["200"] = {"description": LINES, "content": text}
     elif call.raw == "response":
         responses["200"] = {"description": "Bytes", "content": BYTES}
     elif call.response is None:
@@ -109,6 +127,9 @@ def _responses(call: ApiCall, schema_of: dict[str, Any]) -> dict[str, Any]:
     else:
         content = {JSON: {"schema": schema_of[repr(call.response)]}}
         responses["200"] = {"description": "Done", "content": content}
+        if call.cursor:
+            header = {"description": CURSOR, "schema": {"type": "string"}}
+            responses["200"]["headers"] = {"Next-Cursor": header}
         if call.name == "insert":
             responses["202"] = {
                 "description": "The queue is full; the request waits as an offer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,8 +18,12 @@ from ..store.http import payloads
 
 # Stores keep integers in 64 bits.
 MAX_INTEGER = 2**63 - 1
-# JSON without so many digits in a row has no larger integer.
-MANY_DIGITS = re.compile(rb"[0-9]{19}")
+# JSON without so many digits in a row, and without such an exponent, has no larger number.
+MANY_DIGITS = re.compile(rb"[0-9](?:[0-9]{18}|[eE]\+?[0-9]{3})")
+READABLE = (
+    "numbers in arguments, results and meta must be between -1.8e308 and 1.8e308, so that programs "
+    "in every language can read them; send a larger one as a string"
+)
 # The maximum size in bytes of a worker's description of itself.
 MAX_WORKER_INFO = 64 << 10
 
@@ -106,7 +111,35 @@ def check_numbers(value: Any) -> None:
         case list() | tuple() | frozenset():
             for each in cast("list[Any]", value):
                 check_numbers(each)
-        case _:  # users' own data, which is kept as JSON
+        case msgspec.Raw():
+            _check_users_json(bytes(value))
+        case dict():
+            _check_users_numbers(cast("dict[str, Any]", value))
+        case _:
+            return
+
+
+def _check_users_json(data: bytes) -> None:
+    """Raise UsageError for arguments or a result that not every program could read."""
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{error}: {READABLE}") from error
+    _check_users_numbers(value)
+
+
+def _check_users_numbers(value: Any) -> None:
+    match value:
+        case int():
+            if abs(value) > sys.float_info.max:
+                raise UsageError(f"an integer is out of range: {READABLE}")
+        case list():
+            for each in cast("list[Any]", value):
+                _check_users_numbers(each)
+        case dict():
+            for each in cast("dict[str, Any]", value).values():
+                _check_users_numbers(each)
+        case _:
             return
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from ..core.job import JobRecord
 from ..core.lifecycle import Interrupted
-from ..errors import UnavailableError
+from ..errors import ConveyorError, UnavailableError
 from ..store.http import payloads
 from ..store.http.wire import encode_exchanged
 from ..store.messages import Claimant, Exchanged, Report
@@ -57,15 +58,11 @@ class WorkerApi:
         if not body.wait:
             self._hub.end_claim(worker)
             return self._claimed(request, await self._claim_now(request))
-        queues = [want.queue for want in body.wants]
-        with self._hub.waiting_claim(worker, queues, body.labels) as waiting:
-            found = await self._claim_when_there_are_jobs(request, waiting)
-            if found.jobs:
-                self._hub.wake_next(waiting)
-        return self._claimed(request, found)
+        return self._claimed(request, await self._wait_for_jobs(request))
 
     async def exchange(self, request: ApiRequest) -> Response:
-        """Settle and claim in one transaction."""
+        """Settle and claim in one transaction; then wait for jobs, if asked to."""
+        body: payloads.ExchangeBody = request.body
         self._hub.end_claim(request.path["worker"])
         arguments = self._arguments(request)
         found = await self._store.exchange(
@@ -75,6 +72,8 @@ class WorkerApi:
             limit=arguments["limit"],
         )
         self._lease_owners.forget(leases_in(request.body))
+        if body.wait and body.wants and not found.jobs:
+            found = Exchanged(found.settled, await self._wait_after_settling(request))
         return self._claimed(request, found)
 
     async def decline(self, request: ApiRequest) -> Response:
@@ -108,6 +107,26 @@ class WorkerApi:
         """
         info = msgspec.structs.replace(request.body.info, begun="")
         return json_response(await self._store.beat(info))
+
+    async def _wait_for_jobs(self, request: ApiRequest) -> Exchanged:
+        queues = [want.queue for want in request.body.wants]
+        worker, labels = request.path["worker"], request.body.labels
+        with self._hub.waiting_claim(worker, queues, labels) as waiting:
+            found = await self._claim_when_there_are_jobs(request, waiting)
+            if found.jobs:
+                self._hub.wake_next(waiting)
+        return found
+
+    async def _wait_after_settling(self, request: ApiRequest) -> tuple[JobRecord, ...]:
+        """Wait for jobs. An error must not hide that the reports have been written."""
+        try:
+            return (await self._wait_for_jobs(request)).jobs
+        except ConveyorError:
+            return ()
+        except ClientGoneError as error:
+            if error.reason is None:
+                raise
+            return ()
 
     async def _claim_now(self, request: ApiRequest) -> Exchanged:
         if self._hub.closing:

@@ -44,6 +44,9 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
 
     An `idempotent` call is repeated when its answer was lost. `problems` are the codes of its own
     errors, see problems.py. `audit_name` is what the audit log calls it; "" is not audited.
+
+    A list with a `cursor` is returned page by page. While there are more entries, the header
+    Next-Cursor has this field of the last one, to be sent as `before` or `after`.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     accepts_msgpack: bool = False
     problems: tuple[str, ...] = ()
     audit_name: str = ""
+    cursor: Literal["", "seq", "id"] = ""
 
     @property
     def in_query(self) -> bool:
@@ -155,7 +159,7 @@ _STORE_CALLS = (
     ApiCall(
         name="find", method="GET", path="/jobs", scopes=READ,
         summary="List jobs, newest first", request=payloads.FindQuery, response=list[JobView],
-        encode=_encode_jobs, idempotent=True,
+        encode=_encode_jobs, idempotent=True, cursor="seq",
     ),
     ApiCall(
         name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,
@@ -165,7 +169,7 @@ _STORE_CALLS = (
     ApiCall(
         name="output", method="GET", path="/jobs/{job_id}/output", scopes=READ_OR_ENQUEUE,
         summary="Read captured output", request=payloads.OutputQuery, response=list[OutputChunk],
-        idempotent=True, problems=("not_found",),
+        idempotent=True, problems=("not_found",), cursor="seq",
     ),
     ApiCall(
         name="ahead", method="GET", path="/jobs/{job_id}/ahead", scopes=READ_OR_ENQUEUE,
@@ -327,7 +331,7 @@ _STORE_CALLS = (
     ApiCall(
         name="tokens", method="GET", path="/tokens", scopes=ADMIN_ONLY,
         summary="List the tokens", request=payloads.PageQuery, response=list[Token],
-        idempotent=True,
+        idempotent=True, cursor="id",
     ),
     ApiCall(
         name="token", method="GET", path="/tokens/{token_id}", scopes=ADMIN_ONLY,
@@ -346,7 +350,7 @@ _STORE_CALLS = (
     ApiCall(
         name="actions", method="GET", path="/audit", scopes=ADMIN_ONLY,
         summary="List the audit log, newest first", request=payloads.BeforeQuery,
-        response=list[Action], idempotent=True,
+        response=list[Action], idempotent=True, cursor="seq",
     ),
     ApiCall(
         name="note_action", method="POST", path="/audit", scopes=ADMIN_ONLY,

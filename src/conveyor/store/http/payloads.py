@@ -26,9 +26,11 @@ from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
-# The most rows that any call handles, whatever its limit says.
 MAX_ROWS = 10_000
-Page = Annotated[int, Meta(ge=1)]
+# How many entries of a list, and rows of a call of maintenance, a call can ask for. For a list that
+# is cut off, the header Next-Cursor says where the next page starts.
+Page = Annotated[int, Meta(ge=1, le=PAGE)]
+Rows = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 
@@ -40,10 +42,7 @@ class Payload(
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
         """Return the arguments of the store's method, including those in the path."""
-        given = {name: getattr(self, name) for name in self.__struct_fields__}
-        if "limit" in given:
-            given["limit"] = min(given["limit"], MAX_ROWS)
-        return {**path, **given}
+        return {**path, **{name: getattr(self, name) for name in self.__struct_fields__}}
 
 
 class EmptyPayload(Payload, frozen=True):
@@ -67,13 +66,20 @@ class InsertBody(Payload, frozen=True):
 
 
 class ClaimBody(Payload, frozen=True):
-    """A claim of at most `limit` jobs from the queues in `wants`, in that order.
+    """A claim of at most `limit` jobs (of 1,000, if more) from the queues in `wants`, in order.
 
-    With `wait` the server holds the answer until there is a job, for at most that many seconds.
+    With `wait` the server holds the answer until there is a job, for at most that many seconds (60,
+    if more). `lease_for` is how long the jobs belong to the worker unless it renews their leases;
+    the server may shorten it.
+
+    `confirm_within` makes the claim provisional: unless `extend` confirms a job's lease within that
+    many seconds, the job returns to its queue and the attempt does not count. Send 10, because the
+    answer can be lost. Without it nothing is provisional: then the jobs of a lost answer stand
+    still for `lease_for` seconds, and count as crashed.
     """
 
     wants: Annotated[list[Want], Meta(max_length=1000)]
-    limit: Page = 1
+    limit: Annotated[int, Meta(ge=1)] = 1
     lease_for: Seconds = 60.0
     labels: Annotated[frozenset[str], Meta(max_length=100)] = frozenset()
     confirm_within: Seconds | None = None
@@ -85,7 +91,10 @@ class ClaimBody(Payload, frozen=True):
 
 
 class ExchangeBody(ClaimBody, frozen=True):
-    """Reports and a claim, in one transaction; the reports come first."""
+    """Reports and a claim, in one transaction; the reports come first.
+
+    With `wait`, the reports are written at once, and the answer waits for a job as a claim does.
+    """
 
     reports: Annotated[list[ReportView], Meta(max_length=10_000)] = []
 
@@ -176,7 +185,7 @@ class BeatBody(Payload, frozen=True):
 class LimitBody(Payload, frozen=True):
     """How many rows to process at most."""
 
-    limit: Page = PAGE
+    limit: Rows = PAGE
 
 
 class RescueBody(Payload, frozen=True):
@@ -185,14 +194,14 @@ class RescueBody(Payload, frozen=True):
     dead: list[str] = []
     begun: list[str] | None = None
     evidence: str = ""
-    limit: Page = PAGE
+    limit: Rows = PAGE
 
 
 class PruneBody(Payload, frozen=True):
     """For how many seconds to keep final jobs, by state."""
 
     retention: dict[State, float]
-    limit: Page = PAGE
+    limit: Rows = PAGE
 
 
 class PutTasksBody(Payload, frozen=True):
@@ -241,7 +250,7 @@ class FindQuery(Payload, frozen=True):
             before=self.before,
             enqueued_before=self.enqueued_before,
         )
-        return {"which": which, "limit": min(self.limit, PAGE)}
+        return {"which": which, "limit": self.limit}
 
 
 class OutputQuery(Payload, frozen=True):
@@ -278,7 +287,7 @@ class AttachBody(Payload, frozen=True):
 class LoadQuery(Payload, frozen=True):
     """How many groups of queue and labels to return at most."""
 
-    limit: Page = PAGE
+    limit: Rows = PAGE
 
 
 class ScaleQuery(Payload, frozen=True):

@@ -1,0 +1,103 @@
+"""The bounds of the fields of requests, as JSON Schema, for the OpenAPI document.
+
+They describe what is checked where a request is received (validation.py, job_intake.py) and in the
+store. The bounds of the payloads themselves are in their types; here are those of the data in them,
+which is stored and sent to clients as well, and must be readable there whatever it holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+
+from ..client.options import LARGEST
+from ..core.access import ID_LENGTH, Token
+from ..core.bounds import EARLIEST, LATEST, LONGEST
+from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, FileInfo, InputFile
+from ..core.job import Options, ScheduleInfo, State, TaskDefaults
+from ..core.names import NAME_LIMIT
+from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
+from ..store.http.payloads import FindQuery, HintsQuery, TickBody
+from ..store.http.wire import NewJobView
+from ..store.messages import HintKind, Want
+
+Schema = dict[str, Any]
+
+MAX_INTEGER = 2**63 - 1
+# No NUL: no store can keep it.
+NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": NAME_LIMIT,
+    "pattern": r"^[^\u0000]*$",
+}
+MOMENT: Schema = {"type": "number", "minimum": EARLIEST, "maximum": LATEST}
+SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": LONGEST}
+COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+PRIORITY: Schema = {"type": "integer", "minimum": -LARGEST - 1, "maximum": LARGEST}
+PAUSE: Schema = {"type": "number", "minimum": 0}
+DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": CONTENT_LIMIT}
+TOKEN_ID: Schema = {"type": "string", "pattern": f"^[a-z0-9]{{{ID_LENGTH}}}$"}
+FILE_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": FILE_NAME_LIMIT}
+
+
+def optional(schema: Schema) -> Schema:
+    """Return the schema for a value that may be null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def comma_separated(names: list[str]) -> Schema:
+    """Return the schema for a comma-separated list of some of these names."""
+    one = f"({'|'.join(names)})?"
+    return {"type": "string", "pattern": f"^{one}(,{one})*$"}
+
+
+BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
+    NewJobView: {
+        "task": NAME,
+        "id": {"type": "string", "maxLength": NAME_LIMIT, "pattern": r"^[^\u0000]*$"},
+        "args": {"type": "object"},
+        "priority": PRIORITY,
+        "run_at": optional(MOMENT),
+        "delay": SECONDS,
+    },
+    Options: {
+        "retries": COUNT,
+        "timeout": optional({**SECONDS, "exclusiveMinimum": 0}),
+        "grace": SECONDS,
+        "expires_at": optional(MOMENT),
+        "key": optional(NAME),
+        "requires": {"type": "array", "items": NAME},
+        "crash_limit": COUNT,
+        "output_limit": COUNT,
+        "files": {"maxItems": FILES_LIMIT},
+        "artifacts": {"type": "array", "items": FILE_NAME},
+        "artifact_limit": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+    },
+    Fixed: {"seconds": PAUSE},
+    Exponential: {
+        "first": PAUSE,
+        "factor": {"type": "number", "minimum": 1, "maximum": 1000},
+        "longest": PAUSE,
+        "jitter": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+    Steps: {"seconds": {"type": "array", "items": PAUSE, "minItems": 1, "maxItems": MAX_STEPS}},
+    InputFile: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
+    FileInfo: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
+    Want: {"queue": NAME, "limit": {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}},
+    TaskDefaults: {"priority": PRIORITY},
+    ScheduleInfo: {"next_at": MOMENT},
+    TickBody: {"next_at": MOMENT},
+    Token: {"id": TOKEN_ID},
+    FindQuery: {"states": comma_separated(list(State))},
+    HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
+}
+
+# Names in paths.
+PATH: dict[str, Schema] = {
+    "queue": NAME,
+    "worker": NAME,
+    "digest": DIGEST,
+}

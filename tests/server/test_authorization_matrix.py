@@ -1,0 +1,338 @@
+"""Every call with every scope, limit to a queue and owner of a worker: who may, and who may not.
+
+What is expected is written down here, apart from the table of calls. A fault that is planted in the
+server must show in exactly the cells that it concerns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from calls import claim, new, put
+from raw_http import WORKER
+
+from conveyor.core.access import SCOPES, Scope, Token, issue_token
+from conveyor.server.application import Application
+from conveyor.server.auth import Authenticator, Principal
+from conveyor.store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
+from conveyor.store.memory.store import MemoryStore
+from conveyor.store.protocol import Store
+
+CALLS: dict[str, ApiCall] = {call.name: call for call in (*STORE_CALLS.values(), *SERVER_CALLS)}
+# The scopes of each call beside "admin", and what else a token must have:
+#   queue   it may use the queue, or the queue of the job or offer, that the call is about
+#   all     it is not limited to queues
+#   worker  the worker is its own
+#   lease   the job is held by a worker of its own
+RIGHTS = """
+insert          enqueue             queue
+task_defaults   read enqueue
+accepted        enqueue             queue
+withdraw        enqueue             queue
+claim           agent               queue worker
+exchange        agent               queue worker lease
+decline         agent               worker
+settle          agent               lease
+extend          agent               lease
+extend_worker   agent               worker
+write_output    agent               lease
+set_progress    agent               lease
+set_stopping    agent               lease
+get             read enqueue        queue
+find            read                all
+find_in_queue   read                queue
+history         read enqueue        queue
+output          read enqueue        queue
+ahead           read enqueue        queue
+offered         read enqueue        queue
+counts          read enqueue
+queue_info      read enqueue        queue
+check
+cancel          enqueue             queue
+retry
+delete
+set_paused
+stage
+rescue          agent               worker
+prune
+beat            agent               worker
+order           agent               worker
+dismiss
+leave           agent               worker
+workers         read enqueue
+put_tasks
+put_schedule
+schedules       read                all
+pause_schedule
+remove_schedule
+tick
+content         enqueue agent
+write_content   enqueue agent
+read_content    enqueue read agent
+attach          agent               queue lease
+files           read enqueue        queue
+sweep_contents
+load            read enqueue
+lead
+leader          read                all
+tokens
+token
+add_token
+revoke_token
+actions
+note_action
+terms           enqueue read agent
+scale           read                queue
+hints           enqueue read agent
+"""
+WANTS = [{"queue": "mine", "limit": 1}]
+SCHEDULE = {"name": "s", "cron": "* * * * *", "timezone": "UTC", "missed": "skip", "next_at": 1}
+FILE = {"name": "f", "digest": "0" * 64, "size": 0, "kind": "artifact"}
+TOKEN = {"id": "abcdefgh", "name": "n", "digest": "", "scopes": ["read"], "created_at": 1}
+
+
+class Cell(NamedTuple):
+    """One call by one token. `is_foreign`: the worker and its job are another token's."""
+
+    row: str
+    scope: Scope | None
+    queues: tuple[str, ...] = ()
+    is_foreign: bool = False
+
+
+class Right(NamedTuple):
+    scopes: frozenset[str]
+    needs: frozenset[str]
+
+
+def parse_rights() -> dict[str, Right]:
+    rights = {}
+    for line in RIGHTS.strip().splitlines():
+        row, *words = line.split()
+        scopes = frozenset(words) & set(SCOPES)
+        rights[row] = Right(scopes, frozenset(words) - scopes)
+    return rights
+
+
+ROWS = parse_rights()
+CELLS = [
+    Cell(row, scope, queues, is_foreign)
+    for row, right in ROWS.items()
+    for scope in (None, *SCOPES)
+    for queues in ([()] if scope in (None, "admin") else [(), ("mine",), ("other",)])
+    for is_foreign in ([False, True] if right.needs & {"worker", "lease"} else [False])
+]
+
+
+def expected(cell: Cell) -> str:
+    right = ROWS[cell.row]
+    if cell.scope is None:
+        return "unauthorized"
+    if cell.scope == "admin":
+        return "allowed"
+    is_refused = (
+        cell.scope not in right.scopes
+        or ("queue" in right.needs and cell.queues == ("other",))
+        or ("all" in right.needs and bool(cell.queues))
+        or cell.is_foreign
+    )
+    return "forbidden" if is_refused else "allowed"
+
+
+def body_of(row: str, worker: str, lease: int) -> Any:
+    held = {"id": "running", "lease": lease}
+    report = {**held, "outcome": {"type": "succeeded"}}
+    chunk = {"job_id": "running", "lease": lease, "offset": 0, "stream": "stdout", "at": 1}
+    bodies: dict[str, Any] = {
+        "insert": {"jobs": [{"task": "t"}], "when_full": "refuse"},
+        "claim": {"wants": WANTS},
+        "exchange": {"wants": WANTS, "reports": [report]},
+        "settle": {"reports": [report]},
+        "extend": {"leases": [held]},
+        "write_output": {"chunks": [{**chunk, "data": ""}]},
+        "set_progress": {"reports": [[held, {"done": 1}]]},
+        "set_stopping": {"reports": [[held, []]]},
+        "set_paused": {"paused": True},
+        "rescue": {"dead": [worker]},
+        "prune": {"retention": {}},
+        "beat": {"info": {"id": worker, **WORKER}},
+        "order": {"order": "quiet"},
+        "put_tasks": {"tasks": []},
+        "put_schedule": {"schedule": SCHEDULE},
+        "pause_schedule": {"paused": True},
+        "tick": {"due_at": 1, "next_at": 2, "jobs": []},
+        "attach": {"lease": lease, "file": FILE},
+        "lead": {"holder": "h", "hold": 1},
+        "add_token": {"token": TOKEN},
+        "note_action": {"actions": []},
+    }
+    return bodies.get(row, {})
+
+
+QUERIES = {"find_in_queue": "queue=mine", "scale": "queue=mine", "write_content": "last=true"}
+NAMES = {"queue": "mine", "name": "s", "digest": "0" * 64, "task": "t", "token_id": "abcdefgh"}
+MakeAuthenticator = Callable[[Store], Authenticator]
+
+
+def required(store: Store) -> Authenticator:
+    return Authenticator(store, required=True)
+
+
+async def observe(cell: Cell, authenticator: MakeAuthenticator = required) -> str:
+    """Make a cell's call to a new server; return how its token was judged."""
+    store = MemoryStore()
+    app = Application(store, tokens=True, authenticator=authenticator(store))
+    secret, token = "", None
+    if cell.scope is not None:
+        secret, token = issue_token("n", [cell.scope], cell.queues, now=0.0)
+        await store.add_token(token)
+    admin, admin_token = issue_token("admin", ["admin"], now=0.0)
+    await store.add_token(admin_token)
+    worker = "w@somebody" if cell.is_foreign or token is None else f"w@{token.id}"
+    put(store, new(id="running", queue="mine"), capacity=2)
+    [job] = claim(store, queue="mine", worker=worker)
+    put(store, new(id="waiting", queue="mine"), new(queue="mine"), capacity=2)
+    jobs = {"jobs": [{"task": "t"}]}  # the queue is full
+    _, offered = await send(app, "POST", "/queues/mine/jobs", json.dumps(jobs), admin)
+    call = CALLS["find" if cell.row == "find_in_queue" else cell.row]
+    names = {
+        **NAMES,
+        "worker": worker,
+        "job_id": "running" if call.name == "attach" else "waiting",
+        "offer": json.loads(offered)["offered"]["offer"],
+    }
+    path = re.sub(r"\{(\w+)\}", lambda name: quote(names[name[1]], safe=""), call.path)
+    body = "" if call.in_query else json.dumps(body_of(cell.row, worker, job.lease))
+    status, said = await send(app, call.method, path, body, secret, QUERIES.get(cell.row, ""))
+    assert status < 500, (cell, said)
+    assert status not in (400, 405, 415), (cell, said)  # it must be judged by its token alone
+    if status in (401, 403):
+        assert json.loads(said)["code"] == {401: "unauthorized", 403: "forbidden"}[status]
+    return {401: "unauthorized", 403: "forbidden"}.get(status, "allowed")
+
+
+async def send(
+    app: Application, method: str, path: str, body: str, secret: str, query: str = ""
+) -> tuple[int, bytes]:
+    """Send one request; return its status, and the first part of its response."""
+    headers = {"host": "localhost", "content-type": "application/json"}
+    if secret:
+        headers["authorization"] = f"Bearer {secret}"
+    request = {
+        "type": "http",
+        "method": method,
+        "path": PREFIX + path,
+        "raw_path": (PREFIX + path).encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+    }
+    messages = [{"type": "http.request", "body": body.encode()}]
+    status = 0
+    first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        return await asyncio.Event().wait()
+
+    async def answer(message: Any) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        if message["type"] == "http.response.body" and not first.done():
+            first.set_result(message["body"])
+
+    answering = asyncio.ensure_future(app(request, receive, answer))
+    await asyncio.wait([answering, first], return_when=asyncio.FIRST_COMPLETED)
+    answering.cancel()  # a stream of hints has no end
+    await asyncio.wait([answering])
+    return status, first.result()
+
+
+def observe_all(authenticator: MakeAuthenticator = required) -> Mapping[Cell, str]:
+    async def observe_each() -> dict[Cell, str]:
+        return {cell: await observe(cell, authenticator) for cell in CELLS}
+
+    return asyncio.run(observe_each())
+
+
+def wrong_cells(observed: Mapping[Cell, str]) -> set[Cell]:
+    return {cell for cell in CELLS if observed[cell] != expected(cell)}
+
+
+def test_the_rights_of_every_call_are_written_down() -> None:
+    assert ROWS.keys() - {"find_in_queue"} == CALLS.keys()
+    assert {row: right.scopes for row, right in ROWS.items() if row in CALLS} == {
+        name: frozenset(call.scopes) for name, call in CALLS.items()
+    }
+
+
+def test_every_call_is_allowed_to_exactly_those_who_have_the_right() -> None:
+    assert wrong_cells(observe_all()) == set()
+
+
+class Planted(Authenticator):
+    """Forgets or adds something of each token."""
+
+    def __init__(self, store: Store, change: Callable[[Token], Token]) -> None:
+        super().__init__(store, required=True)
+        self._change = change
+
+    async def identify(
+        self, headers: Mapping[str, str], address: str, *, former: bool = False
+    ) -> Principal:
+        principal = await super().identify(headers, address, former=former)
+        assert principal.token is not None
+        return msgspec.structs.replace(principal, token=self._change(principal.token))
+
+
+def without_queues(token: Token) -> Token:
+    return msgspec.structs.replace(token, queues=())
+
+
+def reading_is_enqueueing(token: Token) -> Token:
+    more = {"enqueue"} if "read" in token.scopes else set()
+    return msgspec.structs.replace(token, scopes=token.scopes | more)
+
+
+def of_somebody(token: Token) -> Token:
+    return msgspec.structs.replace(token, id="somebody") if "agent" in token.scopes else token
+
+
+@pytest.mark.parametrize(
+    ("fault", "as_if"),
+    [
+        (without_queues, lambda cell: cell._replace(queues=())),
+        (
+            reading_is_enqueueing,
+            lambda cell: cell._replace(scope="enqueue") if may_as_enqueue(cell) else cell,
+        ),
+        (
+            of_somebody,
+            lambda cell: (
+                cell._replace(is_foreign=not cell.is_foreign)
+                if cell.scope == "agent" and ROWS[cell.row].needs & {"worker", "lease"}
+                else cell
+            ),
+        ),
+    ],
+    ids=["without queues", "reading is enqueueing", "of somebody"],
+)
+def test_a_planted_fault_shows_in_exactly_the_cells_that_it_concerns(
+    fault: Callable[[Token], Token], as_if: Callable[[Cell], Cell]
+) -> None:
+    observed = observe_all(lambda store: Planted(store, fault))
+    wrong = wrong_cells(observed)
+    assert wrong == {cell for cell in CELLS if expected(as_if(cell)) != expected(cell)}
+    assert len(wrong) > 10
+
+
+def may_as_enqueue(cell: Cell) -> bool:
+    return cell.scope == "read" and expected(cell) == "forbidden"
