@@ -243,6 +243,8 @@ NUMBERS: list[tuple[str, str, Any]] = [
     ("GET", "/jobs?enqueued_before=inf", None),
     ("GET", "/jobs?states=running,bogus", None),
     ("GET", "/jobs?unknown=1", None),
+    ("GET", "/jobs?queue=a&queue=b", None),
+    ("GET", "/jobs?before=null", None),
     ("GET", f"/jobs?limit={'9' * 5000}", None),
     ("GET", f"/jobs/j/output?after={HUGE}", None),
     ("GET", f"/tokens?limit={HUGE}", None),

@@ -134,11 +134,16 @@ def _decoder(request: type[Payload], media: str) -> Callable[[bytes], Any]:
 
 def _decode_query(http: Request, call: ApiCall) -> Any:
     given = dict(http.query_params)
+    if len(given) < len(http.query_params.multi_items()):
+        raise UsageError(f"query of {call.name}: a parameter is given twice")
     try:
         query = msgspec.convert(given, call.request, strict=False)
     except msgspec.ValidationError as error:
         raise ProblemError(problem("usage", f"query of {call.name}: {error}")) from error
     except ValueError as error:
         raise UsageError(f"query of {call.name}: {error}") from error
+    for name, text in given.items():
+        if text == "null" and getattr(query, name) is None:
+            raise UsageError(f"query of {call.name}: leave out {name} instead of sending null")
     check_numbers(query)
     return query

@@ -12,6 +12,7 @@ from ..store.http.api import HINTS, JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_C
 from ..store.http.payloads import EmptyPayload
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 from ..store.messages import Hint
+from .links import LINKS
 from .request_bounds import PATH, Schema
 from .schemas import Schemas, generate_schemas
 
@@ -98,7 +99,7 @@ def _operation(call: ApiCall, schemas: Schemas) -> dict[str, Any]:
     whole = schemas.components[call.request.__name__]
     if call.in_query:
         operation["parameters"] += [
-            {"name": name, "in": "query", "required": False, "schema": each}
+            {"name": name, "in": "query", "required": False, "schema": _in_query(each)}
             for name, each in whole["properties"].items()
         ]
         if call.raw == "request":
@@ -113,6 +114,15 @@ def _operation(call: ApiCall, schemas: Schemas) -> dict[str, Any]:
 def _in_path(name: str) -> dict[str, Any]:
     schema = PATH.get(name, {"type": "string", "minLength": 1})
     return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _in_query(schema: Schema) -> Schema:
+    """Return the schema of a parameter, which is left out instead of null."""
+    match schema:
+        case {"anyOf": [value, {"type": "null"}]}:
+            return dict(value)
+        case _:
+            return schema
 
 
 def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
@@ -135,6 +145,9 @@ def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
                 "description": "The queue is full; the request waits as an offer",
                 "content": content,
             }
+    for succeeded, response in responses.items():
+        if links := LINKS.get((call.name, succeeded)):
+            response["links"] = links
     for code in problem_codes(call):
         status, title, _ = PROBLEMS[code]
         known = responses.setdefault(

@@ -15,10 +15,10 @@ from ..client.options import LARGEST
 from ..core.access import ID_LENGTH, Token
 from ..core.bounds import EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, FileInfo, InputFile
-from ..core.job import Options, ScheduleInfo, State, TaskDefaults
+from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
-from ..store.http.payloads import FindQuery, HintsQuery, TickBody
+from ..store.http.payloads import FindQuery, HintsQuery, PruneBody, TickBody
 from ..store.http.wire import NewJobView
 from ..store.messages import HintKind, Want
 
@@ -40,7 +40,15 @@ PAUSE: Schema = {"type": "number", "minimum": 0}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": CONTENT_LIMIT}
 TOKEN_ID: Schema = {"type": "string", "pattern": f"^[a-z0-9]{{{ID_LENGTH}}}$"}
-FILE_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": FILE_NAME_LIMIT}
+# A part of a path, but not "." or "..".
+_PART = r"([^/\u0000.]|\.[^/\u0000.]|\.\.[^/\u0000])[^/\u0000]*"
+FILE_NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": FILE_NAME_LIMIT,
+    "pattern": f"^{_PART}(/{_PART})*$",
+}
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
 def optional(schema: Schema) -> Schema:
@@ -73,9 +81,10 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "crash_limit": COUNT,
         "output_limit": COUNT,
         "files": {"maxItems": FILES_LIMIT},
-        "artifacts": {"type": "array", "items": FILE_NAME},
+        "artifacts": {"type": "array", "items": FILE_NAME, "maxItems": FILES_LIMIT},
         "artifact_limit": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
     },
+    OutputChunk: {"data": {"type": "string", "contentEncoding": "base64", "pattern": BASE64}},
     Fixed: {"seconds": PAUSE},
     Exponential: {
         "first": PAUSE,
@@ -87,12 +96,26 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     InputFile: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
     FileInfo: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
     Want: {"queue": NAME, "limit": {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}},
-    TaskDefaults: {"priority": PRIORITY},
-    ScheduleInfo: {"next_at": MOMENT},
+    TaskDefaults: {"name": NAME, "queue": NAME, "priority": PRIORITY},
+    ScheduleInfo: {"name": NAME, "next_at": MOMENT},
     TickBody: {"next_at": MOMENT},
-    Token: {"id": TOKEN_ID},
+    Token: {
+        "id": TOKEN_ID,
+        "created_at": MOMENT,
+        "expires_at": optional(MOMENT),
+        "revoked_at": optional(MOMENT),
+    },
+    PruneBody: {"retention": {"propertyNames": {"enum": list(State)}}},
     FindQuery: {"states": comma_separated(list(State))},
     HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
+}
+
+# What cannot be said of one field: a job has a time or a delay.
+EXCLUDED: dict[type[msgspec.Struct], Schema] = {
+    NewJobView: {
+        "required": ["run_at", "delay"],
+        "properties": {"run_at": {"type": "number"}, "delay": {"exclusiveMinimum": 0}},
+    },
 }
 
 # Names in paths.

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .request_bounds import BOUNDS, MAX_INTEGER, Schema
+from .request_bounds import BOUNDS, EXCLUDED, MAX_INTEGER, Schema
 
 REFERENCE = "#/components/schemas/{name}"
 SUFFIX = "Input"
@@ -59,6 +59,7 @@ def _generate(types: Iterable[Any]) -> tuple[dict[str, Schema], dict[str, Schema
 
 
 _BOUNDS = {kind.__name__: bounds for kind, bounds in BOUNDS.items()}
+_EXCLUDED = {kind.__name__: excluded for kind, excluded in EXCLUDED.items()}
 
 
 def _close(name: str, schema: Schema) -> None:
@@ -67,6 +68,8 @@ def _close(name: str, schema: Schema) -> None:
     if properties is None:
         return
     schema["additionalProperties"] = False
+    if name in _EXCLUDED:
+        schema["not"] = _EXCLUDED[name]
     for field, bounds in _BOUNDS.get(name, {}).items():
         kept = {} if "type" in bounds or "anyOf" in bounds else properties[field]
         default = {key: properties[field][key] for key in ("default",) if key in properties[field]}
@@ -102,10 +105,11 @@ def _portable(schema: Schema) -> Schema:
     what a missing object means. `items: false` repeats `maxItems`.
     """
     changed = dict(schema)
-    if isinstance(schema.get("default"), dict | list):
+    if isinstance(schema.get("default"), dict | list | tuple):
         del changed["default"]
     if schema.get("items") is False:
         del changed["items"]
+    changed.pop("uniqueItems", None)  # a set is sent as a list; duplicates do no harm
     if schema.get("type") == "integer":
         changed["format"] = "int64"
     if isinstance(schema.get("description"), str):
