@@ -18,6 +18,7 @@ from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, FileInfo, 
 from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
+from ..core.retry_on import NAME as EXCEPTION_NAME
 from ..store.http.payloads import FindQuery, HintsQuery, PruneBody, TickBody
 from ..store.http.wire import NewJobView
 from ..store.messages import HintKind, Want
@@ -36,6 +37,7 @@ MOMENT: Schema = {"type": "number", "minimum": EARLIEST, "maximum": LATEST}
 SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": LONGEST}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 PRIORITY: Schema = {"type": "integer", "minimum": -LARGEST - 1, "maximum": LARGEST}
+EXCEPTION: Schema = {"type": "string", "pattern": f"^{EXCEPTION_NAME.pattern}$"}
 PAUSE: Schema = {"type": "number", "minimum": 0}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": CONTENT_LIMIT}
@@ -73,6 +75,7 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     },
     Options: {
         "retries": COUNT,
+        "retry_on": {"type": "array", "items": EXCEPTION},
         "timeout": optional({**SECONDS, "exclusiveMinimum": 0}),
         "grace": SECONDS,
         "expires_at": optional(MOMENT),
