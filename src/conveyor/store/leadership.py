@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..errors import UsageError
-from .messages import Leader
+from .messages import LONGEST_HOLD, Leader
 
 LONGEST_NAME = 200
 LARGEST_NOTE = 1 << 20
-# A day, in seconds. An end of leadership that is farther away is damaged, and binds nobody.
-LONGEST_HOLD = 86_400.0
 NOBODY = ""
 
 

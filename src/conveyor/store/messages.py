@@ -164,6 +164,10 @@ class Load(msgspec.Struct, frozen=True):
     oldest_at: float | None = None
 
 
+# A day, in seconds. An end of leadership that is farther away is damaged, and binds nobody.
+LONGEST_HOLD = 86_400.0
+
+
 class Leader(msgspec.Struct, frozen=True):
     """The current or last leader: it leads from `since` to `until`, in Unix seconds.
 

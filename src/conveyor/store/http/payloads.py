@@ -22,8 +22,7 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...errors import UsageError
-from ..leadership import LONGEST_HOLD
-from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
+from ..messages import LONGEST_HOLD, Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
