@@ -14,14 +14,22 @@ import msgspec
 from ..client.options import LARGEST
 from ..core.access import ID_LENGTH, Token
 from ..core.bounds import EARLIEST, LATEST, LONGEST
-from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, FileInfo, InputFile
+from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
 from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
-from ..store.http.payloads import FindQuery, HintsQuery, PruneBody, TickBody
+from ..store.http.payloads import (
+    BytesQuery,
+    FindQuery,
+    HintsQuery,
+    LeadBody,
+    PieceQuery,
+    PruneBody,
+    TickBody,
+)
 from ..store.http.wire import NewJobView
-from ..store.messages import HintKind, Want
+from ..store.messages import LONGEST_HOLD, HintKind, Want
 
 Schema = dict[str, Any]
 
@@ -109,6 +117,9 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "revoked_at": optional(MOMENT),
     },
     PruneBody: {"retention": {"propertyNames": {"enum": list(State)}}},
+    PieceQuery: {"offset": SIZE},
+    BytesQuery: {"offset": SIZE, "limit": {"type": "integer", "minimum": 0, "maximum": PIECE}},
+    LeadBody: {"hold": {"type": "number", "minimum": 0, "maximum": LONGEST_HOLD}},
     FindQuery: {"states": comma_separated(list(State))},
     HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
 }

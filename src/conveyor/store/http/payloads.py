@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ...core.access import Action, Token
 from ...core.bounds import BOUNDS, LONGEST
-from ...core.files import CONTENT_LIMIT, PIECE, FileInfo
+from ...core.files import PIECE, FileInfo
 from ...core.job import (
     OutputChunk,
     Progress,
@@ -22,7 +22,7 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...errors import UsageError
-from ..messages import LONGEST_HOLD, Accepted, Claimant, Filter, Lease, Offered, Order, Want
+from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
 from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
@@ -32,7 +32,6 @@ MAX_ROWS = 10_000
 Page = Annotated[int, Meta(ge=1, le=PAGE)]
 Rows = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Offset = Annotated[int, Meta(ge=0, le=CONTENT_LIMIT)]
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 
 
@@ -264,15 +263,15 @@ class OutputQuery(Payload, frozen=True):
 class PieceQuery(Payload, frozen=True):
     """The offset of the piece, and whether it is the last one."""
 
-    offset: Offset = 0
+    offset: int = 0
     last: bool = False
 
 
 class BytesQuery(Payload, frozen=True):
     """At most `limit` bytes, starting at `offset`."""
 
-    offset: Offset = 0
-    limit: Annotated[int, Meta(ge=0, le=PIECE)] = PIECE
+    offset: int = 0
+    limit: int = PIECE
 
 
 class AttachBody(Payload, frozen=True):
@@ -308,7 +307,7 @@ class LeadBody(Payload, frozen=True):
     """A candidate, for how many seconds it wants to lead (0: resign), and a note to store."""
 
     holder: Name
-    hold: Annotated[float, Meta(ge=0, le=LONGEST_HOLD)]
+    hold: Seconds
     note: str | None = None
 
 
