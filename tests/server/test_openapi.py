@@ -1,51 +1,18 @@
-"""The OpenAPI document is valid, and responses match it whatever the request."""
+"""The OpenAPI document is valid and complete. Requests made from it: test_schemathesis.py."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, get_args
 
-import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from openapi_spec_validator import validate
-from served import OpenAuthenticator, Serving
 
 from conveyor.server.openapi import openapi
-from conveyor.store.http.api import HINTS, PREFIX, SERVER_CALLS, STORE_CALLS
-from conveyor.store.memory.store import MemoryStore
+from conveyor.store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS
 from conveyor.store.messages import HintKind
-from conveyor.store.protocol import Store
-from conveyor.store.sqlite.store import SqliteStore
 
 DOCUMENT: dict[str, Any] = json.loads(openapi("1"))
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-# A stream does not end, so there is no answer to look at.
-OPERATIONS = [
-    found.ok() for found in SCHEMA.get_all_operations() if found.ok().path != PREFIX + HINTS.path
-]
-CHECKS = (
-    schemathesis.checks.not_a_server_error,
-    schemathesis.specs.openapi.checks.status_code_conformance,
-    schemathesis.specs.openapi.checks.content_type_conformance,
-    schemathesis.specs.openapi.checks.response_schema_conformance,
-)
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serving]]:
-    """Return a server for each kind of store. Generating requests takes longer than sending them,
-    so both get the same ones.
-    """
-    file = tmp_path_factory.mktemp("api") / "jobs.db"
-    stores: list[Store] = [MemoryStore(), SqliteStore(file, durability="normal")]
-    made = [Serving(store, authenticator=OpenAuthenticator(store)) for store in stores]
-    yield made
-    for each in (*made, *stores):
-        each.close()
 
 
 def test_the_document_is_valid() -> None:
@@ -99,28 +66,3 @@ def test_only_lists_that_are_paged_have_a_cursor() -> None:
         if "Next-Cursor" in operation["responses"].get("200", {}).get("headers", {})
     }
     assert paged == {"find", "output", "tokens", "actions"}
-
-
-@pytest.mark.parametrize(
-    "operation", OPERATIONS, ids=lambda each: each.definition.raw["operationId"]
-)
-def test_responses_match_the_document(operation: Any, servers: list[Serving]) -> None:
-    @seed(1)
-    @settings(
-        max_examples=8,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(), job=st.sampled_from(["a", "b"]))
-    def keeps(case: Any, job: str) -> None:
-        # Some of what there is has to be met: names at random would hardly ever be known.
-        for name in ("job_id", "queue", "name", "worker"):
-            if name in (case.path_parameters or {}) and job == "a":
-                case.path_parameters[name] = job
-        if isinstance(case.body, dict) and "wait" in case.body:
-            case.body["wait"] = 0.01
-        for server in servers:
-            case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=60)
-
-    keeps()

@@ -61,6 +61,13 @@ def test_an_exchange_that_waits_in_vain_returns_what_it_settled(
     assert answer.data == {"settled": ["first"], "jobs": []}
 
 
+@pytest.mark.parametrize("call", ["claim", "exchange"])
+def test_a_queue_may_be_wanted_twice(call: str, server: Serving) -> None:
+    wants = [{"queue": "q", "limit": 1}, {"queue": "q", "limit": 2}]
+    answer = RawClient(server.url)("POST", f"/workers/w/{call}", {"wants": wants, "wait": 0.05})
+    assert (answer.status, answer.data) == (200, {"settled": [], "jobs": []})
+
+
 def test_a_server_that_stops_answers_a_waiting_exchange_with_what_it_settled(
     store: MemoryStore, server: Serving
 ) -> None:

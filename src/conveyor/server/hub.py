@@ -63,7 +63,8 @@ class WaitingClaim:
     """A claim that waits for a job. When `ended`, it must be answered with the jobs there are."""
 
     def __init__(self, queues: Iterable[str], labels: frozenset[str]) -> None:
-        self.groups: tuple[Group, ...] = tuple((queue, labels) for queue in queues)
+        # A queue that is named twice is one group.
+        self.groups: tuple[Group, ...] = tuple(dict.fromkeys((queue, labels) for queue in queues))
         self.ended = False
         self._woken = asyncio.Event()
 

@@ -41,5 +41,10 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
     ),
     ("lead", "200"): _to("leader", "name", "$request.path.name"),
     ("write_content", "200"): _to("content read_content", "digest", "$request.path.digest"),
-    ("add_token", "204"): _to("token revoke_token", "token_id", "$request.path.token_id"),
+    ("schedules", "200"): _to(
+        "pause_schedule remove_schedule tick", "name", "$response.body#/0/name"
+    ),
+    ("workers", "200"): _to(_OF_WORKER, "worker", "$response.body#/0/id"),
+    ("tokens", "200"): _to("token", "token_id", "$response.body#/0/id"),
+    ("add_token", "204"): _to("token", "token_id", "$request.path.token_id"),
 }

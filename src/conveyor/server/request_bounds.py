@@ -16,6 +16,7 @@ from ..core.access import ID_LENGTH, Token
 from ..core.bounds import EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
 from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
+from ..core.lifecycle import Snoozed
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
@@ -95,6 +96,7 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "artifacts": {"type": "array", "items": FILE_NAME, "maxItems": FILES_LIMIT},
         "artifact_limit": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
     },
+    Snoozed: {"delay": SECONDS},
     OutputChunk: {"data": {"type": "string", "contentEncoding": "base64", "pattern": BASE64}},
     Fixed: {"seconds": PAUSE},
     Exponential: {
