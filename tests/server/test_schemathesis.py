@@ -140,7 +140,7 @@ def check_valid(operation: Any, servers: list[Serving], examples: int) -> None:
             case.path_parameters[name] = "a" if known else case.path_parameters[name]
         adapt(case)
         for server in servers:
-            case.call_and_validate(base_url=server.url, timeout=20)
+            case.call_and_validate(base_url=server.url, timeout=60)
 
     keeps()
 
@@ -150,7 +150,7 @@ def check_invalid(operation: Any, server: Serving, examples: int) -> None:
     @settings(max_examples=examples, **QUICKLY)
     @given(case=operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def keeps(case: Any) -> None:
-        case.call_and_validate(base_url=server.url, timeout=20)
+        case.call_and_validate(base_url=server.url, timeout=60)
 
     keeps()
 
@@ -162,7 +162,7 @@ def run_sequences(server: Serving, examples: int, steps: int) -> set[str]:
 
     class Workflow(machine):  # type: ignore[misc]
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
-            return {"base_url": server.url, "timeout": 20}
+            return {"base_url": server.url, "timeout": 60}
 
         def before_call(self, case: Any) -> None:
             adapt(case)

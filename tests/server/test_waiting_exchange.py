@@ -42,11 +42,11 @@ def test_an_exchange_waits_for_a_job_after_its_reports(store: MemoryStore, serve
     answers: list[Any] = []
     settled = threading.Event()
     store.listen(("final",), lambda _: settled.set())
-    thread = exchange_in_thread(server, {**report_of(store), "wait": 30}, answers)
-    assert settled.wait(30)
+    thread = exchange_in_thread(server, {**report_of(store), "wait": 60}, answers)
+    assert settled.wait(60)
     assert state(store, "first") is State.COMPLETED
     put(store, new(id="next"))
-    thread.join(60)
+    thread.join(120)
     [answer] = answers
     assert answer.data["settled"] == ["first"]
     assert [job["id"] for job in answer.data["jobs"]] == ["next"]
@@ -74,9 +74,9 @@ def test_a_server_that_stops_answers_a_waiting_exchange_with_what_it_settled(
     answers: list[Any] = []
     settled = threading.Event()
     store.listen(("final",), lambda _: settled.set())
-    thread = exchange_in_thread(server, {**report_of(store), "wait": 50}, answers)
-    assert settled.wait(30)
+    thread = exchange_in_thread(server, {**report_of(store), "wait": 60}, answers)
+    assert settled.wait(60)
     server.close()
-    thread.join(60)
+    thread.join(120)
     [answer] = answers
     assert (answer.status, answer.data) == (200, {"settled": ["first"], "jobs": []})

@@ -13,7 +13,8 @@ import msgspec
 
 from ..client.options import LARGEST
 from ..core.access import ID_LENGTH, Token
-from ..core.bounds import EARLIEST, LATEST, LONGEST
+from ..core.bounds import BOUNDS as STORED
+from ..core.bounds import CLASS_NAME_LIMIT, EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
 from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.lifecycle import Snoozed
@@ -46,7 +47,11 @@ MOMENT: Schema = {"type": "number", "minimum": EARLIEST, "maximum": LATEST}
 SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": LONGEST}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 PRIORITY: Schema = {"type": "integer", "minimum": -LARGEST - 1, "maximum": LARGEST}
-EXCEPTION: Schema = {"type": "string", "pattern": f"^{EXCEPTION_NAME.pattern}$"}
+EXCEPTION: Schema = {
+    "type": "string",
+    "maxLength": CLASS_NAME_LIMIT,
+    "pattern": f"^{EXCEPTION_NAME.pattern}$",
+}
 PAUSE: Schema = {"type": "number", "minimum": 0}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": CONTENT_LIMIT}
@@ -84,12 +89,12 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     },
     Options: {
         "retries": COUNT,
-        "retry_on": {"type": "array", "items": EXCEPTION},
+        "retry_on": {"type": "array", "items": EXCEPTION, "maxItems": STORED["retry_on"].limit},
         "timeout": optional({**SECONDS, "exclusiveMinimum": 0}),
         "grace": SECONDS,
         "expires_at": optional(MOMENT),
         "key": optional(NAME),
-        "requires": {"type": "array", "items": NAME},
+        "requires": {"type": "array", "items": NAME, "maxItems": STORED["requires"].limit},
         "crash_limit": COUNT,
         "output_limit": COUNT,
         "files": {"maxItems": FILES_LIMIT},
