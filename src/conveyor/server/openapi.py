@@ -136,10 +136,11 @@ def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
         responses["204"] = {"description": "Done"}
     else:
         content = {JSON: {"schema": schema_of[repr(call.response)]}}
-        responses["200"] = {"description": "Done", "content": content}
+        done: dict[str, Any] = {"description": "Done", "content": content}
+        responses["200"] = done
         if call.cursor:
             header = {"description": CURSOR, "schema": {"type": "string"}}
-            responses["200"]["headers"] = {"Next-Cursor": header}
+            done["headers"] = {"Next-Cursor": header}
         if call.name == "insert":
             responses["202"] = {
                 "description": "The queue is full; the request waits as an offer",

@@ -71,7 +71,7 @@ def _close(name: str, schema: Schema) -> None:
     if name in _EXCLUDED:
         schema["not"] = _EXCLUDED[name]
     for field, bounds in _BOUNDS.get(name, {}).items():
-        kept = {} if "type" in bounds or "anyOf" in bounds else properties[field]
+        kept: Schema = {} if "type" in bounds or "anyOf" in bounds else properties[field]
         default = {key: properties[field][key] for key in ("default",) if key in properties[field]}
         properties[field] = {**kept, **bounds, **default}
 

@@ -8,10 +8,9 @@ its type: the same structs, strict, and with every other value skipped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from types import GenericAlias
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 from msgspec import Raw, inspect
@@ -47,8 +46,8 @@ def _shape(info: inspect.Type) -> Any:
             return _strict(info)
         case inspect.UnionType(types=types):
             shapes = [_shape(each) for each in types]
-            structs = [each for each in shapes if each is not Raw]
-            return reduce(or_, structs, None) if structs else Raw
+            structs = tuple(each for each in shapes if each is not Raw)
+            return Union[(*structs, None)] if structs else Raw
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             shape = _shape(item)
             return Raw if shape is Raw else GenericAlias(list, (shape,))
