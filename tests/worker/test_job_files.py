@@ -25,6 +25,7 @@ from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.machine_fault import MachineFault
 from conveyor.runners.workdir import WorkdirRoot
+from conveyor.store.http.wire import ExchangedView, JobView, decode_exchanged, encode_job
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
 from conveyor.worker.job_files import runners_with_files
@@ -359,3 +360,35 @@ def test_an_artifact_that_grows_meanwhile_is_kept_as_it_was(scratch: WorkdirRoot
     control = claimed(store, *FILL, artifacts=("out",))
     assert isinstance(run(store, scratch, control), Succeeded)
     assert left(store) == [("out", LARGE)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"options": {"timeout": -1}}, "timeout must be 0 or more seconds"),
+        ({"options": {"grace": 1e300}}, "grace must be at most 100 years"),
+        ({"options": {"files": [{"name": "../x", "digest": "0" * 64, "size": 1}]}}, "relative"),
+        ({"options": {"artifacts": ["/etc/*"]}}, "relative path"),
+        ({"options": {"requires": [""]}}, "label: a name must be"),
+        ({"id": ""}, "id: a name must be"),
+        ({"task": "a\0b"}, "task: a name must be"),
+        ({"queue": "x" * 201}, "queue: a name must be"),
+    ],
+    ids=str,
+)
+def test_a_job_that_no_store_accepts_is_not_run_and_takes_no_other_with_it(
+    scratch: WorkdirRoot, wrong: dict[str, Any], said: str
+) -> None:
+    store = Store()
+    made = claimed(store, "touch", "out")
+    good = encode_job(msgspec.structs.replace(made.job, id="good"))
+    sent = msgspec.json.encode({**msgspec.json.decode(msgspec.json.encode(good)), **wrong})
+    answer = ExchangedView(settled=(), jobs=(msgspec.json.decode(sent, type=JobView), good))
+    hostile, other = decode_exchanged(answer).jobs
+    assert said in hostile.damage
+    assert not other.damage
+    ending = run(store, scratch, JobControl(hostile, made.task, made.sink))
+    assert isinstance(ending, Failed)
+    assert (ending.error.type, ending.retry) == ("CorruptStoreError", False)
+    assert said in ending.error.message
+    assert isinstance(run(store, scratch, JobControl(other, made.task, made.sink)), Succeeded)

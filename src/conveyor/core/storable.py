@@ -20,7 +20,16 @@ from .bounds import (
     cut,
 )
 from .files import check_files
-from .job import NO_OPTIONS, NewJob, Options, Progress, ScheduleInfo, StopNote, TaskDefaults
+from .job import (
+    NO_OPTIONS,
+    JobRecord,
+    NewJob,
+    Options,
+    Progress,
+    ScheduleInfo,
+    StopNote,
+    TaskDefaults,
+)
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
 
@@ -56,6 +65,21 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
                 checked = new.options
         except UsageError as error:
             raise UsageError(f"job {new.id!s:.200} ({new.task!s:.200}): {error}") from error
+
+
+def checked_record(job: JobRecord) -> JobRecord:
+    """Return a job that a foreign store has sent; it is damaged if no store would accept it."""
+    if job.damage:
+        return job
+    try:
+        _check_name("id", job.id)
+        _check_name("task", job.task)
+        _check_name("queue", job.queue)
+        if job.options != NO_OPTIONS:
+            _check_options(job.options)
+    except UsageError as error:
+        return msgspec.structs.replace(job, options=NO_OPTIONS, damage=str(error))
+    return job
 
 
 def check_tasks(tasks: Iterable[TaskDefaults]) -> None:

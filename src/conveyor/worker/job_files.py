@@ -16,7 +16,7 @@ from ..core.error_info import error_info
 from ..core.event_log import open_event_log
 from ..core.files import FileInfo, InputFile, check_files
 from ..core.job import ErrorInfo
-from ..core.lifecycle import Failed, Snoozed, Succeeded
+from ..core.lifecycle import Failed, Snoozed, Succeeded, damage_error
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind
 from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
@@ -53,13 +53,15 @@ def runners_with_files(
 
 
 class _RunnerWithFiles:
-    """A runner whose jobs have folders and files."""
+    """A runner whose jobs have folders and files. It runs no damaged job."""
 
     def __init__(self, runner: Runner, files: JobFiles) -> None:
         self._runner = runner
         self._files = files
 
     async def run(self, control: JobControl) -> RunResult:
+        if control.job.damage:  # a store discards such a job, but the server may be another's
+            return Failed(damage_error(control.job), retry=False)
         control.workdir_root = self._files.workdir_root
         options = control.job.options
         working = False

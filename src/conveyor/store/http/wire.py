@@ -24,6 +24,7 @@ from ...core.lifecycle import (
     Unsupported,
     checked_outcome,
 )
+from ...core.storable import checked_record
 from ...errors import UnavailableError, UsageError
 from ..messages import Exchanged, Report
 
@@ -93,11 +94,11 @@ def encode_job(job: JobRecord) -> JobView:
 
 
 def decode_job(view: JobView) -> JobRecord:
-    """Return the job that was received."""
+    """Return the job that was received; it is damaged if no store would have accepted it."""
     values: dict[str, Any] = dict(zip(FIELDS, msgspec.structs.astuple(view), strict=True))
     values["args"] = bytes(view.args)
     values["result"] = _decode_json(view.result)
-    return JobRecord(**values)
+    return checked_record(JobRecord(**values))
 
 
 def encode_new_job(job: NewJob) -> NewJobView:
