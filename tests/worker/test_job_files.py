@@ -18,16 +18,19 @@ from runner_helpers import CANCEL, RecordingSink, command, run_jobs
 from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
-from conveyor.core.pending import Pending, failed, ready
-from conveyor.errors import UnavailableError
+from conveyor.core.pending import Pending, failed, ready, run_sync
+from conveyor.errors import UnavailableError, UsageError
 from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.machine_fault import MachineFault
 from conveyor.runners.workdir import WorkdirRoot
+from conveyor.store.blobs.transfer import download
+from conveyor.store.call_style import BlockingCalls
 from conveyor.store.http.wire import ExchangedView, JobView, decode_exchanged, encode_job
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
+from conveyor.system.file_threads import FileThreads
 from conveyor.worker.job_files import runners_with_files
 
 LARGE = PIECE * 2 + 1
@@ -146,11 +149,11 @@ def test_an_input_for_which_the_disk_has_no_room_is_a_fault_of_the_machine(
     assert isinstance(ending, MachineFault if is_fault else Failed)
 
 
-def test_a_pattern_that_cannot_be_searched_for_hides_no_other_file(tmp_path: Path) -> None:
+def test_a_pattern_that_nothing_can_match_hides_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
     found = find_artifacts(str(tmp_path), ["", "k*"], {}, limit=100)
     assert found.files == {"kept": str(tmp_path / "kept")}
-    assert found.marks == ("cannot search for '': Unacceptable pattern: ''",)
+    assert found.marks == ("no file matches ''",)
     assert found.error is None
 
 
@@ -380,7 +383,7 @@ def test_a_job_that_no_store_accepts_is_not_run_and_takes_no_other_with_it(
     scratch: WorkdirRoot, wrong: dict[str, Any], said: str
 ) -> None:
     store = Store()
-    made = claimed(store, "touch", "out")
+    made = claimed(store, "true")
     good = encode_job(msgspec.structs.replace(made.job, id="good"))
     sent = msgspec.json.encode({**msgspec.json.decode(msgspec.json.encode(good)), **wrong})
     answer = ExchangedView(settled=(), jobs=(msgspec.json.decode(sent, type=JobView), good))
@@ -392,3 +395,26 @@ def test_a_job_that_no_store_accepts_is_not_run_and_takes_no_other_with_it(
     assert (ending.error.type, ending.retry) == ("CorruptStoreError", False)
     assert said in ending.error.message
     assert isinstance(run(store, scratch, JobControl(other, made.task, made.sink)), Succeeded)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"digest": "/../../x" * 8}, {"digest": "x"}, {"size": -1}, {"size": 1 << 40}]
+)
+def test_no_file_is_downloaded_whose_digest_or_size_is_none(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    store = Store()
+    file = msgspec.structs.replace(given(store, 2), **wrong)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(UsageError):
+        run_sync(
+            download(
+                file,
+                str(tmp_path / "to/file"),
+                store=store,
+                call_style=BlockingCalls(),
+                threads=FileThreads(),
+            )
+        )
+    assert [each.name for each in tmp_path.rglob("*")] == ["to"]
+    assert store.moved == 0
