@@ -69,8 +69,6 @@ UNSTORABLE += [
     ({"artifacts": tuple(map(str, range(1001)))}, "at most 1,000 patterns"),
     ({"key": ""}, "key: a name must be a string of 1 to 200 characters"),
     ({"requires": ("gpu", "")}, "label: a name must be a string of 1 to 200 characters"),
-    ({"args": b"[1]"}, "args must be an object"),
-    ({"args": b""}, "args must be an object"),
 ]
 UNSTORABLE_JOBS = [
     (new(id="bad", task="mail", **given), rf"job bad \(mail\): .*{said}")

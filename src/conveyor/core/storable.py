@@ -52,10 +52,6 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
                 task = _check_name("task", new.task)
             if new.queue is not queue:
                 queue = _check_name("queue", new.queue)
-            if new.args[:1] != b"{":
-                raise UsageError(
-                    'args must be an object with arguments by name, like {"path": "cat.jpg"}'
-                )
             if new.run_at is not None:
                 checked_moment(new.run_at, "run_at")
             if new.delay:
