@@ -18,19 +18,16 @@ from runner_helpers import CANCEL, RecordingSink, command, run_jobs
 from conveyor.core.files import PIECE, InputFile
 from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
-from conveyor.core.pending import Pending, failed, ready, run_sync
-from conveyor.errors import UnavailableError, UsageError
+from conveyor.core.pending import Pending, failed, ready
+from conveyor.errors import UnavailableError
 from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.machine_fault import MachineFault
 from conveyor.runners.workdir import WorkdirRoot
-from conveyor.store.blobs.transfer import download
-from conveyor.store.call_style import BlockingCalls
 from conveyor.store.http.wire import ExchangedView, JobView, decode_exchanged, encode_job
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
-from conveyor.system.file_threads import FileThreads
 from conveyor.worker.job_files import runners_with_files
 
 LARGE = PIECE * 2 + 1
@@ -395,26 +392,3 @@ def test_a_job_that_no_store_accepts_is_not_run_and_takes_no_other_with_it(
     assert (ending.error.type, ending.retry) == ("CorruptStoreError", False)
     assert said in ending.error.message
     assert isinstance(run(store, scratch, JobControl(other, made.task, made.sink)), Succeeded)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"digest": "/../../x" * 8}, {"digest": "x"}, {"size": -1}, {"size": 1 << 40}]
-)
-def test_no_file_is_downloaded_whose_digest_or_size_is_none(
-    tmp_path: Path, wrong: dict[str, Any]
-) -> None:
-    store = Store()
-    file = msgspec.structs.replace(given(store, 2), **wrong)
-    (tmp_path / "to").mkdir()
-    with pytest.raises(UsageError):
-        run_sync(
-            download(
-                file,
-                str(tmp_path / "to/file"),
-                store=store,
-                call_style=BlockingCalls(),
-                threads=FileThreads(),
-            )
-        )
-    assert [each.name for each in tmp_path.rglob("*")] == ["to"]
-    assert store.moved == 0
