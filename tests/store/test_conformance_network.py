@@ -9,6 +9,7 @@ from conveyor import NotFoundError, QueueFullError, State
 from conveyor.core.job import JobRecord
 from conveyor.core.lifecycle import Interrupted, Succeeded
 from conveyor.core.retry import Fixed
+from conveyor.errors import DuplicateIdError
 from conveyor.store.messages import Accepted, Lease, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
@@ -161,6 +162,16 @@ def test_what_is_inserted_again_and_never_came_is_inserted(store: Store) -> None
     assert store.insert([job], again=True).result() == Accepted((job.id,))
     assert store.insert([], again=True).result() == Accepted(())
     assert depth(store) == 1
+
+
+def test_an_insert_again_answers_for_no_job_and_no_offer_of_another_queue(store: Store) -> None:
+    job = new(queue="other")
+    put(store, job, capacity=1)
+    with pytest.raises(DuplicateIdError):
+        store.insert([new(id=job.id)], again=True).result()
+    waits = new(queue="other")
+    assert isinstance(offer(store, waits, capacity=1), Offered)
+    assert store.insert([new(id=waits.id)], again=True).result() == Accepted((waits.id,))
 
 
 @pytest.mark.parametrize("ended", [False, True])

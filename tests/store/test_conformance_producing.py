@@ -300,6 +300,13 @@ def test_keys_of_different_tasks_do_not_meet(store: Store) -> None:
     assert depth(store) == 2
 
 
+def test_keys_of_one_task_in_different_queues_do_not_meet(store: Store) -> None:
+    put(store, new(key="cat"))
+    [other] = put(store, new(key="cat", queue="other"))
+    assert offer(store, new(key="cat", queue="other")) == Accepted((other,), (other,))
+    assert depth(store) == 1
+
+
 def test_a_key_is_free_again_once_its_job_is_final(store: Store) -> None:
     [first] = put(store, new(key="cat"))
     [job] = claim(store)
@@ -340,11 +347,13 @@ def test_a_duplicate_takes_no_room(store: Store) -> None:
 
 def test_a_key_taken_while_an_offer_waited_is_answered_with_its_holder(store: Store) -> None:
     put(store, new(), capacity=1)
-    waiting = offer(store, new(key="cat"), capacity=1)
-    assert isinstance(waiting, Offered)
-    [holder] = put(store, new(key="cat", queue="other"))
+    holder = new(key="cat")
+    first, second = (offer(store, each, capacity=1) for each in (holder, new(key="cat")))
+    assert isinstance(first, Offered)
+    assert isinstance(second, Offered)
     claim(store)
-    assert store.accepted(waiting.offer).result() == Accepted((holder,), (holder,))
+    assert store.accepted(first.offer).result() == Accepted((holder.id,))
+    assert store.accepted(second.offer).result() == Accepted((holder.id,), (holder.id,))
 
 
 def test_a_job_whose_key_went_to_another_cannot_be_retried(store: Store) -> None:

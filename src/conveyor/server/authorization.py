@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..core.access import Scope
 from ..core.lifecycle import Interrupted
 from ..errors import AccessError, NotFoundError
+from ..store.enqueue_rules import no_job
 from ..store.http import payloads
 from ..store.http.api import ApiCall
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
 from .auth import Principal, ended_token
+from .known_queues import KnownQueues
 from .lease_owners import LeaseOwners
 
-MAX_KNOWN_OFFERS = 100_000
 # These lists have no entries of single queues, so a token that is limited to queues gets none.
 LISTS_OF_ALL = frozenset({"schedules", "leader"})
 
 
 class Authorizer:
-    """Allows calls or raises AccessError. `lease_owners` and the offers are its memory."""
+    """Allows calls or raises AccessError. To a token that is limited to queues, jobs and offers of
+    others do not exist: the error is that of an unknown one. `lease_owners` and the queues of jobs
+    and offers are its memory.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue_of_offer: dict[str, str] = {}
+        self._jobs = KnownQueues()
+        self._offers = KnownQueues()
         self.lease_owners = LeaseOwners(store)
 
     def remember_offer(self, offer: str, queue: str) -> None:
         """Remember which queue an offer is for."""
-        if len(self._queue_of_offer) >= MAX_KNOWN_OFFERS:
-            self._queue_of_offer.clear()
-        self._queue_of_offer[offer] = queue
+        self._offers.remember(offer, queue)
 
     async def check(
         self, call: ApiCall, principal: Principal, path: Mapping[str, str], body: Any
@@ -45,7 +49,29 @@ class Authorizer:
         for queue in await self._queues(call, principal, path, body):
             _check_queue(call, principal, queue)
         _check_workers(call, principal, path, body)
-        await self.lease_owners.check(principal, leases_in(body, path.get("job_id", "")))
+        leases = leases_in(body, path.get("job_id", ""))
+        await self.lease_owners.check(principal, leases)
+        if principal.queues:
+            await self._remember_jobs(leases)
+
+    def visible_hint(self, principal: Principal, hint: Hint) -> Hint | None:
+        """Return the part of a hint that is about the queues and workers of a token."""
+        if principal.is_admin:
+            return hint
+        match hint.kind:
+            case "access":
+                return None
+            case "quiet":
+                visible = [worker for worker in hint.subjects if principal.may_act_as(worker)]
+            case _ if not principal.queues:
+                return hint
+            case "work" | "due":
+                visible = [queue for queue in hint.subjects if queue in principal.queues]
+            case "offer":
+                visible = _of_queues(hint.subjects, self._offers, principal.queues)
+            case "final" | "cancel" | "output":
+                visible = _of_queues(hint.subjects, self._jobs, principal.queues)
+        return Hint(hint.kind, tuple(visible)) if visible or not hint.subjects else None
 
     async def _queues(
         self, call: ApiCall, principal: Principal, path: Mapping[str, str], body: Any
@@ -65,9 +91,9 @@ class Authorizer:
                 await self._check_job(call, principal, path["job_id"])
                 return []
             case _ if "offer" in path and is_limited:
-                if path["offer"] not in self._queue_of_offer:
+                if self._offers.queue_of(path["offer"]) not in principal.queues:
                     raise NotFoundError(f"offer {path['offer']!r} not found")
-                return [self._queue_of_offer[path["offer"]]]
+                return [self._offers.queue_of(path["offer"])]
             case _ if is_limited and call.name not in LISTS_OF_ALL:
                 return [principal.queues[0]]
             case _:
@@ -75,20 +101,26 @@ class Authorizer:
 
     async def _check_job(self, call: ApiCall, principal: Principal, job_id: str) -> None:
         queue = await self._queue_of_job(job_id)
-        try:
-            _check_queue(call, principal, queue)
-        except AccessError as error:
-            # This message must not contain the name of the job's queue.
-            raise AccessError(f"job {job_id} is not in a queue of this token") from error
+        if queue not in principal.queues:
+            raise no_job(job_id)
+        _check_queue(call, principal, queue)
+        self._jobs.remember(job_id, queue)
 
-    async def _queue_of_job(self, job_id: str) -> str | None:
+    async def _queue_of_job(self, job_id: str) -> str:
         try:
             return (await self._store.get(job_id)).queue
         except NotFoundError:
             offered = await self._store.offered(job_id)
             if offered is None:
-                raise
+                raise no_job(job_id) from None
             return offered.name
+
+    async def _remember_jobs(self, leases: Sequence[Lease]) -> None:
+        """Remember the queues of jobs that an agent holds, so that it gets hints of cancels."""
+        for lease in leases:
+            if self._jobs.queue_of(lease.id) is None:
+                with suppress(NotFoundError):
+                    self._jobs.remember(lease.id, (await self._store.get(lease.id)).queue)
 
 
 def check_scope(call: ApiCall, principal: Principal) -> None:
@@ -123,20 +155,9 @@ def leases_in(body: Any, job_id: str = "") -> list[Lease]:
             return []
 
 
-def visible_hint(principal: Principal, hint: Hint) -> Hint | None:
-    """Return the part of a hint that is about the queues and workers of a token."""
-    if principal.is_admin:
-        return hint
-    match hint.kind:
-        case "access":
-            return None
-        case "work" | "due" if principal.queues:
-            visible = [queue for queue in hint.subjects if queue in principal.queues]
-        case "quiet":
-            visible = [worker for worker in hint.subjects if principal.may_act_as(worker)]
-        case _:
-            return hint
-    return Hint(hint.kind, tuple(visible)) if visible or not hint.subjects else None
+def _of_queues(subjects: Sequence[str], known: KnownQueues, queues: Collection[str]) -> list[str]:
+    """Return the jobs or offers that are known to belong to the queues."""
+    return [subject for subject in subjects if known.queue_of(subject) in queues]
 
 
 def _check_queue(call: ApiCall, principal: Principal, queue: str | None) -> None:

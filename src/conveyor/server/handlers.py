@@ -83,7 +83,7 @@ class Handlers:
             "note_action": self._note_action,
             "put_schedule": self._put_schedule,
             "terms": self._terms,
-            "hints": HintApi(authenticator, hub).hints,
+            "hints": HintApi(authenticator, authorizer, hub).hints,
         }
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
@@ -11,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from ..errors import UsageError
 from ..store.messages import Hint, HintKind
 from .auth import Authenticator, Principal
-from .authorization import visible_hint
+from .authorization import Authorizer
 from .hub import KINDS, Hub
 from .request import ApiRequest
 
@@ -26,8 +27,9 @@ _encode = msgspec.json.Encoder().encode
 class HintApi:
     """Answers the call `hints`."""
 
-    def __init__(self, authenticator: Authenticator, hub: Hub) -> None:
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer, hub: Hub) -> None:
         self._authenticator = authenticator
+        self._authorizer = authorizer
         self._hub = hub
 
     async def hints(self, request: ApiRequest) -> Response:
@@ -45,7 +47,8 @@ class HintApi:
     async def _lines(
         self, kinds: frozenset[HintKind], principal: Principal
     ) -> AsyncIterator[bytes]:
-        with self._hub.stream(kinds, lambda hint: visible_hint(principal, hint)) as stream:
+        visible = partial(self._authorizer.visible_hint, principal)
+        with self._hub.stream(kinds, visible) as stream:
             access_lost = asyncio.create_task(self._authenticator.watch_access(principal))
             access_lost.add_done_callback(lambda _: stream.wake())
             try:

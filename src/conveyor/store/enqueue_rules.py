@@ -98,6 +98,11 @@ def lay_under(options: Options, declared: Options, given: Iterable[str]) -> Opti
     )
 
 
+def no_job(job_id: str) -> NotFoundError:
+    """Return the error for a job that is not in the store."""
+    return NotFoundError(f"job {job_id!r} not found")
+
+
 def no_queue(name: str) -> NotFoundError:
     """Return the error for a queue that was never used."""
     return NotFoundError(f"there is no queue {name!r}: no job was ever put into it")

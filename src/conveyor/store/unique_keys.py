@@ -10,8 +10,8 @@ from .messages import Accepted
 
 
 def unique_key(job: NewJob | JobRecord) -> str:
-    """Return what no second job may share: the key, among the jobs of the task."""
-    return f"{job.task}\0{job.options.key}"
+    """Return what no second job may share: the key, among the jobs of the task in its queue."""
+    return f"{job.queue}\0{job.task}\0{job.options.key}"
 
 
 def admit_keys(jobs: Sequence[NewJob], holders: Mapping[str, str]) -> tuple[list[NewJob], Accepted]:

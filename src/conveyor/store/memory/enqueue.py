@@ -82,12 +82,14 @@ def _admit(
 def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
     known = memory.index.jobs
-    stored = {new.id for new in jobs if new.id in known}
+    # Another request may have taken the same id for a job of another queue.
+    stored = {new.id for new in jobs if new.id in known and known[new.id].queue == new.queue}
     if stored:
         return answer_again(jobs, stored, _holders(memory, jobs))
-    name = jobs[0].queue if jobs else ""
+    name, first = (jobs[0].queue, jobs[0].id) if jobs else ("", "")
     for offer, waiting in memory.offers.items():
-        if jobs and waiting.jobs[0].id == jobs[0].id and waiting.until >= memory.now:
+        offered = waiting.jobs[0]
+        if (offered.queue, offered.id) == (name, first) and waiting.until >= memory.now:
             depth = memory.index.depth(name)
             return waiting.answer or Offered(offer, name, depth, memory.queue(name).capacity or 0)
     return None

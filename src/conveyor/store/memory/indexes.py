@@ -24,7 +24,7 @@ from ...core.job import (
 )
 from ...core.labels import serves
 from ...core.lifecycle import Transition
-from ...errors import NotFoundError
+from ..enqueue_rules import no_job
 from ..messages import Load
 from ..unique_keys import unique_key
 from .lane import Age, Lane, Place
@@ -58,7 +58,7 @@ class JobIndex:
         try:
             return self.jobs[job_id]
         except KeyError:
-            raise NotFoundError(f"job {job_id!r} not found") from None
+            raise no_job(job_id) from None
 
     def holder(self, key: str) -> str | None:
         """Return the id of the job that holds a unique key."""

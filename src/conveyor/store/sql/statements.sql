@@ -66,6 +66,9 @@ SELECT id FROM job WHERE unique_key = :unique_key
 -- name: is_there, reads
 SELECT seq FROM job WHERE id = :id
 
+-- name: is_in_queue, reads
+SELECT 1 FROM job JOIN lane ON lane.id = job.lane WHERE job.id = :id AND lane.queue = :queue
+
 -- name: offer_of, reads
 SELECT offer.seq, offer.answer FROM offered_job JOIN offer ON offer.seq = offered_job.offer
 WHERE offered_job.id = :id AND offer.queue = :queue AND offer.until >= :now LIMIT 1

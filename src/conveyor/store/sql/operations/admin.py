@@ -17,8 +17,7 @@ from ....core.job import (
     State,
     Stream,
 )
-from ....errors import NotFoundError
-from ...enqueue_rules import no_queue
+from ...enqueue_rules import no_job, no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, NO_QUEUE, finite, to_params, to_record
@@ -38,7 +37,7 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
     """Return one job."""
     rows = await tx.rows("get", (job_id,))
     if not rows:
-        raise NotFoundError(f"job {job_id!r} not found")
+        raise no_job(job_id)
     return to_record(rows[0], await tx.queue_of(rows[0][LANE]))
 
 

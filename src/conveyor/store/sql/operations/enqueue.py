@@ -81,7 +81,8 @@ async def _admit(
 
 async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | None:
     """Return the answer to a request that was inserted before; None if it was not."""
-    stored = await _stored(tx, jobs)
+    # Another request may have taken the same id for a job of another queue.
+    stored = {new.id for new in jobs if await tx.rows("is_in_queue", (new.id, new.queue))}
     if stored:
         return answer_again(jobs, stored, await _holders(tx, jobs))
     for new in jobs[:1]:
