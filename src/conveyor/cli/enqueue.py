@@ -38,7 +38,7 @@ from .shared.output import print_json, print_line, print_stderr
 @queue_option("Queue (default: the task's, or 'default').")
 @click.option("--priority", type=int, help="Priority; higher values run first.")
 @click.option("--delay", metavar="DURATION", help="Earliest start from now, like 90 or 5m.")
-@click.option("--key", help="Unique key among the task's jobs that have not ended.")
+@click.option("--key", help="Unique key among the task's jobs in the queue that have not ended.")
 @job_options
 @click.option("--wait", metavar="DURATION", help="Maximum wait for room in a full queue.")
 @json_option
