@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -250,7 +251,7 @@ def _from_file(folder: Path) -> tuple[Path, dict[str, Any]]:
         tables: dict[Path, dict[str, Any]] = {}
         for name in FILES:
             path = place / name
-            if path.is_file():
+            if path.is_file() and not _may_be_planted(path):
                 table = _parse(path)
                 if name == "pyproject.toml":
                     table = table.get("tool", {}).get("conveyor")
@@ -263,6 +264,16 @@ def _from_file(folder: Path) -> tuple[Path, dict[str, Any]]:
         for path, table in tables.items():
             return path, table
     return folder, {}
+
+
+def _may_be_planted(path: Path) -> bool:
+    """Whether another user may have put a file into a directory like /tmp, above ours perhaps.
+
+    It could name an application, which is code that this process would run.
+    """
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    is_shared = path.parent.stat().st_mode & shared == shared
+    return is_shared and path.lstat().st_uid not in (0, os.geteuid())
 
 
 def _taken_from(folder: Path, name: str, value: Any) -> Any:

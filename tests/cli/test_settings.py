@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,29 @@ def test_a_directory_that_was_deleted_has_no_configuration(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert load_settings(environment={"CONVEYOR_URL": "/srv/jobs.db"})["url"] == "/srv/jobs.db"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_that_another_user_put_into_a_directory_for_all_is_ignored(
+    kind: str, tmp_path: Path
+) -> None:
+    shared, own = tmp_path / "tmp", tmp_path / "tmp" / "own"
+    own.mkdir(parents=True)
+    file = shared / "conveyor.toml"
+    ours = tmp_path / "ours.toml"
+    ours.write_text('app = "ours:belt"\n')
+    if kind == "file":
+        file.write_text('app = "planted:belt"\n')
+    else:
+        file.symlink_to(ours)
+    os.chown(file, 65534, 65534, follow_symlinks=False)
+
+    def app() -> object:
+        return load_settings(environment={}, folder=own)["app"]
+
+    assert app()  # in a directory of our own
+    shared.chmod(0o1777)
+    assert app() == ""
+    os.chown(file, 0, 0, follow_symlinks=False)
+    assert app()
