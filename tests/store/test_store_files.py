@@ -15,6 +15,7 @@ import pytest
 
 from conveyor import Conveyor
 from conveyor.core.command_policy import CommandRules
+from conveyor.system.file_owner import create_directory, create_file
 from conveyor.worker import health
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
@@ -166,6 +167,27 @@ def test_the_users_of_a_group_can_share_a_store() -> None:
             check=False,
         )
         assert ran.stdout == "1\n1\n2\n", ran.stderr
+
+
+@root
+def test_what_a_user_outside_the_group_creates_is_open_to_no_group() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        database = Path(name, "jobs.db")
+        database.touch()
+        os.chown(database, -1, OTHER_GROUP)
+        database.chmod(0o660)
+        child = os.fork()
+        if not child:
+            os.setgroups([])
+            os.setgid(65532)
+            os.setuid(65532)
+            os.close(create_file(f"{name}/lock", os.O_RDWR, like=str(database)))
+            create_directory(f"{name}/directory", like=str(database))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert stat.S_IMODE(Path(name, "lock").stat().st_mode) == 0o600
+        assert stat.S_IMODE(Path(name, "directory").stat().st_mode) == 0o700
 
 
 def test_a_health_file_is_private_and_follows_no_link(umask: int, tmp_path: Path) -> None:
