@@ -234,10 +234,9 @@ def test_an_offer_that_was_accepted_meanwhile_is_not_made_again(store: Store) ->
 
 def test_an_offer_whose_job_was_kept_out_meanwhile_is_not_made_again(store: Store) -> None:
     put(store, new(), capacity=1)
-    job = new(key="k")
+    holder, job = new(key="k"), new(key="k")
+    offer(store, holder, capacity=1)
     offer(store, job, capacity=1)
-    holder = new(key="k", queue="another")
-    put(store, holder)
     claim(store)
     answer = store.insert([job], capacity=1, again=True).result()
     assert answer == Accepted((holder.id,), (holder.id,))
