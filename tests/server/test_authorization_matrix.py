@@ -28,15 +28,16 @@ from conveyor.store.protocol import Store
 
 CALLS: dict[str, ApiCall] = {call.name: call for call in (*STORE_CALLS.values(), *SERVER_CALLS)}
 # The scopes of each call beside "admin", and what else a token must have:
-#   queue   it may use the queue, or the queue of the job or offer, that the call is about
+#   queue   it may use the queue that the call is about
+#   hidden  it may use the queue of the job or offer; to others that one does not exist
 #   all     it is not limited to queues
 #   worker  the worker is its own
 #   lease   the job is held by a worker of its own
 RIGHTS = """
 insert          enqueue             queue
 task_defaults   read enqueue
-accepted        enqueue             queue
-withdraw        enqueue             queue
+accepted        enqueue             hidden
+withdraw        enqueue             hidden
 claim           agent               queue worker
 exchange        agent               queue worker lease
 decline         agent               worker
@@ -46,17 +47,17 @@ extend_worker   agent               worker
 write_output    agent               lease
 set_progress    agent               lease
 set_stopping    agent               lease
-get             read enqueue        queue
+get             read enqueue        hidden
 find            read                all
 find_in_queue   read                queue
-history         read enqueue        queue
-output          read enqueue        queue
-ahead           read enqueue        queue
-offered         read enqueue        queue
+history         read enqueue        hidden
+output          read enqueue        hidden
+ahead           read enqueue        hidden
+offered         read enqueue        hidden
 counts          read enqueue
 queue_info      read enqueue        queue
 check
-cancel          enqueue             queue
+cancel          enqueue             hidden
 retry
 delete
 set_paused
@@ -77,8 +78,8 @@ tick
 content         enqueue agent
 write_content   enqueue agent
 read_content    enqueue read agent
-attach          agent               queue lease
-files           read enqueue        queue
+attach          agent               hidden lease
+files           read enqueue        hidden
 sweep_contents
 load            read enqueue
 lead
@@ -139,6 +140,8 @@ def expected(cell: Cell) -> str:
         return "unauthorized"
     if cell.scope == "admin":
         return "allowed"
+    if cell.scope in right.scopes and "hidden" in right.needs and cell.queues == ("other",):
+        return "hidden"
     is_refused = (
         cell.scope not in right.scopes
         or ("queue" in right.needs and cell.queues == ("other",))
@@ -218,6 +221,8 @@ async def observe(cell: Cell, authenticator: MakeAuthenticator = required) -> st
     assert status not in (400, 405, 415), (cell, said)  # it must be judged by its token alone
     if status in (401, 403):
         assert json.loads(said)["code"] == {401: "unauthorized", 403: "forbidden"}[status]
+    if status == 404 and "hidden" in ROWS[cell.row].needs:
+        return "hidden"
     return {401: "unauthorized", 403: "forbidden"}.get(status, "allowed")
 
 
