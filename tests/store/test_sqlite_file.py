@@ -119,21 +119,6 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     store.close()
 
 
-def test_the_unique_keys_of_a_file_of_schema_8_are_those_of_their_queues(path: Path) -> None:
-    store = SqliteStore(path)
-    ids = put(store, new(key="cat"), new(key="dog"), new())
-    store.close()
-    for job_id, key in zip(ids, ("cat", "dog"), strict=False):
-        old = f"'t' || char(0) || '{key}'"
-        sql(path, f"UPDATE job SET unique_key = {old} WHERE id = '{job_id}'")
-    sql(path, "PRAGMA user_version = 8")
-    store = SqliteStore(path)
-    again = [new(key="cat"), new(key="dog"), new(key="cat", queue="other")]
-    assert put(store, *again[:2]) == ids[:2]
-    assert put(store, again[2]) == [again[2].id]
-    store.close()
-
-
 def test_producers_that_wait_in_a_file_of_schema_5_are_found_by_job_and_by_content(
     path: Path,
 ) -> None:
