@@ -1,4 +1,7 @@
-"""Logs attempts that failed: a WARNING if the job runs again, an ERROR if it is discarded.
+"""Logs attempts that failed, and jobs that were discarded without an attempt.
+
+An attempt after which the job runs again is a WARNING, a discard an ERROR. A job that expired is a
+WARNING and one that a full queue dropped is INFO, because its application asked for that.
 
 The records carry the job's id, task, queue and attempt as attributes, and an ERROR carries the
 exception, so that error trackers which listen to logging see failing jobs without configuration.
@@ -7,12 +10,13 @@ exception, so that error trackers which listen to logging see failing jobs witho
 from __future__ import annotations
 
 import logging
+from collections import deque
 from contextlib import suppress
 
 from .core.event_log import open_event_log
 from .core.foreign_text import escape_line
 from .core.job import ERROR_LINE, ErrorInfo, JobRecord, State
-from .core.lifecycle import Crashed, Failed, Unsupported, settle
+from .core.lifecycle import DROPPED, EXPIRED, Crashed, Failed, Unsupported, settle
 
 log = open_event_log("job")
 
@@ -23,6 +27,8 @@ EVENTS = {
     State.RETRYABLE: "job.retrying",
     State.AVAILABLE: "job.crashed",
 }
+# By the type of a discard's error; others are ERRORs.
+LEVELS = {EXPIRED.type: logging.WARNING, DROPPED: logging.INFO}
 
 
 class RemoteError(Exception):
@@ -47,20 +53,24 @@ def log_failure(
     move = settle(job, outcome)
     if isinstance(outcome, Unsupported) and move.error is None:
         return  # logged the first time that a worker returned it
-    _log(job, move.state, outcome.error, exception)
+    level = logging.ERROR if move.state is State.DISCARDED else logging.WARNING
+    _log(job, move.state, level, outcome.error, exception)
 
 
-def log_discard(job: JobRecord, error: ErrorInfo) -> None:
-    """Log that the store has discarded a job."""
-    _log(job, State.DISCARDED, error, None)
+def log_discards(discards: deque[tuple[JobRecord, ErrorInfo]]) -> None:
+    """Log jobs that the store has discarded, and remove them from the list."""
+    with suppress(IndexError):  # another thread may log them too
+        while discards:
+            job, error = discards.popleft()
+            _log(job, State.DISCARDED, LEVELS.get(error.type, logging.ERROR), error, None)
 
 
-def _log(job: JobRecord, became: State, error: ErrorInfo, exception: BaseException | None) -> None:
-    discarded = became is State.DISCARDED
-    level = logging.ERROR if discarded else logging.WARNING
+def _log(
+    job: JobRecord, became: State, level: int, error: ErrorInfo, exception: BaseException | None
+) -> None:
     if became not in EVENTS or not log.isEnabledFor(level):
         return
-    raised = (exception or RemoteError(error)) if discarded else None
+    raised = (exception or RemoteError(error)) if level == logging.ERROR else None
     exc_info = None if raised is None else (type(raised), raised, raised.__traceback__)
     line = escape_line(str(error)[:ERROR_LINE])
     attempts = job.options.retries + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ async def fails_twice() -> None:
 @queue.task(name="forges a line", retries=0)
 async def forges_a_line() -> None:
     raise ValueError("no\n2026-01-01 INFO all is well \x1b]0;title\a")
+
+
+@belt.queue("short", capacity=1, when_full="drop_oldest").task(name="bounded")
+async def bounded() -> None: ...
 
 
 @queue.task(name="naps")
@@ -110,6 +115,22 @@ def test_a_failed_command_and_a_timeout_are_errors_that_say_why(records: Records
     assert "reason" in texts[0]
     assert "Timeout" in texts[1]
     assert "CancelledError" not in texts[1]
+
+
+def test_a_job_that_expired_is_a_warning_and_one_that_was_dropped_is_no_more_than_information(
+    records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "conveyor.job")
+    late = naps_once.using(expires_at=time.time() - 1).enqueue()
+    dropped = bounded.enqueue()
+    bounded.enqueue()
+    work()
+    assert records.facts() == [
+        ("INFO", dropped.id, "bounded", "short", 0),
+        ("WARNING", late.id, "naps", "q", 0),
+    ]
+    assert not any(each.exc_info for each in records.kept)
+    assert "error=Expired: it was not started before its expires_at" in records.kept[1].getMessage()
 
 
 def test_what_succeeds_snoozes_or_is_cancelled_leaves_no_line(

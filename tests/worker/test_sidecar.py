@@ -13,6 +13,9 @@ import pytest
 from runner_helpers import eventually
 
 from conveyor import Conveyor
+from conveyor.store.messages import Claimant, Want
+from conveyor.worker import sidecar_process
+from conveyor.worker.sidecar_process import SidecarArguments
 from conveyor.worker.worker import Worker
 
 
@@ -72,6 +75,27 @@ def test_a_sidecar_starts_where_the_working_directory_is_gone_and_beside_files_o
         return process.wait(60)
 
     assert asyncio.run(main()) == 0
+
+
+def test_a_sidecar_logs_the_jobs_that_it_discards(
+    belt: Conveyor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @belt.task
+    def deadly() -> None: ...
+
+    job = deadly.using(crash_limit=1).enqueue()
+    store = belt.store
+    assert store.claim([Want("default", 1)], Claimant("dead"), limit=1).result().jobs
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(10)
+    arguments = SidecarArguments(url=store.url, worker="dead", lease_for=60, pid=gone.pid)
+    process = sidecar_process.start(arguments)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(30) == 0
+    stderr = capfd.readouterr().err
+    assert f"ERROR conveyor.job job.discarded id={job.id} task=" in stderr
+    assert "the worker's process died" in stderr
 
 
 def test_a_sidecar_that_cannot_start_keeps_no_worker_from_working(

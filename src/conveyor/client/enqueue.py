@@ -10,6 +10,7 @@ from ..core.job import NewJob, WhenFull
 from ..core.job_context import waiting_for
 from ..core.pending import Pending, wake
 from ..errors import ConveyorError, NotFoundError, QueueFullError
+from ..job_log import log_discards
 from ..store.call_style import CallStyle
 from ..store.hint_waiters import HintWaiters
 from ..store.messages import Accepted, Offered
@@ -48,6 +49,8 @@ async def enqueue(
         try:
             answer = await call_style.wait_for(inserting)
             if isinstance(answer, Accepted):
+                if when_full == "drop_oldest":
+                    log_discards(store.discards)
                 return answer
             with suppress(NotFoundError):
                 return await _wait_for_room(

@@ -69,6 +69,7 @@ class Unsupported(msgspec.Struct, frozen=True, tag="unsupported"):
 MIN_SUPPORT_DELAY, MAX_SUPPORT_DELAY = 1.0, 300.0
 
 EXPIRED = ErrorInfo("Expired", "it was not started before its expires_at")
+DROPPED = "Dropped"
 LEASE_ENDED = ErrorInfo("WorkerLost", "its lease ended: the worker was frozen or cut off")
 WORKER_DIED = ErrorInfo("WorkerLost", "the worker's process died")
 
@@ -312,7 +313,7 @@ def lost_job_outcome(
 def drop_error(queue: str, capacity: int | None) -> ErrorInfo:
     """Return the error of a job that a queue with when_full="drop_oldest" discarded."""
     why = f"queue {queue!r} was full ({capacity}) and drops its oldest job for a new one"
-    return ErrorInfo("Dropped", why)
+    return ErrorInfo(DROPPED, why)
 
 
 def damage_error(job: JobRecord) -> ErrorInfo:

@@ -14,6 +14,7 @@ from ..core.event_log import open_event_log
 from ..core.job import State, TaskDefaults, WorkerInfo
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
+from ..job_log import log_discards
 from ..store.protocol import Store
 from .heartbeat import WorkerHeartbeat
 from .pruner import RETENTION, Pruner
@@ -72,16 +73,23 @@ class MaintenanceLoop:
 
     async def run(self) -> None:
         """Do rounds until cancelled."""
-        while True:
-            try:
-                await self.round()
-                if self._after_round is not None:
-                    self._after_round(self.heartbeat.describe())
-            except ConveyorError as error:
-                log.error("maintenance.failed error=%s", error)  # noqa: TRY400 - no traceback helps here
-            if await wait_for_event(self._woken, self._pause()):
-                # Many jobs that fail at once must not cause as many rounds.
-                await asyncio.sleep(0.01)
+        try:
+            while True:
+                await self._try_round()
+                log_discards(self._store.discards)
+                if await wait_for_event(self._woken, self._pause()):
+                    # Many jobs that fail at once must not cause as many rounds.
+                    await asyncio.sleep(0.01)
+        finally:
+            log_discards(self._store.discards)
+
+    async def _try_round(self) -> None:
+        try:
+            await self.round()
+            if self._after_round is not None:
+                self._after_round(self.heartbeat.describe())
+        except ConveyorError as error:
+            log.error("maintenance.failed error=%s", error)  # noqa: TRY400 - no traceback helps here
 
     async def round(self) -> None:
         """Run each service once, if it is due."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 
 from ..core.event_log import open_event_log
-from ..core.job import State, WorkerInfo
-from ..errors import NotFoundError
-from ..job_log import log_discard
+from ..core.job import WorkerInfo
+from ..job_log import log_discards
 from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.process_identity import boot_id, is_dead
@@ -16,8 +14,6 @@ from ..system.process_identity import boot_id, is_dead
 log = open_event_log("rescuer")
 
 BATCH = 1000
-# How many rescued jobs are read to log those that were discarded.
-LOGGED = 100
 # How long the sidecar of a dead worker gets to return its jobs, where no lock shows that the
 # sidecar is dead too.
 SIDECAR_TIME = 5.0
@@ -73,7 +69,7 @@ class Rescuer:
                 rescued += await store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
-            await self._log_discarded(rescued[:LOGGED])
+            log_discards(store.discards)
         if len(rescued) == BATCH:
             return
         for worker in workers:
@@ -81,14 +77,6 @@ class Rescuer:
             if worker.id in dead or is_silent:
                 await store.leave(worker.id)
                 crash_journal.remove(folder, worker.begun)
-
-    async def _log_discarded(self, rescued: Sequence[str]) -> None:
-        """Log the jobs among these that were discarded, because their workers died too often."""
-        for job_id in rescued:
-            with suppress(NotFoundError):
-                job = await self._store.get(job_id)
-                if job.state is State.DISCARDED and (past := await self._store.history(job_id)):
-                    log_discard(job, past[-1].error)
 
     def _is_clock_doubtful(self) -> bool:
         """Whether the store's clock was set forward a moment ago, so that leases seem expired."""

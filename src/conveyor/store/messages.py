@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
-from ..core.job import JobRecord, State
+from ..core.job import ErrorInfo, JobRecord, State
 from ..core.lifecycle import Outcome
+
+# Jobs that were discarded although no code of theirs had failed, with the reason: for the log.
+Discards = deque[tuple[JobRecord, ErrorInfo]]
+# How many of these wait to be logged; older ones are dropped.
+UNLOGGED = 1000
+NO_DISCARDS: Discards = deque(maxlen=0)
+
+
+def new_discards() -> Discards:
+    """Return an empty list of discards."""
+    return deque(maxlen=UNLOGGED)
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .messages import Discards
+
 
 class StoreTraits(Protocol):
     """Facts that hold for every store of a kind. A store over a network differs in most of them."""
@@ -55,6 +57,14 @@ class StoreTraits(Protocol):
     @property
     def maintains_itself(self) -> bool:
         """Whether it stages, rescues, prunes and ticks by itself; workers then only send beats."""
+        ...
+
+    @property
+    def discards(self) -> Discards:
+        """Jobs that this process discarded here although no code of theirs had failed.
+
+        They wait to be logged; the oldest are dropped. What a server discards, the server logs.
+        """
         ...
 
     @property

@@ -8,6 +8,7 @@ evidence of how that happened: no other process was there to observe it.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import subprocess
@@ -19,6 +20,7 @@ import msgspec
 
 from ..core.command_policy import without_secrets
 from ..errors import AccessError, ConveyorError
+from ..job_log import log_discards
 from ..store.open import open_store
 from ..store.protocol import Store
 from ..system import crash_journal
@@ -142,6 +144,7 @@ def _return_jobs(
             begun = _read_journal(arguments)
             while len(_rescue(store, arguments.worker, begun, evidence)) == BATCH:
                 continue
+            log_discards(store.discards)
             store.leave(arguments.worker).result(RETRY_FOR)
             crash_journal.remove(store.folder, arguments.journal_name)
         except AccessError:  # the token was revoked: the leases expire
@@ -165,6 +168,7 @@ def _rescue(store: Store, worker: str, begun: frozenset[str] | None, evidence: s
 
 def main() -> None:
     """Run beside the worker that the command line describes."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     watch(msgspec.json.decode(sys.argv[1], type=SidecarArguments), _read_secret())
 
 

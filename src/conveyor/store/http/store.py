@@ -27,6 +27,7 @@ from ...core.job import (
 )
 from ...core.pending import Pending
 from ..messages import (
+    NO_DISCARDS,
     Accepted,
     Claimant,
     Content,
@@ -61,15 +62,14 @@ CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is
 class HttpStore:
     """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
-    `url` is the server's address, `token` authenticates the calls. `ca_file` has the CA
-    certificates to trust, in PEM format, instead of the system's. `clock` replaces the server's in
-    tests.
+    `url` is the server's address, `token` authenticates the calls. `ca_file` has CA certificates to
+    trust, in PEM format, instead of the system's. `clock` replaces the server's in tests.
     """
 
     is_durable = is_multi_process = is_server = True
     answers_can_be_lost = can_be_partitioned = maintains_itself = records_actions = True
     is_local = keeps_call_order = False
-    folder = ""
+    folder, discards = "", NO_DISCARDS
 
     def __init__(
         self, url: str, *, token: str = "", ca_file: str = "", clock: Clock | None = None

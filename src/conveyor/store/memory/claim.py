@@ -9,7 +9,7 @@ import msgspec
 from ...core import lifecycle
 from ...core.capacity import is_rendezvous
 from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
-from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome
+from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome, Transition
 from ...core.storable import bounded_steps, checked_progress
 from ..enqueue_rules import rendezvous_offers, with_declared
 from ..hint_rules import state_hint
@@ -72,12 +72,21 @@ def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
     return settled
 
 
-def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
+def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> Transition:
     """Apply the transition that the lifecycle decides for a running job."""
-    job = memory.index.apply(job, lifecycle.settle(job, outcome, draw=memory.draw), memory.now)
+    move = lifecycle.settle(job, outcome, draw=memory.draw)
+    job = memory.index.apply(job, move, memory.now)
     if memory.reasons and job.is_final:
         memory.reasons.pop(job.id, None)
     memory.hint(*state_hint(job))
+    return move
+
+
+def end_lost(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
+    """End the attempt of a running job that no worker reports on."""
+    move = end_attempt(memory, job, outcome)
+    if move.state is State.DISCARDED and move.error is not None:
+        memory.discards.append((job, move.error))
 
 
 def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
@@ -126,6 +135,7 @@ def _lease_or_expire(memory: MemoryData, job: JobRecord, terms: LeaseTerms) -> J
 def expire(memory: MemoryData, job: JobRecord) -> None:
     """Discard a waiting job that expired."""
     memory.index.end_unrun(job, State.DISCARDED, EXPIRED, memory.now)
+    memory.discards.append((job, EXPIRED))
     memory.hint("final", job.id)
 
 

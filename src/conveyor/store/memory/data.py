@@ -11,7 +11,7 @@ import msgspec
 from ...core.access import Action, Token
 from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
 from ...core.retry import Draw
-from ..messages import Accepted, HintKind, Leader, Order
+from ..messages import Accepted, HintKind, Leader, Order, new_discards
 from .indexes import JobIndex
 
 
@@ -56,6 +56,7 @@ class MemoryData:
         self.leaders: dict[str, Leader] = {}
         self.actions: deque[Action] = deque()
         self.action_numbers = 0
+        self.discards = new_discards()
         self.hints: dict[HintKind, dict[str, None]] = {}
 
     def queue(self, name: str) -> QueueData:

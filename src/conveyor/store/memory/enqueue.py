@@ -210,4 +210,5 @@ def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
             return
         why = drop_error(name, memory.queue(name).capacity)
         memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
+        memory.discards.append((job, why))
         memory.hint("final", job.id)

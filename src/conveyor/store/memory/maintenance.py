@@ -11,7 +11,7 @@ from ...core.lifecycle import lost_job_outcome, pick_lost
 from ...core.storable import check_schedule, check_tick
 from ..messages import Staged
 from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
-from .claim import end_attempt, expire
+from .claim import end_lost, expire
 from .data import MemoryData
 from .enqueue import accept, check_new_ids, live_offers, make_room
 from .tokens import prune_access
@@ -50,7 +50,7 @@ def rescue(
     lost = pick_lost(memory.index.running_jobs(), dead=dead, now=memory.now, limit=limit)
     for job in lost:
         outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
-        end_attempt(memory, job, outcome)
+        end_lost(memory, job, outcome)
     return [job.id for job in lost]
 
 

@@ -16,7 +16,7 @@ from ...core.clock import Clock, SystemClock
 from ...core.pending import Pending, failed, ready
 from ...core.retry import Draw
 from ...errors import UnavailableError
-from ..messages import Hint, HintKind, Listener
+from ..messages import Discards, Hint, HintKind, Listener
 from ..operation_store import OperationStore, operations_of
 from . import (
     admin,
@@ -55,6 +55,10 @@ class MemoryStore(OperationStore):
         self._memory = MemoryData(draw)
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
         self._closed = False
+
+    @property
+    def discards(self) -> Discards:
+        return self._memory.discards
 
     def now(self) -> float:
         return self._clock.now()

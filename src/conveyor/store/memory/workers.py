@@ -8,7 +8,7 @@ from ...core.job import JobRecord, WorkerInfo
 from ...core.lifecycle import lost_job_outcome
 from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
-from .claim import end_attempt
+from .claim import end_lost
 from .data import MemoryData
 
 
@@ -38,7 +38,7 @@ def dismiss(memory: MemoryData, worker: str, *, force: bool = False) -> Dismisse
     check_dismissal(worker, len(held), force=force)
     for job in held:
         outcome = lost_job_outcome(job, dead=[worker], begun=None, evidence=REMOVED)
-        end_attempt(memory, job, outcome)
+        end_lost(memory, job, outcome)
         memory.hint("cancel", job.id)
     forgotten = is_silent(known.beat_at, memory.now)
     if forgotten:

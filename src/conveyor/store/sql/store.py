@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from ...core.pending import Pending
 from ...system.file_threads import FileThreads
 from ..blobs.protocol import BlobStore
-from ..messages import HintKind, Listener
+from ..messages import Discards, HintKind, Listener
 from ..operation_store import OperationStore, operations_of
 from .operations import (
     admin,
@@ -45,6 +45,11 @@ class Driver(Protocol):
     @property
     def folder(self) -> str:
         """Where workers leave files that others on this machine may read."""
+        ...
+
+    @property
+    def discards(self) -> Discards:
+        """Jobs that committed transactions of this process discarded, until they are logged."""
         ...
 
     @property
@@ -91,6 +96,10 @@ class SqlStore(OperationStore):
     @property
     def folder(self) -> str:
         return self._driver.folder
+
+    @property
+    def discards(self) -> Discards:
+        return self._driver.discards
 
     def now(self) -> float:
         return self._driver.now()

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from ...core.job import State
+from ...core.job import ErrorInfo, JobRecord, State
 from ...core.retry import Draw
 from ...errors import UnavailableError
 from ..messages import HintKind
@@ -112,21 +112,25 @@ class Tx:
         self.draw = draw
         self.careful = careful
         self.hints: dict[HintKind, dict[str, None]] = {}
+        self.discards: list[tuple[JobRecord, ErrorInfo]] = []
         self._db = db
         self._lanes = lanes
         self._queues: dict[str, QueueState] = {}
         self._saved: dict[str, QueueState] = {}
+        self._saved_discards = 0
         self._deferred: tuple[str, list[Params]] | None = None
         self._locked_queues: set[str] = set()
         self.wrote = False
 
     def save_counts(self) -> None:
-        """Save the counts, for `restore_counts`."""
+        """Save the counts and the discards, for `restore_counts`."""
         self._saved = {name: _copy(queue) for name, queue in self._queues.items()}
+        self._saved_discards = len(self.discards)
 
     def restore_counts(self) -> None:
-        """Restore the saved counts after the statements were rolled back."""
+        """Restore what was saved after the statements were rolled back."""
         self._queues = self._saved
+        del self.discards[self._saved_discards :]
         self._deferred = None
         self._locked_queues.clear()
         self._lanes.forget()

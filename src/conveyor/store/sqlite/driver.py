@@ -13,7 +13,7 @@ from ...core.clock import Clock, SystemClock
 from ...core.pending import Pending
 from ...core.retry import Draw
 from ..blobs.directory import BlobDirectory
-from ..messages import HintKind, Listener
+from ..messages import HintKind, Listener, new_discards
 from ..sql.transaction import Tx
 from .connection import Database, Durability
 from .notifier import Notifier
@@ -40,6 +40,7 @@ class SqliteDriver:
         self._draw = draw
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
+        self.discards = new_discards()
         self.blobs = BlobDirectory(self._path + ".files", self._clock.now)
         self._open()
 
@@ -79,7 +80,7 @@ class SqliteDriver:
     def _open(self) -> None:
         db = Database(self._path, self._durability)
         self._notifier = Notifier(self._path)
-        self._writer = Writer(db, self._clock, self._notifier.notify, self._draw)
+        self._writer = Writer(db, self._clock, self._notifier.notify, self.discards, self._draw)
 
     def _reopen_after_fork(self) -> None:
         with self._lock:

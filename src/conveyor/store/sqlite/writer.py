@@ -21,7 +21,7 @@ from ...core.clock import Clock
 from ...core.pending import Pending, failed, in_event_loop, run_sync, wake
 from ...core.retry import Draw
 from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
-from ..messages import Hint
+from ..messages import Discards, Hint
 from ..sql.transaction import Lanes, Tx
 from .connection import Database
 
@@ -55,19 +55,25 @@ class _HalfDoneError(Exception):
 
 
 class Writer:
-    """Owns the connection. `notify` gets the hints of what was committed, in any thread."""
+    """Owns the connection. `notify` gets the hints of what was committed, in any thread.
+
+    `discards` gets the jobs that were discarded; they are logged elsewhere, because a handler that
+    called the store here would wait for itself.
+    """
 
     def __init__(
         self,
         db: Database,
         clock: Clock,
         notify: Callable[[Hint], None],
+        discards: Discards,
         draw: Draw = random.random,
     ) -> None:
         self.pid = os.getpid()
         self._db = db
         self._clock = clock
         self._notify = notify
+        self._discards = discards
         self._draw = draw
         self._lanes = Lanes()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
@@ -179,6 +185,7 @@ class Writer:
                 _drive(tx.write_tallies())
             except UsageError as error:  # from a deferred statement
                 raise _HalfDoneError from error
+        self._discards.extend(tx.discards)
         return answers, [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
 
     def _run(self, call: _Call, tx: Tx) -> _Answer:

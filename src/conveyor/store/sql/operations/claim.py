@@ -12,7 +12,7 @@ from ....core import lifecycle
 from ....core.capacity import is_rendezvous
 from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
-from ....core.lifecycle import Outcome, Succeeded
+from ....core.lifecycle import Outcome, Succeeded, Transition
 from ....core.storable import bounded_steps, checked_progress
 from ...enqueue_rules import rendezvous_offers, with_declared
 from ...lease_rules import lease_terms, lost, renewal
@@ -173,9 +173,18 @@ async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
     return ids
 
 
-async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> JobRecord:
+async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> Transition:
     """Apply the transition that the lifecycle decides for a running job."""
-    return await apply(tx, job, lifecycle.settle(job, outcome, draw=tx.draw))
+    move = lifecycle.settle(job, outcome, draw=tx.draw)
+    await apply(tx, job, move)
+    return move
+
+
+async def end_lost(tx: Tx, job: JobRecord, outcome: Outcome) -> None:
+    """End the attempt of a running job that no worker reports on."""
+    move = await end_attempt(tx, job, outcome)
+    if move.state is State.DISCARDED and move.error is not None:
+        tx.discards.append((job, move.error))
 
 
 async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:

@@ -14,7 +14,7 @@ from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
 from ..rows import LANE, finite, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
-from .claim import end_attempt
+from .claim import end_lost
 from .discards import discard_strays, expire
 from .enqueue import accept, delete_old_offers, make_room
 from .tokens import prune_access
@@ -60,7 +60,7 @@ async def rescue(
     lost = pick_lost(found.values(), dead=dead, now=tx.now, limit=limit)
     for job in lost:
         outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
-        await end_attempt(tx, job, outcome)
+        await end_lost(tx, job, outcome)
     return [job.id for job in lost]
 
 

@@ -32,6 +32,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
 
 async def end_unrun(tx: Tx, job: JobRecord, state: State, error: ErrorInfo) -> JobRecord:
     """Make a waiting job final without a run."""
+    if state is State.DISCARDED:
+        tx.discards.append((job, error))
     return await apply(tx, job, Transition(state, error=error))
 
 

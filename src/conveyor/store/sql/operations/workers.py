@@ -18,7 +18,7 @@ from ...worker_status import (
 )
 from ..rows import finite
 from ..transaction import Tx
-from .claim import end_attempt
+from .claim import end_lost
 from .maintenance import running_jobs
 
 # By the number in the column `quiet`.
@@ -54,7 +54,7 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     jobs = await running_jobs(tx, "of_worker", (worker, held))
     for job in jobs.values():
         outcome = lost_job_outcome(job, dead=[worker], begun=None, evidence=REMOVED)
-        await end_attempt(tx, job, outcome)
+        await end_lost(tx, job, outcome)
     tx.hint("cancel", *jobs)
     forgotten = is_silent(beat_at, tx.now)
     if forgotten:
