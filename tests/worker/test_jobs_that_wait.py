@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting_functions
 from runner_helpers import eventually
 
 from conveyor import Conveyor, Job, State
@@ -17,13 +19,19 @@ pytestmark = pytest.mark.alone
 
 LONG = 60.0
 KINDS = ["enqueues", "enqueues in a coroutine", "waits", "waits in a coroutine", "submits"]
+IN_A_PROCESS = {
+    "enqueues in a process": waiting_functions.enqueues,
+    "waits in a process": waiting_functions.waits,
+}
+ALL_KINDS = [*KINDS, *IN_A_PROCESS]
 
 
 class Waiting:
     """A worker with one slot, which a job has that waits for what only that slot could do."""
 
-    def __init__(self, kind: str) -> None:
-        self.belt = Conveyor("memory:")
+    def __init__(self, kind: str, folder: Path) -> None:
+        path = str(folder / "jobs.db")
+        self.belt = Conveyor(path if kind in IN_A_PROCESS else "memory:")
         queue = self.belt.queue("small", capacity=1)
         begun = self.begun = threading.Event()
 
@@ -62,7 +70,13 @@ class Waiting:
         functions: dict[str, Callable[[], Any]] = dict(
             zip(KINDS, (enqueues, aenqueues, waits, awaits, submits), strict=True)
         )
-        self.job: Job[Any] = queue.task(functions[kind], name="job").enqueue()
+        self.job: Job[Any]
+        if kind in IN_A_PROCESS:
+            begun.set()
+            function = IN_A_PROCESS[kind]
+            self.job = queue.task(function, name="job", run="process").enqueue(path)
+        else:
+            self.job = queue.task(functions[kind], name="job").enqueue()
 
     async def close(self) -> None:
         self.never.set()
@@ -78,10 +92,10 @@ async def until_it_waits(waiting: Waiting) -> Any:
     return worker, running
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str) -> None:
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
-        waiting = Waiting(kind)
+        waiting = Waiting(kind, tmp_path)
         worker, running = await until_it_waits(waiting)
         assert await waiting.job.acancel(wait=5.0)
         worker.drain(0.0)
@@ -91,10 +105,10 @@ def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str) -> None:
     asyncio.run(asyncio.wait_for(main(), LONG))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str) -> None:
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
-        waiting = Waiting(kind)
+        waiting = Waiting(kind, tmp_path)
         worker, running = await until_it_waits(waiting)
         worker.drain(10 * LONG)
         await running
@@ -105,10 +119,10 @@ def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str) -> No
     asyncio.run(asyncio.wait_for(main(), LONG))
 
 
-@pytest.mark.parametrize("kind", ["enqueues", "waits in a coroutine"])
-def test_why_says_what_a_job_waits_for_and_that_no_slot_is_free(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["enqueues", "waits in a coroutine", "enqueues in a process"])
+def test_why_says_what_a_job_waits_for_and_that_no_slot_is_free(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
-        waiting = Waiting(kind)
+        waiting = Waiting(kind, tmp_path)
         worker, running = await until_it_waits(waiting)
         store = waiting.belt.store
         worker.parts.maintenance.wake(sweep=True)
@@ -119,7 +133,7 @@ def test_why_says_what_a_job_waits_for_and_that_no_slot_is_free(kind: str) -> No
         await eventually(lambda: store.get(other).result().state is State.AVAILABLE)
         told_of_other = explain_job(store, other)
         assert f"Job {waiting.job.id}, which has one of these slots, waits for" in told_of_other
-        if kind == "enqueues":
+        if kind.startswith("enqueues"):
             assert "it waits for room in queue 'small' (1/1)" in told
             assert "room in queue 'small' (1/1)" in told_of_other
         else:

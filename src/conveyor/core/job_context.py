@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sized
+from collections.abc import Generator, Iterable, MutableMapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -33,7 +33,7 @@ class JobLink(Protocol):
         ...
 
     @property
-    def waits(self) -> dict[Settable, str]:
+    def waits(self) -> MutableMapping[Settable, str]:
         """What its code waits for in calls of this package, by the event that ends each wait.
 
         A stop request sets these events.

@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import threading
+from collections import UserDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import spawn
@@ -42,6 +43,7 @@ from .child_protocol import (
     OutputWritten,
     ProgressReport,
     RunJob,
+    WaitNoted,
     WorkdirNeeded,
     decode_run,
     encode,
@@ -185,7 +187,7 @@ class _JobLink:
         self._messages = messages
         self._lock = lock
         self._stop = threading.Event()
-        self.waits: dict[Settable, str] = {}
+        self.waits = _Waits(lambda what: self.send(WaitNoted(what)))
 
     @property
     def stopping(self) -> bool:
@@ -227,6 +229,22 @@ class _JobLink:
         with self._lock:
             self._messages.write(encode(message) + b"\n")
             self._messages.flush()
+
+
+class _Waits(UserDict[Settable, str]):
+    """What the job's code waits for, by the event that ends each wait. Changes are reported."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self._report = report
+
+    def __setitem__(self, event: Settable, what: str) -> None:
+        super().__setitem__(event, what)
+        self._report(what)
+
+    def __delitem__(self, event: Settable) -> None:
+        super().__delitem__(event)
+        self._report(next(iter(tuple(self.data.values())), ""))
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `ChildReady` when
 it can run jobs, `JobStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
-`ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe carries one byte
-per order: STOP to stop the running job; WORKDIR_CREATED or WORKDIR_FAILED in reply to
-`WorkdirNeeded`. It closes when the worker exits.
+`WaitNoted`, `ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe
+carries one byte per order: STOP to stop the running job; WORKDIR_CREATED or WORKDIR_FAILED in reply
+to `WorkdirNeeded`. It closes when the worker exits.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ class OutputWritten(msgspec.Struct, frozen=True, tag="output"):
     data: bytes
 
 
+class WaitNoted(msgspec.Struct, frozen=True, tag="wait"):
+    """What the job's code waits for in a call of this package; "" if it waits for nothing."""
+
+    what: str
+
+
 class WorkdirNeeded(msgspec.Struct, frozen=True, tag="workdir"):
     """The job needs its workdir: the worker creates it and replies on the control pipe."""
 
@@ -85,6 +91,7 @@ ChildMessage = (
     | JobStarted
     | ProgressReport
     | OutputWritten
+    | WaitNoted
     | WorkdirNeeded
     | ArtifactNamed
     | JobDone

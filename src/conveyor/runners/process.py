@@ -31,6 +31,7 @@ from .child_protocol import (
     PipeWriter,
     ProgressReport,
     RunJob,
+    WaitNoted,
     WorkdirNeeded,
     encode,
 )
@@ -236,6 +237,8 @@ class _ChildProcess:
                 control.report_progress(progress)
             case OutputWritten(stream, data) if control is not None:
                 control.write(stream, data)
+            case WaitNoted(what) if control is not None:
+                self._note_wait(control, what)
             case ArtifactNamed(name, path) if control is not None:
                 control.register_artifact(name, path)
             case WorkdirNeeded() if control is not None:
@@ -252,10 +255,18 @@ class _ChildProcess:
                 JobStarted()
                 | ProgressReport()
                 | OutputWritten()
+                | WaitNoted()
                 | ArtifactNamed()
                 | WorkdirNeeded()
             ):
                 return  # a message about a job that has ended
+
+    def _note_wait(self, control: JobControl, what: str) -> None:
+        # STOP ends the wait itself, in the child; this event only names it here.
+        if what:
+            control.waits[self._ready] = what
+        else:
+            control.waits.pop(self._ready, None)
 
     def _stop(self, request: StopRequest) -> None:
         if self._termination is not None and self._run_result is not None:

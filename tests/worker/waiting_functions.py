@@ -1,0 +1,22 @@
+"""Functions that run in a process and wait for what only their own slot could do."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from conveyor import Conveyor
+
+
+def fill() -> None: ...
+
+
+def enqueues(path: str) -> None:
+    with closing(Conveyor(path)) as belt:
+        task = belt.queue("small", capacity=1).task(fill)
+        task.enqueue()
+        task.enqueue()
+
+
+def waits(path: str) -> None:
+    with closing(Conveyor(path)) as belt:
+        belt.task(fill).enqueue().result()
