@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from shell import Command
+
+from conveyor.system.own_program import HOME, STANDARD_ZIP, application_path, own_path
 
 
 @pytest.mark.parametrize(
@@ -110,3 +113,59 @@ def test_an_application_that_exits_later_is_an_error_and_not_a_success(
     )
     ran = conveyor("enqueue", "--app", "exiting:belt", "send")
     assert (ran.code, ran.err) == (1, "conveyor: the application exited: not today\n")
+
+
+IMPORTS = ("queue", "token", "secrets", "random", "uuid", "socket", "asyncio", "logging", "click")
+
+
+@pytest.mark.parametrize("how", ["as a module", "by PYTHONPATH"])
+def test_files_named_like_the_standard_library_do_no_harm_wherever_they_are_searched(
+    folder: Path, tmp_path: Path, how: str
+) -> None:
+    for name in IMPORTS:
+        (folder / f"{name}.py").write_text("raise SystemExit('this is not the standard library')")
+    (folder / "app.py").write_text(
+        "from conveyor import Conveyor\n"
+        f"belt = Conveyor({str(tmp_path / 'jobs.db')!r})\n"
+        "@belt.task(name='plain', run='process')\n"
+        "def plain() -> int:\n"
+        "    return 7\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = [sys.executable, "-m", "conveyor"]
+    where, environment = folder, dict(os.environ)
+    if how == "by PYTHONPATH":
+        program = [str(Path(sys.executable).with_name("conveyor"))]
+        where, environment = elsewhere, os.environ | {"PYTHONPATH": str(folder)}
+
+    def run(*arguments: str) -> str:
+        ran = subprocess.run(
+            [*program, *arguments],
+            cwd=where, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (ran.returncode, ran.stderr) == (0, ""), ran
+        return ran.stdout
+
+    job = run("enqueue", "--app", "app:belt", "plain").strip()
+    worker = subprocess.Popen(
+        [*program, "worker", "app:belt"], cwd=where, env=environment, stderr=subprocess.PIPE
+    )
+    with worker:
+        run("wait", job, "--timeout", "50", "--url", str(tmp_path / "jobs.db"))
+        worker.terminate()
+        assert worker.wait(60) == 0
+
+
+def test_an_application_is_searched_before_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["/bin", "/added", f"/lib/{STANDARD_ZIP}", "/lib/python3", "/lib/dynload", "/site"]
+    own = own_path(given)
+    assert own == [*given[2:5], HOME, "/site", "/bin", "/added"]
+    assert Path(HOME, "conveyor", "__main__.py").exists()
+    assert own_path(["/odd"]) == [HOME, "/odd"]
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.pathsep}relative")
+    relative = os.path.abspath("relative")
+    path = application_path(["/site", "/here", str(tmp_path)], "/here")
+    assert path == ["/here", str(tmp_path), relative, "/site"]

@@ -17,6 +17,7 @@ from ...settings import (
     current_folder,
     load_settings,
 )
+from ...system.own_program import application_path
 
 # Imported before the application's directory is on the path: a file in it, such as queue.py, would
 # replace a module of the standard library that these import.
@@ -33,9 +34,7 @@ def load_app(where: str, folder: str = "") -> Conveyor:
         raise UsageError(f"invalid application {where!r}: expected module:name, like app:belt")
     for own in OWN_MODULES:
         importlib.import_module(own)
-    for path in filter(None, (folder, os.getcwd())):
-        if path not in sys.path:
-            sys.path.insert(0, path)
+    sys.path[:] = application_path(sys.path, *filter(None, (os.getcwd(), folder)))
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except (Exception, SystemExit) as error:
