@@ -15,6 +15,7 @@ from ..core.bounds import BOUNDS, check_size, checked_moment
 from ..core.names import validate_name
 from ..errors import UsageError
 from ..store.http import payloads
+from ..store.messages import MAX_WORKER_INFO
 
 # Stores keep integers in 64 bits.
 MAX_INTEGER = 2**63 - 1
@@ -24,8 +25,6 @@ READABLE = (
     "numbers in arguments, results and meta must be between -1.8e308 and 1.8e308, so that programs "
     "in every language can read them; send a larger one as a string"
 )
-# The maximum size in bytes of a worker's description of itself.
-MAX_WORKER_INFO = 64 << 10
 
 _TOKEN_ID = re.compile(rf"[a-z0-9]{{{access.ID_LENGTH}}}")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import WorkerInfo
-from ..errors import BusyError, InvalidTransitionError, NotFoundError
-from .messages import SILENCE, Order
+from ..errors import BusyError, InvalidTransitionError, NotFoundError, UsageError
+from .messages import MAX_LABELS, MAX_WANTS, MAX_WORKER_INFO, SILENCE, Order
 
 # The evidence on the jobs of a worker that was removed by force.
 REMOVED = "removed by force"
@@ -39,6 +39,27 @@ def damaged_worker(worker: str, beat_at: float) -> WorkerInfo:
         slots=0,
         queues=(),
     )
+
+
+def check_remote_worker(worker: WorkerInfo) -> None:
+    """Raise UsageError for a worker whose claims or heartbeats a server would refuse."""
+    for what, names, most in (
+        ("queues", worker.queues, MAX_WANTS),
+        ("labels", worker.labels, MAX_LABELS),
+    ):
+        if len(names) > most:
+            raise UsageError(
+                f"this worker has {len(names):,} {what}, and a server accepts at most {most:,} of "
+                f"one worker; start several workers, each with some of the {what}"
+            )
+    # What jobs wait for is added while they run.
+    size, most = len(msgspec.json.encode(worker)), MAX_WORKER_INFO // 2
+    if size > most:
+        raise UsageError(
+            f"the names of this worker's queues and labels are too long for a server: its "
+            f"description has {size:,} bytes, the limit is {most:,}; start several workers, each "
+            "with some of the queues"
+        )
 
 
 def no_worker(worker: str) -> NotFoundError:

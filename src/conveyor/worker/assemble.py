@@ -22,6 +22,7 @@ from ..runners.runner_table import Runners
 from ..runners.workdir import WorkdirRoot
 from ..store.messages import CONFIRM, Claimant
 from ..store.protocol import Store
+from ..store.worker_status import check_remote_worker
 from ..system.crash_journal import CrashJournal
 from ..system.process_identity import worker_id, worker_info
 from .cancellation import LeaseVerdicts
@@ -92,6 +93,8 @@ class Assembly:
         store, options, held = self.store, self.options, self.held_jobs()
         _warn_about_unknown_errors(self.tasks)
         info = self.make_info()
+        if store.is_server:
+            check_remote_worker(info)
         journal = self.make_journal(info.id)
         workdir_root = WorkdirRoot()
         runners = self.make_runners()

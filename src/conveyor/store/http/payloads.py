@@ -22,7 +22,17 @@ from ...core.job import (
     WorkerInfo,
 )
 from ...errors import UsageError
-from ..messages import Accepted, Claimant, Filter, Lease, Offered, Order, Want
+from ..messages import (
+    MAX_LABELS,
+    MAX_WANTS,
+    Accepted,
+    Claimant,
+    Filter,
+    Lease,
+    Offered,
+    Order,
+    Want,
+)
 from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
@@ -78,10 +88,10 @@ class ClaimBody(Payload, frozen=True):
     still for `lease_for` seconds, and count as crashed.
     """
 
-    wants: Annotated[list[Want], Meta(max_length=1000)]
+    wants: Annotated[list[Want], Meta(max_length=MAX_WANTS)]
     limit: Annotated[int, Meta(ge=1)] = 1
     lease_for: Seconds = 60.0
-    labels: Annotated[frozenset[str], Meta(max_length=100)] = frozenset()
+    labels: Annotated[frozenset[str], Meta(max_length=MAX_LABELS)] = frozenset()
     confirm_within: Seconds | None = None
     wait: Seconds = 0.0
 
