@@ -21,6 +21,11 @@ DAMAGES = {
     "lane": "lane = 4711",
     "options": "options = x'7b'",
 }
+REMOVALS = {
+    "worker": "workers remove w",
+    "schedule": "schedules remove nightly",
+    "token": "token revoke abcdefgh",
+}
 FAR = "run_at = 1e300, enqueued_at = -1e300, started_at = 1e300, final_at = 1e300"
 
 
@@ -36,7 +41,7 @@ def ids(folder: Path, belt: Conveyor) -> list[str]:
             db.execute(f"UPDATE job SET {values} WHERE id = ?", [job_id])
         db.execute("INSERT INTO worker (id, beat_at, info) VALUES ('w', 9e999, x'7b')")
         db.execute("INSERT INTO leader VALUES ('scaler', 'h', 9e999, 9e999, 1, 'not JSON')")
-        db.execute("UPDATE schedule SET next_at = 1e300, last_at = 1e300")
+        db.execute("UPDATE schedule SET next_at = 9e999, last_at = 1e300")
         db.execute("INSERT INTO token VALUES ('abcdefgh', 'n', 'd', '[', '[]', 1e300, 9e999, NULL)")
         db.execute(
             "INSERT INTO audit (at, who, place, what, subject, detail) "
@@ -67,6 +72,7 @@ def test_lists_show_damaged_rows_beside_the_others(conveyor: Command, ids: list[
     assert all(job_id in listed for job_id in ids)
     assert listed.count("(damaged)") == len(DAMAGES)
     assert "1e+300 Unix seconds" in conveyor("schedules").out
+    assert "(damaged)" in conveyor("schedules").out
 
 
 def test_each_damaged_job_is_shown_explained_cancelled_and_listed(
@@ -94,6 +100,14 @@ def test_doctor_lists_what_is_damaged(conveyor: Command, ids: list[str]) -> None
     ran = conveyor("doctor")
     assert ran.code == 1
     assert f"the row of job {ids[0]} is damaged" in ran.out
+    for table, command in REMOVALS.items():
+        assert f"`conveyor {command}" in ran.out, table
+        removed = conveyor(*command.split())
+        assert removed.code == 0, (table, removed)
+    again = conveyor("doctor").out
+    assert "the row of job" in again
+    assert "the row of worker" not in again
+    assert "the row of schedule" not in again
     assert "Traceback" not in ran.err
 
 

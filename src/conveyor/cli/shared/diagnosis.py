@@ -24,6 +24,9 @@ from .exposure import find_exposures
 from .output import format_count, print_json, print_line, print_stderr, print_table
 from .store_access import choose_command_store
 
+# How many problems of a store are listed.
+SHOWN = 20
+
 
 class Finding(msgspec.Struct, frozen=True):
     """The result of one check. A warning is no problem of the store, and `ok`."""
@@ -104,11 +107,13 @@ def _check_file(store: Store) -> list[Finding]:
     if not store.is_durable:
         return []
     wrong = store.check().result()
-    text = "; ".join(wrong[:5]) or "no corruption found"
+    shown = wrong[:SHOWN] or ["no corruption found"]
+    if len(wrong) > SHOWN:
+        shown.append(f"and {len(wrong) - SHOWN} more")
     path = store.url.removeprefix("sqlite:///").partition("?")[0]
     size, wal = (_size(path + suffix) for suffix in ("", "-wal"))
     return [
-        Finding("integrity", ok=not wrong, text=text),
+        *(Finding("integrity", ok=not wrong, text=text) for text in shown),
         Finding("size", ok=True, text=f"{size:,} bytes, WAL {wal:,} bytes"),
     ]
 

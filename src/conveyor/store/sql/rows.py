@@ -134,16 +134,26 @@ def is_accepted_part_intact(row: Row) -> bool:
     return True
 
 
-def finite(number: float) -> float:
-    """Return a number as it is, or 0 if it cannot be sent as JSON."""
-    return number if isfinite(number) else 0.0
+def is_time(value: object) -> bool:
+    """Whether a column holds a moment that can be sent as JSON."""
+    return type(value) in (float, int) and isfinite(value)  # type: ignore[arg-type]
+
+
+def finite(number: Any) -> float:
+    """Return a number as it is, or 0 if it is none, or cannot be sent as JSON."""
+    return number if is_time(number) else 0.0
+
+
+def whole(number: Any) -> int:
+    """Return a whole number as it is, or 0 if it is none."""
+    return number if type(number) is int else 0
 
 
 def decode_labels(requires: str) -> tuple[str, ...] | None:
     """Return the labels of a lane; None if they cannot be read any more."""
     try:
         return _decode_labels(requires)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, TypeError):
         return None
 
 

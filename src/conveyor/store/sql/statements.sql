@@ -42,6 +42,11 @@ UPDATE queue SET
     discarded = discarded + :discarded
 WHERE name = :name
 
+-- name: set_counts
+UPDATE queue SET scheduled = :scheduled, available = :available, running = :running,
+    retryable = :retryable, completed = :completed, cancelled = :cancelled, discarded = :discarded
+WHERE name = :name
+
 -- name: lanes, reads
 SELECT id, requires FROM lane WHERE queue = :queue
 
@@ -85,6 +90,9 @@ INSERT INTO offered_file (digest, offer) VALUES (:digest, :offer) ON CONFLICT DO
 -- name: offer, reads
 SELECT queue, until, answer FROM offer WHERE seq = :seq
 
+-- name: all_offers, reads
+SELECT seq, queue, until, request, answer FROM offer ORDER BY seq LIMIT 10000
+
 -- name: offers, reads
 SELECT seq, until, request FROM offer WHERE queue = :queue AND answer IS NULL ORDER BY seq
 LIMIT :limit
@@ -96,7 +104,7 @@ SELECT count(*) FROM offer WHERE queue = :queue AND answer IS NULL AND until >= 
 SELECT 1 FROM offer WHERE queue = :queue AND answer IS NULL LIMIT 1
 
 -- name: offering_queues, reads
-SELECT DISTINCT queue FROM offer WHERE answer IS NULL ORDER BY queue
+SELECT DISTINCT queue FROM offer WHERE answer IS NULL AND queue IS NOT NULL ORDER BY queue
 
 -- name: keep_offer
 UPDATE offer SET until = :until WHERE seq = :seq AND answer IS NULL
@@ -108,7 +116,8 @@ UPDATE offer SET answer = :answer, until = :until WHERE seq = :seq AND answer IS
 DELETE FROM offer WHERE seq = :seq
 
 -- name: delete_old_offers
-DELETE FROM offer WHERE until < :now RETURNING seq
+-- No producer keeps an offer beyond :latest; text is greater than any number.
+DELETE FROM offer WHERE until < :now OR until > :latest OR until IS NULL RETURNING seq
 
 -- name: delete_offered_jobs
 DELETE FROM offered_job WHERE offer = :offer
@@ -371,8 +380,10 @@ SELECT id, beat_at, info, quiet FROM worker ORDER BY id LIMIT 10000
 -- name: used_lanes, reads
 -- The lane without labels is the first of its queue, because it is likely to be the longest.
 SELECT id, queue, requires FROM lane
-WHERE id IN (SELECT lane FROM job WHERE state = 'running')
+WHERE queue IS NOT NULL AND (
+    id IN (SELECT lane FROM job WHERE state = 'running')
     OR EXISTS (SELECT 1 FROM job WHERE job.lane = lane.id AND state = 'available')
+)
 ORDER BY queue, requires <> '[]', id
 
 -- name: running_by_lane, reads
@@ -407,16 +418,24 @@ SELECT min(run_at) FROM job WHERE lane = :lane AND state = 'available'
 -- name: leader, reads
 SELECT {leader} FROM leader WHERE name = :name
 
+-- name: leaders, reads
+SELECT name, until, since, term FROM leader ORDER BY name LIMIT 1000
+
 -- name: put_leader
 INSERT INTO leader ({leader})
 VALUES (:name, :holder, :until, :since, :term, :note)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
     since = excluded.since, term = excluded.term, note = excluded.note
+-- A damaged row, whose end may be text, which is greater than any number, does not protect itself.
 WHERE leader.term = :term_before AND leader.until = :until_before
+    OR leader.term IS NULL OR leader.until IS NULL OR leader.until > 1e15
 
 -- name: put_task
 INSERT INTO task (name, defaults) VALUES (:name, :defaults)
 ON CONFLICT (name) DO UPDATE SET defaults = excluded.defaults
+
+-- name: tasks, reads
+SELECT name, defaults FROM task ORDER BY name LIMIT 10000
 
 -- name: task, reads
 SELECT defaults FROM task WHERE name = :name
@@ -461,7 +480,6 @@ WHERE id > :after ORDER BY id LIMIT :limit
 
 -- name: revoke_token
 UPDATE token SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id
-RETURNING {token}
 
 -- name: delete_old_tokens
 DELETE FROM token WHERE id IN (

@@ -18,6 +18,8 @@ from ..messages import HintKind
 from .rows import NO_QUEUE, Row
 from .statements import READ_ONLY
 
+_INTEGERS = {int}
+
 Lockable = Literal["worker", "job", "queue"]
 Params = Sequence[Any] | Mapping[str, Any]
 
@@ -64,6 +66,8 @@ class QueueState(msgspec.Struct):
     paused: bool
     counts: dict[State, int]
     written: dict[State, int]
+    # Its counts could not be read, so they were counted, and are written as a whole.
+    recounted: bool = False
 
     @property
     def depth(self) -> int:
@@ -221,7 +225,7 @@ class Tx:
             rows = await self.rows("queue", (name,))
             if not rows:
                 return None
-            known = self._know(name, *rows[0])
+            known = await self._know(name, *rows[0])
         return known
 
     async def stocked_queues(self, names: Sequence[str]) -> list[str]:
@@ -231,13 +235,19 @@ class Tx:
         elif unknown := [name for name in names if name not in self._queues]:
             listed = msgspec.json.encode(unknown).decode()
             for name, *row in await self.rows("stocked_queues", (listed,)):
-                self._know(name, *row)
+                await self._know(name, *row)
         known = self._queues
         return [name for name in names if name in known and known[name].is_stocked]
 
-    def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
+    async def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
+        recounted = set(map(type, counts)) != _INTEGERS  # in a damaged row
+        if recounted:
+            counted: dict[str, int] = dict(await self.rows("count_queue", (name,)))
+            counts = tuple(counted.get(state, 0) for state in STATES)
+        if type(capacity) is not int:  # the next producer declares it again
+            capacity = None
         written = dict(zip(STATES, counts, strict=True))
-        self._queues[name] = QueueState(capacity, bool(paused), dict(written), written)
+        self._queues[name] = QueueState(capacity, bool(paused), dict(written), written, recounted)
         return self._queues[name]
 
     async def used_queue(self, name: str) -> QueueState:
@@ -262,11 +272,22 @@ class Tx:
         queue = await self.used_queue(name)
         queue.counts.update({state: counted.get(state, 0) for state in STATES})
 
+    async def reset_counts(self, name: str, counted: Mapping[State, int]) -> None:
+        """Write how many jobs of each state a queue has, whatever its row says."""
+        counts = {state: counted.get(state, 0) for state in STATES}
+        await self.rows("set_counts", (*counts.values(), name))
+        queue = await self.used_queue(name)
+        queue.counts, queue.written = counts, dict(counts)
+
     async def write_tallies(self) -> None:
         """Write the changed counts. Called once, before the transaction ends."""
         await self.run_deferred()
         for name, queue in self._queues.items():
-            if queue.counts != queue.written:
+            if queue.counts == queue.written:
+                continue
+            if queue.recounted:
+                await self.rows("set_counts", (*queue.counts.values(), name))
+            else:
                 changes = (queue.counts[state] - queue.written[state] for state in STATES)
                 await self.rows("tally", (*changes, name))
 
@@ -304,4 +325,6 @@ STATES = (
 
 
 def _copy(queue: QueueState) -> QueueState:
-    return QueueState(queue.capacity, queue.paused, dict(queue.counts), queue.written)
+    return QueueState(
+        queue.capacity, queue.paused, dict(queue.counts), queue.written, queue.recounted
+    )

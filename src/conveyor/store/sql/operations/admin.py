@@ -20,7 +20,7 @@ from ....core.job import (
 from ...enqueue_rules import no_job, no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
-from ..rows import LANE, NO_QUEUE, finite, to_params, to_record
+from ..rows import LANE, NO_QUEUE, finite, to_params, to_record, whole
 from ..transaction import STATES, Tx
 from .enqueue import make_room
 from .transitions import adopt, end_unrun
@@ -71,7 +71,7 @@ def _attempt_error(
 ) -> AttemptError:
     try:
         state, told = State(became), _decode_error(error)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, TypeError, msgspec.MsgspecError):
         state, told = State.DISCARDED, DAMAGED_ENTRY
     return AttemptError(attempt=attempt, at=at, worker=worker, became=state, error=told)
 
@@ -111,9 +111,9 @@ async def _queue_info(
 ) -> QueueInfo:
     return QueueInfo(
         name=name,
-        capacity=capacity,
+        capacity=capacity if isinstance(capacity, int) else None,
         paused=bool(paused),
-        counts=dict(zip(STATES, numbers, strict=True)),
+        counts=dict(zip(STATES, map(whole, numbers), strict=True)),
         offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
     )
 

@@ -12,7 +12,7 @@ from ....core.job import State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
-from ..rows import Row, decode_labels, finite
+from ..rows import Row, decode_labels, finite, whole
 from ..transaction import QueueState, Tx
 from .enqueue import live_offers
 
@@ -29,11 +29,13 @@ async def load(tx: Tx, *, limit: int) -> list[Load]:
 async def lead(tx: Tx, name: str, holder: str, *, hold: float, note: str | None = None) -> Leader:
     """Take or renew the leadership, unless somebody else holds it."""
     rows = await tx.rows("leader", (name,))
-    before = Leader(*rows[0]) if rows else None
+    before = _leader(rows[0]) if rows else None
     after = leadership.lead(before, name, holder, hold=hold, note=note, now=tx.now)
     if after.term and after != before:
         row = msgspec.structs.asdict(after)
-        row["term_before"], row["until_before"] = (before.term, before.until) if before else (0, 0)
+        # As they are stored, which in a damaged row is not as they are read.
+        _, _, until, _, term, _ = rows[0] if rows else (None, None, 0, None, 0, None)
+        row["term_before"], row["until_before"] = term, until
         await tx.change("put_leader", [row])
     return after
 
@@ -43,8 +45,19 @@ async def leader(tx: Tx, name: str) -> Leader | None:
     rows = await tx.rows("leader", (name,))
     if not rows:
         return None
-    known = Leader(*rows[0])
-    return msgspec.structs.replace(known, until=finite(known.until), since=finite(known.since))
+    return _leader(rows[0])
+
+
+def _leader(row: Row) -> Leader:
+    name, holder, until, since, term, note = row
+    return Leader(
+        name=name,
+        holder=holder,
+        until=finite(until),
+        since=finite(since),
+        term=whole(term),
+        note=note if isinstance(note, str) else "",
+    )
 
 
 async def _standing(tx: Tx) -> AsyncIterator[Load]:

@@ -54,6 +54,14 @@ async def _recount_unfinished(tx: Tx) -> None:
             await tx.tally(name, state, counted.get((name, state), 0) - kept[state])
 
 
+async def recount_damaged_queues(tx: Tx) -> None:
+    """Count the jobs of queues whose stored counts are no counts, in damaged rows."""
+    for name, _, _, *kept in await tx.rows("queues"):
+        if any(type(count) is not int or count < 0 for count in kept):
+            counted = await tx.rows("count_queue", (name,))
+            await tx.reset_counts(name, {State(each): count for each, count in counted})
+
+
 def first_searched(low: int, high: int, drawn: float) -> int:
     """Return where a search begins, so that it reaches every row with the same probability."""
     if high - low < SEARCHED_ROWS:

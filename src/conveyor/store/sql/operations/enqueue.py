@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,15 +13,18 @@ from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
 from ....core.storable import check_jobs
+from ....errors import CorruptStoreError
 from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
-from ..rows import checksum, encode_options, to_record
+from ..rows import Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, QueueState, Tx
 from .transitions import end_unrun
 
 OFFERS_AT_ONCE = 1000
+# An offer that ends later than this, in seconds, is damaged.
+LONGEST_PATIENCE = 86_400.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_jobs = msgspec.json.Decoder(list[NewJob]).decode
@@ -88,7 +92,7 @@ async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | 
     for new in jobs[:1]:
         for seq, answer in await tx.rows("offer_of", (new.id, new.queue, tx.now)):
             if answer is not None:
-                return _decode_answer(answer)
+                return _read_answer(answer)
             queue = await tx.used_queue(new.queue)
             return Offered(str(seq), new.queue, queue.depth, queue.capacity or 0)
     return None
@@ -136,7 +140,7 @@ async def accepted(tx: Tx, offer: str) -> Accepted | None:
     _, answer = await _known_offer(tx, offer)
     if answer is not None:
         await _delete_offer(tx, int(offer))
-        return _decode_answer(answer)
+        return _read_answer(answer)
     await tx.change("keep_offer", [(tx.now + OFFER_PATIENCE, int(offer))])
     return None
 
@@ -148,9 +152,19 @@ async def withdraw(tx: Tx, offer: str) -> Accepted | None:
     _, answer = await _known_offer(tx, offer)  # read again, now that no other process can answer it
     await _delete_offer(tx, int(offer))
     if answer is not None:
-        return _decode_answer(answer)
+        return _read_answer(answer)
     await make_room(tx, queue)  # a smaller offer behind it may fit
     return None
+
+
+def _read_answer(answer: Any) -> Accepted:
+    try:
+        return _decode_answer(answer)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise CorruptStoreError(
+            f"the answer to a waiting producer is damaged: {error}; look for its jobs before they "
+            "are enqueued again"
+        ) from error
 
 
 async def make_room(tx: Tx, name: str) -> None:
@@ -191,11 +205,11 @@ async def live_offers(tx: Tx, name: str, *, reads: bool = False) -> list[tuple[i
     for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE)):
         try:
             jobs = _decode_jobs(request)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, TypeError):
             if not reads:
                 await _delete_offer(tx, seq)
             continue
-        if until >= tx.now:
+        if is_time(until) and until >= tx.now:
             live.append((seq, jobs))
     return live
 
@@ -216,7 +230,7 @@ async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted | N
 
 async def delete_old_offers(tx: Tx) -> None:
     """Delete offers whose producers have gone, and answers that were not collected."""
-    old = await tx.rows("delete_old_offers", (tx.now,))
+    old = await tx.rows("delete_old_offers", (tx.now, tx.now + LONGEST_PATIENCE))
     if old:
         await tx.many("delete_offered_jobs", old)
         await tx.many("delete_offered_files", old)
@@ -276,9 +290,21 @@ async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: in
     return Offered(str(seq), name, queue.depth, capacity)
 
 
+def is_offer_intact(row: Row) -> bool:
+    """Whether the row of an offer can be read."""
+    _, queue, until, request, answer = row
+    try:
+        _decode_jobs(request)
+        if answer is not None:
+            _decode_answer(answer)
+    except (msgspec.MsgspecError, TypeError):
+        return False
+    return isinstance(queue, str) and is_time(until)
+
+
 async def _known_offer(tx: Tx, offer: str) -> tuple[str, bytes | None]:
     rows = await tx.rows("offer", (int(offer),)) if offer.isdigit() else []
-    check_offer_kept(offer, rows[0][1] if rows else None, tx.now)
+    check_offer_kept(offer, finite(rows[0][1]) if rows else None, tx.now)
     queue, _, answer = rows[0]
     return queue, answer
 

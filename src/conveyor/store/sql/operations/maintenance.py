@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import isfinite
 from typing import Any, get_args
 
+from ....core import cron
 from ....core.job import JobRecord, Missed, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
 from ....core.storable import check_schedule, check_tick
+from ....errors import UsageError
 from ...messages import Staged
 from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
-from ..rows import LANE, finite, to_record
+from ..rows import LANE, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_lost
-from .discards import discard_strays, expire
+from .discards import discard_strays, expire, recount_damaged_queues
 from .enqueue import accept, delete_old_offers, make_room
 from .tokens import prune_access
 
@@ -77,6 +78,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     Jobs in damaged rows that nothing else finds are discarded first.
     """
     await discard_strays(tx)
+    await recount_damaged_queues(tx)
     pruned = 0
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
@@ -102,6 +104,15 @@ async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
 async def schedules(tx: Tx) -> list[ScheduleInfo]:
     """Return all schedules, by name."""
     return await _schedules(tx, "schedules", ())
+
+
+def is_schedule_intact(schedule: ScheduleInfo) -> bool:
+    """Whether a schedule was read as it was declared."""
+    try:
+        cron.parse(schedule.cron, schedule.timezone)
+    except UsageError:
+        return False
+    return True
 
 
 async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
@@ -137,19 +148,20 @@ async def _schedules(tx: Tx, statement: str, params: tuple[object, ...]) -> list
 
 
 def _schedule(
-    name: str,
-    cron: str,
-    timezone: str,
+    name: Any,
+    rule: Any,
+    timezone: Any,
     missed: Any,
-    next_at: float,
-    last_at: float | None,
+    next_at: Any,
+    last_at: Any,
     paused: int,
 ) -> ScheduleInfo:
     """Return a schedule. What cannot be read of it says so, until it is declared again."""
+    readable = missed in MISSED and is_time(next_at) and isinstance(rule, str)
     return ScheduleInfo(
-        name=name,
-        cron=cron if missed in MISSED and isfinite(next_at) else f"{cron} (damaged)",
-        timezone=timezone,
+        name=str(name),
+        cron=rule if readable else f"{rule} (damaged)",
+        timezone=str(timezone),
         missed=missed if missed in MISSED else "skip",
         next_at=finite(next_at),
         last_at=None if last_at is None else finite(last_at),

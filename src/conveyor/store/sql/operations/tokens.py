@@ -9,7 +9,7 @@ import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
 from ....errors import NotFoundError, UsageError
-from ..rows import Row, finite
+from ..rows import Row, finite, is_time
 from ..transaction import Tx
 
 LAST_SEQ = 2**63 - 1
@@ -48,7 +48,10 @@ async def tokens(tx: Tx, *, after: str = "", limit: int) -> list[Token]:
 
 async def revoke_token(tx: Tx, token_id: str) -> Token:
     """Revoke a token."""
-    known = _one(await tx.rows("revoke_token", (tx.now, token_id)), token_id)
+    known = await token(tx, token_id)
+    await tx.rows("revoke_token", (tx.now, token_id))
+    if known.revoked_at is None:
+        known = msgspec.structs.replace(known, revoked_at=tx.now)
     tx.hint("access", token_id)
     return known
 
@@ -80,6 +83,14 @@ async def prune_access(tx: Tx, *, limit: int) -> None:
     await tx.rows("delete_old_actions", (tx.now - ACTIONS_KEPT, limit))
 
 
+def is_intact(row: Row) -> bool:
+    """Whether the row of a token can be read."""
+    *texts, created_at, expires_at, revoked_at = row
+    times = [created_at, *(each for each in (expires_at, revoked_at) if each is not None)]
+    readable = all(isinstance(each, str) and "\ufffd" not in each for each in texts)
+    return readable and all(map(is_time, times)) and bool(_token(row).scopes)
+
+
 def _one(rows: list[Row], token_id: str) -> Token:
     if not rows:
         raise NotFoundError(f"token {token_id!r} not found")
@@ -91,7 +102,7 @@ def _token(row: tuple[Any, ...]) -> Token:
     token_id, name, digest, scopes, queues, created_at, expires_at, revoked_at = row
     try:
         may, where = _decode_scopes(scopes), _decode_queues(queues)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, TypeError):
         may, where = frozenset[Scope](), ()
     return Token(
         id=token_id,

@@ -16,7 +16,7 @@ from ...worker_status import (
     is_silent,
     no_worker,
 )
-from ..rows import finite
+from ..rows import Row, finite, is_time
 from ..transaction import Tx
 from .claim import end_lost
 from .maintenance import running_jobs
@@ -81,9 +81,16 @@ def _worker(worker: str, beat_at: float, info: bytes) -> WorkerInfo:
     """Return a worker. One whose row is damaged serves nothing until its next beat."""
     try:
         known = _decode(info)
-    except msgspec.MsgspecError:
-        return damaged_worker(worker, finite(beat_at))
-    return msgspec.structs.replace(known, id=worker, beat_at=finite(beat_at))
+    except (msgspec.MsgspecError, TypeError):
+        return damaged_worker(str(worker), finite(beat_at))
+    return msgspec.structs.replace(known, id=str(worker), beat_at=finite(beat_at))
+
+
+def is_intact(row: Row) -> bool:
+    """Whether the row of a worker can be read."""
+    worker, beat_at, info, number = row
+    known = _worker(worker, beat_at, info)
+    return is_time(beat_at) and bool(known.boot_id) and number in range(len(ORDERS))
 
 
 def _order(number: int) -> Order:
