@@ -60,6 +60,8 @@ def test_enqueue_warns_of_a_task_that_nobody_has_declared(
         (["to"], "NAME=VALUE"),
         (["--args", "{"], "not valid JSON"),
         (["--args", "[1]"], "must be a JSON object"),
+        (["--args", "[" * 20_000 + "]" * 20_000], "--args is nested too deeply"),
+        (["to=" + "[" * 20_000 + "]" * 20_000], "the argument 'to' is nested too deeply"),
         (["to=ann", "--args", "{}"], "not both"),
         (["--delay", "soon"], "soon"),
         (["--retries", "-1"], "retries"),

@@ -126,7 +126,7 @@ def test_a_worker_under_nohup_ignores_a_hangup(run: Run, belt: Conveyor, until: 
     assert worker.poll() is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGALRM])
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1])
 def test_a_deadly_signal_ends_a_worker_as_usual_but_blames_no_job(
     run: Run, belt: Conveyor, until: Until, number: signal.Signals
 ) -> None:
@@ -156,9 +156,13 @@ def test_a_signal_that_someone_handles_is_left_alone() -> None:
         "from conveyor.system.deadly_signals import DEADLY, with_default_action\n"
         "faulthandler.register(signal.SIGUSR1)\n"
         "signal.signal(signal.SIGUSR2, print)\n"
-        "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
         "print(*[each.name for each in with_default_action(DEADLY)])"
     )
     left = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert "SIGQUIT" in left
-    assert not {"SIGUSR1", "SIGUSR2", "SIGALRM"} & set(left)
+    assert not {"SIGUSR1", "SIGUSR2", "SIGIO"} & set(left)
+
+
+def test_the_signal_of_a_timer_is_blamed_on_the_jobs_one_of_which_has_set_it() -> None:
+    assert not {signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF} & set(DEADLY)

@@ -94,5 +94,13 @@ def test_errors_and_tracebacks_are_escaped() -> None:
     assert "LookupError: x\\x1b]0;title" in shown
 
 
+def test_an_exception_with_a_very_long_text_does_not_fill_the_log() -> None:
+    log = open_event_log("test.long")
+    shown = line(log, "failed", error=ValueError("x" * 1_000_000 + "the end"))
+    assert len(shown) < 60_000
+    assert "(cut, 1,000," in shown
+    assert "the end" in shown
+
+
 def test_numbers_stay_numbers() -> None:
     assert line(open_event_log("test"), "a.b n=%d f=%.1f", 3, 0.25) == "a.b n=3 f=0.2"

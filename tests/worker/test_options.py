@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conveyor import CommandRules, Conveyor, State, UsageError
-from conveyor.worker.options import RULES, WorkerOptions, parse_worker_options
+from conveyor.worker.options import MAX_SLOTS, RULES, WorkerOptions, parse_worker_options
 
 
 def test_every_option_has_a_rule() -> None:
@@ -41,6 +41,7 @@ def test_every_option_has_a_rule() -> None:
         {"slots": "4"},
         {"slots": True},
         {"slots": 10**30},
+        {"slots": MAX_SLOTS + 1},
         {"strict": 1},
         {"most": 0},
         {"most": 1.5},

@@ -76,6 +76,8 @@ def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[
         values = msgspec.json.decode(args_json)
     except msgspec.DecodeError as error:
         raise UsageError(f"--args is not valid JSON: {error}") from error
+    except RecursionError:
+        raise UsageError("--args is nested too deeply") from None
     if not isinstance(values, dict):
         raise UsageError('--args must be a JSON object, like {"path": "cat.jpg"}')
     return cast("dict[str, Any]", values)
@@ -89,6 +91,8 @@ def _parse_argument(argument: str) -> tuple[str, Any]:
         return name, msgspec.json.decode(text)
     except msgspec.DecodeError:
         return name, text
+    except RecursionError:
+        raise UsageError(f"the argument {name!r} is nested too deeply") from None
 
 
 def _enqueue_through_app(

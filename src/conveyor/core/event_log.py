@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 
+from .bounds import cut
 from .foreign_text import escape_block, escape_line
 
 
@@ -39,6 +40,8 @@ def _escape_argument(value: object) -> object:
 
 def _format_exception(error: BaseException) -> str:
     try:
-        return escape_block("".join(traceback.format_exception(error)).rstrip("\n"))
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+        # A job's exception may have any number of bytes of text.
+        return escape_block(cut("traceback", text, keep_end=True))
     except Exception as reason:  # noqa: BLE001 - as above
         return f"(cannot be printed: {type(reason).__name__})"

@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# Those that people and programs send. Faults (SIGSEGV) and limits (SIGXCPU) are what a job may have
-# caused, and SIGKILL cannot be handled.
+# Those that people and programs send. Faults (SIGSEGV), limits (SIGXCPU) and timers (SIGALRM) are
+# what a job may have caused, which would end worker after worker if it were not blamed. SIGKILL
+# cannot be handled.
 DEADLY = tuple(
     getattr(signal, name)
     for name in (
         "SIGQUIT",
         "SIGUSR1",
         "SIGUSR2",
-        "SIGALRM",
-        "SIGVTALRM",
-        "SIGPROF",
         "SIGIO",
         "SIGPWR",
     )

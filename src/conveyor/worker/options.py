@@ -18,6 +18,8 @@ from ..maintenance.pruner import RETENTION
 
 # How long running jobs may finish, in seconds, when a worker drains.
 DRAIN = 25.0
+# A slot costs memory even while it is free.
+MAX_SLOTS = 10_000
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,12 @@ def _count(value: Any) -> int:
     return value
 
 
+def _slots(value: Any) -> int:
+    if _count(value) > MAX_SLOTS:
+        raise UsageError(f"must be at most {MAX_SLOTS:,}; start several workers for more")
+    return _count(value)
+
+
 def _limit(value: Any) -> int:
     return 0 if value == 0 else _count(value)
 
@@ -154,7 +162,7 @@ def _on_round(value: Any) -> Any:
 
 RULES: dict[str, Callable[[Any], Any]] = {
     "queues": _queues,
-    "slots": _count,
+    "slots": _slots,
     "strict": _instance_of(bool),
     "most": _most,
     "labels": _labels,
