@@ -16,11 +16,22 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, UnavailableError
+from conveyor.cli.main import exit_code
 from conveyor.cli.shared.exit_codes import UNREACHABLE
 from conveyor.cli.shared.shutdown import Shutdown
 from conveyor.cli.shared.signals import handle_signals
 from conveyor.core.pending import Pending, failed
-from conveyor.errors import AccessError
+from conveyor.errors import (
+    AccessError,
+    ConveyorError,
+    InvalidTransitionError,
+    JobCancelledError,
+    JobDiscardedError,
+    NotFoundError,
+    QueueFullError,
+    UsageError,
+    WaitTimeoutError,
+)
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Exchanged, Report, Want
 
@@ -75,6 +86,25 @@ def finish(kind: type[Unreachable]) -> int:
 
 async def _one() -> int:
     return 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no"), 2),
+        (InvalidTransitionError("no"), 2),
+        (AccessError("no"), 2),
+        (NotFoundError("no"), 3),
+        (UnavailableError("no"), 4),
+        (WaitTimeoutError("no"), 5),
+        (JobDiscardedError("id", "no"), 1),
+        (JobCancelledError("id", "no"), 1),
+        (QueueFullError("mail", 1, 1, 1), 1),
+        (ConveyorError("no"), 1),
+    ],
+)
+def test_each_error_has_its_exit_code(error: ConveyorError, code: int) -> None:
+    assert exit_code(error) == code
 
 
 def test_a_worker_that_could_not_deliver_a_result_says_so_and_does_not_exit_with_0(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from shell import Start, Until, read_line
 
 from conveyor import Conveyor, UsageError
 from conveyor.cli.shared.log_setup import JsonFormatter, configure_logging
+from conveyor.cli.shared.stderr_pipe import DroppingHandler
 from conveyor.core.foreign_text import escape_line
 from conveyor.settings import load_settings
 
@@ -63,10 +67,12 @@ def test_loggers_that_the_application_has_disabled_by_accident_log_again(
 ) -> None:
     from logging.config import dictConfig
 
+    theirs = logging.getLogger("shop")
     dictConfig({"version": 1, "root": {"handlers": []}})
-    assert log.disabled
+    assert (log.disabled, theirs.disabled) == (True, True)
     configure()
-    assert not log.disabled
+    assert (log.disabled, theirs.disabled) == (False, True)
+    theirs.disabled = False
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,7 @@ def test_a_line_of_text_cannot_control_a_terminal(
     root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure()
+    assert root.level == logging.INFO
     logging.getLogger("not_disabled").error("two\nlines \x1b]0;title\a")
     assert "not_disabled two\n  lines \\x1b]0;title\\x07\n" in capsys.readouterr().err
 
@@ -127,11 +134,33 @@ class Odd:
 
 @pytest.mark.parametrize("odd", [object(), "\udce9", {1: 2}, Odd(), float("nan"), b"\xff"])
 def test_json_is_one_line_whatever_is_logged(odd: object) -> None:
-    record = logging.makeLogRecord({"msg": "a\nb", "levelname": "ERROR", "job_id": "j", "odd": odd})
+    given = {"msg": "a\nb", "levelname": "ERROR", "job_id": "j", "odd": odd, "stack_info": "s\nt"}
+    record = logging.makeLogRecord(given)
     line = JsonFormatter().format(record)
     assert "\n" not in line
     data: dict[str, Any] = json.loads(line)
     assert {"time", "level", "logger", "message", "job_id", "odd"} <= set(data)
+    assert dt.datetime.fromisoformat(data["time"]).timestamp() == pytest.approx(record.created)
+    assert data["stack"] == "s\nt"
+
+
+def test_records_that_nobody_could_read_are_counted() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    size = 0
+    with suppress(BlockingIOError):
+        while True:
+            size += os.write(writing, bytes(4096))
+    handler = DroppingHandler()
+    handler.stream = os.fdopen(writing, "w")
+    for text in ("lost", "lost too"):
+        handler.emit(logging.makeLogRecord({"msg": text}))
+    assert len(os.read(reading, size)) == size
+    handler.emit(logging.makeLogRecord({"msg": "read"}))
+    handler.stream.close()
+    told = os.read(reading, 1000).decode()
+    os.close(reading)
+    assert told == "2 log records were dropped: nobody read stderr\nread\n"
 
 
 def test_a_worker_logs_a_failing_job_as_json(start: Start, belt: Conveyor, folder: Path) -> None:

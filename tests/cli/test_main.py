@@ -103,6 +103,22 @@ def test_a_name_in_brackets_is_shown_as_it_is_on_a_terminal(belt: Conveyor, fold
     assert "[red]x\\x1b]0;title\\x07" in shown
 
 
+def test_without_a_command_the_help_is_shown_as_wrong_use(conveyor: Command) -> None:
+    ran = conveyor()
+    assert ran.code == 2
+    assert "doctor" in ran.err
+
+
+def test_a_stderr_without_a_reader_keeps_the_exit_code(belt: Conveyor, folder: Path) -> None:
+    assert belt.store.counts().result() == []
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "conveyor", "show", "nothere"]
+    ran = subprocess.run(command, cwd=folder, stderr=writing, timeout=60, check=False)
+    os.close(writing)
+    assert ran.returncode == 3
+
+
 @pytest.mark.parametrize("args", [["ps"], ["doctor"], ["worker", "app:belt"], ["enqueue", "t"]])
 def test_a_deleted_current_directory_is_an_error_of_one_line(
     conveyor: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
