@@ -123,7 +123,7 @@ def test_a_token_goes_only_to_the_server_that_it_was_declared_with(
 
 
 def test_a_file_and_an_application_that_name_different_stores_are_in_conflict(
-    conveyor: Command, folder: Path, own: Conveyor
+    conveyor: Command, folder: Path, own: Conveyor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "conveyor.toml").write_text('app = "app:belt"\nurl = "file.db"\n')
     ran = conveyor("enqueue", "send", "to=ann")
@@ -134,6 +134,7 @@ def test_a_file_and_an_application_that_name_different_stores_are_in_conflict(
         own.command("true").enqueue()
     assert "remove one of them" in conveyor("doctor").out
     assert conveyor("enqueue", "--url", "scratch.db", "send", "to=ann").code == 0
+    monkeypatch.delenv("CONVEYOR_URL")  # which the flag has set in this process
     (folder / "conveyor.toml").write_text(f'app = "app:belt"\nurl = "{folder}/./own.db"\n')
     assert conveyor("enqueue", "send", "to=ann").code == 0
     assert own.command("true").enqueue()
