@@ -92,6 +92,15 @@ def test_a_bound_that_another_application_has_set_stays(belt: Conveyor, tmp_path
     other.close()
 
 
+def test_a_job_sent_by_name_follows_the_rule_of_a_queue_that_is_declared_here(
+    belt: Conveyor,
+) -> None:
+    belt.queue("small", capacity=1, when_full="refuse")
+    belt.send("elsewhere.task", queue="small")
+    with pytest.raises(QueueFullError, match="1/1"):
+        belt.send("elsewhere.task", queue="small")
+
+
 @pytest.mark.parametrize(
     ("task", "arguments", "options", "message"),
     [
@@ -151,10 +160,10 @@ def test_each_call_can_have_its_own_files(belt: Conveyor, tmp_path: Path) -> Non
     (tmp_path / "b").write_text("two")
     greet = declare(belt)
     jobs = greet.enqueue_many(
-        [greet.using(files={"in": tmp_path / name}).bind(name) for name in "ab"] + [greet.bind("c")]
+        [greet.bind("c"), *(greet.using(files={"in": tmp_path / name}).bind(name) for name in "ab")]
     )
     sizes = [[file.name for file in job.record.options.files] for job in jobs]
-    assert sizes == [["in"], ["in"], []]
+    assert sizes == [[], ["in"], ["in"]]
     digests = {file.digest for job in jobs for file in job.record.options.files}
     assert len(digests) == 2
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pytest
 
 from conveyor.core.job import NewJob, State, WorkerInfo
-from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, UNJUDGED_FOR, Rescuer
+from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, STEP, UNJUDGED_FOR, Rescuer
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Lease, Want
 from conveyor.testing import FakeClock
@@ -173,6 +173,15 @@ def test_a_clock_that_is_set_forward_expires_no_lease_that_is_renewed(
     scene.rescue(expired=True)
     assert scene.state is State.RUNNING
     scene.advance(60.0)
+    scene.rescue(expired=True)
+    assert scene.state is State.AVAILABLE
+
+
+def test_a_clock_that_drifts_expires_leases(clock: FakeClock, store: MemoryStore) -> None:
+    scene = SteppedScene(clock, store)
+    scene.rescue(expired=True)
+    scene.advance(61.0)
+    clock.advance(STEP)
     scene.rescue(expired=True)
     assert scene.state is State.AVAILABLE
 

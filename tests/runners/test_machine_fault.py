@@ -210,6 +210,19 @@ def test_no_file_of_the_application_replaces_a_module_that_a_child_needs(
     assert value(result) == 1
 
 
+def test_a_child_imports_what_the_application_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "colorsys.py").write_text("MINE = 1\n")  # one of the standard library, too
+    (tmp_path / "module_of_mine.py").write_text(
+        "def one():\n    import colorsys\n    return colorsys.MINE\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    control = process(importlib.import_module("module_of_mine").one)
+    [result] = run_jobs(lambda: ProcessRunner(1), control)
+    assert value(result) == 1
+
+
 @pytest.mark.parametrize(
     ("step", "cwd", "is_fault"),
     [

@@ -14,7 +14,7 @@ from conveyor.core.job import COMMAND_TASK, COMMANDS, Options, TaskDefaults
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import Filter
+from conveyor.store.messages import Claimant, Filter, Want
 
 application = Conveyor("memory:")
 
@@ -55,7 +55,7 @@ def test_a_program_over_http_keeps_its_own_options(store: MemoryStore, checking:
     belt = Conveyor(store=HttpStore(checking.url))
     belt.task(name="send")(send.task.function)
     job = belt.functions["send"].enqueue("ann")
-    assert store.get(job.id).result().options.retries == 0
+    assert store.get(job.id).result().options == Options()
     by_name = Conveyor(store=belt.store).send("send", {"to": "bob"}, retries=0)
     stored = store.get(by_name.id).result()
     assert (stored.options.retries, stored.priority) == (0, 0)
@@ -79,8 +79,26 @@ def test_a_server_with_the_application_refuses_what_its_tasks_do_not_take(
     good = {"jobs": [{"task": "send", "id": "good", "args": {"to": "ann"}}]}
     assert ask("POST", "/queues/q/jobs", good).status == 200
     assert store.get("good").result().options.retries == 5
-    command = {"jobs": [{"task": "conveyor.command", "args": {"argv": ["true"]}}]}
+    command = {"jobs": [{"task": "conveyor.command", "id": "c", "args": {"argv": ["true"]}}]}
     assert ask("POST", "/queues/q/jobs", command).status == 200
+    assert store.get("c").result().options == Options(requires=("commands",))
+    # A program that submits calls runs them itself.
+    call = {"jobs": [{"task": "app.call", "args": {}}]}
+    assert ask("POST", "/queues/calls/jobs", call).status == 200
+
+
+def test_a_job_over_http_gets_what_its_task_declares_later(store: MemoryStore) -> None:
+    serving = Serving(store)
+    jobs = [{"task": "send", "id": "given", "options": {"timeout": 9}}, {"task": "send", "id": "p"}]
+    assert RawClient(serving.url)("POST", "/queues/q/jobs", {"jobs": jobs}).status == 200
+    declared = Options(retries=3, timeout=1.0)
+    store.put_tasks([TaskDefaults(name="send", options=declared)]).result()
+    claimed = store.claim([Want("q", 9)], Claimant("w"), limit=9).result().jobs
+    assert {job.id: job.options for job in claimed} == {
+        "given": Options(retries=3, timeout=9.0),
+        "p": declared,
+    }
+    serving.close()
 
 
 def tick(due: float, *jobs: dict[str, object]) -> dict[str, object]:
