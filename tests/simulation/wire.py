@@ -10,7 +10,7 @@ from loop import Process
 
 from conveyor.core.pending import Pending, wake
 from conveyor.errors import ConveyorError, UnavailableError
-from conveyor.store.messages import Hint, HintKind
+from conveyor.store.messages import NO_DISCARDS, Hint, HintKind
 
 if TYPE_CHECKING:
     from world import World
@@ -31,7 +31,7 @@ class Wire:
     is_multi_process = is_local = is_server = keeps_call_order = False
     maintains_itself = records_actions = False
     secret = ""
-    folder = ""
+    folder, discards = "", NO_DISCARDS
     url = "simulated:"
 
     def __init__(self, world: World, name: str, process: Process | None = None) -> None:
