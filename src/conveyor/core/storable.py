@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import msgspec
@@ -176,6 +176,7 @@ def _check_retry_on(names: Sequence[str]) -> None:
             )
 
 
+@lru_cache(maxsize=1000)  # hot path: a program has few names of tasks and queues
 def _check_name(what: str, value: str) -> str:
     return _named(what, validate_name, value)
 

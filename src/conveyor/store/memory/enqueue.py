@@ -55,13 +55,16 @@ def insert(
 
 def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool = False) -> None:
     """Raise DuplicateIdError for an id that is in the store or, for an offer, is `offered`."""
-    known = {new.id for new in jobs if new.id in memory.index.jobs}
-    if known or len(jobs) > 1 or offered:
-        if offered:
-            waits = [each for each in memory.offers.values() if each.is_waiting(memory.now)]
-            known.update(new.id for each in waits for new in each.jobs)
-        fresh, _ = admit_keys(jobs, _holders(memory, jobs))
-        check_ids(fresh, known)
+    stored = memory.index.jobs
+    ids = {new.id for new in jobs}
+    if len(ids) == len(jobs) and stored.keys().isdisjoint(ids) and not offered:  # hot path
+        return
+    known = ids & stored.keys()
+    if offered:
+        waits = [each for each in memory.offers.values() if each.is_waiting(memory.now)]
+        known.update(new.id for each in waits for new in each.jobs)
+    fresh, _ = admit_keys(jobs, _holders(memory, jobs))
+    check_ids(fresh, known)
 
 
 def _admit(
@@ -97,7 +100,10 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
 
 def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
     """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
-    holders = ((key, memory.index.holder(key)) for key in unique_keys(jobs))
+    keys = unique_keys(jobs)
+    if not keys:
+        return {}
+    holders = ((key, memory.index.holder(key)) for key in keys)
     return {key: holder for key, holder in holders if holder is not None}
 
 
