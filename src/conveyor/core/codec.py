@@ -184,11 +184,8 @@ class ResultCodec:
             self._annotations = Annotations(function, {"return": written})
             self._type = _type_of("return", self._annotations)
         self._decoder = decoder(self._type.hint)
-
-    @property
-    def allows_none(self) -> bool:
-        """Whether None is a result like any other."""
-        return self._type.allows_none
+        # Whether None is a result like any other. Read for each job.
+        self.allows_none = self._type.allows_none
 
     def encode(self, value: object, task: str, *, limit: int = RESULT_LIMIT) -> bytes | None:
         """Return a result as JSON, None for None; EncodingError if it would not come back."""
@@ -247,6 +244,7 @@ class ResultCodec:
         if self._type.unresolved and self._annotations and self._annotations.resolve_again():
             self._type = _type_of("return", self._annotations)
             self._decoder = decoder(self._type.hint)
+            self.allows_none = self._type.allows_none
         return self._type
 
 

@@ -40,6 +40,8 @@ class State(StrEnum):
     DISCARDED = "discarded"
 
 
+# For hot paths: before Python 3.12 it takes as long to look up a member as to call a function.
+AVAILABLE, RUNNING = State.AVAILABLE, State.RUNNING
 WAITING = frozenset({State.SCHEDULED, State.AVAILABLE, State.RETRYABLE})
 FINAL = frozenset({State.COMPLETED, State.CANCELLED, State.DISCARDED})
 

@@ -16,7 +16,18 @@ import msgspec
 from ..errors import InvalidTransitionError, UsageError
 from .bounds import BOUNDS, checked_number, checked_seconds, cut
 from .error_info import bounded_error, error_info
-from .job import ERROR_LINE, FINAL, SUPPORT_TIMEOUT, WAITING, ErrorInfo, JobRecord, NewJob, State
+from .job import (
+    AVAILABLE,
+    ERROR_LINE,
+    FINAL,
+    RUNNING,
+    SUPPORT_TIMEOUT,
+    WAITING,
+    ErrorInfo,
+    JobRecord,
+    NewJob,
+    State,
+)
 from .retry import Draw, retry_delay
 from .retry_on import is_listed
 
@@ -146,7 +157,7 @@ def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
     """Return the job as it is after a transition."""
     if transition is COMPLETED:  # hot path: nothing else of the job changes
         return msgspec.structs.replace(
-            job, state=State.COMPLETED, result=None, lease_until=None, final_at=now
+            job, state=transition.state, result=None, lease_until=None, final_at=now
         )
     error, delay, final = transition.error, transition.delay, transition.state in FINAL
     since = job.unsupported_since
@@ -170,7 +181,7 @@ def apply(job: JobRecord, transition: Transition, now: float) -> JobRecord:
 def first_state(new: NewJob, now: float) -> tuple[State, float]:
     """Return the first state of a job that is enqueued now, and its run_at."""
     run_at = now + new.delay if new.run_at is None else new.run_at
-    return State.SCHEDULED if run_at > now else State.AVAILABLE, run_at
+    return State.SCHEDULED if run_at > now else AVAILABLE, run_at
 
 
 def has_expired(job: JobRecord, now: float) -> bool:
@@ -194,7 +205,7 @@ def claim(job: JobRecord, terms: LeaseTerms) -> JobRecord:
     """Return the job as claimed: running, with its next lease."""
     return msgspec.structs.replace(
         job,
-        state=State.RUNNING,
+        state=RUNNING,
         attempt=job.attempt + 1,
         lease=job.lease + 1,
         worker=terms.worker,
@@ -206,12 +217,12 @@ def claim(job: JobRecord, terms: LeaseTerms) -> JobRecord:
 
 def settle(job: JobRecord, outcome: Outcome, *, draw: Draw = random.random) -> Transition:
     """Decide the next state of a running job whose attempt has ended."""
-    if job.state is not State.RUNNING:
+    if job.state is not RUNNING:
         raise InvalidTransitionError(f"job {job.id} is {job.state}, so it cannot be settled")
     # Hot path: most jobs succeed, and a match would cost as much as all the rest.
     if isinstance(outcome, Succeeded):
-        if fits(outcome):
-            result = outcome.result
+        result = outcome.result
+        if result is None or fits(outcome):
             return COMPLETED if result is None else Transition(State.COMPLETED, result=result)
         outcome = _result_too_large(outcome)
     judged = _judged(job, outcome)

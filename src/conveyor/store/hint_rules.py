@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.job import FINAL, JobRecord, State
+from ..core.job import AVAILABLE, FINAL, JobRecord, State
 from .messages import HintKind
 
 
@@ -15,4 +15,4 @@ def state_hint(job: JobRecord) -> tuple[HintKind, str]:
 
 def queue_hint(state: State) -> HintKind:
     """Return the hint to send to a queue that has got a job in this state."""
-    return "work" if state is State.AVAILABLE else "due"
+    return "work" if state is AVAILABLE else "due"

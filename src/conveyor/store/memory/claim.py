@@ -8,7 +8,7 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.capacity import is_rendezvous
-from ...core.job import JobRecord, OutputChunk, Progress, State, StopNote
+from ...core.job import AVAILABLE, RUNNING, JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome, Transition
 from ...core.storable import bounded_steps, checked_progress
 from ..enqueue_rules import rendezvous_offers, with_declared
@@ -52,7 +52,7 @@ def exchange(
 
 def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
     """Return the wants from which a claim may get a job: one that is available or offered."""
-    queues, counts, available = memory.queues, memory.index.counts, State.AVAILABLE
+    queues, counts, available = memory.queues, memory.index.counts, AVAILABLE
     return [
         want
         for want in wants
@@ -142,7 +142,7 @@ def expire(memory: MemoryData, job: JobRecord) -> None:
 def held(memory: MemoryData, job_id: str, number: int) -> JobRecord | None:
     """Return a running job if `number` is its present lease."""
     job = memory.index.jobs.get(job_id)
-    valid = job is not None and job.state is State.RUNNING and job.lease == number
+    valid = job is not None and job.state is RUNNING and job.lease == number
     return job if valid else None
 
 

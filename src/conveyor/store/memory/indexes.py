@@ -13,7 +13,9 @@ from operator import itemgetter
 from ...core import lifecycle
 from ...core.files import FileInfo
 from ...core.job import (
+    AVAILABLE,
     FINAL,
+    RUNNING,
     WAITING,
     AttemptError,
     ErrorInfo,
@@ -91,7 +93,7 @@ class JobIndex:
         self.counts[job.queue][before] -= 1
         if job.options.requires:
             self._tally_labels(job, before, -1)
-        if before is State.RUNNING:
+        if before is RUNNING:
             del self.running[job.id]
         self._file(job)
         return job
@@ -146,7 +148,7 @@ class JobIndex:
         lanes = [lane for requires, lane in self._lanes[queue].items() if serves(labels, requires)]
         while (place := _first(lanes)) is not None:
             job = self.jobs.get(place[3])
-            if job is not None and job.state is State.AVAILABLE and job.run_at == place[1]:
+            if job is not None and job.state is AVAILABLE and job.run_at == place[1]:
                 yield job
 
     def oldest_available(self, queue: str) -> JobRecord | None:
@@ -222,7 +224,7 @@ class JobIndex:
         self.counts[job.queue][state] += 1
         if job.options.requires:
             self._tally_labels(job, state, 1)
-        if state is State.RUNNING:
+        if state is RUNNING:
             self.running[job.id] = None
         elif state in FINAL:
             if job.options.key is not None and job.options.key_until == "final":
@@ -232,7 +234,7 @@ class JobIndex:
             self._wait(job)
 
     def _wait(self, job: JobRecord) -> None:
-        if job.state is State.AVAILABLE:
+        if job.state is AVAILABLE:
             self._lane(job).push(_place(job))
         else:
             heappush(self._due, (job.run_at, job.seq, job.id))
@@ -255,7 +257,7 @@ class JobIndex:
 
     def _stands(self, age: Age) -> bool:
         job = self.jobs.get(age[2])
-        return job is not None and job.state is State.AVAILABLE and job.run_at == age[0]
+        return job is not None and job.state is AVAILABLE and job.run_at == age[0]
 
 
 def _first(lanes: list[Lane]) -> Place | None:
