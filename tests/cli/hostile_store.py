@@ -104,7 +104,7 @@ def main() -> None:
     """Run the commands in the file that the first argument names; a line before each names it."""
     calls: list[list[str]] = json.loads(Path(sys.argv[1]).read_text())
     if "--unescaped" in sys.argv:
-        foreign_text.UNSAFE = foreign_text.INVISIBLE = frozenset()
+        foreign_text.UNSAFE = foreign_text.INVISIBLE = foreign_text.JOINERS = frozenset()
         foreign_text.MOST_MARKS = 1000
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -135,15 +135,21 @@ def test_a_child_that_dies_before_it_can_run_jobs_is_a_fault_that_says_why(
     asyncio.run(main())
 
 
+def import_function(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> tuple[Path, Callable[[], int]]:
+    """Write a module and import it; return its path and its function."""
+    source = folder / f"{module}.py"
+    source.write_text("def one():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    return source, importlib.import_module(module).one
+
+
 def test_a_function_whose_file_is_gone_is_a_fault_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "module_that_goes.py"
-    source.write_text("def one():\n    return 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import module_that_goes  # type: ignore[import-not-found]
-
-    control = process(module_that_goes.one)
+    source, one = import_function(tmp_path, monkeypatch, "module_that_goes")
+    control = process(one)
     source.unlink()
     for each in tmp_path.rglob("*.pyc"):
         each.unlink()
@@ -155,12 +161,8 @@ def test_a_function_whose_file_is_gone_is_a_fault_of_the_machine(
 def test_an_import_that_meets_a_full_disk_is_a_fault_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "module_that_writes.py"
-    source.write_text("def one():\n    return 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import module_that_writes  # type: ignore[import-not-found]
-
-    control = process(module_that_writes.one)
+    source, one = import_function(tmp_path, monkeypatch, "module_that_writes")
+    control = process(one)
     source.write_text("raise OSError(28, 'No space left on device')\n")
     for each in tmp_path.rglob("*.pyc"):
         each.unlink()
@@ -171,10 +173,8 @@ def test_an_import_that_meets_a_full_disk_is_a_fault_of_the_machine(
 def test_an_import_that_fails_in_a_child_names_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = tmp_path / "module_with_a_secret.py"
-    source.write_text("def one():\n    return 1\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    control = process(importlib.import_module("module_with_a_secret").one)
+    source, one = import_function(tmp_path, monkeypatch, "module_with_a_secret")
+    control = process(one)
     source.write_text("import os\nSECRET = os.environ['SHOP_SECRET']\n\ndef one():\n    return 1\n")
     [result] = run_jobs(lambda: ProcessRunner(1), control)
     assert isinstance(result, Failed)

@@ -27,23 +27,23 @@ _OTHER_IN_A_BLOCK = re.compile(r"[^ -~\n\t]+")
 
 def escape_line(text: str) -> str:
     r"""Return text as one line: control characters as \n, \x1b or \u202e, all else unchanged."""
-    if _is_plain(text):
-        return text
-    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0], _as_in_python), text)
+    return _escape_runs(_OTHER_THAN_ASCII, text, _as_in_python)
 
 
 def escape_block(text: str) -> str:
     """Return text as lines: like `escape_line`, but line breaks and tabs stay."""
-    return _OTHER_IN_A_BLOCK.sub(
-        lambda run: _escape(run[0], _as_in_python), text.replace("\r\n", "\n")
-    )
+    return _escape_runs(_OTHER_IN_A_BLOCK, text.replace("\r\n", "\n"), _as_in_python)
 
 
 def escape_json(document: str) -> str:
     r"""Return a JSON document with what could do harm as \u202e: it means the same."""
-    if _is_plain(document):
-        return document
-    return _OTHER_THAN_ASCII.sub(lambda run: _escape(run[0], _as_in_json), document)
+    return _escape_runs(_OTHER_THAN_ASCII, document, _as_in_json)
+
+
+def _escape_runs(runs: re.Pattern[str], text: str, show: Callable[[str], str]) -> str:
+    if _is_plain(text):
+        return text
+    return runs.sub(lambda run: _escape(run[0], show), text)
 
 
 def _is_plain(text: str) -> bool:
@@ -61,7 +61,7 @@ def _escape(run: str, show: Callable[[str], str]) -> str:
         kind = category(letter)
         marks = marks + 1 if kind in MARKS else 0
         if letter in JOINERS:
-            is_safe, joinable = joinable or not UNSAFE, False
+            is_safe, joinable = joinable, False
         else:
             is_safe = kind not in UNSAFE and letter not in INVISIBLE and marks <= MOST_MARKS
             joinable = is_safe

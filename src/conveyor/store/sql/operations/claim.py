@@ -148,14 +148,11 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
     settled: list[str] = []
     for report in reports:
         outcome = report.outcome
-        if isinstance(outcome, Succeeded):
+        if isinstance(outcome, Succeeded) and lifecycle.fits(outcome):
             result = outcome.result
-            if result is None:
-                done.append((None, None, tx.now, report.id, report.lease))
-                continue
-            if lifecycle.fits(outcome):
-                done.append((result, crc32(result), tx.now, report.id, report.lease))
-                continue
+            total = None if result is None else crc32(result)
+            done.append((result, total, tx.now, report.id, report.lease))
+            continue
         job = await _held(tx, report.id, report.lease)
         if job is not None:
             await end_attempt(tx, job, outcome)
