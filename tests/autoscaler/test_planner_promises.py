@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import NOW, World, drained, jobs, policy, pool, stopped
@@ -27,6 +28,8 @@ from conveyor.autoscaler.plan import Demand
 from conveyor.autoscaler.planner import make_plan
 from conveyor.autoscaler.policy import Policy, Pool
 from conveyor.core.labels import serves
+
+pytestmark = pytest.mark.computes
 
 LABELS = st.sampled_from(["gpu", "big", "linux"])
 NAMES = ["one", "two", "three"]

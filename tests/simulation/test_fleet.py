@@ -8,6 +8,8 @@ from fleet import FleetWorld
 from playback import failures_of_many
 from world import run
 
+pytestmark = pytest.mark.computes
+
 BUDGET = 100
 
 

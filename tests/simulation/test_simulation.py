@@ -13,6 +13,8 @@ from loop import Process, VirtualLoop
 from playback import HERE, failure, failures_of_many, kept_seeds, play, story
 from promises import TO_COME, broken_promises
 
+pytestmark = pytest.mark.computes
+
 BUDGET = 300
 MASKED_BUDGET = 30
 
