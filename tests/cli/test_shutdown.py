@@ -10,17 +10,13 @@ from pathlib import Path
 
 import pytest
 from shell import Command, Start, Until, read_line
-from unstoppable_jobs import begin, open_belt, serve
+from unstoppable_jobs import BRIEF, begin, open_belt, serve
 
 from conveyor import Conveyor, State
 from conveyor.cli.shared.shutdown import describe_phase
 from conveyor.core.job import JobRecord
 
 pytestmark = pytest.mark.alone
-
-# The grace period of jobs for which it does not matter, in seconds: the default is long.
-BRIEF = 0.1
-
 
 @pytest.fixture
 def belt(folder: Path) -> Iterator[Conveyor]:
@@ -36,8 +32,8 @@ def test_threads_that_do_not_listen_are_handed_back_as_the_process_ends(
     start: Start, belt: Conveyor, until: Until, conveyor: Command
 ) -> None:
     worker = serve(start)
-    jobs = [begin(belt, name, until) for name in ("deaf", "stubborn")]
-    cancelled = begin(belt, "deaf", until, on_shutdown="cancel")
+    jobs = [begin(belt, name, until, grace=BRIEF) for name in ("deaf", "stubborn")]
+    cancelled = begin(belt, "deaf", until, grace=BRIEF, on_shutdown="cancel")
     worker.terminate()
     said = [read_line(worker, beginning) for beginning in ("draining", "stopping 3", "exiting")]
     assert said[2].startswith("exiting with 3 running jobs that did not stop")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from shell import Until
-from unstoppable_jobs import begin, open_belt
+from unstoppable_jobs import BRIEF, begin, open_belt
 
 from conveyor import Conveyor, State
 from conveyor.system.deadly_signals import DEADLY, with_default_action
@@ -70,7 +70,7 @@ def test_a_worker_without_standard_streams_runs_all_kinds_and_stops(
     command = belt.command("sh", "-c", "echo out; echo err >&2").enqueue()
     assert command.result(timeout=60) == {"exit_code": 0}
     assert sorted(command.logs().split()) == ["err", "out"]
-    begin(belt, "deaf", until)
+    begin(belt, "deaf", until, grace=BRIEF)
     worker.terminate()
     assert worker.wait(30) == 75
 
@@ -86,7 +86,7 @@ def test_a_stderr_that_nobody_reads_does_not_keep_a_worker_from_stopping(
     os.set_blocking(writing, True)
     worker = run('exec "$@" --log-level DEBUG', stderr=writing)
     wait_for_worker(belt, until)
-    job = begin(belt, "stubborn", until)
+    job = begin(belt, "stubborn", until, grace=BRIEF)
     worker.terminate()
     assert worker.wait(30) == 75
     assert (job.refresh().state, job.record.crashes) == (State.AVAILABLE, 0)
@@ -111,7 +111,7 @@ def test_a_hangup_drains_a_worker_and_another_does_not_hurry_it(
 ) -> None:
     worker = run('exec "$@" --drain 1')
     wait_for_worker(belt, until)
-    job = begin(belt, "deaf", until)
+    job = begin(belt, "deaf", until, grace=BRIEF)
     for _ in range(3):
         worker.send_signal(signal.SIGHUP)
     assert worker.wait(30) == 75

@@ -12,6 +12,9 @@ from shell import Start, Until, read_line
 from conveyor import Conveyor
 from conveyor.client.job_handle import Job
 
+# The grace period of jobs for which it does not matter, in seconds: the default is long.
+BRIEF = 0.1
+
 APP = """
 import asyncio, os, time
 

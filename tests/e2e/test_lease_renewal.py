@@ -96,17 +96,20 @@ def test_a_killed_worker_is_known_to_be_dead_even_if_a_fork_of_it_lives_on(
     belt.close()
 
 
-def test_without_the_sidecar_the_same_job_is_rescued(tmp_path: Path) -> None:
+def test_without_the_sidecar_the_same_job_is_rescued(
+    tmp_path: Path, until: Callable[..., None]
+) -> None:
     # The known-bad control: the same worker, told to do without the process that keeps its leases.
     (tmp_path / "app.py").write_text(
         APP + "\n\nif __name__ == '__main__':\n"
-        "    belt.work(slots=1, lease_for=1.0, keep=False, until_idle=False, timeout=9)\n"
+        "    belt.work(slots=1, lease_for=1.0, keep=False, until_idle=False, timeout=60)\n"
     )
     belt = Conveyor(tmp_path / "jobs.db")
     job_id = belt.task(name="blocks the loop")(os.getpid).enqueue().id
     command = [sys.executable, "app.py"]
     workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(2)]
+    until(lambda: belt.job(job_id).refresh().record.lease > 1)
     for worker in workers:
-        worker.wait(30)
-    assert belt.job(job_id).record.lease > 1
+        worker.kill()
+        worker.wait()
     belt.close()
