@@ -64,7 +64,8 @@ def test_the_load_counts_waiting_and_running_jobs_and_wanted_agents(
 
 
 def test_a_job_counts_for_the_agents_that_can_run_it(opened: Serving, store: Store) -> None:
-    put(store, new(), new(requires=("gpu",)), new(requires=("big", "gpu")), new(queue="other"))
+    put(store, new(), new(requires=("gpu",)), new(requires=("big", "gpu")))
+    put(store, new(queue="other"))
     assert waiting(opened, "?queue=q") == 1
     assert waiting(opened, "?queue=q&requires=gpu") == 2
     assert waiting(opened, "?queue=q&requires=big,gpu,more") == 3

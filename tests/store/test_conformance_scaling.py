@@ -58,6 +58,24 @@ def test_the_load_is_told_by_queue_and_required_labels_in_order(
     assert load(store, limit=3) == load(store)[:3]
 
 
+def test_the_load_of_one_queue_is_its_part_of_the_whole(store: Store) -> None:
+    put(store, new(queue="a", requires=("gpu",)), new(queue="a"), new(queue="a"))
+    put(store, new(queue="b", requires=("gpu",)), new(queue="b", requires=("big",)))
+    put(store, new(queue="paused"), new(queue="paused"))
+    claim(store, queue="a", labels=("gpu",), limit=2)
+    claim(store, queue="b", labels=("big",))
+    claim(store, queue="paused")
+    store.set_paused("paused", paused=True).result(10)
+    assert isinstance(offer(store, new(queue="met"), capacity=0), Offered)
+    of_all = load(store)
+    assert {each.queue for each in of_all} == {"a", "b", "paused", "met"}
+    for queue in ("a", "b", "paused", "met", "unknown"):
+        found = store.load(limit=100, queue=queue).result(10)
+        assert found == [each for each in of_all if each.queue == queue]
+    assert store.load(limit=1, queue="b").result(10) == [of_all[2]]
+    assert [each.name for each in store.counts().result(10)] == ["a", "b", "met", "paused"]
+
+
 def test_the_load_is_exact_through_all_that_becomes_of_jobs(store: Store, clock: FakeClock) -> None:
     put(store, *(new(retries=1) for _ in range(6)))
     assert figures(store) == (6, 0)

@@ -83,8 +83,8 @@ class Authorizer:
                 return [want.queue for want in body.wants] or [None]
             case payloads.FindQuery():
                 return [body.queue]
-            case payloads.ScaleQuery(queue=str() as queue):
-                return [queue]
+            case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
+                return [body.queue]
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and is_limited:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 from starlette.responses import Response
 
 from ..core.files import PIECE
-from ..core.job import WorkerInfo
+from ..core.job import QueueInfo, WorkerInfo
+from ..errors import NotFoundError
 from ..store.http import payloads
 from ..store.protocol import Store
 from ..store.schedule_rules import rule_of
@@ -124,8 +126,13 @@ class Handlers:
 
     async def _counts(self, request: ApiRequest) -> Response:
         visible = request.principal.queues
-        queues = await self._store.counts()
-        return json_response([each for each in queues if not visible or each.name in visible])
+        if not visible:
+            return json_response(await self._store.counts())
+        queues: list[QueueInfo] = []
+        for name in sorted(set(visible)):
+            with suppress(NotFoundError):  # no job was ever put into it
+                queues.append(await self._store.queue_info(name))
+        return json_response(queues)
 
     async def _workers(self, request: ApiRequest) -> Response:
         workers = await self._store.workers()

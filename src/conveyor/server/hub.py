@@ -93,8 +93,8 @@ class Hub:
         self._store = store
         self._on_tokens_changed = on_tokens_changed
         self._streams: set[HintBuffer] = set()
-        # The claims of a group in the order in which they are woken.
-        self._claims: dict[Group, dict[WaitingClaim, None]] = {}
+        # By queue, the claims of a group in the order in which they are woken.
+        self._claims: dict[str, dict[Group, dict[WaitingClaim, None]]] = {}
         self._claim_of_worker: dict[str, WaitingClaim] = {}
         self._stop_listening: Callable[[], None] | None = None
         self.closing = False
@@ -118,8 +118,9 @@ class Hub:
         if self._stop_listening is not None:
             self._stop_listening()
             self._stop_listening = None
-        for claim in {each for group in self._claims.values() for each in group}:
-            claim.end()
+        for groups in self._claims.values():
+            for claim in {each for claims in groups.values() for each in claims}:
+                claim.end()
         for stream in self._streams:
             stream.wake()
 
@@ -141,7 +142,7 @@ class Hub:
         self.end_claim(worker)
         claim = self._claim_of_worker[worker] = WaitingClaim(queues, labels)
         for group in claim.groups:
-            self._claims.setdefault(group, {})[claim] = None
+            self._claims.setdefault(group[0], {}).setdefault(group, {})[claim] = None
         if self.closing:
             claim.end()
         try:
@@ -150,10 +151,12 @@ class Hub:
             if self._claim_of_worker.get(worker) is claim:
                 del self._claim_of_worker[worker]
             for group in claim.groups:
-                others = self._claims[group]
-                others.pop(claim, None)
-                if not others:
-                    del self._claims[group]
+                groups = self._claims[group[0]]
+                groups[group].pop(claim, None)
+                if not groups[group]:
+                    del groups[group]
+                if not groups:
+                    del self._claims[group[0]]
 
     def end_claim(self, worker: str) -> None:
         """End the waiting claim of a worker, if it has one."""
@@ -171,8 +174,8 @@ class Hub:
             stream.add(hint)
         match hint.kind:
             case "work":
-                for group in list(self._claims):
-                    if not hint.subjects or group[0] in hint.subjects:
+                for queue in hint.subjects or list(self._claims):
+                    for group in self._claims.get(queue, {}):
                         self._wake_first(group, None)
             case "access":
                 self._on_tokens_changed(hint.subjects)
@@ -180,7 +183,7 @@ class Hub:
                 return
 
     def _wake_first(self, group: Group, except_for: WaitingClaim | None) -> None:
-        claims = self._claims.get(group, {})
+        claims = self._claims.get(group[0], {}).get(group, {})
         first = next((each for each in claims if each is not except_for), None)
         if first is not None:
             # It moves to the end, so that a claim that can take no job does not block the others.

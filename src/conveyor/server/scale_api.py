@@ -24,7 +24,7 @@ class ScaleApi:
     async def load(self, request: ApiRequest) -> Response:
         """Return the load by queue and required labels."""
         body: payloads.LoadQuery = request.body
-        return json_response((await self._visible_loads(request.principal))[: body.limit])
+        return json_response(await self._loads(request.principal, body.queue, body.limit))
 
     async def scale(self, request: ApiRequest) -> Response:
         """Return the load for one kind of agent."""
@@ -32,14 +32,21 @@ class ScaleApi:
         labels = frozenset(each.strip() for each in query.requires.split(",")) - {""}
         loads = [
             each
-            for each in await self._visible_loads(request.principal)
-            if query.queue in (None, each.queue) and serves(labels, frozenset(each.requires))
+            for each in await self._loads(request.principal, query.queue, payloads.MAX_ROWS)
+            if serves(labels, frozenset(each.requires))
         ]
         return json_response(_scale(loads, slots=query.slots, now=self._store.now()))
 
-    async def _visible_loads(self, principal: Principal) -> list[Load]:
-        loads = await self._store.load(limit=payloads.MAX_ROWS)
-        return [each for each in loads if not principal.queues or each.queue in principal.queues]
+    async def _loads(self, principal: Principal, queue: str | None, limit: int) -> list[Load]:
+        """Return the loads of a queue; without one, of those that the token may see."""
+        if queue is None and not principal.queues:
+            return await self._store.load(limit=limit)
+        names = sorted(set(principal.queues)) if queue is None else [queue]
+        loads: list[Load] = []
+        for name in names:
+            if len(loads) < limit:
+                loads += await self._store.load(limit=limit - len(loads), queue=name)
+        return loads
 
 
 def _scale(loads: Sequence[Load], *, slots: int, now: float) -> payloads.ScaleAnswer:

@@ -11,8 +11,10 @@ from .messages import Leader, Load
 class ScalerStore(Protocol):
     """For autoscalers. Any number may run at once; only the leader acts."""
 
-    def load(self, *, limit: int) -> Pending[list[Load]]:
+    def load(self, *, limit: int, queue: str | None = None) -> Pending[list[Load]]:
         """Return the load by queue and required labels, in this order; at most `limit` rows.
+
+        With `queue`, only that of one queue, at a cost that does not depend on the others.
 
         Jobs that are due later and jobs of a paused queue do not count as waiting: no worker could
         claim them. At a queue of capacity 0, offered jobs count. There is no row for nothing.

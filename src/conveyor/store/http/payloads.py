@@ -295,9 +295,10 @@ class AttachBody(Payload, frozen=True):
 
 
 class LoadQuery(Payload, frozen=True):
-    """How many groups of queue and labels to return at most."""
+    """How many groups of queue and labels to return at most, and of which queue (default: all)."""
 
     limit: Rows = PAGE
+    queue: Name | None = None
 
 
 class ScaleQuery(Payload, frozen=True):

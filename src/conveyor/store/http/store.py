@@ -341,8 +341,8 @@ class HttpStore:
 
     # -- scaling -------------------------------------------------------------------------------
 
-    def load(self, *, limit: int) -> Pending[list[Load]]:
-        return self._call("load", body=payloads.LoadQuery(limit=limit))
+    def load(self, *, limit: int, queue: str | None = None) -> Pending[list[Load]]:
+        return self._call("load", body=payloads.LoadQuery(limit=limit, queue=queue))
 
     def lead(
         self, name: str, holder: str, *, hold: float, note: str | None = None

@@ -67,11 +67,8 @@ def ahead(memory: MemoryData, job_id: str) -> int:
 
 def offered(memory: MemoryData, job_id: str) -> QueueInfo | None:
     """Return the queue at which a job is offered."""
-    for info in counts(memory):
-        for offer in memory.queue(info.name).offers:
-            if any(new.id == job_id for new in memory.offers[offer].jobs):
-                return info
-    return None
+    waiting = memory.waiting_offer(job_id)
+    return None if waiting is None else queue_info(memory, waiting.jobs[0].queue)
 
 
 def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False) -> JobRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -13,9 +13,10 @@ from .data import MemoryData
 from .enqueue import live_offers
 
 
-def load(memory: MemoryData, *, limit: int) -> list[Load]:
+def load(memory: MemoryData, *, limit: int, queue: str | None = None) -> list[Load]:
     """Return how many jobs wait and run, by queue and required labels."""
-    return add_up((*_standing(memory), *_offered(memory)), limit=limit)
+    names = memory.queues if queue is None else [queue] if queue in memory.queues else []
+    return add_up((*_standing(memory, names), *_offered(memory, names)), limit=limit)
 
 
 def lead(
@@ -34,17 +35,19 @@ def leader(memory: MemoryData, name: str) -> Leader | None:
     return memory.leaders.get(name)
 
 
-def _standing(memory: MemoryData) -> Iterator[Load]:
-    for each in memory.index.loads():
-        if memory.queue(each.queue).paused:
-            yield msgspec.structs.replace(each, waiting=0, oldest_at=None)
-        else:
-            yield each
+def _standing(memory: MemoryData, names: Iterable[str]) -> Iterator[Load]:
+    for name in names:
+        for each in memory.index.loads(name):
+            if memory.queues[name].paused:
+                yield msgspec.structs.replace(each, waiting=0, oldest_at=None)
+            else:
+                yield each
 
 
-def _offered(memory: MemoryData) -> Iterator[Load]:
+def _offered(memory: MemoryData, names: Iterable[str]) -> Iterator[Load]:
     """Yield each job that is offered at a rendezvous."""
-    for name, queue in memory.queues.items():
+    for name in names:
+        queue = memory.queues[name]
         if queue.capacity == 0 and not queue.paused:
             for offer in live_offers(memory, queue):
                 for new in memory.offers[offer].jobs:

@@ -44,6 +44,8 @@ class MemoryData:
         self.index = JobIndex()
         self.queues: dict[str, QueueData] = {}
         self.offers: dict[str, WaitingOffer] = {}
+        # The offers of each offered job, by its id: one that ended may still be kept.
+        self.offers_of_job: dict[str, dict[str, None]] = {}
         self.offer_numbers = 0
         self.chunks = 0
         self.tasks: dict[str, TaskDefaults] = {}
@@ -65,6 +67,28 @@ class MemoryData:
         if queue is None:
             queue = self.queues[name] = QueueData()
         return queue
+
+    def add_offer(self, waiting: WaitingOffer) -> str:
+        """Store an offer; return its number."""
+        self.offer_numbers += 1
+        offer = str(self.offer_numbers)
+        self.offers[offer] = waiting
+        for new in waiting.jobs:
+            self.offers_of_job.setdefault(new.id, {})[offer] = None
+        return offer
+
+    def delete_offer(self, offer: str) -> None:
+        """Delete an offer, which its queue no longer lists."""
+        for new in self.offers.pop(offer).jobs:
+            offers = self.offers_of_job.get(new.id, {})
+            offers.pop(offer, None)
+            if not offers:
+                self.offers_of_job.pop(new.id, None)
+
+    def waiting_offer(self, job_id: str) -> WaitingOffer | None:
+        """Return the offer in which a job waits for room, if there is one."""
+        offers = (self.offers[each] for each in self.offers_of_job.get(job_id, ()))
+        return next((each for each in offers if each.is_waiting(self.now)), None)
 
     def hint(self, kind: HintKind, subject: str) -> None:
         """Add a hint, which is sent when the operation has finished."""

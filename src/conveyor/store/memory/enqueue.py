@@ -61,8 +61,7 @@ def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool =
         return
     known = ids & stored.keys()
     if offered:
-        waits = [each for each in memory.offers.values() if each.is_waiting(memory.now)]
-        known.update(new.id for each in waits for new in each.jobs)
+        known.update(each for each in ids if memory.waiting_offer(each) is not None)
     fresh, _ = admit_keys(jobs, _holders(memory, jobs))
     check_ids(fresh, known)
 
@@ -90,7 +89,8 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
     if stored:
         return answer_again(jobs, stored, _holders(memory, jobs))
     name, first = (jobs[0].queue, jobs[0].id) if jobs else ("", "")
-    for offer, waiting in memory.offers.items():
+    for offer in memory.offers_of_job.get(first, ()):
+        waiting = memory.offers[offer]
         offered = waiting.jobs[0]
         if (offered.queue, offered.id) == (name, first) and waiting.until >= memory.now:
             depth = memory.index.depth(name)
@@ -116,9 +116,7 @@ def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
 
 
 def _offer(memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int) -> Offered:
-    memory.offer_numbers += 1
-    offer = str(memory.offer_numbers)
-    memory.offers[offer] = WaitingOffer(jobs, memory.now + OFFER_PATIENCE)
+    offer = memory.add_offer(WaitingOffer(jobs, memory.now + OFFER_PATIENCE))
     queue.offers.append(offer)
     name = jobs[0].queue
     memory.hint("work", name)  # at a rendezvous only a claim accepts an offer
@@ -129,7 +127,7 @@ def accepted(memory: MemoryData, offer: str) -> Accepted | None:
     """Return an offer's answer and delete the offer; without an answer, keep it alive."""
     known = _known_offer(memory, offer)
     if known.answer is not None:
-        del memory.offers[offer]
+        memory.delete_offer(offer)
     else:
         known.until = memory.now + OFFER_PATIENCE
     return known.answer
@@ -138,7 +136,7 @@ def accepted(memory: MemoryData, offer: str) -> Accepted | None:
 def withdraw(memory: MemoryData, offer: str) -> Accepted | None:
     """Delete an offer; return its answer if it has been accepted already."""
     known = _known_offer(memory, offer)
-    del memory.offers[offer]
+    memory.delete_offer(offer)
     if known.answer is None:
         name = known.jobs[0].queue
         memory.queue(name).offers.remove(offer)
@@ -180,7 +178,7 @@ def _drop_offers_of_several(memory: MemoryData, name: str) -> None:
 def _drop_offer(memory: MemoryData, name: str, offer: str) -> None:
     """Delete an offer that cannot be accepted. Its producer asks again, and learns why."""
     memory.queue(name).offers.remove(offer)
-    del memory.offers[offer]
+    memory.delete_offer(offer)
     memory.hint("offer", offer)
 
 
@@ -188,7 +186,7 @@ def live_offers(memory: MemoryData, queue: QueueData) -> deque[str]:
     """Return the offers of a queue whose producers still wait, oldest first."""
     for offer in [each for each in queue.offers if memory.offers[each].until < memory.now]:
         queue.offers.remove(offer)
-        del memory.offers[offer]
+        memory.delete_offer(offer)
     return queue.offers
 
 

@@ -157,17 +157,17 @@ class JobIndex:
         first = min((age for age in ages if age is not None), default=None)
         return None if first is None else self.jobs[first[2]]
 
-    def loads(self) -> Iterator[Load]:
-        """Yield the numbers of available and running jobs of each lane."""
-        for queue, lanes in self._lanes.items():
-            rest = Counter(self.counts[queue])
-            for requires, lane in lanes.items():
-                if requires:
-                    counts = self._labelled[queue, requires]
-                    rest.subtract(counts)
-                    yield self._load(queue, requires, lane, counts)
-            if NO_LABELS in lanes:
-                yield self._load(queue, NO_LABELS, lanes[NO_LABELS], rest)
+    def loads(self, queue: str) -> Iterator[Load]:
+        """Yield the numbers of available and running jobs of each lane of a queue."""
+        lanes = self._lanes.get(queue, {})
+        rest = Counter(self.counts[queue])
+        for requires, lane in lanes.items():
+            if requires:
+                counts = self._labelled[queue, requires]
+                rest.subtract(counts)
+                yield self._load(queue, requires, lane, counts)
+        if NO_LABELS in lanes:
+            yield self._load(queue, NO_LABELS, lanes[NO_LABELS], rest)
 
     def _load(
         self, queue: str, requires: frozenset[str], lane: Lane, counts: Counter[State]

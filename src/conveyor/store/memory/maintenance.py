@@ -34,7 +34,7 @@ def stage(memory: MemoryData, *, limit: int) -> Staged:
             make_room(memory, name)
     now = memory.now
     for offer in [name for name, each in memory.offers.items() if each.until < now]:
-        del memory.offers[offer]  # answered but not collected
+        memory.delete_offer(offer)  # answered but not collected
     return Staged(moved, memory.index.next_due_at())
 
 

@@ -386,6 +386,11 @@ WHERE queue IS NOT NULL AND (
 )
 ORDER BY queue, requires <> '[]', id
 
+-- name: running_in_queue, reads
+-- Walks all running jobs, which are as many as there are slots.
+SELECT lane, count(*) FROM job
+WHERE state = 'running' AND lane IN (SELECT id FROM lane WHERE queue = :queue) GROUP BY lane
+
 -- name: running_by_lane, reads
 SELECT lane, count(*) FROM job WHERE state = 'running' GROUP BY lane
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -20,9 +20,19 @@ from .enqueue import live_offers
 MANY_PRIORITIES = 1000
 
 
-async def load(tx: Tx, *, limit: int) -> list[Load]:
+async def load(tx: Tx, *, limit: int, queue: str | None = None) -> list[Load]:
     """Return how many jobs wait and run, by queue and required labels."""
-    parts = [part async for part in _standing(tx)] + [part async for part in _offered(tx)]
+    if queue is None:
+        lanes = await tx.rows("used_lanes")
+        running = await tx.rows("running_by_lane")
+        offering = [name for (name,) in await tx.rows("offering_queues")]
+    else:
+        found = [(lane, queue, labels) for lane, labels in await tx.rows("lanes", (queue,))]
+        lanes = sorted(found, key=lambda row: row[2] != "[]")  # as the statement above does
+        running = await tx.rows("running_in_queue", (queue,)) if lanes else []
+        offering = [queue] if await tx.rows("any_offer", (queue,)) else []
+    parts = [part async for part in _standing(tx, lanes, dict(running))]
+    parts += [part async for part in _offered(tx, offering)]
     return add_up(parts, limit=limit)
 
 
@@ -60,9 +70,9 @@ def _leader(row: Row) -> Leader:
     )
 
 
-async def _standing(tx: Tx) -> AsyncIterator[Load]:
-    running: dict[int, int] = dict(await tx.rows("running_by_lane"))
-    lanes = await tx.rows("used_lanes")
+async def _standing(
+    tx: Tx, lanes: Sequence[Row], running: Mapping[int, int]
+) -> AsyncIterator[Load]:
     for name, of_queue in groupby(lanes, key=itemgetter(1)):
         queue = await tx.used_queue(name)
         found = list(of_queue)
@@ -96,9 +106,9 @@ async def _oldest(tx: Tx, lane: int) -> float | None:
     return min((finite(run_at) for (run_at,) in rows), default=None)
 
 
-async def _offered(tx: Tx) -> AsyncIterator[Load]:
+async def _offered(tx: Tx, names: Sequence[str]) -> AsyncIterator[Load]:
     """Yield each job that is offered at a rendezvous."""
-    for (name,) in await tx.rows("offering_queues"):
+    for name in names:
         queue = await tx.used_queue(name)
         if queue.capacity == 0 and not queue.paused:
             for _, jobs in await live_offers(tx, name, reads=True):
