@@ -18,6 +18,7 @@ from conveyor.core.job import JobRecord
 
 pytestmark = pytest.mark.alone
 
+
 @pytest.fixture
 def belt(folder: Path) -> Iterator[Conveyor]:
     yield from open_belt(folder)
