@@ -37,8 +37,7 @@ from .wire import NewJobView, ReportView, decode_report
 
 PAGE = 1000
 MAX_ROWS = 10_000
-# How many entries of a list, and rows of a call of maintenance, a call can ask for. For a list that
-# is cut off, the header Next-Cursor says where the next page starts.
+# How many entries of a list, and rows of maintenance, a call can ask for; see Next-Cursor.
 Page = Annotated[int, Meta(ge=1, le=PAGE)]
 Rows = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
