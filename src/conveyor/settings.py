@@ -285,7 +285,7 @@ def _taken_from(folder: Path, name: str, value: Any) -> Any:
 def _parse(path: Path) -> Any:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise UsageError(f"cannot read {path} as TOML: {error}") from error
 
 

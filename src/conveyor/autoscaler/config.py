@@ -70,7 +70,7 @@ def parse_config(text: str, *, where: str = "the policy") -> ScalerConfig:
     """Parse a configuration in TOML; UsageError says what is wrong with it."""
     try:
         top = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{where} is not valid TOML: {error}") from error
     config_values.reject_unknown_keys(top, TOP_LEVEL_KEYS, where)
     server = _table(top, "server", where)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
+from ..core.unreadable import UNREADABLE
 from ..errors import UnavailableError
 
 CONNECT_TIMEOUT = 10.0
@@ -130,7 +131,7 @@ def decode_response(api: HttpApi, response: ApiResponse, kind: type[T]) -> T:
     """Decode a response's JSON; UnavailableError if it does not have the expected shape."""
     try:
         return msgspec.json.decode(response.body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UnavailableError(f"{api.name} sent an unexpected response: {error}") from error
 
 
@@ -139,5 +140,5 @@ def error_message(response: ApiResponse) -> str:
     try:
         body: Any = msgspec.json.decode(response.body)
         return str(body["message"])
-    except (msgspec.MsgspecError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return response.body[:500].decode(errors="replace").strip() or "no message"

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ..core.unreadable import UNREADABLE
 from ..store.leadership import LARGEST_NOTE
 from .plan import PoolCounts
 from .state import ScalerState
@@ -77,5 +78,5 @@ def decode_note(text: str) -> ScalerNote | None:
     """Return the contents of a note; None if it is empty or of an unknown version."""
     try:
         return msgspec.json.decode(text, type=ScalerNote)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from ..core.duration import parse_duration
 from ..errors import UsageError
@@ -30,7 +30,8 @@ def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
     `at` is seconds or an ISO 8601 time, `duration` seconds or a string like "5m", `labels` are the
     required labels, separated by spaces. UsageError names the invalid line.
     """
-    rows = csv.reader(lines)
+    reader = csv.reader(lines)
+    rows = _read_rows(reader, where)
     at, duration_column, labels = _column_numbers(next(rows, NO_COLUMNS), where)
     numbers: dict[str, int] = {}
     jobs: list[TraceJob] = []
@@ -43,12 +44,19 @@ def read_trace(lines: Iterable[str], *, where: str = "the trace") -> Trace:
             jobs.append((_parse_time(row[at]), parse_duration(row[duration_column]), number))
         except (ValueError, IndexError) as error:
             raise UsageError(
-                f"{where}, line {rows.line_num}: invalid job {','.join(row)!r}: {error}"
+                f"{where}, line {reader.line_num}: invalid job {','.join(row)!r}: {error}"
             ) from error
     if not jobs:
         raise UsageError(f"{where} has no jobs")
     jobs.sort()
     return Trace(jobs, tuple(frozenset(text.split()) for text in numbers))
+
+
+def _read_rows(reader: Any, where: str) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:  # a field is too long, for instance
+        raise UsageError(f"{where}, line {reader.line_num}: {error}") from error
 
 
 def _column_numbers(heading: list[str], where: str) -> tuple[int, int, int | None]:

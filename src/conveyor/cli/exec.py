@@ -23,7 +23,8 @@ from ..core.explain import SILENT
 from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
-from ..errors import ConveyorError, PassingError, UsageError
+from ..core.unreadable import UNREADABLE
+from ..errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ..settings import load_settings
 from ..store.protocol import Store
 from .shared.application import belt_without_app
@@ -203,9 +204,21 @@ def _print_output(store: Store, job_id: str, *, raw: bool) -> JobRecord:
         err.end()
 
 
+class _CommandResult(msgspec.Struct):
+    exit_code: int = 0
+
+
+def read_exit_code(result: bytes | None) -> int:
+    """Return the exit code in a command's result; UnavailableError if it cannot be read."""
+    try:
+        return msgspec.json.decode(result or b"{}", type=_CommandResult).exit_code
+    except UNREADABLE as error:
+        raise UnavailableError(f"the result of the command cannot be read: {error}") from error
+
+
 def _exit_code(record: JobRecord, belt: Conveyor) -> int:
     if record.state is State.COMPLETED:
-        return int(msgspec.json.decode(record.result or b"{}").get("exit_code", 0))
+        return read_exit_code(record.result)
     history = _history(belt.store, record.id)
     print_stderr(f"conveyor exec: {record.error or record.state}")
     exit_code = history[-1].error.exit_code if history else None

@@ -15,6 +15,7 @@ from .bounds import BOUNDS
 from .job import ARGS_LIMIT
 from .json_type import ENCODER, ERRORS, JsonType, decoder, json_type, repeated
 from .round_trip import find_change, find_not_finite, type_phrase
+from .unreadable import UNREADABLE
 
 RESULT_LIMIT = BOUNDS["result"].limit
 OPEN = JsonType()
@@ -84,7 +85,10 @@ class ArgsCodec:
         if not self._required <= values.keys():
             missing = ", ".join(sorted(self._required - values.keys()))
             raise self._stale(f"there is no value for its parameter {missing}")
-        unknown = KEYS.decode(data).keys() - self._plan.types.keys()
+        try:
+            unknown = KEYS.decode(data).keys() - self._plan.types.keys()
+        except UNREADABLE as error:  # the name of a parameter that it does not have
+            raise self._stale(str(error)) from error
         if unknown:
             raise self._stale(f"it has no parameter {', '.join(sorted(unknown))}")
         if self._simple:

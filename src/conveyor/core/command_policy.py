@@ -20,6 +20,8 @@ COMMANDS_ONLY = f"{COMMANDS}!only"
 SECRET = re.compile(r"CONVEYOR_.*(TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
 # Above what any system can set.
 MAX_LIMIT = 1 << 62
+# In digits.
+LONGEST_COUNT = 20
 
 
 class CommandRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,8 +121,8 @@ def _seconds(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"it must be a whole number, got {text!r}")
+    if not text.isdecimal() or len(text) > LONGEST_COUNT:
+        raise UsageError(f"it must be a whole number, got {text!r:.100}")
     return _checked_limit(int(text))
 
 

@@ -24,6 +24,8 @@ ALIASES = {
 # A tick at most this late, in seconds, does not count as missed: the worker was only busy.
 MISSED_AFTER = 60.0
 MAX_TICKS = 1000
+# All minutes, hours, days, months and weekdays by number take 450 characters.
+LONGEST_TEXT = 500
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -36,6 +38,11 @@ class Rule(msgspec.Struct, frozen=True):
 
 def parse(text: str, timezone: str = "UTC") -> Rule:
     """Parse a rule; UsageError, with an example, if it is wrong."""
+    for what, given in (("schedule", text), ("time zone", timezone)):
+        if len(given) > LONGEST_TEXT:
+            raise UsageError(
+                f"a {what} can have at most {LONGEST_TEXT:,} characters, got {len(given):,}"
+            )
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

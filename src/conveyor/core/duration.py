@@ -9,6 +9,8 @@ from ..errors import UsageError
 from .bounds import checked_number, checked_seconds
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+# Longer text is no duration, and would take long to parse.
+LONGEST_TEXT = 100
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 
 
@@ -31,7 +33,7 @@ def parse_duration(value: object, *, positive: bool = False, name: str = "a dura
     if seconds is None:
         raise UsageError(
             f"{name} must be a number of seconds or a string like '5m', '1h30m' or '2d', "
-            f"got {value!r}"
+            f"got {value!r:.200}"
         )
     if positive and seconds <= 0:
         raise UsageError(f"{name} must be more than 0 seconds, got {value!r}")
@@ -39,6 +41,8 @@ def parse_duration(value: object, *, positive: bool = False, name: str = "a dura
 
 
 def _parse(text: str) -> float | None:
+    if len(text) > LONGEST_TEXT:
+        return None
     try:
         return float(text)
     except ValueError:

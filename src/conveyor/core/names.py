@@ -34,11 +34,15 @@ def parse_weighted_queue(text: str, declared: Collection[str] = ()) -> tuple[str
     name, colon, weight = text.rpartition(":")
     if not colon:
         name, weight = text, "1"
-    if not name or not (weight.isascii() and weight.isdecimal()) or int(weight) not in WEIGHTS:
+    if not name or not _is_weight(weight):
         raise UsageError(
-            f"invalid queue {text!r}: expected NAME or NAME:WEIGHT, weight 1 to {WEIGHTS[-1]}"
+            f"invalid queue {text!r:.300}: expected NAME or NAME:WEIGHT, weight 1 to {WEIGHTS[-1]}"
         )
     return validate_name(name), int(weight)
+
+
+def _is_weight(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) in WEIGHTS
 
 
 def weighted_queue(name: str) -> str:

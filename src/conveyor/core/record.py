@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from .unreadable import UNREADABLE
+
 
 class Record(msgspec.Struct, frozen=True):
     """Data read from a store."""
@@ -20,5 +22,5 @@ def decode_json(data: bytes) -> Any:
     """Return JSON as plain data. What is no JSON, in a damaged row, is returned as text."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return data.decode(errors="replace")

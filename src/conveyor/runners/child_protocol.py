@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ..core.job import JobRecord, Progress, Stream
+from ..core.unreadable import UNREADABLE
 from .job_control import RunResult
 
 STOP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"c", b"f"
@@ -102,6 +103,15 @@ decode_run = msgspec.json.Decoder(RunJob).decode
 _decode_message = msgspec.json.Decoder(ChildMessage).decode
 
 
+def decode_message(line: bytes) -> ChildMessage | None:
+    """Return the message in a line; None if it is not valid: the job can write to the pipe, too."""
+    try:
+        message: ChildMessage = _decode_message(line)
+    except UNREADABLE:
+        return None
+    return message
+
+
 class MessageReader:
     """Reads a child's messages in the worker, without blocking the event loop.
 
@@ -129,12 +139,7 @@ class MessageReader:
         for line in lines:
             whole = bytes(self._partial_line + line) if self._partial_line else line
             self._partial_line.clear()
-            try:
-                message = _decode_message(whole)
-            except msgspec.MsgspecError:
-                self._on_message(None)
-            else:
-                self._on_message(message)
+            self._on_message(decode_message(whole))
         self._partial_line += rest
         return True
 

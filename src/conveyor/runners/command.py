@@ -18,6 +18,7 @@ from ..core.command_policy import UNRESTRICTED, CommandRules
 from ..core.error_info import error_info
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed, Succeeded
+from ..core.unreadable import UNREADABLE
 from .guard_pool import GuardPool
 from .guarded_process import GuardedProcess
 from .job_control import JobControl, RunResult, Stopped, StopRequest, job_environment
@@ -77,7 +78,7 @@ class CommandRunner:
             return Failed(ErrorInfo("CommandNotAllowed", NOT_ALLOWED), retry=False)
         try:
             command = _decode(control.job.args)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             return Failed(error_info(error), retry=False)
         try:
             if control.artifact_root:  # it has a workdir

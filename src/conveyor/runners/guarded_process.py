@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import socket
 from collections import deque
@@ -29,6 +30,13 @@ MAX_LAUNCHES = 2
 
 FROZEN = "killed because its worker was frozen for {} s: its lease was about to expire"
 GUARD_LOST = "killed because the guard process above it was killed"
+
+# The events of a guard, with their fields.
+EVENT = re.compile(
+    r"started|failed (start|user|chdir|limits|exec) \d{1,9}|signalled( \d{1,9})*"
+    r"|frozen \d{1,9}\.\d|exited -?\d{1,9}|empty \d{1,9}",
+    re.ASCII,
+)
 
 Value = TypeVar("Value")
 
@@ -87,7 +95,7 @@ class GuardedProcess:
             self._program_fds.insert(2, self._open_pipe("stderr"))
             env = without_secrets(os.environ) if env is None else env
             directory = cwd or guards.working_directory()
-            self._request = _encode_request(argv, env, directory, privileges)
+            self._request = encode_request(argv, env, directory, privileges)
             self._launch()
         except BaseException:
             self._close_descriptors()
@@ -190,8 +198,11 @@ class GuardedProcess:
             return
         *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         for line in lines:
-            event, *fields = line.decode().split()
-            self._on_event(event, fields)
+            event = decode_event(line)
+            if event is None:  # it is broken; without its socket it kills all that it has started
+                self._on_guard_exit()
+                return
+            self._on_event(event[0], event[1:])
 
     def _on_event(self, event: str, fields: list[str]) -> None:
         match event, fields:
@@ -203,7 +214,7 @@ class GuardedProcess:
                 subject = self._subjects.get(step, self._program)
                 kind = OSError if is_own else MachineError
                 self._set_started(kind(int(code), os.strerror(int(code)), subject))
-            case "signalled", pids:
+            case "signalled", pids if self._replies:
                 self._replies.popleft().set_result([int(pid) for pid in pids])
             case "frozen", [seconds]:
                 self.failure = Crashed(ErrorInfo("WorkerLost", FROZEN.format(seconds)))
@@ -214,7 +225,7 @@ class GuardedProcess:
                 self._guard_idle = True
                 self._finish()
             case _:
-                raise AssertionError(f"unknown event of a guard: {event!r}")
+                return
 
     def _set_started(self, error: OSError | None) -> None:
         self._close_program_fds()
@@ -255,12 +266,18 @@ class GuardedProcess:
                 guard.close()
 
 
+def decode_event(line: bytes) -> list[str] | None:
+    """Return an event and its fields, see guard/wire.py; None for what no guard sends."""
+    text = line.decode(errors="replace")
+    return text.split(" ") if EVENT.fullmatch(text) else None
+
+
 def _set_once(future: asyncio.Future[Value], value: Value) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _encode_request(
+def encode_request(
     argv: Sequence[str], env: Mapping[str, str], cwd: str, privileges: Privileges
 ) -> bytes:
     """Encode a request to a guard; see guard/wire.py. Raises what subprocess would raise."""

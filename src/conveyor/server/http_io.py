@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, UsageError
 from ..store.http.api import JSON, MSGPACK, ApiCall
 from ..store.http.payloads import InsertBody, Payload, PutTasksBody, TickBody, WriteOutputBody
@@ -38,12 +40,17 @@ class ProblemError(Exception):
 async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
     """Return the query or body of a call; a body has at most `limit` bytes."""
     if call.in_query:
-        return _decode_query(http, call)
+        return decode_query(http.query_params, call)
     data = await read_bytes(http, limit)
     media = _media_type(http) if data else JSON
     if media != JSON and not (call.accepts_msgpack and media == MSGPACK):
         accepted = JSON + (f" or {MSGPACK}" if call.accepts_msgpack else "")
         raise ProblemError(problem("not_json", f"send the body with Content-Type: {accepted}"))
+    return decode_body(call, media, data)
+
+
+def decode_body(call: ApiCall, media: str, data: bytes) -> Any:
+    """Return the body of a call; ProblemError or UsageError if it is not valid."""
     try:
         if media == JSON:
             # Parts that are passed on undecoded would otherwise be passed on as invalid UTF-8.
@@ -52,12 +59,8 @@ async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
                 check_options_sizes(data)
         body = _decoder(call.request, media)(data or b"{}")
         check_fields(call.request, media, data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ProblemError(problem("usage", f"body of {call.name}: {error}")) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ProblemError(
-            problem("usage", f"body of {call.name}: invalid UTF-8 or nested too deeply: {error}")
-        ) from error
     # Output is long and has few numbers: checking those is faster than searching all of it.
     if call.request is WriteOutputBody or MANY_DIGITS.search(data):
         check_numbers(body)
@@ -132,9 +135,10 @@ def _decoder(request: type[Payload], media: str) -> Callable[[bytes], Any]:
     return known
 
 
-def _decode_query(http: Request, call: ApiCall) -> Any:
-    given = dict(http.query_params)
-    if len(given) < len(http.query_params.multi_items()):
+def decode_query(params: QueryParams, call: ApiCall) -> Any:
+    """Return the query of a call; ProblemError or UsageError if it is not valid."""
+    given = dict(params)
+    if len(given) < len(params.multi_items()):
         raise UsageError(f"query of {call.name}: a parameter is given twice")
     try:
         query = msgspec.convert(given, call.request, strict=False)

@@ -48,7 +48,7 @@ def die_of(number: signal.Signals) -> None:
 def _caught_mask() -> int:
     # faulthandler and C libraries install handlers that signal.getsignal() does not know.
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
             if line.startswith("SigCgt:"):
                 return int(line.split()[1], 16)
     return 0

@@ -81,7 +81,7 @@ def describe_exit(status: int | None, peak: int, *, out_of_memory: bool) -> str:
 def exit_status(pid: int, pidfd: int) -> int | None:
     """Return the wait status of a process that has ended; None if the kernel does not reveal it."""
     with suppress(OSError, ValueError):
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         if stat[0] == "Z":
             return int(stat[49])
     if pidfd < 0:
@@ -99,7 +99,7 @@ def exit_status(pid: int, pidfd: int) -> int | None:
 def peak_memory(pid: int) -> int:
     """Return a process's peak memory use in bytes; 0 if unknown."""
     with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) << 10
     return 0

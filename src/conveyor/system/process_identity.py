@@ -84,9 +84,15 @@ def is_dead(worker: WorkerInfo, here: str) -> bool:
 
 def _stat(pid: int) -> list[str] | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        return stat_fields(Path(f"/proc/{pid}/stat").read_bytes())
     except OSError:
         return None
-    head, _, tail = text.rpartition(")")
-    # The name in parentheses may contain spaces; pid and name are the first two fields.
-    return [head, "", *tail.split()]
+
+
+def stat_fields(stat: bytes) -> list[str]:
+    """Return the fields of a process; see proc_pid_stat(5). Its name is left out.
+
+    The name, in parentheses, is what the process has chosen: spaces, parentheses, any bytes.
+    """
+    _, _, tail = stat.rpartition(b")")
+    return ["", "", *tail.decode().split()]

@@ -14,6 +14,7 @@ import msgspec
 from ..core.explain import describe_sickness
 from ..core.foreign_text import escape_json
 from ..core.job import WorkerInfo
+from ..core.unreadable import UNREADABLE
 from ..system.process_identity import boot_id, pid_started
 
 # The age, in seconds, at which the file is stale: many times the pause between two writes, so that
@@ -100,7 +101,7 @@ def read(path: str) -> Health | None:
     try:
         with open(path, "rb") as file:
             return msgspec.json.decode(file.read(), type=Health)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return None
 
 

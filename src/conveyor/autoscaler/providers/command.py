@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import msgspec
 
+from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, UnavailableError, UsageError
 from ..agent_launch import AgentLaunch, agent_args, agent_environment, new_machine_id
 from ..fan_out import log
@@ -121,13 +122,9 @@ class CommandProvider:
         command = self._settings.list
         out = await self._run(command, {"owner": self._settings.owner})
         try:
-            listing = msgspec.json.decode(out, type=Listing)
-        except msgspec.MsgspecError as error:
-            text = out[:200].decode(errors="replace")
-            raise UsageError(
-                f"{command[0]} must print machines as JSON: {error}; it printed {text!r}"
-            ) from error
-        return [msgspec.convert(each, Machine, from_attributes=True) for each in listing.machines]
+            return decode_listing(out)
+        except UsageError as error:
+            raise UsageError(f"{command[0]} {error}") from error
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -191,6 +188,16 @@ class CommandProvider:
             ) from error
         finally:
             await _kill_session(process)
+
+
+def decode_listing(printed: bytes) -> Sequence[Machine]:
+    """Return the machines in the output of `list`; UsageError if it is not valid."""
+    try:
+        listing = msgspec.json.decode(printed, type=Listing)
+    except UNREADABLE as error:
+        text = printed[:200].decode(errors="replace")
+        raise UsageError(f"must print machines as JSON: {error}; it printed {text!r}") from error
+    return [msgspec.convert(each, Machine, from_attributes=True) for each in listing.machines]
 
 
 async def _kill_session(process: Process) -> None:

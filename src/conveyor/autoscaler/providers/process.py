@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from ...core.timeout import wait_for_event
+from ...core.unreadable import UNREADABLE
 from ...errors import UnavailableError, UsageError
 from ...system.process_identity import boot_id, is_running, pid_started
 from ..agent_launch import (
@@ -223,7 +224,7 @@ class ProcessProvider:
                 notes.append(msgspec.json.decode(path.read_bytes(), type=MachineNote))
             except FileNotFoundError:
                 continue
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 # A power cut may leave it empty. Its name is enough to find the process.
                 notes.append(self._note_from_name(path))
             except OSError as error:

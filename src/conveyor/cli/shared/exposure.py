@@ -84,8 +84,16 @@ def _database(url: str) -> list[str]:
 def _file_with_password(settings: Settings) -> str:
     """Return the configuration file if the URL in it has a password, otherwise ""."""
     url = str(settings["url"])
-    has_password = "://" in url and bool(urlsplit(url).password)
+    has_password = "://" in url and has_password_in(url)
     return settings.sources["url"] if has_password and settings.folder_of("url") else ""
+
+
+def has_password_in(url: str) -> bool:
+    """Whether an address has a password."""
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:
+        return False
 
 
 def _exposed_servers(store: Store, url: str) -> Iterator[Exposure]:

@@ -156,7 +156,10 @@ class _Response:
         """Parse received data."""
         parser = self._parser
         assert parser is not None, "nothing is fed to a complete response"
-        parser.feed_data(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise ConnectionAbortedError("the server switches to another protocol") from error
         if self.complete:
             self._parser = None  # breaks a reference cycle, which only the collector would free
 

@@ -17,6 +17,7 @@ from yarl import URL
 
 from ...core.loop_backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
+from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from .api import JSON, MSGPACK, PREFIX, ApiCall
 from .payloads import BytesQuery, Payload
@@ -248,7 +249,7 @@ def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any
         return None
     try:
         return _decoder(call)(content)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+    except UNREADABLE as error:
         raise UnavailableError(
             f"{url} sent an answer to {call.name} that this version cannot read: {error}. "
             "Use the same version of Conveyor on both sides."
@@ -351,7 +352,7 @@ def _query(body: Payload) -> dict[str, str]:
 def _error_response(status: int, data: bytes, url: str) -> ConveyorError:
     try:
         found = _decode_problem(data)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except UNREADABLE:
         kind = PassingError if status in (502, 503, 504) else UnavailableError
         return kind(f"{url} answered with status {status}; is it a Conveyor server?")
     error = error_from_problem(found)

@@ -11,7 +11,8 @@ import msgspec
 
 from ...core.event_log import open_event_log
 from ...core.loop_backoff import DoublingBackoff
-from ...errors import ConveyorError
+from ...core.unreadable import UNREADABLE
+from ...errors import ConveyorError, UnavailableError
 from ..messages import Hint, HintKind, Listener
 from .api import HINTS
 from .client import HttpClient
@@ -24,6 +25,14 @@ MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
 NOT_STREAMED: frozenset[HintKind] = frozenset({"work"})
 
 _decode = msgspec.json.Decoder(Hint).decode
+
+
+def decode_hint(line: bytes) -> Hint:
+    """Return the hint in a line of the stream; UnavailableError if it is not one."""
+    try:
+        return _decode(line)
+    except UNREADABLE as error:
+        raise UnavailableError(f"the server sent a line that is not a hint: {error}") from error
 
 
 class HintStream:
@@ -100,7 +109,7 @@ class HintStream:
         def receive(line: bytes) -> None:
             nonlocal is_open
             if line:
-                self.publish(_decode(line))
+                self.publish(decode_hint(line))
             elif not is_open:
                 # The first, empty line: hints arrive from now on. Any before it were missed.
                 is_open = True

@@ -25,6 +25,7 @@ from ...core.lifecycle import (
     checked_outcome,
 )
 from ...core.storable import checked_record
+from ...core.unreadable import UNREADABLE
 from ...errors import UnavailableError, UsageError
 from ..messages import Exchanged, Report
 
@@ -40,7 +41,9 @@ class JobView(JobRecord, frozen=True, omit_defaults=True, gc=False):
 
 
 FIELDS = JobView.__struct_fields__
-ARGS, RESULT = FIELDS.index("args"), FIELDS.index("result")
+ARGS, RESULT, DAMAGE = FIELDS.index("args"), FIELDS.index("result"), FIELDS.index("damage")
+
+_checked_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -86,10 +89,15 @@ class ExchangedView(msgspec.Struct, frozen=True):
 
 
 def encode_job(job: JobRecord) -> JobView:
-    """Return the wire format of a job."""
+    """Return the wire format of a job; it is damaged if its arguments or result are not JSON."""
     values: list[Any] = list(msgspec.structs.astuple(job))
-    values[ARGS] = msgspec.Raw(job.args)
-    values[RESULT] = _encode_json(job.result)
+    try:
+        values[ARGS] = _checked_json(job.args)
+        values[RESULT] = NOTHING if job.result is None else _checked_json(job.result)
+    except UNREADABLE as error:
+        # As they are, nobody could read the response, nor the other jobs in it.
+        values[ARGS], values[RESULT] = NO_ARGS, NOTHING
+        values[DAMAGE] = job.damage or f"its arguments or its result are not JSON: {error}"
     return JobView(*values)
 
 

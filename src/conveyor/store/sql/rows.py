@@ -20,6 +20,7 @@ from ...core.job import (
     State,
     StopNote,
 )
+from ...core.unreadable import UNREADABLE
 from ..messages import Leader
 
 # The columns are the fields of the records. A job's queue is named by its lane, its damage is seen
@@ -92,7 +93,7 @@ class _DamagedError(ValueError):
     """A row is not what was written."""
 
 
-_UNREADABLE = (_DamagedError, msgspec.MsgspecError, UnicodeError)
+_UNREADABLE = (_DamagedError, *UNREADABLE)
 
 
 def encode_options(options: Options) -> bytes:
@@ -153,7 +154,7 @@ def decode_labels(requires: str) -> tuple[str, ...] | None:
     """Return the labels of a lane; None if they cannot be read any more."""
     try:
         return _decode_labels(requires)
-    except (msgspec.MsgspecError, TypeError):
+    except (TypeError, *UNREADABLE):
         return None
 
 
@@ -268,7 +269,7 @@ def _shown_args(args: Any) -> bytes:
     text = args.decode(errors="replace") if isinstance(args, bytes) else repr(args)
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return _encode(text)
     return text.encode()
 

@@ -54,6 +54,13 @@ def _read(bound: socket.socket) -> list[bytes]:
     return read
 
 
+def decode_subjects(read: Sequence[bytes], many: int) -> tuple[str, ...]:
+    """Return the subjects of datagrams, each once; none, so any, if there may have been more."""
+    if b"" in read or len(read) >= many:
+        return ()
+    return tuple(dict.fromkeys(b"\0".join(read).decode(errors="replace").split("\0")))
+
+
 class Notifier:
     """Listens for this process, and rings at the others."""
 
@@ -161,11 +168,7 @@ class Notifier:
                         return
                     read = _read(cast("socket.socket", key.fileobj))
                     if read:
-                        whole = b"" not in read and len(read) < self._many
-                        subjects = dict.fromkeys(
-                            b"\0".join(read).decode(errors="replace").split("\0")
-                        )
-                        self._deliver(Hint(key.data, tuple(subjects) if whole else ()))
+                        self._deliver(Hint(key.data, decode_subjects(read, self._many)))
 
     def _deliver(self, hint: Hint) -> None:
         if self._listeners:

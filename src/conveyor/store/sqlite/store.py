@@ -37,17 +37,26 @@ class SqliteStore(SqlStore):
     @classmethod
     def open(cls, url: str, clock: Clock | None = None) -> SqliteStore:
         """Open the store at a path or "sqlite:///path", with "?durability=full|normal"."""
-        address, _, query = url.partition("?")
-        path = address.removeprefix("sqlite:")
-        if path != address:
-            if not path.startswith("///") or path == "///":
-                raise UsageError(
-                    f"{url!r}: write sqlite:///jobs.db for a file in this folder, or "
-                    "sqlite:////var/jobs.db for one from the root"
-                )
-            path = path.removeprefix("///")
+        path, durability = parse_address(url)
+        return cls(path, clock=clock, durability=durability)
+
+
+def parse_address(url: str) -> tuple[str, Durability]:
+    """Return the path and the durability that an address names; UsageError if it is not one."""
+    address, _, query = url.partition("?")
+    path = address.removeprefix("sqlite:")
+    if path != address:
+        if not path.startswith("///") or path == "///":
+            raise UsageError(
+                f"{url!r}: write sqlite:///jobs.db for a file in this folder, or "
+                "sqlite:////var/jobs.db for one from the root"
+            )
+        path = path.removeprefix("///")
+    try:
         options = dict(parse_qsl(query, keep_blank_values=True))
-        durability = options.pop("durability", "full")
-        if durability not in ("full", "normal") or options:
-            raise UsageError(f"{url!r}: the one option is durability=full or durability=normal")
-        return cls(path, clock=clock, durability="full" if durability == "full" else "normal")
+    except ValueError:  # it has too many parts
+        options = {"?": query}
+    durability = options.pop("durability", "full")
+    if durability not in ("full", "normal") or options:
+        raise UsageError(f"{url!r}: the one option is durability=full or durability=normal")
+    return path, "full" if durability == "full" else "normal"

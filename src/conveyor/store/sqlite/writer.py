@@ -15,11 +15,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import apsw
-import msgspec
 
 from ...core.clock import Clock
 from ...core.pending import Pending, failed, in_event_loop, run_sync, wake
 from ...core.retry import Draw
+from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
 from ..messages import Discards, Hint
 from ..sql.transaction import Lanes, Tx
@@ -32,7 +32,6 @@ MOST_AT_ONCE = 1000
 # A value that the database rejects must not fail the other operations of the transaction.
 REFUSALS = apsw.ConstraintError, OverflowError
 # A damaged row fails the operation that needs it, and no other one of the transaction.
-UNREADABLE = msgspec.MsgspecError, UnicodeError
 JOIN = 30.0
 
 

@@ -17,6 +17,7 @@ from ....core.job import (
     State,
     Stream,
 )
+from ....core.unreadable import UNREADABLE
 from ...enqueue_rules import no_job, no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
@@ -71,7 +72,7 @@ def _attempt_error(
 ) -> AttemptError:
     try:
         state, told = State(became), _decode_error(error)
-    except (ValueError, TypeError, msgspec.MsgspecError):
+    except (ValueError, TypeError, *UNREADABLE):
         state, told = State.DISCARDED, DAMAGED_ENTRY
     return AttemptError(attempt=attempt, at=at, worker=worker, became=state, error=told)
 

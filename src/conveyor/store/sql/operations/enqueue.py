@@ -13,6 +13,7 @@ from ....core.files import inputs
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
 from ....core.storable import check_jobs
+from ....core.unreadable import UNREADABLE
 from ....errors import CorruptStoreError
 from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
@@ -160,7 +161,7 @@ async def withdraw(tx: Tx, offer: str) -> Accepted | None:
 def _read_answer(answer: Any) -> Accepted:
     try:
         return _decode_answer(answer)
-    except (msgspec.MsgspecError, TypeError) as error:
+    except (TypeError, *UNREADABLE) as error:
         raise CorruptStoreError(
             f"the answer to a waiting producer is damaged: {error}; look for its jobs before they "
             "are enqueued again"
@@ -205,7 +206,7 @@ async def live_offers(tx: Tx, name: str, *, reads: bool = False) -> list[tuple[i
     for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE)):
         try:
             jobs = _decode_jobs(request)
-        except (msgspec.MsgspecError, TypeError):
+        except (TypeError, *UNREADABLE):
             if not reads:
                 await _delete_offer(tx, seq)
             continue
@@ -297,16 +298,21 @@ def is_offer_intact(row: Row) -> bool:
         _decode_jobs(request)
         if answer is not None:
             _decode_answer(answer)
-    except (msgspec.MsgspecError, TypeError):
+    except (TypeError, *UNREADABLE):
         return False
     return isinstance(queue, str) and is_time(until)
 
 
 async def _known_offer(tx: Tx, offer: str) -> tuple[str, bytes | None]:
-    rows = await tx.rows("offer", (int(offer),)) if offer.isdigit() else []
+    rows = await tx.rows("offer", (int(offer),)) if _is_offer_id(offer) else []
     check_offer_kept(offer, finite(rows[0][1]) if rows else None, tx.now)
     queue, _, answer = rows[0]
     return queue, answer
+
+
+def _is_offer_id(offer: str) -> bool:
+    """Whether an offer can have this id: a positive integer of 63 bits, in decimal."""
+    return offer.isascii() and offer.isdecimal() and len(offer) < 19 and offer[0] != "0"
 
 
 async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from ....core.job import TaskDefaults
 from ....core.storable import check_tasks
+from ....core.unreadable import UNREADABLE
 from ..transaction import Tx
 
 _encode = msgspec.json.Encoder().encode
@@ -22,9 +24,14 @@ async def put_tasks(tx: Tx, tasks: Sequence[TaskDefaults]) -> None:
 
 async def task_defaults(tx: Tx, task: str) -> TaskDefaults | None:
     """Return what is declared about a task; a row that cannot be read declares nothing."""
-    for (defaults,) in await tx.rows("task", (task,)):
-        try:
-            return _decode(defaults)
-        except (msgspec.MsgspecError, TypeError):
-            return None
-    return None
+    rows = await tx.rows("task", (task,))
+    return read_defaults(rows[0][0]) if rows else None
+
+
+def read_defaults(defaults: Any) -> TaskDefaults | None:
+    """Return what a row declares; None if it cannot be read."""
+    try:
+        found: TaskDefaults = _decode(defaults)
+    except (TypeError, *UNREADABLE):
+        return None
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
+from ....core.unreadable import UNREADABLE
 from ....errors import NotFoundError, UsageError
 from ..rows import Row, finite, is_time
 from ..transaction import Tx
@@ -102,7 +103,7 @@ def _token(row: tuple[Any, ...]) -> Token:
     token_id, name, digest, scopes, queues, created_at, expires_at, revoked_at = row
     try:
         may, where = _decode_scopes(scopes), _decode_queues(queues)
-    except (msgspec.MsgspecError, TypeError):
+    except (TypeError, *UNREADABLE):
         may, where = frozenset[Scope](), ()
     return Token(
         id=token_id,

@@ -6,6 +6,7 @@ import msgspec
 
 from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
+from ....core.unreadable import UNREADABLE
 from ...messages import Dismissed, Order
 from ...worker_status import (
     REMOVED,
@@ -81,7 +82,7 @@ def _worker(worker: str, beat_at: float, info: bytes) -> WorkerInfo:
     """Return a worker. One whose row is damaged serves nothing until its next beat."""
     try:
         known = _decode(info)
-    except (msgspec.MsgspecError, TypeError):
+    except (TypeError, *UNREADABLE):
         return damaged_worker(str(worker), finite(beat_at))
     return msgspec.structs.replace(known, id=str(worker), beat_at=finite(beat_at))
 
@@ -90,11 +91,15 @@ def is_intact(row: Row) -> bool:
     """Whether the row of a worker can be read."""
     worker, beat_at, info, number = row
     known = _worker(worker, beat_at, info)
-    return is_time(beat_at) and bool(known.boot_id) and number in range(len(ORDERS))
+    return is_time(beat_at) and bool(known.boot_id) and _is_order(number)
 
 
 def _order(number: int) -> Order:
-    return ORDERS[number] if number in range(len(ORDERS)) else "work"
+    return ORDERS[number] if _is_order(number) else "work"
+
+
+def _is_order(number: object) -> bool:
+    return type(number) is int and number in range(len(ORDERS))
 
 
 async def _known(tx: Tx, worker: str) -> tuple[float, Order]:

@@ -1,0 +1,66 @@
+"""Which targets fuzz the decoders of a module; or why a module that decodes needs none.
+
+A module that is new here, because it decodes something, needs a target or a reason.
+"""
+
+from __future__ import annotations
+
+OWN = "reads only what this version of Conveyor has written for itself, through a pipe or memory"
+RULE = "is a pattern for text that others of these have read"
+
+DECODERS: dict[str, tuple[str, ...] | str] = {
+    "autoscaler/agent_launch.py": ("scaler file",),
+    "autoscaler/config.py": ("scaler file",),
+    "autoscaler/http_api.py": ("containers of Docker", "versions of Docker", "Jobs of Kubernetes",
+                               "error of an API"),
+    "autoscaler/providers/command.py": ("machines of a command",),
+    "autoscaler/providers/process.py": ("note of a machine",),
+    "autoscaler/status.py": ("note of a scaler",),
+    "autoscaler/workload.py": ("trace",),
+    "cli/enqueue.py": ("arguments on the command line", "--args"),
+    "cli/exec.py": ("exit code",),
+    "cli/logs.py": ("output on a terminal",),
+    "cli/shared/completions.py": RULE,
+    "cli/shared/exec_handoff.py": OWN,
+    "cli/shared/exposure.py": ("password in an address",),
+    "core/access.py": ("token",),
+    "core/bounds.py": ("body of insert",),
+    "core/codec.py": ("arguments", "result"),
+    "core/command_policy.py": ("limits",),
+    "core/duration.py": ("duration",),
+    "core/file_patterns.py": ("artifact pattern",),
+    "core/foreign_text.py": ("text on a terminal", "JSON on a terminal"),
+    "core/json_type.py": ("arguments", "result"),
+    "core/output_text.py": ("output on a terminal",),
+    "core/record.py": ("JSON to show",),
+    "core/retry_on.py": ("retry_on",),
+    "core/size.py": ("size",),
+    "drill/disk_scenarios.py": OWN,
+    "drill/probe_jobs.py": OWN,
+    "runners/child_protocol.py": ("message of a child", "job for a child"),
+    "runners/command.py": ("command",),
+    "runners/guard/guard.py": ("program for a guard",),
+    "runners/guarded_process.py": ("event of a guard",),
+    "server/audit.py": OWN,
+    "server/http_io.py": ("body of", "query of", "MessagePack of", "request"),
+    "server/origin_guard.py": ("origin",),
+    "server/unknown_fields.py": ("body of", "MessagePack of"),
+    "server/validation.py": ("body of",),
+    "settings.py": ("settings file", "environment", "token file"),
+    "store/http/blocking_client.py": ("HTTP response",),
+    "store/http/client.py": ("response to", "problem", "server address"),
+    "store/http/hint_stream.py": ("hint",),
+    "store/http/wire.py": ("response to", "row of a job"),
+    "store/sql/operations/admin.py": ("row of the history",),
+    "store/sql/operations/enqueue.py": ("row of an offer", "answer to an offer"),
+    "store/sql/operations/tasks.py": ("row of a task",),
+    "store/sql/operations/tokens.py": ("row of a token",),
+    "store/sql/operations/workers.py": ("row of a worker",),
+    "store/sql/rows.py": ("row of a job", "labels of a lane"),
+    "store/sql/statements.py": "reads the statements that come with it",
+    "store/sqlite/notifier.py": ("hint datagrams",),
+    "store/sqlite/store.py": ("address of a SQLite store",),
+    "system/process_exit.py": "reads a structure of the kernel",
+    "worker/health.py": ("health file",),
+    "worker/sidecar_process.py": OWN,
+}  # fmt: skip

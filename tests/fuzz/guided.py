@@ -1,0 +1,49 @@
+"""Fuzzing guided by coverage, with atheris (libFuzzer). It ends the process that calls it."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import atheris
+from harness import Target, Trial
+from mutation import LONGEST, mutate
+
+
+def fuzz_guided(load: Callable[[], Target], inputs: int, seconds: int, seed: int) -> NoReturn:
+    """Try so many inputs, or for so long, and exit: with 0 unless there was a fault.
+
+    `load` imports the target; Conveyor's modules are instrumented then. Half of the inputs are made
+    by libFuzzer from what has reached new code, half as in mutation.py.
+    """
+    with atheris.instrument_imports(include=["conveyor"]):
+        target = load()
+    folder = tempfile.mkdtemp(prefix="fuzz-")
+    for number, data in enumerate(target.seeds):
+        with open(os.path.join(folder, str(number)), "wb") as file:
+            file.write(data)
+
+    def mutated(data: bytes, longest: int, seed: int) -> bytes:
+        draw = random.Random(seed)
+        if draw.random() < 0.5:
+            made: Any = atheris.Mutate(data, longest)
+            return bytes(made)
+        return mutate(draw, [data, *target.seeds])[:longest]
+
+    options = {
+        "runs": inputs,
+        "max_total_time": seconds,
+        "max_len": LONGEST,
+        "timeout": 30,
+        "rss_limit_mb": 2048,
+        "seed": seed,
+        "print_final_stats": 1,
+        "artifact_prefix": os.path.join(folder, "fault-"),
+    }
+    arguments = ["fuzz", *(f"-{name}={value}" for name, value in options.items()), folder]
+    atheris.Setup(arguments, Trial(target), custom_mutator=mutated)
+    atheris.Fuzz()
+    raise AssertionError("libFuzzer ends the process")
