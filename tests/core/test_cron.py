@@ -87,6 +87,11 @@ def test_only_the_newest_thousand_missed_ticks_run() -> None:
     assert ticks == tuple(float(second) for second in range(4001, 5001))
 
 
+def test_a_rule_may_name_every_minute_hour_day_and_month() -> None:
+    fields = [",".join(map(str, range(*each))) for each in ((60,), (24,), (1, 32), (1, 13), (7,))]
+    assert cron.next_tick(cron.parse(" ".join(fields)), 1.0) == 60.0
+
+
 @pytest.mark.parametrize(
     ("text", "zone", "said"),
     [
@@ -94,6 +99,8 @@ def test_only_the_newest_thousand_missed_ticks_run() -> None:
         ("* * *", "UTC", r"write five fields like '30 3 \* \* 1-5'"),
         ("0 0 30 2 *", "UTC", "is not valid"),
         ("@daily", "Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
+        ("@daily", "a/" * 2000, "a time zone can have at most 500 characters, got 4,000"),
+        ("every " + "9" * 5000, "UTC", "a schedule can have at most 500 characters, got 5,006"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_an_example(text: str, zone: str, said: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from decoders import DECODERS
-from harness import FaultError, accepted, forget_peak, fuzz
+from found import FOUND
+from harness import FaultError, Trial, accepted, forget_peak, fuzz
 from planted import PLANTED
 from targets import TARGETS
 
@@ -30,6 +31,11 @@ DECODES = re.compile(
 def test_a_decoder_does_only_what_it_may(name: str) -> None:
     assert all(accepted(TARGETS[name]))
     assert fuzz(TARGETS[name], FEW) == FEW
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND, ids=[name for name, _ in FOUND])
+def test_an_input_that_was_a_fault_once_is_none(name: str, data: bytes) -> None:
+    Trial(TARGETS[name])(data)
 
 
 @pytest.mark.parametrize("fault", PLANTED)

@@ -189,3 +189,8 @@ def count(text: str | None) -> int:
 
 async def count_async(text: str | None) -> int:
     return text  # type: ignore[return-value]
+
+
+def write_to_the_worker(data: bytes) -> None:
+    os.write(3, data)  # where its process sends messages
+    time.sleep(LONG)

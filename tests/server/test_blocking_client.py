@@ -14,8 +14,11 @@ import pytest
 from served import Serving
 
 from conveyor.core.job import NewJob
+from conveyor.errors import PassingError
 from conveyor.server.http_limits import LimitedHttpProtocol
-from conveyor.store.http.payloads import InsertAnswer
+from conveyor.store.http.api import STORE_CALLS
+from conveyor.store.http.blocking_client import BlockingClient
+from conveyor.store.http.payloads import InsertAnswer, InsertBody
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted
@@ -157,6 +160,15 @@ def test_a_forked_child_opens_its_own_connection(
     enqueue(producer, "after")
     assert in_queue(counter) == 3
     assert len(counter.met) == 2
+
+
+def test_a_server_that_switches_to_another_protocol_is_unavailable() -> None:
+    server = CannedServer(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+    client = BlockingClient(server.url, "", None)
+    with pytest.raises(PassingError, match="the server switches to another protocol"):
+        client.call(STORE_CALLS["insert"], {"queue": "q"}, InsertBody(jobs=[]))
+    client.close()
+    server.close()
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
-"""A job that kills its agent counts a crash; the jobs that the agent had claimed ahead do not."""
+"""No job keeps an agent from the others: not one that kills it, nor one that it cannot read."""
 
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from typing import Any
 
 from agent_tasks import add, poison
+from calls import claim, new, put, state
 from deployment import Deployment, wait_for
 from remote_jobs import remote
+from served import OpenAuthenticator, Serving
 
 from conveyor import State
 from conveyor.client.job_handle import Job
+from conveyor.store.http.store import HttpStore
+from conveyor.store.memory.store import MemoryStore
 
 BEFORE, BEHIND = 300, 100
 
@@ -35,3 +40,15 @@ def test_jobs_that_a_killed_agent_had_not_started_return_without_a_crash(
     assert {record.state for record in records} == {State.AVAILABLE}
     assert {(record.attempt, record.crashes) for record in records} == {(0, 0)}
     assert any(record.lease for record in records), "none was claimed ahead: this shows nothing"
+
+
+def test_a_job_whose_arguments_are_not_json_is_one_damaged_job() -> None:
+    store = MemoryStore()
+    server = Serving(store, authenticator=OpenAuthenticator(store))
+    put(store, new(id="poison", args=b'{"a":Infinity}'), new(id="good"))
+    with closing(server), closing(HttpStore(server.url)) as client:
+        poisoned, good = claim(client, limit=2)
+        assert (good.id, good.damage) == ("good", "")
+        assert poisoned.damage.startswith("its arguments or its result are not JSON")
+        assert client.get("poison").result(10).damage
+        assert state(client, "good") is State.RUNNING

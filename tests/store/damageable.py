@@ -12,6 +12,8 @@ from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
 NOT_UTF8 = "CAST(x'41ff42' AS TEXT)"
+# JSON of which no program follows the depth, in a field that no type has.
+TOO_DEEP = "CAST('{\"deep\":' || replace(hex(zeroblob(9999)), '00', '[') AS BLOB)"
 
 
 class File:

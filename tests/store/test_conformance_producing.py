@@ -382,3 +382,10 @@ def test_a_wider_bound_lets_in_who_waits(store: Store, capacity: int | None) -> 
     offer(store, capacity=capacity)  # may stand behind it, and is let in with it then
     assert store.accepted(waiting.offer).result() is not None
     assert depth(store) == 3
+
+
+@pytest.mark.parametrize("offer", ["\u00b2", "\u0663", "-1", "01", "9" * 30, "9" * 5000, "x"])
+def test_an_offer_that_no_store_has_made_is_not_found(store: Store, offer: str) -> None:
+    for call in (store.accepted, store.withdraw):
+        with pytest.raises(NotFoundError, match="was collected, withdrawn or dropped"):
+            call(offer).result()

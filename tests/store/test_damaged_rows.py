@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from calls import BROKEN, claim, hears, new, put, settle
-from damageable import NOT_UTF8, File
+from damageable import NOT_UTF8, TOO_DEEP, File
 
 from conveyor.client.job_handle import Job
 from conveyor.core.codec import ResultCodec
@@ -41,6 +41,8 @@ BEYOND_RETRY = {
 RETRYABLE = {
     "progress that is cut": "progress = x'7b'",
     "progress without a number": """progress = CAST('{"done":null}' AS BLOB)""",
+    "progress that is nested too deeply": f"progress = {TOO_DEEP}",
+    "progress that is not UTF-8": """progress = x'7b226d657373616765223a22ff227d'""",
     "steps that are no list": "stopping = x'31'",
     "a result without a checksum": "result = x'3433'",
     "a result that was not written": "result = x'3433', result_checksum = 7",

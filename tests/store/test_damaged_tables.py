@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from calls import BROKEN, claim, new, put, settle
-from damageable import NOT_UTF8, File
+from damageable import NOT_UTF8, TOO_DEEP, File
 
 from conveyor.core.access import Action, Token
 from conveyor.core.job import Options, OutputChunk, ScheduleInfo, TaskDefaults, WorkerInfo
@@ -21,7 +21,8 @@ def test_a_damaged_worker_is_listed_and_heals_with_its_next_beat(file: File) -> 
     others = [msgspec.structs.replace(info, id=name) for name in ("v", "x")]
     for each in (info, *others):
         file.store.beat(each).result()
-    for damage in ("info = x'7b'", "beat_at = 9e999", "quiet = 7", "quiet = -1"):
+    damages = ("info = x'7b'", "beat_at = 9e999", "quiet = 7", "quiet = -1")
+    for damage in (*damages, f"info = {TOO_DEEP}", "info = x'7b226964223a22ff227d'"):
         file.run(f"UPDATE worker SET {damage} WHERE id = 'w'")
         assert [each.id for each in file.store.workers().result()] == ["v", "w", "x"], damage
         put(file.store)
@@ -94,8 +95,9 @@ def test_a_damaged_time_in_the_audit_log_hides_no_action(file: File) -> None:
 def test_a_damaged_declaration_of_a_task_declares_nothing_until_it_is_repeated(file: File) -> None:
     declared = TaskDefaults(name="t", options=Options(retries=5))
     file.store.put_tasks([declared]).result()
-    file.run("UPDATE task SET defaults = x'7b'")
-    assert file.store.task_defaults("t").result() is None
+    for damage in ("x'7b'", TOO_DEEP, "x'7b226e616d65223a22ff227d'"):
+        file.run(f"UPDATE task SET defaults = {damage}")
+        assert file.store.task_defaults("t").result() is None
     put(file.store, new(id="early", task="t", given=()))
     [job] = claim(file.store)
     assert (job.id, job.options.given) == ("early", ())
@@ -112,13 +114,16 @@ def test_a_damaged_end_of_a_leadership_binds_nobody(file: File, until: str) -> N
     assert (taken.holder, taken.term) == ("two", 2)
 
 
-def test_a_damaged_offer_is_dropped_and_the_next_one_gets_the_room(file: File) -> None:
+@pytest.mark.parametrize("request_", ["x'5b'", TOO_DEEP.replace('{"deep":', "["), "x'5b22ff225d'"])
+def test_a_damaged_offer_is_dropped_and_the_next_one_gets_the_room(
+    file: File, request_: str
+) -> None:
     put(file.store, new(id="first"), capacity=1)
     damaged = file.store.insert([new(id="lost")], capacity=1).result()
     other = file.store.insert([new(id="next")], capacity=1).result()
     assert isinstance(damaged, Offered)
     assert isinstance(other, Offered)
-    file.run(f"UPDATE offer SET request = x'5b' WHERE seq = {damaged.offer}")
+    file.run(f"UPDATE offer SET request = {request_} WHERE seq = {damaged.offer}")
     assert [job.id for job in claim(file.store, limit=9)] == ["first"]
     accepted = file.store.accepted(other.offer).result()
     assert accepted is not None
@@ -150,7 +155,7 @@ def test_damaged_entries_of_a_history_and_of_output_are_shown_as_such(file: File
         settle(file.store, job, BROKEN)
         file.clock.advance(3600)
         file.store.stage(limit=9).result()
-    file.run("UPDATE attempt_error SET error = x'7b' WHERE seq = 1")
+    file.run(f"UPDATE attempt_error SET error = {TOO_DEEP} WHERE seq = 1")
     file.run("UPDATE attempt_error SET became = 'weird', at = 9e999 WHERE seq = 2")
     file.run(f"UPDATE output SET stream = {NOT_UTF8}, at = 9e999 WHERE seq = 1")
     types = [line.error.type for line in file.store.history("job").result()]
