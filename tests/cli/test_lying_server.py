@@ -16,8 +16,10 @@ from lying_server import Answer, LyingServer, as_json
 from shell import Command
 
 from conveyor.core.files import PIECE
+from conveyor.core.job import NewJob
 from conveyor.errors import UnavailableError
 from conveyor.store.http.blocking_client import receive
+from conveyor.store.http.store import HttpStore
 
 DATA = b"0123456789"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -189,6 +191,21 @@ def test_an_answer_that_is_too_deep_is_one_clear_line(conveyor: Command, folder:
     server.close()
     assert (ran.code, len(ran.err.splitlines())) == (4, 1), ran
     assert "that this version cannot read" in ran.err
+
+
+def test_a_token_is_not_sent_where_a_redirect_leads() -> None:
+    other = LyingServer(lambda _path, _query: as_json(JOB))
+    location = {"Location": f"{other.url}/api/v1/jobs/job", "Content-Length": "0"}
+    server = LyingServer(lambda _path, _query: Answer(b"", 307, location))
+    store = HttpStore(server.url, token="secret")
+    for call in (store.get("job"), store.insert([NewJob(id="job", task="t")]), store.counts()):
+        with pytest.raises(UnavailableError, match="answered with status 307"):
+            call.result(10)
+    assert len(server.asked) == 3
+    assert other.asked == []
+    store.close()
+    server.close()
+    other.close()
 
 
 def test_output_that_repeats_itself_ends(conveyor: Command, folder: Path) -> None:
