@@ -10,7 +10,7 @@ import pytest
 from calls import claim, new, offer, put, settle
 
 from conveyor import NotFoundError, UsageError
-from conveyor.core.files import FILES_LIMIT, PIECE, FileInfo, InputFile
+from conveyor.core.files import CONTENT_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
 from conveyor.core.job import FINAL
 from conveyor.core.lifecycle import Succeeded
 from conveyor.store.messages import Content, Lease, Offered
@@ -125,7 +125,15 @@ def test_a_piece_has_a_limit(store: Store) -> None:
     with pytest.raises(UsageError, match="0 or more bytes, got -1"):
         store.read_content(digest(), 0, -1).result()
     with pytest.raises(UsageError, match="at most"):
+        store.read_content(write(store), CONTENT_LIMIT + 1, 1).result()
+    with pytest.raises(UsageError, match="at most"):
         store.write_content(digest(b"x"), -1, b"", last=False).result()
+
+
+def test_beyond_the_end_of_a_content_there_is_nothing_to_read(store: Store) -> None:
+    written = write(store)
+    for offset in (PIECE, CONTENT_LIMIT - 1, CONTENT_LIMIT):
+        assert store.read_content(written, offset, PIECE).result() == b""
 
 
 def test_coroutines_write_and_read_too(store: Store) -> None:

@@ -157,6 +157,15 @@ def checked_piece(offset: int, size: int) -> None:
         )
 
 
+def checked_range(offset: int, limit: int) -> None:
+    """Raise UsageError if no content can be read from there; beyond its end there is less to read.
+
+    At most `limit` bytes are read, a piece.
+    """
+    checked_piece(0, limit)
+    checked_piece(offset, 0)
+
+
 def is_text(value: str) -> bool:
     """Whether every store can keep a string: no NUL, and no bytes that are not characters."""
     try:

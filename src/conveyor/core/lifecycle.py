@@ -54,7 +54,10 @@ class Crashed(msgspec.Struct, frozen=True, tag="crashed"):
 
 
 class Snoozed(msgspec.Struct, frozen=True, tag="snoozed"):
-    """The job asked to run again in `delay` seconds. The attempt does not count."""
+    """The job asked to run again in `delay` seconds. The attempt does not count.
+
+    A delay of more than 100 years fails the attempt instead.
+    """
 
     delay: float
 

@@ -17,7 +17,6 @@ from ..core.bounds import BOUNDS as STORED
 from ..core.bounds import CLASS_NAME_LIMIT, EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
 from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
-from ..core.lifecycle import Snoozed
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
@@ -101,7 +100,6 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "artifacts": {"type": "array", "items": FILE_NAME, "maxItems": FILES_LIMIT},
         "artifact_limit": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
     },
-    Snoozed: {"delay": SECONDS},
     OutputChunk: {"data": {"type": "string", "contentEncoding": "base64", "pattern": BASE64}},
     Fixed: {"seconds": PAUSE},
     Exponential: {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from math import inf
 
-from ...core.files import DIGITS, checked_digest, checked_piece
+from ...core.files import DIGITS, checked_digest, checked_piece, checked_range
 from ...errors import NotFoundError, UnavailableError, UsageError
 from ...system.file_lock import lock_attempts
 from ...system.file_owner import create_directory, create_file
@@ -56,7 +56,7 @@ class BlobDirectory:
 
     def read(self, digest: str, offset: int, limit: int) -> bytes:
         """Return a piece of a complete content."""
-        checked_piece(offset, limit)
+        checked_range(offset, limit)
         with self._translated():
             try:
                 with open(self._path(digest), "rb", buffering=0) as file:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ...core.files import checked_digest, checked_piece
+from ...core.files import checked_digest, checked_piece, checked_range
 from ...errors import NotFoundError, UsageError
 from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
@@ -52,7 +52,7 @@ class MemoryBlobs:
 
     def read(self, digest: str, offset: int, limit: int) -> bytes:
         """Return a piece of a complete content."""
-        checked_piece(offset, limit)
+        checked_range(offset, limit)
         with self._lock:
             stored = self.contents.get(checked_digest(digest))
             if stored is None or not stored.whole:
