@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 import pytest
 from raw_http import WORKER, RawClient
 from served import OpenAuthenticator, Serving
 
+from conveyor.store.http.api import STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 
 CHUNK = {"job_id": "j", "lease": 1, "offset": 0, "stream": "stdout", "at": 1, "data": ""}
@@ -69,6 +72,52 @@ def test_an_unknown_field_is_named_with_its_place(ask: RawClient) -> None:
     answer = ask("POST", "/output", body, headers=headers)
     assert answer.is_problem(400, "usage")
     assert "unknown field `length`" in answer.data["detail"]
+
+
+def twice(call: ApiCall) -> Iterator[str]:
+    """Yield a body of a call for each of its fields, with this field twice."""
+    for field in msgspec.inspect.type_info(call.request).fields:  # type: ignore[union-attr]
+        inner = field.type
+        value = {msgspec.inspect.StructType: "{}", msgspec.inspect.ListType: "[]"}
+        one = f'"{field.name}":{value.get(type(inner), "1")}'
+        yield f"{{{one},{one}}}"
+
+
+def test_a_field_that_comes_twice_is_refused_in_every_body(ask: RawClient) -> None:
+    bodies = [
+        (call, body) for call in STORE_CALLS.values() if not call.in_query for body in twice(call)
+    ]
+    assert len(bodies) > 50
+    for call, body in bodies:
+        path = re.sub(r"{\w+}", "x", call.path)
+        answer = ask(call.method, path, body.encode())
+        assert answer.is_problem(400, "usage"), (call.name, body)
+        assert answer.data["detail"].startswith("a field comes twice"), (call.name, body)
+
+
+@pytest.mark.parametrize("data", [
+    b'{"jobs":[{"task":"t","options":{"meta":{}},"options":{}}]}',
+    b'{"jobs":[{"task":"t","options":{"meta":{},"meta":{}}}]}',
+    b'{"jobs":[{"task":"t","args":{},"args":{}}]}',
+    b'{"jobs":[{"task":"t","a\\u0072gs":{}}]}',
+])  # fmt: skip
+def test_a_field_of_a_job_that_comes_twice_is_refused(data: bytes, ask: RawClient) -> None:
+    answer = ask("POST", "/queues/q/jobs", data)
+    assert answer.is_problem(400, "usage")
+    assert "comes twice, or its name is written with escapes" in answer.data["detail"]
+
+
+def test_a_field_that_comes_twice_in_messagepack_is_refused(ask: RawClient) -> None:
+    headers = {"Content-Type": "application/vnd.msgpack"}
+    once = msgspec.msgpack.encode({"chunks": []})
+    assert ask("POST", "/output", once, headers=headers).status == 200
+    twice = b"\x82" + once[1:] * 2
+    assert "comes twice" in ask("POST", "/output", twice, headers=headers).data["detail"]
+
+
+def test_blanks_and_escapes_of_values_are_no_matter(ask: RawClient) -> None:
+    body = b' {"jobs" : [ {"task":"\\u0074", "args":{"a" :\t"\\u0061" }}\r\n] } '
+    assert ask("POST", "/queues/q/jobs", body).status == 200
 
 
 def test_what_users_send_as_their_own_may_have_any_fields_and_large_numbers(

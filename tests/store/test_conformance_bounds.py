@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from calls import claim, depth, new, put, settle, state
 
+from conveyor.core.access import Token
 from conveyor.core.bounds import BOUNDS
-from conveyor.core.job import ErrorInfo, Options, Progress, State, StopNote, TaskDefaults
+from conveyor.core.job import (
+    ErrorInfo,
+    Options,
+    Progress,
+    ScheduleInfo,
+    State,
+    StopNote,
+    TaskDefaults,
+    WorkerInfo,
+)
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Outcome, Succeeded, Unsupported
 from conveyor.errors import NotFoundError, UsageError
 from conveyor.store.messages import Lease
@@ -128,3 +139,57 @@ def test_progress_and_the_steps_of_a_stop_are_cut_with_a_mark(store: Store) -> N
     assert {len(each.text) for each in found.stopping[:-1]} == {LIMITS["step"]}
     assert found.stopping[-1] == StopNote(104.0, "… (cut, 105 steps)")
     assert state(store, job_id) is State.RUNNING
+
+
+TOKEN = Token(id="abcdefgh", name="n", digest="d", scopes=frozenset(["read"]), created_at=1.0)
+LARGE_TOKENS = {
+    "id": {"id": LONG},
+    "name": {"name": "n" * 101},
+    "digest": {"digest": "d" * 65},
+    "queues": {"queues": ("q",) * 1001},
+    "queue": {"queues": (LONG,)},
+}
+
+
+@pytest.mark.parametrize("given", LARGE_TOKENS.values(), ids=LARGE_TOKENS)
+def test_a_token_above_its_bounds_is_refused(store: Store, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as refused:
+        store.add_token(msgspec.structs.replace(TOKEN, **given)).result()
+    assert len(str(refused.value)) < 1000
+    assert store.tokens(limit=10).result() == []
+
+
+@pytest.mark.parametrize("field", ["name", "cron", "timezone"])
+def test_a_schedule_above_its_bounds_is_refused(store: Store, field: str) -> None:
+    fields = {"name": "s", "cron": "* * * * *", "timezone": "UTC", field: LONG}
+    with pytest.raises(UsageError) as refused:
+        store.put_schedule(ScheduleInfo(**fields, missed="skip", next_at=1.0)).result()
+    assert len(str(refused.value)) < 1000
+    assert store.schedules().result() == []
+
+
+WORKER = WorkerInfo(
+    id="w", host="h", boot_id="b", pid=1, pid_started=0.0, started_at=0.0, slots=1, queues=("q",)
+)
+
+
+def test_a_worker_whose_description_is_too_large_is_refused(store: Store) -> None:
+    queues = tuple(f"{number:0100}" for number in range(700))
+    with pytest.raises(UsageError, match=r"bytes of JSON are above the limit of 65,536"):
+        store.beat(msgspec.structs.replace(WORKER, queues=queues)).result()
+    assert store.workers().result() == []
+
+
+def test_what_ten_thousand_jobs_wait_for_keeps_no_heartbeat_back(store: Store) -> None:
+    waits = {f"job-{number}": "room in queue 'mail' (9/9)" for number in range(10_000)}
+    sick = {"process": "x" * 100_000}
+    crowded = msgspec.structs.replace(WORKER, waits=waits, unsupported={"t": 3}, sick=sick)
+    assert store.beat(crowded).result() == "work"
+    [known] = store.workers().result()
+    assert 0 < len(known.waits) < 10_000
+    assert waits.items() >= known.waits.items()
+    assert (known.unsupported, known.queues) == ({"t": 3}, ("q",))
+    assert known.sick["process"].endswith("(cut, 100,000 characters)")
+    few = msgspec.structs.replace(WORKER, waits=dict(list(waits.items())[:500]))
+    store.beat(few).result()
+    assert store.workers().result()[0].waits == few.waits

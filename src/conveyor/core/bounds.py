@@ -42,6 +42,15 @@ BOUNDS = {
     "progress": Bound(2000, "characters", "message of a job's progress", is_cut=True),
     "stopping": Bound(100, "steps", "steps taken to stop a job", is_cut=True),
     "step": Bound(2000, "characters", "one such step", is_cut=True),
+    "worker": Bound(64 << 10, "bytes of JSON", "description of a worker"),
+    "faults": Bound(
+        8 << 10, "bytes of JSON", "`waits`, `unsupported`, `sick` of a larger one", is_cut=True
+    ),
+    "cron": Bound(500, "characters", "cron rule of a schedule"),
+    "timezone": Bound(200, "characters", "time zone of a schedule"),
+    "token": Bound(100, "characters", "name of a token"),
+    "queues": Bound(1000, "names", "queues that a token is limited to"),
+    "digest": Bound(64, "characters", "digest of a token"),
 }
 CLASS_NAME_LIMIT = BOUNDS["class"].limit
 

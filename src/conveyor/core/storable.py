@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from ..errors import UsageError
+from .access import Token
 from .bounds import (
     BOUNDS,
     CLASS_NAME_LIMIT,
@@ -29,9 +30,12 @@ from .job import (
     ScheduleInfo,
     StopNote,
     TaskDefaults,
+    WorkerInfo,
 )
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
+
+_encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -107,6 +111,38 @@ def check_schedule(schedule: ScheduleInfo) -> None:
     """Raise UsageError for a schedule without a name, or whose next tick no calendar has."""
     _check_name("schedule", schedule.name)
     _check_next_tick(schedule.name, schedule.next_at)
+    _named("cron", partial(check_size, "cron"), schedule.cron)
+    _named("timezone", partial(check_size, "timezone"), schedule.timezone)
+
+
+def check_token(token: Token) -> None:
+    """Raise UsageError for a token that is larger than any that is issued."""
+    try:
+        _check_name("id", token.id)
+        _named("name", partial(check_size, "token"), token.name)
+        _named("digest", partial(check_size, "digest"), token.digest)
+        _named("queues", partial(check_size, "queues"), token.queues)
+        for queue in token.queues:
+            _check_name("queue", queue)
+    except UsageError as error:
+        raise UsageError(f"token {token.id!s:.200}: {error}") from error
+
+
+def bounded_worker(worker: WorkerInfo) -> WorkerInfo:
+    """Return a worker's description as it is stored; UsageError if it is too large.
+
+    What comes and goes while it works is cut, because a heartbeat that is refused looks like death.
+    """
+    if len(_encode(worker)) <= BOUNDS["worker"].limit:
+        return worker
+    worker = msgspec.structs.replace(
+        worker,
+        waits=_first_few(worker.waits),
+        unsupported=_first_few(worker.unsupported),
+        sick=_first_few({kind: cut("reason", why) for kind, why in worker.sick.items()}),
+    )
+    _named(f"worker {worker.id!s:.200}", partial(check_size, "worker"), _encode(worker))
+    return worker
 
 
 def check_tick(name: str, next_at: float, jobs: Sequence[NewJob]) -> None:
@@ -136,6 +172,18 @@ def _bounded_steps(notes: Sequence[StopNote]) -> list[StopNote]:
     kept = [StopNote(note.at, cut("step", note.text)) for note in notes[:limit]]
     if len(notes) > limit:
         kept[-1] = StopNote(notes[-1].at, f"… (cut, {len(notes):,} steps)")
+    return kept
+
+
+def _first_few(known: dict[str, T]) -> dict[str, T]:
+    """Return the first entries of a dictionary, as many as are kept of a large one."""
+    kept: dict[str, T] = {}
+    left = BOUNDS["faults"].limit
+    for name, value in known.items():
+        left -= len(_encode((name, value)))
+        if left < 0:
+            break
+        kept[name] = value
     return kept
 
 

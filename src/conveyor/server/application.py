@@ -114,7 +114,7 @@ class Application(Router):
             note_authenticated()
         check_scope(call, principal)  # before reading a body, which may be large
         path = decode_names(names)
-        body = await read_payload(http, call, self._config.body_limit)
+        body = await read_payload(http, call, self._config.body_limit, self._config.args_limit)
         check_consistency(path, body)
         await self._authorizer.check(call, principal, path, body)
         return await self._handlers.handle(ApiRequest(http, call, principal, path, body))

@@ -13,17 +13,15 @@ from starlette.responses import Response
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, UsageError
 from ..store.http.api import JSON, MSGPACK, ApiCall
-from ..store.http.payloads import InsertBody, Payload, PutTasksBody, TickBody, WriteOutputBody
+from ..store.http.payloads import Payload, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
+from .body_shape import SMALL, check_sizes, read_shape
 from .connection_watch import ClientGoneError
-from .unknown_fields import check_fields
-from .validation import MANY_DIGITS, check_numbers, check_options_sizes
+from .validation import check_numbers, may_have_large_number
 
+LARGER_BODIES = "split it into several requests, or start the server with a larger --body-limit"
 # Seconds, in the header Retry-After.
 RETRY_AFTER = 1
-
-# Bodies that may have options of jobs.
-WITH_OPTIONS = frozenset({InsertBody, TickBody, PutTasksBody})
 
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[tuple[type[Payload], str], Callable[[bytes], Any]] = {}
@@ -37,48 +35,55 @@ class ProblemError(Exception):
         super().__init__(found.detail)
 
 
-async def read_payload(http: Request, call: ApiCall, limit: int) -> Any:
-    """Return the query or body of a call; a body has at most `limit` bytes."""
+async def read_payload(http: Request, call: ApiCall, limit: int, args_limit: int) -> Any:
+    """Return the query or body of a call; a body has at most `limit` bytes, or the call's own.
+
+    The arguments of a job have at most `args_limit` bytes.
+    """
     if call.in_query:
         return decode_query(http.query_params, call)
-    data = await read_bytes(http, limit)
+    if limit <= call.body_limit:
+        data = await read_bytes(http, limit)
+    else:
+        data = await read_bytes(http, call.body_limit, f"{call.name} needs no more")
     media = _media_type(http) if data else JSON
     if media != JSON and not (call.accepts_msgpack and media == MSGPACK):
         accepted = JSON + (f" or {MSGPACK}" if call.accepts_msgpack else "")
         raise ProblemError(problem("not_json", f"send the body with Content-Type: {accepted}"))
-    return decode_body(call, media, data)
+    return decode_body(call, media, data, args_limit)
 
 
-def decode_body(call: ApiCall, media: str, data: bytes) -> Any:
+def decode_body(call: ApiCall, media: str, data: bytes, args_limit: int = 1 << 20) -> Any:
     """Return the body of a call; ProblemError or UsageError if it is not valid."""
     try:
         if media == JSON:
             # Parts that are passed on undecoded would otherwise be passed on as invalid UTF-8.
             str(data, "utf-8")
-            if call.request in WITH_OPTIONS:
-                check_options_sizes(data)
-        body = _decoder(call.request, media)(data or b"{}")
-        check_fields(call.request, media, data)
+        data = data or b"{}"
+        shape = read_shape(call.request, media, data)
+        if len(data) > SMALL:
+            check_sizes(shape, args_limit)
+        body = _decoder(call.request, media)(data)
     except UNREADABLE as error:
         raise ProblemError(problem("usage", f"body of {call.name}: {error}")) from error
     # Output is long and has few numbers: checking those is faster than searching all of it.
-    if call.request is WriteOutputBody or MANY_DIGITS.search(data):
+    if call.request is WriteOutputBody or may_have_large_number(data):
         check_numbers(body)
     return body
 
 
-async def read_bytes(http: Request, limit: int) -> bytes:
+async def read_bytes(http: Request, limit: int, way_out: str = LARGER_BODIES) -> bytes:
     """Return the body if it has at most `limit` bytes. http_limits.py limits its time."""
     length = http.headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, way_out)
     parts: list[bytes] = []
     size = 0
     try:
         async for part in http.stream():
             size += len(part)
             if size > limit:
-                raise _too_large(limit)
+                raise _too_large(limit, way_out)
             parts.append(part)
     except ClientDisconnect as error:
         raise ClientGoneError from error
@@ -111,14 +116,8 @@ def error_response(error: ConveyorError) -> Response:
     return problem_response(problem_from_error(error))
 
 
-def _too_large(limit: int) -> ProblemError:
-    return ProblemError(
-        problem(
-            "too_large",
-            f"the body is larger than {limit:,} bytes: split it into several requests, or start "
-            "the server with a larger --body-limit",
-        )
-    )
+def _too_large(limit: int, way_out: str) -> ProblemError:
+    return ProblemError(problem("too_large", f"the body is larger than {limit:,} bytes: {way_out}"))
 
 
 def _media_type(http: Request) -> str:

@@ -95,6 +95,15 @@ def check_declarations(tasks: Iterable[TaskDefaults]) -> None:
             raise UsageError(f"task {task.name[:NAME_LIMIT]}: {error}") from error
 
 
+def check_args_size(args: bytes, limit: int) -> None:
+    """Raise EncodingError for arguments that are larger than a job may have."""
+    if len(args) > limit:
+        raise EncodingError(
+            f"the arguments are {len(args):,} bytes of JSON, the limit is {limit:,}: store the "
+            "data elsewhere and pass its name"
+        )
+
+
 def _check(view: NewJobView, args_limit: int) -> None:
     validate_name(view.task)
     if view.id:
@@ -102,11 +111,7 @@ def _check(view: NewJobView, args_limit: int) -> None:
     args = bytes(view.args)
     if not args.startswith(b"{"):
         raise UsageError('args must be an object with arguments by name, like {"path": "cat.jpg"}')
-    if len(args) > args_limit:
-        raise EncodingError(
-            f"the arguments are {len(args):,} bytes of JSON, the limit is {args_limit:,}: store "
-            "the data elsewhere and pass its name"
-        )
+    check_args_size(args, args_limit)
     if view.run_at is not None and view.delay:
         raise UsageError("use delay or run_at, not both")
     RULES["priority"][0](view.priority)

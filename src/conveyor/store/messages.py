@@ -45,9 +45,8 @@ class Want(msgspec.Struct, frozen=True):
     limit: int
 
 
-# How many queues and labels a claim over a network may name, and how large the description of a
-# worker may be there, in bytes.
-MAX_WANTS, MAX_LABELS, MAX_WORKER_INFO = 1000, 100, 64 << 10
+# How many queues and labels a claim over a network may name.
+MAX_WANTS, MAX_LABELS = 1000, 100
 
 # How many seconds a claim over a network lasts unless it is confirmed: its answer may be lost.
 CONFIRM = 10.0

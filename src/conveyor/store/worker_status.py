@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from ..core.bounds import BOUNDS
 from ..core.job import WorkerInfo
 from ..errors import BusyError, InvalidTransitionError, NotFoundError, UsageError
-from .messages import MAX_LABELS, MAX_WANTS, MAX_WORKER_INFO, SILENCE, Order
+from .messages import MAX_LABELS, MAX_WANTS, SILENCE, Order
 
 # The evidence on the jobs of a worker that was removed by force.
 REMOVED = "removed by force"
@@ -53,7 +54,7 @@ def check_remote_worker(worker: WorkerInfo) -> None:
                 f"one worker; start several workers, each with some of the {what}"
             )
     # What jobs wait for is added while they run.
-    size, most = len(msgspec.json.encode(worker)), MAX_WORKER_INFO // 2
+    size, most = len(msgspec.json.encode(worker)), BOUNDS["worker"].limit // 2
     if size > most:
         raise UsageError(
             f"the names of this worker's queues and labels are too long for a server: its "

@@ -12,6 +12,7 @@ from ..core.access import agent_suffix
 from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
 from ..core.retry_on import unknown_name
+from ..core.storable import bounded_worker
 from ..core.task import Kind, Task
 from ..maintenance.loop import MaintenanceLoop, maintenance_loop
 from ..maintenance.rescuer import Rescuer
@@ -95,6 +96,7 @@ class Assembly:
         info = self.make_info()
         if store.is_server:
             check_remote_worker(info)
+        bounded_worker(info)  # raises if no store would keep its heartbeats
         journal = self.make_journal(info.id)
         workdir_root = WorkdirRoot()
         runners = self.make_runners()

@@ -22,8 +22,9 @@ from .wire import ExchangedView, JobView, encode_exchanged, encode_job
 PREFIX = "/api/v1"
 JSON = "application/json"
 MSGPACK = "application/vnd.msgpack"
-
 Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+SMALL_BODY, LARGE_BODY = 1 << 20, 1 << 40  # bytes
 
 ENQUEUE: tuple[Scope, ...] = ("enqueue",)
 READ: tuple[Scope, ...] = ("read",)
@@ -40,7 +41,8 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     `request` is the type of the query or body. `response` is the type of the answer; `encode` turns
     the store's answer into it. A call is `raw` if its request body or its response is bytes instead
     of JSON; the parameters of a raw request are in the query. With `accepts_msgpack` the body may
-    be MessagePack, which carries bytes without the third that base64 adds.
+    be MessagePack, which carries bytes without the third that base64 adds. Beside the server's
+    limit, a body without a list has at most `body_limit` bytes.
 
     An `idempotent` call is repeated when its answer was lost. `problems` are the codes of its own
     errors, see problems.py. `audit_name` is what the audit log calls it; "" is not audited.
@@ -60,6 +62,7 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     raw: Literal["", "request", "response"] = ""
     accepts_msgpack: bool = False
+    body_limit: int = SMALL_BODY
     problems: tuple[str, ...] = ()
     audit_name: str = ""
     cursor: Literal["", "seq", "id"] = ""
@@ -84,7 +87,7 @@ _STORE_CALLS = (
     # -- producers -----------------------------------------------------------------------------
     ApiCall(
         name="insert", method="POST", path="/queues/{queue}/jobs", scopes=ENQUEUE,
-        summary="Enqueue jobs, all or none", request=payloads.InsertBody,
+        summary="Enqueue jobs, all or none", request=payloads.InsertBody, body_limit=LARGE_BODY,
         response=payloads.InsertAnswer, encode=_encode_insert, idempotent=True,
         problems=("encoding", "queue_full", "batch_too_large", "duplicate_id"),
     ),
@@ -108,11 +111,13 @@ _STORE_CALLS = (
     ApiCall(
         name="claim", method="POST", path="/workers/{worker}/claim", scopes=AGENT,
         summary="Claim jobs; can wait until there are some", request=payloads.ClaimBody,
+        body_limit=LARGE_BODY,
         response=ExchangedView, encode=encode_exchanged,
     ),
     ApiCall(
         name="exchange", method="POST", path="/workers/{worker}/exchange", scopes=AGENT,
         summary="Report outcomes and claim jobs, in one transaction", request=payloads.ExchangeBody,
+        body_limit=LARGE_BODY,
         response=ExchangedView, encode=encode_exchanged,
     ),
     ApiCall(
@@ -122,12 +127,13 @@ _STORE_CALLS = (
     ApiCall(
         name="settle", method="POST", path="/reports", scopes=AGENT,
         summary="Report outcomes", request=payloads.SettleBody, response=ExchangedView,
+        body_limit=LARGE_BODY,
         encode=encode_exchanged,
     ),
     ApiCall(
         name="extend", method="POST", path="/leases/extend", scopes=AGENT,
         summary="Renew leases; the answer says for each job whether to continue",
-        request=payloads.ExtendBody, response=list[Renewal],
+        request=payloads.ExtendBody, body_limit=LARGE_BODY, response=list[Renewal],
     ),
     ApiCall(
         name="extend_worker", method="POST", path="/workers/{worker}/extend", scopes=AGENT,
@@ -137,18 +143,18 @@ _STORE_CALLS = (
         name="write_output", method="POST", path="/output", scopes=AGENT,
         summary="Append captured output; the answer says for each job whether to continue",
         request=payloads.WriteOutputBody, accepts_msgpack=True, response=list[Renewal],
+        body_limit=LARGE_BODY,
         idempotent=True,
     ),
     ApiCall(
         name="set_progress", method="POST", path="/progress", scopes=AGENT,
         summary="Set the progress of jobs; the answer says for each job whether to continue",
-        request=payloads.SetProgressBody, response=list[Renewal],
+        request=payloads.SetProgressBody, body_limit=LARGE_BODY, response=list[Renewal],
     ),
     ApiCall(
         name="set_stopping", method="POST", path="/stopping", scopes=AGENT,
-
         summary="Record steps taken to stop jobs; the answer says for each job whether to continue",
-        request=payloads.SetStoppingBody, response=list[Renewal],
+        request=payloads.SetStoppingBody, body_limit=LARGE_BODY, response=list[Renewal],
     ),
     # -- operators -----------------------------------------------------------------------------
     ApiCall(
@@ -223,7 +229,7 @@ _STORE_CALLS = (
     ApiCall(
         name="rescue", method="POST", path="/upkeep/rescue", scopes=AGENT,
         summary="Return the jobs of expired leases and dead workers to their queues",
-        request=payloads.RescueBody, response=list[str],
+        request=payloads.RescueBody, body_limit=LARGE_BODY, response=list[str],
     ),
     ApiCall(
         name="prune", method="POST", path="/upkeep/prune", scopes=ADMIN_ONLY,
@@ -257,7 +263,7 @@ _STORE_CALLS = (
     ApiCall(
         name="put_tasks", method="PUT", path="/tasks", scopes=ADMIN_ONLY,
         summary="Store what an application declares about its tasks",
-        request=payloads.PutTasksBody, idempotent=True,
+        request=payloads.PutTasksBody, body_limit=LARGE_BODY, idempotent=True,
     ),
     ApiCall(
         name="put_schedule", method="PUT", path="/schedules/{name}", scopes=ADMIN_ONLY,
@@ -280,6 +286,7 @@ _STORE_CALLS = (
     ApiCall(
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN_ONLY,
         summary="Enqueue the jobs of a due schedule", request=payloads.TickBody, response=bool,
+        body_limit=LARGE_BODY,
         problems=("not_found",), audit_name="tick schedule",
     ),
     # -- files ---------------------------------------------------------------------------------
@@ -321,7 +328,7 @@ _STORE_CALLS = (
     ApiCall(
         name="lead", method="PUT", path="/leaders/{name}", scopes=ADMIN_ONLY,
         summary="Take or renew the leadership, if it is free; show who leads",
-        request=payloads.LeadBody, response=Leader, idempotent=True,
+        request=payloads.LeadBody, body_limit=LARGE_BODY, response=Leader, idempotent=True,
     ),
     ApiCall(
         name="leader", method="GET", path="/leaders/{name}", scopes=READ,
@@ -354,7 +361,7 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="note_action", method="POST", path="/audit", scopes=ADMIN_ONLY,
-        summary="Append to the audit log", request=payloads.NoteActionBody,
+        summary="Append to the audit log", request=payloads.NoteActionBody, body_limit=LARGE_BODY,
     ),
 )  # fmt: skip
 

@@ -237,19 +237,16 @@ class HttpStore:
         evidence: str = "",
         limit: int,
     ) -> Pending[list[str]]:
-        body = payloads.RescueBody(
-            dead=list(dead),
-            begun=None if begun is None else list(begun),
-            evidence=evidence,
-            limit=limit,
-        )
+        started = None if begun is None else list(begun)
+        body = payloads.RescueBody(dead=list(dead), begun=started, evidence=evidence, limit=limit)
         return self._call("rescue", body=body)
 
     def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
         return self._call("prune", body=payloads.PruneBody(retention=dict(retention), limit=limit))
 
     def beat(self, worker: WorkerInfo) -> Pending[Order]:
-        return self._call("beat", {"worker": worker.id}, payloads.BeatBody(info=worker))
+        info = storable.bounded_worker(worker)
+        return self._call("beat", {"worker": info.id}, payloads.BeatBody(info=info))
 
     def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
         body = payloads.OrderBody(order=order, if_idle=if_idle)
@@ -322,6 +319,7 @@ class HttpStore:
     # -- access --------------------------------------------------------------------------------
 
     def add_token(self, token: Token) -> Pending[None]:
+        storable.check_token(token)
         return self._call("add_token", {"token_id": token.id}, payloads.AddTokenBody(token=token))
 
     def token(self, token_id: str) -> Pending[Token]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
+from ...core.storable import check_token
 from ...errors import NotFoundError, UsageError
 from .data import MemoryData
 
 
 def add_token(memory: MemoryData, token: Token) -> None:
     """Store a new token."""
+    check_token(token)
     if token.id in memory.tokens:
         raise UsageError(f"there is a token {token.id} already: issue another")
     memory.tokens[token.id] = token

@@ -6,6 +6,7 @@ import msgspec
 
 from ...core.job import JobRecord, WorkerInfo
 from ...core.lifecycle import lost_job_outcome
+from ...core.storable import bounded_worker
 from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from .claim import end_lost
@@ -14,7 +15,8 @@ from .data import MemoryData
 
 def beat(memory: MemoryData, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
-    memory.workers[worker.id] = msgspec.structs.replace(worker, beat_at=memory.now)
+    kept = bounded_worker(worker)
+    memory.workers[worker.id] = msgspec.structs.replace(kept, beat_at=memory.now)
     return memory.orders.get(worker.id, "work")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
+from ....core.storable import check_token
 from ....core.unreadable import UNREADABLE
 from ....errors import NotFoundError, UsageError
 from ..rows import Row, finite, is_time
@@ -22,6 +23,7 @@ _decode_queues = msgspec.json.Decoder(tuple[str, ...]).decode
 
 async def add_token(tx: Tx, token: Token) -> None:
     """Store a new token."""
+    check_token(token)
     row = (
         token.id,
         token.name,

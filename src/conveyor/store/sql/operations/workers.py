@@ -6,6 +6,7 @@ import msgspec
 
 from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
+from ....core.storable import bounded_worker
 from ....core.unreadable import UNREADABLE
 from ...messages import Dismissed, Order
 from ...worker_status import (
@@ -31,7 +32,7 @@ _decode = msgspec.json.Decoder(WorkerInfo).decode
 
 async def beat(tx: Tx, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
-    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(worker)))
+    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(bounded_worker(worker))))
     return _order(number)
 
 
