@@ -49,7 +49,7 @@ class LyingServer:
                 except OSError:  # the client has heard enough
                     pass
 
-            do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+            do_POST = do_PUT = do_GET  # noqa: N815 - the name that http.server looks for
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Say nothing."""

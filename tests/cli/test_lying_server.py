@@ -1,13 +1,17 @@
-"""A server that lies about files makes a client write nothing but what it was told to write."""
+"""A server that lies makes a client write, keep, do and wait no more than it was told to."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,11 @@ from shell import Command
 
 from conveyor.core.files import PIECE
 from conveyor.core.job import NewJob
-from conveyor.errors import UnavailableError
+from conveyor.core.lifecycle import Interrupted
+from conveyor.errors import UnavailableError, UsageError
 from conveyor.store.http.blocking_client import receive
 from conveyor.store.http.store import HttpStore
+from conveyor.store.messages import Claimant, Filter, Lease, Report, Want
 
 DATA = b"0123456789"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -27,6 +33,8 @@ JOB = {
     "seq": 1, "id": "job", "task": "t", "queue": "q", "args": {}, "state": "completed",
     "priority": 0, "run_at": 1.0, "enqueued_at": 1.0,
 }  # fmt: skip
+
+LONG = "x" * 100_000
 
 Lie = Callable[..., str]
 
@@ -233,3 +241,143 @@ def test_a_blocking_call_has_a_limit_of_bytes_and_of_time() -> None:
             receive(ours, "url", **limits)  # type: ignore[arg-type]
         ours.close()
         theirs.close()
+
+
+TERMS = {"version": "1", "now": 1.0, "lease_for": 60.0, "hold": 25.0, "beat": 15.0}
+LEASE = Lease("job", 1)
+RENEWAL = {"id": "job", "verdict": "cancel"}
+
+
+@pytest.fixture
+def told() -> Iterator[Callable[[str, Any], HttpStore]]:
+    """Return a store whose server answers calls of a path with one value."""
+    with ExitStack() as stack:
+
+        def start(path: str, value: Any) -> HttpStore:
+            server = LyingServer(lambda asked, _: as_json(value) if asked == path else None)
+            stack.callback(server.close)
+            store = HttpStore(server.url)
+            stack.callback(store.close)
+            return store
+
+        yield start
+
+
+def test_terms_that_make_sense_are_believed(told: Callable[[str, Any], HttpStore]) -> None:
+    assert told("/server", TERMS).terms(repeats=False).result(60).lease_for == 60.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, value) for field in ("lease_for", "hold", "beat") for value in (0, -1, 1e9)),
+        ("now", -1),
+        ("now", 1e15),
+        ("version", "x" * 1000),
+        ("token", "x" * 1000),
+    ],
+)
+def test_terms_that_no_agent_can_keep_are_refused(
+    told: Callable[[str, Any], HttpStore], field: str, value: Any
+) -> None:
+    store = told("/server", {**TERMS, field: value})
+    with pytest.raises(UnavailableError, match="an answer to terms that cannot be true") as lie:
+        store.terms(repeats=False).result(60)
+    assert len(str(lie.value)) < 1000
+
+
+LARGE_NUMBER = 10**30
+LIES: list[tuple[str, Any, Callable[[HttpStore], Any], str]] = [
+    (
+        "/workers/w/exchange",
+        {"settled": [], "jobs": [JOB] * 3},
+        lambda store: store.claim([Want("q", 2)], Claimant("w"), limit=2),
+        "3 jobs, and at most 2 were asked for",
+    ),
+    (
+        "/reports",
+        {"settled": ["job"] * 2, "jobs": []},
+        lambda store: store.settle([Report("job", 1, Interrupted())]),
+        "2 settled reports, and at most 1 were asked for",
+    ),
+    (
+        "/reports",
+        {"settled": [], "jobs": [JOB]},
+        lambda store: store.settle([Report("job", 1, Interrupted())]),
+        "1 jobs, and at most 0 were asked for",
+    ),
+    (
+        "/queues/q/jobs",
+        {"accepted": {"ids": ["a", "b"]}},
+        lambda store: store.insert([NewJob(id="a", task="t", queue="q")]),
+        "2 ids for 1 jobs",
+    ),
+    (
+        "/queues/q/jobs",
+        {"accepted": {"ids": ["a" * 1000]}},
+        lambda store: store.insert([NewJob(id="a", task="t", queue="q")]),
+        "an id has more than 200 characters",
+    ),
+    ("/jobs", [JOB] * 3, lambda store: store.find(Filter(), limit=2), "3 entries, and at most 2"),
+    (
+        "/leases/extend",
+        [RENEWAL] * 2,
+        lambda store: store.extend([LEASE], lease_for=60.0),
+        "2 entries, and at most 1",
+    ),
+    ("/jobs/job/ahead", "x" * (1 << 20), lambda store: store.ahead("job"), "1,048,576 bytes"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "ask", "said"), LIES)
+def test_an_answer_with_more_than_was_asked_for_is_refused(
+    told: Callable[[str, Any], HttpStore],
+    path: str,
+    value: Any,
+    ask: Callable[[HttpStore], Any],
+    said: str,
+) -> None:
+    with pytest.raises(UnavailableError, match=said):
+        ask(told(path, value)).result(60)
+
+
+def test_a_job_with_impossible_numbers_is_damaged(told: Callable[[str, Any], HttpStore]) -> None:
+    for field, value in (("lease", LARGE_NUMBER), ("attempt", -1), ("priority", -LARGE_NUMBER)):
+        job = told("/jobs/job", {**JOB, field: value}).get("job").result(60)
+        assert "its numbers are not those of a job" in job.damage
+
+
+def test_long_texts_of_a_server_are_cut(told: Callable[[str, Any], HttpStore]) -> None:
+    store = told("/leases/extend", [{**RENEWAL, "reason": "x" * 100_000}])
+    [renewal] = store.extend([LEASE], lease_for=60.0).result(60)
+    assert len(renewal.reason) == 2000
+    problem = json.dumps({"type": "", "title": "", "status": 400, "code": "usage", "detail": LONG})
+    server = LyingServer(lambda _path, _query: Answer(problem.encode(), 400))
+    refusing = HttpStore(server.url)
+    with pytest.raises(UsageError) as refused:
+        refusing.get("job").result(60)
+    refusing.close()
+    server.close()
+    assert len(str(refused.value)) == 10_000
+
+
+def test_a_server_that_holds_no_claim_is_asked_with_pauses() -> None:
+    asked_at: list[float] = []
+    thrice = threading.Event()
+
+    def answer(path: str, _query: dict[str, str]) -> Answer:
+        if path.endswith("/claim"):
+            asked_at.append(time.monotonic())
+            if len(asked_at) == 3:
+                thrice.set()
+        return as_json({"settled": [], "jobs": []})
+
+    server = LyingServer(answer)
+    store = HttpStore(server.url)
+    assert store.claim([Want("q", 1)], Claimant("w"), limit=1).result(60).jobs == ()
+    assert thrice.wait(60)
+    store.close()
+    server.close()
+    assert (
+        asked_at[2] - asked_at[0] > 0.1
+    )  # two pauses, of which each is longer than the one before

@@ -12,6 +12,7 @@ from ..client.app import Conveyor
 from ..core.duration import parse_duration
 from ..errors import UsageError
 from ..settings import Settings, load_settings
+from ..store.http.answer_check import LONGEST_TERM
 from ..store.protocol import Store
 from ..system.descriptor_limit import raise_descriptor_limit
 from ..system.sd_notify import notify_socket
@@ -85,7 +86,7 @@ def server_command(
         store = _local_store(belt)
         heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
         config = ServerConfig(
-            lease_for=max(LEAST_LEASE, float(settings["lease"])),
+            lease_for=min(max(LEAST_LEASE, float(settings["lease"])), LONGEST_TERM),
             hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
             body_limit=body_limit * MIB,

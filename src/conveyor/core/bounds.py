@@ -13,6 +13,8 @@ from ..errors import UsageError
 
 # Unix seconds that a calendar has in every time zone: 1970-01-01 to 9999-12-30, UTC.
 EARLIEST, LATEST = 0.0, 253_402_128_000.0
+# Stores keep integers in 64 bits.
+LARGEST_INTEGER = 2**63 - 1
 # 100 years, in seconds: no duration is longer.
 LONGEST = 36_525 * 86_400.0
 

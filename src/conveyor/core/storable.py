@@ -13,6 +13,7 @@ from .access import Token
 from .bounds import (
     BOUNDS,
     CLASS_NAME_LIMIT,
+    LARGEST_INTEGER,
     check_size,
     checked_meta,
     checked_moment,
@@ -77,6 +78,9 @@ def checked_record(job: JobRecord) -> JobRecord:
         _check_name("queue", job.queue)
         if job.options != NO_OPTIONS:
             _check_options(job.options)
+        numbers = (job.seq, job.attempt, job.lease, job.crashes, abs(job.priority))
+        if min(numbers) < 0 or max(numbers) > LARGEST_INTEGER:
+            raise UsageError(f"its numbers are not those of a job: {numbers!s:.200}")
     except UsageError as error:
         return msgspec.structs.replace(job, options=NO_OPTIONS, damage=str(error))
     return job

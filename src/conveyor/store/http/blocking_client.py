@@ -26,6 +26,7 @@ from .client import (
     RESPONSE_TIMEOUT,
     call_path,
     decode_response,
+    max_answer,
     too_large,
 )
 from .payloads import Payload
@@ -33,7 +34,7 @@ from .payloads import Payload
 MAX_IDLE_CONNECTIONS = 8
 # Seconds after which an idle connection is closed. The server must keep it for longer.
 IDLE_TIMEOUT = 30.0
-CHUNK = 1 << 16
+CHUNK = HEADERS_LIMIT = 1 << 16
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _encode = msgspec.json.Encoder().encode
@@ -71,7 +72,7 @@ class BlockingClient:
         try:
             connection = self._take_idle() or self._connect()
             connection.sendall(head.encode() + data)
-            response = receive(connection, self._url)
+            response = receive(connection, self._url, limit=HEADERS_LIMIT + max_answer(call))
             reusable = response.keep_alive
         except (OSError, httptools.HttpParserError) as error:
             why = str(error) or "no response in time"
@@ -81,7 +82,7 @@ class BlockingClient:
             # on it would be the response to this call.
             if connection is not None:
                 self._release(connection, reusable=reusable)
-        return decode_response(call, response.status, b"".join(response.parts), self._url)
+        return decode_response(call, body, response.status, b"".join(response.parts), self._url)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -15,12 +15,15 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from ...core.job import QueueInfo
 from ...core.loop_backoff import DoublingBackoff
 from ...core.pending import Pending, failed, wake
 from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
+from ..messages import Content, Dismissed, Order, Staged
+from .answer_check import checked_answer
 from .api import JSON, MSGPACK, PREFIX, ApiCall
-from .payloads import BytesQuery, Payload
+from .payloads import BytesQuery, Payload, ServerTerms
 from .problems import Problem, error_from_problem
 
 T = TypeVar("T")
@@ -35,7 +38,8 @@ MIN_PAUSE, MAX_PAUSE = 0.05, 1.0
 CLOSE_TIMEOUT = 5.0
 # The maximum size of an answer in bytes: a server must not exhaust the client's memory.
 MAX_ANSWER = 1 << 30
-MAX_ERROR_ANSWER = 1 << 20
+MAX_ERROR_ANSWER = MAX_SMALL_ANSWER = 1 << 20
+SMALL_ANSWERS = (None, bool, int, Content, Dismissed, Order, QueueInfo, ServerTerms, Staged)
 # Larger bodies are sent in chunks, so that they do not delay other calls.
 CHUNKED_ABOVE = 1 << 20
 # Each waiting claim and each stream of hints holds a connection.
@@ -179,10 +183,10 @@ class HttpClient:
                 allow_redirects=False,  # the token must not reach another server
             ) as response:
                 status = response.status
-                content = await _read(response, _max_answer(status, body), self.url)
+                content = await _read(response, _max_answer(call, status, body), self.url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
-        return decode_response(call, status, content, self.url)
+        return decode_response(call, body, status, content, self.url)
 
     def _session(self) -> aiohttp.ClientSession:
         # Made at the first call, because it has to be made in the running event loop.
@@ -239,8 +243,10 @@ def call_path(call: ApiCall, path: Mapping[str, str]) -> str:
     return PREFIX + call.path.format(**quoted)
 
 
-def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any:
-    """Return the answer in a response, or raise the error that it describes."""
+def decode_response(
+    call: ApiCall, body: Payload | None, status: int, content: bytes, url: str
+) -> Any:
+    """Return the answer to a request in its response, or raise the error that it describes."""
     if status >= 300:
         raise _error_response(status, content, url)
     if call.raw == "response":
@@ -248,7 +254,11 @@ def decode_response(call: ApiCall, status: int, content: bytes, url: str) -> Any
     if call.response is None:
         return None
     try:
-        return _decoder(call)(content)
+        return checked_answer(body, _decoder(call)(content))
+    except UsageError as error:
+        raise UnavailableError(
+            f"{url} sent an answer to {call.name} that cannot be true: {error}"
+        ) from error
     except UNREADABLE as error:
         raise UnavailableError(
             f"{url} sent an answer to {call.name} that this version cannot read: {error}. "
@@ -322,10 +332,15 @@ def _chunked_if_large(data: bytes | None) -> bytes | io.BytesIO | None:
     return data if data is None or len(data) <= CHUNKED_ABOVE else io.BytesIO(data)
 
 
-def _max_answer(status: int, body: Payload | None) -> int:
+def _max_answer(call: ApiCall, status: int, body: Payload | None) -> int:
     if status >= 300:
         return MAX_ERROR_ANSWER
-    return body.limit if isinstance(body, BytesQuery) else MAX_ANSWER
+    return body.limit if isinstance(body, BytesQuery) else max_answer(call)
+
+
+def max_answer(call: ApiCall) -> int:
+    """Return how many bytes the answer to a call can have."""
+    return MAX_SMALL_ANSWER if call.response in SMALL_ANSWERS else MAX_ANSWER
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, url: str) -> bytes:

@@ -8,12 +8,14 @@ and a hint makes the worker claim again, which then finds them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from ...core.event_log import open_event_log
 from ...core.job import JobRecord
 from ...core.lifecycle import Interrupted
 from ...core.loop_backoff import DoublingBackoff
+from ...core.timeout import wait_for_event
 from ...errors import AccessError, ConveyorError
 from ..messages import Claimant, Exchanged, Report, Want
 from .api import STORE_CALLS
@@ -24,6 +26,8 @@ from .wire import decode_exchanged, encode_report
 log = open_event_log("claims")
 
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
+# Seconds for which a server holds a claim at least, unless it was asked for less than twice that.
+SHORTEST_HOLD = 1.0
 # Seconds to wait for the answer to a claim whose end was requested.
 END_TIMEOUT = 2.0
 
@@ -111,7 +115,7 @@ class _LongPoll:
         self._jobs: list[JobRecord] = []
         self._task: asyncio.Task[None] | None = None
         self._waits_for: object = None
-        self._is_wanted = False
+        self._ended = asyncio.Event()
         self.limit = 0
 
     def is_waiting_for(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> bool:
@@ -123,7 +127,7 @@ class _LongPoll:
         """Poll until jobs come."""
         self._waits_for = _key(wants, claimant, limit)
         self.limit = limit
-        self._is_wanted = True
+        self._ended.clear()
         self._task = asyncio.create_task(self._run(wants, claimant, limit))
 
     def take_jobs(self, limit: int | None) -> list[JobRecord]:
@@ -138,14 +142,14 @@ class _LongPoll:
 
     async def end(self, worker: str) -> None:
         """Make the server end the poll, and wait for that."""
-        self._is_wanted = False
+        self._ended.set()
         if self._task is not None and not self._task.done():
             await self._client.call(STORE_CALLS["decline"], {"worker": worker})
             await self.wait_until_ended()
 
     async def wait_until_ended(self) -> None:
         """Wait for the end of a poll whose end was requested from the server."""
-        self._is_wanted = False
+        self._ended.set()
         task, self._task = self._task, None
         if task is not None:
             await asyncio.wait([task], timeout=END_TIMEOUT)
@@ -153,7 +157,7 @@ class _LongPoll:
 
     async def _run(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> None:
         backoff = DoublingBackoff(MIN_PAUSE, MAX_PAUSE, jitter=0.5)
-        while self._is_wanted:
+        while not self._ended.is_set():
             body = ClaimBody(
                 wants=list(wants),
                 limit=limit,
@@ -162,6 +166,7 @@ class _LongPoll:
                 confirm_within=claimant.confirm_within,
                 wait=self._hold(),
             )
+            asked_at = time.monotonic()
             try:
                 answer = await self._client.call(
                     STORE_CALLS["claim"], {"worker": claimant.worker}, body, wait=body.wait
@@ -174,11 +179,15 @@ class _LongPoll:
                 log.warning("claim.failed retry_in=%.1f error=%s", pause, error)
                 await asyncio.sleep(pause)
                 continue
-            backoff.reset()
             if answer.jobs:
                 self._jobs += decode_exchanged(answer).jobs
                 self._on_jobs(tuple({job.queue for job in answer.jobs}))
                 return
+            if time.monotonic() - asked_at < min(SHORTEST_HOLD, body.wait / 2):
+                # The server does not hold claims, or has ended this one for another.
+                await wait_for_event(self._ended, backoff.next_pause())
+            else:
+                backoff.reset()
 
 
 def _key(wants: Sequence[Want], claimant: Claimant, limit: int) -> object:

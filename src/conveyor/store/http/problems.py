@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ...core.bounds import cut
 from ...errors import (
     AccessError,
     BatchTooLargeError,
@@ -103,15 +104,16 @@ def problem_from_error(error: ConveyorError) -> Problem:
 
 def error_from_problem(found: Problem) -> ConveyorError:
     """Return the exception that a problem describes."""
+    detail = cut("message", found.detail)
     if found.code in ("queue_full", "batch_too_large"):
         full = QueueFullError if found.code == "queue_full" else BatchTooLargeError
         return full(found.queue, found.depth, found.capacity, found.size)
     if found.code in ("unauthorized", "forbidden"):
-        return AccessError(found.detail, unknown=found.code == "unauthorized")
+        return AccessError(detail, unknown=found.code == "unauthorized")
     # A newer server may send a code that is not known here. Its status says who can help.
     unknown = UsageError if 400 <= found.status < 500 else UnavailableError
     _, _, kind = PROBLEMS.get(found.code, (0, "", unknown))
-    return kind(found.detail)
+    return kind(detail)
 
 
 def _nearest_code(error: ConveyorError) -> str:
