@@ -44,7 +44,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "server/audit.py": OWN,
     "server/http_io.py": ("body of", "query of", "MessagePack of", "request"),
     "server/origin_guard.py": ("origin",),
-    "server/unknown_fields.py": ("body of", "MessagePack of"),
+    "server/body_shape.py": ("body of", "MessagePack of"),
     "server/validation.py": ("body of",),
     "settings.py": ("settings file", "environment", "token file"),
     "store/http/blocking_client.py": ("HTTP response",),

@@ -22,11 +22,14 @@ LEAST_TERM, LONGEST_TERM = 0.1, 7 * 86_400.0
 
 
 def checked_answer(body: Payload | None, answer: Any) -> Any:
-    """Return the answer to a request as it may be used; UsageError if no server may send it."""
+    """Return the answer to a request as it may be used; UsageError if no server may send it.
+
+    Without the request's body, it is not known how much was asked for.
+    """
     match answer:
         case ServerTerms():
             _check_terms(answer)
-        case ExchangedView():
+        case ExchangedView() if body is not None:
             _check_claimed(body, answer)
         case payloads.InsertAnswer():
             _check_inserted(body, answer)
@@ -50,7 +53,7 @@ def _check_terms(terms: ServerTerms) -> None:
             raise UsageError(f"{name} has more than {NAME_LIMIT} characters")
 
 
-def _check_claimed(body: Payload | None, answer: ExchangedView) -> None:
+def _check_claimed(body: Payload, answer: ExchangedView) -> None:
     most = min(body.limit, PAGE) if isinstance(body, payloads.ClaimBody) and body.wants else 0
     _check_count(len(answer.jobs), most, "jobs")
     is_report = isinstance(body, payloads.ExchangeBody | payloads.SettleBody)

@@ -82,7 +82,7 @@ class BlockingClient:
             # on it would be the response to this call.
             if connection is not None:
                 self._release(connection, reusable=reusable)
-        return decode_response(call, body, response.status, b"".join(response.parts), self._url)
+        return decode_response(call, response.status, b"".join(response.parts), self._url, body)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -186,7 +186,7 @@ class HttpClient:
                 content = await _read(response, _max_answer(call, status, body), self.url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
-        return decode_response(call, body, status, content, self.url)
+        return decode_response(call, status, content, self.url, body)
 
     def _session(self) -> aiohttp.ClientSession:
         # Made at the first call, because it has to be made in the running event loop.
@@ -244,9 +244,12 @@ def call_path(call: ApiCall, path: Mapping[str, str]) -> str:
 
 
 def decode_response(
-    call: ApiCall, body: Payload | None, status: int, content: bytes, url: str
+    call: ApiCall, status: int, content: bytes, url: str, body: Payload | None = None
 ) -> Any:
-    """Return the answer to a request in its response, or raise the error that it describes."""
+    """Return the answer in a response, or raise the error that it describes.
+
+    What it may have is decided by the `body` of the request.
+    """
     if status >= 300:
         raise _error_response(status, content, url)
     if call.raw == "response":
