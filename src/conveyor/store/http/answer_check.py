@@ -56,8 +56,8 @@ def _check_terms(terms: ServerTerms) -> None:
 def _check_claimed(body: Payload, answer: ExchangedView) -> None:
     most = min(body.limit, PAGE) if isinstance(body, payloads.ClaimBody) and body.wants else 0
     _check_count(len(answer.jobs), most, "jobs")
-    is_report = isinstance(body, payloads.ExchangeBody | payloads.SettleBody)
-    _check_count(len(answer.settled), len(body.reports) if is_report else 0, "settled reports")
+    reports = body.reports if isinstance(body, payloads.ExchangeBody | payloads.SettleBody) else ()
+    _check_count(len(answer.settled), len(reports), "settled reports")
 
 
 def _check_inserted(body: Payload | None, answer: payloads.InsertAnswer) -> None:
