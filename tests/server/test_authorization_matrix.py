@@ -22,6 +22,7 @@ from raw_http import WORKER
 from conveyor.core.access import SCOPES, Scope, Token, issue_token
 from conveyor.server.application import Application
 from conveyor.server.auth import Authenticator, Principal
+from conveyor.server.authorization import Authorizer
 from conveyor.store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
@@ -40,6 +41,8 @@ accepted        enqueue             hidden
 withdraw        enqueue             hidden
 claim           agent               queue worker
 exchange        agent               queue worker lease
+exchange_by     agent               queue worker
+exchange_of     agent               queue lease
 decline         agent               worker
 settle          agent               lease
 extend          agent               lease
@@ -82,6 +85,7 @@ attach          agent               hidden lease
 files           read enqueue        hidden
 sweep_contents
 load            read enqueue
+load_of_queue   read enqueue        queue
 lead
 leader          read                all
 tokens
@@ -125,6 +129,7 @@ def parse_rights() -> dict[str, Right]:
 
 
 ROWS = parse_rights()
+NEEDS = {"queue", "hidden", "all", "worker", "lease"}
 CELLS = [
     Cell(row, scope, queues, is_foreign)
     for row, right in ROWS.items()
@@ -181,7 +186,11 @@ def body_of(row: str, worker: str, lease: int) -> Any:
     return bodies.get(row, {})
 
 
-QUERIES = {"find_in_queue": "queue=mine", "scale": "queue=mine"}
+# Rows of calls that have more: with a queue in the query, or where only the worker (by) or only the
+# lease (of) is another token's.
+VARIANTS = {"find_in_queue": "find", "load_of_queue": "load",
+            "exchange_by": "exchange", "exchange_of": "exchange"}  # fmt: skip
+QUERIES = dict.fromkeys(("find_in_queue", "load_of_queue", "scale"), "queue=mine")
 NAMES = {"queue": "mine", "name": "s", "digest": EMPTY, "task": "t", "token_id": "abcdefgh"}
 MakeAuthenticator = Callable[[Store], Authenticator]
 
@@ -190,24 +199,34 @@ def required(store: Store) -> Authenticator:
     return Authenticator(store, required=True)
 
 
-async def observe(cell: Cell, authenticator: MakeAuthenticator = required) -> str:
+async def observe(
+    cell: Cell,
+    authenticator: MakeAuthenticator = required,
+    authorizer: Callable[[Store], Authorizer] = Authorizer,
+) -> str:
     """Make a cell's call to a new server; return how its token was judged."""
     store = MemoryStore()
-    app = Application(store, tokens=True, authenticator=authenticator(store))
+    app = Application(
+        store, tokens=True, authenticator=authenticator(store), authorizer=authorizer(store)
+    )
     secret, token = "", None
     if cell.scope is not None:
         secret, token = issue_token("n", [cell.scope], cell.queues, now=0.0)
         await store.add_token(token)
     admin, admin_token = issue_token("admin", ["admin"], now=0.0)
     await store.add_token(admin_token)
-    worker = "w@somebody" if cell.is_foreign or token is None else f"w@{token.id}"
+    worker, holder = (
+        "w@somebody" if token is None or (cell.is_foreign and need in ROWS[cell.row].needs)
+        else f"w@{token.id}"
+        for need in ("worker", "lease")
+    )  # fmt: skip
     await store.write_content(EMPTY, 0, b"", last=True)
     put(store, new(id="running", queue="mine"), capacity=2)
-    [job] = claim(store, queue="mine", worker=worker)
+    [job] = claim(store, queue="mine", worker=holder)
     put(store, new(id="waiting", queue="mine"), new(queue="mine"), capacity=2)
     jobs = {"jobs": [{"task": "t"}]}  # the queue is full
     _, offered = await send(app, "POST", "/queues/mine/jobs", json.dumps(jobs), admin)
-    call = CALLS["find" if cell.row == "find_in_queue" else cell.row]
+    call = CALLS[VARIANTS.get(cell.row, cell.row)]
     names = {
         **NAMES,
         "worker": worker,
@@ -215,7 +234,7 @@ async def observe(cell: Cell, authenticator: MakeAuthenticator = required) -> st
         "offer": json.loads(offered)["offered"]["offer"],
     }
     path = re.sub(r"\{(\w+)\}", lambda name: quote(names[name[1]], safe=""), call.path)
-    body = "" if call.in_query else json.dumps(body_of(cell.row, worker, job.lease))
+    body = "" if call.in_query else json.dumps(body_of(call.name, worker, job.lease))
     status, said = await send(app, call.method, path, body, secret, QUERIES.get(cell.row, ""))
     assert status < 500, (cell, said)
     assert status not in (400, 405, 415), (cell, said)  # it must be judged by its token alone
@@ -274,7 +293,11 @@ def wrong_cells(
 
 
 def test_the_rights_of_every_call_are_written_down() -> None:
-    assert ROWS.keys() - {"find_in_queue"} == CALLS.keys()
+    assert ROWS.keys() - VARIANTS.keys() == CALLS.keys()
+    assert {need for right in ROWS.values() for need in right.needs} == NEEDS
+    named = {name for name, call in CALLS.items()
+             if call.in_query and "queue" in call.request.__struct_fields__}  # fmt: skip
+    assert {VARIANTS.get(row, row) for row in QUERIES} == named
     assert {row: right.scopes for row, right in ROWS.items() if row in CALLS} == {
         name: frozenset(call.scopes) for name, call in CALLS.items()
     }
@@ -337,4 +360,6 @@ def either(cell: Cell) -> Scope:
 
 def is_others(cell: Cell) -> bool:
     """Whether a worker is another token's for a token that is taken for another's."""
+    if cell.row in ("exchange_by", "exchange_of"):  # then it is the other of the two
+        return True
     return bool(ROWS[cell.row].needs & {"worker", "lease"}) and not cell.is_foreign

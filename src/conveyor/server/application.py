@@ -37,7 +37,7 @@ class Application(Router):
     """The API of a store, which the caller has to close.
 
     With `tokens` every call needs a token. Without, any local client may do everything until
-    the first token is created. `authenticator` replaces that rule.
+    the first token is created. `authenticator` replaces that rule, `authorizer` those of scopes.
     """
 
     def __init__(
@@ -47,11 +47,12 @@ class Application(Router):
         tokens: bool,
         config: ServerConfig | None = None,
         authenticator: Authenticator | None = None,
+        authorizer: Authorizer | None = None,
     ) -> None:
         super().__init__(default=self._respond, lifespan=self._lifespan)
         self._config = config or ServerConfig()
         self._authenticator = authenticator or Authenticator(store, required=tokens)
-        self._authorizer = Authorizer(store)
+        self._authorizer = authorizer or Authorizer(store)
         self._hub = Hub(store, self._authenticator.forget_tokens)
         self._inline_commit = InlineCommit()
         self._handlers = Handlers(

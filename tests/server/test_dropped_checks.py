@@ -1,0 +1,132 @@
+"""Without any one check of the authorization, cells of the matrix come out wrong.
+
+Each check is dropped from the source of the module, and the rows that it protects are observed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from test_authorization_matrix import CALLS, CELLS, Cell, expected, observe
+
+from conveyor.server import authorization
+from conveyor.server.application import Application
+from conveyor.server.authorization import Authorizer
+from conveyor.store.http.api import PREFIX
+from conveyor.store.memory.store import MemoryStore
+
+SOURCE = Path(authorization.__file__).read_text()
+OF_LEASES = "settle extend write_output set_progress set_stopping attach exchange_of"
+
+# What is dropped: the text of a check, what replaces it, and the rows that it protects.
+CHECKS = {
+    "the queues of a claim": (
+        "return [want.queue for want in body.wants] or [None]",
+        "return [None]",
+        "claim exchange",
+    ),
+    "the queue of a list of jobs": (
+        "case payloads.FindQuery():\n                return [body.queue]",
+        "case payloads.FindQuery():\n                return []",
+        "find find_in_queue",
+    ),
+    "the queue of a load": (
+        "if body.queue is not None:\n                return [body.queue]",
+        "if body.queue is not None:\n                return []",
+        "scale load_of_queue",
+    ),
+    "the queue in a path": ('return [path["queue"]]', "return []", "insert queue_info"),
+    "the queue of a job": (
+        "raise no_job(job_id)\n        _check_queue",
+        "pass\n        _check_queue",
+        "get history output ahead offered cancel files attach",
+    ),
+    "that of a job, in all": (
+        'await self._check_job(call, principal, path["job_id"])',
+        "pass",
+        "get history output ahead offered cancel files attach",
+    ),
+    "the queue of an offer": (
+        'if self._offers.queue_of(path["offer"]) not in principal.queues:',
+        "if False:",
+        "accepted withdraw",
+    ),
+    "lists of all queues": (
+        'LISTS_OF_ALL = frozenset({"schedules", "leader"})',
+        "LISTS_OF_ALL = frozenset()",
+        "schedules leader",
+    ),
+    "queues": (
+        "_check_queue(call, principal, queue)\n        _check_workers",
+        "pass\n        _check_workers",
+        "insert claim exchange find find_in_queue schedules leader queue_info scale",
+    ),
+    "the worker in a path": (
+        'workers.append(path["worker"])',
+        "pass",
+        "claim exchange_by decline extend_worker order leave",
+    ),
+    "workers": ("_check_workers(call, principal, path, body)\n", "pass\n",
+                "claim exchange_by decline extend_worker beat order leave rescue"),
+    "dead workers": ("workers += body.dead", "pass", "rescue"),
+    "leases": ("await self.lease_owners.check(principal, leases)", "pass", OF_LEASES),
+    "leases of reports": ("return [Lease(report.id, report.lease) for report in body.reports]",
+                          "return []", "settle exchange_of"),
+    "leases to extend": ("return body.leases", "return []", "extend"),
+    "leases of output": ("return [Lease(job_id, lease) for job_id, lease in unique]", "return []",
+                         "write_output"),
+    "leases of artifacts": ("return [Lease(job_id, body.lease)]", "return []", "attach"),
+    "leases of progress": ("return [lease for lease, _ in body.reports]", "return []",
+                           "set_progress set_stopping"),
+}  # fmt: skip
+
+
+def without(check: str) -> type[Authorizer]:
+    """Return the authorizer without a check."""
+    old, new, _ = CHECKS[check]
+    assert SOURCE.count(old) == 1, f"the source has no such check any more: {old}"
+    module = ModuleType(authorization.__name__)
+    module.__spec__, module.__package__ = authorization.__spec__, authorization.__package__
+    exec(compile(SOURCE.replace(old, new), "mutant", "exec"), vars(module))
+    made: type[Authorizer] = module.Authorizer
+    return made
+
+
+def wrong_rows(check: str, cells: list[Cell]) -> set[str]:
+    planted = without(check)
+
+    async def observe_each() -> set[str]:
+        return {
+            cell.row for cell in cells if await observe(cell, authorizer=planted) != expected(cell)
+        }
+
+    return asyncio.run(observe_each())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_dropped_check_shows_in_every_row_that_it_protects(check: str) -> None:
+    rows = set(CHECKS[check][2].split())
+    needed = [cell for cell in CELLS if cell.row in rows and cell.scope not in (None, "admin")]
+    assert wrong_rows(check, needed) == rows
+
+
+def test_every_route_is_in_the_matrix_or_open_to_all() -> None:
+    app = Application(MemoryStore(), tokens=True)
+    found: set[tuple[str, str]] = set()
+    nodes: list[tuple[tuple[str, ...], Any]] = [((), app._routes._root)]
+    for parts, node in nodes:
+        found |= {(method, "/".join(parts)) for method in node.endpoints}
+        nodes += [((*parts, "*" if part is None else part), each)
+                  for part, each in node.children.items()]  # fmt: skip
+    listed = {(call.method, shape(PREFIX + call.path)) for call in CALLS.values()}
+    everybody = {(method, f"{PREFIX}/{name}") for method in ("GET", "HEAD")
+                 for name in ("health", "openapi.json")}  # fmt: skip
+    assert found == listed | everybody
+
+
+def shape(path: str) -> str:
+    return "/".join("*" if part.startswith("{") else part for part in path.split("/"))
