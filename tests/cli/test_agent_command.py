@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from shell import Start, read_line
 
+from reserved_port import ReservedPort
+
 pytestmark = pytest.mark.alone
 
 
@@ -21,10 +23,11 @@ def silent() -> Iterator[str]:
 
 
 @pytest.fixture
-def closed() -> str:
+def closed() -> Iterator[str]:
     """An address at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+    port = ReservedPort()
+    yield port.url
+    port.close()
 
 
 def logged(start: Start, url: str) -> tuple[str, float]:

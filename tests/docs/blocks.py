@@ -10,15 +10,14 @@ replaced by a free one.
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from reserved_port import ReservedPort
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,7 +26,6 @@ NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 TIMEOUT = 60
-TRIES = 100
 # Commands that other tests cover, or that run these tests.
 RUN_ELSEWHERE = ("./test", "pip install .", ".venv/bin/python examples/buildfarm.py --short")
 
@@ -55,7 +53,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.background: list[subprocess.Popen[str]] = []
-        self._ports: dict[str, str] = {}
+        self._ports: dict[str, ReservedPort] = {}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **{name: text for name, text in os.environ.items() if "CONVEYOR" not in name},
@@ -84,9 +82,13 @@ class Reader:
         for process in self.background:
             process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0
+        for port in self._ports.values():
+            port.close()
 
     def _port(self, named: re.Match[str]) -> str:
-        return self._ports.setdefault(named[0], str(free_port()))
+        if named[0] not in self._ports:
+            self._ports[named[0]] = ReservedPort()
+        return str(self._ports[named[0]].number)
 
     def _run_python(self, text: str) -> None:
         command = [sys.executable, "-W", "error", "-c", text]
@@ -125,15 +127,6 @@ class Reader:
         )
         assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}{ran.stderr}"
         return ran.stdout
-
-
-def free_port() -> int:
-    """Return a free port outside the ephemeral range."""
-    for _ in range(TRIES):
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no free port found")
 
 
 def matches(printed: str, expected: str) -> bool:

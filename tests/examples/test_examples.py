@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from conveyor import Conveyor, State
+from reserved_port import ReservedPort
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Until = Callable[..., None]
@@ -42,20 +43,23 @@ class Site:
     """A served example, and how to call it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "web:app", "--port", str(self.port)]
+        self.port = ReservedPort()
+        command = [sys.executable, "-m", "uvicorn", "web:app", "--port", str(self.port.number)]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     def call(self, method: str, path: str) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        request = urllib.request.Request(self.port.url + path, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def answers(self) -> bool:
         with socket.socket() as knocking:
-            return knocking.connect_ex(("127.0.0.1", self.port)) == 0
+            return knocking.connect_ex(("127.0.0.1", self.port.number)) == 0
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.port.close()
 
 
 @pytest.fixture
@@ -63,8 +67,7 @@ def site(environment: dict[str, str], until: Until) -> Iterator[Site]:
     site = Site(environment)
     until(site.answers)
     yield site
-    site.process.kill()
-    site.process.wait()
+    site.close()
 
 
 def test_the_web_server_s_shutdown_lets_the_running_jobs_finish(

@@ -19,6 +19,7 @@ from conveyor.server.serve import Bind, Server
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
 from conveyor.store.sqlite.store import SqliteStore
+from reserved_port import ReservedPort
 
 PATIENCE = 60.0
 
@@ -97,11 +98,11 @@ class Deployment:
         self.folder = folder
         self.db = folder / "jobs.db"
         self.processes: list[Process] = []
-        self.port = 0
         self.url = ""
         # Words before what is started from now on, which say where.
         self.within: tuple[str, ...] = ()
         self._closing: list[Closing] = []
+        self.port = self.closing(ReservedPort()).number
         self._server_thread: ServerThread | None = None
         self._tokens = tokens
         self.admin = self.token("admin") if tokens else ""

@@ -206,8 +206,6 @@ def test_an_agent_with_a_wrong_token_exits_with_an_error(deployment: Deployment)
 
 
 def test_an_agent_waits_for_a_server_that_is_not_started_yet(deployment: Deployment) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        deployment.port = free.getsockname()[1]
     early = deployment.agent(url=f"http://127.0.0.1:{deployment.port}", begins=False)
     deployment.server()
     early.wait_for_output(r"agent \S+: \d+ slots")

@@ -25,6 +25,7 @@ from state_log import Change, changes, objections, watch
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
 from other_process import sql
+from reserved_port import ReservedPort
 
 pytestmark = pytest.mark.alone
 
@@ -66,7 +67,7 @@ class Drill:
         self.server = deployment.server()
         self.port, self.urls = deployment.port, [deployment.url]
         self.proxy = deployment.closing(CuttingProxy(self.port))
-        deployment.port = 0
+        deployment.port = deployment.closing(ReservedPort()).number
         deployment.server()
         self.urls.append(deployment.url)
         watch(deployment.db)
