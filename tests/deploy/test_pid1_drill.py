@@ -23,7 +23,7 @@ from conveyor.store.messages import Filter
 pytestmark = pytest.mark.alone
 
 HERE = Path(__file__).parent
-AT_ONCE = 2
+AT_ONCE = 3
 LOOK = 0.03
 # An init reaps at once; who is a zombie for so long is not being reaped.
 LINGERING = 0.5
