@@ -13,7 +13,7 @@ from damageable import NOT_UTF8, TOO_DEEP, File
 from conveyor.client.job_handle import Job
 from conveyor.core.codec import ResultCodec
 from conveyor.core.job import ErrorInfo, Progress, State
-from conveyor.core.lifecycle import Crashed, Interrupted, Outcome, Snoozed, Succeeded
+from conveyor.core.lifecycle import Cancelled, Crashed, Interrupted, Outcome, Snoozed, Succeeded
 from conveyor.errors import (
     CorruptStoreError,
     InvalidTransitionError,
@@ -177,6 +177,19 @@ def test_a_job_that_is_damaged_while_it_runs_is_discarded_when_it_comes_back(
     assert file.counts_are_true()
 
 
+def test_a_job_that_is_damaged_while_it_runs_is_cancelled_if_its_code_was_stopped(
+    file: File,
+) -> None:
+    put_all(file, retries=3)
+    jobs = claim(file.store, limit=99)
+    for job in jobs:
+        file.store.cancel(job.id, reason="r").result()
+    file.plant(DAMAGES)
+    assert all(settle(file.store, job, Cancelled("r")) for job in jobs)
+    assert states(file, [*DAMAGES, *GOOD]) == {State.CANCELLED}
+    assert file.counts_are_true()
+
+
 def test_a_job_that_is_damaged_while_it_runs_keeps_its_success(file: File) -> None:
     put_all(file)
     jobs = claim(file.store, limit=99)
@@ -314,10 +327,11 @@ def test_a_job_that_nothing_finds_is_discarded_with_the_reason_when_jobs_are_pru
         assert hears(hints, "final", name)
     assert [queue.depth for queue in file.store.counts().result()] == [0, 1]
     assert [job.id for job in claim(file.store, limit=9)] == ["good"]
-    # The ended job whose lane is unknown stays counted where it was.
+    # The ended job whose lane is unknown stays counted where it was, until it is pruned.
     assert file.counts_are_true() or "lane" in damage
     file.clock.advance(RETENTION[State.DISCARDED] + 1)
     assert file.store.prune(RETENTION, limit=99).result() == 5
+    assert file.counts_are_true()
 
 
 def test_every_row_of_a_large_store_is_searched_with_the_same_probability() -> None:
@@ -341,15 +355,27 @@ def test_a_search_ends_at_a_number_of_rows_and_after_large_arguments(file: File)
     assert sum(queue.counts[State.DISCARDED] for queue in file.store.counts().result()) == 18
 
 
-def test_a_lane_whose_labels_cannot_be_read_does_not_hold_up_the_others(file: File) -> None:
-    put(file.store, new(id="held", requires=("gpu",)), new(id="free"))
-    file.run("UPDATE lane SET requires = '[\"gp' WHERE requires <> '[]'")
-    assert [job.id for job in claim(file.store, limit=9, labels=["gpu"])] == ["free"]
-    loads = file.store.load(limit=9).result()
-    assert [(load.requires, load.waiting, load.running) for load in loads] == [((), 0, 1)]
-    [finding] = file.store.check().result()
+@pytest.mark.parametrize("requires", ["x''", "'[\"gp'", "7", f"{NOT_UTF8}"])
+def test_a_lane_whose_labels_cannot_be_read_costs_no_job(file: File, requires: str) -> None:
+    put(file.store, *(new(id=name, requires=("gpu",)) for name in ("1", "2", "3")), new(id="free"))
+    file.run("PRAGMA writable_schema = ON")
+    file.run("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'lane'")
+    file.run("PRAGMA writable_schema = RESET")
+    file.run(f"UPDATE lane SET requires = {requires} WHERE requires <> '[]'")
+    file.plant({"1": "options = x'7b'", "3": "args = x'fffe'"})
+    [finding, *_] = [each for each in file.store.check().result() if "labels" in each]
     assert "cannot be read" in finding
-    assert file.store.cancel("held", reason="r").result().state is State.CANCELLED
+    # The first claim meets a damaged job, which does not tell the labels.
+    assert [job.id for job in claim(file.store, limit=9)] == ["free"]
+    assert states(file, ["1", "2", "3"]) == {State.DISCARDED, State.AVAILABLE}
+    loads = file.store.load(limit=9).result()
+    assert [(load.requires, load.waiting) for load in loads if load.waiting] == [(("gpu",), 2)]
+    assert claim(file.store, limit=9) == []
+    put(file.store, new(id="4", requires=("gpu",)))
+    assert [job.id for job in claim(file.store, limit=9, labels=["gpu"])] == ["2", "4"]
+    assert states(file, ["1", "3"]) == {State.DISCARDED}
+    assert file.counts_are_true()
+    assert claim(file.store, limit=9, labels=["gpu"]) == []
 
 
 NUMERIC = {

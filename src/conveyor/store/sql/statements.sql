@@ -129,6 +129,10 @@ DELETE FROM offered_file WHERE offer = :offer
 SELECT {job} FROM job WHERE lane = :lane AND state = 'available'
 ORDER BY priority DESC, run_at, seq LIMIT :limit {skip_locked}
 
+-- name: next_of_lane, reads
+SELECT {job} FROM job WHERE lane = :lane AND state = 'available'
+ORDER BY priority DESC, run_at, seq LIMIT 1
+
 -- name: oldest, reads
 SELECT {job} FROM job WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND state = 'available'

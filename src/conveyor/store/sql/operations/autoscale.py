@@ -8,13 +8,14 @@ from operator import itemgetter
 
 import msgspec
 
-from ....core.job import State
+from ....core.job import JobRecord, State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
-from ..rows import Row, decode_labels, finite, whole
+from ..rows import Row, finite, whole
 from ..transaction import QueueState, Tx
 from .enqueue import live_offers
+from .lanes import lane_labels
 
 # A lane with this many priorities is scanned instead of searched once for each priority.
 MANY_PRIORITIES = 1000
@@ -79,12 +80,10 @@ async def _standing(
         waiting = {} if queue.paused else await _waiting(tx, queue, found)
         for lane, _, requires in found:
             count = waiting.get(lane, 0)
-            labels = decode_labels(requires)
-            if labels is None:
-                continue  # no worker can run these
+            labels = await lane_labels(tx, lane, name, requires)
             yield Load(
                 name,
-                labels,
+                () if isinstance(labels, JobRecord) else labels,
                 waiting=count,
                 running=running.get(lane, 0),
                 oldest_at=await _oldest(tx, lane) if count else None,

@@ -22,13 +22,13 @@ from ..rows import (
     Row,
     checksum,
     claim_order,
-    decode_labels,
     encode_options,
     to_record,
 )
 from ..transaction import Tx
 from .discards import discard_damaged, expire
 from .enqueue import accept_offer, has_offers, live_offers, make_room
+from .lanes import lane_labels
 from .tasks import task_defaults
 from .transitions import apply
 
@@ -214,16 +214,15 @@ async def _claim(
 
 
 async def _lanes(tx: Tx, name: str, claimant: Claimant) -> list[int]:
-    """Return the lanes of a queue whose jobs a claimant may run.
-
-    Nobody may run the jobs of a lane whose labels cannot be read.
-    """
-    return [
-        lane
-        for lane, requires in await tx.rows("lanes", (name,))
-        if (labels := decode_labels(requires)) is not None
-        and serves(claimant.labels, frozenset(labels))
-    ]
+    """Return the lanes of a queue whose jobs a claimant may run."""
+    lanes: list[int] = []
+    for lane, requires in await tx.rows("lanes", (name,)):
+        labels = await lane_labels(tx, lane, name, requires)
+        if isinstance(labels, JobRecord):
+            await discard_damaged(tx, labels)
+        elif serves(claimant.labels, frozenset(labels)):
+            lanes.append(lane)
+    return lanes
 
 
 async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:

@@ -7,7 +7,7 @@ import msgspec
 from ....core.job import WAITING, JobRecord, State
 from ....core.lifecycle import EXPIRED, damage_error
 from ..rows import LANE, NO_QUEUE, to_record
-from ..transaction import Tx
+from ..transaction import STATES, Tx
 from .transitions import adopt, end_unrun
 
 # How many rows are searched for jobs that nothing else finds, each time that jobs are pruned.
@@ -52,6 +52,16 @@ async def _recount_unfinished(tx: Tx) -> None:
         kept = (await tx.used_queue(name)).counts
         for state in UNFINISHED:
             await tx.tally(name, state, counted.get((name, state), 0) - kept[state])
+
+
+async def recount_queues(tx: Tx) -> None:
+    """Correct how many jobs each queue has: one of an unknown lane was counted in its queue."""
+    counted: dict[str, dict[State, int]] = {}
+    for queue, state, count in await tx.rows("count_states"):
+        if state in STATES:
+            counted.setdefault(queue, {})[State(state)] = count
+    for name, *_ in await tx.rows("queues"):
+        await tx.recount(name, counted.get(name, {}))
 
 
 async def recount_damaged_queues(tx: Tx) -> None:

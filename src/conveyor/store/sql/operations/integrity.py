@@ -101,8 +101,8 @@ async def _damaged_declarations(tx: Tx) -> list[str]:
 
 async def _damaged_lanes(tx: Tx) -> list[str]:
     return [
-        f"the labels that jobs of queue {queue!r} require cannot be read (lane {lane}), so no "
-        "worker claims these jobs: cancel them, and enqueue them again"
+        f"the labels that jobs of queue {queue!r} require cannot be read (lane {lane}); workers "
+        "take them from the jobs themselves, so none is lost. Check the disk"
         for lane, queue, requires in await tx.rows("used_lanes")
         if decode_labels(requires) is None
     ]

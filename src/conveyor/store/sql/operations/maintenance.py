@@ -12,11 +12,11 @@ from ....core.storable import check_schedule, check_tick
 from ....errors import UsageError
 from ...messages import Staged
 from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
-from ..rows import LANE, finite, is_time, to_record
+from ..rows import LANE, NO_QUEUE, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_lost
-from .discards import discard_strays, expire, recount_damaged_queues
+from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import accept, delete_old_offers, make_room
 from .tokens import prune_access
 
@@ -80,12 +80,17 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     await discard_strays(tx)
     await recount_damaged_queues(tx)
     pruned = 0
+    of_no_queue = False
     for state, seconds in retention.items():
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
         for seq, lane in rows:
+            queue = await tx.queue_of(lane)
             await delete_final(tx, seq, state)
-            await tx.tally(await tx.queue_of(lane), state, -1)
+            await tx.tally(queue, state, -1)
+            of_no_queue = of_no_queue or queue == NO_QUEUE
         pruned += len(rows)
+    if of_no_queue and pruned < limit:  # it reads every job, so not after each of many batches
+        await recount_queues(tx)
     await prune_access(tx, limit=limit)
     return pruned
 
