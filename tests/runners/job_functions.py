@@ -25,6 +25,20 @@ class OddError(Exception):
         raise RuntimeError
 
 
+class LyingError(Exception):
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        raise SystemExit
+
+
+def lie() -> None:
+    raise LyingError
+
+
+async def lie_async() -> None:
+    raise LyingError
+
+
 def double(number: int) -> int:
     return 2 * number
 

@@ -51,3 +51,10 @@ def test_a_result_that_does_not_match_its_annotation_fails_the_job(
     assert f"is {what}, which does not match its annotation `int`: Expected" in failed.error.message
     assert "result of job_functions.count" in failed.error.message
     assert not failed.retry  # its work is done: doing it again would bring the same result
+
+
+@every_kind
+def test_an_exception_whose_class_cannot_be_asked_for_fails_the_job_by_its_name(kind: Kind) -> None:
+    failed = ended(kind, job_functions.lie)
+    assert isinstance(failed, Failed)
+    assert (failed.error.type, failed.retry) == ("job_functions.LyingError", True)

@@ -144,7 +144,8 @@ class _SuspendedCall:
 
 def _run_result(error: BaseException, control: JobControl) -> RunResult:
     control.exception = error
-    if not isinstance(error, asyncio.CancelledError):
+    # Not isinstance(), which asks for `error.__class__`: that may be code of the job, and raise.
+    if not issubclass(type(error), asyncio.CancelledError):
         return run_result_of_exception(
             error, stopping=control.stopping, retry_on=control.job.options.retry_on
         )
