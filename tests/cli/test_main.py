@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from shell import Command
 
 from conveyor import Conveyor
 from conveyor.cli.main import COMMANDS, cli
+from conveyor.cli.shared.output import print_stderr, print_traceback
 from conveyor.store.sqlite.store import SqliteStore
 
 
@@ -109,14 +111,35 @@ def test_without_a_command_the_help_is_shown_as_wrong_use(conveyor: Command) -> 
     assert "doctor" in ran.err
 
 
+def _buffered() -> dict[str, str]:
+    """Return an environment in which Python keeps what it could not write, and tries again."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_a_stderr_without_a_reader_keeps_the_exit_code(belt: Conveyor, folder: Path) -> None:
     assert belt.store.counts().result() == []
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "conveyor", "show", "nothere"]
-    ran = subprocess.run(command, cwd=folder, stderr=writing, timeout=60, check=False)
+    ran = subprocess.run(
+        command, cwd=folder, env=_buffered(), stderr=writing, timeout=60, check=False
+    )
     os.close(writing)
     assert ran.returncode == 3
+
+
+@pytest.mark.parametrize("path", ["/dev/full", os.devnull])
+def test_a_message_that_stderr_does_not_take_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    stream = open(path, "w")  # noqa: SIM115 - closed below, or by the error
+    if path == os.devnull:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    print_stderr("said")
+    print_traceback(LookupError())
+    with suppress(OSError):
+        stream.close()
 
 
 @pytest.mark.parametrize("args", [["ps"], ["doctor"], ["worker", "app:belt"], ["enqueue", "t"]])
@@ -204,6 +227,7 @@ def test_a_reader_that_stops_reading_is_no_error(folder: Path, args: list[str]) 
     os.close(reader)
     ran = subprocess.run(
         [sys.executable, "-m", "conveyor", *args],
+        env=_buffered(),
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,

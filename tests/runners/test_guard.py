@@ -16,6 +16,7 @@ import job_functions
 from guard_programs import escape
 from runner_helpers import (
     CANCEL,
+    LONG,
     RecordingSink,
     command,
     eventually,
@@ -28,6 +29,7 @@ from runner_helpers import (
 )
 
 from conveyor import Conveyor
+from conveyor.core.job import COMMAND_TASK
 from conveyor.core.lifecycle import Failed
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
@@ -227,6 +229,32 @@ def test_a_program_inherits_three_descriptors_and_no_blocked_or_ignored_signal()
     assert (blocked, ignored & ~(3 << 31)) == (0, 0)
     # The fourth is what lists them.
     assert listed.text() == "['0', '1', '2', '3']\n"
+
+
+def test_an_application_without_standard_streams_runs_commands_and_process_jobs(tmp_path: Path):
+    path = tmp_path / "jobs.db"
+    (tmp_path / "application.py").write_text(
+        "from conveyor import Conveyor\n"
+        f"belt = Conveyor({str(path)!r})\n"
+        "@belt.task(run='process')\n"
+        "def pure() -> int:\n"
+        "    print('printed')\n"
+        "    return 7\n"
+        "if __name__ == '__main__':\n"
+        "    pure.enqueue()\n"
+        "    belt.command('sh', '-c', 'echo out; echo err >&2').enqueue()\n"
+        f"    belt.work(timeout={LONG})\n"
+    )
+    program = [sys.executable, str(tmp_path / "application.py")]
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program]
+    assert subprocess.run(closed, timeout=2 * LONG, check=False).returncode == 0
+    belt = Conveyor(str(path))
+    jobs = {each.task: belt.job(each.id) for each in belt.jobs(limit=9)}
+    command_job, pure_job = jobs.pop(COMMAND_TASK), jobs.popitem()[1]
+    assert (pure_job.result(0), pure_job.logs()) == (7, "printed\n")
+    assert command_job.result(0) == {"exit_code": 0}
+    assert sorted(command_job.logs().split()) == ["err", "out"]
+    belt.close()
 
 
 def test_a_large_environment_arrives_complete():

@@ -45,15 +45,18 @@ def test_an_agent_whose_token_is_revoked_exits_with_one_line(
     said = agent.log.read_text()
     assert said.splitlines()[-1].startswith("conveyor: the server refuses this agent: ")
     assert "Traceback" not in said
-    assert said.count("claim.failed") <= 2
+    assert "claim.failed" not in said
     if job is not None:
         record = job.refresh().record
         assert (record.state, record.attempt, record.crashes) == (State.AVAILABLE, 0, 0)
 
 
-def test_a_former_token_may_only_return_the_jobs_of_its_own_leases(deployment: Deployment) -> None:
+@pytest.mark.parametrize("scopes", [["agent"], ["agent", "admin"]])
+def test_a_former_token_may_only_return_the_jobs_of_its_own_leases(
+    deployment: Deployment, scopes: list[str]
+) -> None:
     deployment.server_thread()
-    former, other = deployment.token("agent"), deployment.token("agent")
+    former, other = deployment.token(*scopes), deployment.token("agent")
     jobs = [command(deployment, "true") for _ in range(2)]
     wants = [Want("default", 1)]
     mine, its = (HttpStore(deployment.url, token=token) for token in (former, other))

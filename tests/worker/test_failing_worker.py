@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conveyor import Conveyor, State
 from conveyor.core.pending import Pending
+from conveyor.errors import UnavailableError
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import Exchanged
+from conveyor.store.messages import Exchanged, Report
+from conveyor.store.sqlite.store import SqliteStore
 
 LONG = 60.0
 
@@ -69,3 +72,41 @@ def test_the_jobs_of_a_worker_that_fails_are_returned_at_once(loop: str) -> None
 
     begun = asyncio.Event()
     asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+class Deaf(SqliteStore):
+    """Accepts no outcome: a bug at first, then the database is away."""
+
+    def exchange(self, reports: Any, *args: Any, **options: Any) -> Pending[Exchanged]:
+        if reports:
+            raise LookupError("a bug")
+        return super().exchange(reports, *args, **options)
+
+    def settle(self, reports: Any) -> Pending[Exchanged]:
+        self.refused: list[Report] = reports
+        raise UnavailableError("the database is away")
+
+
+def test_what_a_worker_that_fails_could_not_report_is_returned_by_its_sidecar(
+    tmp_path: Path,
+) -> None:
+    store = Deaf(tmp_path / "jobs.db")
+    belt = Conveyor(store=store)
+
+    @belt.task
+    async def ends() -> None: ...
+
+    job = ends.enqueue()
+
+    async def main() -> None:
+        worker = belt.worker(slots=1, lease_for=3600.0)
+        with pytest.raises((LookupError, ExceptionGroup)):
+            await worker.run()
+        process = worker.parts.sidecar.process
+        assert process is not None
+        assert await asyncio.to_thread(process.wait, LONG) == 0
+
+    asyncio.run(asyncio.wait_for(main(), 2 * LONG))
+    assert [report.id for report in store.refused] == [job.id]
+    assert (job.refresh().state, job.record.attempt, job.record.crashes) == (State.AVAILABLE, 0, 0)
+    belt.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -217,4 +218,41 @@ def test_a_job_that_tries_to_end_the_worker_fails_and_its_neighbours_complete(
     assert belt.work(slots=4, timeout=LONG) == 14
     assert culprit.state is State.DISCARDED
     assert [job.state for job in (*before, *after)] == [State.COMPLETED] * 13
+    belt.close()
+
+
+def test_an_interrupt_while_a_job_raises_one_itself_ends_the_worker_after_its_jobs() -> None:
+    belt = Conveyor("memory:")
+
+    async def interrupts_itself() -> None:
+        await asyncio.gather(interrupts(), wait_for_ever())
+
+    async def is_interrupted() -> str:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0)
+        return "goes on"
+
+    bad = belt.task(interrupts_itself, name="bad").enqueue()
+    good = belt.task(is_interrupted, name="good").enqueue()
+    with pytest.raises(KeyboardInterrupt):
+        belt.work(slots=2, timeout=LONG)
+    assert (bad.state, good.result(0)) == (State.DISCARDED, "goes on")
+    belt.close()
+
+
+def test_a_second_interrupt_in_code_of_a_job_ends_the_worker_at_once_and_blames_no_job() -> None:
+    belt = Conveyor("memory:")
+
+    def interrupt_twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    async def is_interrupted() -> None:
+        asyncio.get_running_loop().call_soon(interrupt_twice)
+        await wait_for_ever()
+
+    job = belt.task(is_interrupted, name="job").enqueue()
+    with pytest.raises(KeyboardInterrupt):
+        belt.work(timeout=LONG)
+    assert (job.state, job.record.attempt) == (State.AVAILABLE, 0)
     belt.close()

@@ -22,6 +22,7 @@ KINDS = ["enqueues", "enqueues in a coroutine", "waits", "waits in a coroutine",
 IN_A_PROCESS = {
     "enqueues in a process": waiting_functions.enqueues,
     "waits in a process": waiting_functions.waits,
+    "enqueues in a thread of a process": waiting_functions.enqueues_in_a_thread,
 }
 ALL_KINDS = [*KINDS, *IN_A_PROCESS]
 
@@ -29,7 +30,7 @@ ALL_KINDS = [*KINDS, *IN_A_PROCESS]
 class Waiting:
     """A worker with one slot, which a job has that waits for what only that slot could do."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, **options: Any) -> None:
         path = str(folder / "jobs.db")
         self.belt = Conveyor(path if kind in IN_A_PROCESS else "memory:")
         queue = self.belt.queue("small", capacity=1)
@@ -66,17 +67,25 @@ class Waiting:
             begun.set()
             future.result()
 
+        async def computes() -> None:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+
         never = self.never = threading.Event()
         functions: dict[str, Callable[[], Any]] = dict(
-            zip(KINDS, (enqueues, aenqueues, waits, awaits, submits), strict=True)
+            zip(
+                [*KINDS, "computes"],
+                (enqueues, aenqueues, waits, awaits, submits, computes),
+                strict=True,
+            )
         )
         self.job: Job[Any]
         if kind in IN_A_PROCESS:
             begun.set()
             function = IN_A_PROCESS[kind]
-            self.job = queue.task(function, name="job", run="process").enqueue(path)
+            self.job = queue.task(function, name="job", run="process", grace=LONG).enqueue(path)
         else:
-            self.job = queue.task(functions[kind], name="job").enqueue()
+            self.job = queue.task(functions[kind], name="job", **options).enqueue()
 
     async def close(self) -> None:
         self.never.set()
@@ -97,7 +106,7 @@ def test_a_job_that_waits_for_others_is_cancelled_at_once(kind: str, tmp_path: P
     async def main() -> None:
         waiting = Waiting(kind, tmp_path)
         worker, running = await until_it_waits(waiting)
-        assert await waiting.job.acancel(wait=5.0)
+        assert await waiting.job.acancel(wait=LONG / 2)
         worker.drain(0.0)
         await running
         await waiting.close()
@@ -114,6 +123,30 @@ def test_a_shutdown_returns_a_job_that_waits_for_others_at_once(kind: str, tmp_p
         await running
         record = (await waiting.job.arefresh()).record
         assert (record.state, record.attempt) == (State.AVAILABLE, 0)
+        await waiting.close()
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+@pytest.mark.parametrize("kind", ["waits in a coroutine", "computes"])
+def test_a_shutdown_gives_its_time_to_a_job_that_it_cancels_and_to_one_that_does_not_wait(
+    kind: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        waiting = Waiting(kind, tmp_path, on_shutdown="cancel" if kind != "computes" else "release")
+        worker = waiting.belt.worker(queues=["small", "default"], slots=1)
+        running = asyncio.create_task(worker.run())
+        await eventually(waiting.begun.is_set)
+        [row] = worker.parts.held.running
+        worker.drain(LONG)
+        for _ in range(10):  # what the shutdown does at once, it has done then
+            await asyncio.sleep(0)
+        assert row.control is not None
+        assert row.control.stop_request is None
+        worker.drain(0.0)
+        await running
+        record = (await waiting.job.arefresh()).record
+        assert record.state is (State.AVAILABLE if kind == "computes" else State.CANCELLED)
         await waiting.close()
 
     asyncio.run(asyncio.wait_for(main(), LONG))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 
 from conveyor import Conveyor
@@ -20,3 +21,8 @@ def enqueues(path: str) -> None:
 def waits(path: str) -> None:
     with closing(Conveyor(path)) as belt:
         belt.task(fill).enqueue().result()
+
+
+async def enqueues_in_a_thread(path: str) -> None:
+    """Enqueue in a thread: whatever ends this coroutine, its event loop waits for that thread."""
+    await asyncio.to_thread(enqueues, path)
