@@ -22,7 +22,7 @@ KINDS = ["enqueues", "enqueues in a coroutine", "waits", "waits in a coroutine",
 IN_A_PROCESS = {
     "enqueues in a process": waiting_functions.enqueues,
     "waits in a process": waiting_functions.waits,
-    "enqueues in a thread of a process": waiting_functions.enqueues_in_a_thread,
+    "submits in a thread of a process": waiting_functions.submits_in_a_thread,
 }
 ALL_KINDS = [*KINDS, *IN_A_PROCESS]
 

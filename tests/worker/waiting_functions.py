@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import closing
 
 from conveyor import Conveyor
@@ -23,6 +24,10 @@ def waits(path: str) -> None:
         belt.task(fill).enqueue().result()
 
 
-async def enqueues_in_a_thread(path: str) -> None:
-    """Enqueue in a thread: whatever ends this coroutine, its event loop waits for that thread."""
-    await asyncio.to_thread(enqueues, path)
+def submits() -> None:
+    Conveyor("memory:").submit(threading.Event().wait).result()
+
+
+async def submits_in_a_thread(_path: str) -> None:
+    """Wait in a thread: whatever ends this coroutine, its event loop waits for that thread."""
+    await asyncio.to_thread(submits)

@@ -12,10 +12,10 @@ from ....core.job import JobRecord, State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
-from ..rows import Row, finite, whole
+from ..rows import Row, decode_labels, finite, whole
 from ..transaction import QueueState, Tx
 from .enqueue import live_offers
-from .lanes import lane_labels
+from .lanes import labels_of_next
 
 # A lane with this many priorities is scanned instead of searched once for each priority.
 MANY_PRIORITIES = 1000
@@ -80,7 +80,9 @@ async def _standing(
         waiting = {} if queue.paused else await _waiting(tx, queue, found)
         for lane, _, requires in found:
             count = waiting.get(lane, 0)
-            labels = await lane_labels(tx, lane, name, requires)
+            labels: tuple[str, ...] | JobRecord | None = decode_labels(requires)
+            if labels is None:
+                labels = await labels_of_next(tx, lane, name)
             yield Load(
                 name,
                 () if isinstance(labels, JobRecord) else labels,

@@ -22,13 +22,14 @@ from ..rows import (
     Row,
     checksum,
     claim_order,
+    decode_labels,
     encode_options,
     to_record,
 )
 from ..transaction import Tx
 from .discards import discard_damaged, expire
 from .enqueue import accept_offer, has_offers, live_offers, make_room
-from .lanes import lane_labels
+from .lanes import labels_of_next
 from .tasks import task_defaults
 from .transitions import apply
 
@@ -217,7 +218,9 @@ async def _lanes(tx: Tx, name: str, claimant: Claimant) -> list[int]:
     """Return the lanes of a queue whose jobs a claimant may run."""
     lanes: list[int] = []
     for lane, requires in await tx.rows("lanes", (name,)):
-        labels = await lane_labels(tx, lane, name, requires)
+        labels: tuple[str, ...] | JobRecord | None = decode_labels(requires)
+        if labels is None:
+            labels = await labels_of_next(tx, lane, name)
         if isinstance(labels, JobRecord):
             await discard_damaged(tx, labels)
         elif serves(claimant.labels, frozenset(labels)):

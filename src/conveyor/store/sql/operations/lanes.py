@@ -1,22 +1,19 @@
-"""The labels that the jobs of a lane require, even if the lane's row is damaged."""
+"""The labels that the jobs of a lane require, if the lane's row is damaged."""
 
 from __future__ import annotations
 
 from ....core.job import JobRecord
-from ..rows import decode_labels, to_record
+from ..rows import to_record
 from ..transaction import Tx
 
 
-async def lane_labels(tx: Tx, lane: int, queue: str, requires: str) -> tuple[str, ...] | JobRecord:
-    """Return the labels of a lane, or its next job, if that is damaged as well as the lane's row.
+async def labels_of_next(tx: Tx, lane: int, queue: str) -> tuple[str, ...] | JobRecord:
+    """Return the labels that the next job of a lane requires; that job, if it is damaged as well.
 
     Every job has the labels of its lane, so one damaged row of a lane costs no job.
     """
-    labels = decode_labels(requires)
-    if labels is not None:
-        return labels
     rows = await tx.rows("next_of_lane", (lane,))
-    job = to_record(rows[0], queue) if rows else None
-    if job is None:
-        return ()  # no worker can claim a job of it
+    if not rows:
+        return ()  # there is nothing to claim
+    job = to_record(rows[0], queue)
     return job if job.damage else job.options.requires
