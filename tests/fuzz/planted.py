@@ -26,7 +26,7 @@ def forgets_a_type(data: bytes) -> Any:
 
 def is_slow(data: bytes) -> None:
     if len(data) > 2000:  # as if its cost grew with the square of the length
-        until = time.thread_time() + 0.3
+        until = time.thread_time() + 0.15
         while time.thread_time() < until:
             pass
 
@@ -49,7 +49,7 @@ def loses_something(data: bytes) -> float:
 
 PLANTED = {
     "raised": Target("planted", forgets_a_type, SEEDS, (ValueError,)),
-    "took 0": Target("planted", is_slow, SEEDS),
+    "took 0|did not end": Target("planted", is_slow, SEEDS),
     "did not end": Target("planted", never_ends, SEEDS),
     "of memory": Target("planted", needs_memory, SEEDS),
     "reads back": Target("planted", loses_something, [b"1.25"], (ValueError,),
