@@ -203,6 +203,9 @@ def test_many_requests_pass_every_check(operation: Any, servers: list[Serving]) 
 
 
 @pytest.mark.slow
-def test_many_sequences_reach_what_jobs_workers_and_tokens_offer(servers: list[Serving]) -> None:
-    called = run_sequences(servers[0], 300, 15)
+@pytest.mark.parametrize("store", [0, 1], ids=["memory", "SQLite"])
+def test_many_sequences_reach_what_jobs_workers_and_tokens_offer(
+    servers: list[Serving], store: int
+) -> None:
+    called = run_sequences(servers[store], 300, 15)
     assert called >= STORE_CALLS.keys() & {"insert", "get", "cancel", "retry", "delete", "claim"}
