@@ -23,6 +23,8 @@ FOUND: list[tuple[str, bytes]] = [
     ("machines of a command", b'{"machines":[{"id":"\xff"}]}'),
     ("containers of Docker", b'[{"Id":"\xff"}]'),
     ("Jobs of Kubernetes", TOO_DEEP),
+    ("Retry-After", "\u00b2".encode()),
+    ("request", b"POST /api/v1/queues/q/jobs\ncontent-length: " + b"9" * 5000 + b"\n\n{}"),
     ("error of an API", b"[" * 5000),
     ("note of a scaler", TOO_DEEP),
     ("health file", b'{"worker":"\xff"}'),

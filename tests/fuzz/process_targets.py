@@ -12,7 +12,7 @@ from harness import Target, scratch_folder
 from server_targets import ERROR
 
 from conveyor.autoscaler.agent_launch import AgentLaunch
-from conveyor.autoscaler.http_api import ApiResponse, decode_response, error_message
+from conveyor.autoscaler.http_api import ApiResponse, decode_response, error_message, retry_pause
 from conveyor.autoscaler.providers import docker, kubernetes
 from conveyor.autoscaler.providers.command import decode_listing
 from conveyor.autoscaler.providers.process import ProcessProvider, ProcessSettings
@@ -157,6 +157,7 @@ def process_targets() -> list[Target]:
         Target("versions of Docker", decode_versions, dump({"ApiVersion": "1.44"}),
                (UnavailableError,)),
         Target("Jobs of Kubernetes", decode_jobs, dump(JOBS), (UnavailableError,)),
+        Target("Retry-After", lambda data: retry_pause(data.decode("utf-8", "replace")), [b"3"]),
         Target("error of an API", lambda data: error_message(ApiResponse(500, data, "")),
                dump({"message": "m"})),
         Target("note of a scaler", lambda data: decode_note(data.decode(errors="replace")),

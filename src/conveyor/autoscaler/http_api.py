@@ -71,8 +71,7 @@ class HttpApi:
             tries += 1
             if response.status not in self._busy or tries > MAX_RETRIES:
                 return response
-            text = response.retry_after
-            await self._sleep(min(float(text) if text.isdigit() else 1.0, MAX_RETRY_PAUSE))
+            await self._sleep(retry_pause(response.retry_after))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -114,6 +113,12 @@ class HttpApi:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or "no response in time"
             raise NoResponseError(f"{self.name} cannot be reached: {why}") from error
+
+
+def retry_pause(text: str) -> float:
+    """Return the pause that a header Retry-After asks for, in seconds; 1 if it is no number."""
+    is_number = text.isascii() and text.isdigit()
+    return min(float(text), MAX_RETRY_PAUSE) if is_number else 1.0
 
 
 async def send_twice(send: Callable[[], Awaitable[ApiResponse]]) -> tuple[ApiResponse, bool]:

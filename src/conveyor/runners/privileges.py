@@ -75,7 +75,7 @@ def resolve_privileges(rules: CommandRules) -> Privileges:
 def _account(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-    except (KeyError, OverflowError):
+    except (KeyError, ValueError, OverflowError):
         raise UsageError(
             f"cannot run commands as user {user!r}: this machine has no such user; "
             "`getent passwd` lists its users, `useradd` adds one"

@@ -75,7 +75,7 @@ def decode_body(call: ApiCall, media: str, data: bytes, args_limit: int = 1 << 2
 async def read_bytes(http: Request, limit: int, way_out: str = LARGER_BODIES) -> bytes:
     """Return the body if it has at most `limit` bytes. http_limits.py limits its time."""
     length = http.headers.get("content-length", "0")
-    if length.isascii() and length.isdigit() and int(length) > limit:
+    if length.isascii() and length.isdigit() and float(length) > limit:
         raise _too_large(limit, way_out)
     parts: list[bytes] = []
     size = 0
