@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from deployment import Deployment, wait_for
 
-from conveyor import Conveyor, UsageError
+from conveyor import Conveyor, UnavailableError, UsageError
 from conveyor.autoscaler.agent_launch import AgentLaunch, machine_of
 from conveyor.autoscaler.provider import Machine, PoolSpec
 from conveyor.autoscaler.providers.open import open_provider
@@ -276,3 +276,28 @@ def test_there_is_no_provider_of_another_name() -> None:
         open_provider("cloud", {}, NOBODY)
     with pytest.raises(UsageError, match=r"provider process:.*`gracious`"):
         open_provider("process", {"gracious": 1}, NOBODY)
+
+
+@pytest.mark.parametrize("what", ["writable by others", "of another user", "a link"])
+def test_notes_that_others_can_write_are_not_believed(
+    farm: Farm, pool: Pool, tmp_path: Path, what: str
+) -> None:
+    farm.folder.mkdir(mode=0o700)
+    assert farm.list() == []
+    if what == "of another user":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a directory to another user")
+        os.chown(farm.folder, 65534, -1)
+    elif what == "a link":
+        farm.folder.rename(tmp_path / "elsewhere")
+        farm.folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        farm.folder.chmod(0o770)
+    for act in (farm.list, lambda: farm.create(pool()), lambda: farm.destroy("x")):
+        with pytest.raises(UnavailableError, match=r"the notes of machines in .* cannot be"):
+            act()
+    assert not any(farm.folder.iterdir())
+    if farm.folder.is_symlink():
+        farm.folder.unlink()
+    else:
+        farm.folder.rmdir()

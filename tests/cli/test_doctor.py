@@ -141,3 +141,17 @@ def test_doctor_warns_of_servers_that_others_reach_without_tls(
         serving = Server(belt.store, Bind(host=host), tokens=True, config=ServerConfig())
         belt.store.beat(serving.info).result()
         assert ("without TLS" in warnings(conveyor).get("server", "")) is is_exposed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_doctor_warns_of_a_lock_that_any_user_can_take(
+    conveyor: Command, public_folder: Path
+) -> None:
+    Conveyor("jobs.db").store.close()
+    (public_folder / "jobs.db").chmod(0o600)
+    lock = public_folder / "jobs.db.lock"
+    lock.chmod(0o644)
+    os.chown(lock, 65534, -1)
+    assert f"any user of this machine can lock {lock}" in warnings(conveyor)["lock"]
+    os.chown(lock, 0, -1)
+    assert warnings(conveyor) == {}

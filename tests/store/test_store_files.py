@@ -125,6 +125,33 @@ def test_who_may_only_read_a_database_gets_nothing_that_lies_beside_it(folder: P
     assert {found[name] & 0o077 for name in found.keys() - sqlites} == {0}
 
 
+def test_the_lock_of_an_older_version_is_withheld_from_those_who_may_only_read_it(
+    folder: Path,
+) -> None:
+    (folder / "jobs.db").touch()
+    (folder / "jobs.db").chmod(0o660)
+    lock = folder / "jobs.db.lock"
+    lock.touch()
+    for before, after in ((0o644, 0o640), (0o666, 0o660), (0o600, 0o600)):
+        lock.chmod(before)
+        Conveyor(f"sqlite:///{folder}/jobs.db").store.close()
+        assert stat.S_IMODE(lock.stat().st_mode) == after
+    (folder / "jobs.db").chmod(0o644)
+    Conveyor(f"sqlite:///{folder}/jobs.db").store.close()
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+@root
+def test_a_lock_of_another_user_stays_as_it_is(folder: Path) -> None:
+    (folder / "jobs.db").touch(mode=0o600)
+    lock = folder / "jobs.db.lock"
+    lock.touch()
+    lock.chmod(0o644)
+    os.chown(lock, OTHER_GROUP, -1)
+    Conveyor(f"sqlite:///{folder}/jobs.db").store.close()
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o644
+
+
 @root
 def test_a_command_of_another_user_can_read_nothing_of_a_store() -> None:
     before = os.umask(0o022)

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from ..errors import UnavailableError
-from .file_owner import create_file
+from .file_owner import create_file, withhold_file
 from .fork_hooks import call_in_forked_child
 
 # How long to try to lock, in seconds. A process whose job holds the GIL in the middle of a write
@@ -34,6 +34,8 @@ class FileLock:
     def __init__(self, path: str, *, like: str) -> None:
         self.path = path
         self._fd = create_file(path, os.O_RDWR | os.O_CLOEXEC, like=like)
+        # Whoever can read it can lock it. Older versions created it with the umask.
+        withhold_file(self._fd, like=like)
         # A child that a job forks would keep the lock if this process is killed during a write.
         call_in_forked_child(self.close)
 

@@ -3,7 +3,7 @@
 Whoever may write the database may read and write all of it, and nobody else may do either, whatever
 the umask. So a database of mode 0600 is private, and one of mode 0660 is shared with its group.
 
-Only what this process has just created changes its owner or mode: root must not give away a file
+Only what this process has just created is given or opened to others: root must not give away a file
 that somebody has put, or linked, in its place.
 """
 
@@ -33,6 +33,16 @@ def create_new_file(path: str, flags: int, *, like: str) -> int:
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     _share(descriptor, like=like)
     return descriptor
+
+
+def withhold_file(descriptor: int, *, like: str) -> None:
+    """Take this user's own file from those who may not write `like`; another's stays as it is."""
+    with suppress(OSError):  # there is no store yet
+        allowed = _allowed_mode(os.fstat(descriptor), os.stat(like))
+        found = os.fstat(descriptor)
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and mode & ~allowed:
+            os.fchmod(descriptor, mode & allowed)
 
 
 def create_directory(path: str, *, like: str) -> None:
@@ -74,14 +84,19 @@ def _share(descriptor: int, *, like: str) -> None:
     with suppress(OSError):
         os.fchown(descriptor, seen.st_uid if os.geteuid() == 0 else -1, seen.st_gid)
     created = os.fstat(descriptor)
-    mode = _file_mode(seen)
-    if created.st_gid != seen.st_gid:  # this user is not in that group
-        mode &= ~stat.S_IRWXG
+    mode = _allowed_mode(created, seen)
     if stat.S_ISDIR(created.st_mode):
         mode |= (mode & 0o444) >> 2
         # What others create in a shared directory belongs to the same group.
         mode |= stat.S_ISGID if mode & stat.S_IRWXG else 0
     os.fchmod(descriptor, mode)
+
+
+def _allowed_mode(file: os.stat_result, like: os.stat_result) -> int:
+    """Return the mode of a file that those who may write `like`, and no others, may use."""
+    mode = _file_mode(like)
+    # This user may not be in that group.
+    return mode if file.st_gid == like.st_gid else mode & ~stat.S_IRWXG
 
 
 def _file_mode(like: os.stat_result) -> int:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import re
 import signal
+import stat
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -110,6 +111,7 @@ class ProcessProvider:
         note = MachineNote(id=machine, pool=pool.name, created_at=time.time(), boot=self._boot)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
             self._write(note)
             pid = os.posix_spawn(
                 sys.executable,
@@ -217,7 +219,21 @@ class ProcessProvider:
             (line.strip() for line in reversed(lines) if line.strip()), "its process has exited"
         )
 
+    def _check_owner(self) -> None:
+        """Raise UnavailableError if others can write notes: they could have any process killed."""
+        try:
+            seen = os.lstat(self._folder)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
+            raise UnavailableError(
+                f"the notes of machines in {self._folder} cannot be trusted: it must be a "
+                f"directory of user {os.geteuid()} that no other user can write; remove it, or "
+                "choose another `folder`"
+            )
+
     def _notes(self) -> Sequence[MachineNote]:
+        self._check_owner()
         notes: list[MachineNote] = []
         for path in sorted(self._folder.glob("*.json")):
             try:

@@ -66,6 +66,13 @@ def _exposed_files(settings: Settings, url: str) -> Iterator[Exposure]:
             f"any user of this machine can read the jobs in {files}; use chmod o-rwx on it, or on "
             "its directory",
         )
+    for lock in [f"{path}.lock" for path in _database(url)[:1]]:
+        if is_open_to_others(lock):
+            yield Exposure(
+                "lock",
+                f"any user of this machine can lock {lock}, and so stop every write; as its owner, "
+                "use chmod o-rwx on it",
+            )
     for path in (str(settings["token_file"]), _file_with_password(settings)):
         if path and is_open_to_others(path):
             yield Exposure(
