@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conveyor.runners.machine_fault import MachineError
+from conveyor.runners.rmtree import remove_tree
 from conveyor.runners.workdir import WorkdirRoot
 
 PREFIX = f"conveyor-{os.getuid()}-"
@@ -37,7 +40,7 @@ def test_nothing_exists_before_the_first_use_nor_after_the_last(temporary: Path)
     for _ in range(2):
         assert Path(place.create()).is_dir()
     assert {path.stat().st_mode & 0o777 for path in temporary.rglob("*")} == {0o700}
-    scratch.close()
+    scratch.close(timeout=60)
     assert list(temporary.iterdir()) == []
 
 
@@ -61,7 +64,7 @@ def test_each_job_has_its_own_workdir(temporary: Path) -> None:
     first.remove()
     assert not Path(first.path).exists()
     assert Path(second.path).exists()
-    scratch.close()
+    scratch.close(timeout=60)
 
 
 def test_workdirs_of_dead_workers_are_removed_and_those_of_live_ones_stay(temporary: Path) -> None:
@@ -123,7 +126,7 @@ def test_what_others_put_into_the_directory_for_temporary_files_is_neither_used_
     scratch = WorkdirRoot()
     scratch.remove_stale()
     assert Path(scratch.new_workdir().create()).is_dir()
-    scratch.close()
+    scratch.close(timeout=60)
     assert (precious / "x").exists()
     # A directory that looks like a leftover of ours can only be made by us, or by root.
     kept = kind != "directory" or os.geteuid() == 0
@@ -151,7 +154,7 @@ def test_a_directory_that_a_job_has_removed_is_created_anew_under_another_name(
     with pytest.raises(MachineError):  # a child process was told this path already
         announced.create()
     removed.rmdir()
-    scratch.close()
+    scratch.close(timeout=60)
     assert list(temporary.iterdir()) == []
 
 
@@ -167,7 +170,7 @@ def test_a_workdir_that_cannot_be_created_is_a_fault_of_the_machine(temporary: P
     with pytest.raises(MachineError, match="File exists"):
         taken.create()
     assert Path(scratch.new_workdir().create()).is_dir()
-    scratch.close()
+    scratch.close(timeout=60)
     assert list(temporary.iterdir()) == []
 
 
@@ -185,5 +188,26 @@ def test_a_workdir_is_removed_however_deep_it_is(depth: int, temporary: Path) ->
         os.close(here)
         here = inner
     os.close(here)
-    scratch.close()
+    scratch.close(timeout=60)
     assert list(temporary.iterdir()) == []
+
+
+def test_a_directory_that_takes_long_to_remove_keeps_no_worker_from_its_exit(
+    temporary: Path, until: Callable[[Callable[[], object]], None]
+) -> None:
+    goes_on = threading.Event()
+
+    def remove(path: str) -> None:
+        goes_on.wait(60)
+        remove_tree(path)
+
+    scratch = WorkdirRoot(remove)
+    path = Path(scratch.new_workdir().create())
+    scratch.close(timeout=0.05)
+    assert path.is_dir()
+    other = WorkdirRoot()
+    other.remove_stale()
+    other.close(timeout=60)
+    assert path.is_dir()  # it is still locked
+    goes_on.set()
+    until(lambda: not list(temporary.iterdir()))

@@ -18,6 +18,7 @@ import os
 import secrets
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from ..system.fork_hooks import call_in_forked_child
@@ -29,16 +30,21 @@ CREATE_TRIES = 100
 PROBE_SIZE = 1 << 16
 # Other users may enter but not list; each workdir has its own permissions.
 TRAVERSE_ONLY = 0o711
-# How long a worker that exits waits for its cleanup of leftovers, in seconds.
-CLEANUP_TIMEOUT = 1.0
+# How long a worker that exits waits for its cleanup of leftovers, and for the removal of its own
+# directory, in seconds. What is left is removed by the next worker.
+CLEANUP_TIMEOUT, CLOSE_TIMEOUT = 1.0, 3.0
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class WorkdirRoot:
-    """The directory of one worker, with its jobs' workdirs. Safe in any thread."""
+    """The directory of one worker, with its jobs' workdirs. Safe in any thread.
 
-    def __init__(self) -> None:
+    `remove` removes a directory with all it contains.
+    """
+
+    def __init__(self, remove: Callable[[str], None] = remove_tree) -> None:
+        self.remove = remove
         self._name = _new_name()
         self._lock = threading.Lock()
         self._descriptor = -1
@@ -92,19 +98,30 @@ class WorkdirRoot:
         with self._lock:
             os.chmod(self._descriptor, TRAVERSE_ONLY)
 
-    def close(self, *, in_use: bool = False) -> None:
-        """Remove this worker's directory; if a job is still `in_use` of it, only when empty."""
+    def close(self, *, in_use: bool = False, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Remove this worker's directory; if a job is still `in_use` of it, only when empty.
+
+        If that takes more than `timeout` seconds, it goes on until the process exits, and the
+        directory stays locked until then.
+        """
         if self._cleaner is not None:
             self._cleaner.join(CLEANUP_TIMEOUT)
+        if self._descriptor < 0:
+            return
+        if not in_use:
+            with suppress(RuntimeError):  # no thread: the next worker removes it
+                closer = threading.Thread(target=self._remove, name="conveyor-close", daemon=True)
+                closer.start()
+                closer.join(timeout)
+            return
+        with self._lock, suppress(OSError):  # not empty
+            os.rmdir(self.path)
+            self.release()
+
+    def _remove(self) -> None:
         with self._lock:
-            if self._descriptor < 0:
-                return
-            if not in_use:
-                remove_tree(self.path)
-            with suppress(OSError):  # not empty
-                if in_use:
-                    os.rmdir(self.path)
-                self.release()
+            self.remove(self.path)
+            self.release()
 
     def release(self) -> None:
         """Close the directory, and with it the lock."""
@@ -155,7 +172,7 @@ class Workdir:
 
     def remove(self) -> None:
         """Remove it and all it contains."""
-        remove_tree(self.path)
+        self._root.remove(self.path)
 
 
 def _temporary_directory() -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
+
+import msgspec
 
 from ..core.error_info import error_info
 from ..core.event_log import open_event_log
@@ -20,11 +21,12 @@ from ..core.lifecycle import Failed, Snoozed, Succeeded, damage_error
 from ..core.loop_backoff import DoublingBackoff
 from ..core.task import Kind
 from ..errors import CorruptStoreError, NotFoundError, UnavailableError, UsageError
-from ..runners.artifacts import find_artifacts
+from ..runners.artifact_search import MAX_TIME
+from ..runners.artifacts import FoundArtifacts, find_artifacts
 from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.machine_fault import MachineFault, machine_fault
 from ..runners.untrusted_files import file_opener
-from ..runners.workdir import WorkdirRoot
+from ..runners.workdir import Workdir, WorkdirRoot
 from ..store.blobs.transfer import describe, fill, upload
 from ..store.call_style import AsyncCalls
 from ..store.messages import Lease
@@ -37,7 +39,24 @@ log = open_event_log("job_files")
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-MAX_SEARCHES = 100
+MAX_SEARCHES, MAX_REMOVALS = 100, 4
+Find = Callable[..., FoundArtifacts]
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long work on files may take, in seconds: a file system may never answer.
+
+    `search` is for a search for artifacts, which ends earlier by itself if it can. `stop` is for
+    any work once the job must stop. `removal` is how long the removal of a job's folder holds its
+    slot; it goes on without it.
+    """
+
+    search: float = MAX_TIME + 15.0
+    stop: float = 5.0
+    removal: float = 2.0
+
+
+PATIENCE = Patience()
 
 
 class _StoppedError(Exception):
@@ -45,10 +64,15 @@ class _StoppedError(Exception):
 
 
 def runners_with_files(
-    runners: Mapping[Kind, Runner], *, store: FileStore, workdir_root: WorkdirRoot
+    runners: Mapping[Kind, Runner],
+    *,
+    store: FileStore,
+    workdir_root: WorkdirRoot,
+    find: Find = find_artifacts,
+    patience: Patience = PATIENCE,
 ) -> dict[Kind, Runner]:
     """Return the given runners, wrapped so that their jobs get folders and files."""
-    files = JobFiles(store, workdir_root)
+    files = JobFiles(store, workdir_root, find, patience)
     return {kind: _RunnerWithFiles(runner, files) for kind, runner in runners.items()}
 
 
@@ -80,8 +104,7 @@ class _RunnerWithFiles:
             # An abandoned thread still works there, until its process ends.
             workdir, abandoned = control.workdir, working and control.task.kind == "thread"
             if workdir is not None and workdir.created and not abandoned:
-                with suppress(RuntimeError):  # no thread: `close` of the root removes it
-                    await self._files.threads.run(workdir.remove)
+                await self._files.remove(workdir, control)
 
     async def probe(self) -> MachineFault | None:
         return await self._files.probe() or await self._runner.probe()
@@ -93,18 +116,26 @@ class _RunnerWithFiles:
 class JobFiles:
     """Downloads the inputs of jobs and uploads their artifacts. Serves one event loop."""
 
-    def __init__(self, store: FileStore, workdir_root: WorkdirRoot) -> None:
+    def __init__(
+        self, store: FileStore, workdir_root: WorkdirRoot, find: Find, patience: Patience
+    ) -> None:
         self.workdir_root = workdir_root
-        self.threads = FileThreads()
-        # Apart, because a search may take a minute and nobody else must wait for it.
+        self._find, self._patience = find, patience
+        self._threads = FileThreads()
+        # Apart, because a search or a removal may take minutes and nobody else must wait for it.
         self._searches = FileThreads(MAX_SEARCHES)
+        self._removals = FileThreads(MAX_REMOVALS)
         self._store = store
         self._call_style = AsyncCalls()
 
     async def prepare(self, control: JobControl) -> RunResult | None:
         """Make a job's folder and put its inputs there; returns how it ends if that fails."""
         try:
-            folder = control.artifact_root = await self.threads.run(control.folder)
+            folder = control.artifact_root = await self._unless_stopped(
+                control, self._threads.run(control.folder)
+            )
+        except _StoppedError:
+            return Stopped()
         except (OSError, RuntimeError) as error:
             return MachineFault(f"no job's folder can be created: {error}")
         try:
@@ -124,10 +155,20 @@ class JobFiles:
             return Failed(ErrorInfo("InputNotBrought", f"{type(error).__name__}: {error}"))
         return None
 
+    async def remove(self, workdir: Workdir, control: JobControl) -> None:
+        """Remove a job's folder, beside other jobs if that takes long."""
+        removal = asyncio.ensure_future(_answer_of(self._removals.run(workdir.remove)))
+        await asyncio.wait([removal], timeout=self._patience.removal)
+        if removal.done():
+            _ = removal.exception()  # no thread: `close` of the root removes it
+        else:
+            removal.cancel()  # the thread goes on
+            log.info("workdir.removing id=%s path=%s", control.job.id, workdir.path)
+
     async def probe(self) -> MachineFault | None:
         """Return why no job's folder could be created now; None if one could."""
         try:
-            return await self.threads.run(self.workdir_root.probe)
+            return await self._threads.run(self.workdir_root.probe)
         except RuntimeError as error:
             return machine_fault(error)
 
@@ -139,9 +180,9 @@ class JobFiles:
             return run_result
         options = control.job.options
         try:
-            found = await self._searches.run(
+            search = self._searches.run(
                 partial(
-                    find_artifacts,
+                    self._find,
                     control.artifact_root,
                     options.artifacts,
                     control.artifacts,
@@ -150,8 +191,17 @@ class JobFiles:
                     check=partial(_check, control),
                 )
             )
+            found = await self._unless_stopped(control, search, self._patience.search)
         except _StoppedError:
             return Stopped() if isinstance(run_result, Succeeded) else run_result
+        except TimeoutError:
+            return Failed(
+                ErrorInfo(
+                    "ArtifactSearchHung",
+                    f"the search for artifacts has not ended after {self._patience.search:g} s: a "
+                    "file system does not answer",
+                )
+            )
         for text in found.marks:
             _mark(control, f"artifacts: {text}")
         if found.error is not None:
@@ -171,7 +221,8 @@ class JobFiles:
         return run_result
 
     async def _put_input(self, file: InputFile, folder: str, control: JobControl) -> None:
-        await self.threads.run(partial(create_confined_file, folder, file.name))
+        creation = self._threads.run(partial(create_confined_file, folder, file.name))
+        await self._unless_stopped(control, creation)
         opens = partial(open_confined_file, folder, file.name)
         await self._retry(control, partial(self._download, file, opens, control))
 
@@ -183,14 +234,14 @@ class JobFiles:
             opens,
             store=self._store,
             call_style=self._call_style,
-            threads=self.threads,
+            threads=self._threads,
             before_piece=partial(_check, control),
         )
 
     async def _upload(self, name: str, path: str, control: JobControl) -> bool:
         is_named = name in control.artifacts
         opens = None if is_named else file_opener(control.artifact_root, control.workdir_owner)
-        found = await self.threads.run(
+        found = await self._threads.run(
             partial(describe, name, path, opens, partial(_check, control))
         )
         file = FileInfo(
@@ -205,11 +256,40 @@ class JobFiles:
             path,
             store=self._store,
             call_style=self._call_style,
-            threads=self.threads,
+            threads=self._threads,
             before_piece=partial(_check, control),
             opener=opens,
         )
         return await self._store.attach(Lease(control.job.id, control.job.lease), file)
+
+    async def _unless_stopped(
+        self, control: JobControl, work: Awaitable[T], timeout: float | None = None
+    ) -> T:
+        """Return the answer of work on files; _StoppedError if the job must stop before it ends.
+
+        A thread that a file system does not answer is left behind. TimeoutError after `timeout` s.
+        """
+        working = asyncio.ensure_future(_answer_of(work))
+        stopped = asyncio.Event()
+        control.waits[stopped] = "its files"
+        stopping = asyncio.ensure_future(stopped.wait())
+        try:
+            if not control.stopping:
+                await asyncio.wait(
+                    [working, stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+            if not working.done() and (control.stopping or stopped.is_set()):
+                await asyncio.wait([working], timeout=self._patience.stop)
+            if working.done():
+                return working.result()
+        finally:
+            del control.waits[stopped]
+            stopping.cancel()
+            working.cancel()
+        log.warning("files.stuck id=%s: a file system does not answer", control.job.id)
+        if control.stopping:
+            raise _StoppedError
+        raise TimeoutError
 
     async def _retry(self, control: JobControl, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step while the store cannot be reached."""
@@ -217,7 +297,7 @@ class JobFiles:
         while True:
             _check(control)
             try:
-                return await step()
+                return await self._unless_stopped(control, step())
             except CorruptStoreError:
                 raise
             except UnavailableError as error:
@@ -226,6 +306,10 @@ class JobFiles:
                 pause = backoff.next_pause()
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
                 await asyncio.sleep(pause)
+
+
+async def _answer_of(work: Awaitable[T]) -> T:
+    return await work
 
 
 def _check(control: JobControl) -> None:
