@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,15 @@ from conveyor.core.job import COMMAND_TASK, NewJob
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.pending import Pending, failed, ready
 from conveyor.errors import UnavailableError
-from conveyor.runners.artifacts import FoundArtifacts, find_artifacts
+from conveyor.runners.artifacts import find_artifacts
 from conveyor.runners.command import CommandRunner
 from conveyor.runners.job_control import JobControl, RunResult, Stopped
 from conveyor.runners.machine_fault import MachineFault
-from conveyor.runners.rmtree import remove_tree
 from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.http.wire import ExchangedView, JobView, decode_exchanged, encode_job
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Content, Want
-from conveyor.worker.job_files import Patience, runners_with_files
+from conveyor.worker.job_files import runners_with_files
 
 LARGE = PIECE * 2 + 1
 
@@ -395,85 +392,3 @@ def test_a_job_that_no_store_accepts_is_not_run_and_takes_no_other_with_it(
     assert (ending.error.type, ending.retry) == ("CorruptStoreError", False)
     assert said in ending.error.message
     assert isinstance(run(store, scratch, JobControl(other, made.task, made.sink)), Succeeded)
-
-
-class HungSearch:
-    """A search for artifacts in a file system that does not answer until it is told to."""
-
-    def __init__(self) -> None:
-        self.answer = threading.Event()
-        self.control: JobControl | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    def __call__(self, *_: object, **__: object) -> FoundArtifacts:
-        if self.control is not None and self.loop is not None:
-            self.loop.call_soon_threadsafe(self.control.stop, CANCEL)
-        self.answer.wait(60)
-        return FoundArtifacts({})
-
-
-@pytest.mark.parametrize("is_stopped", [True, False], ids=["cancel", "no deadline"])
-def test_a_file_system_that_does_not_answer_holds_no_slot(
-    scratch: WorkdirRoot, is_stopped: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    store, search = Store(), HungSearch()
-    control = claimed(store, "true", artifacts=("*",))
-    patience = Patience(search=0.05, stop=0.05)
-
-    async def main() -> RunResult:
-        if is_stopped:
-            search.control, search.loop = control, asyncio.get_running_loop()
-        runners = runners_with_files(
-            {"command": CommandRunner()},
-            store=store,
-            workdir_root=scratch,
-            find=search,
-            patience=Patience(60, 0.05) if is_stopped else patience,
-        )
-        ending = await runners["command"].run(control)
-        await runners["command"].close()
-        return ending
-
-    ending = asyncio.run(main())
-    assert not search.answer.is_set()
-    if is_stopped:
-        assert isinstance(ending, Stopped)
-    else:
-        assert isinstance(ending, Failed)
-        assert (ending.error.type, ending.retry) == ("ArtifactSearchHung", True)
-    assert "files.stuck id=job" in caplog.text
-    search.answer.set()
-
-
-def test_the_removal_of_a_huge_folder_holds_no_slot_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    goes_on, removed = threading.Event(), threading.Event()
-
-    def remove(path: str) -> None:
-        goes_on.wait(60)
-        remove_tree(path)
-        removed.set()
-
-    root, store = WorkdirRoot(remove), Store()
-    control = claimed(store, "true", artifacts=("*",))
-    made = {"command": CommandRunner()}
-
-    def runner() -> Any:
-        return runners_with_files(
-            made,  # type: ignore[arg-type]
-            store=store,
-            workdir_root=root,
-            patience=Patience(removal=0.05),
-        )["command"]
-
-    [ending] = run_jobs(runner, control)
-    assert isinstance(ending, Succeeded)
-    assert control.workdir is not None
-    assert Path(control.workdir.path).is_dir()
-    goes_on.set()
-    assert removed.wait(60)
-    assert not Path(control.workdir.path).exists()
-    root.close(timeout=60)
-    assert list(tmp_path.iterdir()) == []
