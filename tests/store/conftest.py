@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from damageable import File
+from postgres_schema import Schemas
+from postgres_server import shared_server
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
-STORES = ("memory", "sqlite", "http")
+STORES = ("memory", "sqlite", "http", "postgres")
 
 
 @pytest.fixture
@@ -22,11 +27,22 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> Schemas:
+    """Schemas of the PostgreSQL server that all processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return Schemas(shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base))
+
+
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
-    opened = open_kind(request.param, clock, tmp_path)
-    yield opened
-    opened.close()
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgres":
+            url = stack.enter_context(request.getfixturevalue("schemas").one())
+        opened = open_kind(request.param, clock, tmp_path, url)
+        stack.callback(opened.close)
+        yield opened
 
 
 @pytest.fixture(params=["sqlite", "http"])
@@ -36,11 +52,13 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> It
     opened.store.close()
 
 
-def open_kind(kind: str, clock: FakeClock, folder: Path) -> Store:
+def open_kind(kind: str, clock: FakeClock, folder: Path, url: str = "") -> Store:
     """Open a fresh store of a kind; without randomness, so that two can be compared."""
     if kind == "memory":
         return MemoryStore(clock, draw=lambda: 0.5)
     if kind == "http":
         return Served(MemoryStore(clock, draw=lambda: 0.5), clock)
+    if kind == "postgres":
+        return PostgresStore(url, clock=clock, draw=lambda: 0.5)
     # What is tested here does not depend on fsync.
     return SqliteStore(folder / "jobs.db", clock=clock, durability="normal", draw=lambda: 0.5)

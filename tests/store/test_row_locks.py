@@ -59,8 +59,8 @@ class ManyWriters:
         self.statements.append(name)
         return await self._db.rows(name, params)
 
-    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
-        self.locks.append((what, key))
+    async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
+        self.locks += [(what, key) for key in keys]
         self.others()
 
 

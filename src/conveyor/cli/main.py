@@ -60,6 +60,7 @@ COMMANDS = {
     "scale": "Start and stop machines for agents as the load changes.",
     "bench": "Measure throughput and latency on this machine.",
     "drill": "Prove that your application's workers stop and recover as promised.",
+    "migrate": "Create or upgrade the tables of a PostgreSQL store.",
     "doctor": "Check the store and its workers; show each setting and its source.",
     "completion": "Print the shell completion script.",
 }

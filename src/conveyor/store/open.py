@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..core.clock import Clock
 from ..errors import UnavailableError, UsageError
 from ..settings import MEMORY, TOKEN, load_settings, token_from
 from .memory.store import MemoryStore
 from .protocol import Store
+
+if TYPE_CHECKING:
+    from .postgres.migrate import Migration
+
+POSTGRES = ("postgresql", "postgres")
 
 KNOWN = (
     "'memory:', a path like 'jobs.db', 'sqlite:///jobs.db' or 'sqlite:////var/jobs.db', and a "
@@ -28,11 +34,23 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
         return MemoryStore(clock)
     if scheme in ("http", "https"):
         return _open_http(url, clock, token)
+    if scheme in POSTGRES:
+        return _open_postgres(url, clock)
     if not url or (colon and scheme != "sqlite" and "/" not in scheme):
         raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
     from .sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore.open(url, clock)
+
+
+def open_migration(url: str) -> Migration:
+    """Return the migration of the PostgreSQL store at an address."""
+    try:
+        from .postgres.address import parse_address  # noqa: PLC0415
+        from .postgres.migrate import Migration  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing_driver(error) from error
+    return Migration(parse_address(url))
 
 
 def check_store_exists(url: str) -> None:
@@ -43,7 +61,7 @@ def check_store_exists(url: str) -> None:
             "no store at memory: a store in memory can be used only by the process that has it; "
             "name a file or a server with --url or CONVEYOR_URL"
         )
-    if scheme in ("http", "https"):
+    if scheme in ("http", "https", *POSTGRES):  # opening one of these creates nothing
         return
     path = os.path.abspath(url.removeprefix("sqlite:///").partition("?")[0])
     if not os.path.isfile(path) or not os.path.getsize(path):
@@ -51,6 +69,20 @@ def check_store_exists(url: str) -> None:
             f"no store at {path}; run this in the application's directory, or name the store with "
             "--url or CONVEYOR_URL"
         )
+
+
+def _open_postgres(url: str, clock: Clock | None) -> Store:
+    try:
+        from .postgres.store import PostgresStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing_driver(error) from error
+    return PostgresStore(url, clock=clock)
+
+
+def _missing_driver(error: ModuleNotFoundError) -> UsageError:
+    return UsageError(
+        f"PostgreSQL needs {error.name}: install it with `pip install conveyor[postgres]`"
+    )
 
 
 def _open_http(url: str, clock: Clock | None, token: str | None) -> Store:

@@ -17,6 +17,8 @@ class Dialect:
     names: str
     # The reason of a cancel as bytes, because in a damaged row they may not be characters.
     cancel_reason: str
+    # The queues with their counts of jobs by state: a table, or what adds them up.
+    counted_queue: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
 
@@ -27,5 +29,17 @@ SQLITE = Dialect(
     state_list="SELECT value FROM json_each(:states)",
     names="json_each(:names)",
     cancel_reason="CAST(cancel_reason AS BLOB)",
+    counted_queue="queue",
     integrity_check="PRAGMA integrity_check(20)",
+)
+
+POSTGRES = Dialect(
+    skip_locked="FOR UPDATE SKIP LOCKED",
+    state_list="SELECT json_array_elements_text(:states)",
+    names="(SELECT json_array_elements_text(:names) AS value)",
+    # PostgreSQL keeps nothing but characters.
+    cancel_reason="cancel_reason",
+    counted_queue="counted_queue",
+    # Checksums of its own pages are the server's business; its operators have pg_amcheck.
+    integrity_check="SELECT 'ok'",
 )

@@ -72,6 +72,7 @@ _COLUMN_TYPES: dict[str, frozenset[type]] = {
         ("lease_until", "cancel_requested_at", "started_at", "unsupported_since", "final_at"),
         frozenset({float, _NULL}),
     ),
+    "cancel_forced": _NUMBERS | {bool},
     "result_checksum": _NUMBERS | {_NULL},
 }
 _TYPES = tuple(_COLUMN_TYPES.get(name, _NUMBERS) for name in COLUMNS["job"])

@@ -10,11 +10,19 @@ from .dialect import Dialect
 from .rows import COLUMNS
 
 _HEADER = re.compile(r"^-- name: (\w+)(, reads)?\n", re.MULTILINE)
-_, *_PARTS = _HEADER.split(
+
+
+def split_statements(text: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the statements of a file by name, and the names of those that only read."""
+    _, *parts = _HEADER.split(text)
+    names, reads, bodies = parts[::3], parts[1::3], parts[2::3]
+    reading = (name for name, marked in zip(names, reads, strict=True) if marked)
+    return dict(zip(names, bodies, strict=True)), frozenset(reading)
+
+
+_STATEMENTS, READ_ONLY = split_statements(
     (files("conveyor.store.sql") / "statements.sql").read_text(encoding="utf-8")
 )
-
-READ_ONLY = frozenset(name for name, reads in zip(_PARTS[::3], _PARTS[1::3], strict=True) if reads)
 
 
 def load_statements(dialect: Dialect) -> dict[str, str]:
@@ -24,5 +32,5 @@ def load_statements(dialect: Dialect) -> dict[str, str]:
         texts[table] = ", ".join(columns)
     return {
         name: re.sub(r"\{(\w+)\}", lambda match: str(texts[match[1]]), body).strip()
-        for name, body in zip(_PARTS[::3], _PARTS[2::3], strict=True)
+        for name, body in _STATEMENTS.items()
     }

@@ -7,19 +7,19 @@
 
 -- name: queue, reads
 SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
-FROM queue WHERE name = :name
+FROM {counted_queue} WHERE name = :name
 
 -- name: queues, reads
 SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
-FROM queue ORDER BY name
+FROM {counted_queue} ORDER BY name
 
 -- name: stocked_queues, reads
 -- Those of the named queues that a claim could serve: with an available job, or with an offer. The
 -- names come first in the join, so that each costs one lookup.
 SELECT name, capacity, paused, scheduled, available, running, retryable, completed, cancelled,
     discarded
-FROM {names} AS wanted CROSS JOIN queue
+FROM {names} AS wanted CROSS JOIN {counted_queue} AS queue
 WHERE queue.name = wanted.value AND NOT paused
     AND (available > 0 OR (capacity IS NOT NULL AND EXISTS (
         SELECT 1 FROM offer WHERE offer.queue = queue.name AND answer IS NULL
@@ -207,7 +207,7 @@ ORDER BY seq DESC LIMIT :limit
 -- name: history, reads
 SELECT attempt, at, worker, became, error FROM (
     SELECT * FROM attempt_error WHERE job = :job ORDER BY seq DESC LIMIT 1000
-) ORDER BY seq
+) AS latest ORDER BY seq
 
 -- name: output, reads
 SELECT seq, lease, position, stream, at, data FROM output
@@ -231,7 +231,7 @@ WHERE seq = :seq AND state = 'running' AND lease = :lease
 -- name: renew
 UPDATE job SET state = :state, attempt = 0, crashes = 0, run_at = :run_at, final_at = NULL,
     result = NULL, result_checksum = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
-    cancel_forced = 0, stopping = NULL, unsupported_since = NULL, unique_key = :unique_key
+    cancel_forced = FALSE, stopping = NULL, unsupported_since = NULL, unique_key = :unique_key
 WHERE seq = :seq AND state = :state_before AND lease = :lease
 
 -- name: adopt
@@ -283,7 +283,7 @@ GROUP BY state
 UPDATE job SET priority = :priority, enqueued_at = :enqueued_at, expires_at = :expires_at,
     lease = :lease, run_at = 0, attempt = 0, crashes = 0, worker = NULL, lease_until = NULL,
     started_at = NULL, final_at = NULL, cancel_requested_at = NULL, cancel_reason = NULL,
-    cancel_forced = 0, result = NULL, result_checksum = NULL, error = NULL, progress = NULL,
+    cancel_forced = FALSE, result = NULL, result_checksum = NULL, error = NULL, progress = NULL,
     stopping = NULL, unsupported_since = NULL
 WHERE seq = :seq
 

@@ -6,7 +6,7 @@ its end in one step, a store over the network awaits it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -51,10 +51,10 @@ class Executor(Protocol):
         """
         ...
 
-    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
-        """Hold a row until the transaction ends; wait while another transaction holds it.
+    async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
+        """Hold rows until the transaction ends, in the order of their keys.
 
-        Not called where the transaction excludes other writers.
+        Waits while other transactions hold them. Not called where `excludes_writers`.
         """
         ...
 
@@ -93,8 +93,8 @@ class Lanes:
     """The lanes known to this process. They are never deleted, so a known one stays right."""
 
     def __init__(self) -> None:
-        self.ids: dict[tuple[str, tuple[str, ...]], int] = {}
-        self.queues: dict[int, str] = {}
+        self.ids: MutableMapping[tuple[str, tuple[str, ...]], int] = {}
+        self.queues: MutableMapping[int, str] = {}
 
     def forget(self) -> None:
         """Forget all, as some may have been made in a transaction that was rolled back."""
@@ -172,13 +172,14 @@ class Tx:
         nobody else holds them ({skip_locked}).
         """
         if not self._db.excludes_writers:
-            await self._db.lock("worker", worker, shared=shared)
+            await self._db.lock("worker", [worker], shared=shared)
 
     async def lock_jobs(self, ids: Iterable[str]) -> None:
         """Hold jobs before their state is read and a decision is based on it."""
         if not self._db.excludes_writers:
-            for job_id in sorted(set(ids)):
-                await self._db.lock("job", job_id)
+            ordered = sorted(set(ids))
+            if ordered:
+                await self._db.lock("job", ordered)
 
     async def lock_queue(self, name: str) -> QueueState:
         """Return a queue as it stands, held: no other transaction adds jobs to it or to its line.
@@ -188,7 +189,7 @@ class Tx:
         queue = await self.used_queue(name)
         if self._db.excludes_writers or name in self._locked_queues:
             return queue
-        await self._db.lock("queue", name)
+        await self._db.lock("queue", [name])
         self._locked_queues.add(name)
         [(capacity, paused, *counts)] = await self.rows("queue", (name,))
         queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, NoReturn
 
@@ -71,7 +71,7 @@ class Database:
             pass
         return db.total_changes() - before
 
-    async def lock(self, what: Lockable, key: str, *, shared: bool = False) -> None:
+    async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Do nothing: the lock on the file excludes every other writer."""
 
     @contextmanager

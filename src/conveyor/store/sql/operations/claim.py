@@ -140,7 +140,7 @@ def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
     if not rows:
         return lost(job_id)
     requested_at, reason, forced = rows[0]
-    told = None if reason is None else reason.decode(errors="replace")
+    told = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
     return renewal(job_id, cancel_requested_at=requested_at, reason=told, forced=bool(forced))
 
 

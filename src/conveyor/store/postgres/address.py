@@ -1,0 +1,65 @@
+"""The address of a PostgreSQL store: what libpq connects to, and the schema with the jobs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from ...errors import UsageError
+
+SCHEMES = ("postgresql", "postgres")
+SCHEMA = "conveyor"
+# A channel of hints has the schema's name and a kind, in PostgreSQL's 63 bytes of a name.
+_SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+CONNECTIONS, MOST_CONNECTIONS = 4, 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """`url` as it was given, and its parts."""
+
+    url: str
+    # For libpq, without the options that are Conveyor's.
+    server: str
+    schema: str
+    # How many connections a process may have, beside the one for hints.
+    connections: int
+
+    @property
+    def shown(self) -> str:
+        """The address without a password and without libpq's options."""
+        parts = urlsplit(self.url)
+        user, at, place = parts.netloc.rpartition("@")
+        return (
+            f"{parts.scheme}://{user.partition(':')[0]}{at}{place}{parts.path}?schema={self.schema}"
+        )
+
+    @property
+    def digest(self) -> str:
+        """Names the store on this machine, whoever uses it and by which options."""
+        parts = urlsplit(self.url)
+        place = f"{parts.hostname}:{parts.port}{parts.path}?{self.schema}"
+        return sha256(place.encode()).hexdigest()[:16]
+
+
+def parse_address(url: str) -> Address:
+    """Return the parts of "postgresql://user@host/db?schema=conveyor"."""
+    parts = urlsplit(url)
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    own = {name: value for name, value in given if name in ("schema", "connections")}
+    others = [(name, value) for name, value in given if name not in own]
+    schema = own.get("schema", SCHEMA)
+    if not _SCHEMA_NAME.fullmatch(schema):
+        raise UsageError(
+            f"schema={schema!r}: the name of a schema must have up to 48 lowercase letters, digits "
+            "and underscores, and must not start with a digit"
+        )
+    number = own.get("connections", str(CONNECTIONS))
+    if not number.isdecimal() or not 1 <= int(number) <= MOST_CONNECTIONS:
+        raise UsageError(
+            f"connections={number!r}: a process can have 1 to {MOST_CONNECTIONS} connections"
+        )
+    server = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
+    return Address(url=url, server=server, schema=schema, connections=int(number))

@@ -1,0 +1,242 @@
+"""Hints between processes by LISTEN and NOTIFY, on one connection of a thread of its own.
+
+NOTIFY holds a lock of the whole database until its transaction is committed, so one in every
+transaction would make all transactions wait for each other. Here hints follow the commit: the
+thread sends those of the last moments together, in a transaction of their own. If the process dies
+before, a hint is lost, and who waits for it looks again by itself.
+
+The same thread adds up the counts that this process has changed.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import cast, get_args
+
+import psycopg
+
+from ...errors import UnavailableError
+from ..messages import Hint, HintKind, Listener
+from .address import Address
+from .connection import Connection
+from .texts import escape, unescape
+
+# Hints of this many seconds are sent together.
+WINDOW = 0.005
+# NOTIFY takes less than 8,000 bytes.
+LARGEST = 7900
+SEPARATOR = "\x1f"
+# How often changed counts are added up, and how often a lost connection is tried, in seconds.
+ADD_UP_EVERY, RECONNECT_EVERY = 1.0, 1.0
+JOIN = 5.0
+KINDS: frozenset[HintKind] = frozenset(get_args(HintKind))
+
+
+class Bell:
+    """Listens for this process, and rings at the others. Any thread may use it."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._changed = threading.Condition()
+        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
+        self._numbers = 0
+        self._wanted: set[HintKind] = set()
+        self._listened: set[HintKind] = set()
+        # The subjects by kind; None means "any".
+        self._ringing: dict[HintKind, dict[str, None] | None] = {}
+        self._has_tallied = self._is_closing = self._is_waking = False
+        self._thread: threading.Thread | None = None
+        self._waker: socket.socket | None = None
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        """Call `listener` for hints of these kinds from any process; returns how to stop.
+
+        Once this has returned, no hint is missed, unless the server cannot be reached.
+        """
+        with self._changed:
+            self._numbers += 1
+            number = self._numbers
+            self._listeners[number] = frozenset(kinds), listener
+            self._wanted.update(kinds)
+            self._wake()
+            self._changed.wait_for(lambda: self._listened.issuperset(kinds), JOIN)
+
+        def stop() -> None:
+            with self._changed:
+                self._listeners.pop(number, None)
+
+        return stop
+
+    def notify(self, hint: Hint) -> None:
+        """Tell everybody, here and in other processes."""
+        self._deliver(hint)
+        with self._changed:
+            self._add(hint.kind, dict.fromkeys(hint.subjects) or None)
+            self._wake()
+
+    def note_tally(self) -> None:
+        """Have the counts added up soon."""
+        if not self._has_tallied:
+            with self._changed:
+                self._has_tallied = True
+                self._wake()
+
+    def close(self) -> None:
+        """Send what is to be sent, then stop listening."""
+        with self._changed:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            self._listeners.clear()
+            if self._thread is None:
+                return
+            self._wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join(JOIN)
+        if self._waker is not None:
+            self._waker.close()
+
+    def _wake(self) -> None:
+        """Wake the thread, or start it. Call it with the lock."""
+        if self._thread is None and not self._is_closing:
+            self._waker, woken = socket.socketpair()
+            self._waker.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
+            thread = threading.Thread(
+                target=self._serve, args=(woken,), name="conveyor-bell", daemon=True
+            )
+            thread.start()
+            self._thread = thread
+        elif self._waker is not None and not self._is_waking:
+            self._is_waking = True
+            with suppress(OSError):
+                self._waker.send(b"x")
+
+    def _add(self, kind: HintKind, subjects: dict[str, None] | None) -> None:
+        known = self._ringing.setdefault(kind, {})
+        self._ringing[kind] = None if known is None or subjects is None else known | subjects
+
+    def _serve(self, woken: socket.socket) -> None:
+        missed = False
+        with woken, selectors.DefaultSelector() as selector:
+            selector.register(woken, selectors.EVENT_READ)
+            while not self._is_closing or self._ringing:
+                with suppress(UnavailableError, psycopg.Error, OSError):
+                    connection = Connection(self._address)
+                    try:
+                        self._attend(connection, selector, woken, missed=missed)
+                        return
+                    finally:
+                        connection.close()
+                missed = True
+                if self._is_closing:
+                    return
+                selector.select(RECONNECT_EVERY)
+                self._take_wakes(woken)
+
+    def _attend(
+        self,
+        connection: Connection,
+        selector: selectors.BaseSelector,
+        woken: socket.socket,
+        *,
+        missed: bool,
+    ) -> None:
+        """Listen and ring on one connection until this is closed, or the connection lost."""
+        own = connection.session.info.backend_pid
+        # For those that arrive with the answer to a statement.
+        connection.session.add_notify_handler(lambda note: self._hear(note, own))
+        descriptor = connection.session.fileno()
+        selector.register(descriptor, selectors.EVENT_READ)
+        try:
+            self._listen_to(connection, self._wanted)
+            if missed:
+                for kind in self._wanted:
+                    self._deliver(Hint(kind))
+            rung = added_up = -ADD_UP_EVERY
+            while True:
+                self._listen_to(connection, self._wanted - self._listened)
+                now = time.monotonic()
+                if self._ringing and (now >= rung + WINDOW or self._is_closing):
+                    self._ring(connection)
+                    rung = now
+                if self._has_tallied and now >= added_up + ADD_UP_EVERY:
+                    self._add_up(connection)
+                    added_up = now
+                if self._is_closing and not self._ringing:
+                    return
+                due = [rung + WINDOW] if self._ringing else []
+                due += [added_up + ADD_UP_EVERY] if self._has_tallied else []
+                selector.select(max(0.0, min(due) - time.monotonic()) if due else None)
+                self._take_wakes(woken)
+                self._receive(connection, own)
+        finally:
+            selector.unregister(descriptor)
+            with self._changed:
+                self._listened = set()
+
+    def _take_wakes(self, woken: socket.socket) -> None:
+        with self._changed:
+            if self._is_waking:
+                self._is_waking = False
+                woken.recv(100)
+
+    def _listen_to(self, connection: Connection, kinds: set[HintKind]) -> None:
+        if kinds:
+            names = (f'LISTEN "{_channel(self._address, kind)}"' for kind in sorted(kinds))
+            connection.script("; ".join(names).encode())
+            with self._changed:
+                self._listened |= kinds
+                self._changed.notify_all()
+
+    def _ring(self, connection: Connection) -> None:
+        with self._changed:
+            ringing, self._ringing = self._ringing, {}
+        channels, payloads = [], []
+        for kind, subjects in ringing.items():
+            payload = SEPARATOR.join(map(escape, subjects or ()))
+            channels.append(_channel(self._address, kind))
+            payloads.append(payload if len(payload.encode()) <= LARGEST else "")
+        try:
+            connection.query("ring", (channels, payloads))
+        except BaseException:
+            with self._changed:
+                for kind, subjects in ringing.items():
+                    self._add(kind, subjects)
+            raise
+
+    def _add_up(self, connection: Connection) -> None:
+        self._has_tallied = False
+        for queue in connection.query("tallied_queues"):
+            connection.query("add_up", queue)
+
+    def _receive(self, connection: Connection, own: int) -> None:
+        """Pass on the notifications that have arrived, without waiting for more."""
+        session = connection.session.pgconn
+        session.consume_input()
+        while (note := session.notifies()) is not None:
+            channel, payload = note.relname.decode(), note.extra.decode()
+            self._hear(psycopg.Notify(channel, payload, note.be_pid), own)
+
+    def _hear(self, note: psycopg.Notify, own: int) -> None:
+        if note.pid != own:  # this process was told already
+            kind = note.channel.rpartition(".")[2]
+            if kind in KINDS:
+                subjects = tuple(map(unescape, note.payload.split(SEPARATOR)))
+                self._deliver(Hint(cast("HintKind", kind), subjects if note.payload else ()))
+
+    def _deliver(self, hint: Hint) -> None:
+        if self._listeners:
+            with self._changed:
+                listeners = list(self._listeners.values())
+            for kinds, listener in listeners:
+                if hint.kind in kinds:
+                    listener(hint)
+
+
+def _channel(address: Address, kind: HintKind) -> str:
+    return f"{address.schema}.{kind}"

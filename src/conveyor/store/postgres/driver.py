@@ -1,0 +1,110 @@
+"""The PostgreSQL driver: one schema of a database, any number of processes on any machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ...core.clock import Clock
+from ...core.pending import Pending
+from ...core.retry import Draw
+from ...system.file_owner import PRIVATE_DIRECTORY
+from ...system.file_threads import FileThreads
+from ..messages import HintKind, Listener, new_discards
+from ..sql.transaction import Tx
+from .address import Address
+from .bell import Bell
+from .contents import Contents
+from .migrate import check_version
+from .transactions import Transactions
+
+T = TypeVar("T")
+
+
+class PostgresDriver:
+    """The connections of this process to one schema."""
+
+    def __init__(
+        self, address: Address, *, clock: Clock | None = None, draw: Draw = random.random
+    ) -> None:
+        self._address = address
+        self._clock = clock
+        self._draw = draw
+        self._lock = threading.Lock()
+        self._left_behind: list[object] = []
+        self.discards = new_discards()
+        self.folder = _folder(address)
+        self.blobs = Contents(self._transact)
+        self._open()
+        self._current.check(check_version)
+
+    @property
+    def url(self) -> str:
+        """The address by which another process reaches the same jobs."""
+        return self._address.url
+
+    def now(self) -> float:
+        """Return the time by the server's clock."""
+        return self._current.now()
+
+    def submit(
+        self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool
+    ) -> Pending[T]:
+        """Run an operation completely or not at all: here, or in a thread for an event loop."""
+        transactions = self._current
+        return self._threads.run(lambda: transactions.run(operation, reads=reads))
+
+    def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
+        """Call `listener` for hints of these kinds from any process; returns how to stop."""
+        self._check_fork()
+        return self._bell.listen(kinds, listener)
+
+    def close(self) -> None:
+        """Send the last hints, then close the connections."""
+        self._bell.close()
+        self._transactions.close()
+
+    @property
+    def _current(self) -> Transactions:
+        self._check_fork()
+        return self._transactions
+
+    def _transact(self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool) -> T:
+        return self._current.run(operation, reads=reads)
+
+    def _open(self) -> None:
+        self._bell = Bell(self._address)
+        self._threads = FileThreads(self._address.connections)
+        self._transactions = Transactions(
+            self._address,
+            clock=self._clock,
+            draw=self._draw,
+            notify=self._bell.notify,
+            tallied=self._bell.note_tally,
+            discards=self.discards,
+        )
+
+    def _check_fork(self) -> None:
+        if self._transactions.pid != os.getpid():
+            with self._lock:
+                if self._transactions.pid != os.getpid():
+                    # A forked child. Closing the parent's connections here would end its sessions.
+                    self._left_behind += [self._transactions, self._bell]
+                    self._open()
+
+
+def _folder(address: Address) -> str:
+    """Return where workers on this machine leave files for each other; "" if nowhere is safe."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    private = os.path.join(base, f"conveyor-{os.geteuid()}")
+    try:
+        os.makedirs(private, PRIVATE_DIRECTORY, exist_ok=True)
+        seen = os.lstat(private)
+    except OSError:
+        return ""
+    is_ours = seen.st_uid == os.geteuid() and not seen.st_mode & 0o022 and os.path.isdir(private)
+    return os.path.join(private, address.digest + ".workers") if is_ours else ""

@@ -1,0 +1,114 @@
+"""The statements in PostgreSQL's SQL, with numbered and typed parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from ..sql.dialect import POSTGRES
+from ..sql.statements import load_statements, split_statements
+from ..sql.transaction import Params
+
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
+_COMMENT = re.compile(r"--.*")
+
+# The type of a parameter by its name, most of which are names of columns. Declared in every
+# statement, so that no type is guessed from a value.
+_TYPES: dict[str, str] = {
+    name: sql_type
+    for sql_type, names in {
+        "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
+        "first job lane lease limit number offer offset position priority result_checksum "
+        "retryable rows running scheduled seq size stop term term_before",
+        "FLOAT8": "at beat_at created_at due_at enqueued_at enqueued_before expires_at final_at "
+        "last_at latest lease_until moment next_at now revoked_at run_at since started_at "
+        "unsupported_since until until_before",
+        "TEXT": "became cron detail digest holder id kind missed name note place queue queues "
+        "reason requires scopes state state_before stream subject task timezone transaction "
+        "unique_key what who worker",
+        "BYTEA": "answer args data defaults info options progress request result stopping",
+        "BOOL": "executable forced key_kept paused whole",
+        "JSON": "names states",
+        "TEXT[]": "channels keys payloads",
+    }.items()
+    for name in names.split()
+}
+# Where a name means something else.
+_SPECIAL = {
+    ("find", "before"): "INT8",
+    ("actions", "before"): "INT8",
+    ("note", "error"): "BYTEA",
+    ("move", "error"): "TEXT",
+    ("end_damaged", "error"): "TEXT",
+    ("tokens", "after"): "TEXT",
+}
+_BEFORE = "FLOAT8"
+
+# Statements that are run for many rows at once: one statement over arrays.
+_FOR_MANY_ROWS = frozenset(
+    {
+        *("insert_job", "lease", "succeed", "make_available", "write_output", "note_action"),
+        *("add_offered_job", "add_offered_file"),
+    }
+)
+_VALUES = re.compile(r"VALUES \(([^)]*)\)")
+
+
+class Statement:
+    """One statement: its text, and its parameters in the order of their numbers."""
+
+    __slots__ = ("for_many_rows", "names", "text", "types")
+
+    def __init__(self, name: str, body: str) -> None:
+        body = _COMMENT.sub("", body).strip()
+        self.names = tuple(dict.fromkeys(_PARAMETER.findall(body)))
+        self.types = {each: _type_of(name, each) for each in self.names}
+        self.text = self._numbered(body).encode()
+        self.for_many_rows = self._over_arrays(body).encode() if name in _FOR_MANY_ROWS else b""
+
+    def bind(self, params: Params) -> Sequence[Any]:
+        """Return the values in the order of their numbers."""
+        if isinstance(params, Mapping):
+            return [params[name] for name in self.names]
+        return params
+
+    def bind_columns(self, params: Iterable[Params]) -> list[list[Any]]:
+        """Return the values of many rows, one list for each parameter."""
+        return [list(column) for column in zip(*map(self.bind, params), strict=True)]
+
+    def _numbered(self, body: str) -> str:
+        numbers = {name: number for number, name in enumerate(self.names, start=1)}
+        return _PARAMETER.sub(lambda m: f"${numbers[m[1]]}::{self.types[m[1]]}", body)
+
+    def _over_arrays(self, body: str) -> str:
+        """Return an UPDATE or an INSERT that takes one array for each parameter."""
+        arrays = ", ".join(
+            f"${number}::{self.types[name]}[]" for number, name in enumerate(self.names, start=1)
+        )
+        columns = ", ".join(f"given_{name}" for name in self.names)
+        body = _PARAMETER.sub(r"given_\1", body)
+        if body.startswith("UPDATE"):
+            given = f"FROM unnest({arrays}) AS given ({columns})"
+            return body.replace("WHERE", f"{given}\nWHERE", 1)
+        given = f"FROM unnest({arrays}) WITH ORDINALITY AS given ({columns}, given_number)"
+        return _VALUES.sub(rf"SELECT \1 {given} ORDER BY given_number", body)
+
+
+def _type_of(statement: str, parameter: str) -> str:
+    special = _SPECIAL.get((statement, parameter))
+    if special is None:
+        return _BEFORE if parameter == "before" else _TYPES[parameter]
+    return special
+
+
+def _load() -> dict[str, Statement]:
+    own, _ = split_statements(
+        (files("conveyor.store.postgres") / "statements.sql").read_text(encoding="utf-8")
+    )
+    texts = load_statements(POSTGRES) | own
+    return {name: Statement(name, body) for name, body in texts.items()}
+
+
+STATEMENTS = _load()

@@ -1,0 +1,103 @@
+-- Statements of the PostgreSQL store: those that replace one of sql/statements.sql, then its own.
+
+-- name: tally
+-- Answers the number of the transaction, by which its outcome is found if its COMMIT gets no answer.
+INSERT INTO tally (scheduled, available, running, retryable, completed, cancelled, discarded, queue)
+VALUES (:scheduled, :available, :running, :retryable, :completed, :cancelled, :discarded, :name)
+RETURNING pg_current_xact_id()::TEXT
+
+-- name: set_counts
+WITH corrected AS (
+    UPDATE queue SET scheduled = :scheduled, available = :available, running = :running,
+        retryable = :retryable, completed = :completed, cancelled = :cancelled,
+        discarded = :discarded
+    WHERE name = :name
+)
+DELETE FROM tally WHERE queue = :name
+
+-- name: tallied_queues, reads
+SELECT DISTINCT queue FROM tally
+
+-- name: add_up
+-- One queue at a time: whoever holds several queues takes them in the order of their names.
+WITH changed AS (DELETE FROM tally WHERE tally.queue = :queue RETURNING *),
+summed AS (
+    SELECT sum(scheduled) AS scheduled, sum(available) AS available, sum(running) AS running,
+        sum(retryable) AS retryable, sum(completed) AS completed, sum(cancelled) AS cancelled,
+        sum(discarded) AS discarded
+    FROM changed HAVING count(*) > 0
+)
+UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
+    available = queue.available + summed.available, running = queue.running + summed.running,
+    retryable = queue.retryable + summed.retryable,
+    completed = queue.completed + summed.completed,
+    cancelled = queue.cancelled + summed.cancelled,
+    discarded = queue.discarded + summed.discarded
+FROM summed WHERE queue.name = :queue
+
+-- name: lock_job
+SELECT 1 FROM job WHERE id = ANY(:keys) ORDER BY id FOR UPDATE
+
+-- name: lock_queue
+SELECT 1 FROM queue WHERE name = ANY(:keys) ORDER BY name FOR UPDATE
+
+-- name: lock_worker
+-- A worker's row may not exist, and reading a lock in a row would write that row.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' worker ' || key, 0))
+FROM unnest(:keys) AS key
+
+-- name: share_worker
+SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || ' worker ' || key, 0))
+FROM unnest(:keys) AS key
+
+-- name: this_transaction
+SELECT pg_current_xact_id_if_assigned()::TEXT
+
+-- name: outcome, reads
+SELECT pg_xact_status(:transaction::TEXT::xid8)
+
+-- name: ring
+SELECT pg_notify(channel, payload) FROM unnest(:channels, :payloads) AS hint (channel, payload)
+
+-- name: use_content
+UPDATE content SET used_at = :now WHERE digest = :digest RETURNING size, whole
+
+-- name: add_content
+INSERT INTO content (digest, size, whole, used_at) VALUES (:digest, 0, FALSE, :now)
+ON CONFLICT (digest) DO NOTHING
+
+-- name: lock_content
+SELECT size, whole FROM content WHERE digest = :digest FOR UPDATE
+
+-- name: add_piece
+INSERT INTO content_piece (digest, position, data) VALUES (:digest, :position, :data)
+
+-- name: grow_content
+UPDATE content SET size = :size, whole = :whole, used_at = :now WHERE digest = :digest
+
+-- name: piece_positions, reads
+SELECT position FROM content_piece WHERE digest = :digest ORDER BY position
+
+-- name: piece, reads
+SELECT data FROM content_piece WHERE digest = :digest AND position = :position
+
+-- name: read_content, reads
+SELECT position, substring(data FROM greatest(:offset - position, 0)::INT + 1
+    FOR (:stop - greatest(:offset, position))::INT)
+FROM content_piece
+WHERE digest = :digest AND position < :stop AND position >= coalesce((
+    SELECT max(position) FROM content_piece WHERE digest = :digest AND position <= :offset
+), 0)
+ORDER BY position
+
+-- name: whole_content, reads
+SELECT 1 FROM content WHERE digest = :digest AND whole
+
+-- name: delete_content
+DELETE FROM content WHERE digest = :digest
+
+-- name: unused_contents, reads
+SELECT digest FROM content WHERE used_at < :before ORDER BY digest LIMIT 100000
+
+-- name: remove_content
+DELETE FROM content WHERE digest = :digest AND used_at < :before RETURNING digest

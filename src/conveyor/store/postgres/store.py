@@ -1,0 +1,24 @@
+"""Opens the SQL store over a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import random
+
+from ...core.clock import Clock
+from ...core.retry import Draw
+from ..sql.store import SqlStore
+from .address import parse_address
+from .driver import PostgresDriver
+
+
+class PostgresStore(SqlStore):
+    """Jobs in a PostgreSQL database that many machines share.
+
+    The schema must exist: `migrate` makes it. `draw` supplies the randomness of retry jitter.
+    """
+
+    is_local = keeps_call_order = False
+    can_be_partitioned = True
+
+    def __init__(self, url: str, *, clock: Clock | None = None, draw: Draw = random.random) -> None:
+        super().__init__(PostgresDriver(parse_address(url), clock=clock, draw=draw))

