@@ -30,6 +30,7 @@ LOG_FORMATS = ("text", "json")
 # Settings that are paths. `url` may be one, too.
 PATHS = frozenset({"token_file", "ca_file", "health_file"})
 MEMORY = ("memory:", "memory://")
+POSTGRES = ("postgresql", "postgres")
 
 
 class Setting(NamedTuple):
@@ -79,7 +80,9 @@ def _seconds(value: Any) -> float:
 
 SETTINGS: dict[str, Setting] = {
     "url": Setting(
-        "jobs.db", _text, "store: memory:, a path, sqlite:///path, or https://… for a server"
+        "jobs.db",
+        _text,
+        "store: memory:, a path, sqlite:///path, postgresql://…, or https://… for a server",
     ),
     "token_file": Setting("", str, "file with the token for the server"),
     "ca_file": Setting(
@@ -181,6 +184,8 @@ def absolute_url(url: str, folder: str | Path) -> str:
 
 def _place(url: str) -> str:
     """Return what all URLs of one store have in common."""
+    if url.partition(":")[0] in POSTGRES:  # which schema it is stands in the query
+        return url
     path = absolute_url(url, current_folder()).removeprefix("sqlite:///").partition("?")[0]
     return path.rstrip("/") if "://" in path else os.path.normpath(path)
 

@@ -114,8 +114,11 @@ class Agreement(RuleBasedStateMachine):
     def both(self, call: Callable[[Store], Any]) -> Any:
         """Make a call to both stores; the answers or errors must be the same."""
         answers = [self.answer(call, store) for store in self.stores]
-        assert data(self.plain(answers[0])) == data(self.plain(answers[1]))
+        assert self.data(answers[0]) == self.data(answers[1])
         return answers
+
+    def data(self, answer: Any) -> Any:
+        return data(self.plain(answer))
 
     def answer(self, call: Callable[[Store], Any], store: Store) -> Any:
         try:

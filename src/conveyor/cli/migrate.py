@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ..errors import UsageError
-from ..settings import load_settings
-from ..store.open import POSTGRES, open_migration
+from ..settings import POSTGRES, load_settings
+from ..store.open import open_migration
 from .shared.exit_codes import FAILED, OK
 from .shared.options import url_option
 from .shared.output import print_line

@@ -45,11 +45,11 @@ class Conveyor(Executor):
     """A job queue: it declares queues and tasks, enqueues jobs, makes workers, and is an Executor.
 
     `url` is "memory:", a path, "sqlite:///path" (with "?durability=normal" for faster commits that
-    a power cut may lose), or the address of a server, "https://jobs.example.com", with its
-    `token`. `CONVEYOR_URL` and the option `--url` of commands override it, except for "memory:".
-    Default: the configured `url`, or "jobs.db" in the current directory. The store is opened at the
-    first use. `store` and `clock` are for tests. `args_limit` is the maximum size of a job's
-    arguments, in bytes of JSON (default 1 MiB).
+    a power cut may lose), "postgresql://user@host/db", or the address of a server,
+    "https://jobs.example.com", with its `token`. `CONVEYOR_URL` and the option `--url` of commands
+    override it, except for "memory:". Default: the configured `url`, or "jobs.db" in the current
+    directory. The store is opened at the first use. `store` and `clock` are for tests. `args_limit`
+    is the maximum size of a job's arguments, in bytes of JSON (default 1 MiB).
     """
 
     def __init__(

@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING
 
 from ..core.clock import Clock
 from ..errors import UnavailableError, UsageError
-from ..settings import MEMORY, TOKEN, load_settings, token_from
+from ..settings import MEMORY, POSTGRES, TOKEN, load_settings, token_from
 from .memory.store import MemoryStore
 from .protocol import Store
 
 if TYPE_CHECKING:
     from .postgres.migrate import Migration
 
-POSTGRES = ("postgresql", "postgres")
 
 KNOWN = (
-    "'memory:', a path like 'jobs.db', 'sqlite:///jobs.db' or 'sqlite:////var/jobs.db', and a "
-    "server like 'https://jobs.example.com'"
+    "'memory:', a path like 'jobs.db', 'sqlite:///jobs.db' or 'sqlite:////var/jobs.db', "
+    "'postgresql://user@host/db', and a server like 'https://jobs.example.com'"
 )
 
 
 def open_store(url: str, clock: Clock | None = None, token: str | None = None) -> Store:
     """Open the store at an address; UsageError for an address of no known kind.
 
-    `token` is for a server; None takes the configured one.
+    `token` is for a server, and the password of a database; None takes the configured one.
     """
     # Drivers are imported only where they are needed: memory and the command line's help go
     # without.
@@ -35,7 +34,7 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     if scheme in ("http", "https"):
         return _open_http(url, clock, token)
     if scheme in POSTGRES:
-        return _open_postgres(url, clock)
+        return _open_postgres(url, clock, token or "")
     if not url or (colon and scheme != "sqlite" and "/" not in scheme):
         raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
     from .sqlite.store import SqliteStore  # noqa: PLC0415
@@ -71,12 +70,12 @@ def check_store_exists(url: str) -> None:
         )
 
 
-def _open_postgres(url: str, clock: Clock | None) -> Store:
+def _open_postgres(url: str, clock: Clock | None, password: str) -> Store:
     try:
         from .postgres.store import PostgresStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _missing_driver(error) from error
-    return PostgresStore(url, clock=clock)
+    return PostgresStore(url, password=password, clock=clock)
 
 
 def _missing_driver(error: ModuleNotFoundError) -> UsageError:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ...errors import UsageError
 
-SCHEMES = ("postgresql", "postgres")
 SCHEMA = "conveyor"
 # A channel of hints has the schema's name and a kind, in PostgreSQL's 63 bytes of a name.
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
@@ -18,9 +17,10 @@ CONNECTIONS, MOST_CONNECTIONS = 4, 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """`url` as it was given, and its parts."""
+    """The parts of an address. `url` is as it was given, but without a password."""
 
     url: str
+    password: str = field(repr=False)
     # For libpq, without the options that are Conveyor's.
     server: str
     schema: str
@@ -29,12 +29,9 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The address without a password and without libpq's options."""
+        """The address for messages, without libpq's options."""
         parts = urlsplit(self.url)
-        user, at, place = parts.netloc.rpartition("@")
-        return (
-            f"{parts.scheme}://{user.partition(':')[0]}{at}{place}{parts.path}?schema={self.schema}"
-        )
+        return f"{parts.scheme}://{parts.netloc}{parts.path}?schema={self.schema}"
 
     @property
     def digest(self) -> str:
@@ -44,9 +41,15 @@ class Address:
         return sha256(place.encode()).hexdigest()[:16]
 
 
-def parse_address(url: str) -> Address:
-    """Return the parts of "postgresql://user@host/db?schema=conveyor"."""
+def parse_address(url: str, password: str = "") -> Address:
+    """Return the parts of "postgresql://user@host/db?schema=conveyor".
+
+    `password` is for an address without one.
+    """
     parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    user, _, written = user.partition(":")
+    parts = parts._replace(netloc=user + at + place)
     given = parse_qsl(parts.query, keep_blank_values=True)
     own = {name: value for name, value in given if name in ("schema", "connections")}
     others = [(name, value) for name, value in given if name not in own]
@@ -62,4 +65,10 @@ def parse_address(url: str) -> Address:
             f"connections={number!r}: a process can have 1 to {MOST_CONNECTIONS} connections"
         )
     server = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
-    return Address(url=url, server=server, schema=schema, connections=int(number))
+    return Address(
+        url=urlunsplit(parts),
+        password=unquote(written) or password,
+        server=server,
+        schema=schema,
+        connections=int(number),
+    )

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast, get_args
+from typing import get_args
 
 import psycopg
 
@@ -34,7 +34,7 @@ SEPARATOR = "\x1f"
 # How often changed counts are added up, and how often a lost connection is tried, in seconds.
 ADD_UP_EVERY, RECONNECT_EVERY = 1.0, 1.0
 JOIN = 5.0
-KINDS: frozenset[HintKind] = frozenset(get_args(HintKind))
+KINDS: dict[str, HintKind] = {kind: kind for kind in get_args(HintKind)}
 
 
 class Bell:
@@ -196,7 +196,8 @@ class Bell:
     def _ring(self, connection: Connection) -> None:
         with self._changed:
             ringing, self._ringing = self._ringing, {}
-        channels, payloads = [], []
+        channels: list[str] = []
+        payloads: list[str] = []
         for kind, subjects in ringing.items():
             payload = SEPARATOR.join(map(escape, subjects or ()))
             channels.append(_channel(self._address, kind))
@@ -224,10 +225,10 @@ class Bell:
 
     def _hear(self, note: psycopg.Notify, own: int) -> None:
         if note.pid != own:  # this process was told already
-            kind = note.channel.rpartition(".")[2]
-            if kind in KINDS:
+            kind = KINDS.get(note.channel.rpartition(".")[2])
+            if kind is not None:
                 subjects = tuple(map(unescape, note.payload.split(SEPARATOR)))
-                self._deliver(Hint(cast("HintKind", kind), subjects if note.payload else ()))
+                self._deliver(Hint(kind, subjects if note.payload else ()))
 
     def _deliver(self, hint: Hint) -> None:
         if self._listeners:

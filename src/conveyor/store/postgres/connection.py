@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
@@ -59,7 +60,7 @@ class Connection:
         ]
         try:
             self.session: psycopg.Connection[Any] = psycopg.connect(
-                address.server,
+                make_conninfo(address.server, password=address.password or None),
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name=f"conveyor {socket.gethostname()}:{os.getpid()}",

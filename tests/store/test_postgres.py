@@ -1,0 +1,342 @@
+"""What only PostgreSQL has: sessions that end, lost answers, hints over the network, migrations."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from calls import claim, counted, new, put, settle
+from postgres_schema import Schemas
+
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Succeeded
+from conveyor.errors import ConveyorError, StoreVersionError, UnavailableError, UsageError
+from conveyor.store.messages import Claimant, Hint, Report, Want
+from conveyor.store.open import open_store
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.connection import Connection
+from conveyor.store.postgres.migrate import Migration
+from conveyor.store.postgres.migrate import schemas as schema_files
+from conveyor.store.postgres.statements import STATEMENTS
+from conveyor.store.postgres.store import PostgresStore
+from conveyor.store.postgres.texts import escape, unescape
+from conveyor.store.sql.statements import READ_ONLY
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    with schemas.one() as url:
+        yield url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore(url)
+    yield opened
+    opened.close()
+
+
+class Admin:
+    """A session beside the store's."""
+
+    def __init__(self, url: str) -> None:
+        self.schema = parse_address(url).schema
+        self.session = psycopg.connect(parse_address(url).server, autocommit=True)
+
+    def run(self, statement: str, *params: Any) -> Sequence[Any]:
+        cursor = self.session.execute(statement.encode(), params)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[Admin]:
+    opened = Admin(url)
+    yield opened
+    opened.session.close()
+
+
+# -- lost connections ------------------------------------------------------------------------------
+
+
+def kill_session(store: PostgresStore, admin: Admin) -> None:
+    """Have the server end the session that the store would use next."""
+    [connection] = store._driver._transactions._pool._free  # type: ignore[attr-defined]
+    admin.run("SELECT pg_terminate_backend(%s, 10000)", connection.session.info.backend_pid)
+
+
+def test_a_call_after_its_session_was_ended_connects_again(
+    store: PostgresStore, admin: Admin
+) -> None:
+    kill_session(store, admin)
+    [job_id] = put(store, new())
+    kill_session(store, admin)
+    assert [job.id for job in claim(store)] == [job_id]
+
+
+class Lossy(Connection):
+    """Loses the connection around a COMMIT, once."""
+
+    lose: str = ""
+
+    def script(self, text: bytes) -> None:
+        lose, is_commit = Lossy.lose, text == b"COMMIT"
+        if is_commit and lose:
+            Lossy.lose = ""
+        if is_commit and lose == "request":
+            self.session.pgconn.finish()
+        super().script(text)
+        if is_commit and lose == "answer":
+            self.session.pgconn.finish()
+            raise psycopg.OperationalError("the answer was lost")
+
+
+@pytest.fixture
+def lossy(store: PostgresStore) -> Iterator[PostgresStore]:
+    pool = store._driver._transactions._pool  # type: ignore[attr-defined]
+    pool.discard()
+    pool._connect = lambda: Lossy(parse_address(store.url))
+    yield store
+    Lossy.lose = ""
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_an_insert_whose_commit_got_no_answer_is_there_once(
+    lossy: PostgresStore, lost: str
+) -> None:
+    Lossy.lose = lost
+    ids = put(lossy, new(key="k"), new())
+    assert [job.id for job in claim(lossy, 9)] == ids
+    assert counted(lossy)["q"][State.RUNNING] == 2
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_claim_whose_commit_got_no_answer_is_answered(lossy: PostgresStore, lost: str) -> None:
+    ids = put(lossy, new(), new())
+    Lossy.lose = lost
+    [first] = claim(lossy)
+    Lossy.lose = lost
+    exchanged = lossy.exchange(
+        [Report(first.id, first.lease, Succeeded(b"1"))], [Want("q", 9)], Claimant("w"), limit=9
+    ).result()
+    assert exchanged.settled == (first.id,)
+    assert [job.id for job in exchanged.jobs] == ids[1:]
+    assert [job.attempt for job in (first, *exchanged.jobs)] == [1, 1]
+
+
+def test_sessions_that_end_all_the_time_lose_and_double_nothing(
+    store: PostgresStore, admin: Admin
+) -> None:
+    ids: list[list[str]] = [[] for _ in range(4)]
+
+    def produce(number: int) -> None:
+        for _ in range(25):
+            ids[number] += put(store, new(id=f"{number}-{len(ids[number])}"))
+
+    threads = [threading.Thread(target=produce, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        admin.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY(%s)",
+            [
+                connection.session.info.backend_pid
+                for connection in store._driver._transactions._pool._free  # type: ignore[attr-defined]
+                if not connection.is_lost
+            ],
+        )
+    for thread in threads:
+        thread.join()
+    accepted = [job_id for each in ids for job_id in each]
+    assert len(accepted) == 100
+    assert sorted(job.id for job in claim(store, 200)) == sorted(accepted)
+
+
+def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
+    with pytest.raises(UnavailableError, match=r"postgresql://me@127\.0\.0\.1:1/db") as refused:
+        open_store("postgresql://me:secret@127.0.0.1:1/db")
+    assert "secret" not in str(refused.value)
+
+
+# -- conflicts -------------------------------------------------------------------------------------
+
+
+def together(*calls: Callable[[], object]) -> list[object]:
+    """Make calls in threads at once; return the answers or the errors."""
+    answers: list[object] = [None] * len(calls)
+    gate = threading.Barrier(len(calls))
+
+    def make(number: int, call: Callable[[], object]) -> None:
+        gate.wait()
+        try:
+            answers[number] = call()
+        except ConveyorError as error:
+            answers[number] = error
+
+    threads = [threading.Thread(target=make, args=each) for each in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_of_many_that_insert_one_key_at_once_one_does(store: PostgresStore) -> None:
+    answers = together(*(lambda: tuple(put(store, new(key="k"))) for _ in range(8)))
+    assert len(set(answers)) == 1
+    assert len(claim(store, 9)) == 1
+
+
+def test_many_that_use_a_queue_and_labels_first_share_them(store: PostgresStore) -> None:
+    together(*(lambda: put(store, new(queue="n", requires=("gpu",))) for _ in range(8)))
+    assert counted(store)["n"][State.AVAILABLE] == 8
+    assert len(claim(store, 9, queue="n", labels=("gpu",))) == 8
+    assert store.check().result() == []
+
+
+def test_batches_in_opposite_orders_of_keys_are_all_answered(store: PostgresStore) -> None:
+    keys = [f"k{number}" for number in range(20)]
+    batches = [[new(key=key) for key in order] for order in (keys, keys[::-1]) * 2]
+    answers = together(*(lambda jobs=jobs: put(store, *jobs) for jobs in batches))
+    assert all(isinstance(answer, list) for answer in answers), answers
+    assert len(claim(store, 99)) == 20
+
+
+def test_claims_never_share_a_job_and_never_wait_for_each_other(store: PostgresStore) -> None:
+    ids = put(store, *(new() for _ in range(200)))
+    answers = together(*(lambda: claim(store, 50) for _ in range(4)))
+    claimed = [job.id for jobs in answers for job in jobs]  # type: ignore[attr-defined]
+    claimed += [job.id for job in claim(store, 200)]
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_what_workers_settle_and_operators_cancel_at_once_ends_once(store: PostgresStore) -> None:
+    put(store, *(new() for _ in range(30)))
+    jobs = claim(store, 30)
+    together(
+        *(lambda job=job: settle(store, job, Succeeded()) for job in jobs[:15]),
+        *(lambda job=job: store.cancel(job.id, reason="r").result() for job in jobs),
+    )
+    counts = counted(store)["q"]
+    assert counts[State.COMPLETED] == 15
+    assert counts[State.RUNNING] == 15
+    assert store.check().result() == []
+
+
+# -- hints -----------------------------------------------------------------------------------------
+
+
+def test_another_process_hears_a_hint_also_after_its_session_was_ended(
+    url: str, store: PostgresStore, admin: Admin
+) -> None:
+    other = PostgresStore(url)
+    heard: list[Hint] = []
+    came = threading.Event()
+
+    def hear(hint: Hint) -> None:
+        heard.append(hint)
+        came.set()
+
+    other.listen(["work"], hear)
+    put(store, new())
+    assert came.wait(30)
+    assert heard[0] == Hint("work", ("q",))
+    came.clear()
+    admin.run(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE query LIKE 'LISTEN%%' AND query LIKE %s",
+        f"%{admin.schema}%",
+    )
+    # It hears of anything that it may have missed.
+    assert came.wait(30)
+    assert heard[-1] == Hint("work")
+    other.close()
+
+
+def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
+    other = PostgresStore(url)
+    came = threading.Event()
+    heard: list[Hint] = []
+
+    def hear(hint: Hint) -> None:
+        heard.append(hint)
+        came.set()
+
+    other.listen(["final"], hear)
+    put(store, *(new(id=f"{number:030}") for number in range(400)))
+    jobs = claim(store, 400)
+    store.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
+    assert came.wait(30)
+    assert heard[0] == Hint("final")
+    other.close()
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+
+def test_tables_are_made_by_a_migration_and_never_by_a_store(schemas: Schemas) -> None:
+    url = f"{schemas.server}&schema=not_there"
+    with pytest.raises(StoreVersionError, match="conveyor migrate"):
+        PostgresStore(url)
+    migration = Migration(parse_address(url))
+    newest = len(schema_files())
+    assert migration.versions() == (0, newest)
+    assert "CREATE TABLE job" in migration.script()
+    results = together(*([migration.run] * 3))
+    assert sorted(results) == [(0, newest), *[(newest, newest)] * 2]  # type: ignore[type-var]
+    assert migration.script() == ""
+    PostgresStore(url).close()
+    with psycopg.connect(schemas.server, autocommit=True) as session:
+        session.execute("UPDATE not_there.schema_version SET version = 999")
+        with pytest.raises(StoreVersionError, match="newer Conveyor"):
+            PostgresStore(url)
+        session.execute("DROP SCHEMA not_there CASCADE")
+
+
+@pytest.mark.parametrize("wrong", ["schema=A", "schema=", "connections=0", "connections=x"])
+def test_an_option_of_the_address_that_cannot_be_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        open_store(f"postgresql://me@127.0.0.1:1/db?{wrong}")
+
+
+def test_the_parts_of_an_address() -> None:
+    address = parse_address(
+        "postgresql://me:p%40ss@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
+    )
+    assert address.url == "postgresql://me@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
+    assert (address.password, address.schema) == ("p@ss", "s")
+    assert address.server == "postgresql://me@[::1]:5/db?sslmode=require&host=%2Ftmp"
+    assert address.shown == "postgresql://me@[::1]:5/db?schema=s"
+
+
+@pytest.mark.parametrize("text", ["", "plain", "a\0b", "\x1a0\0\x1a\x1a1", "é\0"])
+def test_a_text_with_nul_comes_back_as_it_was(text: str) -> None:
+    assert unescape(escape(text)) == text
+    assert "\0" not in escape(text)
+
+
+# -- statements ------------------------------------------------------------------------------------
+
+
+def test_every_statement_is_known_to_the_server_and_reads_if_it_says_so(url: str) -> None:
+    connection = Connection(parse_address(url))
+    for name, statement in STATEMENTS.items():
+        for text in filter(None, (statement.text, statement.for_many_rows)):
+            connection.begin(reads=name in READ_ONLY and b"FOR UPDATE" not in text)
+            connection._cursor.execute(text, [None] * len(statement.names))
+            connection.roll_back()
+    connection.close()
+
+
+def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admin) -> None:
+    for _ in range(5):
+        put(store, new())
+    bell = store._driver._bell  # type: ignore[attr-defined]
+    connection = Connection(parse_address(store.url))
+    bell._add_up(connection)
+    connection.close()
+    assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
+    assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
+    assert counted(store)["q"][State.AVAILABLE] == 5
