@@ -12,6 +12,7 @@ from .memory.store import MemoryStore
 from .protocol import Store
 
 if TYPE_CHECKING:
+    from .postgres.examination import Examined
     from .postgres.migrate import Migration
 
 
@@ -50,6 +51,14 @@ def open_migration(url: str) -> Migration:
     except ModuleNotFoundError as error:
         raise _missing_driver(error) from error
     return Migration(parse_address(url))
+
+
+def examine_server(url: str, password: str) -> list[Examined]:
+    """Return what is to be said about the PostgreSQL server at an address."""
+    from .postgres.address import parse_address  # noqa: PLC0415
+    from .postgres.examination import examine  # noqa: PLC0415
+
+    return examine(parse_address(url, password))
 
 
 def check_store_exists(url: str) -> None:

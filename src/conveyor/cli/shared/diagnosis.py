@@ -14,8 +14,8 @@ from ... import __version__
 from ...core.explain import SILENT, describe_sickness
 from ...core.job import State
 from ...errors import ConveyorError
-from ...settings import SETTINGS, Settings, StoreChoice
-from ...store.open import check_store_exists, open_store
+from ...settings import POSTGRES, SETTINGS, Settings, StoreChoice
+from ...store.open import check_store_exists, examine_server, open_store
 from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
@@ -110,10 +110,14 @@ def _check_file(store: Store) -> list[Finding]:
     shown = wrong[:SHOWN] or ["no corruption found"]
     if len(wrong) > SHOWN:
         shown.append(f"and {len(wrong) - SHOWN} more")
+    integrity = [Finding("integrity", ok=not wrong, text=text) for text in shown]
+    if store.url.partition(":")[0] in POSTGRES:
+        examined = examine_server(store.url, store.secret)
+        return [*integrity, *(Finding(name, ok=ok, text=text) for name, ok, text in examined)]
     path = store.url.removeprefix("sqlite:///").partition("?")[0]
     size, wal = (_size(path + suffix) for suffix in ("", "-wal"))
     return [
-        *(Finding("integrity", ok=not wrong, text=text) for text in shown),
+        *integrity,
         Finding("size", ok=True, text=f"{size:,} bytes, WAL {wal:,} bytes"),
     ]
 

@@ -76,8 +76,10 @@ class Bell:
         """Tell everybody, here and in other processes."""
         self._deliver(hint)
         with self._changed:
+            is_awake = bool(self._ringing)
             self._add(hint.kind, dict.fromkeys(hint.subjects) or None)
-            self._wake()
+            if not is_awake:
+                self._wake()
 
     def note_tally(self) -> None:
         """Have the counts added up soon."""

@@ -39,6 +39,7 @@ _TYPES: dict[str, str] = {
 _SPECIAL = {
     ("find", "before"): "INT8",
     ("actions", "before"): "INT8",
+    ("lane_queue", "id"): "INT8",
     ("note", "error"): "BYTEA",
     ("move", "error"): "TEXT",
     ("end_damaged", "error"): "TEXT",
