@@ -27,8 +27,6 @@ class Pool:
     @contextmanager
     def connection(self) -> Generator[Connection]:
         """Lend a connection; one that was lost meanwhile does not come back."""
-        if self._closed:
-            raise UnavailableError("this store was closed")
         if not self._places.acquire(timeout=PATIENCE):
             raise UnavailableError(
                 f"all {self._size} connections of this process are in use for {PATIENCE:.0f} s; "
@@ -59,6 +57,8 @@ class Pool:
         self.discard()
 
     def _take(self) -> Connection:
+        if self._closed:
+            raise UnavailableError("this store was closed")
         try:
             return self._free.pop()
         except IndexError:
