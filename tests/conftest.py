@@ -9,6 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 from hypothesis import settings
+from postgres_schema import Schemas
+from postgres_server import shared_server
 
 # No deadlines: tests must also pass on slow machines.
 settings.register_profile("untimed", deadline=None)
@@ -37,6 +39,13 @@ def store_of_no_command() -> Iterator[None]:
     yield
     for name in ("CONVEYOR_URL", "CONVEYOR_TOKEN_FILE"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> Schemas:
+    """Return the schemas of the PostgreSQL server that all processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return Schemas(shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base))
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from damageable import File
-from postgres_schema import Schemas
-from postgres_server import shared_server
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
@@ -25,13 +22,6 @@ STORES = ("memory", "sqlite", "http", "postgres")
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture(scope="session")
-def schemas(tmp_path_factory: pytest.TempPathFactory) -> Schemas:
-    """Schemas of the PostgreSQL server that all processes of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return Schemas(shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base))
 
 
 @pytest.fixture(params=STORES)
