@@ -9,6 +9,7 @@ from time import monotonic, sleep
 
 import pytest
 from hypothesis import settings
+
 from postgres_schema import Schemas
 from postgres_server import shared_server
 

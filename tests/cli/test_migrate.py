@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from postgres_schema import Schemas
 from shell import Command
+
+from postgres_schema import Schemas
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ..settings import POSTGRES, load_settings
 from ..store.open import open_migration
 from .shared.exit_codes import FAILED, OK
 from .shared.options import url_option
-from .shared.output import print_line
+from .shared.output import print_line, print_script
 from .shared.store_access import choose_command_store
 
 
@@ -28,7 +28,7 @@ def migrate_command(check: bool, sql: bool, url: str | None) -> int:
         )
     migration = open_migration(chosen.url)
     if sql:
-        print_line(migration.script())
+        print_script(migration.script())
         return OK
     version, newest = migration.versions() if check else migration.run()
     if version >= newest:

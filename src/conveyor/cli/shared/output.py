@@ -72,7 +72,7 @@ def print_block(text: str) -> None:
 
 
 def print_script(text: str) -> None:
-    """Print a program of ours for a shell, unchanged."""
+    """Print a program of ours for a shell or a database, unchanged."""
     click.echo(text)
 
 

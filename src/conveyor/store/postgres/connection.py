@@ -68,7 +68,7 @@ class Connection:
                 client_encoding="UTF8",
             )
         except psycopg.Error as error:
-            raise LostError(f"{address.shown} cannot be reached: {error}") from error
+            raise LostError(f"{address.shown} cannot be reached: {_told(error)}") from error
         adapters = self.session.adapters
         register_texts(adapters)
         adapters.register_dumper(int, Int8Dumper)
@@ -170,7 +170,7 @@ class Connection:
 
     def translate(self, error: psycopg.Error) -> UnavailableError:
         """Return the error of ours that says what PostgreSQL's means, with a remedy."""
-        place, told = self.address.shown, str(error).strip()
+        place, told = self.address.shown, _told(error)
         if self.is_lost:
             return LostError(f"the connection to {place} was lost: {told}")
         match error:
@@ -187,6 +187,11 @@ class Connection:
                 )
             case _:
                 return UnavailableError(f"{place}: {type(error).__name__}: {told}")
+
+
+def _told(error: psycopg.Error) -> str:
+    """Return what the server says, on one line."""
+    return " ".join(str(error).split())
 
 
 def _is_escaped(row: Row) -> bool:
