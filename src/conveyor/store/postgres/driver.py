@@ -10,17 +10,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ...core.clock import Clock
+from ...core.job import NewJob
 from ...core.pending import Pending
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
 from ...system.file_threads import FileThreads
-from ..messages import HintKind, Listener, new_discards
+from ..messages import Accepted, HintKind, Listener, Offered, new_discards
 from ..sql.transaction import Tx
 from .address import Address
 from .bell import Bell
 from .contents import Contents
 from .migrate import check_version
-from .transactions import Transactions
+from .transactions import General, Transactions
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class PostgresDriver:
         """Run an operation completely or not at all: here, or in a thread for an event loop."""
         transactions = self._current
         return self._threads.run(lambda: transactions.run(operation, reads=reads))
+
+    def insert(self, jobs: Sequence[NewJob], general: General) -> Pending[Accepted | Offered]:
+        """Insert plain jobs in one round trip if possible, and otherwise by `general`."""
+        transactions = self._current
+        return self._threads.run(lambda: transactions.insert(jobs, general))
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""

@@ -46,6 +46,8 @@ _SPECIAL = {
     ("tokens", "after"): "TEXT",
 }
 _BEFORE = "FLOAT8"
+# A parameter of this name is an array.
+_ALL = "_all"
 
 # Statements that are run for many rows at once: one statement over arrays.
 _FOR_MANY_ROWS = frozenset(
@@ -100,6 +102,8 @@ class Statement:
 def _type_of(statement: str, parameter: str) -> str:
     special = _SPECIAL.get((statement, parameter))
     if special is None:
+        if parameter.endswith(_ALL):
+            return _type_of(statement, parameter.removesuffix(_ALL)) + "[]"
         return _BEFORE if parameter == "before" else _TYPES[parameter]
     return special
 

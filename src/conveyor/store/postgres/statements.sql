@@ -15,6 +15,43 @@ WITH corrected AS (
 )
 DELETE FROM tally WHERE queue = :name
 
+-- name: insert_unbounded
+-- All of an enqueue in one round trip, if the queue has no bound; answers whether it has none.
+WITH unbounded AS MATERIALIZED (SELECT name FROM queue WHERE name = :name AND capacity IS NULL),
+added AS (
+    INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at,
+        expires_at)
+    SELECT id, lane, task, args, options, checksum, state, priority, run_at, :now, expires_at
+    FROM unbounded CROSS JOIN unnest(:id_all, :lane_all, :task_all, :args_all, :options_all,
+        :checksum_all, :state_all, :priority_all, :run_at_all, :expires_at_all)
+        WITH ORDINALITY AS given (id, lane, task, args, options, checksum, state, priority, run_at,
+            expires_at, number)
+    ORDER BY number
+),
+tallied AS (
+    INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
+        discarded)
+    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0 FROM unbounded
+)
+SELECT 1 FROM unbounded
+
+-- name: insert_one_unbounded
+-- The same for one job. A client writes single values several times as fast as arrays.
+WITH unbounded AS MATERIALIZED (SELECT name FROM queue WHERE name = :name AND capacity IS NULL),
+added AS (
+    INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at,
+        expires_at)
+    SELECT :id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_at, :now,
+        :expires_at
+    FROM unbounded
+),
+tallied AS (
+    INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
+        discarded)
+    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0 FROM unbounded
+)
+SELECT 1 FROM unbounded
+
 -- name: tallied_queues, reads
 SELECT DISTINCT queue FROM tally
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from ...core.clock import Clock
+from ...core.pending import Pending
 from ...core.retry import Draw
+from ..messages import Accepted, Offered
+from ..sql.operations.enqueue import insert
 from ..sql.store import SqlStore
+from ..sql.transaction import Tx
 from .address import parse_address
 from .driver import PostgresDriver
+from .quick_insert import is_plain
 
 
 class PostgresStore(SqlStore):
@@ -32,4 +39,16 @@ class PostgresStore(SqlStore):
         address = parse_address(url, password)
         # Passed to the worker's other processes beside the address, which everybody can see.
         self.secret = address.password
-        super().__init__(PostgresDriver(address, clock=clock, draw=draw))
+        self._postgres = PostgresDriver(address, clock=clock, draw=draw)
+        super().__init__(self._postgres)
+
+    def _run(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, reads: bool
+    ) -> Pending[Any]:
+        if name == "insert" and is_plain(args[0], kwargs["capacity"], again=kwargs["again"]):
+
+            def general(*, again: bool) -> Callable[[Tx], Coroutine[Any, Any, Accepted | Offered]]:
+                return lambda tx: insert(tx, args[0], **{**kwargs, "again": again})
+
+            return self._postgres.insert(args[0], general)
+        return super()._run(name, args, kwargs, reads=reads)

@@ -6,25 +6,37 @@ import os
 import random
 import time
 from collections import ChainMap
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import psycopg
 from psycopg import errors
 
 from ...core.clock import Clock
+from ...core.job import NewJob
 from ...core.pending import run_sync
 from ...core.retry import Draw
+from ...core.storable import check_jobs
 from ...errors import CorruptStoreError, UnavailableError, UsageError
-from ..messages import Discards, Hint
+from ..messages import Accepted, Discards, Hint, Offered
 from ..sql.transaction import ConflictError, Lanes, Tx
+from . import quick_insert
 from .address import Address
 from .connection import Connection, LostError, UnknownOutcomeError
 from .pool import Pool
 
 T = TypeVar("T")
 Operation = Callable[[Tx], Coroutine[Any, Any, T]]
+
+
+class General(Protocol):
+    """Returns the operation that inserts jobs whatever has to be decided."""
+
+    def __call__(self, *, again: bool) -> Operation[Accepted | Offered]:
+        """`again`: also answer for jobs that are in the store already."""
+        ...
+
 
 # How long a call looks for the server before it says that it cannot be reached, in seconds.
 PATIENCE = 20.0
@@ -35,6 +47,8 @@ CONFLICTS = 50
 REFUSALS = errors.IntegrityError, errors.DataError, UnicodeEncodeError
 REFUSED_TWICE = 5
 CONFLICTING = errors.SerializationFailure, errors.DeadlockDetected, ConflictError
+# How old what is known of the server's clock may be for an insert in one round trip, in seconds.
+LOOK_AT_CLOCK_EVERY = 10.0
 UNREADABLE = msgspec.MsgspecError, UnicodeError
 
 
@@ -61,6 +75,7 @@ class Transactions:
         self._lanes = Lanes()
         # The server's time less this machine's monotonic time.
         self._offset = 0.0
+        self._looked_at = 0.0
 
     def now(self) -> float:
         """Return the time by the server's clock, as it was when it last began a transaction."""
@@ -85,6 +100,36 @@ class Transactions:
             except REFUSALS as error:
                 attempt.note_refusal(error)
 
+    def insert(self, jobs: Sequence[NewJob], general: General) -> Accepted | Offered:
+        """Insert plain jobs in one round trip if possible, and otherwise by the general operation.
+
+        If the answer was lost, the general operation also answers for jobs that are there already.
+        """
+        check_jobs(jobs)
+        in_doubt = False
+        try:
+            with self._pool.connection() as connection:
+                try:
+                    if self._insert_plain(connection, jobs):
+                        return quick_insert.answer(jobs)
+                except (psycopg.Error, UnicodeEncodeError):
+                    # Whatever is wrong, the general operation finds out and says.
+                    in_doubt = connection.is_lost
+        except LostError:
+            self._pool.discard()
+        return self.run(general(again=in_doubt), reads=False)
+
+    def _insert_plain(self, connection: Connection, jobs: Sequence[NewJob]) -> bool:
+        if not self._clock and time.monotonic() - self._looked_at > LOOK_AT_CLOCK_EVERY:
+            return False
+        planned = quick_insert.plan_insert(jobs, self._lanes, self.now())
+        if planned is None or not quick_insert.insert(connection, planned):
+            return False
+        self._tallied()
+        for hint in quick_insert.hints(planned):
+            self._notify(hint)
+        return True
+
     def check(self, check: Callable[[Connection], None]) -> None:
         """Look at the server with a connection, and at its clock."""
         with self._pool.connection() as connection:
@@ -93,7 +138,7 @@ class Transactions:
                 server_time, local_time = connection.begin(reads=True)
             except psycopg.Error as error:
                 raise connection.translate(error) from error
-            self._offset = server_time - local_time
+            self._look_at_clock(server_time, local_time)
 
     def close(self) -> None:
         """Close the connections."""
@@ -112,7 +157,7 @@ class Transactions:
         self, connection: Connection, operation: Operation[T], *, reads: bool, careful: bool
     ) -> T:
         server_time, local_time = connection.begin(reads=reads)
-        self._offset = server_time - local_time
+        self._look_at_clock(server_time, local_time)
         now = self._clock.now() if self._clock else server_time
         lanes = _layer(self._lanes)
         tx = Tx(connection, lanes, now, self._draw, careful=careful)
@@ -129,6 +174,10 @@ class Transactions:
             error.args = (*error.args, tx, lanes, value)
             raise
         return self._finish(tx, lanes, value)
+
+    def _look_at_clock(self, server_time: float, local_time: float) -> None:
+        self._offset = server_time - local_time
+        self._looked_at = local_time
 
     def _finish(self, tx: Tx, lanes: Lanes, value: T) -> T:
         """Do what follows a commit."""

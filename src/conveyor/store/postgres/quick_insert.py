@@ -1,0 +1,75 @@
+"""Enqueueing in one round trip, where nothing has to be decided: no bound, keys or files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ...core import lifecycle
+from ...core.job import NewJob, State
+from ..hint_rules import queue_hint
+from ..messages import Accepted, Hint
+from ..sql.rows import checksum, encode_options
+from ..sql.transaction import Lanes
+from .connection import Connection
+
+
+def is_plain(jobs: Sequence[NewJob], capacity: int | None, *, again: bool) -> bool:
+    """Whether these jobs can be inserted without looking at any other job."""
+    if capacity is not None or again or not jobs:
+        return False
+    return all(each.options.key is None and not each.options.files for each in jobs)
+
+
+def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, Any] | None:
+    """Return the parameters of the insert; None if a lane is not known yet."""
+    rows: list[tuple[Any, ...]] = []
+    states: Counter[State] = Counter()
+    for new in jobs:
+        options = new.options
+        lane = lanes.ids.get((new.queue, options.requires))
+        if lane is None:
+            return None
+        state, run_at = lifecycle.first_state(new, now)
+        encoded = encode_options(options)
+        total = checksum(new.id, new.task, new.args, encoded)
+        known = new.id, lane, new.task, new.args, encoded
+        rows.append((*known, total, state, new.priority, run_at, options.expires_at))
+        states[state] += 1
+    if len(rows) == 1:
+        given = dict(zip(_COLUMNS, rows[0], strict=True))
+    else:
+        given = {
+            f"{name}_all": list(column)
+            for name, column in zip(_COLUMNS, zip(*rows, strict=True), strict=True)
+        }
+    return given | {
+        "name": jobs[0].queue,
+        "now": now,
+        "scheduled": states[State.SCHEDULED],
+        "available": states[State.AVAILABLE],
+    }
+
+
+def insert(connection: Connection, planned: dict[str, Any]) -> bool:
+    """Insert what was planned; False if the queue has a bound or does not exist."""
+    statement = "insert_one_unbounded" if "id" in planned else "insert_unbounded"
+    return bool(connection.query(statement, planned))
+
+
+def answer(jobs: Sequence[NewJob]) -> Accepted:
+    """Return the answer for jobs that were inserted."""
+    return Accepted(tuple(new.id for new in jobs))
+
+
+def hints(planned: dict[str, Any]) -> list[Hint]:
+    """Return what to tell others about the jobs that were inserted."""
+    states = [each for each in (State.AVAILABLE, State.SCHEDULED) if planned[each]]
+    return [Hint(queue_hint(state), (planned["name"],)) for state in states]
+
+
+_COLUMNS = (
+    *("id", "lane", "task", "args", "options", "checksum", "state", "priority", "run_at"),
+    "expires_at",
+)
