@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ...core.clock import Clock
 from ...core.job import NewJob
-from ...core.pending import Pending
+from ...core.pending import Pending, in_event_loop
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
 from ...system.file_threads import FileThreads
@@ -22,6 +22,7 @@ from .bell import Bell
 from .contents import Contents
 from .migrate import check_version
 from .transactions import General, Transactions
+from .waiting_inserts import WaitingInserts
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ class PostgresDriver:
     def insert(self, jobs: Sequence[NewJob], general: General) -> Pending[Accepted | Offered]:
         """Insert plain jobs in one round trip if possible, and otherwise by `general`."""
         transactions = self._current
+        if in_event_loop():
+            return self._inserts.add(jobs, general)
         return self._threads.run(lambda: transactions.insert(jobs, general))
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
@@ -93,6 +96,7 @@ class PostgresDriver:
             tallied=self._bell.note_tally,
             discards=self.discards,
         )
+        self._inserts = WaitingInserts(self._transactions, self._threads)
 
     def _check_fork(self) -> None:
         if self._transactions.pid != os.getpid():

@@ -100,13 +100,16 @@ class Transactions:
             except REFUSALS as error:
                 attempt.note_refusal(error)
 
-    def insert(self, jobs: Sequence[NewJob], general: General) -> Accepted | Offered:
+    def insert(
+        self, jobs: Sequence[NewJob], general: General, *, in_doubt: bool = False
+    ) -> Accepted | Offered:
         """Insert plain jobs in one round trip if possible, and otherwise by the general operation.
 
         If the answer was lost, the general operation also answers for jobs that are there already.
         """
         check_jobs(jobs)
-        in_doubt = False
+        if in_doubt:
+            return self.run(general(again=True), reads=False)
         try:
             with self._pool.connection() as connection:
                 try:
@@ -118,6 +121,25 @@ class Transactions:
         except LostError:
             self._pool.discard()
         return self.run(general(again=in_doubt), reads=False)
+
+    def insert_together(self, requests: Sequence[Sequence[NewJob]]) -> list[Accepted] | None:
+        """Insert the plain jobs of several requests to one queue; None if each must go alone.
+
+        UnknownOutcomeError if the answer was lost.
+        """
+        jobs = [new for request in requests for new in request]
+        try:
+            check_jobs(jobs)
+        except UsageError:
+            return None
+        with self._pool.connection() as connection:
+            try:
+                done = self._insert_plain(connection, jobs)
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                if connection.is_lost:
+                    raise UnknownOutcomeError("") from error
+                return None
+        return [quick_insert.answer(request) for request in requests] if done else None
 
     def _insert_plain(self, connection: Connection, jobs: Sequence[NewJob]) -> bool:
         if not self._clock and time.monotonic() - self._looked_at > LOOK_AT_CLOCK_EVERY:
