@@ -53,6 +53,7 @@ _ALL = "_all"
 _FOR_MANY_ROWS = frozenset(
     {
         *("insert_job", "lease", "succeed", "make_available", "write_output", "note_action"),
+        "extend",
         *("add_offered_job", "add_offered_file"),
     }
 )

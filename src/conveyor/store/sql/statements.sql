@@ -169,7 +169,7 @@ VALUES (:job, :attempt, :at, :worker, :became, :error)
 -- A running job without started_at belongs to a provisional claim, which this confirms.
 UPDATE job SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
 WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING cancel_requested_at, {cancel_reason}, cancel_forced
+RETURNING id, lease, cancel_requested_at, {cancel_reason}, cancel_forced
 
 -- name: extend_worker
 UPDATE job SET lease_until = :lease_until

@@ -86,10 +86,9 @@ async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[R
     """Renew leases; return one verdict for each."""
     until = tx.now + lease_for
     await tx.lock_jobs(each.id for each in leases)
-    return [
-        _verdict(each.id, await tx.rows("extend", (until, tx.now, each.id, each.lease)))
-        for each in leases
-    ]
+    rows = await tx.many("extend", [(until, tx.now, each.id, each.lease) for each in leases])
+    held = {(job_id, lease): [tuple(wanted)] for job_id, lease, *wanted in rows}
+    return [_verdict(each.id, held.get((each.id, each.lease), ())) for each in leases]
 
 
 async def extend_worker(tx: Tx, worker: str, *, lease_for: float) -> int:
