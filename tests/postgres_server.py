@@ -23,7 +23,7 @@ from pathlib import Path
 import psycopg
 
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-SETTINGS = (*NOT_DURABLE, "max_connections=300", "shared_buffers=64MB", "autovacuum=off")
+SETTINGS = ("max_connections=300", "shared_buffers=64MB", "autovacuum=off")
 START_LIMIT = 60.0
 
 
@@ -56,9 +56,10 @@ class PostgresServer:
             self._become_nobody()
         self._make_cluster()
 
-    def start(self, *settings: str) -> None:
-        """Start the server, and wait until it answers."""
-        given = [part for each in (*SETTINGS, *settings) for part in ("-c", each)]
+    def start(self, *, durable: bool = False) -> None:
+        """Start the server, and wait until it answers. A crash loses commits unless `durable`."""
+        settings = SETTINGS if durable else (*SETTINGS, *NOT_DURABLE)
+        given = [part for each in settings for part in ("-c", each)]
         command = [self._binaries / "bin/postgres", "-D", self.folder / "data"]
         listen = ["-c", "listen_addresses=", "-k", self.folder]
         log = self.folder / "log"
