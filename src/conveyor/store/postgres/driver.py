@@ -42,7 +42,11 @@ class PostgresDriver:
         self.folder = _folder(address)
         self.blobs = Contents(self._transact)
         self._open()
-        self._current.check(check_version)
+        try:
+            self._current.check(check_version)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:
