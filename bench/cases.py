@@ -1,7 +1,8 @@
 """One measurement in its own process: `python cases.py NAME JOBS` prints the figures as JSON.
 
 Every case does the same: one caller enqueues no-op jobs one at a time, one worker process runs
-them, and then single jobs are timed from enqueue to the start of their code. If a system cannot
+them, and then single jobs are timed from enqueue to the start of their code. PostgreSQL is measured
+if BENCH_POSTGRES is the URL of a server. If a system cannot
 separate the two (taskiq's in-memory broker runs jobs at once), enqueueing and running are measured
 together.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -102,6 +104,23 @@ async def _many_producers(noop: Any, jobs: int) -> Figures:
     return timer.figures(f"enqueue{PRODUCERS}", jobs)
 
 
+def conveyor_on_postgres(server: str, jobs: int) -> Figures:
+    """Measure Conveyor on a PostgreSQL server, in a schema of its own."""
+    import psycopg
+
+    from conveyor.store.postgres.address import parse_address
+    from conveyor.store.postgres.migrate import Migration
+
+    schema = f"bench_{os.getpid()}"
+    url = f"{server}{'&' if '?' in server else '?'}schema={schema}"
+    Migration(parse_address(url)).run()
+    try:
+        return conveyor(url, jobs)
+    finally:
+        with psycopg.connect(server, autocommit=True) as session:
+            session.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
 def huey(make: Callable[[], Any], jobs: int) -> Figures:
     """Measure huey on one of its storages, with its consumer thread in this process."""
     queue = make()
@@ -187,7 +206,9 @@ def cases(folder: Path) -> dict[str, Callable[[int], Figures]]:
         return SqliteHuey(filename=str(folder / "huey.db"), fsync=fsync, results=False)
 
     file = str(folder / "jobs.db")
-    return {
+    server = os.environ.get("BENCH_POSTGRES", "")
+    postgres = {"conveyor, PostgreSQL, durable": lambda jobs: conveyor_on_postgres(server, jobs)}
+    return (postgres if server else {}) | {
         "conveyor, memory, coroutines": lambda jobs: conveyor("memory:", jobs),
         "conveyor, memory, threads": lambda jobs: conveyor("memory:", jobs, thread=True),
         "huey, memory, threads": lambda jobs: huey(memory_huey, jobs),

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 from calls import claim, counted, new, put, settle
-from postgres_schema import Schemas
 
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
@@ -25,6 +24,7 @@ from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.postgres.texts import escape, unescape
 from conveyor.store.sql.statements import READ_ONLY
+from postgres_schema import Schemas
 
 
 @pytest.fixture
