@@ -42,7 +42,7 @@ def machine(schemas: Schemas) -> type[Agreement]:
 
 
 def test_postgres_does_what_the_memory_store_does(schemas: Schemas) -> None:
-    run_state_machine_as_test(machine(schemas), settings=settings(QUICK, max_examples=20))
+    run_state_machine_as_test(machine(schemas), settings=settings(QUICK, max_examples=12))
 
 
 @pytest.mark.slow
