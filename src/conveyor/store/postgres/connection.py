@@ -31,6 +31,10 @@ _BEGIN = f"BEGIN; {_CLOCK}".encode()
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_CLOCK}".encode()
 
 
+# Statements whose rows end with the number of the transaction.
+_NUMBERED = frozenset({"tally", "settle_plain", "claim_plain"})
+
+
 class LostError(UnavailableError):
     """The connection was lost before the transaction was committed: nothing was written."""
 
@@ -112,8 +116,8 @@ class Connection:
         """Run a statement and return its rows."""
         statement = STATEMENTS[name]
         rows = self._execute(statement.text, statement.bind(params))
-        if name == "tally":
-            [(self._transaction,)] = rows
+        if name in _NUMBERED and rows:
+            self._transaction = rows[0][-1]
         return rows
 
     def _execute(self, text: bytes, values: Sequence[Any]) -> list[Row]:

@@ -21,6 +21,7 @@ from .address import Address
 from .bell import Bell
 from .contents import Contents
 from .migrate import check_version
+from .quick_exchange import KnownLanes, UndecidedError
 from .transactions import General, Transactions
 from .waiting_inserts import WaitingInserts
 
@@ -41,6 +42,7 @@ class PostgresDriver:
         self.discards = new_discards()
         self.folder = _folder(address)
         self.blobs = Contents(self._transact)
+        self._lanes = KnownLanes()
         self._open()
         try:
             self._current.check(check_version)
@@ -70,6 +72,24 @@ class PostgresDriver:
         if in_event_loop():
             return self._inserts.add(jobs, general)
         return self._threads.run(lambda: transactions.insert(jobs, general))
+
+    def exchange(
+        self,
+        quick: Callable[[Tx, KnownLanes], Coroutine[Any, Any, T]],
+        general: Callable[[Tx], Coroutine[Any, Any, T]],
+        queues: Sequence[str],
+    ) -> Pending[T]:
+        """Run the quick operation, and the general one if that cannot decide."""
+        transactions = self._current
+
+        def run() -> T:
+            try:
+                return transactions.run(lambda tx: quick(tx, self._lanes), reads=False)
+            except UndecidedError:
+                self._lanes.forget(queues)
+                return transactions.run(general, reads=False)
+
+        return self._threads.run(run)
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""

@@ -20,7 +20,7 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "first job lane lease limit number offer offset position priority result_checksum "
+        "first job known lane lease limit number offer offset position priority result_checksum "
         "retryable rows running scheduled seq size stop term term_before",
         "FLOAT8": "at beat_at created_at due_at enqueued_at enqueued_before expires_at final_at "
         "last_at latest lease_until moment next_at now revoked_at run_at since started_at "
@@ -113,7 +113,7 @@ def _load() -> dict[str, Statement]:
     own, _ = split_statements(
         (files("conveyor.store.postgres") / "statements.sql").read_text(encoding="utf-8")
     )
-    texts = load_statements(POSTGRES) | own
+    texts = load_statements(POSTGRES, own)
     return {name: Statement(name, body) for name, body in texts.items()}
 
 

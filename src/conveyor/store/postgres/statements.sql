@@ -52,6 +52,14 @@ tallied AS (
 )
 SELECT 1 FROM unbounded
 
+-- name: settle_plain
+SELECT id, pg_current_xact_id()::TEXT
+FROM settle_plain(:worker, :id_all, :lease_all, :result_all, :checksum_all, :final_at) AS id
+
+-- name: claim_plain
+SELECT {job}, pg_current_xact_id()::TEXT
+FROM claim_plain(:worker, :queue, :lane_all, :known, :limit, :lease_until, :started_at)
+
 -- name: tallied_queues, reads
 SELECT DISTINCT queue FROM tally
 

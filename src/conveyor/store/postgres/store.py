@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ...core.clock import Clock
 from ...core.pending import Pending
 from ...core.retry import Draw
-from ..messages import Accepted, Offered
+from ..messages import NO_CLAIMANT, Accepted, Offered, Report
+from ..sql.operations.claim import exchange
 from ..sql.operations.enqueue import insert
 from ..sql.store import SqlStore
 from ..sql.transaction import Tx
+from . import quick_exchange
 from .address import parse_address
 from .driver import PostgresDriver
 from .quick_insert import is_plain
@@ -51,4 +53,16 @@ class PostgresStore(SqlStore):
                 return lambda tx: insert(tx, args[0], **{**kwargs, "again": again})
 
             return self._postgres.insert(args[0], general)
+        if name in ("claim", "settle", "exchange"):
+            reports: Sequence[Report] = () if name == "claim" else args[0]
+            if quick_exchange.is_plain(reports):
+                wants, claimant = ((), NO_CLAIMANT) if name == "settle" else args[-2:]
+                limit = kwargs.get("limit", 0)
+                return self._postgres.exchange(
+                    lambda tx, lanes: quick_exchange.exchange(
+                        tx, lanes, reports, wants, claimant, limit=limit
+                    ),
+                    lambda tx: exchange(tx, reports, wants, claimant, limit=limit),
+                    [want.queue for want in wants],
+                )
         return super()._run(name, args, kwargs, reads=reads)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.resources import files
 
 from .dialect import Dialect
 from .rows import COLUMNS
 
+NOTHING: Mapping[str, str] = {}
 _HEADER = re.compile(r"^-- name: (\w+)(, reads)?\n", re.MULTILINE)
 
 
@@ -25,12 +27,12 @@ _STATEMENTS, READ_ONLY = split_statements(
 )
 
 
-def load_statements(dialect: Dialect) -> dict[str, str]:
-    """Return the statements by name, in one database's SQL."""
+def load_statements(dialect: Dialect, own: Mapping[str, str] = NOTHING) -> dict[str, str]:
+    """Return the statements by name, in one database's SQL, with its `own` in their place."""
     texts = {each.name: getattr(dialect, each.name) for each in fields(dialect)}
     for table, columns in COLUMNS.items():
         texts[table] = ", ".join(columns)
     return {
         name: re.sub(r"\{(\w+)\}", lambda match: str(texts[match[1]]), body).strip()
-        for name, body in _STATEMENTS.items()
+        for name, body in (_STATEMENTS | dict(own)).items()
     }

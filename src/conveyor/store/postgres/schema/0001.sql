@@ -244,3 +244,87 @@ CREATE TABLE audit (
     detail TEXT NOT NULL
 );
 CREATE INDEX audit_at ON audit (at);
+
+-- Completes attempts that succeeded, as "succeed" of sql/statements.sql does, in one call. Answers
+-- the ids of those whose lease was still valid. A claimant that will claim in the same transaction
+-- is locked first, because locks are taken in one order; '' is none.
+CREATE FUNCTION settle_plain(
+    claimant TEXT, ids TEXT[], leases BIGINT[], results BYTEA[], checksums BIGINT[],
+    ended DOUBLE PRECISION
+) RETURNS SETOF TEXT LANGUAGE plpgsql AS $$
+BEGIN
+    IF claimant <> '' THEN
+        PERFORM pg_advisory_xact_lock_shared(
+            hashtextextended(current_schema() || ' worker ' || claimant, 0)
+        );
+    END IF;
+    -- First all locks, in one order: a join would take them in another.
+    PERFORM 1 FROM job WHERE job.id = ANY (ids) ORDER BY job.id FOR UPDATE;
+    RETURN QUERY
+    WITH settled AS (
+        UPDATE job SET state = 'completed', result = given.result,
+            result_checksum = given.checksum, final_at = ended, lease_until = NULL,
+            unique_key = CASE WHEN key_kept THEN unique_key END
+        FROM unnest(ids, leases, results, checksums) AS given (id, lease, result, checksum)
+        WHERE job.id = given.id AND job.lease = given.lease AND job.state = 'running'
+        RETURNING job.id, job.lane
+    ),
+    tallied AS (
+        INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
+            discarded)
+        SELECT lane.queue, 0, 0, -count(*), 0, count(*), 0, 0
+        FROM settled JOIN lane ON lane.id = settled.lane GROUP BY lane.queue
+    )
+    SELECT settled.id FROM settled;
+END $$;
+
+-- Claims the next jobs of some lanes of a queue in one call, and answers them as they were before.
+-- A row of NULLs says that there is more to decide than this function can: producers wait for room,
+-- or there are lanes that the caller does not know. VOLATILE, so each statement sees what others
+-- had committed when it began: the orders of the worker are read under its lock.
+CREATE FUNCTION claim_plain(
+    claimant TEXT, wanted TEXT, lanes BIGINT[], known BIGINT, most BIGINT,
+    until DOUBLE PRECISION, started DOUBLE PRECISION
+) RETURNS SETOF job LANGUAGE plpgsql AS $$
+DECLARE
+    found queue;
+    undecided job;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(
+        hashtextextended(current_schema() || ' worker ' || claimant, 0)
+    );
+    IF EXISTS (SELECT 1 FROM worker WHERE worker.id = claimant AND quiet IN (1, 2)) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO found FROM queue WHERE queue.name = wanted;
+    IF found.name IS NULL OR found.paused THEN
+        RETURN;
+    END IF;
+    IF (SELECT count(*) FROM lane WHERE lane.queue = wanted) <> known
+        OR (found.capacity IS NOT NULL AND EXISTS (
+            SELECT 1 FROM offer WHERE offer.queue = wanted AND answer IS NULL
+        ))
+    THEN
+        RETURN NEXT undecided;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH heads AS MATERIALIZED (
+        SELECT head.* FROM unnest(lanes) AS each (lane), LATERAL (
+            SELECT * FROM job WHERE job.lane = each.lane AND job.state = 'available'
+            ORDER BY job.priority DESC, job.run_at, job.seq LIMIT most FOR UPDATE SKIP LOCKED
+        ) AS head
+        ORDER BY head.priority DESC, head.run_at, head.seq LIMIT most
+    ),
+    leased AS (
+        UPDATE job SET state = 'running', attempt = job.attempt + 1, lease = job.lease + 1,
+            worker = claimant, lease_until = until, started_at = started, stopping = NULL
+        WHERE job.seq = ANY (ARRAY(SELECT heads.seq FROM heads))
+    ),
+    tallied AS (
+        INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
+            discarded)
+        SELECT wanted, 0, -count(*), count(*), 0, 0, 0, 0 FROM heads HAVING count(*) > 0
+    )
+    SELECT * FROM heads;
+END $$;
