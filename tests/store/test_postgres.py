@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -13,8 +14,15 @@ from calls import claim, counted, new, put, settle
 
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
-from conveyor.errors import ConveyorError, StoreVersionError, UnavailableError, UsageError
-from conveyor.store.messages import Claimant, Hint, Report, Want
+from conveyor.core.pending import Pending
+from conveyor.errors import (
+    ConveyorError,
+    DuplicateIdError,
+    StoreVersionError,
+    UnavailableError,
+    UsageError,
+)
+from conveyor.store.messages import Accepted, Claimant, Hint, Offered, Report, Want
 from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
@@ -23,7 +31,9 @@ from conveyor.store.postgres.migrate import schemas as schema_files
 from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.postgres.texts import escape, unescape
+from conveyor.store.sql.rows import Row
 from conveyor.store.sql.statements import READ_ONLY
+from conveyor.store.sql.transaction import Params
 from postgres_schema import Schemas
 
 
@@ -78,18 +88,27 @@ def test_a_call_after_its_session_was_ended_connects_again(
 
 
 class Lossy(Connection):
-    """Loses the connection around a COMMIT, once."""
+    """Loses the connection around a COMMIT or an insert that needs none, once."""
 
     lose: str = ""
 
     def script(self, text: bytes) -> None:
-        lose, is_commit = Lossy.lose, text == b"COMMIT"
-        if is_commit and lose:
+        with self.losing(is_chosen=text == b"COMMIT"):
+            super().script(text)
+
+    def query(self, name: str, params: Params = ()) -> list[Row]:
+        with self.losing(is_chosen=name in ("insert_unbounded", "insert_one_unbounded")):
+            return super().query(name, params)
+
+    @contextmanager
+    def losing(self, *, is_chosen: bool) -> Iterator[None]:
+        lose = Lossy.lose if is_chosen else ""
+        if lose:
             Lossy.lose = ""
-        if is_commit and lose == "request":
+        if lose == "request":
             self.session.pgconn.finish()
-        super().script(text)
-        if is_commit and lose == "answer":
+        yield
+        if lose == "answer":
             self.session.pgconn.finish()
             raise psycopg.OperationalError("the answer was lost")
 
@@ -111,6 +130,44 @@ def test_an_insert_whose_commit_got_no_answer_is_there_once(
     ids = put(lossy, new(key="k"), new())
     assert [job.id for job in claim(lossy, 9)] == ids
     assert counted(lossy)["q"][State.RUNNING] == 2
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_insert_in_one_statement_that_got_no_answer_is_there_once(
+    lossy: PostgresStore, lost: str, count: int
+) -> None:
+    put(lossy, new(id="first"))  # from now on the lane is known
+    Lossy.lose = lost
+    ids = put(lossy, *(new() for _ in range(count)))
+    assert not Lossy.lose
+    assert [job.id for job in claim(lossy, 9)] == ["first", *ids]
+    with pytest.raises(DuplicateIdError):
+        put(lossy, new(id=ids[0]))
+
+
+@pytest.mark.parametrize("lost", ["", "request", "answer"])
+def test_coroutines_that_insert_at_once_each_get_their_own_answer(
+    lossy: PostgresStore, lost: str
+) -> None:
+    put(lossy, new(id="first"))
+
+    async def insert_all() -> list[object]:
+        requests = [[new(id=f"{n}-a"), new(id=f"{n}-b")] for n in range(20)]
+        requests.append([new(id="first")])
+        pending = [lossy.insert(jobs) for jobs in requests]
+        Lossy.lose = lost
+        return await asyncio.gather(*map(wait, pending), return_exceptions=True)
+
+    async def wait(pending: Pending[Accepted | Offered]) -> object:
+        return await pending
+
+    *answers, refused = asyncio.run(insert_all())
+    assert answers == [Accepted((f"{n}-a", f"{n}-b")) for n in range(20)]
+    # If the answer was lost, nobody can tell whose the job of that id is.
+    assert isinstance(refused, DuplicateIdError) or (lost and refused == Accepted(("first",)))
+    claimed = [job.id for job in claim(lossy, 99)]
+    assert sorted(claimed) == sorted(["first", *(f"{n}-{x}" for n in range(20) for x in "ab")])
 
 
 @pytest.mark.parametrize("lost", ["request", "answer"])

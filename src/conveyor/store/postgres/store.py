@@ -50,7 +50,8 @@ class PostgresStore(SqlStore):
         if name == "insert" and is_plain(args[0], kwargs["capacity"], again=kwargs["again"]):
 
             def general(*, again: bool) -> Callable[[Tx], Coroutine[Any, Any, Accepted | Offered]]:
-                return lambda tx: insert(tx, args[0], **{**kwargs, "again": again})
+                given: dict[str, Any] = {**kwargs, "again": again}
+                return lambda tx: insert(tx, args[0], **given)
 
             return self._postgres.insert(args[0], general)
         if name in ("claim", "settle", "exchange"):
