@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from postgres_schema import Schemas
 from test_model import QUICK, Agreement
 
 from conveyor.store.postgres.store import PostgresStore
+from postgres_schema import Schemas
 
 
 def without_seq(answer: Any) -> Any:
