@@ -13,7 +13,7 @@ from .connection import Connection
 PATIENCE = 30.0
 
 
-class Pool:
+class ConnectionPool:
     """At most `size` connections, opened when they are needed. Any thread may use it."""
 
     def __init__(self, connect: Callable[[], Connection], size: int) -> None:

@@ -24,7 +24,7 @@ from ..sql.transaction import ConflictError, Lanes, Tx
 from . import quick_insert
 from .address import Address
 from .connection import Connection, LostError, UnknownOutcomeError
-from .pool import Pool
+from .pool import ConnectionPool
 
 T = TypeVar("T")
 Operation = Callable[[Tx], Coroutine[Any, Any, T]]
@@ -71,7 +71,7 @@ class Transactions:
         self._notify = notify
         self._tallied = tallied
         self._discards = discards
-        self._pool = Pool(lambda: Connection(address), address.connections)
+        self._pool = ConnectionPool(lambda: Connection(address), address.connections)
         self._lanes = Lanes()
         # The server's time less this machine's monotonic time.
         self._offset = 0.0
@@ -153,14 +153,26 @@ class Transactions:
         return True
 
     def check(self, check: Callable[[Connection], None]) -> None:
-        """Look at the server with a connection, and at its clock."""
-        with self._pool.connection() as connection:
+        """Look at the server and its clock; a server that cannot be reached is not waited for."""
+        attempt = _Attempts()
+        while True:
+            is_reached = False
             try:
-                check(connection)
-                server_time, local_time = connection.begin(reads=True)
-            except psycopg.Error as error:
-                raise connection.translate(error) from error
-            self._look_at_clock(server_time, local_time)
+                with self._pool.connection() as connection:
+                    is_reached = True
+                    self._check(connection, check)
+                    return
+            except LostError as error:
+                if not is_reached:
+                    raise
+                attempt.wait_for_server(error)
+
+    def _check(self, connection: Connection, check: Callable[[Connection], None]) -> None:
+        try:
+            check(connection)
+            self._look_at_clock(*connection.begin(reads=True))
+        except psycopg.Error as error:
+            raise connection.translate(error) from error
 
     def close(self) -> None:
         """Close the connections."""
