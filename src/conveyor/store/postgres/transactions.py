@@ -9,7 +9,6 @@ from collections import ChainMap
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import psycopg
 from psycopg import errors
 
@@ -18,6 +17,7 @@ from ...core.job import NewJob
 from ...core.pending import run_sync
 from ...core.retry import Draw
 from ...core.storable import check_jobs
+from ...core.unreadable import UNREADABLE
 from ...errors import CorruptStoreError, UnavailableError, UsageError
 from ..messages import Accepted, Discards, Hint, Offered
 from ..sql.transaction import ConflictError, Lanes, Tx
@@ -49,7 +49,6 @@ REFUSED_TWICE = 5
 CONFLICTING = errors.SerializationFailure, errors.DeadlockDetected, ConflictError
 # How old what is known of the server's clock may be for an insert in one round trip, in seconds.
 LOOK_AT_CLOCK_EVERY = 10.0
-UNREADABLE = msgspec.MsgspecError, UnicodeError
 
 
 class Transactions:
