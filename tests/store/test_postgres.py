@@ -369,6 +369,18 @@ def test_the_parts_of_an_address() -> None:
     assert address.shown == "postgresql://me@[::1]:5/db?schema=s"
 
 
+def test_an_address_can_name_several_hosts() -> None:
+    address = parse_address("postgresql://a:1,b:2/db?target_session_attrs=read-write")
+    assert address.server == "postgresql://a:1,b:2/db?target_session_attrs=read-write"
+    assert address.shown == "postgresql://a:1,b:2/db?schema=conveyor"
+    assert len(address.digest) == 16
+
+
+def test_an_address_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_store("postgresql://[::1/db")
+
+
 @pytest.mark.parametrize("text", ["", "plain", "a\0b", "\x1a0\0\x1a\x1a1", "é\0"])
 def test_a_text_with_nul_comes_back_as_it_was(text: str) -> None:
     assert unescape(escape(text)) == text

@@ -20,7 +20,7 @@ from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
-from .exposure import find_exposures
+from .exposure import find_exposures, without_password
 from .output import format_count, print_json, print_line, print_stderr, print_table
 from .store_access import choose_command_store
 
@@ -41,7 +41,9 @@ def print_report(settings: Settings, *, quick: bool, as_json: bool) -> int:
     """Print the findings; return the exit code."""
     settings, findings = run_checks(settings, quick=quick)
     well = all(finding.ok for finding in findings)
-    sources = {name: {"value": settings[name], "from": settings.sources[name]} for name in SETTINGS}
+    values = {name: settings[name] for name in SETTINGS}
+    values["url"] = without_password(str(values["url"]))
+    sources = {name: {"value": values[name], "from": settings.sources[name]} for name in SETTINGS}
     if as_json:
         print_json({"ok": well, "findings": findings, "settings": {} if quick else sources})
     else:

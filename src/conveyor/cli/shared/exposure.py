@@ -103,6 +103,14 @@ def has_password_in(url: str) -> bool:
         return False
 
 
+def without_password(url: str) -> str:
+    """Return an address as it may be shown."""
+    if not has_password_in(url):
+        return url
+    secret, _, place = url.rpartition("@")
+    return f"{secret.rpartition(':')[0]}:…@{place}"
+
+
 def _exposed_servers(store: Store, url: str) -> Iterator[Exposure]:
     for worker in store.workers().result():
         if PUBLIC_WITHOUT_TLS in worker.labels:

@@ -35,9 +35,9 @@ class Address:
 
     @property
     def digest(self) -> str:
-        """Names the store on this machine, whoever uses it and by which options."""
+        """Names the store on this machine, whoever uses it."""
         parts = urlsplit(self.url)
-        place = f"{parts.hostname}:{parts.port}{parts.path}?{self.schema}"
+        place = f"{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}&{self.schema}"
         return sha256(place.encode()).hexdigest()[:16]
 
 
@@ -46,7 +46,10 @@ def parse_address(url: str, password: str = "") -> Address:
 
     `password` is for an address without one.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"the address of a PostgreSQL database cannot be read: {error}") from error
     user, at, place = parts.netloc.rpartition("@")
     user, _, written = user.partition(":")
     parts = parts._replace(netloc=user + at + place)

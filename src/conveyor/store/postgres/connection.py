@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
@@ -25,6 +25,14 @@ CONNECT_TIMEOUT = 10
 # What the server ends by itself, in milliseconds: a statement that hangs, and a transaction whose
 # client has vanished with locks in its hands.
 STATEMENT_TIMEOUT, IDLE_TIMEOUT = 60_000, 30_000
+# How a server that has vanished from the network is noticed within a minute, in seconds and, the
+# last one, milliseconds. The address may say otherwise.
+DETECTION = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 _CLOCK = "SELECT extract(epoch FROM clock_timestamp())::FLOAT8"
 _BEGIN = f"BEGIN; {_CLOCK}".encode()
@@ -63,13 +71,21 @@ class Connection:
             "enable_seqscan=off",
         ]
         try:
+            given: dict[str, Any] = dict(conninfo_to_dict(address.server))
+            known: dict[str, Any] = {
+                **DETECTION,
+                "connect_timeout": CONNECT_TIMEOUT,
+                "application_name": f"conveyor {socket.gethostname()}:{os.getpid()}",
+                **given,
+                "options": " ".join(
+                    [given.get("options", ""), *(f"-c {each}" for each in options)]
+                ),
+                "client_encoding": "UTF8",
+            }
+            if address.password:
+                known["password"] = address.password
             self.session: psycopg.Connection[Any] = psycopg.connect(
-                make_conninfo(address.server, password=address.password or None),
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT,
-                application_name=f"conveyor {socket.gethostname()}:{os.getpid()}",
-                options=" ".join(f"-c {option}" for option in options),
-                client_encoding="UTF8",
+                make_conninfo(**known), autocommit=True
             )
         except psycopg.Error as error:
             raise LostError(f"{address.shown} cannot be reached: {_told(error)}") from error
