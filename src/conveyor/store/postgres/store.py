@@ -9,7 +9,7 @@ from typing import Any
 from ...core.clock import Clock
 from ...core.pending import Pending
 from ...core.retry import Draw
-from ..messages import NO_CLAIMANT, Accepted, Offered, Report
+from ..messages import NO_CLAIMANT, Accepted, Claimant, Offered, Report, Want
 from ..sql.operations.claim import exchange
 from ..sql.operations.enqueue import insert
 from ..sql.store import SqlStore
@@ -54,11 +54,9 @@ class PostgresStore(SqlStore):
                 return lambda tx: insert(tx, args[0], **given)
 
             return self._postgres.insert(args[0], general)
-        if name in ("claim", "settle", "exchange"):
-            reports: Sequence[Report] = () if name == "claim" else args[0]
+        if name in _EXCHANGES:
+            reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):
-                wants, claimant = ((), NO_CLAIMANT) if name == "settle" else args[-2:]
-                limit = kwargs.get("limit", 0)
                 return self._postgres.exchange(
                     lambda tx, lanes: quick_exchange.exchange(
                         tx, lanes, reports, wants, claimant, limit=limit
@@ -67,3 +65,28 @@ class PostgresStore(SqlStore):
                     [want.queue for want in wants],
                 )
         return super()._run(name, args, kwargs, reads=reads)
+
+
+_Exchange = tuple[Sequence[Report], Sequence[Want], Claimant, int]
+
+
+def _claim(wants: Sequence[Want], claimant: Claimant, *, limit: int) -> _Exchange:
+    return (), wants, claimant, limit
+
+
+def _settle(reports: Sequence[Report]) -> _Exchange:
+    return reports, (), NO_CLAIMANT, 0
+
+
+def _exchange(
+    reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, *, limit: int
+) -> _Exchange:
+    return reports, wants, claimant, limit
+
+
+# The methods that settle and claim, with the parameters that the protocol declares.
+_EXCHANGES: dict[str, Callable[..., _Exchange]] = {
+    "claim": _claim,
+    "settle": _settle,
+    "exchange": _exchange,
+}
