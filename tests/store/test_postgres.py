@@ -218,6 +218,16 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
     assert "secret" not in str(refused.value)
 
 
+def test_calls_take_their_arguments_by_name(store: PostgresStore) -> None:
+    job = new()
+    assert store.insert(jobs=[job]).result() == Accepted((job.id,))
+    claimed = store.claim(wants=[Want("q", 1)], claimant=Claimant("w"), limit=1).result().jobs
+    reports = [Report(job.id, claimed[0].lease, Succeeded())]
+    given = {"wants": [Want("q", 1)], "claimant": Claimant("w"), "limit": 1}
+    assert store.exchange(reports=reports, **given).result().settled == (job.id,)  # type: ignore[arg-type]
+    assert store.settle(reports=reports).result().settled == ()
+
+
 # -- conflicts -------------------------------------------------------------------------------------
 
 
