@@ -6,12 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from postgres_schema import Schemas
-from postgres_server import shared_server
+if TYPE_CHECKING:
+    from postgres_schema import Schemas
 
 # No deadlines: tests must also pass on slow machines.
 settings.register_profile("untimed", deadline=None)
@@ -45,6 +46,10 @@ def store_of_no_command() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> Schemas:
     """Return the schemas of the PostgreSQL server that all processes of this run share."""
+    # Most tests do without psycopg.
+    from postgres_schema import Schemas
+    from postgres_server import shared_server
+
     base = tmp_path_factory.getbasetemp()
     return Schemas(shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base))
 

@@ -11,7 +11,6 @@ from damageable import File
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.protocol import Store
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
@@ -49,6 +48,8 @@ def open_kind(kind: str, clock: FakeClock, folder: Path, url: str = "") -> Store
     if kind == "http":
         return Served(MemoryStore(clock, draw=lambda: 0.5), clock)
     if kind == "postgres":
+        from conveyor.store.postgres.store import PostgresStore
+
         return PostgresStore(url, clock=clock, draw=lambda: 0.5)
     # What is tested here does not depend on fsync.
     return SqliteStore(folder / "jobs.db", clock=clock, durability="normal", draw=lambda: 0.5)
