@@ -112,6 +112,7 @@ CALLS: dict[str, list[list[str]]] = {
     ],
     "bench": [["bench", "--jobs", EVIL]],
     "drill": [["drill", "--list"], ["drill", EVIL], ["drill", "--only", EVIL]],
+    "migrate": [["migrate"], ["migrate", "--sql", "--url", f"postgresql://{EVIL}@/db?host={EVIL}"]],
     "doctor": [
         ["doctor"],
         ["doctor", "--json"],
