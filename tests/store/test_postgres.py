@@ -422,3 +422,41 @@ def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admi
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
     assert counted(store)["q"][State.AVAILABLE] == 5
+
+
+HOT = {
+    "heads": "job_available",
+    "count_lane": "job_available",
+    "due": "job_due",
+    "next_due": "job_due",
+    "expired": "job_expiring",
+    "of_worker": "job_running",
+    "extend_worker": "job_running",
+    "lapsed": "job_running",
+    "old": "job_final",
+    "key_holder": "job_unique",
+    "is_there": "job_id_key",
+    "succeed": "job_id_key",
+    "extend": "job_id_key",
+    "lock_job": "job_id_key",
+    "move": "job_pkey",
+    "lease": "job_pkey",
+    "any_offer": "offer_waiting",
+    "output": "output_job",
+    "refers": "file_digest",
+    "add_up": "tally_queue",
+}
+
+
+def test_a_hot_statement_walks_its_index_whatever_its_parameters_are(url: str) -> None:
+    connection = Connection(parse_address(url))
+    connection.script(b"SET plan_cache_mode = force_generic_plan")
+    for name, index in HOT.items():
+        statement = STATEMENTS[name]
+        connection.script(f"PREPARE {name} AS ".encode() + statement.text)
+        given = f" ({', '.join(['NULL'] * len(statement.names))})" if statement.names else ""
+        rows = connection.session.execute(f"EXPLAIN EXECUTE {name}{given}".encode()).fetchall()
+        plan = "\n".join(line for (line,) in rows)
+        assert index in plan, (name, plan)
+        assert "Seq Scan" not in plan, (name, plan)
+    connection.close()

@@ -266,7 +266,9 @@ BEGIN
             result_checksum = given.checksum, final_at = ended, lease_until = NULL,
             unique_key = CASE WHEN key_kept THEN unique_key END
         FROM unnest(ids, leases, results, checksums) AS given (id, lease, result, checksum)
-        WHERE job.id = given.id AND job.lease = given.lease AND job.state = 'running'
+        WHERE job.id = given.id AND job.lease = given.lease
+            -- LIKE, so that no plan searches all running jobs for them.
+            AND job.state LIKE 'running'
         RETURNING job.id, job.lane
     ),
     tallied AS (
