@@ -1,0 +1,142 @@
+"""The schema of the PostgreSQL store: addresses, migrations, texts and the plans of statements."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from conveyor.errors import StoreVersionError, UsageError
+from conveyor.store.open import open_store
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.connection import Connection
+from conveyor.store.postgres.migrate import Migration
+from conveyor.store.postgres.migrate import schemas as schema_files
+from conveyor.store.postgres.statements import STATEMENTS
+from conveyor.store.postgres.store import PostgresStore
+from conveyor.store.postgres.texts import escape, unescape
+from conveyor.store.sql.statements import READ_ONLY
+from postgres_schema import Schemas
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    with schemas.one() as url:
+        yield url
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+
+def test_tables_are_made_by_a_migration_and_never_by_a_store(schemas: Schemas) -> None:
+    url = f"{schemas.server}&schema=not_there"
+    with pytest.raises(StoreVersionError, match="conveyor migrate"):
+        PostgresStore(url)
+    migration = Migration(parse_address(url))
+    newest = len(schema_files())
+    assert migration.versions() == (0, newest)
+    assert "CREATE TABLE job" in migration.script()
+    results: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=lambda: results.append(migration.run())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [(0, newest), *[(newest, newest)] * 2]
+    assert migration.script() == ""
+    PostgresStore(url).close()
+    with psycopg.connect(schemas.server, autocommit=True) as session:
+        session.execute("UPDATE not_there.schema_version SET version = 999")
+        with pytest.raises(StoreVersionError, match="newer Conveyor"):
+            PostgresStore(url)
+        session.execute("DROP SCHEMA not_there CASCADE")
+
+
+@pytest.mark.parametrize("wrong", ["schema=A", "schema=", "connections=0", "connections=x"])
+def test_an_option_of_the_address_that_cannot_be_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        open_store(f"postgresql://me@127.0.0.1:1/db?{wrong}")
+
+
+def test_the_parts_of_an_address() -> None:
+    address = parse_address(
+        "postgresql://me:p%40ss@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
+    )
+    assert address.url == "postgresql://me@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
+    assert (address.password, address.schema) == ("p@ss", "s")
+    assert address.server == "postgresql://me@[::1]:5/db?sslmode=require&host=%2Ftmp"
+    assert address.shown == "postgresql://me@[::1]:5/db?schema=s"
+
+
+def test_an_address_can_name_several_hosts() -> None:
+    address = parse_address("postgresql://a:1,b:2/db?target_session_attrs=read-write")
+    assert address.server == "postgresql://a:1,b:2/db?target_session_attrs=read-write"
+    assert address.shown == "postgresql://a:1,b:2/db?schema=conveyor"
+    assert len(address.digest) == 16
+
+
+def test_an_address_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_store("postgresql://[::1/db")
+
+
+@pytest.mark.parametrize("text", ["", "plain", "a\0b", "\x1a0\0\x1a\x1a1", "é\0"])
+def test_a_text_with_nul_comes_back_as_it_was(text: str) -> None:
+    assert unescape(escape(text)) == text
+    assert "\0" not in escape(text)
+
+
+# -- statements ------------------------------------------------------------------------------------
+
+
+def test_every_statement_is_known_to_the_server_and_reads_if_it_says_so(url: str) -> None:
+    connection = Connection(parse_address(url))
+    for name, statement in STATEMENTS.items():
+        for text in filter(None, (statement.text, statement.for_many_rows)):
+            connection.begin(reads=name in READ_ONLY and b"FOR UPDATE" not in text)
+            # Anything else is a wrong statement.
+            with suppress(psycopg.errors.NotNullViolation):
+                connection._cursor.execute(text, [None] * len(statement.names))
+            connection.roll_back()
+    connection.close()
+
+
+HOT = {
+    "heads": "job_available",
+    "count_lane": "job_available",
+    "due": "job_due",
+    "next_due": "job_due",
+    "expired": "job_expiring",
+    "of_worker": "job_running",
+    "extend_worker": "job_running",
+    "lapsed": "job_running",
+    "old": "job_final",
+    "key_holder": "job_unique",
+    "is_there": "job_id_key",
+    "succeed": "job_id_key",
+    "extend": "job_id_key",
+    "lock_job": "job_id_key",
+    "move": "job_pkey",
+    "lease": "job_pkey",
+    "any_offer": "offer_waiting",
+    "output": "output_job",
+    "refers": "file_digest",
+    "add_up": "tally_queue",
+}
+
+
+def test_a_hot_statement_walks_its_index_whatever_its_parameters_are(url: str) -> None:
+    connection = Connection(parse_address(url))
+    connection.script(b"SET plan_cache_mode = force_generic_plan")
+    for name, index in HOT.items():
+        statement = STATEMENTS[name]
+        connection.script(f"PREPARE {name} AS ".encode() + statement.text)
+        given = f" ({', '.join(['NULL'] * len(statement.names))})" if statement.names else ""
+        rows = connection.session.execute(f"EXPLAIN EXECUTE {name}{given}".encode()).fetchall()
+        plan = "\n".join(line for (line,) in rows)
+        assert index in plan, (name, plan)
+        assert "Seq Scan" not in plan, (name, plan)
+    connection.close()
