@@ -130,7 +130,8 @@ SELECT data FROM content_piece WHERE digest = :digest AND position = :position
 SELECT position, substring(data FROM greatest(:offset - position, 0)::INT + 1
     FOR (:stop - greatest(:offset, position))::INT)
 FROM content_piece
-WHERE digest = :digest AND position < :stop AND position >= coalesce((
+WHERE digest = :digest AND position < :stop AND position + length(data) > :offset
+    AND position >= coalesce((
     SELECT max(position) FROM content_piece WHERE digest = :digest AND position <= :offset
 ), 0)
 ORDER BY position
