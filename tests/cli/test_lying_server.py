@@ -342,7 +342,7 @@ def test_an_answer_with_more_than_was_asked_for_is_refused(
 
 
 def test_a_job_with_impossible_numbers_is_damaged(told: Callable[[str, Any], HttpStore]) -> None:
-    for field, value in (("lease", LARGE_NUMBER), ("attempt", -1), ("priority", -LARGE_NUMBER)):
+    for field, value in (("lease", LARGE_NUMBER), ("crashes", -1), ("priority", -LARGE_NUMBER)):
         job = told("/jobs/job", {**JOB, field: value}).get("job").result(60)
         assert "its numbers are not those of a job" in job.damage
 

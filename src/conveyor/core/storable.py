@@ -78,7 +78,8 @@ def checked_record(job: JobRecord) -> JobRecord:
         _check_name("queue", job.queue)
         if job.options != NO_OPTIONS:
             _check_options(job.options)
-        numbers = (job.seq, job.attempt, job.lease, job.crashes, abs(job.priority))
+        # A damaged row may have a negative attempt, which harms nobody.
+        numbers = (job.seq, job.lease, job.crashes, abs(job.attempt), abs(job.priority))
         if min(numbers) < 0 or max(numbers) > LARGEST_INTEGER:
             raise UsageError(f"its numbers are not those of a job: {numbers!s:.200}")
     except UsageError as error:
