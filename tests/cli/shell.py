@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,9 +34,14 @@ def serve(start: Start, *options: str) -> subprocess.Popen[str]:
 
 
 def read_line(process: subprocess.Popen[str], beginning: str) -> str:
-    """Return the next line on a process's stderr that begins like this."""
+    """Return the next line on a process's stderr that begins like this, or kill it after 60 s."""
     assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(beginning):
-            return line
+    deadline = threading.Timer(60, process.kill)
+    deadline.start()
+    try:
+        for line in process.stderr:
+            if line.startswith(beginning):
+                return line
+    finally:
+        deadline.cancel()
     raise AssertionError(f"the process ended without a line that begins with {beginning!r}")

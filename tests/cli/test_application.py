@@ -69,6 +69,17 @@ def test_an_import_that_fails_in_another_module_names_that_module(
     assert f"KeyError: 'SHOP_SECRET' ({folder / 'shop_settings.py'}, line 3)" in ran.err
 
 
+def test_a_module_that_the_application_itself_misses_names_the_line_that_imports_it(
+    conveyor: Command, folder: Path
+) -> None:
+    (folder / "shop").mkdir()
+    (folder / "shop" / "__init__.py").write_text("\nfrom shop.tasks import belt\n")
+    ran = conveyor("worker", "shop.tasks:belt")
+    assert ran.code == 2
+    where = folder / "shop" / "__init__.py"
+    assert f"ModuleNotFoundError: No module named 'shop.tasks' ({where}, line 2)" in ran.err
+
+
 @pytest.mark.parametrize("where", ["nothere:belt", "shop.nothere:belt", "shop.sub.nothere:belt"])
 def test_a_missing_application_is_looked_for_here(
     conveyor: Command, folder: Path, where: str

@@ -89,6 +89,17 @@ def test_a_store_that_cannot_be_read_completes_nothing_and_prints_nothing(
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_the_application_prints_while_it_is_imported_is_no_completion(
+    folder: Path, belt: Conveyor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = belt.functions["send"].enqueue("ann")
+    loud = "import sys\nprint('hello')\nprint('hello', file=sys.stderr)\n"
+    (folder / "app.py").write_text(loud + (folder / "app.py").read_text())
+    (folder / "conveyor.toml").write_text('app = "app:belt"\n')
+    assert complete("show", "") == [job.id]
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_code_for_the_shell(conveyor: Command, shell: str) -> None:
     ran = conveyor("completion", shell)

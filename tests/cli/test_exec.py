@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 from shell import Command, Start, Until
 
-from conveyor import Conveyor
+from conveyor import Conveyor, State
+from conveyor.cli.exec import StopOnSignal
+from conveyor.store.messages import Filter
+from slow_store import SlowStore
 
 
 def test_exec_gives_the_commands_output_and_its_exit_code(
@@ -144,3 +148,30 @@ def test_exec_detached_refuses_what_it_could_not_keep(conveyor: Command) -> None
         assert ran.code == 2
         assert message in ran.err
     assert "no store at" in conveyor("ps").err
+
+
+def test_a_signal_while_the_job_is_enqueued_leaves_no_job(
+    until: Until,
+) -> None:
+    store = SlowStore()
+    stop = StopOnSignal()
+
+    def interrupt() -> None:
+        until(lambda: store.inserting.answers)
+        stop(signal.SIGINT, 1)
+        store.inserting.release()
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    assert stop.enqueue(Conveyor(store=store).command("true")) is None
+    interrupting.join(30)
+    [job] = store.find(Filter(), limit=10).result()
+    assert job.state is State.CANCELLED
+
+
+def test_a_signal_before_the_job_is_enqueued_leaves_no_job() -> None:
+    store = SlowStore()
+    stop = StopOnSignal()
+    stop(signal.SIGTERM, 1)
+    assert stop.enqueue(Conveyor(store=store).command("true")) is None
+    assert store.find(Filter(), limit=10).result() == []

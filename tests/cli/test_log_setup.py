@@ -16,10 +16,11 @@ import pytest
 from shell import Start, Until, read_line
 
 from conveyor import Conveyor, UsageError
-from conveyor.cli.shared.log_setup import JsonFormatter, configure_logging
-from conveyor.cli.shared.stderr_pipe import DroppingHandler
+from conveyor.cli.shared.log_setup import configure_logging
 from conveyor.core.foreign_text import escape_line
+from conveyor.core.log_format import JsonFormatter
 from conveyor.settings import load_settings
+from conveyor.system.stderr_pipe import DroppingHandler
 
 log = logging.getLogger("conveyor.job")
 
@@ -194,3 +195,17 @@ def test_a_worker_leaves_the_logging_of_its_application_alone(
     assert f"job.discarded id={job.id}" in written
     assert "LookupError: no such person" in written
     assert "job.discarded" not in stderr
+
+
+def test_what_remains_of_a_dead_worker_logs_in_the_format_of_that_worker(
+    start: Start, belt: Conveyor, folder: Path
+) -> None:
+    deadly = "@mail.task(name='deadly')\ndef deadly():\n    os.kill(os.getpid(), 9)\n"
+    (folder / "app.py").write_text(f"import os\n{(folder / 'app.py').read_text()}{deadly}")
+    worker = start("worker", "app:belt", "--log-format", "json")
+    job = belt.send("deadly", queue="mail", crash_limit=1)
+    line = read_line(worker, '{"time"')
+    while "job.discarded" not in line:
+        line = read_line(worker, '{"time"')
+    data = json.loads(line)
+    assert (data["level"], data["job_id"], data["task"]) == ("ERROR", job.id, "deadly")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
@@ -205,37 +206,69 @@ def test_an_address_that_no_server_can_have_is_wrong_use(conveyor: Command, url:
         assert "is not the address of a server" in ran.err
 
 
-@pytest.mark.parametrize("args", [["ps"], ["--help"], ["ps", "--json"], ["completion", "bash"]])
-def test_a_full_disk_under_stdout_is_an_error_in_one_line(folder: Path, args: list[str]) -> None:
-    SqliteStore(folder / "jobs.db").close()
-    with open("/dev/full", "wb") as full:
-        ran = subprocess.run(
-            [sys.executable, "-m", "conveyor", *args],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert (ran.returncode, ran.stderr) == (1, "conveyor: No space left on device\n")
-
-
-@pytest.mark.parametrize("args", [["--help"], ["completion", "bash"], ["doctor", "--json"]])
-def test_a_reader_that_stops_reading_is_no_error(folder: Path, args: list[str]) -> None:
-    # Closed before the first write, whatever fits into the pipe.
-    reader, writer = os.pipe()
-    os.close(reader)
+def of_closed_or_full(args: list[str], stdout: IO[bytes] | int) -> tuple[int, str]:
+    """Run a command with this stdout; return its exit code and what it said on stderr."""
     ran = subprocess.run(
         [sys.executable, "-m", "conveyor", *args],
-        env=_buffered(),
-        stdout=writer,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
+        env=_buffered(),
+    )
+    return ran.returncode, ran.stderr
+
+
+def closed_pipe() -> int:
+    """A pipe that nobody reads from the start, whatever fits into it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.fixture
+def quiet(folder: Path) -> list[str]:
+    """A command that prints nothing, while its application prints into a buffer."""
+    (folder / "conveyor.toml").write_text('app = "loud:belt"\n')
+    (folder / "loud.py").write_text("print('hello')\n" + (folder / "app.py").read_text())
+    belt = Conveyor("jobs.db")
+    job = belt.send("waiting")
+    belt.close()
+    return ["logs", job.id]
+
+
+@pytest.mark.parametrize("args", [["ps"], ["--help"], ["ps", "--json"], ["completion", "bash"]])
+def test_a_full_disk_under_stdout_is_an_error_in_one_line(folder: Path, args: list[str]) -> None:
+    SqliteStore(folder / "jobs.db").close()
+    with open("/dev/full", "wb") as full:
+        assert of_closed_or_full(args, full) == (1, "conveyor: No space left on device\n")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["completion", "bash"], ["doctor", "--json"]])
+def test_a_reader_that_stops_reading_is_no_error(folder: Path, args: list[str]) -> None:
+    writer = closed_pipe()
+    assert of_closed_or_full(args, writer) == (0, "")
+    os.close(writer)
+
+
+def test_what_the_application_has_printed_meets_a_full_disk_or_no_reader_no_worse(
+    quiet: list[str],
+) -> None:
+    with open("/dev/full", "wb") as full:
+        assert of_closed_or_full(quiet, full) == (1, "conveyor: No space left on device\n")
+    writer = closed_pipe()
+    assert of_closed_or_full(quiet, writer) == (0, "")
+    os.close(writer)
+
+
+def test_a_stderr_that_nobody_reads_changes_no_exit_code(folder: Path) -> None:
+    writer = closed_pipe()
+    ran = subprocess.run(
+        [sys.executable, "-m", "conveyor", "show", "none"], stderr=writer, timeout=60, check=False
     )
     os.close(writer)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 4
 
 
 def test_a_terminal_without_utf_8_gets_escapes_instead_of_a_traceback(

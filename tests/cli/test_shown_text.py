@@ -9,6 +9,7 @@ import pytest
 from shell import Command
 
 from conveyor import Conveyor
+from conveyor.cli.shared.output import format_duration
 from conveyor.core.job import ErrorInfo, NewJob, Progress, StopNote
 from conveyor.core.lifecycle import Failed
 from conveyor.store.messages import Claimant, Lease, Report, Want
@@ -82,3 +83,20 @@ def test_artifacts_with_odd_names_stay_in_their_row(conveyor: Command, belt: Con
     ran = conveyor("artifacts", job.id, "get", "-o", "kept")
     assert ran.code == 0
     assert "\x1b" not in ran.err
+
+
+def test_a_list_of_jobs_shows_the_first_line_of_an_error(conveyor: Command, belt: Conveyor) -> None:
+    store = belt.store
+    store.insert([NewJob(id="a", task="t", queue="q")]).result()
+    [job] = store.claim([Want("q", 1)], Claimant("w", 3600.0), limit=1).result().jobs
+    failed = Failed(ErrorInfo("ExceptionGroup", "two things\nfirst\nsecond", ""))
+    store.settle([Report(job.id, job.lease, failed)]).result()
+    assert conveyor("ps").out.splitlines()[1].endswith("\tExceptionGroup: two things")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0.0s"), (59, "59.0s"), (60, "1.0m"), (3599, "60.0m"), (3600, "1.0h"), (86400, "1.0d")],
+)
+def test_a_duration_has_one_unit(seconds: float, shown: str) -> None:
+    assert format_duration(seconds) == shown

@@ -15,47 +15,14 @@ import pytest
 
 from conveyor import Conveyor
 from conveyor.client import enqueue
-from conveyor.core.job import NewJob
+from conveyor.client.task_function import enqueue_or_nothing
+from conveyor.core.job import NewJob, State
 from conveyor.core.pending import Pending, wake
 from conveyor.errors import JobCancelledError, NotFoundError, UnavailableError
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import Accepted, Offered
+from conveyor.store.messages import Accepted, Claimant, Offered, Want
+from slow_store import Answer, SlowStore
 from still_loop import StillLoop, turn
-
-Answer = Accepted | Offered
-
-
-class Held:
-    """A store's answers that arrive when the test says so."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[Pending[Any], Any]] = []
-
-    def hold(self, answer: Pending[Any]) -> Pending[Any]:
-        pending: Pending[Any] = Pending()
-        self.answers.append((pending, answer.result()))
-        return pending
-
-    def release(self) -> Any:
-        [(pending, answer)] = self.answers
-        pending.resolve(answer)
-        wake([pending])
-        return answer
-
-
-class SlowStore(MemoryStore):
-    """Carries out each call at once, and answers an insert or a withdrawal when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inserting, self.withdrawing = Held(), Held()
-
-    def insert(self, jobs: Sequence[NewJob], **options: Any) -> Pending[Answer]:
-        return self.inserting.hold(super().insert(jobs, **options))
-
-    def withdraw(self, offer: str) -> Pending[Accepted | None]:
-        return self.withdrawing.hold(super().withdraw(offer))
-
 
 Until = Callable[[Callable[[], object]], None]
 Enqueue = Callable[[Any], Coroutine[Any, Any, object]]
@@ -140,6 +107,60 @@ def test_a_job_that_was_accepted_stays() -> None:
         with pytest.raises(asyncio.CancelledError):
             await enqueuing
         assert store.get(answer.ids[0]).result().queue == "narrow"
+
+    asyncio.run(main())
+
+
+def test_an_enqueue_that_must_leave_nothing_cancels_a_job_that_was_accepted() -> None:
+    store = SlowStore()
+
+    async def main() -> None:
+        enqueuing = await start(enqueue_or_nothing(task_on(store, capacity=1)))
+        enqueuing.cancel()
+        await turn()
+        answer = store.inserting.release()
+        with pytest.raises(asyncio.CancelledError):
+            await enqueuing
+        job = store.get(answer.ids[0]).result()
+        assert (job.state, job.error) == (State.CANCELLED, enqueue.STOPPED)
+
+    asyncio.run(main())
+
+
+def test_it_cancels_a_job_that_a_worker_takes_before_it_is_withdrawn() -> None:
+    store = SlowStore()
+
+    async def main() -> None:
+        enqueuing = await start(enqueue_or_nothing(task_on(store, capacity=0)))
+        store.inserting.release()
+        await turn()
+        [job] = store.claim([Want("narrow", 1)], Claimant("w"), limit=1).result().jobs
+        enqueuing.cancel()
+        await turn()
+        if store.withdrawing.answers:  # it may have been told of its acceptance before
+            store.withdrawing.release()
+        await asyncio.wait([enqueuing])
+        assert store.get(job.id).result().error == enqueue.STOPPED
+
+    asyncio.run(main())
+
+
+def test_it_leaves_a_job_of_somebody_else_with_the_same_key() -> None:
+    store = SlowStore()
+
+    async def main() -> None:
+        task = task_on(store, capacity=1).using(key="once")
+        enqueuing = await start(task.aenqueue())
+        first = store.inserting.release()
+        await enqueuing
+        store.inserting.answers.clear()
+        enqueuing = await start(enqueue_or_nothing(task))
+        enqueuing.cancel()
+        await turn()
+        assert store.inserting.release().ids == first.ids
+        with pytest.raises(asyncio.CancelledError):
+            await enqueuing
+        assert store.get(first.ids[0]).result().state is State.AVAILABLE
 
     asyncio.run(main())
 

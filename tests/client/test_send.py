@@ -19,6 +19,8 @@ from conveyor import (
     TaskFunction,
     UsageError,
 )
+from conveyor.core.pending import Pending
+from conveyor.store.memory.store import MemoryStore
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -220,6 +222,40 @@ def test_a_coroutine_finds_jobs_as_a_blocking_caller_does(belt: Conveyor) -> Non
             await belt.ajob("no-such-job")
 
     asyncio.run(look())
+
+
+class Awaited(Pending[Any]):
+    """An answer for which no thread may block."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise AssertionError("it would block the event loop")
+
+
+class StoreOfALoop(MemoryStore):
+    """Answers what looks jobs up only to coroutines."""
+
+    def get(self, job_id):  # type: ignore[no-untyped-def]
+        return self.only_awaited(super().get(job_id))
+
+    def find(self, which, *, limit):  # type: ignore[no-untyped-def]
+        return self.only_awaited(super().find(which, limit=limit))
+
+    def only_awaited(self, answer: Pending[Any]) -> Pending[Any]:
+        awaited = Awaited()
+        awaited.resolve(answer.result())
+        return awaited
+
+
+def test_a_coroutine_that_looks_jobs_up_does_not_block_its_loop() -> None:
+    belt = Conveyor(store=StoreOfALoop())
+
+    async def look() -> None:
+        job = await belt.asend("elsewhere.task", {})
+        assert (await belt.ajob(job.id)).id == job.id
+        assert [each.id for each in await belt.ajobs()] == [job.id]
+
+    asyncio.run(look())
+    belt.close()
 
 
 @pytest.mark.parametrize(

@@ -299,3 +299,10 @@ def test_only_a_final_job_can_be_deleted(state: State) -> None:
 def test_a_snooze_for_no_time_at_all_fails_the_attempt() -> None:
     assert settle(job(), Snoozed(-5.0)).delay == 0.0
     assert settle(job(), Snoozed(float("nan"))).state is State.DISCARDED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"), [(Cancelled("enough"), State.CANCELLED), (Interrupted(), State.DISCARDED)]
+)
+def test_a_job_that_is_damaged_while_it_runs_can_only_end(outcome: Outcome, state: State) -> None:
+    assert settle(job(damage="its options cannot be read"), outcome).state is state

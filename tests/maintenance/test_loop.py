@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from conveyor.core.job import NewJob, State, WorkerInfo
+from conveyor.core.job import NewJob, State, TaskDefaults, WorkerInfo
 from conveyor.errors import UnavailableError
 from conveyor.maintenance.loop import SWEEP_EVERY, MaintenanceLoop, maintenance_loop
 from conveyor.maintenance.pruner import PRUNE_EVERY
@@ -162,3 +162,33 @@ def test_rounds_go_on_after_an_error_and_only_good_ones_are_reported(
     with asyncio.Runner(loop_factory=lambda: timers) as runner:
         runner.run(main())
     assert seen == [ME]
+
+
+class LateTasks(MemoryStore):
+    """Cannot be reached for the first declaration of tasks."""
+
+    calls = 0
+
+    def put_tasks(self, tasks):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        if self.calls == 1:
+            raise UnavailableError("away")
+        return super().put_tasks(tasks)
+
+
+def test_tasks_are_declared_until_the_store_has_them_and_then_no_more(clock: FakeClock) -> None:
+    store = LateTasks(clock)
+    old, new = TaskDefaults(name="send", priority=1), TaskDefaults(name="send", priority=2)
+
+    async def main() -> None:
+        loop = maintenance_loop(store, lambda: ME, tasks=[old], elapsed=clock.now)
+        with pytest.raises(UnavailableError):
+            await loop.round()
+        await loop.round()
+        assert await store.task_defaults("send") == old
+        # A newer version of the application is started: this one does not undo what it declares.
+        await store.put_tasks([new])
+        await loop.round()
+        assert await store.task_defaults("send") == new
+
+    asyncio.run(main())

@@ -83,6 +83,35 @@ def test_short_jobs_share_a_few_threads_however_many_there_are():
     assert len(asyncio.run(main())) < 50
 
 
+def test_the_thread_that_was_idle_last_runs_the_next_job():
+    def name() -> str:
+        return threading.current_thread().name
+
+    async def main() -> None:
+        gates = [threading.Event() for _ in range(3)]
+
+        def wait(number: int) -> str:
+            gates[number].wait(LONG)
+            return name()
+
+        runner = ThreadRunner(3)
+        running = [asyncio.create_task(runner.run(call(wait, n))) for n in range(3)]
+        await eventually(lambda: len(runner._threads) == 3)
+        names = list[str]()
+        for idle, gate in enumerate(
+            gates, 1
+        ):  # one after the other, so that it is known who is last
+            gate.set()
+            await eventually(lambda idle=idle: len(runner._idle) == idle)
+            names.append(value(await running[idle - 1]))
+        for _ in range(5):
+            assert value(await runner.run(call(name))) == names[-1]
+            await eventually(lambda: len(runner._idle) == 3)
+        await runner.close()
+
+    asyncio.run(main())
+
+
 def test_jobs_that_wait_for_each_other_all_get_a_thread():
     async def main() -> None:
         barrier = threading.Barrier(50)

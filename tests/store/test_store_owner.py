@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conveyor import Conveyor
+from conveyor.system.file_owner import share_socket
 
 OWNER = 65534
 
@@ -94,3 +95,61 @@ def test_root_gives_away_nothing_that_it_has_not_created(tmp_path: Path) -> None
     belt.close()
     assert secret.stat().st_uid == 0
     assert private.stat().st_uid == 0
+
+
+def test_a_link_in_the_place_of_a_new_socket_gives_nothing_away(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, OWNER, OWNER)
+    (theirs / "socket").symlink_to(secret)
+    directory = os.open(theirs, os.O_RDONLY)
+    share_socket("socket", directory)
+    os.close(directory)
+    seen = secret.stat()
+    assert (seen.st_uid, seen.st_mode & 0o777) == (0, 0o600)
+
+
+# Another user acts between two calls of the operating system: Python announces both.
+BETWEEN = """
+import os, sys
+from conveyor.system.file_owner import create_directory, create_file
+
+private, theirs = sys.argv[1:]
+name = os.path.join(theirs, "made")
+flags = []
+
+def act(event, args):
+    if event == "open" and args[0] == name:
+        flags.append(args[2])
+        if os.path.isdir(name) and not os.path.islink(name):
+            os.rmdir(name)
+            os.symlink(private, name)
+
+sys.addaudithook(act)
+create_directory(name, like=theirs)
+os.unlink(name)
+os.close(os.open(name, os.O_RDWR | os.O_CREAT))
+flags.clear()
+os.close(create_file(name, os.O_RDWR, like=theirs))
+print(*(each & os.O_CREAT for each in flags))
+"""
+
+
+def test_a_new_directory_that_is_replaced_by_a_link_gives_nothing_away(tmp_path: Path) -> None:
+    private, theirs = tmp_path / "private", tmp_path / "theirs"
+    private.mkdir()
+    theirs.mkdir()
+    os.chown(theirs, OWNER, OWNER)
+    ran = subprocess.run(
+        [sys.executable, "-c", BETWEEN, str(private), str(theirs)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert private.stat().st_uid == 0, ran.stderr
+    # A file that exists is opened without O_CREAT, which Linux refuses for another user's file in
+    # a directory like /tmp (fs.protected_regular).
+    assert ran.stdout == "0\n", ran.stderr

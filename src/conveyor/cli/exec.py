@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from asyncio import Future
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..client.outage_wait import OutageWait
+from ..client.task_function import TaskFunction, enqueue_or_nothing
 from ..core.event_log import open_event_log
 from ..core.explain import SILENT
 from ..core.file_patterns import FilePatterns
@@ -93,11 +95,17 @@ def exec_command(
             )
         if not has_workdir and belt.store.is_local:
             cwd = str(Path(cwd or ".").absolute())
-        job = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen).enqueue()
+        command = belt.command(*argv, cwd=cwd, queue=queue).using(**chosen)
         requires = frozenset(chosen.get("requires", ()))
+        stop = StopOnSignal()
+        with handle_signals(stop):
+            job = stop.enqueue(command)
+            if job is None:
+                return INTERRUPTED
+            if not detach:
+                code = _follow_job(belt, job, stop, queue, requires, raw=raw)
         if detach:
             return _detach(belt, job, queue, requires)
-        code = _follow_job(belt, job, queue, requires, raw=raw)
         return _download(job, output, chosen["artifacts"], code) if "artifacts" in chosen else code
     finally:
         belt.close()
@@ -131,12 +139,17 @@ def _download(job: Job[Any], output: str | None, patterns: Sequence[str], code: 
     return code
 
 
-def _follow_job(
-    belt: Conveyor, job: Job[Any], queue: str, requires: frozenset[str], *, raw: bool
-) -> int:
-    cancels: list[threading.Thread] = []
+class StopOnSignal:
+    """What SIGTERM and SIGINT do: they cancel the enqueue, and then the job."""
 
-    def on_signal(number: signal.Signals, count: int) -> None:
+    def __init__(self) -> None:
+        self._job: Job[Any] | None = None
+        self._enqueuing: Future[Job[Any]] | None = None
+        self._signals: list[signal.Signals] = []
+        self._requests: list[threading.Thread] = []
+
+    def __call__(self, number: signal.Signals, count: int) -> None:
+        """Handle a signal, in the thread of `handle_signals`."""
         if count == 1:
             print_stderr(
                 f"{number.name}: cancelling; "
@@ -145,29 +158,67 @@ def _follow_job(
         elif count == 2:
             print_stderr(f"{number.name} again: killing without a grace period")
         else:
-            print_stderr(f"{number.name} a third time: exiting; job {job.id} may still be running")
+            job = f"job {self._job.id} may still be running" if self._job else "a job may be left"
+            print_stderr(f"{number.name} a third time: exiting; {job}")
             os._exit(128 + number)
-        # In a thread, because the store may be slow, and further signals must still be handled.
-        request = threading.Thread(target=_cancel, args=(job, number, count > 1), daemon=True)
-        request.start()
-        cancels.append(request)
+        self._signals.append(number)
+        self._stop()
 
-    with handle_signals(on_signal):
-        worker = None
-        if not _is_served(belt, queue, requires):
-            if requires:
-                labels = ", ".join(sorted(requires))
-                print_stderr(f"waiting: no worker of queue {queue} has the labels {labels}")
-            else:
-                worker = _LocalWorker(belt, queue)
-        try:
-            record = _print_output(belt.store, job.id, raw=raw)
-        finally:
-            if worker is not None:
-                worker.finish()
-    for request in cancels:  # the store is closed after this
-        request.join(CANCEL_TIMEOUT)
-    if cancels and record.state is not State.COMPLETED:
+    def enqueue(self, command: TaskFunction[[], Any, Any]) -> Job[Any] | None:
+        """Enqueue the command and return its job; None if a signal came first: no job is left."""
+        with suppress(asyncio.CancelledError):
+            self._job = asyncio.run(self._enqueue(command))
+            if self._signals:  # it came when the job was accepted
+                self._stop()
+        return self._job
+
+    def finish(self) -> bool:
+        """Wait for the cancel requests; return whether there were any. The store may close then."""
+        for request in self._requests:
+            request.join(CANCEL_TIMEOUT)
+        return bool(self._requests)
+
+    async def _enqueue(self, command: TaskFunction[[], Any, Any]) -> Job[Any]:
+        self._enqueuing = asyncio.ensure_future(enqueue_or_nothing(command))
+        if self._signals:
+            self._enqueuing.cancel()
+        return await self._enqueuing
+
+    def _stop(self) -> None:
+        if self._job is None:
+            if self._enqueuing is not None:
+                with suppress(RuntimeError):  # it has just ended
+                    self._enqueuing.get_loop().call_soon_threadsafe(self._enqueuing.cancel)
+            return
+        # In a thread, because the store may be slow, and further signals must still be handled.
+        given = self._job, self._signals[-1], len(self._signals) > 1
+        request = threading.Thread(target=_cancel, args=given, daemon=True)
+        request.start()
+        self._requests.append(request)
+
+
+def _follow_job(
+    belt: Conveyor,
+    job: Job[Any],
+    stop: StopOnSignal,
+    queue: str,
+    requires: frozenset[str],
+    *,
+    raw: bool,
+) -> int:
+    worker = None
+    if not _is_served(belt, queue, requires):
+        if requires:
+            labels = ", ".join(sorted(requires))
+            print_stderr(f"waiting: no worker of queue {queue} has the labels {labels}")
+        else:
+            worker = _LocalWorker(belt, queue)
+    try:
+        record = _print_output(belt.store, job.id, raw=raw)
+    finally:
+        if worker is not None:
+            worker.finish()
+    if stop.finish() and record.state is not State.COMPLETED:
         return INTERRUPTED
     return _exit_code(record, belt)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from ..core.job import NewJob, WhenFull
@@ -24,6 +24,7 @@ RENDEZVOUS_TIMEOUT = 0.1
 # How long a producer that is cancelled or interrupted waits until its offer is withdrawn, in
 # seconds: enough for two commits to a slow disk, and less than a job gets at a shutdown.
 WITHDRAWAL_TIMEOUT = 2.0
+STOPPED = "its producer was stopped while it enqueued the job"
 
 
 async def enqueue(
@@ -36,11 +37,12 @@ async def enqueue(
     when_full: WhenFull,
     wait: float | None,
     again: bool = False,
+    keep: bool = True,
 ) -> Accepted:
     """Put `jobs`, all of one queue, into the store or raise QueueFullError.
 
     `wait` is the longest wait for room, in seconds; None for no limit. `again`: see the store's
-    `insert`.
+    `insert`. Unless `keep`, jobs that were accepted before the caller was stopped are cancelled.
     """
     seconds = wait if when_full == "wait" else RENDEZVOUS_TIMEOUT
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -64,15 +66,20 @@ async def enqueue(
         except BaseException as reason:
             # The caller was cancelled or interrupted, or the store has failed. Jobs that were
             # accepted stay; others must not be accepted once the caller knows that it was stopped.
-            withdrawn = _withdraw_offer(store, inserting)
+            withdrawn = _withdraw(store, inserting, () if keep else {job.id for job in jobs})
             if not isinstance(reason, GeneratorExit):  # in a coroutine that is closed
                 with suppress(TimeoutError):
                     await call_style.wait_for(withdrawn, WITHDRAWAL_TIMEOUT)
             raise
 
 
-def _withdraw_offer(store: Store, inserting: Pending[Accepted | Offered]) -> Pending[None]:
-    """Withdraw what an insert offers, even if nobody waits until that is done."""
+def _withdraw(
+    store: Store, inserting: Pending[Accepted | Offered], unwanted: Collection[str]
+) -> Pending[None]:
+    """Withdraw what an insert offers, even if nobody waits until that is done.
+
+    Of the jobs that it has accepted, cancel those that are `unwanted`.
+    """
     withdrawn: Pending[None] = Pending()
 
     def finish() -> None:
@@ -82,10 +89,25 @@ def _withdraw_offer(store: Store, inserting: Pending[Accepted | Offered]) -> Pen
     def withdraw() -> None:
         with suppress(ConveyorError):
             answer = inserting.result(0)
-            if isinstance(answer, Offered):
-                store.withdraw(answer.offer).when_done(finish)
-                return
+            if isinstance(answer, Accepted):
+                cancel(answer)
+            else:
+                withdrawing = store.withdraw(answer.offer)
+                withdrawing.when_done(lambda: cancel_accepted(withdrawing))
+            return
         finish()
+
+    def cancel_accepted(withdrawing: Pending[Accepted | None]) -> None:
+        with suppress(ConveyorError):
+            cancel(withdrawing.result(0))
+            return
+        finish()
+
+    def cancel(accepted: Accepted | None) -> None:
+        # With a unique key, what was accepted may be another's job.
+        ids = unwanted and accepted and [job for job in accepted.ids if job in unwanted]
+        cancelling = [store.cancel(job, reason=STOPPED) for job in ids or ()]
+        cancelling[-1].when_done(finish) if cancelling else finish()
 
     inserting.when_done(withdraw)
     return withdrawn

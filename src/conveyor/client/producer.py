@@ -127,11 +127,12 @@ class Producer:
         calls: Sequence[Call],
         *,
         rule: QueueRule | None = None,
+        keep: bool = True,
     ) -> list[Job[Any]]:
         """Put jobs into the store, in one transaction, and return their handles.
 
         All calls name the same queue, and agree on what happens when it is full. `rule` is that of
-        the queue; None: as it was declared.
+        the queue; None: as it was declared. Unless `keep`, no job is left if the caller is stopped.
         """
         if not calls:
             return []
@@ -154,6 +155,7 @@ class Producer:
             capacity=rule.capacity,
             when_full=chosen.when_full or rule.when_full,
             wait=chosen.wait,
+            keep=keep,
         )
         results = task.results
         if not accepted.existing:

@@ -176,6 +176,13 @@ class TaskFunction(Generic[P, R, C]):
         return theirs
 
 
+async def enqueue_or_nothing(task: TaskFunction[[], R, Any]) -> Job[R]:
+    """Enqueue a call without arguments. If this is cancelled, no job is left."""
+    call = task.enqueue_options, task._encode((), {})  # noqa: SLF001 - as its methods do
+    [job] = await task._producer.enqueue(AsyncCalls(), task.task, [call], keep=False)  # noqa: SLF001 - as its methods do
+    return job
+
+
 class Decorator(Protocol):
     """The decorator that `task(...)` with options returns."""
 

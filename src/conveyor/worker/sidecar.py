@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from ..core.event_log import open_event_log
+from ..core.log_format import logs_json
 from ..core.loop_backoff import DoublingBackoff
 from ..errors import ConveyorError
 from ..store.messages import Lease
@@ -109,6 +110,7 @@ class Sidecar:
             journal_name="" if journal is None else journal.name,
             journal_fd=-1 if journal is None else journal.descriptor,
             slots=self._slots,
+            log_json=logs_json(),
         )
         try:
             self.process = sidecar_process.start(arguments, self._store.secret)

@@ -8,7 +8,6 @@ evidence of how that happened: no other process was there to observe it.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import subprocess
@@ -27,6 +26,7 @@ from ..system import crash_journal
 from ..system.own_program import own_program
 from ..system.process_exit import ExitWatcher
 from ..system.process_identity import is_frozen
+from ..system.stderr_pipe import log_to_stderr
 
 # What the worker writes before it ends in good order; without it, it has died.
 BYE = b"bye\n"
@@ -42,7 +42,7 @@ RETRY_AFTER, RETRY_FOR = 0.5, 60.0
 
 
 class SidecarArguments(msgspec.Struct, frozen=True):
-    """What a sidecar needs to know of its worker: its store, id, lease and process.
+    """What a sidecar needs to know of its worker: its store, id, lease, process and log format.
 
     The worker opened `pidfd` itself, so that its pid cannot belong to another process by now.
     `journal_fd` is its open crash journal, with room for `slots` jobs; `journal_name` is the name
@@ -57,6 +57,7 @@ class SidecarArguments(msgspec.Struct, frozen=True):
     journal_name: str = ""
     journal_fd: int = -1
     slots: int = 0
+    log_json: bool = False
 
 
 def start(arguments: SidecarArguments, secret: str = "") -> subprocess.Popen[bytes]:
@@ -168,8 +169,9 @@ def _rescue(store: Store, worker: str, begun: frozenset[str] | None, evidence: s
 
 def main() -> None:
     """Run beside the worker that the command line describes."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    watch(msgspec.json.decode(sys.argv[1], type=SidecarArguments), _read_secret())
+    arguments = msgspec.json.decode(sys.argv[1], type=SidecarArguments)
+    log_to_stderr(as_json=arguments.log_json)
+    watch(arguments, _read_secret())
 
 
 def _read_secret() -> str:

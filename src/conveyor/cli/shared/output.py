@@ -19,7 +19,7 @@ import msgspec
 from ...core.bounds import format_moment
 from ...core.foreign_text import escape_block, escape_json, escape_line
 from ...core.job import JobRecord
-from .stderr_pipe import has_room
+from ...system.stderr_pipe import has_room
 
 # How long a message may wait for room in stderr, in seconds.
 PRINT_TIMEOUT = 0.1

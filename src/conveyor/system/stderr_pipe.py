@@ -9,6 +9,8 @@ import logging
 import select
 from typing import Any
 
+from ..core.log_format import TEXT_FORMAT, JsonFormatter, TextFormatter
+
 # How long a message may wait for room, in seconds, and how long once one had to be dropped.
 PATIENCE, NO_PATIENCE = 1.0, 0.0
 
@@ -39,3 +41,10 @@ class DroppingHandler(logging.StreamHandler[Any]):
             dropped, self._dropped = self._dropped, 0
             self.stream.write(f"{dropped} log records were dropped: nobody read stderr\n")
         super().emit(record)
+
+
+def log_to_stderr(*, as_json: bool = False) -> None:
+    """Have everything that this process logs printed on stderr."""
+    handler = DroppingHandler()
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(TEXT_FORMAT))
+    logging.getLogger().addHandler(handler)
