@@ -256,7 +256,9 @@ def _from_file(folder: Path) -> tuple[Path, dict[str, Any]]:
         tables: dict[Path, dict[str, Any]] = {}
         for name in FILES:
             path = place / name
-            if path.is_file() and not _may_be_planted(path):
+            # Not ignored where it is no file, or a link to none: another store would be used.
+            is_named = name == "conveyor.toml" and os.path.lexists(path)
+            if (path.is_file() or is_named) and not _may_be_planted(path):
                 table = _parse(path)
                 if name == "pyproject.toml":
                     table = table.get("tool", {}).get("conveyor")
@@ -288,6 +290,8 @@ def _taken_from(folder: Path, name: str, value: Any) -> Any:
 
 
 def _parse(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"{path} is no file, or a link that leads to none; remove or mend it")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:

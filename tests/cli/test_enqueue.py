@@ -99,3 +99,9 @@ def test_a_producer_that_waits_for_room_is_counted(
     assert waiting.poll() is None
     belt.work(queues=["small"], timeout=30, keep=False)
     assert waiting.wait(30) == 0
+
+
+def test_an_argument_that_is_given_twice_is_refused(conveyor: Command) -> None:
+    ran = conveyor("enqueue", "--app", "app:belt", "send", "to=ann", "to=bob")
+    assert ran.code == 2
+    assert "the argument 'to' is given twice" in ran.err

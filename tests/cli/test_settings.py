@@ -108,3 +108,11 @@ def test_a_file_that_another_user_put_into_a_directory_for_all_is_ignored(
     assert app() == ""
     os.chown(file, 0, 0, follow_symlinks=False)
     assert app()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link to nothing"])
+def test_a_configuration_that_is_no_file_is_not_ignored(folder: Path, kind: str) -> None:
+    path = folder / "conveyor.toml"
+    path.mkdir() if kind == "directory" else path.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"conveyor.toml is no file, or a link that leads to none"):
+        load_settings(environment={}, folder=folder)

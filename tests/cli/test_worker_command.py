@@ -151,3 +151,8 @@ def test_a_worker_that_fails_returns_its_jobs_at_once_and_exits_with_1(
 
 
 def _nothing() -> None: ...
+
+
+def test_a_directory_is_no_health_file(conveyor: Command, folder: Path) -> None:
+    ran = conveyor("worker", "app:belt", "--health-file", folder)
+    assert (ran.code, f"health_file '{folder}' is a directory" in ran.err) == (2, True)

@@ -69,7 +69,13 @@ def enqueue_command(
 
 def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[str, Any]:
     if args_json is None:
-        return dict(_parse_argument(argument) for argument in arguments)
+        parsed: dict[str, Any] = {}
+        for argument in arguments:
+            name, value = _parse_argument(argument)
+            if name in parsed:
+                raise UsageError(f"the argument {name!r} is given twice")
+            parsed[name] = value
+        return parsed
     if arguments:
         raise UsageError("pass arguments as NAME=VALUE or with --args, not both")
     try:

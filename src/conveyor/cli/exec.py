@@ -102,8 +102,7 @@ def exec_command(
             job = stop.enqueue(command)
             if job is None:
                 return INTERRUPTED
-            if not detach:
-                code = _follow_job(belt, job, stop, queue, requires, raw=raw)
+            code = OK if detach else _follow_job(belt, job, stop, queue, requires, raw=raw)
         if detach:
             return _detach(belt, job, queue, requires)
         return _download(job, output, chosen["artifacts"], code) if "artifacts" in chosen else code

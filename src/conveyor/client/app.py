@@ -291,6 +291,8 @@ class Conveyor(Executor):
             raise UsageError(f"missed must be 'skip', 'once' or 'all', got {missed!r}")
 
         def decorate(function: TaskFunction[P, T, Any]) -> TaskFunction[P, T, Any]:
+            if not isinstance(function, TaskFunction):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f"put @belt.schedule above @queue.task: {function!r} is no task")
             task, chosen = function.task, check_schedulable(function.enqueue_options)
             payload = task.args.encode(tuple(args), dict(kwargs or {}))
             called = name or task.name

@@ -24,6 +24,8 @@ def job_filter(
         raise UsageError(
             f"limit must be 1 to {PAGE:,}, got {limit!r}; for more, pass before=last.seq"
         )
+    if before is not None and (type(before) is not int or not 0 <= before < 1 << 63):
+        raise UsageError(f"before must be the `seq` of a job, got {before!r}")
     if isinstance(states, str):
         raise UsageError(f"states must be a list of states, got a string: write [{str(states)!r}]")
     return Filter(queue=queue, task=task, states=frozenset(map(_state, states)), before=before)

@@ -20,8 +20,8 @@ class OutageWait:
     def __init__(
         self, timeout: float | None = None, elapsed: Callable[[], float] = time.monotonic
     ) -> None:
-        if timeout is not None and math.isnan(timeout):
-            raise UsageError("timeout must be a number of seconds or None, got nan")
+        if timeout is not None and not _is_number(timeout):
+            raise UsageError(f"timeout must be a number of seconds or None, got {timeout!r}")
         self._elapsed = elapsed
         self._deadline = math.inf if timeout is None else elapsed() + timeout
         self._outage_since: float | None = None
@@ -47,3 +47,7 @@ class OutageWait:
             self._outage_since = now
         if now >= min(self._deadline, self._outage_since + MAX_OUTAGE):
             raise error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.bounds import checked_integer
 from ..core.codec import ResultCodec
 from ..core.command import require_command_label
 from ..core.ids import IdMaker
@@ -41,6 +42,11 @@ class Producer:
     """Opens the store at the first use and enqueues into it. Thread-safe."""
 
     def __init__(self, open_store: Callable[[], Store], *, args_limit: int | None = None) -> None:
+        if args_limit is not None:
+            try:
+                checked_integer(args_limit)
+            except UsageError as error:
+                raise UsageError(f"args_limit {error}") from error
         self._declared_limit = args_limit
         self._args_limit: int | None = None
         self.queues: dict[str, QueueRule] = {}

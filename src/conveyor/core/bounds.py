@@ -126,6 +126,8 @@ def checked_seconds(value: float, name: str = "a duration", *, given: object = N
 
 def checked_meta(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a dictionary that JSON restores as it is; UsageError otherwise."""
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"must be a dictionary, got {_shown(value)}")
     limit = BOUNDS["meta"].limit
     if len(value) > limit:  # each takes some bytes; encoding millions would take seconds
         raise UsageError(f"{len(value):,} entries are above the limit of {limit:,} bytes of JSON")

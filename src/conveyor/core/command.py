@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import UsageError
+from .bounds import checked_integer
 from .files import is_text
 from .job import COMMAND_TASK, COMMANDS, Options
 from .task import Task, task
@@ -49,9 +50,10 @@ def validate_command(
             raise UsageError(
                 f"a command's arguments, environment and cwd must be valid UTF-8, got {text!r}"
             )
-    codes = tuple(sorted(set(ok_exit_codes)))
-    if not codes or not all(0 <= code <= 255 for code in codes):
-        raise UsageError(f"ok_exit_codes must be one or more numbers from 0 to 255, got {codes}")
+    for name in env or {}:
+        if not name or "=" in name:
+            raise UsageError(f"a variable's name must not be empty or contain '=', got {name!r}")
+    codes = _exit_codes(ok_exit_codes)
     return Command(
         argv=tuple(argv),
         env=dict(env or {}),
@@ -59,6 +61,16 @@ def validate_command(
         cwd=None if cwd is None else str(cwd),
         ok_exit_codes=codes,
     )
+
+
+def _exit_codes(given: Iterable[int]) -> tuple[int, ...]:
+    try:
+        codes = tuple(sorted({checked_integer(code, most=255) for code in given}))
+    except (TypeError, UsageError):
+        codes = ()
+    if not codes:
+        raise UsageError(f"ok_exit_codes must be one or more numbers from 0 to 255, got {given!r}")
+    return codes
 
 
 def command_task() -> Task:

@@ -39,6 +39,9 @@ class Rule(msgspec.Struct, frozen=True):
 def parse(text: str, timezone: str = "UTC") -> Rule:
     """Parse a rule; UsageError, with an example, if it is wrong."""
     for what, given in (("schedule", text), ("time zone", timezone)):
+        # Not every caller has a type checker.
+        if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"a {what} must be a string, got {given!r}")
         if len(given) > LONGEST_TEXT:
             raise UsageError(
                 f"a {what} can have at most {LONGEST_TEXT:,} characters, got {len(given):,}"

@@ -56,6 +56,11 @@ def task(
         raise UsageError(
             f"a task needs a function that has a name, got {function!r}: wrap it in a `def`"
         )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(
+            f"{function.__qualname__} is a generator, whose body a job would not run: "
+            "remove the yield, and return a list or report progress"
+        )
     return Task(
         name=name or default_name(function),
         kind=kind_of(function, run=run, timeout=options.timeout),

@@ -27,7 +27,13 @@ from .processes import (
     kill_marked_processes,
     snapshot_process,
 )
-from .workers import WorkerProcess, WorkerStarter, environment_mark, write_application
+from .workers import (
+    WorkerProcess,
+    WorkerStarter,
+    environment_mark,
+    store_url,
+    write_application,
+)
 
 # How often to observe, in seconds. Measured times are too long by at most this.
 POLL = 0.02
@@ -56,7 +62,7 @@ class Harness:
         self._starter = starter
         self._halt = halt
         self._deadline = time.monotonic() + limit
-        self._url = str(folder / "jobs.db")
+        self._url = store_url(folder)
         self._belt = Conveyor()
         self._belt.divert(self._url)  # nothing overrides it
         self.probes = ProbeJobs(self._belt)

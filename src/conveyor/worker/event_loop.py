@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ..core.event_log import open_event_log
 from ..core.job_context import CURRENT, CurrentJob, link_of
+from ..errors import UsageError
 from ..runners.job_control import JobControl
 
 log = open_event_log("worker")
@@ -28,7 +29,16 @@ RunUntilComplete = Callable[[asyncio.Future[Any]], Any]
 
 
 def run_in_event_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, as asyncio.run does, whatever the jobs in it do to the loop."""
+    """Run a coroutine to its end, as asyncio.run does, whatever the jobs in it do to the loop.
+
+    UsageError where a loop runs already.
+    """
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises
+        work.close()
+        raise UsageError(
+            "a blocking call cannot run a worker here, where an event loop runs: "
+            "use `await belt.worker().run()` or `async with belt.worker()`"
+        )
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 

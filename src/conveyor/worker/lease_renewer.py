@@ -162,7 +162,7 @@ class LeaseRenewer:
             self.on_denied(error)
             return None
         except (ConveyorError, TimeoutError) as error:
-            log.error("lease.not_renewed jobs=%d error=%s", len(leases), error or "no answer")  # noqa: TRY400 - no traceback helps here
+            log.error("lease.not_renewed jobs=%d error=%s", len(leases), str(error) or "no answer")  # noqa: TRY400 - no traceback helps here
             return None
 
     def _note(self, rows: Iterable[HeldJob], sent: float) -> None:

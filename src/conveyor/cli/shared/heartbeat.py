@@ -71,3 +71,5 @@ def _check(path: str) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise UsageError(f"health_file {path!r}: the directory {folder!r} is not writable")
+    if os.path.isdir(path):
+        raise UsageError(f"health_file {path!r} is a directory; name a file in it")

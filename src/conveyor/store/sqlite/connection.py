@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, NoReturn
@@ -203,7 +204,10 @@ class Database:
     def _check_links(self) -> None:
         """Refuse a file with several names: each name would have a lock and a WAL of its own."""
         with suppress(FileNotFoundError):
-            names = os.stat(self.path).st_nlink
+            seen = os.stat(self.path)
+            if stat.S_ISDIR(seen.st_mode):
+                raise UnavailableError(f"{self.path} is a directory; name a file in it")
+            names = seen.st_nlink
             if names > 1:
                 raise UnavailableError(
                     f"{self.path} has {names} names (hard links). Processes that use different "
