@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conveyor import Conveyor, EncodingError, JobDiscardedError, UsageError
+from conveyor import Conveyor, EncodingError, JobDiscardedError, UsageError, current_job
 from conveyor.cli.why import explain_job
 from conveyor.core.job import NewJob
 
@@ -223,3 +223,26 @@ belt.close()
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == [200, []]
+
+
+@pytest.mark.parametrize("url", ["memory:", "jobs.db"])
+def test_what_a_job_does_to_its_meta_reaches_no_other_job(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    belt = Conveyor(url)
+
+    @belt.task(name="vandal")
+    async def vandal() -> Any:
+        meta = current_job().meta
+        meta.setdefault("list", []).append(1)
+        meta["odd"] = object()
+        return current_job().meta
+
+    given: dict[str, Any] = {"list": []}
+    with_meta = vandal.using(meta=given)
+    jobs = [vandal.enqueue(), vandal.enqueue(), with_meta.enqueue(), with_meta.enqueue()]
+    belt.work(timeout=60, keep=False)
+    assert [job.result(30) for job in jobs] == [{}, {}, given, given]
+    assert jobs[-1].refresh().record.options.meta == {"list": []}
+    belt.close()

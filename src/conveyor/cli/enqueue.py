@@ -123,14 +123,15 @@ def _enqueue_unchecked(
     """Enqueue without the application: only the worker will check the arguments."""
     producer = Producer(lambda: open_store(url))
     try:
-        if task != COMMAND_TASK and producer.store.task_defaults(task).result() is None:
+        is_known = task == COMMAND_TASK or producer.store.task_defaults(task).result() is not None
+        job = run_sync(
+            enqueue_by_name(producer, BlockingCalls(), task, values, JobOptions(**options))  # type: ignore[typeddict-item]
+        )
+        if not is_known:
             print_stderr(
                 f"conveyor: no worker has declared a task {task!r} to this store; the job waits "
                 "until one does, for at most 24 h"
             )
-        job = run_sync(
-            enqueue_by_name(producer, BlockingCalls(), task, values, JobOptions(**options))  # type: ignore[typeddict-item]
-        )
     finally:
         producer.close()
     return job.id, job.existing

@@ -99,8 +99,7 @@ class ArgsCodec:
 
     def _stale(self, why: str) -> StaleArgumentsError:
         return StaleArgumentsError(
-            f"the stored arguments of {self._name} do not match its signature in this worker's "
-            f"code: {why}"
+            f"the arguments of {self._name} do not match its signature in the code here: {why}"
         )
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

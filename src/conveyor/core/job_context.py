@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, MutableMapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -113,8 +114,9 @@ class CurrentJob:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The dictionary that the producer attached with `meta=`."""
-        return self._link.job.options.meta
+        """A copy of the dictionary that the producer attached with `meta=`."""
+        # Jobs without options share theirs, and a store in memory has this one.
+        return deepcopy(self._link.job.options.meta)
 
     @property
     def cancelled(self) -> bool:

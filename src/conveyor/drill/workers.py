@@ -120,8 +120,8 @@ WorkerStarter = Callable[[Path, Sequence[str]], WorkerProcess]
 def store_url(folder: Path) -> str:
     """Return the address of the store in a scenario's folder.
 
-    A drill kills processes and cuts no power, so nothing waits for the disk: on a slow one, promises
-    in seconds would seem to be broken.
+    A drill kills processes and cuts no power, so nothing waits for the disk: on a slow one, what is
+    promised within a second would seem to be broken.
     """
     return f"sqlite:///{folder / 'jobs.db'}?durability=normal"
 
