@@ -143,13 +143,13 @@ def test_a_file_and_an_application_that_name_different_stores_are_in_conflict(
 
 @pytest.mark.parametrize("declared", ["'memory:'", "store=MemoryStore()"])
 def test_a_store_that_cannot_be_replaced_is_in_conflict_with_a_configured_one(
-    conveyor: Command, folder: Path, declared: str
+    really: Command, folder: Path, declared: str
 ) -> None:
     (folder / "other.py").write_text(
         "from conveyor import Conveyor\nfrom conveyor.store.memory.store import MemoryStore\n"
         f"belt = Conveyor({declared})\n"
     )
-    ran = conveyor("worker", "other:belt", "--url", "scratch.db")
+    ran = really("worker", "other:belt", "--url", "scratch.db")  # it must not begin to work
     assert ran.code == 2
     assert "the application has its own store memory:, and the command line names" in ran.err
 
