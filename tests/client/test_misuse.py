@@ -42,7 +42,10 @@ MISTAKES: dict[str, tuple[Callable[[Any], object], str]] = {
     "a wait as text": (lambda belt: belt.send("t").cancel(wait="5"), "seconds or None, got '5'"),
     "a schedule of no task": (lambda belt: belt.schedule("@daily")(print), "is no task"),
     "no rule": (lambda belt: belt.schedule(None), "a schedule must be a string, got None"),
-    "a time zone": (lambda belt: belt.schedule("@daily", timezone=5), "a time zone must be a string, got 5"),
+    "a time zone": (
+        lambda belt: belt.schedule("@daily", timezone=5),
+        "zone must be a string, got 5",
+    ),
     "a generator": (lambda belt: belt.task(generate), "generate is a generator"),
     "an async generator": (lambda belt: belt.task(generate_async), "is a generator"),
     "a variable with =": (lambda belt: belt.command("a", env={"A=B": ""}), "got 'A=B'"),
