@@ -138,6 +138,10 @@ def run(args: list[str] | None = None) -> int:
     except OSError as error:
         where = "" if error.filename is None else f": {error.filename!r}"
         _print_error(f"{error.strerror or type(error).__name__}{where}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_stdout()
         return FAILED
     return code if isinstance(code, int) else OK
 
@@ -157,9 +161,14 @@ def _has_no_reader() -> bool:
 
 
 def _end_without_reader() -> int:
-    """End well although the reader of our stdout closed it; Python would flush again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """End well although the reader of our stdout closed it."""
+    _discard_stdout()
     return OK
+
+
+def _discard_stdout() -> None:
+    # Python flushes at exit what could not be written, fails again, and changes the exit code.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_working_directory() -> None:
