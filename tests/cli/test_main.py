@@ -262,15 +262,6 @@ def test_what_the_application_has_printed_meets_a_full_disk_or_no_reader_no_wors
     os.close(writer)
 
 
-def test_a_stderr_that_nobody_reads_changes_no_exit_code(folder: Path) -> None:
-    writer = closed_pipe()
-    ran = subprocess.run(
-        [sys.executable, "-m", "conveyor", "show", "none"], stderr=writer, timeout=60, check=False
-    )
-    os.close(writer)
-    assert ran.returncode == 4
-
-
 def test_a_terminal_without_utf_8_gets_escapes_instead_of_a_traceback(
     conveyor: Command, belt: Conveyor, really: Command
 ) -> None:
