@@ -86,6 +86,10 @@ def write_in_every_way(mark: str) -> None:
     print(f"{mark} without an end", end="")
 
 
+def log_much(size: int) -> None:
+    logging.getLogger("app").warning("x" * size)
+
+
 def write_much(size: int) -> None:
     block = b"x" * 65536
     for _ in range(size // len(block)):

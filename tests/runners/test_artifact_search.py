@@ -118,6 +118,9 @@ def test_named_artifacts_count_too(tmp_path: Path) -> None:
     assert found.error is None
     assert found.files["7"].endswith("one more")
     assert found.marks == (f"no such file: {str(tmp_path / 'none')!r}",)
+    assert find_artifacts(str(tmp_path), [], {"odd": "a\0b"}, 1).marks == (
+        "no such file: 'a\\x00b'",
+    )
 
 
 def test_links_within_the_directory_are_followed_but_not_by_double_stars(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from raw_http import RawClient, claim, make_token, put
+from raw_http import WORKER, RawClient, claim, make_token, put
 from served import Serving
 
 from conveyor.core.access import token_id
@@ -127,6 +127,21 @@ def test_hints_name_only_jobs_and_offers_of_the_token_s_queues(
     line.close()
     assert b"other" not in heard
     assert f'"{offers["other"]}"'.encode() not in heard
+
+
+def test_a_worker_of_several_queues_is_shown_without_what_may_be_of_the_others(
+    ask: RawClient, admin: RawClient
+) -> None:
+    known = {"waits": {"theirs": "room in queue 'other' (1/1)"}, "unsupported": {"secret": 1}}
+    for worker, queues in (("both", ["mine", "other"]), ("own", ["mine"]), ("none", [])):
+        info = {"id": worker, **WORKER, **known, "queues": queues}
+        assert admin("PUT", f"/workers/{worker}", {"info": info}).status == 200
+    shown = {each["id"]: each for each in ask("GET", "/workers").data}
+    nothing = {"waits": {}, "unsupported": {}}
+    assert {name: shown["own"][name] for name in known} == known
+    for worker in ("both", "none"):
+        assert {name: shown[worker][name] for name in known} == nothing
+    assert (shown["both"]["queues"], shown["none"]["queues"]) == (["mine"], [])
 
 
 def test_the_queues_of_the_oldest_jobs_are_forgotten() -> None:

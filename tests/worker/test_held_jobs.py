@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import get_args
 
+import msgspec
 import pytest
 
 from conveyor.core.job import JobRecord, Options, State
@@ -13,7 +15,7 @@ from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.job_control import JobControl, StopRequest
 from conveyor.store.messages import Lease, Report
 from conveyor.worker import held_jobs
-from conveyor.worker.held_jobs import FROM, HeldJob, HeldJobs, Phase
+from conveyor.worker.held_jobs import FROM, WAITS_SIZE, HeldJob, HeldJobs, Phase
 
 
 def job(name: str = "a", lease: int = 1, *, on_shutdown: str = "release") -> JobRecord:
@@ -191,3 +193,16 @@ def test_listeners_learn_of_ready_and_ended_jobs() -> None:
     held.release(row)
     ready(held, job("b"), job("c"))
     assert heard == ["1 ready", "ended", "2 ready"]
+
+
+def test_a_worker_says_of_thousands_of_waiting_jobs_no_more_than_a_heartbeat_can_carry() -> None:
+    held = HeldJobs()
+    what = "room in queue '" + "é" * 200 + "' (9/9)"
+    for number in range(2000):
+        row = running(held, job(f"{number:036}"))
+        assert row.control is not None
+        row.control.waits = {threading.Event(): what}
+    size = len(msgspec.json.encode(held.waits))
+    assert WAITS_SIZE / 2 < size <= WAITS_SIZE
+    assert set(held.waits.values()) == {what}
+    assert next(iter(held.waits)) == f"{0:036}"

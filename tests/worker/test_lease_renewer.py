@@ -37,6 +37,7 @@ class Scripted:
         self.cancelled: set[str] = set()
         self.answers = True
         self.reachable = True
+        self.omits = 0
 
     def extend(self, leases: Sequence[Lease], *, lease_for: float) -> Pending[list[Renewal]]:
         self.asked.append([lease.id for lease in leases])
@@ -49,7 +50,7 @@ class Scripted:
                 Renewal(each.id, "cancel", "no more" if each.id in self.cancelled else "")
                 if each.id in self.cancelled
                 else Renewal(each.id, "continue")
-                for each in leases
+                for each in leases[self.omits :]
             ]
         )
 
@@ -133,6 +134,20 @@ def test_a_cancel_is_looked_up_again_soon_where_no_answer_came() -> None:
         kept.store.reachable = True
         await kept.changed.wait()  # no time passes here, so no renewal is due
         assert set(map(tuple, kept.store.asked)) == {("a",)}
+        assert kept.applied == [Renewal("a", "cancel", "no more")]
+
+    keeping(test)
+
+
+def test_a_cancel_is_looked_up_again_where_the_answer_is_about_fewer_jobs() -> None:
+    async def test(kept: Kept) -> None:
+        kept.hold("a", "b")
+        kept.store.cancelled = {"a"}
+        kept.store.omits = 1
+        kept.leases.check_for_cancels(["a"])
+        await soon(lambda: kept.store.asked)
+        kept.store.omits = 0
+        await kept.changed.wait()
         assert kept.applied == [Renewal("a", "cancel", "no more")]
 
     keeping(test)

@@ -30,6 +30,7 @@ class Far:
         self.wrote: list[bytes] = []
         self.said: list[float] = []
         self.verdict: Verdict = "continue"
+        self.answers_too_little = False
         self.learnt: list[tuple[Lease, Verdict]] = []
 
     def apply_once(self, lease: Lease, renewal: Renewal) -> None:
@@ -38,6 +39,8 @@ class Far:
     def write_output(self, chunks: Sequence[OutputChunk]) -> Pending[list[Renewal]]:
         if self.error is not None:
             return failed(self.error)
+        if self.answers_too_little:
+            return ready([])
         self.wrote.append(b"".join(chunk.data for chunk in chunks))
         return ready([Renewal(job_id, self.verdict) for job_id in {each.job_id for each in chunks}])
 
@@ -142,3 +145,20 @@ def test_stop_requests_in_responses_to_output_are_passed_on() -> None:
         assert far.learnt == [(Lease("a", 1), "cancel")]
 
     asyncio.run(main())
+
+
+def test_a_server_that_answers_about_fewer_jobs_counts_as_unreachable(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        far, output = Far(), OutputBuffer()
+        sender = sender_to(far, output)
+        output.write(JOB, "stdout", b"one")
+        far.answers_too_little = True
+        await sender.flush()
+        far.answers_too_little = False
+        await sender.flush()
+        assert far.wrote == [b"one"]
+
+    asyncio.run(main())
+    assert "the store answered about 0 of 1 leases" in caplog.text

@@ -73,6 +73,6 @@ def _limit_error(count: int, total: int, limit: int) -> ErrorInfo | None:
 def _size(path: str) -> int | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: it is no path at all
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None

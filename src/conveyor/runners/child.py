@@ -32,6 +32,7 @@ from .capture import JobLogHandler
 from .child_protocol import (
     CONTROL_FD,
     MESSAGE_FD,
+    OUTPUT_PIECE,
     STOP,
     WORKDIR_CREATED,
     WORKDIR_FAILED,
@@ -205,7 +206,8 @@ class _JobLink:
         self.send(ProgressReport(progress))
 
     def write(self, stream: Stream, data: bytes) -> None:
-        self.send(OutputWritten(stream, data))
+        for start in range(0, len(data), OUTPUT_PIECE):
+            self.send(OutputWritten(stream, data[start : start + OUTPUT_PIECE]))
 
     def folder(self) -> str:
         while not self._created:

@@ -24,6 +24,10 @@ STOP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"c", b"f"
 # The child's descriptors for its messages and for the control pipe.
 MESSAGE_FD, CONTROL_FD = 3, 4
 READ_SIZE = 1 << 16
+# The most bytes of one message: a result has at most 1 MiB, and output is sent in pieces. A job may
+# write to the pipe itself, and must not fill the worker's memory.
+MAX_MESSAGE = 8 << 20
+OUTPUT_PIECE = 1 << 20
 
 
 class RunJob(msgspec.Struct, frozen=True, tag="run"):
@@ -115,13 +119,20 @@ def decode_message(line: bytes) -> ChildMessage | None:
 class MessageReader:
     """Reads a child's messages in the worker, without blocking the event loop.
 
-    `on_message` is called with each message, or None for a line that is not a valid message.
+    `on_message` is called with each message, or None for a line that is not a valid message, or is
+    longer than `limit` bytes.
     """
 
-    def __init__(self, pipe: int, on_message: Callable[[ChildMessage | None], None]) -> None:
+    def __init__(
+        self,
+        pipe: int,
+        on_message: Callable[[ChildMessage | None], None],
+        limit: int = MAX_MESSAGE,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
         self._on_message = on_message
+        self._limit = limit
         self._partial_line = bytearray()
         os.set_blocking(pipe, False)
         self._loop.add_reader(pipe, self.read)
@@ -141,6 +152,9 @@ class MessageReader:
             self._partial_line.clear()
             self._on_message(decode_message(whole))
         self._partial_line += rest
+        if len(self._partial_line) > self._limit:
+            self._partial_line.clear()
+            self._on_message(None)
         return True
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ..core.error_info import error_info
+from ..core.files import FILES_LIMIT
 from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.job_context import Settable
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
@@ -176,8 +177,12 @@ class JobControl(msgspec.Struct, eq=False):
         return self.workdir
 
     def register_artifact(self, name: str, path: str) -> None:
-        """Register a file as an artifact; it is kept as it is when the job's code has ended."""
-        self.artifacts[name] = path
+        """Register a file as an artifact; it is kept as it is when the job's code has ended.
+
+        One more than a job can have is enough to fail it.
+        """
+        if len(self.artifacts) <= FILES_LIMIT or name in self.artifacts:
+            self.artifacts[name] = path
 
     def _grace(self, request: StopRequest) -> float:
         return self.job.options.grace if request.grace is None else request.grace

@@ -16,6 +16,7 @@ from ..errors import ConveyorError, UnavailableError
 from ..store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from ..store.http.problems import PROBLEMS, problem, problem_from_error
 from ..store.protocol import Store
+from ..system.file_threads import FileThreads
 from .auth import Authenticator
 from .authorization import Authorizer, check_scope
 from .connection_watch import ClientGoneError
@@ -55,6 +56,8 @@ class Application(Router):
         self._authorizer = authorizer or Authorizer(store)
         self._hub = Hub(store, self._authenticator.forget_tokens)
         self._inline_commit = InlineCommit()
+        # One, so that large bodies do not use up the memory together.
+        self._decoding = FileThreads(max_threads=1)
         self._handlers = Handlers(
             store=store,
             authenticator=self._authenticator,
@@ -115,7 +118,11 @@ class Application(Router):
             note_authenticated()
         check_scope(call, principal)  # before reading a body, which may be large
         path = decode_names(names)
-        body = await read_payload(http, call, self._config.body_limit, self._config.args_limit)
+        body = await read_payload(
+            http, call, self._config.body_limit, self._config.args_limit, self._decoding
+        )
+        if not principal.is_former:  # reading the body may have taken half a minute
+            await self._authenticator.check_again(principal)
         check_consistency(path, body)
         await self._authorizer.check(call, principal, path, body)
         return await self._handlers.handle(ApiRequest(http, call, principal, path, body))

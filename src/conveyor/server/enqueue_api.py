@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from ..store.http.payloads import InsertAnswer
 from ..store.http.wire import NewJobView
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
+from ..system.file_threads import FileThreads
 from .audit import action_of
 from .auth import Authenticator, Principal
 from .authorization import Authorizer
@@ -33,6 +35,8 @@ from .server_config import ServerConfig
 
 # At most this many jobs are inserted in the event loop, because that takes only a moment.
 FEW_JOBS = 10
+# More than so many jobs are checked beside the event loop.
+MANY_JOBS = 1000
 # The longest time that a request waits for room, in seconds.
 MAX_WAIT = 30.0
 
@@ -55,6 +59,7 @@ class EnqueueApi:
         self._config = config
         self._inline_commit = inline_commit
         self._intake = JobIntake(config.args_limit, config.tasks)
+        self._checking = FileThreads(max_threads=1)
         self._hint_waiters = HintWaiters(store)
         self._audit = EnqueueAudit(store, elapsed)
 
@@ -66,9 +71,7 @@ class EnqueueApi:
         """Enqueue jobs. If the queue is full: wait for room, return an offer, or fail."""
         body: payloads.InsertBody = request.body
         queue = request.path["queue"]
-        jobs = self._intake.new_jobs(
-            body.jobs, queue, self._store.now(), await self._declared(body.jobs)
-        )
+        jobs = await self._new_jobs(body.jobs, queue)
         capacity = await self._capacity(request.principal, queue, body.capacity)
         before = await self._audit.capacity_before(queue, capacity)
         if body.wait is not None:
@@ -90,9 +93,7 @@ class EnqueueApi:
     async def tick(self, request: ApiRequest) -> Response:
         """Enqueue the jobs of a due schedule, checked like all others."""
         body: payloads.TickBody = request.body
-        jobs = self._intake.new_jobs(
-            body.jobs, body.queue, self._store.now(), await self._declared(body.jobs)
-        )
+        jobs = await self._new_jobs(body.jobs, body.queue)
         ticked = await self._store.tick(
             request.path["name"], due_at=body.due_at, next_at=body.next_at, jobs=jobs
         )
@@ -141,6 +142,12 @@ class EnqueueApi:
         access = self._authenticator.watch_access(request.principal)
         with self._inline_commit.exclude_waiting():
             return await run_while_connected(request.http, enqueued(), withdraw, access)
+
+    async def _new_jobs(self, views: list[NewJobView], queue: str) -> list[NewJob]:
+        """Check received jobs: many of them in a thread, because that takes seconds."""
+        declared = await self._declared(views)
+        check = partial(self._intake.new_jobs, views, queue, self._store.now(), declared)
+        return check() if len(views) <= MANY_JOBS else await self._checking.run(check)
 
     async def _declared(self, views: Sequence[NewJobView]) -> dict[str, TaskDefaults]:
         """Return what is declared about the tasks of jobs that may not have all their options."""

@@ -190,12 +190,17 @@ class Handlers:
 
 
 def _visible_workers(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[WorkerInfo]:
-    """Return the workers that serve any of the queues, with only those of their queues."""
+    """Return the workers that serve any of the queues, with only what is of these queues.
+
+    Their tasks and what their jobs wait for may be of any queue that they serve.
+    """
     if not queues:
         return list(workers)
     visible: list[WorkerInfo] = []
     for worker in workers:
         served = tuple(queue for queue in worker.queues if queue in queues)
-        if served or not worker.queues:
-            visible.append(msgspec.structs.replace(worker, queues=served))
+        if served and len(served) == len(worker.queues):
+            visible.append(worker)
+        elif served or not worker.queues:
+            visible.append(msgspec.structs.replace(worker, queues=served, unsupported={}, waits={}))
     return visible

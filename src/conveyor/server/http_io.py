@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from ..errors import ConveyorError, UsageError
 from ..store.http.api import JSON, MSGPACK, ApiCall
 from ..store.http.payloads import Payload, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
+from ..system.file_threads import FileThreads
 from .body_shape import SMALL, check_sizes, read_shape
 from .connection_watch import ClientGoneError
 from .validation import check_numbers, may_have_large_number
@@ -35,10 +37,13 @@ class ProblemError(Exception):
         super().__init__(found.detail)
 
 
-async def read_payload(http: Request, call: ApiCall, limit: int, args_limit: int) -> Any:
+async def read_payload(
+    http: Request, call: ApiCall, limit: int, args_limit: int, threads: FileThreads
+) -> Any:
     """Return the query or body of a call; a body has at most `limit` bytes, or the call's own.
 
-    The arguments of a job have at most `args_limit` bytes.
+    The arguments of a job have at most `args_limit` bytes. A body that is not small is decoded in
+    one of the `threads`: checking it takes seconds.
     """
     if call.in_query:
         return decode_query(http.query_params, call)
@@ -50,6 +55,8 @@ async def read_payload(http: Request, call: ApiCall, limit: int, args_limit: int
     if media != JSON and not (call.accepts_msgpack and media == MSGPACK):
         accepted = JSON + (f" or {MSGPACK}" if call.accepts_msgpack else "")
         raise ProblemError(problem("not_json", f"send the body with Content-Type: {accepted}"))
+    if len(data) > SMALL:
+        return await threads.run(partial(decode_body, call, media, data, args_limit))
     return decode_body(call, media, data, args_limit)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core.task import Kind
+from ..errors import UnavailableError
 from ..runners.job_control import JobControl, StopRequest
 from ..store.messages import Lease, Renewal
 from .held_jobs import HeldJob, HeldJobs
@@ -24,6 +25,12 @@ FORCED: dict[Kind, str] = {
 }
 LOST = "the lease was lost"
 FENCED = "its lease could not be renewed in time"
+
+
+def check_count(renewals: Sequence[Renewal], leases: int) -> None:
+    """Raise UnavailableError unless a store has answered about each lease."""
+    if len(renewals) != leases:
+        raise UnavailableError(f"the store answered about {len(renewals)} of {leases} leases")
 
 
 class LeaseVerdicts:

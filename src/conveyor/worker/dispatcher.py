@@ -32,6 +32,7 @@ from .machine_probe import MachineProbe
 from .options import WorkerOptions
 from .outcomes import outcome_of, unknown_task
 from .output_sender import OutputSender
+from .report_batch import ReportBatch
 from .task_traces import task_traces
 
 log = open_event_log("dispatcher")
@@ -70,7 +71,7 @@ class Dispatcher:
         self._store, self._claimant = store, claimant
         self._tasks, self._runners = tasks, runners
         self._output, self._journal = output, journal
-        self._held, self._leases = held, leases
+        self._held, self._leases, self._batch = held, leases, ReportBatch(held)
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
         self._options, self._elapsed = options, elapsed
         self._idle_slots = IdleSlots()
@@ -289,7 +290,7 @@ class Dispatcher:
     async def _exchange_until_drained(self) -> None:
         backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._draining or self._held.is_running or self._has_deliverable:
-            reports, room = self._held.reports, self._room()
+            reports, room = self._batch.next(), self._room()
             if not reports and not room:
                 await self._wait_for_change()
                 continue
@@ -297,6 +298,7 @@ class Dispatcher:
             try:
                 await self._exchange(reports, room)
                 backoff.reset()
+                self._batch.note_success()
             except UnavailableError as error:  # the reports wait until the store is back
                 pause = backoff.next_pause()
                 log.error("store.unavailable retry_in=%.1f error=%s", pause, error)  # noqa: TRY400 - no traceback helps here
@@ -304,6 +306,9 @@ class Dispatcher:
             except AccessError as error:
                 self._deny(error)
                 await asyncio.sleep(FIRST_PAUSE)  # running jobs have to end first
+            except ConveyorError as error:
+                self._batch.note_refusal(reports, error)
+                await asyncio.sleep(backoff.next_pause())
             finally:
                 self._exchanging = False
 

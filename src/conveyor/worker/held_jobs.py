@@ -25,8 +25,8 @@ from typing import Literal
 
 import msgspec
 
-from ..core.job import JobRecord
-from ..core.lifecycle import Interrupted, Outcome, Succeeded, Unsupported
+from ..core.job import ErrorInfo, JobRecord
+from ..core.lifecycle import Failed, Interrupted, Outcome, Succeeded, Unsupported
 from ..core.task import Kind
 from ..runners.job_control import JobControl, Stopped, StopRequest
 from ..store.messages import Lease, Report
@@ -46,6 +46,11 @@ EXITING = "the worker is exiting"
 INTERRUPTED = Interrupted()
 # How many tasks a worker names that its code does not support.
 MAX_UNSUPPORTED = 20
+# The bytes of JSON in which a worker says what its jobs wait for. A server refuses a heartbeat of
+# 64 KiB, of which half is for the names of queues and labels.
+WAITS_SIZE = 16 << 10
+# The error of an attempt whose outcome the store has refused.
+REFUSED = "ReportRefused"
 
 
 class HeldJob(msgspec.Struct, eq=False):
@@ -122,13 +127,21 @@ class HeldJobs:
 
     @property
     def waits(self) -> dict[str, str]:
-        """What running jobs wait for in calls of this package, by their ids."""
+        """What running jobs wait for in calls of this package, by their ids.
+
+        Of many only those that have waited for longest, within WAITS_SIZE.
+        """
         running = [(row.job.id, row.control) for row in self._running.values()]
-        return {
-            job_id: next(iter(tuple(control.waits.values())), "")
-            for job_id, control in running
-            if control is not None and control.waits
-        }
+        found: dict[str, str] = {}
+        size = 0
+        for job_id, control in running:
+            if control is not None and control.waits:
+                what = next(iter(tuple(control.waits.values())), "")
+                size += len(msgspec.json.encode((job_id, what)))
+                if size > WAITS_SIZE:
+                    break
+                found[job_id] = what
+        return found
 
     @property
     def is_running(self) -> bool:
@@ -264,6 +277,18 @@ class HeldJobs:
     def remove_reported(self, reports: Sequence[Report]) -> None:
         """Forget the oldest reports, now that the store has them."""
         del self._reports[: len(reports)]
+
+    def refuse_oldest(self, why: str) -> None:
+        """Report of the oldest ended job that its outcome was refused; if that was, too, nothing.
+
+        Its work is done, so it is not tried again.
+        """
+        report = self._reports.pop(0)
+        outcome = report.outcome
+        if not (isinstance(outcome, Failed) and outcome.error.type == REFUSED):
+            error = ErrorInfo(REFUSED, f"the store refused the outcome of this attempt: {why}")
+            refused = Report(report.id, report.lease, Failed(error, retry=False))
+            self._reports.insert(0, refused)
 
     def _move(self, row: HeldJob, phase: Phase) -> None:
         before = row.phase

@@ -15,7 +15,7 @@ from ..core.timeout import wait_for_event
 from ..errors import AccessError, ConveyorError
 from ..store.messages import Renewal
 from ..store.protocol import WorkerStore
-from .cancellation import LeaseVerdicts
+from .cancellation import LeaseVerdicts, check_count
 from .held_jobs import HeldJob, HeldJobs
 
 log = open_event_log("lease_renewer")
@@ -157,13 +157,15 @@ class LeaseRenewer:
         leases = [row.lease for row in rows]
         try:
             async with asyncio.timeout(timeout):
-                return await self._store.extend(leases, lease_for=self._lease_for)
+                renewals = await self._store.extend(leases, lease_for=self._lease_for)
+            check_count(renewals, len(leases))
         except AccessError as error:
             self.on_denied(error)
             return None
         except (ConveyorError, TimeoutError) as error:
             log.error("lease.not_renewed jobs=%d error=%s", len(leases), str(error) or "no answer")  # noqa: TRY400 - no traceback helps here
             return None
+        return renewals
 
     def _note(self, rows: Iterable[HeldJob], sent: float) -> None:
         for row in rows:

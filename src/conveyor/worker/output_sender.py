@@ -15,7 +15,7 @@ from ..errors import ConveyorError, UnavailableError
 from ..runners.capture import OutputBuffer
 from ..store.messages import Lease, Renewal
 from ..store.protocol import WorkerStore
-from .cancellation import LeaseVerdicts
+from .cancellation import LeaseVerdicts, check_count
 from .held_jobs import HeldJobs
 
 log = open_event_log("output_sender")
@@ -109,6 +109,7 @@ class OutputSender:
                 log.error("%s error=%s", call.lost, error)  # noqa: TRY400 - no traceback helps here
 
     def _apply(self, call: _Call, renewals: Sequence[Renewal]) -> None:
+        check_count(renewals, len(call.leases))
         for lease, renewal in zip(call.leases, renewals, strict=True):
             if renewal.verdict != "continue":
                 self._verdicts.apply_once(lease, renewal)

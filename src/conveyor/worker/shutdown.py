@@ -19,7 +19,7 @@ from math import inf
 
 from ..core.event_log import open_event_log
 from ..core.job import JobRecord
-from ..errors import ConveyorError
+from ..errors import AccessError, ConveyorError, UnavailableError
 from ..maintenance.heartbeat import WorkerHeartbeat
 from ..runners.job_control import StopRequest
 from ..store.messages import Report
@@ -28,6 +28,7 @@ from ..system.crash_journal import CrashJournal
 from .cancellation import request_stop
 from .dispatcher import Dispatcher
 from .held_jobs import EXITING, HeldJob, HeldJobs
+from .report_batch import ReportBatch
 
 log = open_event_log("worker")
 
@@ -134,18 +135,20 @@ class WorkerShutdown:
     async def report(self) -> None:
         """Step 4, once no code runs here. What cannot be reported is rescued from a dead worker."""
         self._held.end_abandoned()
-        reports = self._held.reports
-        if not reports:
-            return
-        for _ in range(TRIES):
+        batch = ReportBatch(self._held)
+        failed = 0
+        while failed < TRIES and (reports := batch.next()):
             try:
                 await self._store.settle(reports)
-            except ConveyorError as error:
+            except (UnavailableError, AccessError) as error:
                 log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - no traceback helps here
+                failed += 1
                 await asyncio.sleep(PAUSE)
+            except ConveyorError as error:
+                batch.note_refusal(reports, error)
             else:
                 self._held.remove_reported(reports)
-                return
+                batch.note_success()
 
     async def leave(self, heartbeat: WorkerHeartbeat) -> None:
         """Step 5: remove the worker from the store."""

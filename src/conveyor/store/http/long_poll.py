@@ -21,6 +21,7 @@ from ..messages import Claimant, Exchanged, Report, Want
 from .api import STORE_CALLS
 from .client import HttpClient
 from .payloads import ClaimBody, ExchangeBody, SettleBody
+from .report_parts import report_parts
 from .wire import decode_exchanged, encode_report
 
 log = open_event_log("claims")
@@ -51,6 +52,18 @@ class LongPolls:
         self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, limit: int
     ) -> Exchanged:
         """Report and claim; if there is no job, start a long poll."""
+        *parts, last = report_parts(reports)
+        if not parts:
+            return await self._exchange_part(last, wants, claimant, limit)
+        settled: list[str] = []
+        for part in parts:
+            settled += (await self._settle(part)).settled
+        answer = await self._exchange_part(last, wants, claimant, limit)
+        return Exchanged((*settled, *answer.settled), answer.jobs)
+
+    async def _exchange_part(
+        self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, limit: int
+    ) -> Exchanged:
         if not wants or limit <= 0:
             return await self._settle(reports)
         poll = self._polls.get(claimant.worker)

@@ -35,8 +35,7 @@ from ..messages import (
 )
 from .wire import NewJobView, ReportView, decode_report
 
-PAGE = 1000
-MAX_ROWS = 10_000
+PAGE, MAX_ROWS, MAX_JOBS = 1000, 10_000, 100_000
 # How many entries of a list, and rows of maintenance, a call can ask for; see Next-Cursor.
 Page = Annotated[int, Meta(ge=1, le=PAGE)]
 Rows = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
@@ -67,7 +66,7 @@ class InsertBody(Payload, frozen=True):
     a repeated request whose first answer was lost.
     """
 
-    jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
+    jobs: Annotated[list[NewJobView], Meta(max_length=MAX_JOBS)]
     capacity: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
     when_full: WhenFull = "wait"
     wait: Seconds | None = None
@@ -200,9 +199,9 @@ class LimitBody(Payload, frozen=True):
 class RescueBody(Payload, frozen=True):
     """The ids of dead workers, and of the jobs that they had started (null: unknown)."""
 
-    dead: list[str] = []
-    begun: list[str] | None = None
-    evidence: str = ""
+    dead: Annotated[list[str], Meta(max_length=PAGE)] = []
+    begun: Annotated[list[str], Meta(max_length=MAX_JOBS)] | None = None
+    evidence: Annotated[str, Meta(max_length=BOUNDS["message"].limit)] = ""
     limit: Rows = PAGE
 
 
@@ -233,7 +232,7 @@ class TickBody(Payload, frozen=True):
 
     due_at: float
     next_at: float
-    jobs: Annotated[list[NewJobView], Meta(max_length=100_000)]
+    jobs: Annotated[list[NewJobView], Meta(max_length=MAX_JOBS)]
     queue: Name = "default"
 
 
