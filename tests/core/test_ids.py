@@ -47,7 +47,7 @@ from conveyor.core.ids import IdMaker
 maker = IdMaker()
 maker.make(1.0)
 pid = os.fork()
-print(maker.make(1.0), flush=True)
+os.write(1, f"{maker.make(1.0)}\n".encode())
 if pid:
     os.waitpid(pid, 0)
 """
