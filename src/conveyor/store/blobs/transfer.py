@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 
 from ...core.files import CONTENT_LIMIT, PIECE, FileInfo, InputFile, checked_content
-from ...errors import CorruptStoreError, UsageError
+from ...errors import CorruptStoreError, UnavailableError, UsageError
 from ...system.file_threads import FileThreads
 from ..call_style import CallStyle
 from ..protocol_files import FileStore
@@ -93,9 +93,15 @@ async def upload(
                     threads.run(partial(_read, path, state.size, file.size, opener or _open))
                 )
                 last = not data or state.size + len(data) >= file.size
-                state = await call_style.wait_for(
+                written = await call_style.wait_for(
                     store.write_content(file.digest, state.size, data, last=last)
                 )
+                if not written.whole and written.size <= state.size:
+                    raise UnavailableError(
+                        f"the store took nothing of the file {file.name!r} after {state.size:,} "
+                        "bytes"
+                    )
+                state = written
         except UsageError as error:
             # The beginning in the store may come from a faulty upload by somebody else.
             if last_try:
