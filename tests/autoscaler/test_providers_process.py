@@ -144,6 +144,22 @@ def test_a_process_is_found_even_if_its_scaler_died_before_recording_it(
     assert farm.note(machine.id) == known
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_a_process_of_another_user_is_not_taken_for_an_agent(farm: Farm, pool: Pool) -> None:
+    [machine] = farm.create(pool())
+    process = farm.note(machine.id)
+    farm.destroy(machine.id)
+    forged = ["sh", "-c", "read line", f"machine={machine.id}"]
+    with subprocess.Popen(forged, stdin=subprocess.PIPE, user=65534, cwd="/") as other:
+        (farm.folder / f"{machine.id}.json").write_bytes(
+            msgspec.json.encode(msgspec.structs.replace(process, pid=0, started=0.0))
+        )
+        [found] = farm.list()
+        assert found.state == "gone"
+        farm.destroy(machine.id)
+        assert other.poll() is None
+
+
 def test_a_process_is_found_even_if_a_power_cut_emptied_its_record(farm: Farm, pool: Pool) -> None:
     [machine] = farm.create(pool())
     known = farm.note(machine.id)

@@ -157,7 +157,9 @@ class ProcessProvider:
         label = f"\0{MACHINE_LABEL}={note.id}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if label in (folder / "cmdline").read_bytes():
+                # Any user can start a process with this label, to have it or another one killed.
+                is_ours = folder.stat().st_uid == os.geteuid()
+                if is_ours and label in (folder / "cmdline").read_bytes():
                     note = _with_process(note, int(folder.name))
                     self._write(note)
                     break
