@@ -17,14 +17,13 @@ from served import Serving
 from starlette.requests import Request
 
 from conveyor.core.access import token_id
-from conveyor.core.bounds import BOUNDS
 from conveyor.core.task import task
-from conveyor.errors import UsageError
-from conveyor.server import http_io, validation
+from conveyor.server import http_io
+from conveyor.server.body_shape import SMALL, read_shape
 from conveyor.server.enqueue_api import MANY_JOBS
 from conveyor.server.server_config import ServerConfig
-from conveyor.store.http.api import STORE_CALLS
-from conveyor.store.http.payloads import MAX_JOBS
+from conveyor.store.http.api import JSON, STORE_CALLS
+from conveyor.store.http.payloads import InsertBody
 from conveyor.store.memory.store import MemoryStore
 from conveyor.system.file_threads import FileThreads
 
@@ -80,7 +79,7 @@ class Threads(FileThreads):
         return super().run(operation)
 
 
-@pytest.mark.parametrize(("spaces", "runs"), [(0, 0), (http_io.LARGE_BODY, 1)])
+@pytest.mark.parametrize(("spaces", "runs"), [(0, 0), (SMALL, 1)])
 def test_a_large_body_is_decoded_in_a_thread(spaces: int, runs: int) -> None:
     data = b"{" + b" " * spaces + b'"jobs": [{"task": "t"}]}'
 
@@ -92,31 +91,23 @@ def test_a_large_body_is_decoded_in_a_thread(spaces: int, runs: int) -> None:
         http = Request({"type": "http", "method": "POST", "headers": headers}, receive)
         threads = Threads()
         insert = STORE_CALLS["insert"]
-        body = await http_io.read_payload(http, insert, len(data), threads)
+        body = await http_io.read_payload(http, insert, len(data), 1 << 20, threads)
         assert ([each.task for each in body.jobs], threads.runs) == (["t"], runs)
 
     asyncio.run(main())
 
 
-def test_a_body_with_millions_of_empty_jobs_is_refused_at_the_first() -> None:
-    data = b'{"jobs":[' + b",".join([b"{}"] * BOUNDS["options"].limit) + b"]}"
-    with pytest.raises(msgspec.ValidationError, match=r"missing required field `task`.*jobs\[0\]"):
-        validation.check_options_sizes(data)
-
-
-def test_a_body_with_more_jobs_than_a_request_can_have_is_refused_before_they_are_checked() -> None:
-    data = b'{"jobs":[' + b",".join([b'{"task":"t"}'] * (MAX_JOBS + 1)) + b"]}"
-    with pytest.raises(UsageError, match="at most 100,000 jobs, got 100,001"):
-        validation.check_options_sizes(data)
-
-
-@pytest.mark.parametrize("place", [0, validation.SEARCHED - 10, validation.SEARCHED, 3 << 20])
-def test_a_large_number_is_found_wherever_it_is(place: int) -> None:
-    data = bytearray(b" " * (4 << 20))
-    assert not validation.has_large_numbers(bytes(data))
-    for number in (b"1" * 19, b"1e999"):
-        data[place : place + 19] = number.ljust(19)
-        assert validation.has_large_numbers(bytes(data))
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [(b"{}", "missing required field `task` - at `$.jobs[0]`"), (b'{"task":"t"}', "<= 100000")],
+)
+def test_a_body_with_millions_of_jobs_is_refused_before_each_is_looked_at(
+    entry: bytes, error: str
+) -> None:
+    data = b'{"jobs":[' + b",".join([entry] * 100_001) + b"]}"
+    with pytest.raises(msgspec.ValidationError) as raised:
+        read_shape(InsertBody, JSON, data)
+    assert error in str(raised.value)
 
 
 def test_a_request_whose_token_is_revoked_while_its_body_arrives_does_nothing(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from types import GenericAlias
-from typing import Any, NamedTuple, Union, cast
+from typing import Annotated, Any, NamedTuple, Union, cast
 
 import msgspec
 from msgspec import Raw, inspect
@@ -138,7 +138,11 @@ def _shape(info: inspect.Type) -> Any:
             return Union[(*structs, None)] if structs else Raw
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             shape = _shape(item)
-            return Raw if shape is Raw else GenericAlias(list, (shape,))
+            if shape is Raw:
+                return Raw
+            made = GenericAlias(list, (shape,))
+            most = info.max_length
+            return made if most is None else Annotated[made, msgspec.Meta(max_length=most)]
         case inspect.TupleType(item_types=items):
             shapes = [_shape(each) for each in items]
             return Raw if set(shapes) == {Raw} else GenericAlias(tuple, tuple(shapes))
@@ -147,11 +151,20 @@ def _shape(info: inspect.Type) -> Any:
 
 
 def _strict(info: inspect.StructType) -> type[msgspec.Struct]:
+    # What is required is so here, too: a list of millions of empty objects ends at the first.
+    fields: list[tuple[str, Any] | tuple[str, Any, Raw]] = [
+        (field.encode_name, _shape(field.type))
+        if field.required
+        else (field.encode_name, _shape(field.type), Raw())
+        for field in info.fields
+    ]
     return msgspec.defstruct(
         info.cls.__name__,
-        [(field.encode_name, _shape(field.type), Raw()) for field in info.fields],
+        fields,
         tag=info.tag,
         tag_field=info.tag_field,
         forbid_unknown_fields=True,
         omit_defaults=True,
+        kw_only=True,
+        gc=False,
     )
