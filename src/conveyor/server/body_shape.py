@@ -137,7 +137,11 @@ def _shape(info: inspect.Type) -> Any:
             structs = tuple(each for each in shapes if each is not Raw)
             return Union[(*structs, None)] if structs else Raw
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            shape = _shape(item)
+            shape = (
+                _strict(item, required=True)
+                if isinstance(item, inspect.StructType)
+                else _shape(item)
+            )
             if shape is Raw:
                 return Raw
             made = GenericAlias(list, (shape,))
@@ -150,11 +154,11 @@ def _shape(info: inspect.Type) -> Any:
             return Raw
 
 
-def _strict(info: inspect.StructType) -> type[msgspec.Struct]:
-    # What is required is so here, too: a list of millions of empty objects ends at the first.
+def _strict(info: inspect.StructType, *, required: bool = False) -> type[msgspec.Struct]:
+    """Return the struct's shape. With `required`, a list of millions of `{}` ends at the first."""
     fields: list[tuple[str, Any] | tuple[str, Any, Raw]] = [
         (field.encode_name, _shape(field.type))
-        if field.required
+        if required and field.required
         else (field.encode_name, _shape(field.type), Raw())
         for field in info.fields
     ]
