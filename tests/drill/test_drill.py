@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from conveyor.drill.processes import find_marked_processes
 from conveyor.drill.scenarios import SCENARIOS
-
-pytestmark = pytest.mark.alone
 
 # It handles signals, logs, runs a thread and names its store; and it would note what it runs.
 ODD = '''
@@ -48,6 +47,8 @@ own = belt.queue("own", capacity=1, when_full="refuse")
 def ran() -> None:
     open("ran", "w").close()
 '''
+# The folder of a drill and its end, by a name.
+Ended = dict[str, tuple[Path, "subprocess.CompletedProcess[str]"]]
 NO_STORE = b"this is not a database, and nobody opens it"
 
 
@@ -77,6 +78,17 @@ def environment(folder: Path) -> dict[str, str]:
     return {**plain, "TMPDIR": str(folder / "tmp")}
 
 
+@pytest.fixture(scope="module")
+def stops(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """The folders and the ends of two short drills that ran at once, which mostly wait."""
+    args = {"plain": ["--only", "stop"], "kept": ["odd:belt", "--only", "stop", "--keep"]}
+    folders = {name: tmp_path_factory.mktemp(name) for name in args}
+    with ThreadPoolExecutor(len(args)) as threads:
+        begun = {name: threads.submit(drill, folders[name], *args[name]) for name in args}
+    return {name: (folders[name], each.result()) for name, each in begun.items()}
+
+
+@pytest.mark.alone
 def test_an_application_with_odd_habits_keeps_every_promise_and_nothing_of_it_is_touched(
     tmp_path: Path,
 ) -> None:
@@ -96,8 +108,9 @@ def test_an_application_with_odd_habits_keeps_every_promise_and_nothing_of_it_is
     assert find_marked_processes(str(tmp_path / "tmp")) == {}
 
 
-def test_a_program_reads_lines_with_what_was_promised_and_what_happened(tmp_path: Path) -> None:
-    ran = drill(tmp_path, "--only", "stop")
+@pytest.mark.alone
+def test_a_program_reads_lines_with_what_was_promised_and_what_happened(stops: Ended) -> None:
+    _, ran = stops["plain"]
     assert ran.returncode == 0, ran.stderr
     headings, *lines = [line.split("\t") for line in ran.stdout.splitlines()]
     assert headings == ["SCENARIO", "JOB", "KEPT", "PROMISED", "HAPPENED"]
@@ -112,9 +125,10 @@ def test_a_program_reads_lines_with_what_was_promised_and_what_happened(tmp_path
     assert {line[0] for line in lines} == {"stop"}
 
 
-def test_the_temporary_directory_can_be_kept_and_read(tmp_path: Path) -> None:
-    ran = drill(tmp_path, "odd:belt", "--only", "stop", "--keep")
-    [folder] = (tmp_path / "tmp").iterdir()
+@pytest.mark.alone
+def test_the_temporary_directory_can_be_kept_and_read(stops: Ended) -> None:
+    around, ran = stops["kept"]
+    [folder] = (around / "tmp").iterdir()
     assert str(folder) in ran.stderr
     written = folder / "stop" / "first" / "conveyor_drill_app.py"
     assert "load_app('odd:belt')" in written.read_text()
@@ -143,6 +157,7 @@ def test_the_scenes_are_listed_with_their_promises(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_drill_that_is_interrupted_leaves_no_process_and_no_folder(
     number: signal.Signals, tmp_path: Path, until: Callable[[Callable[[], object]], None]
