@@ -120,9 +120,7 @@ def test_jobs_that_end_before_the_deadline_are_completed_and_the_exit_code_is_0(
     assert survivors(lines) == []
 
 
-@pytest.mark.parametrize(
-    "kinds", [LISTENING, (*LISTENING, *KILLED), (*LISTENING, *LEFT), ("blocking",)]
-)
+@pytest.mark.parametrize("kinds", [LISTENING, (*LISTENING, *KILLED, *LEFT), ("blocking",)])
 def test_jobs_that_outlast_the_deadline_are_released_and_run_again_elsewhere(
     here: Served, until: Until, kinds: tuple[str, ...]
 ) -> None:
