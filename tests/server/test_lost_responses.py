@@ -106,7 +106,7 @@ def test_hints_after_the_begin_of_a_stream_are_received(
             (heard if hint.subjects else begun).set()
 
         store.listen(["final"], hear)
-        assert begun.wait(10)
+        assert begun.wait(60)
         behind.cancel(enqueued(behind, f"job-{number}"), reason="no more").result(10)
-        assert heard.wait(10)
+        assert heard.wait(60)
         store.close()

@@ -38,7 +38,7 @@ def offer(
     store: Store, *jobs: NewJob, capacity: int | None = None, when_full: WhenFull = "wait"
 ) -> Accepted | Offered:
     """Enqueue and return the answer."""
-    return store.insert(list(jobs) or [new()], capacity=capacity, when_full=when_full).result(10)
+    return store.insert(list(jobs) or [new()], capacity=capacity, when_full=when_full).result(60)
 
 
 def claim(
@@ -53,27 +53,27 @@ def claim(
 ) -> list[JobRecord]:
     """Claim from one queue."""
     claimant = Claimant(worker, lease_for, frozenset(labels), confirm_within)
-    return list(store.claim([Want(queue, limit)], claimant, limit=limit).result(10).jobs)
+    return list(store.claim([Want(queue, limit)], claimant, limit=limit).result(60).jobs)
 
 
 def settle(store: Store, job: JobRecord, outcome: Outcome) -> bool:
     """Settle one job; returns whether it was accepted."""
-    return job.id in store.settle([Report(job.id, job.lease, outcome)]).result(10).settled
+    return job.id in store.settle([Report(job.id, job.lease, outcome)]).result(60).settled
 
 
 def state(store: Store, job_id: str) -> State:
     """Return a job's state."""
-    return store.get(job_id).result(10).state
+    return store.get(job_id).result(60).state
 
 
 def depth(store: Store, queue: str = "q") -> int:
     """Return how many jobs of a queue wait."""
-    return next((each.depth for each in store.counts().result(10) if each.name == queue), 0)
+    return next((each.depth for each in store.counts().result(60) if each.name == queue), 0)
 
 
 def counted(store: Store) -> dict[str, dict[State, int]]:
     """Return the counts that the store keeps, by queue."""
-    return {each.name: each.counts for each in store.counts().result(10)}
+    return {each.name: each.counts for each in store.counts().result(60)}
 
 
 def hears(heard: Sequence[Hint], kind: HintKind, subject: str) -> bool:

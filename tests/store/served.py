@@ -66,6 +66,9 @@ class PromptServer(uvicorn.Server):
             async with asyncio.timeout(self.config.timeout_graceful_shutdown):
                 while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
+        # What is still open would be found unclosed during some other test.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
         for task in self.server_state.tasks:
             task.cancel()
         await self.lifespan.shutdown()
@@ -101,7 +104,7 @@ class Serving:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listening,), daemon=True)
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(60)
 
     def close(self) -> None:
         loop = self._loop

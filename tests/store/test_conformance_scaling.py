@@ -292,7 +292,7 @@ def test_of_many_that_want_to_lead_at_once_one_does(store: Store) -> None:
         ready = threading.Barrier(6)
 
         def want(holder: str, ready: threading.Barrier = ready) -> Leader:
-            ready.wait(10)
+            ready.wait(60)
             return lead(store, holder)
 
         holders = [f"{number} of {term}" for number in range(6)]

@@ -304,11 +304,11 @@ def test_a_claim_and_what_only_the_idle_are_told_never_both_succeed(
             together = threading.Barrier(2)
 
             def ask(together: threading.Barrier = together, worker: str = worker) -> bool:
-                together.wait(10)
+                together.wait(60)
                 return bool(claim(store, queue=worker, worker=worker))
 
             def tell(together: threading.Barrier = together, worker: str = worker) -> bool:
-                together.wait(10)
+                together.wait(60)
                 return act(store, worker)
 
             claimed, told = threads.submit(ask), threads.submit(tell)

@@ -87,7 +87,7 @@ def test_a_sidecar_logs_the_jobs_that_it_discards(
     store = belt.store
     assert store.claim([Want("default", 1)], Claimant("dead"), limit=1).result().jobs
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(10)
+    gone.wait(60)
     arguments = SidecarArguments(url=store.url, worker="dead", lease_for=60, pid=gone.pid)
     process = sidecar_process.start(arguments)
     assert process.stdin is not None
