@@ -29,10 +29,10 @@ from conveyor.server.acceptor import (
 )
 from conveyor.server.application import Application
 from conveyor.server.http_limits import LimitedHttpProtocol
-from conveyor.server.repeat_filter import LOGGERS, RepeatFilter, bounded_log
 from conveyor.server.serve import Bind, Server
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.memory.store import MemoryStore
+from conveyor.system.repeat_filter import LOGGERS, RepeatFilter, bounded_log
 
 pytestmark = pytest.mark.alone
 

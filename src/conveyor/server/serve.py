@@ -22,11 +22,11 @@ from ..maintenance.schedule_ticker import Schedule
 from ..store.protocol import Store
 from ..system.descriptor_limit import descriptor_limit
 from ..system.process_identity import worker_id, worker_info
+from ..system.repeat_filter import bounded_log
 from .acceptor import Acceptor, connection_limit
 from .application import Application
 from .http_limits import LimitedHttpProtocol
 from .origin_guard import RESPONSE_HEADERS, is_loopback
-from .repeat_filter import bounded_log
 from .server_config import ServerConfig
 
 log = open_event_log("server")

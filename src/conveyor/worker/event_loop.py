@@ -20,8 +20,9 @@ from ..core.event_log import open_event_log
 from ..core.job_context import CURRENT, CurrentJob, link_of
 from ..errors import UsageError
 from ..runners.job_control import JobControl
+from ..system.repeat_filter import WORKER_LOGGERS, bounded_log
 
-log = open_event_log("worker")
+log = open_event_log("event_loop")
 
 T = TypeVar("T")
 
@@ -92,6 +93,13 @@ def _run_until_complete(
     loop: asyncio.AbstractEventLoop, run_until_complete: RunUntilComplete, work: Awaitable[Any]
 ) -> Any:
     main = asyncio.ensure_future(work, loop=loop)
+    with bounded_log(WORKER_LOGGERS):
+        return _run_to_end(loop, run_until_complete, main)
+
+
+def _run_to_end(
+    loop: asyncio.AbstractEventLoop, run_until_complete: RunUntilComplete, main: asyncio.Future[Any]
+) -> Any:
     while True:
         try:
             return run_until_complete(main)

@@ -1,10 +1,10 @@
-"""Bounds the log lines that strangers can cause: the same event is logged once a second."""
+"""Bounds the log lines that clients and jobs can cause: an event is logged once a second."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 # Seconds between two records of the same event.
@@ -12,6 +12,8 @@ EVERY = 1.0
 MAX_EVENTS = 1000
 # Whatever a client sends, the server's log lines come from these.
 LOGGERS = ("conveyor.server", "uvicorn.error", "asyncio")
+# A job can cause any number of lines of these, and a store that does not answer as well.
+WORKER_LOGGERS = ("conveyor.event_loop", "conveyor.output_sender", "conveyor.job_files")
 
 
 class RepeatFilter(logging.Filter):
@@ -46,13 +48,15 @@ class RepeatFilter(logging.Filter):
 
 
 @contextmanager
-def bounded_log() -> Generator[None]:
-    """Bound the log lines of a server within the context."""
-    repeats = RepeatFilter()
-    for name in LOGGERS:
+def bounded_log(
+    names: Sequence[str] = LOGGERS, elapsed: Callable[[], float] = time.monotonic
+) -> Generator[None]:
+    """Bound the log lines of these loggers within the context."""
+    repeats = RepeatFilter(elapsed)
+    for name in names:
         logging.getLogger(name).addFilter(repeats)
     try:
         yield
     finally:
-        for name in LOGGERS:
+        for name in names:
             logging.getLogger(name).removeFilter(repeats)
