@@ -99,8 +99,8 @@ def test_a_rule_may_name_every_minute_hour_day_and_month() -> None:
         ("* * *", "UTC", r"write five fields like '30 3 \* \* 1-5'"),
         ("0 0 30 2 *", "UTC", "is not valid"),
         ("@daily", "Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
-        ("@daily", "a/" * 2000, "a time zone can have at most 500 characters, got 4,000"),
-        ("every " + "9" * 5000, "UTC", "a schedule can have at most 500 characters, got 5,006"),
+        ("@daily", "a/" * 2000, "timezone: 4,000 characters are above the limit of 200"),
+        ("every " + "9" * 5000, "UTC", "cron: 5,006 characters are above the limit of 500"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_an_example(text: str, zone: str, said: str) -> None:

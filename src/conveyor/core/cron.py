@@ -9,6 +9,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from ..errors import UsageError
+from .bounds import check_size
 from .duration import parse_duration
 from .job import Missed
 
@@ -24,8 +25,6 @@ ALIASES = {
 # A tick at most this late, in seconds, does not count as missed: the worker was only busy.
 MISSED_AFTER = 60.0
 MAX_TICKS = 1000
-# All minutes, hours, days, months and weekdays by number take 450 characters.
-LONGEST_TEXT = 500
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -38,14 +37,14 @@ class Rule(msgspec.Struct, frozen=True):
 
 def parse(text: str, timezone: str = "UTC") -> Rule:
     """Parse a rule; UsageError, with an example, if it is wrong."""
-    for what, given in (("schedule", text), ("time zone", timezone)):
+    for field, given in (("cron", text), ("timezone", timezone)):
         # Not every caller has a type checker.
         if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"a {what} must be a string, got {given!r}")
-        if len(given) > LONGEST_TEXT:
-            raise UsageError(
-                f"a {what} can have at most {LONGEST_TEXT:,} characters, got {len(given):,}"
-            )
+            raise UsageError(f"{field} must be a string, got {given!r}")
+        try:
+            check_size(field, given)
+        except UsageError as error:
+            raise UsageError(f"{field}: {error}") from error
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
