@@ -38,5 +38,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("limits", b"processes=" + b"9" * 5000),
     ("queue of a worker", b"mail:" + b"9" * 5000),
     ("password in an address", b"http://["),
+    ("address of a PostgreSQL store", b"postgresql://h/d?connections=" + b"9" * 5000),
+    ("address of a PostgreSQL store", b"postgresql://h/d?x=\xff"),
     ("address of a SQLite store", b"sqlite:///x?" + b"a=&" * 2000),
 ]

@@ -21,6 +21,7 @@ from conveyor.core.record import decode_json
 from conveyor.core.storable import checked_record
 from conveyor.errors import EncodingError, UsageError
 from conveyor.store.http.wire import JobView, decode_job, encode_job
+from conveyor.store.postgres.address import parse_address as postgres_address
 from conveyor.store.sql import rows
 from conveyor.store.sql.operations import admin, enqueue, tasks, tokens, workers
 from conveyor.store.sql.operations.enqueue import is_offer_intact
@@ -200,6 +201,8 @@ def store_targets() -> list[Target]:
         Target("row of a task", decode_task_row, dump({"name": "t", "options": OPTIONS})),
         Target("address of a SQLite store", lambda data: parse_address(os.fsdecode(data)),
                [b"jobs.db", b"sqlite:///jobs.db?durability=full"], (UsageError,)),
+        Target("address of a PostgreSQL store", lambda data: postgres_address(os.fsdecode(data)),
+               [b"postgresql://u:p@h:1/db?schema=a&connections=5"], (UsageError,)),
         Target("labels of a lane", decode_lane, [b'["gpu","linux"]']),
         Target("answer to an offer", decode_answer, [b'{"ids":["j"]}'], (Exception,)),
         Target("arguments", ARGS.decode, CALLS, (EncodingError,), encode_call),

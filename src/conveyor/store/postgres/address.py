@@ -47,6 +47,7 @@ def parse_address(url: str, password: str = "") -> Address:
     `password` is for an address without one.
     """
     try:
+        url.encode()  # the bytes of a command line need not be UTF-8
         parts = urlsplit(url)
     except ValueError as error:
         raise UsageError(f"the address of a PostgreSQL database cannot be read: {error}") from error
@@ -63,9 +64,9 @@ def parse_address(url: str, password: str = "") -> Address:
             "and underscores, and must not start with a digit"
         )
     number = own.get("connections", str(CONNECTIONS))
-    if not number.isdecimal() or not 1 <= int(number) <= MOST_CONNECTIONS:
+    if not number.isdecimal() or len(number) > 3 or not 1 <= int(number) <= MOST_CONNECTIONS:
         raise UsageError(
-            f"connections={number!r}: a process can have 1 to {MOST_CONNECTIONS} connections"
+            f"connections={number!r:.100}: a process can have 1 to {MOST_CONNECTIONS} connections"
         )
     server = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
     return Address(
