@@ -112,7 +112,7 @@ def adapt(case: Any) -> None:
     if isinstance(body.get("wait"), int | float) and body["wait"] > 0:
         body["wait"] = 0.01
     path, part, field = NAMED.get(name_of(case.operation), ("", "", ""))
-    if isinstance(body.get(part), dict):
+    if part and isinstance(body.get(part), dict):
         body[part][field] = unquote(case.path_parameters[path])
     for want in listed(body, "wants"):
         want["queue"] = "a"
