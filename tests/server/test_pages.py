@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
-from calls import claim, new, put
+from calls import BROKEN, claim, new, put, settle
 from raw_http import RawClient
 from served import OpenAuthenticator, Serving
 
@@ -18,16 +19,28 @@ from conveyor.store.memory.store import MemoryStore
 LISTS = [
     ("/jobs?queue=q&", "before", "seq"),
     ("/jobs/job/output?", "after", "seq"),
+    ("/jobs/failed/history?", "after", "seq"),
     ("/tokens?", "after", "id"),
     ("/audit?", "before", "seq"),
 ]
 
 
 @pytest.fixture
-def server() -> Iterator[Serving]:
-    store = MemoryStore()
+def store() -> Iterator[MemoryStore]:
+    opened = MemoryStore()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(store: MemoryStore) -> Iterator[Serving]:
     put(store, new(id="job"), *(new() for _ in range(4)))
+    put(store, new(id="failed", queue="other", retries=9))
     [job] = claim(store)
+    for _ in range(5):
+        [failing] = claim(store, queue="other")
+        settle(store, failing, BROKEN)
+        store.retry("failed").result()
     chunks = [
         OutputChunk(job_id=job.id, lease=job.lease, offset=n, stream="stdout", at=0, data=b"x")
         for n in range(5)
@@ -39,7 +52,6 @@ def server() -> Iterator[Serving]:
     serving = Serving(store, authenticator=OpenAuthenticator(store))
     yield serving
     serving.close()
-    store.close()
 
 
 @pytest.mark.parametrize(("path", "parameter", "field"), LISTS, ids=lambda each: each)
@@ -66,3 +78,51 @@ def test_a_page_that_ends_with_the_list_has_no_cursor(
 ) -> None:
     answer = RawClient(server.url)("GET", f"{path}limit=5")
     assert (len(answer.data), answer.headers.get("next-cursor")) == (5, None)
+
+
+def test_a_page_that_is_cut_by_bytes_has_a_cursor(server: Serving, store: MemoryStore) -> None:
+    args = b'{"x": "%b"}' % (b"y" * 1_000_000)
+    put(store, *(new(queue="large", args=args) for _ in range(9)))
+    ask = RawClient(server.url)
+    sizes: list[int] = []
+    cursor = ""
+    while cursor is not None:
+        answer = ask("GET", f"/jobs?queue=large&include=args{cursor and f'&before={cursor}'}")
+        assert answer.data[0]["args"] == {"x": "y" * 1_000_000}
+        sizes.append(len(answer.data))
+        cursor = answer.headers.get("next-cursor")
+    assert sizes == [4, 4, 1]
+
+
+def test_a_list_of_jobs_has_the_details_that_are_named(server: Serving, store: MemoryStore) -> None:
+    put(store, new(queue="one", args=b'{"x": 1}', meta={"a": "b"}))
+    ask = RawClient(server.url)
+    [summary] = ask("GET", "/jobs?queue=one").data
+    assert (summary["args"], summary["omitted"]) == ({}, ["args", "options", "result", "stopping"])
+    assert not {"options", "result", "stopping"} & summary.keys()
+    [some] = ask("GET", "/jobs?queue=one&include=args,options").data
+    assert (some["args"], some["options"]["meta"]) == ({"x": 1}, {"a": "b"})
+    assert some["omitted"] == ["result", "stopping"]
+    [whole] = ask("GET", "/jobs?queue=one&include=stopping,args,options,result").data
+    assert whole == ask("GET", f"/jobs/{whole['id']}").data
+    assert "omitted" not in whole
+    refused = ask("GET", "/jobs?include=args,traceback")
+    assert refused.status == 400
+    assert "unknown detail 'traceback'" in refused.data["detail"]
+
+
+def test_a_client_of_an_earlier_version_reads_a_list_without_details(
+    server: Serving, store: MemoryStore
+) -> None:
+    """It knows no `omitted`, and needs `args`."""
+
+    class EarlierView(msgspec.Struct):
+        id: str
+        args: msgspec.Raw
+        state: str
+        result: msgspec.Raw = msgspec.Raw(b"null")
+
+    put(store, new(id="one", queue="one", args=b'{"x": 1}'))
+    listed = RawClient(server.url)("GET", "/jobs?queue=one").data
+    [view] = msgspec.json.decode(msgspec.json.encode(listed), type=list[EarlierView])
+    assert (view.id, bytes(view.args)) == ("one", b"{}")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
@@ -193,22 +194,28 @@ def test_invalid_http_is_answered_with_a_problem(ask: RawClient) -> None:
         line.close()
 
 
-def ask_without_reading(server: Serving, store: MemoryStore, *fields: bytes) -> socket.socket:
-    """Ask for a response that no buffer of the system can hold."""
-    args = msgspec.json.encode({"text": "y" * 1_000_000})
-    store.insert([NewJob(id=str(each), task="t", args=args) for each in range(20)]).result()
+def put_large(store: MemoryStore) -> None:
+    """Enqueue a job that no buffer of the system can hold; it is larger than a page, so alone."""
+    args = msgspec.json.encode({"text": "y" * 20_000_000})
+    store.insert([NewJob(id="1", task="t", args=args)]).result()
+
+
+def ask_without_reading(server: Serving, *fields: bytes, buffer: int = 4096) -> socket.socket:
+    """Ask for the jobs."""
     line = socket.socket()
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     line.connect(RawClient(server.url).address)
-    line.sendall(b"".join([b"GET /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n", *fields, b"\r\n"]))
+    request = b"GET /api/v1/jobs?include=args HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    line.sendall(b"".join([request, *fields, b"\r\n"]))
     return line
 
 
 @pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"])
 def test_a_client_that_does_not_read_is_disconnected(field: bytes) -> None:
     store = MemoryStore()
+    put_large(store)
     serving = Serving(store, protocol=Impatient)
-    line = ask_without_reading(serving, store, field)
+    line = ask_without_reading(serving, field)
     waiting = select.poll()
     waiting.register(line, select.POLLERR)
     assert waiting.poll(20_000), "the server still holds the connection"
@@ -222,12 +229,53 @@ def test_a_client_that_reads_slowly_gets_everything() -> None:
     class Patient(LimitedHttpProtocol):
         write_timeout: ClassVar[float] = 10.0
 
+    put_large(store)
     serving = Serving(store, protocol=Patient)
-    line = ask_without_reading(serving, store, b"Connection: close\r\n")
+    line = ask_without_reading(serving, b"Connection: close\r\n")
     head, _, body = receive_all(line).partition(b"\r\n\r\n")
     assert b" 200 " in head
-    assert len(json.loads(body)) == 20
+    assert len(json.loads(body)[0]["args"]["text"]) == 20_000_000
     line.close()
+    serving.close()
+
+
+def test_a_client_that_pauses_again_and_again_does_not_get_more_time_for_it() -> None:
+    store = MemoryStore()
+    put_large(store)
+    serving = Serving(store, protocol=Impatient)
+    line = ask_without_reading(serving, buffer=1 << 16)
+    came = 0
+    try:
+        # 15 s for all of it, in steps in each of which the server makes progress.
+        while came < 20_000_000 and (data := line.recv(1 << 16)):
+            came += len(data)
+            time.sleep(0.05)
+    except OSError:
+        pass  # dropped
+    line.close()
+    serving.close()
+    assert came < 20_000_000
+
+
+def test_clients_that_do_not_read_hold_little_more_than_their_page() -> None:
+    connections: list[LimitedHttpProtocol] = []
+    paused = threading.Semaphore(0)
+
+    class Watched(LimitedHttpProtocol):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            connections.append(self)
+            paused.release()
+
+    store = MemoryStore()
+    put_large(store)
+    serving = Serving(store, protocol=Watched)
+    lines = [ask_without_reading(serving) for _ in range(4)]
+    assert all(paused.acquire(timeout=60) for _ in lines)
+    assert max(each.transport.get_write_buffer_size() for each in connections) < 1 << 20
+    assert RawClient(serving.url)("GET", "/queues").status == 200
+    for line in lines:
+        line.close()
     serving.close()
 
 

@@ -33,5 +33,5 @@ def audit_command(limit: int, before: int | None, as_json: bool, url: str | None
         for each in actions
     ]
     print_table(HEADINGS, rows)
-    if len(actions) == limit:
-        print_stderr(f"There may be more entries: --before {actions[-1].seq}")
+    if actions.more:
+        print_stderr(f"There are more entries: --before {actions[-1].seq}")

@@ -25,9 +25,12 @@ from ..core.explain import SILENT
 from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
+from ..core.pending import run_sync
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ..settings import load_settings
+from ..store.call_style import BlockingCalls
+from ..store.page_walk import read_history
 from ..store.protocol import Store
 from .shared.application import belt_without_app
 from .shared.artifact_download import download_artifacts, make_output_directory
@@ -279,7 +282,7 @@ def _history(store: Store, job_id: str) -> list[AttemptError]:
     outage = OutageWait()
     while True:
         try:
-            return store.history(job_id).result()
+            return run_sync(read_history(BlockingCalls(), store, job_id))
         except PassingError as error:  # it was reachable a moment ago
             outage.tolerate(error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..core.job import JobRecord, State
+from ..core.job import DETAILS, Detail, JobRecord, State
 from ..store.messages import Filter
 from .shared.options import (
     json_option,
@@ -16,10 +16,11 @@ from .shared.options import (
 )
 from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
 from .shared.sickness import print_sick_workers
-from .shared.store_access import open_configured_store
+from .shared.store_access import find_jobs, open_configured_store
 
 HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "AGE", "PROGRESS", "ERROR")
 LONGEST_ERROR = 60
+IN_TABLE: frozenset[Detail] = frozenset({"stopping"})
 
 
 @click.command("ps")
@@ -48,7 +49,8 @@ def ps_command(
     known = frozenset(map(parse_state, states))
     matching = Filter(queue=queue, task=task, states=known, before=before)
     with open_configured_store(url) as store:
-        jobs = store.find(matching, limit=limit).result()
+        include = DETAILS if as_json else IN_TABLE
+        jobs = find_jobs(store, matching, limit=limit, include=include)
         workers = [] if as_json else store.workers().result()
         now = store.now()
     if as_json:
@@ -56,8 +58,8 @@ def ps_command(
         return
     print_table(HEADINGS, [_row(job, now) for job in jobs], starts_with_id=True)
     print_sick_workers(workers, now)
-    if len(jobs) == limit:
-        print_stderr(f"There may be more jobs: --before {jobs[-1].seq}")
+    if jobs.more:
+        print_stderr(f"There are more jobs: --before {jobs[-1].seq}")
 
 
 def _row(job: JobRecord, now: float) -> tuple[str, ...]:

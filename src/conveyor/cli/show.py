@@ -6,6 +6,9 @@ import click
 import msgspec
 
 from ..core.job import JobRecord
+from ..core.pending import run_sync
+from ..store.call_style import BlockingCalls
+from ..store.page_walk import read_history
 from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import format_time, job_as_json, print_block, print_json, print_line
 from .shared.store_access import find_job, open_configured_store
@@ -18,7 +21,7 @@ from .shared.store_access import find_job, open_configured_store
 def show_command(job_id: str, as_json: bool, url: str | None) -> None:
     with open_configured_store(url) as store:
         job = find_job(store, job_id)
-        history = store.history(job.id).result()
+        history = run_sync(read_history(BlockingCalls(), store, job.id))
     if as_json:
         print_json({**job_as_json(job), "history": msgspec.to_builtins(history)})
         return

@@ -22,6 +22,7 @@ from ..errors import UsageError
 from ..maintenance.schedule_ticker import Schedule
 from ..settings import Settings, StoreChoice
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
+from ..store.page_walk import read_jobs
 from ..store.protocol import Store
 from ..worker.event_loop import run_in_event_loop
 from ..worker.options import DRAIN, parse_worker_options
@@ -171,12 +172,12 @@ class Conveyor(Executor):
         before: int | None = None,
         limit: int = 100,
     ) -> list[JobRecord]:
-        """Return at most `limit` (1 to 1,000) jobs, newest first.
+        """Return at most `limit` (1 to 1,000) jobs, newest first, with all their fields.
 
         For the next page pass the last job's `seq` as `before`.
         """
         which = job_filter(queue=queue, task=task, states=states, before=before, limit=limit)
-        return self.store.find(which, limit=limit).result()
+        return run_sync(read_jobs(BlockingCalls(), self.store, which, limit=limit))
 
     async def ajobs(
         self,
@@ -189,7 +190,7 @@ class Conveyor(Executor):
     ) -> list[JobRecord]:
         """`jobs` for coroutines."""
         which = job_filter(queue=queue, task=task, states=states, before=before, limit=limit)
-        return await self.store.find(which, limit=limit)
+        return await read_jobs(AsyncCalls(), self.store, which, limit=limit)
 
     def _handle(self, record: JobRecord) -> Job[Any]:
         task = self.tasks.get(record.task)

@@ -26,6 +26,7 @@ from ..errors import (
 from ..store.blobs.transfer import download
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
 from ..store.hint_waiters import HintWaiters
+from ..store.page_walk import read_history
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .outage_wait import OutageWait
@@ -152,7 +153,7 @@ class Job(Generic[T]):
 
     def history(self) -> list[AttemptError]:
         """Return all attempts that did not succeed, oldest first."""
-        return self._store.history(self.id).result()
+        return run_sync(read_history(BlockingCalls(), self._store, self.id))
 
     def logs(self, stream: Stream | None = None) -> str:
         """Return the job's output so far, in order: stdout, stderr and logging, or one `stream`."""
@@ -163,7 +164,7 @@ class Job(Generic[T]):
             for chunk in page:
                 if stream is None or chunk.stream == stream:
                     text += chunk.data
-            if len(page) < OUTPUT_PAGE:
+            if not page.more:
                 break
             after = page[-1].seq
         return text.decode(errors="replace")
@@ -281,7 +282,7 @@ class Job(Generic[T]):
     async def _read_history(self, call_style: CallStyle) -> list[AttemptError]:
         """Return the failed attempts, or none if the server cannot be reached any more."""
         try:
-            return await call_style.wait_for(self._store.history(self.id), HISTORY_TIMEOUT)
+            return await read_history(call_style, self._store, self.id, HISTORY_TIMEOUT)
         except (PassingError, TimeoutError):
             return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -24,6 +25,11 @@ OUTPUT_LIMIT = 1 << 20
 ARGS_LIMIT = 1 << 20
 # The last error is stored on the job as one line of at most this many characters.
 ERROR_LINE = 500
+# How many attempts that did not succeed are shown of a job, at most: the newest.
+HISTORY = 1000
+# What a list of jobs leaves out unless it is asked for: a job may have megabytes of it.
+Detail = Literal["args", "result", "options", "stopping"]
+DETAILS: frozenset[Detail] = frozenset({"args", "result", "options", "stopping"})
 # How long a job waits for a worker whose code can run it, in seconds; then it is discarded.
 SUPPORT_TIMEOUT = 86_400.0
 
@@ -116,13 +122,17 @@ class ErrorInfo(Record, frozen=True, omit_defaults=True):
 
 
 class AttemptError(Record, frozen=True, kw_only=True):
-    """One entry of a job's history: an attempt that did not succeed, and why."""
+    """One entry of a job's history: an attempt that did not succeed, and why.
+
+    `seq` is set by the store and grows; readers page by it.
+    """
 
     attempt: int
     at: float
     worker: str | None
     became: State
     error: ErrorInfo
+    seq: int = 0
 
 
 class Progress(Record, frozen=True):
@@ -148,7 +158,8 @@ class JobRecord(Record, frozen=True, gc=False):
     `error` is the last attempt's error in one line. `cancel_forced`: the cancel skips the grace
     period. `stopping` lists the steps that the worker took to stop it. `unsupported_since`: when a
     worker first returned it because its code cannot run it. `damage` says what of its row cannot be
-    read any more; those fields are empty, and the job is never run. Times are Unix seconds by the
+    read any more; those fields are empty, and the job is never run. `omitted` names the fields that
+    a list has left out; they are empty here, whatever the store has. Times are Unix seconds by the
     store's clock.
     """
 
@@ -178,6 +189,7 @@ class JobRecord(Record, frozen=True, gc=False):
     stopping: tuple[StopNote, ...] = ()
     options: Options = NO_OPTIONS
     damage: str = ""
+    omitted: tuple[Detail, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data, with `args` and `result` decoded from JSON.
@@ -199,6 +211,22 @@ class JobRecord(Record, frozen=True, gc=False):
     def is_final(self) -> bool:
         """Whether the job is over: only a manual retry can change it."""
         return self.state in FINAL
+
+
+EMPTY_DETAILS: dict[Detail, Any] = {
+    "args": b"{}",
+    "result": None,
+    "options": NO_OPTIONS,
+    "stopping": (),
+}
+
+
+def leave_out(job: JobRecord, omitted: Collection[Detail]) -> JobRecord:
+    """Return a job without some of its details."""
+    if not omitted:
+        return job
+    empty: dict[str, Any] = {name: EMPTY_DETAILS[name] for name in omitted}
+    return msgspec.structs.replace(job, omitted=tuple(sorted(omitted)), **empty)
 
 
 class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,6 @@ from typing import Any
 from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..core.job import JobRecord, State
-from ..store.messages import Filter
 from .observations import Observation, ObservedJob
 from .probe_jobs import FAILS, FINISH, KINDS, QUEUE, Kind, ProbeEvent, ProbeJobs, read_events
 from .processes import (
@@ -195,9 +194,8 @@ class Harness:
     def _look(self) -> None:
         for worker in self.workers:
             worker.poll()
-        found = self._belt.store.find(Filter(queue=QUEUE), limit=1000).result()
         now = time.time()
-        for record in found:
+        for record in self._belt.jobs(queue=QUEUE, limit=1000):
             observer = self._observers.get(record.id)
             if observer is not None:
                 observer.update(record, now)

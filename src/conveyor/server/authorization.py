@@ -10,7 +10,7 @@ from ..core.access import Scope
 from ..core.lifecycle import Interrupted
 from ..errors import AccessError, NotFoundError
 from ..store.enqueue_rules import no_job
-from ..store.http import payloads
+from ..store.http import list_queries, payloads
 from ..store.http.api import ApiCall
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
@@ -81,7 +81,7 @@ class Authorizer:
         match body:
             case payloads.ClaimBody():
                 return [want.queue for want in body.wants] or [None]
-            case payloads.FindQuery():
+            case list_queries.FindQuery():
                 return [body.queue]
             case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
                 return [body.queue]

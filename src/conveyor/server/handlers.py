@@ -12,8 +12,10 @@ from starlette.responses import Response
 
 from ..core.files import PIECE
 from ..core.job import QueueInfo, WorkerInfo
+from ..core.page import Page
 from ..errors import NotFoundError
 from ..store.http import payloads
+from ..store.http.api import CURSOR_HEADER
 from ..store.protocol import Store
 from ..store.schedule_rules import rule_of
 from .audit import action_of, audit_line
@@ -21,7 +23,7 @@ from .auth import Authenticator
 from .authorization import Authorizer
 from .enqueue_api import EnqueueApi
 from .hint_api import HintApi
-from .http_io import json_response, read_bytes
+from .http_io import PiecewiseResponse, json_response, read_bytes
 from .hub import Hub
 from .inline_commit import InlineCommit
 from .request import ApiRequest
@@ -114,14 +116,12 @@ class Handlers:
         return json_response(found if call.encode is None else call.encode(found))
 
     async def _list_page(self, request: ApiRequest, method: Callable[..., Any]) -> Response:
-        """Return a page of a list. One entry more is read, to know whether it is the last page."""
-        call, arguments = request.call, request.arguments()
-        limit = arguments["limit"]
-        found = await method(**{**arguments, "limit": limit + 1})
-        page = found[:limit]
+        """Return a page of a list."""
+        call = request.call
+        page: Page[Any] = await method(**request.arguments())
         response = json_response(page if call.encode is None else call.encode(page))
-        if len(found) > limit:
-            response.headers["Next-Cursor"] = str(getattr(page[-1], call.cursor))
+        if page.more:
+            response.headers[CURSOR_HEADER] = str(getattr(page[-1], call.cursor))
         return response
 
     async def _counts(self, request: ApiRequest) -> Response:
@@ -149,7 +149,7 @@ class Handlers:
     async def _read_content(self, request: ApiRequest) -> Response:
         body: payloads.BytesQuery = request.body
         data = await self._store.read_content(request.path["digest"], body.offset, body.limit)
-        return Response(data, media_type="application/octet-stream")
+        return PiecewiseResponse(data, media_type="application/octet-stream")
 
     async def _note_action(self, request: ApiRequest) -> Response:
         """Append to the audit log, under the name of the token if there is one."""

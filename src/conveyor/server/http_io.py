@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, UsageError
@@ -22,6 +24,9 @@ from .connection_watch import ClientGoneError
 from .validation import check_numbers, may_have_large_number
 
 LARGER_BODIES = "split it into several requests, or start the server with a larger --body-limit"
+# How many bytes of a large body are written at once.
+PIECE = 256 << 10
+
 # Seconds, in the header Retry-After.
 RETRY_AFTER = 1
 
@@ -97,9 +102,29 @@ async def read_bytes(http: Request, limit: int, way_out: str = LARGER_BODIES) ->
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class PiecewiseResponse(Response):
+    """A response whose body is sent in pieces, each when the client has taken most of the last.
+
+    Written at once, a large body would lie twice in the server's memory: here and in the transport.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        if len(self.body) <= PIECE:
+            await super().__call__(scope, receive, send)
+            return
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        for offset in range(0, len(body), PIECE):
+            piece, more = body[offset : offset + PIECE], offset + PIECE < len(body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+            await asyncio.sleep(0)  # what is written is sent once in each iteration of the loop
+
+
 def json_response(value: Any, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
-    return Response(_encode(value), status, media_type="application/json")
+    return PiecewiseResponse(_encode(value), status, media_type="application/json")
 
 
 def problem_response(found: Problem, headers: Mapping[str, str] | None = None) -> Response:

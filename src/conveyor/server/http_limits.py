@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..store.http.problems import MEDIA, problem
 
@@ -48,6 +48,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     on_lost: Callable[[], object] | None = None
 
     _write_timer: asyncio.TimerHandle | None = None
+    # The request whose response the client does not take at once.
+    _slow_cycle: RequestResponseCycle | None = None
     _timer: asyncio.TimerHandle | None = None
     # About the request that is being received, if any.
     _receiving = False
@@ -75,7 +77,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """The client does not take what it is sent: give it some time."""
         super().pause_writing()
         if self._write_timer is None:
-            self._write_until = self.loop.time() + 10 * self.write_timeout
+            # A stream has no end. Any other response, however often the client pauses, has one.
+            if self.cycle is not self._slow_cycle or self.cycle.chunked_encoding:
+                self._slow_cycle = self.cycle
+                self._write_until = self.loop.time() + 10 * self.write_timeout
             self._watch_writing()
 
     def resume_writing(self) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from ..store.http.api import HINTS, JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
+from ..store.http.api import (
+    CURSOR_HEADER,
+    HINTS,
+    JSON,
+    MSGPACK,
+    PREFIX,
+    SERVER_CALLS,
+    STORE_CALLS,
+    ApiCall,
+)
 from ..store.http.payloads import EmptyPayload
 from ..store.http.problems import MEDIA, PROBLEMS, Problem
 from ..store.messages import Hint
@@ -140,7 +149,7 @@ def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
         responses["200"] = done
         if call.cursor:
             header = {"description": CURSOR, "schema": {"type": "string"}}
-            done["headers"] = {"Next-Cursor": header}
+            done["headers"] = {CURSOR_HEADER: header}
         if call.name == "insert":
             responses["202"] = {
                 "description": "The queue is full; the request waits as an offer",

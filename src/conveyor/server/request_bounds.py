@@ -16,13 +16,13 @@ from ..core.access import ID_LENGTH, Token
 from ..core.bounds import BOUNDS as STORED
 from ..core.bounds import CLASS_NAME_LIMIT, EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
-from ..core.job import Options, OutputChunk, ScheduleInfo, State, TaskDefaults
+from ..core.job import DETAILS, Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
+from ..store.http.list_queries import FindQuery
 from ..store.http.payloads import (
     BytesQuery,
-    FindQuery,
     HintsQuery,
     LeadBody,
     PieceQuery,
@@ -133,7 +133,10 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     PieceQuery: {"offset": SIZE},
     BytesQuery: {"offset": SIZE, "limit": {"type": "integer", "minimum": 0, "maximum": PIECE}},
     LeadBody: {"hold": {"type": "number", "minimum": 0, "maximum": LONGEST_HOLD}},
-    FindQuery: {"states": comma_separated(list(State))},
+    FindQuery: {
+        "states": comma_separated(list(State)),
+        "include": comma_separated(sorted(DETAILS)),
+    },
     HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
 }
 

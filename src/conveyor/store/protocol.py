@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from ..core.job import (
+    HISTORY,
     AttemptError,
+    Detail,
     JobRecord,
     NewJob,
     OutputChunk,
@@ -25,6 +27,7 @@ from ..core.job import (
     WhenFull,
     WorkerInfo,
 )
+from ..core.page import Page
 from ..core.pending import Pending
 from .messages import (
     Accepted,
@@ -93,6 +96,8 @@ class WorkerStore(Protocol):
 
     def claim(self, wants: Sequence[Want], claimant: Claimant, *, limit: int) -> Pending[Exchanged]:
         """Lease at most `limit` available jobs, serving the wants in their order.
+
+        It ends early with the job that takes their arguments and options to `PAGE_BYTES`.
 
         Within a queue: higher priority first, then the longer due, then the earlier accepted. A
         job is only given to a claimant that has every label in its `requires`; with a label
@@ -168,15 +173,26 @@ class OperatorStore(Protocol):
         """Return the job as it stands."""
         ...
 
-    def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
-        """Return at most `limit` jobs, newest first."""
+    def find(
+        self, which: Filter, *, limit: int, include: Collection[Detail] = ()
+    ) -> Pending[Page[JobRecord]]:
+        """Return at most `limit` jobs, newest first, without the details that are not included.
+
+        A page of this and of other lists also ends before it has `PAGE_BYTES`: read on after its
+        last entry while it says that there are `more`.
+        """
         ...
 
-    def history(self, job_id: str) -> Pending[list[AttemptError]]:
-        """Return every attempt of the job that did not succeed, oldest first (at most 1,000)."""
+    def history(
+        self, job_id: str, *, after: int = 0, limit: int = HISTORY
+    ) -> Pending[Page[AttemptError]]:
+        """Return the newest 1,000 attempts of the job that did not succeed, oldest first.
+
+        At most `limit`, whose `seq` is above `after`.
+        """
         ...
 
-    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
+    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[Page[OutputChunk]]:
         """Return at most `limit` chunks of captured output whose `seq` is above `after`."""
         ...
 

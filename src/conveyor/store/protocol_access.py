@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..core.access import Action, Token
+from ..core.page import Page
 from ..core.pending import Pending
 
 
@@ -23,7 +24,7 @@ class AccessStore(Protocol):
         """Return a token, valid or not."""
         ...
 
-    def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
+    def tokens(self, *, after: str = "", limit: int) -> Pending[Page[Token]]:
         """Return at most `limit` tokens whose id is above `after`, by id."""
         ...
 
@@ -35,6 +36,6 @@ class AccessStore(Protocol):
         """Append to the audit log. Each text is cut to one line of 500 characters."""
         ...
 
-    def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
+    def actions(self, *, before: int | None = None, limit: int) -> Pending[Page[Action]]:
         """Return at most `limit` lines of the audit log, newest first; `before` is a `seq`."""
         ...

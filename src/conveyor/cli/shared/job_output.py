@@ -21,6 +21,8 @@ def read_output(store: Store, job_id: str, *, after: int = 0) -> Iterator[Output
     """Return the output that was written after a chunk, page by page."""
     while page := store.output(job_id, after=after, limit=PAGE).result():
         yield from page
+        if not page.more:
+            return
         if page[-1].seq <= after:
             raise UnavailableError(f"the output of job {job_id} has no end: the store repeats it")
         after = page[-1].seq

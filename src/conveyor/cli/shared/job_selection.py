@@ -110,6 +110,8 @@ def select_pages(
             return
         yield [job.id for job in page]
         limit -= len(page)
+        if not page.more:
+            return
         before = page[-1].seq
 
 

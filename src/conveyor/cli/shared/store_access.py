@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 
-from ...core.job import JobRecord
+from ...core.job import Detail, JobRecord
+from ...core.page import Page
+from ...core.pending import run_sync
 from ...errors import NotFoundError, UsageError
 from ...settings import DEFAULT, Settings, StoreChoice, load_settings
+from ...store.call_style import BlockingCalls
 from ...store.messages import Filter
 from ...store.open import check_store_exists, open_store
+from ...store.page_walk import read_jobs
 from ...store.protocol import Store
 from .short_ids import CUT
 
@@ -57,13 +61,20 @@ def find_job(store: Store, job_id: str) -> JobRecord:
     except NotFoundError:
         if len(job_id) < SHORTEST_ID_PART:
             raise _no_job(job_id) from None
-    newest = store.find(Filter(), limit=NEWEST).result()
+    newest = find_jobs(store, Filter(), limit=NEWEST)
     matching = [job for job in newest if job.id.startswith(job_id) or job.id.endswith(job_id)]
     if len(matching) > 1:
         raise UsageError(f"{job_id!r} matches {len(matching)} jobs; give more characters of the id")
     if not matching:
         raise _no_job(job_id)
-    return matching[0]
+    return store.get(matching[0].id).result()
+
+
+def find_jobs(
+    store: Store, which: Filter, *, limit: int, include: Collection[Detail] = ()
+) -> Page[JobRecord]:
+    """Return the newest jobs of a filter, at most `limit`, in as many pages as that takes."""
+    return run_sync(read_jobs(BlockingCalls(), store, which, limit=limit, include=include))
 
 
 def require_names(action: str, names: tuple[str, ...], what: str) -> None:

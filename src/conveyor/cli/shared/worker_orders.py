@@ -19,7 +19,7 @@ from .completions import complete_workers
 from .options import json_option, url_option
 from .output import format_age, format_count, print_json, print_stderr, print_table
 from .sickness import print_sick_workers
-from .store_access import open_configured_store
+from .store_access import find_jobs, open_configured_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Literal["list", "quiet", "resume", "drain", "remove"]
@@ -130,7 +130,7 @@ def _wait_until_gone(store: Store, names: Sequence[str], seconds: float) -> None
 
 
 def _describe_remaining(store: Store, names: Sequence[str]) -> str:
-    running = store.find(Filter(states=frozenset({State.RUNNING})), limit=SEARCHED).result()
+    running = find_jobs(store, Filter(states=frozenset({State.RUNNING})), limit=SEARCHED)
     held = [job for job in running if job.worker in names]
     workers, jobs = format_count(len(names), "worker"), format_count(len(held), "running job")
     lines = [f"waiting for {workers} with {jobs}"]

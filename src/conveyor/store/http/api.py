@@ -6,22 +6,32 @@ rights of tokens and the OpenAPI document all come from this table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 
 from ...core.access import Action, Scope, Token
 from ...core.files import FileInfo
-from ...core.job import AttemptError, OutputChunk, QueueInfo, ScheduleInfo, TaskDefaults, WorkerInfo
+from ...core.job import (
+    AttemptError,
+    OutputChunk,
+    QueueInfo,
+    ScheduleInfo,
+    TaskDefaults,
+    WorkerInfo,
+)
 from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
-from . import payloads
+from . import list_queries, payloads
 from .payloads import EmptyPayload, Payload
-from .wire import ExchangedView, JobView, encode_exchanged, encode_job
+from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
 PREFIX = "/api/v1"
 JSON = "application/json"
 MSGPACK = "application/vnd.msgpack"
+# In the response with a page of a list, unless it is the last one.
+CURSOR_HEADER = "Next-Cursor"
+
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 SMALL_BODY, LARGE_BODY = 1 << 20, 1 << 40  # bytes
@@ -71,10 +81,6 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     def in_query(self) -> bool:
         """Whether the request is in the query instead of the body."""
         return self.method in ("GET", "DELETE") or self.raw == "request"
-
-
-def _encode_jobs(jobs: Sequence[Any]) -> list[JobView]:
-    return list(map(encode_job, jobs))
 
 
 def _encode_insert(answer: Accepted | Offered) -> payloads.InsertAnswer:
@@ -164,18 +170,18 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="find", method="GET", path="/jobs", scopes=READ,
-        summary="List jobs, newest first", request=payloads.FindQuery, response=list[JobView],
-        encode=_encode_jobs, idempotent=True, cursor="seq",
+        summary="List jobs, newest first", request=list_queries.FindQuery, response=list[JobView],
+        encode=encode_jobs, idempotent=True, cursor="seq",
     ),
     ApiCall(
         name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,
-        summary="List the failed attempts of a job", response=list[AttemptError], idempotent=True,
-        problems=("not_found",),
+        summary="List the failed attempts of a job", request=list_queries.HistoryQuery,
+        response=list[AttemptError], idempotent=True, problems=("not_found",), cursor="seq",
     ),
     ApiCall(
         name="output", method="GET", path="/jobs/{job_id}/output", scopes=READ_OR_ENQUEUE,
-        summary="Read captured output", request=payloads.OutputQuery, response=list[OutputChunk],
-        idempotent=True, problems=("not_found",), cursor="seq",
+        summary="Read captured output", request=list_queries.OutputQuery,
+        response=list[OutputChunk], idempotent=True, problems=("not_found",), cursor="seq",
     ),
     ApiCall(
         name="ahead", method="GET", path="/jobs/{job_id}/ahead", scopes=READ_OR_ENQUEUE,
@@ -337,7 +343,7 @@ _STORE_CALLS = (
     # -- access --------------------------------------------------------------------------------
     ApiCall(
         name="tokens", method="GET", path="/tokens", scopes=ADMIN_ONLY,
-        summary="List the tokens", request=payloads.PageQuery, response=list[Token],
+        summary="List the tokens", request=list_queries.PageQuery, response=list[Token],
         idempotent=True, cursor="id",
     ),
     ApiCall(
@@ -356,7 +362,7 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="actions", method="GET", path="/audit", scopes=ADMIN_ONLY,
-        summary="List the audit log, newest first", request=payloads.BeforeQuery,
+        summary="List the audit log, newest first", request=list_queries.BeforeQuery,
         response=list[Action], idempotent=True, cursor="seq",
     ),
     ApiCall(

@@ -21,13 +21,11 @@ from ...core.job import (
     WhenFull,
     WorkerInfo,
 )
-from ...errors import UsageError
 from ..messages import (
     MAX_LABELS,
     MAX_WANTS,
     Accepted,
     Claimant,
-    Filter,
     Lease,
     Offered,
     Order,
@@ -236,38 +234,6 @@ class TickBody(Payload, frozen=True):
     queue: Name = "default"
 
 
-class FindQuery(Payload, frozen=True):
-    """A filter for jobs. `states` is a comma-separated list; `before` is a `seq`."""
-
-    queue: str | None = None
-    task: str | None = None
-    states: str = ""
-    before: int | None = None
-    enqueued_before: float | None = None
-    limit: Page = 100
-
-    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        named = [each for each in self.states.split(",") if each]
-        unknown = sorted(set(named) - set(State))
-        if unknown:
-            raise UsageError(f"unknown state {unknown[0]!r}; the states are {', '.join(State)}")
-        which = Filter(
-            queue=self.queue,
-            task=self.task,
-            states=frozenset(map(State, named)),
-            before=self.before,
-            enqueued_before=self.enqueued_before,
-        )
-        return {"which": which, "limit": self.limit}
-
-
-class OutputQuery(Payload, frozen=True):
-    """At most `limit` chunks whose `seq` is greater than `after`."""
-
-    after: int = 0
-    limit: Page = PAGE
-
-
 class PieceQuery(Payload, frozen=True):
     """The offset of the piece, and whether it is the last one."""
 
@@ -333,20 +299,6 @@ class NoteActionBody(Payload, frozen=True):
     """Lines for the audit log; the server sets their times."""
 
     actions: Annotated[list[Action], Meta(max_length=1000)]
-
-
-class PageQuery(Payload, frozen=True):
-    """At most `limit` entries after the id `after`."""
-
-    after: str = ""
-    limit: Page = PAGE
-
-
-class BeforeQuery(Payload, frozen=True):
-    """At most `limit` entries whose `seq` is less than `before`, newest first."""
-
-    before: int | None = None
-    limit: Page = PAGE
 
 
 class HintsQuery(Payload, frozen=True):

@@ -12,7 +12,9 @@ from ...core.access import Action, Token
 from ...core.clock import Clock
 from ...core.files import FileInfo
 from ...core.job import (
+    HISTORY,
     AttemptError,
+    Detail,
     JobRecord,
     NewJob,
     OutputChunk,
@@ -25,6 +27,7 @@ from ...core.job import (
     WhenFull,
     WorkerInfo,
 )
+from ...core.page import Page
 from ...core.pending import Pending
 from ..messages import (
     NO_DISCARDS,
@@ -47,14 +50,14 @@ from ..messages import (
     Staged,
     Want,
 )
-from . import payloads
+from . import list_queries, payloads
 from .api import STORE_CALLS, TERMS
 from .blocking_client import BlockingClient
 from .client import HttpClient, checked_server_url, checked_token, tls_context
 from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .long_poll import LongPolls
-from .wire import checked_files, decode_job, encode_new_job
+from .wire import checked_files, decode_job, decode_jobs, encode_new_job
 
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
@@ -106,8 +109,6 @@ class HttpStore:
         self._client.close()
         self._blocking.close()
 
-    # -- producers -----------------------------------------------------------------------------
-
     def insert(
         self,
         jobs: Sequence[NewJob],
@@ -135,8 +136,6 @@ class HttpStore:
 
     def withdraw(self, offer: str) -> Pending[Accepted | None]:
         return self._call("withdraw", {"offer": offer}, decode=lambda answer: answer.accepted)
-
-    # -- workers -------------------------------------------------------------------------------
 
     def claim(self, wants: Sequence[Want], claimant: Claimant, *, limit: int) -> Pending[Exchanged]:
         return self.exchange((), wants, claimant, limit=limit)
@@ -173,27 +172,31 @@ class HttpStore:
         body = payloads.SetStoppingBody(reports=storable.bounded_steps(reports))
         return self._call("set_stopping", body=body)
 
-    # -- operators -----------------------------------------------------------------------------
-
     def get(self, job_id: str) -> Pending[JobRecord]:
         return self._call("get", {"job_id": job_id}, decode=decode_job)
 
-    def find(self, which: Filter, *, limit: int) -> Pending[list[JobRecord]]:
-        body = payloads.FindQuery(
+    def find(
+        self, which: Filter, *, limit: int, include: Collection[Detail] = ()
+    ) -> Pending[Page[JobRecord]]:
+        body = list_queries.FindQuery(
             queue=which.queue,
             task=which.task,
             states=",".join(sorted(which.states)),
             before=which.before,
             enqueued_before=which.enqueued_before,
             limit=limit,
+            include=",".join(sorted(include)),
         )
-        return self._call("find", body=body, decode=lambda views: list(map(decode_job, views)))
+        return self._call("find", body=body, decode=decode_jobs)
 
-    def history(self, job_id: str) -> Pending[list[AttemptError]]:
-        return self._call("history", {"job_id": job_id})
+    def history(
+        self, job_id: str, *, after: int = 0, limit: int = HISTORY
+    ) -> Pending[Page[AttemptError]]:
+        body = list_queries.HistoryQuery(after=after, limit=limit)
+        return self._call("history", {"job_id": job_id}, body)
 
-    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[list[OutputChunk]]:
-        body = payloads.OutputQuery(after=after, limit=limit)
+    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[Page[OutputChunk]]:
+        body = list_queries.OutputQuery(after=after, limit=limit)
         return self._call("output", {"job_id": job_id}, body)
 
     def counts(self) -> Pending[list[QueueInfo]]:
@@ -223,8 +226,6 @@ class HttpStore:
 
     def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
         return self._call("set_paused", {"queue": queue}, payloads.PauseBody(paused=paused))
-
-    # -- maintenance ---------------------------------------------------------------------------
 
     def stage(self, *, limit: int) -> Pending[Staged]:
         return self._call("stage", body=payloads.LimitBody(limit=limit))
@@ -291,8 +292,6 @@ class HttpStore:
         )
         return self._call("tick", {"name": name}, body)
 
-    # -- files ---------------------------------------------------------------------------------
-
     def content(self, digest: str) -> Pending[Content]:
         return self._call("content", {"digest": digest})
 
@@ -316,8 +315,6 @@ class HttpStore:
     def sweep_contents(self, *, limit: int) -> Pending[int]:
         return self._call("sweep_contents", body=payloads.LimitBody(limit=limit))
 
-    # -- access --------------------------------------------------------------------------------
-
     def add_token(self, token: Token) -> Pending[None]:
         storable.check_token(token)
         return self._call("add_token", {"token_id": token.id}, payloads.AddTokenBody(token=token))
@@ -325,8 +322,8 @@ class HttpStore:
     def token(self, token_id: str) -> Pending[Token]:
         return self._call("token", {"token_id": token_id})
 
-    def tokens(self, *, after: str = "", limit: int) -> Pending[list[Token]]:
-        return self._call("tokens", body=payloads.PageQuery(after=after, limit=limit))
+    def tokens(self, *, after: str = "", limit: int) -> Pending[Page[Token]]:
+        return self._call("tokens", body=list_queries.PageQuery(after=after, limit=limit))
 
     def revoke_token(self, token_id: str) -> Pending[Token]:
         return self._call("revoke_token", {"token_id": token_id})
@@ -334,10 +331,8 @@ class HttpStore:
     def note_action(self, actions: Sequence[Action]) -> Pending[None]:
         return self._call("note_action", body=payloads.NoteActionBody(actions=list(actions)))
 
-    def actions(self, *, before: int | None = None, limit: int) -> Pending[list[Action]]:
-        return self._call("actions", body=payloads.BeforeQuery(before=before, limit=limit))
-
-    # -- scaling -------------------------------------------------------------------------------
+    def actions(self, *, before: int | None = None, limit: int) -> Pending[Page[Action]]:
+        return self._call("actions", body=list_queries.BeforeQuery(before=before, limit=limit))
 
     def load(self, *, limit: int, queue: str | None = None) -> Pending[list[Load]]:
         return self._call("load", body=payloads.LoadQuery(limit=limit, queue=queue))
@@ -350,8 +345,6 @@ class HttpStore:
 
     def leader(self, name: str) -> Pending[Leader | None]:
         return self._call("leader", {"name": name})
-
-    # -- the connection ------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._pid = os.getpid()

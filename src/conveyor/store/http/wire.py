@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from ...core.lifecycle import (
     Unsupported,
     checked_outcome,
 )
+from ...core.page import Page
 from ...core.storable import checked_record
 from ...core.unreadable import UNREADABLE
 from ...errors import UnavailableError, UsageError
@@ -107,6 +109,16 @@ def decode_job(view: JobView) -> JobRecord:
     values["args"] = bytes(view.args)
     values["result"] = _decode_json(view.result)
     return checked_record(JobRecord(**values))
+
+
+def encode_jobs(jobs: Iterable[JobRecord]) -> list[JobView]:
+    """Return the wire format of a page of jobs."""
+    return list(map(encode_job, jobs))
+
+
+def decode_jobs(views: Page[JobView]) -> Page[JobRecord]:
+    """Return the page of jobs that was received."""
+    return Page(map(decode_job, views), more=views.more)
 
 
 def encode_new_job(job: NewJob) -> NewJobView:

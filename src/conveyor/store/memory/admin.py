@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from ...core import lifecycle
 from ...core.bounds import cut
-from ...core.job import AttemptError, ErrorInfo, JobRecord, OutputChunk, QueueInfo, State
+from ...core.job import (
+    DETAILS,
+    HISTORY,
+    AttemptError,
+    Detail,
+    ErrorInfo,
+    JobRecord,
+    OutputChunk,
+    QueueInfo,
+    State,
+    leave_out,
+)
+from ...core.page import Page, cut_page
 from ..enqueue_rules import no_queue
+from ..list_rules import attempt_size, chunk_size, job_size
 from ..messages import Filter
 from ..unique_keys import key_taken
 from .data import MemoryData
@@ -19,26 +34,28 @@ def get(memory: MemoryData, job_id: str) -> JobRecord:
     return memory.index.job(job_id)
 
 
-def find(memory: MemoryData, which: Filter, *, limit: int) -> list[JobRecord]:
-    """Return jobs, newest first."""
-    found: list[JobRecord] = []
-    for job in reversed(memory.index.jobs.values()):  # a dict keeps the order of acceptance
-        if len(found) == limit:
-            break
-        if _matches(job, which):
-            found.append(job)
-    return found
+def find(
+    memory: MemoryData, which: Filter, *, limit: int, include: Collection[Detail] = ()
+) -> Page[JobRecord]:
+    """Return one page of jobs, newest first."""
+    omitted = DETAILS.difference(include)
+    newest = reversed(memory.index.jobs.values())  # a dict keeps the order of acceptance
+    found = (leave_out(job, omitted) for job in newest if _matches(job, which))
+    return cut_page(found, limit, job_size)
 
 
-def history(memory: MemoryData, job_id: str) -> list[AttemptError]:
-    """Return the errors of a job's failed attempts."""
-    return list(memory.index.history.get(memory.index.job(job_id).id, ()))
+def history(
+    memory: MemoryData, job_id: str, *, after: int = 0, limit: int = HISTORY
+) -> Page[AttemptError]:
+    """Return one page of the errors of a job's failed attempts."""
+    kept = memory.index.history.get(memory.index.job(job_id).id, ())
+    return cut_page((each for each in kept if each.seq > after), limit, attempt_size)
 
 
-def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
+def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> Page[OutputChunk]:
     """Return one page of a job's captured output."""
     kept = memory.index.output.get(memory.index.job(job_id).id, [])
-    return [chunk for chunk in kept if chunk.seq > after][:limit]
+    return cut_page((chunk for chunk in kept if chunk.seq > after), limit, chunk_size)
 
 
 def counts(memory: MemoryData) -> list[QueueInfo]:

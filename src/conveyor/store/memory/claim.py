@@ -10,10 +10,12 @@ from ...core import lifecycle
 from ...core.capacity import is_rendezvous
 from ...core.job import AVAILABLE, RUNNING, JobRecord, OutputChunk, Progress, State, StopNote
 from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome, Transition
+from ...core.page import PAGE_BYTES
 from ...core.storable import bounded_steps, checked_progress
 from ..enqueue_rules import rendezvous_offers, with_declared
 from ..hint_rules import state_hint
 from ..lease_rules import lease_terms, lost, renewal
+from ..list_rules import claim_size
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
 from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
@@ -42,11 +44,14 @@ def exchange(
     """Settle one batch, then claim the next."""
     settled = _settle(memory, reports)
     jobs: list[JobRecord] = []
+    room = PAGE_BYTES
     if claimant.worker in memory.orders:
         return Exchanged(tuple(settled), ())
     for want in _stocked(memory, wants):
-        if len(jobs) < limit:
-            jobs += _claim(memory, want.queue, claimant, min(want.limit, limit - len(jobs)))
+        if len(jobs) < limit and room > 0:
+            most = min(want.limit, limit - len(jobs))
+            claimed, room = _claim(memory, want.queue, claimant, most, room)
+            jobs += claimed
     return Exchanged(tuple(settled), tuple(jobs))
 
 
@@ -89,36 +94,47 @@ def end_lost(memory: MemoryData, job: JobRecord, outcome: Outcome) -> None:
         memory.discards.append((job, move.error))
 
 
-def _claim(memory: MemoryData, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
+def _claim(
+    memory: MemoryData, name: str, claimant: Claimant, limit: int, room: int
+) -> tuple[list[JobRecord], int]:
+    """Claim jobs until they have `room` bytes; return how much of that is left, too."""
     queue = memory.queues[name]
     claimed: list[JobRecord] = []
     waiting = memory.index.available(name, claimant.labels)
     terms = lease_terms(claimant, memory.now)
-    while len(claimed) < limit and (job := next(waiting, None)) is not None:
+    while len(claimed) < limit and room > 0 and (job := next(waiting, None)) is not None:
         leased = _lease_or_expire(memory, job, terms)
         if leased is not None:
             claimed.append(leased)
+            room -= claim_size(leased)
     make_room(memory, name)
     if is_rendezvous(queue.capacity):
-        claimed += _meet(memory, name, claimant.labels, terms, limit - len(claimed))
-    return claimed
+        met, room = _meet(memory, name, claimant.labels, terms, limit - len(claimed), room)
+        claimed += met
+    return claimed, room
 
 
 def _meet(
-    memory: MemoryData, name: str, labels: frozenset[str], terms: LeaseTerms, limit: int
-) -> list[JobRecord]:
+    memory: MemoryData,
+    name: str,
+    labels: frozenset[str],
+    terms: LeaseTerms,
+    limit: int,
+    room: int,
+) -> tuple[list[JobRecord], int]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     live = [(each, memory.offers[each].jobs) for each in live_offers(memory, memory.queue(name))]
     for offer, [new] in rendezvous_offers(live, labels):
-        if len(met) == limit:
+        if len(met) == limit or room <= 0:
             break
         answer = accept_offer(memory, name, offer)
         if answer is not None and not answer.existing:
             leased = _lease_or_expire(memory, memory.index.jobs[new.id], terms)
             if leased is not None:
                 met.append(leased)
-    return met
+                room -= claim_size(leased)
+    return met, room
 
 
 def _lease_or_expire(memory: MemoryData, job: JobRecord, terms: LeaseTerms) -> JobRecord | None:

@@ -15,6 +15,7 @@ from ...core.files import FileInfo
 from ...core.job import (
     AVAILABLE,
     FINAL,
+    HISTORY,
     RUNNING,
     WAITING,
     AttemptError,
@@ -31,7 +32,6 @@ from ..messages import Load
 from ..unique_keys import unique_key
 from .lane import Age, Lane, Place
 
-HISTORY = 1000
 NO_LABELS = frozenset[str]()
 
 
@@ -50,6 +50,7 @@ class JobIndex:
         self.artifacts: defaultdict[str, dict[str, FileInfo]] = defaultdict(dict)
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
+        self._attempts = 0
         self._lanes: defaultdict[str, dict[frozenset[str], Lane]] = defaultdict(dict)
         self._due: list[tuple[float, int, str]] = []
         self._expiring: list[tuple[float, str]] = []
@@ -126,8 +127,16 @@ class JobIndex:
     def note(self, job: JobRecord, became: State, error: ErrorInfo, now: float) -> None:
         """Add an error to a job's history."""
         lines = self.history[job.id]
+        self._attempts += 1
         lines.append(
-            AttemptError(attempt=job.attempt, at=now, worker=job.worker, became=became, error=error)
+            AttemptError(
+                attempt=job.attempt,
+                at=now,
+                worker=job.worker,
+                became=became,
+                error=error,
+                seq=self._attempts,
+            )
         )
         del lines[:-HISTORY]
 

@@ -8,7 +8,9 @@ import msgspec
 
 from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
 from ...core.storable import check_token
+from ...core.page import Page, cut_page
 from ...errors import NotFoundError, UsageError
+from ..list_rules import action_size, token_size
 from .data import MemoryData
 
 
@@ -29,10 +31,10 @@ def token(memory: MemoryData, token_id: str) -> Token:
         raise NotFoundError(f"token {token_id!r} not found") from None
 
 
-def tokens(memory: MemoryData, *, after: str = "", limit: int) -> list[Token]:
-    """Return tokens, by id."""
+def tokens(memory: MemoryData, *, after: str = "", limit: int) -> Page[Token]:
+    """Return one page of the tokens, by id."""
     ids = sorted(each for each in memory.tokens if each > after)
-    return [memory.tokens[each] for each in ids[:limit]]
+    return cut_page((memory.tokens[each] for each in ids), limit, token_size)
 
 
 def revoke_token(memory: MemoryData, token_id: str) -> Token:
@@ -52,11 +54,11 @@ def note_action(memory: MemoryData, actions: Sequence[Action]) -> None:
         memory.actions.append(sanitize_action(action, seq=memory.action_numbers, at=memory.now))
 
 
-def actions(memory: MemoryData, *, before: int | None = None, limit: int) -> list[Action]:
-    """Return actions of the audit log, newest first."""
+def actions(memory: MemoryData, *, before: int | None = None, limit: int) -> Page[Action]:
+    """Return one page of the audit log, newest first."""
     newest = reversed(memory.actions)
-    fitting = (each for each in newest if before is None or each.seq < before)
-    return [each for each, _ in zip(fitting, range(limit), strict=False)]
+    older = (each for each in newest if before is None or each.seq < before)
+    return cut_page(older, limit, action_size)
 
 
 def prune_access(memory: MemoryData, *, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from math import inf, isfinite
 from operator import attrgetter
@@ -13,19 +14,21 @@ import msgspec
 from ...core.access import Token
 from ...core.job import (
     NO_OPTIONS,
+    Detail,
     JobRecord,
     Options,
     Progress,
     ScheduleInfo,
     State,
     StopNote,
+    leave_out,
 )
 from ...core.unreadable import UNREADABLE
 from ..messages import Leader
 
 # The columns are the fields of the records. A job's queue is named by its lane, its damage is seen
 # when the row is read, and two checksums follow the fields.
-_FIELDS = tuple(name for name in JobRecord.__struct_fields__ if name != "damage")
+_FIELDS = tuple(name for name in JobRecord.__struct_fields__ if name not in ("damage", "omitted"))
 COLUMNS: dict[str, tuple[str, ...]] = {
     "job": (
         *("lane" if name == "queue" else name for name in _FIELDS),
@@ -88,6 +91,7 @@ _decode_options = msgspec.json.Decoder(Options).decode
 _decode_progress = msgspec.json.Decoder(Progress).decode
 _decode_stopping = msgspec.json.Decoder(tuple[StopNote, ...]).decode
 _NONE = b"{}"
+_OMITTED = {"args": _NONE, "options": _NONE, "result": None, "stopping": None}
 
 
 class _DamagedError(ValueError):
@@ -118,12 +122,36 @@ def to_record(row: Row, queue: str) -> JobRecord:
         return _salvage(row, queue)
 
 
+def listed_record(row: Row, queue: str, omitted: frozenset[Detail]) -> JobRecord:
+    """Make a job of a row in which some details were not read. Their checksums are not checked."""
+    if not omitted:
+        return to_record(row, queue)
+    values = list(row)
+    for name in omitted:
+        values[_FIELDS.index(name)] = _OMITTED[name]
+    if "result" in omitted:
+        values[-1] = None
+    if omitted & {"args", "options"}:
+        with suppress(TypeError):  # then it shows as damaged
+            values[_CHECKSUM] = checksum(row[ID], row[TASK], values[ARGS], values[_OPTIONS])
+    return leave_out(to_record(tuple(values), queue), omitted)
+
+
 def claim_order(row: Row) -> tuple[float, float, int]:
     """Return the place of an available job in its queue; one that cannot be read is first."""
     priority, run_at = row[PRIORITY], row[RUN_AT]
     if type(priority) is not int or type(run_at) is not float:
         return -inf, 0.0, row[SEQ]
     return -priority, run_at, row[SEQ]
+
+
+def stored_size(row: Row) -> int:
+    """Return how many bytes the arguments and options of a job have."""
+    args, options = row[ARGS], row[_OPTIONS]
+    try:
+        return len(args) + len(options)
+    except TypeError:  # in a damaged row
+        return 0
 
 
 def is_accepted_part_intact(row: Row) -> bool:

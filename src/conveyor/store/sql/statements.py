@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from importlib.resources import files
 
+from ...core.job import DETAILS
 from .dialect import Dialect
 from .rows import COLUMNS
 
@@ -32,6 +33,10 @@ def load_statements(dialect: Dialect, own: Mapping[str, str] = NOTHING) -> dict[
     texts = {each.name: getattr(dialect, each.name) for each in fields(dialect)}
     for table, columns in COLUMNS.items():
         texts[table] = ", ".join(columns)
+    texts["listed_job"] = ", ".join(
+        f"CASE WHEN :{column} THEN {column} END" if column in DETAILS else column
+        for column in COLUMNS["job"]
+    )
     return {
         name: re.sub(r"\{(\w+)\}", lambda match: str(texts[match[1]]), body).strip()
         for name, body in (_STATEMENTS | dict(own)).items()

@@ -196,22 +196,42 @@ RETURNING cancel_requested_at, {cancel_reason}, cancel_forced
 -- name: get, reads
 SELECT {job} FROM job WHERE id = :id
 
--- name: find, reads
-SELECT {job} FROM job WHERE seq < :before
+-- name: find_sizes, reads
+-- Where a page of jobs ends is decided by sizes, which are known without reading the values.
+SELECT seq, CASE WHEN :args THEN length(args) END, CASE WHEN :options THEN length(options) END,
+    CASE WHEN :result THEN length(result) END, CASE WHEN :stopping THEN length(stopping) END,
+    length(progress)
+FROM job WHERE seq < :before
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)
     AND (:states IS NULL OR state IN ({state_list}))
     AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
 ORDER BY seq DESC LIMIT :limit
 
+-- name: find, reads
+SELECT {listed_job} FROM job WHERE seq < :before AND seq >= :last
+    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
+    AND (:task IS NULL OR task = :task)
+    AND (:states IS NULL OR state IN ({state_list}))
+    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
+ORDER BY seq DESC
+
+-- name: history_sizes, reads
+SELECT seq, size FROM (
+    SELECT seq, length(error) AS size FROM attempt_error WHERE job = :job
+    ORDER BY seq DESC LIMIT 1000
+) AS newest WHERE seq > :after ORDER BY seq LIMIT :limit
+
 -- name: history, reads
-SELECT attempt, at, worker, became, error FROM (
-    SELECT * FROM attempt_error WHERE job = :job ORDER BY seq DESC LIMIT 1000
-) AS latest ORDER BY seq
+SELECT seq, attempt, at, worker, became, error FROM attempt_error
+WHERE job = :job AND seq BETWEEN :first AND :last ORDER BY seq
+
+-- name: output_sizes, reads
+SELECT seq, length(data) FROM output WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
 
 -- name: output, reads
 SELECT seq, lease, position, stream, at, data FROM output
-WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
+WHERE job = :job AND seq BETWEEN :first AND :last ORDER BY seq
 
 -- name: ahead, reads
 SELECT count(*) FROM job

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Collection
+from typing import Any, get_args
 
 import msgspec
 
 from ....core import lifecycle
 from ....core.bounds import cut
 from ....core.job import (
+    DETAILS,
+    HISTORY,
     AttemptError,
+    Detail,
     ErrorInfo,
     JobRecord,
     OutputChunk,
@@ -18,10 +22,11 @@ from ....core.job import (
     Stream,
 )
 from ....core.unreadable import UNREADABLE
+from ....core.page import ENTRY_BYTES, Page, cut_page
 from ...enqueue_rules import no_job, no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
-from ..rows import LANE, NO_QUEUE, finite, to_params, to_record, whole
+from ..rows import LANE, NO_QUEUE, Row, finite, listed_record, to_params, to_record, whole
 from ..transaction import STATES, Tx
 from .enqueue import make_room
 from .transitions import adopt, end_unrun
@@ -42,45 +47,71 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
     return to_record(rows[0], await tx.queue_of(rows[0][LANE]))
 
 
-async def find(tx: Tx, which: Filter, *, limit: int) -> list[JobRecord]:
-    """Return jobs, newest first."""
-    rows = await tx.rows(
-        "find",
-        {
-            "before": LAST_SEQ if which.before is None else which.before,
-            "queue": which.queue,
-            "task": which.task,
-            "states": _encode(sorted(which.states)).decode() if which.states else None,
-            "enqueued_before": which.enqueued_before,
-            "limit": limit,
-        },
-    )
-    return [to_record(row, await tx.queue_of(row[LANE])) for row in rows]
+async def find(
+    tx: Tx, which: Filter, *, limit: int, include: Collection[Detail] = ()
+) -> Page[JobRecord]:
+    """Return one page of jobs, newest first."""
+    matching: dict[str, Any] = {
+        "before": LAST_SEQ if which.before is None else which.before,
+        "queue": which.queue,
+        "task": which.task,
+        "states": _encode(sorted(which.states)).decode() if which.states else None,
+        "enqueued_before": which.enqueued_before,
+    }
+    matching |= {name: int(name in include) for name in DETAILS}
+    sizes = await tx.rows("find_sizes", {**matching, "limit": limit + 1})
+    page = cut_page(sizes, limit, _size)
+    if not page:
+        return Page()
+    rows = await tx.rows("find", {**matching, "last": page[-1][0]})
+    omitted = DETAILS.difference(include)
+    jobs = [listed_record(row, await tx.queue_of(row[LANE]), omitted) for row in rows]
+    return Page(jobs, more=page.more)
 
 
-async def history(tx: Tx, job_id: str) -> list[AttemptError]:
-    """Return the errors of a job's failed attempts."""
-    job = await get(tx, job_id)
-    return [
-        _attempt_error(attempt, finite(at), worker, became, error)
-        for attempt, at, worker, became, error in await tx.rows("history", (job.seq,))
-    ]
+async def history(
+    tx: Tx, job_id: str, *, after: int = 0, limit: int = HISTORY
+) -> Page[AttemptError]:
+    """Return one page of the errors of a job's failed attempts."""
+    seq = await _seq(tx, job_id)
+    page = cut_page(await tx.rows("history_sizes", (seq, after, limit + 1)), limit, _size)
+    if not page:
+        return Page()
+    rows = await tx.rows("history", (seq, page[0][0], page[-1][0]))
+    return Page((_attempt_error(*row) for row in rows), more=page.more)
+
+
+def _size(row: Row) -> int:
+    """Return what an entry counts, of its seq and the sizes of its large fields."""
+    return ENTRY_BYTES + int(sum(filter(None, row[1:])))
+
+
+async def _seq(tx: Tx, job_id: str) -> int:
+    rows = await tx.rows("is_there", (job_id,))
+    if not rows:
+        raise no_job(job_id)
+    return int(rows[0][0])
 
 
 def _attempt_error(
-    attempt: int, at: float, worker: str | None, became: str, error: bytes
+    seq: int, attempt: int, at: Any, worker: str | None, became: str, error: bytes
 ) -> AttemptError:
     try:
         state, told = State(became), _decode_error(error)
     except (ValueError, TypeError, *UNREADABLE):
         state, told = State.DISCARDED, DAMAGED_ENTRY
-    return AttemptError(attempt=attempt, at=at, worker=worker, became=state, error=told)
+    return AttemptError(
+        attempt=attempt, at=finite(at), worker=worker, became=state, error=told, seq=seq
+    )
 
 
-async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[OutputChunk]:
+async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> Page[OutputChunk]:
     """Return one page of a job's captured output."""
-    job = await get(tx, job_id)
-    return [
+    job = await _seq(tx, job_id)
+    page = cut_page(await tx.rows("output_sizes", (job, after, limit + 1)), limit, _size)
+    if not page:
+        return Page()
+    chunks = (
         OutputChunk(
             job_id=job_id,
             lease=lease,
@@ -90,8 +121,11 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> list[Out
             data=data,
             seq=seq,
         )
-        for seq, lease, offset, stream, at, data in await tx.rows("output", (job.seq, after, limit))
-    ]
+        for seq, lease, offset, stream, at, data in await tx.rows(
+            "output", (job, page[0][0], page[-1][0])
+        )
+    )
+    return Page(chunks, more=page.more)
 
 
 async def counts(tx: Tx) -> list[QueueInfo]:

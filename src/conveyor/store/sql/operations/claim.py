@@ -13,6 +13,7 @@ from ....core.capacity import is_rendezvous
 from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded, Transition
+from ....core.page import PAGE_BYTES
 from ....core.storable import bounded_steps, checked_progress
 from ...enqueue_rules import rendezvous_offers, with_declared
 from ...lease_rules import lease_terms, lost, renewal
@@ -24,6 +25,7 @@ from ..rows import (
     claim_order,
     decode_labels,
     encode_options,
+    stored_size,
     to_record,
 )
 from ..transaction import Tx
@@ -32,6 +34,9 @@ from .enqueue import accept_offer, has_offers, live_offers, make_room
 from .lanes import labels_of_next
 from .tasks import task_defaults
 from .transitions import apply
+
+# How many rows of a queue a claim reads before it knows how large its jobs are.
+FIRST_HEADS = 16
 
 Success = tuple[bytes | None, int | None, float, str, int]
 
@@ -57,15 +62,17 @@ async def exchange(
     await tx.lock_jobs(report.id for report in reports)
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
+    room = PAGE_BYTES
     if wants and await tx.rows("is_held_back", (claimant.worker,)):
         return Exchanged(tuple(settled), ())
     stocked = set(await tx.stocked_queues([want.queue for want in wants]))
     wants = [want for want in wants if want.queue in stocked]
     offering = await _lock_offering_queues(tx, wants)
     for want in wants:
-        if len(jobs) < limit:
-            left = min(want.limit, limit - len(jobs))
-            jobs += await _claim(tx, want.queue, claimant, left, has_offers=want.queue in offering)
+        if len(jobs) < limit and room > 0:
+            most, offers = min(want.limit, limit - len(jobs)), want.queue in offering
+            claimed, room = await _claim(tx, want.queue, claimant, most, room, has_offers=offers)
+            jobs += claimed
     return Exchanged(tuple(settled), tuple(jobs))
 
 
@@ -196,21 +203,40 @@ async def _held(tx: Tx, job_id: str, lease: int) -> JobRecord | None:
 
 
 async def _claim(
-    tx: Tx, name: str, claimant: Claimant, limit: int, *, has_offers: bool
-) -> list[JobRecord]:
+    tx: Tx, name: str, claimant: Claimant, limit: int, room: int, *, has_offers: bool
+) -> tuple[list[JobRecord], int]:
+    """Claim jobs until they have `room` bytes; return how much of that is left, too."""
     queue = await tx.used_queue(name)
     lanes = await _lanes(tx, name, claimant) if queue.counts[State.AVAILABLE] > 0 else []
     claimed: list[JobRecord] = []
-    while len(claimed) < limit and queue.counts[State.AVAILABLE] > 0:
-        heads = await _heads(tx, lanes, limit - len(claimed))
+    at_once = FIRST_HEADS
+    while len(claimed) < limit and room > 0 and queue.counts[State.AVAILABLE] > 0:
+        heads = await _heads(tx, lanes, min(at_once, limit - len(claimed)))
         if not heads:
             break
+        heads, room, at_once = _cut_heads(heads, room)
         claimed += await _lease(tx, name, heads, claimant)
     if has_offers:
         await make_room(tx, name)
         if is_rendezvous(queue.capacity):
-            claimed += await _meet(tx, name, claimant, limit - len(claimed))
-    return claimed
+            met, room = await _meet(tx, name, claimant, limit - len(claimed), room)
+            claimed += met
+    return claimed, room
+
+
+def _cut_heads(rows: list[Row], room: int) -> tuple[list[Row], int, int]:
+    """Return the rows that fill the room, the room that is left, and how many more may fit there.
+
+    Sizes are known only of rows that were read, so few are read before it is known how large they
+    are.
+    """
+    left = room
+    for number, row in enumerate(rows):
+        left -= stored_size(row)
+        if left <= 0:
+            return rows[: number + 1], 0, 0
+    mean = (room - left) // len(rows)
+    return rows, left, 1 + left // (mean + 1)
 
 
 async def _lanes(tx: Tx, name: str, claimant: Claimant) -> list[int]:
@@ -270,13 +296,17 @@ async def _completed(tx: Tx, job: JobRecord) -> JobRecord:
     return msgspec.structs.replace(job, options=options)
 
 
-async def _meet(tx: Tx, name: str, claimant: Claimant, limit: int) -> list[JobRecord]:
+async def _meet(
+    tx: Tx, name: str, claimant: Claimant, limit: int, room: int
+) -> tuple[list[JobRecord], int]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
     for seq, jobs in rendezvous_offers(await live_offers(tx, name), claimant.labels):
-        if len(met) == limit:
+        if len(met) == limit or room <= 0:
             break
         answer = await accept_offer(tx, seq, jobs)
         if answer is not None and not answer.existing:
-            met += await _lease(tx, name, await tx.rows("get", (jobs[0].id,)), claimant)
-    return met
+            rows = await tx.rows("get", (jobs[0].id,))
+            met += await _lease(tx, name, rows, claimant)
+            room -= sum(map(stored_size, rows))
+    return met, room

@@ -10,7 +10,9 @@ import msgspec
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
 from ....core.storable import check_token
 from ....core.unreadable import UNREADABLE
+from ....core.page import Page, cut_page
 from ....errors import NotFoundError, UsageError
+from ...list_rules import action_size, token_size
 from ..rows import Row, finite, is_time
 from ..transaction import Tx
 
@@ -44,9 +46,10 @@ async def token(tx: Tx, token_id: str) -> Token:
     return _one(await tx.rows("token", (token_id,)), token_id)
 
 
-async def tokens(tx: Tx, *, after: str = "", limit: int) -> list[Token]:
-    """Return tokens, by id."""
-    return [_token(row) for row in await tx.rows("tokens", (after, limit))]
+async def tokens(tx: Tx, *, after: str = "", limit: int) -> Page[Token]:
+    """Return one page of the tokens, by id."""
+    rows = await tx.rows("tokens", (after, limit + 1))
+    return cut_page(map(_token, rows), limit, token_size)
 
 
 async def revoke_token(tx: Tx, token_id: str) -> Token:
@@ -68,16 +71,16 @@ async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
     )
 
 
-async def actions(tx: Tx, *, before: int | None = None, limit: int) -> list[Action]:
-    """Return actions of the audit log, newest first."""
-    return [
+async def actions(tx: Tx, *, before: int | None = None, limit: int) -> Page[Action]:
+    """Return one page of the audit log, newest first."""
+    rows = await tx.rows("actions", (LAST_SEQ if before is None else before, limit + 1))
+    found = (
         Action(
             seq=seq, at=finite(at), who=who, where=where, what=what, subject=subject, detail=detail
         )
-        for seq, at, who, where, what, subject, detail in await tx.rows(
-            "actions", (LAST_SEQ if before is None else before, limit)
-        )
-    ]
+        for seq, at, who, where, what, subject, detail in rows
+    )
+    return cut_page(found, limit, action_size)
 
 
 async def prune_access(tx: Tx, *, limit: int) -> None:

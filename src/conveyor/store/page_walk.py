@@ -1,0 +1,82 @@
+"""Reads lists that have several pages, in blocking code or in a coroutine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..core.job import DETAILS, AttemptError, Detail, JobRecord
+from ..core.page import Page
+from ..core.pending import Pending
+from ..errors import UnavailableError
+from .call_style import CallStyle
+from .messages import Filter
+from .protocol import Store
+
+T = TypeVar("T")
+
+# How many entries are asked for at once, and how many a list can have.
+PAGE, LONGEST_LIST = 1000, 1_000_000
+
+
+async def read_jobs(
+    call_style: CallStyle,
+    store: Store,
+    which: Filter,
+    *,
+    limit: int,
+    include: Collection[Detail] = DETAILS,
+) -> Page[JobRecord]:
+    """Return the newest jobs of a filter, at most `limit`, in as many pages as that takes."""
+    found: Page[JobRecord] = Page()
+    while True:
+        asked = min(PAGE, limit - len(found))
+        page = await call_style.wait_for(store.find(which, limit=asked, include=include))
+        found += page
+        found.more = page.more
+        if not page.more or len(found) >= limit:
+            return found
+        if which.before is not None and page[-1].seq >= which.before:
+            raise _endless("jobs")
+        which = msgspec.structs.replace(which, before=page[-1].seq)
+
+
+async def read_history(
+    call_style: CallStyle, store: Store, job_id: str, timeout: float | None = None
+) -> list[AttemptError]:
+    """Return all attempts of a job that did not succeed, oldest first.
+
+    TimeoutError if a page takes longer than `timeout` seconds.
+    """
+
+    def read(after: int) -> Pending[Page[AttemptError]]:
+        return store.history(job_id, after=after)
+
+    return await read_all(call_style, read, "seq", 0, timeout)
+
+
+async def read_all(
+    call_style: CallStyle,
+    read: Callable[[Any], Pending[Page[T]]],
+    cursor: str,
+    after: Any,
+    timeout: float | None = None,
+) -> list[T]:
+    """Return all entries of a list. `read` returns the page after a value of the field `cursor`."""
+    found: list[T] = []
+    while len(found) < LONGEST_LIST:
+        page = await call_style.wait_for(read(after), timeout)
+        found += page
+        if not page.more:
+            return found
+        last = getattr(page[-1], cursor)
+        if last <= after:
+            break
+        after = last
+    raise _endless("entries")
+
+
+def _endless(what: str) -> UnavailableError:
+    return UnavailableError(f"the list of {what} has no end: the store repeats a page")
