@@ -22,7 +22,6 @@ from conveyor.autoscaler.config import DEFAULT_NAME
 from conveyor.autoscaler.providers.process import MachineNote
 from conveyor.autoscaler.status import ScalerStatus, decode_note
 from conveyor.core.job import JobRecord, State, WorkerInfo
-from conveyor.store.messages import Filter
 from conveyor.system.process_identity import is_running
 
 JOBS, MORE, MOST, SLOTS = 200, 5, 3, 2
@@ -211,7 +210,7 @@ def test_a_burst_completes_on_machines_that_come_and_go(scene: Scene) -> None:
     wait_for(lambda: not scene.processes() and not scene.agents(), 120)
     wait_for(lambda: all(each.have == each.wanted == 0 for each in scene.status().pools), 120)
 
-    jobs = scene.belt.store.find(Filter(), limit=1000).result()
+    jobs = scene.belt.jobs(limit=1000)
     assert len(jobs) > JOBS + MORE
     drained = scene.drained()
     began, ended = ((scene.folder / name).read_text().splitlines() for name in ("began", "ended"))

@@ -69,6 +69,8 @@ class LyingServer:
         self._server.server_close()
 
 
-def as_json(value: Any) -> Answer:
+def as_json(value: Any, **headers: str) -> Answer:
     """Answer with JSON."""
-    return Answer(json.dumps(value).encode(), headers={"Content-Type": "application/json"})
+    headers = {name.replace("_", "-"): text for name, text in headers.items()}
+    content = {"Content-Type": "application/json"}
+    return Answer(json.dumps(value).encode(), headers={**content, **headers})

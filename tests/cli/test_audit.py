@@ -112,7 +112,7 @@ def test_the_audit_is_read_page_by_page(conveyor: Command, belt: Conveyor) -> No
     conveyor("queues", "pause", "a", "b", "c")
     first = conveyor("audit", "--limit", "2")
     assert [line.split("\t")[4] for line in first.out.splitlines()] == ["SUBJECT", "c", "b"]
-    assert "There may be more entries: --before 2" in first.err
+    assert "There are more entries: --before 2" in first.err
     rest = conveyor("audit", "--limit", "2", "--before", "2")
     assert [line.split("\t")[4] for line in rest.out.splitlines()] == ["SUBJECT", "a"]
     assert rest.err == ""

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -216,18 +216,38 @@ def test_a_token_is_not_sent_where_a_redirect_leads() -> None:
     other.close()
 
 
-def test_output_that_repeats_itself_ends(conveyor: Command, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [("logs", "job"), ("show", "job"), ("ps", "--limit", "1000"), ("show", "unknown")]
+)
+def test_a_list_that_repeats_itself_ends(
+    command: Sequence[str], conveyor: Command, folder: Path
+) -> None:
     assert folder.exists()
     chunk = {"job_id": "job", "lease": 1, "offset": 0, "stream": "stdout", "at": 1, "data": "eA=="}
+    error = {"type": "E", "message": "m"}
+    attempt = {"attempt": 1, "at": 1.0, "worker": None, "became": "retryable", "error": error}
+    lists = {"/jobs/job/output": chunk, "/jobs/job/history": attempt, "/jobs": JOB}
 
-    def answer(path: str, _query: dict[str, str]) -> Answer:
-        return as_json([{**chunk, "seq": 1}] if path.endswith("/output") else JOB)
+    def answer(path: str, _query: dict[str, str]) -> Answer | None:
+        if path in lists:
+            return as_json([{**lists[path], "seq": 1}], Next_Cursor="1")
+        return as_json(JOB) if path == "/jobs/job" else None
 
     server = LyingServer(answer)
-    ran = conveyor("logs", "job", "--url", server.url)
+    ran = conveyor(*command, "--url", server.url)
     server.close()
     assert ran.code != 0
-    assert "the store repeats it" in ran.err
+    assert "the store repeats" in ran.err
+
+
+def test_an_empty_page_is_the_last_one_whatever_a_server_says(
+    conveyor: Command, folder: Path
+) -> None:
+    assert folder.exists()
+    server = LyingServer(lambda _path, _query: as_json([], Next_Cursor="1"))
+    ran = conveyor("ps", "--url", server.url)
+    server.close()
+    assert (ran.code, ran.err) == (0, "")
 
 
 def test_a_blocking_call_has_a_limit_of_bytes_and_of_time() -> None:

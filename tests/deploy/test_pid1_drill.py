@@ -18,7 +18,6 @@ from pid1_jobs import COMMAND_RESULT, RESULTS, declare, enqueue
 
 from conveyor import State
 from conveyor.core.job import JobRecord
-from conveyor.store.messages import Filter
 
 pytestmark = pytest.mark.alone
 
@@ -119,7 +118,7 @@ def shut_down(folder: Path, program: Sequence[str], plan: Plan) -> Shutdown:
         code = first.wait(IN_TIME)
         seconds = time.monotonic() - started
         said = first.said
-    jobs = belt.store.find(Filter(), limit=1000).result()
+    jobs = belt.jobs(limit=1000)
     belt.close()
     return Shutdown(code, said, seconds, len(watch.lingering), accepted, jobs)
 

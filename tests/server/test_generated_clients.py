@@ -32,6 +32,10 @@ USED = {
     "settled": ["one"],
     "shown": ["completed", {"sent": True}, 2],
     "pages": [["two"], ["one"]],
+    "details": [
+        [{}, ["args", "options", "result", "stopping"]],
+        [{"to": "ann"}, ["options", "stopping"]],
+    ],
     "end": None,
     "depth": 1,
 }
@@ -124,7 +128,8 @@ def use_calls(client: Any, models: Any) -> dict[str, Any]:
     settled = ask("settle", body=models.SettleBody(reports=[done])).parsed
     shown = ask("get", job.id).parsed
     page = ask("find", queue="mail", limit=1)
-    last = ask("find", queue="mail", limit=1, before=int(page.headers["Next-Cursor"]))
+    before = int(page.headers["Next-Cursor"])
+    last = ask("find", queue="mail", limit=1, before=before, include="args,result")
     return {
         "health": ask("health").parsed.to_dict(),
         "inserted": inserted.parsed.to_dict(),
@@ -136,6 +141,7 @@ def use_calls(client: Any, models: Any) -> dict[str, Any]:
         "settled": settled.settled,
         "shown": [shown.state, shown.result, shown.progress.total],
         "pages": [[each.id for each in found.parsed] for found in (page, last)],
+        "details": [[found.parsed[0].args, found.parsed[0].omitted] for found in (page, last)],
         "end": last.headers.get("Next-Cursor"),
         "depth": ask("queue_info", "mail").parsed.counts.to_dict()["available"],
     }

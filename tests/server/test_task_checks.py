@@ -141,7 +141,7 @@ def test_a_tick_makes_the_ids_that_it_was_not_sent_and_keeps_commands_from_other
     assert ask("PUT", "/schedules/s", {"schedule": rule}).status == 200
     command = {"task": COMMAND_TASK, "args": {"argv": ["true"]}}
     assert ask("POST", "/schedules/s/tick", tick(9, {"task": "t"}, command)).data is True
-    jobs = store.find(Filter(), limit=9).result()
+    jobs = store.find(Filter(), limit=9, include=["options"]).result()
     assert len({job.id for job in jobs if len(job.id) == 36}) == 2
     assert [job.options.requires for job in jobs] == [(COMMANDS,), ()]
     serving.close()

@@ -235,6 +235,17 @@ def test_a_list_of_jobs_leaves_out_what_is_large_unless_asked(store: Store) -> N
         assert listed == msgspec.structs.replace(whole, omitted=omitted, **left_out)
 
 
+def test_a_list_of_large_jobs_without_their_details_has_every_job_once(store: Store) -> None:
+    args = b'{"x": "%b"}' % (b"y" * MEGABYTE)
+    ids = put(store, *(new(args=args) for _ in range(70)))
+    pages = [store.find(Filter(), limit=1000).result()]
+    while pages[-1].more:
+        before = pages[-1][-1].seq
+        pages.append(store.find(Filter(before=before), limit=1000).result())
+    assert [job.id for page in pages for job in page] == ids[::-1]
+    assert all(len(page) >= 60 for page in pages[:-1])
+
+
 def test_a_detail_that_is_not_known_is_refused_over_http(store: Store) -> None:
     if store.is_server:
         wrong: Any = ["arguments"]

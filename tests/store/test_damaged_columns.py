@@ -17,7 +17,7 @@ from calls import BROKEN, claim, new, put, settle
 from damageable import NOT_UTF8
 
 from conveyor.core.access import Action, Token
-from conveyor.core.job import OutputChunk, ScheduleInfo, State, TaskDefaults, WorkerInfo
+from conveyor.core.job import DETAILS, OutputChunk, ScheduleInfo, State, TaskDefaults, WorkerInfo
 from conveyor.core.pending import Pending
 from conveyor.errors import CorruptStoreError, NotFoundError
 from conveyor.maintenance.loop import maintenance_loop
@@ -126,7 +126,7 @@ def every_read(store: SqliteStore) -> Iterator[Callable[[], Pending[object]]]:
     yield lambda: store.leader("scaler")
     yield lambda: store.task_defaults("t")
     yield lambda: store.load(limit=9)
-    yield lambda: store.find(Filter(), limit=9)
+    yield lambda: store.find(Filter(), limit=9, include=DETAILS)
     yield lambda: store.history("failed")
     yield lambda: store.output("failed", limit=9)
     yield lambda: store.files("failed")

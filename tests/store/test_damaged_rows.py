@@ -12,7 +12,7 @@ from damageable import NOT_UTF8, TOO_DEEP, File
 
 from conveyor.client.job_handle import Job
 from conveyor.core.codec import ResultCodec
-from conveyor.core.job import ErrorInfo, Progress, State
+from conveyor.core.job import DETAILS, ErrorInfo, Progress, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Interrupted, Outcome, Snoozed, Succeeded
 from conveyor.errors import (
     CorruptStoreError,
@@ -75,13 +75,19 @@ def states(file: File, names: Iterable[str]) -> set[State]:
 
 
 def damages_found(file: File) -> set[str]:
-    return {job.id for job in file.store.find(Filter(), limit=99).result() if job.damage}
+    return {
+        job.id
+        for job in file.store.find(Filter(), limit=99, include=DETAILS).result()
+        if job.damage
+    }
 
 
 def test_a_damaged_job_is_listed_and_shown_with_what_is_wrong(file: File) -> None:
     put_all(file)
     file.plant(DAMAGES | HARMLESS)
-    assert len(file.store.find(Filter(), limit=99).result()) == len([*DAMAGES, *GOOD])
+    assert len(file.store.find(Filter(), limit=99, include=DETAILS).result()) == len(
+        [*DAMAGES, *GOOD]
+    )
     assert damages_found(file) == set(DAMAGES)
     for name in DAMAGES:
         job = file.store.get(name).result()
@@ -273,7 +279,7 @@ def test_a_job_in_an_unknown_state_can_be_cancelled_retried_and_deleted(
         assert all(settle(file.store, job, Succeeded()) for job in claim(file.store, limit=9))
     file.run("UPDATE job SET state = 'weird'")
     assert claim(file.store, limit=9) == []
-    assert {job.damage for job in file.store.find(Filter(), limit=9).result()} == {
+    assert {job.damage for job in file.store.find(Filter(), limit=9, include=DETAILS).result()} == {
         "its state cannot be read: 'weird' is no state"
     }
     assert file.store.cancel("cancelled", reason="r").result().state is State.CANCELLED
@@ -357,7 +363,7 @@ def test_a_value_of_another_type_in_any_column_is_one_damaged_job(file: File) ->
         value = "'text'" if name in NUMERIC else "x'37'" if name in TEXTS else "7"
         file.run(f"UPDATE job SET {name} = {value} WHERE id = '{name}'")
     file.run("UPDATE job SET id = x'37' WHERE id = 'id'")
-    found = file.store.find(Filter(), limit=99).result()
+    found = file.store.find(Filter(), limit=99, include=DETAILS).result()
     nameless = f"#{len(columns) + 2}"
     assert {job.id for job in found if job.damage} == {*columns, nameless}
     claimed = {job.id for job in claim(file.store, limit=99, labels=["gpu"])}

@@ -29,7 +29,9 @@ from reference_answers import check_load
 
 from conveyor.core.files import FileInfo, InputFile
 from conveyor.core.job import (
+    DETAILS,
     FINAL,
+    AttemptError,
     ErrorInfo,
     JobRecord,
     NewJob,
@@ -129,11 +131,15 @@ class Agreement(RuleBasedStateMachine):
             return type(error).__name__
 
     def plain(self, answer: Any) -> Any:
-        """Forget what need not be the same: the names of offers and of chunks."""
+        """Forget what need not be the same: the names of offers, and the numbers in a list."""
         if isinstance(answer, Offered):
             return msgspec.structs.replace(answer, offer="")
-        if isinstance(answer, list) and answer and isinstance(answer[0], OutputChunk):
-            return [msgspec.structs.replace(chunk, seq=0) for chunk in answer]
+        if (
+            isinstance(answer, list)
+            and answer
+            and isinstance(answer[0], OutputChunk | AttemptError)
+        ):
+            return [msgspec.structs.replace(each, seq=0) for each in answer]
         return answer
 
     @initialize(running=st.integers(0, 2), full=st.booleans())
@@ -340,7 +346,7 @@ class Agreement(RuleBasedStateMachine):
 
     @invariant()
     def the_stores_agree(self) -> None:
-        found, _ = self.both(lambda store: store.find(Filter(), limit=1000))
+        found, _ = self.both(lambda store: store.find(Filter(), limit=1000, include=DETAILS))
         counts, _ = self.both(lambda store: store.counts())
         load, _ = self.both(lambda store: store.load(limit=100))
         self.both(lambda store: store.workers())

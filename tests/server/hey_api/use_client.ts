@@ -28,7 +28,7 @@ async function main(url: string, token: string): Promise<void> {
   const shown = await get({ path: { job_id: job.id } });
   const page = await find({ query: { queue: 'mail', limit: 1 } });
   const before = Number(page.response!.headers.get('Next-Cursor'));
-  const last = await find({ query: { queue: 'mail', limit: 1, before } });
+  const last = await find({ query: { queue: 'mail', limit: 1, before, include: 'args,result' } });
   const queue = await queueInfo({ path });
   console.log(
     JSON.stringify({
@@ -42,6 +42,7 @@ async function main(url: string, token: string): Promise<void> {
       settled: settled.data?.settled,
       shown: [shown.data?.state, shown.data?.result, shown.data?.progress?.total],
       pages: [page.data, last.data].map((jobs) => jobs!.map((each) => each.id)),
+      details: [page.data, last.data].map((jobs) => [jobs![0].args, jobs![0].omitted]),
       end: last.response?.headers.get('Next-Cursor'),
       depth: queue.data?.counts.available,
     }),

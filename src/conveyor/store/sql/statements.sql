@@ -198,9 +198,7 @@ SELECT {job} FROM job WHERE id = :id
 
 -- name: find_sizes, reads
 -- Where a page of jobs ends is decided by sizes, which are known without reading the values.
-SELECT seq, CASE WHEN :args THEN length(args) END, CASE WHEN :options THEN length(options) END,
-    CASE WHEN :result THEN length(result) END, CASE WHEN :stopping THEN length(stopping) END,
-    length(progress)
+SELECT seq, length(args), length(options), length(result), length(stopping), length(progress)
 FROM job WHERE seq < :before
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -21,8 +21,8 @@ from ....core.job import (
     State,
     Stream,
 )
+from ....core.page import ENTRY_BYTES, PAGE_BYTES, Page, cut_page
 from ....core.unreadable import UNREADABLE
-from ....core.page import ENTRY_BYTES, Page, cut_page
 from ...enqueue_rules import no_job, no_queue
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
@@ -33,6 +33,12 @@ from .transitions import adopt, end_unrun
 
 LAST_SEQ = 2**63 - 1
 DAMAGED_ENTRY = ErrorInfo("CorruptStoreError", "this entry of the history is damaged")
+# The columns of the statement `find_sizes`, after seq.
+_SIZED = ("args", "options", "result", "stopping", "progress")
+# Passing over a large value takes a part of the time that reading it takes.
+PASSED_OVER = 16
+# How many jobs are looked at first.
+FIRST_SIZES = 64
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _encode = msgspec.json.Encoder().encode
@@ -58,13 +64,12 @@ async def find(
         "states": _encode(sorted(which.states)).decode() if which.states else None,
         "enqueued_before": which.enqueued_before,
     }
-    matching |= {name: int(name in include) for name in DETAILS}
-    sizes = await tx.rows("find_sizes", {**matching, "limit": limit + 1})
-    page = cut_page(sizes, limit, _size)
+    omitted = DETAILS.difference(include)
+    page = await _sized_page(tx, matching, limit, [name in omitted for name in _SIZED])
     if not page:
         return Page()
-    rows = await tx.rows("find", {**matching, "last": page[-1][0]})
-    omitted = DETAILS.difference(include)
+    details: dict[str, Any] = {name: int(name in include) for name in DETAILS}
+    rows = await tx.rows("find", {**matching, **details, "last": page[-1][0]})
     jobs = [listed_record(row, await tx.queue_of(row[LANE]), omitted) for row in rows]
     return Page(jobs, more=page.more)
 
@@ -81,9 +86,36 @@ async def history(
     return Page((_attempt_error(*row) for row in rows), more=page.more)
 
 
-def _size(row: Row) -> int:
-    """Return what an entry counts, of its seq and the sizes of its large fields."""
-    return ENTRY_BYTES + int(sum(filter(None, row[1:])))
+async def _sized_page(
+    tx: Tx, matching: dict[str, Any], limit: int, passed_over: Sequence[bool]
+) -> Page[Row]:
+    """Return the sizes of one page of jobs.
+
+    How large they are is known only of some, so few are looked at before that is known.
+    """
+    found: list[Row] = []
+    at_once, size = FIRST_SIZES, 0
+    while len(found) <= limit and size <= PAGE_BYTES:
+        asked = min(at_once, limit + 1 - len(found))
+        rows = await tx.rows("find_sizes", {**matching, "limit": asked})
+        found += rows
+        size += sum(_size(row, passed_over) for row in rows)
+        if len(rows) < asked:
+            break
+        at_once = 1 + PAGE_BYTES * len(found) // size
+        matching = {**matching, "before": rows[-1][0]}
+    return cut_page(found, limit, lambda row: _size(row, passed_over))
+
+
+def _size(row: Row, passed_over: Sequence[bool] = (False,)) -> int:
+    """Return what an entry counts, of its seq and the sizes of its large fields.
+
+    One that is only passed over, to what is stored behind it, counts a part of its size.
+    """
+    return ENTRY_BYTES + sum(
+        (size or 0) // (PASSED_OVER if passed else 1)
+        for size, passed in zip(row[1:], passed_over, strict=True)
+    )
 
 
 async def _seq(tx: Tx, job_id: str) -> int:
