@@ -34,6 +34,7 @@ from conveyor.core.pending import Pending
 from conveyor.errors import UsageError
 from conveyor.store.messages import Accepted, Claimant, Filter, Lease, Offered, Want
 from conveyor.store.protocol import Store
+from conveyor.testing import FakeClock
 
 MEGABYTE = 1_000_000
 LARGE = b'{"x": "%b"}' % (b"y" * MEGABYTE)
@@ -339,3 +340,35 @@ def test_a_failed_attempt_of_a_large_job_is_claimed_again(store: Store) -> None:
     settle(store, claim(store)[0], BROKEN)
     store.retry(job_id).result()
     assert [job.id for job in claim(store, 1000)] == [job_id]
+
+
+MANY = 40  # more than a SQL store reads at once
+
+
+def test_many_offers_are_accepted_at_once_when_there_is_room(store: Store) -> None:
+    put(store, new(), capacity=1)
+    offers = [offer(store, new(), capacity=1) for _ in range(MANY)]
+    put(store, capacity=None)
+    answers = [store.accepted(each.offer).result() for each in offers if isinstance(each, Offered)]
+    assert [answer is not None for answer in answers] == [True] * MANY
+    assert depth(store) == 2 + MANY
+
+
+def test_a_claim_meets_a_producer_behind_many_that_offer_something_else(store: Store) -> None:
+    for _ in range(MANY):
+        offer(store, new(requires=("gpu",)), capacity=0)
+    offer(store, new(id="mine"), capacity=0)
+    assert [job.id for job in claim(store, 9)] == ["mine"]
+    assert len(claim(store, 1000, labels=["gpu"])) == MANY
+
+
+def test_many_jobs_are_dropped_and_expire_at_once(store: Store, clock: FakeClock) -> None:
+    put(store, *(new() for _ in range(MANY)), capacity=MANY)
+    put(store, *(new() for _ in range(MANY)), capacity=MANY, when_full="drop_oldest")
+    assert counted(store)["q"][State.DISCARDED] == MANY
+    put(store, *(new(queue="r", expires_at=clock.now() + 1) for _ in range(MANY)))
+    clock.advance(2)
+    store.stage(limit=MANY - 3).result()
+    assert counted(store)["r"][State.DISCARDED] == MANY - 3
+    store.stage(limit=MANY).result()
+    assert counted(store)["r"][State.DISCARDED] == MANY

@@ -94,8 +94,8 @@ SELECT queue, until, answer FROM offer WHERE seq = :seq
 SELECT seq, queue, until, request, answer FROM offer ORDER BY seq LIMIT 10000
 
 -- name: offers, reads
-SELECT seq, until, request FROM offer WHERE queue = :queue AND answer IS NULL ORDER BY seq
-LIMIT :limit
+SELECT seq, until, request FROM offer WHERE queue = :queue AND answer IS NULL AND seq > :after
+ORDER BY seq LIMIT :limit
 
 -- name: count_offers, reads
 SELECT count(*) FROM offer WHERE queue = :queue AND answer IS NULL AND until >= :now
@@ -535,7 +535,7 @@ WHERE seq = :seq AND state = :state_before
 {integrity_check}
 
 -- name: scan, reads
-SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 1000
+SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 32
 
 -- name: count_states, reads
 SELECT lane.queue, job.state, count(*) FROM job JOIN lane ON lane.id = job.lane

@@ -14,7 +14,7 @@ from ...load_totals import add_up
 from ...messages import Leader, Load
 from ..rows import Row, decode_labels, finite, whole
 from ..transaction import QueueState, Tx
-from .enqueue import live_offers
+from .enqueue import LiveOffers
 from .lanes import labels_of_next
 
 # A lane with this many priorities is scanned instead of searched once for each priority.
@@ -112,6 +112,7 @@ async def _offered(tx: Tx, names: Sequence[str]) -> AsyncIterator[Load]:
     for name in names:
         queue = await tx.used_queue(name)
         if queue.capacity == 0 and not queue.paused:
-            for _, jobs in await live_offers(tx, name, reads=True):
-                for new in jobs:
+            offers = LiveOffers(tx, name, reads=True)
+            while some := await offers.read():
+                for new in (job for _, jobs in some for job in jobs):
                     yield Load(name, new.options.requires, waiting=1, running=0)

@@ -30,7 +30,7 @@ from ..rows import (
 )
 from ..transaction import Tx
 from .discards import discard_damaged, expire
-from .enqueue import accept_offer, has_offers, live_offers, make_room
+from .enqueue import LiveOffers, accept_offer, has_offers, make_room
 from .lanes import labels_of_next
 from .tasks import task_defaults
 from .transitions import apply
@@ -301,12 +301,14 @@ async def _meet(
 ) -> tuple[list[JobRecord], int]:
     """Claim offered jobs directly from their producers, at a rendezvous."""
     met: list[JobRecord] = []
-    for seq, jobs in rendezvous_offers(await live_offers(tx, name), claimant.labels):
-        if len(met) == limit or room <= 0:
-            break
-        answer = await accept_offer(tx, seq, jobs)
-        if answer is not None and not answer.existing:
-            rows = await tx.rows("get", (jobs[0].id,))
-            met += await _lease(tx, name, rows, claimant)
-            room -= sum(map(stored_size, rows))
+    offers = LiveOffers(tx, name)
+    while len(met) < limit and room > 0 and (some := await offers.read()):
+        for seq, jobs in rendezvous_offers(some, claimant.labels):
+            if len(met) == limit or room <= 0:
+                break
+            answer = await accept_offer(tx, seq, jobs)
+            if answer is not None and not answer.existing:
+                rows = await tx.rows("get", (jobs[0].id,))
+                met += await _lease(tx, name, rows, claimant)
+                room -= sum(map(stored_size, rows))
     return met, room

@@ -23,7 +23,9 @@ from ..rows import Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, QueueState, Tx
 from .transitions import end_unrun
 
-OFFERS_AT_ONCE = 1000
+# How many offers of a queue are looked at in one operation, and how many rows with the arguments
+# of jobs are read at once.
+MOST_OFFERS, LARGE_ROWS = 1000, 16
 # An offer that ends later than this, in seconds, is damaged.
 LONGEST_PATIENCE = 86_400.0
 
@@ -174,22 +176,26 @@ async def make_room(tx: Tx, name: str) -> None:
     if is_rendezvous(queue.capacity) or not await has_offers(tx, name):
         return
     queue = await tx.lock_queue(name)
-    for seq, jobs in await live_offers(tx, name):
-        size = count_fresh(jobs, await _holders(tx, jobs))
-        if never_fits(size, queue.capacity):  # the capacity was lowered
-            await _drop_offer(tx, seq)
-        elif fits(size, depth=queue.depth, capacity=queue.capacity):
-            await accept_offer(tx, seq, jobs)
-        else:
-            return
+    offers = LiveOffers(tx, name)
+    while some := await offers.read():
+        for seq, jobs in some:
+            size = count_fresh(jobs, await _holders(tx, jobs))
+            if never_fits(size, queue.capacity):  # the capacity was lowered
+                await _drop_offer(tx, seq)
+            elif fits(size, depth=queue.depth, capacity=queue.capacity):
+                await accept_offer(tx, seq, jobs)
+            else:
+                return
 
 
 async def _drop_offers_of_several(tx: Tx, name: str) -> None:
     """Drop the offers that have no room at a rendezvous, if the queue has become one."""
     if is_rendezvous((await tx.used_queue(name)).capacity):
-        for seq, jobs in await live_offers(tx, name):
-            if len(jobs) > 1:
-                await _drop_offer(tx, seq)
+        offers = LiveOffers(tx, name)
+        while some := await offers.read():
+            for seq, jobs in some:
+                if len(jobs) > 1:
+                    await _drop_offer(tx, seq)
 
 
 async def has_offers(tx: Tx, name: str) -> bool:
@@ -197,22 +203,40 @@ async def has_offers(tx: Tx, name: str) -> bool:
     return bool(await tx.rows("any_offer", (name,)))
 
 
-async def live_offers(tx: Tx, name: str, *, reads: bool = False) -> list[tuple[int, list[NewJob]]]:
-    """Return the offers of a queue whose producers still wait, oldest first.
+class LiveOffers:
+    """The offers of a queue whose producers still wait, oldest first; a few are read at a time.
 
     Unless the caller only `reads`, damaged ones are deleted, so that their producers ask again.
     """
-    live: list[tuple[int, list[NewJob]]] = []
-    for seq, until, request in await tx.rows("offers", (name, OFFERS_AT_ONCE)):
+
+    def __init__(self, tx: Tx, queue: str, *, reads: bool = False) -> None:
+        self._tx = tx
+        self._queue = queue
+        self._reads = reads
+        self._after = 0
+        self._left = MOST_OFFERS
+
+    async def read(self) -> list[tuple[int, list[NewJob]]]:
+        """Return the next offers; none at the end."""
+        live: list[tuple[int, list[NewJob]]] = []
+        while not live and self._left > 0:
+            asked = min(LARGE_ROWS, self._left)
+            rows = await self._tx.rows("offers", (self._queue, self._after, asked))
+            self._left = self._left - asked if len(rows) == asked else 0
+            for seq, until, request in rows:
+                self._after = seq
+                jobs = await self._decode(seq, request)
+                if jobs is not None and is_time(until) and until >= self._tx.now:
+                    live.append((seq, jobs))
+        return live
+
+    async def _decode(self, seq: int, request: bytes) -> list[NewJob] | None:
         try:
-            jobs = _decode_jobs(request)
+            return _decode_jobs(request)
         except (TypeError, *UNREADABLE):
-            if not reads:
-                await _delete_offer(tx, seq)
-            continue
-        if is_time(until) and until >= tx.now:
-            live.append((seq, jobs))
-    return live
+            if not self._reads:
+                await _delete_offer(self._tx, seq)
+            return None
 
 
 async def accept_offer(tx: Tx, seq: int, jobs: Sequence[NewJob]) -> Accepted | None:
@@ -319,5 +343,6 @@ async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None
     if not count:
         return
     why = drop_error(name, queue.capacity)
-    for row in await tx.rows("oldest", (name, count)):
-        await end_unrun(tx, to_record(row, name), State.DISCARDED, why)
+    for start in range(0, count, LARGE_ROWS):
+        for row in await tx.rows("oldest", (name, min(LARGE_ROWS, count - start))):
+            await end_unrun(tx, to_record(row, name), State.DISCARDED, why)

@@ -17,7 +17,7 @@ from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
-from .enqueue import accept, delete_old_offers, make_room
+from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
 from .tokens import prune_access
 
 MISSED: tuple[Missed, ...] = get_args(Missed)
@@ -32,8 +32,12 @@ async def stage(tx: Tx, *, limit: int) -> Staged:
         await tx.tally(queue, State(state), -1)
         await tx.tally(queue, State.AVAILABLE, 1)
         tx.hint("work", queue)
-    for row in await tx.rows("expired", (tx.now, limit)):
-        await expire(tx, to_record(row, await tx.queue_of(row[LANE])))
+    for start in range(0, limit, LARGE_ROWS):
+        rows = await tx.rows("expired", (tx.now, min(LARGE_ROWS, limit - start)))
+        for row in rows:
+            await expire(tx, to_record(row, await tx.queue_of(row[LANE])))
+        if len(rows) < LARGE_ROWS:
+            break
     for (queue,) in await tx.rows("offering_queues"):
         await make_room(tx, queue)
     await delete_old_offers(tx)
