@@ -59,4 +59,4 @@ def token_size(token: Token) -> int:
 def action_size(action: Action) -> int:
     """Return the size of a line of the audit log."""
     texts = (action.who, action.where, action.what, action.subject, action.detail)
-    return sum(len(text.encode()) for text in texts)
+    return sum(len(str(text).encode(errors="replace")) for text in texts)
