@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
 from ..errors import BusyError, ConveyorError, NotFoundError, UnavailableError
+from ..store.call_style import AsyncCalls
+from ..store.page_walk import read_workers
 from ..store.protocol import Store
 from .agent_launch import machine_of
 from .plan import DrainAgent, StartMachines, StopMachine
@@ -102,7 +104,7 @@ class PlanExecutor:
         known_ids = {worker.id for worker in known}
         registered_since = {
             machine_of(worker.labels)
-            for worker in await self._store.workers()
+            for worker in await read_workers(AsyncCalls(), self._store)
             if worker.id not in known_ids
         }
         safe: list[StopMachine] = []

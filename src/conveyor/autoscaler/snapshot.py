@@ -9,7 +9,9 @@ import msgspec
 
 from ..core.job import WorkerInfo
 from ..errors import ConveyorError
+from ..store.call_style import AsyncCalls
 from ..store.messages import Load
+from ..store.page_walk import read_workers
 from ..store.protocol import Store
 from .provider import Machine, Provider
 
@@ -48,5 +50,5 @@ async def take_snapshot(store: Store, providers: Mapping[str, Provider]) -> Snap
         for name, provider in providers.items():
             group.create_task(list_machines(name, provider))
     # After the machines, so that the agent of a listed machine has had time to register.
-    workers = await store.workers()
+    workers = await read_workers(AsyncCalls(), store)
     return Snapshot(at=at, loads=loads, workers=workers, machines=machines, unreachable=unreachable)

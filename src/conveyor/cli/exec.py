@@ -41,7 +41,7 @@ from .shared.output import print_line, print_stderr
 from .shared.output_printer import OutputPrinter
 from .shared.shell_warning import warn_of_shell
 from .shared.signals import handle_signals
-from .shared.store_access import choose_command_store
+from .shared.store_access import choose_command_store, find_workers
 
 # How long to wait for a cancel request when the job has ended, in seconds.
 CANCEL_TIMEOUT = 1.0
@@ -239,7 +239,7 @@ def _is_served(belt: Conveyor, queue: str, requires: frozenset[str]) -> bool:
         and serves(frozenset(worker.labels), requires | {COMMANDS})
         and now - worker.beat_at < SILENT
         and not worker.draining
-        for worker in belt.store.workers().result()
+        for worker in find_workers(belt.store)
     )
 
 

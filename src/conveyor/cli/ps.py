@@ -16,7 +16,7 @@ from .shared.options import (
 )
 from .shared.output import format_age, job_as_json, print_json, print_stderr, print_table
 from .shared.sickness import print_sick_workers
-from .shared.store_access import find_jobs, open_configured_store
+from .shared.store_access import find_jobs, find_workers, open_configured_store
 
 HEADINGS = ("ID", "STATE", "TASK", "QUEUE", "ATTEMPT", "AGE", "PROGRESS", "ERROR")
 LONGEST_ERROR = 60
@@ -51,7 +51,7 @@ def ps_command(
     with open_configured_store(url) as store:
         include = DETAILS if as_json else IN_TABLE
         jobs = find_jobs(store, matching, limit=limit, include=include)
-        workers = [] if as_json else store.workers().result()
+        workers = [] if as_json else find_workers(store)
         now = store.now()
     if as_json:
         print_json([job_as_json(job) for job in jobs])

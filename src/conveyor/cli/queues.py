@@ -12,7 +12,7 @@ from .shared.audit_trail import audited
 from .shared.completions import complete_queues
 from .shared.options import json_option, url_option
 from .shared.output import print_json, print_table
-from .shared.store_access import open_configured_store, require_names
+from .shared.store_access import find_queues, find_workers, open_configured_store, require_names
 
 # How many queues an error lists.
 KNOWN = 20
@@ -32,7 +32,7 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
                 store.set_paused(name, paused=action == "pause").result()
                 record(f"{action} queue", name)
             return
-        queues = store.counts().result()
+        queues = find_queues(store)
     if as_json:
         print_json([{**msgspec.to_builtins(queue), "depth": queue.depth} for queue in queues])
         return
@@ -54,10 +54,10 @@ def _check_known(store: Store, name: str) -> None:
     try:
         store.queue_info(name).result()
     except NotFoundError:
-        served = {queue for worker in store.workers().result() for queue in worker.queues}
+        served = {queue for worker in find_workers(store) for queue in worker.queues}
         if name in served:
             return
-        known = sorted(served | {queue.name for queue in store.counts().result()})
+        known = sorted(served | {queue.name for queue in find_queues(store)})
         raise NotFoundError(
             f"there is no queue {name!r}: no job was ever put into it, and no worker serves it; "
             f"known queues: {', '.join(known[:KNOWN]) or 'none'}"

@@ -10,7 +10,7 @@ from .shared.audit_trail import audited
 from .shared.completions import complete_schedules
 from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
-from .shared.store_access import open_configured_store, require_names
+from .shared.store_access import find_schedules, open_configured_store, require_names
 
 # A schedule whose tick is later than this, in seconds, is declared by no running program.
 LATE = 60.0
@@ -29,7 +29,7 @@ def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: s
                 _change(store, action, name)
                 record(f"{action} schedule", name)
             return
-        schedules, now = store.schedules().result(), store.now()
+        schedules, now = find_schedules(store), store.now()
     if as_json:
         print_json(schedules)
         return

@@ -10,7 +10,7 @@ from ..errors import NotFoundError
 from ..store.protocol import Store
 from .shared.options import job_id_argument, json_option, url_option
 from .shared.output import print_json, print_line
-from .shared.store_access import find_job, open_configured_store
+from .shared.store_access import find_job, find_workers, open_configured_store
 
 
 @click.command("why")
@@ -41,6 +41,6 @@ def explain_job(store: Store, job_id: str) -> str:
         job,
         queue=unknown if job.damage else store.queue_info(job.queue).result(),
         ahead=store.ahead(job.id).result() if job.state is State.AVAILABLE else 0,
-        workers=store.workers().result(),
+        workers=find_workers(store),
         now=store.now(),
     )

@@ -9,6 +9,8 @@ T = TypeVar("T")
 
 # What a page may have, in bytes, unless its first entry alone has more.
 PAGE_BYTES = 4 << 20
+# How many entries of a list of queues, workers or schedules a page has, at most.
+LISTED = 10_000
 # What an entry counts beside its large fields.
 ENTRY_BYTES = 1 << 10
 

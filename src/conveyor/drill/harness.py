@@ -17,6 +17,9 @@ from typing import Any
 from ..client.app import Conveyor
 from ..client.job_handle import Job
 from ..core.job import JobRecord, State
+from ..core.pending import run_sync
+from ..store.call_style import BlockingCalls
+from ..store.page_walk import read_workers
 from .observations import Observation, ObservedJob
 from .probe_jobs import FAILS, FINISH, KINDS, QUEUE, Kind, ProbeEvent, ProbeJobs, read_events
 from .processes import (
@@ -149,7 +152,7 @@ class Harness:
 
     def sickness_of(self, worker: WorkerProcess) -> dict[str, str]:
         """Return which kinds of job a worker says that its machine cannot start, and why."""
-        for each in self._belt.store.workers().result():
+        for each in run_sync(read_workers(BlockingCalls(), self._belt.store)):
             if each.id == worker.id:
                 return each.sick
         return {}
@@ -201,7 +204,7 @@ class Harness:
                 observer.update(record, now)
 
     def _is_registered(self, worker: WorkerProcess) -> bool:
-        for each in self._belt.store.workers().result():
+        for each in run_sync(read_workers(BlockingCalls(), self._belt.store)):
             if each.pid == worker.pid:
                 worker.id = each.id
                 return True

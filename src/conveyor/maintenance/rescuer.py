@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
 from ..job_log import log_discards
+from ..store.call_style import AsyncCalls
+from ..store.page_walk import read_workers
 from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.process_identity import boot_id, is_dead
@@ -56,7 +58,7 @@ class Rescuer:
     async def rescue(self, *, expired: bool) -> None:
         """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
         store, folder = self._store, self._store.folder
-        workers = await store.workers()
+        workers = await read_workers(AsyncCalls(), store)
         silent_since = store.now() - REMOVE_AFTER
         dead = self._dead([each for each in workers if each.id != self._worker], folder)
         if not dead and (not expired or self._is_clock_doubtful()):

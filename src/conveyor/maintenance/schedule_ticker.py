@@ -10,6 +10,8 @@ from ..core import cron
 from ..core.event_log import open_event_log
 from ..core.job import NewJob, ScheduleInfo
 from ..errors import UsageError
+from ..store.call_style import AsyncCalls
+from ..store.page_walk import read_schedules
 from ..store.protocol import Store
 
 log = open_event_log("schedule_ticker")
@@ -45,7 +47,7 @@ class ScheduleTicker:
         if not self._schedules:
             return
         now = self._store.now()
-        for info in await self._store.schedules():
+        for info in await read_schedules(AsyncCalls(), self._store):
             known = self._schedules.get(info.name)
             if known is None or info.paused or info.next_at > now:
                 continue

@@ -12,10 +12,13 @@ from starlette.responses import Response
 
 from ..core.files import PIECE
 from ..core.job import QueueInfo, WorkerInfo
-from ..core.page import Page
+from ..core.page import Page, cut_page
 from ..errors import NotFoundError
-from ..store.http import payloads
-from ..store.http.api import CURSOR_HEADER
+from ..store.call_style import AsyncCalls
+from ..store.http import list_queries, payloads
+from ..store.http.api import CURSOR_HEADER, ApiCall
+from ..store.list_rules import queue_size, worker_size
+from ..store.page_walk import read_schedules
 from ..store.protocol import Store
 from ..store.schedule_rules import rule_of
 from .audit import action_of, audit_line
@@ -118,25 +121,32 @@ class Handlers:
     async def _list_page(self, request: ApiRequest, method: Callable[..., Any]) -> Response:
         """Return a page of a list."""
         call = request.call
-        page: Page[Any] = await method(**request.arguments())
-        response = json_response(page if call.encode is None else call.encode(page))
-        if page.more:
-            response.headers[CURSOR_HEADER] = str(getattr(page[-1], call.cursor))
-        return response
+        return _page_response(call, await method(**request.arguments()))
 
     async def _counts(self, request: ApiRequest) -> Response:
         visible = request.principal.queues
         if not visible:
-            return json_response(await self._store.counts())
+            return await self._list_page(request, self._store.counts)
+        query: list_queries.ListQuery = request.body
         queues: list[QueueInfo] = []
         for name in sorted(set(visible)):
-            with suppress(NotFoundError):  # no job was ever put into it
-                queues.append(await self._store.queue_info(name))
-        return json_response(queues)
+            if name > query.after:
+                with suppress(NotFoundError):  # no job was ever put into it
+                    queues.append(await self._store.queue_info(name))
+        return _page_response(request.call, cut_page(queues, query.limit, queue_size))
 
     async def _workers(self, request: ApiRequest) -> Response:
-        workers = await self._store.workers()
-        return json_response(_visible_workers(workers, request.principal.queues))
+        visible = request.principal.queues
+        if not visible:
+            return await self._list_page(request, self._store.workers)
+        query: list_queries.ListQuery = request.body
+        found: list[WorkerInfo] = []
+        page = await self._store.workers(after=query.after)
+        while page.more and len(found) <= query.limit:
+            found += _visible_workers(page, visible)
+            page = await self._store.workers(after=page[-1].id)
+        found += _visible_workers(page, visible)
+        return _page_response(request.call, cut_page(found, query.limit, worker_size))
 
     async def _write_content(self, request: ApiRequest) -> Response:
         body: payloads.PieceQuery = request.body
@@ -168,7 +178,9 @@ class Handlers:
         """Add or change a schedule; applications repeat theirs, which is no entry of the audit."""
         body: payloads.PutScheduleBody = request.body
         put = body.schedule
-        before = {each.name: rule_of(each) for each in await self._store.schedules()}
+        before = {
+            each.name: rule_of(each) for each in await read_schedules(AsyncCalls(), self._store)
+        }
         response = await self._call_store(request)
         if before.get(put.name) != rule_of(put):
             line = action_of(request, "put schedule", f"{put.cron} {put.timezone}", put.name)
@@ -189,13 +201,18 @@ class Handlers:
         )
 
 
+def _page_response(call: ApiCall, page: Page[Any]) -> Response:
+    response = json_response(page if call.encode is None else call.encode(page))
+    if page.more:
+        response.headers[CURSOR_HEADER] = str(getattr(page[-1], call.cursor))
+    return response
+
+
 def _visible_workers(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[WorkerInfo]:
     """Return the workers that serve any of the queues, with only what is of these queues.
 
     Their tasks and what their jobs wait for may be of any queue that they serve.
     """
-    if not queues:
-        return list(workers)
     visible: list[WorkerInfo] = []
     for worker in workers:
         served = tuple(queue for queue in worker.queues if queue in queues)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.access import Action, Token
-from ..core.job import NO_OPTIONS, AttemptError, JobRecord, Options, OutputChunk
+from ..core.job import NO_OPTIONS, AttemptError, JobRecord, Options, OutputChunk, WorkerInfo
 from ..core.page import ENTRY_BYTES
 
 _encode = msgspec.json.Encoder().encode
@@ -60,3 +60,13 @@ def action_size(action: Action) -> int:
     """Return the size of a line of the audit log."""
     texts = (action.who, action.where, action.what, action.subject, action.detail)
     return sum(len(str(text).encode(errors="replace")) for text in texts)
+
+
+def worker_size(worker: WorkerInfo) -> int:
+    """Return the size of a worker's description."""
+    return ENTRY_BYTES + len(_encode(worker))
+
+
+def queue_size(_queue: object) -> int:
+    """Return the size of a queue or a schedule, which have only names and numbers."""
+    return ENTRY_BYTES

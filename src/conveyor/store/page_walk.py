@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..core.job import DETAILS, AttemptError, Detail, JobRecord
+from ..core.job import DETAILS, AttemptError, Detail, JobRecord, QueueInfo, ScheduleInfo, WorkerInfo
 from ..core.page import Page
 from ..core.pending import Pending
 from ..errors import UnavailableError
@@ -55,6 +55,27 @@ async def read_history(
         return store.history(job_id, after=after)
 
     return await read_all(call_style, read, "seq", 0, timeout)
+
+
+async def read_queues(
+    call_style: CallStyle, store: Store, timeout: float | None = None
+) -> list[QueueInfo]:
+    """Return every queue that was ever used, by name; TimeoutError as above."""
+    return await read_all(call_style, lambda name: store.counts(after=name), "name", "", timeout)
+
+
+async def read_workers(
+    call_style: CallStyle, store: Store, timeout: float | None = None
+) -> list[WorkerInfo]:
+    """Return all workers that sent a beat, by id; TimeoutError as above."""
+    return await read_all(call_style, lambda name: store.workers(after=name), "id", "", timeout)
+
+
+async def read_schedules(
+    call_style: CallStyle, store: Store, timeout: float | None = None
+) -> list[ScheduleInfo]:
+    """Return all schedules, by name; TimeoutError as above."""
+    return await read_all(call_style, lambda name: store.schedules(after=name), "name", "", timeout)
 
 
 async def read_all(

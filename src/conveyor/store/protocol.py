@@ -27,7 +27,7 @@ from ..core.job import (
     WhenFull,
     WorkerInfo,
 )
-from ..core.page import Page
+from ..core.page import LISTED, Page
 from ..core.pending import Pending
 from .messages import (
     Accepted,
@@ -196,8 +196,8 @@ class OperatorStore(Protocol):
         """Return at most `limit` chunks of captured output whose `seq` is above `after`."""
         ...
 
-    def counts(self) -> Pending[list[QueueInfo]]:
-        """Return every queue that was ever used, by name."""
+    def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:
+        """Return the queues that were ever used, by name: at most `limit` after a name."""
         ...
 
     def queue_info(self, queue: str) -> Pending[QueueInfo]:
@@ -299,8 +299,8 @@ class MaintenanceStore(Protocol):
         """Forget a worker that exited, or that is known to be dead."""
         ...
 
-    def workers(self) -> Pending[list[WorkerInfo]]:
-        """Return the workers that sent a beat, by id.
+    def workers(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[WorkerInfo]]:
+        """Return the workers that sent a beat, by id: at most `limit` after an id.
 
         A quiet or draining worker is shown as such even before it has seen the order.
         """
@@ -317,8 +317,8 @@ class MaintenanceStore(Protocol):
         """
         ...
 
-    def schedules(self) -> Pending[list[ScheduleInfo]]:
-        """Return the schedules, by name."""
+    def schedules(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[ScheduleInfo]]:
+        """Return the schedules, by name: at most `limit` after a name."""
         ...
 
     def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:

@@ -16,7 +16,10 @@ from click.shell_completion import CompletionItem
 
 from ...core.foreign_text import escape_line
 from ...core.job import JobRecord, State
+from ...core.pending import run_sync
+from ...store.call_style import BlockingCalls
 from ...store.messages import Filter
+from ...store.page_walk import read_queues, read_schedules, read_workers
 from ...store.protocol import Store
 
 T = TypeVar("T")
@@ -102,15 +105,17 @@ def _is_plain(name: str) -> bool:
 
 
 complete_queues = _complete_names(
-    lambda store: (queue.name for queue in store.counts().result(TIMEOUT))
+    lambda store: (queue.name for queue in run_sync(read_queues(BlockingCalls(), store, TIMEOUT)))
 )
 # The tasks of the newest jobs.
 complete_tasks = _complete_names(
     lambda store: sorted({job.task for job in _newest_jobs(store, ())})
 )
 complete_workers = _complete_names(
-    lambda store: (worker.id for worker in store.workers().result(TIMEOUT))
+    lambda store: (worker.id for worker in run_sync(read_workers(BlockingCalls(), store, TIMEOUT)))
 )
 complete_schedules = _complete_names(
-    lambda store: (schedule.name for schedule in store.schedules().result(TIMEOUT))
+    lambda store: (
+        schedule.name for schedule in run_sync(read_schedules(BlockingCalls(), store, TIMEOUT))
+    )
 )

@@ -22,7 +22,7 @@ from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
 from .exposure import find_exposures, without_password
 from .output import format_count, print_json, print_line, print_stderr, print_table
-from .store_access import choose_command_store
+from .store_access import choose_command_store, find_queues, find_workers
 
 # How many problems of a store are listed.
 SHOWN = 20
@@ -133,14 +133,14 @@ def _size(path: str) -> int:
 
 def _check_workers(store: Store) -> list[Finding]:
     here, now = boot_id(), store.now()
-    workers = store.workers().result()
+    workers = find_workers(store)
     dead = [
         each.id for each in workers if has_died(each, store.folder, here) or is_dead(each, here)
     ]
     silent = [each.id for each in workers if now - each.beat_at > SILENT and each.id not in dead]
     alive = len(workers) - len(dead) - len(silent)
     sick = [each for each in workers if each.sick and each.id not in (*dead, *silent)]
-    queues = store.counts().result()
+    queues = find_queues(store)
     waiting = {queue.name: queue.depth for queue in queues if queue.depth}
     stuck = sum(queue.counts.get(State.RUNNING, 0) for queue in queues) if not alive else 0
     depths = ", ".join(f"{name} {depth}" for name, depth in waiting.items()) or "no waiting jobs"

@@ -16,6 +16,7 @@ from ...errors import AccessError
 from ...settings import Settings
 from ...store.protocol import Store
 from .output import format_count
+from .store_access import find_workers
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PAGE = 1000
@@ -112,7 +113,7 @@ def without_password(url: str) -> str:
 
 
 def _exposed_servers(store: Store, url: str) -> Iterator[Exposure]:
-    for worker in store.workers().result():
+    for worker in find_workers(store):
         if PUBLIC_WITHOUT_TLS in worker.labels:
             yield Exposure(
                 "server",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 
-from ...core.job import Detail, JobRecord
+from ...core.job import Detail, JobRecord, QueueInfo, ScheduleInfo, WorkerInfo
 from ...core.page import Page
 from ...core.pending import run_sync
 from ...errors import NotFoundError, UsageError
@@ -13,7 +13,7 @@ from ...settings import DEFAULT, Settings, StoreChoice, load_settings
 from ...store.call_style import BlockingCalls
 from ...store.messages import Filter
 from ...store.open import check_store_exists, open_store
-from ...store.page_walk import read_jobs
+from ...store.page_walk import read_jobs, read_queues, read_schedules, read_workers
 from ...store.protocol import Store
 from .short_ids import CUT
 
@@ -75,6 +75,21 @@ def find_jobs(
 ) -> Page[JobRecord]:
     """Return the newest jobs of a filter, at most `limit`, in as many pages as that takes."""
     return run_sync(read_jobs(BlockingCalls(), store, which, limit=limit, include=include))
+
+
+def find_workers(store: Store, timeout: float | None = None) -> list[WorkerInfo]:
+    """Return all workers that sent a beat; TimeoutError if a page takes longer than `timeout`."""
+    return run_sync(read_workers(BlockingCalls(), store, timeout))
+
+
+def find_queues(store: Store, timeout: float | None = None) -> list[QueueInfo]:
+    """Return every queue that was ever used; TimeoutError as above."""
+    return run_sync(read_queues(BlockingCalls(), store, timeout))
+
+
+def find_schedules(store: Store, timeout: float | None = None) -> list[ScheduleInfo]:
+    """Return all schedules; TimeoutError as above."""
+    return run_sync(read_schedules(BlockingCalls(), store, timeout))
 
 
 def require_names(action: str, names: tuple[str, ...], what: str) -> None:

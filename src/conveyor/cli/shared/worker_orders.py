@@ -19,7 +19,7 @@ from .completions import complete_workers
 from .options import json_option, url_option
 from .output import format_age, format_count, print_json, print_stderr, print_table
 from .sickness import print_sick_workers
-from .store_access import find_jobs, open_configured_store
+from .store_access import find_jobs, find_workers, open_configured_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Literal["list", "quiet", "resume", "drain", "remove"]
@@ -76,7 +76,7 @@ def list_or_order(
         raise UsageError("--wait requires the action drain or remove")
     seconds = None if wait is None else parse_duration(wait, name="--wait")
     with open_configured_store(url) as store:
-        workers = list(filter(applies, store.workers().result()))
+        workers = list(filter(applies, find_workers(store)))
         if action == "list":
             _print_workers(workers, store.now(), as_json=as_json)
             return
@@ -92,7 +92,7 @@ def list_or_order(
         if seconds is not None:
             _wait_until_gone(store, chosen, seconds)
         if as_json:
-            print_json([each for each in store.workers().result() if each.id in chosen])
+            print_json([each for each in find_workers(store) if each.id in chosen])
 
 
 def _order(store: Store, name: str, action: Action, record: RecordAction) -> None:
@@ -116,7 +116,7 @@ def _wait_until_gone(store: Store, names: Sequence[str], seconds: float) -> None
     deadline = time.monotonic() + seconds
     printed = ""
     while True:
-        known = {each.id for each in store.workers().result()}
+        known = {each.id for each in find_workers(store)}
         left = [name for name in names if name in known]
         if not left:
             return

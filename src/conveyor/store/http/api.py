@@ -75,7 +75,7 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int = SMALL_BODY
     problems: tuple[str, ...] = ()
     audit_name: str = ""
-    cursor: Literal["", "seq", "id"] = ""
+    cursor: Literal["", "seq", "id", "name"] = ""
 
     @property
     def in_query(self) -> bool:
@@ -195,7 +195,8 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="counts", method="GET", path="/queues", scopes=READ_OR_ENQUEUE,
-        summary="List the queues", response=list[QueueInfo], idempotent=True,
+        summary="List the queues", request=list_queries.ListQuery, response=list[QueueInfo],
+        idempotent=True, cursor="name",
     ),
     ApiCall(
         name="queue_info", method="GET", path="/queues/{queue}", scopes=READ_OR_ENQUEUE,
@@ -264,7 +265,8 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="workers", method="GET", path="/workers", scopes=READ_OR_ENQUEUE,
-        summary="List the workers", response=list[WorkerInfo], idempotent=True,
+        summary="List the workers", request=list_queries.ListQuery, response=list[WorkerInfo],
+        idempotent=True, cursor="id",
     ),
     ApiCall(
         name="put_tasks", method="PUT", path="/tasks", scopes=ADMIN_ONLY,
@@ -278,7 +280,8 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="schedules", method="GET", path="/schedules", scopes=READ,
-        summary="List the schedules", response=list[ScheduleInfo], idempotent=True,
+        summary="List the schedules", request=list_queries.ListQuery,
+        response=list[ScheduleInfo], idempotent=True, cursor="name",
     ),
     ApiCall(
         name="pause_schedule", method="PUT", path="/schedules/{name}/paused", scopes=ADMIN_ONLY,

@@ -8,7 +8,7 @@ from typing import Any
 from ...core.job import DETAILS, State
 from ...errors import UsageError
 from ..messages import Filter
-from .payloads import PAGE, Page, Payload
+from .payloads import MAX_ROWS, PAGE, Page, Payload, Rows
 
 
 class FindQuery(Payload, frozen=True):
@@ -56,6 +56,13 @@ class PageQuery(Payload, frozen=True):
 
     after: str = ""
     limit: Page = PAGE
+
+
+class ListQuery(Payload, frozen=True):
+    """At most `limit` entries after the name or id `after`."""
+
+    after: str = ""
+    limit: Rows = MAX_ROWS
 
 
 class BeforeQuery(Payload, frozen=True):

@@ -27,7 +27,7 @@ from ...core.job import (
     WhenFull,
     WorkerInfo,
 )
-from ...core.page import Page
+from ...core.page import LISTED, Page
 from ...core.pending import Pending
 from ..messages import (
     NO_DISCARDS,
@@ -199,8 +199,8 @@ class HttpStore:
         body = list_queries.OutputQuery(after=after, limit=limit)
         return self._call("output", {"job_id": job_id}, body)
 
-    def counts(self) -> Pending[list[QueueInfo]]:
-        return self._call("counts")
+    def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:
+        return self._call("counts", body=list_queries.ListQuery(after=after, limit=limit))
 
     def queue_info(self, queue: str) -> Pending[QueueInfo]:
         return self._call("queue_info", {"queue": queue})
@@ -259,8 +259,8 @@ class HttpStore:
     def leave(self, worker: str) -> Pending[None]:
         return self._open_client().submit(self._leave(worker))
 
-    def workers(self) -> Pending[list[WorkerInfo]]:
-        return self._call("workers")
+    def workers(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[WorkerInfo]]:
+        return self._call("workers", body=list_queries.ListQuery(after=after, limit=limit))
 
     def put_tasks(self, tasks: Sequence[TaskDefaults]) -> Pending[None]:
         storable.check_tasks(tasks)
@@ -271,8 +271,8 @@ class HttpStore:
         body = payloads.PutScheduleBody(schedule=schedule)
         return self._call("put_schedule", {"name": schedule.name}, body)
 
-    def schedules(self) -> Pending[list[ScheduleInfo]]:
-        return self._call("schedules")
+    def schedules(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[ScheduleInfo]]:
+        return self._call("schedules", body=list_queries.ListQuery(after=after, limit=limit))
 
     def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
         return self._call("pause_schedule", {"name": name}, payloads.PauseBody(paused=paused))

@@ -20,9 +20,9 @@ from ...core.job import (
     State,
     leave_out,
 )
-from ...core.page import Page, cut_page
+from ...core.page import LISTED, Page, cut_page
 from ..enqueue_rules import no_queue
-from ..list_rules import attempt_size, chunk_size, job_size
+from ..list_rules import attempt_size, chunk_size, job_size, queue_size
 from ..messages import Filter
 from ..unique_keys import key_taken
 from .data import MemoryData
@@ -58,9 +58,10 @@ def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> Pa
     return cut_page((chunk for chunk in kept if chunk.seq > after), limit, chunk_size)
 
 
-def counts(memory: MemoryData) -> list[QueueInfo]:
-    """Return every queue with its counts by state."""
-    return [queue_info(memory, name) for name in sorted(memory.queues)]
+def counts(memory: MemoryData, *, after: str = "", limit: int = LISTED) -> Page[QueueInfo]:
+    """Return one page of the queues with their counts by state."""
+    names = sorted(name for name in memory.queues if name > after)
+    return cut_page((queue_info(memory, name) for name in names), limit, queue_size)
 
 
 def queue_info(memory: MemoryData, queue: str) -> QueueInfo:

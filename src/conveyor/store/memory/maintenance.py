@@ -8,7 +8,9 @@ import msgspec
 
 from ...core.job import NewJob, ScheduleInfo, State
 from ...core.lifecycle import lost_job_outcome, pick_lost
+from ...core.page import LISTED, Page, cut_page
 from ...core.storable import check_schedule, check_tick
+from ..list_rules import queue_size
 from ..messages import Staged
 from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
 from .claim import end_lost, expire
@@ -70,9 +72,10 @@ def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -
     return pruned
 
 
-def schedules(memory: MemoryData) -> list[ScheduleInfo]:
-    """Return all schedules, by name."""
-    return [memory.schedules[name] for name in sorted(memory.schedules)]
+def schedules(memory: MemoryData, *, after: str = "", limit: int = LISTED) -> Page[ScheduleInfo]:
+    """Return one page of the schedules, by name."""
+    names = sorted(name for name in memory.schedules if name > after)
+    return cut_page((memory.schedules[name] for name in names), limit, queue_size)
 
 
 def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:

@@ -7,6 +7,8 @@ import msgspec
 from ...core.job import JobRecord, WorkerInfo
 from ...core.lifecycle import lost_job_outcome
 from ...core.storable import bounded_worker
+from ...core.page import LISTED, Page, cut_page
+from ..list_rules import worker_size
 from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from .claim import end_lost
@@ -56,12 +58,14 @@ def leave(memory: MemoryData, worker: str) -> None:
     memory.orders.pop(worker, None)
 
 
-def workers(memory: MemoryData) -> list[WorkerInfo]:
-    """Return all workers, by name."""
-    return [
+def workers(memory: MemoryData, *, after: str = "", limit: int = LISTED) -> Page[WorkerInfo]:
+    """Return one page of the workers, by name."""
+    found = (
         as_ordered(memory.workers[name], memory.orders.get(name, "work"))
         for name in sorted(memory.workers)
-    ]
+        if name > after
+    )
+    return cut_page(found, limit, worker_size)
 
 
 def _held(memory: MemoryData, worker: str) -> list[JobRecord]:

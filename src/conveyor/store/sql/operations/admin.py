@@ -21,9 +21,10 @@ from ....core.job import (
     State,
     Stream,
 )
-from ....core.page import ENTRY_BYTES, PAGE_BYTES, Page, cut_page
+from ....core.page import ENTRY_BYTES, LISTED, PAGE_BYTES, Page, cut_page
 from ....core.unreadable import UNREADABLE
 from ...enqueue_rules import no_job, no_queue
+from ...list_rules import queue_size
 from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, NO_QUEUE, Row, finite, listed_record, to_params, to_record, whole
@@ -160,9 +161,10 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> Page[Out
     return Page(chunks, more=page.more)
 
 
-async def counts(tx: Tx) -> list[QueueInfo]:
-    """Return every queue with its counts by state."""
-    return [await _queue_info(tx, *row) for row in await tx.rows("queues")]
+async def counts(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[QueueInfo]:
+    """Return one page of the queues with their counts by state."""
+    page = cut_page(await tx.rows("queues_after", (after, limit + 1)), limit, queue_size)
+    return Page([await _queue_info(tx, *row) for row in page], more=page.more)
 
 
 async def queue_info(tx: Tx, queue: str) -> QueueInfo:

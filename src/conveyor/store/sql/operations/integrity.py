@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from ....core.lifecycle import damage_error
+from ....core.page import Page
 from ..rows import LANE, SEQ, decode_labels, is_time, to_record
 from ..transaction import STATES, Tx
 from . import maintenance, tokens, workers
-from .enqueue import is_offer_intact
+from .enqueue import LARGE_ROWS, is_offer_intact
 from .tasks import task_defaults
 
 MOST, PAGE = 100, 1000
@@ -42,21 +43,31 @@ async def _damaged_rows(tx: Tx) -> list[str]:
 
 
 async def _damaged_workers(tx: Tx) -> list[str]:
-    return [
-        f"the row of worker {row[0]} is damaged: its next heartbeat writes it again. If it has "
-        f"exited, remove it with `conveyor workers remove {row[0]}`"
-        for row in await tx.rows("workers")
-        if not workers.is_intact(row)
-    ]
+    wrong: list[str] = []
+    after = ""
+    while len(wrong) < MOST and (rows := await tx.rows("workers", (after, LARGE_ROWS))):
+        wrong += [
+            f"the row of worker {row[0]} is damaged: its next heartbeat writes it again. If it has "
+            f"exited, remove it with `conveyor workers remove {row[0]}`"
+            for row in rows
+            if not workers.is_intact(row)
+        ]
+        after = rows[-1][0]
+    return wrong
 
 
 async def _damaged_schedules(tx: Tx) -> list[str]:
-    return [
-        f"the row of schedule {each.name!r} is damaged: its application declares it again when it "
-        f"starts. Otherwise remove it with `conveyor schedules remove {each.name}`"
-        for each in await maintenance.schedules(tx)
-        if not maintenance.is_schedule_intact(each)
-    ]
+    wrong: list[str] = []
+    page = await maintenance.schedules(tx)
+    while page and len(wrong) < MOST:
+        wrong += [
+            f"the row of schedule {each.name!r} is damaged: its application declares it again when "
+            f"it starts. Otherwise remove it with `conveyor schedules remove {each.name}`"
+            for each in page
+            if not maintenance.is_schedule_intact(each)
+        ]
+        page = await maintenance.schedules(tx, after=page[-1].name) if page.more else Page()
+    return wrong
 
 
 async def _damaged_tokens(tx: Tx) -> list[str]:

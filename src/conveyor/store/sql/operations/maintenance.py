@@ -8,8 +8,10 @@ from typing import Any, get_args
 from ....core import cron
 from ....core.job import JobRecord, Missed, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
+from ....core.page import LISTED, Page, cut_page
 from ....core.storable import check_schedule, check_tick
 from ....errors import UsageError
+from ...list_rules import queue_size
 from ...messages import Staged
 from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
 from ..rows import LANE, NO_QUEUE, finite, is_time, to_record
@@ -110,9 +112,9 @@ async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
     return stored
 
 
-async def schedules(tx: Tx) -> list[ScheduleInfo]:
-    """Return all schedules, by name."""
-    return await _schedules(tx, "schedules", ())
+async def schedules(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[ScheduleInfo]:
+    """Return one page of the schedules, by name."""
+    return cut_page(await _schedules(tx, "schedules", (after, limit + 1)), limit, queue_size)
 
 
 def is_schedule_intact(schedule: ScheduleInfo) -> bool:

@@ -8,6 +8,7 @@ from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
 from ....core.storable import bounded_worker
 from ....core.unreadable import UNREADABLE
+from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ...messages import Dismissed, Order
 from ...worker_status import (
     REMOVED,
@@ -71,12 +72,15 @@ async def leave(tx: Tx, worker: str) -> None:
     await tx.rows("leave", (worker,))
 
 
-async def workers(tx: Tx) -> list[WorkerInfo]:
-    """Return all workers, by name."""
-    return [
+async def workers(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[WorkerInfo]:
+    """Return one page of the workers, by name."""
+    sizes = await tx.rows("worker_sizes", (after, limit + 1))
+    page = cut_page(sizes, limit, lambda row: ENTRY_BYTES + int(row[0] or 0))
+    found = (
         as_ordered(_worker(worker, beat_at, info), _order(number))
-        for worker, beat_at, info, number in await tx.rows("workers")
-    ]
+        for worker, beat_at, info, number in await tx.rows("workers", (after, len(page)))
+    )
+    return Page(found, more=page.more)
 
 
 def _worker(worker: str, beat_at: float, info: bytes) -> WorkerInfo:
