@@ -10,6 +10,7 @@ from scaler_harness import Reach, Site, in_a_loop, site
 
 from conveyor.autoscaler.provider import ProvisioningState
 from conveyor.core.job import State, WorkerInfo
+from conveyor.core.page import LISTED, Page
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.store.messages import Claimant, Want
@@ -154,12 +155,12 @@ async def test_a_machine_whose_agent_registers_before_its_removal_stays() -> Non
     asked: list[float] = []
 
     class Arriving(Reach):
-        def workers(self) -> Pending[list[WorkerInfo]]:
+        def workers(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[WorkerInfo]]:
             # Once by each look, and for the second time before anything is taken away.
             if here.clock.now() in asked:
                 here.boot()
             asked.append(here.clock.now())
-            return self.store.workers()
+            return self.store.workers(after=after, limit=limit)
 
     async with here.scaler(store=Arriving(here.store)) as scaler:
         await here.look(scaler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from raw_http import RawClient
 from served import OpenAuthenticator, Serving
 
 from conveyor.core.access import Action, issue_token
-from conveyor.core.job import OutputChunk
+from conveyor.core.job import OutputChunk, ScheduleInfo, WorkerInfo
 from conveyor.store.memory.store import MemoryStore
 
 # path, the parameter for the cursor, and the field that it is the last value of
@@ -22,7 +23,23 @@ LISTS = [
     ("/jobs/failed/history?", "after", "seq"),
     ("/tokens?", "after", "id"),
     ("/audit?", "before", "seq"),
+    ("/queues?", "after", "name"),
+    ("/workers?", "after", "id"),
+    ("/schedules?", "after", "name"),
 ]
+
+
+WORKER = partial(
+    WorkerInfo,
+    host="h",
+    boot_id="b",
+    pid=1,
+    pid_started=0.0,
+    started_at=0.0,
+    slots=1,
+    queues=("q",),
+)
+RULE = partial(ScheduleInfo, cron="@daily", timezone="UTC", missed="once", next_at=9.0)
 
 
 @pytest.fixture
@@ -36,6 +53,8 @@ def store() -> Iterator[MemoryStore]:
 def server(store: MemoryStore) -> Iterator[Serving]:
     put(store, new(id="job"), *(new() for _ in range(4)))
     put(store, new(id="failed", queue="other", retries=9))
+    for queue in ("third", "fourth", "fifth"):
+        put(store, new(queue=queue))
     [job] = claim(store)
     for _ in range(5):
         [failing] = claim(store, queue="other")
@@ -47,6 +66,8 @@ def server(store: MemoryStore) -> Iterator[Serving]:
     ]
     store.write_output(chunks).result()
     for number in range(5):
+        store.beat(WORKER(id=f"w{number}")).result()
+        store.put_schedule(RULE(name=f"s{number}")).result()
         store.add_token(issue_token(f"token {number}", ["read"], now=0.0)[1]).result()
         store.note_action([Action(who="a", where="b", what="c", subject=str(number))]).result()
     serving = Serving(store, authenticator=OpenAuthenticator(store))
@@ -127,3 +148,25 @@ def test_a_client_of_an_earlier_version_reads_a_list_without_details(
     listed = RawClient(server.url)("GET", "/jobs?queue=one").data
     [view] = msgspec.json.decode(msgspec.json.encode(listed), type=list[EarlierView])
     assert (view.id, bytes(view.args)) == ("one", b"{}")
+
+
+def test_a_list_of_a_limited_token_has_its_own_pages() -> None:
+    """A cursor does not name what the token must not see."""
+    store = MemoryStore()
+    for number in range(6):
+        queue = "mine" if number % 2 else "other"
+        put(store, new(queue=f"{queue}{number}"))
+        store.beat(WORKER(id=f"{queue}-w{number}", queues=(f"{queue}{number}",))).result()
+    secret, token = issue_token("t", ["read"], ["mine1", "mine3", "mine5"], now=0.0)
+    store.add_token(token).result()
+    serving = Serving(store, tokens=True)
+    ask = RawClient(serving.url, secret)
+    for path, field in (("/queues", "name"), ("/workers", "id")):
+        whole = ask("GET", path)
+        assert [each[field][:4] for each in whole.data] == ["mine"] * 3
+        first = ask("GET", f"{path}?limit=2")
+        assert first.headers["next-cursor"] == whole.data[1][field]
+        last = ask("GET", f"{path}?limit=2&after={whole.data[1][field]}")
+        assert (first.data + last.data, last.headers.get("next-cursor")) == (whole.data, None)
+    serving.close()
+    store.close()

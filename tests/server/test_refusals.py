@@ -14,6 +14,7 @@ from raw_http import RawClient
 from served import Serving
 
 from conveyor.core.job import NewJob, QueueInfo
+from conveyor.core.page import LISTED, Page
 from conveyor.core.pending import Pending, failed
 from conveyor.errors import NotFoundError, QueueFullError, UnavailableError, UsageError
 from conveyor.server.server_config import ServerConfig
@@ -32,7 +33,7 @@ class Broken(MemoryStore):
 
     error: Exception = ZeroDivisionError("secret of /var/lib/jobs.db")
 
-    def counts(self) -> Pending[list[QueueInfo]]:
+    def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:
         return failed(self.error)
 
     def get(self, job_id: str) -> Any:
@@ -358,7 +359,7 @@ def test_a_producer_that_disconnects_leaves_no_offer(
 class WithoutLists(MemoryStore):
     """A store that must not be asked for all its queues."""
 
-    def counts(self) -> Pending[list[QueueInfo]]:
+    def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:
         raise AssertionError("an enqueue reads one queue")
 
 

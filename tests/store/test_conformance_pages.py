@@ -25,8 +25,11 @@ from conveyor.core.job import (
     Options,
     OutputChunk,
     Progress,
+    QueueInfo,
+    ScheduleInfo,
     State,
     StopNote,
+    WorkerInfo,
 )
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.page import PAGE_BYTES, Page
@@ -117,6 +120,26 @@ def many_actions(store: Store) -> Read:
     return lambda after, limit: store.actions(before=after, limit=limit)
 
 
+def large_workers(store: Store) -> Read:
+    for number in range(100):
+        store.beat(worker(f"w{number:03}", "y" * 60_000)).result()
+    return lambda after, limit: store.workers(after=after or "", limit=limit)
+
+
+def worker(name: str, waits: str = "") -> WorkerInfo:
+    return WorkerInfo(
+        id=name,
+        host="h",
+        boot_id="b",
+        pid=1,
+        pid_started=0.0,
+        started_at=0.0,
+        slots=1,
+        queues=("q",),
+        waits={"job": waits},
+    )
+
+
 def chunk(job: JobRecord, offset: int, data: bytes) -> OutputChunk:
     return OutputChunk(
         job_id=job.id, lease=job.lease, offset=offset, stream="stdout", at=0.0, data=data
@@ -124,7 +147,9 @@ def chunk(job: JobRecord, offset: int, data: bytes) -> OutputChunk:
 
 
 def cursor(entry: Any) -> Any:
-    return entry.id if isinstance(entry, Token) else entry.seq
+    if isinstance(entry, QueueInfo | ScheduleInfo):
+        return entry.name
+    return entry.id if isinstance(entry, Token | WorkerInfo) else entry.seq
 
 
 def stored_bytes(entry: Any) -> int:
@@ -141,6 +166,8 @@ def stored_bytes(entry: Any) -> int:
             return len(entry.data)
         case Token():
             return sum(map(len, entry.queues))
+        case WorkerInfo():
+            return len(msgspec.json.encode(entry))
         case _:
             return len(entry.where + entry.what + entry.subject)
 
@@ -155,7 +182,23 @@ LISTS = [
     (large_output, 10),
     (many_tokens, 100),
     (many_actions, 1100),
+    (large_workers, 100),
 ]
+
+
+def five_queues(store: Store) -> Read:
+    put_in = [put(store, new(queue=f"q{number}")) for number in range(5)]
+    assert len(put_in) == 5
+    return lambda after, limit: store.counts(after=after or "", limit=limit)
+
+
+def five_schedules(store: Store) -> Read:
+    for number in range(5):
+        rule = ScheduleInfo(
+            name=f"s{number}", cron="@daily", timezone="UTC", missed="once", next_at=9.0
+        )
+        store.put_schedule(rule).result()
+    return lambda after, limit: store.schedules(after=after or "", limit=limit)
 
 
 @pytest.mark.parametrize(("make", "count"), LISTS, ids=lambda each: getattr(each, "__name__", ""))
@@ -180,7 +223,11 @@ def test_a_page_has_a_bound_in_bytes_and_its_cursor_gives_every_entry_once(
         assert len(page) == 1000 or size > PAGE_BYTES
 
 
-@pytest.mark.parametrize(("make", "count"), LISTS, ids=lambda each: getattr(each, "__name__", ""))
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [*LISTS, (five_queues, 5), (five_schedules, 5)],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
 def test_a_page_that_ends_with_the_list_says_that_it_is_the_last(
     store: Store, make: Callable[[Store], Read], count: int
 ) -> None:
