@@ -409,6 +409,20 @@ def test_a_claim_meets_a_producer_behind_many_that_offer_something_else(store: S
     assert len(claim(store, 1000, labels=["gpu"])) == MANY
 
 
+def test_many_jobs_are_rescued_at_once(store: Store, clock: FakeClock) -> None:
+    put(store, *(new(id=f"{number:02}") for number in range(3 * MANY)))
+    claim(store, MANY, worker="dead", lease_for=1000)
+    claim(store, MANY, worker="lapsed", lease_for=1)
+    claim(store, MANY, worker="alive", lease_for=1000)
+    clock.advance(2)
+    first = store.rescue(dead=["dead"], limit=MANY + 3).result()
+    assert sorted(first)[:MANY] == [f"{number:02}" for number in range(MANY)]
+    assert len(first) == MANY + 3
+    rest = store.rescue(dead=["dead"], limit=1000).result()
+    assert len(set(first + rest)) == len(first) + len(rest) == 2 * MANY
+    assert counted(store)["q"][State.RUNNING] == MANY
+
+
 def test_many_jobs_are_dropped_and_expire_at_once(store: Store, clock: FakeClock) -> None:
     put(store, *(new() for _ in range(MANY)), capacity=MANY)
     put(store, *(new() for _ in range(MANY)), capacity=MANY, when_full="drop_oldest")

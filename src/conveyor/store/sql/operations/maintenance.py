@@ -56,19 +56,20 @@ async def rescue(
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of lapsed leases."""
-    found: dict[str, JobRecord] = {}
-    for worker in dead:
-        if len(found) < limit:
-            found |= await running_jobs(tx, "of_worker", (worker, limit))
-    if len(found) < limit:
-        # Up to `limit` again, because leases of dead workers' jobs may have lapsed as well.
-        found |= await running_jobs(tx, "lapsed", (tx.now, limit))
-        found |= await running_jobs(tx, "leaseless", (limit,))
-    lost = pick_lost(found.values(), dead=dead, now=tx.now, limit=limit)
-    for job in lost:
-        outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
-        await end_lost(tx, job, outcome)
-    return [job.id for job in lost]
+    rescued: list[str] = []
+    # A lapsed lease may be of a dead worker; those are looked for first.
+    lists: list[tuple[str, tuple[object, ...]]] = [("of_worker", (worker,)) for worker in dead]
+    for statement, params in [*lists, ("leaseless", ()), ("lapsed", (tx.now,))]:
+        is_last = False
+        while not is_last and (asked := min(LARGE_ROWS, limit - len(rescued))) > 0:
+            found = await running_jobs(tx, statement, (*params, asked))
+            lost = pick_lost(found.values(), dead=dead, now=tx.now, limit=asked)
+            for job in lost:
+                outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)
+                await end_lost(tx, job, outcome)
+            rescued += [job.id for job in lost]
+            is_last = len(found) < asked or not lost
+    return rescued
 
 
 async def running_jobs(tx: Tx, statement: str, params: Params) -> dict[str, JobRecord]:
