@@ -377,33 +377,18 @@ _STORE_CALLS = (
 STORE_CALLS = {call.name: call for call in _STORE_CALLS}
 
 TERMS = ApiCall(
-    name="terms",
-    method="GET",
-    path="/server",
-    scopes=ANY,
-    summary="Show the server's version, time and terms for agents",
-    response=payloads.ServerTerms,
-    idempotent=True,
-)
+    name="terms", method="GET", path="/server", scopes=ANY, response=payloads.ServerTerms,
+    summary="Show the server's version, time and terms for agents", idempotent=True,
+)  # fmt: skip
 SCALE = ApiCall(
-    name="scale",
-    method="GET",
-    path="/scale",
-    scopes=READ,
+    name="scale", method="GET", path="/scale", scopes=READ, request=payloads.ScaleQuery,
     summary="Show the load for one kind of agent, for an external autoscaler",
-    request=payloads.ScaleQuery,
-    response=payloads.ScaleAnswer,
-    idempotent=True,
-)
+    response=payloads.ScaleAnswer, idempotent=True,
+)  # fmt: skip
 HINTS = ApiCall(
-    name="hints",
-    method="GET",
-    path="/hints",
-    scopes=ANY,
-    summary="Stream hints about changes, one JSON object per line",
-    request=payloads.HintsQuery,
-    idempotent=True,
-)
+    name="hints", method="GET", path="/hints", scopes=ANY, request=payloads.HintsQuery,
+    summary="Stream hints about changes, one JSON object per line", idempotent=True,
+)  # fmt: skip
 
 # Answered by the server itself, not by a method of the store.
 SERVER_CALLS = (TERMS, SCALE, HINTS)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
-from ...core.storable import check_token
 from ...core.page import Page, cut_page
+from ...core.storable import check_token
 from ...errors import NotFoundError, UsageError
 from ..list_rules import action_size, token_size
 from .data import MemoryData

@@ -6,8 +6,8 @@ import msgspec
 
 from ...core.job import JobRecord, WorkerInfo
 from ...core.lifecycle import lost_job_outcome
-from ...core.storable import bounded_worker
 from ...core.page import LISTED, Page, cut_page
+from ...core.storable import bounded_worker
 from ..list_rules import worker_size
 from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
+from ....core.page import Page, cut_page
 from ....core.storable import check_token
 from ....core.unreadable import UNREADABLE
-from ....core.page import Page, cut_page
 from ....errors import NotFoundError, UsageError
 from ...list_rules import action_size, token_size
 from ..rows import Row, finite, is_time

@@ -6,9 +6,9 @@ import msgspec
 
 from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
+from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ....core.storable import bounded_worker
 from ....core.unreadable import UNREADABLE
-from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ...messages import Dismissed, Order
 from ...worker_status import (
     REMOVED,
