@@ -17,7 +17,7 @@ FROM {counted_queue} ORDER BY name
 -- name: queues_after, reads
 SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
-FROM queue WHERE :after = '' OR name > :after ORDER BY name LIMIT :limit
+FROM queue WHERE :after IS NULL OR name > :after ORDER BY name LIMIT :limit
 
 -- name: stocked_queues, reads
 -- Those of the named queues that a claim could serve: with an available job, or with an offer. The
@@ -402,11 +402,11 @@ UPDATE worker SET quiet = :number WHERE id = :id
 DELETE FROM worker WHERE id = :id
 
 -- name: workers, reads
-SELECT id, beat_at, info, quiet FROM worker WHERE :after = '' OR id > :after
+SELECT id, beat_at, info, quiet FROM worker WHERE :after IS NULL OR id > :after
 ORDER BY id LIMIT :limit
 
 -- name: worker_sizes, reads
-SELECT length(info) FROM worker WHERE :after = '' OR id > :after ORDER BY id LIMIT :limit
+SELECT length(info) FROM worker WHERE :after IS NULL OR id > :after ORDER BY id LIMIT :limit
 
 -- name: used_lanes, reads
 -- The lane without labels is the first of its queue, because it is likely to be the longest.
@@ -480,7 +480,7 @@ SELECT defaults FROM task WHERE name = :name
 SELECT {schedule} FROM schedule WHERE name = :name
 
 -- name: schedules, reads
-SELECT {schedule} FROM schedule WHERE :after = '' OR name > :after
+SELECT {schedule} FROM schedule WHERE :after IS NULL OR name > :after
 ORDER BY name LIMIT :limit
 
 -- name: put_schedule

@@ -163,7 +163,7 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> Page[Out
 
 async def counts(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[QueueInfo]:
     """Return one page of the queues with their counts by state."""
-    page = cut_page(await tx.rows("queues_after", (after, limit + 1)), limit, queue_size)
+    page = cut_page(await tx.rows("queues_after", (after or None, limit + 1)), limit, queue_size)
     return Page([await _queue_info(tx, *row) for row in page], more=page.more)
 
 

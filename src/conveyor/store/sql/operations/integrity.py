@@ -44,7 +44,7 @@ async def _damaged_rows(tx: Tx) -> list[str]:
 
 async def _damaged_workers(tx: Tx) -> list[str]:
     wrong: list[str] = []
-    after = ""
+    after: str | None = None
     while len(wrong) < MOST and (rows := await tx.rows("workers", (after, LARGE_ROWS))):
         wrong += [
             f"the row of worker {row[0]} is damaged: its next heartbeat writes it again. If it has "

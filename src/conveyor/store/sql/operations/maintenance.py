@@ -115,7 +115,9 @@ async def put_schedule(tx: Tx, schedule: ScheduleInfo) -> ScheduleInfo:
 
 async def schedules(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[ScheduleInfo]:
     """Return one page of the schedules, by name."""
-    return cut_page(await _schedules(tx, "schedules", (after, limit + 1)), limit, queue_size)
+    return cut_page(
+        await _schedules(tx, "schedules", (after or None, limit + 1)), limit, queue_size
+    )
 
 
 def is_schedule_intact(schedule: ScheduleInfo) -> bool:

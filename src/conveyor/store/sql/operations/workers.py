@@ -74,11 +74,11 @@ async def leave(tx: Tx, worker: str) -> None:
 
 async def workers(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[WorkerInfo]:
     """Return one page of the workers, by name."""
-    sizes = await tx.rows("worker_sizes", (after, limit + 1))
+    sizes = await tx.rows("worker_sizes", (after or None, limit + 1))
     page = cut_page(sizes, limit, lambda row: ENTRY_BYTES + int(row[0] or 0))
     found = (
         as_ordered(_worker(worker, beat_at, info), _order(number))
-        for worker, beat_at, info, number in await tx.rows("workers", (after, len(page)))
+        for worker, beat_at, info, number in await tx.rows("workers", (after or None, len(page)))
     )
     return Page(found, more=page.more)
 
