@@ -280,7 +280,8 @@ def test_a_list_of_jobs_leaves_out_what_is_large_unless_asked(store: Store) -> N
 
 def test_a_list_of_large_jobs_without_their_details_has_every_job_once(store: Store) -> None:
     args = b'{"x": "%b"}' % (b"y" * MEGABYTE)
-    ids = put(store, *(new(args=args) for _ in range(70)))
+    ids = put(store, *(new(args=args) for _ in range(35)))
+    ids += put(store, *(new(args=args) for _ in range(35)))
     pages = [store.find(Filter(), limit=1000).result()]
     while pages[-1].more:
         before = pages[-1][-1].seq

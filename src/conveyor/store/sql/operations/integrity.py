@@ -52,6 +52,8 @@ async def _damaged_workers(tx: Tx) -> list[str]:
             for row in rows
             if not workers.is_intact(row)
         ]
+        if len(rows) < LARGE_ROWS:
+            break
         after = rows[-1][0]
     return wrong
 
