@@ -14,8 +14,10 @@ from ...core import lifecycle
 from ...core.job import JobRecord
 from ...core.labels import serves
 from ...core.lifecycle import Succeeded
+from ...core.page import PAGE_BYTES
 from ...errors import UnavailableError
 from ..lease_rules import lease_terms
+from ..list_rules import claim_size
 from ..messages import Claimant, Exchanged, Report, Want
 from ..sql.rows import SEQ, Row, decode_labels, to_record
 from ..sql.transaction import Tx
@@ -73,6 +75,8 @@ async def exchange(
             jobs += await _claim(
                 tx, lanes, want.queue, claimant, min(want.limit, limit - len(jobs))
             )
+    if sum(map(claim_size, jobs[:-1])) >= PAGE_BYTES:
+        raise UndecidedError("the jobs are too large to be claimed at once")
     return Exchanged(settled, tuple(jobs))
 
 

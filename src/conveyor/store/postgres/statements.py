@@ -20,8 +20,8 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "first job known lane lease limit number offer offset position priority result_checksum "
-        "retryable rows running scheduled seq size stop term term_before",
+        "first job known lane last lease limit number offer offset position priority "
+        "result_checksum retryable rows running scheduled seq size stop term term_before",
         "FLOAT8": "at beat_at created_at due_at enqueued_at enqueued_before expires_at final_at "
         "last_at latest lease_until moment next_at now revoked_at run_at since started_at "
         "unsupported_since until until_before",
@@ -29,7 +29,8 @@ _TYPES: dict[str, str] = {
         "reason requires scopes state state_before stream subject task timezone transaction "
         "unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result stopping",
-        "BOOL": "executable forced key_kept paused whole",
+        "BOOL": "executable forced key_kept paused whole with_args with_options with_result "
+        "with_stopping",
         "JSON": "names states",
         "TEXT[]": "channels keys payloads",
     }.items()
@@ -38,12 +39,19 @@ _TYPES: dict[str, str] = {
 # Where a name means something else.
 _SPECIAL = {
     ("find", "before"): "INT8",
+    ("find_sizes", "before"): "INT8",
     ("actions", "before"): "INT8",
     ("lane_queue", "id"): "INT8",
     ("note", "error"): "BYTEA",
     ("move", "error"): "TEXT",
     ("end_damaged", "error"): "TEXT",
-    ("tokens", "after"): "TEXT",
+    **dict.fromkeys(
+        (
+            (statement, "after")
+            for statement in ("tokens", "workers", "worker_sizes", "schedules", "queues_after")
+        ),
+        "TEXT",
+    ),
 }
 _BEFORE = "FLOAT8"
 # A parameter of this name is an array.

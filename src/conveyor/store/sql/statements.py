@@ -34,7 +34,7 @@ def load_statements(dialect: Dialect, own: Mapping[str, str] = NOTHING) -> dict[
     for table, columns in COLUMNS.items():
         texts[table] = ", ".join(columns)
     texts["listed_job"] = ", ".join(
-        f"CASE WHEN :{column} THEN {column} END" if column in DETAILS else column
+        f"CASE WHEN :with_{column} THEN {column} END" if column in DETAILS else column
         for column in COLUMNS["job"]
     )
     return {

@@ -69,7 +69,7 @@ async def find(
     page = await _sized_page(tx, matching, limit, [name in omitted for name in _SIZED])
     if not page:
         return Page()
-    details = {str(name): name in include for name in DETAILS}
+    details = {f"with_{name}": name in include for name in DETAILS}
     rows = await tx.rows("find", {**matching, **details, "last": page[-1][0]})
     jobs = [listed_record(row, await tx.queue_of(row[LANE]), omitted) for row in rows]
     return Page(jobs, more=page.more)
