@@ -17,7 +17,7 @@ FROM {counted_queue} ORDER BY name
 -- name: queues_after, reads
 SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
-FROM queue WHERE :after IS NULL OR name > :after ORDER BY name LIMIT :limit
+FROM {counted_queue} WHERE :after IS NULL OR name > :after ORDER BY name LIMIT :limit
 
 -- name: stocked_queues, reads
 -- Those of the named queues that a claim could serve: with an available job, or with an offer. The
