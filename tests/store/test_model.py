@@ -86,6 +86,7 @@ WITHIN = st.sampled_from([None, 2.0])
 CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (b"abc", b"defgh")}
 DIGESTS = st.sampled_from(list(CONTENTS))
 INPUT = InputFile(name="in", digest=next(iter(CONTENTS)), size=3)
+NUMBERED = OutputChunk, AttemptError
 LABELS = st.sampled_from([frozenset[str](), frozenset({"gpu"}), frozenset({"gpu!only"})])
 
 
@@ -134,11 +135,7 @@ class Agreement(RuleBasedStateMachine):
         """Forget what need not be the same: the names of offers, and the numbers in a list."""
         if isinstance(answer, Offered):
             return msgspec.structs.replace(answer, offer="")
-        if (
-            isinstance(answer, list)
-            and answer
-            and isinstance(answer[0], OutputChunk | AttemptError)
-        ):
+        if answer and isinstance(answer, list) and isinstance(answer[0], NUMBERED):
             return [msgspec.structs.replace(each, seq=0) for each in answer]
         return answer
 
