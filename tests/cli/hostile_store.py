@@ -86,7 +86,7 @@ def _fill_lists(store: Store) -> None:
         ScheduleInfo(name=EVIL, cron="0 0 * * *", timezone="UTC", missed="skip", next_at=4e9)
     ).result()
     token = Token(
-        id="evil1234", name=EVIL, digest="0" * 64, scopes=frozenset({"read"}), queues=(EVIL,),
+        id="evil1234", name=EVIL[:100], digest="0" * 64, scopes=frozenset({"read"}), queues=(EVIL,),
         created_at=0.0,
     )  # fmt: skip
     store.add_token(token).result()
