@@ -121,8 +121,8 @@ class Application(Router):
         body = await read_payload(
             http, call, self._config.body_limit, self._config.args_limit, self._decoding
         )
-        if not principal.is_former:  # reading the body may have taken half a minute
-            await self._authenticator.check_again(principal)
+        if not call.in_query:  # reading the body may have taken half a minute
+            principal = await self._authenticator.identify(http.headers, address, former=former)
         check_consistency(path, body)
         await self._authorizer.check(call, principal, path, body)
         return await self._handlers.handle(ApiRequest(http, call, principal, path, body))
