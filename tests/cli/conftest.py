@@ -81,8 +81,10 @@ def conveyor(folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
         finally:
             sys.path[:] = path
             # The next test has modules of these names too, in another folder.
-            for name in [path.stem for path in folder.glob("*.py")]:
-                sys.modules.pop(name, None)
+            own = {path.stem for path in folder.glob("*.py")}
+            own |= {path.parent.name for path in folder.glob("*/__init__.py")}
+            for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+                del sys.modules[name]
         return Ran(code, *capfd.readouterr())
 
     return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -103,6 +104,10 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # A signal can arrive after an operation of a store was made, and before it has begun.
+    warnings.filterwarnings(
+        "ignore", "coroutine .* was never awaited", RuntimeWarning, module=r"conveyor\.store\."
+    )
     sys.excepthook = _print_crash
     sys.exit(run())
 

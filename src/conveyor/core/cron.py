@@ -37,10 +37,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 def parse(text: str, timezone: str = "UTC") -> Rule:
     """Parse a rule; UsageError, with an example, if it is wrong."""
-    for field, given in (("cron", text), ("timezone", timezone)):
+    for field, what, given in (("cron", "schedule", text), ("timezone", "time zone", timezone)):
         # Not every caller has a type checker.
         if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{field} must be a string, got {given!r}")
+            raise UsageError(f"a {what} must be a string, got {given!r}")
         try:
             check_size(field, given)
         except UsageError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
 
 # How many random numbers are drawn at once: a call of the system for each is 8 times as expensive.
 DRAWN = 512
@@ -19,7 +18,7 @@ class IdMaker:
     """
 
     def __init__(self) -> None:
-        self._numbers = _random_numbers()
+        self._numbers: list[int] = []
         self._pid = os.getpid()
         self._last = 0
         self._lock = threading.Lock()
@@ -28,16 +27,12 @@ class IdMaker:
         """Return a new id for the time `now`, in Unix seconds (millisecond precision is kept)."""
         with self._lock:
             if os.getpid() != self._pid:  # a fork must not repeat the numbers of its parent
-                self._numbers, self._pid = _random_numbers(), os.getpid()
+                self._numbers, self._pid = [], os.getpid()
+            if not self._numbers:
+                self._numbers = list(struct.unpack(f"{DRAWN}Q", os.urandom(8 * DRAWN)))
             # 48 bits of milliseconds and 12 bits of counter: RFC 9562, section 6.2, method 1.
             tick = max(int(now * 1000) << 12, self._last + 1)
             self._last = tick
-            bits = next(self._numbers) & RANDOM_BITS
+            bits = self._numbers.pop() & RANDOM_BITS
         head, tail = f"{tick:015x}", f"{bits | 1 << 63:016x}"
         return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail[:4]}-{tail[4:]}"
-
-
-def _random_numbers() -> Iterator[int]:
-    """Yield unpredictable numbers of 64 bits."""
-    while True:
-        yield from struct.unpack(f"{DRAWN}Q", os.urandom(8 * DRAWN))

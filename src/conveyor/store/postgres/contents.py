@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from ...core.files import checked_digest, checked_piece
+from ...core.files import checked_digest, checked_piece, checked_range
 from ...errors import NotFoundError, UsageError
 from ..file_errors import gap_message, mismatch_message, missing_content
 from ..messages import Content
@@ -43,7 +43,7 @@ class Contents:
 
     def read(self, digest: str, offset: int, limit: int) -> bytes:
         """Return a piece of a complete content; NotFoundError if it is not complete."""
-        checked_piece(offset, limit)
+        checked_range(offset, limit)
         checked_digest(digest)
         return self._transact(lambda tx: _read(tx, digest, offset, limit), reads=True)
 
