@@ -237,8 +237,8 @@ class StoreOfALoop(MemoryStore):
     def get(self, job_id):  # type: ignore[no-untyped-def]
         return self.only_awaited(super().get(job_id))
 
-    def find(self, which, *, limit):  # type: ignore[no-untyped-def]
-        return self.only_awaited(super().find(which, limit=limit))
+    def find(self, which, *, limit, include=()):  # type: ignore[no-untyped-def]
+        return self.only_awaited(super().find(which, limit=limit, include=include))
 
     def only_awaited(self, answer: Pending[Any]) -> Pending[Any]:
         awaited = Awaited()
