@@ -26,7 +26,7 @@ from conveyor.server.job_intake import JobIntake, check_declarations
 from conveyor.server.origin_guard import check_local_origin
 from conveyor.server.router import RouteTable, decode_names
 from conveyor.server.validation import check_consistency
-from conveyor.store.http import payloads
+from conveyor.store.http import list_queries, payloads
 from conveyor.store.http.api import JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 
@@ -95,18 +95,21 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.LeadBody: [{"holder": "h", "hold": 5, "note": "n"}],
     payloads.AddTokenBody: [{"token": TOKEN}],
     payloads.NoteActionBody: [{"actions": [ACTION]}],
-    payloads.FindQuery: [
+    list_queries.FindQuery: [
         {"queue": "q", "task": "t", "states": "running,completed", "before": 5, "limit": 10},
         {"states": "running,available", "enqueued_before": 1.5},
+        {"include": "args,result"},
     ],
-    payloads.OutputQuery: [{"after": 5, "limit": 10}],
+    list_queries.HistoryQuery: [{"after": 5, "limit": 10}],
+    list_queries.OutputQuery: [{"after": 5, "limit": 10}],
     payloads.PieceQuery: [{"offset": 5, "last": "true"}],
     payloads.BytesQuery: [{"offset": 5, "limit": 10}],
     payloads.DismissQuery: [{"force": "true"}],
     payloads.LoadQuery: [{"limit": 10}],
     payloads.ScaleQuery: [{"queue": "q", "requires": "gpu,linux!only", "slots": 4}],
-    payloads.PageQuery: [{"after": "abc", "limit": 10}],
-    payloads.BeforeQuery: [{"before": 5, "limit": 10}],
+    list_queries.PageQuery: [{"after": "abc", "limit": 10}],
+    list_queries.ListQuery: [{"after": "abc", "limit": 10}],
+    list_queries.BeforeQuery: [{"before": 5, "limit": 10}],
     payloads.HintsQuery: [{"kinds": "final,offer"}],
 }
 # Names in paths that agree with the bodies above.

@@ -142,7 +142,7 @@ def dump(value: Any) -> list[bytes]:
 
 def decode_history_row(data: bytes) -> None:
     names = ("attempt", "at", "worker", "became", "error")
-    msgspec.json.encode(admin._attempt_error(*read_row(data, names)))
+    msgspec.json.encode(admin._attempt_error(1, *read_row(data, names)))
 
 
 def decode_lane(data: bytes) -> None:
