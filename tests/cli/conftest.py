@@ -73,18 +73,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def conveyor(folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
     """Call the command line in this process, which is several times faster than a new one."""
 
+    def forget_modules() -> None:
+        """Forget what this folder has, because another test has modules of these names, too."""
+        own = {path.stem for path in folder.glob("*.py")}
+        own |= {path.parent.name for path in folder.glob("*/__init__.py")}
+        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+            del sys.modules[name]
+
     def call(*args: object) -> Ran:
         capfd.readouterr()
         path = list(sys.path)
+        forget_modules()
         try:
             code = run([str(arg) for arg in args])
         finally:
             sys.path[:] = path
-            # The next test has modules of these names too, in another folder.
-            own = {path.stem for path in folder.glob("*.py")}
-            own |= {path.parent.name for path in folder.glob("*/__init__.py")}
-            for name in [name for name in sys.modules if name.partition(".")[0] in own]:
-                del sys.modules[name]
+            forget_modules()
         return Ran(code, *capfd.readouterr())
 
     return call

@@ -30,8 +30,8 @@ CHECKS = {
         "claim exchange",
     ),
     "the queue of a list of jobs": (
-        "case payloads.FindQuery():\n                return [body.queue]",
-        "case payloads.FindQuery():\n                return []",
+        "case list_queries.FindQuery():\n                return [body.queue]",
+        "case list_queries.FindQuery():\n                return []",
         "find find_in_queue",
     ),
     "the queue of a load": (

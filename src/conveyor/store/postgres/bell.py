@@ -216,6 +216,7 @@ class Bell:
         self._has_tallied = False
         for queue in connection.query("tallied_queues"):
             connection.query("add_up", queue)
+        connection.query("forget_marks")
 
     def _receive(self, connection: Connection, own: int) -> None:
         """Pass on the notifications that have arrived, without waiting for more."""

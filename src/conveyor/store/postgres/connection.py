@@ -37,10 +37,9 @@ DETECTION = {
 _CLOCK = "SELECT extract(epoch FROM clock_timestamp())::FLOAT8"
 _BEGIN = f"BEGIN; {_CLOCK}".encode()
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_CLOCK}".encode()
-
-
-# Statements whose rows end with the number of the transaction.
-_NUMBERED = frozenset({"tally", "settle_plain", "claim_plain"})
+# In one round trip with the COMMIT. A transaction that has written nothing leaves no mark.
+_MARK = b"""INSERT INTO commit_mark (id, is_committed)
+SELECT '%s', TRUE WHERE pg_current_xact_id_if_assigned() IS NOT NULL; """
 
 
 class LostError(UnavailableError):
@@ -48,11 +47,11 @@ class LostError(UnavailableError):
 
 
 class UnknownOutcomeError(UnavailableError):
-    """The connection was lost during the COMMIT of a transaction that has this number."""
+    """The connection was lost during the COMMIT of a transaction that leaves this mark."""
 
-    def __init__(self, transaction: str) -> None:
+    def __init__(self, mark: str) -> None:
         super().__init__("the answer to a COMMIT was lost")
-        self.transaction = transaction
+        self.mark = mark
 
 
 class Connection:
@@ -97,7 +96,7 @@ class Connection:
         self._cursor.format = psycopg.pq.Format.BINARY
         # Several statements at once are possible only as text.
         self._scripts = psycopg.Cursor(self.session)
-        self._transaction = ""
+        self._began = 0.0
 
     # -- statements ----------------------------------------------------------------------------
 
@@ -131,10 +130,7 @@ class Connection:
     def query(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""
         statement = STATEMENTS[name]
-        rows = self._execute(statement.text, statement.bind(params))
-        if name in _NUMBERED and rows:
-            self._transaction = rows[0][-1]
-        return rows
+        return self._execute(statement.text, statement.bind(params))
 
     def _execute(self, text: bytes, values: Sequence[Any]) -> list[Row]:
         cursor = self._cursor
@@ -147,25 +143,23 @@ class Connection:
 
     def begin(self, *, reads: bool) -> tuple[float, float]:
         """Begin a transaction; return the server's time and this machine's monotonic time."""
-        self._transaction = ""
         asked = time.monotonic()
         self.script(_BEGIN_READING if reads else _BEGIN)
         answered = time.monotonic()
         self._scripts.nextset()
         [(now,)] = self._scripts.fetchall()
+        self._began = now
         return now, (asked + answered) / 2
 
     def commit(self, *, wrote: bool) -> None:
         """Commit; UnknownOutcomeError if the connection is lost meanwhile."""
-        if wrote and not self._transaction:
-            [(number,)] = self.query("this_transaction")
-            self._transaction = number or ""
+        mark = f"{int(self._began * 1000):012x}{os.urandom(8).hex()}" if wrote else ""
         try:
-            self.script(b"COMMIT")
+            self.script((_MARK % mark.encode() if mark else b"") + b"COMMIT")
         except psycopg.OperationalError as error:
-            if not self.is_lost or not self._transaction:
+            if not self.is_lost or not mark:
                 raise
-            raise UnknownOutcomeError(self._transaction) from error
+            raise UnknownOutcomeError(mark) from error
 
     def roll_back(self) -> None:
         """Roll back the transaction, if one is open; a broken connection is closed."""

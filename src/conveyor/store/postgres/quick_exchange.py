@@ -90,7 +90,7 @@ async def _settle(tx: Tx, reports: Sequence[Report], worker: str) -> tuple[str, 
         "checksum_all": [None if result is None else crc32(result) for result in results],
         "final_at": tx.now,
     }
-    ids = tuple(job_id for job_id, _ in await tx.rows("settle_plain", given))
+    ids = tuple(job_id for (job_id,) in await tx.rows("settle_plain", given))
     tx.hint("final", *ids)
     return ids
 
@@ -122,7 +122,7 @@ def _runnable(row: Row, queue: str, now: float) -> JobRecord:
     """Return a job that may run as it is."""
     if row[SEQ] is None:
         raise UndecidedError("producers wait for room, or the queue has other lanes")
-    job = to_record(row[:-1], queue)
+    job = to_record(row, queue)
     if job.damage or lifecycle.has_expired(job, now) or job.options.given is not None:
         raise UndecidedError(f"job {job.id} cannot be claimed as it is")
     return job

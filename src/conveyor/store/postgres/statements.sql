@@ -1,10 +1,8 @@
 -- Statements of the PostgreSQL store: those that replace one of sql/statements.sql, then its own.
 
 -- name: tally
--- Answers the number of the transaction, by which its outcome is found if its COMMIT gets no answer.
 INSERT INTO tally (scheduled, available, running, retryable, completed, cancelled, discarded, queue)
 VALUES (:scheduled, :available, :running, :retryable, :completed, :cancelled, :discarded, :name)
-RETURNING pg_current_xact_id()::TEXT
 
 -- name: set_counts
 WITH corrected AS (
@@ -53,11 +51,11 @@ tallied AS (
 SELECT 1 FROM unbounded
 
 -- name: settle_plain
-SELECT id, pg_current_xact_id()::TEXT
+SELECT id
 FROM settle_plain(:worker, :id_all, :lease_all, :result_all, :checksum_all, :final_at) AS id
 
 -- name: claim_plain
-SELECT {job}, pg_current_xact_id()::TEXT
+SELECT {job}
 FROM claim_plain(:worker, :queue, :lane_all, :known, :limit, :lease_until, :started_at)
 
 -- name: tallied_queues, reads
@@ -95,11 +93,20 @@ FROM unnest(:keys) AS key
 SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || ' worker ' || key, 0))
 FROM unnest(:keys) AS key
 
--- name: this_transaction
-SELECT pg_current_xact_id_if_assigned()::TEXT
+-- name: deny_mark
+-- Waits for the transaction of this mark if that is still running, and keeps it from a late commit.
+INSERT INTO commit_mark (id, is_committed) VALUES (:id, FALSE) ON CONFLICT DO NOTHING
 
--- name: outcome, reads
-SELECT pg_xact_status(:transaction::TEXT::xid8)
+-- name: mark, reads
+SELECT is_committed FROM commit_mark WHERE id = :id
+
+-- name: forget_marks
+-- Those of more than ten minutes ago: a mark begins with the time in milliseconds.
+DELETE FROM commit_mark WHERE id IN (
+    SELECT id FROM commit_mark
+    WHERE id < lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::BIGINT - 600000), 12, '0')
+    ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED
+)
 
 -- name: ring
 SELECT pg_notify(channel, payload) FROM unnest(:channels, :payloads) AS hint (channel, payload)

@@ -88,7 +88,7 @@ class Transactions:
                 return self._run_once(operation, reads=reads, careful=attempt.refused > 0)
             except UnknownOutcomeError as error:
                 # What `_run_once` would have returned is in the error.
-                if self._was_committed(error.transaction):
+                if self._was_committed(error.mark):
                     answer: T = self._finish(*error.args[1:])
                     return answer
             except LostError as error:
@@ -223,22 +223,24 @@ class Transactions:
             self._notify(Hint(kind, tuple(subjects)))
         return value
 
-    def _was_committed(self, transaction: str) -> bool:
-        """Find out how a transaction ended whose COMMIT got no answer."""
+    def _was_committed(self, mark: str) -> bool:
+        """Find out how the transaction of a mark ended whose COMMIT got no answer."""
         attempt = _Attempts()
         while True:
             try:
                 with self._pool.connection() as connection:
-                    [(status,)] = connection.query("outcome", (transaction,))
-            except (LostError, psycopg.OperationalError) as error:
+                    return self._look_for(connection, mark)
+            except UnavailableError as error:
                 self._pool.discard()
                 attempt.wait_for_server(error)
-                continue
-            except errors.DataError:  # a standby that never heard of it
-                return False
-            if status != "in progress":
-                return bool(status == "committed")
-            attempt.wait_for_server(UnavailableError("a COMMIT is still in progress"))
+
+    def _look_for(self, connection: Connection, mark: str) -> bool:
+        try:
+            connection.query("deny_mark", (mark,))
+            [(is_committed,)] = connection.query("mark", (mark,))
+        except psycopg.Error as error:
+            raise connection.translate(error) from error
+        return bool(is_committed)
 
 
 class _Attempts:

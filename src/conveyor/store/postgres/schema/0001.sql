@@ -29,6 +29,15 @@ CREATE INDEX tally_queue ON tally (queue);
 ALTER TABLE tally SET (autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
+-- A transaction leaves its mark here: whoever lost the answer to a COMMIT looks for it. The number of
+-- the transaction would not do, because after a crash of the server another one can get it.
+CREATE TABLE commit_mark (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    is_committed BOOLEAN NOT NULL
+);
+ALTER TABLE commit_mark SET (autovacuum_vacuum_scale_factor = 0.01,
+    autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
 CREATE VIEW counted_queue AS
 SELECT name, capacity, paused,
     queue.scheduled + changed.scheduled AS scheduled,
