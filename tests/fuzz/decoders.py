@@ -52,7 +52,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "store/http/hint_stream.py": ("hint",),
     "store/http/wire.py": ("response to", "row of a job"),
     "store/postgres/address.py": ("address of a PostgreSQL store",),
-    "store/postgres/bell.py": "receives a byte of its own; what is notified comes from libpq",
+    "store/postgres/notifier.py": "receives a byte of its own; what is notified comes from libpq",
     "store/postgres/statements.py": "reads the statements that come with it",
     "store/sql/operations/admin.py": ("row of the history",),
     "store/sql/operations/enqueue.py": ("row of an offer", "answer to an offer"),

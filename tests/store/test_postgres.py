@@ -337,9 +337,9 @@ def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
 def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admin) -> None:
     for _ in range(5):
         put(store, new())
-    bell = store._driver._bell  # type: ignore[attr-defined]
+    notifier = store._driver._notifier  # type: ignore[attr-defined]
     connection = Connection(parse_address(store.url))
-    bell._add_up(connection)
+    notifier._add_up(connection)
     connection.close()
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]

@@ -15,9 +15,9 @@ from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.migrate import Migration
 from conveyor.store.postgres.migrate import schemas as schema_files
+from conveyor.store.postgres.nul_escapes import escape, unescape
 from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
-from conveyor.store.postgres.texts import escape, unescape
 from conveyor.store.sql.statements import READ_ONLY
 from postgres_schema import Schemas
 

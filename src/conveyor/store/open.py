@@ -12,8 +12,8 @@ from .memory.store import MemoryStore
 from .protocol import Store
 
 if TYPE_CHECKING:
-    from .postgres.examination import Examined
     from .postgres.migrate import Migration
+    from .postgres.server_checks import Examined
 
 
 KNOWN = (
@@ -56,7 +56,7 @@ def open_migration(url: str) -> Migration:
 def examine_server(url: str, password: str) -> list[Examined]:
     """Return what is to be said about the PostgreSQL server at an address."""
     from .postgres.address import parse_address  # noqa: PLC0415
-    from .postgres.examination import examine  # noqa: PLC0415
+    from .postgres.server_checks import examine  # noqa: PLC0415
 
     return examine(parse_address(url, password))
 

@@ -18,8 +18,8 @@ from ...errors import StoreVersionError, UnavailableError
 from ..sql.rows import Row
 from ..sql.transaction import Lockable, Params
 from .address import Address
+from .nul_escapes import ESCAPE, register_texts, unescape
 from .statements import STATEMENTS
-from .texts import ESCAPE, register_texts, unescape
 
 CONNECT_TIMEOUT = 10
 # What the server ends by itself, in milliseconds: a statement that hangs, and a transaction whose

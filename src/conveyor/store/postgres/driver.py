@@ -18,9 +18,9 @@ from ...system.file_threads import FileThreads
 from ..messages import Accepted, HintKind, Listener, Offered, new_discards
 from ..sql.transaction import Tx
 from .address import Address
-from .bell import Bell
 from .contents import Contents
 from .migrate import check_version
+from .notifier import PostgresNotifier
 from .quick_exchange import KnownLanes, UndecidedError
 from .transactions import General, Transactions
 from .waiting_inserts import WaitingInserts
@@ -94,11 +94,11 @@ class PostgresDriver:
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""
         self._check_fork()
-        return self._bell.listen(kinds, listener)
+        return self._notifier.listen(kinds, listener)
 
     def close(self) -> None:
         """Send the last hints, then close the connections."""
-        self._bell.close()
+        self._notifier.close()
         self._transactions.close()
 
     @property
@@ -110,14 +110,14 @@ class PostgresDriver:
         return self._current.run(operation, reads=reads)
 
     def _open(self) -> None:
-        self._bell = Bell(self._address)
+        self._notifier = PostgresNotifier(self._address)
         self._threads = FileThreads(self._address.connections)
         self._transactions = Transactions(
             self._address,
             clock=self._clock,
             draw=self._draw,
-            notify=self._bell.notify,
-            tallied=self._bell.note_tally,
+            notify=self._notifier.notify,
+            tallied=self._notifier.note_tally,
             discards=self.discards,
         )
         self._inserts = WaitingInserts(self._transactions, self._threads)
@@ -127,7 +127,7 @@ class PostgresDriver:
             with self._lock:
                 if self._transactions.pid != os.getpid():
                     # A forked child. Closing the parent's connections here would end its sessions.
-                    self._left_behind += [self._transactions, self._bell]
+                    self._left_behind += [self._transactions, self._notifier]
                     self._open()
 
 

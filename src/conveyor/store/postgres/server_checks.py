@@ -11,8 +11,8 @@ import psycopg
 
 from ..messages import Hint
 from .address import Address
-from .bell import Bell
 from .connection import Connection
+from .notifier import PostgresNotifier
 
 # A clock that differs by more than this is worth a look, in seconds.
 SKEW = 5.0
@@ -136,7 +136,7 @@ def _clock(connection: Connection) -> Examined:
 def _notifications(address: Address) -> Examined:
     """Send a hint from one session to another."""
     heard = threading.Event()
-    listening, ringing = Bell(address), Bell(address)
+    listening, ringing = PostgresNotifier(address), PostgresNotifier(address)
     try:
         listening.listen(["access"], lambda _: heard.set())
         ringing.notify(Hint("access"))

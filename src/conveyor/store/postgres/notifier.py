@@ -24,7 +24,7 @@ from ...errors import UnavailableError
 from ..messages import Hint, HintKind, Listener
 from .address import Address
 from .connection import Connection
-from .texts import escape, unescape
+from .nul_escapes import escape, unescape
 
 # Hints of this many seconds are sent together.
 WINDOW = 0.005
@@ -37,7 +37,7 @@ JOIN = 5.0
 KINDS: dict[str, HintKind] = {kind: kind for kind in get_args(HintKind)}
 
 
-class Bell:
+class PostgresNotifier:
     """Listens for this process, and rings at the others. Any thread may use it."""
 
     def __init__(self, address: Address) -> None:
@@ -109,7 +109,7 @@ class Bell:
             self._waker, woken = socket.socketpair()
             self._waker.setblocking(False)  # noqa: FBT003 - the standard library's own parameter
             thread = threading.Thread(
-                target=self._serve, args=(woken,), name="conveyor-bell", daemon=True
+                target=self._serve, args=(woken,), name="conveyor-notifier", daemon=True
             )
             thread.start()
             self._thread = thread
