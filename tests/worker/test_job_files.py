@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,6 @@ class Store(MemoryStore):
         if self.moved <= self.fails:
             return failed(UnavailableError("not now"))
         return None
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkdirRoot]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scratch = WorkdirRoot()
-    yield scratch
-    scratch.close(timeout=60)
-    assert list(tmp_path.iterdir()) == []
 
 
 def given(store: Store, size: int = LARGE) -> InputFile:

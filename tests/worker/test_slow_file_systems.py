@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,6 @@ from conveyor.runners.workdir import WorkdirRoot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 from conveyor.worker.job_files import Patience, runners_with_files
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkdirRoot]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    scratch = WorkdirRoot()
-    yield scratch
-    scratch.close(timeout=60)
-    assert list(tmp_path.iterdir()) == []
 
 
 def claimed(store: MemoryStore) -> JobControl:

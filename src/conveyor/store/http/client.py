@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import io
 import ssl
 import threading
@@ -78,6 +79,7 @@ class HttpClient:
         self._pool: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._run, name="conveyor-http", daemon=True)
         self._thread.start()
+        atexit.register(self._close_at_exit)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Pending[T]:
         """Run a coroutine in the client's thread; returns its pending result."""
@@ -152,9 +154,15 @@ class HttpClient:
             if self._closed:
                 return
             self._closed = True
+        atexit.unregister(self._close_at_exit)
         self._loop.call_soon_threadsafe(self._stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_TIMEOUT)
+
+    def _close_at_exit(self) -> None:
+        # Otherwise asyncio complains of destroyed tasks. A forked child has no such thread.
+        if self._thread.is_alive():
+            self.close()
 
     async def _attempt(
         self,
