@@ -202,7 +202,7 @@ class Transactions:
                 raise
             raise CorruptStoreError(f"a row that this call needs is damaged: {error}") from error
         try:
-            connection.commit(wrote=tx.wrote)
+            connection.commit(wrote=tx.wrote and not reads)
         except UnknownOutcomeError as error:
             error.args = (*error.args, tx, lanes, value)
             raise
