@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.resources import files
 
 import psycopg
 
 from ...errors import StoreVersionError, UnavailableError
+from ..sql.schema_files import schema_files
 from .address import Address
 from .connection import Connection
 
@@ -17,14 +17,9 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('conveyor migrate {schema
 OLDEST_SERVER = 140000
 
 
-def schemas() -> list[str]:
+def schemas() -> tuple[str, ...]:
     """Return the schema files in order; the first makes an empty schema version 1."""
-    folder = files("conveyor.store.postgres") / "schema"
-    return [
-        entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".sql")
-    ]
+    return schema_files("conveyor.store.postgres")
 
 
 def migration_script(address: Address, version: int) -> str:

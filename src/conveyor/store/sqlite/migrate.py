@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import apsw
 
 from ...errors import CorruptStoreError, StoreVersionError
+from ..sql.schema_files import schema_files
 
 # "Conv" in ASCII: `file jobs.db` shows it, and no other program's database has it.
 APPLICATION_ID = 0x436F6E76
@@ -45,14 +44,9 @@ def migrate(db: apsw.Connection, path: str) -> None:
         raise
 
 
-def schemas() -> list[str]:
+def schemas() -> tuple[str, ...]:
     """Return the schema files in order; the first brings an empty file to version 1."""
-    folder = files("conveyor.store.sqlite") / "schema"
-    return [
-        entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".sql")
-    ]
+    return schema_files("conveyor.store.sqlite")
 
 
 def _check_application(db: apsw.Connection, path: str) -> None:
