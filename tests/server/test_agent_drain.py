@@ -65,6 +65,8 @@ def begin(deployment: Deployment, go: str = "go") -> Job[dict[str, int]]:
     return job
 
 
+# An agent has one second to leave the list: on a busy machine it may exit without that.
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["from afar", "SIGTERM"])
 def test_a_draining_agent_finishes_its_jobs_claims_no_others_and_exits(
     deployment: Deployment, how: str
