@@ -99,7 +99,11 @@ class Lossy(Connection):
         if lose:
             Lossy.lose = ""
         if lose == "request":
+            pid = self.session.info.backend_pid
             self.session.pgconn.finish()
+            # Otherwise it may still hold rows when the call is repeated.
+            with psycopg.connect(self.address.server, autocommit=True) as beside:
+                beside.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
         yield
         if lose == "answer":
             self.session.pgconn.finish()

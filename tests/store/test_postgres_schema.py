@@ -38,7 +38,7 @@ def test_tables_are_made_by_a_migration_and_never_by_a_store(schemas: Schemas) -
     migration = Migration(parse_address(url))
     newest = len(schema_files())
     assert migration.versions() == (0, newest)
-    assert "CREATE TABLE job" in migration.script()
+    assert "CREATE TABLE body" in migration.script()
     results: list[tuple[int, int]] = []
     threads = [threading.Thread(target=lambda: results.append(migration.run())) for _ in range(3)]
     for thread in threads:
@@ -105,22 +105,25 @@ def test_every_statement_is_known_to_the_server_and_reads_if_it_says_so(url: str
 
 
 HOT = {
-    "heads": "job_available",
-    "count_lane": "job_available",
-    "due": "job_due",
-    "next_due": "job_due",
-    "expired": "job_expiring",
-    "of_worker": "job_running",
-    "extend_worker": "job_running",
-    "lapsed": "job_running",
-    "old": "job_final",
-    "key_holder": "job_unique",
-    "is_there": "job_id_key",
-    "succeed": "job_id_key",
-    "extend": "job_id_key",
-    "lock_job": "job_id_key",
-    "move": "job_pkey",
-    "lease": "job_pkey",
+    "heads": "ready_pkey",
+    "next_of_lane": "ready_pkey",
+    "count_lane": "ready_pkey",
+    "lease": "ready_seq",
+    "due": "later_due",
+    "next_due": "later_due",
+    "expired": "ready_expiring",
+    "old": "final_old",
+    "key_holder": "held_key_pkey",
+    "is_there": "body_id_key",
+    "get": "body_id_key",
+    "find": "body_pkey",
+    "find_sizes": "body_pkey",
+    "scan": "body_pkey",
+    "succeed": "running_pkey",
+    "extend": "running_pkey",
+    "lock_job": "running_pkey",
+    "held": "running_pkey",
+    "move": "body_pkey",
     "any_offer": "offer_waiting",
     "output": "output_job",
     "refers": "file_digest",

@@ -60,9 +60,7 @@ _ALL = "_all"
 # Statements that are run for many rows at once: one statement over arrays.
 _FOR_MANY_ROWS = frozenset(
     {
-        *("insert_job", "lease", "succeed", "make_available", "write_output", "note_action"),
-        "extend",
-        *("add_offered_job", "add_offered_file"),
+        *("write_output", "note_action", "add_offered_job", "add_offered_file"),
     }
 )
 _KEY = re.compile(r"WHERE (?:id = :id|seq = :seq)\b")
@@ -75,12 +73,19 @@ class Statement:
 
     __slots__ = ("for_many_rows", "names", "text", "types")
 
-    def __init__(self, name: str, body: str) -> None:
+    def __init__(self, name: str, body: str, *, shared: str = "", many: str = "") -> None:
+        """`shared`: the text that this one replaces, whose order of parameters callers know.
+
+        `many`: the text for many rows, where it is not made of `body`.
+        """
         body = _by_key(_COMMENT.sub("", body).strip())
-        self.names = tuple(dict.fromkeys(_PARAMETER.findall(body)))
+        self.names = tuple(dict.fromkeys(_PARAMETER.findall(_COMMENT.sub("", shared or body))))
         self.types = {each: _type_of(name, each) for each in self.names}
         self.text = self._numbered(body).encode()
-        self.for_many_rows = self._over_arrays(body).encode() if name in _FOR_MANY_ROWS else b""
+        if many:
+            self.for_many_rows = self._numbered(_COMMENT.sub("", many), _ALL).encode()
+        else:
+            self.for_many_rows = self._over_arrays(body).encode() if name in _FOR_MANY_ROWS else b""
 
     def bind(self, params: Params) -> Sequence[Any]:
         """Return the values in the order of their numbers."""
@@ -92,9 +97,12 @@ class Statement:
         """Return the values of many rows, one list for each parameter."""
         return [list(column) for column in zip(*map(self.bind, params), strict=True)]
 
-    def _numbered(self, body: str) -> str:
-        numbers = {name: number for number, name in enumerate(self.names, start=1)}
-        return _PARAMETER.sub(lambda m: f"${numbers[m[1]]}::{self.types[m[1]]}", body)
+    def _numbered(self, body: str, of_arrays: str = "") -> str:
+        typed = {
+            name + of_arrays: f"${number}::{self.types[name]}{'[]' if of_arrays else ''}"
+            for number, name in enumerate(self.names, start=1)
+        }
+        return _PARAMETER.sub(lambda m: typed[m[1]], body)
 
     def _over_arrays(self, body: str) -> str:
         """Return an UPDATE or an INSERT that takes one array for each parameter."""
@@ -135,8 +143,12 @@ def _load() -> dict[str, Statement]:
     own, _ = split_statements(
         (files("conveyor.store.postgres") / "statements.sql").read_text(encoding="utf-8")
     )
-    texts = load_statements(POSTGRES, own)
-    return {name: Statement(name, body) for name, body in texts.items()}
+    shared, texts = load_statements(POSTGRES), load_statements(POSTGRES, own)
+    many = {name: texts.pop(name + _ALL) for name in shared if name + _ALL in texts}
+    return {
+        name: Statement(name, body, shared=shared.get(name, ""), many=many.get(name, ""))
+        for name, body in texts.items()
+    }
 
 
 STATEMENTS = _load()

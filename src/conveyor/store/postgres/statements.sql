@@ -13,18 +13,84 @@ WITH corrected AS (
 )
 DELETE FROM tally WHERE queue = :name
 
+-- name: insert_job
+WITH fresh AS MATERIALIZED (SELECT nextval('job_seq') AS seq),
+added AS (
+    INSERT INTO body (seq, priority, enqueued_at, expires_at, checksum, key_kept, id, task, options,
+        args)
+    SELECT seq, :priority, :enqueued_at, :expires_at, :checksum, :key_kept, :id, :task, :options,
+        :args
+    FROM fresh
+),
+keyed AS (
+    INSERT INTO held_key (key, seq) SELECT :unique_key, seq FROM fresh
+    WHERE :unique_key IS NOT NULL
+),
+made_ready AS (
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id, frees_key)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id,
+        :unique_key IS NOT NULL AND NOT :key_kept
+    FROM fresh WHERE :state = 'available'
+)
+INSERT INTO later (lane, rank, run_at, seq, expires_at, id, frees_key, state)
+SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id,
+    :unique_key IS NOT NULL AND NOT :key_kept, :state
+FROM fresh WHERE :state <> 'available'
+
+-- name: insert_job_all
+WITH fresh AS MATERIALIZED (
+    SELECT nextval('job_seq') AS seq, * FROM (
+        SELECT * FROM unnest(:id_all, :lane_all, :task_all, :args_all, :options_all,
+            :checksum_all, :state_all, :priority_all, :run_at_all, :enqueued_at_all,
+            :expires_at_all, :unique_key_all, :key_kept_all)
+            WITH ORDINALITY AS given (id, lane, task, args, options, checksum, state, priority,
+                run_at, enqueued_at, expires_at, unique_key, key_kept, number)
+        ORDER BY number
+    ) AS ordered
+),
+added AS (
+    INSERT INTO body (seq, priority, enqueued_at, expires_at, checksum, key_kept, id, task, options,
+        args)
+    SELECT seq, priority, enqueued_at, expires_at, checksum, key_kept, id, task, options, args
+    FROM fresh
+),
+keyed AS (
+    INSERT INTO held_key (key, seq)
+    SELECT unique_key, seq FROM fresh WHERE unique_key IS NOT NULL
+),
+made_ready AS (
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id, frees_key)
+    SELECT lane, ~priority, run_at, seq, expires_at, id, unique_key IS NOT NULL AND NOT key_kept
+    FROM fresh WHERE state = 'available'
+)
+INSERT INTO later (lane, rank, run_at, seq, expires_at, id, frees_key, state)
+SELECT lane, ~priority, run_at, seq, expires_at, id, unique_key IS NOT NULL AND NOT key_kept, state
+FROM fresh WHERE state <> 'available'
+
 -- name: insert_unbounded
 -- All of an enqueue in one round trip, if the queue has no bound; answers whether it has none.
 WITH unbounded AS MATERIALIZED (SELECT name FROM queue WHERE name = :name AND capacity IS NULL),
+fresh AS MATERIALIZED (
+    SELECT nextval('job_seq') AS seq, * FROM (
+        SELECT * FROM unbounded CROSS JOIN unnest(:id_all, :lane_all, :task_all, :args_all,
+            :options_all, :checksum_all, :state_all, :priority_all, :run_at_all, :expires_at_all)
+            WITH ORDINALITY AS given (id, lane, task, args, options, checksum, state, priority,
+                run_at, expires_at, number)
+        ORDER BY number
+    ) AS ordered
+),
 added AS (
-    INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at,
-        expires_at)
-    SELECT id, lane, task, args, options, checksum, state, priority, run_at, :now, expires_at
-    FROM unbounded CROSS JOIN unnest(:id_all, :lane_all, :task_all, :args_all, :options_all,
-        :checksum_all, :state_all, :priority_all, :run_at_all, :expires_at_all)
-        WITH ORDINALITY AS given (id, lane, task, args, options, checksum, state, priority, run_at,
-            expires_at, number)
-    ORDER BY number
+    INSERT INTO body (seq, priority, enqueued_at, expires_at, checksum, id, task, options, args)
+    SELECT seq, priority, :now, expires_at, checksum, id, task, options, args FROM fresh
+),
+made_ready AS (
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id)
+    SELECT lane, ~priority, run_at, seq, expires_at, id FROM fresh WHERE state = 'available'
+),
+put_off AS (
+    INSERT INTO later (lane, rank, run_at, seq, expires_at, id, state)
+    SELECT lane, ~priority, run_at, seq, expires_at, id, state FROM fresh
+    WHERE state <> 'available'
 ),
 tallied AS (
     INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
@@ -35,13 +101,23 @@ SELECT 1 FROM unbounded
 
 -- name: insert_one_unbounded
 -- The same for one job. A client writes single values several times as fast as arrays.
-WITH unbounded AS MATERIALIZED (SELECT name FROM queue WHERE name = :name AND capacity IS NULL),
+WITH unbounded AS MATERIALIZED (
+    SELECT name, nextval('job_seq') AS seq FROM queue WHERE name = :name AND capacity IS NULL
+),
 added AS (
-    INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at,
-        expires_at)
-    SELECT :id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_at, :now,
-        :expires_at
+    INSERT INTO body (seq, priority, enqueued_at, expires_at, checksum, id, task, options, args)
+    SELECT seq, :priority, :now, :expires_at, :checksum, :id, :task, :options, :args
     FROM unbounded
+),
+made_ready AS (
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id FROM unbounded
+    WHERE :state = 'available'
+),
+put_off AS (
+    INSERT INTO later (lane, rank, run_at, seq, expires_at, id, state)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id, :state FROM unbounded
+    WHERE :state <> 'available'
 ),
 tallied AS (
     INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
@@ -49,6 +125,332 @@ tallied AS (
     SELECT name, :scheduled, :available, 0, 0, 0, 0, 0 FROM unbounded
 )
 SELECT 1 FROM unbounded
+
+-- name: key_holder
+SELECT body.id FROM held_key JOIN body ON body.seq = held_key.seq
+WHERE held_key.key = :unique_key
+
+-- name: is_there
+SELECT seq FROM body WHERE id = :id
+
+-- name: is_in_queue
+SELECT 1 FROM job JOIN lane ON lane.id = job.lane WHERE job.id = :id AND lane.queue = :queue
+
+-- name: heads
+SELECT {job} FROM (
+    SELECT seq AS head FROM ready WHERE lane = :lane ORDER BY rank, run_at, seq LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+) AS heads JOIN available_job ON seq = head
+ORDER BY priority DESC, run_at, seq
+
+-- name: next_of_lane
+SELECT {job} FROM (
+    SELECT seq AS head FROM ready WHERE lane = :lane ORDER BY rank, run_at, seq LIMIT 1
+) AS heads JOIN available_job ON seq = head
+
+-- name: oldest
+SELECT {job} FROM (
+    SELECT seq AS head FROM ready WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
+    ORDER BY run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED
+) AS heads JOIN available_job ON seq = head
+ORDER BY run_at, seq
+
+-- name: set_options
+UPDATE body SET options = :options, checksum = :checksum
+WHERE seq = :seq AND EXISTS (
+    SELECT 1 FROM ready WHERE ready.seq = :seq AND ready.lease = :lease
+)
+
+-- name: lease
+WITH taken AS (DELETE FROM ready WHERE seq = :seq AND lease = :lease RETURNING *)
+INSERT INTO running (lane, run_at, seq, attempt, lease, crashes, lease_until, started_at, id,
+    frees_key, cancel_forced, unsupported_since, cancel_requested_at, worker, cancel_reason, error,
+    progress)
+SELECT lane, run_at, seq, attempt + 1, taken.lease + 1, crashes, :lease_until, :started_at, id,
+    frees_key, cancel_forced, unsupported_since, cancel_requested_at, :worker, cancel_reason,
+    error, progress
+FROM taken
+
+-- name: lease_all
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(:worker_all, :lease_until_all, :started_at_all, :seq_all, :lease_all)
+        AS each (worker, lease_until, started_at, seq, lease)
+),
+held AS MATERIALIZED (
+    SELECT found.place, given.seq, given.worker, given.lease_until, given.started_at
+    FROM given, LATERAL (
+        SELECT ready.ctid AS place FROM ready
+        WHERE ready.seq = given.seq AND ready.lease = given.lease FOR UPDATE
+    ) AS found
+),
+taken AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT place FROM held)) RETURNING *)
+INSERT INTO running (lane, run_at, seq, attempt, lease, crashes, lease_until, started_at, id,
+    frees_key, cancel_forced, unsupported_since, cancel_requested_at, worker, cancel_reason, error,
+    progress)
+SELECT lane, run_at, taken.seq, attempt + 1, taken.lease + 1, crashes, held.lease_until,
+    held.started_at, id, frees_key, cancel_forced, unsupported_since, cancel_requested_at,
+    held.worker, cancel_reason, error, progress
+FROM taken JOIN held ON held.seq = taken.seq
+
+-- name: succeed
+WITH run AS (DELETE FROM running WHERE id = :id AND lease = :lease RETURNING *),
+settled AS (
+    INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
+        result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at, worker,
+        cancel_reason, error, progress, stopping, result)
+    SELECT run.lane, run.run_at, run.seq, run.attempt, run.lease, run.crashes, :final_at,
+        run.started_at, :result_checksum, 'completed', run.cancel_forced, run.unsupported_since,
+        run.cancel_requested_at, run.worker, run.cancel_reason, run.error, run.progress,
+        run.stopping, :result
+    FROM run
+),
+freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
+SELECT id, lane FROM run
+
+-- name: succeed_all
+-- The jobs are locked by then.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(:result_all, :result_checksum_all, :final_at_all, :id_all, :lease_all)
+        AS each (result, checksum, final_at, id, lease)
+),
+held AS MATERIALIZED (
+    SELECT DISTINCT ON (found.id) found.id, given.result, given.checksum, given.final_at
+    FROM given, LATERAL (
+        SELECT running.id FROM running
+        WHERE running.id = given.id AND running.lease = given.lease FOR UPDATE
+    ) AS found
+    ORDER BY found.id
+),
+run AS (
+    DELETE FROM running WHERE id = ANY (ARRAY(SELECT id FROM held)) RETURNING *
+),
+settled AS (
+    INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
+        result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at, worker,
+        cancel_reason, error, progress, stopping, result)
+    SELECT run.lane, run.run_at, run.seq, run.attempt, run.lease, run.crashes, held.final_at,
+        run.started_at, held.checksum, 'completed', run.cancel_forced, run.unsupported_since,
+        run.cancel_requested_at, run.worker, run.cancel_reason, run.error, run.progress,
+        run.stopping, held.result
+    FROM run JOIN held ON held.id = run.id
+),
+freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
+SELECT id, lane FROM run
+
+-- name: extend
+UPDATE running SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
+WHERE id = :id AND lease = :lease
+RETURNING id, lease, cancel_requested_at, cancel_reason, cancel_forced
+
+-- name: extend_all
+-- The jobs are locked by then.
+UPDATE running SET lease_until = given.lease_until,
+    started_at = coalesce(running.started_at, given.now)
+FROM (
+    SELECT each.* FROM unnest(:lease_until_all, :now_all, :id_all, :lease_all)
+        AS each (lease_until, now, id, lease), LATERAL (
+        SELECT 1 FROM running AS run WHERE run.id = each.id AND run.lease = each.lease FOR UPDATE
+    ) AS found
+) AS given
+WHERE running.id = given.id
+RETURNING running.id, running.lease, cancel_requested_at, cancel_reason, cancel_forced
+
+-- name: extend_worker
+UPDATE running SET lease_until = :lease_until
+WHERE worker = :worker AND started_at IS NOT NULL
+RETURNING seq
+
+-- name: held
+SELECT seq, cancel_requested_at, cancel_reason, cancel_forced FROM running
+WHERE id = :id AND lease = :lease
+
+-- name: set_progress
+UPDATE running SET progress = :progress WHERE id = :id AND lease = :lease
+RETURNING cancel_requested_at, cancel_reason, cancel_forced
+
+-- name: set_stopping
+UPDATE running SET stopping = :stopping WHERE id = :id AND lease = :lease
+RETURNING cancel_requested_at, cancel_reason, cancel_forced
+
+-- name: request_cancel
+UPDATE running SET cancel_requested_at = coalesce(cancel_requested_at, :now),
+    cancel_reason = coalesce(cancel_reason, :reason), cancel_forced = cancel_forced OR :forced
+WHERE id = (SELECT id FROM body WHERE seq = :seq) AND lease = :lease
+
+-- name: find_sizes
+SELECT seq, length(args), length(options), length(result), length(stopping), length(progress)
+FROM listed_job WHERE seq < :before
+    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
+    AND (:task IS NULL OR task = :task)
+    AND (:states IS NULL OR state IN ({state_list}))
+    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
+ORDER BY seq DESC LIMIT :limit
+
+-- name: find
+SELECT {listed_job} FROM listed_job WHERE seq < :before AND seq >= :last
+    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
+    AND (:task IS NULL OR task = :task)
+    AND (:states IS NULL OR state IN ({state_list}))
+    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
+ORDER BY seq DESC
+
+-- name: ahead
+SELECT count(*) FROM ready
+WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
+    AND (rank, run_at, seq) < (~:priority, :run_at, :seq)
+
+-- name: seq_bounds
+SELECT min(seq), max(seq) FROM body
+
+-- name: strays
+-- Every state is that of a table; only the lane of a damaged row can be unknown.
+SELECT {job} FROM available_job WHERE seq IN (
+    SELECT seq FROM (SELECT seq, lane FROM ready WHERE seq >= :first ORDER BY seq LIMIT :rows)
+        AS searched
+    WHERE lane NOT IN (SELECT id FROM lane) ORDER BY seq LIMIT 100
+)
+ORDER BY seq
+
+-- name: count_unfinished
+SELECT lane.queue, state, sum(number)::BIGINT FROM (
+    SELECT lane, 'available' AS state, count(*) AS number FROM ready GROUP BY lane
+    UNION ALL
+    SELECT lane, state, count(*) FROM later GROUP BY lane, state
+    UNION ALL
+    SELECT lane, 'running', count(*) FROM running GROUP BY lane
+) AS counted JOIN lane ON lane.id = counted.lane GROUP BY lane.queue, state
+
+-- name: count_queue
+WITH own AS MATERIALIZED (SELECT id FROM lane WHERE queue = :queue)
+SELECT 'available', count(*) FROM ready WHERE lane IN (SELECT id FROM own)
+UNION ALL
+SELECT state, count(*) FROM later WHERE lane IN (SELECT id FROM own) GROUP BY state
+UNION ALL
+SELECT 'running', count(*) FROM running WHERE lane IN (SELECT id FROM own)
+UNION ALL
+SELECT state, count(*) FROM final WHERE lane IN (SELECT id FROM own)
+    AND state IN ('completed', 'cancelled', 'discarded') GROUP BY state
+
+-- name: count_states
+SELECT lane.queue, state, sum(number)::BIGINT FROM (
+    SELECT lane, 'available' AS state, count(*) AS number FROM ready GROUP BY lane
+    UNION ALL
+    SELECT lane, state, count(*) FROM later GROUP BY lane, state
+    UNION ALL
+    SELECT lane, 'running', count(*) FROM running GROUP BY lane
+    UNION ALL
+    SELECT lane, state, count(*) FROM final GROUP BY lane, state
+) AS counted JOIN lane ON lane.id = counted.lane GROUP BY lane.queue, state
+
+-- name: add_input
+INSERT INTO file (job, kind, name, digest, size, executable)
+SELECT seq, :kind, :name, :digest, :size, :executable FROM body WHERE id = :id
+
+-- name: due
+SELECT seq, lane, state FROM later WHERE run_at <= :now ORDER BY run_at LIMIT :limit
+FOR UPDATE SKIP LOCKED
+
+-- name: next_due
+SELECT run_at FROM later ORDER BY run_at LIMIT 1
+
+-- name: make_available
+WITH taken AS (DELETE FROM later WHERE seq = :seq AND run_at <= :now RETURNING *)
+INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, attempt, lease, crashes, id, frees_key,
+    cancel_forced, started_at, unsupported_since, cancel_requested_at, worker, cancel_reason,
+    error, progress, stopping FROM taken
+
+-- name: make_available_all
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(:seq_all, :now_all) AS each (seq, now)
+),
+held AS MATERIALIZED (
+    SELECT given.seq FROM given, LATERAL (
+        SELECT 1 FROM later WHERE later.seq = given.seq AND later.run_at <= given.now FOR UPDATE
+    ) AS found
+),
+taken AS (DELETE FROM later WHERE seq = ANY (ARRAY(SELECT seq FROM held)) RETURNING *)
+INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, attempt, lease, crashes, id, frees_key,
+    cancel_forced, started_at, unsupported_since, cancel_requested_at, worker, cancel_reason,
+    error, progress, stopping FROM taken
+
+-- name: expired
+SELECT {job} FROM (
+    SELECT seq AS old, expires_at AS since FROM ready
+    WHERE expires_at IS NOT NULL AND expires_at <= :now
+    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+) AS oldest JOIN available_job ON seq = old
+UNION ALL
+SELECT {job} FROM (
+    SELECT seq AS old, expires_at AS since FROM later
+    WHERE expires_at IS NOT NULL AND expires_at <= :now
+    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+) AS oldest JOIN later_job ON seq = old
+LIMIT :limit
+
+-- name: lapsed
+SELECT {job} FROM (
+    SELECT id AS old, lease_until AS since FROM running WHERE lease_until < :now
+    ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+) AS lapsed JOIN running_job ON id = old
+ORDER BY since
+
+-- name: leaseless
+SELECT {job} FROM (
+    SELECT id AS old FROM running WHERE lease_until IS NULL LIMIT :limit FOR UPDATE SKIP LOCKED
+) AS leaseless JOIN running_job ON id = old
+
+-- name: of_worker
+SELECT {job} FROM (
+    SELECT id AS old FROM running WHERE running.worker = :worker LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+) AS own JOIN running_job ON id = old
+
+-- name: old
+SELECT seq, lane FROM final WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
+ORDER BY final_at LIMIT :limit FOR UPDATE SKIP LOCKED
+
+-- name: count_held
+SELECT count(*) FROM running WHERE worker = :worker
+
+-- name: used_lanes
+SELECT id, queue, requires FROM lane
+WHERE queue IS NOT NULL AND (
+    id = ANY (ARRAY(SELECT lane FROM running))
+    OR EXISTS (SELECT 1 FROM ready WHERE ready.lane = lane.id)
+)
+ORDER BY queue, requires <> '[]', id
+
+-- name: running_in_queue
+SELECT lane, count(*) FROM running
+WHERE lane IN (SELECT id FROM lane WHERE queue = :queue) GROUP BY lane
+
+-- name: running_by_lane
+SELECT lane, count(*) FROM running GROUP BY lane
+
+-- name: count_lane
+SELECT count(*) FROM ready WHERE lane = :lane
+
+-- name: oldest_by_priority
+SELECT (
+    SELECT run_at FROM ready WHERE ready.lane = :lane AND ready.rank = each.rank
+    ORDER BY run_at LIMIT 1
+)
+FROM (
+    -- One index lookup for each priority, from the highest to the lowest.
+    WITH RECURSIVE each (rank) AS (
+        SELECT (SELECT min(rank) FROM ready WHERE lane = :lane)
+        UNION ALL
+        SELECT (SELECT min(ready.rank) FROM ready WHERE lane = :lane AND ready.rank > each.rank)
+        FROM each WHERE each.rank IS NOT NULL
+    )
+    SELECT rank FROM each WHERE rank IS NOT NULL LIMIT :limit
+) AS each
+
+-- name: oldest_in_lane
+SELECT min(run_at) FROM ready WHERE lane = :lane
+
+-- name: scan
+SELECT {job} FROM listed_job WHERE seq > :after ORDER BY seq LIMIT 32
 
 -- name: settle_plain
 SELECT id
@@ -79,7 +481,9 @@ UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
 FROM summed WHERE queue.name = :queue
 
 -- name: lock_job
-SELECT 1 FROM job WHERE id = ANY(:keys) ORDER BY id FOR UPDATE
+-- Only a running job is changed by several at once. Whoever takes a job that waits, or is final, out
+-- of its table is told if it is no longer there.
+SELECT 1 FROM running WHERE id = ANY(:keys) ORDER BY id FOR UPDATE
 
 -- name: lock_queue
 SELECT 1 FROM queue WHERE name = ANY(:keys) ORDER BY name FOR UPDATE

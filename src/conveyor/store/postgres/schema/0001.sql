@@ -66,53 +66,350 @@ CREATE TABLE lane (
     UNIQUE (queue, requires)
 );
 
-CREATE TABLE job (
-    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    lane BIGINT NOT NULL,
-    checksum BIGINT NOT NULL,
+-- A job is a wide row of `body`, written when it is enqueued, and one narrow row in exactly one of
+-- `ready`, `later`, `running` and `final`. Claiming and settling move the narrow row only: its
+-- arguments are never copied. The view `job` is both together.
+CREATE SEQUENCE job_seq;
+
+CREATE TABLE body (
+    seq BIGINT PRIMARY KEY DEFAULT nextval('job_seq'),
     priority BIGINT NOT NULL,
-    run_at DOUBLE PRECISION NOT NULL,
     enqueued_at DOUBLE PRECISION NOT NULL,
+    expires_at DOUBLE PRECISION,
+    -- CRC-32 of id, task, args and options: what was accepted is what is run.
+    checksum BIGINT NOT NULL,
+    -- TRUE: the key is held until the job is pruned, not only until it is final.
+    key_kept BOOLEAN NOT NULL DEFAULT FALSE,
+    id TEXT COLLATE "C" NOT NULL UNIQUE,
+    task TEXT COLLATE "C" NOT NULL,
+    options BYTEA NOT NULL,
+    args BYTEA NOT NULL
+);
+ALTER SEQUENCE job_seq OWNED BY body.seq;
+
+-- Available jobs, in the order of claiming. A row is inserted and deleted, never updated, so that
+-- its ctid is its name within a statement. `frees_key`: the job has a unique key that it holds only
+-- until it is final. `rank` is ~priority: the highest priority is the lowest rank.
+CREATE TABLE ready (
+    lane BIGINT NOT NULL,
+    rank BIGINT NOT NULL,
+    run_at DOUBLE PRECISION NOT NULL,
+    seq BIGINT NOT NULL,
     expires_at DOUBLE PRECISION,
     attempt BIGINT NOT NULL DEFAULT 0,
     lease BIGINT NOT NULL DEFAULT 0,
     crashes BIGINT NOT NULL DEFAULT 0,
-    lease_until DOUBLE PRECISION,
-    cancel_requested_at DOUBLE PRECISION,
+    id TEXT COLLATE "C" NOT NULL,
+    frees_key BOOLEAN NOT NULL DEFAULT FALSE,
+    cancel_forced BOOLEAN NOT NULL DEFAULT FALSE,
+    -- What earlier attempts have left.
     started_at DOUBLE PRECISION,
     unsupported_since DOUBLE PRECISION,
-    final_at DOUBLE PRECISION,
-    result_checksum BIGINT,
-    -- TRUE: the key is held until the job is pruned, not only until it is final.
-    key_kept BOOLEAN NOT NULL DEFAULT FALSE,
-    cancel_forced BOOLEAN NOT NULL DEFAULT FALSE,
-    state TEXT COLLATE "C" NOT NULL,
-    id TEXT COLLATE "C" NOT NULL UNIQUE,
-    task TEXT COLLATE "C" NOT NULL,
-    unique_key TEXT COLLATE "C",
+    cancel_requested_at DOUBLE PRECISION,
     worker TEXT COLLATE "C",
     cancel_reason TEXT,
     error TEXT,
-    options BYTEA NOT NULL,
     progress BYTEA,
     stopping BYTEA,
-    -- CRC-32 of id, task, args and options: what was accepted is what is run.
-    args BYTEA NOT NULL,
+    PRIMARY KEY (lane, rank, run_at, seq)
+);
+CREATE UNIQUE INDEX ready_seq ON ready (seq);
+CREATE INDEX ready_expiring ON ready (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Jobs that wait for their time: scheduled and retryable ones.
+CREATE TABLE later (
+    LIKE ready INCLUDING DEFAULTS,
+    state TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (seq)
+);
+CREATE INDEX later_due ON later (run_at);
+CREATE INDEX later_expiring ON later (expires_at) WHERE expires_at IS NOT NULL;
+
+-- No other index than its key, and room in each page, so that renewing a lease writes no index.
+CREATE TABLE running (
+    lane BIGINT NOT NULL,
+    run_at DOUBLE PRECISION NOT NULL,
+    seq BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    lease BIGINT NOT NULL,
+    crashes BIGINT NOT NULL,
+    lease_until DOUBLE PRECISION,
+    started_at DOUBLE PRECISION,
+    id TEXT COLLATE "C" PRIMARY KEY,
+    frees_key BOOLEAN NOT NULL,
+    cancel_forced BOOLEAN NOT NULL DEFAULT FALSE,
+    unsupported_since DOUBLE PRECISION,
+    cancel_requested_at DOUBLE PRECISION,
+    worker TEXT COLLATE "C",
+    cancel_reason TEXT,
+    error TEXT,
+    progress BYTEA,
+    stopping BYTEA
+) WITH (fillfactor = 70);
+
+CREATE TABLE final (
+    lane BIGINT NOT NULL,
+    run_at DOUBLE PRECISION NOT NULL,
+    seq BIGINT PRIMARY KEY,
+    attempt BIGINT NOT NULL,
+    lease BIGINT NOT NULL,
+    crashes BIGINT NOT NULL,
+    final_at DOUBLE PRECISION,
+    started_at DOUBLE PRECISION,
+    result_checksum BIGINT,
+    state TEXT COLLATE "C" NOT NULL,
+    cancel_forced BOOLEAN NOT NULL DEFAULT FALSE,
+    unsupported_since DOUBLE PRECISION,
+    cancel_requested_at DOUBLE PRECISION,
+    worker TEXT COLLATE "C",
+    cancel_reason TEXT,
+    error TEXT,
+    progress BYTEA,
+    stopping BYTEA,
     result BYTEA
-) WITH (fillfactor = 85);
-ALTER TABLE job SET (autovacuum_vacuum_scale_factor = 0.02,
+);
+CREATE INDEX final_old ON final (state, final_at);
+
+-- The unique keys that are taken. Jobs without a key pay nothing for those that have one.
+CREATE TABLE held_key (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    seq BIGINT NOT NULL
+);
+CREATE INDEX held_key_seq ON held_key (seq);
+
+ALTER TABLE ready SET (autovacuum_vacuum_scale_factor = 0.01,
+    autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE running SET (autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
--- The states are literals, so that each index holds only the jobs it is for: ten million finished
--- jobs are in none of the first three.
-CREATE INDEX job_available ON job (lane, priority DESC, run_at, seq) WHERE state = 'available';
-CREATE INDEX job_due ON job (run_at) WHERE state IN ('scheduled', 'retryable');
--- Without lease_until, so that renewing a lease writes no index.
-CREATE INDEX job_running ON job (worker) WHERE state = 'running';
-CREATE INDEX job_final ON job (state, final_at) WHERE final_at IS NOT NULL;
-CREATE INDEX job_expiring ON job (expires_at)
-    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'available', 'retryable');
-CREATE UNIQUE INDEX job_unique ON job (unique_key) WHERE unique_key IS NOT NULL;
+-- The jobs of each table, as one wide row.
+CREATE VIEW available_job AS
+SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
+    at.cancel_requested_at, at.started_at, at.unsupported_since,
+    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
+    at.cancel_forced, 'available'::TEXT COLLATE "C" AS state, body.id, body.task,
+    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
+    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
+    NULL::BYTEA AS result
+FROM ready AS at JOIN body ON body.seq = at.seq;
+
+CREATE VIEW later_job AS
+SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
+    at.cancel_requested_at, at.started_at, at.unsupported_since,
+    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
+    at.cancel_forced, at.state AS state, body.id, body.task,
+    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
+    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
+    NULL::BYTEA AS result
+FROM later AS at JOIN body ON body.seq = at.seq;
+
+CREATE VIEW running_job AS
+SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+    body.expires_at, at.attempt, at.lease, at.crashes, at.lease_until AS lease_until,
+    at.cancel_requested_at, at.started_at, at.unsupported_since,
+    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
+    at.cancel_forced, 'running'::TEXT COLLATE "C" AS state, body.id, body.task,
+    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
+    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
+    NULL::BYTEA AS result
+FROM running AS at JOIN body ON body.id = at.id;
+
+CREATE VIEW final_job AS
+SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
+    at.cancel_requested_at, at.started_at, at.unsupported_since,
+    at.final_at AS final_at, at.result_checksum AS result_checksum, body.key_kept,
+    at.cancel_forced, at.state AS state, body.id, body.task,
+    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
+    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
+    at.result AS result
+FROM final AS at JOIN body ON body.seq = at.seq;
+
+-- All jobs. What names one by id or seq, or names the state, walks an index. Rows can be inserted,
+-- updated and deleted; to lock one, lock it in its table.
+CREATE VIEW job AS
+SELECT * FROM available_job UNION ALL SELECT * FROM later_job
+UNION ALL SELECT * FROM running_job UNION ALL SELECT * FROM final_job;
+
+-- The same, for lists of jobs of any state in the order of seq: each row of `body` looks for its
+-- narrow row, whatever the planner expects.
+CREATE VIEW listed_job AS
+SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+    body.expires_at, at.attempt, at.lease, at.crashes, at.lease_until, at.cancel_requested_at,
+    at.started_at, at.unsupported_since, at.final_at, at.result_checksum, body.key_kept,
+    at.cancel_forced, at.state, body.id, body.task, at.worker, at.cancel_reason, at.error,
+    body.options, at.progress, at.stopping, body.args, at.result
+FROM body CROSS JOIN LATERAL (
+    SELECT lane, run_at, attempt, lease, crashes, NULL::DOUBLE PRECISION AS lease_until,
+        cancel_requested_at, started_at, unsupported_since, NULL::DOUBLE PRECISION AS final_at,
+        NULL::BIGINT AS result_checksum, cancel_forced, 'available'::TEXT COLLATE "C" AS state,
+        worker, cancel_reason, error, progress, stopping, NULL::BYTEA AS result
+    FROM ready WHERE ready.seq = body.seq
+    UNION ALL
+    SELECT lane, run_at, attempt, lease, crashes, NULL, cancel_requested_at, started_at,
+        unsupported_since, NULL, NULL, cancel_forced, state, worker, cancel_reason, error,
+        progress, stopping, NULL
+    FROM later WHERE later.seq = body.seq
+    UNION ALL
+    SELECT lane, run_at, attempt, lease, crashes, lease_until, cancel_requested_at, started_at,
+        unsupported_since, NULL, NULL, cancel_forced, 'running', worker, cancel_reason, error,
+        progress, stopping, NULL
+    FROM running WHERE running.id = body.id
+    UNION ALL
+    SELECT lane, run_at, attempt, lease, crashes, NULL, cancel_requested_at, started_at,
+        unsupported_since, final_at, result_checksum, cancel_forced, state, worker,
+        cancel_reason, error, progress, stopping, result
+    FROM final WHERE final.seq = body.seq
+) AS at;
+
+-- What is rare changes jobs through the view. A change is optimistic: if the job is no longer as it
+-- was read, nothing changes, and the row does not count as changed.
+CREATE FUNCTION add_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.seq := coalesce(NEW.seq, nextval('job_seq'));
+    NEW.key_kept := coalesce(NEW.key_kept, FALSE);
+    INSERT INTO body (seq, priority, enqueued_at, expires_at, checksum, key_kept, id, task,
+        options, args)
+    VALUES (NEW.seq, NEW.priority, NEW.enqueued_at, NEW.expires_at, NEW.checksum, NEW.key_kept,
+        NEW.id, NEW.task, NEW.options, NEW.args);
+    IF NEW.unique_key IS NOT NULL THEN
+        INSERT INTO held_key (key, seq) VALUES (NEW.unique_key, NEW.seq);
+    END IF;
+    PERFORM put_job(NEW);
+    RETURN NEW;
+END $$;
+
+-- Adds the narrow row of a job to the table of its state.
+CREATE FUNCTION put_job(put job) RETURNS VOID LANGUAGE plpgsql AS $$
+DECLARE
+    waits ready;
+BEGIN
+    put.attempt := coalesce(put.attempt, 0);
+    put.lease := coalesce(put.lease, 0);
+    put.crashes := coalesce(put.crashes, 0);
+    put.cancel_forced := coalesce(put.cancel_forced, FALSE);
+    IF put.state IN ('available', 'scheduled', 'retryable') THEN
+        waits.lane := put.lane;
+        waits.rank := ~put.priority;
+        waits.run_at := put.run_at;
+        waits.seq := put.seq;
+        waits.expires_at := put.expires_at;
+        waits.attempt := put.attempt;
+        waits.lease := put.lease;
+        waits.crashes := put.crashes;
+        waits.id := put.id;
+        waits.frees_key := put.unique_key IS NOT NULL AND NOT put.key_kept;
+        waits.cancel_forced := put.cancel_forced;
+        waits.started_at := put.started_at;
+        waits.unsupported_since := put.unsupported_since;
+        waits.cancel_requested_at := put.cancel_requested_at;
+        waits.worker := put.worker;
+        waits.cancel_reason := put.cancel_reason;
+        waits.error := put.error;
+        waits.progress := put.progress;
+        waits.stopping := put.stopping;
+        IF put.state = 'available' THEN
+            INSERT INTO ready SELECT waits.*;
+        ELSE
+            INSERT INTO later SELECT waits.*, put.state;
+        END IF;
+    ELSIF put.state = 'running' THEN
+        INSERT INTO running (lane, run_at, seq, attempt, lease, crashes, lease_until, started_at,
+            id, frees_key, cancel_forced, unsupported_since, cancel_requested_at, worker,
+            cancel_reason, error, progress, stopping)
+        VALUES (put.lane, put.run_at, put.seq, put.attempt, put.lease, put.crashes,
+            put.lease_until, put.started_at, put.id,
+            put.unique_key IS NOT NULL AND NOT put.key_kept, put.cancel_forced,
+            put.unsupported_since, put.cancel_requested_at, put.worker, put.cancel_reason,
+            put.error, put.progress, put.stopping);
+    ELSE
+        INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
+            result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at, worker,
+            cancel_reason, error, progress, stopping, result)
+        VALUES (put.lane, put.run_at, put.seq, put.attempt, put.lease, put.crashes, put.final_at,
+            put.started_at, put.result_checksum, put.state, put.cancel_forced,
+            put.unsupported_since, put.cancel_requested_at, put.worker, put.cancel_reason,
+            put.error, put.progress, put.stopping, put.result);
+    END IF;
+END $$;
+
+-- Deletes the narrow row of a job; FALSE if it is not as it was read.
+CREATE FUNCTION take_job(taken job) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+BEGIN
+    CASE taken.state
+        WHEN 'available' THEN
+            DELETE FROM ready WHERE ready.seq = taken.seq AND ready.lease = taken.lease;
+        WHEN 'scheduled', 'retryable' THEN
+            DELETE FROM later WHERE later.seq = taken.seq AND later.lease = taken.lease
+                AND later.state = taken.state;
+        WHEN 'running' THEN
+            DELETE FROM running WHERE running.id = taken.id AND running.lease = taken.lease
+                AND running.cancel_requested_at IS NOT DISTINCT FROM taken.cancel_requested_at
+                AND running.lease_until IS NOT DISTINCT FROM taken.lease_until;
+        ELSE
+            DELETE FROM final WHERE final.seq = taken.seq AND final.lease = taken.lease
+                AND final.state = taken.state;
+    END CASE;
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION change_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.state = 'running' AND NEW.state = 'running' THEN
+        -- In place: whoever waits for this row looks at it again.
+        UPDATE running SET run_at = NEW.run_at, attempt = NEW.attempt, lease = NEW.lease,
+            crashes = NEW.crashes, cancel_forced = NEW.cancel_forced,
+            started_at = NEW.started_at, unsupported_since = NEW.unsupported_since,
+            cancel_requested_at = NEW.cancel_requested_at, worker = NEW.worker,
+            cancel_reason = NEW.cancel_reason, error = NEW.error, progress = NEW.progress,
+            stopping = NEW.stopping, lease_until = NEW.lease_until
+        WHERE running.id = OLD.id AND running.lease = OLD.lease
+            AND running.cancel_requested_at IS NOT DISTINCT FROM OLD.cancel_requested_at
+            AND running.lease_until IS NOT DISTINCT FROM OLD.lease_until
+            AND running.progress IS NOT DISTINCT FROM OLD.progress
+            AND running.stopping IS NOT DISTINCT FROM OLD.stopping;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+    ELSE
+        IF NOT take_job(OLD) THEN
+            RETURN NULL;
+        END IF;
+        PERFORM put_job(NEW);
+    END IF;
+    IF NEW.unique_key IS DISTINCT FROM OLD.unique_key THEN
+        DELETE FROM held_key WHERE held_key.seq = OLD.seq;
+        IF NEW.unique_key IS NOT NULL THEN
+            INSERT INTO held_key (key, seq) VALUES (NEW.unique_key, NEW.seq);
+        END IF;
+    END IF;
+    IF (NEW.priority, NEW.enqueued_at, NEW.expires_at, NEW.checksum, NEW.key_kept, NEW.task,
+        NEW.options, NEW.args) IS DISTINCT FROM (OLD.priority, OLD.enqueued_at, OLD.expires_at,
+        OLD.checksum, OLD.key_kept, OLD.task, OLD.options, OLD.args)
+    THEN
+        UPDATE body SET priority = NEW.priority, enqueued_at = NEW.enqueued_at,
+            expires_at = NEW.expires_at, checksum = NEW.checksum, key_kept = NEW.key_kept,
+            task = NEW.task, options = NEW.options, args = NEW.args
+        WHERE body.seq = OLD.seq;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE FUNCTION remove_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT take_job(OLD) THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM body WHERE body.seq = OLD.seq;
+    DELETE FROM held_key WHERE held_key.seq = OLD.seq;
+    RETURN OLD;
+END $$;
+
+CREATE TRIGGER add_job INSTEAD OF INSERT ON job FOR EACH ROW EXECUTE FUNCTION add_job();
+CREATE TRIGGER change_job INSTEAD OF UPDATE ON job FOR EACH ROW EXECUTE FUNCTION change_job();
+CREATE TRIGGER remove_job INSTEAD OF DELETE ON job FOR EACH ROW EXECUTE FUNCTION remove_job();
 
 -- A request that waits for room; `answer` is set by whoever made some.
 CREATE TABLE offer (
@@ -267,26 +564,44 @@ BEGIN
             hashtextextended(current_schema() || ' worker ' || claimant, 0)
         );
     END IF;
-    -- First all locks, in one order: a join would take them in another.
-    PERFORM 1 FROM job WHERE job.id = ANY (ids) ORDER BY job.id FOR UPDATE;
     RETURN QUERY
-    WITH settled AS (
-        UPDATE job SET state = 'completed', result = given.result,
-            result_checksum = given.checksum, final_at = ended, lease_until = NULL,
-            unique_key = CASE WHEN key_kept THEN unique_key END
-        FROM unnest(ids, leases, results, checksums) AS given (id, lease, result, checksum)
-        WHERE job.id = given.id AND job.lease = given.lease
-            -- LIKE, so that no plan searches all running jobs for them.
-            AND job.state LIKE 'running'
-        RETURNING job.id, job.lane
+    WITH given AS MATERIALIZED (
+        SELECT * FROM unnest(ids, leases, results, checksums) AS each (id, lease, result, checksum)
+        ORDER BY each.id COLLATE "C"
+    ),
+    -- A lateral subquery that locks is never made a part of the join: each row walks the index,
+    -- whatever the planner expects, in the order of the ids.
+    held AS MATERIALIZED (
+        SELECT found.id, given.result, given.checksum FROM given, LATERAL (
+            SELECT running.id FROM running
+            WHERE running.id = given.id AND running.lease = given.lease FOR UPDATE
+        ) AS found
+    ),
+    ended_run AS (
+        DELETE FROM running WHERE running.id = ANY (ARRAY(SELECT held.id FROM held))
+        RETURNING running.*
+    ),
+    settled AS (
+        INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
+            result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at, worker,
+            cancel_reason, error, progress, stopping, result)
+        SELECT run.lane, run.run_at, run.seq, run.attempt, run.lease, run.crashes, ended,
+            run.started_at, held.checksum, 'completed', run.cancel_forced, run.unsupported_since,
+            run.cancel_requested_at, run.worker, run.cancel_reason, run.error, run.progress,
+            run.stopping, held.result
+        FROM ended_run AS run JOIN held ON held.id = run.id
+    ),
+    freed AS (
+        DELETE FROM held_key
+        WHERE held_key.seq = ANY (ARRAY(SELECT run.seq FROM ended_run AS run WHERE run.frees_key))
     ),
     tallied AS (
         INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
             discarded)
         SELECT lane.queue, 0, 0, -count(*), 0, count(*), 0, 0
-        FROM settled JOIN lane ON lane.id = settled.lane GROUP BY lane.queue
+        FROM ended_run JOIN lane ON lane.id = ended_run.lane GROUP BY lane.queue
     )
-    SELECT settled.id FROM settled;
+    SELECT held.id FROM held;
 END $$;
 
 -- Claims the next jobs of some lanes of a queue in one call, and answers them as they were before.
@@ -322,20 +637,36 @@ BEGIN
     RETURN QUERY
     WITH heads AS MATERIALIZED (
         SELECT head.* FROM unnest(lanes) AS each (lane), LATERAL (
-            SELECT * FROM job WHERE job.lane = each.lane AND job.state = 'available'
-            ORDER BY job.priority DESC, job.run_at, job.seq LIMIT most FOR UPDATE SKIP LOCKED
+            SELECT ready.ctid AS place, ready.rank, ready.run_at, ready.seq FROM ready
+            WHERE ready.lane = each.lane
+            ORDER BY ready.rank, ready.run_at, ready.seq LIMIT most FOR UPDATE SKIP LOCKED
         ) AS head
-        ORDER BY head.priority DESC, head.run_at, head.seq LIMIT most
+        ORDER BY head.rank, head.run_at, head.seq LIMIT most
+    ),
+    taken AS (
+        DELETE FROM ready WHERE ready.ctid = ANY (ARRAY(SELECT heads.place FROM heads))
+        RETURNING ready.*
     ),
     leased AS (
-        UPDATE job SET state = 'running', attempt = job.attempt + 1, lease = job.lease + 1,
-            worker = claimant, lease_until = until, started_at = started, stopping = NULL
-        WHERE job.seq = ANY (ARRAY(SELECT heads.seq FROM heads))
+        INSERT INTO running (lane, run_at, seq, attempt, lease, crashes, lease_until, started_at,
+            id, frees_key, cancel_forced, unsupported_since, cancel_requested_at, worker,
+            cancel_reason, error, progress)
+        SELECT lane, run_at, seq, attempt + 1, lease + 1, crashes, until, started, id, frees_key,
+            cancel_forced, unsupported_since, cancel_requested_at, claimant, cancel_reason, error,
+            progress
+        FROM taken
     ),
     tallied AS (
         INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
             discarded)
         SELECT wanted, 0, -count(*), count(*), 0, 0, 0, 0 FROM heads HAVING count(*) > 0
     )
-    SELECT * FROM heads;
+    SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
+        body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION,
+        at.cancel_requested_at, at.started_at, at.unsupported_since, NULL::DOUBLE PRECISION,
+        NULL::BIGINT, body.key_kept, at.cancel_forced, 'available'::TEXT, body.id, body.task,
+        NULL::TEXT, at.worker, at.cancel_reason, at.error, body.options, at.progress, at.stopping,
+        body.args, NULL::BYTEA
+    FROM taken AS at, LATERAL (SELECT * FROM body WHERE body.seq = at.seq LIMIT 1) AS body
+    ORDER BY at.rank, at.run_at, at.seq;
 END $$;
