@@ -80,8 +80,11 @@ def test_a_call_after_its_session_was_ended_connects_again(
     assert [job.id for job in claim(store)] == [job_id]
 
 
+ONE_ROUND_TRIP = ("insert_unbounded", "insert_one_unbounded", "exchange_plain")
+
+
 class Lossy(Connection):
-    """Loses the connection around a COMMIT or an insert that needs none, once."""
+    """Loses the connection around a COMMIT or a call that needs none, once."""
 
     lose: str = ""
 
@@ -90,7 +93,7 @@ class Lossy(Connection):
             super().script(text)
 
     def query(self, name: str, params: Params = ()) -> list[Row]:
-        with self.losing(is_chosen=name in ("insert_unbounded", "insert_one_unbounded")):
+        with self.losing(is_chosen=name in ONE_ROUND_TRIP):
             return super().query(name, params)
 
     @contextmanager

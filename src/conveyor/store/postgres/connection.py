@@ -153,7 +153,7 @@ class Connection:
 
     def commit(self, *, wrote: bool) -> None:
         """Commit; UnknownOutcomeError if the connection is lost meanwhile."""
-        mark = f"{int(self._began * 1000):012x}{os.urandom(8).hex()}" if wrote else ""
+        mark = new_mark(self._began) if wrote else ""
         try:
             self.script((_MARK % mark.encode() if mark else b"") + b"COMMIT")
         except psycopg.OperationalError as error:
@@ -201,6 +201,11 @@ class Connection:
                 )
             case _:
                 return UnavailableError(f"{place}: {type(error).__name__}: {told}")
+
+
+def new_mark(now: float) -> str:
+    """Return a mark for a transaction: the time in milliseconds, and what nobody else draws."""
+    return f"{int(now * 1000):012x}{os.urandom(8).hex()}"
 
 
 def _told(error: psycopg.Error) -> str:

@@ -15,14 +15,24 @@ from ...core.pending import Pending, in_event_loop
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
 from ...system.file_threads import FileThreads
-from ..messages import Accepted, HintKind, Listener, Offered, new_discards
+from ..messages import (
+    Accepted,
+    Claimant,
+    Exchanged,
+    HintKind,
+    Listener,
+    Offered,
+    Report,
+    Want,
+    new_discards,
+)
 from ..sql.transaction import Tx
 from .address import Address
 from .contents import Contents
 from .migrate import check_version
 from .notifier import PostgresNotifier
-from .quick_exchange import KnownLanes, UndecidedError
-from .transactions import General, Transactions
+from .quick_exchange import QuickExchange
+from .transactions import General, Transactions, UndecidedError
 from .waiting_inserts import WaitingInserts
 
 T = TypeVar("T")
@@ -42,7 +52,6 @@ class PostgresDriver:
         self.discards = new_discards()
         self.folder = _folder(address)
         self.blobs = Contents(self._transact)
-        self._lanes = KnownLanes()
         self._open()
         try:
             self._current.check(check_version)
@@ -75,18 +84,21 @@ class PostgresDriver:
 
     def exchange(
         self,
-        quick: Callable[[Tx, KnownLanes], Coroutine[Any, Any, T]],
-        general: Callable[[Tx], Coroutine[Any, Any, T]],
-        queues: Sequence[str],
-    ) -> Pending[T]:
-        """Run the quick operation, and the general one if that cannot decide."""
-        transactions = self._current
+        reports: Sequence[Report],
+        wants: Sequence[Want],
+        claimant: Claimant,
+        *,
+        limit: int,
+        general: Callable[[Tx], Coroutine[Any, Any, Exchanged]],
+    ) -> Pending[Exchanged]:
+        """Settle successes and claim in one round trip, or by `general` if that cannot decide."""
+        transactions, quick = self._current, self._exchange
 
-        def run() -> T:
+        def run() -> Exchanged:
             try:
-                return transactions.run(lambda tx: quick(tx, self._lanes), reads=False)
+                return quick.run(reports, wants, claimant, limit=limit)
             except UndecidedError:
-                self._lanes.forget(queues)
+                quick.forget([want.queue for want in wants])
                 return transactions.run(general, reads=False)
 
         return self._threads.run(run)
@@ -121,6 +133,7 @@ class PostgresDriver:
             discards=self.discards,
         )
         self._inserts = WaitingInserts(self._transactions, self._threads)
+        self._exchange = QuickExchange(self._transactions)
 
     def _check_fork(self) -> None:
         if self._transactions.pid != os.getpid():

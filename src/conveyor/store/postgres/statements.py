@@ -20,16 +20,16 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "first job known lane last lease limit number offer offset position priority "
+        "first job known lane last lease limit number offer offset position priority rank "
         "result_checksum retryable rows running scheduled seq size stop term term_before",
         "FLOAT8": "at beat_at created_at due_at enqueued_at enqueued_before expires_at final_at "
-        "last_at latest lease_until moment next_at now revoked_at run_at since started_at "
+        "last_at lasting latest lease_until moment next_at now revoked_at run_at since started_at "
         "unsupported_since until until_before",
         "TEXT": "became cron detail digest holder id kind missed name note place queue queues "
-        "reason requires scopes state state_before stream subject task timezone transaction "
+        "mark reason requires scopes state state_before stream subject task timezone transaction "
         "unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result stopping",
-        "BOOL": "executable forced key_kept paused whole with_args with_options with_result "
+        "BOOL": "executable forced key_kept paused starts whole with_args with_options with_result "
         "with_stopping",
         "JSON": "names states",
         "TEXT[]": "channels keys payloads",

@@ -27,13 +27,13 @@ keyed AS (
     WHERE :unique_key IS NOT NULL
 ),
 made_ready AS (
-    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id, frees_key)
-    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id,
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, size, id, frees_key)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, length(:args) + length(:options), :id,
         :unique_key IS NOT NULL AND NOT :key_kept
     FROM fresh WHERE :state = 'available'
 )
-INSERT INTO later (lane, rank, run_at, seq, expires_at, id, frees_key, state)
-SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id,
+INSERT INTO later (lane, rank, run_at, seq, expires_at, size, id, frees_key, state)
+SELECT :lane, ~:priority, :run_at, seq, :expires_at, length(:args) + length(:options), :id,
     :unique_key IS NOT NULL AND NOT :key_kept, :state
 FROM fresh WHERE :state <> 'available'
 
@@ -59,12 +59,14 @@ keyed AS (
     SELECT unique_key, seq FROM fresh WHERE unique_key IS NOT NULL
 ),
 made_ready AS (
-    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id, frees_key)
-    SELECT lane, ~priority, run_at, seq, expires_at, id, unique_key IS NOT NULL AND NOT key_kept
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, size, id, frees_key)
+    SELECT lane, ~priority, run_at, seq, expires_at, length(args) + length(options), id,
+        unique_key IS NOT NULL AND NOT key_kept
     FROM fresh WHERE state = 'available'
 )
-INSERT INTO later (lane, rank, run_at, seq, expires_at, id, frees_key, state)
-SELECT lane, ~priority, run_at, seq, expires_at, id, unique_key IS NOT NULL AND NOT key_kept, state
+INSERT INTO later (lane, rank, run_at, seq, expires_at, size, id, frees_key, state)
+SELECT lane, ~priority, run_at, seq, expires_at, length(args) + length(options), id,
+    unique_key IS NOT NULL AND NOT key_kept, state
 FROM fresh WHERE state <> 'available'
 
 -- name: insert_unbounded
@@ -84,12 +86,14 @@ added AS (
     SELECT seq, priority, :now, expires_at, checksum, id, task, options, args FROM fresh
 ),
 made_ready AS (
-    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id)
-    SELECT lane, ~priority, run_at, seq, expires_at, id FROM fresh WHERE state = 'available'
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, size, id)
+    SELECT lane, ~priority, run_at, seq, expires_at, length(args) + length(options), id FROM fresh
+    WHERE state = 'available'
 ),
 put_off AS (
-    INSERT INTO later (lane, rank, run_at, seq, expires_at, id, state)
-    SELECT lane, ~priority, run_at, seq, expires_at, id, state FROM fresh
+    INSERT INTO later (lane, rank, run_at, seq, expires_at, size, id, state)
+    SELECT lane, ~priority, run_at, seq, expires_at, length(args) + length(options), id, state
+    FROM fresh
     WHERE state <> 'available'
 ),
 tallied AS (
@@ -110,13 +114,16 @@ added AS (
     FROM unbounded
 ),
 made_ready AS (
-    INSERT INTO ready (lane, rank, run_at, seq, expires_at, id)
-    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id FROM unbounded
+    INSERT INTO ready (lane, rank, run_at, seq, expires_at, size, id)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, length(:args) + length(:options), :id
+    FROM unbounded
     WHERE :state = 'available'
 ),
 put_off AS (
-    INSERT INTO later (lane, rank, run_at, seq, expires_at, id, state)
-    SELECT :lane, ~:priority, :run_at, seq, :expires_at, :id, :state FROM unbounded
+    INSERT INTO later (lane, rank, run_at, seq, expires_at, size, id, state)
+    SELECT :lane, ~:priority, :run_at, seq, :expires_at, length(:args) + length(:options), :id,
+        :state
+    FROM unbounded
     WHERE :state <> 'available'
 ),
 tallied AS (
@@ -355,9 +362,9 @@ SELECT run_at FROM later ORDER BY run_at LIMIT 1
 
 -- name: make_available
 WITH taken AS (DELETE FROM later WHERE seq = :seq AND run_at <= :now RETURNING *)
-INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, attempt, lease, crashes, id, frees_key,
-    cancel_forced, started_at, unsupported_since, cancel_requested_at, worker, cancel_reason,
-    error, progress, stopping FROM taken
+INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, size, attempt, lease, crashes, id,
+    frees_key, cancel_forced, started_at, unsupported_since, cancel_requested_at, worker,
+    cancel_reason, error, progress, stopping FROM taken
 
 -- name: make_available_all
 WITH given AS MATERIALIZED (
@@ -369,9 +376,9 @@ held AS MATERIALIZED (
     ) AS found
 ),
 taken AS (DELETE FROM later WHERE seq = ANY (ARRAY(SELECT seq FROM held)) RETURNING *)
-INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, attempt, lease, crashes, id, frees_key,
-    cancel_forced, started_at, unsupported_since, cancel_requested_at, worker, cancel_reason,
-    error, progress, stopping FROM taken
+INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, size, attempt, lease, crashes, id,
+    frees_key, cancel_forced, started_at, unsupported_since, cancel_requested_at, worker,
+    cancel_reason, error, progress, stopping FROM taken
 
 -- name: expired
 SELECT {job} FROM (
@@ -452,13 +459,21 @@ SELECT min(run_at) FROM ready WHERE lane = :lane
 -- name: scan
 SELECT {job} FROM listed_job WHERE seq > :after ORDER BY seq LIMIT 32
 
--- name: settle_plain
-SELECT id
-FROM settle_plain(:worker, :id_all, :lease_all, :result_all, :checksum_all, :final_at) AS id
+-- name: exchange_plain
+SELECT * FROM exchange_plain(:mark, :worker, :at, :id_all, :lease_all, :result_all, :checksum_all,
+    :queue_all, :known_all, :limit_all, :first_all, :last_all, :lane_all, :rank_all, :run_at_all,
+    :seq_all, :limit, :size, :lasting, :starts)
 
--- name: claim_plain
+-- name: recalled, reads
+SELECT coalesce(lost, '{}') FROM commit_mark WHERE id = :mark
+
+-- name: recalled_jobs, reads
+-- Those that are still held under the lease of that claim.
 SELECT {job}
-FROM claim_plain(:worker, :queue, :lane_all, :known, :limit, :lease_until, :started_at)
+FROM (SELECT claimed, leases FROM commit_mark WHERE id = :mark) AS marked,
+    unnest(claimed, leases) AS known (held, under),
+    LATERAL (SELECT * FROM running_job WHERE seq = held AND lease = under LIMIT 1) AS run
+ORDER BY priority DESC, run_at, seq
 
 -- name: tallied_queues, reads
 SELECT DISTINCT queue FROM tally

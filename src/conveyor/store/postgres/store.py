@@ -58,11 +58,11 @@ class PostgresStore(SqlStore):
             reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):
                 return self._postgres.exchange(
-                    lambda tx, lanes: quick_exchange.exchange(
-                        tx, lanes, reports, wants, claimant, limit=limit
-                    ),
-                    lambda tx: exchange(tx, reports, wants, claimant, limit=limit),
-                    [want.queue for want in wants],
+                    reports,
+                    wants,
+                    claimant,
+                    limit=limit,
+                    general=lambda tx: exchange(tx, reports, wants, claimant, limit=limit),
                 )
         return super()._run(name, args, kwargs, reads=reads)
 

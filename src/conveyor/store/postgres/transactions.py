@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import ChainMap
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -20,10 +20,11 @@ from ...core.storable import check_jobs
 from ...core.unreadable import UNREADABLE
 from ...errors import CorruptStoreError, UnavailableError, UsageError
 from ..messages import Accepted, Discards, Hint, Offered
+from ..sql.rows import Row
 from ..sql.transaction import ConflictError, Lanes, Tx
 from . import quick_insert
 from .address import Address
-from .connection import Connection, LostError, UnknownOutcomeError
+from .connection import Connection, LostError, UnknownOutcomeError, new_mark
 from .pool import ConnectionPool
 
 T = TypeVar("T")
@@ -49,6 +50,12 @@ REFUSED_TWICE = 5
 CONFLICTING = errors.SerializationFailure, errors.DeadlockDetected, ConflictError
 # How old what is known of the server's clock may be for an insert in one round trip, in seconds.
 LOOK_AT_CLOCK_EVERY = 10.0
+# How a function of the schema says that there is more to decide than it can.
+UNDECIDED = "CV001"
+
+
+class UndecidedError(UnavailableError):
+    """The shared operation must decide; nothing was written."""
 
 
 class Transactions:
@@ -151,6 +158,35 @@ class Transactions:
             self._notify(hint)
         return True
 
+    def run_marked(self, name: str, given: Mapping[str, Any]) -> list[Row] | str:
+        """Run a statement that is a transaction of its own, and leaves the mark that it is given.
+
+        Returns its rows, or the mark if it was committed but the answer was lost. UndecidedError if
+        another operation must decide.
+        """
+        attempt = _Attempts()
+        while True:
+            mark = new_mark(time.monotonic() + self._offset)
+            bound = {**given, "mark": mark, "at": self._clock.now() if self._clock else None}
+            try:
+                with self._pool.connection() as connection:
+                    return _query_marked(connection, name, bound)
+            except UnknownOutcomeError:
+                self._pool.discard()
+                if self._was_committed(mark):
+                    return mark
+            except LostError as error:
+                self._pool.discard()
+                attempt.wait_for_server(error)
+            except CONFLICTING as error:
+                attempt.note_conflict(error)
+
+    def tell(self, *hints: Hint) -> None:
+        """Send hints about what was committed, and have the counts added up."""
+        self._tallied()
+        for hint in hints:
+            self._notify(hint)
+
     def check(self, check: Callable[[Connection], None]) -> None:
         """Look at the server and its clock; a server that cannot be reached is not waited for."""
         attempt = _Attempts()
@@ -241,6 +277,19 @@ class Transactions:
         except psycopg.Error as error:
             raise connection.translate(error) from error
         return bool(is_committed)
+
+
+def _query_marked(connection: Connection, name: str, given: Mapping[str, Any]) -> list[Row]:
+    try:
+        return connection.query(name, given)
+    except CONFLICTING:
+        raise
+    except psycopg.Error as error:
+        if error.sqlstate == UNDECIDED or isinstance(error, REFUSALS):
+            raise UndecidedError(str(error)) from error
+        if connection.is_lost:
+            raise UnknownOutcomeError(str(given["mark"])) from error
+        raise connection.translate(error) from error
 
 
 class _Attempts:

@@ -33,7 +33,12 @@ ALTER TABLE tally SET (autovacuum_vacuum_scale_factor = 0.01,
 -- the transaction would not do, because after a crash of the server another one can get it.
 CREATE TABLE commit_mark (
     id TEXT COLLATE "C" PRIMARY KEY,
-    is_committed BOOLEAN NOT NULL
+    is_committed BOOLEAN NOT NULL,
+    -- What a lost answer of `exchange_plain` said: which jobs were claimed under which leases, and
+    -- which of the reported ones were no longer held.
+    claimed BIGINT[],
+    leases BIGINT[],
+    lost TEXT[]
 );
 ALTER TABLE commit_mark SET (autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
@@ -96,6 +101,8 @@ CREATE TABLE ready (
     run_at DOUBLE PRECISION NOT NULL,
     seq BIGINT NOT NULL,
     expires_at DOUBLE PRECISION,
+    -- Of the arguments and options, in bytes: a claim ends where they fill its answer.
+    size BIGINT NOT NULL,
     attempt BIGINT NOT NULL DEFAULT 0,
     lease BIGINT NOT NULL DEFAULT 0,
     crashes BIGINT NOT NULL DEFAULT 0,
@@ -296,6 +303,7 @@ BEGIN
         waits.run_at := put.run_at;
         waits.seq := put.seq;
         waits.expires_at := put.expires_at;
+        waits.size := length(put.args) + length(put.options);
         waits.attempt := put.attempt;
         waits.lease := put.lease;
         waits.crashes := put.crashes;
@@ -551,122 +559,186 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_at ON audit (at);
 
--- Completes attempts that succeeded, as "succeed" of sql/statements.sql does, in one call. Answers
--- the ids of those whose lease was still valid. A claimant that will claim in the same transaction
--- is locked first, because locks are taken in one order; '' is none.
-CREATE FUNCTION settle_plain(
-    claimant TEXT, ids TEXT[], leases BIGINT[], results BYTEA[], checksums BIGINT[],
-    ended DOUBLE PRECISION
-) RETURNS SETOF TEXT LANGUAGE plpgsql AS $$
+-- Ends an exchange in which there is more to decide than `exchange_plain` can.
+CREATE FUNCTION fail_undecided() RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the shared operation must decide' USING ERRCODE = 'CV001';
+END $$;
+
+-- Completes attempts that succeeded and claims the next jobs, in one round trip and one transaction.
+--
+-- In: mark: under which the outcome is found if the answer is lost. claimant: the worker; '' claims
+-- nothing. given_at: the time; NULL is that of the server. ids, leases, results, checksums: the
+-- reports. wanted, knowns, mosts, firsts, lasts: the queues, how many lanes of each the caller
+-- knows, how many jobs of each it wants, and where those lanes are in `lanes` that it serves; ranks,
+-- run_ats, seqs: where in each lane to begin. most, most_bytes: the limits of all together.
+-- lasting, starts: the length of the leases, and whether the jobs start at once.
+--
+-- Out: a row with nothing but the time as run_at; a row with only an id for each report whose lease
+-- was lost; then the claimed jobs, as they were before, with the columns of a job as the statements
+-- read them. Fails with CV001 if there is more to decide.
+--
+-- VOLATILE, so each statement sees what others had committed when it began: the orders of the
+-- worker are read under its lock. Locks are taken in one order: a worker, then jobs by id.
+CREATE FUNCTION exchange_plain(
+    mark TEXT, claimant TEXT, given_at DOUBLE PRECISION,
+    ids TEXT[], leases BIGINT[], results BYTEA[], checksums BIGINT[],
+    wanted TEXT[], knowns BIGINT[], mosts BIGINT[], firsts BIGINT[], lasts BIGINT[],
+    lanes BIGINT[], ranks BIGINT[], run_ats DOUBLE PRECISION[], seqs BIGINT[],
+    most BIGINT, most_bytes BIGINT, lasting DOUBLE PRECISION, starts BOOLEAN
+) RETURNS TABLE (
+    seq BIGINT, id TEXT, task TEXT, lane BIGINT, args BYTEA, state TEXT, priority BIGINT,
+    run_at DOUBLE PRECISION, enqueued_at DOUBLE PRECISION, attempt BIGINT, lease BIGINT,
+    crashes BIGINT, worker TEXT, lease_until DOUBLE PRECISION,
+    cancel_requested_at DOUBLE PRECISION, started_at DOUBLE PRECISION,
+    unsupported_since DOUBLE PRECISION, final_at DOUBLE PRECISION, result BYTEA, error TEXT,
+    progress BYTEA, cancel_forced BOOLEAN, stopping BYTEA, options BYTEA, checksum BIGINT,
+    result_checksum BIGINT
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    now_is DOUBLE PRECISION := coalesce(given_at, extract(epoch FROM clock_timestamp()));
+    open BIGINT[];
+    is_undecided BOOLEAN;
+    settled TEXT[];
+    missed TEXT[];
 BEGIN
     IF claimant <> '' THEN
         PERFORM pg_advisory_xact_lock_shared(
             hashtextextended(current_schema() || ' worker ' || claimant, 0)
         );
+        SELECT array_agg(want.number ORDER BY want.number), bool_or(
+            (SELECT count(*) FROM lane WHERE lane.queue = want.name) <> want.known
+            OR (queue.capacity IS NOT NULL AND EXISTS (
+                SELECT 1 FROM offer WHERE offer.queue = want.name AND answer IS NULL
+            ))
+        )
+        INTO open, is_undecided
+        FROM unnest(wanted, knowns) WITH ORDINALITY AS want (name, known, number)
+        JOIN queue ON queue.name = want.name AND NOT queue.paused
+        WHERE NOT EXISTS (SELECT 1 FROM worker WHERE worker.id = claimant AND quiet IN (1, 2));
+        IF is_undecided THEN
+            PERFORM fail_undecided();
+        END IF;
     END IF;
-    RETURN QUERY
-    WITH given AS MATERIALIZED (
-        SELECT * FROM unnest(ids, leases, results, checksums) AS each (id, lease, result, checksum)
-        ORDER BY each.id COLLATE "C"
-    ),
-    -- A lateral subquery that locks is never made a part of the join: each row walks the index,
-    -- whatever the planner expects, in the order of the ids.
-    held AS MATERIALIZED (
-        SELECT found.id, given.result, given.checksum FROM given, LATERAL (
-            SELECT running.id FROM running
-            WHERE running.id = given.id AND running.lease = given.lease FOR UPDATE
-        ) AS found
-    ),
-    ended_run AS (
-        DELETE FROM running WHERE running.id = ANY (ARRAY(SELECT held.id FROM held))
-        RETURNING running.*
-    ),
-    settled AS (
-        INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
-            result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at, worker,
-            cancel_reason, error, progress, stopping, result)
-        SELECT run.lane, run.run_at, run.seq, run.attempt, run.lease, run.crashes, ended,
-            run.started_at, held.checksum, 'completed', run.cancel_forced, run.unsupported_since,
-            run.cancel_requested_at, run.worker, run.cancel_reason, run.error, run.progress,
-            run.stopping, held.result
-        FROM ended_run AS run JOIN held ON held.id = run.id
-    ),
-    freed AS (
-        DELETE FROM held_key
-        WHERE held_key.seq = ANY (ARRAY(SELECT run.seq FROM ended_run AS run WHERE run.frees_key))
-    ),
-    tallied AS (
-        INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
-            discarded)
-        SELECT lane.queue, 0, 0, -count(*), 0, count(*), 0, 0
-        FROM ended_run JOIN lane ON lane.id = ended_run.lane GROUP BY lane.queue
-    )
-    SELECT held.id FROM held;
-END $$;
 
--- Claims the next jobs of some lanes of a queue in one call, and answers them as they were before.
--- A row of NULLs says that there is more to decide than this function can: producers wait for room,
--- or there are lanes that the caller does not know. VOLATILE, so each statement sees what others
--- had committed when it began: the orders of the worker are read under its lock.
-CREATE FUNCTION claim_plain(
-    claimant TEXT, wanted TEXT, lanes BIGINT[], known BIGINT, most BIGINT,
-    until DOUBLE PRECISION, started DOUBLE PRECISION
-) RETURNS SETOF job LANGUAGE plpgsql AS $$
-DECLARE
-    found queue;
-    undecided job;
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(
-        hashtextextended(current_schema() || ' worker ' || claimant, 0)
-    );
-    IF EXISTS (SELECT 1 FROM worker WHERE worker.id = claimant AND quiet IN (1, 2)) THEN
-        RETURN;
+    IF cardinality(ids) > 0 THEN
+        WITH given AS MATERIALIZED (
+            SELECT DISTINCT ON (each.id COLLATE "C", each.lease) each.* FROM unnest(
+                ids, leases, results, checksums
+            ) AS each (id, lease, result, checksum)
+            ORDER BY each.id COLLATE "C", each.lease
+        ),
+        -- A lateral subquery that locks is never made a part of the join: each row walks the index,
+        -- whatever the planner expects, and the locks are taken in the order of the ids.
+        held AS MATERIALIZED (
+            SELECT found.id, given.result, given.checksum FROM given, LATERAL (
+                SELECT running.id FROM running
+                WHERE running.id = given.id AND running.lease = given.lease FOR UPDATE
+            ) AS found
+        ),
+        run AS (
+            DELETE FROM running WHERE running.id = ANY (ARRAY(SELECT held.id FROM held))
+            RETURNING running.*
+        ),
+        ended AS (
+            INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, started_at,
+                result_checksum, state, cancel_forced, unsupported_since, cancel_requested_at,
+                worker, cancel_reason, error, progress, stopping, result)
+            SELECT run.lane, run.run_at, run.seq, run.attempt, run.lease, run.crashes, now_is,
+                run.started_at, held.checksum, 'completed', run.cancel_forced,
+                run.unsupported_since, run.cancel_requested_at, run.worker, run.cancel_reason,
+                run.error, run.progress, run.stopping, held.result
+            FROM run JOIN held ON held.id = run.id
+        ),
+        freed AS (
+            DELETE FROM held_key
+            WHERE held_key.seq = ANY (ARRAY(SELECT run.seq FROM run WHERE run.frees_key))
+        ),
+        tallied AS (
+            INSERT INTO tally (queue, scheduled, available, running, retryable, completed,
+                cancelled, discarded)
+            SELECT lane.queue, 0, 0, -sum(each.number), 0, sum(each.number), 0, 0
+            FROM (SELECT run.lane, count(*) AS number FROM run GROUP BY run.lane) AS each
+            JOIN lane ON lane.id = each.lane GROUP BY lane.queue
+        )
+        SELECT array_agg(held.id) INTO settled FROM held;
+        IF cardinality(settled) IS DISTINCT FROM cardinality(ids) THEN
+            missed := ARRAY(SELECT unnest(ids) EXCEPT SELECT unnest(settled));
+        END IF;
     END IF;
-    SELECT * INTO found FROM queue WHERE queue.name = wanted;
-    IF found.name IS NULL OR found.paused THEN
-        RETURN;
-    END IF;
-    IF (SELECT count(*) FROM lane WHERE lane.queue = wanted) <> known
-        OR (found.capacity IS NOT NULL AND EXISTS (
-            SELECT 1 FROM offer WHERE offer.queue = wanted AND answer IS NULL
-        ))
-    THEN
-        RETURN NEXT undecided;
+
+    seq := NULL;
+    run_at := now_is;
+    RETURN NEXT;
+    run_at := NULL;
+    FOREACH id IN ARRAY coalesce(missed, '{}') LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    IF open IS NULL THEN
+        IF settled IS NOT NULL THEN
+            INSERT INTO commit_mark (id, is_committed, lost) VALUES (mark, TRUE, missed);
+        END IF;
         RETURN;
     END IF;
     RETURN QUERY
     WITH heads AS MATERIALIZED (
-        SELECT head.* FROM unnest(lanes) AS each (lane), LATERAL (
-            SELECT ready.ctid AS place, ready.rank, ready.run_at, ready.seq FROM ready
-            WHERE ready.lane = each.lane
-            ORDER BY ready.rank, ready.run_at, ready.seq LIMIT most FOR UPDATE SKIP LOCKED
-        ) AS head
-        ORDER BY head.rank, head.run_at, head.seq LIMIT most
+        SELECT next.* FROM unnest(open) AS number, LATERAL (
+            SELECT head.place, head.size FROM unnest(
+                lanes[firsts[number]:lasts[number]], ranks[firsts[number]:lasts[number]],
+                run_ats[firsts[number]:lasts[number]], seqs[firsts[number]:lasts[number]]
+            ) AS each (lane, rank, run_at, seq), LATERAL (
+                SELECT ready.ctid AS place, ready.size, ready.rank, ready.run_at, ready.seq
+                FROM ready
+                WHERE ready.lane = each.lane
+                    AND (ready.rank, ready.run_at, ready.seq) >= (each.rank, each.run_at, each.seq)
+                ORDER BY ready.rank, ready.run_at, ready.seq
+                LIMIT least(mosts[number], most) FOR UPDATE SKIP LOCKED
+            ) AS head
+            ORDER BY head.rank, head.run_at, head.seq LIMIT least(mosts[number], most)
+        ) AS next
+        LIMIT most
+    ),
+    fitting AS MATERIALIZED (
+        SELECT summed.place FROM (
+            SELECT heads.place, sum(heads.size) OVER (ROWS UNBOUNDED PRECEDING) - heads.size
+                AS before FROM heads
+        ) AS summed WHERE summed.before < most_bytes
     ),
     taken AS (
-        DELETE FROM ready WHERE ready.ctid = ANY (ARRAY(SELECT heads.place FROM heads))
+        DELETE FROM ready WHERE ready.ctid = ANY (ARRAY(SELECT fitting.place FROM fitting))
         RETURNING ready.*
     ),
     leased AS (
         INSERT INTO running (lane, run_at, seq, attempt, lease, crashes, lease_until, started_at,
             id, frees_key, cancel_forced, unsupported_since, cancel_requested_at, worker,
             cancel_reason, error, progress)
-        SELECT lane, run_at, seq, attempt + 1, lease + 1, crashes, until, started, id, frees_key,
-            cancel_forced, unsupported_since, cancel_requested_at, claimant, cancel_reason, error,
-            progress
+        SELECT lane, run_at, seq, attempt + 1, lease + 1, crashes, now_is + lasting,
+            CASE WHEN starts THEN now_is END, id, frees_key, cancel_forced, unsupported_since,
+            cancel_requested_at, claimant, cancel_reason, error, progress
         FROM taken
     ),
     tallied AS (
         INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
             discarded)
-        SELECT wanted, 0, -count(*), count(*), 0, 0, 0, 0 FROM heads HAVING count(*) > 0
+        SELECT lane.queue, 0, -sum(each.number), sum(each.number), 0, 0, 0, 0
+        FROM (SELECT taken.lane, count(*) AS number FROM taken GROUP BY taken.lane) AS each
+        JOIN lane ON lane.id = each.lane GROUP BY lane.queue
+    ),
+    marked AS (
+        INSERT INTO commit_mark (id, is_committed, claimed, leases, lost)
+        SELECT mark, TRUE, array_agg(taken.seq), array_agg(taken.lease + 1), missed
+        FROM taken HAVING count(*) > 0 OR settled IS NOT NULL
     )
-    SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
-        body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION,
-        at.cancel_requested_at, at.started_at, at.unsupported_since, NULL::DOUBLE PRECISION,
-        NULL::BIGINT, body.key_kept, at.cancel_forced, 'available'::TEXT, body.id, body.task,
-        NULL::TEXT, at.worker, at.cancel_reason, at.error, body.options, at.progress, at.stopping,
-        body.args, NULL::BYTEA
-    FROM taken AS at, LATERAL (SELECT * FROM body WHERE body.seq = at.seq LIMIT 1) AS body
-    ORDER BY at.rank, at.run_at, at.seq;
+    SELECT at.seq, at.id, body.task, at.lane, body.args, 'available'::TEXT, body.priority,
+        at.run_at, body.enqueued_at, at.attempt, at.lease, at.crashes, at.worker,
+        NULL::DOUBLE PRECISION, at.cancel_requested_at, at.started_at, at.unsupported_since,
+        NULL::DOUBLE PRECISION, NULL::BYTEA, at.error, at.progress, at.cancel_forced,
+        NULL::BYTEA, body.options, body.checksum, NULL::BIGINT
+    FROM (SELECT taken.* FROM taken ORDER BY taken.rank, taken.run_at, taken.seq) AS at,
+        LATERAL (SELECT each.* FROM body AS each WHERE each.seq = at.seq LIMIT 1) AS body
+    WHERE CASE WHEN at.expires_at <= now_is
+            OR (length(body.options) > 2 AND position('"given":'::BYTEA IN body.options) > 0)
+        THEN fail_undecided() ELSE TRUE END;
 END $$;
