@@ -95,11 +95,11 @@ def test_a_text_with_nul_comes_back_as_it_was(text: str) -> None:
 def test_every_statement_is_known_to_the_server_and_reads_if_it_says_so(url: str) -> None:
     connection = Connection(parse_address(url))
     for name, statement in STATEMENTS.items():
-        for text in filter(None, (statement.text, statement.for_many_rows)):
-            connection.begin(reads=name in READ_ONLY and b"FOR UPDATE" not in text)
+        for query in filter(None, (statement.query, statement.for_many_rows)):
+            connection.begin(reads=name in READ_ONLY and b"FOR UPDATE" not in query.text)
             # Anything else is a wrong statement.
             with suppress(psycopg.errors.NotNullViolation):
-                connection._cursor.execute(text, [None] * len(statement.names))
+                connection.execute(query, [None] * len(statement.names))
             connection.roll_back()
     connection.close()
 

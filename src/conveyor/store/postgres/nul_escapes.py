@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from psycopg.adapt import Buffer
-from psycopg.types.string import StrDumper
-
-if TYPE_CHECKING:
-    from psycopg.adapt import AdaptersMap
-
 # "Substitute" in ASCII: hardly any text has it, and one that does has it escaped.
 ESCAPE = "\x1a"
 
@@ -26,13 +18,3 @@ def unescape(text: str) -> str:
     if ESCAPE in text:
         return text.replace(ESCAPE + "0", "\0").replace(ESCAPE + "1", ESCAPE)
     return text
-
-
-class _TextDumper(StrDumper):
-    def dump(self, obj: str) -> Buffer:
-        return escape(obj).encode()
-
-
-def register_texts(adapters: AdaptersMap) -> None:
-    """Have a connection escape the texts that it writes."""
-    adapters.register_dumper(str, _TextDumper)

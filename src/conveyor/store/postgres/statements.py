@@ -10,6 +10,7 @@ from typing import Any
 from ..sql.dialect import POSTGRES
 from ..sql.statements import load_statements, split_statements
 from ..sql.transaction import Params
+from .binary_values import encoder
 
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 _COMMENT = re.compile(r"--.*")
@@ -68,10 +69,28 @@ _STATE = re.compile(r"\bstate = ('\w+')")
 _VALUES = re.compile(r"VALUES \(([^)]*)\)")
 
 
-class Statement:
-    """One statement: its text, and its parameters in the order of their numbers."""
+class Query:
+    """A text for the server, its name once it is prepared, and how its values are written."""
 
-    __slots__ = ("for_many_rows", "names", "text", "types")
+    __slots__ = ("encoders", "name", "text")
+
+    def __init__(self, name: str, text: str, types: Iterable[str]) -> None:
+        self.name = name.encode()
+        self.text = text.encode()
+        self.encoders = tuple(map(encoder, types))
+
+    def encode(self, values: Iterable[Any]) -> list[bytes | None]:
+        """Return the values of the parameters in binary format."""
+        return [
+            None if value is None else encode(value)
+            for encode, value in zip(self.encoders, values, strict=True)
+        ]
+
+
+class Statement:
+    """One statement: its query, and its parameters in the order of their numbers."""
+
+    __slots__ = ("for_many_rows", "names", "query", "types")
 
     def __init__(self, name: str, body: str, *, shared: str = "", many: str = "") -> None:
         """`shared`: the text that this one replaces, whose order of parameters callers know.
@@ -81,11 +100,19 @@ class Statement:
         body = _by_key(_COMMENT.sub("", body).strip())
         self.names = tuple(dict.fromkeys(_PARAMETER.findall(_COMMENT.sub("", shared or body))))
         self.types = {each: _type_of(name, each) for each in self.names}
-        self.text = self._numbered(body).encode()
-        if many:
-            self.for_many_rows = self._numbered(_COMMENT.sub("", many), _ALL).encode()
-        else:
-            self.for_many_rows = self._over_arrays(body).encode() if name in _FOR_MANY_ROWS else b""
+        self.query = Query(name, self._numbered(body), self.types.values())
+        self.for_many_rows: Query | None = None
+        if many or name in _FOR_MANY_ROWS:
+            over_arrays = (
+                self._numbered(_COMMENT.sub("", many), _ALL) if many else self._over_arrays(body)
+            )
+            arrays = [f"{each}[]" for each in self.types.values()]
+            self.for_many_rows = Query(f"{name}_all", over_arrays, arrays)
+
+    @property
+    def text(self) -> bytes:
+        """The SQL, with numbered parameters."""
+        return self.query.text
 
     def bind(self, params: Params) -> Sequence[Any]:
         """Return the values in the order of their numbers."""
