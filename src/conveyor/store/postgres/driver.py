@@ -33,9 +33,13 @@ from .migrate import check_version
 from .notifier import PostgresNotifier
 from .quick_exchange import QuickExchange
 from .transactions import General, Transactions, UndecidedError
-from .waiting_inserts import WaitingInserts
+from .waiting_inserts import SHARERS, WaitingInserts
 
 T = TypeVar("T")
+
+# How long a thread waits for another call before it exits, in seconds: longer than a worker waits
+# between two looks at its queues.
+LINGER = 5.0
 
 
 class PostgresDriver:
@@ -123,7 +127,7 @@ class PostgresDriver:
 
     def _open(self) -> None:
         self._notifier = PostgresNotifier(self._address)
-        self._threads = FileThreads(self._address.connections)
+        self._threads = FileThreads(self._address.connections, linger=LINGER)
         self._transactions = Transactions(
             self._address,
             clock=self._clock,
@@ -132,7 +136,9 @@ class PostgresDriver:
             tallied=self._notifier.note_tally,
             discards=self.discards,
         )
-        self._inserts = WaitingInserts(self._transactions, self._threads)
+        self._inserts = WaitingInserts(
+            self._transactions, self._threads, sharers=min(SHARERS, self._address.connections)
+        )
         self._exchange = QuickExchange(self._transactions)
 
     def _check_fork(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from ...core import lifecycle
-from ...core.job import NewJob, State
+from ...core.job import NewJob, Options, State
 from ..hint_rules import queue_hint
 from ..messages import Accepted, Hint
 from ..sql.rows import checksum, encode_options
@@ -25,31 +24,29 @@ def is_plain(jobs: Sequence[NewJob], capacity: int | None, *, again: bool) -> bo
 def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, Any] | None:
     """Return the parameters of the insert; None if a lane is not known yet."""
     rows: list[tuple[Any, ...]] = []
-    states: Counter[State] = Counter()
+    queue = jobs[0].queue
+    # Jobs that are enqueued together often share these.
+    options: Options | None = None
+    lane, encoded = None, b""
     for new in jobs:
-        options = new.options
-        lane = lanes.ids.get((new.queue, options.requires))
-        if lane is None:
-            return None
+        if new.options is not options:
+            options = new.options
+            lane = lanes.ids.get((queue, options.requires))
+            if lane is None:
+                return None
+            encoded = encode_options(options)
         state, run_at = lifecycle.first_state(new, now)
-        encoded = encode_options(options)
         total = checksum(new.id, new.task, new.args, encoded)
         known = new.id, lane, new.task, new.args, encoded
         rows.append((*known, total, state, new.priority, run_at, options.expires_at))
-        states[state] += 1
     if len(rows) == 1:
         given = dict(zip(_COLUMNS, rows[0], strict=True))
     else:
-        given = {
-            f"{name}_all": list(column)
-            for name, column in zip(_COLUMNS, zip(*rows, strict=True), strict=True)
-        }
-    return given | {
-        "name": jobs[0].queue,
-        "now": now,
-        "scheduled": states[State.SCHEDULED],
-        "available": states[State.AVAILABLE],
-    }
+        given = dict(zip(_ARRAYS, zip(*rows, strict=True), strict=True))
+    scheduled = sum(row[_STATE] is State.SCHEDULED for row in rows)
+    given["name"], given["now"] = queue, now
+    given["scheduled"], given["available"] = scheduled, len(rows) - scheduled
+    return given
 
 
 def insert(connection: Connection, planned: dict[str, Any]) -> bool:
@@ -73,3 +70,5 @@ _COLUMNS = (
     *("id", "lane", "task", "args", "options", "checksum", "state", "priority", "run_at"),
     "expires_at",
 )
+_ARRAYS = tuple(f"{name}_all" for name in _COLUMNS)
+_STATE = _COLUMNS.index("state")

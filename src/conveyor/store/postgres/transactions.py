@@ -149,7 +149,8 @@ class Transactions:
 
     def _insert_plain(self, connection: Connection, jobs: Sequence[NewJob]) -> bool:
         if not self._clock and time.monotonic() - self._looked_at > LOOK_AT_CLOCK_EVERY:
-            return False
+            self._look_at_clock(*connection.begin(reads=True))
+            connection.roll_back()
         planned = quick_insert.plan_insert(jobs, self._lanes, self.now())
         if planned is None or not quick_insert.insert(connection, planned):
             return False
