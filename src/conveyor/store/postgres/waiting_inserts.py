@@ -43,6 +43,8 @@ class WaitingInserts:
         self._threads = threads
         self._lock = threading.Lock()
         self._idle = sharers
+        # Threads that have been asked to come, and have not taken their share yet.
+        self._coming = 0
         self._waiting: deque[_Insert] = deque()
 
     def add(self, jobs: Sequence[NewJob], general: General) -> Pending[Accepted | Offered]:
@@ -53,6 +55,7 @@ class WaitingInserts:
             if not self._idle:
                 return call.pending
             self._idle -= 1
+            self._coming += 1
         started = self._threads.run(self._insert_waiting)
         # Without any thread, this fails at once.
         return call.pending if not started.done else self._give_up(call, started)
@@ -69,6 +72,7 @@ class WaitingInserts:
             with self._lock:
                 is_done = not self._waiting
                 self._idle += is_done
+                self._coming += not is_done
             if not is_done:
                 self._threads.resume(self._insert_waiting)
 
@@ -76,7 +80,9 @@ class WaitingInserts:
         taken: list[_Insert] = []
         jobs = size = 0
         with self._lock:
-            share = min(MOST_CALLS, -(-len(self._waiting) // (1 + self._idle)))
+            self._coming -= 1
+            sharing = 1 + self._coming + self._idle
+            share = min(MOST_CALLS, -(-len(self._waiting) // sharing))
             while len(taken) < share and jobs < MOST_JOBS and size < MOST_BYTES:
                 taken.append(self._waiting.popleft())
                 jobs += len(taken[-1].jobs)
@@ -118,6 +124,7 @@ class WaitingInserts:
         except RuntimeError as error:
             with self._lock:
                 self._idle += 1
+                self._coming -= 1
                 if call in self._waiting:
                     self._waiting.remove(call)
                     call.pending.fail(error)
