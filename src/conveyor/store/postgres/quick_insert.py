@@ -26,11 +26,12 @@ def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, A
     rows: list[tuple[Any, ...]] = []
     queue = jobs[0].queue
     # Jobs that are enqueued together often share these.
-    options: Options | None = None
+    shared: Options | None = None
     lane, encoded = None, b""
     for new in jobs:
-        if new.options is not options:
-            options = new.options
+        options = new.options
+        if options is not shared:
+            shared = options
             lane = lanes.ids.get((queue, options.requires))
             if lane is None:
                 return None
@@ -39,6 +40,7 @@ def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, A
         total = checksum(new.id, new.task, new.args, encoded)
         known = new.id, lane, new.task, new.args, encoded
         rows.append((*known, total, state, new.priority, run_at, options.expires_at))
+    given: dict[str, Any]
     if len(rows) == 1:
         given = dict(zip(_COLUMNS, rows[0], strict=True))
     else:
