@@ -42,14 +42,18 @@ class Server:
         self.fails_alone: Exception | None = None
         self.meanwhile: Callable[[], object] = bool
 
-    def insert_together(self, requests: Sequence[Sequence[NewJob]]) -> list[Accepted]:
+    def insert_together(
+        self, requests: Sequence[Sequence[NewJob]], _capacity: int | None
+    ) -> list[Accepted]:
         self.together.append(len(requests))
         self.meanwhile()
         if self.fails_together is not None:
             raise self.fails_together
         return [accepted(jobs) for jobs in requests]
 
-    def insert(self, jobs: Sequence[NewJob], _general: object, *, in_doubt: bool) -> Accepted:
+    def insert(
+        self, jobs: Sequence[NewJob], _capacity: int | None, _general: object, *, in_doubt: bool
+    ) -> Accepted:
         self.alone.append(in_doubt)
         if self.fails_alone is not None:
             raise self.fails_alone
@@ -70,10 +74,10 @@ class Case:
         self.inserts = WaitingInserts(self.server, self.threads, sharers=sharers)  # type: ignore[arg-type]
         self.calls: list[tuple[list[NewJob], Pending[Accepted | Offered]]] = []
 
-    def add(self, calls: int, *, jobs: int = 1, **given: Any) -> None:
+    def add(self, calls: int, *, jobs: int = 1, capacity: int | None = None, **given: Any) -> None:
         for _ in range(calls):
             request = [new(**given) for _ in range(jobs)]
-            self.calls.append((request, self.inserts.add(request, general)))
+            self.calls.append((request, self.inserts.add(request, capacity, general)))
 
     def run_all(self) -> None:
         while self.threads.waiting:
@@ -132,12 +136,13 @@ def test_a_statement_is_bounded(given: dict[str, Any], most: int) -> None:
     assert case.is_answered()
 
 
-def test_each_queue_has_its_own_statement() -> None:
+def test_each_queue_and_bound_has_its_own_statement() -> None:
     case = Case(sharers=1)
     case.add(2, queue="a")
     case.add(3, queue="b")
+    case.add(4, queue="b", capacity=9)
     case.run_all()
-    assert case.server.together == [2, 3]
+    assert case.server.together == [2, 3, 4]
     assert case.is_answered()
 
 

@@ -138,29 +138,48 @@ class Connection:
 
         Directly through libpq: a cursor costs as much time as the server takes for an insert.
         """
-        try:
-            encoded = query.encode(values)
-        except (struct.error, TypeError, OverflowError) as error:
-            raise errors.DataError(f"{query.name.decode()}: {error}") from error
+        encoded = _encode(query, values)
+        self._prepare(query)
+        self._send(query, encoded)
+        return self._checked(self.session.wait(generators.execute(self.session.pgconn))[-1])
+
+    def transact(self, *calls: tuple[str, Params]) -> list[Row]:
+        """Run statements as one transaction, in one round trip; returns the rows of the last."""
+        sent: list[tuple[Query, list[bytes | None]]] = []
+        for name, params in calls:
+            statement = STATEMENTS[name]
+            sent.append((statement.query, _encode(statement.query, statement.bind(params))))
+            self._prepare(statement.query)
         libpq = self.session.pgconn
-        formats = [Format.BINARY] * len(encoded)
-        if self._is_prepared(query):
+        libpq.enter_pipeline_mode()
+        try:
+            for query, encoded in sent:
+                self._send(query, encoded)
+            libpq.pipeline_sync()
+            self.session.wait(generators.send(libpq))
+            # The last result says that the transaction has ended.
+            *results, _ = [self.session.wait(generators.fetch_many(libpq))[0] for _ in (*sent, 0)]
+            libpq.exit_pipeline_mode()
+        except BaseException:
+            self.close()  # nobody knows what is still to come
+            raise
+        return self._read([self._checked(result) for result in results][-1])
+
+    def _prepare(self, query: Query) -> None:
+        uses = self._uses[query.name] = self._uses[query.name] + 1
+        if uses == PREPARE_AT and self.session.prepare_threshold is not None:
+            self.session.pgconn.send_prepare(query.name, query.text)
+            self._checked(self.session.wait(generators.execute(self.session.pgconn))[-1])
+
+    def _send(self, query: Query, encoded: list[bytes | None]) -> None:
+        libpq, formats = self.session.pgconn, [Format.BINARY] * len(encoded)
+        if self._uses[query.name] >= PREPARE_AT and self.session.prepare_threshold is not None:
             libpq.send_query_prepared(query.name, encoded, formats, Format.BINARY)
         else:
             libpq.send_query_params(query.text, encoded, None, formats, Format.BINARY)
-        return self._answer()
 
-    def _is_prepared(self, query: Query) -> bool:
-        uses = self._uses[query.name] = self._uses[query.name] + 1
-        if uses < PREPARE_AT or self.session.prepare_threshold is None:
-            return False
-        if uses == PREPARE_AT:
-            self.session.pgconn.send_prepare(query.name, query.text)
-            self._answer()
-        return True
-
-    def _answer(self) -> PGresult:
-        result: PGresult = self.session.wait(generators.execute(self.session.pgconn))[-1]
+    @staticmethod
+    def _checked(result: PGresult) -> PGresult:
         if result.status == ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(result, encoding="utf-8")
         return result
@@ -240,6 +259,13 @@ class Connection:
 def new_mark(now: float) -> str:
     """Return a mark for a transaction: the time in milliseconds, and what nobody else draws."""
     return f"{int(now * 1000):012x}{os.urandom(8).hex()}"
+
+
+def _encode(query: Query, values: Iterable[Any]) -> list[bytes | None]:
+    try:
+        return query.encode(values)
+    except (struct.error, TypeError, OverflowError) as error:
+        raise errors.DataError(f"{query.name.decode()}: {error}") from error
 
 
 def _told(error: psycopg.Error) -> str:

@@ -79,12 +79,14 @@ class PostgresDriver:
         transactions = self._current
         return self._threads.run(lambda: transactions.run(operation, reads=reads))
 
-    def insert(self, jobs: Sequence[NewJob], general: General) -> Pending[Accepted | Offered]:
+    def insert(
+        self, jobs: Sequence[NewJob], capacity: int | None, general: General
+    ) -> Pending[Accepted | Offered]:
         """Insert plain jobs in one round trip if possible, and otherwise by `general`."""
         transactions = self._current
         if in_event_loop():
-            return self._inserts.add(jobs, general)
-        return self._threads.run(lambda: transactions.insert(jobs, general))
+            return self._inserts.add(jobs, capacity, general)
+        return self._threads.run(lambda: transactions.insert(jobs, capacity, general))
 
     def exchange(
         self,

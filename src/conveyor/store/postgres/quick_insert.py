@@ -1,4 +1,4 @@
-"""Enqueueing in one round trip, where nothing has to be decided: no bound, keys or files."""
+"""Enqueueing in one round trip, where little has to be decided: there is room, no keys or files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core import lifecycle
+from ...core.capacity import is_rendezvous
 from ...core.job import NewJob, Options, State
 from ..hint_rules import queue_hint
 from ..messages import Accepted, Hint
@@ -16,12 +17,14 @@ from .connection import Connection
 
 def is_plain(jobs: Sequence[NewJob], capacity: int | None, *, again: bool) -> bool:
     """Whether these jobs can be inserted without looking at any other job."""
-    if capacity is not None or again or not jobs:
+    if again or not jobs or is_rendezvous(capacity):
         return False
     return all(each.options.key is None and not each.options.files for each in jobs)
 
 
-def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, Any] | None:
+def plan_insert(
+    jobs: Sequence[NewJob], capacity: int | None, lanes: Lanes, now: float
+) -> dict[str, Any] | None:
     """Return the parameters of the insert; None if a lane is not known yet."""
     rows: list[tuple[Any, ...]] = []
     queue = jobs[0].queue
@@ -41,18 +44,21 @@ def plan_insert(jobs: Sequence[NewJob], lanes: Lanes, now: float) -> dict[str, A
         known = new.id, lane, new.task, new.args, encoded
         rows.append((*known, total, state, new.priority, run_at, options.expires_at))
     given: dict[str, Any]
-    if len(rows) == 1:
+    if len(rows) == 1 and capacity is None:
         given = dict(zip(_COLUMNS, rows[0], strict=True))
     else:
         given = dict(zip(_ARRAYS, zip(*rows, strict=True), strict=True))
     scheduled = sum(row[_STATE] is State.SCHEDULED for row in rows)
-    given["name"], given["now"] = queue, now
+    given["name"], given["capacity"], given["now"] = queue, capacity, now
     given["scheduled"], given["available"] = scheduled, len(rows) - scheduled
     return given
 
 
 def insert(connection: Connection, planned: dict[str, Any]) -> bool:
-    """Insert what was planned; False if the queue has a bound or does not exist."""
+    """Insert what was planned; False if the queue has another bound, no room or no row."""
+    if planned["capacity"] is not None:
+        lock = "lock_queue", ([planned["name"]],)
+        return bool(connection.transact(lock, ("insert_bounded", planned)))
     statement = "insert_one_unbounded" if "id" in planned else "insert_unbounded"
     return bool(connection.query(statement, planned))
 

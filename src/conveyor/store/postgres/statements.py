@@ -64,6 +64,17 @@ _FOR_MANY_ROWS = frozenset(
         *("write_output", "note_action", "add_offered_job", "add_offered_file"),
     }
 )
+# An insert into a bounded queue differs in where it may insert. Its row is locked before, in the
+# same transaction and by another statement: one that locks and counts would count too early.
+_WITHOUT_BOUND = "SELECT name FROM queue WHERE name = :name AND capacity IS NULL"
+_WITH_ROOM = """
+    SELECT name FROM counted_queue
+    WHERE name = :name AND capacity = :capacity
+        AND scheduled + available + retryable + :scheduled + :available <= capacity
+        AND NOT EXISTS (
+            SELECT 1 FROM offer WHERE queue = :name AND answer IS NULL AND until >= :now
+        )
+"""
 _KEY = re.compile(r"WHERE (?:id = :id|seq = :seq)\b")
 _STATE = re.compile(r"\bstate = ('\w+')")
 _VALUES = re.compile(r"VALUES \(([^)]*)\)")
@@ -171,6 +182,7 @@ def _load() -> dict[str, Statement]:
         (files("conveyor.store.postgres") / "statements.sql").read_text(encoding="utf-8")
     )
     shared, texts = load_statements(POSTGRES), load_statements(POSTGRES, own)
+    texts["insert_bounded"] = texts["insert_unbounded"].replace(_WITHOUT_BOUND, _WITH_ROOM)
     many = {name: texts.pop(name + _ALL) for name in shared if name + _ALL in texts}
     return {
         name: Statement(name, body, shared=shared.get(name, ""), many=many.get(name, ""))

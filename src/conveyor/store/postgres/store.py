@@ -53,7 +53,7 @@ class PostgresStore(SqlStore):
                 given: dict[str, Any] = {**kwargs, "again": again}
                 return lambda tx: insert(tx, args[0], **given)
 
-            return self._postgres.insert(args[0], general)
+            return self._postgres.insert(args[0], kwargs["capacity"], general)
         if name in _EXCHANGES:
             reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):

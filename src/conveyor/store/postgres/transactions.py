@@ -107,7 +107,12 @@ class Transactions:
                 attempt.note_refusal(error)
 
     def insert(
-        self, jobs: Sequence[NewJob], general: General, *, in_doubt: bool = False
+        self,
+        jobs: Sequence[NewJob],
+        capacity: int | None,
+        general: General,
+        *,
+        in_doubt: bool = False,
     ) -> Accepted | Offered:
         """Insert plain jobs in one round trip if possible, and otherwise by the general operation.
 
@@ -119,7 +124,7 @@ class Transactions:
         try:
             with self._pool.connection() as connection:
                 try:
-                    if self._insert_plain(connection, jobs):
+                    if self._insert_plain(connection, jobs, capacity):
                         return quick_insert.answer(jobs)
                 except (psycopg.Error, UnicodeEncodeError):
                     # Whatever is wrong, the general operation finds out and says.
@@ -128,7 +133,9 @@ class Transactions:
             self._pool.discard()
         return self.run(general(again=in_doubt), reads=False)
 
-    def insert_together(self, requests: Sequence[Sequence[NewJob]]) -> list[Accepted] | None:
+    def insert_together(
+        self, requests: Sequence[Sequence[NewJob]], capacity: int | None
+    ) -> list[Accepted] | None:
         """Insert the plain jobs of several requests to one queue; None if each must go alone.
 
         UnknownOutcomeError if the answer was lost.
@@ -140,18 +147,20 @@ class Transactions:
             return None
         with self._pool.connection() as connection:
             try:
-                done = self._insert_plain(connection, jobs)
+                done = self._insert_plain(connection, jobs, capacity)
             except (psycopg.Error, UnicodeEncodeError) as error:
                 if connection.is_lost:
                     raise UnknownOutcomeError("") from error
                 return None
         return [quick_insert.answer(request) for request in requests] if done else None
 
-    def _insert_plain(self, connection: Connection, jobs: Sequence[NewJob]) -> bool:
+    def _insert_plain(
+        self, connection: Connection, jobs: Sequence[NewJob], capacity: int | None
+    ) -> bool:
         if not self._clock and time.monotonic() - self._looked_at > LOOK_AT_CLOCK_EVERY:
             self._look_at_clock(*connection.begin(reads=True))
             connection.roll_back()
-        planned = quick_insert.plan_insert(jobs, self._lanes, self.now())
+        planned = quick_insert.plan_insert(jobs, capacity, self._lanes, self.now())
         if planned is None or not quick_insert.insert(connection, planned):
             return False
         self._tallied()

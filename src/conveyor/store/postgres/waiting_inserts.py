@@ -27,10 +27,11 @@ MOST_CALLS, MOST_JOBS, MOST_BYTES = 500, 1000, 4 * 1024 * 1024
 class _Insert:
     """One call and its pending answer."""
 
-    __slots__ = ("general", "jobs", "pending")
+    __slots__ = ("capacity", "general", "jobs", "pending")
 
-    def __init__(self, jobs: Sequence[NewJob], general: General) -> None:
+    def __init__(self, jobs: Sequence[NewJob], capacity: int | None, general: General) -> None:
         self.jobs = jobs
+        self.capacity = capacity
         self.general = general
         self.pending: Pending[Accepted | Offered] = Pending()
 
@@ -47,9 +48,11 @@ class WaitingInserts:
         self._coming = 0
         self._waiting: deque[_Insert] = deque()
 
-    def add(self, jobs: Sequence[NewJob], general: General) -> Pending[Accepted | Offered]:
+    def add(
+        self, jobs: Sequence[NewJob], capacity: int | None, general: General
+    ) -> Pending[Accepted | Offered]:
         """Insert plain jobs of one queue soon; call it in an event loop."""
-        call = _Insert(jobs, general)
+        call = _Insert(jobs, capacity, general)
         with self._lock:
             self._waiting.append(call)
             if not self._idle:
@@ -63,9 +66,9 @@ class WaitingInserts:
     def _insert_waiting(self) -> None:
         """Insert a share of what waits; come again if more does, after the others' operations."""
         try:
-            by_queue: dict[str, list[_Insert]] = {}
+            by_queue: dict[tuple[str, int | None], list[_Insert]] = {}
             for call in self._take():
-                by_queue.setdefault(call.jobs[0].queue, []).append(call)
+                by_queue.setdefault((call.jobs[0].queue, call.capacity), []).append(call)
             for calls in by_queue.values():
                 self._insert(calls)
         finally:
@@ -94,7 +97,9 @@ class WaitingInserts:
         in_doubt = False
         if len(calls) > 1:
             try:
-                answers = self._transactions.insert_together([call.jobs for call in calls])
+                answers = self._transactions.insert_together(
+                    [call.jobs for call in calls], calls[0].capacity
+                )
             except UnavailableError as error:  # each call tries again for itself
                 in_doubt = isinstance(error, UnknownOutcomeError)
             except Exception:  # noqa: BLE001 - whatever it is, each call gets its answer
@@ -112,7 +117,9 @@ class WaitingInserts:
             try:
                 if lost is not None:  # they have waited for the server together
                     raise LostError(str(lost)) from lost
-                answer = self._transactions.insert(call.jobs, call.general, in_doubt=in_doubt)
+                answer = self._transactions.insert(
+                    call.jobs, call.capacity, call.general, in_doubt=in_doubt
+                )
                 call.pending.resolve(answer)
             except Exception as error:  # noqa: BLE001 - errors are answers too
                 lost = error if isinstance(error, LostError) else None
