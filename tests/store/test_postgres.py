@@ -96,6 +96,10 @@ class Lossy(Connection):
         with self.losing(is_chosen=name in ONE_ROUND_TRIP):
             return super().query(name, params)
 
+    def transact(self, *calls: tuple[str, Params]) -> list[Row]:
+        with self.losing(is_chosen=True):
+            return super().transact(*calls)
+
     @contextmanager
     def losing(self, *, is_chosen: bool) -> Iterator[None]:
         lose = Lossy.lose if is_chosen else ""
@@ -134,12 +138,13 @@ def test_an_insert_whose_commit_got_no_answer_is_there_once(
 
 @pytest.mark.parametrize("lost", ["request", "answer"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_an_insert_in_one_statement_that_got_no_answer_is_there_once(
-    lossy: PostgresStore, lost: str, count: int
+@pytest.mark.parametrize("capacity", [None, 4])
+def test_an_insert_in_one_round_trip_that_got_no_answer_is_there_once(
+    lossy: PostgresStore, lost: str, count: int, capacity: int | None
 ) -> None:
-    put(lossy, new(id="first"))  # from now on the lane is known
+    put(lossy, new(id="first"), capacity=capacity)  # from now on the lane is known
     Lossy.lose = lost
-    ids = put(lossy, *(new() for _ in range(count)))
+    ids = put(lossy, *(new() for _ in range(count)), capacity=capacity)
     assert not Lossy.lose
     assert [job.id for job in claim(lossy, 9)] == ["first", *ids]
     with pytest.raises(DuplicateIdError):
