@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
+from conveyor.maintenance.rescuer import SIDECAR_TIME
 
 pytestmark = pytest.mark.alone
 
@@ -24,7 +25,7 @@ APP = """
 import time
 from conveyor import Conveyor
 
-belt = Conveyor("jobs.db?durability=normal")
+belt = Conveyor()
 
 
 @belt.task(name="long")
@@ -40,18 +41,29 @@ BACK_WITHIN = 1.0
 def nothing() -> None: ...
 
 
-@pytest.fixture
-def belt(tmp_path: Path) -> Iterator[Conveyor]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def belt(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Conveyor]:
     (tmp_path / "app.py").write_text(APP)
-    opened = Conveyor(f"{tmp_path}/jobs.db?durability=normal")
-    opened.task(name="long")(nothing)
-    yield opened
-    opened.close()
+    # Where workers of one machine leave files for each other, if they share a database.
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with ExitStack() as stack:
+        url = f"{tmp_path}/jobs.db?durability=normal"
+        if request.param == "postgres":
+            url = stack.enter_context(request.getfixturevalue("schemas").one())
+        opened = Conveyor(url)
+        stack.callback(opened.close)
+        opened.task(name="long")(nothing)
+        yield opened
 
 
 @contextmanager
-def worker(belt: Conveyor, folder: Path, *before: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    belt: Conveyor, folder: Path, *before: str, more: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     command = [*before, sys.executable, "-m", "conveyor", "worker", "app:belt", "-c", "4"]
+    command += ["--url", belt.store.url + more]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
@@ -86,7 +98,7 @@ def test_the_jobs_of_a_killed_worker_are_rescued_at_once_with_the_evidence(
         assert "killed by SIGKILL, possibly by the kernel's OOM killer" in line.error.message
     # The jobs come first; then the sidecar clears away what the worker was.
     until(lambda: belt.store.workers().result() == [])
-    until(lambda: list((tmp_path / "jobs.db.workers").iterdir()) == [])
+    until(lambda: list(Path(belt.store.folder).iterdir()) == [])
 
 
 def test_another_worker_rescues_the_jobs_if_the_sidecar_is_killed_too(
@@ -94,12 +106,17 @@ def test_another_worker_rescues_the_jobs_if_the_sidecar_is_killed_too(
 ) -> None:
     with worker(belt, tmp_path) as process:
         jobs = begun(belt, until)
-        with worker(belt, tmp_path):
+        # Both names lead to the same store.
+        more = "&connections=2" if "postgresql" in belt.store.url else "&"
+        with worker(belt, tmp_path, more=more):
             until(lambda: len(belt.store.workers().result()) == 2)
             for pid in _children(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.kill()
+            killed = time.monotonic()
             until(lambda: jobs[0].refresh().record.lease == 2)
+            # By its lock: what its process shows is believed later, for the sake of a sidecar.
+            assert time.monotonic() - killed < SIDECAR_TIME
     assert jobs[0].record.crashes == 1
 
 
@@ -119,6 +136,7 @@ def test_a_dead_worker_of_another_container_is_detected_by_its_lock(
     assert jobs[0].record.crashes == 1
 
 
+@pytest.mark.parametrize("belt", ["sqlite"], indirect=True)
 def test_a_stopped_worker_is_left_alone(belt: Conveyor, tmp_path: Path, until: Until) -> None:
     # The known-bad control is a rescue by age: a stopped worker has not died, and keeps its jobs
     # until its lease ends.

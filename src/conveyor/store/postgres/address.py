@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from hashlib import sha256
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ...errors import UsageError
@@ -32,13 +31,6 @@ class Address:
         """The address for messages, without libpq's options."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{parts.path}?schema={self.schema}"
-
-    @property
-    def digest(self) -> str:
-        """Names the store on this machine, whoever uses it."""
-        parts = urlsplit(self.url)
-        place = f"{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}&{self.schema}"
-        return sha256(place.encode()).hexdigest()[:16]
 
 
 def parse_address(url: str, password: str = "") -> Address:

@@ -54,7 +54,7 @@ class PostgresDriver:
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
         self.discards = new_discards()
-        self.folder = _folder(address)
+        self.folder = _folder()
         self.blobs = Contents(self._transact)
         self._open()
         try:
@@ -152,8 +152,12 @@ class PostgresDriver:
                     self._open()
 
 
-def _folder(address: Address) -> str:
-    """Return where workers on this machine leave files for each other; "" if nowhere is safe."""
+def _folder() -> str:
+    """Return where workers on this machine leave files for each other; "" if nowhere is safe.
+
+    One folder for all stores: its files have the names of workers, which are unique, and one
+    database has many addresses.
+    """
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     private = os.path.join(base, f"conveyor-{os.geteuid()}")
     try:
@@ -162,4 +166,4 @@ def _folder(address: Address) -> str:
     except OSError:
         return ""
     is_ours = seen.st_uid == os.geteuid() and not seen.st_mode & 0o022 and os.path.isdir(private)
-    return os.path.join(private, address.digest + ".workers") if is_ours else ""
+    return os.path.join(private, "postgres.workers") if is_ours else ""
