@@ -8,7 +8,14 @@ from collections.abc import Collection
 import pytest
 
 from conveyor.core.job import NewJob, State, WorkerInfo
-from conveyor.maintenance.rescuer import REMOVE_AFTER, SIDECAR_TIME, STEP, UNJUDGED_FOR, Rescuer
+from conveyor.maintenance.rescuer import (
+    LATE_CALLS,
+    REMOVE_AFTER,
+    SIDECAR_TIME,
+    STEP,
+    UNJUDGED_FOR,
+    Rescuer,
+)
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Lease, Want
 from conveyor.testing import FakeClock
@@ -74,6 +81,29 @@ def test_a_worker_whose_journal_is_unlocked_is_dead_at_once(
     scene.unlocked = {"other"}
     scene.rescue()
     assert (scene.state, scene.crashes, scene.known) == (State.AVAILABLE, 1, {"mine"})
+
+
+class NetworkStore(MemoryStore):
+    """A store to which a call may still be on its way when its process is dead."""
+
+    can_be_partitioned = True
+
+
+def test_a_claim_that_arrives_after_its_worker_s_death_is_returned_too(clock: FakeClock) -> None:
+    store = NetworkStore(clock)
+    scene = Scene(clock, store)
+    scene.unlocked, scene.journal = {"other"}, ["a"]
+    scene.rescue()
+    assert (scene.state, scene.known) == (State.AVAILABLE, {"mine", "other"})
+    scene.journal = []
+    assert store.claim([Want("default", 1)], Claimant("other", 60.0), limit=1).result().jobs
+    clock.advance(LATE_CALLS - 0.1)
+    scene.rescue()
+    assert (scene.state, scene.crashes, scene.known) == (State.AVAILABLE, 1, {"mine", "other"})
+    clock.advance(0.1)
+    scene.rescue()
+    assert scene.known == {"mine"}
+    store.close()
 
 
 def test_the_sidecar_of_a_dead_worker_has_the_first_go(

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from runner_helpers import eventually
 
-from conveyor import Conveyor
+from conveyor import Conveyor, State
+from conveyor.core.job import NewJob
+from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
 from conveyor.worker import sidecar_process
 from conveyor.worker.sidecar_process import SidecarArguments
@@ -96,6 +98,28 @@ def test_a_sidecar_logs_the_jobs_that_it_discards(
     stderr = capfd.readouterr().err
     assert f"ERROR conveyor.job job.discarded id={job.id} task=" in stderr
     assert "the worker's process died" in stderr
+
+
+class NetworkStore(MemoryStore):
+    """A store to which a call may still be on its way when its process is dead."""
+
+    can_be_partitioned = True
+
+
+def test_a_sidecar_also_returns_what_a_claim_took_that_came_after_its_worker_s_death() -> None:
+    store = NetworkStore()
+    store.insert([NewJob(id="a", task="t")]).result()
+    states: list[State] = []
+
+    def claim_late(_seconds: float) -> None:
+        states.append(store.get("a").result().state)
+        assert store.claim([Want("default", 1)], Claimant("dead"), limit=1).result().jobs
+
+    store.claim([Want("default", 1)], Claimant("dead"), limit=1).result()
+    arguments = SidecarArguments(url="", worker="dead", lease_for=60, pid=0)
+    sidecar_process.return_jobs(arguments, "it was killed", store, "", claim_late)
+    assert [*states, store.get("a").result().state] == [State.AVAILABLE, State.AVAILABLE]
+    store.close()
 
 
 def test_a_sidecar_that_cannot_start_keeps_no_worker_from_working(

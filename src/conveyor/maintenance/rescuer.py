@@ -19,6 +19,9 @@ BATCH = 1000
 # How long the sidecar of a dead worker gets to return its jobs, where no lock shows that the
 # sidecar is dead too.
 SIDECAR_TIME = 5.0
+# How long the jobs of a dead worker are looked for where its last call may still be on the network,
+# or in the server's queue: a claim can be committed after the process that sent it is gone.
+LATE_CALLS = 5.0
 # A worker that was silent for this long is removed from the store; its jobs follow their leases.
 REMOVE_AFTER = 600.0
 # A difference, in seconds, between the store's clock and a monotonic one that is a step, not drift,
@@ -52,6 +55,9 @@ class Rescuer:
         self._boot_id = boot_id()
         # The workers whose process is gone, and since when that is known.
         self._gone_since: dict[str, float] = {}
+        # The workers whose jobs were returned, and since when.
+        self._returned_since: dict[str, float] = {}
+        self._late_calls = LATE_CALLS if store.can_be_partitioned else 0.0
         self._clock_offset: float | None = None
         self._judges_from = 0.0
 
@@ -74,11 +80,23 @@ class Rescuer:
             log_discards(store.discards)
         if len(rescued) == BATCH:
             return
+        gone = self._gone(dead)
         for worker in workers:
             is_silent = worker.beat_at < silent_since and worker.id != self._worker
-            if worker.id in dead or is_silent:
+            if worker.id in gone or is_silent:
                 await store.leave(worker.id)
                 crash_journal.remove(folder, worker.begun)
+
+    def _gone(self, dead: frozenset[str]) -> list[str]:
+        """Return the dead workers of which no call can arrive any more."""
+        now = self._elapsed()
+        known = self._returned_since
+        self._returned_since = {worker: known.get(worker, now) for worker in dead}
+        return [
+            worker
+            for worker, since in self._returned_since.items()
+            if now - since >= self._late_calls
+        ]
 
     def _is_clock_doubtful(self) -> bool:
         """Whether the store's clock was set forward a moment ago, so that leases seem expired."""

@@ -20,7 +20,7 @@ from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, RunResult, StopRequest
 from ..runners.machine_fault import MachineFault
 from ..store.messages import Claimant, Exchanged, Hint, Report
-from ..store.protocol import WorkerStore
+from ..store.protocol import Store
 from ..system.crash_journal import CrashJournal
 from . import prefetch
 from .cancellation import LOST, request_stop, start_timeout
@@ -54,7 +54,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        store: WorkerStore,
+        store: Store,
         claimant: Claimant,
         tasks: Mapping[str, Task],
         runners: Mapping[Kind, Runner],
@@ -80,6 +80,8 @@ class Dispatcher:
         self._nudged = asyncio.Event()
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
         self._draining = self.quiet = self._exchanging = self._ending = False
+        # What a worker holds that no beat has made known would wait for its lease if it died.
+        self._is_known = store.keeps_call_order
         # Why the store refuses this worker's calls, "" while it does not; and what is called then.
         self.denied = ""
         self.on_denied: Callable[[], None] = self.stop_claiming
@@ -149,6 +151,12 @@ class Dispatcher:
             self._empty_until = 0.0
         self._nudged.set()
 
+    def note_beat(self) -> None:
+        """Claim jobs from the first beat on."""
+        if not self._is_known:
+            self._is_known = True
+            self._nudged.set()
+
     def claim_anew(self) -> None:
         """End a claim that waits at the server, and claim what may be claimed now."""
         self._store.decline(self._claimant.worker)
@@ -157,15 +165,12 @@ class Dispatcher:
 
     def receive(self, hint: Hint) -> None:
         """React to a store's hint. Call it in the event loop."""
-        match hint.kind:
-            case "work" | "quiet":
-                self._work_hints += 1
-                self._empty_until = 0.0
-                self._nudged.set()
-            case "cancel":
-                self._leases.check_for_cancels(hint.subjects)
-            case _:
-                return
+        if hint.kind in ("work", "quiet"):
+            self._work_hints += 1
+            self._empty_until = 0.0
+            self._nudged.set()
+        elif hint.kind == "cancel":
+            self._leases.check_for_cancels(hint.subjects)
 
     # -- slots ---------------------------------------------------------------------------------
 
@@ -367,7 +372,7 @@ class Dispatcher:
     def _room(self) -> int:
         if self._draining or self.quiet or self._elapsed() < self._empty_until:
             return 0
-        if self._machine.claimant(self._claimant) is None:
+        if not self._is_known or self._machine.claimant(self._claimant) is None:
             return 0
         return prefetch.claim_limit(
             slots=self._options.slots,

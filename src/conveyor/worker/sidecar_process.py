@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -37,6 +38,9 @@ LOOK_EVERY = 5.0
 # How long a process that has closed everything may take to be gone, in seconds.
 EXIT_WITHIN = 30.0
 BATCH = 1000
+# After this time it looks again for jobs, in seconds: where calls cross a network, a claim can be
+# committed after the process that sent it is gone.
+LOOK_AGAIN_AFTER = 1.0
 # How often, and how long in all, it tries to return the jobs to a store that does not answer.
 RETRY_AFTER, RETRY_FOR = 0.5, 60.0
 
@@ -120,9 +124,36 @@ def watch(arguments: SidecarArguments, secret: str) -> None:
         except (ConveyorError, TimeoutError):
             continue  # the worker renews as well, and logs what is wrong
     if message == RETURN:
-        _return_jobs(arguments, "", store, secret)
+        return_jobs(arguments, "", store, secret)
     elif message != BYE and watcher.wait(EXIT_WITHIN):
-        _return_jobs(arguments, watcher.describe(), store, secret)
+        return_jobs(arguments, watcher.describe(), store, secret)
+
+
+def return_jobs(
+    arguments: SidecarArguments,
+    evidence: str,
+    store: Store | None,
+    secret: str,
+    pause: Callable[[float], object] = time.sleep,
+) -> None:
+    """Return the jobs of the worker, which has ended, and remove it from the store."""
+    deadline = time.monotonic() + RETRY_FOR
+    while time.monotonic() < deadline:
+        try:
+            store = store or open_store(arguments.url, token=secret)
+            begun = _read_journal(arguments)
+            _rescue_all(store, arguments.worker, begun, evidence)
+            if store.can_be_partitioned:
+                pause(LOOK_AGAIN_AFTER)
+                _rescue_all(store, arguments.worker, begun, evidence)
+            store.leave(arguments.worker).result(RETRY_FOR)
+            crash_journal.remove(store.folder, arguments.journal_name)
+        except AccessError:  # the token was revoked: the leases expire
+            return
+        except (ConveyorError, TimeoutError):
+            pause(RETRY_AFTER)
+        else:
+            return
 
 
 def _read_message(timeout: float, pidfd: int) -> bytes | None:
@@ -135,36 +166,18 @@ def _read_message(timeout: float, pidfd: int) -> bytes | None:
     return b"" if readable else None
 
 
-def _return_jobs(
-    arguments: SidecarArguments, evidence: str, store: Store | None, secret: str
-) -> None:
-    deadline = time.monotonic() + RETRY_FOR
-    while time.monotonic() < deadline:
-        try:
-            store = store or open_store(arguments.url, token=secret)
-            begun = _read_journal(arguments)
-            while len(_rescue(store, arguments.worker, begun, evidence)) == BATCH:
-                continue
-            log_discards(store.discards)
-            store.leave(arguments.worker).result(RETRY_FOR)
-            crash_journal.remove(store.folder, arguments.journal_name)
-        except AccessError:  # the token was revoked: the leases expire
-            return
-        except (ConveyorError, TimeoutError):
-            time.sleep(RETRY_AFTER)
-        else:
-            return
-
-
 def _read_journal(arguments: SidecarArguments) -> frozenset[str] | None:
     if arguments.journal_fd < 0:
         return None
     return crash_journal.read_open(arguments.journal_fd, arguments.slots)
 
 
-def _rescue(store: Store, worker: str, begun: frozenset[str] | None, evidence: str) -> list[str]:
-    pending = store.rescue(dead=[worker], begun=begun, evidence=evidence, limit=BATCH)
-    return pending.result(RETRY_FOR)
+def _rescue_all(store: Store, worker: str, begun: frozenset[str] | None, evidence: str) -> None:
+    rescued = BATCH
+    while rescued == BATCH:
+        pending = store.rescue(dead=[worker], begun=begun, evidence=evidence, limit=BATCH)
+        rescued = len(pending.result(RETRY_FOR))
+    log_discards(store.discards)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ class Worker:
         self.ended = threading.Event()
         self._run: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        parts.maintenance.heartbeat.on_order = self._follow
+        parts.maintenance.heartbeat.on_order = self._receive_order
         parts.machine.on_change = self._report_machine
         parts.dispatcher.on_denied = self.cancel_all
 
@@ -193,6 +193,10 @@ class Worker:
         For when the event loop cannot go on; may be called from any thread.
         """
         return self.parts.shutdown.abandon_at_exit()
+
+    def _receive_order(self, order: Order) -> None:
+        self.parts.dispatcher.note_beat()
+        self._follow(order)
 
     def _follow(self, order: Order) -> None:
         dispatcher = self.parts.dispatcher
