@@ -16,6 +16,7 @@ from conveyor import Conveyor, State
 from conveyor.core.job import NewJob
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
+from conveyor.system.process_identity import worker_info
 from conveyor.worker import sidecar_process
 from conveyor.worker.sidecar_process import SidecarArguments
 from conveyor.worker.worker import Worker
@@ -108,6 +109,8 @@ class NetworkStore(MemoryStore):
 
 def test_a_sidecar_also_returns_what_a_claim_took_that_came_after_its_worker_s_death() -> None:
     store = NetworkStore()
+    info = worker_info("dead", now=store.now())
+    store.beat(info).result()
     store.insert([NewJob(id="a", task="t")]).result()
     states: list[State] = []
 
@@ -119,6 +122,10 @@ def test_a_sidecar_also_returns_what_a_claim_took_that_came_after_its_worker_s_d
     arguments = SidecarArguments(url="", worker="dead", lease_for=60, pid=0)
     sidecar_process.return_jobs(arguments, "it was killed", store, "", claim_late)
     assert [*states, store.get("a").result().state] == [State.AVAILABLE, State.AVAILABLE]
+    assert store.workers().result() == []
+    # One that has left in good order has no call on its way, and nothing is waited for.
+    sidecar_process.return_jobs(arguments, "", store, "", claim_late)
+    assert len(states) == 1
     store.close()
 
 

@@ -7,8 +7,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,8 +18,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ..drill.report import HEADINGS, failure_details, render, results_as_json, summary, table_rows
 from ..drill.runner import Drill, Phase, ProgressCallback, ScenarioResult
 from ..drill.scenarios import SCENARIOS, Scenario
+from ..drill.workers import file_store, start_worker
 from ..errors import UsageError
-from ..settings import load_settings
+from ..settings import POSTGRES, load_settings
+from ..store.open import open_scratch_schemas
 from .shared.drawn_table import open_console
 from .shared.exit_codes import FAILED, OK
 from .shared.options import json_option
@@ -33,18 +36,28 @@ NAMES = [scenario.name for scenario in SCENARIOS]
     "--only", multiple=True, type=click.Choice(NAMES), help="Run only this scenario; repeatable."
 )
 @click.option("--list", "listing", is_flag=True, help="List the scenarios and their promises.")
+@click.option(
+    "--url",
+    help="PostgreSQL database to drill on, in schemas that the drill makes and drops; default: a "
+    "temporary SQLite store.",
+)
 @click.option("--keep", is_flag=True, help="Keep the temporary directory and print its path.")
 @json_option
 def drill_command(
-    app: str | None, only: tuple[str, ...], listing: bool, keep: bool, as_json: bool
+    app: str | None,
+    only: tuple[str, ...],
+    listing: bool,
+    url: str | None,
+    keep: bool,
+    as_json: bool,
 ) -> int:
     """Prove that your application's workers stop and recover as promised.
 
-    Start real workers with the application APP, or without one, on a temporary store, and inject
+    Start real workers with the application APP, or without one, on temporary stores, and inject
     faults: SIGTERM, kill -9, SIGSTOP, a full disk, a job that kills its worker, and cancels at any
     time. Jobs and schedules of the application do not run. Exit with 1 if a promise is broken.
     """
-    scenarios = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
+    scenarios = _choose_scenarios(only, url)
     if listing:
         print_table(
             ("SCENARIO", "FAULT", "PROMISE"),
@@ -56,12 +69,46 @@ def drill_command(
     # Like Ctrl-C: only cleaning up remains to be done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
-    with _temporary_directory(keep=keep) as folder, _progress() as on_progress:
-        drill = Drill(folder, app=app or str(load_settings()["app"]) or None)
+    with (
+        _temporary_directory(keep=keep) as folder,
+        _stores(url) as (make_store, password),
+        _progress() as on_progress,
+    ):
+        drill = Drill(
+            folder,
+            app=app or str(load_settings()["app"]) or None,
+            make_store=make_store,
+            password=password,
+            starter=partial(start_worker, password=password),
+        )
         drill.check_startup()
         results = drill.run(scenarios, on_progress)
     _print_results(results, time.monotonic() - started, as_json=as_json)
     return OK if all(scenario.kept for scenario in results) else FAILED
+
+
+def _choose_scenarios(only: tuple[str, ...], url: str | None) -> list[Scenario]:
+    if url is not None and url.partition(":")[0] not in POSTGRES:
+        shown = url.rpartition("@")[2]  # without a password
+        raise UsageError(
+            "the drill runs on a temporary SQLite store, or with --url on PostgreSQL; "
+            f"got {shown!r}"
+        )
+    chosen = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
+    missing = [scenario.name for scenario in chosen if url is not None and scenario.needs_file]
+    if only and missing:
+        raise UsageError(f"the scenario {missing[0]!r} needs a store in a file; leave out --url")
+    return [scenario for scenario in chosen if scenario.name not in missing]
+
+
+@contextmanager
+def _stores(url: str | None) -> Generator[tuple[Callable[[Path], str], str]]:
+    """Return what makes the stores of the scenarios, and the password for them."""
+    if url is None:
+        yield file_store, ""
+        return
+    with open_scratch_schemas(url) as schemas:
+        yield lambda _: schemas.make(), schemas.password
 
 
 def _print_results(results: list[ScenarioResult], took: float, *, as_json: bool) -> None:

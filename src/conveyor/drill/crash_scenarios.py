@@ -56,7 +56,7 @@ def run_freeze(harness: Harness) -> list[Row]:
     harness.wait_until(lambda: harness.have_begun(jobs))
     other = harness.start_worker("second", lease=LEASE)
     frozen = harness.send_signal(worker, signal.SIGSTOP)
-    leases = {job_id: harness.get_record(job_id).lease_until or 0.0 for job_id in jobs}
+    leases = {job_id: harness.lease_end(job_id) for job_id in jobs}
     harness.wait_until(lambda: harness.have_ended(jobs), LEASE + 4 * PROMPT_SECONDS)
     resumed = harness.send_signal(worker, signal.SIGCONT)
     harness.observe_for(PROMPT_SECONDS)

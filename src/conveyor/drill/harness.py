@@ -33,7 +33,6 @@ from .workers import (
     WorkerProcess,
     WorkerStarter,
     environment_mark,
-    store_url,
     write_application,
 )
 
@@ -48,10 +47,21 @@ class DrillInterruptedError(Exception):
 
 
 class Harness:
-    """Runs one scenario in `folder`. `limit` is its maximum duration in all, in seconds."""
+    """Runs one scenario in `folder`, on the store at `url`.
+
+    `limit` is its maximum duration in all, in seconds.
+    """
 
     def __init__(
-        self, folder: Path, *, app: str | None, starter: WorkerStarter, limit: float, halt: Event
+        self,
+        folder: Path,
+        *,
+        url: str,
+        password: str = "",
+        app: str | None,
+        starter: WorkerStarter,
+        limit: float,
+        halt: Event,
     ) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
@@ -64,9 +74,9 @@ class Harness:
         self._starter = starter
         self._halt = halt
         self._deadline = time.monotonic() + limit
-        self._url = store_url(folder)
+        self._url = url
         self._belt = Conveyor()
-        self._belt.divert(self._url)  # nothing overrides it
+        self._belt.divert(url, token=password or None)  # nothing overrides it
         self.probes = ProbeJobs(self._belt)
         self._observers: dict[str, _JobObserver] = {}
 
@@ -76,7 +86,8 @@ class Harness:
         """Start a worker and wait until it is known to the store."""
         folder, started = self.folder / name, time.monotonic()
         write_application(folder, app=self._app, url=self._url)
-        worker = self._starter(folder, ("--drain", f"{drain}", "--lease", f"{lease}"))
+        options = "--url", self._url, "--drain", f"{drain}", "--lease", f"{lease}"
+        worker = self._starter(folder, options)
         self.workers.append(worker)
         self.wait_until(lambda: worker.code is not None or self._is_registered(worker))
         self.startup_seconds = max(self.startup_seconds, time.monotonic() - started)
@@ -172,6 +183,12 @@ class Harness:
     def get_record(self, job_id: str) -> JobRecord:
         """Return the current record of a job in the store."""
         return self._belt.store.get(job_id).result()
+
+    def lease_end(self, job_id: str) -> float:
+        """Return when a job's lease ends, by this machine's clock."""
+        store = self._belt.store
+        until = self.get_record(job_id).lease_until
+        return time.time() + (until - store.now()) if until else 0.0
 
     def observed_jobs(self, ids: Iterable[str]) -> list[ObservedJob]:
         """Return all observations of these jobs."""

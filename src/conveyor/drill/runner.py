@@ -17,7 +17,7 @@ from ..errors import UsageError
 from .checks import Check, Row, make_row
 from .harness import DrillInterruptedError, Harness
 from .scenarios import Scenario
-from .workers import WorkerStarter, start_worker
+from .workers import WorkerStarter, file_store, start_worker
 
 # How long one scenario may take, in seconds, without the start of its workers.
 LIMIT = 40.0
@@ -48,8 +48,9 @@ class ScenarioResult(msgspec.Struct, frozen=True):
 class Drill:
     """A drill in `folder` of the application `app` ("module:name"; None: without one).
 
-    `starter` starts its workers, `limit` is the maximum duration of a scenario in seconds, and
-    `concurrency` the number of scenarios that run at the same time.
+    `make_store` makes the store for a scenario's folder and returns its address; a database may
+    need a `password`. `starter` starts the workers, `limit` is the maximum duration of a scenario
+    in seconds, and `concurrency` the number of scenarios that run at the same time.
     """
 
     def __init__(
@@ -57,12 +58,16 @@ class Drill:
         folder: Path,
         *,
         app: str | None = None,
+        make_store: Callable[[Path], str] = file_store,
+        password: str = "",
         starter: WorkerStarter = start_worker,
         limit: float = LIMIT,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._folder = folder
         self._app = app
+        self._make_store = make_store
+        self._password = password
         self._starter = starter
         self._limit = limit
         self._concurrency = concurrency
@@ -124,7 +129,15 @@ class Drill:
 
     def _open_harness(self, name: str, limit: float) -> Harness:
         folder = self._folder / name
-        return Harness(folder, app=self._app, starter=self._starter, limit=limit, halt=self._halt)
+        return Harness(
+            folder,
+            url=self._make_store(folder),
+            password=self._password,
+            app=self._app,
+            starter=self._starter,
+            limit=limit,
+            halt=self._halt,
+        )
 
 
 def _incomplete(error: str, harness: Harness) -> Row:

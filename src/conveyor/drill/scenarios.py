@@ -17,12 +17,16 @@ from .shutdown_scenarios import run_drain, run_stop
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """One scenario: its name, what is done, and what is promised, in a few words each."""
+    """One scenario: its name, what is done, and what is promised, in a few words each.
+
+    `needs_file`: it is about a store in a file, which a database has not.
+    """
 
     name: str
     title: str
     promise: str
     run: Callable[[Harness], Sequence[Row]]
+    needs_file: bool = False
 
 
 SCENARIOS = (
@@ -66,6 +70,7 @@ SCENARIOS = (
         "Enqueueing fails with a clear error, no accepted job is lost, and all of them complete "
         "once there is space again.",
         run_disk,
+        needs_file=True,
     ),
     Scenario(
         "sick-machine",
@@ -80,6 +85,7 @@ SCENARIOS = (
         "The damaged jobs are discarded with the reason and never run. One that already runs "
         "completes. Other jobs complete, and the worker keeps running.",
         run_damaged_row,
+        needs_file=True,
     ),
     Scenario(
         "poison",

@@ -117,7 +117,7 @@ def environment_mark(folder: Path) -> str:
 WorkerStarter = Callable[[Path, Sequence[str]], WorkerProcess]
 
 
-def store_url(folder: Path) -> str:
+def file_store(folder: Path) -> str:
     """Return the address of the store in a scenario's folder.
 
     A drill kills processes and cuts no power, so nothing waits for the disk: on a slow one, what is
@@ -145,14 +145,17 @@ def start_worker(
     options: Sequence[str],
     *,
     program: Sequence[str] = (sys.executable, "-m", "conveyor"),
+    password: str = "",
 ) -> WorkerProcess:
-    """Start `conveyor worker` on the application in `folder`, where its output goes too."""
+    """Start `conveyor worker` on the application in `folder`, where its output goes too.
+
+    `password` is the one of the database with the store.
+    """
     command = [
         *program,
         "worker",
         f"{MODULE}:belt",
-        *("--url", store_url(folder.parent), "--concurrency", str(SLOTS)),
-        *("--queue", QUEUE, "--label", LABEL),
+        *("--concurrency", str(SLOTS), "--queue", QUEUE, "--label", LABEL),
         # Not the user's own health file.
         *("--health-file", str(folder / "health")),
         *options,
@@ -163,7 +166,7 @@ def start_worker(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env=_environment(folder),
+            env=_environment(folder) | ({"PGPASSWORD": password} if password else {}),
             start_new_session=True,
         )
     return WorkerProcess(process, folder)

@@ -13,6 +13,7 @@ from .protocol import Store
 
 if TYPE_CHECKING:
     from .postgres.migrate import Migration
+    from .postgres.scratch_schemas import ScratchSchemas
     from .postgres.server_checks import Examined
 
 
@@ -51,6 +52,15 @@ def open_migration(url: str) -> Migration:
     except ModuleNotFoundError as error:
         raise _missing_driver(error) from error
     return Migration(parse_address(url))
+
+
+def open_scratch_schemas(url: str) -> ScratchSchemas:
+    """Return what makes and drops stores in the PostgreSQL database at an address."""
+    try:
+        from .postgres.scratch_schemas import ScratchSchemas  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing_driver(error) from error
+    return ScratchSchemas(url)
 
 
 def examine_server(url: str, password: str) -> list[Examined]:

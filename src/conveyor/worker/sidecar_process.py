@@ -19,9 +19,12 @@ from contextlib import suppress
 import msgspec
 
 from ..core.command_policy import without_secrets
+from ..core.pending import run_sync
 from ..errors import AccessError, ConveyorError
 from ..job_log import log_discards
+from ..store.call_style import BlockingCalls
 from ..store.open import open_store
+from ..store.page_walk import read_workers
 from ..store.protocol import Store
 from ..system import crash_journal
 from ..system.own_program import own_program
@@ -143,7 +146,7 @@ def return_jobs(
             store = store or open_store(arguments.url, token=secret)
             begun = _read_journal(arguments)
             _rescue_all(store, arguments.worker, begun, evidence)
-            if store.can_be_partitioned:
+            if store.can_be_partitioned and _is_known(store, arguments.worker):
                 pause(LOOK_AGAIN_AFTER)
                 _rescue_all(store, arguments.worker, begun, evidence)
             store.leave(arguments.worker).result(RETRY_FOR)
@@ -164,6 +167,12 @@ def _read_message(timeout: float, pidfd: int) -> bytes | None:
     if 0 in readable:
         return os.read(0, len(BYE))
     return b"" if readable else None
+
+
+def _is_known(store: Store, worker: str) -> bool:
+    """Whether a worker has not left the store: then it has died."""
+    known = run_sync(read_workers(BlockingCalls(), store, RETRY_FOR))
+    return any(each.id == worker for each in known)
 
 
 def _read_journal(arguments: SidecarArguments) -> frozenset[str] | None:
