@@ -89,7 +89,8 @@ async def nothing() -> None: ...
 def declared(database: Path | str) -> Conveyor:
     """Return a belt that knows these jobs."""
     # What is measured here in seconds does not depend on fsync, which some disks do slowly.
-    made = Conveyor(f"{database}?durability=normal")
+    is_file = "://" not in str(database)
+    made = Conveyor(f"{database}?durability=normal" if is_file else database)
     # Here workers die and stop on purpose, again and again, and no job is to blame.
     task = made.queue(QUEUE).task
     for function in (coroutine, stubborn, blocking, nothing, thread, deaf_thread):
