@@ -62,6 +62,7 @@ COMMANDS = {
     "bench": "Measure throughput and latency on this machine.",
     "drill": "Prove that your application's workers stop and recover as promised.",
     "migrate": "Create or upgrade the tables of a PostgreSQL store.",
+    "move": "Move all jobs and settings to another store, such as PostgreSQL.",
     "doctor": "Check the store and its workers; show each setting and its source.",
     "completion": "Print the shell completion script.",
 }

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .postgres.migrate import Migration
     from .postgres.scratch_schemas import ScratchSchemas
     from .postgres.server_checks import Examined
+    from .postgres.store import PostgresStore
+    from .sql.store import SqlStore
+    from .sqlite.store import SqliteStore
 
 
 KNOWN = (
@@ -30,18 +33,26 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     """
     # Drivers are imported only where they are needed: memory and the command line's help go
     # without.
-    scheme, colon, _ = url.partition(":")
+    scheme = url.partition(":")[0]
     if url in MEMORY:
         return MemoryStore(clock)
     if scheme in ("http", "https"):
         return _open_http(url, clock, token)
     if scheme in POSTGRES:
         return _open_postgres(url, clock, token or "")
-    if not url or (colon and scheme != "sqlite" and "/" not in scheme):
-        raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
-    from .sqlite.store import SqliteStore  # noqa: PLC0415
+    return _open_sqlite(url, clock)
 
-    return SqliteStore.open(url, clock)
+
+def open_for_move(url: str) -> SqlStore:
+    """Open a store from or to which jobs are moved, whatever its mark says."""
+    scheme = url.partition(":")[0]
+    if url in MEMORY or scheme in ("http", "https"):
+        raise UsageError(
+            f"jobs cannot be moved from or to {url}: name a SQLite file or a PostgreSQL database"
+        )
+    if scheme in POSTGRES:
+        return _open_postgres(url, None, "", for_move=True)
+    return _open_sqlite(url, for_move=True)
 
 
 def open_migration(url: str) -> Migration:
@@ -89,12 +100,23 @@ def check_store_exists(url: str) -> None:
         )
 
 
-def _open_postgres(url: str, clock: Clock | None, password: str) -> Store:
+def _open_sqlite(url: str, clock: Clock | None = None, *, for_move: bool = False) -> SqliteStore:
+    scheme, colon, _ = url.partition(":")
+    if not url or (colon and scheme != "sqlite" and "/" not in scheme):
+        raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
+    from .sqlite.store import SqliteStore  # noqa: PLC0415
+
+    return SqliteStore.open(url, clock, for_move=for_move)
+
+
+def _open_postgres(
+    url: str, clock: Clock | None, password: str, *, for_move: bool = False
+) -> PostgresStore:
     try:
         from .postgres.store import PostgresStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _missing_driver(error) from error
-    return PostgresStore(url, password=password, clock=clock)
+    return PostgresStore(url, password=password, clock=clock, for_move=for_move)
 
 
 def _missing_driver(error: ModuleNotFoundError) -> UsageError:

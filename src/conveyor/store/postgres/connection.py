@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from ...errors import StoreVersionError, UnavailableError
+from ..move_mark import FROZEN
 from ..sql.rows import Row
 from ..sql.transaction import Lockable, Params
 from .address import Address
@@ -247,6 +248,8 @@ class Connection:
                 )
             case errors.InsufficientPrivilege():
                 return UnavailableError(f"{place} refuses this user: {told}. Grant the right.")
+            case errors.ObjectNotInPrerequisiteState() if FROZEN in told:
+                return UnavailableError(f"{place} is closed: {FROZEN}")
             case errors.DiskFull() | errors.OutOfMemory():
                 return UnavailableError(
                     f"the server of {place} has no room: {told}. Nothing of this call was written; "

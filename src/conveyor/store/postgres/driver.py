@@ -26,8 +26,10 @@ from ..messages import (
     Want,
     new_discards,
 )
+from ..move_mark import MARK, check_unmarked
 from ..sql.transaction import Tx
 from .address import Address
+from .connection import Connection
 from .contents import Contents
 from .migrate import check_version
 from .notifier import PostgresNotifier
@@ -46,7 +48,12 @@ class PostgresDriver:
     """The connections of this process to one schema."""
 
     def __init__(
-        self, address: Address, *, clock: Clock | None = None, draw: Draw = random.random
+        self,
+        address: Address,
+        *,
+        clock: Clock | None = None,
+        draw: Draw = random.random,
+        for_move: bool = False,
     ) -> None:
         self._address = address
         self._clock = clock
@@ -59,6 +66,8 @@ class PostgresDriver:
         self._open()
         try:
             self._current.check(check_version)
+            if not for_move:
+                self._current.check(_check_unmarked)
         except BaseException:
             self.close()
             raise
@@ -150,6 +159,10 @@ class PostgresDriver:
                     # A forked child. Closing the parent's connections here would end its sessions.
                     self._left_behind += [self._transactions, self._notifier]
                     self._open()
+
+
+def _check_unmarked(connection: Connection) -> None:
+    check_unmarked(connection.address.url, connection.query("leader", (MARK,)))
 
 
 def _folder() -> str:

@@ -23,15 +23,15 @@ _TYPES: dict[str, str] = {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
         "first job known lane last lease limit number offer offset position priority rank "
         "result_checksum retryable rows running scheduled seq size stop term term_before",
-        "FLOAT8": "at beat_at created_at due_at enqueued_at enqueued_before expires_at final_at "
-        "last_at lasting latest lease_until moment next_at now revoked_at run_at since started_at "
-        "unsupported_since until until_before",
-        "TEXT": "became cron detail digest holder id kind missed name note place queue queues "
-        "mark reason requires scopes state state_before stream subject task timezone transaction "
-        "unique_key what who worker",
+        "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_at enqueued_before "
+        "expires_at final_at last_at lasting latest lease_until moment next_at now revoked_at "
+        "run_at since started_at unsupported_since until until_before",
+        "TEXT": "became cancel_reason cron detail digest holder id kind mark missed name note "
+        "note_before place queue queues reason requires scopes state state_before stream subject "
+        "task timezone transaction unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result stopping",
-        "BOOL": "executable forced key_kept paused starts whole with_args with_options with_result "
-        "with_stopping",
+        "BOOL": "cancel_forced executable forced key_kept paused starts whole with_args "
+        "with_options with_result with_stopping",
         "JSON": "names states",
         "TEXT[]": "channels keys payloads",
     }.items()
@@ -46,6 +46,7 @@ _SPECIAL = {
     ("note", "error"): "BYTEA",
     ("move", "error"): "TEXT",
     ("end_damaged", "error"): "TEXT",
+    ("add_moved_job", "error"): "TEXT",
     **dict.fromkeys(
         (
             (statement, "after")
@@ -62,6 +63,7 @@ _ALL = "_all"
 _FOR_MANY_ROWS = frozenset(
     {
         *("write_output", "note_action", "add_offered_job", "add_offered_file"),
+        *("note", "add_moved_job", "add_moved_file", "add_token"),
     }
 )
 # An insert into a bounded queue differs in where it may insert. Its row is locked before, in the

@@ -24,7 +24,8 @@ class PostgresStore(SqlStore):
     """Jobs in a PostgreSQL database that many machines share.
 
     The schema must exist: `conveyor migrate` makes it. `password` is for an address without one.
-    `draw` supplies the randomness of retry jitter.
+    `draw` supplies the randomness of retry jitter. `for_move` also opens a store whose jobs are
+    moved.
     """
 
     is_local = keeps_call_order = False
@@ -37,11 +38,12 @@ class PostgresStore(SqlStore):
         password: str = "",
         clock: Clock | None = None,
         draw: Draw = random.random,
+        for_move: bool = False,
     ) -> None:
         address = parse_address(url, password)
         # Passed to the worker's other processes beside the address, which everybody can see.
         self.secret = address.password
-        self._postgres = PostgresDriver(address, clock=clock, draw=draw)
+        self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
         super().__init__(self._postgres)
 
     def _run(

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..move_mark import FROZEN
+
+# What a move takes along.
+_MOVED = ("job", "offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit")
+_CHANGES = ("INSERT", "UPDATE", "DELETE")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -21,6 +27,9 @@ class Dialect:
     counted_queue: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
+    # Make the database refuse every change of jobs and of what is moved with them, and allow it.
+    freeze: str
+    thaw: str
 
 
 SQLITE = Dialect(
@@ -31,6 +40,17 @@ SQLITE = Dialect(
     cancel_reason="CAST(cancel_reason AS BLOB)",
     counted_queue="queue",
     integrity_check="PRAGMA integrity_check(20)",
+    freeze="\n".join(
+        f"CREATE TRIGGER IF NOT EXISTS frozen_{table}_{change} BEFORE {change} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{FROZEN}'); END;"
+        for table in _MOVED
+        for change in _CHANGES
+    ),
+    thaw="\n".join(
+        f"DROP TRIGGER IF EXISTS frozen_{table}_{change};"
+        for table in _MOVED
+        for change in _CHANGES
+    ),
 )
 
 POSTGRES = Dialect(
@@ -42,4 +62,24 @@ POSTGRES = Dialect(
     counted_queue="counted_queue",
     # Checksums of its own pages are the server's business; its operators have pg_amcheck.
     integrity_check="SELECT 'ok'",
+    # The jobs are in the tables of which `job` is made, if it is none itself.
+    freeze=f"""DO $do$ DECLARE each regclass; BEGIN
+    EXECUTE $sql$CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''{FROZEN}'' USING ERRCODE = ''55000''; END'$sql$;
+    FOR each IN
+        SELECT oid::regclass FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND (
+            relname = ANY ('{{{", ".join(_MOVED)}}}') OR oid IN (
+                SELECT used.refobjid FROM pg_rewrite
+                JOIN pg_depend AS used ON used.objid = pg_rewrite.oid
+                WHERE pg_rewrite.ev_class = to_regclass('job')
+            )
+        )
+        ORDER BY relname
+    LOOP
+        EXECUTE format('CREATE TRIGGER refuse_change BEFORE INSERT OR UPDATE OR DELETE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', each);
+    END LOOP;
+END $do$""",  # noqa: S608 - no text from outside
+    thaw="DROP FUNCTION IF EXISTS refuse_change() CASCADE",
 )

@@ -35,6 +35,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "checksum",
         "result_checksum",
     ),
+    # All but its number and its lane, which are other ones in another store.
+    "moved_job": (
+        *(name for name in _FIELDS if name not in ("seq", "queue")),
+        *("checksum", "result_checksum", "expires_at", "unique_key", "key_kept", "cancel_reason"),
+    ),
     "token": Token.__struct_fields__,
     "schedule": ScheduleInfo.__struct_fields__,
     "leader": Leader.__struct_fields__,

@@ -33,6 +33,7 @@ def load_statements(dialect: Dialect, own: Mapping[str, str] = NOTHING) -> dict[
     texts = {each.name: getattr(dialect, each.name) for each in fields(dialect)}
     for table, columns in COLUMNS.items():
         texts[table] = ", ".join(columns)
+    texts["moved_job_values"] = ", ".join(f":{column}" for column in COLUMNS["moved_job"])
     texts["listed_job"] = ", ".join(
         f"CASE WHEN :with_{column} THEN {column} END" if column in DETAILS else column
         for column in COLUMNS["job"]

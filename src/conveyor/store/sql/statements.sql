@@ -549,3 +549,106 @@ SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 32
 -- name: count_states, reads
 SELECT lane.queue, job.state, count(*) FROM job JOIN lane ON lane.id = job.lane
 GROUP BY lane.queue, job.state
+
+-- Statements of a move to another store. In the source they walk tables by their keys; which bytes
+-- a page has is known before its values are read.
+
+-- name: freeze
+{freeze}
+
+-- name: thaw
+{thaw}
+
+-- name: copy_leader
+INSERT INTO leader ({leader})
+VALUES (:name, :holder, :until, :since, :term, :note)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until,
+    since = excluded.since, term = excluded.term, note = excluded.note
+
+-- name: advance_mark
+UPDATE leader SET note = :note WHERE name = :name AND note = :note_before RETURNING name
+
+-- name: remove_mark
+DELETE FROM leader WHERE name = :name
+
+-- name: content_of_store, reads
+-- What there is of each kind, as far as it matters whether there is any.
+SELECT 'jobs', count(*) FROM (SELECT 1 FROM job LIMIT 1) AS found
+UNION ALL SELECT 'schedules', count(*) FROM (SELECT 1 FROM schedule LIMIT 1) AS found
+UNION ALL SELECT 'tasks', count(*) FROM (SELECT 1 FROM task LIMIT 1) AS found
+UNION ALL SELECT 'tokens', count(*) FROM (SELECT 1 FROM token LIMIT 1) AS found
+UNION ALL SELECT 'an audit log', count(*) FROM (SELECT 1 FROM audit LIMIT 1) AS found
+UNION ALL SELECT 'queues', count(*) FROM (SELECT 1 FROM queue LIMIT 1) AS found
+
+-- name: count_leased, reads
+SELECT count(*), max(lease_until) FROM job WHERE state = 'running' AND lease_until >= :now
+
+-- name: count_waiting_offers, reads
+SELECT count(*) FROM offer WHERE answer IS NULL AND until >= :now
+
+-- name: current_leaders, reads
+SELECT name, holder FROM leader WHERE until >= :now ORDER BY name LIMIT 100
+
+-- name: moved_queues, reads
+SELECT name, capacity, paused FROM queue WHERE name > :name ORDER BY name LIMIT :limit
+
+-- name: moved_job_sizes, reads
+SELECT seq, length(args) + length(options) + coalesce(length(result), 0)
+    + coalesce(length(progress), 0) + coalesce(length(stopping), 0)
+FROM job WHERE seq > :after ORDER BY seq LIMIT :limit
+
+-- name: moved_jobs, reads
+SELECT (SELECT queue FROM lane WHERE lane.id = job.lane),
+    (SELECT requires FROM lane WHERE lane.id = job.lane), {moved_job}
+FROM job WHERE seq BETWEEN :first AND :last ORDER BY seq
+
+-- name: add_moved_job
+INSERT INTO job (lane, {moved_job})
+VALUES (:lane, {moved_job_values})
+
+-- name: job_numbers, reads
+SELECT job.id, job.seq FROM {names} AS wanted CROSS JOIN job WHERE job.id = wanted.value
+
+-- name: moved_error_sizes, reads
+SELECT seq, length(error) FROM attempt_error WHERE seq > :after ORDER BY seq LIMIT :limit
+
+-- name: moved_errors, reads
+SELECT job.id, entry.attempt, entry.at, entry.worker, entry.became, entry.error
+FROM attempt_error AS entry JOIN job ON job.seq = entry.job
+WHERE entry.seq BETWEEN :first AND :last ORDER BY entry.seq
+
+-- name: moved_output_sizes, reads
+SELECT seq, length(data) FROM output WHERE seq > :after ORDER BY seq LIMIT :limit
+
+-- name: moved_output, reads
+SELECT job.id, entry.lease, entry.position, entry.stream, entry.at, entry.data
+FROM output AS entry JOIN job ON job.seq = entry.job
+WHERE entry.seq BETWEEN :first AND :last ORDER BY entry.seq
+
+-- name: moved_files, reads
+SELECT file.job, job.id, file.kind, file.name, file.digest, file.size, file.executable, file.lease
+FROM file JOIN job ON job.seq = file.job
+WHERE (file.job, file.kind, file.name) > (:job, :kind, :name)
+ORDER BY file.job, file.kind, file.name LIMIT :limit
+
+-- name: add_moved_file
+INSERT INTO file (job, kind, name, digest, size, executable, lease)
+VALUES (:job, :kind, :name, :digest, :size, :executable, :lease)
+
+-- name: moved_digests, reads
+SELECT digest, max(size) FROM file WHERE digest > :digest GROUP BY digest
+ORDER BY digest LIMIT :limit
+
+-- name: add_moved_schedule
+INSERT INTO schedule ({schedule})
+VALUES (:name, :cron, :timezone, :missed, :next_at, :last_at, :paused)
+
+-- name: moved_tasks, reads
+SELECT name, defaults FROM task WHERE name > :name ORDER BY name LIMIT :limit
+
+-- name: moved_actions, reads
+SELECT seq, at, who, place, what, subject, detail FROM audit
+WHERE seq > :after ORDER BY seq LIMIT :limit
+
+-- name: moved_leaders, reads
+SELECT {leader} FROM leader WHERE name > :name AND name <> :mark ORDER BY name LIMIT :limit

@@ -110,6 +110,12 @@ class SqlStore(OperationStore):
     def close(self) -> None:
         self._driver.close()
 
+    def transact(
+        self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool
+    ) -> Pending[T]:
+        """Run an operation that is none of the protocol's, completely or not at all."""
+        return self._driver.submit(operation, reads=reads)
+
     def _run(
         self, name: str, args: tuple[object, ...], kwargs: Mapping[str, object], *, reads: bool
     ) -> Pending[Any]:

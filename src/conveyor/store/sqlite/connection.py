@@ -13,6 +13,7 @@ import apsw
 from ...errors import CorruptStoreError, UnavailableError
 from ...system.file_lock import FileLock, lock_attempts
 from ...system.file_owner import PRIVATE_FILE
+from ..move_mark import MARK, check_unmarked
 from ..sql.dialect import SQLITE
 from ..sql.rows import Row
 from ..sql.statements import READ_ONLY, load_statements
@@ -33,9 +34,10 @@ class Database:
 
     excludes_writers = True
 
-    def __init__(self, path: str, durability: Durability) -> None:
+    def __init__(self, path: str, durability: Durability, *, for_move: bool = False) -> None:
         self.path = path
         self._durability = durability
+        self._for_move = for_move
         self._wal_pages = 0
         self._at_wal = Inode(path + "-wal")
         self._lock = self._open_lock()
@@ -190,6 +192,8 @@ class Database:
             db.execute("PRAGMA temp_store = MEMORY")
             db.set_wal_hook(self._count_pages)
             migrate(db, self.path)
+            if not self._for_move:
+                check_unmarked(self.path, list(db.execute(STATEMENTS["leader"], (MARK,))))
             self._db, self._wal = db, self._at_wal.look()
 
     def _create(self) -> None:

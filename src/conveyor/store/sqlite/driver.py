@@ -32,12 +32,14 @@ class SqliteDriver:
         clock: Clock | None = None,
         durability: Durability = "full",
         draw: Draw = random.random,
+        for_move: bool = False,
     ) -> None:
         # A link to a file must not give it another lock and other files beside it.
         self._path = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
         self._clock = clock or SystemClock()
         self._durability: Durability = durability
         self._draw = draw
+        self._for_move = for_move
         self._lock = threading.Lock()
         self._left_behind: list[object] = []
         self.discards = new_discards()
@@ -78,7 +80,7 @@ class SqliteDriver:
         self._notifier.close()
 
     def _open(self) -> None:
-        db = Database(self._path, self._durability)
+        db = Database(self._path, self._durability, for_move=self._for_move)
         self._notifier = Notifier(self._path)
         self._writer = Writer(db, self._clock, self._notifier.notify, self.discards, self._draw)
 

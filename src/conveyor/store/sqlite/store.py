@@ -19,7 +19,7 @@ class SqliteStore(SqlStore):
 
     `durability` "full" survives a power cut with every acknowledged call; "normal" may lose the
     last moments before one, and is several times as fast for single calls. `draw` supplies the
-    randomness of retry jitter.
+    randomness of retry jitter. `for_move` also opens a file whose jobs are moved.
     """
 
     is_local = keeps_call_order = True
@@ -31,14 +31,18 @@ class SqliteStore(SqlStore):
         clock: Clock | None = None,
         durability: Durability = "full",
         draw: Draw = random.random,
+        for_move: bool = False,
     ) -> None:
-        super().__init__(SqliteDriver(path, clock=clock, durability=durability, draw=draw))
+        driver = SqliteDriver(
+            path, clock=clock, durability=durability, draw=draw, for_move=for_move
+        )
+        super().__init__(driver)
 
     @classmethod
-    def open(cls, url: str, clock: Clock | None = None) -> SqliteStore:
+    def open(cls, url: str, clock: Clock | None = None, *, for_move: bool = False) -> SqliteStore:
         """Open the store at a path or "sqlite:///path", with "?durability=full|normal"."""
         path, durability = parse_address(url)
-        return cls(path, clock=clock, durability=durability)
+        return cls(path, clock=clock, durability=durability, for_move=for_move)
 
 
 def parse_address(url: str) -> tuple[str, Durability]:

@@ -22,6 +22,7 @@ from ...core.retry import Draw
 from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
 from ..messages import Discards, Hint
+from ..move_mark import FROZEN
 from ..sql.transaction import Lanes, Tx
 from .connection import Database
 
@@ -221,6 +222,8 @@ def _drive(work: Coroutine[Any, Any, T]) -> T:
     try:
         return run_sync(work)
     except REFUSALS as error:
+        if FROZEN in str(error):
+            raise UnavailableError(f"this store is closed: {FROZEN}") from error
         raise UsageError(f"the database rejected a value: {error}") from error
     except UNREADABLE as error:
         raise CorruptStoreError(f"a row that this call needs is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""Moving everything from one SQL store to another."""

@@ -1,0 +1,273 @@
+"""The parts of a store, in the order in which they are moved, and how a page of each is copied.
+
+A row has no number of its own store: a job is named by its id, and its lane by queue and labels. So
+the rows of both stores are equal if, and only if, the move was right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ...core.job import Options, State
+from ...core.page import cut_page
+from ...core.unreadable import UNREADABLE
+from ..move_mark import MARK
+from ..sql.rows import Row, decode_labels
+from ..sql.transaction import STATES, Tx
+from . import column_types
+from .column_types import find_fault, with_flags
+
+# How many rows a page has, at most. It also ends before its large values have 4 MiB.
+PAGE_ROWS = 1000
+
+Cursor = tuple[int | str, ...]
+
+_OPTIONS = column_types.JOB.index("options")
+_STATE = column_types.JOB.index("state")
+_encode = msgspec.json.Encoder().encode
+_decode_options = msgspec.json.Decoder(Options).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some rows of a part, and where the next ones begin. `left` are the rows that cannot be moved:
+    the id of each one's job, if it has one, and what is wrong.
+    """
+
+    rows: list[Row]
+    after: Cursor
+    left: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One table. `read` returns the rows after a place, or None at the end."""
+
+    name: str
+    start: Cursor
+    read: Callable[[Tx, Cursor], Coroutine[Any, Any, Chunk | None]]
+    write: Callable[[Tx, Sequence[Row]], Coroutine[Any, Any, None]]
+    # Whether its first column is the id of a job.
+    is_of_jobs: bool = False
+
+
+def _check(columns: Sequence[str], rows: Iterable[Row], after: Cursor, what: str) -> Chunk:
+    """Return the rows that can be moved, and what is wrong with the others."""
+    good: list[Row] = []
+    left: list[tuple[str, str]] = []
+    for row in rows:
+        wrong = find_fault(columns, row)
+        if wrong:
+            name = row[columns.index("id" if "id" in columns else columns[0])]
+            left.append((str(name), f"{what} {name!s:.100}: {wrong}"))
+        else:
+            good.append(with_flags(columns, row))
+    return Chunk(rows=good, after=after, left=left)
+
+
+async def _numbered(
+    tx: Tx,
+    statements: tuple[str, str],
+    columns: Sequence[str],
+    after: Cursor,
+    what: str,
+) -> Chunk | None:
+    """Read a page of a table that is walked by its numbers, and whose rows may be large.
+
+    The first statement reads how large they are.
+    """
+    measure, read = statements
+    sizes = await tx.rows(measure, (after[0], PAGE_ROWS))
+    page = cut_page(sizes, PAGE_ROWS, lambda row: int(row[1] or 0))
+    if not page:
+        return None
+    rows = await tx.rows(read, (page[0][0], page[-1][0]))
+    return _check(columns, rows, (page[-1][0],), what)
+
+
+async def _named(
+    tx: Tx, statement: str, columns: Sequence[str], after: Cursor, what: str, *more: object
+) -> Chunk | None:
+    """Read a page of a table whose rows are small and have a name."""
+    rows = await tx.rows(statement, (*after, *more, PAGE_ROWS))
+    return _check(columns, rows, (str(rows[-1][0]),), what) if rows else None
+
+
+# -- jobs ----------------------------------------------------------------------------------------
+
+
+async def read_jobs(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of jobs, in their order."""
+    chunk = await _numbered(tx, ("moved_job_sizes", "moved_jobs"), column_types.JOB, after, "job")
+    if chunk is not None:
+        chunk.rows[:] = map(_with_labels, chunk.rows)
+    return chunk
+
+
+def _with_labels(row: Row) -> Row:
+    """Return a row whose labels can be read, as those of a damaged lane are: from the options."""
+    queue, requires, *job = row
+    labels = decode_labels(requires)
+    if labels is None:
+        try:
+            labels = _decode_options(row[_OPTIONS]).requires
+        except UNREADABLE:
+            labels = ()
+    return (queue, _encode(labels).decode(), *job)
+
+
+async def write_jobs(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add jobs in this order."""
+    counts: Counter[tuple[str, str]] = Counter()
+    values: list[Row] = []
+    for queue, requires, *job in rows:
+        values.append((await tx.lane(queue, decode_labels(requires) or ()), *job))
+    for row in rows:
+        counts[row[0], row[_STATE]] += 1
+    await tx.many("add_moved_job", values)
+    for (queue, state), count in counts.items():
+        if state in STATES:  # else it is in a damaged row, which is in no count
+            await tx.tally(queue, State(state), count)
+
+
+async def _with_numbers(tx: Tx, rows: Sequence[Row]) -> list[Row]:
+    """Return rows with the number that the job of each has here; without those of no job."""
+    ids = sorted({row[0] for row in rows})
+    numbers: dict[str, int] = dict(await tx.rows("job_numbers", (_encode(ids).decode(),)))
+    return [(numbers[row[0]], *row[1:]) for row in rows if row[0] in numbers]
+
+
+async def read_errors(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of the history."""
+    return await _numbered(
+        tx,
+        ("moved_error_sizes", "moved_errors"),
+        column_types.ERROR,
+        after,
+        "an entry of the history of job",
+    )
+
+
+async def write_errors(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add entries of the history."""
+    await tx.many("note", await _with_numbers(tx, rows))
+
+
+async def read_output(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of output."""
+    return await _numbered(
+        tx,
+        ("moved_output_sizes", "moved_output"),
+        column_types.OUTPUT,
+        after,
+        "a part of the output of job",
+    )
+
+
+async def write_output(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add output."""
+    await tx.many("write_output", await _with_numbers(tx, rows))
+
+
+async def read_files(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of the files of jobs, without their contents."""
+    rows = await tx.rows("moved_files", (*after, PAGE_ROWS))
+    if not rows:
+        return None
+    job, _, kind, name, *_ = rows[-1]
+    found = (row[1:] for row in rows)
+    return _check(column_types.FILE, found, (job, kind, name), "a file of job")
+
+
+async def write_files(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add the files of jobs, without their contents."""
+    await tx.many("add_moved_file", await _with_numbers(tx, rows))
+
+
+# -- what is small -------------------------------------------------------------------------------
+
+
+async def read_queues(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of queues, without their counts."""
+    return await _named(tx, "moved_queues", column_types.QUEUE, after, "queue")
+
+
+async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add queues, without jobs."""
+    for name, capacity, paused in rows:
+        await tx.rows("add_queue", (name,))
+        await tx.rows("set_capacity", (capacity, name))
+        await tx.rows("set_paused", (paused, name))
+
+
+async def read_schedules(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of schedules."""
+    return await _named(tx, "schedules", column_types.SCHEDULE, after, "schedule")
+
+
+async def write_schedules(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add schedules."""
+    await tx.many("add_moved_schedule", rows)
+
+
+async def read_tasks(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of what applications declare about tasks."""
+    return await _named(tx, "moved_tasks", column_types.TASK, after, "task")
+
+
+async def write_tasks(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add what applications declare about tasks."""
+    await tx.many("put_task", rows)
+
+
+async def read_tokens(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of tokens."""
+    return await _named(tx, "tokens", column_types.TOKEN, after, "token")
+
+
+async def write_tokens(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add tokens."""
+    await tx.many("add_token", rows)
+
+
+async def read_actions(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of the audit log."""
+    rows = await tx.rows("moved_actions", (*after, PAGE_ROWS))
+    if not rows:
+        return None
+    without_numbers = (row[1:] for row in rows)
+    return _check(column_types.ACTION, without_numbers, (rows[-1][0],), "an action at")
+
+
+async def write_actions(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add actions to the audit log."""
+    await tx.many("note_action", rows)
+
+
+async def read_leaders(tx: Tx, after: Cursor) -> Chunk | None:
+    """Read a page of the last leaderships, with the notes that their holders left."""
+    return await _named(tx, "moved_leaders", column_types.LEADER, after, "leadership", MARK)
+
+
+async def write_leaders(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add leaderships that have ended."""
+    await tx.many("copy_leader", rows)
+
+
+PARTS = (
+    Part(name="queues", start=("",), read=read_queues, write=write_queues),
+    Part(name="jobs", start=(0,), read=read_jobs, write=write_jobs),
+    Part(name="history", start=(0,), read=read_errors, write=write_errors, is_of_jobs=True),
+    Part(name="output", start=(0,), read=read_output, write=write_output, is_of_jobs=True),
+    Part(name="files", start=(0, "", ""), read=read_files, write=write_files, is_of_jobs=True),
+    Part(name="schedules", start=("",), read=read_schedules, write=write_schedules),
+    Part(name="tasks", start=("",), read=read_tasks, write=write_tasks),
+    Part(name="tokens", start=("",), read=read_tokens, write=write_tokens),
+    Part(name="audit", start=(0,), read=read_actions, write=write_actions),
+    Part(name="leaders", start=("",), read=read_leaders, write=write_leaders),
+)
