@@ -6,6 +6,7 @@ rest as JSON. So it needs no table, and every version of the schema can have one
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -71,6 +72,11 @@ def mark_note(mark: Mark) -> str:
     return _encode(_Note(**fields)).decode()
 
 
+def move_command(*arguments: str) -> str:
+    """Return a command as a person can paste it into a shell."""
+    return shlex.join(("conveyor", "move", *arguments))
+
+
 def check_unmarked(place: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Raise UnavailableError for a store whose jobs are elsewhere, or not here completely."""
     mark = read_mark(rows)
@@ -79,14 +85,14 @@ def check_unmarked(place: str, rows: Sequence[tuple[Any, ...]]) -> None:
     if mark.role == "target":
         raise UnavailableError(
             f"jobs are being moved into {place} from {mark.other}: finish that with "
-            f"`conveyor move {mark.other} {place}`"
+            f"`{move_command(mark.other, place)}`"
         )
     if mark.is_done:
         raise UnavailableError(
             f"the jobs of {place} were moved to {mark.other}: use that address. "
-            f"`conveyor move --undo {place}` opens this one again"
+            f"`{move_command('--undo', place)}` opens this one again"
         )
     raise UnavailableError(
         f"the jobs of {place} are being moved to {mark.other}: finish that with "
-        f"`conveyor move {place} {mark.other}`, or give it up with `conveyor move --undo {place}`"
+        f"`{move_command(place, mark.other)}`, or give it up with `{move_command('--undo', place)}`"
     )

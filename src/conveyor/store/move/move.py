@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ..move_mark import MARK, Mark, mark_note, mark_row, read_mark
+from ..move_mark import MARK, Mark, mark_note, mark_row, move_command, read_mark
 from ..sql.rows import Row
 from ..sql.store import SqlStore
 from ..sql.transaction import Tx
 from .contents import copy_content, read_digests
 from .obstacles import find_source_obstacles, find_target_obstacles
-from .parts import PARTS, Cursor, Part
+from .parts import PAGE_ROWS, PARTS, Cursor, Part
 from .verification import Report, Summary, find_differences, read_chunks, summarize
 
 # The part after the tables: the contents of files.
@@ -66,7 +66,9 @@ def mark_of(store: SqlStore) -> Mark | None:
     return store.transact(read, reads=True).result()
 
 
-def move(source: SqlStore, target: SqlStore, report: Report) -> Moved | None:
+def move(
+    source: SqlStore, target: SqlStore, report: Report, *, page_rows: int = PAGE_ROWS
+) -> Moved | None:
     """Move everything, or go on with a move that was interrupted. None if it has ended already.
 
     UsageError, and nothing is changed, if something is in the way. `report` gets the part that is
@@ -75,7 +77,7 @@ def move(source: SqlStore, target: SqlStore, report: Report) -> Moved | None:
     mark = _begin(source, target)
     if mark is None:
         return None
-    missing = _copy(source, target, mark, report)
+    missing = _copy(source, target, mark, report, page_rows)
     here = summarize(source, lambda part, count: report(f"checking {part}", count))
     there = summarize(target, lambda part, count: report(f"comparing {part}", count))
     differences = find_differences(source, target, here, there, missing)
@@ -131,14 +133,14 @@ def _check_same_move(begun: Mark, filled: Mark | None, here: str, there: str) ->
     if begun.role == "target":
         raise UsageError(
             f"jobs are being moved into {here} from {begun.other}: finish that first, with "
-            f"`conveyor move {begun.other} {here}`"
+            f"`{move_command(begun.other, here)}`"
         )
     is_other = begun.other != there if filled is None else filled.id != begun.id
     if is_other:
         told = "were moved" if begun.is_done else "are being moved"
         raise UsageError(
             f"the jobs of {here} {told} to {begun.other}, not to {there}: name that, or give it up "
-            f"with `conveyor move --undo {here}`"
+            f"with `{move_command('--undo', here)}`"
         )
 
 
@@ -176,20 +178,29 @@ def _refuse(obstacles: Sequence[str]) -> None:
         raise UsageError("nothing was moved. In the way: " + "; ".join(obstacles))
 
 
-def _copy(source: SqlStore, target: SqlStore, mark: Mark, report: Report) -> dict[str, str]:
+def _copy(
+    source: SqlStore, target: SqlStore, mark: Mark, report: Report, page_rows: int
+) -> dict[str, str]:
     """Copy what was not copied; return what is wrong with which contents of the source."""
     if mark.part != CONTENTS:
         for part in PARTS[_ORDER.index(mark.part) :]:
             if mark.part != part.name:
                 mark = _advance(target, mark, part.name, ())
-            mark = _copy_part(source, target, mark, part, report)
+            mark = _copy_part(source, target, mark, part, report, page_rows)
         _advance(target, mark, CONTENTS, ())
     return _copy_contents(source, target, report)
 
 
-def _copy_part(source: SqlStore, target: SqlStore, mark: Mark, part: Part, report: Report) -> Mark:
+def _copy_part(
+    source: SqlStore,
+    target: SqlStore,
+    mark: Mark,
+    part: Part,
+    report: Report,
+    page_rows: int,
+) -> Mark:
     count = 0
-    for chunk in read_chunks(source, part, mark.after or part.start):
+    for chunk in read_chunks(source, part, mark.after or part.start, page_rows):
         mark = _advance(target, mark, part.name, chunk.after, partial(_write, part, chunk.rows))
         count += len(chunk.rows)
         report(part.name, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from ..sql.operations.workers import workers
@@ -50,9 +51,10 @@ async def _live_workers(tx: Tx, place: str) -> list[str]:
     if not alive:
         return []
     more = f" and {len(alive) - SHOWN} more" if len(alive) > SHOWN else ""
+    drain = ("conveyor", "workers", "drain", *alive[:SHOWN], "--wait", "10m", "--url", place)
     told = (
         f"workers of {place}: {_listed(alive[:SHOWN])}{more}. Stop them, or let them finish with "
-        f"`conveyor workers drain {' '.join(alive[:SHOWN])} --wait 10m --url {place}`. One that "
+        f"`{shlex.join(drain)}`. One that "
         "was killed counts until it has sent nothing for a minute"
     )
     return [told]

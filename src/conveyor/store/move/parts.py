@@ -46,11 +46,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One table. `read` returns the rows after a place, or None at the end."""
+    """One table. `read` returns some rows after a place, at most so many, or None at the end."""
 
     name: str
     start: Cursor
-    read: Callable[[Tx, Cursor], Coroutine[Any, Any, Chunk | None]]
+    read: Callable[[Tx, Cursor, int], Coroutine[Any, Any, Chunk | None]]
     write: Callable[[Tx, Sequence[Row]], Coroutine[Any, Any, None]]
     # Whether its first column is the id of a job.
     is_of_jobs: bool = False
@@ -75,6 +75,7 @@ async def _numbered(
     statements: tuple[str, str],
     columns: Sequence[str],
     after: Cursor,
+    limit: int,
     what: str,
 ) -> Chunk | None:
     """Read a page of a table that is walked by its numbers, and whose rows may be large.
@@ -82,8 +83,8 @@ async def _numbered(
     The first statement reads how large they are.
     """
     measure, read = statements
-    sizes = await tx.rows(measure, (after[0], PAGE_ROWS))
-    page = cut_page(sizes, PAGE_ROWS, lambda row: int(row[1] or 0))
+    sizes = await tx.rows(measure, (after[0], limit))
+    page = cut_page(sizes, limit, lambda row: int(row[1] or 0))
     if not page:
         return None
     rows = await tx.rows(read, (page[0][0], page[-1][0]))
@@ -91,19 +92,27 @@ async def _numbered(
 
 
 async def _named(
-    tx: Tx, statement: str, columns: Sequence[str], after: Cursor, what: str, *more: object
+    tx: Tx,
+    statement: str,
+    columns: Sequence[str],
+    after: Cursor,
+    limit: int,
+    what: str,
+    *more: object,
 ) -> Chunk | None:
     """Read a page of a table whose rows are small and have a name."""
-    rows = await tx.rows(statement, (*after, *more, PAGE_ROWS))
+    rows = await tx.rows(statement, (*after, *more, limit))
     return _check(columns, rows, (str(rows[-1][0]),), what) if rows else None
 
 
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-async def read_jobs(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_jobs(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of jobs, in their order."""
-    chunk = await _numbered(tx, ("moved_job_sizes", "moved_jobs"), column_types.JOB, after, "job")
+    chunk = await _numbered(
+        tx, ("moved_job_sizes", "moved_jobs"), column_types.JOB, after, limit, "job"
+    )
     if chunk is not None:
         chunk.rows[:] = map(_with_labels, chunk.rows)
     return chunk
@@ -142,13 +151,14 @@ async def _with_numbers(tx: Tx, rows: Sequence[Row]) -> list[Row]:
     return [(numbers[row[0]], *row[1:]) for row in rows if row[0] in numbers]
 
 
-async def read_errors(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_errors(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of the history."""
     return await _numbered(
         tx,
         ("moved_error_sizes", "moved_errors"),
         column_types.ERROR,
         after,
+        limit,
         "an entry of the history of job",
     )
 
@@ -158,13 +168,14 @@ async def write_errors(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("note", await _with_numbers(tx, rows))
 
 
-async def read_output(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_output(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of output."""
     return await _numbered(
         tx,
         ("moved_output_sizes", "moved_output"),
         column_types.OUTPUT,
         after,
+        limit,
         "a part of the output of job",
     )
 
@@ -174,9 +185,9 @@ async def write_output(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("write_output", await _with_numbers(tx, rows))
 
 
-async def read_files(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_files(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of the files of jobs, without their contents."""
-    rows = await tx.rows("moved_files", (*after, PAGE_ROWS))
+    rows = await tx.rows("moved_files", (*after, limit))
     if not rows:
         return None
     job, _, kind, name, *_ = rows[-1]
@@ -192,9 +203,9 @@ async def write_files(tx: Tx, rows: Sequence[Row]) -> None:
 # -- what is small -------------------------------------------------------------------------------
 
 
-async def read_queues(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_queues(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of queues, without their counts."""
-    return await _named(tx, "moved_queues", column_types.QUEUE, after, "queue")
+    return await _named(tx, "moved_queues", column_types.QUEUE, after, limit, "queue")
 
 
 async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:
@@ -205,9 +216,9 @@ async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:
         await tx.rows("set_paused", (paused, name))
 
 
-async def read_schedules(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_schedules(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of schedules."""
-    return await _named(tx, "schedules", column_types.SCHEDULE, after, "schedule")
+    return await _named(tx, "schedules", column_types.SCHEDULE, after, limit, "schedule")
 
 
 async def write_schedules(tx: Tx, rows: Sequence[Row]) -> None:
@@ -215,9 +226,9 @@ async def write_schedules(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("add_moved_schedule", rows)
 
 
-async def read_tasks(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_tasks(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of what applications declare about tasks."""
-    return await _named(tx, "moved_tasks", column_types.TASK, after, "task")
+    return await _named(tx, "moved_tasks", column_types.TASK, after, limit, "task")
 
 
 async def write_tasks(tx: Tx, rows: Sequence[Row]) -> None:
@@ -225,9 +236,9 @@ async def write_tasks(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("put_task", rows)
 
 
-async def read_tokens(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_tokens(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of tokens."""
-    return await _named(tx, "tokens", column_types.TOKEN, after, "token")
+    return await _named(tx, "tokens", column_types.TOKEN, after, limit, "token")
 
 
 async def write_tokens(tx: Tx, rows: Sequence[Row]) -> None:
@@ -235,9 +246,9 @@ async def write_tokens(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("add_token", rows)
 
 
-async def read_actions(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_actions(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of the audit log."""
-    rows = await tx.rows("moved_actions", (*after, PAGE_ROWS))
+    rows = await tx.rows("moved_actions", (*after, limit))
     if not rows:
         return None
     without_numbers = (row[1:] for row in rows)
@@ -249,9 +260,9 @@ async def write_actions(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("note_action", rows)
 
 
-async def read_leaders(tx: Tx, after: Cursor) -> Chunk | None:
+async def read_leaders(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of the last leaderships, with the notes that their holders left."""
-    return await _named(tx, "moved_leaders", column_types.LEADER, after, "leadership", MARK)
+    return await _named(tx, "moved_leaders", column_types.LEADER, after, limit, "leadership", MARK)
 
 
 async def write_leaders(tx: Tx, rows: Sequence[Row]) -> None:

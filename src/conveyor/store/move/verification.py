@@ -15,7 +15,7 @@ from ..sql.store import SqlStore
 from ..sql.transaction import STATES, Tx
 from . import column_types
 from .contents import is_there, read_digests
-from .parts import PARTS, Chunk, Cursor, Part
+from .parts import PAGE_ROWS, PARTS, Chunk, Cursor, Part
 
 # How many rows that could not be moved are remembered for a message.
 MOST_LEFT = 100
@@ -39,13 +39,13 @@ class Summary:
     left_count: int = 0
 
 
-def summarize(store: SqlStore, report: Report) -> Summary:
+def summarize(store: SqlStore, report: Report, page_rows: int = PAGE_ROWS) -> Summary:
     """Read all of a store, a page at a time."""
     found = Summary()
     for part in PARTS:
         total = hashlib.sha256()
         count = 0
-        for chunk in read_chunks(store, part, part.start):
+        for chunk in read_chunks(store, part, part.start, page_rows):
             note_left(found, part, chunk)
             for row in chunk.rows:
                 if part.is_of_jobs and row[0] in found.left_jobs:
@@ -69,13 +69,15 @@ def note_left(summary: Summary, part: Part, chunk: Chunk) -> None:
             summary.left_jobs.add(name)
 
 
-def read_chunks(store: SqlStore, part: Part, after: Cursor) -> Iterator[Chunk]:
+def read_chunks(
+    store: SqlStore, part: Part, after: Cursor, page_rows: int = PAGE_ROWS
+) -> Iterator[Chunk]:
     """Read the pages of a part, each in a transaction of its own."""
     while True:
         place = after
 
         async def read(tx: Tx, place: Cursor = place) -> Chunk | None:
-            return await part.read(tx, place)
+            return await part.read(tx, place, page_rows)
 
         chunk = store.transact(read, reads=True).result()
         if chunk is None:
