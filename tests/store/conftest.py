@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from damageable import File
+from moves import WAYS, Stores
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
+from conveyor.store.sql.store import SqlStore
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
@@ -39,6 +41,20 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> It
     opened = File(tmp_path / "jobs.db", clock, served=request.param == "http")
     yield opened
     opened.store.close()
+
+
+@pytest.fixture
+def stores(tmp_path: Path, clock: FakeClock, request: pytest.FixtureRequest) -> Iterator[Stores]:
+    opened = Stores(tmp_path, clock, lambda: request.getfixturevalue("schemas"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, stores: Stores) -> tuple[SqlStore, SqlStore]:
+    """A source and a target of a move, both empty."""
+    source, _, target = str(request.param).partition(" to ")
+    return stores.open(source), stores.open(target)
 
 
 def open_kind(kind: str, clock: FakeClock, folder: Path, url: str = "") -> Store:

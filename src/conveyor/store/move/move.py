@@ -102,7 +102,6 @@ def undo(source: SqlStore) -> Mark:
                 "then delete this store, of which only a part was copied"
             )
         await tx.rows("thaw")
-        await tx.rows("remove_mark", (MARK,))
         return mark
 
     return source.transact(open_again, reads=False).result()

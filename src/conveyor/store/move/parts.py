@@ -205,7 +205,13 @@ async def write_files(tx: Tx, rows: Sequence[Row]) -> None:
 
 async def read_queues(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of queues, without their counts."""
-    return await _named(tx, "moved_queues", column_types.QUEUE, after, limit, "queue")
+    rows = await tx.rows("moved_queues", (*after, limit))
+    # The next producer declares a capacity again that cannot be read.
+    found = (
+        (name, capacity if type(capacity) is int else None, bool(paused))
+        for name, capacity, paused in rows
+    )
+    return _check(column_types.QUEUE, found, (str(rows[-1][0]),), "queue") if rows else None
 
 
 async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..move_mark import FROZEN
+from ..move_mark import FROZEN, MARK
 
 # What a move takes along.
 _MOVED = ("job", "offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit")
@@ -27,8 +27,9 @@ class Dialect:
     counted_queue: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
-    # Make the database refuse every change of jobs and of what is moved with them, and allow it.
+    # Makes the database refuse every change of jobs and of what is moved with them.
     freeze: str
+    # Allows changes again, and removes the mark of the move.
     thaw: str
 
 
@@ -46,7 +47,8 @@ SQLITE = Dialect(
         for table in _MOVED
         for change in _CHANGES
     ),
-    thaw="\n".join(
+    thaw=f"DELETE FROM leader WHERE name = '{MARK}';\n"  # noqa: S608 - no text from outside
+    + "\n".join(
         f"DROP TRIGGER IF EXISTS frozen_{table}_{change};"
         for table in _MOVED
         for change in _CHANGES
@@ -81,5 +83,8 @@ POSTGRES = Dialect(
             'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', each);
     END LOOP;
 END $do$""",  # noqa: S608 - no text from outside
-    thaw="DROP FUNCTION IF EXISTS refuse_change() CASCADE",
+    thaw=f"""DO $do$ BEGIN
+    DELETE FROM leader WHERE name = '{MARK}';
+    DROP FUNCTION IF EXISTS refuse_change() CASCADE;
+END $do$""",  # noqa: S608 - no text from outside
 )
