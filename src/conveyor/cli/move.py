@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Generator
@@ -12,7 +13,6 @@ import click
 
 from ..core.job import State
 from ..errors import UsageError
-from ..settings import POSTGRES
 from ..store.move.move import Moved, address_of, find_obstacles, mark_of, move, undo
 from ..store.move.verification import Report, Summary, summarize
 from ..store.open import check_store_exists, open_for_move
@@ -120,8 +120,7 @@ def _print_moved(source: SqlStore, target: SqlStore, moved: Moved | None, *, as_
         f"moved from {here} to {there}: the counts and checksums of both are equal. "
         f"{here} is closed now."
     )
-    if there.partition(":")[0] in POSTGRES:
-        print_stderr(f"Start workers and producers with CONVEYOR_URL={there}")
+    print_stderr(f"Start workers and producers with CONVEYOR_URL={shlex.quote(there)}")
     return FAILED if moved.left else OK
 
 
