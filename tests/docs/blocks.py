@@ -4,7 +4,7 @@ python: a first line like `# app.py` names a file to write. Any other block is r
 after each `print(...)` must equal its output. toml: a file to write. console: a line after `$ ` is
 run by a shell, with `&` in the background; the lines below are its output, where `…` matches
 anything. Blocks of other languages must be generated. Each local port that a document names is
-replaced by a free one.
+replaced by a free one, and the address of a PostgreSQL database by that of an empty one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GENERATED = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->", re.DOTALL)
 NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
+POSTGRES = "postgresql://app@db.example.com/app"
 TIMEOUT = 60
 # Commands that other tests cover, or that run these tests.
 RUN_ELSEWHERE = ("./test", "pip install .", ".venv/bin/python examples/buildfarm.py --short")
@@ -50,8 +51,9 @@ def blocks(path: Path) -> list[Block]:
 class Reader:
     """Follows a document in an empty directory, as a reader would."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "", socket: str = "") -> None:
         self.folder = folder
+        self._database = database
         self.background: list[subprocess.Popen[str]] = []
         self._ports: dict[str, ReservedPort] = {}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -59,11 +61,13 @@ class Reader:
             **{name: text for name, text in os.environ.items() if "CONVEYOR" not in name},
             "PATH": path,
             "STDLIB_FOLDER": str(folder / "stdlib-run"),
+            **({"PGHOST": socket} if socket else {}),
         }
 
     def follow(self, block: Block) -> None:
         """Write the file of a block, or run it."""
-        block = block._replace(text=PORT.sub(self._port, block.text))
+        text = block.text.replace(POSTGRES, self._database or POSTGRES)
+        block = block._replace(text=PORT.sub(self._port, text))
         named = NAMED.match(block.text)
         if named and block.language in ("python", "toml"):
             (self.folder / named[1]).write_text(block.text)

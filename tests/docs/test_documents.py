@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from blocks import ROOT, Block, Reader, blocks, matches
+from blocks import POSTGRES, ROOT, Block, Reader, blocks, matches
 
 import conveyor
 from conveyor.client.options import RULES
 from conveyor.core.job import State
 from conveyor.settings import SETTINGS
+from postgres_schema import Schemas
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import generated
@@ -27,9 +31,23 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@pytest.fixture
+def database(schemas: Schemas) -> Iterator[tuple[str, str]]:
+    """Return the address of an empty database, and the folder with the server's socket."""
+    made = f"docs_{os.getpid()}"
+    with psycopg.connect(schemas.server, autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {made}".encode())
+        yield f"postgresql://postgres@/{made}", str(session.info.host)
+        session.execute(f"DROP DATABASE {made} WITH (FORCE)".encode())
+
+
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path)], ids=name)
-def test_every_code_block_of_a_document_works(path: Path, tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_every_code_block_of_a_document_works(
+    path: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    needs_database = any(POSTGRES in block.text for block in blocks(path))
+    address = request.getfixturevalue("database") if needs_database else ("", "")
+    reader = Reader(tmp_path, *address)
     try:
         for block in blocks(path):
             try:
