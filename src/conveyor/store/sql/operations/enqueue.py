@@ -50,9 +50,12 @@ async def insert(
         return Accepted(())
     name = jobs[0].queue
     queue = await tx.used_queue(name)
+    if queue.capacity is None and capacity is None:
+        return await accept(tx, jobs)
+    # The capacity is compared under the lock: another producer may have just declared its own.
+    queue = await tx.lock_queue(name)
     if queue.capacity == capacity:
         return await _admit(tx, jobs, queue, when_full)
-    queue = await tx.lock_queue(name)
     await tx.rows("set_capacity", (capacity, name))
     queue.capacity = capacity
     answer = await _admit(tx, jobs, queue, when_full)
@@ -67,7 +70,6 @@ async def _admit(
     name, capacity = jobs[0].queue, queue.capacity
     if capacity is None:
         return await accept(tx, jobs)
-    queue = await tx.lock_queue(name)
     decision = admit_request(
         jobs,
         fresh=count_fresh(jobs, await _holders(tx, jobs)),

@@ -20,7 +20,7 @@ from ...worker_status import (
     no_worker,
 )
 from ..rows import Row, finite, is_time
-from ..transaction import Tx
+from ..transaction import ConflictError, Tx
 from .claim import end_lost
 from .maintenance import running_jobs
 
@@ -55,6 +55,8 @@ async def dismiss(tx: Tx, worker: str, *, force: bool = False) -> Dismissed:
     held = await _count(tx, worker)
     check_dismissal(worker, held, force=force)
     jobs = await running_jobs(tx, "of_worker", (worker, held))
+    if len(jobs) < held:
+        raise ConflictError(f"another process is changing jobs of worker {worker!r}; try again")
     for job in jobs.values():
         outcome = lost_job_outcome(job, dead=[worker], begun=None, evidence=REMOVED)
         await end_lost(tx, job, outcome)
