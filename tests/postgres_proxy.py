@@ -59,6 +59,8 @@ class Session:
         self.is_busy = False
         # A complete request that waits for `release`.
         self.held: bytes | None = None
+        # Nothing passes any more, and nothing is closed.
+        self.is_silent = False
         self.requests = Frames(starts=True)
         self.answers = Frames(starts=False)
         self.request = b""
@@ -98,8 +100,6 @@ class Proxy:
         self.sessions: list[Session] = []
         # Requests wait for `release`.
         self.holds = False
-        # Nothing passes, and nothing is closed.
-        self.is_stalled = False
         # Nobody is let in.
         self.refuses = False
         self.cut: Cut | None = None
@@ -144,40 +144,33 @@ class Proxy:
         for session in waiting:
             self.release(session)
 
-    def stall(self, *, stalled: bool) -> None:
-        """Let nothing pass, or everything again."""
-        self.is_stalled = stalled
-        self._waker.send(b"x")
-
-    def end_sessions(self) -> None:
-        """Close every connection on both sides, as a network that fails."""
+    def silence(self, *, hints: bool = False) -> None:
+        """Let nothing pass on the sessions there are, as a firewall that forgot them."""
         with self.changed:
             for session in self.sessions:
+                session.is_silent = hints or not session.is_hints
+
+    def end_sessions(self) -> None:
+        """Close the connections of calls on both sides, as a network that fails."""
+        with self.changed:
+            for session in [each for each in self.sessions if not each.is_hints]:
                 for side in (session.client, session.server):
                     with suppress(OSError):
                         side.shutdown(socket.SHUT_RDWR)
 
     def _serve(self) -> None:
         while not self._is_closing:
-            if self.is_stalled:
-                self._waker_read(self._selector.select(0.02))
-                continue
             for key, _ in self._selector.select():
                 if key.fileobj is self._door:
                     self._accept()
                 elif isinstance(key.data, socket.socket):
                     key.data.recv(100)
-                elif not self.is_stalled:
+                else:
                     self._pass_on(key.data[0], key.data[1])
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
-
-    def _waker_read(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
-        for key, _ in events:
-            if isinstance(key.data, socket.socket):
-                key.data.recv(100)
 
     def _accept(self) -> None:
         client, _ = self._door.accept()
@@ -204,6 +197,8 @@ class Proxy:
             data = b""
         if not data:
             self._end(session)
+            return
+        if session.is_silent:
             return
         if direction == "request":
             self._take_request(session, data)

@@ -34,10 +34,10 @@ Make = Callable[[Store, str], Any]
 
 
 class Operation(NamedTuple):
-    """A call by either side, whose name is part of what it adds, and what it may do at least."""
+    """A call by either side, whose name is part of what it adds, and what it may do instead."""
 
     make: Make
-    weaker: Make | None = None
+    weaker: tuple[Make, ...] = ()
 
 
 def set_clock(clock: FakeClock, moment: float) -> None:
@@ -105,6 +105,10 @@ def _insert(queue: str, *, capacity: int | None = None, how: Any = "wait", **opt
     return make
 
 
+def _insert_many(store: Store, side: str) -> Any:
+    return offer(store, *(new(id=f"new-{side}-{number}") for number in range(5)))
+
+
 def _without_id(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "id"}
 
@@ -131,6 +135,7 @@ EMPTY_CLAIM: Any = MemoryStore(FakeClock()).claim([], Claimant("w"), limit=1).re
 EVERY = dict.fromkeys(FINAL, 0.0)
 OPERATIONS: dict[str, Operation] = {
     "insert": Operation(_insert("q")),
+    "insert many": Operation(_insert_many),
     "insert with a key": Operation(_insert("q", key="n")),
     "insert with a taken key": Operation(_insert("q", key="k")),
     "insert one id": Operation(_insert("q", id="same")),
@@ -139,10 +144,10 @@ OPERATIONS: dict[str, Operation] = {
     "bounded insert that drops": Operation(_insert("b", capacity=2, how="drop_oldest")),
     "raise a capacity": Operation(_insert("full", capacity=3)),
     "lower a capacity": Operation(_insert("b", capacity=1)),
-    "claim": Operation(_claim(["q"], 2), _claim(["q"], 1)),
-    "claim all": Operation(_claim(["q", "full", "b"], 3), _nothing(EMPTY_CLAIM)),
-    "claim as an idle worker": Operation(_claim(["one"], 1, "idle"), _nothing(EMPTY_CLAIM)),
-    "claim where producers wait": Operation(_claim(["full"], 1), _nothing(EMPTY_CLAIM)),
+    "claim": Operation(_claim(["q"], 2), (_claim(["q"], 1), _nothing(EMPTY_CLAIM))),
+    "claim all": Operation(_claim(["q", "full", "b"], 3), (_nothing(EMPTY_CLAIM),)),
+    "claim as an idle worker": Operation(_claim(["one"], 1, "idle"), (_nothing(EMPTY_CLAIM),)),
+    "claim where producers wait": Operation(_claim(["full"], 1), (_nothing(EMPTY_CLAIM),)),
     "settle": _settle("runs", RESULT),
     "settle a lapsed one": _settle("lapsed", RESULT),
     "fail": _settle("runs", BROKEN),
@@ -150,7 +155,7 @@ OPERATIONS: dict[str, Operation] = {
     "snooze": _settle("runs", Snoozed(5.0)),
     "fail an asked one": _settle("asked", TRIED),
     "exchange": Operation(
-        _exchange, lambda store, _: store.settle([Report("runs", 1, RESULT)]).result()
+        _exchange, (lambda store, _: store.settle([Report("runs", 1, RESULT)]).result(),)
     ),
     "extend": Operation(lambda store, _: store.extend([lease("runs")], lease_for=90).result()),
     "extend a lapsed one": Operation(
@@ -167,20 +172,20 @@ OPERATIONS: dict[str, Operation] = {
         lambda store, side: store.cancel("in-full", reason="r").result()
     ),
     "cancel a late one": Operation(lambda store, side: store.cancel("late", reason="r").result()),
-    "rescue": Operation(lambda store, _: store.rescue(limit=10).result(), _nothing([])),
+    "rescue": Operation(lambda store, _: store.rescue(limit=10).result(), (_nothing([]),)),
     "rescue of the dead": Operation(
-        lambda store, _: store.rescue(dead=["dead"], limit=10).result(), _nothing([])
+        lambda store, _: store.rescue(dead=["dead"], limit=10).result(), (_nothing([]),)
     ),
     "retry": Operation(lambda store, _: store.retry("final").result()),
     "delete": Operation(lambda store, _: store.delete("final").result()),
     "prune": Operation(
         lambda store, _: store.prune(EVERY, limit=10).result(),
-        lambda store, _: store.prune({}, limit=10).result(),
+        (lambda store, _: store.prune({}, limit=10).result(),),
     ),
-    "stage": Operation(lambda store, _: store.stage(limit=10).result().moved, _nothing(0)),
+    "stage": Operation(lambda store, _: store.stage(limit=10).result().moved, (_nothing(0),)),
     "pause": Operation(lambda store, _: store.set_paused("one", paused=True).result()),
     "quiet": Operation(lambda store, _: store.order("w", "quiet").result()),
-    "take over": Operation(_take_over, _take_over_nothing),
+    "take over": Operation(_take_over, (_take_over_nothing,)),
     "quiet if idle": Operation(
         lambda store, _: store.order("idle", "quiet", if_idle=True).result()
     ),
@@ -232,8 +237,8 @@ def sided(operation: Make, store: Store, side: str) -> Call:
 def serial_outcomes(first: Operation, second: Operation) -> list[Outcome]:
     """Return every outcome that is right: those of the memory store, one call after the other."""
     outcomes: list[Outcome] = []
-    for one in filter(None, (first.make, first.weaker)):
-        for other in filter(None, (second.make, second.weaker)):
+    for one in (first.make, *first.weaker):
+        for other in (second.make, *second.weaker):
             for is_swapped in (False, True):
                 clock = FakeClock()
                 store = MemoryStore(clock, draw=lambda: 0.5)

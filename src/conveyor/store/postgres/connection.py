@@ -21,6 +21,7 @@ from ..move_mark import FROZEN
 from ..sql.rows import Row
 from ..sql.transaction import Lockable, Params
 from .address import Address
+from .limited_session import LimitedSession
 from .nul_escapes import ESCAPE, unescape
 from .statements import STATEMENTS, Query
 
@@ -91,11 +92,11 @@ class Connection:
             }
             if address.password:
                 known["password"] = address.password
-            self.session: psycopg.Connection[Any] = psycopg.connect(
-                make_conninfo(**known), autocommit=True
-            )
+            self.session = LimitedSession.connect(make_conninfo(**known), autocommit=True)
         except psycopg.Error as error:
             raise LostError(f"{address.shown} cannot be reached: {_told(error)}") from error
+        if migrating:
+            self.session.limit = None
         self._uses: Counter[bytes] = Counter()
         self._reader = Transformer(self.session)
         # Several statements at once are possible only as text.

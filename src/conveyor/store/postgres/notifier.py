@@ -34,14 +34,18 @@ SEPARATOR = "\x1f"
 # How often changed counts are added up, and how often a lost connection is tried, in seconds.
 ADD_UP_EVERY, RECONNECT_EVERY = 1.0, 1.0
 JOIN = 5.0
+# How long the server may be silent, in seconds, before it is asked whether it is there, and then
+# how long its answer may take: a connection that was cut somewhere hears nothing for ever.
+PATIENCE = 30.0
 KINDS: dict[str, HintKind] = {kind: kind for kind in get_args(HintKind)}
 
 
 class PostgresNotifier:
     """Listens for this process, and rings at the others. Any thread may use it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, patience: float = PATIENCE) -> None:
         self._address = address
+        self._patience = patience
         self._changed = threading.Condition()
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
         self._numbers = 0
@@ -150,6 +154,7 @@ class PostgresNotifier:
     ) -> None:
         """Listen and ring on one connection until this is closed, or the connection lost."""
         own = connection.session.info.backend_pid
+        connection.session.limit = self._patience
         # For those that arrive with the answer to a statement.
         connection.session.add_notify_handler(lambda note: self._hear(note, own))
         descriptor = connection.session.fileno()
@@ -160,6 +165,7 @@ class PostgresNotifier:
                 for kind in self._wanted:
                     self._deliver(Hint(kind))
             rung = added_up = -ADD_UP_EVERY
+            heard = time.monotonic()
             while True:
                 self._listen_to(connection, self._wanted - self._listened)
                 now = time.monotonic()
@@ -171,9 +177,13 @@ class PostgresNotifier:
                     added_up = now
                 if self._is_closing and not self._ringing:
                     return
-                due = [rung + WINDOW] if self._ringing else []
+                if now >= heard + self._patience:
+                    connection.script(b"SELECT")
+                    heard = now
+                due = [heard + self._patience]
+                due += [rung + WINDOW] if self._ringing else []
                 due += [added_up + ADD_UP_EVERY] if self._has_tallied else []
-                selector.select(max(0.0, min(due) - time.monotonic()) if due else None)
+                selector.select(max(0.0, min(due) - time.monotonic()))
                 self._take_wakes(woken)
                 self._receive(connection, own)
         finally:
