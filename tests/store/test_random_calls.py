@@ -1,0 +1,96 @@
+"""Calls of every kind by several processes at once, on PostgreSQL: no deadlock reaches a caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+from random_calls import BOUNDED, EVERY, QUEUES, WORKERS
+
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Succeeded
+from conveyor.store.messages import Claimant, Filter, Report, Want
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.store import PostgresStore
+from postgres_schema import Schemas
+
+PROGRAM = Path(__file__).with_name("random_calls.py")
+WAITING = frozenset({State.SCHEDULED, State.RETRYABLE})
+# How long the long form runs, in seconds.
+LONG = float(os.environ.get("CONVEYOR_TEST_RANDOM_CALLS", "3600"))
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    with schemas.one() as url:
+        yield url
+
+
+def call_at_random(url: str, seeds: range, calls: int) -> list[str]:
+    """Have a process for each seed make calls; return the errors that no caller should see."""
+    paths = os.pathsep.join(map(str, (PROGRAM.parent, PROGRAM.parents[1])))
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), url, str(seed), str(calls)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        for seed in seeds
+    ]
+    answers: list[dict[str, Any]] = [json.loads(each.communicate()[0]) for each in running]
+    return [error for answer in answers for error in answer["errors"]]
+
+
+def finish(url: str) -> None:
+    """Run all that is left, which proves that nothing is stuck."""
+    store = PostgresStore(url)
+    queues = [*QUEUES, *BOUNDED]
+    for queue in queues:
+        store.set_paused(queue, paused=False).result()
+    claimant = Claimant("last", 60.0, frozenset({"gpu"}))
+    for _ in range(1000):
+        for waiting in store.find(Filter(states=WAITING), limit=1000).result():
+            store.cancel(waiting.id, reason="the end").result()
+        store.rescue(dead=WORKERS, limit=1000).result()
+        wants = [Want(queue, 100) for queue in queues]
+        jobs = store.claim(wants, claimant, limit=100).result().jobs
+        store.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
+        store.prune(EVERY, limit=1000).result()
+        if not any(any(each.counts.values()) for each in store.counts().result()):
+            break
+    assert not any(any(each.counts.values()) for each in store.counts().result())
+    assert store.check().result() == []
+    store.close()
+
+
+def deadlocks(url: str) -> int:
+    with psycopg.connect(parse_address(url).server) as session:
+        [(count,)] = session.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchall()
+    return int(count)
+
+
+def test_calls_of_every_kind_at_once_are_all_answered(url: str) -> None:
+    assert call_at_random(url, range(3), 120) == []
+    finish(url)
+
+
+@pytest.mark.slow
+def test_calls_of_every_kind_for_an_hour_meet_no_deadlock_that_a_caller_sees(url: str) -> None:
+    until = monotonic() + LONG
+    before, first = deadlocks(url), 0
+    while monotonic() < until:
+        assert call_at_random(url, range(first, first + 4), 3000) == []
+        finish(url)
+        first += 4
+    print(f"{deadlocks(url) - before} deadlocks in {LONG:.0f} s, {first // 4 * 12_000} calls")
