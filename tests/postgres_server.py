@@ -51,7 +51,9 @@ class PostgresServer:
         self.url = f"postgresql://postgres@/postgres?host={folder}"
         self.process: subprocess.Popen[bytes] | None = None
         self._binaries = find_binaries()
-        self._how: dict[str, object] = {"cwd": "/"}
+        # Of the server; a test may add to it before the start.
+        self.environment = dict(os.environ)
+        self._how: dict[str, object] = {"cwd": "/", "env": self.environment}
         if os.geteuid() == 0:
             self._become_nobody()
         self._make_cluster()
@@ -98,7 +100,7 @@ class PostgresServer:
         libraries = self._binaries.parent.parent / (self._binaries.parent.name + ".libs")
         if libraries.exists():
             shutil.copytree(libraries, self.folder / "libs", copy_function=link_or_copy)
-            self._how["env"] = {**os.environ, "LD_LIBRARY_PATH": str(self.folder / "libs")}
+            self.environment["LD_LIBRARY_PATH"] = str(self.folder / "libs")
         self._binaries = copied
 
     def _make_cluster(self) -> None:
