@@ -144,16 +144,16 @@ class Proxy:
         for session in waiting:
             self.release(session)
 
-    def silence(self, *, hints: bool = False) -> None:
-        """Let nothing pass on the sessions there are, as a firewall that forgot them."""
+    def silence(self, *, hints: bool) -> None:
+        """Let nothing pass on the sessions of hints or of calls, as a firewall that forgot them."""
         with self.changed:
             for session in self.sessions:
-                session.is_silent = hints or not session.is_hints
+                session.is_silent = session.is_silent or session.is_hints == hints
 
-    def end_sessions(self) -> None:
-        """Close the connections of calls on both sides, as a network that fails."""
+    def end_sessions(self, *, hints: bool = False) -> None:
+        """Close the connections of hints or of calls on both sides, as a network that fails."""
         with self.changed:
-            for session in [each for each in self.sessions if not each.is_hints]:
+            for session in [each for each in self.sessions if each.is_hints == hints]:
                 for side in (session.client, session.server):
                     with suppress(OSError):
                         side.shutdown(socket.SHUT_RDWR)

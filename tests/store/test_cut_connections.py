@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -29,11 +29,10 @@ from interleaved_calls import (
 from conveyor.core.job import State
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
-from conveyor.store.messages import Accepted, Hint, Offered
+from conveyor.store.messages import Accepted, Offered
 from conveyor.store.postgres.address import Address, parse_address
 from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.migrate import Migration
-from conveyor.store.postgres.notifier import PostgresNotifier
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.testing import FakeClock
 from interleaving import answer_of
@@ -233,27 +232,9 @@ def test_calls_over_connections_that_fell_silent_end_and_are_made_once(cutter: C
     limited(cutter.store)
     ids = put(cutter.store, new())
     for _ in range(2):
-        cutter.proxy.silence()
+        cutter.proxy.silence(hints=False)
         ids += put(cutter.store, new())
-    cutter.proxy.silence()
+    cutter.proxy.silence(hints=False)
     assert [job.id for job in claim(cutter.store, 9)] == ids
-    cutter.proxy.silence()
+    cutter.proxy.silence(hints=False)
     assert cutter.store.counts().result()[0].counts[State.RUNNING] == 3
-
-
-def test_a_listener_whose_session_fell_silent_listens_again(
-    cutter: Cutter, until: Callable[[Callable[[], object]], None]
-) -> None:
-    address = parse_address(cutter.url)
-    listening = PostgresNotifier(address, patience=0.2)
-    heard: list[Hint] = []
-    listening.listen(["final"], heard.append)
-    cutter.proxy.silence(hints=True)
-    # It has missed something, perhaps.
-    until(lambda: heard)
-    known = len(heard)
-    ringing = PostgresNotifier(address)
-    ringing.notify(Hint("final", ("j",)))
-    until(lambda: len(heard) > known)
-    ringing.close()
-    listening.close()

@@ -31,6 +31,8 @@ WINDOW = 0.005
 # NOTIFY takes less than 8,000 bytes.
 LARGEST = 7900
 SEPARATOR = "\x1f"
+# More subjects than this do not fit, and are told as "any".
+MOST_SUBJECTS = LARGEST // 2
 # How often changed counts are added up, and how often a lost connection is tried, in seconds.
 ADD_UP_EVERY, RECONNECT_EVERY = 1.0, 1.0
 JOIN = 5.0
@@ -124,7 +126,10 @@ class PostgresNotifier:
 
     def _add(self, kind: HintKind, subjects: dict[str, None] | None) -> None:
         known = self._ringing.setdefault(kind, {})
-        self._ringing[kind] = None if known is None or subjects is None else known | subjects
+        if known is None or subjects is None or len(known) + len(subjects) > MOST_SUBJECTS:
+            self._ringing[kind] = None
+        else:
+            known.update(subjects)
 
     def _serve(self, woken: socket.socket) -> None:
         missed = False
@@ -170,8 +175,8 @@ class PostgresNotifier:
                 self._listen_to(connection, self._wanted - self._listened)
                 now = time.monotonic()
                 if self._ringing and (now >= rung + WINDOW or self._is_closing):
-                    self._ring(connection)
-                    rung = now
+                    is_rung = self._ring(connection)
+                    rung = now if is_rung else now + RECONNECT_EVERY
                 if self._has_tallied and now >= added_up + ADD_UP_EVERY:
                     self._add_up(connection)
                     added_up = now
@@ -205,7 +210,8 @@ class PostgresNotifier:
                 self._listened |= kinds
                 self._changed.notify_all()
 
-    def _ring(self, connection: Connection) -> None:
+    def _ring(self, connection: Connection) -> bool:
+        """Send the hints; False if the server has no room for them now."""
         with self._changed:
             ringing, self._ringing = self._ringing, {}
         channels: list[str] = []
@@ -216,11 +222,17 @@ class PostgresNotifier:
             payloads.append(payload if len(payload.encode()) <= LARGEST else "")
         try:
             connection.query("ring", (channels, payloads))
-        except BaseException:
+        except BaseException as error:
             with self._changed:
                 for kind, subjects in ringing.items():
                     self._add(kind, subjects)
-            raise
+            if not isinstance(error, psycopg.errors.ProgramLimitExceeded) or self._is_closing:
+                raise
+            # The server's queue is full, because some session reads nothing. Once that has ended,
+            # the queue stays full until somebody asks how full it is.
+            connection.script(b"SELECT pg_notification_queue_usage()")
+            return False
+        return True
 
     def _add_up(self, connection: Connection) -> None:
         self._has_tallied = False
