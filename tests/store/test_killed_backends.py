@@ -1,0 +1,140 @@
+"""Sessions and servers of PostgreSQL that are killed under load lose, double and strand nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import sleep
+
+import psycopg
+import pytest
+from calls import new, put
+from load_ledger import Load, missing, rate
+
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.migrate import Migration
+from conveyor.store.postgres.store import PostgresStore
+from postgres_server import PostgresServer
+
+Until = Callable[[Callable[[], object]], None]
+Fault = Callable[[PostgresServer], None]
+OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'conveyor %' ORDER BY random()"
+# How long the rate is measured, how long a server has to reach it again, in seconds, and how much
+# of it.
+MEASURED, RECOVERY, REACHED = 5.0, 10.0, 0.95
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    # Not in pytest's folder, which the server's user may not read.
+    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder))
+        yield server
+        server.stop()
+
+
+def prepared(server: PostgresServer) -> str:
+    url = f"{server.url}&schema=killed"
+    Migration(parse_address(url)).run()
+    with psycopg.connect(server.url, autocommit=True) as session:
+        session.execute("CHECKPOINT")
+    return url
+
+
+def end_session(server: PostgresServer) -> None:
+    with psycopg.connect(server.url, autocommit=True) as session:
+        session.execute(f"SELECT pg_terminate_backend(pid) FROM ({OURS} LIMIT 2) AS chosen".encode())
+
+
+def kill_backend(server: PostgresServer) -> None:
+    """Kill one session's process, so the server ends all the others, and recovers."""
+    with psycopg.connect(server.url, autocommit=True) as session:
+        for (pid,) in session.execute(f"{OURS} LIMIT 1".encode()).fetchall():
+            os.kill(pid, signal.SIGKILL)
+
+
+def crash(server: PostgresServer) -> None:
+    server.stop(signal.SIGQUIT)
+    server.start(durable=True)
+
+
+def restart(server: PostgresServer) -> None:
+    server.stop(signal.SIGINT)
+    server.start(durable=True)
+
+
+def await_progress(load: Load, until: Until) -> None:
+    """Wait until every producer and every worker has done something more."""
+    before = load.progress()
+    until(lambda: load.errors or all(a > b for a, b in zip(load.progress(), before, strict=True)))
+
+
+def test_sessions_that_are_ended_and_killed_lose_and_double_nothing(
+    server: PostgresServer, until: Until
+) -> None:
+    server.start(durable=True)
+    url = prepared(server)
+    load = Load(lambda: PostgresStore(url))
+    load.start()
+    until(lambda: len(load.progress()) == 6)
+    for fault in (end_session, end_session, kill_backend, end_session, kill_backend):
+        await_progress(load, until)
+        fault(server)
+    await_progress(load, until)
+    load.finish()
+    store = PostgresStore(url)
+    load.check(store)
+    store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_the_rate_is_reached_again_soon_after_each_fault(
+    server: PostgresServer, until: Until
+) -> None:
+    server.start(durable=True)
+    url = prepared(server)
+    load = Load(lambda: PostgresStore(url))
+    load.start()
+    until(lambda: len(load.progress()) == 6)
+    await_progress(load, until)
+    faults = [end_session, kill_backend, crash, restart] * 2
+    random.Random(3).shuffle(faults)
+    reached: list[tuple[str, float]] = []
+    for fault in faults:
+        before = rate(load, MEASURED, sleep)
+        fault(server)
+        windows = [rate(load, 2.0, sleep) for _ in range(int(RECOVERY / 2))]
+        reached.append((fault.__name__, max(windows) / before))
+    load.finish()
+    store = PostgresStore(url)
+    load.check(store)
+    store.close()
+    print(*reached, sep="\n")
+    assert min(part for _, part in reached) >= REACHED
+
+
+# -- known-bad control -----------------------------------------------------------------------------
+
+
+def test_a_server_that_confirms_before_it_writes_is_found_out(server: PostgresServer) -> None:
+    with (server.folder / "data/postgresql.conf").open("a") as settings:
+        settings.write("wal_writer_delay = 10s\n")
+    server.start(durable=False)
+    url = prepared(server)
+    lost: list[str] = []
+    for turn in range(20):
+        store = PostgresStore(url)
+        ids = [job for number in range(20) for job in put(store, new(id=f"{turn}-{number}"))]
+        server.stop(signal.SIGQUIT)
+        server.start(durable=False)
+        lost += missing(store, ids)
+        store.close()
+        if lost:
+            break
+    assert lost
