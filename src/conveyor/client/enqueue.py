@@ -9,12 +9,13 @@ from contextlib import suppress
 from ..core.job import NewJob, WhenFull
 from ..core.job_context import waiting_for
 from ..core.pending import Pending, wake
-from ..errors import ConveyorError, NotFoundError, QueueFullError
+from ..errors import ConveyorError, NotFoundError, QueueFullError, UsageError
 from ..job_log import log_discards
-from ..store.call_style import CallStyle
+from ..store.call_style import AsyncCalls, CallStyle
 from ..store.hint_waiters import HintWaiters
 from ..store.messages import Accepted, Offered
 from ..store.protocol import Store
+from ..store.protocol_transactions import TransactionalStore
 
 # A waiting producer polls this often, in seconds; hints wake it earlier.
 POLL_INTERVAL = 1.0
@@ -71,6 +72,34 @@ async def enqueue(
                 with suppress(TimeoutError):
                     await call_style.wait_for(withdrawn, WITHDRAWAL_TIMEOUT)
             raise
+
+
+async def enqueue_within(
+    connection: object,
+    jobs: Sequence[NewJob],
+    *,
+    store: Store,
+    call_style: CallStyle,
+    capacity: int | None,
+    when_full: WhenFull,
+) -> Accepted:
+    """Put `jobs` into the store in the transaction of `connection`, or raise QueueFullError.
+
+    UsageError if the jobs are not in the database of the connection.
+    """
+    if not isinstance(store, TransactionalStore):
+        raise UsageError(
+            f"connection= is for jobs in PostgreSQL, and the jobs of this Conveyor are in "
+            f"{store.url}: name the database of the connection in the URL, or enqueue without "
+            "connection= after the commit"
+        )
+    return await store.insert_within(
+        connection,
+        jobs,
+        capacity=capacity,
+        when_full=when_full,
+        in_coroutine=isinstance(call_style, AsyncCalls),
+    )
 
 
 def _withdraw(

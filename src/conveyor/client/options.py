@@ -17,6 +17,7 @@ from ..core.names import validate_name
 from ..core.retry import Backoff, parse_backoff
 from ..core.retry_on import parse_retry_on
 from ..errors import UsageError
+from ..store.caller_connection import checked_connection
 
 Duration = float | int | str | dt.timedelta
 Moment = float | int | dt.datetime
@@ -55,12 +56,14 @@ class JobOptions(TaskOptions, total=False):
     key_until: KeyUntil
     wait: Duration | None
     when_full: WhenFull
+    connection: object
 
 
 class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Validated options of one enqueue. Times are Unix seconds, durations seconds.
 
-    `files` are paths by name, read when the job is enqueued.
+    `files` are paths by name, read when the job is enqueued. `connection` is one of the
+    application's, whose transaction the job is a part of.
     """
 
     options: Options = NO_OPTIONS
@@ -71,6 +74,7 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     run_at: float | None = None
     wait: float | None = None
     when_full: WhenFull | None = None
+    connection: Any = None
 
 
 def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
@@ -99,6 +103,8 @@ def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
 
 def check_schedulable(chosen: EnqueueOptions) -> EnqueueOptions:
     """Return the options if a schedule can use them; UsageError otherwise."""
+    if chosen.connection is not None:
+        raise UsageError("a scheduled task cannot have a connection: workers enqueue its jobs")
     if chosen.files:
         raise UsageError("a scheduled task cannot have files: they are read when a job is enqueued")
     return chosen
@@ -179,6 +185,10 @@ def _size(value: Any) -> int:
     return checked_integer(value, most=(1 << 53) - 1)
 
 
+def _connection(value: Any) -> Any:
+    return None if value is None else checked_connection(value)
+
+
 # name -> (its validation, whether it is stored in the job's options)
 RULES: dict[str, tuple[Any, bool]] = {
     "priority": (_priority, False),
@@ -187,6 +197,7 @@ RULES: dict[str, tuple[Any, bool]] = {
     "run_at": (_moment, False),
     "wait": (_optional_duration, False),
     "when_full": (_one_of("wait", "refuse", "drop_oldest"), False),
+    "connection": (_connection, False),
     "retries": (_count, True),
     "backoff": (parse_backoff, True),
     "retry_on": (parse_retry_on, True),

@@ -21,7 +21,7 @@ from ..store.call_style import CallStyle
 from ..store.hint_waiters import HintWaiters
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
-from .enqueue import enqueue
+from .enqueue import enqueue, enqueue_within
 from .job_handle import Job
 from .options import EnqueueOptions
 
@@ -153,16 +153,26 @@ class Producer:
             calls = await self._with_files(call_style, calls)
         rule = rule or self.queues.get(chosen.queue or "default", UNBOUNDED)
         new_jobs = self.new_jobs(task, calls)
-        accepted = await enqueue(
-            new_jobs,
-            store=store,
-            hint_waiters=hint_waiters,
-            call_style=call_style,
-            capacity=rule.capacity,
-            when_full=chosen.when_full or rule.when_full,
-            wait=chosen.wait,
-            keep=keep,
-        )
+        if chosen.connection is None:
+            accepted = await enqueue(
+                new_jobs,
+                store=store,
+                hint_waiters=hint_waiters,
+                call_style=call_style,
+                capacity=rule.capacity,
+                when_full=chosen.when_full or rule.when_full,
+                wait=chosen.wait,
+                keep=keep,
+            )
+        else:
+            accepted = await enqueue_within(
+                chosen.connection,
+                new_jobs,
+                store=store,
+                call_style=call_style,
+                capacity=rule.capacity,
+                when_full=_without_waiting(chosen, rule),
+            )
         results = task.results
         if not accepted.existing:
             return [
@@ -206,6 +216,18 @@ class Producer:
                     self._opened = store, HintWaiters(store)
                 opened = self._opened
         return opened
+
+
+def _without_waiting(chosen: EnqueueOptions, rule: QueueRule) -> WhenFull:
+    """Return what happens if the queue of a rule is full, within a transaction."""
+    if chosen.when_full == "wait":
+        raise UsageError(
+            "a job cannot wait for room within a transaction (wait=, or when_full='wait'): nobody "
+            "else could add to the queue meanwhile; catch QueueFullError, or enqueue without "
+            "connection= after the commit"
+        )
+    policy = chosen.when_full or rule.when_full
+    return "refuse" if policy == "wait" else policy
 
 
 UNBOUNDED = QueueRule("")

@@ -166,7 +166,7 @@ class TaskFunction(Generic[P, R, C]):
                 f"a call of {call.task.name} cannot be enqueued as {self.task.name}: "
                 "enqueue the calls of each task separately"
             )
-        for name in ("queue", "wait", "when_full"):
+        for name in ("queue", "wait", "when_full", "connection"):
             if getattr(ours, name) != getattr(theirs, name):
                 raise UsageError(
                     f"calls that are enqueued together have the same {name}, got "
@@ -249,6 +249,8 @@ class TaskDecorator:
         """
         name, run = options.pop("name", None), options.pop("run", None)
         chosen = merge_options(EnqueueOptions(queue=self._queue), cast("JobOptions", options))
+        if chosen.connection is not None:
+            raise UsageError("a connection is for one transaction: use task.using(connection=...)")
 
         def decorate(function: Callable[..., Any]) -> TaskFunction[..., Any, Any]:
             if name is not None and validate_name(name).startswith(RESERVED):

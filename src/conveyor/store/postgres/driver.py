@@ -15,6 +15,7 @@ from ...core.pending import Pending, in_event_loop
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
 from ...system.file_threads import FileThreads
+from ..caller_connection import CallerConnection
 from ..messages import (
     Accepted,
     Claimant,
@@ -29,6 +30,7 @@ from ..messages import (
 from ..move_mark import MARK, check_unmarked
 from ..sql.transaction import Tx
 from .address import Address
+from .caller_transaction import CallerTransaction
 from .connection import Connection
 from .contents import Contents
 from .migrate import check_version
@@ -96,6 +98,20 @@ class PostgresDriver:
         if in_event_loop():
             return self._inserts.add(jobs, capacity, general)
         return self._threads.run(lambda: transactions.insert(jobs, capacity, general))
+
+    async def run_within(
+        self,
+        connection: CallerConnection,
+        operation: Callable[[Tx], Coroutine[Any, Any, T]],
+        *,
+        rereads: str = "",
+    ) -> T:
+        """Run an operation in the transaction of the application's own connection."""
+        caller = CallerTransaction(connection, self._address)
+        value = await caller.run(operation, clock=self._clock, draw=self._draw, rereads=rereads)
+        self._check_fork()
+        self._notifier.note_tally()
+        return value
 
     def exchange(
         self,

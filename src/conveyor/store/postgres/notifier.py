@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import get_args
 
@@ -214,14 +214,9 @@ class PostgresNotifier:
         """Send the hints; False if the server has no room for them now."""
         with self._changed:
             ringing, self._ringing = self._ringing, {}
-        channels: list[str] = []
-        payloads: list[str] = []
-        for kind, subjects in ringing.items():
-            payload = SEPARATOR.join(map(escape, subjects or ()))
-            channels.append(_channel(self._address, kind))
-            payloads.append(payload if len(payload.encode()) <= LARGEST else "")
+        hints = [Hint(kind, tuple(subjects or ())) for kind, subjects in ringing.items()]
         try:
-            connection.query("ring", (channels, payloads))
+            connection.query("ring", encode_hints(self._address, hints))
         except BaseException as error:
             with self._changed:
                 for kind, subjects in ringing.items():
@@ -262,6 +257,17 @@ class PostgresNotifier:
             for kinds, listener in listeners:
                 if hint.kind in kinds:
                     listener(hint)
+
+
+def encode_hints(address: Address, hints: Iterable[Hint]) -> tuple[list[str], list[str]]:
+    """Return the channels and the payloads of NOTIFY for some hints."""
+    channels: list[str] = []
+    payloads: list[str] = []
+    for hint in hints:
+        payload = SEPARATOR.join(map(escape, hint.subjects))
+        channels.append(_channel(address, hint.kind))
+        payloads.append(payload if len(payload.encode()) <= LARGEST else "")
+    return channels, payloads
 
 
 def _channel(address: Address, kind: HintKind) -> str:

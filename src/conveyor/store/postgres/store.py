@@ -6,9 +6,13 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from ...core.capacity import is_rendezvous
 from ...core.clock import Clock
+from ...core.job import NewJob, WhenFull
 from ...core.pending import Pending
 from ...core.retry import Draw
+from ...errors import UsageError
+from ..caller_connection import caller_connection
 from ..messages import NO_CLAIMANT, Accepted, Claimant, Offered, Report, Want
 from ..sql.operations.claim import exchange
 from ..sql.operations.enqueue import insert
@@ -45,6 +49,35 @@ class PostgresStore(SqlStore):
         self.secret = address.password
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
         super().__init__(self._postgres)
+
+    async def insert_within(
+        self,
+        connection: object,
+        jobs: Sequence[NewJob],
+        *,
+        capacity: int | None,
+        when_full: WhenFull,
+        in_coroutine: bool,
+    ) -> Accepted:
+        """Accept the jobs in the transaction of a connection of the application."""
+        caller = caller_connection(connection, in_coroutine=in_coroutine)
+        if is_rendezvous(capacity):
+            raise UsageError(
+                f"queue {jobs[0].queue!r} has capacity 0, so a worker takes each job from a "
+                "producer that waits, which is not possible within a transaction: give the queue "
+                "a capacity, or enqueue without connection= after the commit"
+            )
+
+        async def operation(tx: Tx) -> Accepted:
+            answer = await insert(tx, jobs, capacity=capacity, when_full=when_full)
+            assert isinstance(answer, Accepted), "only at a rendezvous, or who waits, offers"
+            return answer
+
+        name = jobs[0].queue
+        bounded = f"the exact bound of queue {name!r} needs READ COMMITTED"
+        return await self._postgres.run_within(
+            caller, operation, rereads="" if capacity is None else bounded
+        )
 
     def _run(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, reads: bool

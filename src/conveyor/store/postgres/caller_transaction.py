@@ -1,0 +1,233 @@
+"""Operations in the application's own transaction, on its connection.
+
+They are those of every other call, within a savepoint: whatever they raise, the transaction of the
+application goes on as if the call had not been made. Where a connection commits each statement by
+itself, the call is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+from ...core.clock import Clock
+from ...core.retry import Draw
+from ...core.unreadable import UNREADABLE
+from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
+from ..caller_connection import ABORTED, CallerConnection
+from ..messages import Hint
+from ..sql.rows import Row
+from ..sql.transaction import ConflictError, Lanes, Lockable, Params, Tx
+from .address import Address
+from .notifier import encode_hints
+from .nul_escapes import escape, unescape
+from .statements import STATEMENTS
+
+T = TypeVar("T")
+
+# How often an operation is run again because another transaction was faster.
+MOST_TRIES = 5
+READ_COMMITTED = "read committed"
+
+# How what an operation does begins, ends well, and is undone: in a transaction, and without one.
+_SAVEPOINT = (
+    "SAVEPOINT conveyor",
+    ("RELEASE SAVEPOINT conveyor",),
+    ("ROLLBACK TO SAVEPOINT conveyor", "RELEASE SAVEPOINT conveyor"),
+)
+_TRANSACTION = "BEGIN", ("COMMIT",), ("ROLLBACK",)
+_ENTER = """WITH before AS MATERIALIZED (SELECT current_setting('search_path') AS path)
+SELECT path, set_config('search_path', $1::TEXT, TRUE), current_setting('transaction_isolation'),
+    extract(epoch FROM clock_timestamp())::FLOAT8
+FROM before"""
+# NOTIFY takes effect at the commit, of which nobody else knows.
+_LEAVE = """SELECT set_config('search_path', $1::TEXT, TRUE), (
+    SELECT count(pg_notify(channel, payload))
+    FROM unnest($2::TEXT[], $3::TEXT[]) AS hint (channel, payload)
+)"""
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+class CallerTransaction:
+    """A transaction of the application, as operations see it."""
+
+    excludes_writers = False
+
+    def __init__(self, connection: CallerConnection, address: Address) -> None:
+        self._connection = connection
+        self._address = address
+        self._isolation = ""
+
+    # -- statements ----------------------------------------------------------------------------
+
+    async def rows(self, name: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return await self._each(name, [params], "")
+
+    async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
+        """Run a statement for each set of parameters and return all rows."""
+        return await self._each(name, list(params), "")
+
+    async def change(self, name: str, params: Iterable[Params]) -> int:
+        """Run a statement for each set of parameters and return how many rows were changed."""
+        # Not all drivers say how many that are.
+        return len(await self._each(name, list(params), " RETURNING 1"))
+
+    async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
+        """Hold rows, in the order of their keys, until the transaction ends."""
+        await self.rows("share_worker" if shared else f"lock_{what}", (list(keys),))
+
+    async def _each(self, name: str, params: Sequence[Params], suffix: str) -> list[Row]:
+        statement = STATEMENTS[name]
+        if len(params) > 1 and statement.for_many_rows:
+            text = statement.for_many_rows.decode() + suffix
+            return await self._execute(text, statement.bind_columns(params))
+        text = statement.text.decode() + suffix
+        return [row for each in params for row in await self._execute(text, statement.bind(each))]
+
+    async def _execute(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
+        given = [_written(value) for value in values]
+        if not self._connection.numbered:
+            text, order = _unnumbered(text)
+            given = [given[number] for number in order]
+        return [tuple(map(_read, row)) for row in await self._connection.execute(text, given)]
+
+    # -- operations ----------------------------------------------------------------------------
+
+    async def run(
+        self,
+        operation: Callable[[Tx], Coroutine[Any, Any, T]],
+        *,
+        clock: Clock | None,
+        draw: Draw,
+        rereads: str = "",
+    ) -> T:
+        """Run an operation completely or not at all. It takes effect when the caller commits.
+
+        `rereads`: why it must see what others have committed since the transaction began.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with self._undone_unless_done():
+                    return await self._operate(
+                        operation, clock, draw, rereads, is_repeated=tries > 1
+                    )
+            except ConveyorError as error:
+                if not isinstance(error, ConflictError) or tries == MOST_TRIES:
+                    raise
+            except Exception as error:
+                if not self._was_taken(error):
+                    ours = self._translated(error)
+                    if ours is None:
+                        raise
+                    raise ours from error
+                if tries == MOST_TRIES:
+                    raise UsageError(f"the database rejected a value: {error}") from error
+
+    @asynccontextmanager
+    async def _undone_unless_done(self) -> AsyncGenerator[None]:
+        is_inside = await self._connection.in_transaction()
+        begin, end, undo = _SAVEPOINT if is_inside else _TRANSACTION
+        await self._execute(begin)
+        try:
+            yield
+            for each in end:
+                await self._execute(each)
+        except BaseException:
+            # If this fails, too, the transaction cannot go on, and the first error says why.
+            with suppress(Exception):
+                for each in undo:
+                    await self._execute(each)
+            raise
+
+    async def _operate(
+        self,
+        operation: Callable[[Tx], Coroutine[Any, Any, T]],
+        clock: Clock | None,
+        draw: Draw,
+        rereads: str,
+        *,
+        is_repeated: bool,
+    ) -> T:
+        [(path, _, self._isolation, now)] = await self._execute(_ENTER, [self._address.schema])
+        if rereads and self._isolation != READ_COMMITTED:
+            raise UsageError(
+                f"{rereads}, and this transaction is {self._isolation.upper()}: use READ "
+                "COMMITTED, or enqueue without connection= after the commit"
+            )
+        tx = Tx(self, Lanes(), clock.now() if clock else now, draw, careful=is_repeated)
+        try:
+            value = await operation(tx)
+            await tx.write_tallies()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the database rejects a value: {error}") from error
+        except UNREADABLE as error:
+            raise CorruptStoreError(f"a row that this call needs is damaged: {error}") from error
+        hints = [Hint(kind, tuple(subjects)) for kind, subjects in tx.hints.items()]
+        await self._execute(_LEAVE, [path, *encode_hints(self._address, hints)])
+        return value
+
+    def _was_taken(self, error: Exception) -> bool:
+        """Whether another transaction has taken a unique value, so that another try finds it."""
+        if not sqlstate(error).startswith("23"):
+            return False
+        if self._isolation != READ_COMMITTED:
+            raise ConflictError(
+                "another transaction has taken the unique key since this one began: roll back and "
+                "repeat the transaction"
+            ) from error
+        return True
+
+    def _translated(self, error: Exception) -> ConveyorError | None:
+        """Return the error of ours that says what to do; None if the driver's own does."""
+        place, told = self._address.shown, " ".join(str(error).split())
+        match sqlstate(error):
+            case "25P02":
+                return UsageError(ABORTED)
+            case "25006":
+                return UsageError(f"the transaction is read-only: {told}")
+            case "3F000" | "42P01" | "42703" | "42883":
+                return UsageError(
+                    f"the database of this connection has not the tables of {place}: pass a "
+                    f"connection to that database, or run `conveyor migrate` ({told})"
+                )
+            case "42501":
+                return UnavailableError(
+                    f"the user of this connection may not write to {place}: {told}. Grant the right"
+                )
+            case _:
+                return None
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return PostgreSQL's code of an error, whichever driver has raised it; "" if it has none."""
+    wrapped: Any = getattr(error, "orig", None)  # SQLAlchemy's; Django has the driver's as cause
+    for each in (error, wrapped, error.__cause__, getattr(wrapped, "__cause__", None)):
+        code = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
+        if isinstance(code, str):
+            return code
+    return ""
+
+
+@lru_cache
+def _unnumbered(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a statement with %s for each $1, and which values are wanted in their order."""
+    order = tuple(int(number) - 1 for number in _PARAMETER.findall(text))
+    return _PARAMETER.sub("%s", text.replace("%", "%%")), order
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape(str(value))  # a State is not what each driver takes for a string
+    return [_written(each) for each in cast("list[Any]", value)] if type(value) is list else value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, str):
+        return unescape(value)
+    return bytes(value) if type(value) is memoryview else value
