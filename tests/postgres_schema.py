@@ -33,6 +33,11 @@ class Schemas:
         self.server = server
         self._free: list[str] = []
 
+    @property
+    def folder(self) -> str:
+        """The folder with the server's unix socket."""
+        return self.server.partition("host=")[2]
+
     @contextmanager
     def one(self) -> Iterator[str]:
         """Lend the URL of an empty schema."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,12 +13,17 @@ from moves import WAYS, Stores
 from served import Served
 
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.postgres.address import parse_address
 from conveyor.store.protocol import Store
 from conveyor.store.sql.store import SqlStore
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
+from pgbouncer import PgBouncer
+from postgres_schema import Schemas
 
 STORES = ("memory", "sqlite", "http", "postgres")
+# PostgreSQL behind PgBouncer, too, in the long drills.
+ALL_STORES = (*STORES, pytest.param("pgbouncer", marks=pytest.mark.slow))
 
 
 @pytest.fixture
@@ -25,12 +31,26 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(scope="session")
+def pgbouncer(schemas: Schemas) -> Iterator[PgBouncer]:
+    # Not in pytest's folder, which PgBouncer's user may not read.
+    with tempfile.TemporaryDirectory(prefix="conveyor-pgb-") as folder:
+        Path(folder).chmod(0o755)
+        running = PgBouncer(Path(folder), Path(schemas.folder))
+        yield running
+        running.stop()
+
+
+@pytest.fixture(params=ALL_STORES)
 def store(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
     with ExitStack() as stack:
         url = ""
         if request.param == "postgres":
             url = stack.enter_context(request.getfixturevalue("schemas").one())
+        if request.param == "pgbouncer":
+            pgbouncer: PgBouncer = request.getfixturevalue("pgbouncer")
+            direct = stack.enter_context(request.getfixturevalue("schemas").one())
+            url = f"{pgbouncer.url}&schema={parse_address(direct).schema}&pool=transaction"
         opened = open_kind(request.param, clock, tmp_path, url)
         stack.callback(opened.close)
         yield opened
@@ -63,7 +83,7 @@ def open_kind(kind: str, clock: FakeClock, folder: Path, url: str = "") -> Store
         return MemoryStore(clock, draw=lambda: 0.5)
     if kind == "http":
         return Served(MemoryStore(clock, draw=lambda: 0.5), clock)
-    if kind == "postgres":
+    if kind in ("postgres", "pgbouncer"):
         from conveyor.store.postgres.store import PostgresStore
 
         return PostgresStore(url, clock=clock, draw=lambda: 0.5)

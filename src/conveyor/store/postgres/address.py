@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ...errors import UsageError
+
+# What keeps connections between this process and the server. "session": a proxy or a pooler gives a
+# client one session of the server. "transaction": each transaction may be in another one.
+Pool = Literal["", "session", "transaction"]
 
 SCHEMA = "conveyor"
 # A channel of hints has the schema's name and a kind, in PostgreSQL's 63 bytes of a name.
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 CONNECTIONS, MOST_CONNECTIONS = 4, 100
+_OWN = ("schema", "connections", "pool", "direct")
+_PLACE = ("host", "hostaddr", "port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +32,29 @@ class Address:
     schema: str
     # How many connections a process may have, beside the one for hints.
     connections: int
+    pool: Pool = ""
+    # HOST:PORT of the server itself, for hints.
+    direct: str = ""
 
     @property
     def shown(self) -> str:
         """The address for messages, without libpq's options."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}{parts.path}?schema={self.schema}"
+        pool = f"&pool={self.pool}" if self.pool else ""
+        return f"{parts.scheme}://{parts.netloc}{parts.path}?schema={self.schema}{pool}"
+
+    @property
+    def for_hints(self) -> Address:
+        """The address at which a session can listen, if there is one."""
+        if not self.direct:
+            return self
+        host, _, port = self.direct.rpartition(":")
+        parts = urlsplit(self.server)
+        user, at, _ = parts.netloc.rpartition("@")
+        given = [each for each in parse_qsl(parts.query) if each[0] not in _PLACE]
+        query = urlencode([*given, ("host", host.strip("[]")), ("port", port)], quote_via=quote)
+        server = urlunsplit(parts._replace(netloc=user + at, query=query))
+        return replace(self, server=server, pool="", direct="")
 
 
 def parse_address(url: str, password: str = "") -> Address:
@@ -47,7 +71,7 @@ def parse_address(url: str, password: str = "") -> Address:
     user, _, written = user.partition(":")
     parts = parts._replace(netloc=user + at + place)
     given = parse_qsl(parts.query, keep_blank_values=True)
-    own = {name: value for name, value in given if name in ("schema", "connections")}
+    own = {name: value for name, value in given if name in _OWN}
     others = [(name, value) for name, value in given if name not in own]
     schema = own.get("schema", SCHEMA)
     if not _SCHEMA_NAME.fullmatch(schema):
@@ -60,6 +84,7 @@ def parse_address(url: str, password: str = "") -> Address:
         raise UsageError(
             f"connections={number!r:.100}: a process can have 1 to {MOST_CONNECTIONS} connections"
         )
+    pool, direct = _pooling(own)
     server = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
     return Address(
         url=urlunsplit(parts),
@@ -67,4 +92,21 @@ def parse_address(url: str, password: str = "") -> Address:
         server=server,
         schema=schema,
         connections=int(number),
+        pool=pool,
+        direct=direct,
     )
+
+
+def _pooling(own: dict[str, str]) -> tuple[Pool, str]:
+    """Return what is between this process and the server, and where the server itself is."""
+    given, direct = own.get("pool", ""), own.get("direct", "")
+    pool = next((each for each in get_args(Pool) if each == given), None)
+    if pool is None or ("pool" in own and not pool):
+        raise UsageError(f"pool={given!r:.100}: must be 'transaction' or 'session'")
+    host, _, port = direct.rpartition(":")
+    if "direct" in own and not (pool == "transaction" and host and port.isdecimal()):
+        raise UsageError(
+            f"direct={direct!r:.100}: must be HOST:PORT of the server behind a pooler, beside "
+            "pool=transaction"
+        )
+    return pool, direct

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors, generators
 from psycopg.adapt import Transformer
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from ...errors import StoreVersionError, UnavailableError
@@ -21,31 +19,18 @@ from ..move_mark import FROZEN
 from ..sql.rows import Row
 from ..sql.transaction import Lockable, Params
 from .address import Address
-from .limited_session import LimitedSession
 from .nul_escapes import ESCAPE, unescape
+from .session import REMEDY, PoolerError, clock_and_settings, needed_settings, open_session
 from .statements import STATEMENTS, Query
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-CONNECT_TIMEOUT = 10
 # A statement that is run this often on one connection is prepared.
 PREPARE_AT = 3
-# What the server ends by itself, in milliseconds: a statement that hangs, and a transaction whose
-# client has vanished with locks in its hands.
-STATEMENT_TIMEOUT, IDLE_TIMEOUT = 60_000, 30_000
-# How a server that has vanished from the network is noticed within a minute, in seconds and, the
-# last one, milliseconds. The address may say otherwise.
-DETECTION = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 
-_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::FLOAT8"
-_BEGIN = f"BEGIN; {_CLOCK}".encode()
-_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_CLOCK}".encode()
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; {}"
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}"
 # In one round trip with the COMMIT. A transaction that has written nothing leaves no mark.
 _MARK = b"""INSERT INTO commit_mark (id, is_committed)
 SELECT '%s', TRUE WHERE pg_current_xact_id_if_assigned() IS NOT NULL; """
@@ -70,33 +55,15 @@ class Connection:
 
     def __init__(self, address: Address, *, migrating: bool = False) -> None:
         self.address = address
-        options = [
-            f"search_path={address.schema}",
-            f"statement_timeout={0 if migrating else STATEMENT_TIMEOUT}",
-            f"idle_in_transaction_session_timeout={IDLE_TIMEOUT}",
-            "default_transaction_isolation=read\\ committed",
-            # A plan that was made while a table was small must not scan it when it has grown.
-            "enable_seqscan=off",
-        ]
+        # Behind a pooler, each transaction may be in another session.
+        self._is_pooled = address.pool == "transaction"
+        settings = needed_settings(address, migrating=migrating) if self._is_pooled else {}
+        self._begin = _BEGIN.format(clock_and_settings(settings)).encode()
+        self._begin_reading = _BEGIN_READING.format(clock_and_settings(settings)).encode()
         try:
-            given: dict[str, Any] = dict(conninfo_to_dict(address.server))
-            known: dict[str, Any] = {
-                **DETECTION,
-                "connect_timeout": CONNECT_TIMEOUT,
-                "application_name": f"conveyor {socket.gethostname()}:{os.getpid()}",
-                **given,
-                "options": " ".join(
-                    [given.get("options", ""), *(f"-c {each}" for each in options)]
-                ),
-                "client_encoding": "UTF8",
-            }
-            if address.password:
-                known["password"] = address.password
-            self.session = LimitedSession.connect(make_conninfo(**known), autocommit=True)
+            self.session = open_session(address, migrating=migrating)
         except psycopg.Error as error:
             raise LostError(f"{address.shown} cannot be reached: {_told(error)}") from error
-        if migrating:
-            self.session.limit = None
         self._uses: Counter[bytes] = Counter()
         self._reader = Transformer(self.session)
         # Several statements at once are possible only as text.
@@ -141,12 +108,25 @@ class Connection:
         Directly through libpq: a cursor costs as much time as the server takes for an insert.
         """
         encoded = _encode(query, values)
+        if not (self._is_pooled and self._is_idle):
+            return self._execute(query, encoded)
+        self.begin(reads=False)
+        result = self._execute(query, encoded)
+        self.script(b"COMMIT")
+        return result
+
+    def _execute(self, query: Query, encoded: list[bytes | None]) -> PGresult:
         self._prepare(query)
         self._send(query, encoded)
         return self._checked(self.session.wait(generators.execute(self.session.pgconn))[-1])
 
     def transact(self, *calls: tuple[str, Params]) -> list[Row]:
         """Run statements as one transaction, in one round trip; returns the rows of the last."""
+        if self._is_pooled:
+            self.begin(reads=False)
+            *_, rows = [self.query(*call) for call in calls]
+            self.script(b"COMMIT")
+            return rows
         sent: list[tuple[Query, list[bytes | None]]] = []
         for name, params in calls:
             statement = STATEMENTS[name]
@@ -199,10 +179,10 @@ class Connection:
     def begin(self, *, reads: bool) -> tuple[float, float]:
         """Begin a transaction; return the server's time and this machine's monotonic time."""
         asked = time.monotonic()
-        self.script(_BEGIN_READING if reads else _BEGIN)
+        self.script(self._begin_reading if reads else self._begin)
         answered = time.monotonic()
         self._scripts.nextset()
-        [(now,)] = self._scripts.fetchall()
+        [(now, *_)] = self._scripts.fetchall()
         self._began = now
         return now, (asked + answered) / 2
 
@@ -219,7 +199,7 @@ class Connection:
     def roll_back(self) -> None:
         """Roll back the transaction, if one is open; a broken connection is closed."""
         try:
-            if self.session.pgconn.transaction_status != TransactionStatus.IDLE:
+            if not self._is_idle:
                 self.script(b"ROLLBACK")
         except psycopg.Error:
             self.close()
@@ -227,6 +207,10 @@ class Connection:
     def script(self, text: bytes) -> None:
         """Run statements without parameters in one round trip."""
         self._scripts.execute(text, prepare=False)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.session.pgconn.transaction_status == TransactionStatus.IDLE
 
     @property
     def is_lost(self) -> bool:
@@ -247,6 +231,12 @@ class Connection:
                 return StoreVersionError(
                     f"{place} has not the tables of this Conveyor: {told}. Run `conveyor migrate`."
                 )
+            case errors.InvalidSqlStatementName() | errors.DuplicatePreparedStatement():
+                self.close()
+                text = f"{place} does not know statements that were prepared in the session: {told}"
+                if self._is_pooled:  # The pooler was restarted, and the next session finds out.
+                    return LostError(text)
+                return PoolerError(f"{text}. Is a pooler in between? Then {REMEDY}")
             case errors.InsufficientPrivilege():
                 return UnavailableError(f"{place} refuses this user: {told}. Grant the right.")
             case errors.ObjectNotInPrerequisiteState() if FROZEN in told:

@@ -45,7 +45,9 @@ def read_version(connection: Connection) -> int:
     cursor.execute("SELECT to_regclass(%s) IS NULL", (table,))
     if cursor.fetchall() == [(True,)]:
         return 0
-    [(version,)] = cursor.execute("SELECT version FROM schema_version").fetchall()
+    # Qualified, because behind a pooler there is no search path outside a transaction.
+    query = f"SELECT version FROM {table}"  # noqa: S608 - a checked name
+    [(version,)] = cursor.execute(query.encode()).fetchall()
     return int(version)
 
 

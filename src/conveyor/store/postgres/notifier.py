@@ -39,6 +39,10 @@ JOIN = 5.0
 # How long the server may be silent, in seconds, before it is asked whether it is there, and then
 # how long its answer may take: a connection that was cut somewhere hears nothing for ever.
 PATIENCE = 30.0
+# How often is asked behind a pooler whether anything was committed, in seconds.
+POLL_EVERY = 1.0
+# A commit of anybody who has written changes it, and nothing else does.
+_SNAPSHOT = "SELECT pg_current_snapshot()::TEXT"
 KINDS: dict[str, HintKind] = {kind: kind for kind in get_args(HintKind)}
 
 
@@ -46,7 +50,10 @@ class PostgresNotifier:
     """Listens for this process, and rings at the others. Any thread may use it."""
 
     def __init__(self, address: Address, *, patience: float = PATIENCE) -> None:
-        self._address = address
+        self._address = address.for_hints
+        # A pooler's session is lent for one transaction, so nothing can be heard in it.
+        self._polls = self._address.pool == "transaction"
+        self._snapshot = ""
         self._patience = patience
         self._changed = threading.Condition()
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
@@ -162,6 +169,7 @@ class PostgresNotifier:
         connection.session.limit = self._patience
         # For those that arrive with the answer to a statement.
         connection.session.add_notify_handler(lambda note: self._hear(note, own))
+        self._snapshot = ""
         descriptor = connection.session.fileno()
         selector.register(descriptor, selectors.EVENT_READ)
         try:
@@ -169,11 +177,14 @@ class PostgresNotifier:
             if missed:
                 for kind in self._wanted:
                     self._deliver(Hint(kind))
-            rung = added_up = -ADD_UP_EVERY
+            rung = added_up = polled = -ADD_UP_EVERY
             heard = time.monotonic()
             while True:
                 self._listen_to(connection, self._wanted - self._listened)
                 now = time.monotonic()
+                if self._polls and now >= polled + POLL_EVERY:
+                    self._poll(connection)
+                    polled = now
                 if self._ringing and (now >= rung + WINDOW or self._is_closing):
                     is_rung = self._ring(connection)
                     rung = now if is_rung else now + RECONNECT_EVERY
@@ -188,6 +199,7 @@ class PostgresNotifier:
                 due = [heard + self._patience]
                 due += [rung + WINDOW] if self._ringing else []
                 due += [added_up + ADD_UP_EVERY] if self._has_tallied else []
+                due += [polled + POLL_EVERY] if self._polls and self._listeners else []
                 selector.select(max(0.0, min(due) - time.monotonic()))
                 self._take_wakes(woken)
                 self._receive(connection, own)
@@ -204,11 +216,22 @@ class PostgresNotifier:
 
     def _listen_to(self, connection: Connection, kinds: set[HintKind]) -> None:
         if kinds:
-            names = (f'LISTEN "{_channel(self._address, kind)}"' for kind in sorted(kinds))
-            connection.script("; ".join(names).encode())
+            if self._polls:
+                self._snapshot = self._snapshot or _snapshot(connection)
+            else:
+                names = (f'LISTEN "{_channel(self._address, kind)}"' for kind in sorted(kinds))
+                connection.script("; ".join(names).encode())
             with self._changed:
                 self._listened |= kinds
                 self._changed.notify_all()
+
+    def _poll(self, connection: Connection) -> None:
+        """Have everybody look if anything was committed since the last time."""
+        if self._listeners:
+            known, self._snapshot = self._snapshot, _snapshot(connection)
+            if self._snapshot != known:
+                for kind in self._wanted:
+                    self._deliver(Hint(kind))
 
     def _ring(self, connection: Connection) -> bool:
         """Send the hints; False if the server has no room for them now."""
@@ -268,6 +291,11 @@ def encode_hints(address: Address, hints: Iterable[Hint]) -> tuple[list[str], li
         channels.append(_channel(address, hint.kind))
         payloads.append(payload if len(payload.encode()) <= LARGEST else "")
     return channels, payloads
+
+
+def _snapshot(connection: Connection) -> str:
+    [(text,)] = connection.session.execute(_SNAPSHOT, prepare=False).fetchall()
+    return str(text)
 
 
 def _channel(address: Address, kind: HintKind) -> str:
