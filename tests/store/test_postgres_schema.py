@@ -49,7 +49,7 @@ def test_tables_are_made_by_a_migration_and_never_by_a_store(schemas: Schemas) -
     assert migration.script() == ""
     PostgresStore(url).close()
     with psycopg.connect(schemas.server, autocommit=True) as session:
-        session.execute("UPDATE not_there.schema_version SET version = 999")
+        session.execute("UPDATE not_there.schema_version SET version = 999, oldest_code = 999")
         with pytest.raises(StoreVersionError, match="newer Conveyor"):
             PostgresStore(url)
         session.execute("DROP SCHEMA not_there CASCADE")

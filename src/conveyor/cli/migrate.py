@@ -16,19 +16,20 @@ from .shared.store_access import choose_command_store
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if there is work to do.")
 @click.option("--sql", is_flag=True, help="Change nothing; print the SQL that would run.")
+@click.option("--roles", is_flag=True, help="Print SQL that creates roles with few rights.")
 @url_option
-def migrate_command(check: bool, sql: bool, url: str | None) -> int:
+def migrate_command(check: bool, sql: bool, roles: bool, url: str | None) -> int:
     chosen = choose_command_store(load_settings({"url": url}))
-    if check and sql:
-        raise UsageError("give either --check or --sql")
+    if check + sql + roles > 1:
+        raise UsageError("give only one of --check, --sql and --roles")
     if chosen.url.partition(":")[0] not in POSTGRES:
         raise UsageError(
             "only a PostgreSQL store is migrated by hand, at an address like "
             "postgresql://user@host/db; a SQLite file is migrated when it is opened"
         )
     migration = open_migration(chosen.url)
-    if sql:
-        print_script(migration.script())
+    if sql or roles:
+        print_script(migration.script() if sql else migration.role_script())
         return OK
     version, newest = migration.versions() if check else migration.run()
     if version >= newest:

@@ -237,8 +237,15 @@ class Connection:
                 if self._is_pooled:  # The pooler was restarted, and the next session finds out.
                     return LostError(text)
                 return PoolerError(f"{text}. Is a pooler in between? Then {REMEDY}")
+            case errors.FeatureNotSupported():
+                # A prepared statement answers with other types since a migration.
+                self.close()
+                return LostError(f"{place} refuses a statement in this session: {told}")
             case errors.InsufficientPrivilege():
-                return UnavailableError(f"{place} refuses this user: {told}. Grant the right.")
+                return UnavailableError(
+                    f"{place} refuses this user: {told}. Grant the right, or a role that has it "
+                    "(`conveyor migrate --roles`)."
+                )
             case errors.ObjectNotInPrerequisiteState() if FROZEN in told:
                 return UnavailableError(f"{place} is closed: {FROZEN}")
             case errors.DiskFull() | errors.OutOfMemory():
