@@ -40,5 +40,6 @@ FOUND: list[tuple[str, bytes]] = [
     ("password in an address", b"http://["),
     ("address of a PostgreSQL store", b"postgresql://h/d?connections=" + b"9" * 5000),
     ("address of a PostgreSQL store", b"postgresql://h/d?x=\xff"),
+    ("server address", b"http://[::1]:@"),
     ("address of a SQLite store", b"sqlite:///x?" + b"a=&" * 2000),
 ]

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import tempfile
 from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import redirect_stderr
+from typing import Any, NoReturn, TypeVar
 
 import atheris
 from harness import Target, Trial
 from mutation import LONGEST, mutate
 
+T = TypeVar("T")
 
-def fuzz_guided(load: Callable[[], Target], inputs: int, seconds: int, seed: int) -> NoReturn:
+
+def instrumented(load: Callable[[], T]) -> T:
+    """Call a function that imports Conveyor's modules, which are instrumented then."""
+    names = io.StringIO()  # of the modules, one a line
+    with redirect_stderr(names), atheris.instrument_imports(include=["conveyor"]):
+        return load()
+
+
+def fuzz_guided(target: Target, inputs: int, seconds: int, seed: int) -> NoReturn:
     """Try so many inputs, or for so long, and exit: with 0 unless there was a fault.
 
-    `load` imports the target; Conveyor's modules are instrumented then. Half of the inputs are made
-    by libFuzzer from what has reached new code, half as in mutation.py.
+    Half of the inputs are made by libFuzzer from what has reached new code, half as in mutation.py.
     """
-    with atheris.instrument_imports(include=["conveyor"]):
-        target = load()
     folder = tempfile.mkdtemp(prefix="fuzz-")
     for number, data in enumerate(target.seeds):
         with open(os.path.join(folder, str(number)), "wb") as file:

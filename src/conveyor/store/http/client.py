@@ -288,7 +288,7 @@ def checked_server_url(url: str) -> str:
     try:
         parts, target = urlsplit(url), URL(url)
         has_port = parts.port != 0  # ValueError if it is no number up to 65535
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # IndexError is how yarl refuses "http://h:@"
         raise wrong from error
     is_http = parts.scheme in ("http", "https") and parts.hostname and target.host and has_port
     if not is_http or parts.query or parts.fragment or not url.isprintable() or " " in url:
