@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +78,7 @@ def _fork(target: Target, given: argparse.Namespace, folder: Path) -> int:
         with open(folder / str(os.getpid()), "wb") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        tempfile.tempdir = str(folder)
         fuzz_one(target, given)
         code = 0
     except Exception:  # noqa: BLE001 - it is printed, and is this process's last act
