@@ -19,6 +19,7 @@ from starlette.requests import Request
 from conveyor.core.access import token_id
 from conveyor.core.task import task
 from conveyor.server import http_io
+from conveyor.server.body_room import BodyRoom, BodySpace
 from conveyor.server.body_shape import SMALL, read_shape
 from conveyor.server.enqueue_api import MANY_JOBS
 from conveyor.server.server_config import ServerConfig
@@ -91,7 +92,8 @@ def test_a_large_body_is_decoded_in_a_thread(spaces: int, runs: int) -> None:
         http = Request({"type": "http", "method": "POST", "headers": headers}, receive)
         threads = Threads()
         insert = STORE_CALLS["insert"]
-        body = await http_io.read_payload(http, insert, len(data), 1 << 20, threads)
+        space = BodySpace(BodyRoom(len(data), wait=0), "")
+        body = await http_io.read_payload(http, insert, len(data), 1 << 20, threads, space)
         assert ([each.task for each in body.jobs], threads.runs) == (["t"], runs)
 
     asyncio.run(main())

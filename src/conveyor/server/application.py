@@ -19,6 +19,7 @@ from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .auth import Authenticator
 from .authorization import Authorizer, check_scope
+from .body_room import BodyRoom, BodySpace
 from .connection_watch import ClientGoneError
 from .handlers import Handlers
 from .http_io import ProblemError, error_response, json_response, problem_response, read_payload
@@ -58,6 +59,7 @@ class Application(Router):
         self._inline_commit = InlineCommit()
         # One, so that large bodies do not use up the memory together.
         self._decoding = FileThreads(max_threads=1)
+        self._body_room = BodyRoom(self._config.body_limit, wait=self._config.room_wait)
         self._handlers = Handlers(
             store=store,
             authenticator=self._authenticator,
@@ -118,14 +120,17 @@ class Application(Router):
             note_authenticated()
         check_scope(call, principal)  # before reading a body, which may be large
         path = decode_names(names)
-        body = await read_payload(
-            http, call, self._config.body_limit, self._config.args_limit, self._decoding
-        )
-        if not call.in_query:  # reading the body may have taken half a minute
-            principal = await self._authenticator.identify(http.headers, address, former=former)
-        check_consistency(path, body)
-        await self._authorizer.check(call, principal, path, body)
-        return await self._handlers.handle(ApiRequest(http, call, principal, path, body))
+        owner = "" if principal.token is None else principal.token.id
+        with BodySpace(self._body_room, owner) as space:
+            body = await read_payload(
+                http, call, self._config.body_limit, self._config.args_limit, self._decoding, space
+            )
+            if not call.in_query:  # reading the body may have taken half a minute
+                principal = await self._authenticator.identify(http.headers, address, former=former)
+            check_consistency(path, body)
+            await self._authorizer.check(call, principal, path, body)
+            request = ApiRequest(http, call, principal, path, body, space)
+            return await self._handlers.handle(request)
 
 
 async def _health(_http: Request, _names: Mapping[str, str]) -> Response:

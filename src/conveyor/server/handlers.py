@@ -151,7 +151,7 @@ class Handlers:
     async def _write_content(self, request: ApiRequest) -> Response:
         body: payloads.PieceQuery = request.body
         # The store checks the size of a piece. This only limits how much is read.
-        data = await read_bytes(request.http, 2 * PIECE)
+        data = await read_bytes(request.http, 2 * PIECE, request.space)
         digest = request.path["digest"]
         found = await self._store.write_content(digest, body.offset, data, last=body.last)
         return json_response(found)

@@ -19,6 +19,7 @@ from ..store.http.api import JSON, MSGPACK, ApiCall
 from ..store.http.payloads import Payload, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
 from ..system.file_threads import FileThreads
+from .body_room import BodySpace
 from .body_shape import SMALL, check_sizes, read_shape
 from .connection_watch import ClientGoneError
 from .validation import check_numbers, may_have_large_number
@@ -43,7 +44,12 @@ class ProblemError(Exception):
 
 
 async def read_payload(
-    http: Request, call: ApiCall, limit: int, args_limit: int, threads: FileThreads
+    http: Request,
+    call: ApiCall,
+    limit: int,
+    args_limit: int,
+    threads: FileThreads,
+    space: BodySpace,
 ) -> Any:
     """Return the query or body of a call; a body has at most `limit` bytes, or the call's own.
 
@@ -53,9 +59,9 @@ async def read_payload(
     if call.in_query:
         return decode_query(http.query_params, call)
     if limit <= call.body_limit:
-        data = await read_bytes(http, limit)
+        data = await read_bytes(http, limit, space)
     else:
-        data = await read_bytes(http, call.body_limit, f"{call.name} needs no more")
+        data = await read_bytes(http, call.body_limit, space, f"{call.name} needs no more")
     media = _media_type(http) if data else JSON
     if media != JSON and not (call.accepts_msgpack and media == MSGPACK):
         accepted = JSON + (f" or {MSGPACK}" if call.accepts_msgpack else "")
@@ -84,11 +90,15 @@ def decode_body(call: ApiCall, media: str, data: bytes, args_limit: int = 1 << 2
     return body
 
 
-async def read_bytes(http: Request, limit: int, way_out: str = LARGER_BODIES) -> bytes:
+async def read_bytes(
+    http: Request, limit: int, space: BodySpace, way_out: str = LARGER_BODIES
+) -> bytes:
     """Return the body if it has at most `limit` bytes. http_limits.py limits its time."""
     length = http.headers.get("content-length", "0")
-    if length.isascii() and length.isdigit() and float(length) > limit:
-        raise _too_large(limit, way_out)
+    if length.isascii() and length.isdigit():
+        if float(length) > limit:
+            raise _too_large(limit, way_out)
+        await _have_room(space, int(length))
     parts: list[bytes] = []
     size = 0
     try:
@@ -96,10 +106,22 @@ async def read_bytes(http: Request, limit: int, way_out: str = LARGER_BODIES) ->
             size += len(part)
             if size > limit:
                 raise _too_large(limit, way_out)
+            await _have_room(space, size)
             parts.append(part)
     except ClientDisconnect as error:
         raise ClientGoneError from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _have_room(space: BodySpace, size: int) -> None:
+    if not await space.reach(size):
+        raise ProblemError(
+            problem(
+                "unavailable",
+                "the bodies of other requests take all the memory that this server has for them; "
+                "retry later",
+            )
+        )
 
 
 class PiecewiseResponse(Response):
