@@ -26,10 +26,12 @@ TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
 # The sources of a value that is not from a file or from the environment.
 FLAG, APPLICATION, DEFAULT = "the command line", "the application", "default"
 FILES = ("conveyor.toml", "pyproject.toml")
+LEAST_LEASE = 1.0
 LOG_FORMATS = ("text", "json")
 # Settings that are paths. `url` may be one, too.
 PATHS = frozenset({"token_file", "ca_file", "health_file"})
 MEMORY = ("memory:", "memory://")
+SERVERS = ("http", "https")
 POSTGRES = ("postgresql", "postgres")
 
 
@@ -78,6 +80,15 @@ def _seconds(value: Any) -> float:
     return parse_duration(value, positive=True)
 
 
+def _lease(value: Any) -> float:
+    seconds = parse_duration(value)
+    if seconds < LEAST_LEASE:
+        raise UsageError(
+            f"must be at least {LEAST_LEASE:g} s, so that a worker can renew it, got {value!r:.40}"
+        )
+    return seconds
+
+
 SETTINGS: dict[str, Setting] = {
     "url": Setting(
         "jobs.db",
@@ -94,7 +105,7 @@ SETTINGS: dict[str, Setting] = {
         max(4, os.cpu_count() or 1), _whole, "slots of a worker: how many jobs it runs at once"
     ),
     "labels": Setting((), _list, "labels of a worker"),
-    "lease": Setting(60.0, _seconds, "how long a worker's claim on a job lasts without renewal"),
+    "lease": Setting(60.0, _lease, "how long a worker's claim on a job lasts without renewal"),
     "drain": Setting(25.0, _seconds, "how long running jobs may go on at shutdown"),
     "poll": Setting(
         5.0, _seconds, "how often an idle worker polls for jobs; hints wake it earlier"

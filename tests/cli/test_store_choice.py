@@ -44,6 +44,15 @@ def test_a_command_that_only_reads_makes_no_store(
     assert sorted(folder.glob("jobs.db*")) == []
 
 
+@pytest.mark.parametrize("args", [["ps"], ["doctor"], ["scale", "status"]], ids=" ".join)
+def test_an_address_of_no_known_kind_is_not_taken_for_a_path(
+    conveyor: Command, args: list[str]
+) -> None:
+    ran = conveyor(*args, "--url", "ftp://jobs.example.com")
+    assert ran.code == 2
+    assert "there is no store for 'ftp://jobs.example.com'; known are" in ran.out + ran.err
+
+
 def test_an_empty_file_is_no_store_either(conveyor: Command, folder: Path) -> None:
     (folder / "jobs.db").touch()
     assert conveyor("ps").code == 4

@@ -72,6 +72,7 @@ def test_a_worker_releases_what_does_not_end_in_time(
         (["broken:belt"], "cannot import application 'broken:belt': ZeroDivisionError"),
         (["app:belt", "--queue", "mail:often"], "NAME:WEIGHT"),
         (["app:belt", "--lease", "never"], "lease = 'never' from the command line"),
+        (["app:belt", "--lease", "1ms"], "at least 1 s, so that a worker can renew it, got '1ms'"),
         (["app:belt", "--log-level", "LOUD"], "log_level 'LOUD'"),
         (["app:belt", "-c", "0"], "an integer of 1 or more"),
     ],

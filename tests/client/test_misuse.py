@@ -54,6 +54,11 @@ MISTAKES: dict[str, tuple[Callable[[Any], object], str]] = {
     "one code": (lambda belt: belt.command("a", ok_exit_codes=0), "0 to 255, got 0"),
     "a large code": (lambda belt: belt.command("a", ok_exit_codes=[256]), "255, got [256]"),
     "meta as a list": (lambda belt: belt.send("t", meta=[1]), "must be a dictionary, got [1]"),
+    "a queue as a number": (lambda belt: belt.jobs(queue=5), "queue must be a name or None, got 5"),
+    "tasks": (lambda belt: belt.jobs(task=["t"]), "task must be a name or None, got ['t']"),
+    "a negative wait": (lambda belt: belt.send("t").result(-1), "0 or more seconds, got -1"),
+    "a token that is none": (lambda _: Conveyor("jobs.db", token=5), "a string or None, got 5"),  # type: ignore[arg-type]
+    "such a token later": (lambda belt: belt.divert("jobs.db", token=b"x"), "None, got b'x'"),
     "a page by id": (lambda belt: belt.jobs(before="x"), "the `seq` of a job, got 'x'"),
     "a page beyond": (lambda belt: belt.jobs(before=1 << 63), "the `seq` of a job, got 92"),
     "a limit as text": (lambda _: Conveyor(args_limit="1k"), "args_limit must be an integer"),  # type: ignore[arg-type]

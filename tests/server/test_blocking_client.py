@@ -16,12 +16,16 @@ from served import Serving
 from conveyor.core.job import NewJob
 from conveyor.errors import PassingError
 from conveyor.server.http_limits import LimitedHttpProtocol
-from conveyor.store.http.api import STORE_CALLS
+from conveyor.server.server_config import ServerConfig
+from conveyor.store.http.api import SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.http.blocking_client import BlockingClient
+from conveyor.store.http.client import max_answer
 from conveyor.store.http.payloads import InsertAnswer, InsertBody
 from conveyor.store.http.store import HttpStore
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Accepted
+
+BODY_LIMIT = ServerConfig().body_limit
 
 
 class ConnectionCounter:
@@ -191,3 +195,11 @@ def test_a_response_is_never_taken_for_that_of_another_call(answer: bytes) -> No
     server.close()
     assert answers == [Accepted(("one",)), Accepted(("two",))]
     assert server.met == (1 if b"103" in answer else 2)
+
+
+@pytest.mark.parametrize("call", [*STORE_CALLS.values(), *SERVER_CALLS], ids=lambda call: call.name)
+def test_an_answer_may_be_as_large_as_its_call_can_need(call: ApiCall) -> None:
+    has_jobs = "JobView" in repr(call.response) or "ExchangedView" in repr(call.response)
+    is_list = "list" in repr(call.response)
+    assert max_answer(call) >= (2 * BODY_LIMIT if has_jobs else BODY_LIMIT if is_list else 1 << 20)
+    assert max_answer(call) <= (4 * BODY_LIMIT if has_jobs else BODY_LIMIT)

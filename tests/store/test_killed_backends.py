@@ -48,7 +48,9 @@ def prepared(server: PostgresServer) -> str:
 
 def end_session(server: PostgresServer) -> None:
     with psycopg.connect(server.url, autocommit=True) as session:
-        session.execute(f"SELECT pg_terminate_backend(pid) FROM ({OURS} LIMIT 2) AS chosen".encode())
+        session.execute(
+            f"SELECT pg_terminate_backend(pid) FROM ({OURS} LIMIT 2) AS chosen".encode()
+        )
 
 
 def kill_backend(server: PostgresServer) -> None:

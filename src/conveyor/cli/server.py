@@ -26,7 +26,6 @@ from .shared.signals import handle_signals
 from .shared.worker_options import health_file_option, lease_option
 from .shared.worker_process import retention_of
 
-LEAST_LEASE = 1.0
 MIB = 1 << 20
 
 
@@ -86,7 +85,7 @@ def server_command(
         store = _local_store(belt)
         heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
         config = ServerConfig(
-            lease_for=min(max(LEAST_LEASE, float(settings["lease"])), LONGEST_TERM),
+            lease_for=min(float(settings["lease"]), LONGEST_TERM),
             hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
             body_limit=body_limit * MIB,

@@ -16,14 +16,14 @@ class DeclaredStore:
         self, url: str | None, token: str | None, store: Store | None, clock: Clock | None
     ) -> None:
         self.url = url
-        self._token = token
+        self._token = _checked(token)
         self._store = store
         self._clock = clock
         self._diverted = False
 
     def divert(self, url: str, token: str | None) -> None:
         """Declare another store, which nothing overrides."""
-        self.url, self._token, self._store, self._clock = url, token, None, None
+        self.url, self._token, self._store, self._clock = url, _checked(token), None, None
         self._diverted = True
 
     def choose(self, settings: Settings) -> StoreChoice:
@@ -55,3 +55,9 @@ class DeclaredStore:
         chosen = choose_store(settings, self.url)
         # A token belongs to the store that it was declared with.
         return chosen if chosen.own else chosen._replace(token=self._token)
+
+
+def _checked(token: str | None) -> str | None:
+    if not isinstance(token, str | None):
+        raise UsageError(f"token must be a string or None, got {token!r:.40}")
+    return token

@@ -26,6 +26,9 @@ def job_filter(
         )
     if before is not None and (type(before) is not int or not 0 <= before < 1 << 63):
         raise UsageError(f"before must be the `seq` of a job, got {before!r}")
+    for field, name in (("queue", queue), ("task", task)):
+        if not isinstance(name, str | None):
+            raise UsageError(f"{field} must be a name or None, got {name!r:.200}")
     if isinstance(states, str):
         raise UsageError(f"states must be a list of states, got a string: write [{str(states)!r}]")
     return Filter(queue=queue, task=task, states=frozenset(map(_state, states)), before=before)

@@ -22,6 +22,8 @@ class OutageWait:
     ) -> None:
         if timeout is not None and not _is_number(timeout):
             raise UsageError(f"timeout must be a number of seconds or None, got {timeout!r}")
+        if timeout is not None and timeout < 0:
+            raise UsageError(f"timeout must be 0 or more seconds, got {timeout!r}")
         self._elapsed = elapsed
         self._deadline = math.inf if timeout is None else elapsed() + timeout
         self._outage_since: float | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.clock import Clock
 from ..errors import UnavailableError, UsageError
-from ..settings import MEMORY, POSTGRES, TOKEN, load_settings, token_from
+from ..settings import MEMORY, POSTGRES, SERVERS, TOKEN, load_settings, token_from
 from .memory.store import MemoryStore
 from .protocol import Store
 
@@ -33,10 +33,10 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
     """
     # Drivers are imported only where they are needed: memory and the command line's help go
     # without.
-    scheme = url.partition(":")[0]
+    scheme = _checked_scheme(url)
     if url in MEMORY:
         return MemoryStore(clock)
-    if scheme in ("http", "https"):
+    if scheme in SERVERS:
         return _open_http(url, clock, token)
     if scheme in POSTGRES:
         return _open_postgres(url, clock, token or "")
@@ -45,8 +45,8 @@ def open_store(url: str, clock: Clock | None = None, token: str | None = None) -
 
 def open_for_move(url: str) -> SqlStore:
     """Open a store from or to which jobs are moved, whatever its mark says."""
-    scheme = url.partition(":")[0]
-    if url in MEMORY or scheme in ("http", "https"):
+    scheme = _checked_scheme(url)
+    if url in MEMORY or scheme in SERVERS:
         raise UsageError(
             f"jobs cannot be moved from or to {url}: name a SQLite file or a PostgreSQL database"
         )
@@ -84,13 +84,13 @@ def examine_server(url: str, password: str) -> list[Examined]:
 
 def check_store_exists(url: str) -> None:
     """Raise UnavailableError if opening this store would create it."""
-    scheme = url.partition(":")[0]
+    scheme = _checked_scheme(url)
     if url in MEMORY:
         raise UnavailableError(
             "no store at memory: a store in memory can be used only by the process that has it; "
             "name a file or a server with --url or CONVEYOR_URL"
         )
-    if scheme in ("http", "https", *POSTGRES):  # opening one of these creates nothing
+    if scheme in (*SERVERS, *POSTGRES):  # opening one of these creates nothing
         return
     path = os.path.abspath(url.removeprefix("sqlite:///").partition("?")[0])
     if not os.path.isfile(path) or not os.path.getsize(path):
@@ -100,10 +100,16 @@ def check_store_exists(url: str) -> None:
         )
 
 
-def _open_sqlite(url: str, clock: Clock | None = None, *, for_move: bool = False) -> SqliteStore:
+def _checked_scheme(url: str) -> str:
+    """Return the scheme of an address, or the beginning of a path; UsageError if none is known."""
     scheme, colon, _ = url.partition(":")
-    if not url or (colon and scheme != "sqlite" and "/" not in scheme):
+    is_known = url in MEMORY or scheme in ("sqlite", *SERVERS, *POSTGRES)
+    if not url or (colon and not is_known and "/" not in scheme):
         raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
+    return scheme
+
+
+def _open_sqlite(url: str, clock: Clock | None = None, *, for_move: bool = False) -> SqliteStore:
     from .sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore.open(url, clock, for_move=for_move)

@@ -27,6 +27,7 @@ from .answer_check import checked_answer
 from .api import CURSOR_HEADER, JSON, MSGPACK, PREFIX, ApiCall
 from .payloads import BytesQuery, Payload, ServerTerms
 from .problems import Problem, error_from_problem
+from .wire import ExchangedView, JobView
 
 T = TypeVar("T")
 
@@ -38,8 +39,11 @@ CONNECT_TIMEOUT = 5.0
 RETRY_FOR = 10.0
 MIN_PAUSE, MAX_PAUSE = 0.05, 1.0
 CLOSE_TIMEOUT = 5.0
-# The maximum size of an answer in bytes: a server must not exhaust the client's memory.
-MAX_ANSWER = 1 << 30
+# The maximum size of an answer in bytes: a server must not exhaust the client's memory. A page ends
+# before 4 MiB or after one entry, and a job is as large as the bodies that its arguments and its
+# result came in.
+MAX_ANSWER, MAX_JOBS_ANSWER = 64 << 20, 256 << 20
+JOBS_ANSWERS = (JobView, list[JobView], ExchangedView)
 MAX_ERROR_ANSWER = MAX_SMALL_ANSWER = 1 << 20
 SMALL_ANSWERS = (None, bool, int, Content, Dismissed, Order, QueueInfo, ServerTerms, Staged)
 # Larger bodies are sent in chunks, so that they do not delay other calls.
@@ -353,7 +357,9 @@ def _max_answer(call: ApiCall, status: int, body: Payload | None) -> int:
 
 def max_answer(call: ApiCall) -> int:
     """Return how many bytes the answer to a call can have."""
-    return MAX_SMALL_ANSWER if call.response in SMALL_ANSWERS else MAX_ANSWER
+    if call.response in SMALL_ANSWERS:
+        return MAX_SMALL_ANSWER
+    return MAX_JOBS_ANSWER if call.response in JOBS_ANSWERS else MAX_ANSWER
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, url: str) -> bytes:
