@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -14,6 +15,7 @@ from psycopg import errors
 
 from ...core.clock import Clock
 from ...core.job import NewJob
+from ...core.job_context import check_stop, waiting_for
 from ...core.pending import run_sync
 from ...core.retry import Draw
 from ...core.storable import check_jobs
@@ -312,10 +314,15 @@ class _Attempts:
         self._pause = 0.0
 
     def wait_for_server(self, error: Exception) -> None:
+        """Pause before the next attempt; a job that is asked to stop does not wait any more."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise error
-        time.sleep(min(self._pause, left))
+        stopped = threading.Event()
+        with waiting_for("the PostgreSQL server", stopped):
+            check_stop()
+            stopped.wait(min(self._pause, left))
+        check_stop()
         self._pause = min(max(2 * self._pause, 0.05), LONGEST_PAUSE)
 
     def note_conflict(self, error: Exception) -> None:
