@@ -131,6 +131,10 @@ def test_only_an_ellipsis_matches_any_output() -> None:
         ],
         "http_clients.py": ["--rounds", "1", "--calls", "5"],
         "scaling.py": ["--hours", "2"],
+        "postgres/rows.py": [
+            *("--only", "insert,conveyor", "--rows", "one,drain", "--rounds", "1"),
+            *("--jobs", "20", "--singles", "64"),
+        ],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items(),
 )
