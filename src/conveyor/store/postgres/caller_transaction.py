@@ -83,7 +83,7 @@ class CallerTransaction:
     async def _each(self, name: str, params: Sequence[Params], suffix: str) -> list[Row]:
         statement = STATEMENTS[name]
         if len(params) > 1 and statement.for_many_rows:
-            text = statement.for_many_rows.decode() + suffix
+            text = statement.for_many_rows.text.decode() + suffix
             return await self._execute(text, statement.bind_columns(params))
         text = statement.text.decode() + suffix
         return [row for each in params for row in await self._execute(text, statement.bind(each))]
