@@ -62,7 +62,14 @@ def run_some(store: Store, clock: FakeClock) -> None:
     ]
     keys = ["kept", *[None] * 7]
     jobs = [
-        new(queue="run", retries=2, key=key, key_until="pruned", priority=-number)
+        new(
+            id=f"run \x1a {number}",
+            queue="run",
+            retries=2,
+            key=key,
+            key_until="pruned",
+            priority=-number,
+        )
         for number, key in enumerate(keys)
     ]
     put(store, *jobs, new(queue="run", priority=-99))

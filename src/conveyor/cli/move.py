@@ -116,6 +116,8 @@ def _print_moved(source: SqlStore, target: SqlStore, moved: Moved | None, *, as_
         return FAILED
     for each in moved.left:
         print_stderr(f"left in {here}, because it is damaged: {each}")
+    if moved.source.left_count > len(moved.source.left):
+        print_stderr(f"{moved.source.left_count:,} rows are damaged; the first of them are listed")
     print_stderr(
         f"moved from {here} to {there}: the counts and checksums of both are equal. "
         f"{here} is closed now."

@@ -84,7 +84,7 @@ def move(
     if differences:
         undo(source)
     else:
-        _finish(source, target)
+        _finish(source, target, mark.id)
     left = [*here.left, *missing.values()]
     return Moved(source=here, target=there, differences=differences, left=left)
 
@@ -125,7 +125,14 @@ def _begin(source: SqlStore, target: SqlStore) -> Mark | None:
             )
         _check_target(target)
         begun = _freeze(source, there)
-    return _mark_target(target, Mark(id=begun.id, role="target", other=here, part=_ORDER[0]))
+    mark = Mark(id=begun.id, role="target", other=here, part=_ORDER[0])
+    try:
+        _mark_target(target, mark)
+    except UsageError:
+        # Somebody began to use it meanwhile. Nothing was copied yet.
+        undo(source)
+        raise
+    return mark
 
 
 def _check_same_move(begun: Mark, filled: Mark | None, here: str, there: str) -> None:
@@ -163,13 +170,12 @@ def _freeze(source: SqlStore, there: str) -> Mark:
     return mark
 
 
-def _mark_target(target: SqlStore, mark: Mark) -> Mark:
+def _mark_target(target: SqlStore, mark: Mark) -> None:
     async def put(tx: Tx) -> None:
         _refuse(await find_target_obstacles(tx, address_of(target)))
         await tx.rows("copy_leader", mark_row(mark, tx.now))
 
     target.transact(put, reads=False).result()
-    return mark
 
 
 def _refuse(obstacles: Sequence[str]) -> None:
@@ -251,12 +257,12 @@ def _copy_contents(source: SqlStore, target: SqlStore, report: Report) -> dict[s
     return wrong
 
 
-def _finish(source: SqlStore, target: SqlStore) -> None:
+def _finish(source: SqlStore, target: SqlStore, move_id: str) -> None:
     """Close the source, then open the target: at no time are both open."""
 
     async def close(tx: Tx) -> None:
         mark = read_mark(await tx.rows("leader", (MARK,)))
-        if mark is None:
+        if mark is None or mark.id != move_id:
             raise UnavailableError(
                 f"the move from {address_of(source)} was given up meanwhile: "
                 f"{address_of(target)} stays closed"

@@ -146,8 +146,13 @@ async def write_jobs(tx: Tx, rows: Sequence[Row]) -> None:
 
 async def _with_numbers(tx: Tx, rows: Sequence[Row]) -> list[Row]:
     """Return rows with the number that the job of each has here; without those of no job."""
-    ids = sorted({row[0] for row in rows})
-    numbers: dict[str, int] = dict(await tx.rows("job_numbers", (_encode(ids).decode(),)))
+    ids = {row[0] for row in rows}
+    # Not every database has control characters in JSON.
+    plain = sorted(filter(str.isprintable, ids))
+    numbers: dict[str, int] = dict(await tx.rows("job_numbers", (_encode(plain).decode(),)))
+    for each in ids.difference(plain):
+        for (number,) in await tx.rows("is_there", (each,)):
+            numbers[each] = number
     return [(numbers[row[0]], *row[1:]) for row in rows if row[0] in numbers]
 
 
