@@ -177,7 +177,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "schedules": ("wr", lambda s, _: s.schedules()),
     "actions": ("wr", lambda s, _: s.actions(limit=9)),
     "load": ("wr", lambda s, _: s.load(limit=9)),
-    "leader": ("wr", lambda s, _: s.leader("scaler")),
+    "leader": ("pwr", lambda s, _: s.leader("scaler")),
     "files": ("wr", lambda s, at: s.files(at.final)),
     "add_token": ("", lambda s, _: s.add_token(issue_token("n", ["read"], (), now=1.0)[1])),
     "token": ("wr", lambda s, at: s.token(at.token)),

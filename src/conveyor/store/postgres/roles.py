@@ -25,6 +25,12 @@ PRODUCER = {
     "tally": "SELECT, INSERT, DELETE",
     "lane": "SELECT, INSERT",
     "job": "SELECT (seq, id, lane, state, unique_key), INSERT",
+    "body": "SELECT (seq, id), INSERT",
+    "ready": "INSERT",
+    "later": "INSERT",
+    "held_key": "SELECT, INSERT",
+    # Whether the jobs have been moved to another store.
+    "leader": "SELECT",
     "offer": _ALL,
     "offered_job": "SELECT, INSERT, DELETE",
     "offered_file": "SELECT, INSERT, DELETE",
@@ -35,7 +41,7 @@ PRODUCER = {
     "commit_mark": "SELECT, INSERT, UPDATE (id), DELETE",
 }
 NOT_FOR_PRODUCERS = frozenset(
-    {"attempt_error", "audit", "leader", "output", "schedule", "token", "worker"}
+    {"attempt_error", "audit", "final", "output", "running", "schedule", "token", "worker"}
 )
 
 

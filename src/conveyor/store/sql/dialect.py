@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from ..move_mark import FROZEN, MARK
 
 # What a move takes along.
-_MOVED = ("job", "offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit")
+_MOVED = ("offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit")
+# Where PostgreSQL keeps the jobs.
+_JOBS = ("body", "final", "held_key", "later", "ready", "running")
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -44,13 +46,13 @@ SQLITE = Dialect(
     freeze="\n".join(
         f"CREATE TRIGGER IF NOT EXISTS frozen_{table}_{change} BEFORE {change} ON {table} "
         f"BEGIN SELECT RAISE(ABORT, '{FROZEN}'); END;"
-        for table in _MOVED
+        for table in ("job", *_MOVED)
         for change in _CHANGES
     ),
     thaw=f"DELETE FROM leader WHERE name = '{MARK}';\n"  # noqa: S608 - no text from outside
     + "\n".join(
         f"DROP TRIGGER IF EXISTS frozen_{table}_{change};"
-        for table in _MOVED
+        for table in ("job", *_MOVED)
         for change in _CHANGES
     ),
 )
@@ -64,25 +66,19 @@ POSTGRES = Dialect(
     counted_queue="counted_queue",
     # Checksums of its own pages are the server's business; its operators have pg_amcheck.
     integrity_check="SELECT 'ok'",
-    # The jobs are in the tables of which `job` is made, if it is none itself.
-    freeze=f"""DO $do$ DECLARE each regclass; BEGIN
-    EXECUTE $sql$CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN RAISE EXCEPTION ''{FROZEN}'' USING ERRCODE = ''55000''; END'$sql$;
-    FOR each IN
-        SELECT oid::regclass FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND (
-            relname = ANY ('{{{", ".join(_MOVED)}}}') OR oid IN (
-                SELECT used.refobjid FROM pg_rewrite
-                JOIN pg_depend AS used ON used.objid = pg_rewrite.oid
-                WHERE pg_rewrite.ev_class = to_regclass('job')
-            )
-        )
-        ORDER BY relname
-    LOOP
-        EXECUTE format('CREATE TRIGGER refuse_change BEFORE INSERT OR UPDATE OR DELETE ON %s '
-            'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', each);
-    END LOOP;
-END $do$""",  # noqa: S608 - no text from outside
+    freeze="\n".join(
+        [
+            "DO $do$ BEGIN",
+            f"""CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '{FROZEN}' USING ERRCODE = '55000'; END $$;""",
+            *(
+                f"CREATE TRIGGER refuse_change BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();"
+                for table in (*_JOBS, *_MOVED)
+            ),
+            "END $do$",
+        ]
+    ),
     thaw=f"""DO $do$ BEGIN
     DELETE FROM leader WHERE name = '{MARK}';
     DROP FUNCTION IF EXISTS refuse_change() CASCADE;
