@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -14,19 +13,17 @@ import pytest
 from calls import claim, counted, new, put, settle
 
 from conveyor.core.job import State
-from conveyor.core.job_context import CURRENT, CurrentJob, Settable
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.pending import Pending
 from conveyor.errors import (
     ConveyorError,
     DuplicateIdError,
-    JobCancelledError,
     UnavailableError,
 )
 from conveyor.store.messages import Accepted, Claimant, Hint, Offered, Report, Want
 from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
-from conveyor.store.postgres.connection import Connection, LostError
+from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.rows import Row
 from conveyor.store.sql.transaction import Params
@@ -224,57 +221,6 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
     with pytest.raises(UnavailableError, match=r"postgresql://me@127\.0\.0\.1:1/db") as refused:
         open_store("postgresql://me:secret@127.0.0.1:1/db")
     assert "secret" not in str(refused.value)
-
-
-class Waits(dict[Settable, str]):
-    """What a job waits for; sets an event once that is something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.began = threading.Event()
-        self.seen: set[str] = set()
-
-    def __setitem__(self, event: Settable, what: str) -> None:
-        super().__setitem__(event, what)
-        self.seen.add(what)
-        self.began.set()
-
-
-class Link:
-    """A running job without a worker."""
-
-    def __init__(self) -> None:
-        self.job = SimpleNamespace(id="runs")
-        self.waits = Waits()
-        self.stopping = False
-
-
-def test_a_job_that_waits_for_a_lost_server_hears_that_it_must_stop(
-    store: PostgresStore,
-) -> None:
-    def refuse() -> Connection:
-        raise LostError("cannot be reached")
-
-    pool = store._driver._transactions._pool  # type: ignore[attr-defined]
-    pool.discard()
-    pool._connect = refuse
-    link = Link()
-    answers: list[object] = []
-
-    def run_job() -> None:
-        CURRENT.set(CurrentJob(link))  # type: ignore[arg-type]
-        try:
-            put(store, new())
-        except ConveyorError as error:
-            answers.append(error)
-
-    job = threading.Thread(target=run_job, daemon=True)
-    job.start()
-    assert link.waits.began.wait(30)
-    link.stopping = True
-    job.join(60)
-    assert link.waits.seen == {"the PostgreSQL server"}
-    assert [type(answer) for answer in answers] == [JobCancelledError]
 
 
 def test_calls_take_their_arguments_by_name(store: PostgresStore) -> None:
