@@ -83,9 +83,9 @@ def plain(url: str) -> Iterator[Shop]:
 
 
 def test_a_job_exists_if_and_only_if_the_transaction_commits(shop: Shop) -> None:
-    with pytest.raises(ZeroDivisionError), shop.caller.transaction():
-        gone = shop.enqueue(key="ann")
-        raise ZeroDivisionError
+    shop.caller.begin()
+    gone = shop.enqueue(key="ann")
+    shop.caller.roll_back()
     with shop.caller.transaction():
         kept = shop.enqueue(key="ann")
         assert shop.jobs == []
@@ -168,9 +168,8 @@ def test_a_rendezvous_is_refused(plain: Shop) -> None:
 def test_the_oldest_job_is_dropped_at_the_commit(plain: Shop) -> None:
     task = plain.belt.queue("news", capacity=1, when_full="drop_oldest").task(send, name="news")
     oldest = task.enqueue("ann")
-    with pytest.raises(ZeroDivisionError), plain.caller.transaction():
-        plain.enqueue(task)
-        raise ZeroDivisionError
+    plain.enqueue(task)
+    plain.caller.roll_back()
     assert oldest.refresh().state is State.AVAILABLE
     with plain.caller.transaction():
         kept = plain.enqueue(task)
@@ -307,16 +306,16 @@ def test_a_closed_connection_is_refused(plain: Shop) -> None:
 
 def test_a_connection_to_a_database_without_the_tables_is_refused(plain: Shop, url: str) -> None:
     with psycopg.connect(parse_address(url).server, autocommit=True) as admin:
-        admin.execute("CREATE DATABASE other")
+        admin.execute("CREATE DATABASE other_place")
         try:
-            server = parse_address(url).server.replace("/postgres?", "/other?")
+            server = parse_address(url).server.replace("/postgres?", "/other_place?")
             with psycopg.connect(server) as other:
                 joined = plain.send.using(connection=other)
-                with pytest.raises(UsageError, match="has not the tables of .*schema=test_"):
+                with pytest.raises(UsageError, match=r"has not the tables of .*schema=test_"):
                     joined.enqueue("ann")
                 assert other.execute("SELECT 1").fetchall() == [(1,)]
         finally:
-            admin.execute("DROP DATABASE other")
+            admin.execute("DROP DATABASE other_place")
 
 
 def test_a_read_only_transaction_is_refused(plain: Shop) -> None:
@@ -330,7 +329,7 @@ def test_a_role_without_rights_is_told_which_one_it_needs(plain: Shop) -> None:
     plain.caller.execute("CREATE ROLE nobody_yet")
     plain.caller.execute(f"GRANT USAGE ON SCHEMA {plain.schema} TO nobody_yet")
     plain.caller.execute("SET LOCAL ROLE nobody_yet")
-    with pytest.raises(UnavailableError, match="may not write .*permission denied"):
+    with pytest.raises(UnavailableError, match=r"may not write .*permission denied"):
         plain.enqueue()
     plain.caller.roll_back()
 

@@ -13,6 +13,7 @@ from ..errors import JobCancelledError, UsageError
 from .bounds import checked_number
 from .files import file_name
 from .job import JobRecord, Progress, Stream
+from .pending import run_sync
 
 T = TypeVar("T")
 
@@ -64,6 +65,10 @@ class JobLink(Protocol):
 
     def register_artifact(self, name: str, path: str) -> None:
         """Store a file as an artifact, as it is when the job's code has ended."""
+        ...
+
+    async def complete(self, connection: object, result: object, *, in_coroutine: bool) -> None:
+        """Have the commit of a connection's transaction complete the job."""
         ...
 
 
@@ -186,6 +191,25 @@ class CurrentJob:
             raise UsageError(f"artifact {str(full)!r} does not exist or is not a file")
         known = name or (given.name if given.is_absolute() else given.as_posix())
         self._link.register_artifact(file_name(known), str(full))
+
+    def complete_in(self, connection: object, result: object = None) -> None:
+        """Complete the job in the transaction of `connection`: at its commit, if that succeeds.
+
+        So what the transaction writes and the job's success are one: neither happens without the
+        other, however this process ends. `connection` is one of those that `using(connection=)`
+        takes, to the PostgreSQL database that has the jobs. `result` becomes the job's result; what
+        the function returns later does not count. The function may go on after the commit; if the
+        transaction is rolled back, the job ends as if this had not been called.
+
+        Raises InvalidTransitionError if this attempt no longer holds the job; the commit fails if
+        it loses the job between this call and the commit. UsageError for another kind of store or
+        connection, EncodingError for a result that does not match the function's annotation.
+        """
+        run_sync(self._link.complete(connection, result, in_coroutine=False))
+
+    async def acomplete_in(self, connection: object, result: object = None) -> None:
+        """`complete_in` for coroutines, on an async connection."""
+        await self._link.complete(connection, result, in_coroutine=True)
 
     def write_output(self, stream: Stream, data: bytes) -> None:
         """Add to the job's captured output."""

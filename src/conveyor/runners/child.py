@@ -28,6 +28,7 @@ from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob, Settable
 from ..core.lifecycle import Failed, Succeeded
 from ..errors import JobCancelledError, UsageError
+from .caller_completion import complete_within, encode_result
 from .capture import JobLogHandler
 from .child_protocol import (
     CONTROL_FD,
@@ -39,6 +40,7 @@ from .child_protocol import (
     ArtifactNamed,
     ChildMessage,
     ChildReady,
+    CompletionBegun,
     JobDone,
     JobStarted,
     OutputWritten,
@@ -118,6 +120,7 @@ class Child:
         CURRENT.set(CurrentJob(link))
         try:
             function, arguments, results = self._find_function(run)
+            link.results = results
         except UsageError as error:
             return machine_fault(error.__cause__) or Failed(error_info(error), retry=False)
         try:
@@ -184,10 +187,12 @@ class _JobLink:
         self.job = run.job
         self._folder = run.folder
         self._created = run.created
+        self._schema = run.schema
         self._replied = threading.Event()
         self._messages = messages
         self._lock = lock
         self._stop = threading.Event()
+        self.results: ResultCodec | None = None
         self.waits = _Waits(lambda what: self.send(WaitNoted(what)))
 
     @property
@@ -226,6 +231,14 @@ class _JobLink:
 
     def register_artifact(self, name: str, path: str) -> None:
         self.send(ArtifactNamed(name, path))
+
+    async def complete(self, connection: object, result: object, *, in_coroutine: bool) -> None:
+        assert self.results is not None, "its function is known by then"
+        encoded = encode_result(result, self.results, self.job.task)
+        self.send(CompletionBegun())
+        await complete_within(
+            connection, self.job, encoded, self._schema, in_coroutine=in_coroutine
+        )
 
     def send(self, message: ChildMessage) -> None:
         with self._lock:

@@ -34,7 +34,8 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     """A job and the path of its function.
 
     `main` is how to import the worker's main script, if the function is in it. `folder` is the path
-    of the job's workdir, which exists if it was `created`.
+    of the job's workdir, which exists if it was `created`. `schema` has the tables of its store, if
+    that is PostgreSQL.
     """
 
     job: JobRecord
@@ -42,6 +43,7 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     main: dict[str, Any] = {}
     folder: str = ""
     created: bool = False
+    schema: str = ""
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
@@ -84,6 +86,10 @@ class ArtifactNamed(msgspec.Struct, frozen=True, tag="artifact"):
     path: str
 
 
+class CompletionBegun(msgspec.Struct, frozen=True, tag="completion"):
+    """The job's code completes the job in a transaction of its own."""
+
+
 class JobDone(msgspec.Struct, frozen=True, tag="done"):
     """How the job ended, and the child's memory use in bytes."""
 
@@ -99,6 +105,7 @@ ChildMessage = (
     | WaitNoted
     | WorkdirNeeded
     | ArtifactNamed
+    | CompletionBegun
     | JobDone
 )
 

@@ -17,6 +17,7 @@ from ..core.job_context import Settable
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
 from ..core.task import Task
 from ..errors import UsageError
+from .caller_completion import CallerCompletions, complete_within, encode_result
 from .machine_fault import MachineFault
 from .workdir import Workdir, WorkdirRoot
 
@@ -70,7 +71,8 @@ class JobControl(msgspec.Struct, eq=False):
     inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
     paths. `workdir_owner` is the other user, if any, to whom its workdir was given. `failure` is
     how the job ends whatever its function returns. `slot` is the asyncio task that runs the code of
-    a coroutine job.
+    a coroutine job. `completing`: a transaction of the application may complete it; `completed`: it
+    is known that one did.
     """
 
     # Hot path: one is made for each job, so it is a struct, which sets its defaults in C.
@@ -78,6 +80,7 @@ class JobControl(msgspec.Struct, eq=False):
     task: Task
     sink: OutputSink
     slot: asyncio.Task[Any] | None = None
+    completions: CallerCompletions | None = None
     stop_request: StopRequest | None = None
     ended: bool = False
     exception: BaseException | None = None
@@ -90,6 +93,8 @@ class JobControl(msgspec.Struct, eq=False):
     artifact_root: str = ""
     workdir_owner: int | None = None
     artifacts: dict[str, str] = {}
+    completing: bool = False
+    completed: bool = False
     _event: threading.Event | None = None
     _on_stop: Callable[[StopRequest], None] | None = None
 
@@ -183,6 +188,13 @@ class JobControl(msgspec.Struct, eq=False):
         """
         if len(self.artifacts) <= FILES_LIMIT or name in self.artifacts:
             self.artifacts[name] = path
+
+    async def complete(self, connection: object, result: object, *, in_coroutine: bool) -> None:
+        """Have the commit of a connection's transaction complete the job."""
+        encoded = encode_result(result, self.task.results, self.task.name)
+        self.completing = True
+        schema = "" if self.completions is None else self.completions.schema
+        await complete_within(connection, self.job, encoded, schema, in_coroutine=in_coroutine)
 
     def _grace(self, request: StopRequest) -> float:
         return self.job.options.grace if request.grace is None else request.grace

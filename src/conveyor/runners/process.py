@@ -24,6 +24,7 @@ from .child_protocol import (
     ArtifactNamed,
     ChildMessage,
     ChildReady,
+    CompletionBegun,
     JobDone,
     JobStarted,
     MessageReader,
@@ -183,7 +184,10 @@ class _ChildProcess:
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
         folder, created = _workdir_state(control)
-        self._requests.send(encode(RunJob(control.job, where, main, folder, created)) + b"\n")
+        schema = control.completions.schema if control.completions else ""
+        self._requests.send(
+            encode(RunJob(control.job, where, main, folder, created, schema)) + b"\n"
+        )
         self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
         try:
@@ -239,6 +243,8 @@ class _ChildProcess:
                 control.write(stream, data)
             case WaitNoted(what) if control is not None:
                 self._note_wait(control, what)
+            case CompletionBegun() if control is not None:
+                control.completing = True
             case ArtifactNamed(name, path) if control is not None:
                 control.register_artifact(name, path)
             case WorkdirNeeded() if control is not None:
@@ -257,6 +263,7 @@ class _ChildProcess:
                 | OutputWritten()
                 | WaitNoted()
                 | ArtifactNamed()
+                | CompletionBegun()
                 | WorkdirNeeded()
             ):
                 return  # a message about a job that has ended

@@ -6,8 +6,10 @@ adapter needs its package, the application has imported it.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ..errors import UsageError
@@ -17,6 +19,7 @@ Row = tuple[Any, ...]
 KNOWN = (
     "a connection of psycopg, psycopg2, asyncpg or Django, or a Session or Connection of SQLAlchemy"
 )
+_PARAMETER = re.compile(r"\$(\d+)")
 # What `transaction_status` of psycopg and psycopg2 says.
 _IDLE, _IN_ERROR = 0, 3
 
@@ -231,6 +234,25 @@ def caller_connection(given: object, *, in_coroutine: bool) -> CallerConnection:
             "the thread that uses this one"
         )
     return kind(given)
+
+
+async def query(connection: CallerConnection, text: str, values: Sequence[Any]) -> list[Row]:
+    """Run a statement with parameters $1, $2, … and return its rows."""
+    if not connection.numbered:
+        text, order = _unnumbered(text)
+        values = [values[number] for number in order]
+    return [tuple(map(_plain, row)) for row in await connection.execute(text, values)]
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if type(value) is memoryview else value
+
+
+@lru_cache
+def _unnumbered(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a statement with %s for each $1, and which values are wanted in their order."""
+    order = tuple(int(number) - 1 for number in _PARAMETER.findall(text))
+    return _PARAMETER.sub("%s", text.replace("%", "%%")), order
 
 
 def _kind_of(given: object) -> Callable[[Any], CallerConnection]:

@@ -17,6 +17,11 @@ class TransactionalStore(Protocol):
     never suspend. A UsageError says what is wrong with the connection.
     """
 
+    @property
+    def schema(self) -> str:
+        """The schema with its tables."""
+        ...
+
     async def insert_within(
         self,
         connection: object,

@@ -17,6 +17,7 @@ from ..core.task import Kind, Task
 from ..maintenance.loop import MaintenanceLoop, maintenance_loop
 from ..maintenance.rescuer import Rescuer
 from ..maintenance.schedule_ticker import Schedule
+from ..runners.caller_completion import CallerCompletions
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import Runner
 from ..runners.runner_table import Runners
@@ -180,6 +181,7 @@ class Assembly:
             elapsed=self.elapsed,
         )
         return self.dispatcher(
+            completions=CallerCompletions(store),
             machine=machine,
             store=store,
             claimant=Claimant(worker, options.lease_for, options.labels, within),

@@ -54,7 +54,7 @@ class LeaseVerdicts:
             if renewal.verdict == "cancel":
                 grace = 0.0 if renewal.forced else None
                 request_stop(row.control, StopRequest("cancel", renewal.reason, grace))
-            else:
+            elif not row.control.completing:  # else LeaseRenewer looks which it is
                 request_stop(row.control, StopRequest("lost", LOST))
 
     def apply_once(self, lease: Lease, renewal: Renewal) -> None:

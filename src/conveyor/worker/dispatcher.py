@@ -16,6 +16,7 @@ from ..core.task import Kind, Task
 from ..core.timeout import wait_for_event
 from ..errors import AccessError, ConveyorError, UnavailableError
 from ..job_log import log_failure
+from ..runners.caller_completion import CallerCompletions
 from ..runners.capture import OutputBuffer
 from ..runners.job_control import JobControl, Runner, RunResult, StopRequest
 from ..runners.machine_fault import MachineFault
@@ -25,6 +26,7 @@ from ..system.crash_journal import CrashJournal
 from . import prefetch
 from .cancellation import LOST, request_stop, start_timeout
 from .claim_confirmer import ClaimConfirmer
+from .completed_jobs import end_completed
 from .held_jobs import INTERRUPTED, HeldJob, HeldJobs
 from .idle_slots import IdleSlots
 from .lease_renewer import LeaseRenewer
@@ -64,13 +66,14 @@ class Dispatcher:
         confirmer: ClaimConfirmer,
         sender: OutputSender,
         machine: MachineProbe,
+        completions: CallerCompletions,
         journal: CrashJournal | None,
         options: WorkerOptions,
         elapsed: Callable[[], float],
     ) -> None:
         self._store, self._claimant = store, claimant
         self._tasks, self._runners = tasks, runners
-        self._output, self._journal = output, journal
+        self._output, self._journal, self._completions = output, journal, completions
         self._held, self._leases, self._batch = held, leases, ReportBatch(held)
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
         self._options, self._elapsed = options, elapsed
@@ -114,13 +117,8 @@ class Dispatcher:
             self._group = group
             for _ in range(self._options.slots):
                 self._start_slot()
-            beside = (
-                self._leases.run,
-                self._confirmer.run,
-                self._trim,
-                self._sender.run,
-                self._machine.run,
-            )
+            beside = [each.run for each in (self._leases, self._confirmer, self._sender)]
+            beside += [self._trim, self._machine.run]
             helpers = [group.create_task(self._end_with(each)) for each in beside]
             await self._end_with(self._exchange_until_drained)
             for task in (*self._slots, *helpers):
@@ -226,8 +224,9 @@ class Dispatcher:
             self._end(row, outcome)
             return
         kind = task.kind
-        control = JobControl(job, task, self._output, slot if kind == "coroutine" else None)
-        older = self._held.start(row, control)
+        held, own = self._held, slot if kind == "coroutine" else None
+        control = JobControl(job, task, self._output, own, self._completions)
+        older = held.start(row, control)
         if older is not None and older.control is not None:
             request_stop(older.control, StopRequest("lost", LOST))
         if not self._sender.awake:
@@ -251,8 +250,11 @@ class Dispatcher:
         control.ended = True
         # Taken from the control, as the exception's traceback refers to the control.
         exception, control.exception = control.exception, None
-        if row.phase != "running":
-            return  # abandoned, or the job came back to this worker under a new lease
+        if row.phase != "running" or (
+            control.completing and await end_completed(row, control, run_result, held, self._output)
+        ):  # abandoned, back at this worker under a new lease, or completed by the application
+            self._draining = self._draining or held.finished >= self._options.most
+            return
         if isinstance(run_result, Succeeded) and control.stop_request is None:
             if self._machine.has_faults:
                 self._machine.record_start(kind)

@@ -10,6 +10,7 @@
 | running            | `release`         | ended                | the machine could not start it  |
 | unconfirmed        | `drop`            | gone                 | its lease is lost               |
 | running            | `drop`            | gone                 | its lease is lost               |
+| running            | `complete`        | gone                 | its application completed it    |
 | running            | `abandon_running` | abandoned            | the worker exits without it     |
 | abandoned          | `end_abandoned`   | ended                | its code ended with its slot    |
 
@@ -67,6 +68,11 @@ class HeldJob(msgspec.Struct, eq=False):
     control: JobControl | None = None
     fenced: bool = False
     cancel_hinted: bool = False
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the application has completed it, although its code still runs."""
+        return self.control is not None and self.control.completed
 
     @property
     def lease(self) -> Lease:
@@ -151,7 +157,8 @@ class HeldJobs:
     @property
     def renewable(self) -> list[HeldJob]:
         """The jobs whose leases must be renewed: not those that are to be confirmed first."""
-        return [*self._running.values(), *self._ready]
+        running = [row for row in self._running.values() if not row.is_completed]
+        return [*running, *self._ready]
 
     @property
     def unconfirmed(self) -> list[HeldJob]:
@@ -248,6 +255,12 @@ class HeldJobs:
     def drop(self, row: HeldJob) -> None:
         """Forget a job whose lease is lost: nothing may be reported of it."""
         self._move(row, "gone")
+
+    def complete(self, row: HeldJob) -> None:
+        """Note that the code of a job has ended that the application has completed itself."""
+        self.finished += 1
+        self._move(row, "gone")
+        self.on_ended()
 
     def abandon_running(self) -> list[HeldJob]:
         """Decide how running jobs end for which the worker does not wait; returns those jobs.

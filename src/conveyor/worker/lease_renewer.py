@@ -13,9 +13,11 @@ from ..core.event_log import open_event_log
 from ..core.job import JobRecord
 from ..core.timeout import wait_for_event
 from ..errors import AccessError, ConveyorError
+from ..runners.job_control import JobControl, StopRequest
 from ..store.messages import Renewal
 from ..store.protocol import WorkerStore
-from .cancellation import LeaseVerdicts, check_count
+from .cancellation import LOST, LeaseVerdicts, check_count, request_stop
+from .completed_jobs import is_completed
 from .held_jobs import HeldJob, HeldJobs
 
 log = open_event_log("lease_renewer")
@@ -149,9 +151,16 @@ class LeaseRenewer:
             return False
         self._note(rows, sent)
         for row, renewal in zip(rows, renewals, strict=True):
-            if renewal.verdict != "continue":
+            if renewal.verdict == "lost" and row.control is not None and row.control.completing:
+                await self._judge_completing(row, row.control)
+            elif renewal.verdict != "continue":
                 self._verdicts.apply(row.lease, renewal)
         return True
+
+    async def _judge_completing(self, row: HeldJob, control: JobControl) -> None:
+        """Stop a job that has lost its lease, unless that is because it is completed."""
+        if not await is_completed(row, control) and row.phase == "running":
+            request_stop(control, StopRequest("lost", LOST))
 
     async def _extend(self, rows: Sequence[HeldJob], timeout: float) -> list[Renewal] | None:
         leases = [row.lease for row in rows]

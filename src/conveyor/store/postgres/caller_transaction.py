@@ -7,17 +7,16 @@ itself, the call is a transaction of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from ...core.clock import Clock
 from ...core.retry import Draw
 from ...core.unreadable import UNREADABLE
-from ...errors import ConveyorError, CorruptStoreError, UnavailableError, UsageError
-from ..caller_connection import ABORTED, CallerConnection
+from ...errors import ConveyorError, CorruptStoreError, UsageError
+from ..caller_connection import CallerConnection, query
+from ..caller_errors import sqlstate, translated
 from ..messages import Hint
 from ..sql.rows import Row
 from ..sql.transaction import ConflictError, Lanes, Lockable, Params, Tx
@@ -48,7 +47,6 @@ _LEAVE = """SELECT set_config('search_path', $1::TEXT, TRUE), (
     SELECT count(pg_notify(channel, payload))
     FROM unnest($2::TEXT[], $3::TEXT[]) AS hint (channel, payload)
 )"""
-_PARAMETER = re.compile(r"\$(\d+)")
 
 
 class CallerTransaction:
@@ -74,7 +72,9 @@ class CallerTransaction:
     async def change(self, name: str, params: Iterable[Params]) -> int:
         """Run a statement for each set of parameters and return how many rows were changed."""
         # Not all drivers say how many that are.
-        return len(await self._each(name, list(params), " RETURNING 1"))
+        text = STATEMENTS[name].text
+        is_silent = text.startswith(b"UPDATE") and b"RETURNING" not in text
+        return len(await self._each(name, list(params), " RETURNING 1" if is_silent else ""))
 
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Hold rows, in the order of their keys, until the transaction ends."""
@@ -90,10 +90,7 @@ class CallerTransaction:
 
     async def _execute(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
         given = [_written(value) for value in values]
-        if not self._connection.numbered:
-            text, order = _unnumbered(text)
-            given = [given[number] for number in order]
-        return [tuple(map(_read, row)) for row in await self._connection.execute(text, given)]
+        return [tuple(map(_read, row)) for row in await query(self._connection, text, given)]
 
     # -- operations ----------------------------------------------------------------------------
 
@@ -122,7 +119,7 @@ class CallerTransaction:
                     raise
             except Exception as error:
                 if not self._was_taken(error):
-                    ours = self._translated(error)
+                    ours = translated(error, self._address.shown)
                     if ours is None:
                         raise
                     raise ours from error
@@ -183,43 +180,6 @@ class CallerTransaction:
             ) from error
         return True
 
-    def _translated(self, error: Exception) -> ConveyorError | None:
-        """Return the error of ours that says what to do; None if the driver's own does."""
-        place, told = self._address.shown, " ".join(str(error).split())
-        match sqlstate(error):
-            case "25P02":
-                return UsageError(ABORTED)
-            case "25006":
-                return UsageError(f"the transaction is read-only: {told}")
-            case "3F000" | "42P01" | "42703" | "42883":
-                return UsageError(
-                    f"the database of this connection has not the tables of {place}: pass a "
-                    f"connection to that database, or run `conveyor migrate` ({told})"
-                )
-            case "42501":
-                return UnavailableError(
-                    f"the user of this connection may not write to {place}: {told}. Grant the right"
-                )
-            case _:
-                return None
-
-
-def sqlstate(error: BaseException) -> str:
-    """Return PostgreSQL's code of an error, whichever driver has raised it; "" if it has none."""
-    wrapped: Any = getattr(error, "orig", None)  # SQLAlchemy's; Django has the driver's as cause
-    for each in (error, wrapped, error.__cause__, getattr(wrapped, "__cause__", None)):
-        code = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
-        if isinstance(code, str):
-            return code
-    return ""
-
-
-@lru_cache
-def _unnumbered(text: str) -> tuple[str, tuple[int, ...]]:
-    """Return a statement with %s for each $1, and which values are wanted in their order."""
-    order = tuple(int(number) - 1 for number in _PARAMETER.findall(text))
-    return _PARAMETER.sub("%s", text.replace("%", "%%")), order
-
 
 def _written(value: Any) -> Any:
     if isinstance(value, str):
@@ -228,6 +188,4 @@ def _written(value: Any) -> Any:
 
 
 def _read(value: Any) -> Any:
-    if isinstance(value, str):
-        return unescape(value)
-    return bytes(value) if type(value) is memoryview else value
+    return unescape(value) if isinstance(value, str) else value

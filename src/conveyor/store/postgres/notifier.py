@@ -257,6 +257,7 @@ class PostgresNotifier:
         for queue in connection.query("tallied_queues"):
             connection.query("add_up", queue)
         connection.query("forget_marks")
+        connection.query("forget_completions")
 
     def _receive(self, connection: Connection, own: int) -> None:
         """Pass on the notifications that have arrived, without waiting for more."""

@@ -527,6 +527,17 @@ DELETE FROM commit_mark WHERE id IN (
     ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED
 )
 
+-- name: held, reads
+-- Also what a job has written that its application has completed meanwhile.
+SELECT seq, cancel_requested_at, {cancel_reason}, cancel_forced FROM job
+WHERE id = :id AND lease = :lease AND (state = 'running' OR EXISTS (
+    SELECT 1 FROM completion
+    WHERE completion.job = :id AND completion.lease = :lease AND settled_at IS NOT NULL
+))
+
+-- name: forget_completions
+DELETE FROM completion WHERE settled_at < extract(epoch FROM clock_timestamp()) - 600
+
 -- name: ring
 -- NOTIFY writes to the log, but a hint is worth no wait for the disk.
 SELECT pg_notify(channel, payload), set_config('synchronous_commit', 'off', TRUE)

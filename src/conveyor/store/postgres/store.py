@@ -45,6 +45,7 @@ class PostgresStore(SqlStore):
         for_move: bool = False,
     ) -> None:
         address = parse_address(url, password)
+        self.schema = address.schema
         # Passed to the worker's other processes beside the address, which everybody can see.
         self.secret = address.password
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
