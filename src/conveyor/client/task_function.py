@@ -66,7 +66,10 @@ class TaskFunction(Generic[P, R, C]):
         (longest wait, a duration), `when_full`. Once: `key` with `key_until` ("final", "pruned").
         Attempts: `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `crash_limit`,
         `on_shutdown`. Data: `files` (paths by name), `artifacts` (patterns), `artifact_limit` and
-        `output_limit` (bytes), `meta`. Raises UsageError for an unknown option or a wrong value.
+        `output_limit` (bytes), `meta`. Together with your writes: `connection`, one of psycopg,
+        psycopg2, SQLAlchemy, asyncpg or Django to the PostgreSQL database that has the jobs: the
+        job exists if and only if its transaction commits, and a full queue raises QueueFullError.
+        Raises UsageError for an unknown option or a wrong value.
         """
         chosen = merge_options(self.enqueue_options, options)
         if self.task.kind == "thread" and chosen.options.timeout is not None:
