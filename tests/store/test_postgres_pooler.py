@@ -18,6 +18,7 @@ from conveyor.errors import UsageError
 from conveyor.store.messages import Accepted, Hint
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.migrate import Migration
+from conveyor.store.postgres.server_checks import Limits, examine
 from conveyor.store.postgres.session import PoolerError
 from conveyor.store.postgres.store import PostgresStore
 from postgres_pooler import Options, Pooler
@@ -187,6 +188,21 @@ def test_hints_come_from_the_server_itself_if_the_address_names_it(
     assert heard[0] == Hint("work", ("q",))
     other.close()
     store.close()
+
+
+def test_doctor_says_that_notifications_do_not_arrive(behind: Callable[[Options], str]) -> None:
+    address = parse_address(behind("kept") + "&pool=session")
+    *_, (name, is_well, text) = examine(address, limits=Limits(heard=0.5))
+    assert (name, is_well) == ("hints", False)
+    assert "name a pooler with pool=transaction" in text
+
+
+def test_doctor_examines_a_server_behind_a_pooler(pooled: str) -> None:
+    examined = {name: (well, text) for name, well, text in examine(parse_address(pooled))}
+    assert examined["hints"][0]
+    assert "direct=HOST:PORT" in examined["hints"][1]
+    assert examined["rights"] == (True, "this user has the rights of a worker")
+    assert "schema" not in examined
 
 
 def test_a_schema_is_migrated_through_a_pooler(

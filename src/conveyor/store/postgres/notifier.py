@@ -52,7 +52,7 @@ class PostgresNotifier:
     def __init__(self, address: Address, *, patience: float = PATIENCE) -> None:
         self._address = address.for_hints
         # A pooler's session is lent for one transaction, so nothing can be heard in it.
-        self._polls = self._address.pool == "transaction"
+        self.polls = self._address.pool == "transaction"
         self._snapshot = ""
         self._patience = patience
         self._changed = threading.Condition()
@@ -182,7 +182,7 @@ class PostgresNotifier:
             while True:
                 self._listen_to(connection, self._wanted - self._listened)
                 now = time.monotonic()
-                if self._polls and now >= polled + POLL_EVERY:
+                if self.polls and now >= polled + POLL_EVERY:
                     self._poll(connection)
                     polled = now
                 if self._ringing and (now >= rung + WINDOW or self._is_closing):
@@ -199,7 +199,7 @@ class PostgresNotifier:
                 due = [heard + self._patience]
                 due += [rung + WINDOW] if self._ringing else []
                 due += [added_up + ADD_UP_EVERY] if self._has_tallied else []
-                due += [polled + POLL_EVERY] if self._polls and self._listeners else []
+                due += [polled + POLL_EVERY] if self.polls and self._listeners else []
                 selector.select(max(0.0, min(due) - time.monotonic()))
                 self._take_wakes(woken)
                 self._receive(connection, own)
@@ -216,7 +216,7 @@ class PostgresNotifier:
 
     def _listen_to(self, connection: Connection, kinds: set[HintKind]) -> None:
         if kinds:
-            if self._polls:
+            if self.polls:
                 self._snapshot = self._snapshot or _snapshot(connection)
             else:
                 names = (f'LISTEN "{_channel(self._address, kind)}"' for kind in sorted(kinds))

@@ -1,10 +1,12 @@
-"""What `conveyor doctor` says about a PostgreSQL server: its version, and settings that hurt."""
+"""What `conveyor doctor` says about a PostgreSQL server: its version, and what hurts there."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -12,15 +14,28 @@ import psycopg
 from ..messages import Hint
 from .address import Address
 from .connection import Connection
+from .migrate import read_version, schemas
 from .notifier import PostgresNotifier
+from .roles import ROLES, granted
 
-# A clock that differs by more than this is worth a look, in seconds.
-SKEW = 5.0
-# How old a transaction may be that keeps the server from removing dead rows, in seconds.
-OLD_TRANSACTION = 300
-# How many dead rows in the table of jobs are too many, beside the living ones.
-DEAD_ROWS = 100_000
-HEARD_WITHIN = 5.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """From when on something is worth a line."""
+
+    # How much this machine's clock may differ from the server's, in seconds.
+    skew: float = 5.0
+    # How old a transaction may be that keeps the server from removing dead rows, in seconds.
+    transaction: float = 60.0
+    # How many dead rows of a table are too many, if they are more than the living ones.
+    dead_rows: int = 100_000
+    # Which share of the server's connections may be in use.
+    connections: float = 0.9
+    # Within how many seconds a notification must arrive.
+    heard: float = 5.0
+
+
+LIMITS = Limits()
 
 # name of the setting, the value that hurts, why
 _HURTING = (
@@ -29,24 +44,35 @@ _HURTING = (
     ("synchronous_commit", "off", "a crash loses jobs whose enqueue has returned"),
     ("autovacuum", "off", "claims become slower with every job that has run"),
 )
+_MADE = re.compile(
+    r"^(CREATE|DROP) (?:OR REPLACE |UNIQUE )?(TABLE|VIEW|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)",
+    re.MULTILINE,
+)
 
 # What is found, whether it is well, and in words.
 Examined = tuple[str, bool, str]
 
 
-def examine(address: Address) -> list[Examined]:
+def examine(
+    address: Address, *, limits: Limits = LIMITS, now: Callable[[], float] = time.time
+) -> list[Examined]:
     """Examine the server of a store; an UnavailableError if it cannot be reached."""
     connection = Connection(address)
     try:
-        return [
+        server_time, at = connection.begin(reads=True)
+        skew = server_time - (now() - time.monotonic() + at)
+        examined = [
             _version(connection),
             *_settings(connection),
             *_rights(connection),
-            *_old_transactions(connection),
-            *_dead_rows(connection),
-            _clock(connection),
-            _notifications(address),
+            *_missing(connection),
+            *_old_transactions(connection, limits.transaction),
+            *_dead_rows(connection, limits.dead_rows),
+            *_connections(connection, limits.connections),
+            _clock(skew, limits.skew),
         ]
+        connection.roll_back()
+        return [*examined, _notifications(address, limits.heard)]
     except psycopg.Error as error:
         raise connection.translate(error) from error
     finally:
@@ -55,17 +81,19 @@ def examine(address: Address) -> list[Examined]:
 
 def _version(connection: Connection) -> Examined:
     [(version,)] = _ask(connection, "SHOW server_version")
+    schema = connection.address.schema
     [(size,)] = _ask(
         connection,
-        "SELECT sum(pg_total_relation_size(oid))::BIGINT FROM pg_class "
-        "WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace",
+        "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::BIGINT FROM pg_class "
+        "WHERE relkind = 'r' AND relnamespace = to_regnamespace($1)",
+        schema,
     )
-    return "server", True, f"PostgreSQL {version}, {size:,} bytes in {connection.address.schema}"
+    return "server", True, f"PostgreSQL {version}, {size:,} bytes in {schema}"
 
 
 def _settings(connection: Connection) -> Iterator[Examined]:
     wrong = [
-        f"{name}={value}: {why}"
+        f"{name}={value}: {why}; set it to on"
         for name, value, why in _HURTING
         if _ask(connection, f"SHOW {name}") == [(value,)]
     ]
@@ -76,26 +104,84 @@ def _settings(connection: Connection) -> Iterator[Examined]:
 
 
 def _rights(connection: Connection) -> Iterator[Examined]:
-    missing = _ask(
-        connection,
-        "SELECT relname::TEXT FROM pg_class WHERE relkind IN ('r', 'v') "
-        "AND relnamespace = current_schema()::regnamespace AND relname <> 'schema_version' "
-        "AND NOT has_table_privilege(oid, CASE relkind WHEN 'v' THEN 'SELECT' "
-        "ELSE 'SELECT, INSERT, UPDATE, DELETE' END) ORDER BY 1",
+    """Say which role's rights this user has, the largest first."""
+    tables = [name for name, _ in _relations(connection, "rpv")]
+    lacking: list[str] = []
+    for role in ("worker", *(each for each in ROLES if each != "worker")):
+        missing = [name for name in tables if not _may(connection, name, granted(role, name))]
+        if not missing:
+            yield "rights", True, f"this user has the rights of a {role}"
+            return
+        lacking = lacking or missing
+    shown = ", ".join(lacking)
+    yield (
+        "rights",
+        False,
+        f"this user may not read and write {shown}; grant it a role of `conveyor migrate --roles`",
     )
-    if missing:
-        names = ", ".join(name for (name,) in missing)
-        yield "rights", False, f"this user may not read and write {names}; grant it"
 
 
-def _old_transactions(connection: Connection) -> Iterator[Examined]:
+def _may(connection: Connection, table: str, rights: str) -> bool:
+    """Whether this user has these privileges; of some columns is enough where they are named."""
+    name = f"{connection.address.schema}.{table}"
+    for right, columns in re.findall(r"(\w+)( \([^)]*\))?", rights):
+        check = "has_any_column_privilege" if columns else "has_table_privilege"
+        if _ask(connection, f"SELECT {check}($1, $2)", name, right) == [(False,)]:
+            return False
+    return True
+
+
+def _missing(connection: Connection) -> Iterator[Examined]:
+    """Say what the steps of the schema have made, and is not there."""
+    made: dict[str, str] = {}
+    version, _ = read_version(connection)
+    for verb, kind, name in _MADE.findall("\n".join(schemas()[:version])):
+        if verb == "CREATE":
+            made[name] = kind.lower()
+        else:
+            made.pop(name, None)
+    relations = dict(_relations(connection, "rpviI"))
+    functions = _ask(
+        connection,
+        "SELECT proname::TEXT FROM pg_proc WHERE pronamespace = to_regnamespace($1)",
+        connection.address.schema,
+    )
+    there = {name for name, is_valid in relations.items() if is_valid}
+    there |= {name for (name,) in functions}
+    lost = [f"{kind} {name}" for name, kind in made.items() if name not in there]
+    if lost:
+        yield (
+            "schema",
+            False,
+            (
+                f"missing or invalid: {', '.join(lost)}; create them as `conveyor migrate --sql` "
+                "does for an empty schema"
+            ),
+        )
+
+
+def _relations(connection: Connection, kinds: str) -> list[tuple[str, bool]]:
+    """Return the names of tables, views and indexes, and whether an index is valid."""
+    return _ask(
+        connection,
+        "SELECT relname::TEXT, coalesce(indisvalid, TRUE) FROM pg_class "
+        "LEFT JOIN pg_index ON indexrelid = pg_class.oid "
+        "WHERE relnamespace = to_regnamespace($1) AND NOT relispartition "
+        "AND strpos($2, relkind::TEXT) > 0 ORDER BY 1",
+        connection.address.schema,
+        kinds,
+    )
+
+
+def _old_transactions(connection: Connection, limit: float) -> Iterator[Examined]:
     rows = _ask(
         connection,
-        "SELECT pid, coalesce(application_name, ''), state, "
-        "extract(epoch FROM now() - xact_start)::BIGINT FROM pg_stat_activity "
-        "WHERE xact_start < now() - $1::FLOAT8 * interval '1 second' "
-        "AND datname = current_database() ORDER BY xact_start LIMIT 5",
-        OLD_TRANSACTION,
+        "SELECT pid, coalesce(application_name, ''), coalesce(state, backend_type), "
+        "extract(epoch FROM clock_timestamp() - xact_start)::BIGINT FROM pg_stat_activity "
+        "WHERE xact_start < clock_timestamp() - $1::FLOAT8 * interval '1 second' "
+        "AND datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend' ORDER BY xact_start LIMIT 5",
+        limit,
     )
     for pid, name, state, seconds in rows:
         yield (
@@ -103,51 +189,83 @@ def _old_transactions(connection: Connection) -> Iterator[Examined]:
             False,
             (
                 f"session {pid} ({name}, {state}) has a transaction open for {seconds:,} s; the "
-                "server cannot remove dead rows meanwhile, so claims become slower"
+                "server cannot remove dead rows meanwhile, so claims become slower: end it, or "
+                f"SELECT pg_terminate_backend({pid})"
             ),
         )
 
 
-def _dead_rows(connection: Connection) -> Iterator[Examined]:
-    [(dead, alive)] = _ask(
+def _dead_rows(connection: Connection, limit: int) -> Iterator[Examined]:
+    rows = _ask(
         connection,
-        "SELECT coalesce(sum(n_dead_tup), 0)::BIGINT, coalesce(sum(n_live_tup), 0)::BIGINT "
-        "FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'job'",
+        "SELECT relname::TEXT, n_dead_tup, n_live_tup FROM pg_stat_user_tables "
+        "WHERE schemaname = $1 AND n_dead_tup > $2 AND n_dead_tup > n_live_tup "
+        "ORDER BY n_dead_tup DESC LIMIT 5",
+        connection.address.schema,
+        limit,
     )
-    if dead > DEAD_ROWS and dead > alive:
+    for table, dead, alive in rows:
         yield (
             "dead rows",
             False,
             (
-                f"the table of jobs has {dead:,} dead rows and {alive:,} others: autovacuum does "
-                "not keep up; run VACUUM and look for old transactions"
+                f"table {table} has {dead:,} dead rows and {alive:,} others: autovacuum does not "
+                f"keep up; run VACUUM {connection.address.schema}.{table} and look for old "
+                "transactions"
             ),
         )
 
 
-def _clock(connection: Connection) -> Examined:
-    server_time, at = connection.begin(reads=True)
-    connection.roll_back()
-    skew = server_time - (time.time() - time.monotonic() + at)
+def _connections(connection: Connection, limit: float) -> Iterator[Examined]:
+    [(used, most)] = _ask(
+        connection,
+        "SELECT count(*), current_setting('max_connections')::BIGINT FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend'",
+    )
+    text = f"{used} of {most} connections of the server are in use"
+    if used < limit * most:
+        yield "connections", True, text
+    else:
+        yield (
+            "connections",
+            False,
+            (
+                f"{text}; raise max_connections, lower connections= in the URL, or put a pooler in "
+                "between"
+            ),
+        )
+
+
+def _clock(skew: float, limit: float) -> Examined:
     text = f"this machine's clock differs from the server's by {abs(skew):.1f} s"
-    return "clock", abs(skew) <= SKEW, text
+    is_well = abs(skew) <= limit
+    return "clock", is_well, text if is_well else f"{text}; synchronise both (chrony, NTP)"
 
 
-def _notifications(address: Address) -> Examined:
+def _notifications(address: Address, limit: float) -> Examined:
     """Send a hint from one session to another."""
     heard = threading.Event()
     listening, ringing = PostgresNotifier(address), PostgresNotifier(address)
     try:
         listening.listen(["access"], lambda _: heard.set())
+        if listening.polls:
+            return (
+                "hints",
+                True,
+                (
+                    "behind the pooler, workers look once a second; name the server with "
+                    "direct=HOST:PORT in the URL for notifications"
+                ),
+            )
         ringing.notify(Hint("access"))
-        if heard.wait(HEARD_WITHIN):
+        if heard.wait(limit):
             return "hints", True, "notifications arrive"
         return (
             "hints",
             False,
             (
                 "notifications do not arrive, so workers notice new jobs only when they look by "
-                "themselves; connect to the server without a pooler"
+                "themselves; connect to the server directly, or name a pooler with pool=transaction"
             ),
         )
     finally:
@@ -156,4 +274,5 @@ def _notifications(address: Address) -> Examined:
 
 
 def _ask(connection: Connection, question: str, *values: object) -> list[tuple[Any, ...]]:
-    return psycopg.RawCursor(connection.session).execute(question.encode(), values).fetchall()
+    given: Sequence[object] = values
+    return psycopg.RawCursor(connection.session).execute(question.encode(), given).fetchall()

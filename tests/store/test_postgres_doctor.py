@@ -1,0 +1,158 @@
+"""`conveyor doctor` finds each fault of a PostgreSQL server, and says what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from test_postgres_roles import opened_as
+
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.server_checks import Limits, examine
+from postgres_schema import Schemas
+
+Run = Callable[[str], None]
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    with schemas.one() as url:
+        yield url
+
+
+@pytest.fixture
+def run(url: str) -> Run:
+    """Return a function that runs SQL in the schema."""
+    address = parse_address(url)
+
+    def run(text: str) -> None:
+        # In a session of its own, whose end writes its statistics.
+        with psycopg.connect(address.server, autocommit=True) as session:
+            session.execute(f"SET search_path = {address.schema}".encode())
+            session.execute(text.encode())
+
+    return run
+
+
+def found(url: str, name: str, **given: object) -> list[tuple[bool, str]]:
+    limits = Limits(**given)  # type: ignore[arg-type]
+    examined = examine(parse_address(url), limits=limits)
+    return [(is_well, text) for each, is_well, text in examined if each == name]
+
+
+def test_a_server_without_faults_of_the_schema_is_well(url: str) -> None:
+    examined = examine(parse_address(url), limits=Limits(transaction=1e6))
+    assert {name for name, is_well, _ in examined if not is_well} == {"settings"}
+    [(_, rights)] = found(url, "rights")
+    assert rights == "this user has the rights of a worker"
+
+
+def test_settings_that_lose_data_are_named(url: str) -> None:
+    named = [text.partition(":")[0] for is_well, text in found(url, "settings") if not is_well]
+    assert named == [
+        "fsync=off",
+        "full_page_writes=off",
+        "synchronous_commit=off",
+        "autovacuum=off",
+    ]
+
+
+@contextmanager
+def without(run: Run, lost: str, restored: str) -> Iterator[None]:
+    run(lost)
+    try:
+        yield
+    finally:
+        run(restored)
+
+
+def test_a_missing_index_is_named(url: str, run: Run) -> None:
+    with without(run, "DROP INDEX audit_at", "CREATE INDEX audit_at ON audit (at)"):
+        [(is_well, text)] = found(url, "schema")
+    assert not is_well
+    assert text.startswith("missing or invalid: index audit_at; create")
+
+
+def test_an_invalid_index_is_named(url: str, run: Run) -> None:
+    of_audit = "WHERE indexrelid = 'audit_at'::REGCLASS"
+    with without(
+        run,
+        f"UPDATE pg_index SET indisvalid = FALSE {of_audit}",
+        f"UPDATE pg_index SET indisvalid = TRUE {of_audit}",
+    ):
+        [(_, text)] = found(url, "schema")
+    assert "index audit_at" in text
+
+
+def test_a_missing_function_is_named(url: str, run: Run) -> None:
+    address = parse_address(url)
+    with psycopg.connect(address.server) as session:
+        [(name,)] = session.execute(
+            "SELECT min(proname)::TEXT FROM pg_proc WHERE pronamespace = %s::REGNAMESPACE",
+            (address.schema,),
+        ).fetchall()
+    with without(
+        run, f"ALTER FUNCTION {name} RENAME TO moved", f"ALTER FUNCTION moved RENAME TO {name}"
+    ):
+        [(is_well, text)] = found(url, "schema")
+    assert not is_well
+    assert f"function {name}" in text
+
+
+def test_a_transaction_that_is_forgotten_is_named(url: str) -> None:
+    with psycopg.connect(parse_address(url).server, application_name="a forgotten one") as idle:
+        idle.execute("SELECT 1")
+        texts = [text for _, text in found(url, "transactions", transaction=0.0)]
+        pid = idle.info.backend_pid
+    [text] = [each for each in texts if f"session {pid} " in each]
+    assert "(a forgotten one, idle in transaction)" in text
+    assert f"pg_terminate_backend({pid})" in text
+
+
+def test_a_table_with_more_dead_rows_than_others_is_named(
+    url: str, run: Run, until: Callable[[Callable[[], object]], None]
+) -> None:
+    run(
+        "INSERT INTO audit (at, who, place, what, subject, detail) "
+        "SELECT 1, '', '', '', '', '' FROM generate_series(1, 100)"
+    )
+    run("DELETE FROM audit")
+    until(lambda: found(url, "dead rows", dead_rows=50))
+    [(is_well, text)] = found(url, "dead rows", dead_rows=50)
+    assert not is_well
+    assert "table audit has 1" in text
+    assert "run VACUUM" in text
+
+
+def test_a_server_with_few_connections_left_is_told(url: str) -> None:
+    [(is_well, text)] = found(url, "connections", connections=0.0)
+    assert not is_well
+    assert "raise max_connections" in text
+
+
+def test_a_clock_that_is_wrong_is_told(url: str) -> None:
+    examined = examine(parse_address(url), now=lambda: time.time() + 60)
+    [(is_well, text)] = [(well, text) for name, well, text in examined if name == "clock"]
+    assert not is_well
+    assert "by 60.0 s; synchronise both" in text
+
+
+def test_a_user_with_some_rights_is_told_which(url: str) -> None:
+    with opened_as("producer", url) as store:
+        [(is_well, text)] = found(store.url, "rights")
+        assert (is_well, text) == (True, "this user has the rights of a producer")
+    with opened_as("reader", url) as store:
+        [(is_well, text)] = found(store.url, "rights")
+        assert (is_well, text) == (True, "this user has the rights of a reader")
+
+
+def test_a_user_who_lacks_rights_is_told_of_which_tables(url: str, run: Run) -> None:
+    with opened_as("worker", url) as store:
+        run(f"REVOKE INSERT ON offer FROM {parse_address(url).schema}_worker")
+        run(f"REVOKE SELECT ON lane FROM {parse_address(url).schema}_worker")
+        [(is_well, text)] = found(store.url, "rights")
+    assert not is_well
+    assert text.startswith("this user may not read and write lane, offer; grant")
