@@ -7,9 +7,10 @@ import random
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from time import sleep
+from time import monotonic, sleep
 
 import psycopg
 import pytest
@@ -47,17 +48,26 @@ def prepared(server: PostgresServer) -> str:
     return url
 
 
+def run(server: PostgresServer, statement: str) -> list[tuple[int]]:
+    """Run a statement, once the server has recovered from the last fault."""
+    deadline = monotonic() + 60
+    while True:
+        try:
+            with psycopg.connect(server.url, autocommit=True) as session:
+                return session.execute(statement.encode()).fetchall()
+        except psycopg.OperationalError:
+            assert monotonic() < deadline
+            sleep(0.01)
+
+
 def end_session(server: PostgresServer) -> None:
-    with psycopg.connect(server.url, autocommit=True) as session:
-        session.execute(
-            f"SELECT pg_terminate_backend(pid) FROM ({OURS} LIMIT 2) AS chosen".encode()
-        )
+    run(server, f"SELECT pg_terminate_backend(pid)::INT FROM ({OURS} LIMIT 2) AS chosen")
 
 
 def kill_backend(server: PostgresServer) -> None:
     """Kill one session's process, so the server ends all the others, and recovers."""
-    with psycopg.connect(server.url, autocommit=True) as session:
-        for (pid,) in session.execute(f"{OURS} LIMIT 1".encode()).fetchall():
+    for (pid,) in run(server, f"{OURS} LIMIT 1"):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
