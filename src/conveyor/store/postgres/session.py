@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ...errors import UnavailableError
 from .address import Address
-from .limited_session import LimitedSession
+from .limited_session import ANSWER_TIMEOUT, LimitedSession
 
 CONNECT_TIMEOUT = 10
 # What the server ends by itself, in milliseconds: a statement that hangs, and a transaction whose
@@ -74,8 +74,7 @@ def open_session(address: Address, *, migrating: bool) -> LimitedSession:
         if "startup parameter" in str(error):
             raise PoolerError(f"a pooler answers for {address.shown}: {REMEDY}") from error
         raise
-    if migrating:
-        session.limit = None
+    session.limit = None if migrating else ANSWER_TIMEOUT
     try:
         if address.pool != "transaction":
             _check_settings(session, address)
