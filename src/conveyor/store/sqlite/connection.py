@@ -226,8 +226,24 @@ class Database:
     def _reconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
+            if not self._at_wal.look():
+                self._save_deleted_wal(db)
             db.close()
         self._connect()
+
+    def _save_deleted_wal(self, db: apsw.Connection) -> None:
+        """Bring into the file what a WAL has that somebody deleted; this connection still has it.
+
+        Nobody has begun another one, so nothing in the file is newer. What SQLite itself deletes is
+        in the file already.
+        """
+        with self._translated():
+            pages, saved = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if saved < pages:
+            raise CorruptStoreError(
+                f"the WAL of {self.path} was deleted, and {pages - saved} of its {pages} pages are "
+                "not in the file: stop everything that uses the file, and restore a backup"
+            )
 
     def _check_wal(self) -> None:
         """Look whether the WAL still is the file we have open.
