@@ -356,3 +356,41 @@ def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admi
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
     assert counted(store)["q"][State.AVAILABLE] == 5
+
+
+# -- what is rare in an exchange of one round trip -----------------------------------------------
+
+
+def test_a_claim_does_not_return_a_job_whose_row_is_damaged(
+    store: PostgresStore, admin: Admin
+) -> None:
+    bad, good = put(store, new(), new())
+    admin.run(f"UPDATE {admin.schema}.body SET args = '[7]' WHERE id = %s", bad)
+    assert [job.id for job in claim(store, 9)] == [good]
+    told = store.get(bad).result()
+    assert told.state is State.DISCARDED
+    assert "checksum" in (told.error or "")
+    assert counted(store)["q"][State.DISCARDED] == 1
+    assert counted(store)["q"][State.RUNNING] == 1
+
+
+def test_a_job_reported_twice_is_settled_once(store: PostgresStore) -> None:
+    put(store, new())
+    [job] = claim(store)
+    reports = [Report(job.id, lease, Succeeded(b"1")) for lease in (job.lease, job.lease, 99)]
+    assert store.settle(reports).result().settled == (job.id,)
+    assert store.get(job.id).result().state is State.COMPLETED
+    assert counted(store)["q"][State.COMPLETED] == sum(counted(store)["q"].values()) == 1
+
+
+def test_a_lost_report_and_a_lost_answer_are_told_together(lossy: PostgresStore) -> None:
+    ids = put(lossy, new(), new(), new())
+    first, second = claim(lossy, 2)
+    Lossy.lose = "answer"
+    reports = [
+        Report(first.id, first.lease, Succeeded(b"1")),
+        Report(second.id, second.lease + 1, Succeeded(b"2")),
+    ]
+    exchanged = lossy.exchange(reports, [Want("q", 9)], Claimant("w"), limit=9).result()
+    assert exchanged.settled == (first.id,)
+    assert [(job.id, job.lease, job.worker) for job in exchanged.jobs] == [(ids[2], 1, "w")]

@@ -123,6 +123,7 @@ HOT = {
     "lock_job": "running_pkey",
     "held": "running_pkey",
     "move": "body_pkey",
+    "delete_job": "final_pkey",
     "any_offer": "offer_waiting",
     "output": "output_job",
     "refers": "file_digest",

@@ -7,8 +7,11 @@ operation runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import accumulate
+from contextlib import suppress
+from itertools import accumulate, chain
+from time import monotonic
 from typing import Any
 from zlib import crc32
 
@@ -17,15 +20,15 @@ from ...core.job import JobRecord
 from ...core.labels import serves
 from ...core.lifecycle import Succeeded
 from ...core.page import PAGE_BYTES
+from ...errors import UnavailableError
 from ..lease_rules import lease_terms
 from ..messages import Claimant, Exchanged, Hint, Report, Want
 from ..sql.operations.discards import discard_damaged
-from ..sql.rows import ID, LANE, RUN_AT, SEQ, Row, decode_labels, to_record
+from ..sql.rows import ID, LANE, PRIORITY, RUN_AT, SEQ, Row, decode_labels, to_record
 from ..sql.transaction import Tx
+from .floors import Floors
 from .transactions import Transactions
-
-# The first place of a lane: all that is available has a greater one.
-FIRST = (-(1 << 63), float("-inf"), 0)
+from .vacuum import Vacuum
 
 
 class QuickExchange:
@@ -35,21 +38,23 @@ class QuickExchange:
         self._transactions = transactions
         self._lanes: dict[str, list[tuple[int, frozenset[str] | None]]] = {}
         self._queues: dict[int, str] = {}
+        self._floors = Floors()
+        self._vacuum = Vacuum(transactions)
 
     def run(
         self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, *, limit: int
     ) -> Exchanged:
         """Settle successes, then claim the next jobs; UndecidedError if nothing was written."""
         self._learn([want.queue for want in wants if want.queue not in self._lanes])
-        planned = self._plan(wants, claimant, limit) | _settling(reports)
-        answer = self._transactions.run_marked("exchange_plain", planned)
-        if isinstance(answer, str):
-            lost, jobs = self._recall(answer)
-        else:
-            lost, jobs = self._read(answer, wants, claimant)
-        gone = set(lost)
-        settled = tuple(dict.fromkeys(each.id for each in reports if each.id not in gone))
+        served = [self._served(want.queue, claimant) for want in wants]
+        used = self._floors.usable(chain.from_iterable(served), monotonic())
+        settled, jobs = self._call(reports, wants, served, claimant, limit, used)
+        if used and len(jobs) < limit:
+            wants, left = _rest(wants, jobs), limit - len(jobs)
+            with suppress(UnavailableError):  # the next claim looks from the start, too
+                jobs += self._call((), wants, served, claimant, left, frozenset())[1]
         if settled or jobs:
+            self._vacuum.note()
             self._transactions.tell(*([Hint("final", settled)] if settled else ()))
         return Exchanged(settled, tuple(jobs))
 
@@ -67,54 +72,93 @@ class QuickExchange:
                 self._lanes[queue] = [(lane, _labels(requires)) for lane, requires in rows]
                 self._queues.update((lane, queue) for lane, _ in rows)
 
-    def _plan(self, wants: Sequence[Want], claimant: Claimant, limit: int) -> dict[str, Any]:
-        terms = lease_terms(claimant, 0.0)
-        known = [self._lanes.get(want.queue, []) for want in wants]
-        served = [
-            [
-                lane
-                for lane, labels in lanes
-                if labels is not None and serves(claimant.labels, labels)
-            ]
-            for lanes in known
+    def _served(self, queue: str, claimant: Claimant) -> list[int]:
+        return [
+            lane
+            for lane, labels in self._lanes.get(queue, ())
+            if labels is not None and serves(claimant.labels, labels)
         ]
-        ends = list(accumulate(map(len, served)))
-        lanes = [lane for each in served for lane in each]
+
+    def _call(
+        self,
+        reports: Sequence[Report],
+        wants: Sequence[Want],
+        served: Sequence[Sequence[int]],
+        claimant: Claimant,
+        limit: int,
+        used: frozenset[int],
+    ) -> tuple[tuple[str, ...], list[JobRecord]]:
+        """Return the ids of the jobs that were settled, and the jobs that were claimed."""
+        planned = self._plan(wants, served, claimant, limit, used) | _settling(reports)
+        began = monotonic()
+        answer = self._transactions.run_marked("exchange_plain", planned)
+        ended = monotonic()
+        if isinstance(answer, str):
+            lost, jobs = self._recall(answer)
+        else:
+            first = _first_claimed(answer)
+            lost, rows = [row[ID] for row in answer[1:first]], answer[first:]
+            self._floors.note(
+                [(row[LANE], (~row[PRIORITY], row[RUN_AT], row[SEQ])) for row in rows],
+                chain.from_iterable(served),
+                used,
+                full=len(rows) == limit,
+                took=ended - began,
+                now=ended,
+            )
+            jobs = self._claimed(rows, wants, claimant, answer[0][RUN_AT])
+        gone = set(lost)
+        settled = dict.fromkeys(each.id for each in reports if each.id not in gone)
+        return tuple(settled), jobs
+
+    def _plan(
+        self,
+        wants: Sequence[Want],
+        served: Sequence[Sequence[int]],
+        claimant: Claimant,
+        limit: int,
+        used: frozenset[int],
+    ) -> dict[str, Any]:
+        terms = lease_terms(claimant, 0.0)
+        parts_of = [
+            [(lane, *part) for lane in lanes for part in self._floors.parts(lane, used)]
+            for lanes in served
+        ]
+        ends = list(accumulate(map(len, parts_of)))
+        parts = list(chain.from_iterable(parts_of))
         return {
             "worker": claimant.worker if wants else "",
             "queue_all": [want.queue for want in wants],
-            "known_all": list(map(len, known)),
+            "known_all": [len(self._lanes[want.queue]) for want in wants],
             "limit_all": [want.limit for want in wants],
-            "first_all": [1, *(end + 1 for end in ends[:-1])] if ends else [],
+            "first_all": [end - len(each) + 1 for end, each in zip(ends, parts_of, strict=True)],
             "last_all": ends,
-            "lane_all": lanes,
-            "rank_all": [FIRST[0]] * len(lanes),
-            "run_at_all": [FIRST[1]] * len(lanes),
-            "seq_all": [FIRST[2]] * len(lanes),
+            "lane_all": [lane for lane, _, _ in parts],
+            "rank_all": [place[0] for _, place, _ in parts],
+            "run_at_all": [place[1] for _, place, _ in parts],
+            "seq_all": [place[2] for _, place, _ in parts],
+            "until_rank_all": [until for _, _, until in parts],
             "limit": limit,
             "size": PAGE_BYTES,
             "lasting": terms.until,
             "starts": terms.started_at is not None,
         }
 
-    def _read(
-        self, rows: list[Row], wants: Sequence[Want], claimant: Claimant
-    ) -> tuple[list[str], list[JobRecord]]:
-        """Return the ids whose lease was lost, and the jobs that were claimed."""
-        now: float = rows[0][RUN_AT]
-        first = 1
-        while first < len(rows) and rows[first][SEQ] is None:
-            first += 1
+    def _claimed(
+        self, rows: Sequence[Row], wants: Sequence[Want], claimant: Claimant, now: float
+    ) -> list[JobRecord]:
         terms, queues = lease_terms(claimant, now), self._queues
-        claimed = [(row, to_record(row, queues[row[LANE]])) for row in rows[first:]]
+        found = [to_record(row, queues[row[LANE]]) for row in rows]
         if len(wants) > 1:
             places = {want.queue: number for number, want in enumerate(wants)}
-            claimed.sort(key=lambda each: places[each[1].queue])
-        damaged = [job.id for _, job in claimed if job.damage]
+            found.sort(key=lambda job: places[job.queue])
+        damaged = [job.id for job in found if job.damage]
         if damaged:
-            self._discard(damaged)
-        jobs = [lifecycle.claim(job, terms) for _, job in claimed if not job.damage]
-        return [row[ID] for row in rows[1:first]], jobs
+            with suppress(
+                UnavailableError
+            ):  # then they are discarded once their leases have lapsed
+                self._discard(damaged)
+        return [lifecycle.claim(job, terms) for job in found if not job.damage]
 
     def _discard(self, ids: Sequence[str]) -> None:
         """Discard jobs that turned out to be damaged once they had been claimed."""
@@ -140,12 +184,26 @@ class QuickExchange:
         return self._transactions.run(look, reads=True)
 
 
+def _first_claimed(rows: Sequence[Row]) -> int:
+    """Return where the claimed jobs begin: after the time, and the reports that came too late."""
+    first = 1
+    while first < len(rows) and rows[first][SEQ] is None:
+        first += 1
+    return first
+
+
 def is_plain(reports: Sequence[Report]) -> bool:
     """Whether all attempts succeeded, with results that can be stored."""
     return all(
         isinstance(report.outcome, Succeeded) and lifecycle.fits(report.outcome)
         for report in reports
     )
+
+
+def _rest(wants: Sequence[Want], jobs: Sequence[JobRecord]) -> list[Want]:
+    """Return what is still wanted of each queue."""
+    counts = Counter(job.queue for job in jobs)
+    return [Want(want.queue, want.limit - counts[want.queue]) for want in wants]
 
 
 def _settling(reports: Sequence[Report]) -> dict[str, Any]:

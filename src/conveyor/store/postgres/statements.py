@@ -22,7 +22,8 @@ _TYPES: dict[str, str] = {
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
         "first job known lane last lease limit number offer offset position priority rank "
-        "result_checksum retryable rows running scheduled seq size stop term term_before",
+        "result_checksum retryable rows running scheduled seq size stop term term_before "
+        "until_rank",
         "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_at enqueued_before "
         "expires_at final_at last_at lasting latest lease_until moment next_at now revoked_at "
         "run_at since started_at unsupported_since until until_before",
@@ -78,7 +79,7 @@ _WITH_ROOM = """
         )
 """
 _KEY = re.compile(r"WHERE (?:id = :id|seq = :seq)\b")
-_STATE = re.compile(r"\bstate = ('\w+')")
+_STATE = re.compile(r"\bstate = ('\w+'|:\w+)")
 _VALUES = re.compile(r"VALUES \(([^)]*)\)")
 
 
@@ -161,8 +162,8 @@ class Statement:
 def _by_key(body: str) -> str:
     """Keep a statement that names a job from searching it among all jobs in its state.
 
-    While there are few, the partial index of a state looks as cheap as the key, and the plan stays.
-    No such index is considered for LIKE, which is the same here.
+    While there are few, the index of final jobs by state looks as cheap as the key, and the plan
+    stays. No index is considered for LIKE, which is the same here.
     """
     if not _KEY.search(body):
         return body

@@ -134,32 +134,33 @@ tallied AS (
 SELECT 1 FROM unbounded
 
 -- name: key_holder
-SELECT body.id FROM held_key JOIN body ON body.seq = held_key.seq
-WHERE held_key.key = :unique_key
+SELECT found.id FROM (SELECT seq FROM held_key WHERE key = :unique_key) AS held,
+    LATERAL (SELECT id FROM body WHERE body.seq = held.seq LIMIT 1) AS found
 
 -- name: is_there
 SELECT seq FROM body WHERE id = :id
 
 -- name: is_in_queue
-SELECT 1 FROM job JOIN lane ON lane.id = job.lane WHERE job.id = :id AND lane.queue = :queue
+SELECT 1 FROM job WHERE id = :id AND lane IN (SELECT lane.id FROM lane WHERE queue = :queue)
 
 -- name: heads
+-- Here and below, LATERAL with a LIMIT: each row looks for its job by the key, in every plan.
 SELECT {job} FROM (
     SELECT seq AS head FROM ready WHERE lane = :lane ORDER BY rank, run_at, seq LIMIT :limit
     FOR UPDATE SKIP LOCKED
-) AS heads JOIN available_job ON seq = head
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 ORDER BY priority DESC, run_at, seq
 
 -- name: next_of_lane
 SELECT {job} FROM (
     SELECT seq AS head FROM ready WHERE lane = :lane ORDER BY rank, run_at, seq LIMIT 1
-) AS heads JOIN available_job ON seq = head
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 
 -- name: oldest
 SELECT {job} FROM (
     SELECT seq AS head FROM ready WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     ORDER BY run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED
-) AS heads JOIN available_job ON seq = head
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 ORDER BY run_at, seq
 
 -- name: set_options
@@ -286,7 +287,7 @@ WHERE id = (SELECT id FROM body WHERE seq = :seq) AND lease = :lease
 
 -- name: find_sizes
 SELECT seq, length(args), length(options), length(result), length(stopping), length(progress)
-FROM listed_job WHERE seq < :before
+FROM job WHERE seq < :before
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)
     AND (:states IS NULL OR state IN ({state_list}))
@@ -294,7 +295,7 @@ FROM listed_job WHERE seq < :before
 ORDER BY seq DESC LIMIT :limit
 
 -- name: find
-SELECT {listed_job} FROM listed_job WHERE seq < :before AND seq >= :last
+SELECT {listed_job} FROM job WHERE seq < :before AND seq >= :last
     AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
     AND (:task IS NULL OR task = :task)
     AND (:states IS NULL OR state IN ({state_list}))
@@ -311,11 +312,12 @@ SELECT min(seq), max(seq) FROM body
 
 -- name: strays
 -- Every state is that of a table; only the lane of a damaged row can be unknown.
-SELECT {job} FROM available_job WHERE seq IN (
-    SELECT seq FROM (SELECT seq, lane FROM ready WHERE seq >= :first ORDER BY seq LIMIT :rows)
-        AS searched
+SELECT {job} FROM (
+    SELECT seq AS head FROM (
+        SELECT seq, lane FROM ready WHERE seq >= :first ORDER BY seq LIMIT :rows
+    ) AS searched
     WHERE lane NOT IN (SELECT id FROM lane) ORDER BY seq LIMIT 100
-)
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 ORDER BY seq
 
 -- name: count_unfinished
@@ -382,35 +384,33 @@ INSERT INTO ready SELECT lane, rank, run_at, seq, expires_at, size, attempt, lea
 
 -- name: expired
 SELECT {job} FROM (
-    SELECT seq AS old, expires_at AS since FROM ready
-    WHERE expires_at IS NOT NULL AND expires_at <= :now
+    SELECT seq AS head FROM ready WHERE expires_at IS NOT NULL AND expires_at <= :now
     ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) AS oldest JOIN available_job ON seq = old
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 UNION ALL
 SELECT {job} FROM (
-    SELECT seq AS old, expires_at AS since FROM later
-    WHERE expires_at IS NOT NULL AND expires_at <= :now
+    SELECT seq AS head FROM later WHERE expires_at IS NOT NULL AND expires_at <= :now
     ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) AS oldest JOIN later_job ON seq = old
+) AS heads, LATERAL (SELECT * FROM job WHERE seq = head LIMIT 1) AS found
 LIMIT :limit
 
 -- name: lapsed
 SELECT {job} FROM (
-    SELECT id AS old, lease_until AS since FROM running WHERE lease_until < :now
-    ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
-) AS lapsed JOIN running_job ON id = old
-ORDER BY since
+    SELECT id AS head FROM running WHERE lease_until < :now ORDER BY lease_until LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+) AS heads, LATERAL (SELECT * FROM job WHERE id = head LIMIT 1) AS found
 
 -- name: leaseless
 SELECT {job} FROM (
-    SELECT id AS old FROM running WHERE lease_until IS NULL LIMIT :limit FOR UPDATE SKIP LOCKED
-) AS leaseless JOIN running_job ON id = old
+    SELECT id AS head FROM running WHERE lease_until IS NULL LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+) AS heads, LATERAL (SELECT * FROM job WHERE id = head LIMIT 1) AS found
 
 -- name: of_worker
 SELECT {job} FROM (
-    SELECT id AS old FROM running WHERE running.worker = :worker LIMIT :limit
+    SELECT id AS head FROM running WHERE running.worker = :worker LIMIT :limit
     FOR UPDATE SKIP LOCKED
-) AS own JOIN running_job ON id = old
+) AS heads, LATERAL (SELECT * FROM job WHERE id = head LIMIT 1) AS found
 
 -- name: old
 SELECT seq, lane FROM final WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
@@ -457,12 +457,12 @@ FROM (
 SELECT min(run_at) FROM ready WHERE lane = :lane
 
 -- name: scan
-SELECT {job} FROM listed_job WHERE seq > :after ORDER BY seq LIMIT 32
+SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 32
 
 -- name: exchange_plain
 SELECT * FROM exchange_plain(:mark, :worker, :at, :id_all, :lease_all, :result_all, :checksum_all,
     :queue_all, :known_all, :limit_all, :first_all, :last_all, :lane_all, :rank_all, :run_at_all,
-    :seq_all, :limit, :size, :lasting, :starts)
+    :seq_all, :until_rank_all, :limit, :size, :lasting, :starts)
 
 -- name: recalled, reads
 SELECT coalesce(lost, '{}') FROM commit_mark WHERE id = :mark
@@ -472,8 +472,17 @@ SELECT coalesce(lost, '{}') FROM commit_mark WHERE id = :mark
 SELECT {job}
 FROM (SELECT claimed, leases FROM commit_mark WHERE id = :mark) AS marked,
     unnest(claimed, leases) AS known (held, under),
-    LATERAL (SELECT * FROM running_job WHERE seq = held AND lease = under LIMIT 1) AS run
+    LATERAL (SELECT * FROM job WHERE seq = held AND lease = under AND state = 'running' LIMIT 1) AS run
 ORDER BY priority DESC, run_at, seq
+
+-- name: tables_to_vacuum, reads
+-- A vacuum by another process counts, too.
+SELECT relname::TEXT FROM pg_class
+WHERE oid IN ('ready'::REGCLASS, 'running'::REGCLASS, 'tally'::REGCLASS, 'commit_mark'::REGCLASS)
+    AND pg_stat_get_dead_tuples(oid) > 1000 AND pg_has_role(relowner, 'USAGE')
+    AND coalesce(greatest(pg_stat_get_last_vacuum_time(oid),
+        pg_stat_get_last_autovacuum_time(oid)), '-infinity')
+        < clock_timestamp() - INTERVAL '3 seconds'
 
 -- name: tallied_queues, reads
 SELECT DISTINCT queue FROM tally

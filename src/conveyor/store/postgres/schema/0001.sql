@@ -189,65 +189,17 @@ ALTER TABLE ready SET (autovacuum_vacuum_scale_factor = 0.01,
 ALTER TABLE running SET (autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
--- The jobs of each table, as one wide row.
-CREATE VIEW available_job AS
-SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
-    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
-    at.cancel_requested_at, at.started_at, at.unsupported_since,
-    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
-    at.cancel_forced, 'available'::TEXT COLLATE "C" AS state, body.id, body.task,
-    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
-    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
-    NULL::BYTEA AS result
-FROM ready AS at JOIN body ON body.seq = at.seq;
-
-CREATE VIEW later_job AS
-SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
-    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
-    at.cancel_requested_at, at.started_at, at.unsupported_since,
-    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
-    at.cancel_forced, at.state AS state, body.id, body.task,
-    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
-    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
-    NULL::BYTEA AS result
-FROM later AS at JOIN body ON body.seq = at.seq;
-
-CREATE VIEW running_job AS
-SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
-    body.expires_at, at.attempt, at.lease, at.crashes, at.lease_until AS lease_until,
-    at.cancel_requested_at, at.started_at, at.unsupported_since,
-    NULL::DOUBLE PRECISION AS final_at, NULL::BIGINT AS result_checksum, body.key_kept,
-    at.cancel_forced, 'running'::TEXT COLLATE "C" AS state, body.id, body.task,
-    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
-    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
-    NULL::BYTEA AS result
-FROM running AS at JOIN body ON body.id = at.id;
-
-CREATE VIEW final_job AS
-SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
-    body.expires_at, at.attempt, at.lease, at.crashes, NULL::DOUBLE PRECISION AS lease_until,
-    at.cancel_requested_at, at.started_at, at.unsupported_since,
-    at.final_at AS final_at, at.result_checksum AS result_checksum, body.key_kept,
-    at.cancel_forced, at.state AS state, body.id, body.task,
-    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
-    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args,
-    at.result AS result
-FROM final AS at JOIN body ON body.seq = at.seq;
-
--- All jobs. What names one by id or seq, or names the state, walks an index. Rows can be inserted,
--- updated and deleted; to lock one, lock it in its table.
+-- All jobs, for whatever names them by seq or by id, or lists them by seq; what looks for a state or
+-- a lane asks the narrow tables. Each row of `body` looks for its narrow row: a lateral UNION is
+-- never made a part of the join, so that every plan walks the keys, whatever the planner expects.
+-- Rows can be inserted, updated and deleted; to lock one, lock it in its table.
 CREATE VIEW job AS
-SELECT * FROM available_job UNION ALL SELECT * FROM later_job
-UNION ALL SELECT * FROM running_job UNION ALL SELECT * FROM final_job;
-
--- The same, for lists of jobs of any state in the order of seq: each row of `body` looks for its
--- narrow row, whatever the planner expects.
-CREATE VIEW listed_job AS
 SELECT body.seq, at.lane, body.checksum, body.priority, at.run_at, body.enqueued_at,
     body.expires_at, at.attempt, at.lease, at.crashes, at.lease_until, at.cancel_requested_at,
     at.started_at, at.unsupported_since, at.final_at, at.result_checksum, body.key_kept,
-    at.cancel_forced, at.state, body.id, body.task, at.worker, at.cancel_reason, at.error,
-    body.options, at.progress, at.stopping, body.args, at.result
+    at.cancel_forced, at.state, body.id, body.task,
+    (SELECT key FROM held_key WHERE held_key.seq = body.seq) AS unique_key, at.worker,
+    at.cancel_reason, at.error, body.options, at.progress, at.stopping, body.args, at.result
 FROM body CROSS JOIN LATERAL (
     SELECT lane, run_at, attempt, lease, crashes, NULL::DOUBLE PRECISION AS lease_until,
         cancel_requested_at, started_at, unsupported_since, NULL::DOUBLE PRECISION AS final_at,
@@ -357,8 +309,9 @@ BEGIN
                 AND running.cancel_requested_at IS NOT DISTINCT FROM taken.cancel_requested_at
                 AND running.lease_until IS NOT DISTINCT FROM taken.lease_until;
         ELSE
+            -- LIKE, so that no plan searches all jobs of that state.
             DELETE FROM final WHERE final.seq = taken.seq AND final.lease = taken.lease
-                AND final.state = taken.state;
+                AND final.state LIKE taken.state;
     END CASE;
     RETURN FOUND;
 END $$;
@@ -570,8 +523,9 @@ END $$;
 -- In: mark: under which the outcome is found if the answer is lost. claimant: the worker; '' claims
 -- nothing. given_at: the time; NULL is that of the server. ids, leases, results, checksums: the
 -- reports. wanted, knowns, mosts, firsts, lasts: the queues, how many lanes of each the caller
--- knows, how many jobs of each it wants, and where those lanes are in `lanes` that it serves; ranks,
--- run_ats, seqs: where in each lane to begin. most, most_bytes: the limits of all together.
+-- knows, how many jobs of each it wants, and where those lanes are in `lanes` that it serves. ranks,
+-- run_ats, seqs, until_ranks: where in each lane to begin, and the last rank. most, most_bytes: the
+-- limits of all together.
 -- lasting, starts: the length of the leases, and whether the jobs start at once.
 --
 -- Out: a row with nothing but the time as run_at; a row with only an id for each report whose lease
@@ -585,7 +539,7 @@ CREATE FUNCTION exchange_plain(
     ids TEXT[], leases BIGINT[], results BYTEA[], checksums BIGINT[],
     wanted TEXT[], knowns BIGINT[], mosts BIGINT[], firsts BIGINT[], lasts BIGINT[],
     lanes BIGINT[], ranks BIGINT[], run_ats DOUBLE PRECISION[], seqs BIGINT[],
-    most BIGINT, most_bytes BIGINT, lasting DOUBLE PRECISION, starts BOOLEAN
+    until_ranks BIGINT[], most BIGINT, most_bytes BIGINT, lasting DOUBLE PRECISION, starts BOOLEAN
 ) RETURNS TABLE (
     seq BIGINT, id TEXT, task TEXT, lane BIGINT, args BYTEA, state TEXT, priority BIGINT,
     run_at DOUBLE PRECISION, enqueued_at DOUBLE PRECISION, attempt BIGINT, lease BIGINT,
@@ -609,13 +563,15 @@ BEGIN
         );
         SELECT array_agg(want.number ORDER BY want.number), bool_or(
             (SELECT count(*) FROM lane WHERE lane.queue = want.name) <> want.known
-            OR (queue.capacity IS NOT NULL AND EXISTS (
+            OR (found.capacity IS NOT NULL AND EXISTS (
                 SELECT 1 FROM offer WHERE offer.queue = want.name AND answer IS NULL
             ))
         )
         INTO open, is_undecided
-        FROM unnest(wanted, knowns) WITH ORDINALITY AS want (name, known, number)
-        JOIN queue ON queue.name = want.name AND NOT queue.paused
+        FROM unnest(wanted, knowns) WITH ORDINALITY AS want (name, known, number), LATERAL (
+            SELECT queue.capacity FROM queue
+            WHERE queue.name = want.name AND NOT queue.paused LIMIT 1
+        ) AS found
         WHERE NOT EXISTS (SELECT 1 FROM worker WHERE worker.id = claimant AND quiet IN (1, 2));
         IF is_undecided THEN
             PERFORM fail_undecided();
@@ -659,8 +615,9 @@ BEGIN
             INSERT INTO tally (queue, scheduled, available, running, retryable, completed,
                 cancelled, discarded)
             SELECT lane.queue, 0, 0, -sum(each.number), 0, sum(each.number), 0, 0
-            FROM (SELECT run.lane, count(*) AS number FROM run GROUP BY run.lane) AS each
-            JOIN lane ON lane.id = each.lane GROUP BY lane.queue
+            FROM (SELECT run.lane, count(*) AS number FROM run GROUP BY run.lane) AS each,
+                LATERAL (SELECT * FROM lane WHERE lane.id = each.lane LIMIT 1) AS lane
+            GROUP BY lane.queue
         )
         SELECT array_agg(held.id) INTO settled FROM held;
         IF cardinality(settled) IS DISTINCT FROM cardinality(ids) THEN
@@ -687,12 +644,14 @@ BEGIN
         SELECT next.* FROM unnest(open) AS number, LATERAL (
             SELECT head.place, head.size FROM unnest(
                 lanes[firsts[number]:lasts[number]], ranks[firsts[number]:lasts[number]],
-                run_ats[firsts[number]:lasts[number]], seqs[firsts[number]:lasts[number]]
-            ) AS each (lane, rank, run_at, seq), LATERAL (
+                run_ats[firsts[number]:lasts[number]], seqs[firsts[number]:lasts[number]],
+                until_ranks[firsts[number]:lasts[number]]
+            ) AS each (lane, rank, run_at, seq, until_rank), LATERAL (
                 SELECT ready.ctid AS place, ready.size, ready.rank, ready.run_at, ready.seq
                 FROM ready
                 WHERE ready.lane = each.lane
                     AND (ready.rank, ready.run_at, ready.seq) >= (each.rank, each.run_at, each.seq)
+                    AND ready.rank <= each.until_rank
                 ORDER BY ready.rank, ready.run_at, ready.seq
                 LIMIT least(mosts[number], most) FOR UPDATE SKIP LOCKED
             ) AS head
@@ -723,8 +682,9 @@ BEGIN
         INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
             discarded)
         SELECT lane.queue, 0, -sum(each.number), sum(each.number), 0, 0, 0, 0
-        FROM (SELECT taken.lane, count(*) AS number FROM taken GROUP BY taken.lane) AS each
-        JOIN lane ON lane.id = each.lane GROUP BY lane.queue
+        FROM (SELECT taken.lane, count(*) AS number FROM taken GROUP BY taken.lane) AS each,
+            LATERAL (SELECT * FROM lane WHERE lane.id = each.lane LIMIT 1) AS lane
+        GROUP BY lane.queue
     ),
     marked AS (
         INSERT INTO commit_mark (id, is_committed, claimed, leases, lost)

@@ -1,0 +1,92 @@
+"""Where claims from PostgreSQL begin: the rule, and that it hides no job for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from calls import claim, new, put, settle
+
+from conveyor.core.lifecycle import Interrupted
+from conveyor.store.postgres.floors import HIGHEST, LOOK_EVERY, LOOK_SHARE, MANY, START, Floors
+from conveyor.store.postgres.store import PostgresStore
+from postgres_schema import Schemas
+
+LANE = 7
+
+
+def claimed(count: int, first: int = 0, rank: int = -1) -> list[tuple[int, tuple[int, float, int]]]:
+    return [(LANE, (rank, 5.0, first + number)) for number in range(count)]
+
+
+def full_claim(
+    floors: Floors, jobs: int = MANY + 1, *, took: float = 0.0, now: float = 0.0
+) -> None:
+    floors.note(claimed(jobs), [LANE], (), full=True, took=took, now=now)
+
+
+def test_a_lane_of_which_few_jobs_were_claimed_has_no_floor() -> None:
+    floors = Floors()
+    full_claim(floors, MANY)
+    assert floors.usable([LANE], 0.0) == frozenset()
+    assert floors.parts(LANE, ()) == [(START, HIGHEST)]
+
+
+def test_a_claim_begins_where_the_last_one_did_and_sees_all_higher_priorities() -> None:
+    floors = Floors()
+    full_claim(floors)
+    assert floors.usable([LANE, 8], 0.0) == {LANE}
+    assert floors.parts(LANE, {LANE}) == [(START, -2), ((-1, 5.0, 0), HIGHEST)]
+    assert floors.parts(8, {LANE}) == [(START, HIGHEST)]
+
+
+def test_a_job_of_a_higher_priority_does_not_lower_the_floor() -> None:
+    floors = Floors()
+    full_claim(floors)
+    jobs = [*claimed(1, rank=-9), *claimed(3, first=300)]
+    floors.note(jobs, [LANE], {LANE}, full=True, took=0.0, now=0.0)
+    assert floors.parts(LANE, {LANE})[-1] == ((-1, 5.0, 300), HIGHEST)
+
+
+def test_a_lane_is_looked_at_from_its_start_in_a_small_part_of_the_time() -> None:
+    floors = Floors()
+    full_claim(floors, now=10.0)
+    assert floors.usable([LANE], 10.0 + LOOK_EVERY) == frozenset()
+    full_claim(floors, took=1.0, now=20.0)
+    assert floors.usable([LANE], 19.9 + LOOK_SHARE) == {LANE}
+    # A claim from the floor does not put off the next look.
+    floors.note(claimed(5, 500), [LANE], {LANE}, full=True, took=9.0, now=30.0)
+    assert floors.usable([LANE], 20.0 + LOOK_SHARE) == frozenset()
+
+
+def test_a_claim_that_gets_less_than_it_asks_for_ends_the_floors_of_its_lanes() -> None:
+    floors = Floors()
+    full_claim(floors)
+    floors.note(claimed(1), [LANE], {LANE}, full=False, took=0.0, now=0.0)
+    assert floors.usable([LANE], 0.0) == frozenset()
+
+
+@pytest.fixture
+def store(schemas: Schemas) -> Iterator[PostgresStore]:
+    with schemas.one() as url:
+        opened = PostgresStore(url)
+        yield opened
+        opened.close()
+
+
+def test_a_job_below_the_floor_is_claimed_at_once_if_there_is_no_other(
+    store: PostgresStore,
+) -> None:
+    put(store, *(new() for _ in range(2 * MANY + 1)))
+    [first, *_] = claim(store, MANY)
+    claim(store, MANY)
+    floors = store._postgres._exchange._floors
+    assert settle(store, first, Interrupted())
+    [late] = put(store, new(priority=5))
+    lanes = list(floors._places)
+    assert lanes
+    floors._look_at[lanes[0]] = float("inf")
+    assert [job.id for job in claim(store, 1)] == [late]
+    assert floors.usable(lanes, 0.0)
+    assert {job.id for job in claim(store, 9)} > {first.id}
+    assert not floors.usable(lanes, 0.0)
