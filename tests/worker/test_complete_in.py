@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +152,8 @@ def test_a_lost_lease_keeps_the_transaction_from_committing(place: Place, when: 
 
     def function() -> None:
         try:
-            with psycopg.connect(place.server) as session:
+            # psycopg does not close a connection whose commit fails.
+            with closing(psycopg.connect(place.server)) as session, session:
                 place.insert(session)
                 if when == "before the call":
                     lose_lease(place, current_job().id)

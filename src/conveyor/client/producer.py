@@ -19,6 +19,7 @@ from ..settings import DEFAULT, load_settings
 from ..store.blobs.transfer import upload_inputs
 from ..store.call_style import CallStyle
 from ..store.hint_waiters import HintWaiters
+from ..store.messages import Accepted
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
 from .enqueue import enqueue, enqueue_within
@@ -173,7 +174,12 @@ class Producer:
                 capacity=rule.capacity,
                 when_full=_without_waiting(chosen, rule),
             )
-        results = task.results
+        return self._handles(accepted, new_jobs, task.results)
+
+    def _handles(
+        self, accepted: Accepted, new_jobs: Sequence[NewJob], results: ResultCodec
+    ) -> list[Job[Any]]:
+        store, hint_waiters = self._open_once()
         if not accepted.existing:
             return [
                 Job(job_id, store=store, hint_waiters=hint_waiters, results=results)
