@@ -15,7 +15,9 @@ from filled_store import contents, fill
 from moves import Killed, Stores, quiet
 
 from conveyor.core.pending import Pending
+from conveyor.errors import UnavailableError
 from conveyor.store.move.move import move
+from conveyor.store.open import open_store
 from conveyor.store.sql.transaction import Tx
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
@@ -86,9 +88,28 @@ def test_a_move_that_is_killed_at_every_step_loses_and_doubles_nothing(
     assert kills >= (1 if dies == "source" else 8)
 
 
+def test_at_no_moment_of_a_move_are_both_stores_open(tmp_path: Path, clock: FakeClock) -> None:
+    how: dict[str, Any] = {"clock": clock, "durability": "normal", "for_move": True}
+    source, target = Dying(tmp_path / "a.db", **how), SqliteStore(tmp_path / "b.db", **how)
+    put(source, new())
+    source.when = "after"
+    with pytest.raises(Killed):  # the second write closes the source
+        move(source, target, quiet)
+    with pytest.raises(UnavailableError, match="were moved to"):
+        open_store(source.url)
+    with pytest.raises(UnavailableError, match="are being moved into"):
+        open_store(target.url)
+    assert move(source, target, quiet) is not None
+    open_store(target.url).close()
+    source.close()
+    target.close()
+
+
 MOVES = """
 import sys
+from conveyor.errors import UnavailableError
 from conveyor.store.move.move import move
+from conveyor.store.open import open_store
 from conveyor.store.open import open_for_move
 
 def report(part, count):

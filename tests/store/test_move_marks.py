@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from calls import BROKEN, claim, new, offer, put
@@ -11,12 +12,17 @@ from moves import Killed, Stores, die_at, moved, quiet
 
 from conveyor.core.job import State, TaskDefaults, WorkerInfo
 from conveyor.core.lifecycle import Succeeded
+from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.store.messages import SILENCE, Claimant, Report, Want
 from conveyor.store.move.move import mark_of, move, undo
 from conveyor.store.open import open_store
 from conveyor.store.sql.store import SqlStore
+from conveyor.store.sql.transaction import Tx
+from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
+
+T = TypeVar("T")
 
 
 def test_nothing_opens_the_source_afterwards_until_the_move_is_undone(
@@ -178,3 +184,59 @@ def test_two_moves_do_not_meet_in_one_store(stores: Stores) -> None:
     undo(first)
     with pytest.raises(UsageError, match="has jobs of another move"):
         move(first, second, quiet)
+
+
+class Chosen(SqliteStore):
+    """A store that somebody begins to use right before its first transaction that writes."""
+
+    is_used = False
+
+    def transact(
+        self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool
+    ) -> Pending[T]:
+        if not reads and not self.is_used:
+            self.is_used = True
+            put(self, new())
+        return super().transact(operation, reads=reads)
+
+
+def test_a_target_that_is_used_meanwhile_ends_the_move_and_opens_the_source(
+    stores: Stores, tmp_path: Path
+) -> None:
+    source, target = stores.open("sqlite"), Chosen(tmp_path / "chosen.db", clock=stores.clock)
+    put(source, new())
+    with pytest.raises(UsageError, match="not of this move"):
+        move(source, target, quiet)
+    assert mark_of(source) is None
+    put(source, new())
+    target.close()
+
+
+def test_a_move_that_was_given_up_meanwhile_does_not_close_the_source(stores: Stores) -> None:
+    source, target, other = (stores.open("sqlite") for _ in range(3))
+    put(source, *(new() for _ in range(20)))
+
+    def begin_another(part: str, _count: int) -> None:
+        if part == "comparing jobs":
+            undo(source)
+            with pytest.raises(Killed):
+                move(source, other, die_at("jobs", 20))
+
+    with pytest.raises(UnavailableError, match="was given up meanwhile"):
+        move(source, target, begin_another)
+    moved(source, other)
+    assert mark_of(target) is not None
+
+
+def test_two_processes_do_not_both_write_one_move(stores: Stores) -> None:
+    source, target = stores.open("sqlite"), stores.open("sqlite")
+    put(source, *(new() for _ in range(20)))
+
+    def overtake(part: str, count: int) -> None:
+        if (part, count) == ("jobs", 7):
+            with pytest.raises(Killed):
+                move(source, target, die_at("jobs", 7), page_rows=7)
+
+    with pytest.raises(UnavailableError, match="another process moves the same jobs"):
+        move(source, target, overtake, page_rows=7)
+    moved(source, target)

@@ -130,6 +130,21 @@ def test_a_row_that_no_other_store_can_hold_is_left_and_named(
     file.store.close()
 
 
+def test_jobs_of_a_damaged_lane_keep_the_labels_that_they_require(
+    tmp_path: Path, stores: Stores
+) -> None:
+    file = File(tmp_path / "damaged.db", stores.clock, served=False)
+    assert isinstance(file.store, SqliteStore)
+    [needing] = put(file.store, new(requires=("gpu",)))
+    put(file.store, new())
+    file.run("UPDATE lane SET requires = 'damaged' WHERE requires <> '[]'")
+    target = stores.open("postgres")
+    assert moved(file.store, target).left == []
+    assert needing not in [job.id for job in claim(target, limit=9)]
+    assert [job.id for job in claim(target, labels=["gpu"], limit=9)] == [needing]
+    file.store.close()
+
+
 def test_a_content_that_the_source_has_lost_is_named(stores: Stores, clock: FakeClock) -> None:
     source, target = stores.open("sqlite"), stores.open("sqlite")
     fill(source, clock)
