@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,13 @@ from conveyor.store.messages import Accepted, Claimant, Hint, Offered, Report, W
 from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
+from conveyor.store.postgres.notifier import (
+    ADD_UP_EVERY,
+    FORGET_EVERY,
+    LONGEST_PAUSE,
+    MARKS,
+    PostgresNotifier,
+)
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.rows import Row
 from conveyor.store.sql.transaction import Params
@@ -356,6 +364,40 @@ def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admi
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
     assert counted(store)["q"][State.AVAILABLE] == 5
+
+
+def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(store: PostgresStore) -> None:
+    notifier = PostgresNotifier(parse_address(store.url))
+    connection = Connection(parse_address(store.url))
+    put(store, new())
+    notifier._add_up(connection)
+    assert notifier._pause == ADD_UP_EVERY
+    pauses = []
+    for _ in range(6):
+        notifier._add_up(connection)
+        pauses.append(notifier._pause)
+    assert pauses == [2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
+    put(store, new())
+    notifier._add_up(connection)
+    assert notifier._pause == ADD_UP_EVERY
+    connection.close()
+
+
+def test_marks_are_forgotten_once_a_minute_unless_there_are_many(
+    store: PostgresStore, admin: Admin
+) -> None:
+    notifier = PostgresNotifier(parse_address(store.url))
+    connection = Connection(parse_address(store.url))
+    admin.run(
+        f"INSERT INTO {admin.schema}.commit_mark (id, is_committed) "
+        f"SELECT '00' || number, TRUE FROM generate_series(1, {MARKS + 1}) AS number"
+    )
+    notifier._forget_marks(connection)
+    assert notifier._forget_at < time.monotonic() + FORGET_EVERY / 2
+    notifier._forget_marks(connection)
+    assert notifier._forget_at > time.monotonic() + FORGET_EVERY / 2
+    assert admin.run(f"SELECT count(*) FROM {admin.schema}.commit_mark WHERE id < '1'")[0][0] < 2
+    connection.close()
 
 
 # -- what is rare in an exchange of one round trip -----------------------------------------------

@@ -10,6 +10,7 @@ The same thread adds up the counts that this process has changed.
 
 from __future__ import annotations
 
+import random
 import selectors
 import socket
 import threading
@@ -20,6 +21,7 @@ from typing import get_args
 
 import psycopg
 
+from ...core.pending import run_sync
 from ...errors import UnavailableError
 from ..messages import Hint, HintKind, Listener
 from .address import Address
@@ -33,8 +35,13 @@ LARGEST = 7900
 SEPARATOR = "\x1f"
 # More subjects than this do not fit, and are told as "any".
 MOST_SUBJECTS = LARGEST // 2
-# How often changed counts are added up, and how often a lost connection is tried, in seconds.
-ADD_UP_EVERY, RECONNECT_EVERY = 1.0, 1.0
+# How often changed counts are added up while there are any, and otherwise after a change; how often
+# marks are forgotten, and how often a lost connection is tried, in seconds.
+ADD_UP_EVERY, LONGEST_PAUSE = 1.0, 16.0
+FORGET_EVERY = 60.0
+RECONNECT_EVERY = 1.0
+# How many marks are forgotten at once.
+MARKS = 10_000
 JOIN = 5.0
 # How long the server may be silent, in seconds, before it is asked whether it is there, and then
 # how long its answer may take: a connection that was cut somewhere hears nothing for ever.
@@ -55,6 +62,9 @@ class PostgresNotifier:
         self.polls = self._address.pool == "transaction"
         self._snapshot = ""
         self._patience = patience
+        self._add_up_at = 0.0
+        self._pause = ADD_UP_EVERY
+        self._forget_at = time.monotonic() + random.random() * FORGET_EVERY  # noqa: S311 - jitter
         self._changed = threading.Condition()
         self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
         self._numbers = 0
@@ -177,7 +187,7 @@ class PostgresNotifier:
             if missed:
                 for kind in self._wanted:
                     self._deliver(Hint(kind))
-            rung = added_up = polled = -ADD_UP_EVERY
+            rung = polled = -POLL_EVERY
             heard = time.monotonic()
             while True:
                 self._listen_to(connection, self._wanted - self._listened)
@@ -188,9 +198,10 @@ class PostgresNotifier:
                 if self._ringing and (now >= rung + WINDOW or self._is_closing):
                     is_rung = self._ring(connection)
                     rung = now if is_rung else now + RECONNECT_EVERY
-                if self._has_tallied and now >= added_up + ADD_UP_EVERY:
+                if self._has_tallied and now >= self._add_up_at:
                     self._add_up(connection)
-                    added_up = now
+                if now >= self._forget_at:
+                    self._forget_marks(connection)
                 if self._is_closing and not self._ringing:
                     return
                 if now >= heard + self._patience:
@@ -198,7 +209,7 @@ class PostgresNotifier:
                     heard = now
                 due = [heard + self._patience]
                 due += [rung + WINDOW] if self._ringing else []
-                due += [added_up + ADD_UP_EVERY] if self._has_tallied else []
+                due += [self._add_up_at] if self._has_tallied else []
                 due += [polled + POLL_EVERY] if self.polls and self._listeners else []
                 selector.select(max(0.0, min(due) - time.monotonic()))
                 self._take_wakes(woken)
@@ -253,11 +264,18 @@ class PostgresNotifier:
         return True
 
     def _add_up(self, connection: Connection) -> None:
+        """Add up what has changed; ask more and more rarely while nothing does."""
         self._has_tallied = False
-        for queue in connection.query("tallied_queues"):
+        queues = connection.query("tallied_queues")
+        for queue in queues:
             connection.query("add_up", queue)
-        connection.query("forget_marks")
+        self._pause = ADD_UP_EVERY if queues else min(2 * self._pause, LONGEST_PAUSE)
+        self._add_up_at = time.monotonic() + self._pause
+
+    def _forget_marks(self, connection: Connection) -> None:
+        forgotten = run_sync(connection.change("forget_marks", [()]))
         connection.query("forget_completions")
+        self._forget_at = time.monotonic() + (ADD_UP_EVERY if forgotten == MARKS else FORGET_EVERY)
 
     def _receive(self, connection: Connection, own: int) -> None:
         """Pass on the notifications that have arrived, without waiting for more."""

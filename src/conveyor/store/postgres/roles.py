@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Literal
 
 Role = Literal["producer", "worker", "reader"]
-ROLES: tuple[Role, ...] = ("producer", "worker", "reader")
+# The one with most rights first.
+ROLES: tuple[Role, ...] = ("worker", "producer", "reader")
 
 # Written by the schema's owner only.
 READ = frozenset({"schema_version"})

@@ -104,10 +104,10 @@ def _settings(connection: Connection) -> Iterator[Examined]:
 
 
 def _rights(connection: Connection) -> Iterator[Examined]:
-    """Say which role's rights this user has, the largest first."""
+    """Say which role's rights this user has."""
     tables = [name for name, _ in _relations(connection, "rpv")]
     lacking: list[str] = []
-    for role in ("worker", *(each for each in ROLES if each != "worker")):
+    for role in ROLES:
         missing = [name for name in tables if not _may(connection, name, granted(role, name))]
         if not missing:
             yield "rights", True, f"this user has the rights of a {role}"
