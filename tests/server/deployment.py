@@ -18,7 +18,8 @@ from conveyor.core.access import issue_token
 from conveyor.server.serve import Bind, Server
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.http.store import HttpStore
-from conveyor.store.sqlite.store import SqliteStore
+from conveyor.store.open import open_store
+from conveyor.store.protocol import Store
 from reserved_port import ReservedPort
 
 PATIENCE = 60.0
@@ -77,7 +78,7 @@ class Process:
 class ServerThread:
     """The same server as `conveyor server`, with its maintenance, but in a thread: no start-up."""
 
-    def __init__(self, store: SqliteStore, *, tokens: bool) -> None:
+    def __init__(self, store: Store, *, tokens: bool) -> None:
         self._store = store
         self._server = Server(store, Bind(port=0), tokens=tokens, config=ServerConfig())
         listening, self.url = self._server.listen()
@@ -92,11 +93,12 @@ class ServerThread:
 
 
 class Deployment:
-    """A store, its tokens, a server and agents. `close` ends them all."""
+    """A store, its tokens, servers and agents. `close` ends them all."""
 
-    def __init__(self, folder: Path, *, tokens: bool = True) -> None:
+    def __init__(self, folder: Path, *, tokens: bool = True, store: str = "") -> None:
         self.folder = folder
         self.db = folder / "jobs.db"
+        self.store_url = store or str(self.db)
         self.processes: list[Process] = []
         self.url = ""
         # Words before what is started from now on, which say where.
@@ -109,7 +111,7 @@ class Deployment:
 
     def token(self, *scopes: str, queues: Sequence[str] = ()) -> str:
         """Make a token in the store itself."""
-        store = SqliteStore(self.db)
+        store = open_store(self.store_url)
         text, token = issue_token("-".join(scopes), scopes, queues, now=store.now())
         store.add_token(token).result()
         store.close()
@@ -119,7 +121,7 @@ class Deployment:
         """Start a server; a second time on the same port."""
         process = self._start(
             "server",
-            ["server", "--url", str(self.db), "--port", str(self.port), *args],
+            ["server", "--url", self.store_url, "--port", str(self.port), *args],
             env,
         )
         self.url = process.wait_for_output(r"server: (https?://\S+),")[1]
@@ -128,10 +130,17 @@ class Deployment:
 
     def server_thread(self) -> None:
         """Start a server in this process, for tests that do not stop it."""
-        server = ServerThread(SqliteStore(self.db), tokens=self._tokens)
+        server = ServerThread(open_store(self.store_url), tokens=self._tokens)
         self.url = server.url
         self.port = int(server.url.rpartition(":")[2])
         self._server_thread = server
+
+    def another_server(self, *args: str) -> tuple[Process, str]:
+        """Start one more server of the same store on a free port; return its URL, too."""
+        process = self._start(
+            "server", ["server", "--url", self.store_url, "--port", "0", *args], {}
+        )
+        return process, process.wait_for_output(r"server: (https?://\S+),")[1]
 
     def agent(
         self,
