@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ PREFIX = "CONVEYOR_"
 TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
 # The sources of a value that is not from a file or from the environment.
 FLAG, APPLICATION, DEFAULT = "the command line", "the application", "default"
+_PASSWORD = re.compile(r"(//[^:/@?#]*:)[^/?#]*(?=@)|(?<=[?&])(password=)[^&#]+")
 FILES = ("conveyor.toml", "pyproject.toml")
 LEAST_LEASE = 1.0
 LOG_FORMATS = ("text", "json")
@@ -143,7 +145,8 @@ class Settings:
 
     def with_store(self, store: StoreChoice) -> Settings:
         """Return these settings with the chosen store, as `conveyor doctor` shows them."""
-        overrides = f"{store.source}; it overrides the application's {store.own}"
+        own = without_password(store.own)
+        overrides = f"{store.source}; it overrides the application's {own}"
         source = overrides if store.own else store.source
         return Settings({**self._values, "url": store.url}, {**self.sources, "url": source})
 
@@ -177,8 +180,9 @@ def choose_store(settings: Settings, own: str | None) -> StoreChoice:
         return StoreChoice(url, source)
     if settings.folder_of("url"):
         raise UsageError(
-            f"the application names the store {own!r}, and {source} names {url!r}; remove one of "
-            f"them, or choose for this run with --url or {PREFIX}URL"
+            f"the application names the store {without_password(own)!r}, and {source} names "
+            f"{without_password(url)!r}; remove one of them, or choose for this run with --url or "
+            f"{PREFIX}URL"
         )
     return StoreChoice(url, source, own)
 
@@ -191,6 +195,16 @@ def absolute_url(url: str, folder: str | Path) -> str:
     if not path or (not prefix and colon and "/" not in scheme):
         return url
     return prefix + os.path.join(folder, path)
+
+
+def has_password_in(url: str) -> bool:
+    """Whether an address has a password."""
+    return without_password(url) != url
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown, also one that cannot be read."""
+    return _PASSWORD.sub(r"\1\2…", url)
 
 
 def _place(url: str) -> str:

@@ -14,7 +14,6 @@ from harness import Target, scratch_folder
 from conveyor.autoscaler.config import parse_config
 from conveyor.autoscaler.workload import read_trace
 from conveyor.cli.enqueue import _parse_arguments
-from conveyor.cli.shared.exposure import has_password_in
 from conveyor.core.command_policy import read_limits
 from conveyor.core.cron import next_tick, parse
 from conveyor.core.duration import parse_duration
@@ -27,7 +26,7 @@ from conveyor.core.retry import parse_backoff
 from conveyor.core.retry_on import parse_retry_on
 from conveyor.core.size import parse_size
 from conveyor.errors import UnavailableError, UsageError
-from conveyor.settings import PREFIX, SETTINGS, Settings, load_settings, token_from
+from conveyor.settings import PREFIX, SETTINGS, Settings, has_password_in, load_settings, token_from
 from conveyor.store.open import check_store_exists
 
 CONFIG = """name = "s"

@@ -71,6 +71,13 @@ def test_the_parts_of_an_address() -> None:
     assert address.shown == "postgresql://me@[::1]:5/db?schema=s"
 
 
+def test_a_password_in_the_query_is_shown_no_more_than_another() -> None:
+    address = parse_address("postgresql://me@h/db?password=p%26ss&schema=s&sslmode=require")
+    assert address.password == "p&ss"
+    assert address.url == "postgresql://me@h/db?schema=s&sslmode=require"
+    assert address.server == "postgresql://me@h/db?sslmode=require"
+
+
 def test_an_address_can_name_several_hosts() -> None:
     address = parse_address("postgresql://a:1,b:2/db?target_session_attrs=read-write")
     assert address.server == "postgresql://a:1,b:2/db?target_session_attrs=read-write"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from ..core.clock import Clock
 from ..errors import UsageError
-from ..settings import APPLICATION, DEFAULT, Settings, StoreChoice, choose_store, load_settings
+from ..settings import (
+    APPLICATION,
+    DEFAULT,
+    Settings,
+    StoreChoice,
+    choose_store,
+    load_settings,
+    without_password,
+)
 from ..store.open import open_store
 from ..store.protocol import Store
 
@@ -35,8 +43,9 @@ class DeclaredStore:
         source = settings.sources["url"]
         if source != DEFAULT and chosen.source == APPLICATION and not self._diverted:
             raise UsageError(
-                f"the application has its own store {chosen.url}, and {source} names "
-                f"{settings['url']!r}, which cannot replace it; remove one of them"
+                f"the application has its own store {without_password(chosen.url)}, and {source} "
+                f"names {without_password(str(settings['url']))!r}, which cannot replace it; "
+                "remove one of them"
             )
         return chosen
 

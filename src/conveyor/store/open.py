@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from ..core.clock import Clock
 from ..errors import UnavailableError, UsageError
-from ..settings import MEMORY, POSTGRES, SERVERS, TOKEN, load_settings, token_from
+from ..settings import (
+    MEMORY,
+    POSTGRES,
+    SERVERS,
+    TOKEN,
+    has_password_in,
+    load_settings,
+    token_from,
+    without_password,
+)
 from .memory.store import MemoryStore
 from .protocol import Store
 
@@ -48,7 +57,7 @@ def open_for_move(url: str) -> SqlStore:
     scheme = _checked_scheme(url)
     if url in MEMORY or scheme in SERVERS:
         raise UsageError(
-            f"jobs cannot be moved from or to {url}: name a SQLite file or a PostgreSQL database"
+            f"jobs cannot be moved from or to {without_password(url)}: name a SQLite file or a PostgreSQL database"
         )
     if scheme in POSTGRES:
         return _open_postgres(url, None, "", for_move=True)
@@ -94,8 +103,9 @@ def check_store_exists(url: str) -> None:
         return
     path = os.path.abspath(url.removeprefix("sqlite:///").partition("?")[0])
     if not os.path.isfile(path) or not os.path.getsize(path):
+        shown = os.path.abspath(without_password(url).removeprefix("sqlite:///").partition("?")[0])
         raise UnavailableError(
-            f"no store at {path}; run this in the application's directory, or name the store with "
+            f"no store at {shown}; run this in the application's directory, or name the store with "
             "--url or CONVEYOR_URL"
         )
 
@@ -103,9 +113,10 @@ def check_store_exists(url: str) -> None:
 def _checked_scheme(url: str) -> str:
     """Return the scheme of an address, or the beginning of a path; UsageError if none is known."""
     scheme, colon, _ = url.partition(":")
-    is_known = url in MEMORY or scheme in ("sqlite", *SERVERS, *POSTGRES)
-    if not url or (colon and not is_known and "/" not in scheme):
-        raise UsageError(f"there is no store for {url!r}; known are {KNOWN}")
+    is_remote = scheme in (*SERVERS, *POSTGRES)
+    is_named = is_remote or url in MEMORY or scheme == "sqlite" or not colon or "/" in scheme
+    if not url or not is_named or (has_password_in(url) and not is_remote):
+        raise UsageError(f"there is no store for {without_password(url)!r}; known are {KNOWN}")
     return scheme
 
 

@@ -146,7 +146,7 @@ def return_jobs(
             store = store or open_store(arguments.url, token=secret)
             begun = _read_journal(arguments)
             _rescue_all(store, arguments.worker, begun, evidence)
-            if store.can_be_partitioned and _is_known(store, arguments.worker):
+            if _claims_may_be_late(store) and _is_known(store, arguments.worker):
                 pause(LOOK_AGAIN_AFTER)
                 _rescue_all(store, arguments.worker, begun, evidence)
             store.leave(arguments.worker).result(RETRY_FOR)
@@ -167,6 +167,11 @@ def _read_message(timeout: float, pidfd: int) -> bytes | None:
     if 0 in readable:
         return os.read(0, len(BYE))
     return b"" if readable else None
+
+
+def _claims_may_be_late(store: Store) -> bool:
+    # A server's claims are confirmed by the worker, or return by themselves.
+    return store.can_be_partitioned and not store.answers_can_be_lost
 
 
 def _is_known(store: Store, worker: str) -> bool:

@@ -14,13 +14,13 @@ from ... import __version__
 from ...core.explain import SILENT, describe_sickness
 from ...core.job import State
 from ...errors import ConveyorError
-from ...settings import POSTGRES, SETTINGS, Settings, StoreChoice
+from ...settings import POSTGRES, SETTINGS, Settings, StoreChoice, without_password
 from ...store.open import check_store_exists, examine_server, open_store
 from ...store.protocol import Store
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
-from .exposure import find_exposures, without_password
+from .exposure import find_exposures
 from .output import format_count, print_json, print_line, print_stderr, print_table
 from .store_access import choose_command_store, find_queues, find_workers
 

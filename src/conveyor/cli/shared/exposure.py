@@ -13,7 +13,7 @@ import msgspec
 from ...core.access import Token, token_status
 from ...core.labels import PUBLIC_WITHOUT_TLS
 from ...errors import AccessError
-from ...settings import Settings
+from ...settings import Settings, has_password_in
 from ...store.protocol import Store
 from .output import format_count
 from .store_access import find_workers
@@ -94,22 +94,6 @@ def _file_with_password(settings: Settings) -> str:
     url = str(settings["url"])
     has_password = "://" in url and has_password_in(url)
     return settings.sources["url"] if has_password and settings.folder_of("url") else ""
-
-
-def has_password_in(url: str) -> bool:
-    """Whether an address has a password."""
-    try:
-        return bool(urlsplit(url).password)
-    except ValueError:
-        return False
-
-
-def without_password(url: str) -> str:
-    """Return an address as it may be shown."""
-    if not has_password_in(url):
-        return url
-    secret, _, place = url.rpartition("@")
-    return f"{secret.rpartition(':')[0]}:…@{place}"
 
 
 def _exposed_servers(store: Store, url: str) -> Iterator[Exposure]:

@@ -69,10 +69,13 @@ def parse_address(url: str, password: str = "") -> Address:
         raise UsageError(f"the address of a PostgreSQL database cannot be read: {error}") from error
     user, at, place = parts.netloc.rpartition("@")
     user, _, written = user.partition(":")
-    parts = parts._replace(netloc=user + at + place)
     given = parse_qsl(parts.query, keep_blank_values=True)
+    # libpq takes a password here, too.
+    password = dict(given).get("password", password)
+    query = "&".join(each for each in parts.query.split("&") if not each.startswith("password="))
+    parts = parts._replace(netloc=user + at + place, query=query)
     own = {name: value for name, value in given if name in _OWN}
-    others = [(name, value) for name, value in given if name not in own]
+    others = [(name, value) for name, value in given if name not in (*own, "password")]
     schema = own.get("schema", SCHEMA)
     if not _SCHEMA_NAME.fullmatch(schema):
         raise UsageError(
