@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import unquote, urlencode
 
 import msgspec
 import pytest
@@ -99,6 +100,26 @@ def test_a_page_that_ends_with_the_list_has_no_cursor(
 ) -> None:
     answer = RawClient(server.url)("GET", f"{path}limit=5")
     assert (len(answer.data), answer.headers.get("next-cursor")) == (5, None)
+
+
+NAMES = ["a b", "a%41", "a\r\nSet-Cookie: x", "ü", "\ue000", "\U0010ffff"]
+
+
+def test_a_list_of_any_names_is_read_to_its_end_and_no_name_writes_a_header() -> None:
+    store = MemoryStore()
+    for name in NAMES:
+        put(store, new(queue=name))
+    serving = Serving(store)
+    ask, read, cursor = RawClient(serving.url), list[str](), ""
+    while cursor is not None:
+        answer = ask("GET", f"/queues?limit=1&{urlencode({'after': unquote(cursor)})}")
+        assert answer.status == 200
+        assert "set-cookie" not in answer.headers
+        read += [each["name"] for each in answer.data]
+        cursor = answer.headers.get("next-cursor")
+    assert read == sorted(NAMES)
+    serving.close()
+    store.close()
 
 
 def test_a_page_that_is_cut_by_bytes_has_a_cursor(server: Serving, store: MemoryStore) -> None:

@@ -29,9 +29,11 @@ from conveyor.core.job import (
 )
 from conveyor.core.lifecycle import Failed, Succeeded
 from conveyor.core.page import PAGE_BYTES, Page
-from conveyor.core.pending import Pending
+from conveyor.core.pending import Pending, run_sync
 from conveyor.errors import UsageError
+from conveyor.store.call_style import BlockingCalls
 from conveyor.store.messages import Filter, Lease
+from conveyor.store.page_walk import read_schedule
 from conveyor.store.protocol import Store
 
 MEGABYTE = 1_000_000
@@ -295,3 +297,40 @@ def test_a_detail_that_is_not_known_is_refused_over_http(store: Store) -> None:
         wrong: Any = ["arguments"]
         with pytest.raises(UsageError, match="unknown detail 'arguments'; the details are args,"):
             store.find(Filter(), limit=1, include=wrong).result()
+
+
+@pytest.mark.parametrize(
+    "name", ["b", "\x01", "a\x01", "\ue000", "a\U0010ffff", "a\U0010ffff\U0010ffff", "ä", "aa"]
+)
+def test_one_schedule_is_found_among_many_without_reading_those_before_it(
+    store: Store, name: str
+) -> None:
+    def put_schedule(name: str) -> None:
+        rule = {"cron": "@daily", "timezone": "UTC", "missed": "skip", "next_at": 1.0}
+        store.put_schedule(ScheduleInfo(name=name, **rule)).result()  # type: ignore[arg-type]
+
+    for each in ("a", "aaa", *(f"a{number}" for number in range(20)), "z", "\uffff"):
+        put_schedule(each)
+    assert run_sync(read_schedule(BlockingCalls(), store, name)) is None
+    put_schedule(name)
+    found = run_sync(read_schedule(BlockingCalls(), store, name))
+    assert found is not None
+    assert found.name == name
+
+
+def test_looking_for_one_schedule_asks_for_one_page(store: Store) -> None:
+    asked: list[Any] = []
+
+    class Asked:
+        def schedules(self, **given: Any) -> Pending[Page[ScheduleInfo]]:
+            asked.append(given)
+            return store.schedules(**given)
+
+    for number in range(20):
+        rule = ScheduleInfo(
+            name=f"s{number:02}", cron="@daily", timezone="UTC", missed="skip", next_at=1.0
+        )
+        store.put_schedule(rule).result()
+    for name in ("s07", "s19", "s20", "s"):
+        run_sync(read_schedule(BlockingCalls(), Asked(), name))  # type: ignore[arg-type]
+    assert [given["limit"] for given in asked] == [1, 1, 1, 1]

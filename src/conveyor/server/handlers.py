@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response
@@ -16,9 +17,9 @@ from ..core.page import Page, cut_page
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http import list_queries, payloads
-from ..store.http.api import CURSOR_HEADER, ApiCall
+from ..store.http.api import CURSOR_HEADER, CURSOR_SAFE, ApiCall
 from ..store.list_rules import queue_size, worker_size
-from ..store.page_walk import read_schedules
+from ..store.page_walk import read_schedule
 from ..store.protocol import Store
 from ..store.schedule_rules import rule_of
 from .audit import action_of, audit_line
@@ -178,11 +179,9 @@ class Handlers:
         """Add or change a schedule; applications repeat theirs, which is no entry of the audit."""
         body: payloads.PutScheduleBody = request.body
         put = body.schedule
-        before = {
-            each.name: rule_of(each) for each in await read_schedules(AsyncCalls(), self._store)
-        }
+        before = await read_schedule(AsyncCalls(), self._store, put.name)
         response = await self._call_store(request)
-        if before.get(put.name) != rule_of(put):
+        if before is None or rule_of(before) != rule_of(put):
             line = action_of(request, "put schedule", f"{put.cron} {put.timezone}", put.name)
             await self._store.note_action([line])
         return response
@@ -204,7 +203,8 @@ class Handlers:
 def _page_response(call: ApiCall, page: Page[Any]) -> Response:
     response = json_response(page if call.encode is None else call.encode(page))
     if page.more:
-        response.headers[CURSOR_HEADER] = str(getattr(page[-1], call.cursor))
+        # A name can have letters that no header can, and even the end of a line.
+        response.headers[CURSOR_HEADER] = quote(str(getattr(page[-1], call.cursor)), CURSOR_SAFE)
     return response
 
 

@@ -41,7 +41,7 @@ ABOUT = (
 LINES = "Hints, one JSON object of the schema `Hint` per line; empty lines keep it alive"
 CURSOR = (
     "Only if there are more entries: send it as `before` or `after` to get the next page. A page "
-    "without it is the last one."
+    "without it is the last one. What is not printable ASCII is percent-encoded: decode it first."
 )
 
 

@@ -78,6 +78,24 @@ async def read_schedules(
     return await read_all(call_style, lambda name: store.schedules(after=name), "name", "", timeout)
 
 
+async def read_schedule(call_style: CallStyle, store: Store, name: str) -> ScheduleInfo | None:
+    """Return the schedule with a name, or None, without reading those before it."""
+    after = _shortly_before(name)
+    while True:
+        page = await call_style.wait_for(store.schedules(after=after, limit=1))
+        if not page or page[0].name >= name:
+            return page[0] if page and page[0].name == name else None
+        after = page[0].name
+
+
+def _shortly_before(name: str) -> str:
+    """Return a text before a name, with as good as no name between them."""
+    last = ord(name[-1]) - 1
+    if 0xD800 <= last <= 0xDFFF:  # half of a character
+        last = 0xD7FF
+    return f"{name[:-1]}{chr(last)}\U0010ffff" if last > 0 else name[:-1]
+
+
 async def read_all(
     call_style: CallStyle,
     read: Callable[[Any], Pending[Page[T]]],

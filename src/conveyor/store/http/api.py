@@ -31,6 +31,8 @@ JSON = "application/json"
 MSGPACK = "application/vnd.msgpack"
 # In the response with a page of a list, unless it is the last one.
 CURSOR_HEADER = "Next-Cursor"
+# What is not percent-encoded in it: printable ASCII, except the space and the percent sign.
+CURSOR_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
