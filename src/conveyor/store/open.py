@@ -57,7 +57,8 @@ def open_for_move(url: str) -> SqlStore:
     scheme = _checked_scheme(url)
     if url in MEMORY or scheme in SERVERS:
         raise UsageError(
-            f"jobs cannot be moved from or to {without_password(url)}: name a SQLite file or a PostgreSQL database"
+            f"jobs cannot be moved from or to {without_password(url)}: name a SQLite file or a "
+            "PostgreSQL database"
         )
     if scheme in POSTGRES:
         return _open_postgres(url, None, "", for_move=True)

@@ -224,8 +224,10 @@ FROM body CROSS JOIN LATERAL (
 ) AS at;
 
 -- What is rare changes jobs through the view. A change is optimistic: if the job is no longer as it
--- was read, nothing changes, and the row does not count as changed.
-CREATE FUNCTION add_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+-- was read, nothing changes, and the row does not count as changed. Whoever writes to the view may
+-- have another search path.
+CREATE FUNCTION add_job() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
 BEGIN
     NEW.seq := coalesce(NEW.seq, nextval('job_seq'));
     NEW.key_kept := coalesce(NEW.key_kept, FALSE);
@@ -316,7 +318,8 @@ BEGIN
     RETURN FOUND;
 END $$;
 
-CREATE FUNCTION change_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE FUNCTION change_job() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
 BEGIN
     IF OLD.state = 'running' AND NEW.state = 'running' THEN
         -- In place: whoever waits for this row looks at it again.
@@ -358,7 +361,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE FUNCTION remove_job() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE FUNCTION remove_job() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
 BEGIN
     IF NOT take_job(OLD) THEN
         RETURN NULL;
