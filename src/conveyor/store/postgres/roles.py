@@ -42,7 +42,10 @@ PRODUCER = {
     "commit_mark": "SELECT, INSERT, UPDATE (id), DELETE",
 }
 NOT_FOR_PRODUCERS = frozenset(
-    {"attempt_error", "audit", "final", "output", "running", "schedule", "token", "worker"}
+    {
+        *("attempt_error", "audit", "completion", "final", "output", "running", "schedule"),
+        *("token", "worker"),
+    }
 )
 
 
