@@ -51,6 +51,7 @@ async function main(command, count) {
   };
   const work = { one, many, bulk, probe }[command];
   if (command === 'one' || command === 'many') await work(COROUTINES);
+  if (command === 'bulk') await utils.addJobs([{ identifier: 'mark', payload: {} }]);
   const go = started();
   console.log('ready');
   await go;
