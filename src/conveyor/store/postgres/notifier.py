@@ -105,11 +105,15 @@ class PostgresNotifier:
                 self._wake()
 
     def note_tally(self) -> None:
-        """Have the counts added up soon."""
+        """Have the counts added up soon, if this process has hints to send, too.
+
+        One without, such as a sidecar that renews leases, needs no second connection.
+        """
         if not self._has_tallied:
             with self._changed:
                 self._has_tallied = True
-                self._wake()
+                if self._thread is not None:
+                    self._wake()
 
     def close(self) -> None:
         """Send what is to be sent, then stop listening."""

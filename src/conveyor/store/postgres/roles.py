@@ -26,6 +26,7 @@ PRODUCER = {
     "tally": "SELECT, INSERT, DELETE",
     "lane": "SELECT, INSERT",
     "job": "SELECT (seq, id, lane, state, unique_key), INSERT",
+    # The parts of a job.
     "body": "SELECT (seq, id), INSERT",
     "ready": "INSERT",
     "later": "INSERT",
