@@ -44,7 +44,7 @@ def found(url: str, name: str, **given: object) -> list[tuple[bool, str]]:
 
 
 def test_a_server_without_faults_of_the_schema_is_well(url: str) -> None:
-    examined = examine(parse_address(url), limits=Limits(transaction=1e6))
+    examined = examine(parse_address(url), limits=Limits(transaction=1e6, heard=60, skew=60))
     assert {name for name, is_well, _ in examined if not is_well} == {"settings"}
     [(_, rights)] = found(url, "rights")
     assert rights == "this user has the rights of a worker"
@@ -138,10 +138,10 @@ def test_a_server_with_few_connections_left_is_told(url: str) -> None:
 
 
 def test_a_clock_that_is_wrong_is_told(url: str) -> None:
-    examined = examine(parse_address(url), now=lambda: time.time() + 60)
+    examined = examine(parse_address(url), now=lambda: time.time() + 3600)
     [(is_well, text)] = [(well, text) for name, well, text in examined if name == "clock"]
     assert not is_well
-    assert "by 60.0 s; synchronise both" in text
+    assert "s; synchronise both" in text
 
 
 def test_a_user_with_some_rights_is_told_which(url: str) -> None:
