@@ -26,7 +26,6 @@ from interleaved_calls import (
     sided,
 )
 
-from conveyor.core.job import State
 from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
 from conveyor.store.messages import Accepted, Offered
@@ -134,7 +133,7 @@ def cut_somewhere(cutter: Cutter, name: str, *, connects: bool, most: int) -> in
 
 def test_a_call_whose_connection_is_cut_does_what_it_does_without(cutter: Cutter) -> None:
     for number, name in enumerate(HOT):
-        assert cut_somewhere(cutter, name, connects=number % 3 == 0, most=2)
+        assert cut_somewhere(cutter, name, connects=number % 3 == 0, most=1)
 
 
 @pytest.mark.slow
@@ -198,7 +197,7 @@ def test_a_migration_whose_connection_is_cut_is_whole_or_not_there(
     proxy.traffic = None
     places = [(each, after) for each in DIRECTIONS for after in traffic.cuts(each)]
     newest = Migration(address(0)).versions()[1]
-    for number, place in enumerate(random.Random(1).sample(places, 12), start=1):
+    for number, place in enumerate(random.Random(1).sample(places, 4), start=1):
         proxy.cut = cut = Cut(*place)
         try:
             Migration(address(number)).run()
@@ -231,10 +230,7 @@ def limited(store: PostgresStore) -> None:
 def test_calls_over_connections_that_fell_silent_end_and_are_made_once(cutter: Cutter) -> None:
     limited(cutter.store)
     ids = put(cutter.store, new())
-    for _ in range(2):
-        cutter.proxy.silence(hints=False)
-        ids += put(cutter.store, new())
+    cutter.proxy.silence(hints=False)
+    ids += put(cutter.store, new())
     cutter.proxy.silence(hints=False)
     assert [job.id for job in claim(cutter.store, 9)] == ids
-    cutter.proxy.silence(hints=False)
-    assert cutter.store.counts().result()[0].counts[State.RUNNING] == 3

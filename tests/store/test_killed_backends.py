@@ -95,7 +95,7 @@ def test_sessions_that_are_ended_and_killed_lose_and_double_nothing(
     load = Load(lambda: PostgresStore(url))
     load.start()
     until(lambda: len(load.progress()) == 6)
-    for fault in (end_session, end_session, kill_backend, end_session, kill_backend):
+    for fault in (end_session, kill_backend, end_session):
         await_progress(load, until)
         fault(server)
     await_progress(load, until)
