@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections import Counter
@@ -16,6 +17,7 @@ from deployment import Deployment, ServerThread, wait_for
 from remote_jobs import run_until_file, wait_for_output
 
 from conveyor import Conveyor, JobCancelledError, State
+from conveyor.autoscaler.elector import Elector
 from conveyor.client.job_handle import Job
 from conveyor.core.access import agent_suffix
 from conveyor.server.worker_api import LOOK_EVERY
@@ -28,6 +30,8 @@ from postgres_schema import Schemas
 WORK = 'echo "$CONVEYOR_JOB_ID" >> ran; sleep 0.02'
 BEFORE, AFTER, ROUNDS = 20, 20, 2
 PATIENCE = 60.0
+# How long a scaler leads without renewing that, in seconds.
+LEADERSHIP = 1.0
 
 
 @pytest.fixture
@@ -146,6 +150,34 @@ def test_output_cancel_and_files_go_through_any_server(
     assert stopped.cancel(wait=PATIENCE)
     with pytest.raises(JobCancelledError):
         stopped.result(PATIENCE)
+
+
+def test_the_leadership_of_a_scaler_that_died_moves_to_the_one_at_another_server(
+    pair: tuple[Deployment, str, str],
+) -> None:
+    made, one, other = pair
+
+    first, second = (
+        Elector(
+            made.closing(HttpStore(url, token=made.admin)),
+            "scaler",
+            url,
+            elapsed=monotonic,
+            ttl=LEADERSHIP,
+        )
+        for url in (one, other)
+    )
+
+    async def main() -> None:
+        await first.acquire()
+        assert (await second.acquire()).holder == one
+        # The first one renews no more.
+        while not second.is_leader:
+            await asyncio.sleep(0.01)
+            await second.acquire()
+        assert not first.is_leader
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def token_of(made: Deployment) -> dict[str, str]:
