@@ -1,3 +1,4 @@
+-- compatible with 1
 -- Completing a job in the application's own transaction.
 
 -- What is to be completed at the commit of the transaction that has written this. The job itself is
