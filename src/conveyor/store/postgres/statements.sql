@@ -476,8 +476,9 @@ FROM (SELECT claimed, leases FROM commit_mark WHERE id = :mark) AS marked,
 ORDER BY priority DESC, run_at, seq
 
 -- name: tables_to_vacuum, reads
--- A vacuum by another process counts, too.
-SELECT relname::TEXT FROM pg_class
+-- A vacuum by another process counts, too. With their schema: VACUUM runs in no transaction, and
+-- behind a pooler the search path is that of a transaction.
+SELECT format('%I.%I', current_schema(), relname) FROM pg_class
 WHERE oid IN ('ready'::REGCLASS, 'running'::REGCLASS, 'tally'::REGCLASS, 'commit_mark'::REGCLASS)
     AND pg_stat_get_dead_tuples(oid) > 1000 AND pg_has_role(relowner, 'USAGE')
     AND coalesce(greatest(pg_stat_get_last_vacuum_time(oid),
