@@ -66,7 +66,7 @@ class DeclaredStore:
         return chosen if chosen.own else chosen._replace(token=self._token)
 
 
-def _checked(token: str | None) -> str | None:
+def _checked(token: object) -> str | None:
     if not isinstance(token, str | None):
         raise UsageError(f"token must be a string or None, got {token!r:.40}")
     return token

@@ -26,7 +26,8 @@ def job_filter(
         )
     if before is not None and (type(before) is not int or not 0 <= before < 1 << 63):
         raise UsageError(f"before must be the `seq` of a job, got {before!r}")
-    for field, name in (("queue", queue), ("task", task)):
+    names: dict[str, object] = {"queue": queue, "task": task}
+    for field, name in names.items():
         if not isinstance(name, str | None):
             raise UsageError(f"{field} must be a name or None, got {name!r:.200}")
     if isinstance(states, str):
