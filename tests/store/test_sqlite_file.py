@@ -324,23 +324,6 @@ def test_a_wal_that_was_deleted_under_us_is_noticed_before_anything_is_written_t
     assert sorted(job for (job,) in sql(path, "SELECT id FROM job")) == ["after", "before"]
 
 
-@pytest.mark.parametrize("suffixes", [["-wal"], ["-wal", "-shm"]], ids=" ".join)
-def test_a_wal_that_somebody_deletes_loses_nothing(path: Path, suffixes: list[str]) -> None:
-    store, other = SqliteStore(path), SqliteStore(path)
-    put(store, new(id="before"))
-    put(other, new(id="by the other"))
-    for suffix in suffixes:
-        os.unlink(f"{path}{suffix}")
-    assert state(store, "by the other") is State.AVAILABLE
-    put(store, new(id="after"))
-    put(other, new(id="after by the other"))
-    for each in (store, other):
-        assert each.check().result(10) == []
-        each.close()
-    kept = sorted(job for (job,) in sql(path, "SELECT id FROM job"))
-    assert kept == ["after", "after by the other", "before", "by the other"]
-
-
 def test_the_sockets_of_a_killed_process_are_removed_by_the_next_one(path: Path) -> None:
     run_script(
         "from conveyor.store.sqlite.store import SqliteStore\n"
