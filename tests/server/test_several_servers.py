@@ -150,6 +150,12 @@ def test_output_cancel_and_files_go_through_any_server(
     assert stopped.cancel(wait=PATIENCE)
     with pytest.raises(JobCancelledError):
         stopped.result(PATIENCE)
+    (tmp_path / "source").write_bytes(b"text")
+    script = ("sh", "-c", "cat in in > out")
+    copied = belt.command(*script, files={"in": tmp_path / "source"}, artifacts=["out"]).enqueue()
+    copied.result(PATIENCE)
+    copied.download("out", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"texttext"
 
 
 def test_the_leadership_of_a_scaler_that_died_moves_to_the_one_at_another_server(

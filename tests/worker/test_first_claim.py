@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from conveyor import Conveyor
+from conveyor import AccessError, Conveyor
 from conveyor.core.job import WorkerInfo
-from conveyor.core.pending import Pending, wake
+from conveyor.core.pending import Pending, failed, wake
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Exchanged, Order, Report, Want
 
@@ -87,3 +87,19 @@ def test_a_worker_that_the_store_never_hears_of_can_be_drained() -> None:
 
     asyncio.run(asyncio.wait_for(main(), LONG))
     assert store.claims == 0
+
+
+class RefusingStore(OvertakenStore):
+    """Takes no beat, as a server does once the worker's token is revoked."""
+
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        return failed(AccessError(f"the token of {worker.id} is revoked"))
+
+
+def test_a_worker_whose_first_beat_is_refused_ends() -> None:
+    async def main() -> None:
+        worker = Conveyor(store=RefusingStore()).worker(slots=1)
+        await worker.run()
+        assert worker.denied == f"the token of {worker.id} is revoked"
+
+    asyncio.run(asyncio.wait_for(main(), LONG))

@@ -7,18 +7,22 @@ from contextlib import suppress
 
 from ..core.job import WorkerInfo
 from ..core.pending import Pending, ready
-from ..errors import ConveyorError, InvalidTransitionError
+from ..errors import AccessError, ConveyorError, InvalidTransitionError
 from ..store.messages import Order
 from ..store.protocol import MaintenanceStore
 
 
 class WorkerHeartbeat:
-    """The heartbeat of one worker. `describe` returns its state; `on_order` gets each answer."""
+    """The heartbeat of one worker. `describe` returns its state; `on_order` gets each answer.
+
+    `on_refused` gets the error if the store does not take beats of this worker.
+    """
 
     def __init__(self, store: MaintenanceStore, describe: Callable[[], WorkerInfo]) -> None:
         self._store = store
         self.describe = describe
         self.on_order: Callable[[Order], object] = str
+        self.on_refused: Callable[[AccessError], object] = str
         self._requested: Order | None = None
         self._sent: Pending[Order] = ready("work")
 
@@ -34,7 +38,11 @@ class WorkerHeartbeat:
     async def beat(self) -> None:
         """Send a beat and pass on the order."""
         self._sent = self._store.beat(self.describe())
-        order = await self._sent
+        try:
+            order = await self._sent
+        except AccessError as error:
+            self.on_refused(error)
+            raise
         # A request that the store does not know yet is newer than its answer.
         while self._requested is not None:
             order = self._requested

@@ -71,12 +71,11 @@ class Dispatcher:
         options: WorkerOptions,
         elapsed: Callable[[], float],
     ) -> None:
-        self._store, self._claimant = store, claimant
-        self._tasks, self._runners = tasks, runners
+        self._store, self._claimant, self._elapsed = store, claimant, elapsed
+        self._tasks, self._runners, self._options = tasks, runners, options
         self._output, self._journal, self._completions = output, journal, completions
         self._held, self._leases, self._batch = held, leases, ReportBatch(held)
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
-        self._options, self._elapsed = options, elapsed
         self._idle_slots = IdleSlots()
         self._slots: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -149,9 +148,11 @@ class Dispatcher:
             self._empty_until = 0.0
         self._nudged.set()
 
-    def note_beat(self) -> None:
-        """Claim jobs from the first beat on."""
-        if not self._is_known:
+    def note_beat(self, refusal: AccessError | None = None) -> None:
+        """Claim jobs from the first beat on; stop if the store refuses even that one."""
+        if refusal is not None and not self._is_known:
+            self._deny(refusal)
+        elif not self._is_known:
             self._is_known = True
             self._nudged.set()
 
@@ -296,7 +297,8 @@ class Dispatcher:
 
     async def _exchange_until_drained(self) -> None:
         backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
-        while not self._draining or self._held.is_running or self._has_deliverable:
+        held = self._held
+        while not self._draining or held.is_running or (held.unreported and not self.denied):
             reports, room = self._batch.next(), self._room()
             if not reports and not room:
                 await self._wait_for_change()
@@ -332,10 +334,6 @@ class Dispatcher:
             async with asyncio.timeout(RETURN_TIMEOUT):
                 await self._store.settle(returned)
             self._held.remove_reported(reports)
-
-    @property
-    def _has_deliverable(self) -> bool:
-        return bool(self._held.unreported) and not self.denied
 
     async def _exchange(self, reports: Sequence[Report], room: int) -> None:
         # The output of jobs goes first: once they are settled, their leases are void.

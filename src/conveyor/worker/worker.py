@@ -35,6 +35,7 @@ class Worker:
         self._run: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         parts.maintenance.heartbeat.on_order = self._receive_order
+        parts.maintenance.heartbeat.on_refused = parts.dispatcher.note_beat
         parts.machine.on_change = self._report_machine
         parts.dispatcher.on_denied = self.cancel_all
 
