@@ -24,9 +24,10 @@ from postgres_proxy import Proxy, Session
 
 # The class of the advisory locks at which functions stop.
 STEPS = 20_260
-STEP = (
-    f"\n    PERFORM pg_advisory_lock({STEPS}, pg_backend_pid());"
-    f"\n    PERFORM pg_advisory_unlock({STEPS}, pg_backend_pid());"
+# Not PERFORM, which would set FOUND.
+STEP = "".join(
+    f"\n    IF pg_advisory_{call}({STEPS}, pg_backend_pid()) IS NULL THEN NULL; END IF;"
+    for call in ("lock", "unlock")
 )
 LIMIT = 60.0
 # How long a session may be silent before the server is asked whether it waits, in seconds.

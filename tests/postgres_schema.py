@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 
@@ -51,3 +52,15 @@ class Schemas:
         schema = f"test_{os.getpid()}_{next(NUMBERS)}"
         Migration(parse_address(f"{self.server}&schema={schema}")).run()
         return schema
+
+
+class Admin:
+    """A session beside the store's."""
+
+    def __init__(self, url: str) -> None:
+        self.schema = parse_address(url).schema
+        self.session = psycopg.connect(parse_address(url).server, autocommit=True)
+
+    def run(self, statement: str, *params: Any) -> Sequence[Any]:
+        cursor = self.session.execute(statement.encode(), params)
+        return cursor.fetchall() if cursor.description else []

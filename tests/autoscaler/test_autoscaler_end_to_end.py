@@ -8,6 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -80,10 +81,10 @@ class Scene(NamedTuple):
 
     def machines(self) -> int:
         """How many there are, by the notes of their provider."""
-        notes = [
-            msgspec.json.decode(path.read_bytes(), type=MachineNote)
-            for path in (self.folder / "machines").glob("*.json")
-        ]
+        notes: list[MachineNote] = []
+        for path in (self.folder / "machines").glob("*.json"):
+            with suppress(FileNotFoundError):  # its machine has gone meanwhile
+                notes.append(msgspec.json.decode(path.read_bytes(), type=MachineNote))
         return sum(bool(note.pid) and is_running(note.pid, note.started) for note in notes)
 
     def processes(self) -> list[int]:

@@ -25,9 +25,9 @@ from conveyor.cli.main import COMMANDS, cli
 
 # Nothing of ours has it, so a name that has it was not escaped.
 COLOUR = "\x1b[38;5;199m"
-# The colours of tables, and what else the progress of the drill draws with.
+# The colours of tables, and what else progress is drawn with.
 OURS = re.compile(r"\x1b\[[0-9;]*m")
-PROGRESS = re.compile(r"\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
+PROGRESS = re.compile(r"\x1b\[\?25[lh]|\x1b\[2?K|\x1b\[1A|\r")
 # What a job writes has lines.
 SHOW_OUTPUT = ("logs", "exec")
 JOBS = ("evil-job", "failed-job")
@@ -113,6 +113,13 @@ CALLS: dict[str, list[list[str]]] = {
     "bench": [["bench", "--jobs", EVIL]],
     "drill": [["drill", "--list"], ["drill", EVIL], ["drill", "--only", EVIL]],
     "migrate": [["migrate"], ["migrate", "--sql", "--url", f"postgresql://{EVIL}@/db?host={EVIL}"]],
+    "move": [
+        ["move", EVIL, "new.db"],
+        ["move", "jobs.db", EVIL],
+        ["move", "jobs.db", "new.db", "--check"],
+        ["move", "jobs.db", f"postgresql://{EVIL}@/db?host={EVIL}"],
+        ["move", "--undo", EVIL],
+    ],
     "doctor": [
         ["doctor"],
         ["doctor", "--json"],
@@ -171,7 +178,7 @@ def harmful(printed: bytes) -> list[str]:
         number, _, rest = part.decode(errors="surrogateescape").partition("\n")
         command = ALL[int(number)][0]
         shown = OURS.sub("", rest.replace(COLOUR, "\x1b<colour of others>"))
-        if command == "drill":
+        if command in ("drill", "move"):
             shown = PROGRESS.sub("", shown)
         bad = {
             letter

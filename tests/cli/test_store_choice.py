@@ -44,12 +44,12 @@ def test_a_command_that_only_reads_makes_no_store(
     assert sorted(folder.glob("jobs.db*")) == []
 
 
-@pytest.mark.parametrize("args", [["ps"], ["doctor"], ["scale", "status"]], ids=" ".join)
+@pytest.mark.parametrize(("command", "code"), [("ps", 2), ("doctor", 4), ("scale status", 2)])
 def test_an_address_of_no_known_kind_is_not_taken_for_a_path(
-    conveyor: Command, args: list[str]
+    conveyor: Command, command: str, code: int
 ) -> None:
-    ran = conveyor(*args, "--url", "ftp://jobs.example.com")
-    assert ran.code == 2
+    ran = conveyor(*command.split(), "--url", "ftp://jobs.example.com")
+    assert ran.code == code
     assert "there is no store for 'ftp://jobs.example.com'; known are" in ran.out + ran.err
 
 

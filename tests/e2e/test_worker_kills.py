@@ -77,7 +77,8 @@ def judge(database: Path, accepted: set[str]) -> tuple[Verdict, set[tuple[str, i
 
 
 def ran(runs: Path) -> set[tuple[str, int]]:
-    return {(job, int(lease)) for job, lease in map(str.split, runs.read_text().splitlines())}
+    noted = [line.split() for line in runs.read_text().splitlines()]
+    return {(each[0], int(each[1])) for each in noted if len(each) == 2}
 
 
 def check(folder: Path, kills: int) -> None:

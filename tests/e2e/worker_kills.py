@@ -42,7 +42,8 @@ def app(database: str, runs: str) -> Conveyor:
 
     def note() -> int:
         job = current_job()
-        os.write(file, f"{job.id} {job.lease}\n".encode())
+        # A process that is killed may leave a part of a line, which must not spoil the next one.
+        os.write(file, f"\n{job.id} {job.lease}\n".encode())
         return job.lease
 
     # Here every job is among the killed ones many times, and none of them is to blame.

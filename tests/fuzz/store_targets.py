@@ -19,8 +19,9 @@ from conveyor.core.explain import explain
 from conveyor.core.job import JobRecord, QueueInfo
 from conveyor.core.record import decode_json
 from conveyor.core.storable import checked_record
-from conveyor.errors import EncodingError, UsageError
+from conveyor.errors import CorruptStoreError, EncodingError, UsageError
 from conveyor.store.http.wire import JobView, decode_job, encode_job
+from conveyor.store.move_mark import Mark, mark_note, read_mark
 from conveyor.store.postgres.address import parse_address as postgres_address
 from conveyor.store.sql import rows
 from conveyor.store.sql.operations import admin, enqueue, tasks, tokens, workers
@@ -28,6 +29,7 @@ from conveyor.store.sql.operations.enqueue import is_offer_intact
 from conveyor.store.sqlite.store import parse_address
 
 decode_view = msgspec.json.Decoder(JobView).decode
+MARK_OF_MOVE = Mark(id="m", role="target", other="jobs.db", part="jobs", after=(7, "name"))
 INTEGERS = range(-(2**63), 2**63)
 QUEUE = QueueInfo(name="q", capacity=5, paused=False, counts={})
 
@@ -49,6 +51,12 @@ def column(value: Any) -> Any:
             return json.dumps(value).encode()
         case _:
             return value
+
+
+def decode_mark(data: bytes) -> Mark:
+    mark = read_mark([("conveyor move", "jobs.db", 0.0, 0.0, 0, data.decode(errors="replace"))])
+    assert mark is not None
+    return mark
 
 
 def _blob(text: str) -> bytes:
@@ -204,6 +212,8 @@ def store_targets() -> list[Target]:
         Target("address of a PostgreSQL store", lambda data: postgres_address(os.fsdecode(data)),
                [b"postgresql://u:p@h:1/db?schema=a&connections=5"], (UsageError,)),
         Target("labels of a lane", decode_lane, [b'["gpu","linux"]']),
+        Target("note of a move", decode_mark, [mark_note(MARK_OF_MOVE).encode()],
+               (CorruptStoreError,), lambda mark: mark_note(mark).encode()),
         Target("answer to an offer", decode_answer, [b'{"ids":["j"]}'], (Exception,)),
         Target("arguments", ARGS.decode, CALLS, (EncodingError,), encode_call),
         Target("result", RESULT.decode, [b'{"a":[1,"x",null,1.5]}'], (EncodingError,),

@@ -1,13 +1,11 @@
-"""What only PostgreSQL has: sessions that end, lost answers, hints over the network, migrations."""
+"""What only PostgreSQL has: sessions that end, lost answers, conflicts, one round trip."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 import pytest
@@ -21,21 +19,14 @@ from conveyor.errors import (
     DuplicateIdError,
     UnavailableError,
 )
-from conveyor.store.messages import Accepted, Claimant, Hint, Offered, Report, Want
+from conveyor.store.messages import Accepted, Claimant, Offered, Report, Want
 from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
-from conveyor.store.postgres.notifier import (
-    ADD_UP_EVERY,
-    FORGET_EVERY,
-    LONGEST_PAUSE,
-    MARKS,
-    PostgresNotifier,
-)
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.rows import Row
 from conveyor.store.sql.transaction import Params
-from postgres_schema import Schemas
+from postgres_schema import Admin, Schemas
 
 
 @pytest.fixture
@@ -49,18 +40,6 @@ def store(url: str) -> Iterator[PostgresStore]:
     opened = PostgresStore(url)
     yield opened
     opened.close()
-
-
-class Admin:
-    """A session beside the store's."""
-
-    def __init__(self, url: str) -> None:
-        self.schema = parse_address(url).schema
-        self.session = psycopg.connect(parse_address(url).server, autocommit=True)
-
-    def run(self, statement: str, *params: Any) -> Sequence[Any]:
-        cursor = self.session.execute(statement.encode(), params)
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture
@@ -304,100 +283,6 @@ def test_what_workers_settle_and_operators_cancel_at_once_ends_once(store: Postg
     assert counts[State.COMPLETED] == 15
     assert counts[State.RUNNING] == 15
     assert store.check().result() == []
-
-
-# -- hints -----------------------------------------------------------------------------------------
-
-
-def test_another_process_hears_a_hint_also_after_its_session_was_ended(
-    url: str, store: PostgresStore, admin: Admin
-) -> None:
-    other = PostgresStore(url)
-    heard: list[Hint] = []
-    came = threading.Event()
-
-    def hear(hint: Hint) -> None:
-        heard.append(hint)
-        came.set()
-
-    other.listen(["work"], hear)
-    put(store, new())
-    assert came.wait(30)
-    assert heard[0] == Hint("work", ("q",))
-    came.clear()
-    admin.run(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-        "WHERE query LIKE 'LISTEN%%' AND query LIKE %s",
-        f"%{admin.schema}%",
-    )
-    # It hears of anything that it may have missed.
-    assert came.wait(30)
-    assert heard[-1] == Hint("work")
-    other.close()
-
-
-def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
-    other = PostgresStore(url)
-    came = threading.Event()
-    heard: list[Hint] = []
-
-    def hear(hint: Hint) -> None:
-        heard.append(hint)
-        came.set()
-
-    other.listen(["final"], hear)
-    put(store, *(new(id=f"{number:030}") for number in range(400)))
-    jobs = claim(store, 400)
-    store.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
-    assert came.wait(30)
-    assert heard[0] == Hint("final")
-    other.close()
-
-
-def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admin) -> None:
-    for _ in range(5):
-        put(store, new())
-    notifier = store._driver._notifier  # type: ignore[attr-defined]
-    connection = Connection(parse_address(store.url))
-    notifier._add_up(connection)
-    connection.close()
-    assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
-    assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
-    assert counted(store)["q"][State.AVAILABLE] == 5
-
-
-def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(store: PostgresStore) -> None:
-    notifier = PostgresNotifier(parse_address(store.url))
-    connection = Connection(parse_address(store.url))
-    put(store, new())
-    notifier._add_up(connection)
-    assert notifier._pause == ADD_UP_EVERY
-    pauses = []
-    for _ in range(6):
-        notifier._add_up(connection)
-        pauses.append(notifier._pause)
-    assert pauses == [2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
-    put(store, new())
-    notifier._add_up(connection)
-    assert notifier._pause == ADD_UP_EVERY
-    connection.close()
-
-
-def test_marks_are_forgotten_once_a_minute_unless_there_are_many(
-    store: PostgresStore, admin: Admin
-) -> None:
-    notifier = PostgresNotifier(parse_address(store.url))
-    connection = Connection(parse_address(store.url))
-    admin.run(
-        f"INSERT INTO {admin.schema}.commit_mark (id, is_committed) "
-        f"SELECT '00' || number, TRUE FROM generate_series(1, {MARKS + 1}) AS number"
-    )
-    notifier._forget_marks(connection)
-    assert notifier._forget_at < time.monotonic() + FORGET_EVERY / 2
-    notifier._forget_marks(connection)
-    assert notifier._forget_at > time.monotonic() + FORGET_EVERY / 2
-    assert admin.run(f"SELECT count(*) FROM {admin.schema}.commit_mark WHERE id < '1'")[0][0] < 2
-    connection.close()
 
 
 # -- what is rare in an exchange of one round trip -----------------------------------------------

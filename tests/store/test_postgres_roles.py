@@ -283,7 +283,9 @@ def test_a_migration_gives_roles_their_rights_in_new_tables(url: str) -> None:
     with opened_as("reader", url) as reader, psycopg.connect(address.server) as session:
         session.autocommit = True
         user = parse_address(reader.url).server.partition("//")[2].partition("@")[0]
-        session.execute(f"UPDATE {address.schema}.schema_version SET version = 0".encode())
+        version = f"UPDATE {address.schema}.schema_version SET version = %s".encode()
+        newest = Migration(address).versions()[0]
+        session.execute(version, (0,))
         steps = ["CREATE TABLE extra (id BIGINT);"]
         Migration(address, steps=steps).run()
         try:
@@ -292,3 +294,4 @@ def test_a_migration_gives_roles_their_rights_in_new_tables(url: str) -> None:
             assert session.execute(query, given).fetchall() == [(True,)]
         finally:
             session.execute(f"DROP TABLE {address.schema}.extra".encode())
+            session.execute(version, (newest,))

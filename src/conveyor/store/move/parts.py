@@ -125,7 +125,7 @@ def _with_labels(row: Row) -> Row:
     if labels is None:
         try:
             labels = _decode_options(row[_OPTIONS]).requires
-        except UNREADABLE:
+        except (TypeError, *UNREADABLE):
             labels = ()
     return (queue, _encode(labels).decode(), *job)
 

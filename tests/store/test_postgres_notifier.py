@@ -1,0 +1,136 @@
+"""PostgreSQL's hints over the network, and what the thread that sends them does beside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from calls import claim, counted, new, put
+
+from conveyor.core.job import State
+from conveyor.core.lifecycle import Succeeded
+from conveyor.store.messages import Hint, Report
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.connection import Connection
+from conveyor.store.postgres.notifier import (
+    ADD_UP_EVERY,
+    FORGET_EVERY,
+    LONGEST_PAUSE,
+    MARKS,
+    PostgresNotifier,
+)
+from conveyor.store.postgres.store import PostgresStore
+from postgres_schema import Admin, Schemas
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    with schemas.one() as url:
+        yield url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[Admin]:
+    opened = Admin(url)
+    yield opened
+    opened.session.close()
+
+
+def test_another_process_hears_a_hint_also_after_its_session_was_ended(
+    url: str, store: PostgresStore, admin: Admin
+) -> None:
+    other = PostgresStore(url)
+    heard: list[Hint] = []
+    came = threading.Event()
+
+    def hear(hint: Hint) -> None:
+        heard.append(hint)
+        came.set()
+
+    other.listen(["work"], hear)
+    put(store, new())
+    assert came.wait(30)
+    assert heard[0] == Hint("work", ("q",))
+    came.clear()
+    admin.run(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE query LIKE 'LISTEN%%' AND query LIKE %s",
+        f"%{admin.schema}%",
+    )
+    # It hears of anything that it may have missed.
+    assert came.wait(30)
+    assert heard[-1] == Hint("work")
+    other.close()
+
+
+def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
+    other = PostgresStore(url)
+    came = threading.Event()
+    heard: list[Hint] = []
+
+    def hear(hint: Hint) -> None:
+        heard.append(hint)
+        came.set()
+
+    other.listen(["final"], hear)
+    put(store, *(new(id=f"{number:030}") for number in range(400)))
+    jobs = claim(store, 400)
+    store.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
+    assert came.wait(30)
+    assert heard[0] == Hint("final")
+    other.close()
+
+
+def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admin) -> None:
+    for _ in range(5):
+        put(store, new())
+    notifier = store._driver._notifier  # type: ignore[attr-defined]
+    connection = Connection(parse_address(store.url))
+    notifier._add_up(connection)
+    connection.close()
+    assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
+    assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
+    assert counted(store)["q"][State.AVAILABLE] == 5
+
+
+def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(
+    url: str, admin: Admin
+) -> None:
+    notifier = PostgresNotifier(parse_address(url))
+    connection = Connection(parse_address(url))
+
+    def pause_after(*, change: bool) -> float:
+        if change:
+            admin.run(f"INSERT INTO {admin.schema}.tally VALUES ('q', 0, 0, 0, 0, 0, 0, 0)")
+        notifier._add_up(connection)
+        return notifier._pause
+
+    assert pause_after(change=True) == ADD_UP_EVERY
+    pauses = [pause_after(change=False) for _ in range(6)]
+    assert pauses == [2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert pause_after(change=True) == ADD_UP_EVERY
+    connection.close()
+
+
+def test_marks_are_forgotten_once_a_minute_unless_there_are_many(url: str, admin: Admin) -> None:
+    notifier = PostgresNotifier(parse_address(url))
+    connection = Connection(parse_address(url))
+    admin.run(
+        f"INSERT INTO {admin.schema}.commit_mark (id, is_committed) "
+        f"SELECT '00' || number, TRUE FROM generate_series(1, {MARKS + 1}) AS number"
+    )
+    notifier._forget_marks(connection)
+    assert notifier._forget_at < time.monotonic() + FORGET_EVERY / 2
+    notifier._forget_marks(connection)
+    assert notifier._forget_at > time.monotonic() + FORGET_EVERY / 2
+    assert admin.run(f"SELECT count(*) FROM {admin.schema}.commit_mark WHERE id < '1'")[0][0] < 2
+    connection.close()
