@@ -182,6 +182,15 @@ def test_arguments_of_other_kinds_of_parameters_are_required_too() -> None:
         ArgsCodec(f).decode(b'{"default":1}')
 
 
+def test_arguments_with_two_values_for_a_parameter_do_not_match() -> None:
+    def function(a: int, /, b: int = 0, **rest: int) -> None: ...
+
+    codec = ArgsCodec(function)
+    assert codec.decode(b'{"a":1,"rest":{"a":2}}') == ((1,), {"a": 2})
+    with pytest.raises(StaleArgumentsError, match="two values for its parameter b"):
+        codec.decode(b'{"a":1,"rest":{"b":2}}')
+
+
 def test_a_result_comes_back_typed_by_the_annotation() -> None:
     def f() -> dt.date: ...
 

@@ -40,7 +40,7 @@ def column(value: Any) -> Any:
         case bool():
             return int(value)
         case int():
-            return value if value in INTEGERS else float(min(value, 2**1000))
+            return value if value in INTEGERS else float(max(-(2**1000), min(value, 2**1000)))
         case float():
             return None if value != value else value  # noqa: PLR0124 - NaN is stored as NULL
         case {"blob": str() as text, **_rest}:

@@ -20,6 +20,7 @@ from .unreadable import UNREADABLE
 RESULT_LIMIT = BOUNDS["result"].limit
 OPEN = JsonType()
 KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class ArgsCodec:
@@ -36,6 +37,8 @@ class ArgsCodec:
         parameters = self._signature.parameters.values()
         self._names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._simple = len(self._names) == len(self._signature.parameters)
+        self._keywords = frozenset(p.name for p in parameters if p.kind in _BY_KEYWORD)
+        self._rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
         self._required = frozenset(
             p.name
             for p in parameters
@@ -93,6 +96,9 @@ class ArgsCodec:
             raise self._stale(f"it has no parameter {', '.join(sorted(unknown))}")
         if self._simple:
             return (), values
+        twice = self._keywords & values.get(self._rest, {}).keys()
+        if twice:
+            raise self._stale(f"there are two values for its parameter {', '.join(sorted(twice))}")
         bound = self._signature.bind_partial()
         bound.arguments.update(values)
         return bound.args, bound.kwargs
