@@ -123,7 +123,8 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._is_closing = True
-        self._waker.send(b"x")
+        with suppress(OSError):  # another event has woken it, and it has ended
+            self._waker.send(b"x")
         self._thread.join(LIMIT)
         self._waker.close()
 
