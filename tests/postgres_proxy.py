@@ -224,8 +224,8 @@ class Proxy:
             elif messages and messages[-1][0] == b"X":
                 self._forward(session, "request", session.request)
             return
+        session.request = b""  # what is passed on is not passed on again with the next request
         if ends:
-            session.request = b""
             session.is_busy = True
         self._forward(session, "request", data)
 

@@ -8,7 +8,15 @@ import pytest
 from calls import claim, new, put, settle
 
 from conveyor.core.lifecycle import Interrupted
-from conveyor.store.postgres.floors import HIGHEST, LOOK_EVERY, LOOK_SHARE, MANY, START, Floors
+from conveyor.store.postgres.floors import (
+    HIGHEST,
+    LOOK_EVERY,
+    LOOK_LATEST,
+    LOOK_SHARE,
+    MANY,
+    START,
+    Floors,
+)
 from conveyor.store.postgres.store import PostgresStore
 from postgres_schema import Schemas
 
@@ -52,11 +60,15 @@ def test_a_lane_is_looked_at_from_its_start_in_a_small_part_of_the_time() -> Non
     floors = Floors()
     full_claim(floors, now=10.0)
     assert floors.usable([LANE], 10.0 + LOOK_EVERY) == frozenset()
-    full_claim(floors, took=1.0, now=20.0)
-    assert floors.usable([LANE], 19.9 + LOOK_SHARE) == {LANE}
+    full_claim(floors, took=0.2, now=20.0)
+    assert floors.usable([LANE], 19.9 + 0.2 * LOOK_SHARE) == {LANE}
     # A claim from the floor does not put off the next look.
-    floors.note(claimed(5, 500), [LANE], {LANE}, full=True, took=9.0, now=30.0)
-    assert floors.usable([LANE], 20.0 + LOOK_SHARE) == frozenset()
+    floors.note(claimed(5, 500), [LANE], {LANE}, full=True, took=9.0, now=21.0)
+    assert floors.usable([LANE], 20.1 + 0.2 * LOOK_SHARE) == frozenset()
+    # A look that took long, for an outage say, does not put off the next one for minutes.
+    full_claim(floors, took=60.0, now=90.0)
+    assert floors.usable([LANE], 89.9 + LOOK_LATEST) == {LANE}
+    assert floors.usable([LANE], 90.0 + LOOK_LATEST) == frozenset()
 
 
 def test_a_claim_that_gets_less_than_it_asks_for_ends_the_floors_of_its_lanes() -> None:

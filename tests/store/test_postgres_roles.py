@@ -30,7 +30,9 @@ from conveyor.core.pending import Pending
 from conveyor.errors import UnavailableError
 from conveyor.store.messages import Claimant, Filter, Lease, Offered, Report, Want
 from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.migrate import Migration
+from conveyor.store.postgres.notifier import PostgresNotifier
 from conveyor.store.postgres.roles import NOT_FOR_PRODUCERS, PRODUCER, READ, ROLES, Role
 from conveyor.store.postgres.store import PostgresStore
 from postgres_schema import Schemas
@@ -262,6 +264,16 @@ def test_a_producer_adds_up_counts_for_itself(url: str) -> None:
         assert admin.execute(
             f"SELECT sum(available) FROM {parse_address(url).schema}.counted_queue".encode()
         ).fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_thread_of_hints_goes_on_whatever_its_role_may_delete(role: Role, url: str) -> None:
+    with opened_as(role, url) as store:
+        address = parse_address(store.url)
+        connection = Connection(address)
+        PostgresNotifier(address)._forget_marks(connection)
+        assert connection.query("tallied_queues") == []
+        connection.close()
 
 
 def test_every_table_of_the_schema_is_in_a_rule(url: str) -> None:

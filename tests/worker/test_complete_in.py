@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +57,34 @@ def place(schemas: Schemas) -> Iterator[Place]:
             yield Place(belt, server, table)
             belt.close()
             session.execute(f"DROP TABLE {table}")
+
+
+def wait_until_blocked(server: str, pid: int) -> None:
+    deadline = time.monotonic() + 60
+    with psycopg.connect(server, autocommit=True) as session:
+        while session.execute("SELECT pg_blocking_pids(%s)", (pid,)).fetchall() == [([],)]:
+            assert time.monotonic() < deadline, "the session waits for nobody"
+
+
+def test_of_two_transactions_that_complete_a_job_at_once_one_can_commit(place: Place) -> None:
+    def function() -> str:
+        job = current_job()
+        connect = psycopg.connect
+        with closing(connect(place.server)) as first, closing(connect(place.server)) as second:
+            for session in (first, second):
+                place.insert(session)
+            job.complete_in(first, "once")
+            with ThreadPoolExecutor(1) as threads:
+                twice = threads.submit(job.complete_in, second, "twice")
+                wait_until_blocked(place.server, second.info.backend_pid)
+                first.commit()
+                with pytest.raises(InvalidTransitionError):
+                    twice.result(60)
+        return "unused"
+
+    job = place.run(function)
+    assert (job.state, job.result()) == (State.COMPLETED, "once")
+    assert place.effects == [(job.id, 1)]
 
 
 def test_a_thread_completes_its_job_with_its_own_commit(

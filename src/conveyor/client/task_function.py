@@ -68,7 +68,9 @@ class TaskFunction(Generic[P, R, C]):
         `on_shutdown`. Data: `files` (paths by name), `artifacts` (patterns), `artifact_limit` and
         `output_limit` (bytes), `meta`. Together with your writes: `connection`, one of psycopg,
         psycopg2, SQLAlchemy, asyncpg or Django to the PostgreSQL database that has the jobs: the
-        job exists if and only if its transaction commits, and a full queue raises QueueFullError.
+        job exists if and only if its transaction commits. An async connection is for the methods
+        with the prefix `a`. A full queue raises QueueFullError; `wait`, `when_full="wait"`, a queue
+        with capacity 0, and a bounded queue above READ COMMITTED raise UsageError.
         Raises UsageError for an unknown option or a wrong value.
         """
         chosen = merge_options(self.enqueue_options, options)

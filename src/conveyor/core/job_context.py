@@ -201,9 +201,13 @@ class CurrentJob:
         the function returns later does not count. The function may go on after the commit; if the
         transaction is rolled back, the job ends as if this had not been called.
 
-        Raises InvalidTransitionError if this attempt no longer holds the job; the commit fails if
-        it loses the job between this call and the commit. UsageError for another kind of store or
-        connection, EncodingError for a result that does not match the function's annotation.
+        Raises InvalidTransitionError if this attempt no longer holds the job: roll back then. The
+        commit fails (SQLSTATE CV010) if the attempt loses the job between this call and the commit,
+        and in an isolation level above READ COMMITTED also if the lease was renewed since the
+        transaction began. UsageError for another kind of store or connection, or a transaction that
+        has failed or is read-only; UnavailableError if the connection's user lacks the right;
+        EncodingError for a result above 1 MiB or one that does not match the annotation. Other
+        errors of the database are raised as the driver's own.
         """
         run_sync(self._link.complete(connection, result, in_coroutine=False))
 

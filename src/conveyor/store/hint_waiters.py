@@ -21,6 +21,8 @@ class HintWaiters:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
+        # Held while the store begins to listen, which waits for a thread that may be in `_wake`.
+        self._listening = threading.Lock()
         self._events: dict[HintKind, dict[str, list[WakeEvent]]] = {}
         self._stops: list[Callable[[], None]] = []
 
@@ -40,11 +42,14 @@ class HintWaiters:
 
     @contextmanager
     def _wake_on(self, kind: HintKind, subject: str, event: WakeEvent) -> Generator[None]:
-        with self._lock:
+        with self._listening:
             if kind not in self._events:
-                self._events[kind] = {}
-                self._stops.append(self._store.listen([kind], self._wake))
-            self._events[kind].setdefault(subject, []).append(event)
+                stop = self._store.listen([kind], self._wake)
+                with self._lock:
+                    self._stops.append(stop)
+                    self._events[kind] = {}
+        with self._lock:
+            self._events.setdefault(kind, {}).setdefault(subject, []).append(event)
         try:
             yield
         finally:

@@ -21,6 +21,8 @@ MANY = 100
 # How often a lane is looked at from its start, in seconds, and the part of the time that this takes
 # at most: one in so many.
 LOOK_EVERY, LOOK_SHARE = 1.0, 20
+# A claim can take long for other reasons: an outage, a lock, a stalled disk.
+LOOK_LATEST = 10.0
 
 
 class Floors:
@@ -74,6 +76,8 @@ class Floors:
                 firsts[lane] = place
         for lane, place in firsts.items():
             if self._claimed[lane] > MANY:
-                self._places[lane] = place
+                # In this order: another thread takes a lane with a place for one with a time.
                 if lane not in used:
-                    self._look_at[lane] = now + max(LOOK_EVERY, LOOK_SHARE * took)
+                    wait = min(max(LOOK_EVERY, LOOK_SHARE * took), LOOK_LATEST)
+                    self._look_at[lane] = now + wait
+                self._places[lane] = place

@@ -189,7 +189,7 @@ class PostgresNotifier:
         try:
             self._listen_to(connection, self._wanted)
             if missed:
-                for kind in self._wanted:
+                for kind in tuple(self._wanted):
                     self._deliver(Hint(kind))
             rung = polled = -POLL_EVERY
             heard = time.monotonic()
@@ -245,7 +245,7 @@ class PostgresNotifier:
         if self._listeners:
             known, self._snapshot = self._snapshot, _snapshot(connection)
             if self._snapshot != known:
-                for kind in self._wanted:
+                for kind in tuple(self._wanted):
                     self._deliver(Hint(kind))
 
     def _ring(self, connection: Connection) -> bool:
@@ -277,9 +277,13 @@ class PostgresNotifier:
         self._add_up_at = time.monotonic() + self._pause
 
     def _forget_marks(self, connection: Connection) -> None:
-        forgotten = run_sync(connection.change("forget_marks", [()]))
-        connection.query("forget_completions")
-        self._forget_at = time.monotonic() + (ADD_UP_EVERY if forgotten == MARKS else FORGET_EVERY)
+        self._forget_at = time.monotonic() + FORGET_EVERY
+        try:
+            if run_sync(connection.change("forget_marks", [()])) == MARKS:
+                self._forget_at = time.monotonic() + ADD_UP_EVERY
+            connection.query("forget_completions")
+        except psycopg.errors.InsufficientPrivilege:  # processes of other roles forget them
+            connection.roll_back()
 
     def _receive(self, connection: Connection, own: int) -> None:
         """Pass on the notifications that have arrived, without waiting for more."""

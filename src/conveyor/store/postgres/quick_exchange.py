@@ -129,7 +129,7 @@ class QuickExchange:
         return {
             "worker": claimant.worker if wants else "",
             "queue_all": [want.queue for want in wants],
-            "known_all": [len(self._lanes[want.queue]) for want in wants],
+            "known_all": [len(self._lanes.get(want.queue, ())) for want in wants],
             "limit_all": [want.limit for want in wants],
             "first_all": [end - len(each) + 1 for end, each in zip(ends, parts_of, strict=True)],
             "last_all": ends,

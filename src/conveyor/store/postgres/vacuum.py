@@ -27,7 +27,11 @@ class Vacuum:
     def note(self) -> None:
         """Take note that rows were deleted."""
         if time.monotonic() >= self._due and self._lock.acquire(blocking=False):
-            threading.Thread(target=self._run, name="conveyor-vacuum", daemon=True).start()
+            thread = threading.Thread(target=self._run, name="conveyor-vacuum", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no room for a thread, or the interpreter ends; jobs are claimed
+                self._lock.release()
 
     def _run(self) -> None:
         began = time.monotonic()

@@ -309,7 +309,9 @@ BEGIN
         WHEN 'running' THEN
             DELETE FROM running WHERE running.id = taken.id AND running.lease = taken.lease
                 AND running.cancel_requested_at IS NOT DISTINCT FROM taken.cancel_requested_at
-                AND running.lease_until IS NOT DISTINCT FROM taken.lease_until;
+                AND running.lease_until IS NOT DISTINCT FROM taken.lease_until
+                AND running.progress IS NOT DISTINCT FROM taken.progress
+                AND running.stopping IS NOT DISTINCT FROM taken.stopping;
         ELSE
             -- LIKE, so that no plan searches all jobs of that state.
             DELETE FROM final WHERE final.seq = taken.seq AND final.lease = taken.lease

@@ -29,8 +29,10 @@ BEGIN
     INSERT INTO completion (job, lease, result, result_checksum)
     VALUES (wanted, held, given_result, given_checksum)
     ON CONFLICT (job, lease) DO UPDATE SET result = excluded.result,
-        result_checksum = excluded.result_checksum;
-    RETURN TRUE;
+        result_checksum = excluded.result_checksum
+        -- Another transaction has completed the job while this one waited for its row.
+        WHERE completion.settled_at IS NULL;
+    RETURN FOUND;
 END $$;
 
 -- As "succeed" of sql/statements.sql. What it has read of the job may have changed meanwhile, by a
