@@ -19,7 +19,8 @@ from conveyor.store.sql.store import SqlStore
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 from pgbouncer import PgBouncer
-from postgres_schema import Schemas
+from postgres_schema import Admin, Schemas
+from postgres_server import PostgresServer
 
 STORES = ("memory", "sqlite", "http", "postgres")
 # PostgreSQL behind PgBouncer, too, in the long drills.
@@ -54,6 +55,31 @@ def store(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> I
         opened = open_kind(request.param, clock, tmp_path, url)
         stack.callback(opened.close)
         yield opened
+
+
+@pytest.fixture
+def url(schemas: Schemas) -> Iterator[str]:
+    """Return the URL of an empty schema of PostgreSQL."""
+    with schemas.one() as url:
+        yield url
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[Admin]:
+    opened = Admin(url)
+    yield opened
+    opened.session.close()
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """Return a PostgreSQL server for one test, which starts it."""
+    # Not in pytest's folder, which the server's user may not read.
+    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
+        Path(folder).chmod(0o755)
+        own = PostgresServer(Path(folder))
+        yield own
+        own.stop()
 
 
 @pytest.fixture(params=["sqlite", "http"])

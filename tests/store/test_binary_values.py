@@ -15,7 +15,6 @@ from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import PREPARE_AT, Connection
 from conveyor.store.postgres.statements import Query
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Schemas
 
 VALUES: list[tuple[str, list[Any]]] = [
     ("INT8", [0, -1, 2**63 - 1, -(2**63), True]),
@@ -39,12 +38,6 @@ ARRAYS: list[tuple[str, list[Any]]] = [
     ("BYTEA[]", [b"1", None, b"234", b""]),
     ("BOOL[]", [True, False]),
 ]
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 @pytest.fixture

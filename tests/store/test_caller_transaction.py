@@ -61,12 +61,6 @@ def caller(request: pytest.FixtureRequest, schemas: Schemas) -> Iterator[Caller]
 
 
 @pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
-
-
-@pytest.fixture
 def shop(url: str, caller: Caller) -> Iterator[Shop]:
     shop = Shop(url, caller)
     yield shop

@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -52,16 +50,6 @@ class Disk:
 
     def free(self) -> None:
         self.flag.unlink()
-
-
-@pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    # Not in pytest's folder, which the server's user may not read.
-    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        yield server
-        server.stop()
 
 
 def large(job_id: str) -> NewJob:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
 
@@ -30,22 +28,22 @@ OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'conveyor %
 MEASURED, RECOVERY, REACHED, LEAST = 5.0, 10.0, 0.95, 0.8
 
 
-@pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    # Not in pytest's folder, which the server's user may not read.
-    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        yield server
-        server.stop()
-
-
 def prepared(server: PostgresServer) -> str:
     url = f"{server.url}&schema=killed"
     Migration(parse_address(url)).run()
     with psycopg.connect(server.url, autocommit=True) as session:
         session.execute("CHECKPOINT")
     return url
+
+
+def loaded(server: PostgresServer, until: Until) -> tuple[str, Load]:
+    """Start the server and its load; return the store's URL, and the load once all take part."""
+    server.start(durable=True)
+    url = prepared(server)
+    load = Load(lambda: PostgresStore(url))
+    load.start()
+    until(lambda: len(load.progress()) == 6)
+    return url, load
 
 
 def run(server: PostgresServer, statement: str) -> list[tuple[int]]:
@@ -90,11 +88,7 @@ def await_progress(load: Load, until: Until) -> None:
 def test_sessions_that_are_ended_and_killed_lose_and_double_nothing(
     server: PostgresServer, until: Until
 ) -> None:
-    server.start(durable=True)
-    url = prepared(server)
-    load = Load(lambda: PostgresStore(url))
-    load.start()
-    until(lambda: len(load.progress()) == 6)
+    url, load = loaded(server, until)
     for fault in (end_session, kill_backend, end_session):
         await_progress(load, until)
         fault(server)
@@ -110,11 +104,7 @@ def test_sessions_that_are_ended_and_killed_lose_and_double_nothing(
 def test_the_rate_is_reached_again_soon_after_each_fault(
     server: PostgresServer, until: Until
 ) -> None:
-    server.start(durable=True)
-    url = prepared(server)
-    load = Load(lambda: PostgresStore(url))
-    load.start()
-    until(lambda: len(load.progress()) == 6)
+    url, load = loaded(server, until)
     await_progress(load, until)
     faults = [end_session, kill_backend, crash, restart] * 2
     random.Random(3).shuffle(faults)

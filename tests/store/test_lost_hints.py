@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +24,6 @@ from postgres_schema import Schemas
 from postgres_server import PostgresServer
 
 Until = Callable[[Callable[[], object]], None]
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 @pytest.fixture
@@ -102,17 +95,12 @@ def test_the_hints_that_wait_for_a_connection_are_bounded() -> None:
 
 
 @pytest.fixture
-def small(schemas: Schemas) -> Iterator[PostgresServer]:
+def small(server: PostgresServer) -> PostgresServer:
     """Return a server with room for few notifications."""
-    # Not in pytest's folder, which the server's user may not read.
-    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        with (server.folder / "data/postgresql.conf").open("a") as settings:
-            settings.write("max_notify_queue_pages = 64\n")
-        server.start()
-        yield server
-        server.stop()
+    with (server.folder / "data/postgresql.conf").open("a") as settings:
+        settings.write("max_notify_queue_pages = 64\n")
+    server.start()
+    return server
 
 
 def fill_queue(session: psycopg.Connection[object]) -> None:

@@ -26,13 +26,7 @@ from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.rows import Row
 from conveyor.store.sql.transaction import Params
-from postgres_schema import Admin, Schemas
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
+from postgres_schema import Admin
 
 
 @pytest.fixture
@@ -40,13 +34,6 @@ def store(url: str) -> Iterator[PostgresStore]:
     opened = PostgresStore(url)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def admin(url: str) -> Iterator[Admin]:
-    opened = Admin(url)
-    yield opened
-    opened.session.close()
 
 
 # -- lost connections ------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.transaction import Lanes
-from postgres_schema import Schemas
 
 LIMIT = 60.0
 PRODUCERS, TRIES, CAPACITY = 16, 15, 100
@@ -62,12 +61,6 @@ while data := os.read(answers, 1000):
 codes = [os.wait()[1] for _ in range(producers)]
 print(json.dumps([accepted, codes]))
 """
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from calls import claim, counted, new, put, settle
@@ -19,15 +17,9 @@ from conveyor.store.postgres.store import PostgresStore
 from postgres_server import PostgresServer
 
 
-@pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    # Not in pytest's folder, which the server's user may not read.
-    with tempfile.TemporaryDirectory(prefix="conveyor-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        server.start(durable=True)
-        yield server
-        server.stop()
+@pytest.fixture(autouse=True)
+def running(server: PostgresServer) -> None:
+    server.start(durable=True)
 
 
 def has_grown(ids: list[str], goal: int) -> bool:

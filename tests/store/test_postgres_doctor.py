@@ -13,15 +13,8 @@ from test_postgres_roles import opened_as
 
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.server_checks import Limits, examine
-from postgres_schema import Schemas
 
 Run = Callable[[str], None]
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 @pytest.fixture

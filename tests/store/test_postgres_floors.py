@@ -18,7 +18,6 @@ from conveyor.store.postgres.floors import (
     Floors,
 )
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Schemas
 
 LANE = 7
 
@@ -79,11 +78,10 @@ def test_a_claim_that_gets_less_than_it_asks_for_ends_the_floors_of_its_lanes() 
 
 
 @pytest.fixture
-def store(schemas: Schemas) -> Iterator[PostgresStore]:
-    with schemas.one() as url:
-        opened = PostgresStore(url)
-        yield opened
-        opened.close()
+def store(url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore(url)
+    yield opened
+    opened.close()
 
 
 def test_a_job_below_the_floor_is_claimed_at_once_if_there_is_no_other(

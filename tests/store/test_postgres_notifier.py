@@ -22,13 +22,7 @@ from conveyor.store.postgres.notifier import (
     PostgresNotifier,
 )
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Admin, Schemas
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
+from postgres_schema import Admin
 
 
 @pytest.fixture
@@ -36,13 +30,6 @@ def store(url: str) -> Iterator[PostgresStore]:
     opened = PostgresStore(url)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def admin(url: str) -> Iterator[Admin]:
-    opened = Admin(url)
-    yield opened
-    opened.session.close()
 
 
 def test_another_process_hears_a_hint_also_after_its_session_was_ended(

@@ -28,12 +28,6 @@ Open = Callable[..., PostgresStore]
 
 
 @pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
-
-
-@pytest.fixture
 def behind(url: str, schemas: Schemas) -> Iterator[Callable[[Options], str]]:
     """Return a function that starts a pooler and returns the URL of the schema behind it."""
     with ExitStack() as stack:

@@ -35,17 +35,10 @@ from conveyor.store.postgres.migrate import Migration
 from conveyor.store.postgres.notifier import PostgresNotifier
 from conveyor.store.postgres.roles import NOT_FOR_PRODUCERS, PRODUCER, READ, ROLES, Role
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Schemas
 
 NUMBERS = count(1)
 DATA = b"content"
 DIGEST = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 @pytest.fixture

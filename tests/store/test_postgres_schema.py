@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 
 import psycopg
@@ -20,13 +19,6 @@ from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.statements import READ_ONLY
 from postgres_schema import Schemas
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
-
 
 # -- the schema ------------------------------------------------------------------------------------
 

@@ -13,15 +13,13 @@ from conveyor.core.job_context import CURRENT, CurrentJob, Settable
 from conveyor.errors import ConveyorError, JobCancelledError
 from conveyor.store.postgres.connection import Connection, LostError
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Schemas
 
 
 @pytest.fixture
-def store(schemas: Schemas) -> Iterator[PostgresStore]:
-    with schemas.one() as url:
-        opened = PostgresStore(url)
-        yield opened
-        opened.close()
+def store(url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore(url)
+    yield opened
+    opened.close()
 
 
 class Waits(dict[Settable, str]):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,18 +19,11 @@ from conveyor.core.lifecycle import Succeeded
 from conveyor.store.messages import Claimant, Filter, Report, Want
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.store import PostgresStore
-from postgres_schema import Schemas
 
 PROGRAM = Path(__file__).with_name("random_calls.py")
 WAITING = frozenset({State.SCHEDULED, State.RETRYABLE})
 # How long the long form runs, in seconds.
 LONG = float(os.environ.get("CONVEYOR_TEST_RANDOM_CALLS", "3600"))
-
-
-@pytest.fixture
-def url(schemas: Schemas) -> Iterator[str]:
-    with schemas.one() as url:
-        yield url
 
 
 def call_at_random(url: str, seeds: range, calls: int) -> list[str]:

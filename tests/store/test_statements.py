@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import apsw.ext
 import pytest
 
 import conveyor.store as store_package
-from conveyor.store.sql.statements import READ_ONLY
+from conveyor.store.sql.dialect import POSTGRES
+from conveyor.store.sql.statements import READ_ONLY, load_statements, split_statements
 from conveyor.store.sqlite.connection import STATEMENTS, Database
 
 
@@ -30,6 +32,25 @@ def test_statements_that_are_declared_to_read_are_those_that_change_nothing(
     }
     db.close()
     assert reading == READ_ONLY
+
+
+def test_postgresql_replaces_only_what_it_needs_otherwise_and_uses_its_own() -> None:
+    own, _ = split_statements((files("conveyor.store.postgres") / "statements.sql").read_text())
+    shared, texts = load_statements(POSTGRES), load_statements(POSTGRES, own)
+    replaced = own.keys() & shared.keys()
+    alike = [name for name in replaced if bare(texts[name]) == bare(shared[name])]
+    assert alike == []
+    package = Path(store_package.__path__[0]) / "postgres"
+    sources = "\n".join(each.read_text() for each in package.glob("*.py"))
+    # Those that lock are named by what they lock.
+    added = {name for name in own if name.removesuffix("_all") not in shared}
+    unused = [name for name in added if f'"{name}"' not in sources]
+    assert [name for name in unused if not name.startswith("lock_")] == []
+
+
+def bare(text: str) -> str:
+    """Return a statement without its comments."""
+    return re.sub(r"--.*\n", "", text).strip()
 
 
 HOT = {

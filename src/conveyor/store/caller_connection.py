@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -65,7 +65,13 @@ class _Psycopg:
         self._given = given
 
     async def in_transaction(self) -> bool:
-        return _in_transaction(self._given)
+        """Whether it is in one, or begins one with its next statement."""
+        if self._given.closed:
+            raise UsageError(CLOSED)
+        status = self._given.info.transaction_status
+        if status == _IN_ERROR:
+            raise UsageError(ABORTED)
+        return status != _IDLE or not self._given.autocommit
 
     async def execute(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         psycopg = sys.modules["psycopg"]
@@ -76,14 +82,8 @@ class _Psycopg:
         return rows
 
 
-class _AsyncPsycopg:
-    is_async, numbered = True, True
-
-    def __init__(self, given: Any) -> None:
-        self._given = given
-
-    async def in_transaction(self) -> bool:
-        return _in_transaction(self._given)
+class _AsyncPsycopg(_Psycopg):
+    is_async = True
 
     async def execute(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         psycopg = sys.modules["psycopg"]
@@ -93,14 +93,8 @@ class _AsyncPsycopg:
         return rows
 
 
-class _Psycopg2:
-    is_async, numbered = False, False
-
-    def __init__(self, given: Any) -> None:
-        self._given = given
-
-    async def in_transaction(self) -> bool:
-        return _in_transaction(self._given)
+class _Psycopg2(_Psycopg):
+    numbered = False
 
     async def execute(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         extensions = sys.modules["psycopg2"].extensions
@@ -192,8 +186,9 @@ class _Django:
             return rows
 
 
+_Kind = type[_Psycopg] | type[_Asyncpg] | type[_SqlAlchemy] | type[_AsyncSqlAlchemy] | type[_Django]
 # By the full name of the class or of one that it inherits from.
-_KINDS: dict[str, Callable[[Any], CallerConnection]] = {
+_KINDS: dict[str, _Kind] = {
     "psycopg.Connection": _Psycopg,
     "psycopg.AsyncConnection": _AsyncPsycopg,
     "psycopg2.extensions.connection": _Psycopg2,
@@ -222,13 +217,12 @@ def caller_connection(given: object, *, in_coroutine: bool) -> CallerConnection:
     UsageError if it is the other kind.
     """
     kind = _kind_of(given)
-    is_async = kind in (_AsyncPsycopg, _Asyncpg, _AsyncSqlAlchemy)
     shown = _name_of(type(given))
-    if is_async and not in_coroutine:
+    if kind.is_async and not in_coroutine:
         raise UsageError(
             f"{shown} is for coroutines: call the twin with the prefix `a` (aenqueue) and await it"
         )
-    if in_coroutine and not is_async:
+    if in_coroutine and not kind.is_async:
         raise UsageError(
             f"{shown} would block the event loop: pass an async connection, or call enqueue() in "
             "the thread that uses this one"
@@ -255,7 +249,7 @@ def _unnumbered(text: str) -> tuple[str, tuple[int, ...]]:
     return _PARAMETER.sub("%s", text.replace("%", "%%")), order
 
 
-def _kind_of(given: object) -> Callable[[Any], CallerConnection]:
+def _kind_of(given: object) -> _Kind:
     for each in type(given).__mro__:
         kind = _KINDS.get(_name_of(each))
         if kind is not None:
@@ -265,16 +259,6 @@ def _kind_of(given: object) -> Callable[[Any], CallerConnection]:
 
 def _name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _in_transaction(connection: Any) -> bool:
-    """Whether a connection of psycopg or psycopg2 begins a transaction, if none is open."""
-    if connection.closed:
-        raise UsageError(CLOSED)
-    status = connection.info.transaction_status
-    if status == _IN_ERROR:
-        raise UsageError(ABORTED)
-    return status != _IDLE or not connection.autocommit
 
 
 def _in_sqlalchemy_transaction(connection: Any) -> bool:

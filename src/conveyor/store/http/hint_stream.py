@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,6 +12,7 @@ from ...core.event_log import open_event_log
 from ...core.loop_backoff import DoublingBackoff
 from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, UnavailableError
+from ..listeners import Listeners
 from ..messages import Hint, HintKind, Listener
 from .api import HINTS
 from .client import HttpClient
@@ -40,9 +40,7 @@ class HintStream:
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
-        self._lock = threading.Lock()
-        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
-        self._last_number = 0
+        self._listeners = Listeners()
         # The rest is used in the client's thread only.
         self._kinds: frozenset[HintKind] = frozenset()
         self._kinds_changed: asyncio.Event | None = None
@@ -51,31 +49,22 @@ class HintStream:
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds; returns a function that ends this."""
-        with self._lock:
-            self._last_number += 1
-            number = self._last_number
-            self._listeners[number] = frozenset(kinds), listener
+        forget = self._listeners.add(kinds, listener)
         self._client.submit(self._update_kinds())
 
         def stop() -> None:
-            with self._lock:
-                self._listeners.pop(number, None)
+            forget()
             self._client.submit(self._update_kinds())
 
         return stop
 
     def publish(self, hint: Hint) -> None:
         """Pass one hint to its listeners."""
-        with self._lock:
-            listeners = [each for kinds, each in self._listeners.values() if hint.kind in kinds]
-        for listener in listeners:
-            listener(hint)
+        self._listeners.tell(hint)
 
     async def _update_kinds(self) -> None:
         """Request the kinds that have listeners; the first listener opens the stream."""
-        with self._lock:
-            wanted = frozenset[HintKind]().union(*(k for k, _ in self._listeners.values()))
-        self._kinds = wanted - NOT_STREAMED
+        self._kinds = self._listeners.kinds - NOT_STREAMED
         if self._kinds_changed is not None:
             self._kinds_changed.set()
         elif self._kinds:

@@ -16,6 +16,7 @@ from ...core.clock import Clock, SystemClock
 from ...core.pending import Pending, failed, ready
 from ...core.retry import Draw
 from ...errors import UnavailableError
+from ..listeners import Listeners
 from ..messages import Discards, Hint, HintKind, Listener
 from ..operation_store import OperationStore, operations_of
 from . import (
@@ -53,7 +54,7 @@ class MemoryStore(OperationStore):
         super().__init__(MemoryBlobs(self._clock.now))
         self._lock = threading.RLock()
         self._memory = MemoryData(draw)
-        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
+        self._listeners = Listeners()
         self._closed = False
 
     @property
@@ -64,15 +65,7 @@ class MemoryStore(OperationStore):
         return self._clock.now()
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
-        number = object()
-        with self._lock:
-            self._listeners[id(number)] = frozenset(kinds), listener
-
-        def stop() -> None:
-            with self._lock:
-                self._listeners.pop(id(number), None)
-
-        return stop
+        return self._listeners.add(kinds, listener)
 
     def close(self) -> None:
         with self._lock:
@@ -94,12 +87,9 @@ class MemoryStore(OperationStore):
             if not memory.hints:
                 return answer
             hints, memory.hints = memory.hints, {}
-            listeners = list(self._listeners.values())
         # Outside the lock, so that a listener may call the store.
         for kind, subjects in hints.items():
-            for kinds, listener in listeners:
-                if kind in kinds:
-                    listener(Hint(kind, tuple(subjects)))
+            self._listeners.tell(Hint(kind, tuple(subjects)))
         return answer
 
     def _run_blocking(self, work: Callable[[], T]) -> Pending[T]:

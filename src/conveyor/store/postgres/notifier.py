@@ -23,6 +23,7 @@ import psycopg
 
 from ...core.pending import run_sync
 from ...errors import UnavailableError
+from ..listeners import Listeners
 from ..messages import Hint, HintKind, Listener
 from .address import Address
 from .connection import Connection
@@ -66,8 +67,7 @@ class PostgresNotifier:
         self._pause = ADD_UP_EVERY
         self._forget_at = time.monotonic() + random.random() * FORGET_EVERY  # noqa: S311 - jitter
         self._changed = threading.Condition()
-        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
-        self._numbers = 0
+        self._listeners = Listeners()
         self._wanted: set[HintKind] = set()
         self._listened: set[HintKind] = set()
         # The subjects by kind; None means "any".
@@ -82,22 +82,15 @@ class PostgresNotifier:
         Once this has returned, no hint is missed, unless the server cannot be reached.
         """
         with self._changed:
-            self._numbers += 1
-            number = self._numbers
-            self._listeners[number] = frozenset(kinds), listener
+            stop = self._listeners.add(kinds, listener)
             self._wanted.update(kinds)
             self._wake()
             self._changed.wait_for(lambda: self._listened.issuperset(kinds), JOIN)
-
-        def stop() -> None:
-            with self._changed:
-                self._listeners.pop(number, None)
-
         return stop
 
     def notify(self, hint: Hint) -> None:
         """Tell everybody, here and in other processes."""
-        self._deliver(hint)
+        self._listeners.tell(hint)
         with self._changed:
             is_awake = bool(self._ringing)
             self._add(hint.kind, dict.fromkeys(hint.subjects) or None)
@@ -190,7 +183,7 @@ class PostgresNotifier:
             self._listen_to(connection, self._wanted)
             if missed:
                 for kind in tuple(self._wanted):
-                    self._deliver(Hint(kind))
+                    self._listeners.tell(Hint(kind))
             rung = polled = -POLL_EVERY
             heard = time.monotonic()
             while True:
@@ -246,7 +239,7 @@ class PostgresNotifier:
             known, self._snapshot = self._snapshot, _snapshot(connection)
             if self._snapshot != known:
                 for kind in tuple(self._wanted):
-                    self._deliver(Hint(kind))
+                    self._listeners.tell(Hint(kind))
 
     def _ring(self, connection: Connection) -> bool:
         """Send the hints; False if the server has no room for them now."""
@@ -298,15 +291,7 @@ class PostgresNotifier:
             kind = KINDS.get(note.channel.rpartition(".")[2])
             if kind is not None:
                 subjects = tuple(map(unescape, note.payload.split(SEPARATOR)))
-                self._deliver(Hint(kind, subjects if note.payload else ()))
-
-    def _deliver(self, hint: Hint) -> None:
-        if self._listeners:
-            with self._changed:
-                listeners = list(self._listeners.values())
-            for kinds, listener in listeners:
-                if hint.kind in kinds:
-                    listener(hint)
+                self._listeners.tell(Hint(kind, subjects if note.payload else ()))
 
 
 def encode_hints(address: Address, hints: Iterable[Hint]) -> tuple[list[str], list[str]]:

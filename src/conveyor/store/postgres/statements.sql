@@ -285,23 +285,6 @@ UPDATE running SET cancel_requested_at = coalesce(cancel_requested_at, :now),
     cancel_reason = coalesce(cancel_reason, :reason), cancel_forced = cancel_forced OR :forced
 WHERE id = (SELECT id FROM body WHERE seq = :seq) AND lease = :lease
 
--- name: find_sizes
-SELECT seq, length(args), length(options), length(result), length(stopping), length(progress)
-FROM job WHERE seq < :before
-    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
-    AND (:task IS NULL OR task = :task)
-    AND (:states IS NULL OR state IN ({state_list}))
-    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
-ORDER BY seq DESC LIMIT :limit
-
--- name: find
-SELECT {listed_job} FROM job WHERE seq < :before AND seq >= :last
-    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
-    AND (:task IS NULL OR task = :task)
-    AND (:states IS NULL OR state IN ({state_list}))
-    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
-ORDER BY seq DESC
-
 -- name: ahead
 SELECT count(*) FROM ready
 WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
@@ -455,9 +438,6 @@ FROM (
 
 -- name: oldest_in_lane
 SELECT min(run_at) FROM ready WHERE lane = :lane
-
--- name: scan
-SELECT {job} FROM job WHERE seq > :after ORDER BY seq LIMIT 32
 
 -- name: exchange_plain
 SELECT * FROM exchange_plain(:mark, :worker, :at, :id_all, :lease_all, :result_all, :checksum_all,

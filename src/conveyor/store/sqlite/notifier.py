@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import cast
 
 from ...system.file_owner import create_directory, share_socket
+from ..listeners import Listeners
 from ..messages import Hint, HintKind, Listener
 
 LINUX = sys.platform == "linux"
@@ -68,8 +69,7 @@ class Notifier:
         self._folder = path + ".bells"
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
-        self._listeners: dict[int, tuple[frozenset[HintKind], Listener]] = {}
-        self._numbers = 0
+        self._listeners = Listeners()
         self._sockets: dict[HintKind, socket.socket] = {}
         self._selector: selectors.BaseSelector | None = None
         self._waker: socket.socket | None = None
@@ -86,21 +86,14 @@ class Notifier:
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""
         with self._lock:
-            self._numbers += 1
-            number = self._numbers
-            self._listeners[number] = frozenset(kinds), listener
+            stop = self._listeners.add(kinds, listener)
             for kind in kinds:
                 self._bind(kind)
-
-        def stop() -> None:
-            with self._lock:
-                self._listeners.pop(number, None)
-
         return stop
 
     def notify(self, hint: Hint) -> None:
         """Tell everybody, here and in other processes."""
-        self._deliver(hint)
+        self._listeners.tell(hint)
         # It is about what has been committed: nothing that prevents a hint may be an error of that.
         with suppress(OSError):
             listening = self._find_listening().get(hint.kind)
@@ -168,15 +161,7 @@ class Notifier:
                         return
                     read = _read(cast("socket.socket", key.fileobj))
                     if read:
-                        self._deliver(Hint(key.data, decode_subjects(read, self._many)))
-
-    def _deliver(self, hint: Hint) -> None:
-        if self._listeners:
-            with self._lock:
-                listeners = list(self._listeners.values())
-            for kinds, listener in listeners:
-                if hint.kind in kinds:
-                    listener(hint)
+                        self._listeners.tell(Hint(key.data, decode_subjects(read, self._many)))
 
     def _find_listening(self) -> dict[str, list[str]]:
         """Return who listens, by kind; the folder is only read when it has changed."""
