@@ -341,8 +341,10 @@ def test_a_submit_that_is_interrupted_ends_once_its_offer_is_withdrawn(until: Un
     caller = threading.get_ident()
 
     def is_submitting() -> bool:
+        # It also waits for the thread that makes the call, before there is one.
         stack = traceback.extract_stack(sys._current_frames()[caller])
-        return stack[-1].name == "wait" and "follow" in [frame.name for frame in stack]
+        is_waiting = stack[-1].name == "wait" and "follow" in [frame.name for frame in stack]
+        return bool(store.inserting.answers) and is_waiting
 
     def interrupt() -> None:
         until(is_submitting)
