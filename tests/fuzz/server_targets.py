@@ -26,7 +26,7 @@ from conveyor.server.job_intake import JobIntake, check_declarations
 from conveyor.server.origin_guard import check_local_origin
 from conveyor.server.router import RouteTable, decode_names
 from conveyor.server.validation import check_consistency
-from conveyor.store.http import list_queries, payloads
+from conveyor.store.http import inspection_payloads, list_queries, payloads
 from conveyor.store.http.api import JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 
@@ -66,6 +66,7 @@ SCHEDULE = {
 }  # fmt: skip
 TOKEN = {"id": "abcdefgh", "name": "n", "digest": "d", "scopes": ["read"], "created_at": 1.0}
 ACTION = {"who": "w", "where": "h", "what": "cancel", "subject": "j"}
+JOB_FILTER = {"queue": "q", "task": "t", "states": ["running"], "worker": "w", "error": "e"}
 CLAIM = {"wants": WANTS, "limit": 2, "labels": ["gpu"], "confirm_within": 10.0, "wait": 0.0}
 
 # Valid bodies and queries by their type; a type without any has no fields.
@@ -98,7 +99,8 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     list_queries.FindQuery: [
         {"queue": "q", "task": "t", "states": "running,completed", "before": 5, "limit": 10},
         {"states": "running,available", "enqueued_before": 1.5},
-        {"include": "args,result"},
+        {"include": "args,result,summary"},
+        {"error": "0123456789ab", "text": "t", "order": "oldest", "enqueued_after": 1.5},
     ],
     list_queries.HistoryQuery: [{"after": 5, "limit": 10}],
     list_queries.OutputQuery: [{"after": 5, "limit": 10}],
@@ -109,11 +111,41 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.ScaleQuery: [{"queue": "q", "requires": "gpu,linux!only", "slots": 4}],
     list_queries.PageQuery: [{"after": "abc", "limit": 10}],
     list_queries.ListQuery: [{"after": "abc", "limit": 10}],
-    list_queries.BeforeQuery: [{"before": 5, "limit": 10}],
+    list_queries.ActionsQuery: [
+        {"before": 5, "limit": 10, "who": "w", "what": "cancel", "subject": "j"},
+        {"since": 1.5, "until": 2.5},
+    ],
+    list_queries.CountQuery: [{"queue": "q", "states": "running", "worker": "w", "after": 5}],
+    list_queries.FailuresQuery: [{"queue": "q", "task": "t", "limit": 10}],
+    list_queries.FailureQuery: [{"queue": "q"}],
+    payloads.ReasonBody: [{"reason": "r"}],
+    payloads.ReasonQuery: [{"reason": "r"}],
+    inspection_payloads.MatchBody: [{"filter": JOB_FILTER, "action": "retry"}],
+    inspection_payloads.ActBody: [
+        {
+            "filter": JOB_FILTER,
+            "upto": 5,
+            "action": "cancel",
+            "reason": "r",
+            "force": True,
+            "before": 3,
+            "limit": 10,
+        }
+    ],
+    inspection_payloads.CapacityBody: [{"capacity": 5, "reason": "r"}, {"capacity": None}],
+    inspection_payloads.CopyBody: [
+        {"args": {"a": 1}, "queue": "q", "priority": 1, "run_at": 5.5},
+        {"delay": 1.5},
+    ],
+    inspection_payloads.ArgsQuery: [{"whole": "true"}],
+    inspection_payloads.SearchQuery: [{"text": "t", "after": 5, "limit": 10}],
+    inspection_payloads.SuggestQuery: [{"kind": "task", "text": "t", "queue": "q", "limit": 5}],
+    inspection_payloads.ScaledQuery: [{"name": "s"}],
     payloads.HintsQuery: [{"kinds": "final,offer"}],
 }
 # Names in paths that agree with the bodies above.
-PATH = {"queue": "q", "worker": "w", "name": "s", "token_id": "abcdefgh", "job_id": "j"}
+PATH = {"queue": "q", "worker": "w", "name": "s", "token_id": "abcdefgh", "job_id": "j",
+        "fingerprint": "0123456789ab"}  # fmt: skip
 INTAKE = JobIntake(1 << 20)
 
 

@@ -169,7 +169,7 @@ def test_jobs_are_found_by_worker_by_text_and_by_time_in_both_orders(
 
 
 def test_an_empty_or_long_text_is_refused_with_its_length(store: Store) -> None:
-    with pytest.raises(UsageError, match="1 to 200|length"):
+    with pytest.raises(UsageError, match=r"1 to 200|length"):
         store.find(Filter(text=""), limit=1).result()
     with pytest.raises(UsageError, match="200"):
         store.find(Filter(text="x" * 201), limit=1).result()

@@ -42,7 +42,7 @@ class ShownJobs:
                 views.append(self._summarized(shown, keeps_args=query.has_args))
             else:
                 views.append(encode_job(shown))
-        return page_response(request.call, views)
+        return page_response(request.call, views, encoded=True)
 
     def _without_secrets(self, job: JobRecord, principal: Principal) -> JobRecord:
         if principal.sees_secrets or job.args == b"{}":
