@@ -17,6 +17,7 @@ from conveyor.autoscaler.workload import read_trace
 from conveyor.cli.enqueue import _parse_arguments
 from conveyor.core.command_policy import read_limits
 from conveyor.core.cron import next_tick, parse
+from conveyor.core.cron_words import describe_schedule
 from conveyor.core.duration import parse_duration
 from conveyor.core.explain_parts import explain_parts
 from conveyor.core.file_patterns import FilePatterns

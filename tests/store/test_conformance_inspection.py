@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from calls import BROKEN, claim, new, put, settle, state
 
+from conveyor.core.access import Action, ActionFilter
 from conveyor.core.attempts import Attempt
-from conveyor.core.job import ErrorInfo, State
+from conveyor.core.job import ErrorInfo, OutputChunk, ScheduleInfo, State
 from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
-from conveyor.errors import NotFoundError, UsageError
+from conveyor.errors import InvalidTransitionError, NotFoundError, UsageError
 from conveyor.store.messages import Filter, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
@@ -377,3 +380,101 @@ def test_a_larger_capacity_makes_room_for_producers_that_wait(store: Store) -> N
     assert store.queue_info("q").result().capacity is None
     with pytest.raises(NotFoundError, match="nowhere"):
         store.set_capacity("nowhere", 1).result()
+
+
+def declare(store: Store, next_at: float = 100.0) -> None:
+    rule = {"cron": "0 3 * * *", "timezone": "UTC", "missed": "skip", "next_at": next_at}
+    store.put_schedule(msgspec.convert({"name": "s", **rule}, ScheduleInfo)).result()
+
+
+def test_a_schedule_says_why_it_is_paused_also_after_its_rule_has_changed(
+    store: Store, clock: FakeClock
+) -> None:
+    declare(store)
+    begin = clock.now()
+    store.pause_schedule("s", paused=True, reason="holidays", by="ops").result()
+    clock.advance(5)
+    [known] = store.schedules().result()
+    store.put_schedule(msgspec.structs.replace(known, cron="0 4 * * *")).result()
+    [changed] = store.schedules().result()
+    assert (changed.paused, changed.paused_at, changed.pause_reason) == (True, begin, "holidays")
+    assert changed.paused_by in ("ops", "anybody")
+    with pytest.raises(InvalidTransitionError, match="is paused"):
+        store.run_schedule("s").result()
+    store.pause_schedule("s", paused=False).result()
+    [open_again] = store.schedules().result()
+    assert (open_again.paused_at, open_again.paused_by, open_again.pause_reason) == (None, "", "")
+    with pytest.raises(NotFoundError):
+        store.pause_schedule("none", paused=True).result()
+
+
+def test_a_schedule_that_is_run_now_ticks_once_and_goes_on_as_before(
+    store: Store, clock: FakeClock
+) -> None:
+    later = clock.now() + 1000
+    declare(store, next_at=later)
+    store.run_schedule("s").result()
+    store.run_schedule("s").result()
+    [due] = store.schedules().result()
+    assert due.next_at == clock.now()
+    assert store.tick("s", due_at=due.next_at, next_at=later, jobs=[new(id="now")]).result()
+    assert not store.tick("s", due_at=due.next_at, next_at=later, jobs=[new()]).result()
+    assert store.schedules().result()[0].next_at == later
+    assert store.recent_jobs("s").result() == ["now"]
+    with pytest.raises(NotFoundError):
+        store.run_schedule("none").result()
+
+
+def test_a_schedule_knows_the_jobs_of_its_last_ticks(store: Store) -> None:
+    declare(store)
+    assert store.recent_jobs("s").result() == []
+    for number in range(25):
+        due, following = 100.0 + number, 101.0 + number
+        store.tick("s", due_at=due, next_at=following, jobs=[new(id=f"job {number}")]).result()
+    assert store.recent_jobs("s").result() == [f"job {number}" for number in range(24, 4, -1)]
+    store.remove_schedule("s").result()
+    with pytest.raises(NotFoundError):
+        store.recent_jobs("s").result()
+    declare(store)
+    assert store.recent_jobs("s").result() == []
+
+
+# -- the audit and output --------------------------------------------------------------------------
+
+
+def test_the_audit_is_filtered_and_has_reasons_and_counts(store: Store, clock: FakeClock) -> None:
+    begin = clock.now()
+    for who, what, subject in (("ann", "retry", "j"), ("bob", "retry", "k"), ("ann", "copy", "j")):
+        line = Action(who=who, where="h", what=what, subject=subject, reason="why\n", count=3)
+        store.note_action([line]).result()
+        clock.advance(10)
+
+    def listed(**given: Any) -> list[tuple[str, str]]:
+        found = store.actions(limit=9, which=ActionFilter(**given)).result()
+        return [(each.what, each.subject) for each in found]
+
+    assert listed(what="retry") == [("retry", "k"), ("retry", "j")]
+    assert listed(what="retry", subject="j") == [("retry", "j")]
+    assert listed(since=begin + 10) == [("copy", "j"), ("retry", "k")]
+    assert listed(since=begin + 10, until=begin + 20) == [("retry", "k")]
+    newest = store.actions(limit=1).result()
+    assert (newest[0].reason, newest[0].count, newest.more) == ("why ", 3, True)
+    older = store.actions(limit=9, before=newest[0].seq, which=ActionFilter(what="retry")).result()
+    assert [each.subject for each in older] == ["k", "j"]
+
+
+def test_output_is_read_backwards_from_its_end(store: Store) -> None:
+    put(store, new())
+    [job] = claim(store)
+    for number in range(5):
+        chunk = OutputChunk(
+            job_id=job.id, lease=1, offset=number, stream="stdout", at=1.0, data=b"%d" % number
+        )
+        store.write_output([chunk]).result()
+    last = store.output(job.id, before=0, limit=2).result()
+    assert ([chunk.data for chunk in last], last.more) == ([b"3", b"4"], True)
+    middle = store.output(job.id, before=last[0].seq, limit=2).result()
+    assert [chunk.data for chunk in middle] == [b"1", b"2"]
+    first = store.output(job.id, before=middle[0].seq, limit=2).result()
+    assert ([chunk.data for chunk in first], first.more) == ([b"0"], False)
+    assert store.output(job.id, before=first[0].seq, limit=2).result() == []
