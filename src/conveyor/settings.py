@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from .core.bounds import checked_integer
 from .core.duration import parse_duration
-from .core.masking import MASKED_KEYS
+from .core.secret_mask import MASKED_KEYS
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"

@@ -34,7 +34,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "core/file_patterns.py": ("artifact pattern",),
     "core/foreign_text.py": ("text on a terminal", "JSON on a terminal"),
     "core/json_type.py": ("arguments", "result"),
-    "core/masking.py": ("masked arguments",),
+    "core/secret_mask.py": ("masked arguments",),
     "core/output_text.py": ("output on a terminal",),
     "core/record.py": ("JSON to show",),
     "core/retry_on.py": ("retry_on",),

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import uvicorn
 from harness import Target
+from inspection_seeds import INSPECTION
 from starlette.datastructures import Headers, QueryParams
 from uvicorn.server import ServerState
 
@@ -26,7 +27,7 @@ from conveyor.server.job_intake import JobIntake, check_declarations
 from conveyor.server.origin_guard import check_local_origin
 from conveyor.server.router import RouteTable, decode_names
 from conveyor.server.validation import check_consistency
-from conveyor.store.http import inspection_payloads, list_queries, payloads
+from conveyor.store.http import list_queries, payloads
 from conveyor.store.http.api import JSON, MSGPACK, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from conveyor.store.memory.store import MemoryStore
 
@@ -66,7 +67,6 @@ SCHEDULE = {
 }  # fmt: skip
 TOKEN = {"id": "abcdefgh", "name": "n", "digest": "d", "scopes": ["read"], "created_at": 1.0}
 ACTION = {"who": "w", "where": "h", "what": "cancel", "subject": "j"}
-JOB_FILTER = {"queue": "q", "task": "t", "states": ["running"], "worker": "w", "error": "e"}
 CLAIM = {"wants": WANTS, "limit": 2, "labels": ["gpu"], "confirm_within": 10.0, "wait": 0.0}
 
 # Valid bodies and queries by their type; a type without any has no fields.
@@ -120,27 +120,7 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     list_queries.FailureQuery: [{"queue": "q"}],
     payloads.ReasonBody: [{"reason": "r"}],
     payloads.ReasonQuery: [{"reason": "r"}],
-    inspection_payloads.MatchBody: [{"filter": JOB_FILTER, "action": "retry"}],
-    inspection_payloads.ActBody: [
-        {
-            "filter": JOB_FILTER,
-            "upto": 5,
-            "action": "cancel",
-            "reason": "r",
-            "force": True,
-            "before": 3,
-            "limit": 10,
-        }
-    ],
-    inspection_payloads.CapacityBody: [{"capacity": 5, "reason": "r"}, {"capacity": None}],
-    inspection_payloads.CopyBody: [
-        {"args": {"a": 1}, "queue": "q", "priority": 1, "run_at": 5.5},
-        {"delay": 1.5},
-    ],
-    inspection_payloads.ArgsQuery: [{"whole": "true"}],
-    inspection_payloads.SearchQuery: [{"text": "t", "after": 5, "limit": 10}],
-    inspection_payloads.SuggestQuery: [{"kind": "task", "text": "t", "queue": "q", "limit": 5}],
-    inspection_payloads.ScaledQuery: [{"name": "s"}],
+    **INSPECTION,
     payloads.HintsQuery: [{"kinds": "final,offer"}],
 }
 # Names in paths that agree with the bodies above.

@@ -25,11 +25,11 @@ from conveyor.core.files import artifact_patterns, file_name, file_names
 from conveyor.core.fingerprint import LENGTH, fingerprint
 from conveyor.core.foreign_text import escape_block, escape_json, escape_line
 from conveyor.core.job import ErrorInfo, OutputChunk
-from conveyor.core.masking import mask, summary, unmask
 from conveyor.core.names import parse_weighted_queue, validate_name, weighted_queue
 from conveyor.core.output_text import COLOUR, OutputText
 from conveyor.core.retry import parse_backoff
 from conveyor.core.retry_on import parse_retry_on
+from conveyor.core.secret_mask import mask, summary, unmask
 from conveyor.core.size import parse_size
 from conveyor.errors import UnavailableError, UsageError
 from conveyor.server.output_search import OutputSearch

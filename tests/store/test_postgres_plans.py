@@ -128,21 +128,6 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
     """Return the parameters of hot statements, and how many rows each reads at most."""
     seq, job_id, running = 77, "id-77", f"id-{full.rows + 5}"
     kept = {"now": 1.0, "limit": BATCH}
-    listed = dict.fromkeys(
-        (
-            "queue",
-            "task",
-            "states",
-            "enqueued_before",
-            "enqueued_after",
-            "worker",
-            "sought",
-            "error",
-        )
-    )
-    everywhere = {"before": 1 << 40, "after": -1}
-    some = json.dumps([seq * 7 for seq in range(1, BATCH)])
-    details = dict.fromkeys(("with_args", "with_options", "with_result", "with_stopping"), False)
     return {
         "exchange_plain": (full.exchange(), ENOUGH),
         "heads": ({"lane": full.lane, "limit": BATCH}, ENOUGH),
@@ -161,6 +146,34 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
         "held": ({"id": running, "lease": 1}, 5),
         "extend": ({"lease_until": 1.0, "now": 1.0, "id": running, "lease": 1}, 5),
         "lock_job": ({"keys": [running, job_id]}, 5),
+        **lists(),
+        "scan": ({"after": 5}, ENOUGH),
+        "delete_job": ({"seq": 3 * full.rows, "state": "completed"}, 40),
+        "request_cancel": (
+            {"now": 1.0, "reason": "r", "forced": False, "seq": full.rows + 5, "lease": 1},
+            10,
+        ),
+    }
+
+
+def lists() -> dict[str, tuple[dict[str, Any], int]]:
+    """Return the same for the statements of lists, counts and groups of failures."""
+    listed = dict.fromkeys(
+        (
+            "queue",
+            "task",
+            "states",
+            "enqueued_before",
+            "enqueued_after",
+            "worker",
+            "sought",
+            "error",
+        )
+    )
+    everywhere = {"before": 1 << 40, "after": -1}
+    some = json.dumps([seq * 7 for seq in range(1, BATCH)])
+    details = dict.fromkeys(("with_args", "with_options", "with_result", "with_stopping"), False)
+    return {
         "find_sizes": ({**listed, **everywhere, "rows": 10 * BATCH, "limit": BATCH}, ENOUGH),
         "find_sizes_oldest": ({**listed, **everywhere, "rows": 10 * BATCH, "limit": BATCH}, ENOUGH),
         # What matches nothing looks at :rows jobs, and at no more.
@@ -178,12 +191,6 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
         "newest_failures": ({"limit": BATCH}, ENOUGH),
         "find": ({**details, "numbers": some}, ENOUGH),
         "ids_of": ({"numbers": some}, ENOUGH),
-        "scan": ({"after": 5}, ENOUGH),
-        "delete_job": ({"seq": 3 * full.rows, "state": "completed"}, 40),
-        "request_cancel": (
-            {"now": 1.0, "reason": "r", "forced": False, "seq": full.rows + 5, "lease": 1},
-            10,
-        ),
     }
 
 

@@ -8,9 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from ..core.job import JobRecord, leave_out
-from ..core.masking import mask, summary
 from ..core.page import Page
 from ..core.record import decode_json
+from ..core.secret_mask import mask, summary
 from ..store.http.list_queries import FindQuery
 from ..store.http.wire import JobView, encode_job
 from ..store.protocol import Store
