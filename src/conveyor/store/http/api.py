@@ -16,7 +16,19 @@ from ...core.job import (
     TaskDefaults,
     WorkerInfo,
 )
-from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
+from ...core.stack import StackAnswer
+from ..messages import (
+    Accepted,
+    Content,
+    Dismissed,
+    Leader,
+    Lease,
+    Load,
+    Offered,
+    Order,
+    Renewal,
+    Staged,
+)
 from . import list_queries, payloads
 from .api_call import (
     ADMIN_ONLY,
@@ -313,6 +325,27 @@ _STORE_CALLS = (
     ApiCall(
         name="leader", method="GET", path="/leaders/{name}", scopes=READ,
         summary="Show who leads, or led last", response=Leader | None, idempotent=True,
+    ),
+    # -- stacks --------------------------------------------------------------------------------
+    ApiCall(
+        name="request_stack", method="POST", path="/jobs/{job_id}/stack", scopes=ADMIN_ONLY,
+        summary="Request a dump of what a running job does; its worker makes it within a second",
+        idempotent=True, problems=("not_found", "invalid_transition"), audit_name="stack",
+    ),
+    ApiCall(
+        name="stack", method="GET", path="/jobs/{job_id}/stack", scopes=READ,
+        summary="Show the last dump of what a running job does", response=StackAnswer | None,
+        idempotent=True, problems=("not_found",),
+    ),
+    ApiCall(
+        name="stack_requests", method="GET", path="/workers/{worker}/stacks", scopes=AGENT,
+        summary="List the jobs of a worker of which a dump is requested", response=list[Lease],
+        idempotent=True,
+    ),
+    ApiCall(
+        name="put_stack", method="POST", path="/stacks", scopes=AGENT,
+        summary="Store a requested dump", request=payloads.PutStackBody,
+        response=payloads.StackStored, encode=payloads.StackStored, idempotent=True,
     ),
     # -- access --------------------------------------------------------------------------------
     ApiCall(

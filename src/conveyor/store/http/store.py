@@ -26,6 +26,7 @@ from ...core.job import (
 )
 from ...core.page import LISTED, Page
 from ...core.pending import Pending
+from ...core.stack import StackAnswer, StackDump, bounded_dump
 from ..messages import (
     NO_DISCARDS,
     Accepted,
@@ -309,6 +310,19 @@ class HttpStore(InspectionCalls):
 
     def leader(self, name: str) -> Pending[Leader | None]:
         return self._call("leader", {"name": name})
+
+    def request_stack(self, job_id: str) -> Pending[None]:
+        return self._call("request_stack", {"job_id": job_id})
+
+    def stack_requests(self, worker: str) -> Pending[list[Lease]]:
+        return self._call("stack_requests", {"worker": worker})
+
+    def put_stack(self, lease: Lease, dump: StackDump) -> Pending[bool]:
+        body = payloads.PutStackBody(lease=lease, dump=bounded_dump(dump))
+        return self._call("put_stack", body=body, decode=lambda answer: answer.stored)
+
+    def stack(self, job_id: str) -> Pending[StackAnswer | None]:
+        return self._call("stack", {"job_id": job_id})
 
     def _open(self) -> None:
         self._pid = os.getpid()
