@@ -52,6 +52,10 @@ extend_worker   agent               worker
 write_output    agent               lease
 set_progress    agent               lease
 set_stopping    agent               lease
+request_stack
+stack           read                hidden
+stack_requests  agent               worker
+put_stack       agent               lease
 get             read enqueue        hidden
 find            read                all
 find_in_queue   read                queue
@@ -198,6 +202,7 @@ def body_of(row: str, worker: str, lease: int) -> Any:
         "write_output": {"chunks": [{**chunk, "data": ""}]},
         "set_progress": {"reports": [[held, {"done": 1}]]},
         "set_stopping": {"reports": [[held, []]]},
+        "put_stack": {"lease": held, "dump": {"kind": "thread"}},
         "set_paused": {"paused": True},
         "rescue": {"dead": [worker]},
         "prune": {"retention": {}},

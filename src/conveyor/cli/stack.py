@@ -75,6 +75,12 @@ def _print_frame(frame: Frame) -> None:
 
 def _rows(processes: tuple[ProcessState, ...]) -> list[tuple[str, ...]]:
     return [
-        (str(each.pid), str(each.parent), each.state, f"{each.rss / (1 << 20):.1f} MiB", each.command)
+        (
+            str(each.pid),
+            str(each.parent),
+            each.state,
+            f"{each.rss / (1 << 20):.1f} MiB",
+            each.command,
+        )
         for each in processes
     ]

@@ -16,13 +16,11 @@ from ...core.job import (
     TaskDefaults,
     WorkerInfo,
 )
-from ...core.stack import StackAnswer
 from ..messages import (
     Accepted,
     Content,
     Dismissed,
     Leader,
-    Lease,
     Load,
     Offered,
     Order,
@@ -47,6 +45,7 @@ from .api_call import (
     ApiCall,
 )
 from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
+from .stack_api import STACK_CALLS
 from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
 __all__ = [
@@ -326,27 +325,6 @@ _STORE_CALLS = (
         name="leader", method="GET", path="/leaders/{name}", scopes=READ,
         summary="Show who leads, or led last", response=Leader | None, idempotent=True,
     ),
-    # -- stacks --------------------------------------------------------------------------------
-    ApiCall(
-        name="request_stack", method="POST", path="/jobs/{job_id}/stack", scopes=ADMIN_ONLY,
-        summary="Request a dump of what a running job does; its worker makes it within a second",
-        idempotent=True, problems=("not_found", "invalid_transition"), audit_name="stack",
-    ),
-    ApiCall(
-        name="stack", method="GET", path="/jobs/{job_id}/stack", scopes=READ,
-        summary="Show the last dump of what a running job does", response=StackAnswer | None,
-        idempotent=True, problems=("not_found",),
-    ),
-    ApiCall(
-        name="stack_requests", method="GET", path="/workers/{worker}/stacks", scopes=AGENT,
-        summary="List the jobs of a worker of which a dump is requested", response=list[Lease],
-        idempotent=True,
-    ),
-    ApiCall(
-        name="put_stack", method="POST", path="/stacks", scopes=AGENT,
-        summary="Store a requested dump", request=payloads.PutStackBody,
-        response=payloads.StackStored, encode=payloads.StackStored, idempotent=True,
-    ),
     # -- access --------------------------------------------------------------------------------
     ApiCall(
         name="tokens", method="GET", path="/tokens", scopes=ADMIN_ONLY,
@@ -378,7 +356,7 @@ _STORE_CALLS = (
     ),
 )  # fmt: skip
 
-STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS)}
+STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS, *STACK_CALLS)}
 
 TERMS = ApiCall(
     name="terms", method="GET", path="/server", scopes=ANY, response=payloads.ServerTerms,

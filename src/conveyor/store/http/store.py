@@ -26,7 +26,6 @@ from ...core.job import (
 )
 from ...core.page import LISTED, Page
 from ...core.pending import Pending
-from ...core.stack import StackAnswer, StackDump, bounded_dump
 from ..messages import (
     NO_DISCARDS,
     Accepted,
@@ -55,12 +54,13 @@ from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .inspection_calls import InspectionCalls
 from .long_poll import LongPolls
+from .stack_calls import StackCalls
 from .wire import checked_files, decode_job, encode_new_job
 
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
 
-class HttpStore(InspectionCalls):
+class HttpStore(InspectionCalls, StackCalls):
     """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
     `url` is the server's address, `token` authenticates the calls. `ca_file` has CA certificates to
@@ -310,19 +310,6 @@ class HttpStore(InspectionCalls):
 
     def leader(self, name: str) -> Pending[Leader | None]:
         return self._call("leader", {"name": name})
-
-    def request_stack(self, job_id: str) -> Pending[None]:
-        return self._call("request_stack", {"job_id": job_id})
-
-    def stack_requests(self, worker: str) -> Pending[list[Lease]]:
-        return self._call("stack_requests", {"worker": worker})
-
-    def put_stack(self, lease: Lease, dump: StackDump) -> Pending[bool]:
-        body = payloads.PutStackBody(lease=lease, dump=bounded_dump(dump))
-        return self._call("put_stack", body=body, decode=lambda answer: answer.stored)
-
-    def stack(self, job_id: str) -> Pending[StackAnswer | None]:
-        return self._call("stack", {"job_id": job_id})
 
     def _open(self) -> None:
         self._pid = os.getpid()

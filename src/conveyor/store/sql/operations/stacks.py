@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from ....core.stack import KEPT, MAX_REQUESTS, StackAnswer, StackDump, bounded_dump
@@ -14,6 +16,7 @@ from .admin import get
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(StackDump).decode
+DAMAGED = StackDump(kind="thread", note="the dump is damaged; request another one")
 
 
 async def request_stack(tx: Tx, job_id: str) -> None:
@@ -37,18 +40,22 @@ async def put_stack(tx: Tx, lease: Lease, dump: StackDump) -> bool:
 
 
 async def stack(tx: Tx, job_id: str) -> StackAnswer | None:
-    """Return the last request for a dump of a job, and the dump; one is lost if it is damaged."""
+    """Return the last request for a dump of a job, and the dump."""
     await get(tx, job_id)
     for asked_at, taken_at, dump in await tx.rows("stack", (job_id, tx.now - KEPT)):
-        try:
-            return StackAnswer(
-                finite(asked_at),
-                None if taken_at is None else finite(taken_at),
-                None if dump is None else _decode(dump),
-            )
-        except (TypeError, *UNREADABLE):
-            return None
+        if taken_at is None:
+            return StackAnswer(finite(asked_at))
+        return StackAnswer(finite(asked_at), finite(taken_at), read_dump(dump))
     return None
+
+
+def read_dump(dump: Any) -> StackDump:
+    """Return the dump in a row; one that cannot be read says so."""
+    try:
+        found: StackDump = _decode(dump)
+    except (TypeError, *UNREADABLE):
+        return DAMAGED
+    return found
 
 
 async def prune_stacks(tx: Tx, *, limit: int) -> None:
