@@ -9,7 +9,7 @@ from typing import Any
 import httptools
 import msgspec
 from harness import Target
-from server_targets import DIGEST, ERROR, OPTIONS, SCHEDULE, TOKEN, WORKER
+from server_targets import DIGEST, DUMP, ERROR, OPTIONS, SCHEDULE, TOKEN, WORKER
 
 from conveyor.cli.exec import read_exit_code
 from conveyor.errors import ConveyorError, UnavailableError, UsageError
@@ -59,6 +59,8 @@ ANSWERS: dict[str, list[Any]] = {
     "lead": [{"name": "n", "holder": "h", "until": 1.0, "since": 1.0, "term": 1, "note": "n"}],
     "leader": [None], "token": [TOKEN], "tokens": [[TOKEN]], "revoke_token": [TOKEN],
     "actions": [[{"who": "w", "where": "h", "what": "cancel", "subject": "j"}]],
+    "stack": [{"asked_at": 1.0, "taken_at": 2.0, "dump": DUMP}, None],
+    "stack_requests": [[{"id": "j", "lease": 1}]], "put_stack": [{"stored": True}],
     "beat": ["quiet"], "dismiss": [{"forgotten": True, "jobs": ["j"]}],
     "terms": [{"version": "1", "now": 1.0, "lease_for": 60.0, "hold": 25.0, "beat": 5.0}],
     "scale": [{"waiting": 1, "running": 1, "total": 2, "oldest_age": 0.5, "wanted_agents": 1}],

@@ -68,6 +68,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "store/sql/operations/admin.py": ("row of the history",),
     "store/sql/operations/maintenance.py": ("labels of a lane",),
     "store/sql/operations/enqueue.py": ("row of an offer", "answer to an offer"),
+    "store/sql/operations/stacks.py": ("row of a stack",),
     "store/sql/operations/tasks.py": ("row of a task",),
     "store/sql/operations/tokens.py": ("row of a token",),
     "store/sql/operations/workers.py": ("row of a worker",),

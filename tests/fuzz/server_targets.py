@@ -69,6 +69,13 @@ TOKEN = {"id": "abcdefgh", "name": "n", "digest": "d", "scopes": ["read"], "crea
 ACTION = {"who": "w", "where": "h", "what": "cancel", "subject": "j"}
 CLAIM = {"wants": WANTS, "limit": 2, "labels": ["gpu"], "confirm_within": 10.0, "wait": 0.0}
 
+DUMP = {
+    "kind": "process",
+    "frames": [{"file": "f", "line": 1, "function": "g", "code": "h()", "own": False}],
+    "processes": [{"pid": 2, "parent": 1, "command": "c", "state": "S", "rss": 4096}],
+    "note": "n",
+}
+
 # Valid bodies and queries by their type; a type without any has no fields.
 SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.InsertBody: [{"jobs": [JOB, {"task": "t"}], "capacity": 5, "when_full": "refuse"}],
@@ -80,6 +87,7 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.WriteOutputBody: [{"chunks": [CHUNK]}],
     payloads.SetProgressBody: [{"reports": [[LEASE, {"done": 1, "total": 2, "message": "m"}]]}],
     payloads.SetStoppingBody: [{"reports": [[LEASE, [{"at": 1, "text": "t"}]]]}],
+    payloads.PutStackBody: [{"lease": LEASE, "dump": DUMP}],
     payloads.CancelBody: [{"reason": "r", "force": True}],
     payloads.PauseBody: [{"paused": True}],
     payloads.LimitBody: [{"limit": 10}],

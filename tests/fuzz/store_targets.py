@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 from harness import Target
-from server_targets import ERROR, JOB, OPTIONS, TOKEN, WORKER
+from server_targets import DUMP, ERROR, JOB, OPTIONS, TOKEN, WORKER
 
 from conveyor.core.codec import ArgsCodec, ResultCodec
 from conveyor.core.explain import explain
@@ -26,6 +26,7 @@ from conveyor.store.postgres.address import parse_address as postgres_address
 from conveyor.store.sql import rows
 from conveyor.store.sql.operations import admin, enqueue, tasks, tokens, workers
 from conveyor.store.sql.operations.enqueue import is_offer_intact
+from conveyor.store.sql.operations.stacks import read_dump
 from conveyor.store.sqlite.store import parse_address
 
 decode_view = msgspec.json.Decoder(JobView).decode
@@ -207,6 +208,7 @@ def store_targets() -> list[Target]:
         Target("row of a worker", decode_worker_row, [json.dumps(worker).encode()]),
         Target("row of an offer", decode_offer_row, [json.dumps(offer).encode()]),
         Target("row of the history", decode_history_row, [json.dumps(history).encode()]),
+        Target("row of a stack", read_dump, [json.dumps(DUMP).encode()]),
         Target("row of a task", decode_task_row, dump({"name": "t", "options": OPTIONS})),
         Target("address of a SQLite store", lambda data: parse_address(os.fsdecode(data)),
                [b"jobs.db", b"sqlite:///jobs.db?durability=full"], (UsageError,)),

@@ -28,6 +28,7 @@ def body_of(row: str, worker: str, lease: int) -> Any:
         "write_output": {"chunks": [{**chunk, "data": ""}]},
         "set_progress": {"reports": [[held, {"done": 1}]]},
         "set_stopping": {"reports": [[held, []]]},
+        "put_stack": {"lease": held, "dump": {"kind": "thread"}},
         "set_paused": {"paused": True},
         "rescue": {"dead": [worker]},
         "prune": {"retention": {}},

@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "write_output": {"chunks": []},
     "set_progress": {"reports": []},
     "set_stopping": {"reports": []},
+    "put_stack": {"lease": {"id": "j", "lease": 1}, "dump": {"kind": "thread"}},
     "set_paused": {"paused": False},
     "pause_schedule": {"paused": False},
     "order": {"order": "work"},

@@ -51,6 +51,10 @@ extend_worker   agent               worker
 write_output    agent               lease
 set_progress    agent               lease
 set_stopping    agent               lease
+request_stack
+stack           read                hidden
+stack_requests  agent               worker
+put_stack       agent               lease
 get             read enqueue        hidden
 find            read                all
 find_in_queue   read                queue

@@ -20,7 +20,7 @@ from conveyor.store.http.api import PREFIX
 from conveyor.store.memory.store import MemoryStore
 
 SOURCE = Path(authorization.__file__).read_text()
-OF_LEASES = "settle extend write_output set_progress set_stopping attach exchange_of"
+OF_LEASES = "settle extend write_output set_progress set_stopping put_stack attach exchange_of"
 
 LISTS = """case (
                 list_queries.CountQuery()
@@ -117,6 +117,7 @@ CHECKS = {
     "leases of output": ("return [Lease(job_id, lease) for job_id, lease in unique]", "return []",
                          "write_output"),
     "leases of artifacts": ("return [Lease(job_id, body.lease)]", "return []", "attach"),
+    "lease of a stack": ("return [body.lease]", "return []", "put_stack"),
     "leases of progress": ("return [lease for lease, _ in body.reports]", "return []",
                            "set_progress set_stopping"),
 }  # fmt: skip

@@ -47,7 +47,7 @@ def test_requests_are_closed_and_bounded_and_responses_may_grow() -> None:
     fixed = "#/components/schemas/FixedInput"
     assert sent["properties"]["backoff"]["discriminator"]["mapping"]["fixed"] == fixed
     assert returned["properties"]["retries"] == {"type": "integer", "format": "int64", "default": 0}
-    assert schemas["Lease"]["properties"]["lease"]["maximum"] == 2**63 - 1
+    assert schemas["LeaseInput"]["properties"]["lease"]["maximum"] == 2**63 - 1
     assert set(get_args(HintKind)) == set(schemas["Hint"]["properties"]["kind"]["enum"])
     for name, schema in schemas.items():
         assert schema["title"] == name

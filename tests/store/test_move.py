@@ -105,5 +105,6 @@ def test_every_table_is_moved_or_is_known_not_to_be(tmp_path: Path) -> None:
     moved |= {"audit", "leader", "lane"}
     assert len(moved) == len(PARTS) + 1  # lanes are made for the jobs
     of_producers_and_workers_that_have_ended = {"offer", "offered_job", "offered_file", "worker"}
+    of_producers_and_workers_that_have_ended |= {"stack_dump"}
     own = {each for each in tables if not each.startswith("sqlite_")}
     assert own == moved | of_producers_and_workers_that_have_ended

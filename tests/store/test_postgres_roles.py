@@ -27,6 +27,7 @@ from conveyor.core.job import (
 )
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.pending import Pending
+from conveyor.core.stack import StackDump
 from conveyor.errors import UnavailableError
 from conveyor.store.messages import Claimant, Filter, Lease, Offered, Report, Want
 from conveyor.store.postgres.address import parse_address
@@ -134,6 +135,10 @@ CALLS: dict[str, tuple[str, Call]] = {
         ),
     ),
     "set_progress": ("w", lambda s, at: s.set_progress([(at.lease, Progress(1.0))])),
+    "request_stack": ("w", lambda s, at: s.request_stack(at.lease.id)),
+    "stack_requests": ("wr", lambda s, _: s.stack_requests("w")),
+    "put_stack": ("w", lambda s, at: s.put_stack(at.lease, StackDump(kind="thread"))),
+    "stack": ("wr", lambda s, at: s.stack(at.lease.id)),
     "set_stopping": ("w", lambda s, at: s.set_stopping([(at.lease, [StopNote(1.0, "x")])])),
     "attach": (
         "w",

@@ -46,6 +46,7 @@ COMMANDS = {
     "ps": "List jobs, newest first.",
     "show": "Show all details of a job.",
     "why": "Explain the state of a job in one sentence.",
+    "stack": "Show where the code of a running job is.",
     "logs": "Print the output of a job, or follow it with -f.",
     "artifacts": "List or download the artifacts of a job.",
     "wait": "Wait for jobs to end.",

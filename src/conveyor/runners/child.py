@@ -19,7 +19,7 @@ from collections import UserDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import spawn
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any, BinaryIO
 
 from ..core.codec import ArgsCodec, ResultCodec
@@ -27,11 +27,13 @@ from ..core.error_info import describe_import_error, error_info
 from ..core.job import JobRecord, Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob, Settable
 from ..core.lifecycle import Failed, Succeeded
+from ..core.stack import MAX_FRAMES, Frame
 from ..errors import JobCancelledError, UsageError
 from .caller_completion import complete_within, encode_result
 from .capture import JobLogHandler
 from .child_protocol import (
     CONTROL_FD,
+    DUMP,
     MESSAGE_FD,
     OUTPUT_PIECE,
     STOP,
@@ -41,6 +43,7 @@ from .child_protocol import (
     ChildMessage,
     ChildReady,
     CompletionBegun,
+    FramesTaken,
     JobDone,
     JobStarted,
     OutputWritten,
@@ -54,6 +57,7 @@ from .child_protocol import (
 from .job_control import RunResult, Stopped, job_environment
 from .job_exceptions import run_result_of_exception
 from .machine_fault import MachineError, machine_fault
+from .stack_frames import frames_of_coroutine, frames_of_thread
 
 # How often a job that waits for its workdir checks whether it must stop, in seconds.
 STOP_POLL = 0.2
@@ -86,7 +90,7 @@ class Child:
         """Run jobs in this thread, while another thread reads the control pipe."""
         threading.Thread(target=self._read_control, args=(control_fd,), daemon=True).start()
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._messages.write(encode(ChildReady()) + b"\n")
+        self._messages.write(encode(ChildReady(os.getpid())) + b"\n")
         self._messages.flush()
         for line in requests:
             run = decode_run(line)
@@ -105,6 +109,8 @@ class Child:
             link = self._link
             if link is not None and order == STOP:
                 link.stop()
+            elif link is not None and order == DUMP:
+                link.send(FramesTaken(link.frames()[-MAX_FRAMES:]))
             elif link is not None and order in (WORKDIR_CREATED, WORKDIR_FAILED):
                 link.set_workdir(created=order == WORKDIR_CREATED)
         os._exit(0)  # the worker has exited
@@ -130,6 +136,7 @@ class Child:
             link.send(JobStarted(self._imported_rss))
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
+                link.code = value
                 value = asyncio.run(value)
             return Succeeded(results.encode(value, run.job.task))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
@@ -193,6 +200,7 @@ class _JobLink:
         self._lock = lock
         self._stop = threading.Event()
         self.results: ResultCodec | None = None
+        self.code: CoroutineType[Any, Any, Any] | None = None
         self.waits = _Waits(lambda what: self.send(WaitNoted(what)))
 
     @property
@@ -203,6 +211,12 @@ class _JobLink:
         self._stop.set()
         for event in tuple(self.waits):
             event.set()
+
+    def frames(self) -> list[Frame]:
+        """Return what the job's code does: a suspended coroutine, or the main thread."""
+        if self.code is not None and self.code.cr_frame is not None and not self.code.cr_running:
+            return frames_of_coroutine(self.code)
+        return frames_of_thread(threading.main_thread().ident or 0)
 
     def wait_for_stop(self, seconds: float) -> bool:
         return self._stop.wait(seconds)

@@ -3,7 +3,8 @@
 The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `ChildReady` when
 it can run jobs, `JobStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
 `WaitNoted`, `ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe
-carries one byte per order: STOP to stop the running job; WORKDIR_CREATED or WORKDIR_FAILED in reply
+carries one byte per order: STOP to stop the running job; DUMP to send the frames of its code
+(`FramesTaken`); WORKDIR_CREATED or WORKDIR_FAILED in reply
 to `WorkdirNeeded`. It closes when the worker exits.
 """
 
@@ -17,10 +18,11 @@ from typing import Any
 import msgspec
 
 from ..core.job import JobRecord, Progress, Stream
+from ..core.stack import Frame
 from ..core.unreadable import UNREADABLE
 from .job_control import RunResult
 
-STOP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"c", b"f"
+STOP, DUMP, WORKDIR_CREATED, WORKDIR_FAILED = b"s", b"d", b"c", b"f"
 # The child's descriptors for its messages and for the control pipe.
 MESSAGE_FD, CONTROL_FD = 3, 4
 READ_SIZE = 1 << 16
@@ -47,7 +49,9 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
-    """The child has imported what it needs itself, and runs jobs from now on."""
+    """The child `pid` has imported what it needs itself, and runs jobs from now on."""
+
+    pid: int = 0
 
 
 class JobStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -86,6 +90,12 @@ class ArtifactNamed(msgspec.Struct, frozen=True, tag="artifact"):
     path: str
 
 
+class FramesTaken(msgspec.Struct, frozen=True, tag="frames"):
+    """What the job's code did when DUMP came."""
+
+    frames: list[Frame]
+
+
 class CompletionBegun(msgspec.Struct, frozen=True, tag="completion"):
     """The job's code completes the job in a transaction of its own."""
 
@@ -97,17 +107,18 @@ class JobDone(msgspec.Struct, frozen=True, tag="done"):
     rss: int
 
 
-ChildMessage = (
-    ChildReady
-    | JobStarted
+# What a child sends about the job that it runs, until it is done.
+JobMessage = (
+    JobStarted
     | ProgressReport
     | OutputWritten
     | WaitNoted
     | WorkdirNeeded
     | ArtifactNamed
     | CompletionBegun
-    | JobDone
+    | FramesTaken
 )
+ChildMessage = ChildReady | JobMessage | JobDone
 
 encode = msgspec.json.Encoder().encode
 decode_run = msgspec.json.Decoder(RunJob).decode

@@ -37,12 +37,14 @@ class CoroutineRunner:
         control.slot = slot
         call = _Call(control)
         context = contextvars.copy_context()
-        steps = call.run().__await__()
+        code = call.run()
+        steps = code.__await__()
         try:
             # Unlike send(), next() with a default finishes without an exception, which would cost
             # more than the whole step of a job that never waits.
             awaited = context.run(next, steps, FINISHED)
             if awaited is not FINISHED:
+                control.code = code
                 await _SuspendedCall(steps, awaited, context, control, slot)
             value = call.value
             run_result: RunResult = NO_RESULT
@@ -54,7 +56,7 @@ class CoroutineRunner:
             raise asyncio.CancelledError from None
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the worker must survive it
             run_result = _run_result(error, control)
-        control.slot = None
+        control.slot = control.code = None
         if slot.cancelling():
             await _clear_cancellations(slot)
         return run_result

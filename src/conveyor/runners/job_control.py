@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from ..core.files import FILES_LIMIT
 from ..core.job import JobRecord, Progress, StopNote, Stream
 from ..core.job_context import Settable
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
+from ..core.stack import Frame
 from ..core.task import Task
 from ..errors import UsageError
 from .caller_completion import CallerCompletions, complete_within, encode_result
@@ -70,8 +71,11 @@ class JobControl(msgspec.Struct, eq=False):
     needed. `artifact_root` is the directory to search for artifacts, "" if the job has neither
     inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
     paths. `workdir_owner` is the other user, if any, to whom its workdir was given. `failure` is
-    how the job ends whatever its function returns. `slot` is the asyncio task that runs the code of
-    a coroutine job. `completing`: a transaction of the application may complete it; `completed`: it
+    how the job ends whatever its function returns. `slot` is the asyncio
+    task that runs the code of a coroutine job, and `code` is its coroutine while it is suspended.
+    `thread` is the thread of a thread job, `child_pid` the process of a process job;
+    `request_frames` has that process send the frames of its code to the function that is passed,
+    once, or never. `completing`: a transaction of the application may complete it; `completed`: it
     is known that one did.
     """
 
@@ -95,6 +99,10 @@ class JobControl(msgspec.Struct, eq=False):
     artifacts: dict[str, str] = {}
     completing: bool = False
     completed: bool = False
+    code: Coroutine[Any, Any, Any] | None = None
+    thread: int = 0
+    child_pid: int = 0
+    request_frames: Callable[[Callable[[Sequence[Frame]], None]], None] | None = None
     _event: threading.Event | None = None
     _on_stop: Callable[[StopRequest], None] | None = None
 

@@ -7,17 +7,20 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing import spawn
 from typing import Any
 
 from ..core.job import ErrorInfo, Stream
 from ..core.lifecycle import Failed
+from ..core.stack import Frame
 from ..core.task import Task
 from ..core.timeout import wait_for_event
 from ..errors import UsageError
 from ..system.own_program import own_program
 from .child_protocol import (
+    DUMP,
     STOP,
     WORKDIR_CREATED,
     WORKDIR_FAILED,
@@ -25,7 +28,9 @@ from .child_protocol import (
     ChildMessage,
     ChildReady,
     CompletionBegun,
+    FramesTaken,
     JobDone,
+    JobMessage,
     JobStarted,
     MessageReader,
     OutputWritten,
@@ -151,6 +156,8 @@ class _ChildProcess:
         self.broken = False
         self._ready = asyncio.Event()
         self._begun = False
+        self._pid = 0
+        self._on_frames: Callable[[Sequence[Frame]], None] | None = None
         self._workdir_fault: MachineFault | None = None
         self._last_output = b""
         self._control: JobControl | None = None
@@ -180,6 +187,8 @@ class _ChildProcess:
         self._begun = False
         self._workdir_fault = None
         self._control = control
+        self._on_frames = None
+        control.child_pid, control.request_frames = self._pid, self._request_frames
         self._run_result = asyncio.get_running_loop().create_future()
         where = control.task.where
         main = _main_script() if where.startswith("__main__:") else {}
@@ -231,25 +240,11 @@ class _ChildProcess:
             case None:
                 self.broken = True  # the job wrote to descriptors that are not its own
                 self._finish(Failed(ErrorInfo("ProcessDied", "its process sent invalid messages")))
-            case ChildReady():
+            case ChildReady(pid):
+                self._pid = pid
+                if control is not None:
+                    control.child_pid = pid
                 self._ready.set()
-            case JobStarted(imported_rss) if control is not None:
-                self.imported_rss = imported_rss
-                self._begun = True
-                control.begin()
-            case ProgressReport(progress) if control is not None:
-                control.report_progress(progress)
-            case OutputWritten(stream, data) if control is not None:
-                control.write(stream, data)
-            case WaitNoted(what) if control is not None:
-                self._note_wait(control, what)
-            case CompletionBegun() if control is not None:
-                control.completing = True
-            case ArtifactNamed(name, path) if control is not None:
-                control.register_artifact(name, path)
-            case WorkdirNeeded() if control is not None:
-                self._workdir_fault = _create_workdir(control)
-                self._controls.send(WORKDIR_FAILED if self._workdir_fault else WORKDIR_CREATED)
             case JobDone(run_result, rss):
                 self.rss = rss
                 # What the job printed was in the pipes before it reported its end.
@@ -257,16 +252,34 @@ class _ChildProcess:
                 if isinstance(run_result, MachineFault) and self._workdir_fault is not None:
                     run_result = self._workdir_fault  # the child does not know why
                 self._finish(run_result)
-            case (
-                JobStarted()
-                | ProgressReport()
-                | OutputWritten()
-                | WaitNoted()
-                | ArtifactNamed()
-                | CompletionBegun()
-                | WorkdirNeeded()
-            ):
-                return  # a message about a job that has ended
+            case _ if control is not None:  # else it is about a job that has ended
+                self._on_job_message(control, message)
+            case _:
+                return
+
+    def _on_job_message(self, control: JobControl, message: JobMessage) -> None:
+        match message:
+            case JobStarted(imported_rss):
+                self.imported_rss = imported_rss
+                self._begun = True
+                control.begin()
+            case ProgressReport(progress):
+                control.report_progress(progress)
+            case OutputWritten(stream, data):
+                control.write(stream, data)
+            case WaitNoted(what):
+                self._note_wait(control, what)
+            case CompletionBegun():
+                control.completing = True
+            case ArtifactNamed(name, path):
+                control.register_artifact(name, path)
+            case WorkdirNeeded():
+                self._workdir_fault = _create_workdir(control)
+                self._controls.send(WORKDIR_FAILED if self._workdir_fault else WORKDIR_CREATED)
+            case FramesTaken(frames):
+                receive, self._on_frames = self._on_frames, None
+                if receive is not None:
+                    receive(frames)
 
     def _note_wait(self, control: JobControl, what: str) -> None:
         # STOP ends the wait itself, in the child; this event only names it here.
@@ -274,6 +287,12 @@ class _ChildProcess:
             control.waits[self._ready] = what
         else:
             control.waits.pop(self._ready, None)
+
+    def _request_frames(self, receive: Callable[[Sequence[Frame]], None]) -> None:
+        """Have the child send the frames of the job that it runs."""
+        if self._control is not None and not self.broken:
+            self._on_frames = receive
+            self._controls.send(DUMP)
 
     def _stop(self, request: StopRequest) -> None:
         if self._termination is not None and self._run_result is not None:

@@ -209,6 +209,7 @@ def _run_in_context(control: JobControl) -> RunResult:
 
 def _run(control: JobControl) -> RunResult:
     CURRENT.set(CurrentJob(control))
+    control.thread = threading.get_ident()
     task = control.task
     try:
         args, kwargs = task.args.decode(control.job.args)

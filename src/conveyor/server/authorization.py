@@ -65,7 +65,7 @@ class Authorizer:
         match hint.kind:
             case "access":
                 return None
-            case "quiet":
+            case "quiet" | "stack":
                 visible = [worker for worker in hint.subjects if principal.may_act_as(worker)]
             case _ if not principal.queues:
                 return hint
@@ -177,6 +177,8 @@ def leases_in(body: Any, job_id: str = "") -> list[Lease]:
             return [Lease(job_id, lease) for job_id, lease in unique]
         case payloads.AttachBody():
             return [Lease(job_id, body.lease)]
+        case payloads.PutStackBody():
+            return [body.lease]
         case payloads.SetProgressBody() | payloads.SetStoppingBody():
             return [lease for lease, _ in body.reports]
         case _:

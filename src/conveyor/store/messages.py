@@ -279,7 +279,7 @@ class Leader(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access"]
+HintKind = Literal["work", "due", "final", "offer", "cancel", "output", "quiet", "access", "stack"]
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -289,7 +289,8 @@ class Hint(msgspec.Struct, frozen=True):
     available later (queue names). `final`: jobs ended (job ids). `offer`: offers were accepted
     (offer ids). `cancel`: running jobs must stop (job ids). `output`: jobs wrote output (job
     ids). `quiet`: workers were given an order (worker ids). `access`: tokens were added
-    or revoked (token ids). No subjects means "any".
+    or revoked (token ids). `stack`: a dump of a running job is requested (worker ids). No
+    subjects means "any".
     """
 
     kind: HintKind

@@ -189,6 +189,13 @@ class OperationStore(ABC):
     lead = operation(Store.lead)
     leader = operation(Store.leader, reads=True)
 
+    # -- stacks --------------------------------------------------------------------------------
+
+    request_stack = operation(Store.request_stack)
+    stack_requests = operation(Store.stack_requests, reads=True)
+    put_stack = operation(Store.put_stack)
+    stack = operation(Store.stack, reads=True)
+
     # -- files ---------------------------------------------------------------------------------
 
     _attach = operation(Store.attach)

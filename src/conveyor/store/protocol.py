@@ -49,6 +49,7 @@ from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
 from .protocol_inspection import InspectionStore
+from .protocol_stacks import StackStore
 from .protocol_traits import StoreTraits
 
 
@@ -360,6 +361,7 @@ class Store(
     FileStore,
     InspectionStore,
     ScalerStore,
+    StackStore,
     StoreTraits,
     Protocol,
 ):

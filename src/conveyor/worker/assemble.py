@@ -38,6 +38,7 @@ from .options import WorkerOptions
 from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
 from .sidecar import Sidecar
+from .stack_reporter import StackReporter
 
 log = open_event_log("worker")
 
@@ -58,6 +59,7 @@ class WorkerParts:
     journal: CrashJournal | None
     sidecar: Sidecar
     shutdown: WorkerShutdown
+    stacks: StackReporter
 
 
 class Assembly:
@@ -124,6 +126,7 @@ class Assembly:
                 held=held,
                 enabled=options.keep and store.is_multi_process,
             ),
+            stacks=StackReporter(store=store, worker=info.id, held=held),
             shutdown=self.shutdown(
                 store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
             ),

@@ -13,11 +13,13 @@ from ..core.task import Task
 from ..errors import UnavailableError
 from ..maintenance.schedule_ticker import Schedule
 from ..runners.capture import capture_output
-from ..store.messages import Hint, Order, Report
+from ..store.messages import Hint, HintKind, Order, Report
 from ..store.protocol import Store
 from .assemble import Assembly, WorkerParts
 from .options import DRAIN, WorkerOptions
 from .shutdown import Phases
+
+HINTS: Sequence[HintKind] = ("work", "due", "cancel", "quiet", "stack")
 
 
 class Worker:
@@ -197,6 +199,7 @@ class Worker:
 
     def _receive_order(self, order: Order) -> None:
         self.parts.dispatcher.note_beat()
+        self.parts.stacks.look_if_running()
         self._follow(order)
 
     def _follow(self, order: Order) -> None:
@@ -217,13 +220,20 @@ class Worker:
 
     @contextmanager
     def _beside(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+        stacks = self.parts.stacks
+        stacks.run_beside(loop)
+
         def pass_on(hint: Hint) -> None:
+            if hint.kind == "stack":  # not in the loop, which a job may block
+                if not hint.subjects or self.id in hint.subjects:
+                    stacks.look()
+                return
             with suppress(RuntimeError):  # the loop has ended, and the worker with it
                 loop.call_soon_threadsafe(self._receive, hint)
 
         with ExitStack() as stack:
             stack.enter_context(capture_output())
-            stack.callback(self.parts.store.listen(["work", "due", "cancel", "quiet"], pass_on))
+            stack.callback(self.parts.store.listen(HINTS, pass_on))
             stack.enter_context(self.parts.sidecar)
             yield
 

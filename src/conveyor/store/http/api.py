@@ -16,7 +16,17 @@ from ...core.job import (
     TaskDefaults,
     WorkerInfo,
 )
-from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
+from ..messages import (
+    Accepted,
+    Content,
+    Dismissed,
+    Leader,
+    Load,
+    Offered,
+    Order,
+    Renewal,
+    Staged,
+)
 from . import list_queries, payloads
 from .api_call import (
     ADMIN_ONLY,
@@ -35,6 +45,7 @@ from .api_call import (
     ApiCall,
 )
 from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
+from .stack_api import STACK_CALLS
 from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
 __all__ = [
@@ -345,7 +356,7 @@ _STORE_CALLS = (
     ),
 )  # fmt: skip
 
-STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS)}
+STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS, *STACK_CALLS)}
 
 TERMS = ApiCall(
     name="terms", method="GET", path="/server", scopes=ANY, response=payloads.ServerTerms,

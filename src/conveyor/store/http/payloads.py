@@ -21,6 +21,7 @@ from ...core.job import (
     WhenFull,
     WorkerInfo,
 )
+from ...core.stack import StackDump
 from ..messages import (
     MAX_LABELS,
     MAX_WANTS,
@@ -148,6 +149,19 @@ class SetStoppingBody(Payload, frozen=True):
     """Steps taken to stop jobs."""
 
     reports: Annotated[list[tuple[Lease, list[StopNote]]], Meta(max_length=10_000)]
+
+
+class PutStackBody(Payload, frozen=True):
+    """What a running job does, and the lease under which it runs."""
+
+    lease: Lease
+    dump: StackDump
+
+
+class StackStored(msgspec.Struct, frozen=True):
+    """Whether a dump was stored: false if none is requested under the lease."""
+
+    stored: bool
 
 
 class CancelBody(Payload, frozen=True):

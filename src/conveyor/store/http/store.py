@@ -54,12 +54,13 @@ from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
 from .inspection_calls import InspectionCalls
 from .long_poll import LongPolls
+from .stack_calls import StackCalls
 from .wire import checked_files, decode_job, encode_new_job
 
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
 
-class HttpStore(InspectionCalls):
+class HttpStore(InspectionCalls, StackCalls):
     """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
     `url` is the server's address, `token` authenticates the calls. `ca_file` has CA certificates to

@@ -12,6 +12,7 @@ from ...core.access import Action, Token
 from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
 from ...core.pause import NOT_PAUSED, Pause
 from ...core.retry import Draw
+from ...core.stack import StackAnswer
 from ..messages import Accepted, HintKind, Leader, Order, new_discards
 from .indexes import JobIndex
 
@@ -26,6 +27,14 @@ class WaitingOffer(msgspec.Struct):
     def is_waiting(self, now: float) -> bool:
         """Whether its producer still waits for room."""
         return self.answer is None and self.until >= now
+
+
+class StackRequest(msgspec.Struct):
+    """A request for a dump of what a job does, and the lease under which a worker may answer it."""
+
+    lease: int
+    worker: str
+    answer: StackAnswer
 
 
 class QueueData(msgspec.Struct):
@@ -60,6 +69,7 @@ class MemoryData:
         self.reasons: dict[str, str] = {}
         self.tokens: dict[str, Token] = {}
         self.leaders: dict[str, Leader] = {}
+        self.stacks: dict[str, StackRequest] = {}
         self.actions: deque[Action] = deque()
         self.action_numbers = 0
         self.discards = new_discards()

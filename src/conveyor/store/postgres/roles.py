@@ -45,7 +45,7 @@ PRODUCER = {
 NOT_FOR_PRODUCERS = frozenset(
     {
         *("attempt_error", "audit", "completion", "final", "output", "running", "schedule"),
-        *("token", "worker"),
+        *("stack_dump", "token", "worker"),
     }
 )
 

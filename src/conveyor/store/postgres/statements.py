@@ -25,13 +25,14 @@ _TYPES: dict[str, str] = {
         "result_checksum retryable rows running scheduled seq size stop term term_before "
         "until_rank",
         "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after enqueued_at "
-        "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at now "
-        "paused_at revoked_at run_at since started_at unsupported_since until until_before",
+        "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at "
+        "now paused_at revoked_at run_at since started_at unsupported_since until until_before",
         "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind mark "
         "missed name note note_before pause_reason paused_by place queue queues reason recent "
         "requires scopes state state_before stream subject task timezone transaction unique_key "
         "what who worker",
-        "BYTEA": "answer args data defaults info options progress request result sought stopping",
+        "BYTEA": "answer args data defaults dump info options progress request result sought "
+        "stopping",
         "BOOL": "all_of_them cancel_forced executable forced key_kept paused starts whole "
         "with_args with_options with_result with_stopping",
         "JSON": "names numbers states",

@@ -602,6 +602,36 @@ DELETE FROM token WHERE id IN (
     SELECT id FROM token WHERE revoked_at < :before OR expires_at < :before LIMIT :limit
 )
 
+-- name: request_stack
+INSERT INTO stack_dump (job, lease, worker, asked_at)
+VALUES (:id, :lease, :worker, :now)
+ON CONFLICT (job) DO UPDATE SET lease = excluded.lease, worker = excluded.worker,
+    asked_at = excluded.asked_at, taken_at = NULL, dump = NULL
+
+-- name: delete_surplus_stacks
+DELETE FROM stack_dump WHERE job IN (
+    SELECT job FROM stack_dump ORDER BY asked_at DESC LIMIT 1000 OFFSET :offset
+)
+
+-- name: stack_requests, reads
+SELECT job, lease FROM stack_dump WHERE worker = :worker AND taken_at IS NULL
+ORDER BY asked_at LIMIT :limit
+
+-- name: put_stack
+UPDATE stack_dump SET taken_at = :now, dump = :dump
+WHERE job = :id AND lease = :lease AND taken_at IS NULL AND EXISTS (
+    SELECT 1 FROM job WHERE id = stack_dump.job AND lease = stack_dump.lease AND state = 'running'
+)
+RETURNING job
+
+-- name: stack, reads
+SELECT asked_at, taken_at, dump FROM stack_dump WHERE job = :id AND asked_at >= :since
+
+-- name: delete_old_stacks
+DELETE FROM stack_dump WHERE job IN (
+    SELECT job FROM stack_dump WHERE asked_at < :before LIMIT :limit
+)
+
 -- name: note_action
 INSERT INTO audit (at, who, place, what, subject, detail, reason, count)
 VALUES (:at, :who, :place, :what, :subject, :detail, :reason, :count)

@@ -30,6 +30,7 @@ from .admin import delete_final
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
+from .stacks import prune_stacks
 from .tokens import prune_access
 
 _encode = msgspec.json.Encoder().encode
@@ -111,6 +112,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     if of_no_queue and pruned < limit:  # it reads every job, so not after each of many batches
         await recount_queues(tx)
     await prune_access(tx, limit=limit)
+    await prune_stacks(tx, limit=limit)
     return pruned
 
 
