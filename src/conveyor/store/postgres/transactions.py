@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -73,7 +72,6 @@ class Transactions:
         tallied: Callable[[], None],
         discards: Discards,
     ) -> None:
-        self.pid = os.getpid()
         self._clock = clock
         self._draw = draw
         self._notify = notify
