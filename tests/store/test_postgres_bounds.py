@@ -88,8 +88,8 @@ class Producer:
         self.connection = Connection(parse_address(store.url))
         self.answer: bool | None = None
 
-    def insert(self, *, locking: bool = True) -> None:
-        planned = quick_insert.plan_insert([new()], 2, self.lanes, self.now)
+    def insert(self, *, capacity: int | None = 2, locking: bool = True) -> None:
+        planned = quick_insert.plan_insert([new()], capacity, self.lanes, self.now)
         assert planned is not None
         if locking:
             self.answer = quick_insert.insert(self.connection, planned)
@@ -157,6 +157,20 @@ def test_another_bound_is_declared_by_the_next_producer(postgres: PostgresStore)
         put(postgres, new(), capacity=3, when_full="fail")
     put(postgres, new())
     assert counted(postgres)["q"][State.AVAILABLE] == 4
+
+
+def test_a_new_bound_counts_what_was_enqueued_without_one_once_that_is_committed(
+    postgres: PostgresStore,
+) -> None:
+    put(postgres, new())  # from now on the lane is known
+    unbounded = Producer(postgres)
+    unbounded.connection.begin(reads=False)
+    unbounded.insert(capacity=None)
+    put(postgres, new(), capacity=2)
+    unbounded.connection.commit(wrote=False)
+    unbounded.connection.close()
+    with pytest.raises(QueueFullError, match=r"full \(3/2\)"):
+        put(postgres, new(), capacity=2, when_full="fail")
 
 
 def test_a_request_that_does_not_fit_adds_nothing(postgres: PostgresStore) -> None:

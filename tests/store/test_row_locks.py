@@ -40,7 +40,7 @@ ME = Claimant("w")
 WORKER = WorkerInfo(
     id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
 )
-RANKS: tuple[Lockable, ...] = ("worker", "job", "queue")
+RANKS: tuple[Lockable, ...] = ("worker", "queue", "job")
 
 
 class ManyWriters:

@@ -168,8 +168,9 @@ class Tx:
         """Hold a worker's orders: shared to rely on them, otherwise to change them.
 
         Locks are taken in one order, so that no two transactions wait for each other: a worker,
-        then jobs by id, then queues by name. Whoever holds a queue takes further jobs only if
-        nobody else holds them ({skip_locked}).
+        then queues by name, then running jobs by id. Whoever holds a running job waits for no
+        queue, because an application's transaction may hold the queue and complete the job at its
+        commit. Jobs in other states are taken only if nobody else holds them ({skip_locked}).
         """
         if not self._db.excludes_writers:
             await self._db.lock("worker", [worker], shared=shared)
@@ -229,16 +230,18 @@ class Tx:
             known = await self._know(name, *rows[0])
         return known
 
-    async def stocked_queues(self, names: Sequence[str]) -> list[str]:
-        """Return those of these queues from which a claim may get a job, in their order."""
+    async def read_stocked(self, names: Sequence[str]) -> None:
+        """Read those of these queues from which a claim may get a job."""
         if len(names) == 1:
             await self.queue(names[0])
         elif unknown := [name for name in names if name not in self._queues]:
             listed = msgspec.json.encode(unknown).decode()
             for name, *row in await self.rows("stocked_queues", (listed,)):
                 await self._know(name, *row)
-        known = self._queues
-        return [name for name in names if name in known and known[name].is_stocked]
+
+    def is_stocked(self, name: str) -> bool:
+        """Whether a claim may get a job from a queue, as far as this transaction has read it."""
+        return name in self._queues and self._queues[name].is_stocked
 
     async def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
         recounted = set(map(type, counts)) != _INTEGERS  # in a damaged row
