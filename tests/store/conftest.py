@@ -80,9 +80,8 @@ def postgres(url: str) -> Iterator[PostgresStore]:
 
 @pytest.fixture
 def admin(url: str) -> Iterator[Admin]:
-    opened = Admin(url)
-    yield opened
-    opened.session.close()
+    with Admin(url) as opened:
+        yield opened
 
 
 @pytest.fixture
