@@ -71,6 +71,18 @@ def test_a_child_that_only_closes_the_store_leaves_the_sessions_of_its_parent(
     assert session_of(postgres).session.info.backend_pid == pid
 
 
+def test_a_store_that_was_closed_before_the_fork_is_closed_in_the_child(
+    postgres: PostgresStore,
+) -> None:
+    postgres.close()
+
+    def use() -> None:
+        with pytest.raises(UnavailableError, match="this store was closed"):
+            put(postgres, new())
+
+    assert in_child(use) == 0
+
+
 def test_a_thread_that_calls_while_another_opens_what_the_child_needs_uses_nothing_of_the_parent(
     postgres: PostgresStore,
 ) -> None:

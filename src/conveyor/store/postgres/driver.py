@@ -58,6 +58,10 @@ class _Opened:
     inserts: WaitingInserts
     exchange: QuickExchange
 
+    def close(self) -> None:
+        self.notifier.close()
+        self.transactions.close()
+
 
 class PostgresDriver:
     """The connections of this process to one schema."""
@@ -75,6 +79,7 @@ class PostgresDriver:
         self._draw = draw
         self._lock = threading.Lock()
         self._left_behind: list[_Opened] = []
+        self._is_closed = False
         self.discards = new_discards()
         self.folder = _folder()
         self.blobs = Contents(self._transact)
@@ -152,9 +157,8 @@ class PostgresDriver:
 
     def close(self) -> None:
         """Send the last hints, then close the connections."""
-        opened = self._current
-        opened.notifier.close()
-        opened.transactions.close()
+        self._is_closed = True
+        self._current.close()
 
     @property
     def _current(self) -> _Opened:
@@ -163,7 +167,10 @@ class PostgresDriver:
                 if self._opened.pid != os.getpid():
                     # A forked child. Closing the parent's connections here would end its sessions.
                     self._left_behind.append(self._opened)
-                    self._opened = self._open()
+                    opened = self._open()
+                    if self._is_closed:
+                        opened.close()
+                    self._opened = opened
         return self._opened
 
     def _transact(self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool) -> T:
