@@ -15,7 +15,7 @@ from conveyor.core.job import JobRecord, NewJob, State
 from conveyor.core.pending import run_sync
 from conveyor.errors import NotFoundError
 from conveyor.runners.caller_completion import complete_within
-from conveyor.store.messages import Accepted, Claimant, Exchanged, Offered, Report, Want
+from conveyor.store.messages import Accepted, Claimant, Exchanged, Hint, Offered, Report, Want
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.store import PostgresStore
 from postgres_schema import Admin
@@ -145,6 +145,79 @@ def test_a_worker_that_reports_and_claims_holds_no_job_while_it_waits_for_a_queu
     assert state(postgres, "done") is State.COMPLETED
     assert state(postgres, "waits") is State.AVAILABLE
     assert counted(postgres)["q"][State.RUNNING] == 0
+
+
+# -- an application that keeps its transaction open ------------------------------------------------
+
+
+@pytest.fixture
+def kept_open(postgres: PostgresStore, application: Application) -> Application:
+    """Have an open transaction hold queue b, which is full and at which a producer waits."""
+    put(postgres, new(id="in-b", queue="b", key="k"), capacity=1)
+    assert isinstance(offer(postgres, new(id="waits", queue="b"), capacity=1), Offered)
+    assert application.enqueue(new(queue="b", key="k"), capacity=1).existing == ("in-b",)
+    return application
+
+
+def test_claims_of_a_queue_that_an_application_holds_go_on(
+    postgres: PostgresStore, kept_open: Application
+) -> None:
+    put(postgres, new(id="in-q"), new(id="runs", priority=1))
+    [job] = claim(postgres)
+    reports = [Report(job.id, job.lease, BROKEN)]
+    wants = [Want("b", 1), Want("q", 1)]
+    exchanged = postgres.exchange(reports, wants, Claimant("w"), limit=2).result(LIMIT)
+    assert exchanged.settled == ("runs",)
+    assert [each.id for each in exchanged.jobs] == ["in-b", "in-q"]
+    with pytest.raises(NotFoundError):
+        postgres.get("waits").result()
+    kept_open.session.commit()
+    assert [each.id for each in claim(postgres, queue="b")] == []
+    assert state(postgres, "waits") is State.AVAILABLE
+
+
+def test_due_jobs_are_staged_while_an_application_holds_a_queue(
+    postgres: PostgresStore, kept_open: Application
+) -> None:
+    put(postgres, new(id="late", run_at=postgres.now() + 0.01))
+    claim(postgres, queue="b")
+    assert postgres.cancel("in-b", reason="r").result().cancel_requested_at is not None
+    deadline = time.monotonic() + LIMIT
+    while state(postgres, "late") is not State.AVAILABLE:
+        postgres.stage(limit=9).result(LIMIT)
+        assert time.monotonic() < deadline
+    with pytest.raises(NotFoundError):
+        postgres.get("waits").result()
+    kept_open.session.commit()
+    postgres.stage(limit=9).result(LIMIT)
+    assert state(postgres, "waits") is State.AVAILABLE
+
+
+def test_hints_are_sent_while_an_application_holds_a_queue_with_changed_counts(
+    url: str, postgres: PostgresStore, kept_open: Application, admin: Admin
+) -> None:
+    other = PostgresStore(url)
+    heard: list[Hint] = []
+    came = threading.Event()
+
+    def hear(hint: Hint) -> None:
+        heard.append(hint)
+        if "last" in hint.subjects:
+            came.set()
+
+    other.listen(["work"], hear)
+    claim(postgres, queue="b")
+    counts = f"SELECT DISTINCT queue FROM {admin.schema}.tally"
+    put(postgres, new(queue="q"))
+    deadline = time.monotonic() + LIMIT
+    while admin.run(counts) != [("b",)]:  # the counts of the others are added up
+        assert time.monotonic() < deadline
+    put(postgres, new(queue="last"))
+    assert came.wait(LIMIT)
+    kept_open.session.commit()
+    while admin.run(counts):
+        assert time.monotonic() < deadline
+    other.close()
 
 
 def test_of_two_transactions_that_take_two_queues_in_opposite_orders_one_is_told(

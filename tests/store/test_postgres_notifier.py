@@ -80,6 +80,25 @@ def test_counts_are_added_up_and_stay_the_same(postgres: PostgresStore, admin: A
     assert counted(postgres)["q"][State.AVAILABLE] == 5
 
 
+def test_counts_of_a_queue_that_another_transaction_holds_are_added_up_later(
+    url: str, admin: Admin
+) -> None:
+    notifier = PostgresNotifier(parse_address(url))
+    connection = Connection(parse_address(url))
+    admin.run(f"INSERT INTO {admin.schema}.queue (name) VALUES ('held'), ('free')")
+    for name in ("held", "free"):
+        admin.run(f"INSERT INTO {admin.schema}.tally VALUES (%s, 0, 1, 0, 0, 0, 0, 0)", name)
+    with admin.session.transaction():
+        admin.run(f"SELECT 1 FROM {admin.schema}.queue WHERE name = 'held' FOR UPDATE")
+        notifier._add_up(connection)
+        assert admin.run(f"SELECT queue FROM {admin.schema}.tally") == [("held",)]
+        assert notifier._has_tallied
+    notifier._add_up(connection)
+    assert admin.run(f"SELECT queue FROM {admin.schema}.tally") == []
+    assert not notifier._has_tallied
+    connection.close()
+
+
 def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(
     url: str, admin: Admin
 ) -> None:

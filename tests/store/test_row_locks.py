@@ -63,6 +63,10 @@ class ManyWriters:
         self.locks += [(what, key) for key in keys]
         self.others()
 
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        await self.lock("queue", [name])
+        return True
+
 
 class Transactions:
     """Runs operations, each in a transaction of its own."""

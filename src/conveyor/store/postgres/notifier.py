@@ -264,8 +264,8 @@ class PostgresNotifier:
         """Add up what has changed; ask more and more rarely while nothing does."""
         self._has_tallied = False
         queues = connection.query("tallied_queues")
-        for queue in queues:
-            connection.query("add_up", queue)
+        held = [queue for queue in queues if not connection.query("add_up", queue)]
+        self._has_tallied = self._has_tallied or bool(held)
         self._pause = ADD_UP_EVERY if queues else min(2 * self._pause, LONGEST_PAUSE)
         self._add_up_at = time.monotonic() + self._pause
 

@@ -28,8 +28,8 @@ _TYPES: dict[str, str] = {
         "expires_at final_at last_at lasting latest lease_until moment next_at now revoked_at "
         "run_at since started_at unsupported_since until until_before",
         "TEXT": "became cancel_reason cron detail digest holder id kind mark missed name note "
-        "note_before place queue queues reason requires scopes state state_before stream subject "
-        "task timezone transaction unique_key what who worker",
+        "note_before patience place queue queues reason requires scopes state state_before stream "
+        "subject task timezone transaction unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result stopping",
         "BOOL": "cancel_forced executable forced key_kept paused starts whole with_args "
         "with_options with_result with_stopping",

@@ -58,6 +58,14 @@ class Executor(Protocol):
         """
         ...
 
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        """Hold a queue until the transaction ends; return whether no other transaction holds it.
+
+        `patiently`: wait for a quarter of a second, and then fail. The transaction is then repeated
+        with `passes_over`.
+        """
+        ...
+
 
 class QueueState(msgspec.Struct):
     """A queue's row, with what this transaction has changed so far."""
@@ -107,14 +115,24 @@ class Tx:
 
     `careful`: the operations are run again because the database has rejected a statement of one of
     them. So they look first, at the price of a statement, whether it will, and say why.
+    `passes_over`: they are run again because another transaction holds a queue for long. So they do
+    without those that are held.
     """
 
     def __init__(
-        self, db: Executor, lanes: Lanes, now: float, draw: Draw, *, careful: bool = False
+        self,
+        db: Executor,
+        lanes: Lanes,
+        now: float,
+        draw: Draw,
+        *,
+        careful: bool = False,
+        passes_over: bool = False,
     ) -> None:
         self.now = now
         self.draw = draw
         self.careful = careful
+        self._passes_over = passes_over
         self.hints: dict[HintKind, dict[str, None]] = {}
         self.discards: list[tuple[JobRecord, ErrorInfo]] = []
         self._db = db
@@ -188,13 +206,30 @@ class Tx:
         Every decision that may raise a bounded queue's depth needs this; lowering it does not.
         """
         queue = await self.used_queue(name)
+        if not self._db.excludes_writers and name not in self._locked_queues:
+            await self._db.lock("queue", [name])
+            await self._reload_locked(name, queue)
+        return queue
+
+    async def try_lock_queue(self, name: str, *, patiently: bool = False) -> bool:
+        """Hold a queue as `lock_queue` does, unless another transaction holds it.
+
+        For what another call can do later: an application may keep its transaction open for
+        minutes. `patiently`: wait for the short transactions of others.
+        """
         if self._db.excludes_writers or name in self._locked_queues:
-            return queue
-        await self._db.lock("queue", [name])
+            return True
+        queue = await self.used_queue(name)
+        waits = patiently and not self._passes_over
+        is_held = await self._db.try_lock_queue(name, patiently=waits)
+        if is_held:
+            await self._reload_locked(name, queue)
+        return is_held
+
+    async def _reload_locked(self, name: str, queue: QueueState) -> None:
         self._locked_queues.add(name)
         [(capacity, paused, *counts)] = await self.rows("queue", (name,))
         queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))
-        return queue
 
     async def defer(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.

@@ -77,16 +77,17 @@ async def exchange(
 
 
 async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
-    """Lock the bounded queues at which producers wait, because a claim makes room there."""
+    """Lock the bounded queues at which producers wait, because a claim makes room there.
+
+    Not one that an application holds for long: claims of its jobs do not wait for that.
+    """
     offering: set[str] = set()
     for want in wants:
         queue = await tx.used_queue(want.queue) if tx.is_stocked(want.queue) else None
         bounded = queue is not None and queue.capacity is not None
         if bounded and await has_offers(tx, want.queue):
             offering.add(want.queue)
-    for name in sorted(offering):
-        await tx.lock_queue(name)
-    return offering
+    return {name for name in sorted(offering) if await tx.try_lock_queue(name, patiently=True)}
 
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:
