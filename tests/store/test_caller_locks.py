@@ -193,6 +193,16 @@ def test_due_jobs_are_staged_while_an_application_holds_a_queue(
     assert state(postgres, "waits") is State.AVAILABLE
 
 
+def test_a_waiting_job_of_a_queue_that_an_application_holds_can_be_cancelled(
+    postgres: PostgresStore, kept_open: Application
+) -> None:
+    postgres.cancel("in-b", reason="r").result(LIMIT)
+    assert state(postgres, "in-b") is State.CANCELLED
+    kept_open.session.commit()
+    postgres.stage(limit=9).result(LIMIT)
+    assert state(postgres, "waits") is State.AVAILABLE
+
+
 def test_hints_are_sent_while_an_application_holds_a_queue_with_changed_counts(
     url: str, postgres: PostgresStore, kept_open: Application, admin: Admin
 ) -> None:

@@ -469,30 +469,26 @@ WHERE oid IN ('ready'::REGCLASS, 'running'::REGCLASS, 'tally'::REGCLASS, 'commit
 SELECT DISTINCT queue FROM tally
 
 -- name: add_up
--- One queue at a time: whoever holds several queues takes them in the order of their names. Answers
--- with the queue, unless another transaction holds it: one of an application may do so for long.
-WITH held AS MATERIALIZED (SELECT name FROM queue WHERE name = :queue FOR UPDATE SKIP LOCKED),
-free AS MATERIALIZED (
-    SELECT :queue AS name
-    WHERE EXISTS (SELECT 1 FROM held) OR NOT EXISTS (SELECT 1 FROM queue WHERE name = :queue)
+-- One queue at a time: whoever holds several queues takes them in the order of their names. It
+-- fails if another transaction holds it for long, as one of an application may.
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, TRUE) AS given),
+changed AS (
+    DELETE FROM tally
+    WHERE tally.queue = (SELECT :queue FROM waiting WHERE given IS NOT NULL) RETURNING *
 ),
-changed AS (DELETE FROM tally WHERE tally.queue = (SELECT name FROM free) RETURNING *),
 summed AS (
     SELECT sum(scheduled) AS scheduled, sum(available) AS available, sum(running) AS running,
         sum(retryable) AS retryable, sum(completed) AS completed, sum(cancelled) AS cancelled,
         sum(discarded) AS discarded
     FROM changed HAVING count(*) > 0
-),
-added AS (
-    UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
-        available = queue.available + summed.available, running = queue.running + summed.running,
-        retryable = queue.retryable + summed.retryable,
-        completed = queue.completed + summed.completed,
-        cancelled = queue.cancelled + summed.cancelled,
-        discarded = queue.discarded + summed.discarded
-    FROM summed WHERE queue.name = :queue
 )
-SELECT name FROM free
+UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
+    available = queue.available + summed.available, running = queue.running + summed.running,
+    retryable = queue.retryable + summed.retryable,
+    completed = queue.completed + summed.completed,
+    cancelled = queue.cancelled + summed.cancelled,
+    discarded = queue.discarded + summed.discarded
+FROM summed WHERE queue.name = :queue
 
 -- name: lock_job
 -- Only a running job is changed by several at once. Whoever takes a job that waits, or is final, out

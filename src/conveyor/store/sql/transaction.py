@@ -211,17 +211,16 @@ class Tx:
             await self._reload_locked(name, queue)
         return queue
 
-    async def try_lock_queue(self, name: str, *, patiently: bool = False) -> bool:
-        """Hold a queue as `lock_queue` does, unless another transaction holds it.
+    async def try_lock_queue(self, name: str) -> bool:
+        """Hold a queue as `lock_queue` does, unless another transaction holds it for long.
 
         For what another call can do later: an application may keep its transaction open for
-        minutes. `patiently`: wait for the short transactions of others.
+        minutes.
         """
         if self._db.excludes_writers or name in self._locked_queues:
             return True
         queue = await self.used_queue(name)
-        waits = patiently and not self._passes_over
-        is_held = await self._db.try_lock_queue(name, patiently=waits)
+        is_held = await self._db.try_lock_queue(name, patiently=not self._passes_over)
         if is_held:
             await self._reload_locked(name, queue)
         return is_held

@@ -212,7 +212,7 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
         return await get(tx, job_id)
     cancelled = await end_unrun(tx, job, state, ErrorInfo("Cancelled", reason))
     if job.queue != NO_QUEUE:
-        await make_room(tx, job.queue)
+        await make_room(tx, job.queue, passes_over=True)
     return cancelled
 
 

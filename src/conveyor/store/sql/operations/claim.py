@@ -87,7 +87,7 @@ async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
         bounded = queue is not None and queue.capacity is not None
         if bounded and await has_offers(tx, want.queue):
             offering.add(want.queue)
-    return {name for name in sorted(offering) if await tx.try_lock_queue(name, patiently=True)}
+    return {name for name in sorted(offering) if await tx.try_lock_queue(name)}
 
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:

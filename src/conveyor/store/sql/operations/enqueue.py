@@ -175,7 +175,7 @@ def _read_answer(answer: Any) -> Accepted:
 async def make_room(tx: Tx, name: str, *, passes_over: bool = False) -> None:
     """Accept offers, oldest first, while there is room.
 
-    `passes_over`: do nothing while another transaction holds the queue.
+    `passes_over`: do nothing while another transaction holds the queue for long.
     """
     queue = await tx.used_queue(name)
     if is_rendezvous(queue.capacity) or not await has_offers(tx, name):
