@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -14,7 +14,10 @@ from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.migrate import Migration
 
 NUMBERS = itertools.count(1)
+# `note_change` and `state_change` are those of state_changes.py.
 EMPTY = """
+DROP FUNCTION IF EXISTS {schema}.note_change CASCADE;
+DROP TABLE IF EXISTS {schema}.state_change;
 DO $$ DECLARE each record; BEGIN
     FOR each IN SELECT relname FROM pg_class
         WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r'
@@ -61,6 +64,12 @@ class Admin:
         self.schema = parse_address(url).schema
         self.session = psycopg.connect(parse_address(url).server, autocommit=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
     def run(self, statement: str, *params: Any) -> Sequence[Any]:
-        cursor = self.session.execute(statement.encode(), params)
+        cursor = self.session.execute(statement.encode(), params or None)
         return cursor.fetchall() if cursor.description else []

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from deployment import Deployment, Process, wait_for
+from deployment import Deployment, Process, deployed, wait_for
 
 from conveyor import Conveyor
 from conveyor.autoscaler.agent_launch import machine_of
@@ -104,9 +104,13 @@ def _words(path: Path) -> list[bytes]:
         return []
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    deployment = Deployment(tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    with deployed(request, request.param, tmp_path) as deployment:
+        yield from scene_of(deployment, tmp_path)
+
+
+def scene_of(deployment: Deployment, tmp_path: Path) -> Iterator[Scene]:
     server = deployment.server("--lease", "8")
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "sitecustomize.py").write_text(

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import recording_jobs
 from cancel_callers import Answer, Asker
-from evidence import Change, Line, Lines, run_on
+from evidence import Line, Lines, run_on
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
 from conveyor.core.job import FINAL
+from state_changes import Change
 
 FAR = 100.0
 LOOK = 0.01

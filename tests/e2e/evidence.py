@@ -1,4 +1,4 @@
-"""What jobs recorded about themselves, what the database recorded, and which processes are left."""
+"""What jobs recorded about themselves, and which processes are left."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ from typing import NamedTuple
 
 from tree import MARK
 
-from conveyor import State
 from conveyor.system.process_identity import pid_started
-from other_process import sql
 from proc import with_environment
+from state_changes import Change
 
-# The database itself writes down what becomes of each job, whoever makes it so.
-WATCH = """
-CREATE TABLE change (id TEXT, state TEXT, lease INTEGER, at REAL);
-CREATE TRIGGER changing AFTER UPDATE OF state ON job BEGIN
-    INSERT INTO change VALUES (new.id, new.state, new.lease, unixepoch('subsec'));
-END;
-"""
 # The database's clock leaves out what is below a millisecond.
 CLOCK = 0.001
 
@@ -40,15 +32,6 @@ class Line(NamedTuple):
     def alive(self) -> bool:
         """Whether the process that wrote it still runs."""
         return is_alive(self.pid, self.born)
-
-
-class Change(NamedTuple):
-    """A job has a new state."""
-
-    job: str
-    state: State
-    lease: int
-    at: float
 
 
 class Lines:
@@ -86,17 +69,6 @@ class Lines:
 def _line(text: str) -> Line:
     at, word, job, lease, pid, born, worker = text.split()
     return Line(float(at), word, job, int(lease), int(pid), float(born), worker)
-
-
-def watch(database: Path) -> None:
-    """Have the database write down changes from now on."""
-    sql(database, WATCH)
-
-
-def changes(database: Path) -> list[Change]:
-    """Return the changes in their order."""
-    rows = sql(database, "SELECT id, state, lease, at FROM change ORDER BY rowid")
-    return [Change(job, State(state), lease, at) for job, state, lease, at in rows]
 
 
 def is_alive(pid: int, born: float) -> bool:

@@ -19,13 +19,14 @@ import recording_jobs
 import tree
 from cancel_callers import Answer, Asker, CommandLine, OtherProcess, SameProcess
 from cancel_phases import Cell, Observer, Scene, latency, objections, observed
-from evidence import WATCH, Change, Lines, changes, watch
+from evidence import Lines
 from recording_jobs import DEAF, KINDS, LINES, QUEUE
 
 from conveyor import State
 from conveyor.client.job_handle import Job
 from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
+from state_changes import WATCH, Change, changes, watch
 
 pytestmark = pytest.mark.alone
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import command_worker_kills
 import pytest
 import recording_jobs
-from evidence import Lines, changes, watch
+from evidence import Lines
 from recording_jobs import LINES
 from worker_processes import served
 
 from conveyor import Conveyor, State
+from state_changes import changes, watch
 
 pytestmark = pytest.mark.alone
 

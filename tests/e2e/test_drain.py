@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import apsw
 import pytest
 import recording_jobs
 import tree
-from evidence import WATCH, Change, Lines, changes, run_on, watch
+from evidence import Lines, run_on
 from recording_jobs import LINES
 from worker_processes import Served, served
 
@@ -22,6 +23,7 @@ from conveyor import State
 from conveyor.cli.shared.shutdown import SLACK as WATCH_OVER
 from conveyor.client.job_handle import Job
 from conveyor.worker.shutdown import LEAVE, SHUTDOWN_GRACE
+from state_changes import WATCH, Change, changes, watch
 
 pytestmark = pytest.mark.alone
 
@@ -46,11 +48,15 @@ LIMITS = (
 OUT = DRAIN + SHUTDOWN_GRACE + LEAVE + SLACK
 
 
-@pytest.fixture
-def here(tmp_path: Path, until: Until) -> Iterator[Served]:
-    with served(tmp_path, until) as workers:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def here(request: pytest.FixtureRequest, tmp_path: Path, until: Until) -> Iterator[Served]:
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgres":
+            url = stack.enter_context(request.getfixturevalue("schemas").one())
+        workers = stack.enter_context(served(tmp_path, until, url))
         assert workers.belt.store.counts().result(10) == []
-        watch(tmp_path / "jobs.db")
+        watch(workers.place)
         yield workers
 
 
@@ -120,7 +126,18 @@ def test_jobs_that_end_before_the_deadline_are_completed_and_the_exit_code_is_0(
     assert survivors(lines) == []
 
 
-@pytest.mark.parametrize("kinds", [LISTENING, (*LISTENING, *KILLED, *LEFT), ("blocking",)])
+@pytest.mark.parametrize(
+    ("here", "kinds"),
+    [
+        ("sqlite", LISTENING),
+        ("sqlite", (*LISTENING, *KILLED, *LEFT)),
+        ("sqlite", ("blocking",)),
+        ("postgres", LISTENING),
+        pytest.param("postgres", (*LISTENING, *KILLED, *LEFT), marks=pytest.mark.slow),
+        pytest.param("postgres", ("blocking",), marks=pytest.mark.slow),
+    ],
+    indirect=["here"],
+)
 def test_jobs_that_outlast_the_deadline_are_released_and_run_again_elsewhere(
     here: Served, until: Until, kinds: tuple[str, ...]
 ) -> None:
@@ -137,7 +154,7 @@ def test_jobs_that_outlast_the_deadline_are_released_and_run_again_elsewhere(
     until(lambda: lines.has("begin", ids.values(), lease=2))
     (here.folder / "go").touch()
     until(lambda: all(job.refresh().state is State.COMPLETED for job in jobs.values()))
-    assert objections(ids, lines, changes(here.folder / "jobs.db"), stopped_at + DRAIN) == []
+    assert objections(ids, lines, changes(here.place), stopped_at + DRAIN) == []
     records = [job.record for job in jobs.values()]
     assert {(x.attempt, x.lease, x.crashes) for x in records} == {(1, 2, 0)}
     assert end(other, here.stop(other)) == 0
@@ -153,7 +170,7 @@ def test_jobs_with_on_shutdown_cancel_are_cancelled_at_the_deadline(
     assert end(worker, here.stop(worker)) == 0
     assert {job.refresh().state for job in jobs.values()} == {State.CANCELLED}
     assert survivors(lines) == []
-    made = changes(here.folder / "jobs.db")
+    made = changes(here.place)
     assert run_on(lines, {x.job: x for x in made if x.state is State.CANCELLED}) == []
 
 
@@ -177,7 +194,7 @@ def test_claimed_jobs_that_have_not_started_are_released_at_once(
     (here.folder / "go").touch()
     assert end(worker, stopped_at, 25.0) == 0
     assert all(job.refresh().record.lease == 1 for job in slow)
-    made = changes(here.folder / "jobs.db")
+    made = changes(here.place)
     back = [x.at for x in made if x.state is State.AVAILABLE and x.at >= begun_at]
     assert back, "nothing was claimed ahead, so this has shown nothing"
     print(f"{len(back)} were claimed ahead, and back {max(back) - stopped_at:.3f} s after")

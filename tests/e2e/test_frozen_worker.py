@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import recording_jobs
 import tree
-from evidence import Lines, changes, watch
+from evidence import Lines
 from recording_jobs import KINDS, LINES
 from worker_processes import served
 
 from conveyor import State
+from state_changes import changes, watch
 
 pytestmark = pytest.mark.alone
 

@@ -20,11 +20,15 @@ Until = Callable[..., None]
 
 
 class Served:
-    """A belt in a folder, and the workers that serve it."""
+    """A belt in a folder, or on PostgreSQL at `url`, and the workers that serve it.
 
-    def __init__(self, folder: Path, until: Until) -> None:
+    What the jobs record is in the folder.
+    """
+
+    def __init__(self, folder: Path, until: Until, url: str = "") -> None:
         self.folder = folder
-        self.belt = recording_jobs.declared(folder / "jobs.db")
+        self.place = url or folder / "jobs.db"
+        self.belt = recording_jobs.declared(self.place)
         self._until = until
         self._started: list[subprocess.Popen[bytes]] = []
         self._said: list[IO[bytes]] = []
@@ -32,6 +36,8 @@ class Served:
     def worker(self, *options: str) -> subprocess.Popen[bytes]:
         """Start one and wait until it is known to the store."""
         argv = [sys.executable, "-m", "conveyor", "worker", "recording_jobs:belt", *options]
+        if self.place != self.folder / "jobs.db":
+            argv += ["--url", str(self.place)]
         env = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
         said = (self.folder / f"worker-{len(self._started)}").open("wb")
         started = subprocess.Popen(argv, cwd=self.folder, env=env, stderr=said)
@@ -71,9 +77,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, until: Until) -> Iterator[Served]:
+def served(folder: Path, until: Until, url: str = "") -> Iterator[Served]:
     """Have workers, and end them with the test, whatever comes of it."""
-    workers = Served(folder, until)
+    workers = Served(folder, until, url)
     try:
         yield workers
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "store"))
-from deployment import Deployment
+from deployment import Deployment, deployed
 from served import Serving
 
 from conveyor.store.memory.store import MemoryStore
@@ -17,10 +17,10 @@ from conveyor.store.protocol import Store
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    made = Deployment(tmp_path)
-    yield made
-    made.close()
+def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+    """Return a deployment on SQLite, or on PostgreSQL where the test is also given that."""
+    with deployed(request, getattr(request, "param", "sqlite"), tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
+
+import pytest
 
 from conveyor.core.access import issue_token
 from conveyor.server.serve import Bind, Server
@@ -23,6 +26,11 @@ from conveyor.store.protocol import Store
 from reserved_port import ReservedPort
 
 PATIENCE = 60.0
+# What tests are given that run on each store, and only in the long drills on PostgreSQL.
+ON_EACH_STORE = pytest.mark.parametrize("deployment", ["sqlite", "postgres"], indirect=True)
+ALSO_SLOWLY_ON_POSTGRES = pytest.mark.parametrize(
+    "deployment", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 
 
 class Closing(Protocol):
@@ -194,6 +202,18 @@ class Deployment:
         process = Process(self.folder, f"{name}-{number}", args, env, self.within)
         self.processes.append(process)
         return process
+
+
+@contextmanager
+def deployed(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[Deployment]:
+    """Have a deployment on a store of a kind, and end it with the test."""
+    with ExitStack() as stack:
+        url = ""
+        if kind == "postgres":
+            url = stack.enter_context(request.getfixturevalue("schemas").one())
+        made = Deployment(folder, store=url)
+        stack.callback(made.close)
+        yield made
 
 
 def wait_for(done: Callable[[], object], seconds: float = PATIENCE) -> None:

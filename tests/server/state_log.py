@@ -1,43 +1,14 @@
-"""Records every change of a job's state by a trigger in the database, and finds wrong endings."""
+"""Finds wrong endings among the changes of jobs' states, and processes that are left."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from conveyor import State
 from conveyor.core.job import FINAL
 from conveyor.system.process_identity import pid_started
-from other_process import sql
-
-WATCH = """
-CREATE TABLE change (id TEXT, state TEXT, lease INTEGER, at REAL);
-CREATE TRIGGER changing AFTER UPDATE OF state ON job BEGIN
-    INSERT INTO change VALUES (new.id, new.state, new.lease, unixepoch('subsec'));
-END;
-"""
-
-
-class Change(NamedTuple):
-    """A change of a job's state."""
-
-    job: str
-    state: State
-    lease: int
-    at: float
-
-
-def watch(database: Path) -> None:
-    """Record changes from now on."""
-    sql(database, WATCH)
-
-
-def changes(database: Path) -> list[Change]:
-    """Return the changes in order."""
-    rows = sql(database, "SELECT id, state, lease, at FROM change ORDER BY rowid")
-    return [Change(job, State(state), lease, at) for job, state, lease, at in rows]
+from state_changes import Change
 
 
 def objections(made: Iterable[Change], jobs: Iterable[str]) -> list[str]:

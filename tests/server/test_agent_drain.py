@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from deployment import PATIENCE, Deployment, Process, wait_for
+from deployment import ALSO_SLOWLY_ON_POSTGRES, PATIENCE, Deployment, Process, wait_for
 
 from conveyor import Conveyor, InvalidTransitionError, State
 from conveyor.client.job_handle import Job
@@ -67,6 +67,7 @@ def begin(deployment: Deployment, go: str = "go") -> Job[dict[str, int]]:
 
 # An agent has one second to leave the list: on a busy machine it may exit without that.
 @pytest.mark.alone
+@ALSO_SLOWLY_ON_POSTGRES
 @pytest.mark.parametrize("how", ["from afar", "SIGTERM"])
 def test_a_draining_agent_finishes_its_jobs_claims_no_others_and_exits(
     deployment: Deployment, how: str

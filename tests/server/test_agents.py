@@ -12,26 +12,34 @@ from typing import Any
 
 import pytest
 from agent_tasks import add, nap, spin, watchful
-from deployment import Deployment, wait_for
+from deployment import (
+    ALSO_SLOWLY_ON_POSTGRES,
+    ON_EACH_STORE,
+    Deployment,
+    deployed,
+    wait_for,
+)
 from remote_jobs import command, enqueue, pids, remote, run_until_file, runs, wait_for_output
-from state_log import changes, is_alive, objections, watch
+from state_log import is_alive, objections
 
 from conveyor import JobCancelledError, State
 from conveyor.client.job_handle import Job
+from state_changes import changes, watch
 
 # So short that the end of a lease is not waited for long.
 SHORT = ("--lease", "4")
 APP = ("--app", "agent_tasks:belt")
 
 
-@pytest.fixture(scope="module")
-def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def agents(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """Return a server and an agent for tests that leave both running and idle."""
-    made = Deployment(tmp_path_factory.mktemp("agents"))
-    made.server_thread()
-    made.agent(*APP, "-c", "2")
-    yield made
-    made.close()
+    with deployed(request, request.param, tmp_path_factory.mktemp("agents")) as made:
+        made.server_thread()
+        made.agent(*APP, "-c", "2")
+        yield made
 
 
 def test_an_agent_without_the_database_runs_commands_and_functions(agents: Deployment) -> None:
@@ -58,12 +66,13 @@ def test_a_running_job_is_cancelled_from_another_machine_within_a_second(
         job.result(30)
 
 
+@ON_EACH_STORE
 def test_a_job_of_a_killed_agent_runs_on_another_and_counts_as_one_crash(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     deployment.server(*SHORT)
     killed = deployment.agent("-c", "1")
-    watch(deployment.db)
+    watch(deployment.store_url)
     job = command(deployment, *run_until_file(tmp_path / "go"))
     left = pids(job)
     other = deployment.agent("-c", "1")
@@ -74,17 +83,18 @@ def test_a_job_of_a_killed_agent_runs_on_another_and_counts_as_one_crash(
     assert job.refresh().record.crashes == 1
     [crash] = job.history()
     assert crash.worker == killed.name
-    assert objections(changes(deployment.db), [job.id]) == []
+    assert objections(changes(deployment.store_url), [job.id]) == []
     wait_for(lambda: not any(map(is_alive, left)))
     wait_for(lambda: [each.id for each in workers(deployment)] == [other.name])
 
 
+@ALSO_SLOWLY_ON_POSTGRES
 def test_an_agent_that_was_suspended_beyond_its_lease_kills_its_command_and_continues(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     deployment.server(*SHORT)
     frozen = deployment.agent("-c", "1")
-    watch(deployment.db)
+    watch(deployment.store_url)
     job = command(deployment, *run_until_file(tmp_path / "go"))
     left = pids(job)
     other = deployment.agent("-c", "1", "--label", "rest")
@@ -100,16 +110,17 @@ def test_an_agent_that_was_suspended_beyond_its_lease_kills_its_command_and_cont
     other.stop()
     following = command(deployment, "true")
     following.result(60)
-    assert objections(changes(deployment.db), [job.id, following.id]) == []
+    assert objections(changes(deployment.store_url), [job.id, following.id]) == []
 
 
+@ALSO_SLOWLY_ON_POSTGRES
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_running_jobs_survive_a_restart_of_the_server(
     deployment: Deployment, tmp_path: Path, number: signal.Signals
 ) -> None:
     server = deployment.server()
     deployment.agent(*APP, "-c", "3")
-    watch(deployment.db)
+    watch(deployment.store_url)
     running = command(deployment, *run_until_file(tmp_path / "go"))
     soon = command(deployment, *run_until_file(tmp_path / "soon"))
     pids(running)
@@ -134,9 +145,10 @@ def test_running_jobs_survive_a_restart_of_the_server(
     jobs: list[Job[Any]] = [running, soon, late]
     assert [job.refresh().record.attempt for job in jobs] == [1, 1, 1]
     assert [line.split()[0] for line in soon.logs().splitlines()] == ["going", "done"]
-    assert objections(changes(deployment.db), [job.id for job in jobs]) == []
+    assert objections(changes(deployment.store_url), [job.id for job in jobs]) == []
 
 
+@ALSO_SLOWLY_ON_POSTGRES
 def test_an_agent_that_is_stopped_finishes_running_jobs_and_starts_no_others(
     deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -155,6 +167,7 @@ def test_an_agent_that_is_stopped_finishes_running_jobs_and_starts_no_others(
     assert (record.state, record.attempt) == (State.AVAILABLE, 0)
 
 
+@ALSO_SLOWLY_ON_POSTGRES
 def test_an_idle_agent_exits_at_once_when_stopped(deployment: Deployment) -> None:
     deployment.server_thread()
     agent = deployment.agent()
@@ -165,6 +178,7 @@ def test_an_idle_agent_exits_at_once_when_stopped(deployment: Deployment) -> Non
     assert workers(deployment) == []
 
 
+@ALSO_SLOWLY_ON_POSTGRES
 def test_labels_decide_which_agent_runs_a_job(deployment: Deployment) -> None:
     deployment.server_thread()
     plain, gpu = deployment.agent(*APP), deployment.agent(*APP, "--label", "gpu!only")

@@ -14,13 +14,14 @@ import pytest
 from agent_tasks import talk
 from cutting_proxy import CuttingProxy
 from deployment import Deployment, wait_for
-from state_log import changes, objections, watch
+from state_log import objections
 
 from conveyor import Conveyor, State
 from conveyor.core.job import FINAL
 from conveyor.store.messages import Filter
 from conveyor.store.sqlite.store import SqliteStore
 from other_process import sql
+from state_changes import changes, watch
 
 QUEUE = "talking"
 BOUND = 40

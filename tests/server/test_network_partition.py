@@ -9,9 +9,10 @@ import pytest
 from deployment import Deployment, wait_for
 from network_namespaces import SERVER, Cable, cable
 from remote_jobs import pids, run_until_file, runs
-from state_log import changes, is_alive, objections, watch
+from state_log import is_alive, objections
 
 from conveyor import Conveyor
+from state_changes import changes, watch
 
 pytestmark = pytest.mark.alone
 

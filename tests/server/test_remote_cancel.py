@@ -20,12 +20,13 @@ from agent_tasks import beat
 from cutting_proxy import CuttingProxy
 from deployment import Deployment, Process, wait_for
 from remote_jobs import runs
-from state_log import Change, changes, objections, watch
+from state_log import objections
 
 from conveyor import Conveyor, State
 from conveyor.client.job_handle import Job
 from other_process import sql
 from reserved_port import ReservedPort
+from state_changes import Change, changes, watch
 
 pytestmark = pytest.mark.alone
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from damageable import File
@@ -21,6 +22,9 @@ from conveyor.testing import FakeClock
 from pgbouncer import PgBouncer
 from postgres_schema import Admin, Schemas
 from postgres_server import PostgresServer
+
+if TYPE_CHECKING:
+    from conveyor.store.postgres.store import PostgresStore
 
 STORES = ("memory", "sqlite", "http", "postgres")
 # PostgreSQL behind PgBouncer, too, in the long drills.
@@ -65,10 +69,19 @@ def url(schemas: Schemas) -> Iterator[str]:
 
 
 @pytest.fixture
-def admin(url: str) -> Iterator[Admin]:
-    opened = Admin(url)
+def postgres(url: str) -> Iterator[PostgresStore]:
+    """Return a store in an empty schema, with the clock of the server."""
+    from conveyor.store.postgres.store import PostgresStore
+
+    opened = PostgresStore(url)
     yield opened
-    opened.session.close()
+    opened.close()
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[Admin]:
+    with Admin(url) as opened:
+        yield opened
 
 
 @pytest.fixture

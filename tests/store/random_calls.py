@@ -1,7 +1,8 @@
 """Makes random calls of every kind at a store, and says which failed otherwise than calls may.
 
-As a program: `random_calls.py URL SEED CALLS`. It prints how many calls were made, as JSON, and the
-errors that no caller should see.
+Some are made in transactions of an application, which enqueue and complete a job. As a program:
+`random_calls.py URL SEED CALLS`. It prints how many calls were made, as JSON, and the errors that
+no caller should see.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import psycopg
 from calls import BROKEN, new
 
-from conveyor.core.job import FINAL, JobRecord, NewJob, OutputChunk, ScheduleInfo, WorkerInfo
+from conveyor.core.job import (
+    FINAL,
+    JobRecord,
+    NewJob,
+    OutputChunk,
+    ScheduleInfo,
+    WhenFull,
+    WorkerInfo,
+)
 from conveyor.core.lifecycle import Interrupted, Outcome, Snoozed, Succeeded
+from conveyor.core.pending import run_sync
 from conveyor.errors import (
     ConveyorError,
     DuplicateIdError,
@@ -25,10 +36,16 @@ from conveyor.errors import (
     NotFoundError,
     QueueFullError,
 )
+from conveyor.runners.caller_completion import complete_within
 from conveyor.store.messages import Claimant, Lease, Offered, Report, Want
 from conveyor.store.open import open_store
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.protocol import Store
 
+_NOT_WAITING: tuple[WhenFull, ...] = ("refuse", "drop_oldest")
+# How the commit of a transaction fails whose job another worker has by then.
+LOST_LEASE = "CV010"
 # What a call may be told about jobs that others have changed meanwhile.
 EXPECTED = DuplicateIdError, InvalidTransitionError, NotFoundError, QueueFullError
 QUEUES, BOUNDED = ("q0", "q1", "q2"), ("b0", "b1")
@@ -51,7 +68,11 @@ class Caller:
         self.offers: list[str] = []
         self.errors: list[str] = []
         self.counts: Counter[str] = Counter()
+        assert isinstance(store, PostgresStore)
+        self.schema, self.insert_within = store.schema, store.insert_within
+        self.application = psycopg.connect(parse_address(store.url).server)
         self.kinds: list[Callable[[], Any]] = [
+            *[self.transact] * 4,
             *[self.insert, self.insert_bounded, self.claim, self.exchange, self.settle] * 4,
             *[self.extend, self.cancel, self.retry, self.rescue, self.stage, self.prune] * 2,
             *(self.delete, self.pause, self.beat, self.order, self.dismiss, self.write),
@@ -65,7 +86,7 @@ class Caller:
             kind()
         except EXPECTED:
             pass
-        except ConveyorError as error:
+        except (ConveyorError, psycopg.Error) as error:
             self.errors.append(f"{kind.__name__}: {error!r}")
 
     def jobs(self, queue: str) -> list[NewJob]:
@@ -183,6 +204,31 @@ class Caller:
     def pause(self) -> None:
         self.store.set_paused(self.draw.choice(QUEUES), paused=self.draw.random() < 0.3).result()
 
+    def transact(self) -> None:
+        """Enqueue into a bounded queue and complete a job, in a transaction of the application.
+
+        With one bounded queue and no unique key, it never meets a deadlock.
+        """
+        queue, how = self.draw.choice(BOUNDED), self.draw.choice(_NOT_WAITING)
+        jobs = [self.job(queue, None) for _ in range(self.draw.randint(1, 2))]
+        try:
+            with self.application.transaction():
+                run_sync(
+                    self.insert_within(
+                        self.application, jobs, capacity=5, when_full=how, in_coroutine=False
+                    )
+                )
+                for job in list(self.held.values())[-1:]:
+                    self.held.pop(job.id)
+                    run_sync(
+                        complete_within(
+                            self.application, job, b"1", self.schema, in_coroutine=False
+                        )
+                    )
+        except psycopg.Error as error:
+            if error.sqlstate != LOST_LEASE:
+                raise
+
     def beat(self) -> None:
         self.store.beat(msgspec.structs.replace(WORKER, id=self.draw.choice(WORKERS))).result()
 
@@ -222,6 +268,7 @@ def main(url: str, seed: int, calls: int) -> None:
     caller = Caller(store, seed)
     for _ in range(calls):
         caller.call()
+    caller.application.close()
     store.close()
     print(json.dumps({"calls": caller.counts, "errors": caller.errors}))
 

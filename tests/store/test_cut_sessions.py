@@ -215,7 +215,7 @@ def test_a_migration_whose_connection_is_cut_is_whole_or_not_there(
 
 def limited(store: PostgresStore) -> None:
     """Have the store's next sessions wait a second for an answer, where they wait for a minute."""
-    pool = store._driver._transactions._pool  # type: ignore[attr-defined]
+    pool = store._driver._opened.transactions._pool  # type: ignore[attr-defined]
     connect = pool._connect
 
     def connect_limited() -> Connection:

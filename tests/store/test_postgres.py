@@ -28,30 +28,22 @@ from conveyor.store.sql.rows import Row
 from conveyor.store.sql.transaction import Params
 from postgres_schema import Admin
 
-
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore(url)
-    yield opened
-    opened.close()
-
-
 # -- lost connections ------------------------------------------------------------------------------
 
 
 def kill_session(store: PostgresStore, admin: Admin) -> None:
     """Have the server end the session that the store would use next."""
-    [connection] = store._driver._transactions._pool._free  # type: ignore[attr-defined]
+    [connection] = store._driver._opened.transactions._pool._free  # type: ignore[attr-defined]
     admin.run("SELECT pg_terminate_backend(%s, 10000)", connection.session.info.backend_pid)
 
 
 def test_a_call_after_its_session_was_ended_connects_again(
-    store: PostgresStore, admin: Admin
+    postgres: PostgresStore, admin: Admin
 ) -> None:
-    kill_session(store, admin)
-    [job_id] = put(store, new())
-    kill_session(store, admin)
-    assert [job.id for job in claim(store)] == [job_id]
+    kill_session(postgres, admin)
+    [job_id] = put(postgres, new())
+    kill_session(postgres, admin)
+    assert [job.id for job in claim(postgres)] == [job_id]
 
 
 ONE_ROUND_TRIP = ("insert_unbounded", "insert_one_unbounded", "exchange_plain")
@@ -92,11 +84,11 @@ class Lossy(Connection):
 
 
 @pytest.fixture
-def lossy(store: PostgresStore) -> Iterator[PostgresStore]:
-    pool = store._driver._transactions._pool  # type: ignore[attr-defined]
+def lossy(postgres: PostgresStore) -> Iterator[PostgresStore]:
+    pool = postgres._driver._opened.transactions._pool  # type: ignore[attr-defined]
     pool.discard()
-    pool._connect = lambda: Lossy(parse_address(store.url))
-    yield store
+    pool._connect = lambda: Lossy(parse_address(postgres.url))
+    yield postgres
     Lossy.lose = ""
 
 
@@ -164,13 +156,13 @@ def test_a_claim_whose_commit_got_no_answer_is_answered(lossy: PostgresStore, lo
 
 
 def test_sessions_that_end_all_the_time_lose_and_double_nothing(
-    store: PostgresStore, admin: Admin
+    postgres: PostgresStore, admin: Admin
 ) -> None:
     ids: list[list[str]] = [[] for _ in range(4)]
 
     def produce(number: int) -> None:
         for _ in range(25):
-            ids[number] += put(store, new(id=f"{number}-{len(ids[number])}"))
+            ids[number] += put(postgres, new(id=f"{number}-{len(ids[number])}"))
 
     threads = [threading.Thread(target=produce, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -180,7 +172,7 @@ def test_sessions_that_end_all_the_time_lose_and_double_nothing(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY(%s)",
             [
                 connection.session.info.backend_pid
-                for connection in store._driver._transactions._pool._free  # type: ignore[attr-defined]
+                for connection in postgres._driver._opened.transactions._pool._free  # type: ignore[attr-defined]
                 if not connection.is_lost
             ],
         )
@@ -188,7 +180,7 @@ def test_sessions_that_end_all_the_time_lose_and_double_nothing(
         thread.join()
     accepted = [job_id for each in ids for job_id in each]
     assert len(accepted) == 100
-    assert sorted(job.id for job in claim(store, 200)) == sorted(accepted)
+    assert sorted(job.id for job in claim(postgres, 200)) == sorted(accepted)
 
 
 def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
@@ -197,14 +189,14 @@ def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None
     assert "secret" not in str(refused.value)
 
 
-def test_calls_take_their_arguments_by_name(store: PostgresStore) -> None:
+def test_calls_take_their_arguments_by_name(postgres: PostgresStore) -> None:
     job = new()
-    assert store.insert(jobs=[job]).result() == Accepted((job.id,))
-    claimed = store.claim(wants=[Want("q", 1)], claimant=Claimant("w"), limit=1).result().jobs
+    assert postgres.insert(jobs=[job]).result() == Accepted((job.id,))
+    claimed = postgres.claim(wants=[Want("q", 1)], claimant=Claimant("w"), limit=1).result().jobs
     reports = [Report(job.id, claimed[0].lease, Succeeded())]
     given = {"wants": [Want("q", 1)], "claimant": Claimant("w"), "limit": 1}
-    assert store.exchange(reports=reports, **given).result().settled == (job.id,)  # type: ignore[arg-type]
-    assert store.settle(reports=reports).result().settled == ()
+    assert postgres.exchange(reports=reports, **given).result().settled == (job.id,)  # type: ignore[arg-type]
+    assert postgres.settle(reports=reports).result().settled == ()
 
 
 # -- conflicts -------------------------------------------------------------------------------------
@@ -230,71 +222,86 @@ def together(*calls: Callable[[], object]) -> list[object]:
     return answers
 
 
-def test_of_many_that_insert_one_key_at_once_one_does(store: PostgresStore) -> None:
-    answers = together(*(lambda: tuple(put(store, new(key="k"))) for _ in range(8)))
+def test_of_many_that_insert_one_key_at_once_one_does(postgres: PostgresStore) -> None:
+    answers = together(*(lambda: tuple(put(postgres, new(key="k"))) for _ in range(8)))
     assert len(set(answers)) == 1
-    assert len(claim(store, 9)) == 1
+    assert len(claim(postgres, 9)) == 1
 
 
-def test_many_that_use_a_queue_and_labels_first_share_them(store: PostgresStore) -> None:
-    together(*(lambda: put(store, new(queue="n", requires=("gpu",))) for _ in range(8)))
-    assert counted(store)["n"][State.AVAILABLE] == 8
-    assert len(claim(store, 9, queue="n", labels=("gpu",))) == 8
-    assert store.check().result() == []
+def test_many_that_use_a_queue_and_labels_first_share_them(postgres: PostgresStore) -> None:
+    together(*(lambda: put(postgres, new(queue="n", requires=("gpu",))) for _ in range(8)))
+    assert counted(postgres)["n"][State.AVAILABLE] == 8
+    assert len(claim(postgres, 9, queue="n", labels=("gpu",))) == 8
+    assert postgres.check().result() == []
 
 
-def test_batches_in_opposite_orders_of_keys_are_all_answered(store: PostgresStore) -> None:
+def test_batches_in_opposite_orders_of_keys_are_all_answered(postgres: PostgresStore) -> None:
     keys = [f"k{number}" for number in range(20)]
     batches = [[new(key=key) for key in order] for order in (keys, keys[::-1]) * 2]
-    answers = together(*(lambda jobs=jobs: put(store, *jobs) for jobs in batches))
+    answers = together(*(lambda jobs=jobs: put(postgres, *jobs) for jobs in batches))
     assert all(isinstance(answer, list) for answer in answers), answers
-    assert len(claim(store, 99)) == 20
+    assert len(claim(postgres, 99)) == 20
 
 
-def test_claims_never_share_a_job_and_never_wait_for_each_other(store: PostgresStore) -> None:
-    ids = put(store, *(new() for _ in range(200)))
-    answers = together(*(lambda: claim(store, 50) for _ in range(4)))
+def test_claims_never_share_a_job_and_never_wait_for_each_other(postgres: PostgresStore) -> None:
+    ids = put(postgres, *(new() for _ in range(200)))
+    answers = together(*(lambda: claim(postgres, 50) for _ in range(4)))
     claimed = [job.id for jobs in answers for job in jobs]  # type: ignore[attr-defined]
-    claimed += [job.id for job in claim(store, 200)]
+    claimed += [job.id for job in claim(postgres, 200)]
     assert sorted(claimed) == sorted(ids)
 
 
-def test_what_workers_settle_and_operators_cancel_at_once_ends_once(store: PostgresStore) -> None:
-    put(store, *(new() for _ in range(30)))
-    jobs = claim(store, 30)
+def test_what_workers_settle_and_operators_cancel_at_once_ends_once(
+    postgres: PostgresStore,
+) -> None:
+    put(postgres, *(new() for _ in range(30)))
+    jobs = claim(postgres, 30)
     together(
-        *(lambda job=job: settle(store, job, Succeeded()) for job in jobs[:15]),
-        *(lambda job=job: store.cancel(job.id, reason="r").result() for job in jobs),
+        *(lambda job=job: settle(postgres, job, Succeeded()) for job in jobs[:15]),
+        *(lambda job=job: postgres.cancel(job.id, reason="r").result() for job in jobs),
     )
-    counts = counted(store)["q"]
+    counts = counted(postgres)["q"]
     assert counts[State.COMPLETED] == 15
     assert counts[State.RUNNING] == 15
-    assert store.check().result() == []
+    assert postgres.check().result() == []
 
 
 # -- what is rare in an exchange of one round trip -----------------------------------------------
 
 
 def test_a_claim_does_not_return_a_job_whose_row_is_damaged(
-    store: PostgresStore, admin: Admin
+    postgres: PostgresStore, admin: Admin
 ) -> None:
-    bad, good = put(store, new(), new())
+    bad, good = put(postgres, new(), new())
     admin.run(f"UPDATE {admin.schema}.body SET args = '[7]' WHERE id = %s", bad)
-    assert [job.id for job in claim(store, 9)] == [good]
-    told = store.get(bad).result()
+    assert [job.id for job in claim(postgres, 9)] == [good]
+    told = postgres.get(bad).result()
     assert told.state is State.DISCARDED
     assert "checksum" in (told.error or "")
-    assert counted(store)["q"][State.DISCARDED] == 1
-    assert counted(store)["q"][State.RUNNING] == 1
+    assert counted(postgres)["q"][State.DISCARDED] == 1
+    assert counted(postgres)["q"][State.RUNNING] == 1
 
 
-def test_a_job_reported_twice_is_settled_once(store: PostgresStore) -> None:
-    put(store, new())
-    [job] = claim(store)
+def test_a_claim_whose_answer_was_lost_does_not_return_a_damaged_job_either(
+    lossy: PostgresStore, admin: Admin
+) -> None:
+    _, bad, good = put(lossy, new(), new(), new())
+    claim(lossy)  # from now on the lane is known
+    admin.run(f"UPDATE {admin.schema}.body SET args = '[7]' WHERE id = %s", bad)
+    Lossy.lose = "answer"
+    assert [job.id for job in claim(lossy, 9)] == [good]
+    assert not Lossy.lose
+    assert lossy.get(bad).result().state is State.DISCARDED
+    assert counted(lossy)["q"][State.RUNNING] == 2
+
+
+def test_a_job_reported_twice_is_settled_once(postgres: PostgresStore) -> None:
+    put(postgres, new())
+    [job] = claim(postgres)
     reports = [Report(job.id, lease, Succeeded(b"1")) for lease in (job.lease, job.lease, 99)]
-    assert store.settle(reports).result().settled == (job.id,)
-    assert store.get(job.id).result().state is State.COMPLETED
-    assert counted(store)["q"][State.COMPLETED] == sum(counted(store)["q"].values()) == 1
+    assert postgres.settle(reports).result().settled == (job.id,)
+    assert postgres.get(job.id).result().state is State.COMPLETED
+    assert counted(postgres)["q"][State.COMPLETED] == sum(counted(postgres)["q"].values()) == 1
 
 
 def test_a_lost_report_and_a_lost_answer_are_told_together(lossy: PostgresStore) -> None:

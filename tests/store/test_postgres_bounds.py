@@ -63,14 +63,7 @@ print(json.dumps([accepted, codes]))
 """
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore(url)
-    yield opened
-    opened.close()
-
-
-def test_sixteen_processes_fill_a_queue_exactly(url: str, store: PostgresStore) -> None:
+def test_sixteen_processes_fill_a_queue_exactly(url: str, postgres: PostgresStore) -> None:
     numbers = [str(number) for number in (PRODUCERS, TRIES, CAPACITY)]
     ran = subprocess.run(
         [sys.executable, "-c", PRODUCE, url, *numbers],
@@ -81,22 +74,22 @@ def test_sixteen_processes_fill_a_queue_exactly(url: str, store: PostgresStore) 
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == [CAPACITY, [0] * PRODUCERS], ran.stderr
-    assert counted(store)["q"][State.AVAILABLE] == CAPACITY
-    assert store.check().result() == []
+    assert counted(postgres)["q"][State.AVAILABLE] == CAPACITY
+    assert postgres.check().result() == []
 
 
 class Producer:
     """A session that inserts one job into a queue with a bound of two, of which one is taken."""
 
     def __init__(self, store: PostgresStore) -> None:
-        transactions = store._driver._transactions  # type: ignore[attr-defined]
+        transactions = store._driver._opened.transactions  # type: ignore[attr-defined]
         self.lanes: Lanes = transactions._lanes
         self.now = store.now()
         self.connection = Connection(parse_address(store.url))
         self.answer: bool | None = None
 
-    def insert(self, *, locking: bool = True) -> None:
-        planned = quick_insert.plan_insert([new()], 2, self.lanes, self.now)
+    def insert(self, *, capacity: int | None = 2, locking: bool = True) -> None:
+        planned = quick_insert.plan_insert([new()], capacity, self.lanes, self.now)
         assert planned is not None
         if locking:
             self.answer = quick_insert.insert(self.connection, planned)
@@ -112,16 +105,16 @@ class Producer:
 
 
 @pytest.fixture
-def producers(store: PostgresStore) -> Iterator[tuple[Producer, Producer]]:
-    put(store, new(), capacity=2)
-    first, second = Producer(store), Producer(store)
+def producers(postgres: PostgresStore) -> Iterator[tuple[Producer, Producer]]:
+    put(postgres, new(), capacity=2)
+    first, second = Producer(postgres), Producer(postgres)
     yield first, second
     first.connection.close()
     second.connection.close()
 
 
 def test_a_producer_waits_for_one_whose_insert_is_not_committed(
-    store: PostgresStore, producers: tuple[Producer, Producer]
+    postgres: PostgresStore, producers: tuple[Producer, Producer]
 ) -> None:
     first, second = producers
     first.connection.begin(reads=False)
@@ -135,11 +128,11 @@ def test_a_producer_waits_for_one_whose_insert_is_not_committed(
     first.connection.commit(wrote=False)
     waiting.join(LIMIT)
     assert (first.answer, second.answer) == (True, False)
-    assert counted(store)["q"][State.AVAILABLE] == 2
+    assert counted(postgres)["q"][State.AVAILABLE] == 2
 
 
 def test_without_the_lock_two_producers_would_overfill_the_queue(
-    store: PostgresStore, producers: tuple[Producer, Producer]
+    postgres: PostgresStore, producers: tuple[Producer, Producer]
 ) -> None:
     first, second = producers
     first.connection.begin(reads=False)
@@ -147,35 +140,49 @@ def test_without_the_lock_two_producers_would_overfill_the_queue(
     second.insert(locking=False)
     first.connection.commit(wrote=False)
     assert (first.answer, second.answer) == (True, True)
-    assert counted(store)["q"][State.AVAILABLE] == 3
+    assert counted(postgres)["q"][State.AVAILABLE] == 3
 
 
-def test_what_waits_for_more_room_is_not_overtaken_by_what_fits(store: PostgresStore) -> None:
-    put(store, new(), capacity=2)
-    assert isinstance(offer(store, new(), new(), capacity=2), Offered)
+def test_what_waits_for_more_room_is_not_overtaken_by_what_fits(postgres: PostgresStore) -> None:
+    put(postgres, new(), capacity=2)
+    assert isinstance(offer(postgres, new(), new(), capacity=2), Offered)
     with pytest.raises(QueueFullError):
-        put(store, new(), capacity=2, when_full="fail")
+        put(postgres, new(), capacity=2, when_full="fail")
 
 
-def test_another_bound_is_declared_by_the_next_producer(store: PostgresStore) -> None:
-    put(store, new(), new(), capacity=2)
-    put(store, new(), capacity=3)
+def test_another_bound_is_declared_by_the_next_producer(postgres: PostgresStore) -> None:
+    put(postgres, new(), new(), capacity=2)
+    put(postgres, new(), capacity=3)
     with pytest.raises(QueueFullError):
-        put(store, new(), capacity=3, when_full="fail")
-    put(store, new())
-    assert counted(store)["q"][State.AVAILABLE] == 4
+        put(postgres, new(), capacity=3, when_full="fail")
+    put(postgres, new())
+    assert counted(postgres)["q"][State.AVAILABLE] == 4
 
 
-def test_a_request_that_does_not_fit_adds_nothing(store: PostgresStore) -> None:
-    put(store, new(), capacity=3)
+def test_a_new_bound_counts_what_was_enqueued_without_one_once_that_is_committed(
+    postgres: PostgresStore,
+) -> None:
+    put(postgres, new())  # from now on the lane is known
+    unbounded = Producer(postgres)
+    unbounded.connection.begin(reads=False)
+    unbounded.insert(capacity=None)
+    put(postgres, new(), capacity=2)
+    unbounded.connection.commit(wrote=False)
+    unbounded.connection.close()
+    with pytest.raises(QueueFullError, match=r"full \(3/2\)"):
+        put(postgres, new(), capacity=2, when_full="fail")
+
+
+def test_a_request_that_does_not_fit_adds_nothing(postgres: PostgresStore) -> None:
+    put(postgres, new(), capacity=3)
     with pytest.raises(QueueFullError):
-        put(store, new(), new(), new(), capacity=3, when_full="fail")
-    put(store, new(), new(), capacity=3)
-    assert counted(store)["q"][State.AVAILABLE] == 3
+        put(postgres, new(), new(), new(), capacity=3, when_full="fail")
+    put(postgres, new(), new(), capacity=3)
+    assert counted(postgres)["q"][State.AVAILABLE] == 3
 
 
 def test_an_error_in_the_middle_of_a_transaction_leaves_the_session_usable(
-    store: PostgresStore, producers: tuple[Producer, Producer]
+    postgres: PostgresStore, producers: tuple[Producer, Producer]
 ) -> None:
     first, _ = producers
     planned = quick_insert.plan_insert([new(id="twice")], 2, first.lanes, first.now)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from calls import claim, new, put, settle
 
 from conveyor.core.lifecycle import Interrupted
@@ -77,26 +74,19 @@ def test_a_claim_that_gets_less_than_it_asks_for_ends_the_floors_of_its_lanes() 
     assert floors.usable([LANE], 0.0) == frozenset()
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore(url)
-    yield opened
-    opened.close()
-
-
 def test_a_job_below_the_floor_is_claimed_at_once_if_there_is_no_other(
-    store: PostgresStore,
+    postgres: PostgresStore,
 ) -> None:
-    put(store, *(new() for _ in range(2 * MANY + 1)))
-    [first, *_] = claim(store, MANY)
-    claim(store, MANY)
-    floors = store._postgres._exchange._floors
-    assert settle(store, first, Interrupted())
-    [late] = put(store, new(priority=5))
+    put(postgres, *(new() for _ in range(2 * MANY + 1)))
+    [first, *_] = claim(postgres, MANY)
+    claim(postgres, MANY)
+    floors = postgres._postgres._opened.exchange._floors
+    assert settle(postgres, first, Interrupted())
+    [late] = put(postgres, new(priority=5))
     lanes = list(floors._places)
     assert lanes
     floors._look_at[lanes[0]] = float("inf")
-    assert [job.id for job in claim(store, 1)] == [late]
+    assert [job.id for job in claim(postgres, 1)] == [late]
     assert floors.usable(lanes, 0.0)
-    assert {job.id for job in claim(store, 9)} > {first.id}
+    assert {job.id for job in claim(postgres, 9)} > {first.id}
     assert not floors.usable(lanes, 0.0)

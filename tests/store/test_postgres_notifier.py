@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
-import pytest
 from calls import claim, counted, new, put
 
 from conveyor.core.job import State
@@ -25,15 +23,8 @@ from conveyor.store.postgres.store import PostgresStore
 from postgres_schema import Admin
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore(url)
-    yield opened
-    opened.close()
-
-
 def test_another_process_hears_a_hint_also_after_its_session_was_ended(
-    url: str, store: PostgresStore, admin: Admin
+    url: str, postgres: PostgresStore, admin: Admin
 ) -> None:
     other = PostgresStore(url)
     heard: list[Hint] = []
@@ -44,7 +35,7 @@ def test_another_process_hears_a_hint_also_after_its_session_was_ended(
         came.set()
 
     other.listen(["work"], hear)
-    put(store, new())
+    put(postgres, new())
     assert came.wait(30)
     assert heard[0] == Hint("work", ("q",))
     came.clear()
@@ -59,7 +50,7 @@ def test_another_process_hears_a_hint_also_after_its_session_was_ended(
     other.close()
 
 
-def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
+def test_many_subjects_are_told_as_any(url: str, postgres: PostgresStore) -> None:
     other = PostgresStore(url)
     came = threading.Event()
     heard: list[Hint] = []
@@ -69,24 +60,43 @@ def test_many_subjects_are_told_as_any(url: str, store: PostgresStore) -> None:
         came.set()
 
     other.listen(["final"], hear)
-    put(store, *(new(id=f"{number:030}") for number in range(400)))
-    jobs = claim(store, 400)
-    store.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
+    put(postgres, *(new(id=f"{number:030}") for number in range(400)))
+    jobs = claim(postgres, 400)
+    postgres.settle([Report(job.id, job.lease, Succeeded()) for job in jobs]).result()
     assert came.wait(30)
     assert heard[0] == Hint("final")
     other.close()
 
 
-def test_counts_are_added_up_and_stay_the_same(store: PostgresStore, admin: Admin) -> None:
+def test_counts_are_added_up_and_stay_the_same(postgres: PostgresStore, admin: Admin) -> None:
     for _ in range(5):
-        put(store, new())
-    notifier = store._driver._notifier  # type: ignore[attr-defined]
-    connection = Connection(parse_address(store.url))
+        put(postgres, new())
+    notifier = postgres._driver._opened.notifier  # type: ignore[attr-defined]
+    connection = Connection(parse_address(postgres.url))
     notifier._add_up(connection)
     connection.close()
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert admin.run(f"SELECT available FROM {admin.schema}.queue") == [(5,)]
-    assert counted(store)["q"][State.AVAILABLE] == 5
+    assert counted(postgres)["q"][State.AVAILABLE] == 5
+
+
+def test_counts_of_a_queue_that_another_transaction_holds_are_added_up_later(
+    url: str, admin: Admin
+) -> None:
+    notifier = PostgresNotifier(parse_address(url))
+    connection = Connection(parse_address(url))
+    admin.run(f"INSERT INTO {admin.schema}.queue (name) VALUES ('held'), ('free')")
+    for name in ("held", "free"):
+        admin.run(f"INSERT INTO {admin.schema}.tally VALUES (%s, 0, 1, 0, 0, 0, 0, 0)", name)
+    with admin.session.transaction():
+        admin.run(f"SELECT 1 FROM {admin.schema}.queue WHERE name = 'held' FOR UPDATE")
+        notifier._add_up(connection)
+        assert admin.run(f"SELECT queue FROM {admin.schema}.tally") == [("held",)]
+        assert notifier._has_tallied
+    notifier._add_up(connection)
+    assert admin.run(f"SELECT queue FROM {admin.schema}.tally") == []
+    assert not notifier._has_tallied
+    connection.close()
 
 
 def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(

@@ -123,7 +123,7 @@ def test_a_session_that_is_another_one_says_so(behind: Callable[[Options], str])
 def test_a_pooler_that_has_forgotten_the_prepared_statements_is_asked_again(
     store: PostgresStore,
 ) -> None:
-    [connection] = store._driver._transactions._pool._free  # type: ignore[attr-defined]
+    [connection] = store._driver._opened.transactions._pool._free  # type: ignore[attr-defined]
     # As for a pooler that brought them along until it was restarted.
     connection.session.prepare_threshold = 0
     for number in range(5):
@@ -135,7 +135,7 @@ def test_a_pooler_that_has_forgotten_the_prepared_statements_is_asked_again(
 def test_sessions_that_end_behind_a_pooler_are_replaced(
     store: PostgresStore, schemas: Schemas
 ) -> None:
-    [connection] = store._driver._transactions._pool._free  # type: ignore[attr-defined]
+    [connection] = store._driver._opened.transactions._pool._free  # type: ignore[attr-defined]
     name = connection.session.info.parameter_status("application_name")
     assert name
     with psycopg.connect(schemas.server, autocommit=True) as admin:

@@ -60,7 +60,7 @@ def test_the_parts_of_an_address() -> None:
     assert address.url == "postgresql://me@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
     assert (address.password, address.schema) == ("p@ss", "s")
     assert address.server == "postgresql://me@[::1]:5/db?sslmode=require&host=%2Ftmp"
-    assert address.shown == "postgresql://me@[::1]:5/db?schema=s"
+    assert address.shown == "postgresql://me@[::1]:5/db?host=%2Ftmp&schema=s"
 
 
 def test_a_password_in_the_query_is_shown_no_more_than_another() -> None:

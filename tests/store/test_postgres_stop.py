@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 
-import pytest
 from calls import new, put
 
 from conveyor.core.job_context import CURRENT, CurrentJob, Settable
 from conveyor.errors import ConveyorError, JobCancelledError
 from conveyor.store.postgres.connection import Connection, LostError
 from conveyor.store.postgres.store import PostgresStore
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore(url)
-    yield opened
-    opened.close()
 
 
 class Waits(dict[Settable, str]):
@@ -46,12 +37,12 @@ class Link:
 
 
 def test_a_job_that_waits_for_a_lost_server_hears_that_it_must_stop(
-    store: PostgresStore,
+    postgres: PostgresStore,
 ) -> None:
     def refuse() -> Connection:
         raise LostError("cannot be reached")
 
-    pool = store._driver._transactions._pool  # type: ignore[attr-defined]
+    pool = postgres._driver._opened.transactions._pool  # type: ignore[attr-defined]
     pool.discard()
     pool._connect = refuse
     link = Link()
@@ -60,7 +51,7 @@ def test_a_job_that_waits_for_a_lost_server_hears_that_it_must_stop(
     def run_job() -> None:
         CURRENT.set(CurrentJob(link))  # type: ignore[arg-type]
         try:
-            put(store, new())
+            put(postgres, new())
         except ConveyorError as error:
             answers.append(error)
 

@@ -40,7 +40,7 @@ ME = Claimant("w")
 WORKER = WorkerInfo(
     id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
 )
-RANKS: tuple[Lockable, ...] = ("worker", "job", "queue")
+RANKS: tuple[Lockable, ...] = ("worker", "queue", "job")
 
 
 class ManyWriters:
@@ -62,6 +62,10 @@ class ManyWriters:
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         self.locks += [(what, key) for key in keys]
         self.others()
+
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        await self.lock("queue", [name])
+        return True
 
 
 class Transactions:

@@ -5,58 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
+from completing import Place
 
-from conveyor import Conveyor, EncodingError, Job, State, UsageError, current_job
+from conveyor import Conveyor, EncodingError, State, UsageError, current_job
 from conveyor.errors import ConveyorError, InvalidTransitionError
 from conveyor.store.postgres.address import parse_address
-from postgres_schema import Schemas
-
-
-@dataclass
-class Place:
-    """A database with jobs and a table of effects."""
-
-    belt: Conveyor
-    server: str
-    effects_table: str
-
-    def insert(self, session: Any) -> None:
-        job = current_job()
-        session.execute(f"INSERT INTO {self.effects_table} VALUES ('{job.id}', {job.attempt})")
-
-    @property
-    def effects(self) -> list[tuple[str, int]]:
-        with psycopg.connect(self.server) as session:
-            rows = session.execute(f"SELECT * FROM {self.effects_table} ORDER BY 1, 2").fetchall()
-        return [(job, attempt) for job, attempt in rows]
-
-    def run(self, function: Callable[[], Any], **options: Any) -> Job[Any]:
-        """Run one job to its end."""
-        job = self.belt.task(name="t", backoff=0, **options)(function).enqueue()
-        self.belt.work(timeout=60, queues=["default"], keep=False)
-        return job.refresh()
-
-
-@pytest.fixture
-def place(schemas: Schemas) -> Iterator[Place]:
-    with schemas.one() as url:
-        server = parse_address(url).server
-        belt = Conveyor(url)
-        table = f"effects_of_{parse_address(url).schema}"
-        with psycopg.connect(server, autocommit=True) as session:
-            session.execute(f"CREATE TABLE {table} (job TEXT, attempt INT)")
-            yield Place(belt, server, table)
-            belt.close()
-            session.execute(f"DROP TABLE {table}")
 
 
 def wait_until_blocked(server: str, pid: int) -> None:

@@ -32,7 +32,8 @@ HEADINGS = ("QUEUE", *(state.value.upper() for state in State))
 @click.option(
     "--check",
     is_flag=True,
-    help="Change nothing; print what would be moved. Exit with 1 if something is in the way.",
+    help="Change nothing; print what would be moved. Exit with 1 if something is in the way, or if "
+    "damaged rows would stay.",
 )
 @click.option(
     "--undo", is_flag=True, help="Open FROM_URL again, after a move or an interrupted one."

@@ -12,13 +12,16 @@ from ..core.page import Page
 from ..core.pending import Pending
 from ..errors import UnavailableError
 from .call_style import CallStyle
+from .list_rules import attempt_size, queue_size, worker_size
 from .messages import Filter
 from .protocol import Store
 
 T = TypeVar("T")
 
-# How many entries are asked for at once, and how many a list can have.
-PAGE, LONGEST_LIST = 1000, 1_000_000
+# How many entries are asked for at once. How many a list can have that is read as a whole, and how
+# many bytes, as its pages count them.
+PAGE = 1000
+LONGEST_LIST, LARGEST_LIST = 1_000_000, 256 << 20
 
 
 async def read_jobs(
@@ -55,28 +58,40 @@ async def read_history(
     def read(after: int) -> Pending[Page[AttemptError]]:
         return store.history(job_id, after=after)
 
-    return await read_all(call_style, read, "seq", 0, timeout)
+    return await read_all(call_style, read, "seq", 0, attempt_size, timeout)
 
 
 async def read_queues(
     call_style: CallStyle, store: Store, timeout: float | None = None
 ) -> list[QueueInfo]:
     """Return every queue that was ever used, by name; TimeoutError as above."""
-    return await read_all(call_style, lambda name: store.counts(after=name), "name", "", timeout)
+
+    def read(name: str) -> Pending[Page[QueueInfo]]:
+        return store.counts(after=name)
+
+    return await read_all(call_style, read, "name", "", queue_size, timeout)
 
 
 async def read_workers(
     call_style: CallStyle, store: Store, timeout: float | None = None
 ) -> list[WorkerInfo]:
     """Return all workers that sent a beat, by id; TimeoutError as above."""
-    return await read_all(call_style, lambda name: store.workers(after=name), "id", "", timeout)
+
+    def read(name: str) -> Pending[Page[WorkerInfo]]:
+        return store.workers(after=name)
+
+    return await read_all(call_style, read, "id", "", worker_size, timeout)
 
 
 async def read_schedules(
     call_style: CallStyle, store: Store, timeout: float | None = None
 ) -> list[ScheduleInfo]:
     """Return all schedules, by name; TimeoutError as above."""
-    return await read_all(call_style, lambda name: store.schedules(after=name), "name", "", timeout)
+
+    def read(name: str) -> Pending[Page[ScheduleInfo]]:
+        return store.schedules(after=name)
+
+    return await read_all(call_style, read, "name", "", queue_size, timeout)
 
 
 async def read_schedule(call_style: CallStyle, store: Store, name: str) -> ScheduleInfo | None:
@@ -102,20 +117,30 @@ async def read_all(
     read: Callable[[Any], Pending[Page[T]]],
     cursor: str,
     after: Any,
+    size: Callable[[T], int],
     timeout: float | None = None,
 ) -> list[T]:
-    """Return all entries of a list. `read` returns the page after a value of the field `cursor`."""
+    """Return all entries of a list. `read` returns the page after a value of the field `cursor`.
+
+    UnavailableError if they are more than `LONGEST_LIST`, or have more bytes than `LARGEST_LIST`.
+    """
     found: list[T] = []
-    while len(found) < LONGEST_LIST:
+    left = LARGEST_LIST
+    while True:
         page = await call_style.wait_for(read(after), timeout)
         found += page
+        left -= sum(map(size, page))
         if not page.more:
             return found
         last = getattr(page[-1], cursor)
         if last <= after:
-            break
+            raise _endless("entries")
+        if len(found) >= LONGEST_LIST or left <= 0:
+            raise UnavailableError(
+                f"a list has more than {LONGEST_LIST:,} entries or {LARGEST_LIST >> 20} MiB; it "
+                f"was read up to {last!r:.100}"
+            )
         after = last
-    raise _endless("entries")
 
 
 def _endless(what: str) -> UnavailableError:

@@ -19,6 +19,8 @@ _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 CONNECTIONS, MOST_CONNECTIONS = 4, 100
 _OWN = ("schema", "connections", "pool", "direct")
 _PLACE = ("host", "hostaddr", "port")
+# What says which database is meant, if it is not before the "?".
+_WHICH = (*_PLACE, "user", "dbname", "service")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,12 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The address for messages, without libpq's options."""
+        """The address for messages, without those of libpq's options that name no database."""
         parts = urlsplit(self.url)
-        pool = f"&pool={self.pool}" if self.pool else ""
-        return f"{parts.scheme}://{parts.netloc}{parts.path}?schema={self.schema}{pool}"
+        which = [each for each in parts.query.split("&") if each.partition("=")[0] in _WHICH]
+        pool = [f"pool={self.pool}"] if self.pool else []
+        query = "&".join([*which, f"schema={self.schema}", *pool])
+        return f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
 
     @property
     def for_hints(self) -> Address:

@@ -80,6 +80,10 @@ class CallerTransaction:
         """Hold rows, in the order of their keys, until the transaction ends."""
         await self.rows("share_worker" if shared else f"lock_{what}", (list(keys),))
 
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        """Hold a queue unless another transaction does; nothing here is run again for it."""
+        return bool(await self.rows("try_lock_queue", (name,)))
+
     async def _each(self, name: str, params: Sequence[Params], suffix: str) -> list[Row]:
         statement = STATEMENTS[name]
         if len(params) > 1 and statement.for_many_rows:

@@ -26,6 +26,8 @@ from .statements import STATEMENTS, Query
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
+# How long a claim waits for the other transactions that hold a queue.
+LOCK_PATIENCE = "250ms"
 # A statement that is run this often on one connection is prepared.
 PREPARE_AT = 3
 
@@ -96,6 +98,12 @@ class Connection:
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Hold rows, in the order of their keys, until the transaction ends."""
         self.query("share_worker" if shared else f"lock_{what}", (list(keys),))
+
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        """Hold a queue; return whether it is held. LockNotAvailable after `LOCK_PATIENCE`."""
+        if patiently:
+            return bool(self.query("lock_queue_soon", (LOCK_PATIENCE, name)))
+        return bool(self.query("try_lock_queue", (name,)))
 
     def query(self, name: str, params: Params = ()) -> list[Row]:
         """Run a statement and return its rows."""

@@ -7,6 +7,7 @@ import random
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...core.clock import Clock
@@ -46,6 +47,22 @@ T = TypeVar("T")
 LINGER = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What one process has opened. Replaced as a whole: no thread uses a part of the parent's."""
+
+    pid: int
+    notifier: PostgresNotifier
+    threads: FileThreads
+    transactions: Transactions
+    inserts: WaitingInserts
+    exchange: QuickExchange
+
+    def close(self) -> None:
+        self.notifier.close()
+        self.transactions.close()
+
+
 class PostgresDriver:
     """The connections of this process to one schema."""
 
@@ -61,15 +78,16 @@ class PostgresDriver:
         self._clock = clock
         self._draw = draw
         self._lock = threading.Lock()
-        self._left_behind: list[object] = []
+        self._left_behind: list[_Opened] = []
+        self._is_closed = False
         self.discards = new_discards()
         self.folder = _folder()
         self.blobs = Contents(self._transact)
-        self._open()
+        self._opened = self._open()
         try:
-            self._current.check(check_version)
+            self._opened.transactions.check(check_version)
             if not for_move:
-                self._current.check(_check_unmarked)
+                self._opened.transactions.check(_check_unmarked)
         except BaseException:
             self.close()
             raise
@@ -81,23 +99,23 @@ class PostgresDriver:
 
     def now(self) -> float:
         """Return the time by the server's clock."""
-        return self._current.now()
+        return self._current.transactions.now()
 
     def submit(
         self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool
     ) -> Pending[T]:
         """Run an operation completely or not at all: here, or in a thread for an event loop."""
-        transactions = self._current
-        return self._threads.run(lambda: transactions.run(operation, reads=reads))
+        opened = self._current
+        return opened.threads.run(lambda: opened.transactions.run(operation, reads=reads))
 
     def insert(
         self, jobs: Sequence[NewJob], capacity: int | None, general: General
     ) -> Pending[Accepted | Offered]:
         """Insert plain jobs in one round trip if possible, and otherwise by `general`."""
-        transactions = self._current
+        opened = self._current
         if in_event_loop():
-            return self._inserts.add(jobs, capacity, general)
-        return self._threads.run(lambda: transactions.insert(jobs, capacity, general))
+            return opened.inserts.add(jobs, capacity, general)
+        return opened.threads.run(lambda: opened.transactions.insert(jobs, capacity, general))
 
     async def run_within(
         self,
@@ -109,8 +127,7 @@ class PostgresDriver:
         """Run an operation in the transaction of the application's own connection."""
         caller = CallerTransaction(connection, self._address)
         value = await caller.run(operation, clock=self._clock, draw=self._draw, rereads=rereads)
-        self._check_fork()
-        self._notifier.note_tally()
+        self._current.notifier.note_tally()
         return value
 
     def exchange(
@@ -123,58 +140,62 @@ class PostgresDriver:
         general: Callable[[Tx], Coroutine[Any, Any, Exchanged]],
     ) -> Pending[Exchanged]:
         """Settle successes and claim in one round trip, or by `general` if that cannot decide."""
-        transactions, quick = self._current, self._exchange
+        opened = self._current
 
         def run() -> Exchanged:
             try:
-                return quick.run(reports, wants, claimant, limit=limit)
+                return opened.exchange.run(reports, wants, claimant, limit=limit)
             except UndecidedError:
-                quick.forget([want.queue for want in wants])
-                return transactions.run(general, reads=False)
+                opened.exchange.forget([want.queue for want in wants])
+                return opened.transactions.run(general, reads=False)
 
-        return self._threads.run(run)
+        return opened.threads.run(run)
 
     def listen(self, kinds: Sequence[HintKind], listener: Listener) -> Callable[[], None]:
         """Call `listener` for hints of these kinds from any process; returns how to stop."""
-        self._check_fork()
-        return self._notifier.listen(kinds, listener)
+        return self._current.notifier.listen(kinds, listener)
 
     def close(self) -> None:
         """Send the last hints, then close the connections."""
-        self._notifier.close()
-        self._transactions.close()
+        self._is_closed = True
+        self._current.close()
 
     @property
-    def _current(self) -> Transactions:
-        self._check_fork()
-        return self._transactions
+    def _current(self) -> _Opened:
+        if self._opened.pid != os.getpid():
+            with self._lock:
+                if self._opened.pid != os.getpid():
+                    # A forked child. Closing the parent's connections here would end its sessions.
+                    self._left_behind.append(self._opened)
+                    opened = self._open()
+                    if self._is_closed:
+                        opened.close()
+                    self._opened = opened
+        return self._opened
 
     def _transact(self, operation: Callable[[Tx], Coroutine[Any, Any, T]], *, reads: bool) -> T:
-        return self._current.run(operation, reads=reads)
+        return self._current.transactions.run(operation, reads=reads)
 
-    def _open(self) -> None:
-        self._notifier = PostgresNotifier(self._address)
-        self._threads = FileThreads(self._address.connections, linger=LINGER)
-        self._transactions = Transactions(
+    def _open(self) -> _Opened:
+        notifier = PostgresNotifier(self._address)
+        threads = FileThreads(self._address.connections, linger=LINGER)
+        transactions = Transactions(
             self._address,
             clock=self._clock,
             draw=self._draw,
-            notify=self._notifier.notify,
-            tallied=self._notifier.note_tally,
+            notify=notifier.notify,
+            tallied=notifier.note_tally,
             discards=self.discards,
         )
-        self._inserts = WaitingInserts(
-            self._transactions, self._threads, sharers=min(SHARERS, self._address.connections)
+        sharers = min(SHARERS, self._address.connections)
+        return _Opened(
+            pid=os.getpid(),
+            notifier=notifier,
+            threads=threads,
+            transactions=transactions,
+            inserts=WaitingInserts(transactions, threads, sharers=sharers),
+            exchange=QuickExchange(transactions),
         )
-        self._exchange = QuickExchange(self._transactions)
-
-    def _check_fork(self) -> None:
-        if self._transactions.pid != os.getpid():
-            with self._lock:
-                if self._transactions.pid != os.getpid():
-                    # A forked child. Closing the parent's connections here would end its sessions.
-                    self._left_behind += [self._transactions, self._notifier]
-                    self._open()
 
 
 def _check_unmarked(connection: Connection) -> None:

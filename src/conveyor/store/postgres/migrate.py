@@ -7,6 +7,7 @@ Processes that know version 3 then run on with it. Those that need a step refuse
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -106,7 +107,9 @@ def check_version(connection: Connection, steps: Sequence[str] | None = None) ->
         )
     if version < newest:
         told = f"has schema version {version} of {newest}" if version else "has no tables"
-        raise StoreVersionError(f"{place} {told}: run `conveyor migrate --url {place}`")
+        raise StoreVersionError(
+            f"{place} {told}: run `conveyor migrate --url {shlex.quote(place)}`"
+        )
 
 
 class Migration:

@@ -36,6 +36,8 @@ LARGEST = 7900
 SEPARATOR = "\x1f"
 # More subjects than this do not fit, and are told as "any".
 MOST_SUBJECTS = LARGEST // 2
+# How long a queue is waited for that another transaction holds, and how long if one was already.
+LOCK_PATIENCE, NO_PATIENCE = "100ms", "1ms"
 # How often changed counts are added up while there are any, and otherwise after a change; how often
 # marks are forgotten, and how often a lost connection is tried, in seconds.
 ADD_UP_EVERY, LONGEST_PAUSE = 1.0, 16.0
@@ -264,8 +266,14 @@ class PostgresNotifier:
         """Add up what has changed; ask more and more rarely while nothing does."""
         self._has_tallied = False
         queues = connection.query("tallied_queues")
-        for queue in queues:
-            connection.query("add_up", queue)
+        patience = LOCK_PATIENCE
+        for (queue,) in queues:
+            try:
+                connection.query("add_up", {"queue": queue, "patience": patience})
+            except psycopg.errors.LockNotAvailable:
+                connection.roll_back()
+                # Hints do not wait for each of several queues.
+                self._has_tallied, patience = True, NO_PATIENCE
         self._pause = ADD_UP_EVERY if queues else min(2 * self._pause, LONGEST_PAUSE)
         self._add_up_at = time.monotonic() + self._pause
 

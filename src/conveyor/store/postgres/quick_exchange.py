@@ -106,10 +106,12 @@ class QuickExchange:
                 took=ended - began,
                 now=ended,
             )
-            jobs = self._claimed(rows, wants, claimant, answer[0][RUN_AT])
+            terms = lease_terms(claimant, answer[0][RUN_AT])
+            read = [to_record(row, self._queues[row[LANE]]) for row in rows]
+            jobs = [lifecycle.claim(job, terms) for job in read]
         gone = set(lost)
         settled = dict.fromkeys(each.id for each in reports if each.id not in gone)
-        return tuple(settled), jobs
+        return tuple(settled), _ordered(self._without_damaged(jobs), wants)
 
     def _plan(
         self,
@@ -144,21 +146,13 @@ class QuickExchange:
             "starts": terms.started_at is not None,
         }
 
-    def _claimed(
-        self, rows: Sequence[Row], wants: Sequence[Want], claimant: Claimant, now: float
-    ) -> list[JobRecord]:
-        terms, queues = lease_terms(claimant, now), self._queues
-        found = [to_record(row, queues[row[LANE]]) for row in rows]
-        if len(wants) > 1:
-            places = {want.queue: number for number, want in enumerate(wants)}
-            found.sort(key=lambda job: places[job.queue])
-        damaged = [job.id for job in found if job.damage]
+    def _without_damaged(self, jobs: list[JobRecord]) -> list[JobRecord]:
+        damaged = [job.id for job in jobs if job.damage]
         if damaged:
-            with suppress(
-                UnavailableError
-            ):  # then they are discarded once their leases have lapsed
+            with suppress(UnavailableError):
+                # Otherwise they are discarded once their leases have lapsed.
                 self._discard(damaged)
-        return [lifecycle.claim(job, terms) for job in found if not job.damage]
+        return [job for job in jobs if not job.damage]
 
     def _discard(self, ids: Sequence[str]) -> None:
         """Discard jobs that turned out to be damaged once they had been claimed."""
@@ -204,6 +198,12 @@ def _rest(wants: Sequence[Want], jobs: Sequence[JobRecord]) -> list[Want]:
     """Return what is still wanted of each queue."""
     counts = Counter(job.queue for job in jobs)
     return [Want(want.queue, want.limit - counts[want.queue]) for want in wants]
+
+
+def _ordered(jobs: list[JobRecord], wants: Sequence[Want]) -> list[JobRecord]:
+    """Return jobs in the order of the queues that are wanted, and of each queue as they are."""
+    places = {want.queue: number for number, want in enumerate(wants)}
+    return jobs if len(wants) < 2 else sorted(jobs, key=lambda job: places[job.queue])
 
 
 def _settling(reports: Sequence[Report]) -> dict[str, Any]:

@@ -531,8 +531,13 @@ WHERE oid IN ('ready'::REGCLASS, 'running'::REGCLASS, 'tally'::REGCLASS, 'commit
 SELECT DISTINCT queue FROM tally
 
 -- name: add_up
--- One queue at a time: whoever holds several queues takes them in the order of their names.
-WITH changed AS (DELETE FROM tally WHERE tally.queue = :queue RETURNING *),
+-- One queue at a time: whoever holds several queues takes them in the order of their names. It
+-- fails if another transaction holds it for long, as one of an application may.
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', :patience, TRUE) AS given),
+changed AS (
+    DELETE FROM tally
+    WHERE tally.queue = (SELECT :queue FROM waiting WHERE given IS NOT NULL) RETURNING *
+),
 summed AS (
     SELECT sum(scheduled) AS scheduled, sum(available) AS available, sum(running) AS running,
         sum(retryable) AS retryable, sum(completed) AS completed, sum(cancelled) AS cancelled,
@@ -554,6 +559,15 @@ SELECT 1 FROM running WHERE id = ANY(:keys) ORDER BY id FOR UPDATE
 
 -- name: lock_queue
 SELECT 1 FROM queue WHERE name = ANY(:keys) ORDER BY name FOR UPDATE
+
+-- name: try_lock_queue
+SELECT 1 FROM queue WHERE name = :name FOR UPDATE SKIP LOCKED
+
+-- name: lock_queue_soon
+-- Waits for each lock of this transaction for so long; then it fails.
+SELECT 1 FROM (SELECT set_config('lock_timeout', :patience, TRUE) OFFSET 0) AS waiting, LATERAL (
+    SELECT name FROM queue WHERE name = :name FOR UPDATE
+) AS found
 
 -- name: lock_worker
 -- A worker's row may not exist, and reading a lock in a row would write that row.

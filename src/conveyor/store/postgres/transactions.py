@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -73,7 +72,6 @@ class Transactions:
         tallied: Callable[[], None],
         discards: Discards,
     ) -> None:
-        self.pid = os.getpid()
         self._clock = clock
         self._draw = draw
         self._notify = notify
@@ -94,7 +92,7 @@ class Transactions:
         attempt = _Attempts()
         while True:
             try:
-                return self._run_once(operation, reads=reads, careful=attempt.refused > 0)
+                return self._run_once(operation, attempt, reads=reads)
             except UnknownOutcomeError as error:
                 # What `_run_once` would have returned is in the error.
                 if self._was_committed(error.mark):
@@ -105,6 +103,8 @@ class Transactions:
                 attempt.wait_for_server(error)
             except CONFLICTING as error:
                 attempt.note_conflict(error)
+            except errors.LockNotAvailable:
+                attempt.passes_over = True
             except REFUSALS as error:
                 attempt.note_refusal(error)
 
@@ -225,23 +225,26 @@ class Transactions:
         """Close the connections."""
         self._pool.close()
 
-    def _run_once(self, operation: Operation[T], *, reads: bool, careful: bool) -> T:
+    def _run_once(self, operation: Operation[T], attempt: _Attempts, *, reads: bool) -> T:
         with self._pool.connection() as connection:
             try:
-                return self._transact(connection, operation, reads=reads, careful=careful)
+                return self._transact(connection, operation, attempt, reads=reads)
             except psycopg.Error as error:
                 if isinstance(error, (*CONFLICTING, *REFUSALS)):
+                    raise
+                if isinstance(error, errors.LockNotAvailable) and not attempt.passes_over:
                     raise
                 raise connection.translate(error) from error
 
     def _transact(
-        self, connection: Connection, operation: Operation[T], *, reads: bool, careful: bool
+        self, connection: Connection, operation: Operation[T], attempt: _Attempts, *, reads: bool
     ) -> T:
         server_time, local_time = connection.begin(reads=reads)
         self._look_at_clock(server_time, local_time)
         now = self._clock.now() if self._clock else server_time
         lanes = _layer(self._lanes)
-        tx = Tx(connection, lanes, now, self._draw, careful=careful)
+        careful, passes_over = attempt.refused > 0, attempt.passes_over
+        tx = Tx(connection, lanes, now, self._draw, careful=careful, passes_over=passes_over)
         try:
             value = run_sync(operation(tx))
             run_sync(tx.write_tallies())
@@ -309,6 +312,8 @@ class _Attempts:
 
     def __init__(self) -> None:
         self.refused = 0
+        # Whether another transaction holds a queue for long.
+        self.passes_over = False
         self._conflicts = 0
         self._until = time.monotonic() + PATIENCE
         self._pause = 0.0

@@ -58,6 +58,14 @@ class Executor(Protocol):
         """
         ...
 
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        """Hold a queue until the transaction ends; return whether no other transaction holds it.
+
+        `patiently`: wait for a quarter of a second, and then fail. The transaction is then repeated
+        with `passes_over`.
+        """
+        ...
+
 
 class QueueState(msgspec.Struct):
     """A queue's row, with what this transaction has changed so far."""
@@ -107,14 +115,24 @@ class Tx:
 
     `careful`: the operations are run again because the database has rejected a statement of one of
     them. So they look first, at the price of a statement, whether it will, and say why.
+    `passes_over`: they are run again because another transaction holds a queue for long. So they do
+    without those that are held.
     """
 
     def __init__(
-        self, db: Executor, lanes: Lanes, now: float, draw: Draw, *, careful: bool = False
+        self,
+        db: Executor,
+        lanes: Lanes,
+        now: float,
+        draw: Draw,
+        *,
+        careful: bool = False,
+        passes_over: bool = False,
     ) -> None:
         self.now = now
         self.draw = draw
         self.careful = careful
+        self._passes_over = passes_over
         self.hints: dict[HintKind, dict[str, None]] = {}
         self.discards: list[tuple[JobRecord, ErrorInfo]] = []
         self._db = db
@@ -168,8 +186,9 @@ class Tx:
         """Hold a worker's orders: shared to rely on them, otherwise to change them.
 
         Locks are taken in one order, so that no two transactions wait for each other: a worker,
-        then jobs by id, then queues by name. Whoever holds a queue takes further jobs only if
-        nobody else holds them ({skip_locked}).
+        then queues by name, then running jobs by id. Whoever holds a running job waits for no
+        queue, because an application's transaction may hold the queue and complete the job at its
+        commit. Jobs in other states are taken only if nobody else holds them ({skip_locked}).
         """
         if not self._db.excludes_writers:
             await self._db.lock("worker", [worker], shared=shared)
@@ -187,13 +206,29 @@ class Tx:
         Every decision that may raise a bounded queue's depth needs this; lowering it does not.
         """
         queue = await self.used_queue(name)
+        if not self._db.excludes_writers and name not in self._locked_queues:
+            await self._db.lock("queue", [name])
+            await self._reload_locked(name, queue)
+        return queue
+
+    async def try_lock_queue(self, name: str) -> bool:
+        """Hold a queue as `lock_queue` does, unless another transaction holds it for long.
+
+        For what another call can do later: an application may keep its transaction open for
+        minutes.
+        """
         if self._db.excludes_writers or name in self._locked_queues:
-            return queue
-        await self._db.lock("queue", [name])
+            return True
+        queue = await self.used_queue(name)
+        is_held = await self._db.try_lock_queue(name, patiently=not self._passes_over)
+        if is_held:
+            await self._reload_locked(name, queue)
+        return is_held
+
+    async def _reload_locked(self, name: str, queue: QueueState) -> None:
         self._locked_queues.add(name)
         [(capacity, paused, *counts)] = await self.rows("queue", (name,))
         queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))
-        return queue
 
     async def defer(self, name: str, params: list[Params]) -> None:
         """Run a statement for each set of parameters before any other statement is run.
@@ -229,16 +264,18 @@ class Tx:
             known = await self._know(name, *rows[0])
         return known
 
-    async def stocked_queues(self, names: Sequence[str]) -> list[str]:
-        """Return those of these queues from which a claim may get a job, in their order."""
+    async def read_stocked(self, names: Sequence[str]) -> None:
+        """Read those of these queues from which a claim may get a job."""
         if len(names) == 1:
             await self.queue(names[0])
         elif unknown := [name for name in names if name not in self._queues]:
             listed = msgspec.json.encode(unknown).decode()
             for name, *row in await self.rows("stocked_queues", (listed,)):
                 await self._know(name, *row)
-        known = self._queues
-        return [name for name in names if name in known and known[name].is_stocked]
+
+    def is_stocked(self, name: str) -> bool:
+        """Whether a claim may get a job from a queue, as far as this transaction has read it."""
+        return name in self._queues and self._queues[name].is_stocked
 
     async def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
         recounted = set(map(type, counts)) != _INTEGERS  # in a damaged row

@@ -77,6 +77,10 @@ class Database:
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Do nothing: the lock on the file excludes every other writer."""
 
+    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
+        """Do nothing, too."""
+        return True
+
     @contextmanager
     def writing(self) -> Generator[None]:
         """Hold one write transaction; it is durable once this context is left."""

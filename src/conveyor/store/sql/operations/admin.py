@@ -195,7 +195,7 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
     """Cancel a waiting job; ask the worker of a running one to stop it."""
     job = await cancel_job(tx, job_id, reason=reason, force=force)
     if job.is_final and job.queue != NO_QUEUE:
-        await make_room(tx, job.queue)
+        await make_room(tx, job.queue, passes_over=True)
     return job
 
 

@@ -53,7 +53,7 @@ async def act(
         else:
             changed.append((job_id, after))
     for queue in sorted(queues - {NO_QUEUE}):
-        await make_room(tx, queue)
+        await make_room(tx, queue, passes_over=True)
     end = page.next if page.next is not None or not page.more else page[-1]
     return Acted(
         changed=len(changed),

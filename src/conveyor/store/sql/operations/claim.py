@@ -59,17 +59,17 @@ async def exchange(
     """Settle one batch, then claim the next."""
     if wants:
         await tx.lock_worker(claimant.worker, shared=True)
+        if await tx.rows("is_held_back", (claimant.worker,)):
+            wants = ()
+    await tx.read_stocked([want.queue for want in wants])
+    # Queues come before running jobs: an application that holds a queue may complete one of these.
+    offering = await _lock_offering_queues(tx, wants)
     await tx.lock_jobs(report.id for report in reports)
     settled = await _settle(tx, reports)
     jobs: list[JobRecord] = []
     room = PAGE_BYTES
-    if wants and await tx.rows("is_held_back", (claimant.worker,)):
-        return Exchanged(tuple(settled), ())
-    stocked = set(await tx.stocked_queues([want.queue for want in wants]))
-    wants = [want for want in wants if want.queue in stocked]
-    offering = await _lock_offering_queues(tx, wants)
     for want in wants:
-        if len(jobs) < limit and room > 0:
+        if len(jobs) < limit and room > 0 and tx.is_stocked(want.queue):
             most, offers = min(want.limit, limit - len(jobs)), want.queue in offering
             claimed, room = await _claim(tx, want.queue, claimant, most, room, has_offers=offers)
             jobs += claimed
@@ -77,16 +77,17 @@ async def exchange(
 
 
 async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
-    """Lock the bounded queues at which producers wait, because a claim makes room there."""
+    """Lock the bounded queues at which producers wait, because a claim makes room there.
+
+    Not one that an application holds for long: claims of its jobs do not wait for that.
+    """
     offering: set[str] = set()
     for want in wants:
-        queue = await tx.queue(want.queue)
+        queue = await tx.used_queue(want.queue) if tx.is_stocked(want.queue) else None
         bounded = queue is not None and queue.capacity is not None
         if bounded and await has_offers(tx, want.queue):
             offering.add(want.queue)
-    for name in sorted(offering):
-        await tx.lock_queue(name)
-    return offering
+    return {name for name in sorted(offering) if await tx.try_lock_queue(name)}
 
 
 async def extend(tx: Tx, leases: Sequence[Lease], *, lease_for: float) -> list[Renewal]:

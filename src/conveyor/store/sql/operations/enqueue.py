@@ -181,10 +181,15 @@ def _read_answer(answer: Any) -> Accepted:
         ) from error
 
 
-async def make_room(tx: Tx, name: str) -> None:
-    """Accept offers, oldest first, while there is room."""
+async def make_room(tx: Tx, name: str, *, passes_over: bool = False) -> None:
+    """Accept offers, oldest first, while there is room.
+
+    `passes_over`: do nothing while another transaction holds the queue for long.
+    """
     queue = await tx.used_queue(name)
     if is_rendezvous(queue.capacity) or not await has_offers(tx, name):
+        return
+    if passes_over and not await tx.try_lock_queue(name):
         return
     queue = await tx.lock_queue(name)
     offers = LiveOffers(tx, name)

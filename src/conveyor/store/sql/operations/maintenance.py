@@ -54,7 +54,7 @@ async def stage(tx: Tx, *, limit: int) -> Staged:
         if len(rows) < LARGE_ROWS:
             break
     for (queue,) in await tx.rows("offering_queues"):
-        await make_room(tx, queue)
+        await make_room(tx, queue, passes_over=True)
     await delete_old_offers(tx)
     following = await tx.rows("next_due")
     return Staged(len(due), following[0][0] if following else None)
