@@ -135,6 +135,7 @@ def test_only_an_ellipsis_matches_any_output() -> None:
             *("--only", "insert,conveyor", "--rows", "one,drain", "--rounds", "1"),
             *("--jobs", "20", "--singles", "64"),
         ],
+        "postgres/joined.py": ["--calls", "3"],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items(),
 )

@@ -109,9 +109,25 @@ class PostgresDriver:
         """Run an operation in the transaction of the application's own connection."""
         caller = CallerTransaction(connection, self._address)
         value = await caller.run(operation, clock=self._clock, draw=self._draw, rereads=rereads)
+        self._note_joined()
+        return value
+
+    async def insert_within(
+        self, connection: CallerConnection, jobs: Sequence[NewJob], capacity: int | None
+    ) -> bool:
+        """Insert plain jobs in the transaction of the application's own connection.
+
+        False if `run_within` must: nothing was inserted.
+        """
+        caller = CallerTransaction(connection, self._address)
+        is_done = await caller.insert(jobs, capacity, clock=self._clock)
+        if is_done:
+            self._note_joined()
+        return is_done
+
+    def _note_joined(self) -> None:
         self._check_fork()
         self._notifier.note_tally()
-        return value
 
     def exchange(
         self,
