@@ -136,6 +136,9 @@ def test_only_an_ellipsis_matches_any_output() -> None:
             *("--jobs", "20", "--singles", "64"),
         ],
         "postgres/joined.py": ["--calls", "3"],
+        "postgres/idle.py": [
+            *("--workers", "2", "--processes", "1", "--settle", "0.1", "--seconds", "0.5")
+        ],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items(),
 )

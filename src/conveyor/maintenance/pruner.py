@@ -39,8 +39,8 @@ class Pruner:
         """Prune in the next round."""
         self._due = self._elapsed()
 
-    async def prune_if_due(self) -> None:
-        """Delete a batch, if it is time."""
+    async def prune_if_due(self, times: float = 1.0) -> None:
+        """Delete old jobs, if it is time; `times` as rarely if there is little to delete."""
         now = self._elapsed()
         if now < self._due:
             return

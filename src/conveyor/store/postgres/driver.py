@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ...core.clock import Clock
-from ...core.job import NewJob
+from ...core.job import NewJob, WorkerInfo
 from ...core.pending import Pending, in_event_loop
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
@@ -23,11 +23,13 @@ from ..messages import (
     HintKind,
     Listener,
     Offered,
+    Order,
     Report,
     Want,
     new_discards,
 )
 from ..move_mark import MARK, check_unmarked
+from ..sql.operations.workers import beat_row, order_of
 from ..sql.transaction import Tx
 from .address import Address
 from .caller_transaction import CallerTransaction
@@ -147,6 +149,16 @@ class PostgresDriver:
             except UndecidedError:
                 quick.forget([want.queue for want in wants])
                 return transactions.run(general, reads=False)
+
+        return self._threads.run(run)
+
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        """Record a worker's heartbeat in one round trip; returns its order."""
+        transactions = self._current
+
+        def run() -> Order:
+            row = beat_row(worker, self._clock.now() if self._clock else None)
+            return order_of(transactions.run_alone("beat", row))
 
         return self._threads.run(run)
 

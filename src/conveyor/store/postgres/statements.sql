@@ -143,6 +143,13 @@ SELECT seq FROM body WHERE id = :id
 -- name: is_in_queue
 SELECT 1 FROM job WHERE id = :id AND lane IN (SELECT lane.id FROM lane WHERE queue = :queue)
 
+-- name: beat
+-- By the server's clock unless a time is given: a transaction of its own, which asks for none.
+INSERT INTO worker (id, beat_at, info)
+VALUES (:id, coalesce(:beat_at, extract(epoch FROM clock_timestamp())), :info)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
+RETURNING quiet
+
 -- name: heads
 -- Here and below, LATERAL with a LIMIT: each row looks for its job by the key, in every plan.
 SELECT {job} FROM (
@@ -337,6 +344,17 @@ SELECT lane.queue, state, sum(number)::BIGINT FROM (
 -- name: add_input
 INSERT INTO file (job, kind, name, digest, size, executable)
 SELECT seq, :kind, :name, :digest, :size, :executable FROM body WHERE id = :id
+
+-- name: upkeep, reads
+SELECT EXISTS (SELECT 1 FROM later WHERE run_at <= :now)
+    OR EXISTS (SELECT 1 FROM ready WHERE expires_at IS NOT NULL AND expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM later WHERE expires_at IS NOT NULL AND expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM offer),
+    (SELECT run_at FROM later ORDER BY run_at LIMIT 1)
+
+-- name: any_lapsed, reads
+-- Planning `lapsed` takes longer than this.
+SELECT 1 FROM running WHERE lease_until IS NULL OR lease_until < :now LIMIT 1
 
 -- name: due
 SELECT seq, lane, state FROM later WHERE run_at <= :now ORDER BY run_at LIMIT :limit

@@ -95,6 +95,8 @@ class PostgresStore(SqlStore):
                 return lambda tx: insert(tx, args[0], **given)
 
             return self._postgres.insert(args[0], kwargs["capacity"], general)
+        if name == "beat":
+            return self._postgres.beat(*args, **kwargs)
         if name in _EXCHANGES:
             reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):

@@ -90,3 +90,6 @@ ALTER TABLE held_key SET (autovacuum_vacuum_scale_factor = 0.03,
 ALTER TABLE output SET (autovacuum_vacuum_scale_factor = 0.03, autovacuum_vacuum_threshold = 10000);
 ALTER TABLE attempt_error SET (autovacuum_vacuum_scale_factor = 0.03,
     autovacuum_vacuum_threshold = 10000);
+
+-- Planning its statements for each call took longer than most calls. Every plan walks an index.
+ALTER FUNCTION exchange_plain SET plan_cache_mode = force_generic_plan;
