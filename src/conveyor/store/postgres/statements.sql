@@ -417,6 +417,26 @@ SELECT {job} FROM (
 SELECT seq, lane FROM final WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
 ORDER BY final_at LIMIT :limit FOR UPDATE SKIP LOCKED
 
+-- name: try_to_prune
+-- One process at a time, or a hundred workers would delete at once.
+SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' prune', 0))
+
+-- name: prune_old
+WITH old AS MATERIALIZED (
+    SELECT seq FROM final
+    WHERE state = :state AND final_at >= :since AND final_at < :before
+    ORDER BY final_at LIMIT :limit FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM final WHERE seq = ANY (ARRAY(SELECT seq FROM old)) RETURNING lane, final_at
+),
+bodies AS (DELETE FROM body WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
+keys AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
+outputs AS (DELETE FROM output WHERE job = ANY (ARRAY(SELECT seq FROM old))),
+errors AS (DELETE FROM attempt_error WHERE job = ANY (ARRAY(SELECT seq FROM old))),
+attached AS (DELETE FROM file WHERE job = ANY (ARRAY(SELECT seq FROM old)))
+SELECT lane, count(*), max(final_at) FROM gone GROUP BY lane
+
 -- name: count_held
 SELECT count(*) FROM running WHERE worker = :worker
 

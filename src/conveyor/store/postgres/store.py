@@ -22,6 +22,7 @@ from ..sql.transaction import Tx
 from . import quick_exchange, quick_insert, quick_join
 from .address import parse_address
 from .driver import PostgresDriver
+from .quick_prune import QuickPrune
 
 
 class PostgresStore(SqlStore):
@@ -49,6 +50,7 @@ class PostgresStore(SqlStore):
         # Passed to the worker's other processes beside the address, which everybody can see.
         self.secret = address.password
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
+        self._pruning = QuickPrune()
         super().__init__(self._postgres)
 
     async def insert_within(
@@ -97,6 +99,10 @@ class PostgresStore(SqlStore):
             return self._postgres.insert(args[0], kwargs["capacity"], general)
         if name == "beat":
             return self._postgres.beat(*args, **kwargs)
+        if name == "prune":
+            return self._postgres.submit(
+                lambda tx: self._pruning.prune(tx, *args, **kwargs), reads=False
+            )
         if name in _EXCHANGES:
             reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):
