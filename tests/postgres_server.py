@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -95,9 +96,12 @@ class PostgresServer:
             self._become_nobody()
         self._make_cluster()
 
-    def start(self, *, durable: bool = False) -> None:
-        """Start the server, and wait until it answers. A crash loses commits unless `durable`."""
-        settings = SETTINGS if durable else (*SETTINGS, *NOT_DURABLE)
+    def start(self, *, durable: bool = False, settings: Sequence[str] = ()) -> None:
+        """Start the server, and wait until it answers. A crash loses commits unless `durable`.
+
+        `settings` come last, as in `autovacuum=on`.
+        """
+        settings = (*SETTINGS, *(() if durable else NOT_DURABLE), *settings)
         given = [part for each in settings for part in ("-c", each)]
         command = [self._binaries / "bin/postgres", "-D", self.folder / "data"]
         listen = ["-c", "listen_addresses=", "-k", self.folder]
