@@ -26,7 +26,10 @@ from pathlib import Path
 import psycopg
 
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-SETTINGS = ("max_connections=300", "shared_buffers=64MB", "autovacuum=off")
+SETTINGS = (
+    *("max_connections=300", "shared_buffers=64MB", "autovacuum=off"),
+    "max_prepared_transactions=5",
+)
 START_LIMIT = 60.0
 # Older versions that CONVEYOR_TEST_POSTGRES can name, with those of their npm packages.
 VERSIONS = {
