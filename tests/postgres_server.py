@@ -20,12 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
 
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-SETTINGS = ("max_connections=300", "shared_buffers=64MB", "autovacuum=off")
+SETTINGS = (
+    *("max_connections=300", "shared_buffers=64MB", "autovacuum=off"),
+    "max_prepared_transactions=5",
+)
 START_LIMIT = 60.0
 # Older versions that CONVEYOR_TEST_POSTGRES can name, with those of their npm packages.
 VERSIONS = {
@@ -95,9 +99,12 @@ class PostgresServer:
             self._become_nobody()
         self._make_cluster()
 
-    def start(self, *, durable: bool = False) -> None:
-        """Start the server, and wait until it answers. A crash loses commits unless `durable`."""
-        settings = SETTINGS if durable else (*SETTINGS, *NOT_DURABLE)
+    def start(self, *, durable: bool = False, settings: Sequence[str] = ()) -> None:
+        """Start the server, and wait until it answers. A crash loses commits unless `durable`.
+
+        `settings` come last, as in `autovacuum=on`.
+        """
+        settings = (*SETTINGS, *(() if durable else NOT_DURABLE), *settings)
         given = [part for each in settings for part in ("-c", each)]
         command = [self._binaries / "bin/postgres", "-D", self.folder / "data"]
         listen = ["-c", "listen_addresses=", "-k", self.folder]

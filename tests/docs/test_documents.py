@@ -135,6 +135,14 @@ def test_only_an_ellipsis_matches_any_output() -> None:
             *("--only", "insert,conveyor", "--rows", "one,drain", "--rounds", "1"),
             *("--jobs", "20", "--singles", "64"),
         ],
+        "postgres/joined.py": ["--calls", "3"],
+        "postgres/idle.py": [
+            *("--workers", "1", "--processes", "1", "--settle", "0.1", "--seconds", "0.5")
+        ],
+        "postgres/age.py": [
+            *("--waiting", "2000", "--finished", "2000", "--probes", "3", "--jobs", "2000"),
+            *("--minutes", "0.2", "--interval", "0.5", "--keep", "0.5", "--hold", "1"),
+        ],
         "stopping/scenes.py": ["--only", "conveyor", "--scenes", "sigterm", "--stop", "2"],
     }.items(),
 )

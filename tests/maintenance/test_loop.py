@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from conveyor.core.job import NewJob, State, TaskDefaults, WorkerInfo
 from conveyor.errors import UnavailableError
-from conveyor.maintenance.loop import SWEEP_EVERY, MaintenanceLoop, maintenance_loop
+from conveyor.maintenance.loop import (
+    RAREST,
+    SHARERS,
+    SWEEP_EVERY,
+    MaintenanceLoop,
+    maintenance_loop,
+    pace,
+)
 from conveyor.maintenance.pruner import PRUNE_EVERY
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
@@ -190,5 +198,40 @@ def test_tasks_are_declared_until_the_store_has_them_and_then_no_more(clock: Fak
         await store.put_tasks([new])
         await loop.round()
         assert await store.task_defaults("send") == new
+
+    asyncio.run(main())
+
+
+def test_a_few_workers_keep_the_pace_and_many_share_it() -> None:
+    assert [pace(peers, 0.0) for peers in (1, SHARERS)] == [1.0, 1.0]
+    assert pace(2 * SHARERS, 0.5) == 2.0
+    assert pace(100 * SHARERS, 0.5) == RAREST
+    assert pace(2 * SHARERS, 0.0) < 2.0 < pace(2 * SHARERS, 1.0)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_among_many_workers_each_sweeps_more_rarely_and_still_sends_its_beats(
+    clock: FakeClock, store: MemoryStore, is_shared: bool
+) -> None:
+    def others_beat() -> None:
+        for number in range(2 * SHARERS - 1):
+            other = msgspec.structs.replace(ME, id=f"other-{number}", begun=str(number))
+            store.beat(other).result()
+
+    async def main() -> None:
+        loop = maintenance_loop(
+            store, lambda: ME, is_shared=is_shared, draw=lambda: 0.5, elapsed=clock.now
+        )
+        others_beat()
+        await loop.round()
+        store.insert([NewJob(id="a", task="t", queue="q", delay=1.0)]).result()
+        swept: list[bool] = []
+        for _ in range(3):
+            clock.advance(SWEEP_EVERY)
+            others_beat()
+            await loop.round()
+            assert beat_at(store) == clock.now()
+            swept.append(store.get("a").result().state is State.AVAILABLE)
+        assert swept == ([False, True, True] if is_shared else [True, True, True])
 
     asyncio.run(main())

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+from collections.abc import Mapping
 
 from conveyor.core.job import NewJob, State
+from conveyor.core.pending import Pending
 from conveyor.maintenance.pruner import BATCH, NEXT_BATCH_AFTER, PRUNE_EVERY, Pruner
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Filter
 from conveyor.store.protocol_files import UNUSED
 from conveyor.testing import FakeClock
+
+NUMBERS = itertools.count()
 
 
 def test_contents_that_no_job_needs_are_deleted_when_it_prunes() -> None:
@@ -31,13 +37,28 @@ def test_contents_that_no_job_needs_are_deleted_when_it_prunes() -> None:
     asyncio.run(work())
 
 
-def test_a_full_batch_is_followed_by_another_within_a_second_and_a_partial_one_is_not() -> None:
+class SlowPruning(MemoryStore):
+    """A store in which a batch takes some time."""
+
+    takes = 0.0
+
+    def prune(self, retention: Mapping[State, float], *, limit: int) -> Pending[int]:
+        self.slow_clock.advance(self.takes)
+        return super().prune(retention, limit=limit)
+
+    slow_clock: FakeClock
+
+
+def test_full_batches_follow_each_other_for_a_tenth_of_each_second() -> None:
     clock = FakeClock()
-    store = MemoryStore(clock)
-    old = [NewJob(id=f"job-{number:04}", task="t", queue="q") for number in range(BATCH + 1)]
-    store.insert(old).result()
-    for job in old:
-        store.cancel(job.id, reason="r").result()
+    store = SlowPruning(clock)
+    store.slow_clock = clock
+
+    def cancel(count: int) -> None:
+        for number in range(count):
+            job = NewJob(id=f"job-{next(NUMBERS):06}", task="t", queue="q")
+            store.insert([job]).result()
+            store.cancel(job.id, reason=str(number)).result()
 
     async def left_after(pruner: Pruner, seconds: float) -> int:
         clock.advance(seconds)
@@ -46,11 +67,32 @@ def test_a_full_batch_is_followed_by_another_within_a_second_and_a_partial_one_i
 
     async def main() -> None:
         pruner = Pruner(store, retention={State.CANCELLED: 0.5}, elapsed=clock.now)
-        assert await left_after(pruner, PRUNE_EVERY) == 1
+        cancel(3 * BATCH + 1)
+        store.takes = 0.06
+        assert await left_after(pruner, PRUNE_EVERY) == BATCH + 1
+        assert await left_after(pruner, NEXT_BATCH_AFTER - 0.2) == BATCH + 1
+        store.takes = 0.0
         assert await left_after(pruner, NEXT_BATCH_AFTER) == 0
-        store.insert([NewJob(id="late", task="t", queue="q")]).result()
-        store.cancel("late", reason="r").result()
+        cancel(1)
         assert await left_after(pruner, NEXT_BATCH_AFTER) == 1
         assert await left_after(pruner, PRUNE_EVERY) == 0
+
+    asyncio.run(main())
+
+
+def test_among_many_workers_each_looks_more_rarely() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+
+    async def main() -> None:
+        pruner = Pruner(store, retention={State.CANCELLED: 0.5}, elapsed=clock.now)
+        clock.advance(PRUNE_EVERY)
+        await pruner.prune_if_due(2.0)
+        store.insert([NewJob(id="a", task="t", queue="q")]).result()
+        store.cancel("a", reason="r").result()
+        for is_there in (True, False):
+            clock.advance(PRUNE_EVERY)
+            await pruner.prune_if_due(2.0)
+            assert bool(await store.find(Filter(), limit=1)) is is_there
 
     asyncio.run(main())

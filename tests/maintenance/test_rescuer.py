@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
+import msgspec
 import pytest
 
 from conveyor.core.job import NewJob, State, WorkerInfo
@@ -233,3 +235,94 @@ def test_a_dead_worker_is_found_whatever_the_clock_says(
     scene.unlocked = {"other"}
     scene.rescue(expired=True)
     assert scene.state is State.AVAILABLE
+
+
+class FolderStore(NetworkStore):
+    """A store with a folder for journals; it counts how often its list of workers is read."""
+
+    folder = "journals"
+    reads = 0
+
+    def workers(self, **page: Any) -> Any:
+        self.reads += 1
+        return super().workers(**page)
+
+
+class FolderScene(Scene):
+    """Workers with journals: `unlocked` has the names of those whose lock is free."""
+
+    store: FolderStore
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock, FolderStore(clock))
+        self.journals: set[str] = set()
+        self.rescuer = Rescuer(
+            self.store,
+            worker="mine",
+            elapsed=clock.now,
+            is_dead=lambda each, _: each.id in self.gone,
+            has_died=lambda each, *_: each.begun in self.journals,
+            read_journal=lambda *_: self.journal,
+            find_unlocked=lambda _, known: frozenset(self.journals.difference(known)),
+        )
+        self.start("mine")
+        self.start("other")
+        self.rescue(expired=True)
+        self.store.reads = 0
+
+    def start(self, name: str) -> None:
+        self.store.beat(msgspec.structs.replace(worker(name), begun=f"{name}.journal")).result()
+
+    def reads(self, *, expired: bool = False) -> int:
+        """Rescue, and return how often the list was read."""
+        before = self.store.reads
+        self.rescue(expired=expired)
+        self.clock.advance(1)
+        return self.store.reads - before
+
+
+def test_the_list_of_workers_is_read_by_sweeps_while_no_lock_is_free(clock: FakeClock) -> None:
+    scene = FolderScene(clock)
+    assert [scene.reads(), scene.reads(), scene.reads(expired=True), scene.reads()] == [0, 0, 1, 0]
+    scene.journals = {"other.journal"}
+    assert scene.reads() == 1
+    assert scene.state is State.AVAILABLE
+    # Until no call of the dead worker can arrive any more.
+    assert [scene.reads() for _ in range(5)] == [1, 1, 1, 1, 1]
+    assert scene.known == {"mine"}
+    scene.journals = set()  # with the worker, its journal is removed
+    assert [scene.reads(), scene.reads()] == [0, 0]
+
+
+def test_a_worker_that_has_come_since_is_found_by_its_lock(clock: FakeClock) -> None:
+    scene = FolderScene(clock)
+    scene.start("new")
+    scene.store.insert([NewJob(id="b", task="t")]).result()
+    assert scene.store.claim([Want("default", 1)], Claimant("new", 60.0), limit=1).result().jobs
+    assert scene.reads() == 0
+    scene.journals = {"new.journal"}
+    assert scene.reads() == 1
+    assert scene.store.get("b").result().state is State.AVAILABLE
+
+
+def test_journals_of_other_stores_are_known_after_two_sweeps(clock: FakeClock) -> None:
+    scene = FolderScene(clock)
+    scene.journals = {"foreign"}
+    assert [scene.reads(), scene.reads(expired=True), scene.reads()] == [1, 1, 1]
+    assert [scene.reads(expired=True), scene.reads(), scene.reads()] == [1, 0, 0]
+    # One that was unlocked only while it was created, at the moment of a sweep.
+    scene.journals = {"foreign", "young.journal"}
+    assert scene.reads(expired=True) == 1
+    scene.journals = {"foreign"}
+    assert [scene.reads(expired=True), scene.reads()] == [1, 0]
+    scene.journals.add("young.journal")
+    assert scene.reads() == 1
+
+
+def test_peers_are_those_that_use_the_store_themselves_and_sent_a_beat(clock: FakeClock) -> None:
+    scene = FolderScene(clock)
+    scene.store.beat(worker("agent")).result()
+    scene.rescue(expired=True)
+    assert scene.rescuer.peers(within=15) == 2
+    clock.advance(20)
+    assert scene.rescuer.peers(within=15) == 1

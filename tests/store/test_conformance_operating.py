@@ -96,14 +96,20 @@ def test_only_final_jobs_can_be_deleted(store: Store) -> None:
     assert sum(counted(store)["q"].values()) == 0
 
 
-def test_a_deleted_job_leaves_nothing_behind(store: Store) -> None:
+@pytest.mark.parametrize("how", ["delete", "prune"])
+def test_a_deleted_job_leaves_nothing_behind(store: Store, clock: FakeClock, how: str) -> None:
     [job_id, other] = put(store, new(key="cat", key_until="pruned"), new())
     job, kept = claim(store, 2)
     chunk = OutputChunk(job_id=job_id, lease=1, offset=0, stream="stdout", at=1.0, data=b"out")
     store.write_output([chunk]).result()
     assert settle(store, job, BROKEN)
+    clock.advance(1)
     assert settle(store, kept, BROKEN)
-    store.delete(job_id).result()
+    if how == "delete":
+        store.delete(job_id).result()
+    else:
+        assert store.prune({State.DISCARDED: 0.5}, limit=9).result() == 1
+        assert store.queue_info("q").result().counts[State.DISCARDED] == 1
     for read in (store.get, store.history, store.files, store.ahead, store.delete):
         with pytest.raises(NotFoundError):
             read(job_id).result()

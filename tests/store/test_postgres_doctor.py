@@ -106,6 +106,55 @@ def test_a_transaction_that_is_forgotten_is_named(url: str) -> None:
     assert f"pg_terminate_backend({pid})" in text
 
 
+def test_a_transaction_of_another_user_is_named_by_what_has_begun_since(url: str) -> None:
+    server = parse_address(url).server
+    with (
+        psycopg.connect(server, application_name="a forgotten one") as idle,
+        psycopg.connect(server, autocommit=True) as other,
+        opened_as("reader", url) as reader,
+    ):
+        idle.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        idle.execute("SELECT 1")
+        for _ in range(5):
+            other.execute("SELECT pg_current_xact_id()")
+        texts = [text for _, text in found(reader.url, "transactions", transaction=0.0, horizon=4)]
+        [text] = [each for each in texts if f"session {idle.info.backend_pid} " in each]
+    assert re.search(r"has a transaction open for [\d,]+ transactions of others", text)
+
+
+def test_a_prepared_transaction_that_is_forgotten_is_named(url: str) -> None:
+    with psycopg.connect(parse_address(url).server, autocommit=True) as session:
+        session.execute("BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'forgotten'")
+        try:
+            texts = [text for _, text in found(url, "transactions", transaction=0.0)]
+        finally:
+            session.execute("ROLLBACK PREPARED 'forgotten'")
+    assert any("transaction 'forgotten' was prepared 0 s ago" in text for text in texts)
+
+
+def test_dead_rows_before_a_backlog_are_named_while_a_snapshot_keeps_them(
+    url: str, run: Run, until: Callable[[Callable[[], object]], None]
+) -> None:
+    values = "lane, rank, run_at, seq, size, id"
+    run(
+        f"INSERT INTO ready ({values}) SELECT 1, -1, n, n, 1, n FROM generate_series(1, 30000) AS n"
+    )
+    with psycopg.connect(parse_address(url).server) as idle:
+        idle.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        idle.execute("SELECT 1")
+        run("DELETE FROM ready WHERE seq <= 10000")
+        run("VACUUM ready")
+
+        def of_ready() -> list[str]:
+            told = found(url, "dead rows", dead_rows=5000)
+            return [text for _, text in told if "table ready " in text]
+
+        until(of_ready)
+        assert re.search(r"table ready has 10,000 dead rows and 20,000 others", of_ready()[0])
+    run("VACUUM ready")
+    until(lambda: not of_ready())
+
+
 def test_a_table_with_more_dead_rows_than_others_is_named(
     url: str, run: Run, until: Callable[[Callable[[], object]], None]
 ) -> None:

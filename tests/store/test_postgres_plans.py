@@ -140,6 +140,11 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
         "next_due": ({}, 10),
         "expired": (kept, 10),
         "old": ({"state": "completed", "before": 1e12, "limit": BATCH}, ENOUGH),
+        "prune_old": (
+            {"state": "completed", "since": -1.0, "before": 1e12, "limit": BATCH},
+            ENOUGH,
+        ),
+        "upkeep": ({"now": 1.0}, 20),
         "get": ({"id": job_id}, 20),
         "is_there": ({"id": job_id}, 5),
         "key_holder": ({"unique_key": "k"}, 5),
@@ -222,24 +227,41 @@ def test_a_claim_from_a_floor_does_not_walk_what_was_deleted_before_it(full: Ful
     floors = {"rank_all": [-1] * LANES, "run_at_all": [full.rows * 0.75] * LANES}
     connection.begin(reads=False)
     connection.script(f"DELETE FROM ready WHERE seq <= {full.rows // 2}".encode())
-    whole = buffers(connection, full.exchange(0, 1))
-    part = buffers(connection, full.exchange(0, 1, **floors))
+    tables = "ready", "ready_pkey"
+    whole = buffers(connection, tables, "exchange_plain", full.exchange(0, 1))
+    part = buffers(connection, tables, "exchange_plain", full.exchange(0, 1, **floors))
     connection.roll_back()
     assert part < whole / 10, (part, whole)
 
 
-def buffers(connection: Connection, given: Mapping[str, Any]) -> int:
-    """Return how many pages of `ready` and its index one claim looks at."""
+def test_old_jobs_are_deleted_without_walking_those_deleted_before(full: Full) -> None:
+    connection = full.connection
+    given = {"state": "completed", "since": -1.0, "before": 1e12, "limit": 1}
+    connection.begin(reads=False)
+    middle = 2 * full.rows + full.rows // 2
+    connection.script(f"DELETE FROM final WHERE seq <= {middle}".encode())
+    tables = "final", "final_old"
+    whole = buffers(connection, tables, "prune_old", given)
+    part = buffers(connection, tables, "prune_old", given | {"since": float(middle)})
+    connection.roll_back()
+    assert part < whole / 10, (part, whole)
+
+
+def buffers(
+    connection: Connection, tables: tuple[str, str], name: str, given: Mapping[str, Any]
+) -> int:
+    """Return how many pages of a table and its index one statement looks at."""
+    table, index = tables
 
     def looked_at() -> int:
         rows = connection.session.execute(
-            "SELECT (pg_stat_get_xact_blocks_fetched('ready'::REGCLASS)"
-            " + pg_stat_get_xact_blocks_fetched('ready_pkey'::REGCLASS))::BIGINT"
+            f"SELECT (pg_stat_get_xact_blocks_fetched('{table}'::REGCLASS)"
+            f" + pg_stat_get_xact_blocks_fetched('{index}'::REGCLASS))::BIGINT"
         ).fetchall()
         return int(rows[0][0])
 
     before = looked_at()
-    connection.query("exchange_plain", {**given, "mark": f"m{before}"})
+    connection.query(name, {**given, "mark": f"m{before}"})
     return looked_at() - before
 
 

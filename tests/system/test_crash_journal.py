@@ -104,3 +104,16 @@ def test_a_forked_child_of_a_job_does_not_keep_a_dead_worker_alive(tmp_path: Pat
     os.waitpid(child, 0)
     for end in (go, there, being):
         os.close(end)
+
+
+def test_journals_without_a_living_worker_are_found(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    assert crash_journal.find_unlocked(str(tmp_path / "not there"), ()) == frozenset()
+    living = CrashJournal(folder, "living", 1)
+    living.open()
+    for name in ("dead", "known"):
+        (tmp_path / name).write_bytes(b"")
+    assert crash_journal.find_unlocked(folder, {"known"}) == {"dead"}
+    living.release()
+    assert crash_journal.find_unlocked(folder, {"known"}) == {"dead", "living"}
+    assert crash_journal.find_unlocked("", ()) == frozenset()

@@ -7,11 +7,13 @@ itself, a worker only sends its heartbeat.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.clock import elapsed
 from ..core.event_log import open_event_log
 from ..core.job import State, TaskDefaults, WorkerInfo
+from ..core.retry import Draw
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
 from ..job_log import log_discards
@@ -30,11 +32,28 @@ ROUND_EVERY = 1.0
 SWEEP_EVERY = 5.0
 
 
+# If more workers than this share the upkeep, each sweeps more rarely, and up to so many times.
+SHARERS, RAREST = 20, 3.0
+# A worker that has missed so many heartbeats counts no more.
+MISSED = 3
+
+
+def pace(peers: int, drawn: float) -> float:
+    """Return how many times as long as alone a worker waits from sweep to sweep.
+
+    All workers of a store do the same, so a hundred of them need not do it five times as often as
+    twenty. `drawn` is from 0 to 1: those that were started together do not stay in step.
+    """
+    times = min(peers / SHARERS, RAREST)
+    return 1.0 if times <= 1.0 else times * (0.75 + drawn / 2)
+
+
 class MaintenanceLoop:
     """A round of all services every second, or earlier when a job becomes due.
 
-    The first round declares `tasks`. `sweep_every` is how often, in seconds, it does what can wait
-    a little. `after_round` is called after each round without an error.
+    The first round declares `tasks`. `sweep_every` is how often, in seconds, it sends a heartbeat
+    and does what can wait a little; the latter more rarely if many workers share it (`is_shared`).
+    `after_round` is called after each round without an error.
     """
 
     def __init__(
@@ -48,6 +67,8 @@ class MaintenanceLoop:
         tasks: Sequence[TaskDefaults] = (),
         pruner: Pruner,
         sweep_every: float = SWEEP_EVERY,
+        is_shared: bool = False,
+        draw: Draw = random.random,
         elapsed: Callable[[], float] = elapsed,
         after_round: Callable[[WorkerInfo], None] | None = None,
     ) -> None:
@@ -59,16 +80,18 @@ class MaintenanceLoop:
         self._undeclared = tasks
         self.pruner = pruner
         self._sweep_every = sweep_every
+        self._is_shared = is_shared
+        self._draw = draw
         self._elapsed = elapsed
         self._after_round = after_round
         self._woken = asyncio.Event()
-        self._sweep_due = 0.0
+        self._beat_due = self._sweep_due = 0.0
         self.rounds = 0
 
     def wake(self, *, sweep: bool = False) -> None:
         """Do a round soon: a job may be due earlier than was known. `sweep`: a heartbeat too."""
         if sweep:
-            self._sweep_due = 0.0
+            self._beat_due = self._sweep_due = 0.0
         self._woken.set()
 
     async def run(self) -> None:
@@ -95,34 +118,42 @@ class MaintenanceLoop:
         """Run each service once, if it is due."""
         now = self._elapsed()
         woken = self._woken.is_set()
-        sweeps = now >= self._sweep_due or self.heartbeat.has_request
+        beats = now >= self._beat_due or self.heartbeat.has_request
         # What happens during this round may come too late for it.
         self._woken.clear()
         declares = self._undeclared and not self._store.maintains_itself
         # Both are sent at once, so that they reach the store before this worker's first claim.
         declaring = self._store.put_tasks(self._undeclared) if declares else None
-        if sweeps:
-            self._sweep_due = now + self._sweep_every
+        if beats:
+            self._beat_due = now + self._sweep_every
             await self.heartbeat.beat()
         if declaring is not None:
             await declaring
             self._undeclared = ()
         if not self._store.maintains_itself:
-            await self._maintain(sweeps=sweeps, woken=woken)
+            await self._maintain(now, woken=woken)
         self.rounds += 1
 
     async def stage(self) -> bool:
         """Make due jobs available unless the store does that itself; return if there were any."""
         return not self._store.maintains_itself and await self._stager.stage()
 
-    async def _maintain(self, *, sweeps: bool, woken: bool) -> None:
+    async def _maintain(self, now: float, *, woken: bool) -> None:
         await self._ticker.register()
+        sweeps = now >= self._sweep_due
         due_at = self._stager.next_due_at
         if sweeps or woken or (due_at is not None and due_at <= self._store.now()):
             await self._stager.stage()
         await self._rescuer.rescue(expired=sweeps)
+        times = (
+            pace(self._rescuer.peers(MISSED * self._sweep_every), self._draw())
+            if self._is_shared
+            else 1.0
+        )
+        if sweeps:
+            self._sweep_due = now + times * self._sweep_every
         await self._ticker.tick()
-        await self.pruner.prune_if_due()
+        await self.pruner.prune_if_due(times)
 
     def _pause(self) -> float:
         due_at = self._stager.next_due_at
@@ -140,6 +171,8 @@ def maintenance_loop(
     retention: Mapping[State, float] = RETENTION,
     rescuer: Rescuer | None = None,
     sweep_every: float = SWEEP_EVERY,
+    is_shared: bool = False,
+    draw: Draw = random.random,
     elapsed: Callable[[], float] = elapsed,
     after_round: Callable[[WorkerInfo], None] | None = None,
 ) -> MaintenanceLoop:
@@ -153,6 +186,8 @@ def maintenance_loop(
         tasks=tasks,
         pruner=Pruner(store, retention=retention, elapsed=elapsed),
         sweep_every=sweep_every,
+        is_shared=is_shared,
+        draw=draw,
         elapsed=elapsed,
         after_round=after_round,
     )

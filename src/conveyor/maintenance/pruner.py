@@ -10,7 +10,8 @@ from ..store.protocol import Store
 PRUNE_EVERY = 60.0
 # How soon it goes on, in seconds, when there was more to delete than one batch.
 NEXT_BATCH_AFTER = 1.0
-BATCH = 1000
+# Jobs in one transaction, and how many transactions and how long, in seconds, a round may take.
+BATCH, MOST_BATCHES, BUSY_FOR = 1000, 50, 0.1
 
 DAY = 86400.0
 RETENTION: Mapping[State, float] = {
@@ -39,11 +40,16 @@ class Pruner:
         """Prune in the next round."""
         self._due = self._elapsed()
 
-    async def prune_if_due(self) -> None:
-        """Delete a batch, if it is time."""
-        now = self._elapsed()
-        if now < self._due:
+    async def prune_if_due(self, times: float = 1.0) -> None:
+        """Delete old jobs, if it is time; `times` as rarely if there is little to delete."""
+        began = self._elapsed()
+        if began < self._due:
             return
-        pruned = await self._store.prune(self._retention, limit=BATCH)
-        self._due = now + (NEXT_BATCH_AFTER if pruned == BATCH else PRUNE_EVERY)
+        self._due = began + NEXT_BATCH_AFTER
+        for _ in range(MOST_BATCHES):
+            if await self._store.prune(self._retention, limit=BATCH) < BATCH:
+                self._due = began + PRUNE_EVERY * times
+                break
+            if self._elapsed() - began > BUSY_FOR:
+                break
         await self._store.sweep_contents(limit=BATCH)

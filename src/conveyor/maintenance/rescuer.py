@@ -24,6 +24,8 @@ SIDECAR_TIME = 5.0
 LATE_CALLS = 5.0
 # A worker that was silent for this long is removed from the store; its jobs follow their leases.
 REMOVE_AFTER = 600.0
+# How many journals of other stores are remembered.
+MOST_FOREIGN = 10_000
 # A difference, in seconds, between the store's clock and a monotonic one that is a step, not drift,
 # and how long leases are not judged after it: their workers renew them meanwhile.
 STEP, UNJUDGED_FOR = 5.0, 60.0
@@ -33,7 +35,10 @@ class Rescuer:
     """Ends the attempts of jobs whose worker is gone, and removes such workers from the store.
 
     `is_dead` and `has_died` check whether a worker is surely dead, by its process and by the lock
-    on its crash journal; `read_journal` returns the jobs that it had started.
+    on its crash journal; `read_journal` returns the jobs that it had started. The list of workers
+    is read with each sweep and when a lock shows that it may help, because a hundred workers that
+    each read it every second are most of what they cost a server. Until then `find_unlocked` looks
+    for journals of workers that are not in it.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class Rescuer:
         is_dead: Callable[[WorkerInfo, str], bool] = is_dead,
         has_died: Callable[[WorkerInfo, str, str], bool] = crash_journal.has_died,
         read_journal: Callable[[str, str], Collection[str] | None] = crash_journal.read,
+        find_unlocked: Callable[[str, Collection[str]], frozenset[str]] = (
+            crash_journal.find_unlocked
+        ),
     ) -> None:
         self._store = store
         self._worker = worker
@@ -52,6 +60,12 @@ class Rescuer:
         self._is_dead = is_dead
         self._has_died = has_died
         self._read_journal = read_journal
+        self._find_unlocked = find_unlocked
+        # The other workers when the list was last read, and the unlocked journals of none of them:
+        # those of the last sweep, and those of several sweeps, which belong to other stores.
+        self._others: Sequence[WorkerInfo] = ()
+        self._unlocked: frozenset[str] = frozenset()
+        self._foreign: frozenset[str] = frozenset()
         self._boot_id = boot_id()
         # The workers whose process is gone, and since when that is known.
         self._gone_since: dict[str, float] = {}
@@ -64,9 +78,11 @@ class Rescuer:
     async def rescue(self, *, expired: bool) -> None:
         """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
         store, folder = self._store, self._store.folder
-        workers = await read_workers(AsyncCalls(), store)
+        if folder and not expired and not self._has_news(folder):
+            return
+        workers = await self._read_others(is_sweep=expired)
         silent_since = store.now() - REMOVE_AFTER
-        dead = self._dead([each for each in workers if each.id != self._worker], folder)
+        dead = self._dead(workers, folder)
         if not dead and (not expired or self._is_clock_doubtful()):
             return
         rescued = await store.rescue(limit=BATCH)
@@ -82,10 +98,42 @@ class Rescuer:
             return
         gone = self._gone(dead)
         for worker in workers:
-            is_silent = worker.beat_at < silent_since and worker.id != self._worker
-            if worker.id in gone or is_silent:
+            if worker.id in gone or worker.beat_at < silent_since:
                 await store.leave(worker.id)
                 crash_journal.remove(folder, worker.begun)
+                self._forget(worker.id)
+
+    def peers(self, within: float) -> int:
+        """Return how many workers use the store themselves and sent a beat in the last seconds."""
+        since = self._store.now() - within
+        # One behind a server has no journal beside the store.
+        return 1 + sum(bool(each.begun) and each.beat_at >= since for each in self._others)
+
+    def _forget(self, worker: str) -> None:
+        self._others = [each for each in self._others if each.id != worker]
+        self._returned_since.pop(worker, None)
+
+    def _has_news(self, folder: str) -> bool:
+        """Whether a worker of this machine seems to be dead, a known one or a new one."""
+        known = {each.begun for each in self._others}
+        return bool(
+            self._returned_since
+            or self._dead(self._others, folder)
+            or self._find_unlocked(folder, known | self._foreign)
+        )
+
+    async def _read_others(self, *, is_sweep: bool) -> Sequence[WorkerInfo]:
+        workers = await read_workers(AsyncCalls(), self._store)
+        self._others = [each for each in workers if each.id != self._worker]
+        if is_sweep:
+            if len(self._foreign) > MOST_FOREIGN:
+                self._foreign = frozenset()
+            known = {each.begun for each in workers}
+            unlocked = self._find_unlocked(self._store.folder, known | self._foreign)
+            # A journal that is being created is unlocked for a moment.
+            self._foreign |= unlocked & self._unlocked
+            self._unlocked = unlocked - self._foreign
+        return self._others
 
     def _gone(self, dead: frozenset[str]) -> list[str]:
         """Return the dead workers of which no call can arrive any more."""

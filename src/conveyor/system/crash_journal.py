@@ -17,6 +17,7 @@ import fcntl
 import mmap
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -158,6 +159,20 @@ def is_locked(folder: str, name: str) -> bool | None:
     finally:
         os.close(descriptor)
     return False
+
+
+def find_unlocked(folder: str, known: Collection[str]) -> frozenset[str]:
+    """Return the names in `folder`, except `known` ones, whose worker and sidecar have exited.
+
+    One that was created at this moment may be among them.
+    """
+    try:
+        names = os.listdir(folder) if folder else []
+    except OSError:  # no worker has made it yet
+        names = []
+    return frozenset(
+        name for name in names if name not in known and is_locked(folder, name) is False
+    )
 
 
 def has_died(worker: WorkerInfo, folder: str, here: str) -> bool:

@@ -236,6 +236,7 @@ class Assembly:
             rescuer=self.make_rescuer(info.id),
             # An expired lease must be noticed soon, compared to its own length.
             sweep_every=min(options.beat, options.lease_for / 4),
+            is_shared=True,
             elapsed=self.elapsed,
             after_round=options.on_round,
         )

@@ -2,7 +2,8 @@
 
 They are those of every other call, within a savepoint: whatever they raise, the transaction of the
 application goes on as if the call had not been made. Where a connection commits each statement by
-itself, the call is a transaction of its own.
+itself, the call is a transaction of its own. Jobs that need no decision are inserted before, by a
+function of the schema, which has a savepoint of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from ...core.clock import Clock
+from ...core.job import NewJob
 from ...core.retry import Draw
 from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, CorruptStoreError, UsageError
@@ -20,6 +22,7 @@ from ..caller_errors import sqlstate, translated
 from ..messages import Hint
 from ..sql.rows import Row
 from ..sql.transaction import ConflictError, Lanes, Lockable, Params, Tx
+from . import quick_join
 from .address import Address
 from .notifier import encode_hints
 from .nul_escapes import escape, unescape
@@ -97,6 +100,27 @@ class CallerTransaction:
         return [tuple(map(_read, row)) for row in await query(self._connection, text, given)]
 
     # -- operations ----------------------------------------------------------------------------
+
+    async def insert(
+        self, jobs: Sequence[NewJob], capacity: int | None, *, clock: Clock | None
+    ) -> bool:
+        """Insert plain jobs in two round trips; False if the general operation must decide."""
+        address = self._address
+        await self._connection.in_transaction()
+        try:
+            [(now, is_there)] = await self._execute(quick_join.LOOK, [address.schema])
+            if not is_there:
+                return False
+            now = clock.now() if clock else now
+            values = quick_join.values(jobs, capacity, address, now)
+            [(is_done,)] = await self._execute(quick_join.call(address), values)
+        except UnicodeEncodeError:  # no statement was sent
+            return False
+        except Exception as error:
+            if (ours := translated(error, address.shown)) is None:
+                raise
+            raise ours from error
+        return bool(is_done)
 
     async def run(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...core.clock import Clock
-from ...core.job import NewJob
+from ...core.job import NewJob, WorkerInfo
 from ...core.pending import Pending, in_event_loop
 from ...core.retry import Draw
 from ...system.file_owner import PRIVATE_DIRECTORY
@@ -24,11 +24,13 @@ from ..messages import (
     HintKind,
     Listener,
     Offered,
+    Order,
     Report,
     Want,
     new_discards,
 )
 from ..move_mark import MARK, check_unmarked
+from ..sql.operations.workers import beat_row, order_of
 from ..sql.transaction import Tx
 from .address import Address
 from .caller_transaction import CallerTransaction
@@ -127,8 +129,24 @@ class PostgresDriver:
         """Run an operation in the transaction of the application's own connection."""
         caller = CallerTransaction(connection, self._address)
         value = await caller.run(operation, clock=self._clock, draw=self._draw, rereads=rereads)
-        self._current.notifier.note_tally()
+        self._note_joined()
         return value
+
+    async def insert_within(
+        self, connection: CallerConnection, jobs: Sequence[NewJob], capacity: int | None
+    ) -> bool:
+        """Insert plain jobs in the transaction of the application's own connection.
+
+        False if `run_within` must: nothing was inserted.
+        """
+        caller = CallerTransaction(connection, self._address)
+        is_done = await caller.insert(jobs, capacity, clock=self._clock)
+        if is_done:
+            self._note_joined()
+        return is_done
+
+    def _note_joined(self) -> None:
+        self._current.notifier.note_tally()
 
     def exchange(
         self,
@@ -148,6 +166,16 @@ class PostgresDriver:
             except UndecidedError:
                 opened.exchange.forget([want.queue for want in wants])
                 return opened.transactions.run(general, reads=False)
+
+        return opened.threads.run(run)
+
+    def beat(self, worker: WorkerInfo) -> Pending[Order]:
+        """Record a worker's heartbeat in one round trip; returns its order."""
+        opened = self._current
+
+        def run() -> Order:
+            row = beat_row(worker, self._clock.now() if self._clock else None)
+            return order_of(opened.transactions.run_alone("beat", row))
 
         return opened.threads.run(run)
 

@@ -27,7 +27,10 @@ class Limits:
     skew: float = 5.0
     # How old a transaction may be that keeps the server from removing dead rows, in seconds.
     transaction: float = 60.0
-    # How many dead rows of a table are too many, if they are more than the living ones.
+    # How many transactions may have begun since the oldest that somebody can still see.
+    horizon: int = 1_000_000
+    # How many dead rows of a table are too many, if they are more than the living ones, or if the
+    # table is one of those that claims walk.
     dead_rows: int = 100_000
     # Which share of the server's connections may be in use.
     connections: float = 0.9
@@ -49,6 +52,28 @@ _MADE = re.compile(
     re.MULTILINE,
 )
 
+_HOLDING_SESSIONS = """SELECT pid, coalesce(application_name, ''),
+    coalesce(state, 'of another user'),
+    extract(epoch FROM clock_timestamp() - xact_start)::BIGINT,
+    greatest(age(backend_xmin), age(backend_xid))::BIGINT
+FROM pg_stat_activity
+WHERE (xact_start < clock_timestamp() - $1::FLOAT8 * INTERVAL '1 second'
+        OR greatest(age(backend_xmin), age(backend_xid)) > $2::BIGINT)
+    AND datname = current_database() AND coalesce(backend_type, 'client backend') = 'client backend'
+    AND pid <> pg_backend_pid()
+ORDER BY xact_start, 5 DESC LIMIT 5"""
+_PREPARED = """SELECT gid, extract(epoch FROM clock_timestamp() - prepared)::BIGINT
+FROM pg_prepared_xacts
+WHERE database = current_database()
+    AND prepared < clock_timestamp() - $1::FLOAT8 * INTERVAL '1 second'
+ORDER BY prepared LIMIT 5"""
+# The tables that claims walk; `ready` can have many living rows behind the dead ones.
+_WALKED = ["ready", "running"]
+_DEAD = """SELECT relname::TEXT, n_dead_tup, n_live_tup FROM pg_stat_user_tables
+WHERE schemaname = $1 AND n_dead_tup > $2::BIGINT
+    AND (n_dead_tup > n_live_tup OR relname = ANY ($3::TEXT[]))
+ORDER BY n_dead_tup DESC LIMIT 5"""
+
 # What is found, whether it is well, and in words.
 Examined = tuple[str, bool, str]
 
@@ -66,7 +91,7 @@ def examine(
             *_settings(connection),
             *_rights(connection),
             *_missing(connection),
-            *_old_transactions(connection, limits.transaction),
+            *_old_transactions(connection, limits),
             *_dead_rows(connection, limits.dead_rows),
             *_connections(connection, limits.connections),
             _clock(skew, limits.skew),
@@ -173,45 +198,44 @@ def _relations(connection: Connection, kinds: str) -> list[tuple[str, bool]]:
     )
 
 
-def _old_transactions(connection: Connection, limit: float) -> Iterator[Examined]:
-    rows = _ask(
-        connection,
-        "SELECT pid, coalesce(application_name, ''), coalesce(state, backend_type), "
-        "extract(epoch FROM clock_timestamp() - xact_start)::BIGINT FROM pg_stat_activity "
-        "WHERE xact_start < clock_timestamp() - $1::FLOAT8 * interval '1 second' "
-        "AND datname = current_database() AND pid <> pg_backend_pid() "
-        "AND backend_type = 'client backend' ORDER BY xact_start LIMIT 5",
-        limit,
-    )
-    for pid, name, state, seconds in rows:
+def _old_transactions(connection: Connection, limits: Limits) -> Iterator[Examined]:
+    """Name what keeps the server from removing dead rows, five of each kind at most.
+
+    How long a session of another user has been in its transaction is not shown to everybody, but
+    how many transactions have begun since is.
+    """
+    limit, age = limits.transaction, limits.horizon
+    for pid, name, state, seconds, since in _ask(connection, _HOLDING_SESSIONS, limit, age):
+        shown = f"{seconds:,} s" if seconds is not None else f"{since:,} transactions of others"
         yield (
             "transactions",
             False,
             (
-                f"session {pid} ({name}, {state}) has a transaction open for {seconds:,} s; the "
+                f"session {pid} ({name}, {state}) has a transaction open for {shown}; the "
                 "server cannot remove dead rows meanwhile, so claims become slower: end it, or "
                 f"SELECT pg_terminate_backend({pid})"
+            ),
+        )
+    for name, seconds in _ask(connection, _PREPARED, limit):
+        yield (
+            "transactions",
+            False,
+            (
+                f"transaction {name!r} was prepared {seconds:,} s ago and keeps dead rows: end it "
+                "with COMMIT PREPARED or ROLLBACK PREPARED"
             ),
         )
 
 
 def _dead_rows(connection: Connection, limit: int) -> Iterator[Examined]:
-    rows = _ask(
-        connection,
-        "SELECT relname::TEXT, n_dead_tup, n_live_tup FROM pg_stat_user_tables "
-        "WHERE schemaname = $1 AND n_dead_tup > $2 AND n_dead_tup > n_live_tup "
-        "ORDER BY n_dead_tup DESC LIMIT 5",
-        connection.address.schema,
-        limit,
-    )
-    for table, dead, alive in rows:
+    schema = connection.address.schema
+    for table, dead, alive in _ask(connection, _DEAD, schema, limit, _WALKED):
         yield (
             "dead rows",
             False,
             (
                 f"table {table} has {dead:,} dead rows and {alive:,} others: autovacuum does not "
-                f"keep up; run VACUUM {connection.address.schema}.{table} and look for old "
-                "transactions"
+                f"keep up; run VACUUM {schema}.{table} and look for old transactions"
             ),
         )
 

@@ -143,6 +143,13 @@ SELECT seq FROM body WHERE id = :id
 -- name: is_in_queue
 SELECT 1 FROM job WHERE id = :id AND lane IN (SELECT lane.id FROM lane WHERE queue = :queue)
 
+-- name: beat
+-- By the server's clock unless a time is given: a transaction of its own, which asks for none.
+INSERT INTO worker (id, beat_at, info)
+VALUES (:id, coalesce(:beat_at, extract(epoch FROM clock_timestamp())), :info)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, info = excluded.info
+RETURNING quiet
+
 -- name: heads
 -- Here and below, LATERAL with a LIMIT: each row looks for its job by the key, in every plan.
 SELECT {job} FROM (
@@ -400,6 +407,17 @@ SELECT lane.queue, state, sum(number)::BIGINT FROM (
 INSERT INTO file (job, kind, name, digest, size, executable)
 SELECT seq, :kind, :name, :digest, :size, :executable FROM body WHERE id = :id
 
+-- name: upkeep, reads
+SELECT EXISTS (SELECT 1 FROM later WHERE run_at <= :now)
+    OR EXISTS (SELECT 1 FROM ready WHERE expires_at IS NOT NULL AND expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM later WHERE expires_at IS NOT NULL AND expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM offer),
+    (SELECT run_at FROM later ORDER BY run_at LIMIT 1)
+
+-- name: any_lapsed, reads
+-- Planning `lapsed` takes longer than this.
+SELECT 1 FROM running WHERE lease_until IS NULL OR lease_until < :now LIMIT 1
+
 -- name: due
 SELECT seq, lane, state FROM later WHERE run_at <= :now ORDER BY run_at LIMIT :limit
 FOR UPDATE SKIP LOCKED
@@ -460,6 +478,26 @@ SELECT {job} FROM (
 -- name: old
 SELECT seq, lane FROM final WHERE state = :state AND final_at IS NOT NULL AND final_at < :before
 ORDER BY final_at LIMIT :limit FOR UPDATE SKIP LOCKED
+
+-- name: try_to_prune
+-- One process at a time, or a hundred workers would delete at once.
+SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' prune', 0))
+
+-- name: prune_old
+WITH old AS MATERIALIZED (
+    SELECT seq FROM final
+    WHERE state = :state AND final_at >= :since AND final_at < :before
+    ORDER BY final_at LIMIT :limit FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM final WHERE seq = ANY (ARRAY(SELECT seq FROM old)) RETURNING lane, final_at
+),
+bodies AS (DELETE FROM body WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
+keys AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
+outputs AS (DELETE FROM output WHERE job = ANY (ARRAY(SELECT seq FROM old))),
+errors AS (DELETE FROM attempt_error WHERE job = ANY (ARRAY(SELECT seq FROM old))),
+attached AS (DELETE FROM file WHERE job = ANY (ARRAY(SELECT seq FROM old)))
+SELECT lane, count(*), max(final_at) FROM gone GROUP BY lane
 
 -- name: count_held
 SELECT count(*) FROM running WHERE worker = :worker

@@ -11,6 +11,7 @@ from ...core.clock import Clock
 from ...core.job import NewJob, WhenFull
 from ...core.pending import Pending
 from ...core.retry import Draw
+from ...core.storable import check_jobs
 from ...errors import UsageError
 from ..caller_connection import caller_connection
 from ..messages import NO_CLAIMANT, Accepted, Claimant, Offered, Report, Want
@@ -18,10 +19,10 @@ from ..sql.operations.claim import exchange
 from ..sql.operations.enqueue import insert
 from ..sql.store import SqlStore
 from ..sql.transaction import Tx
-from . import quick_exchange
+from . import quick_exchange, quick_insert, quick_join
 from .address import parse_address
 from .driver import PostgresDriver
-from .quick_insert import is_plain
+from .quick_prune import QuickPrune
 
 
 class PostgresStore(SqlStore):
@@ -49,6 +50,7 @@ class PostgresStore(SqlStore):
         # Passed to the worker's other processes beside the address, which everybody can see.
         self.secret = address.password
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
+        self._pruning = QuickPrune()
         super().__init__(self._postgres)
 
     async def insert_within(
@@ -68,6 +70,9 @@ class PostgresStore(SqlStore):
                 "producer that waits, which is not possible within a transaction: give the queue "
                 "a capacity, or enqueue without connection= after the commit"
             )
+        check_jobs(jobs)
+        if quick_join.is_plain(jobs) and await self._postgres.insert_within(caller, jobs, capacity):
+            return quick_insert.answer(jobs)
 
         async def operation(tx: Tx) -> Accepted:
             answer = await insert(tx, jobs, capacity=capacity, when_full=when_full)
@@ -83,13 +88,21 @@ class PostgresStore(SqlStore):
     def _run(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, reads: bool
     ) -> Pending[Any]:
-        if name == "insert" and is_plain(args[0], kwargs["capacity"], again=kwargs["again"]):
+        if name == "insert" and quick_insert.is_plain(
+            args[0], kwargs["capacity"], again=kwargs["again"]
+        ):
 
             def general(*, again: bool) -> Callable[[Tx], Coroutine[Any, Any, Accepted | Offered]]:
                 given: dict[str, Any] = {**kwargs, "again": again}
                 return lambda tx: insert(tx, args[0], **given)
 
             return self._postgres.insert(args[0], kwargs["capacity"], general)
+        if name == "beat":
+            return self._postgres.beat(*args, **kwargs)
+        if name == "prune":
+            return self._postgres.submit(
+                lambda tx: self._pruning.prune(tx, *args, **kwargs), reads=False
+            )
         if name in _EXCHANGES:
             reports, wants, claimant, limit = _EXCHANGES[name](*args, **kwargs)
             if quick_exchange.is_plain(reports):

@@ -22,7 +22,7 @@ from ...core.unreadable import UNREADABLE
 from ...errors import CorruptStoreError, UnavailableError, UsageError
 from ..messages import Accepted, Discards, Hint, Offered
 from ..sql.rows import Row
-from ..sql.transaction import ConflictError, Lanes, Tx
+from ..sql.transaction import ConflictError, Lanes, Params, Tx
 from . import quick_insert
 from .address import Address
 from .connection import Connection, LostError, UnknownOutcomeError, new_mark
@@ -187,6 +187,24 @@ class Transactions:
                 self._pool.discard()
                 if self._was_committed(mark):
                     return mark
+            except LostError as error:
+                self._pool.discard()
+                attempt.wait_for_server(error)
+            except CONFLICTING as error:
+                attempt.note_conflict(error)
+
+    def run_alone(self, name: str, params: Params) -> list[Row]:
+        """Run a statement that is a transaction of its own and may be repeated."""
+        attempt = _Attempts()
+        while True:
+            try:
+                with self._pool.connection() as connection:
+                    try:
+                        return connection.query(name, params)
+                    except CONFLICTING:
+                        raise
+                    except psycopg.Error as error:
+                        raise connection.translate(error) from error
             except LostError as error:
                 self._pool.discard()
                 attempt.wait_for_server(error)

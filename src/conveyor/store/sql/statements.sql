@@ -418,6 +418,23 @@ LIMIT 1
 -- name: delete_files
 DELETE FROM file WHERE job = :job
 
+-- name: upkeep, reads
+-- Whether a round of upkeep has anything to do, and when the next job is due: most rounds end here.
+SELECT EXISTS (
+        SELECT 1 FROM job WHERE state IN ('scheduled', 'retryable') AND run_at <= :now
+    ) OR EXISTS (
+        SELECT 1 FROM job
+        WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'available', 'retryable')
+            AND expires_at <= :now
+    ) OR EXISTS (SELECT 1 FROM offer),
+    (SELECT run_at FROM job WHERE state IN ('scheduled', 'retryable') ORDER BY run_at LIMIT 1)
+
+-- name: any_lapsed, reads
+-- Whether there are jobs for `leaseless` or `lapsed`.
+SELECT 1
+WHERE EXISTS (SELECT 1 FROM job WHERE state = 'running' AND lease_until IS NULL)
+    OR EXISTS (SELECT 1 FROM job WHERE state = 'running' AND lease_until < :now)
+
 -- name: due, reads
 SELECT seq, lane, state FROM job
 WHERE state IN ('scheduled', 'retryable') AND run_at <= :now ORDER BY run_at LIMIT :limit

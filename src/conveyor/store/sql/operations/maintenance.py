@@ -40,6 +40,9 @@ MISSED: tuple[Missed, ...] = get_args(Missed)
 
 async def stage(tx: Tx, *, limit: int) -> Staged:
     """Make due jobs available, discard expired ones, accept offers and drop silent ones."""
+    [(has_work, next_due_at)] = await tx.rows("upkeep", (tx.now,))
+    if not has_work:
+        return Staged(0, next_due_at)
     due = await tx.rows("due", (tx.now, limit))
     await tx.change("make_available", [(seq, tx.now) for seq, _, _ in due])
     for _, lane, state in due:
@@ -69,6 +72,8 @@ async def rescue(
     limit: int,
 ) -> list[str]:
     """End the attempts of dead workers and of lapsed leases."""
+    if not dead and not await tx.rows("any_lapsed", (tx.now,)):
+        return []
     rescued: list[str] = []
     # A lapsed lease may be of a dead worker; those are looked for first.
     lists: list[tuple[str, tuple[object, ...]]] = [("of_worker", (worker,)) for worker in dead]

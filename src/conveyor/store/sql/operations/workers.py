@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ....core.job import WorkerInfo
@@ -20,7 +22,7 @@ from ...worker_status import (
     no_worker,
 )
 from ..rows import Row, finite, is_time
-from ..transaction import ConflictError, Tx
+from ..transaction import ConflictError, Params, Tx
 from .claim import end_lost
 from .maintenance import running_jobs
 
@@ -33,7 +35,17 @@ _decode = msgspec.json.Decoder(WorkerInfo).decode
 
 async def beat(tx: Tx, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
-    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(bounded_worker(worker))))
+    return order_of(await tx.rows("beat", beat_row(worker, tx.now)))
+
+
+def beat_row(worker: WorkerInfo, now: float | None) -> Params:
+    """Return the parameters of the statement that records a heartbeat."""
+    return worker.id, now, _encode(bounded_worker(worker))
+
+
+def order_of(rows: Sequence[Row]) -> Order:
+    """Return the order that this statement answers with."""
+    [(number,)] = rows
     return _order(number)
 
 

@@ -1,0 +1,164 @@
+"""What an enqueue in the application's transaction costs, and what it leaves where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from calls import claim, counted, new, offer, put
+
+from conveyor import Conveyor
+from conveyor.core.job import NewJob, State
+from conveyor.core.pending import run_sync
+from conveyor.errors import DuplicateIdError, QueueFullError
+from conveyor.store.messages import Accepted, Offered
+from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.store import PostgresStore
+from postgres_proxy import Proxy, Traffic
+from postgres_schema import Schemas
+
+# The end of a request that is answered: of a statement with parameters, and of one without.
+SYNC, QUERY = b"S", b"Q"
+
+
+def send(to: str) -> None: ...
+
+
+def to_of(args: bytes) -> str:
+    """Return the argument of a job."""
+    return str(msgspec.json.decode(args)["to"])
+
+
+@pytest.fixture
+def belt(url: str) -> Iterator[Conveyor]:
+    belt = Conveyor(url)
+    yield belt
+    belt.close()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    store = PostgresStore(url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def session(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(parse_address(url).server) as session:
+        yield session
+
+
+@pytest.fixture
+def trips(
+    url: str, schemas: Schemas, tmp_path: Path
+) -> Iterator[Callable[[Callable[[psycopg.Connection[Any]], object]], int]]:
+    """Return how many round trips a call in a transaction takes."""
+    with (
+        Proxy(tmp_path, Path(schemas.folder)) as proxy,
+        psycopg.connect(proxy.url) as session,
+    ):
+
+        def count(call: Callable[[psycopg.Connection[Any]], object]) -> int:
+            session.execute("SELECT 1")  # begins a transaction
+            traffic = proxy.traffic = Traffic()
+            call(session)
+            proxy.traffic = None
+            session.commit()
+            ends = (SYNC, QUERY)
+            return sum(each[:1] in ends for each in traffic.messages["request"])
+
+        yield count
+
+
+@pytest.mark.parametrize("capacity", [None, 10])
+@pytest.mark.parametrize("options", [{}, {"key": "k"}, {"delay": 60}, {"priority": 3}])
+def test_a_job_takes_two_round_trips_where_there_is_room(
+    belt: Conveyor, trips: Any, capacity: int | None, options: dict[str, Any]
+) -> None:
+    queue = belt.queue("q", capacity=capacity)
+    task = queue.task(send).using(**options)
+    task.using(key=None).enqueue("first")  # from now on there are the queue and its lane
+    assert trips(lambda session: task.using(connection=session).enqueue("ann")) == 2
+    assert queue.depth == 2
+
+
+def test_several_jobs_take_as_many_and_keep_their_order(belt: Conveyor, trips: Any) -> None:
+    task = belt.task(send)
+    task.enqueue("first")
+    calls = [(str(n),) for n in range(50)]
+    assert trips(lambda session: task.using(connection=session).enqueue_many(calls)) == 2
+    found = [to_of(each.args) for each in belt.jobs()]
+    assert found == [*(to for (to,) in reversed(calls)), "first"]
+
+
+def test_a_statement_that_is_cancelled_leaves_the_transaction_usable(
+    belt: Conveyor, session: psycopg.Connection[Any], url: str
+) -> None:
+    task = belt.task(send)
+    task.enqueue("first")
+    with psycopg.connect(parse_address(url).server) as other:
+        task.using(connection=other, key="k").enqueue("ann")
+        session.execute("CREATE TEMP TABLE mine (a INT)")
+        session.execute("SET LOCAL statement_timeout = '50ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            task.using(connection=session, key="k").enqueue("ben")
+        session.execute("SELECT * FROM mine")
+        task.using(connection=session).enqueue("cid")
+        session.commit()
+    assert sorted(to_of(each.args) for each in belt.jobs()) == ["ann", "cid", "first"]
+
+
+def test_an_id_that_is_taken_leaves_nothing_of_the_call(
+    store: PostgresStore, session: psycopg.Connection[Any]
+) -> None:
+    put(store, new(id="taken"), capacity=9)
+    session.execute("CREATE TEMP TABLE mine (a INT)")
+    with pytest.raises(DuplicateIdError):
+        join(store, session, new(id="other", key="k"), new(id="taken"), capacity=9)
+    assert join(store, session, new(id="again", key="k"), capacity=9).existing == ()
+    session.execute("SELECT * FROM mine")
+    session.commit()
+    assert [job.id for job in claim(store, 9)] == ["taken", "again"]
+    assert counted(store)["q"][State.AVAILABLE] == 0
+
+
+def test_a_producer_that_waits_for_room_is_not_overtaken(
+    store: PostgresStore, session: psycopg.Connection[Any]
+) -> None:
+    put(store, new(), capacity=3)
+    offered = offer(store, new(), new(), new(), capacity=3)
+    with pytest.raises(QueueFullError):
+        join(store, session, new(), capacity=3)
+    session.rollback()
+    assert isinstance(offered, Offered)
+    store.withdraw(offered.offer).result()
+    assert join(store, session, new(), capacity=3).ids
+
+
+def test_another_capacity_is_declared_and_a_new_lane_is_made(
+    store: PostgresStore, session: psycopg.Connection[Any]
+) -> None:
+    put(store, new(), new(), capacity=2)
+    join(store, session, new(), capacity=3)
+    join(store, session, new(requires=("gpu",)))
+    session.commit()
+    assert store.queue_info("q").result().depth == 4
+    assert store.queue_info("q").result().capacity is None
+
+
+def join(
+    store: PostgresStore,
+    session: psycopg.Connection[Any],
+    *jobs: NewJob,
+    capacity: int | None = None,
+) -> Accepted:
+    return run_sync(
+        store.insert_within(
+            session, jobs, capacity=capacity, when_full="refuse", in_coroutine=False
+        )
+    )
