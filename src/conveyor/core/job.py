@@ -277,6 +277,24 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     beat_at: float = 0.0
 
 
+class QueueTotals(Record, frozen=True, kw_only=True):
+    """How many jobs a queue has ever taken, and how they ended. No number ever goes back.
+
+    A job that is retried by hand ends again, and counts again. `retried` counts attempts that
+    failed and were followed by a retry. Of a queue that an older version has used, they begin with
+    the jobs that were there when the store was upgraded.
+    """
+
+    enqueued: int = 0
+    retried: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    discarded: int = 0
+
+
+NO_TOTALS = QueueTotals()
+
+
 class QueueInfo(Record, frozen=True, kw_only=True):
     """A queue at one moment. `offers` counts the producers that wait for room."""
 
@@ -285,6 +303,7 @@ class QueueInfo(Record, frozen=True, kw_only=True):
     paused: bool
     counts: dict[State, int]
     offers: int = 0
+    totals: QueueTotals = NO_TOTALS
 
     @property
     def depth(self) -> int:

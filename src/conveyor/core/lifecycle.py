@@ -152,6 +152,11 @@ class Transition(msgspec.Struct, frozen=True):
     result: bytes | None = None
     unsupported: bool | None = None
 
+    @property
+    def is_retry(self) -> bool:
+        """Whether the attempt failed, and another one follows."""
+        return self.state is State.RETRYABLE and not self.refund_attempt
+
 
 COMPLETED = Transition(State.COMPLETED)
 

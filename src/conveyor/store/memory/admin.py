@@ -21,6 +21,7 @@ from ...core.job import (
     leave_out,
 )
 from ...core.page import LISTED, Page, cut_page
+from ...core.queue_totals import leaving, totals
 from ..enqueue_rules import no_queue
 from ..list_rules import attempt_size, chunk_size, job_size, queue_size
 from ..messages import Filter
@@ -69,12 +70,14 @@ def queue_info(memory: MemoryData, queue: str) -> QueueInfo:
     known = memory.queues.get(queue)
     if known is None:
         raise no_queue(queue)
+    counts = {state: memory.index.counts[queue][state] for state in State}
     return QueueInfo(
         name=queue,
         capacity=known.capacity,
         paused=known.paused,
-        counts={state: memory.index.counts[queue][state] for state in State},
+        counts=counts,
         offers=len(live_offers(memory, known)),
+        totals=totals(counts, memory.index.past[queue]),
     )
 
 
@@ -115,6 +118,7 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     holder = memory.index.reclaim_key(job)
     if holder is not None:
         raise key_taken(job, holder)
+    memory.index.past[job.queue].update(leaving(job.state, deleted=False))
     memory.hint("work", job.queue)
     return memory.index.put(renewed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from ...core import queue_totals
 from ..sql.rows import COLUMNS, Row
 
 _NULL = type(None)
@@ -13,7 +14,7 @@ _NAMES = {
     "kind name digest cron timezone missed scopes queues who place what subject detail holder note",
     "data": "args result progress stopping options defaults data entry",
     "whole number": "priority attempt lease crashes checksum result_checksum capacity position "
-    "size term",
+    "size term completed cancelled discarded deleted retried",
     "time": "run_at enqueued_at lease_until cancel_requested_at started_at unsupported_since "
     "final_at expires_at at next_at last_at created_at revoked_at until since",
     "flag": "cancel_forced key_kept paused executable",
@@ -40,6 +41,7 @@ ERROR = ("id", "attempt", "at", "worker", "became", "entry")
 OUTPUT = ("id", "lease", "position", "stream", "at", "data")
 FILE = ("id", "kind", "name", "digest", "size", "executable", "lease")
 QUEUE = ("name", "capacity", "paused")
+PAST = ("name", *queue_totals.PAST)
 SCHEDULE = COLUMNS["schedule"]
 TASK = ("name", "defaults")
 TOKEN = COLUMNS["token"]

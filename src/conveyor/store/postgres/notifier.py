@@ -266,6 +266,7 @@ class PostgresNotifier:
         queues = connection.query("tallied_queues")
         for queue in queues:
             connection.query("add_up", queue)
+            connection.query("add_up_past", queue)
         self._pause = ADD_UP_EVERY if queues else min(2 * self._pause, LONGEST_PAUSE)
         self._add_up_at = time.monotonic() + self._pause
 

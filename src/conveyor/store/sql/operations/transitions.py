@@ -24,6 +24,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     if move.error is not None:
         line = job.seq, job.attempt, tx.now, job.worker, move.state, _encode(move.error)
         await tx.rows("note", line)
+        if move.is_retry:
+            await tx.note_past(job.queue, ["retried"])
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
     tx.hint(*state_hint(moved))
