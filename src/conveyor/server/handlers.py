@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +11,8 @@ import msgspec
 from starlette.responses import Response
 
 from ..core.files import PIECE
-from ..core.job import QueueInfo, WorkerInfo
+from ..core.job import WorkerInfo
 from ..core.page import Page, cut_page
-from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http import list_queries, payloads
 from ..store.http.api import CURSOR_HEADER, CURSOR_SAFE, ApiCall
@@ -30,9 +28,11 @@ from .hint_api import HintApi
 from .http_io import PiecewiseResponse, json_response, read_bytes
 from .hub import Hub
 from .inline_commit import InlineCommit
+from .metrics_api import MetricsApi
 from .request import ApiRequest
 from .scale_api import ScaleApi
 from .server_config import ServerConfig
+from .visibility import queues_named, visible_workers
 from .worker_api import WorkerApi
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
@@ -86,6 +86,7 @@ class Handlers:
             "counts": self._counts,
             "load": scale.load,
             "scale": scale.scale,
+            "metrics": MetricsApi(store).metrics,
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
@@ -129,11 +130,8 @@ class Handlers:
         if not visible:
             return await self._list_page(request, self._store.counts)
         query: list_queries.ListQuery = request.body
-        queues: list[QueueInfo] = []
-        for name in sorted(set(visible)):
-            if name > query.after:
-                with suppress(NotFoundError):  # no job was ever put into it
-                    queues.append(await self._store.queue_info(name))
+        named = queues_named(self._store, visible, after=query.after)
+        queues = [each async for each in named]
         return _page_response(request.call, cut_page(queues, query.limit, queue_size))
 
     async def _workers(self, request: ApiRequest) -> Response:
@@ -144,9 +142,9 @@ class Handlers:
         found: list[WorkerInfo] = []
         page = await self._store.workers(after=query.after)
         while page.more and len(found) <= query.limit:
-            found += _visible_workers(page, visible)
+            found += visible_workers(page, visible)
             page = await self._store.workers(after=page[-1].id)
-        found += _visible_workers(page, visible)
+        found += visible_workers(page, visible)
         return _page_response(request.call, cut_page(found, query.limit, worker_size))
 
     async def _write_content(self, request: ApiRequest) -> Response:
@@ -206,18 +204,3 @@ def _page_response(call: ApiCall, page: Page[Any]) -> Response:
         # A name can have letters that no header can, and even the end of a line.
         response.headers[CURSOR_HEADER] = quote(str(getattr(page[-1], call.cursor)), CURSOR_SAFE)
     return response
-
-
-def _visible_workers(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[WorkerInfo]:
-    """Return the workers that serve any of the queues, with only what is of these queues.
-
-    Their tasks and what their jobs wait for may be of any queue that they serve.
-    """
-    visible: list[WorkerInfo] = []
-    for worker in workers:
-        served = tuple(queue for queue in worker.queues if queue in queues)
-        if served and len(served) == len(worker.queues):
-            visible.append(worker)
-        elif served or not worker.queues:
-            visible.append(msgspec.structs.replace(worker, queues=served, unsupported={}, waits={}))
-    return visible
