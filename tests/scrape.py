@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
+
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
