@@ -61,7 +61,7 @@ def test_a_worker_without_the_option_says_nothing_of_metrics(start: Start) -> No
     ("given", "wrong"),
     [
         ("70000", "metrics_port = 70000 from the command line: must be at most 65535, got 70000"),
-        ("-1", "metrics_port = -1 from the command line: must be a whole number"),
+        ("-1", "metrics_port = -1 from the command line: must be an integer of 0 or more, got -1"),
     ],
 )
 def test_a_port_that_cannot_be_is_refused(conveyor: Command, given: str, wrong: str) -> None:

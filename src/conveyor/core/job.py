@@ -11,6 +11,7 @@ import msgspec
 from .files import ARTIFACT_LIMIT, InputFile
 from .record import Record, decode_json
 from .retry import DEFAULT, Backoff
+from .trace_context import TraceContext
 
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
 OnShutdown = Literal["release", "cancel"]
@@ -56,7 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The options of a job, fixed when it is enqueued. Durations are seconds, limits bytes.
 
     `given` is for a job that was enqueued by name before its task was declared: the names of the
-    options that it was given. The first claim completes the others.
+    options that it was given. The first claim completes the others. `trace` is the span that
+    enqueued the job, if there is one.
     """
 
     retries: int = 0
@@ -76,6 +78,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     artifacts: tuple[str, ...] = ()
     artifact_limit: int = ARTIFACT_LIMIT
     given: tuple[str, ...] | None = None
+    trace: TraceContext | None = None
 
 
 NO_OPTIONS = Options()

@@ -27,7 +27,9 @@ from ..store.protocol import Store
 from ..store.worker_status import check_remote_worker
 from ..system.crash_journal import CrashJournal
 from ..system.process_identity import worker_id, worker_info
+from ..tracing.active import active_spans
 from .attempt_metrics import AttemptMetrics
+from .attempt_spans import AttemptSpans
 from .cancellation import LeaseVerdicts
 from .claim_confirmer import ClaimConfirmer
 from .dispatcher import Dispatcher
@@ -36,7 +38,7 @@ from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
 from .metrics_reading import WorkerMetrics
-from .observed_runners import observed_runners
+from .observed_runners import AttemptObserver, observed_runners
 from .options import WorkerOptions
 from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
@@ -114,7 +116,7 @@ class Assembly:
         dispatcher = self._make_dispatcher(
             worker=info.id,
             held=held,
-            runners=observed_runners(with_files, [attempts] if attempts else []),
+            runners=observed_runners(with_files, self._make_observers(attempts)),
             journal=journal,
             machine=machine,
             output=output,
@@ -191,6 +193,10 @@ class Assembly:
             fences=self.store.can_be_partitioned,
             elapsed=self.elapsed,
         )
+
+    def _make_observers(self, attempts: AttemptMetrics | None) -> list[AttemptObserver]:
+        observers: list[AttemptObserver] = [] if attempts is None else [attempts]
+        return [AttemptSpans(), *observers] if active_spans() else observers
 
     def _make_attempts(self, output: OutputBuffer) -> AttemptMetrics:
         return AttemptMetrics(now=self.store.now, elapsed=self.elapsed, written=output.written)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..core.error_info import error_info
 from ..core.lifecycle import Failed, Outcome
 from ..core.task import Kind
-from ..runners.job_control import JobControl, Runner, RunResult
+from ..runners.job_control import JobControl, Runner, RunResult, Stopped
 from ..runners.machine_fault import MachineFault
 from .outcomes import outcome_of
 
@@ -49,7 +50,12 @@ class _ObservedRunner:
         try:
             run_result = await self._runner.run(control)
         except BaseException as error:
-            self._observer.end(control, begun, Failed(error_info(error)))
+            stopped = isinstance(error, CancelledError) and control.stopping
+            self._observer.end(
+                control,
+                begun,
+                _ended(control, Stopped()) if stopped else Failed(error_info(error)),
+            )
             raise
         self._observer.end(control, begun, _ended(control, run_result))
         return run_result
