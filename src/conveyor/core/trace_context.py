@@ -10,10 +10,13 @@ from ..errors import UsageError
 
 # Of version 00. What a later version appends is left out.
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
-_MEMBER = re.compile(
-    r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+# One entry of `tracestate`: a key, and a value that does not end with a space.
+MEMBER = (
+    r"[a-z0-9][a-z0-9_\-*/@]{0,255}="
+    r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
-PARENT_LENGTH, STATE_LIMIT, MAX_MEMBERS = 55, 512, 32
+_MEMBER = re.compile(MEMBER)
+STATE_LIMIT, MAX_MEMBERS = 512, 32
 # What is looked at of a longer value.
 _LOOKED_AT = 1024
 
