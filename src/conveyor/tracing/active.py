@@ -21,6 +21,10 @@ def active_spans() -> Spans | None:
     if api is None:
         return None
     try:
+        # Each call of `get_tracer_provider` reads the environment while none is set, which takes
+        # most of a microsecond. The first one is enough for that.
+        if getattr(api, "_TRACER_PROVIDER", api) is None and _has_no_provider(api):
+            return None
         provider = api.get_tracer_provider()
         if isinstance(provider, api.ProxyTracerProvider):
             return None
@@ -38,6 +42,12 @@ def continue_trace(trace: TraceContext | None) -> None:
     from .spans import attach  # noqa: PLC0415
 
     attach(trace)
+
+
+@lru_cache(maxsize=1)
+def _has_no_provider(api: Any) -> bool:
+    """Whether the environment names no provider either; if it does, this sets that."""
+    return isinstance(api.get_tracer_provider(), api.ProxyTracerProvider)
 
 
 @lru_cache(maxsize=1)
