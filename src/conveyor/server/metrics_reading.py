@@ -8,7 +8,6 @@ from ..core.job import QueueInfo, WorkerInfo
 from ..core.unreadable import UNREADABLE
 from ..store.call_style import AsyncCalls
 from ..store.http import payloads
-from ..store.messages import Leader
 from ..store.page_walk import read_workers
 from ..store.protocol import Store
 from .auth import Principal
@@ -95,14 +94,15 @@ async def read_store(store: Store, principal: Principal, scalers: list[str]) -> 
 async def _read_scalers(store: Store, names: list[str], now: float) -> list[ScalerReading]:
     found = [await store.leader(name) for name in names[:MAX_SCALERS]]
     return [
-        ScalerReading(each.name, each.until > now, _status(each))
+        ScalerReading(each.name, each.until > now, read_status(each.note))
         for each in found
         if each is not None
     ]
 
 
-def _status(leader: Leader) -> ScalerStatus | None:
+def read_status(note: str) -> ScalerStatus | None:
+    """Return the status in the note of a scaler; None if it cannot be read."""
     try:
-        return msgspec.json.decode(leader.note, type=_Note).status
+        return msgspec.json.decode(note, type=_Note).status
     except UNREADABLE:
         return None
