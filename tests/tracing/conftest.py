@@ -10,6 +10,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "store"))
 sys.path.append(str(Path(__file__).parents[1] / "server"))
+from traced_belt import close, use
+
+from conveyor.store.memory.store import MemoryStore
 from spans import Recorded, recording
 
 
@@ -18,3 +21,11 @@ def recorded() -> Iterator[Recorded]:
     """Return the spans of an SDK that is configured in this process."""
     with recording() as spans:
         yield spans
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryStore]:
+    opened = MemoryStore()
+    use(opened)
+    yield opened
+    close()

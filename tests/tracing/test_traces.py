@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
 from served import Serving
-from traced_jobs import KINDS, belt, chain, fails, in_coroutine, in_process, snoozes
+from traced_belt import PARENT, close, insert, only, parent_of, use, work
+from traced_jobs import KINDS, belt, chain, fails, in_coroutine, snoozes
 
 from conveyor import QueueFullError
-from conveyor.core.command_policy import CommandRules
-from conveyor.core.job import NewJob, Options, State
+from conveyor.core.job import NewJob, State
 from conveyor.core.trace_context import TraceContext
 from conveyor.errors import UsageError
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.open import open_store
 from conveyor.store.protocol import Store
 from spans import Recorded, context, linked, recording, span_id, trace_id, use_provider
-
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(params=["memory", "sqlite", "http"])
@@ -45,41 +41,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "http":
         server.close()
         behind.close()
-
-
-@pytest.fixture
-def memory() -> Iterator[MemoryStore]:
-    opened = MemoryStore()
-    use(opened)
-    yield opened
-    close()
-
-
-def use(store: Store) -> None:
-    producer = belt._producer
-    producer._opened, producer._closed = None, False
-    producer.divert(lambda: store)
-
-
-def close() -> None:
-    belt._producer.close()
-
-
-def work(**options: Any) -> None:
-    belt.work(timeout=30, slots=2, queues=["q"], **options)
-
-
-def only(spans: list[ReadableSpan]) -> ReadableSpan:
-    [span] = spans
-    return span
-
-
-def traceparent(span: ReadableSpan) -> str:
-    return f"00-{trace_id(span)}-{span_id(span)}-{context(span).trace_flags:02x}"
-
-
-def parent_of(span: ReadableSpan) -> str | None:
-    return None if span.parent is None else f"{span.parent.span_id:016x}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -223,58 +184,6 @@ def test_the_span_of_one_job_is_not_current_in_the_next(
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-def test_a_job_in_a_process_has_the_span_of_its_attempt_there(
-    memory: MemoryStore, recorded: Recorded
-) -> None:
-    job = in_process.enqueue()
-    work()
-    span = only(recorded.processed)
-    found = job.result(1)
-    assert found["span"] == f"{trace_id(span)}-{span_id(span)}"
-    assert found["parent"] == traceparent(span)
-
-
-SHOW = """
-import json, os
-print(json.dumps({name: os.environ[name] for name in os.environ if name.startswith("TRACE")}))
-"""
-
-
-def shown(**options: Any) -> Any:
-    """Run a command that prints the trace in its environment."""
-    options = {"env": {}, **options}
-    job = q_command(SHOW, **options).enqueue()
-    work(**({"commands": CommandRules(clean_env=True)} if options.get("clean") else {}))
-    return json.loads(job.logs())
-
-
-def q_command(code: str, **options: Any) -> Any:
-    options.pop("clean", None)
-    return belt.command(sys.executable, "-c", code, queue="q", **options)
-
-
-@pytest.mark.parametrize("clean", [False, True])
-def test_a_command_finds_the_span_of_its_attempt_in_its_environment(
-    memory: MemoryStore, recorded: Recorded, monkeypatch: pytest.MonkeyPatch, clean: bool
-) -> None:
-    monkeypatch.setenv("TRACEPARENT", PARENT)  # the worker's own
-    monkeypatch.setenv("TRACESTATE", "a=1")
-    found = shown(clean=clean)
-    span = only(recorded.processed)
-    assert found == {"TRACEPARENT": traceparent(span)}
-
-
-def test_a_trace_that_a_command_is_given_stays(memory: MemoryStore, recorded: Recorded) -> None:
-    assert shown(env={"TRACEPARENT": PARENT}) == {"TRACEPARENT": PARENT}
-
-
-def insert(store: Store, trace: TraceContext, task: str = "coroutine") -> str:
-    """Enqueue a job as a program without OpenTelemetry would, with a trace that it was given."""
-    new = NewJob(id="foreign", task=task, queue="q", options=Options(trace=trace))
-    store.insert([new]).result()
-    return new.id
-
-
 def test_a_trace_that_a_program_passes_on_by_hand_is_continued(
     place: Store, recorded: Recorded
 ) -> None:
@@ -300,29 +209,6 @@ def test_a_trace_that_cannot_be_is_refused_with_what_is_expected(
 ) -> None:
     with pytest.raises(UsageError, match=r"trace\.(parent|state) must be a W3C"):
         insert(place, wrong)
-
-
-def test_without_an_sdk_a_trace_is_passed_on_to_what_jobs_enqueue_and_to_commands(
-    memory: MemoryStore,
-) -> None:
-    insert(memory, TraceContext(PARENT, "vendor=x"), task="chain")
-    work()
-    inner = memory.get(memory.get("foreign").result().result.decode().strip('"')).result()  # type: ignore[union-attr]
-    assert inner.options.trace == TraceContext(PARENT, "vendor=x")
-    trace_of_command = TraceContext(PARENT, "vendor=x")
-    command = q_command(SHOW)
-    options = command.enqueue_options.options
-    new = NewJob(
-        id="command",
-        task=command.task.name,
-        queue="q",
-        args=command._encode((), {}),
-        options=Options(requires=("commands",), trace=trace_of_command, grace=options.grace),
-    )
-    memory.insert([new]).result()
-    work()
-    text = b"".join(each.data for each in memory.output("command", limit=99).result())
-    assert json.loads(text) == {"TRACEPARENT": PARENT, "TRACESTATE": "vendor=x"}
 
 
 def test_without_an_sdk_jobs_carry_no_trace(memory: MemoryStore) -> None:

@@ -31,7 +31,7 @@ class PoolReading(msgspec.Struct, frozen=True):
     other: int = 0
 
 
-class ScalerStatus(msgspec.Struct, frozen=True):
+class ScalerCycle(msgspec.Struct, frozen=True):
     """What of a scaler's last cycle is shown; see `autoscaler.status.ScalerStatus`."""
 
     at: float
@@ -41,7 +41,7 @@ class ScalerStatus(msgspec.Struct, frozen=True):
 
 
 class _Note(msgspec.Struct, frozen=True):
-    status: ScalerStatus
+    status: ScalerCycle
 
 
 class ScalerReading(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class ScalerReading(msgspec.Struct, frozen=True):
 
     name: str
     leads: bool
-    status: ScalerStatus | None
+    status: ScalerCycle | None
 
 
 class StoreReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ async def _read_scalers(store: Store, names: list[str], now: float) -> list[Scal
     ]
 
 
-def read_status(note: str) -> ScalerStatus | None:
+def read_status(note: str) -> ScalerCycle | None:
     """Return the status in the note of a scaler; None if it cannot be read."""
     try:
         return msgspec.json.decode(note, type=_Note).status
