@@ -11,9 +11,10 @@ from traced_belt import PARENT, insert, only, traceparent, work
 from traced_jobs import belt, in_process
 
 from conveyor.core.command_policy import CommandRules
-from conveyor.core.job import NewJob, Options
+from conveyor.core.job import NewJob, Options, TaskDefaults
 from conveyor.core.trace_context import TraceContext
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Claimant, Want
 from spans import Recorded, span_id, trace_id
 
 
@@ -83,3 +84,15 @@ def test_without_an_sdk_a_trace_is_passed_on_to_what_jobs_enqueue_and_to_command
     work()
     text = b"".join(each.data for each in memory.output("command", limit=99).result())
     assert json.loads(text) == {"TRACEPARENT": PARENT, "TRACESTATE": "vendor=x"}
+
+
+def test_a_trace_stays_when_a_job_gets_the_options_that_its_task_declares(
+    memory: MemoryStore,
+) -> None:
+    given = TraceContext(PARENT, linked=True)
+    memory.insert([NewJob(id="j", task="later", options=Options(given=(), trace=given))]).result()
+    memory.put_tasks([TaskDefaults(name="later", options=Options(retries=3))]).result()
+    claimant = Claimant("w")
+    [job] = memory.claim([Want("default", 1)], claimant, limit=1).result().jobs
+    assert job.options.retries == 3
+    assert job.options.trace == given

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
 from served import Serving
 from traced_belt import PARENT, close, insert, only, parent_of, use, work
-from traced_jobs import KINDS, belt, chain, fails, in_coroutine, snoozes
+from traced_jobs import KINDS, belt, chain, current, fails, in_coroutine, snoozes
 
 from conveyor import QueueFullError
 from conveyor.core.job import NewJob, State
@@ -286,3 +286,14 @@ def test_names_that_others_wrote_are_one_line_in_spans(
     assert span.name == "send a\\nb"
     assert span.attributes is not None
     assert span.attributes["conveyor.task"] == "x\\x1b[31m"
+
+
+def test_a_call_of_the_executor_belongs_to_the_trace_of_who_submits_it(
+    memory: MemoryStore, recorded: Recorded
+) -> None:
+    with recorded.tracer.start_as_current_span("request") as request:
+        found = belt.submit(current).result(30)
+    belt.shutdown()
+    sent, processed = only(recorded.sent), only(recorded.processed)
+    assert parent_of(sent) == f"{request.get_span_context().span_id:016x}"
+    assert found == f"{trace_id(processed)}-{span_id(processed)}"
