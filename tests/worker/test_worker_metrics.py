@@ -282,3 +282,21 @@ def test_idle_clients_take_no_more_than_their_share() -> None:
             assert one_more.recv(1) == b""
         for each in idle:
             each.close()
+
+
+def test_a_fault_of_ours_is_logged_and_the_next_scrape_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers = iter([ValueError("a bug"), b"fine"])
+
+    def render(_accept: str) -> tuple[bytes, str]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, "text/plain"
+
+    with MetricsServer("127.0.0.1", 0, render) as server:
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server.port, "localhost")
+        assert ask(server.port, "localhost") == 200
+    assert caplog.messages == ["metrics.failed"]

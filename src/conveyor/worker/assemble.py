@@ -146,8 +146,9 @@ class Assembly:
             shutdown=self.shutdown(
                 store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
             ),
-            metrics=attempts
-            and WorkerMetrics(
+            metrics=None
+            if attempts is None
+            else WorkerMetrics(
                 info=info, attempts=attempts, held=held, leases=leases, dispatcher=dispatcher
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from ..core.event_log import open_event_log
 from ..core.host_names import host_name, is_loopback
 from ..errors import UsageError
 
@@ -17,6 +19,8 @@ from ..errors import UsageError
 STEP_TIMEOUT, MAX_CLIENTS = 5.0, 16
 # How long to wait for the thread when the worker ends, in seconds.
 WAKE_TIMEOUT = 1.0
+
+log = open_event_log("metrics")
 
 Render = Callable[[str], tuple[bytes, str]]
 
@@ -38,7 +42,7 @@ class MetricsServer:
                 f"cannot listen on {host}:{port} for metrics: {why}. Choose another "
                 "--metrics-port or --metrics-host, or stop the program that uses this one."
             ) from error
-        self.host, self.port = self._server.server_address[:2]
+        self.host, self.port = str(self._server.server_address[0]), self._server.server_port
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="conveyor-metrics", daemon=True)
 
@@ -74,11 +78,16 @@ class _Server(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+        self.server_port = int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._clients.acquire(blocking=False):
+        if not self._clients.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
             super().process_request(request, client_address)
-        else:
+        except RuntimeError:  # the system has no room for another thread
+            self._clients.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -88,7 +97,10 @@ class _Server(ThreadingHTTPServer):
             self._clients.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a client that has gone or was too slow; the worker's log is about jobs."""
+        """Ignore a client that has gone or was too slow; anything else is a fault of ours."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.error("metrics.failed", exc_info=error)
 
     @property
     def is_local(self) -> bool:
