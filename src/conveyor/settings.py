@@ -60,6 +60,13 @@ def _count(value: Any) -> int:
     return _integer(value, least=0)
 
 
+def _port(value: Any) -> int:
+    port = _count(value)
+    if port > 65_535:
+        raise UsageError(f"must be at most 65535, got {port}")
+    return port
+
+
 def _integer(value: Any, *, least: int) -> int:
     number = int(value) if isinstance(value, str) and value.isdigit() else value
     return checked_integer(number, least=least)
@@ -127,6 +134,10 @@ SETTINGS: dict[str, Setting] = {
         512, _whole, "memory, in MiB, to which a child process may grow before it is replaced"
     ),
     "health_file": Setting("", str, "health file for probes, updated every second"),
+    "metrics_port": Setting(
+        0, _port, "port at which a worker serves its metrics to Prometheus; 0 for none"
+    ),
+    "metrics_host": Setting("127.0.0.1", _text, "address at which a worker serves its metrics"),
     "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
     "log_format": Setting("text", _log_format, "format of log lines: text or json"),
 }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from keda import keda
+from monitoring import grafana, prometheus_rules
 
 from conveyor.core.duration import parse_duration
 from conveyor.settings import SETTINGS
@@ -106,6 +107,13 @@ CHECKS = [
     Check("keda-scaledobject.yaml", keda, ("parameter: token", "param: token"), "param"),
     Check("keda-scaledjob.yaml", keda, ("strategy: gradual", "strategy: slow"), "'slow'"),
     Check("keda-scaledjob.yaml", keda, ("restartPolicy", "restartsPolicy"), "restartsPolicy"),
+    Check("grafana-dashboard.json", grafana, ('"targets"', '"target"'), "unknown 'target'"),
+    Check("grafana-dashboard.json", grafana, ("sum(", "sum(("), "parenthesis"),
+    Check("grafana-dashboard.json", grafana, ('"gridPos"', '"gridPosition"'), "gridPosition"),
+    Check("prometheus-rules.yaml", prometheus_rules, ("for: 2m", "for: 2 minutes"), "for: "),
+    Check("prometheus-rules.yaml", prometheus_rules, ("sum(max", "sum max"), "unexpected"),
+    Check("prometheus-rules.yaml", prometheus_rules, ("expr:", "expression:"), "'expression'"),
+    Check("prometheus-rules.yaml", prometheus_rules, ("unless sum", "unless total"), "total"),
     Check(
         "conveyor.service",
         systemdlint,

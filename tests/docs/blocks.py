@@ -24,7 +24,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GENERATED = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->", re.DOTALL)
 NAMED = re.compile(r"# ([\w.]+\.(?:py|toml))\n")
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
+PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=--metrics-port )\d+")
 POSTGRES = "postgresql://app@db.example.com/app"
 TIMEOUT = 60
 # Commands that other tests cover, or that run these tests.

@@ -11,7 +11,8 @@ ACTORS = (
     "a token with `read`", "a token with `agent`, a hostile agent", "a token limited to queues",
     "a token with `admin`", "a job as the worker's own user", "a command under `--run-as`",
     "another user of the machine", "a hostile server, to a client", "a hostile server, to an agent",
-    "a web page in the operator's browser",
+    "a web page in the operator's browser", "who reaches the port of a worker's metrics",
+    "who enqueues jobs",
     "who writes names, errors or output that an operator reads", "who writes the database file",
     "a power cut, or who cuts connections",
 )  # fmt: skip

@@ -24,6 +24,7 @@ from conveyor.server.authorization import leases_in
 from conveyor.server.http_io import ProblemError, decode_body, decode_query
 from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.server.job_intake import JobIntake, check_declarations
+from conveyor.server.metrics_reading import read_status
 from conveyor.server.origin_guard import check_local_origin
 from conveyor.server.router import RouteTable, decode_names
 from conveyor.server.validation import check_consistency
@@ -41,6 +42,7 @@ OPTIONS = {
     "retry_on": ["OSError"], "timeout": 5.0, "key": "k", "meta": {"a": [1, {"b": None}]},
     "requires": ["gpu"], "artifacts": ["**/*.txt"], "expires_at": 1e9,
     "files": [{"name": "a/b", "digest": DIGEST, "size": 0}],
+    "trace": {"parent": f"00-{'4b' * 16}-{'0f' * 8}-01", "state": "a=1", "linked": True},
 }  # fmt: skip
 JOB = {"task": "t", "id": "j", "args": {"a": [1, "é"]}, "priority": 1, "options": OPTIONS}
 REPORTS = [
@@ -385,6 +387,8 @@ def server_targets() -> list[Target]:
         Target("token", decode_token, [SECRET.encode()]),
         Target("origin", decode_origin, [b"localhost:1\nhttp://localhost:1\nsame-origin"],
                (AccessError,)),
+        Target("note of a scaler to show", lambda data: read_status(data.decode(errors="replace")),
+               [b'{"status": {"at": 1.5, "pools": [{"pool": "p", "wanted": 1}], "held": ["a"]}}']),
         Target("request", RequestTarget(), list(request_seeds())),
         Target("connection", ConnectionTarget(), CONNECTIONS),
     ]  # fmt: skip

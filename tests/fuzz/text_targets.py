@@ -15,6 +15,7 @@ from harness import Target, scratch_folder
 from conveyor.autoscaler.config import parse_config
 from conveyor.autoscaler.workload import read_trace
 from conveyor.cli.enqueue import _parse_arguments
+from conveyor.core import trace_context
 from conveyor.core.command_policy import read_limits
 from conveyor.core.cron import next_tick, parse
 from conveyor.core.cron_words import describe_schedule
@@ -57,6 +58,7 @@ TOML = (
     b'url = "jobs.db"\nqueues = ["a", "b:2"]\nconcurrency = 4\nlease = "60s"\nlog_format = "json"\n'
     b'token_file = "t"\nlabels = "x,y"\nmax_jobs_per_process = 0\n'
 )
+TRACE_CONTEXT = b"00-%s-%s-01\nvendor=x,b@c=1" % (b"4b" * 16, b"0f" * 8)
 FOLDER = scratch_folder()
 
 
@@ -183,6 +185,15 @@ def decode_trace(data: bytes) -> None:
     read_trace(io.StringIO(os.fsdecode(data), newline=""))
 
 
+def decode_trace_context(data: bytes) -> None:
+    parent, state = [*os.fsdecode(data).split("\n", 1), ""][:2]
+    found = trace_context.read_trace(parent, state)
+    if found is not None:
+        trace_context.checked_trace(found)
+        assert len(found.parent) == 55
+        assert len(found.state) <= trace_context.STATE_LIMIT
+
+
 def text_targets() -> list[Target]:
     """Return the targets of what people write. Their mistakes are usage errors."""
     usage = (UsageError,)
@@ -195,6 +206,7 @@ def text_targets() -> list[Target]:
                (UsageError, UnicodeDecodeError)),
         Target("trace", decode_trace, [b"at,duration,labels\n1,5m,gpu\n2024-01-01T00:00,1,\n"],
                usage),
+        Target("trace of a job", decode_trace_context, [TRACE_CONTEXT]),
         Target("schedule", decode_cron,
                [b"30 3 * * 1-5\nEurope/Berlin", b"*/5 0-6,8 1,15 * *", b"@daily", b"every 5m",
                 b"0 0 29 2 *\nAmerica/New_York", b"0 9 * * 1#1"], usage),

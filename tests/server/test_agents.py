@@ -24,6 +24,8 @@ from state_log import is_alive, objections
 
 from conveyor import JobCancelledError, State
 from conveyor.client.job_handle import Job
+from reserved_port import ReservedPort
+from scrape import Scrape
 from state_changes import changes, watch
 
 # So short that the end of a lease is not waited for long.
@@ -254,3 +256,19 @@ def test_the_output_of_a_running_job_can_be_followed_from_any_machine(
 def workers(deployment: Deployment) -> list[Any]:
     """Return the agents that the server knows; it is itself a worker, without slots."""
     return [each for each in remote(deployment).store.workers().result(10) if each.slots]
+
+
+def test_an_agent_serves_its_metrics_and_its_server_counts_it(agents: Deployment) -> None:
+    port = ReservedPort()
+    options = "--label", "counted!only", "--metrics-port", str(port.number)
+    agent = agents.agent(*APP, "-c", "1", *options)
+    done = enqueue(agents, add, 1, 2, requires=["counted"])
+    assert done.result(60) == 3
+    found = Scrape(f"{port.url}/metrics")
+    names = {"queue": "default", "task": "agent_tasks.add", "outcome": "succeeded"}
+    assert found("conveyor_worker_attempts_total", **names) == 1
+    of_server = Scrape(f"{agents.url}/metrics", token=agents.admin)
+    assert of_server("conveyor_workers", kind="agent", state="ready") >= 2
+    assert of_server("conveyor_slots", kind="worker") == 0
+    assert agent.stop() == 0
+    port.close()

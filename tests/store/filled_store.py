@@ -83,6 +83,10 @@ def run_some(store: Store, clock: FakeClock) -> None:
     write(store, running.id, running.lease)
     store.cancel(running.id, reason=STRANGE).result()
     store.cancel(put(store, new(queue="run"))[0], reason="not needed").result()
+    # What only the totals of the queue remember.
+    gone = put(store, new(queue="run"))[0]
+    store.cancel(gone, reason="not needed").result()
+    store.delete(gone).result()
 
 
 def write(store: Store, job_id: str, number: int) -> None:

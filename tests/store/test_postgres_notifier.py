@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from calls import claim, counted, new, put
+import msgspec
+from calls import claim, counted, new, put, settle
 
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
@@ -97,6 +98,29 @@ def test_counts_of_a_queue_that_another_transaction_holds_are_added_up_later(
     assert admin.run(f"SELECT queue FROM {admin.schema}.tally") == []
     assert not notifier._has_tallied
     connection.close()
+
+
+def test_what_counts_show_no_more_is_added_up_and_stays_the_same(
+    store: PostgresStore, admin: Admin
+) -> None:
+    put(store, *(new() for _ in range(5)))
+    put(store, new(queue="other"))
+    for queue, limit in (("q", 5), ("other", 1)):
+        for job in claim(store, limit, queue=queue):
+            settle(store, job, Succeeded())
+            store.delete(job.id).result()
+    before = [each.totals for each in store.counts().result()]
+    notifier = store._driver._notifier  # type: ignore[attr-defined]
+    connection = Connection(parse_address(store.url))
+    notifier._add_up(connection)
+    put(store, new())
+    notifier._add_up(connection)
+    connection.close()
+    rows = admin.run(f"SELECT queue, deleted FROM {admin.schema}.past_tally ORDER BY queue")
+    assert rows == [("other", 1), ("q", 5)]
+    other, q = [each.totals for each in store.counts().result()]
+    assert [other, msgspec.structs.replace(q, enqueued=5)] == before
+    assert q.enqueued == 6
 
 
 def test_an_idle_process_asks_for_changed_counts_more_and_more_rarely(

@@ -127,6 +127,8 @@ HOT = {
     "output": "output_job",
     "refers": "file_digest",
     "add_up": "tally_queue",
+    "add_up_past": "past_tally_queue",
+    "queue_with_past": "past_tally_queue",
 }
 
 

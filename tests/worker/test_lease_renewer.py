@@ -271,3 +271,23 @@ def test_a_cancel_of_a_job_that_has_just_ended_does_not_prevent_fencing_off_the_
         assert Lease("goes on", 1) in kept.fenced
 
     keeping(test, fences=True, lease_for=LEASE)
+
+
+def test_renewals_that_come_late_and_those_without_an_answer_are_counted() -> None:
+    async def test(kept: Kept) -> None:
+        kept.hold("a", "b")
+        kept.store.reachable = False
+        kept.now = 16.0
+        kept.leases.check_for_cancels([])
+        await soon(lambda: kept.leases.failed)
+        kept.store.reachable = True
+        kept.now = 29.0
+        kept.leases.check_for_cancels([])
+        await soon(lambda: ["a", "b"] in kept.store.asked[1:])
+        assert kept.leases.late == 0
+        kept.now += 31.0
+        kept.leases.check_for_cancels([])
+        await soon(lambda: kept.leases.late)
+        assert kept.leases.late == 2
+
+    keeping(test)

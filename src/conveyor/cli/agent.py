@@ -28,6 +28,7 @@ from .shared.application import belt_without_app, export_store, load_configured_
 from .shared.command_flags import command_options, command_rules
 from .shared.heartbeat import Heartbeat
 from .shared.log_setup import configure_logging
+from .shared.metrics_port import served_metrics
 from .shared.options import app_option, log_options
 from .shared.output import print_stderr
 from .shared.shell_warning import warn_of_shell
@@ -38,6 +39,7 @@ from .shared.worker_options import (
     drain_option,
     health_file_option,
     label_option,
+    metrics_options,
     queue_option,
     strict_option,
 )
@@ -66,6 +68,7 @@ BACKOFF = Exponential(first=0.2, factor=2.0, longest=10.0)
 @command_options
 @drain_option
 @health_file_option
+@metrics_options
 @log_options
 def agent_command(one_shot: bool, strict: bool, allow_commands: bool, **flags: Any) -> int:
     warn_of_shell()
@@ -144,7 +147,7 @@ async def _run_agent(
             most=most,
         )
         watching = asyncio.create_task(_drain_for_new_token(worker, settings, token, read_token))
-        with shutdown.keep_failure():
+        with served_metrics(worker, settings), shutdown.keep_failure():
             await run_until_stopped(worker, belt, shutdown, what="agent", where="server")
         has_new_token = watching.done() or bool(worker.denied and _has_changed(token, read_token))
         watching.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,9 @@ from ..core.codec import ResultCodec
 from ..core.command import require_command_label
 from ..core.ids import IdMaker
 from ..core.job import JobRecord, NewJob, WhenFull
+from ..core.job_context import current_trace
 from ..core.task import Task
+from ..core.trace_context import TraceContext
 from ..errors import UnavailableError, UsageError
 from ..settings import DEFAULT, load_settings
 from ..store.blobs.transfer import upload_inputs
@@ -22,9 +24,13 @@ from ..store.hint_waiters import HintWaiters
 from ..store.messages import Accepted
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
+from ..tracing.active import active_spans
 from .enqueue import enqueue, enqueue_within
 from .job_handle import Job
 from .options import EnqueueOptions
+
+if TYPE_CHECKING:
+    from ..tracing.spans import Spans
 
 MAX_JOBS = 100_000
 # The options and the encoded arguments of one job.
@@ -135,14 +141,22 @@ class Producer:
         *,
         rule: QueueRule | None = None,
         keep: bool = True,
+        traced: bool = False,
     ) -> list[Job[Any]]:
         """Put jobs into the store, in one transaction, and return their handles.
 
         All calls name the same queue, and agree on what happens when it is full. `rule` is that of
         the queue; None: as it was declared. Unless `keep`, no job is left if the caller is stopped.
+        `traced`: the jobs already have the trace that they belong to, if any.
         """
         if not calls:
             return []
+        if not traced:
+            spans, trace = active_spans(), current_trace()
+            if spans is not None:
+                return await self._enqueue_in_span(spans, call_style, task, calls, rule, keep=keep)
+            if trace is not None:
+                calls = with_trace(calls, trace)
         if len(calls) > MAX_JOBS:
             raise UsageError(
                 f"cannot enqueue {len(calls):,} jobs at once (limit {MAX_JOBS:,}); "
@@ -175,6 +189,31 @@ class Producer:
                 when_full=_without_waiting(chosen, rule),
             )
         return self._handles(accepted, new_jobs, task.results)
+
+    async def _enqueue_in_span(
+        self,
+        spans: Spans,
+        call_style: CallStyle,
+        task: Task,
+        calls: Sequence[Call],
+        rule: QueueRule | None,
+        *,
+        keep: bool,
+    ) -> list[Job[Any]]:
+        """Enqueue jobs that carry the context of a span, which lasts until they are accepted."""
+        queue = calls[0][0].queue or "default"
+        span = spans.sending(task=task.name, queue=queue, count=len(calls))
+        if span.trace is not None:
+            calls = with_trace(calls, span.trace)
+        try:
+            jobs = await self.enqueue(call_style, task, calls, rule=rule, keep=keep, traced=True)
+        except BaseException as error:
+            span.end(error)
+            raise
+        if len(jobs) == 1:
+            span.accepted(jobs[0].id)
+        span.end()
+        return jobs
 
     def _handles(
         self, accepted: Accepted, new_jobs: Sequence[NewJob], results: ResultCodec
@@ -222,6 +261,16 @@ class Producer:
                     self._opened = store, HintWaiters(store)
                 opened = self._opened
         return opened
+
+
+def with_trace(calls: Sequence[Call], trace: TraceContext) -> list[Call]:
+    """Return calls whose jobs carry a trace."""
+    done: dict[int, EnqueueOptions] = {}  # calls usually share their options
+    for chosen, _ in calls:
+        if id(chosen) not in done:
+            options = msgspec.structs.replace(chosen.options, trace=trace)
+            done[id(chosen)] = msgspec.structs.replace(chosen, options=options)
+    return [(done[id(chosen)], payload) for chosen, payload in calls]
 
 
 def _without_waiting(chosen: EnqueueOptions, rule: QueueRule) -> WhenFull:

@@ -11,6 +11,7 @@ import msgspec
 from .files import ARTIFACT_LIMIT, InputFile
 from .record import Record, decode_json
 from .retry import DEFAULT, Backoff
+from .trace_context import TraceContext
 
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
 OnShutdown = Literal["release", "cancel"]
@@ -56,7 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The options of a job, fixed when it is enqueued. Durations are seconds, limits bytes.
 
     `given` is for a job that was enqueued by name before its task was declared: the names of the
-    options that it was given. The first claim completes the others.
+    options that it was given. The first claim completes the others. `trace` is the span that
+    enqueued the job, if there is one.
     """
 
     retries: int = 0
@@ -76,6 +78,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     artifacts: tuple[str, ...] = ()
     artifact_limit: int = ARTIFACT_LIMIT
     given: tuple[str, ...] | None = None
+    trace: TraceContext | None = None
 
 
 NO_OPTIONS = Options()
@@ -284,6 +287,24 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     beat_at: float = 0.0
 
 
+class QueueTotals(Record, frozen=True, kw_only=True):
+    """How many jobs a queue has ever taken, and how they ended. No number ever goes back.
+
+    A job that is retried by hand ends again, and counts again. `retried` counts attempts that
+    failed and were followed by a retry. Of a queue that an older version has used, they begin with
+    the jobs that were there when the store was upgraded.
+    """
+
+    enqueued: int = 0
+    retried: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    discarded: int = 0
+
+
+NO_TOTALS = QueueTotals()
+
+
 class QueueInfo(Record, frozen=True, kw_only=True):
     """A queue at one moment. `offers` counts the producers that wait for room.
 
@@ -298,6 +319,7 @@ class QueueInfo(Record, frozen=True, kw_only=True):
     paused_at: float | None = None
     paused_by: str = ""
     pause_reason: str = ""
+    totals: QueueTotals = NO_TOTALS
 
     @property
     def depth(self) -> int:

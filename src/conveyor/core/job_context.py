@@ -14,6 +14,7 @@ from .bounds import checked_number
 from .files import file_name
 from .job import JobRecord, Progress, Stream
 from .pending import run_sync
+from .trace_context import TraceContext
 
 T = TypeVar("T")
 
@@ -40,6 +41,11 @@ class JobLink(Protocol):
 
         A stop request sets these events.
         """
+        ...
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace that its code is a part of."""
         ...
 
     @property
@@ -241,6 +247,12 @@ def waiting_for(what: str, event: Settable) -> Generator[None]:
         yield
     finally:
         del waits[event]
+
+
+def current_trace() -> TraceContext | None:
+    """Return the trace of the job that this code runs in; None outside of a job, or without one."""
+    job = CURRENT.get()
+    return None if job is None else link_of(job).trace
 
 
 def check_stop() -> None:

@@ -140,8 +140,7 @@ def checked_snooze(delay: float) -> float:
 class Transition(msgspec.Struct, frozen=True):
     """A change of a job's state. `delay` in seconds from now sets run_at; None keeps it.
 
-    `unsupported`: the job has not found a worker whose code can run it, or has found one; None says
-    nothing about that.
+    `unsupported`: the job waits for a worker whose code can run it, or not; None: that is unknown.
     """
 
     state: State
@@ -151,6 +150,11 @@ class Transition(msgspec.Struct, frozen=True):
     error: ErrorInfo | None = None
     result: bytes | None = None
     unsupported: bool | None = None
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether the attempt failed, and another one follows."""
+        return self.state is State.RETRYABLE and not self.refund_attempt
 
 
 COMPLETED = Transition(State.COMPLETED)

@@ -35,6 +35,7 @@ from .job import (
 )
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
+from .trace_context import checked_trace
 
 _encode = msgspec.json.Encoder().encode
 
@@ -216,6 +217,8 @@ def _check_options(options: Options) -> None:
         _check_retry_on(options.retry_on)
     if options.given:
         _named("given", partial(check_size, "given"), options.given)
+    if options.trace is not None:
+        checked_trace(options.trace)
     if options.files or options.artifacts:
         check_files(options.files, options.artifacts)
 

@@ -91,6 +91,10 @@ class OutputBuffer:
                 for (job_id, lease), piece in self._pop_pieces(limit)
             ]
 
+    def written(self, job: JobRecord) -> int:
+        """Return how many bytes of a job's output were kept, while its code runs."""
+        return min(self._written.get((job.id, job.lease), 0), job.options.output_limit)
+
     @property
     def pending_bytes(self) -> int:
         """How many bytes of output wait to be sent."""

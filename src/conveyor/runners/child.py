@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections import UserDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import spawn
 from types import CoroutineType, FrameType
@@ -24,11 +24,12 @@ from typing import Any, BinaryIO
 
 from ..core.codec import ArgsCodec, ResultCodec
 from ..core.error_info import describe_import_error, error_info
-from ..core.job import JobRecord, Progress, Stream
+from ..core.job import Progress, Stream
 from ..core.job_context import CURRENT, CurrentJob, Settable
 from ..core.lifecycle import Failed, Succeeded
 from ..core.stack import MAX_FRAMES, Frame
 from ..errors import JobCancelledError, UsageError
+from ..tracing.active import continue_trace
 from .caller_completion import complete_within, encode_result
 from .capture import JobLogHandler
 from .child_protocol import (
@@ -54,7 +55,7 @@ from .child_protocol import (
     decode_run,
     encode,
 )
-from .job_control import RunResult, Stopped, job_environment
+from .job_control import RunResult, Stopped, job_environment, trace_environment
 from .job_exceptions import run_result_of_exception
 from .machine_fault import MachineError, machine_fault
 from .stack_frames import frames_of_coroutine, frames_of_thread
@@ -96,7 +97,7 @@ class Child:
             run = decode_run(line)
             self._link = link = _JobLink(run, self._messages, self._lock)
             # One context per job, so that a job's context variables do not reach the next job.
-            with _environment(run.job):
+            with _environment(job_environment(run.job) | trace_environment(run.trace)):
                 run_result = contextvars.copy_context().run(self._run, run, link)
             self._link = None
             _flush()
@@ -127,6 +128,7 @@ class Child:
         try:
             function, arguments, results = self._find_function(run)
             link.results = results
+            continue_trace(run.trace)
         except UsageError as error:
             return machine_fault(error.__cause__) or Failed(error_info(error), retry=False)
         try:
@@ -192,6 +194,7 @@ class _JobLink:
 
     def __init__(self, run: RunJob, messages: BinaryIO, lock: threading.Lock) -> None:
         self.job = run.job
+        self.trace = run.trace
         self._folder = run.folder
         self._created = run.created
         self._schema = run.schema
@@ -277,8 +280,7 @@ class _Waits(UserDict[Settable, str]):
 
 
 @contextmanager
-def _environment(job: JobRecord) -> Generator[None]:
-    names = job_environment(job)
+def _environment(names: Mapping[str, str]) -> Generator[None]:
     os.environ.update(names)
     try:
         yield

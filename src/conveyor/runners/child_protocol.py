@@ -19,6 +19,7 @@ import msgspec
 
 from ..core.job import JobRecord, Progress, Stream
 from ..core.stack import Frame
+from ..core.trace_context import TraceContext
 from ..core.unreadable import UNREADABLE
 from .job_control import RunResult
 
@@ -37,7 +38,7 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
 
     `main` is how to import the worker's main script, if the function is in it. `folder` is the path
     of the job's workdir, which exists if it was `created`. `schema` has the tables of its store, if
-    that is PostgreSQL.
+    that is PostgreSQL. `trace` is the trace that its code is a part of.
     """
 
     job: JobRecord
@@ -46,6 +47,7 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     folder: str = ""
     created: bool = False
     schema: str = ""
+    trace: TraceContext | None = None
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):

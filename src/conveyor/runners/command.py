@@ -21,7 +21,14 @@ from ..core.lifecycle import Failed, Succeeded
 from ..core.unreadable import UNREADABLE
 from .guard_pool import GuardPool
 from .guarded_process import GuardedProcess
-from .job_control import JobControl, RunResult, Stopped, StopRequest, job_environment
+from .job_control import (
+    JobControl,
+    RunResult,
+    Stopped,
+    StopRequest,
+    job_environment,
+    trace_environment,
+)
 from .machine_fault import MachineFault, machine_fault
 from .privileges import Privileges, resolve_privileges
 from .termination import KILL_TIMEOUT, Termination, note_left_behind
@@ -33,6 +40,7 @@ OUTPUT_TIMEOUT = 5.0
 CANNOT_INVOKE, NOT_FOUND = 126, 127
 # How much of stderr goes into the error, in bytes and lines.
 TAIL_BYTES, TAIL_LINES = 4096, 20
+TRACE_VARIABLES = frozenset({"TRACEPARENT", "TRACESTATE"})
 FOLDER_VARIABLE = "CONVEYOR_FOLDER"
 # What a probe runs: a program that exists wherever this one runs, and ends at once.
 PROBE = (sys.executable, "-I", "-S", "-c", "")
@@ -204,7 +212,10 @@ def _environment(
     folder = (
         {FOLDER_VARIABLE: control.workdir.path} if control.artifact_root and control.workdir else {}
     )
-    return {**inherited, **command.env, **job_environment(control.job), **folder}
+    trace = {} if "TRACEPARENT" in command.env else trace_environment(control.trace)
+    if trace:  # the worker's own is another trace
+        inherited = {name: each for name, each in inherited.items() if name not in TRACE_VARIABLES}
+    return {**inherited, **trace, **command.env, **job_environment(control.job), **folder}
 
 
 def _in_workdir(command: Command, folder: str) -> Command:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from ..core.job_context import Settable
 from ..core.lifecycle import Crashed, Failed, Snoozed, Succeeded, Unsupported
 from ..core.stack import Frame
 from ..core.task import Task
+from ..core.trace_context import TraceContext, read_trace
 from ..errors import UsageError
 from .caller_completion import CallerCompletions, complete_within, encode_result
 from .machine_fault import MachineFault
@@ -71,12 +73,13 @@ class JobControl(msgspec.Struct, eq=False):
     needed. `artifact_root` is the directory to search for artifacts, "" if the job has neither
     inputs nor artifact patterns. `artifacts` maps the names of the artifacts that it named to their
     paths. `workdir_owner` is the other user, if any, to whom its workdir was given. `failure` is
-    how the job ends whatever its function returns. `slot` is the asyncio
-    task that runs the code of a coroutine job, and `code` is its coroutine while it is suspended.
-    `thread` is the thread of a thread job, `child_pid` the process of a process job;
-    `request_frames` has that process send the frames of its code to the function that is passed,
-    once, or never. `completing`: a transaction of the application may complete it; `completed`: it
-    is known that one did.
+    how the job ends whatever its function returns. `slot` is the asyncio task that runs the code of
+    a coroutine job, and `code` is its coroutine while it is suspended. `thread` is the thread of a
+    thread job, `child_pid` the process of a process job; `request_frames` has that process send the
+    frames of its code to the function that is passed, once, or never. `span` is the span of the
+    attempt, if the worker traces, and `variables` are the context variables for the code of a
+    thread. `completing`: a transaction of the application may complete it; `completed`: it is known
+    that one did.
     """
 
     # Hot path: one is made for each job, so it is a struct, which sets its defaults in C.
@@ -103,6 +106,8 @@ class JobControl(msgspec.Struct, eq=False):
     thread: int = 0
     child_pid: int = 0
     request_frames: Callable[[Callable[[Sequence[Frame]], None]], None] | None = None
+    span: TraceContext | None = None
+    variables: Context | None = None
     _event: threading.Event | None = None
     _on_stop: Callable[[StopRequest], None] | None = None
 
@@ -140,6 +145,11 @@ class JobControl(msgspec.Struct, eq=False):
         self._on_stop = act
         if act is not None and self.stop_request is not None:
             act(self.stop_request)
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace that its code is a part of: the attempt's span, or else what enqueued it."""
+        return self.span or self.job.options.trace
 
     @property
     def stopping(self) -> bool:
@@ -215,6 +225,15 @@ def job_environment(job: JobRecord) -> dict[str, str]:
         "CONVEYOR_ATTEMPT": str(job.attempt),
         "CONVEYOR_LEASE": str(job.lease),
     }
+
+
+def trace_environment(trace: TraceContext | None) -> dict[str, str]:
+    """Return the environment variables in which the programs of a job find its trace.
+
+    What anybody may have stored is read again, and left out if it cannot be read.
+    """
+    known = None if trace is None else read_trace(trace.parent, trace.state)
+    return {} if known is None else known.environment()
 
 
 _MAKE_LOCK = threading.Lock()

@@ -194,9 +194,8 @@ class _ChildProcess:
         main = _main_script() if where.startswith("__main__:") else {}
         folder, created = _workdir_state(control)
         schema = control.completions.schema if control.completions else ""
-        self._requests.send(
-            encode(RunJob(control.job, where, main, folder, created, schema)) + b"\n"
-        )
+        run = RunJob(control.job, where, main, folder, created, schema, control.trace)
+        self._requests.send(encode(run) + b"\n")
         self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
         try:

@@ -204,7 +204,7 @@ class _JobThread(threading.Thread):
 def _run_in_context(control: JobControl) -> RunResult:
     if control.stopping:
         return Stopped()
-    return contextvars.copy_context().run(_run, control)
+    return (control.variables or contextvars.copy_context()).run(_run, control)
 
 
 def _run(control: JobControl) -> RunResult:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..core.event_log import open_event_log
 from ..errors import ConveyorError, UnavailableError
-from ..store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
+from ..store.http.api import METRICS, PREFIX, SERVER_CALLS, STORE_CALLS, ApiCall
 from ..store.http.problems import PROBLEMS, problem, problem_from_error
 from ..store.protocol import Store
 from ..system.file_threads import FileThreads
@@ -71,6 +71,8 @@ class Application(Router):
         self._routes = RouteTable()
         for call in (*STORE_CALLS.values(), *SERVER_CALLS):
             self._routes.add(call.method, PREFIX + call.path, self._endpoint(call))
+        # Where Prometheus looks unless it is told otherwise.
+        self._routes.add(METRICS.method, METRICS.path, self._endpoint(METRICS))
         for path, endpoint in (("/health", _health), ("/openapi.json", _openapi)):
             for method in ("GET", "HEAD"):
                 self._routes.add(method, PREFIX + path, endpoint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -11,9 +10,8 @@ import msgspec
 from starlette.responses import Response
 
 from ..core.files import PIECE
-from ..core.job import QueueInfo, WorkerInfo
+from ..core.job import WorkerInfo
 from ..core.page import cut_page
-from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http import list_queries, payloads
 from ..store.list_rules import queue_size, worker_size
@@ -30,12 +28,13 @@ from .hub import Hub
 from .inline_commit import InlineCommit
 from .job_api import JobApi
 from .lookup_api import LookupApi
+from .metrics_api import MetricsApi
 from .pause_api import PauseApi
 from .request import ApiRequest
 from .scale_api import ScaleApi
 from .server_config import ServerConfig
 from .shown_jobs import ShownJobs
-from .visible_workers import visible_workers
+from .visibility import queues_named, visible_workers
 from .worker_api import WorkerApi
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
@@ -91,6 +90,7 @@ class Handlers:
             **_for_dashboards(store, config),
             "load": scale.load,
             "scale": scale.scale,
+            "metrics": MetricsApi(store).metrics,
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
@@ -134,11 +134,8 @@ class Handlers:
         if not visible:
             return await self._list_page(request, self._store.counts)
         query: list_queries.ListQuery = request.body
-        queues: list[QueueInfo] = []
-        for name in sorted(set(visible)):
-            if name > query.after:
-                with suppress(NotFoundError):  # no job was ever put into it
-                    queues.append(await self._store.queue_info(name))
+        named = queues_named(self._store, visible, after=query.after)
+        queues = [each async for each in named]
         return page_response(request.call, cut_page(queues, query.limit, queue_size))
 
     async def _workers(self, request: ApiRequest) -> Response:

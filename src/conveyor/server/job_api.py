@@ -26,7 +26,7 @@ from ..store.protocol import Store
 from .http_io import json_response
 from .output_search import OutputSearch
 from .request import ApiRequest
-from .visible_workers import visible_workers
+from .visibility import visible_workers
 
 # Larger arguments are only shown if that is asked for, in bytes of JSON.
 SHOWN_ARGS = 64 << 10

@@ -14,6 +14,7 @@ from ..core.ids import IdMaker
 from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
 from ..core.task import Task, unknown_name
+from ..core.trace_context import checked_trace
 from ..errors import EncodingError, UnknownTaskError, UsageError
 from ..store.enqueue_rules import given_options, lay_under
 from ..store.http.wire import NewJobView, decode_new_job
@@ -122,6 +123,8 @@ def _check(view: NewJobView, args_limit: int) -> None:
 
 def _check_options(options: Options) -> None:
     check_files(options.files, options.artifacts)
+    if options.trace is not None:
+        checked_trace(options.trace)
     for option, value in given_options(options).items():
         if option in RULES and option != "files":
             try:

@@ -28,7 +28,7 @@ from ..store.schedule_rules import no_schedule
 from .http_io import json_response
 from .request import ApiRequest
 from .server_config import ServerConfig
-from .visible_workers import visible_workers
+from .visibility import visible_workers
 
 # How many ticks of a schedule are listed.
 TICKS = 3

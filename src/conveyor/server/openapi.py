@@ -12,6 +12,7 @@ from ..store.http.api import (
     CURSOR_HEADER,
     HINTS,
     JSON,
+    METRICS,
     MSGPACK,
     PREFIX,
     SERVER_CALLS,
@@ -31,6 +32,10 @@ ACCESS = ("unauthorized", "forbidden")
 WITH_BODY = ("too_large", "too_slow", "not_json")
 HEALTH = "/health"
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+METRIC_TEXTS = {
+    "text/plain": {"schema": {"type": "string"}},
+    "application/openmetrics-text": {"schema": {"type": "string"}},
+}
 ABOUT = (
     "A job queue for programs and agents on other machines. Times are Unix seconds, durations are "
     "seconds. Every error is a problem (RFC 9457); programs should look at its `code`. Send a "
@@ -139,6 +144,8 @@ def _responses(call: ApiCall, schema_of: dict[str, Schema]) -> dict[str, Any]:
     if call is HINTS:
         text = {"application/x-ndjson": {"schema": {"type": "string"}}}
         responses["200"] = {"description": LINES, "content": text}
+    elif call is METRICS:
+        responses["200"] = {"description": "Metrics", "content": METRIC_TEXTS}
     elif call.raw == "response":
         responses["200"] = {"description": "Bytes", "content": BYTES}
     elif call.response is None:

@@ -9,10 +9,8 @@ server (Sec-Fetch-Site), and the host name of the server (Host).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
+from ..core.host_names import host_name, is_loopback
 from ..errors import AccessError
 
 # Sent with every response: a browser must not guess its type, show it within another page, run
@@ -29,7 +27,7 @@ OWN_SITES = frozenset({"same-origin", "none"})
 def check_local_origin(headers: Mapping[str, str]) -> None:
     """Raise AccessError unless the request is to this machine and not from a foreign web page."""
     host = headers.get("host", "")
-    if host and not is_loopback(_host_name(host)):
+    if host and not is_loopback(host_name(host)):
         raise AccessError(
             "this server requires no token, so it accepts only requests to this machine, not to "
             f"{host[:200]!r}: use 127.0.0.1 or localhost, or create a token with "
@@ -47,21 +45,3 @@ def _from_page(which: str) -> AccessError:
     return AccessError(
         f"this server requires no token, so it accepts no requests from web pages, here {which}"
     )
-
-
-@lru_cache(maxsize=100)
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

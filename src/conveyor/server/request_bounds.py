@@ -20,6 +20,8 @@ from ..core.job import DETAILS, Options, OutputChunk, ScheduleInfo, State, TaskD
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
+from ..core.trace_context import MAX_MEMBERS, STATE_LIMIT, TraceContext
+from ..core.trace_context import MEMBER as TRACE_MEMBER
 from ..store.http.list_queries import SUMMARY, CountQuery, FindQuery
 from ..store.http.payloads import (
     BytesQuery,
@@ -99,6 +101,17 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "files": {"maxItems": FILES_LIMIT},
         "artifacts": {"type": "array", "items": FILE_NAME, "maxItems": FILES_LIMIT},
         "artifact_limit": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+    },
+    TraceContext: {
+        "parent": {
+            "type": "string",
+            "pattern": "^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$",
+        },
+        "state": {
+            "type": "string",
+            "maxLength": STATE_LIMIT,
+            "pattern": f"^({TRACE_MEMBER}(,{TRACE_MEMBER}){{0,{MAX_MEMBERS - 1}}})?$",
+        },
     },
     OutputChunk: {"data": {"type": "string", "contentEncoding": "base64", "pattern": BASE64}},
     Fixed: {"seconds": PAUSE},

@@ -13,6 +13,7 @@ from ..store.protocol import Store
 from .auth import Principal
 from .http_io import json_response
 from .request import ApiRequest
+from .visibility import loads_of
 
 
 class ScaleApi:
@@ -39,14 +40,8 @@ class ScaleApi:
 
     async def _loads(self, principal: Principal, queue: str | None, limit: int) -> list[Load]:
         """Return the loads of a queue; without one, of those that the token may see."""
-        if queue is None and not principal.queues:
-            return await self._store.load(limit=limit)
-        names = sorted(set(principal.queues)) if queue is None else [queue]
-        loads: list[Load] = []
-        for name in names:
-            if len(loads) < limit:
-                loads += await self._store.load(limit=limit - len(loads), queue=name)
-        return loads
+        names = principal.queues if queue is None else [queue]
+        return await loads_of(self._store, names, limit=limit)
 
 
 def _scale(loads: Sequence[Load], *, slots: int, now: float) -> payloads.ScaleAnswer:

@@ -13,6 +13,7 @@ import msgspec
 import uvicorn
 
 from ..core.event_log import open_event_log
+from ..core.host_names import is_loopback
 from ..core.job import State, WorkerInfo
 from ..core.labels import PUBLIC_WITHOUT_TLS
 from ..errors import UsageError
@@ -26,7 +27,7 @@ from ..system.repeat_filter import bounded_log
 from .acceptor import Acceptor, connection_limit
 from .application import Application
 from .http_limits import LimitedHttpProtocol
-from .origin_guard import RESPONSE_HEADERS, is_loopback
+from .origin_guard import RESPONSE_HEADERS
 from .server_config import ServerConfig
 
 log = open_event_log("server")

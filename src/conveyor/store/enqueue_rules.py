@@ -14,8 +14,8 @@ from ..errors import BatchTooLargeError, DuplicateIdError, NotFoundError, QueueF
 
 K = TypeVar("K")
 
-# The options that decide where and until when a job waits, and which files it has.
-PLACING = ("key", "key_until", "requires", "expires_at", "files")
+# The options that decide where and until when a job waits, and what only its producer knows.
+PLACING = ("key", "key_until", "requires", "expires_at", "files", "trace")
 # By name; `given` is about options, and is none itself.
 _DEFAULTS: dict[str, Any] = {
     name: value for name, value in msgspec.structs.asdict(NO_OPTIONS).items() if name != "given"

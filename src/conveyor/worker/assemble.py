@@ -27,6 +27,9 @@ from ..store.protocol import Store
 from ..store.worker_status import check_remote_worker
 from ..system.crash_journal import CrashJournal
 from ..system.process_identity import worker_id, worker_info
+from ..tracing.active import active_spans
+from .attempt_metrics import AttemptMetrics
+from .attempt_spans import AttemptSpans
 from .cancellation import LeaseVerdicts
 from .claim_confirmer import ClaimConfirmer
 from .dispatcher import Dispatcher
@@ -34,6 +37,8 @@ from .held_jobs import HeldJobs
 from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
+from .metrics_reading import WorkerMetrics
+from .observed_runners import AttemptObserver, observed_runners
 from .options import WorkerOptions
 from .output_sender import OutputSender
 from .shutdown import WorkerShutdown
@@ -60,6 +65,7 @@ class WorkerParts:
     sidecar: Sidecar
     shutdown: WorkerShutdown
     stacks: StackReporter
+    metrics: WorkerMetrics | None
 
 
 class Assembly:
@@ -105,7 +111,20 @@ class Assembly:
         runners = self.make_runners()
         with_files = runners_with_files(runners, store=store, workdir_root=workdir_root)
         machine = MachineProbe(runners=with_files, elapsed=self.elapsed)
-        dispatcher = self._make_dispatcher(info.id, held, with_files, journal, machine)
+        output = OutputBuffer()
+        verdicts = self.lease_verdicts(held, fence_grace=options.lease_for / 10)
+        leases = self._make_leases(held, verdicts)
+        attempts = self._make_attempts(output) if options.measured else None
+        dispatcher = self._make_dispatcher(
+            worker=info.id,
+            held=held,
+            runners=observed_runners(with_files, self._make_observers(attempts)),
+            journal=journal,
+            machine=machine,
+            output=output,
+            verdicts=verdicts,
+            leases=leases,
+        )
         return WorkerParts(
             info=info,
             options=options,
@@ -129,6 +148,11 @@ class Assembly:
             stacks=StackReporter(store=store, worker=info.id, held=held),
             shutdown=self.shutdown(
                 store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
+            ),
+            metrics=None
+            if attempts is None
+            else WorkerMetrics(
+                info=info, attempts=attempts, held=held, leases=leases, dispatcher=dispatcher
             ),
         )
 
@@ -164,25 +188,37 @@ class Assembly:
         """Make what rescues the jobs of dead workers."""
         return Rescuer(self.store, worker=worker, elapsed=self.elapsed)
 
+    def _make_leases(self, held: HeldJobs, verdicts: LeaseVerdicts) -> LeaseRenewer:
+        return self.lease_renewer(
+            store=self.store,
+            held=held,
+            verdicts=verdicts,
+            lease_for=self.options.lease_for,
+            fences=self.store.can_be_partitioned,
+            elapsed=self.elapsed,
+        )
+
+    def _make_observers(self, attempts: AttemptMetrics | None) -> list[AttemptObserver]:
+        observers: list[AttemptObserver] = [] if attempts is None else [attempts]
+        return [AttemptSpans(), *observers] if active_spans() else observers
+
+    def _make_attempts(self, output: OutputBuffer) -> AttemptMetrics:
+        return AttemptMetrics(now=self.store.now, elapsed=self.elapsed, written=output.written)
+
     def _make_dispatcher(
         self,
+        *,
         worker: str,
         held: HeldJobs,
         runners: Mapping[Kind, Runner],
         journal: CrashJournal | None,
         machine: MachineProbe,
+        output: OutputBuffer,
+        verdicts: LeaseVerdicts,
+        leases: LeaseRenewer,
     ) -> Dispatcher:
-        store, options, output = self.store, self.options, OutputBuffer()
+        store, options = self.store, self.options
         within = self.confirm_within if store.answers_can_be_lost else None
-        verdicts = self.lease_verdicts(held, fence_grace=options.lease_for / 10)
-        leases = self.lease_renewer(
-            store=store,
-            held=held,
-            verdicts=verdicts,
-            lease_for=options.lease_for,
-            fences=store.can_be_partitioned,
-            elapsed=self.elapsed,
-        )
         return self.dispatcher(
             completions=CallerCompletions(store),
             machine=machine,

@@ -59,6 +59,9 @@ class LeaseRenewer:
         # Ids of hints that came while a claim was in flight; None is all of them.
         self._hinted: set[str] | None = set()
         self._claiming = False
+        # Leases that were renewed after more than half of them had passed, and calls without an
+        # answer.
+        self.late = self.failed = 0
         self.on_denied: Callable[[AccessError], None] = _ignore
         self._nudged = asyncio.Event()
 
@@ -172,12 +175,15 @@ class LeaseRenewer:
             self.on_denied(error)
             return None
         except (ConveyorError, TimeoutError) as error:
+            self.failed += 1
             log.error("lease.not_renewed jobs=%d error=%s", len(leases), str(error) or "no answer")  # noqa: TRY400 - no traceback helps here
             return None
         return renewals
 
     def _note(self, rows: Iterable[HeldJob], sent: float) -> None:
+        latest = sent - self._lease_for / 2
         for row in rows:
+            self.late += row.sure_at < latest
             row.sure_at, row.fenced = sent, False
 
     def _fence(self) -> None:

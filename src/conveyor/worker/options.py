@@ -37,8 +37,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     Processes: a child is replaced after `max_jobs_per_process` jobs (0 for any number), or when it
     has grown above `max_rss_mb` MiB.
     Maintenance: `retention` is how long jobs of each final state are kept. `app` names the
-    application in messages. `on_round` is called in the worker's loop about once a second while it
-    works without errors; it must not raise.
+    application in messages. `measured`: attempts are counted for metrics. `on_round` is called in
+    the worker's loop about once a second while it works without errors; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -56,6 +56,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_jobs_per_process: int = 0
     max_rss_mb: int = 512
     retention: Mapping[State, float] = msgspec.field(default_factory=lambda: dict(RETENTION))
+    measured: bool = False
     on_round: Callable[[WorkerInfo], None] | None = None
 
 
@@ -176,5 +177,6 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "max_jobs_per_process": _limit,
     "max_rss_mb": _count,
     "retention": _retention,
+    "measured": _instance_of(bool),
     "on_round": _on_round,
 }

@@ -38,6 +38,16 @@ lease_option = click.option(
 )
 
 
+def metrics_options(command: F) -> F:
+    """Add --metrics-port and --metrics-host."""
+    command = click.option(
+        "--metrics-host", metavar="ADDRESS", help="Address for --metrics-port; default: 127.0.0.1."
+    )(command)
+    return click.option(
+        "--metrics-port", metavar="PORT", type=int, help="Serve metrics to Prometheus at this port."
+    )(command)
+
+
 def worker_options(command: F) -> F:
     """Add the argument APP and the options of `worker` and `run`."""
     for option in reversed(
@@ -52,6 +62,7 @@ def worker_options(command: F) -> F:
             drain_option,
             lease_option,
             health_file_option,
+            metrics_options,
             log_options,
             url_option,
         )

@@ -19,6 +19,7 @@ from .application import load_app_and_settings
 from .command_flags import command_rules
 from .heartbeat import Heartbeat
 from .log_setup import configure_logging
+from .metrics_port import served_metrics
 from .output import print_stderr
 from .shell_warning import warn_of_shell
 from .shutdown import Shutdown, worker_signals
@@ -77,6 +78,7 @@ def make_worker(
         max_jobs_per_process=settings["max_jobs_per_process"],
         max_rss_mb=settings["max_rss_mb"],
         retention=retention_of(settings),
+        measured=settings["metrics_port"] > 0,
         on_round=heartbeat.report,
         **({"lease_for": float(settings["lease"])} | others),
     )
@@ -119,7 +121,7 @@ async def _run_worker(
     with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
         running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
-        with shutdown.keep_failure():
+        with served_metrics(worker, settings), shutdown.keep_failure():
             await _run_with_companion(running, companion)
     shutdown.worker_ended()
     return shutdown

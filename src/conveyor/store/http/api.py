@@ -367,10 +367,14 @@ SCALE = ApiCall(
     summary="Show the load for one kind of agent, for an external autoscaler",
     response=payloads.ScaleAnswer, idempotent=True,
 )  # fmt: skip
+METRICS = ApiCall(
+    name="metrics", method="GET", path="/metrics", scopes=READ, request=payloads.MetricsQuery,
+    summary="Show metrics for Prometheus", idempotent=True, problems=("not_installed",),
+)  # fmt: skip
 HINTS = ApiCall(
     name="hints", method="GET", path="/hints", scopes=ANY, request=payloads.HintsQuery,
     summary="Stream hints about changes, one JSON object per line", idempotent=True,
 )  # fmt: skip
 
 # Answered by the server itself, not by a method of the store.
-SERVER_CALLS = (TERMS, SCALE, HINTS, *INSPECTION_SERVER_CALLS)
+SERVER_CALLS = (TERMS, SCALE, METRICS, HINTS, *INSPECTION_SERVER_CALLS)

@@ -315,6 +315,12 @@ class ScaleQuery(Payload, frozen=True):
     slots: Annotated[int, Meta(ge=1, le=10_000)] = 1
 
 
+class MetricsQuery(Payload, frozen=True):
+    """Which scalers to show: a comma-separated list of their names."""
+
+    scalers: str = "scaler"
+
+
 class LeadBody(Payload, frozen=True):
     """A candidate, for how many seconds it wants to lead (0: resign), and a note to store."""
 

@@ -53,6 +53,7 @@ PROBLEMS: dict[str, tuple[int, str, type[ConveyorError]]] = {
     "queue_full": (429, "The queue is full", QueueFullError),
     "unavailable": (503, "The store is unavailable", UnavailableError),
     "too_slow": (408, "The request was not received in time", UnavailableError),
+    "not_installed": (501, "The server lacks an optional package", UsageError),
     "internal": (500, "Internal server error", UnavailableError),
     "corrupt_store": (503, "The store is corrupt", CorruptStoreError),
     "store_version": (503, "The store has another schema version", StoreVersionError),

@@ -18,6 +18,7 @@ from ...core.job import (
 )
 from ...core.page import LISTED, Page, cut_page
 from ...core.pause import pause
+from ...core.queue_totals import leaving, totals
 from ..enqueue_rules import no_queue
 from ..list_rules import attempt_size, chunk_size, queue_size
 from ..unique_keys import key_taken
@@ -62,15 +63,17 @@ def queue_info(memory: MemoryData, queue: str) -> QueueInfo:
     known = memory.queues.get(queue)
     if known is None:
         raise no_queue(queue)
+    counts = {state: memory.index.counts[queue][state] for state in State}
     return QueueInfo(
         name=queue,
         capacity=known.capacity,
         paused=known.paused,
-        counts={state: memory.index.counts[queue][state] for state in State},
+        counts=counts,
         offers=len(live_offers(memory, known)),
         paused_at=known.pause.paused_at,
         paused_by=known.pause.paused_by,
         pause_reason=known.pause.pause_reason,
+        totals=totals(counts, memory.index.past[queue]),
     )
 
 
@@ -114,6 +117,7 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     succeeded = success_entry(job)
     if succeeded is not None:
         memory.index.keep(job_id, succeeded)
+    memory.index.past[job.queue].update(leaving(job.state, deleted=False))
     memory.hint("work", job.queue)
     return memory.index.put(renewed)
 

@@ -30,6 +30,7 @@ from ...core.job import (
 )
 from ...core.labels import serves
 from ...core.lifecycle import Transition
+from ...core.queue_totals import Past, leaving
 from ..enqueue_rules import no_job
 from ..messages import Load
 from ..unique_keys import unique_key
@@ -51,6 +52,8 @@ class JobIndex:
         self.history: defaultdict[str, list[AttemptError]] = defaultdict(list)
         self.output: defaultdict[str, list[OutputChunk]] = defaultdict(list)
         self.artifacts: defaultdict[str, dict[str, FileInfo]] = defaultdict(dict)
+        # What is kept of a queue beside its counts, for its totals.
+        self.past: defaultdict[str, Counter[Past]] = defaultdict(Counter)
         self.final: defaultdict[State, deque[tuple[float, str]]] = defaultdict(deque)
         self._seq = 0
         self._attempts = 0
@@ -106,6 +109,7 @@ class JobIndex:
         """Remove a job with its history, output and files."""
         job = self.jobs.pop(job_id)
         self.counts[job.queue][job.state] -= 1
+        self.past[job.queue].update(leaving(job.state, deleted=True))
         if job.options.requires:
             self._tally_labels(job, job.state, -1)
         self._free_key(job)
@@ -117,6 +121,8 @@ class JobIndex:
         """Apply a transition and record its error."""
         if move.error is not None:
             self.note(job, move.state, move.error, now)
+            if move.is_retry:
+                self.past[job.queue]["retried"] += 1
         return self.put(lifecycle.apply(job, move, now))
 
     def running_jobs(self) -> list[JobRecord]:

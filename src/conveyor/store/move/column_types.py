@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from ...core import queue_totals
 from ..sql.rows import COLUMNS, Row
 
 _NULL = type(None)
@@ -14,7 +15,7 @@ _NAMES = {
     "fingerprint paused_by pause_reason reason",
     "data": "args result progress stopping options defaults data entry",
     "whole number": "priority attempt lease crashes checksum result_checksum capacity position "
-    "size term count",
+    "size term count completed cancelled discarded deleted retried",
     "time": "run_at enqueued_at lease_until cancel_requested_at started_at unsupported_since "
     "final_at expires_at at next_at last_at created_at revoked_at until since due_at paused_at",
     "flag": "cancel_forced key_kept paused executable",
@@ -45,6 +46,7 @@ ERROR = (
 OUTPUT = ("id", "lease", "position", "stream", "at", "data")
 FILE = ("id", "kind", "name", "digest", "size", "executable", "lease")
 QUEUE = ("name", "capacity", "paused", "paused_at", "paused_by", "pause_reason")
+PAST = ("name", *queue_totals.PAST)
 SCHEDULE = COLUMNS["schedule"]
 TASK = ("name", "defaults")
 TOKEN = COLUMNS["token"]

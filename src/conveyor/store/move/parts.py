@@ -227,6 +227,17 @@ async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:
         await tx.rows("set_paused", (*pause, name))
 
 
+async def read_past(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
+    """Read a page of what the counts of queues show no more."""
+    return await _named(tx, "moved_past", column_types.PAST, after, limit, "the totals of queue")
+
+
+async def write_past(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add what the counts of queues show no more, so that no total goes back."""
+    for row in rows:
+        await tx.rows("note_past", row)
+
+
 async def read_schedules(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of schedules."""
     return await _named(tx, "schedules", column_types.SCHEDULE, after, limit, "schedule")
@@ -283,6 +294,7 @@ async def write_leaders(tx: Tx, rows: Sequence[Row]) -> None:
 
 PARTS = (
     Part(name="queues", start=("",), read=read_queues, write=write_queues),
+    Part(name="totals", start=("",), read=read_past, write=write_past),
     Part(name="jobs", start=(0,), read=read_jobs, write=write_jobs),
     Part(name="history", start=(0,), read=read_errors, write=write_errors, is_of_jobs=True),
     Part(name="output", start=(0,), read=read_output, write=write_output, is_of_jobs=True),

@@ -270,6 +270,7 @@ class PostgresNotifier:
         for (queue,) in queues:
             try:
                 connection.query("add_up", {"queue": queue, "patience": patience})
+                connection.query("add_up_past", {"queue": queue})
             except psycopg.errors.LockNotAvailable:
                 connection.roll_back()
                 # Hints do not wait for each of several queues.

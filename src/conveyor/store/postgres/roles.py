@@ -24,6 +24,9 @@ PRODUCER = {
     "queue": f"SELECT, INSERT, UPDATE (capacity, {_COUNTS})",
     "counted_queue": "SELECT",
     "tally": "SELECT, INSERT, DELETE",
+    # Whoever adds up what has changed adds up both.
+    "past_tally": "SELECT, INSERT, DELETE",
+    "queue_past": "SELECT",
     "lane": "SELECT, INSERT",
     "job": "SELECT (seq, id, lane, state, unique_key), INSERT",
     # The parts of a job.

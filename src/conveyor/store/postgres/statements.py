@@ -20,10 +20,10 @@ _COMMENT = re.compile(r"--.*")
 _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
-        "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "count first job known lane last lease limit number offer offset position priority rank "
-        "result_checksum retryable rows running scheduled seq size stop term term_before "
-        "until_rank",
+        "INT8": "after attempt available cancelled capacity checksum completed count crashes "
+        "deleted discarded first job known lane last lease limit number offer offset position "
+        "priority rank result_checksum retried retryable rows running scheduled seq size stop "
+        "term term_before until_rank",
         "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after enqueued_at "
         "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at "
         "now paused_at revoked_at run_at since started_at unsupported_since until until_before",

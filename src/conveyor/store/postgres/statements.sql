@@ -4,6 +4,10 @@
 INSERT INTO tally (scheduled, available, running, retryable, completed, cancelled, discarded, queue)
 VALUES (:scheduled, :available, :running, :retryable, :completed, :cancelled, :discarded, :name)
 
+-- name: note_past
+INSERT INTO past_tally (queue, completed, cancelled, discarded, deleted, retried)
+VALUES (:queue, :completed, :cancelled, :discarded, :deleted, :retried)
+
 -- name: set_counts
 WITH corrected AS (
     UPDATE queue SET scheduled = :scheduled, available = :available, running = :running,
@@ -589,6 +593,16 @@ UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
     cancelled = queue.cancelled + summed.cancelled,
     discarded = queue.discarded + summed.discarded
 FROM summed WHERE queue.name = :queue
+
+-- name: add_up_past
+WITH changed AS (
+    DELETE FROM past_tally WHERE queue = :queue
+        AND (SELECT count(*) FROM past_tally AS each WHERE each.queue = :queue) > 1
+    RETURNING *
+)
+INSERT INTO past_tally (queue, completed, cancelled, discarded, deleted, retried)
+SELECT queue, sum(completed), sum(cancelled), sum(discarded), sum(deleted), sum(retried)
+FROM changed GROUP BY queue
 
 -- name: lock_job
 -- Only a running job is changed by several at once. Whoever takes a job that waits, or is final, out

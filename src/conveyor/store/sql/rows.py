@@ -23,6 +23,7 @@ from ...core.job import (
     StopNote,
     leave_out,
 )
+from ...core.queue_totals import PAST
 from ...core.unreadable import UNREADABLE
 from ..messages import Leader
 
@@ -43,6 +44,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "token": Token.__struct_fields__,
     "schedule": ScheduleInfo.__struct_fields__,
     "leader": Leader.__struct_fields__,
+    # A queue, and beside its counts what they show no more.
+    "queue_with_past": (
+        *(f"queue.{name}" for name in ("name", "capacity", "paused", *State)),
+        *(f"coalesce(past.{name}, 0)" for name in PAST),
+    ),
 }
 SEQ, ID, TASK, LANE, ARGS, STATE, PRIORITY, RUN_AT = map(
     _FIELDS.index, ("seq", "id", "task", "queue", "args", "state", "priority", "run_at")

@@ -14,10 +14,16 @@ SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
 FROM {counted_queue} ORDER BY name
 
+-- name: queue_with_past, reads
+-- In one statement: between two, a job may be deleted, and a total would go back.
+SELECT {queue_with_past} FROM {counted_queue} AS queue LEFT JOIN queue_past AS past
+    ON past.queue = queue.name
+WHERE queue.name = :name
+
 -- name: queues_after, reads
-SELECT name, capacity, paused,
-    scheduled, available, running, retryable, completed, cancelled, discarded
-FROM {counted_queue} WHERE :after IS NULL OR name > :after ORDER BY name LIMIT :limit
+SELECT {queue_with_past} FROM {counted_queue} AS queue LEFT JOIN queue_past AS past
+    ON past.queue = queue.name
+WHERE :after IS NULL OR queue.name > :after ORDER BY queue.name LIMIT :limit
 
 -- name: stocked_queues, reads
 -- Those of the named queues that a claim could serve: with an available job, or with an offer. The
@@ -56,6 +62,15 @@ WHERE name = :name
 UPDATE queue SET scheduled = :scheduled, available = :available, running = :running,
     retryable = :retryable, completed = :completed, cancelled = :cancelled, discarded = :discarded
 WHERE name = :name
+
+-- name: note_past
+INSERT INTO queue_past (queue, completed, cancelled, discarded, deleted, retried)
+VALUES (:queue, :completed, :cancelled, :discarded, :deleted, :retried)
+ON CONFLICT (queue) DO UPDATE SET completed = queue_past.completed + excluded.completed,
+    cancelled = queue_past.cancelled + excluded.cancelled,
+    discarded = queue_past.discarded + excluded.discarded,
+    deleted = queue_past.deleted + excluded.deleted,
+    retried = queue_past.retried + excluded.retried
 
 -- name: lanes, reads
 SELECT id, requires FROM lane WHERE queue = :queue
@@ -730,6 +745,10 @@ SELECT name, holder FROM leader WHERE until >= :now ORDER BY name LIMIT 100
 -- name: moved_queues, reads
 SELECT name, capacity, paused, paused_at, paused_by, pause_reason FROM queue
 WHERE name > :name ORDER BY name LIMIT :limit
+
+-- name: moved_past, reads
+SELECT queue, completed, cancelled, discarded, deleted, retried FROM queue_past
+WHERE queue > :name ORDER BY queue LIMIT :limit
 
 -- name: moved_job_sizes, reads
 SELECT seq, length(args) + length(options) + coalesce(length(result), 0)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from ...core.job import ErrorInfo, JobRecord, State
+from ...core.queue_totals import PAST, Past, corrected
 from ...core.retry import Draw
 from ...errors import UnavailableError
 from ..messages import HintKind
@@ -76,6 +77,8 @@ class QueueState(msgspec.Struct):
     written: dict[State, int]
     # Its counts could not be read, so they were counted, and are written as a whole.
     recounted: bool = False
+    # What to add to what is kept beside the counts.
+    past: dict[Past, int] = {}
 
     @property
     def depth(self) -> int:
@@ -305,10 +308,20 @@ class Tx:
         queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
 
+    async def note_past(self, name: str, changes: Iterable[Past]) -> None:
+        """Count what the counts of a queue show no more: one for each change."""
+        if name != NO_QUEUE:
+            past = (await self.used_queue(name)).past
+            for what in changes:
+                past[what] = past.get(what, 0) + 1
+
     async def recount(self, name: str, counted: Mapping[State, int]) -> None:
         """Correct how many jobs of each state a queue has."""
         queue = await self.used_queue(name)
-        queue.counts.update({state: counted.get(state, 0) for state in STATES})
+        after = {state: counted.get(state, 0) for state in STATES}
+        for what, count in corrected(queue.counts, after).items():
+            queue.past[what] = queue.past.get(what, 0) + count
+        queue.counts.update(after)
 
     async def reset_counts(self, name: str, counted: Mapping[State, int]) -> None:
         """Write how many jobs of each state a queue has, whatever its row says."""
@@ -321,6 +334,8 @@ class Tx:
         """Write the changed counts. Called once, before the transaction ends."""
         await self.run_deferred()
         for name, queue in self._queues.items():
+            if queue.past:
+                await self.rows("note_past", (name, *(queue.past.get(each, 0) for each in PAST)))
             if queue.counts == queue.written:
                 continue
             if queue.recounted:
@@ -364,5 +379,10 @@ STATES = (
 
 def _copy(queue: QueueState) -> QueueState:
     return QueueState(
-        queue.capacity, queue.paused, dict(queue.counts), queue.written, queue.recounted
+        queue.capacity,
+        queue.paused,
+        dict(queue.counts),
+        queue.written,
+        queue.recounted,
+        dict(queue.past),
     )

@@ -21,6 +21,7 @@ from ....core.job import (
 )
 from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ....core.pause import NOT_PAUSED, Pause, pause
+from ....core.queue_totals import PAST, leaving, totals
 from ....core.unreadable import UNREADABLE
 from ...enqueue_rules import no_job, no_queue
 from ...list_rules import queue_size
@@ -149,25 +150,29 @@ async def counts(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[QueueI
 
 async def queue_info(tx: Tx, queue: str) -> QueueInfo:
     """Return one queue with its counts by state."""
-    rows = await tx.rows("queue", (queue,))
+    rows = await tx.rows("queue_with_past", (queue,))
     if not rows:
         raise no_queue(queue)
-    return await _queue_info(tx, queue, *rows[0])
+    return await _queue_info(tx, *rows[0])
 
 
 async def _queue_info(
     tx: Tx, name: str, capacity: int | None, paused: int, *numbers: int
 ) -> QueueInfo:
     known = await read_pause(tx, name) if paused else NOT_PAUSED
+    given = list(map(whole, numbers))
+    counts = dict(zip(STATES, given, strict=False))
+    past = dict(zip(PAST, given[len(STATES) :], strict=True))
     return QueueInfo(
         name=name,
         capacity=capacity if isinstance(capacity, int) else None,
         paused=bool(paused),
-        counts=dict(zip(STATES, map(whole, numbers), strict=True)),
+        counts=counts,
         offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
         paused_at=known.paused_at,
         paused_by=known.paused_by,
         pause_reason=known.pause_reason,
+        totals=totals(counts, past),
     )
 
 
@@ -234,6 +239,7 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     await tx.change("renew", [row])
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
+    await tx.note_past(job.queue, leaving(job.state, deleted=False))
     tx.hint("work", job.queue)
     return renewed
 
@@ -258,15 +264,16 @@ async def delete(tx: Tx, job_id: str) -> None:
     await tx.lock_jobs([job_id])
     job = await _changeable(tx, job_id, State.DISCARDED)
     lifecycle.check_deletable(job)
-    await delete_final(tx, job.seq, job.state)
-    await tx.tally(job.queue, job.state, -1)
+    await delete_final(tx, job.queue, job.seq, job.state)
 
 
-async def delete_final(tx: Tx, seq: int, state: State) -> None:
+async def delete_final(tx: Tx, queue: str, seq: int, state: State) -> None:
     """Delete the row of a final job, with its history, output and files."""
     await tx.change("delete_job", [(seq, state)])
     for statement in ("delete_output", "delete_history", "delete_files"):
         await tx.rows(statement, (seq,))
+    await tx.tally(queue, state, -1)
+    await tx.note_past(queue, leaving(state, deleted=True))
 
 
 async def set_paused(tx: Tx, queue: str, *, paused: bool, reason: str = "", by: str = "") -> None:

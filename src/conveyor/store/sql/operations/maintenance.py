@@ -110,8 +110,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
         rows = await tx.rows("old", (state, tx.now - seconds, limit - pruned))
         for seq, lane in rows:
             queue = await tx.queue_of(lane)
-            await delete_final(tx, seq, state)
-            await tx.tally(queue, state, -1)
+            await delete_final(tx, queue, seq, state)
             of_no_queue = of_no_queue or queue == NO_QUEUE
         pruned += len(rows)
     if of_no_queue and pruned < limit:  # it reads every job, so not after each of many batches

@@ -36,6 +36,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
             fingerprint=failure_fingerprint(move.state, move.error) or "",
         )
         await note(tx, job.seq, entry)
+        if move.is_retry:
+            await tx.note_past(job.queue, ["retried"])
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
     tx.hint(*state_hint(moved))

@@ -1,0 +1,1 @@
+"""Traces across jobs, by OpenTelemetry if the application uses it."""
