@@ -88,6 +88,11 @@ load            read enqueue
 load_of_queue   read enqueue        queue
 lead
 leader          read                all
+queue_history   read                all
+queue_history_of read               queue
+marks           read                all
+add_mark
+overview        read                all
 tokens
 token
 add_token
@@ -182,15 +187,17 @@ def body_of(row: str, worker: str, lease: int) -> Any:
         "lead": {"holder": "h", "hold": 1},
         "add_token": {"token": TOKEN},
         "note_action": {"actions": []},
+        "add_mark": {"text": "deployed"},
     }
     return bodies.get(row, {})
 
 
 # Rows of calls that have more: with a queue in the query, or where only the worker (by) or only the
 # lease (of) is another token's.
-VARIANTS = {"find_in_queue": "find", "load_of_queue": "load",
+VARIANTS = {"find_in_queue": "find", "load_of_queue": "load", "queue_history_of": "queue_history",
             "exchange_by": "exchange", "exchange_of": "exchange"}  # fmt: skip
-QUERIES = dict.fromkeys(("find_in_queue", "load_of_queue", "scale"), "queue=mine")
+WITH_QUEUE = ("find_in_queue", "load_of_queue", "queue_history_of", "scale")
+QUERIES = dict.fromkeys(WITH_QUEUE, "queue=mine")
 NAMES = {"queue": "mine", "name": "s", "digest": EMPTY, "task": "t", "token_id": "abcdefgh"}
 MakeAuthenticator = Callable[[Store], Authenticator]
 

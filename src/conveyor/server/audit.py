@@ -46,6 +46,8 @@ def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tu
             return action, "forced"
         case payloads.CancelBody(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
+        case payloads.AddMarkBody(text=text):
+            return action, text
         case payloads.AddTokenBody(token=token):
             return action, describe_rights(token)
         case payloads.TickBody(jobs=jobs):

@@ -19,7 +19,7 @@ from .known_queues import KnownQueues
 from .lease_owners import LeaseOwners
 
 # These lists have no entries of single queues, so a token that is limited to queues gets none.
-LISTS_OF_ALL = frozenset({"schedules", "leader"})
+LISTS_OF_ALL = frozenset({"schedules", "leader", "marks", "overview", "queue_history"})
 
 
 class Authorizer:
@@ -83,7 +83,9 @@ class Authorizer:
                 return [want.queue for want in body.wants] or [None]
             case list_queries.FindQuery():
                 return [body.queue]
-            case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
+            case payloads.ScaleQuery() | payloads.LoadQuery() | payloads.QueueHistoryQuery() if (
+                body.queue is not None
+            ):
                 return [body.queue]
             case _ if "queue" in path:
                 return [path["queue"]]

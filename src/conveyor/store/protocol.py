@@ -48,6 +48,7 @@ from .messages import (
 from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
+from .protocol_history import HistoryStore
 from .protocol_traits import StoreTraits
 
 
@@ -348,6 +349,7 @@ class Store(
     AccessStore,
     FileStore,
     ScalerStore,
+    HistoryStore,
     StoreTraits,
     Protocol,
 ):

@@ -26,7 +26,7 @@ def audited(store: Store) -> Generator[RecordAction]:
     A remote store records them itself.
     """
     actions: list[Action] = []
-    user, host = _user(), socket.gethostname()
+    user, host = user_name(), socket.gethostname()
 
     def record(what: str, subject: str, detail: str = "") -> None:
         actions.append(Action(who=user, where=host, what=what, subject=subject, detail=detail))
@@ -38,7 +38,8 @@ def audited(store: Store) -> Generator[RecordAction]:
             store.note_action(actions).result()
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user who runs this command."""
     # Not getpass, which trusts LOGNAME.
     try:
         return pwd.getpwuid(os.getuid()).pw_name

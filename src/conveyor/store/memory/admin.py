@@ -8,6 +8,7 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.bounds import cut
+from ...core.history import count_move
 from ...core.job import (
     DETAILS,
     HISTORY,
@@ -102,6 +103,7 @@ def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False)
         return memory.index.put(
             msgspec.structs.replace(job, cancel_requested_at=asked_at, cancel_forced=forced)
         )
+    count_move(memory.happened(job.queue), job, state, memory.now)
     cancelled = memory.index.end_unrun(job, state, ErrorInfo("Cancelled", reason), memory.now)
     memory.hint("final", job_id)
     make_room(memory, job.queue)
@@ -116,6 +118,7 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     if holder is not None:
         raise key_taken(job, holder)
     memory.hint("work", job.queue)
+    count_move(memory.happened(job.queue), job, renewed.state, memory.now)
     return memory.index.put(renewed)
 
 

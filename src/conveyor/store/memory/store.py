@@ -27,6 +27,9 @@ from . import (
     enqueue,
     integrity,
     maintenance,
+    marks,
+    minutes,
+    running,
     tasks,
     tokens,
     workers,
@@ -37,7 +40,19 @@ from .data import MemoryData
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
+    admin,
+    artifacts,
+    autoscale,
+    claim,
+    enqueue,
+    integrity,
+    maintenance,
+    marks,
+    minutes,
+    running,
+    tasks,
+    tokens,
+    workers,
 )
 
 

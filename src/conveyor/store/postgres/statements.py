@@ -21,20 +21,21 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "first job known lane last lease limit number offer offset position priority rank "
-        "result_checksum retryable rows running scheduled seq size stop term term_before "
+        "first job known lane last lease limit minute most number offer offset position priority "
+        "rank result_checksum retryable rows running scheduled seq size stop term term_before "
         "until_rank",
         "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_at enqueued_before "
         "expires_at final_at last_at lasting latest lease_until moment next_at now revoked_at "
         "run_at since started_at unsupported_since until until_before",
         "TEXT": "became cancel_reason cron detail digest holder id kind mark missed name note "
-        "note_before place queue queues reason requires scopes state state_before stream subject "
-        "task timezone transaction unique_key what who worker",
+        "note_before place queue queues reason requires scope scopes state state_before stream "
+        "subject task text timezone transaction unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result stopping",
         "BOOL": "cancel_forced executable forced key_kept paused starts whole with_args "
         "with_options with_result with_stopping",
         "JSON": "names states",
         "TEXT[]": "channels keys payloads",
+        "INT8[]": "happened",
     }.items()
     for name in names.split()
 }
@@ -43,6 +44,9 @@ _SPECIAL = {
     ("find", "before"): "INT8",
     ("find_sizes", "before"): "INT8",
     ("actions", "before"): "INT8",
+    ("marks", "before"): "INT8",
+    ("longest_running", "stopping"): "BOOL",
+    ("delete_old_minutes", "before"): "INT8",
     ("lane_queue", "id"): "INT8",
     ("note", "error"): "BYTEA",
     ("move", "error"): "TEXT",
@@ -51,7 +55,9 @@ _SPECIAL = {
     **dict.fromkeys(
         (
             (statement, "after")
-            for statement in ("tokens", "workers", "worker_sizes", "schedules", "queues_after")
+            for statement in (
+                *("tokens", "workers", "worker_sizes", "schedules", "queues_after", "minutes"),
+            )
         ),
         "TEXT",
     ),

@@ -21,6 +21,9 @@ from .operations import (
     enqueue,
     integrity,
     maintenance,
+    marks,
+    minutes,
+    running,
     tasks,
     tokens,
     workers,
@@ -30,7 +33,19 @@ from .transaction import Tx
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
+    admin,
+    artifacts,
+    autoscale,
+    claim,
+    enqueue,
+    integrity,
+    maintenance,
+    marks,
+    minutes,
+    running,
+    tasks,
+    tokens,
+    workers,
 )
 
 

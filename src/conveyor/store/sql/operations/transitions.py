@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ....core import lifecycle
+from ....core.history import count_move
 from ....core.job import FINAL, ErrorInfo, JobRecord, State
 from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
@@ -26,6 +27,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
         await tx.rows("note", line)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
+    happened = await tx.happened(job.queue)
+    count_move(happened, job, moved.state, tx.now, is_refunded=move.refund_attempt)
     tx.hint(*state_hint(moved))
     return moved
 
