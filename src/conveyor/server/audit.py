@@ -57,23 +57,31 @@ def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tu
             return f"resume {action.partition(' ')[2]}", ""
         case payloads.OrderBody(order=order):
             return f"{ORDER_NAMES[order]} worker", ""
-        case payloads.DismissQuery(force=True):
-            return action, "forced"
-        case payloads.CancelBody(reason=reason, force=force):
-            return action, f"forced: {reason}" if force else reason
-        case CapacityBody(capacity=capacity):
-            return action, "unbounded" if capacity is None else str(capacity)
-        case payloads.AddTokenBody(token=token):
-            return action, describe_rights(token)
-        case payloads.TickBody(jobs=jobs):
-            return action, f"{len(jobs)} jobs"
-        case payloads.PruneBody():
-            return action, f"{answer.decode()} jobs"
-        case payloads.LimitBody():
-            return action, f"{answer.decode()} files"
-        case CopyBody():
-            return action, f"as {msgspec.json.decode(answer, type=Copied).id}"
-        case _ if action == "revoke token":
-            return action, msgspec.json.decode(answer, type=Token).name
         case _:
-            return action, ""
+            return action, _detail(action, body, answer)
+
+
+def _detail(action: str, body: payloads.Payload, answer: bytes) -> str:
+    match body:
+        case payloads.DismissQuery(force=True):
+            return "forced"
+        case payloads.CancelBody(reason=reason, force=force):
+            return f"forced: {reason}" if force else reason
+        case CapacityBody(capacity=capacity):
+            return "unbounded" if capacity is None else str(capacity)
+        case payloads.AddMarkBody(text=text):
+            return text
+        case payloads.AddTokenBody(token=token):
+            return describe_rights(token)
+        case payloads.TickBody(jobs=jobs):
+            return f"{len(jobs)} jobs"
+        case payloads.PruneBody():
+            return f"{answer.decode()} jobs"
+        case payloads.LimitBody():
+            return f"{answer.decode()} files"
+        case CopyBody():
+            return f"as {msgspec.json.decode(answer, type=Copied).id}"
+        case _ if action == "revoke token":
+            return msgspec.json.decode(answer, type=Token).name
+        case _:
+            return ""

@@ -11,9 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..core.access import is_agent
-from ..core.explain import SILENT
 from ..core.job import State, WorkerInfo
 from ..core.metric_labels import label_value
+from ..core.serving import SILENT
 from ..worker.health import DRAINING, QUIET, READY, SICK, state_of
 from .metrics_reading import MAX_QUEUES, ScalerReading, StoreReading
 

@@ -48,6 +48,7 @@ from .messages import (
 from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
+from .protocol_history import HistoryStore
 from .protocol_inspection import InspectionStore
 from .protocol_stacks import StackStore
 from .protocol_traits import StoreTraits
@@ -362,6 +363,7 @@ class Store(
     InspectionStore,
     ScalerStore,
     StackStore,
+    HistoryStore,
     StoreTraits,
     Protocol,
 ):

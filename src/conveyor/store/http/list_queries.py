@@ -126,6 +126,13 @@ class OutputQuery(Payload, frozen=True):
     limit: Page = PAGE
 
 
+class BeforeQuery(Payload, frozen=True):
+    """At most `limit` entries whose `seq` is less than `before`, newest first."""
+
+    before: int | None = None
+    limit: Page = PAGE
+
+
 class PageQuery(Payload, frozen=True):
     """At most `limit` entries after the id `after`."""
 

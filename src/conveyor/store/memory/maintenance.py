@@ -23,6 +23,8 @@ from ..schedule_rules import (
 from .claim import end_lost, expire
 from .data import MemoryData
 from .enqueue import accept, check_new_ids, live_offers, make_room
+from .marks import prune_marks
+from .minutes import prune_minutes
 from .stacks import prune_stacks
 from .tokens import prune_access
 
@@ -78,6 +80,8 @@ def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -
                 pruned += 1
     prune_access(memory, limit=limit)
     prune_stacks(memory)
+    prune_minutes(memory)
+    prune_marks(memory)
     return pruned
 
 

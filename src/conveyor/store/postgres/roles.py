@@ -27,6 +27,8 @@ PRODUCER = {
     # Whoever adds up what has changed adds up both.
     "past_tally": "SELECT, INSERT, DELETE",
     "queue_past": "SELECT",
+    # Whoever adds up the counts adds up what happened, too.
+    "history": "SELECT, INSERT, UPDATE",
     "lane": "SELECT, INSERT",
     "job": "SELECT (seq, id, lane, state, unique_key), INSERT",
     # The parts of a job.
@@ -47,7 +49,7 @@ PRODUCER = {
 }
 NOT_FOR_PRODUCERS = frozenset(
     {
-        *("attempt_error", "audit", "completion", "final", "output", "running", "schedule"),
+        *("attempt_error", "audit", "completion", "final", "mark", "output", "running", "schedule"),
         *("stack_dump", "token", "worker"),
     }
 )

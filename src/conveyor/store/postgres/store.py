@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...core.capacity import is_rendezvous
 from ...core.clock import Clock
-from ...core.job import NewJob, WhenFull
+from ...core.job import NewJob, WhenFull, WorkerInfo
 from ...core.pending import Pending
 from ...core.retry import Draw
 from ...core.storable import check_jobs
-from ...errors import UsageError
+from ...errors import ConveyorError, UsageError
 from ..caller_connection import caller_connection
-from ..messages import NO_CLAIMANT, Accepted, Claimant, Offered, Report, Want
+from ..messages import NO_CLAIMANT, Accepted, Claimant, Offered, Order, Report, Want
 from ..sql.operations.claim import exchange
 from ..sql.operations.enqueue import insert
 from ..sql.store import SqlStore
@@ -23,6 +24,9 @@ from . import quick_exchange, quick_insert, quick_join
 from .address import parse_address
 from .driver import PostgresDriver
 from .quick_prune import QuickPrune
+
+# How many workers are remembered that have sent a heartbeat by this store.
+KNOWN_WORKERS = 10_000
 
 
 class PostgresStore(SqlStore):
@@ -51,6 +55,7 @@ class PostgresStore(SqlStore):
         self.secret = address.password
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
         self._pruning = QuickPrune()
+        self._known_workers: set[str] = set()
         super().__init__(self._postgres)
 
     async def insert_within(
@@ -85,6 +90,22 @@ class PostgresStore(SqlStore):
             caller, operation, rereads="" if capacity is None else bounded
         )
 
+    def _beat(self, worker: WorkerInfo) -> Pending[Order]:
+        """Record a heartbeat. Only the first one of a worker may make a mark of its release."""
+        if not worker.release or worker.id in self._known_workers:
+            return self._postgres.beat(worker)
+        answer: Pending[Order] = super()._run("beat", (worker,), {}, reads=False)
+
+        def note() -> None:
+            with suppress(ConveyorError):
+                answer.result()
+                if len(self._known_workers) >= KNOWN_WORKERS:
+                    self._known_workers.clear()
+                self._known_workers.add(worker.id)
+
+        answer.when_done(note)
+        return answer
+
     def _run(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, reads: bool
     ) -> Pending[Any]:
@@ -98,7 +119,7 @@ class PostgresStore(SqlStore):
 
             return self._postgres.insert(args[0], kwargs["capacity"], general)
         if name == "beat":
-            return self._postgres.beat(*args, **kwargs)
+            return self._beat(*args, **kwargs)
         if name == "prune":
             return self._postgres.submit(
                 lambda tx: self._pruning.prune(tx, *args, **kwargs), reads=False

@@ -9,6 +9,7 @@ import msgspec
 from ....core import lifecycle
 from ....core.attempts import success_entry
 from ....core.bounds import LARGEST_INTEGER, checked_integer, cut
+from ....core.history import count_move
 from ....core.job import (
     HISTORY,
     AttemptError,
@@ -240,6 +241,7 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
     await tx.note_past(job.queue, leaving(job.state, deleted=False))
+    count_move(await tx.happened(job.queue), job, renewed.state, tx.now)
     tx.hint("work", job.queue)
     return renewed
 

@@ -30,6 +30,8 @@ from .admin import delete_final
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
+from .marks import prune_marks
+from .minutes import prune_minutes
 from .stacks import prune_stacks
 from .tokens import prune_access
 
@@ -117,6 +119,8 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
         await recount_queues(tx)
     await prune_access(tx, limit=limit)
     await prune_stacks(tx, limit=limit)
+    await prune_minutes(tx)
+    await prune_marks(tx, limit=limit)
     return pruned
 
 
