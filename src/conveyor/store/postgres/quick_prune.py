@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...core.job import State
+from ...core.queue_totals import leaving
 from ..sql.operations.discards import recount_queues
 from ..sql.operations.maintenance import prune
 from ..sql.rows import NO_QUEUE
@@ -47,6 +48,7 @@ class QuickPrune:
         for lane, count, last in await tx.rows("prune_old", (state, since, before, limit)):
             queue = await tx.queue_of(lane)
             await tx.tally(queue, state, -count)
+            await tx.note_past(queue, leaving(state, deleted=True), count)
             deleted[queue] = deleted.get(queue, 0) + count
             total, latest = total + count, max(latest, last)
         if total == limit:

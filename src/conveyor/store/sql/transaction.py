@@ -327,12 +327,12 @@ class Tx:
         queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
 
-    async def note_past(self, name: str, changes: Iterable[Past]) -> None:
-        """Count what the counts of a queue show no more: one for each change."""
+    async def note_past(self, name: str, changes: Iterable[Past], count: int = 1) -> None:
+        """Count what the counts of a queue show no more: each change for `count` jobs."""
         if name != NO_QUEUE:
             past = (await self.used_queue(name)).past
             for what in changes:
-                past[what] = past.get(what, 0) + 1
+                past[what] = past.get(what, 0) + count
 
     async def happened(self, name: str) -> Counts:
         """Return what this transaction did in a queue, to be added to; see core/history.py."""
