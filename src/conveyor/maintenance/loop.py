@@ -14,7 +14,7 @@ from ..core.event_log import open_event_log
 from ..core.job import State, TaskDefaults, WorkerInfo
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
-from ..job_log import log_discards
+from ..job_log import OnDiscard, log_discards
 from ..store.protocol import Store
 from .heartbeat import WorkerHeartbeat
 from .pruner import RETENTION, Pruner
@@ -34,7 +34,8 @@ class MaintenanceLoop:
     """A round of all services every second, or earlier when a job becomes due.
 
     The first round declares `tasks`. `sweep_every` is how often, in seconds, it does what can wait
-    a little. `after_round` is called after each round without an error.
+    a little. `after_round` is called after each round without an error, and `on_discard` with each
+    job that was discarded without an attempt, and why.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class MaintenanceLoop:
         self._store = store
         self.heartbeat = heartbeat
         self._stager = stager
-        self._rescuer = rescuer
+        self.rescuer = rescuer
         self._ticker = ticker
         self._undeclared = tasks
         self.pruner = pruner
         self._sweep_every = sweep_every
         self._elapsed = elapsed
         self._after_round = after_round
+        self.on_discard: OnDiscard | None = None
         self._woken = asyncio.Event()
         self._sweep_due = 0.0
         self.rounds = 0
@@ -76,12 +78,15 @@ class MaintenanceLoop:
         try:
             while True:
                 await self._try_round()
-                log_discards(self._store.discards)
+                self._note_discards()
                 if await wait_for_event(self._woken, self._pause()):
                     # Many jobs that fail at once must not cause as many rounds.
                     await asyncio.sleep(0.01)
         finally:
-            log_discards(self._store.discards)
+            self._note_discards()
+
+    def _note_discards(self) -> None:
+        log_discards(self._store.discards, self.on_discard)
 
     async def _try_round(self) -> None:
         try:
@@ -120,7 +125,7 @@ class MaintenanceLoop:
         due_at = self._stager.next_due_at
         if sweeps or woken or (due_at is not None and due_at <= self._store.now()):
             await self._stager.stage()
-        await self._rescuer.rescue(expired=sweeps)
+        await self.rescuer.rescue(expired=sweeps)
         await self._ticker.tick()
         await self.pruner.prune_if_due()
 

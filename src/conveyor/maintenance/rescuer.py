@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
-from ..job_log import log_discards
+from ..job_log import OnDiscard, log_discards
 from ..store.call_style import AsyncCalls
 from ..store.page_walk import read_workers
 from ..store.protocol import Store
@@ -33,7 +33,8 @@ class Rescuer:
     """Ends the attempts of jobs whose worker is gone, and removes such workers from the store.
 
     `is_dead` and `has_died` check whether a worker is surely dead, by its process and by the lock
-    on its crash journal; `read_journal` returns the jobs that it had started.
+    on its crash journal; `read_journal` returns the jobs that it had started. `on_rescued` gets the
+    ids of jobs whose attempts were ended, and `on_discard` those that this has discarded.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Rescuer:
         self._late_calls = LATE_CALLS if store.can_be_partitioned else 0.0
         self._clock_offset: float | None = None
         self._judges_from = 0.0
+        self.on_rescued: Callable[[Sequence[str]], object] = len
+        self.on_discard: OnDiscard | None = None
 
     async def rescue(self, *, expired: bool) -> None:
         """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
@@ -77,7 +80,8 @@ class Rescuer:
                 rescued += await store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
-            log_discards(store.discards)
+            log_discards(store.discards, self.on_discard)
+            self.on_rescued(rescued)
         if len(rescued) == BATCH:
             return
         gone = self._gone(dead)

@@ -1,7 +1,7 @@
 """The messages between a worker and its child processes: JSON, one message per line.
 
 The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `ChildReady` when
-it can run jobs, `JobStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
+it can run jobs, `FunctionStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
 `WaitNoted`, `ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe
 carries one byte per order: STOP to stop the running job; WORKDIR_CREATED or WORKDIR_FAILED in reply
 to `WorkdirNeeded`. It closes when the worker exits.
@@ -35,7 +35,7 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
 
     `main` is how to import the worker's main script, if the function is in it. `folder` is the path
     of the job's workdir, which exists if it was `created`. `schema` has the tables of its store, if
-    that is PostgreSQL.
+    that is PostgreSQL. `arounds` are the paths of what wraps the job.
     """
 
     job: JobRecord
@@ -44,13 +44,14 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     folder: str = ""
     created: bool = False
     schema: str = ""
+    arounds: tuple[str, ...] = ()
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
     """The child has imported what it needs itself, and runs jobs from now on."""
 
 
-class JobStarted(msgspec.Struct, frozen=True, tag="started"):
+class FunctionStarted(msgspec.Struct, frozen=True, tag="started"):
     """The function is imported and starts now; `imported_rss` is the memory that imports need."""
 
     imported_rss: int = 0
@@ -99,7 +100,7 @@ class JobDone(msgspec.Struct, frozen=True, tag="done"):
 
 ChildMessage = (
     ChildReady
-    | JobStarted
+    | FunctionStarted
     | ProgressReport
     | OutputWritten
     | WaitNoted

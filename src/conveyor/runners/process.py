@@ -25,8 +25,8 @@ from .child_protocol import (
     ChildMessage,
     ChildReady,
     CompletionBegun,
+    FunctionStarted,
     JobDone,
-    JobStarted,
     MessageReader,
     OutputWritten,
     PipeWriter,
@@ -185,9 +185,11 @@ class _ChildProcess:
         main = _main_script() if where.startswith("__main__:") else {}
         folder, created = _workdir_state(control)
         schema = control.completions.schema if control.completions else ""
-        self._requests.send(
-            encode(RunJob(control.job, where, main, folder, created, schema)) + b"\n"
-        )
+        arounds = tuple(each.where for each in control.task.arounds)
+        if any(each.startswith("__main__:") for each in arounds):
+            main = _main_script()
+        run = RunJob(control.job, where, main, folder, created, schema, arounds)
+        self._requests.send(encode(run) + b"\n")
         self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
         try:
@@ -233,7 +235,7 @@ class _ChildProcess:
                 self._finish(Failed(ErrorInfo("ProcessDied", "its process sent invalid messages")))
             case ChildReady():
                 self._ready.set()
-            case JobStarted(imported_rss) if control is not None:
+            case FunctionStarted(imported_rss) if control is not None:
                 self.imported_rss = imported_rss
                 self._begun = True
                 control.begin()
@@ -258,7 +260,7 @@ class _ChildProcess:
                     run_result = self._workdir_fault  # the child does not know why
                 self._finish(run_result)
             case (
-                JobStarted()
+                FunctionStarted()
                 | ProgressReport()
                 | OutputWritten()
                 | WaitNoted()

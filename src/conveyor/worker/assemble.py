@@ -9,7 +9,9 @@ import msgspec
 
 from ..core import clock
 from ..core.access import agent_suffix
+from ..core.around import check_importable
 from ..core.event_log import open_event_log
+from ..core.hooks import Hooks
 from ..core.job import WorkerInfo
 from ..core.retry_on import unknown_name
 from ..core.storable import bounded_worker
@@ -30,7 +32,9 @@ from ..system.process_identity import worker_id, worker_info
 from .cancellation import LeaseVerdicts
 from .claim_confirmer import ClaimConfirmer
 from .dispatcher import Dispatcher
+from .event_delivery import EventDelivery
 from .held_jobs import HeldJobs
+from .job_events import JobEvents
 from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
@@ -58,6 +62,7 @@ class WorkerParts:
     journal: CrashJournal | None
     sidecar: Sidecar
     shutdown: WorkerShutdown
+    delivery: EventDelivery
 
 
 class Assembly:
@@ -83,17 +88,20 @@ class Assembly:
         tasks: Mapping[str, Task],
         options: WorkerOptions,
         schedules: Sequence[Schedule] = (),
+        hooks: Hooks | None = None,
     ) -> None:
         labels = options.commands.label(options.labels)
         self.options = msgspec.structs.replace(options, labels=labels)
         self.store = store
         self.tasks = tasks
         self.schedules = schedules
+        self.hooks = hooks or Hooks()
 
     def parts(self) -> WorkerParts:
         """Make all parts and join them."""
         store, options, held = self.store, self.options, self.held_jobs()
         _warn_about_unknown_errors(self.tasks)
+        _check_arounds(self.tasks)
         info = self.make_info()
         if store.is_server:
             check_remote_worker(info)
@@ -103,7 +111,13 @@ class Assembly:
         runners = self.make_runners()
         with_files = runners_with_files(runners, store=store, workdir_root=workdir_root)
         machine = MachineProbe(runners=with_files, elapsed=self.elapsed)
-        dispatcher = self._make_dispatcher(info.id, held, with_files, journal, machine)
+        delivery = EventDelivery(self.hooks)
+        events = JobEvents(delivery, worker=info.id, now=store.now, elapsed=self.elapsed)
+        dispatcher = self._make_dispatcher(info.id, held, with_files, journal, machine, events)
+        maintenance = self._make_maintenance(info, held, dispatcher, journal)
+        maintenance.on_discard = events.discarded
+        maintenance.rescuer.on_rescued = events.rescued
+        maintenance.rescuer.on_discard = events.discarded
         return WorkerParts(
             info=info,
             options=options,
@@ -111,7 +125,7 @@ class Assembly:
             held=held,
             dispatcher=dispatcher,
             machine=machine,
-            maintenance=self._make_maintenance(info, held, dispatcher, journal),
+            maintenance=maintenance,
             runners=runners,
             workdir_root=workdir_root,
             journal=journal,
@@ -125,8 +139,14 @@ class Assembly:
                 enabled=options.keep and store.is_multi_process,
             ),
             shutdown=self.shutdown(
-                store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
+                store=store,
+                worker=info.id,
+                dispatcher=dispatcher,
+                held=held,
+                journal=journal,
+                events=events,
             ),
+            delivery=delivery,
         )
 
     def make_info(self) -> WorkerInfo:
@@ -168,6 +188,7 @@ class Assembly:
         runners: Mapping[Kind, Runner],
         journal: CrashJournal | None,
         machine: MachineProbe,
+        events: JobEvents,
     ) -> Dispatcher:
         store, options, output = self.store, self.options, OutputBuffer()
         within = self.confirm_within if store.answers_can_be_lost else None
@@ -182,6 +203,7 @@ class Assembly:
         )
         return self.dispatcher(
             completions=CallerCompletions(store),
+            events=events,
             machine=machine,
             store=store,
             claimant=Claimant(worker, options.lease_for, options.labels, within),
@@ -236,6 +258,13 @@ class Assembly:
             elapsed=self.elapsed,
             after_round=options.on_round,
         )
+
+
+def _check_arounds(tasks: Mapping[str, Task]) -> None:
+    for task in tasks.values():
+        if task.kind == "process":
+            for around in task.arounds:
+                check_importable(around)
 
 
 def _warn_about_unknown_errors(tasks: Mapping[str, Task]) -> None:

@@ -25,6 +25,7 @@ from ..enqueue_rules import no_queue
 from ..list_rules import attempt_size, chunk_size, job_size, queue_size
 from ..messages import Filter
 from ..unique_keys import key_taken
+from .callbacks import end_unrun, renumber_callbacks
 from .data import MemoryData
 from .enqueue import live_offers, make_room
 
@@ -102,8 +103,7 @@ def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False)
         return memory.index.put(
             msgspec.structs.replace(job, cancel_requested_at=asked_at, cancel_forced=forced)
         )
-    cancelled = memory.index.end_unrun(job, state, ErrorInfo("Cancelled", reason), memory.now)
-    memory.hint("final", job_id)
+    cancelled = end_unrun(memory, job, state, ErrorInfo("Cancelled", reason))
     make_room(memory, job.queue)
     return cancelled
 
@@ -115,6 +115,8 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     holder = memory.index.reclaim_key(job)
     if holder is not None:
         raise key_taken(job, holder)
+    if job.is_final:
+        renumber_callbacks(memory, job)
     memory.hint("work", job.queue)
     return memory.index.put(renewed)
 
@@ -124,6 +126,7 @@ def delete(memory: MemoryData, job_id: str) -> None:
     job = memory.index.job(job_id)
     lifecycle.check_deletable(job)
     memory.index.remove(job_id)
+    memory.callbacks.pop(job_id, None)
 
 
 def set_paused(memory: MemoryData, queue: str, *, paused: bool) -> None:

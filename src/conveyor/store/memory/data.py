@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import Action, Token
-from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
+from ...core.callbacks import CallbackCall
+from ...core.job import Callback, NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
 from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order, new_discards
 from .indexes import JobIndex
@@ -48,6 +49,8 @@ class MemoryData:
         self.offers_of_job: dict[str, dict[str, None]] = {}
         self.offer_numbers = 0
         self.chunks = 0
+        # Of each job that has any, by its id and by what they are called on.
+        self.callbacks: dict[str, dict[str, tuple[Callback, CallbackCall]]] = {}
         self.tasks: dict[str, TaskDefaults] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         self.workers: dict[str, WorkerInfo] = {}

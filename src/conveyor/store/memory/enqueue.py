@@ -15,6 +15,7 @@ from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
+from .callbacks import add_callbacks, end_unrun
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -112,6 +113,7 @@ def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
     fresh, answer = admit_keys(jobs, _holders(memory, jobs))
     for new in fresh:
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
+    add_callbacks(memory, fresh)
     return answer
 
 
@@ -213,6 +215,4 @@ def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
         if job is None:
             return
         why = drop_error(name, memory.queue(name).capacity)
-        memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
-        memory.discards.append((job, why))
-        memory.hint("final", job.id)
+        end_unrun(memory, job, State.DISCARDED, why)

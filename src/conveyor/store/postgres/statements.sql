@@ -213,7 +213,7 @@ settled AS (
     FROM run
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane FROM run
+SELECT id, lane, seq FROM run
 
 -- name: succeed_all
 -- The jobs are locked by then.
@@ -243,7 +243,7 @@ settled AS (
     FROM run JOIN held ON held.id = run.id
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane FROM run
+SELECT id, lane, seq FROM run
 
 -- name: extend
 UPDATE running SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
@@ -337,6 +337,11 @@ SELECT lane.queue, state, sum(number)::BIGINT FROM (
 -- name: add_input
 INSERT INTO file (job, kind, name, digest, size, executable)
 SELECT seq, :kind, :name, :digest, :size, :executable FROM body WHERE id = :id
+
+-- name: add_callback
+INSERT INTO callback (job, called_on, run, id, lane, task, priority, args, options, checksum)
+SELECT seq, :called_on, :run, :callback, :lane, :task, :priority, :args, :options, :checksum
+FROM body WHERE id = :id
 
 -- name: due
 SELECT seq, lane, state FROM later WHERE run_at <= :now ORDER BY run_at LIMIT :limit

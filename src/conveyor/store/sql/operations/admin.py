@@ -29,6 +29,7 @@ from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, NO_QUEUE, Row, finite, listed_record, to_params, to_record, whole
 from ..transaction import STATES, Tx
+from .callbacks import delete_callbacks, renumber_callbacks
 from .enqueue import make_room
 from .transitions import adopt, end_unrun
 
@@ -233,6 +234,8 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
         raise key_taken(job, holder[0][0])
     row = to_params(renewed) | {"unique_key": key, "state_before": job.state}
     await tx.change("renew", [row])
+    if job.is_final:
+        await renumber_callbacks(tx, job)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
     tx.hint("work", job.queue)
@@ -260,6 +263,7 @@ async def delete(tx: Tx, job_id: str) -> None:
     job = await _changeable(tx, job_id, State.DISCARDED)
     lifecycle.check_deletable(job)
     await delete_final(tx, job.seq, job.state)
+    await delete_callbacks(tx, [job.seq])
     await tx.tally(job.queue, job.state, -1)
 
 

@@ -29,6 +29,7 @@ from ..rows import (
     to_record,
 )
 from ..transaction import Tx
+from .callbacks import add_missing, ended
 from .discards import discard_damaged, expire
 from .enqueue import LiveOffers, accept_offer, has_offers, make_room
 from .lanes import labels_of_next
@@ -60,11 +61,11 @@ async def exchange(
     if wants:
         await tx.lock_worker(claimant.worker, shared=True)
     await tx.lock_jobs(report.id for report in reports)
-    settled = await _settle(tx, reports)
+    settled, became = await _settle(tx, reports)
     jobs: list[JobRecord] = []
     room = PAGE_BYTES
     if wants and await tx.rows("is_held_back", (claimant.worker,)):
-        return Exchanged(tuple(settled), ())
+        return Exchanged(tuple(settled), (), became)
     stocked = set(await tx.stocked_queues([want.queue for want in wants]))
     wants = [want for want in wants if want.queue in stocked]
     offering = await _lock_offering_queues(tx, wants)
@@ -73,7 +74,7 @@ async def exchange(
             most, offers = min(want.limit, limit - len(jobs)), want.queue in offering
             claimed, room = await _claim(tx, want.queue, claimant, most, room, has_offers=offers)
             jobs += claimed
-    return Exchanged(tuple(settled), tuple(jobs))
+    return Exchanged(tuple(settled), tuple(jobs), became)
 
 
 async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
@@ -150,9 +151,10 @@ def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
     return renewal(job_id, cancel_requested_at=requested_at, reason=told, forced=bool(forced))
 
 
-async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
+async def _settle(tx: Tx, reports: Sequence[Report]) -> tuple[list[str], dict[str, State]]:
     done: list[Success] = []
     settled: list[str] = []
+    became: dict[str, State] = {}
     for report in reports:
         outcome = report.outcome
         if isinstance(outcome, Succeeded) and lifecycle.fits(outcome):
@@ -162,21 +164,24 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
             continue
         job = await _held(tx, report.id, report.lease)
         if job is not None:
-            await end_attempt(tx, job, outcome)
+            move = await end_attempt(tx, job, outcome)
             settled.append(report.id)
-    return settled + await _succeed(tx, done)
+            if move.state is not State.COMPLETED:
+                became[report.id] = move.state
+    return settled + await _succeed(tx, done), became
 
 
 async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
     # Hot path: `lifecycle.settle` completes a job that succeeded whatever its row says, so the row
     # is not read.
     rows = await tx.many("succeed", done)
-    ids = [job_id for job_id, _ in rows]
-    for lane, count in Counter(lane for _, lane in rows).items():
+    ids = [job_id for job_id, _, _ in rows]
+    for lane, count in Counter(lane for _, lane, _ in rows).items():
         queue = await tx.queue_of(lane)
         await tx.tally(queue, State.RUNNING, -count)
         await tx.tally(queue, State.COMPLETED, count)
     tx.hint("final", *ids)
+    await ended(tx, [(seq, State.COMPLETED, None) for _, _, seq in rows])
     return ids
 
 
@@ -293,6 +298,7 @@ async def _completed(tx: Tx, job: JobRecord) -> JobRecord:
     encoded = encode_options(options)
     total = checksum(job.id, job.task, job.args, encoded)
     await tx.change("set_options", [(encoded, total, job.seq, job.lease)])
+    await add_missing(tx, job, declared.callbacks)
     return msgspec.structs.replace(job, options=options)
 
 
