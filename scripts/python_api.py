@@ -14,6 +14,7 @@ import msgspec
 import conveyor
 from conveyor import State, testing
 from conveyor.client import options, task_function
+from conveyor.client.hook_decorators import AroundDecorator, EventSubscriber
 from conveyor.client.task_function import TaskDecorator
 from conveyor.core import job, task
 from conveyor.core.record import Record
@@ -29,9 +30,31 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "Options",
         "AttemptError",
         "ErrorInfo",
+        "EndedJob",
         "Progress",
         "StopNote",
         "FileInfo",
+    ),
+    "Events": (
+        "Event",
+        "JobEvent",
+        "JobAttempt",
+        "JobStarted",
+        "JobEnded",
+        "JobSucceeded",
+        "JobRetrying",
+        "JobDiscarded",
+        "JobCancelled",
+        "JobSnoozed",
+        "JobReleased",
+        "JobRescued",
+        "WorkerEvent",
+        "WorkerStarted",
+        "WorkerPaused",
+        "WorkerResumed",
+        "WorkerDraining",
+        "WorkerStopped",
+        "ScalerActed",
     ),
     "Inside a job": ("current_job", "CurrentJob", "Snooze"),
     "Workers": ("Worker", "WorkerOptions", "CommandRules"),
@@ -64,6 +87,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 INTERNAL = {
     "BoundCall": {"task", "enqueue_options", "payload"},
     "CommandRules": {"label", "passed_on"},
+    "Conveyor": {"hooks"},
     "CurrentJob": {"write_output"},
     "Queue": {"rule"},
     "TaskFunction": {"task", "enqueue_options"},
@@ -96,6 +120,7 @@ class Member(NamedTuple):
 # What is said once for a whole section.
 INTRODUCTIONS = {
     "Tasks": "The [reference](reference.md#options-of-tasks-and-jobs) explains each option.",
+    "Events": "What handlers of `belt.on` get; see [events and hooks](events.md).",
     "Records": "`to_dict()` of a record returns its fields as plain data, for `json.dumps` and web "
     "frameworks.",
 }
@@ -166,6 +191,9 @@ def _attributes(cls: type) -> dict[str, Member]:
             with_options = typing.get_overloads(TaskDecorator.__call__)[-1]
             written = _signature("@task", with_options)
             found[name] = Member(name, written, _text(TaskDecorator.__call__))
+        elif annotation in HOOKS:
+            hook = HOOKS[annotation].__call__
+            found[name] = Member(name, _signature(name, hook), _text(hook))
         elif name in ATTRIBUTES.get(cls.__name__, {}):
             written, text = ATTRIBUTES[cls.__name__][name]
             found[name] = Member(name, written, text)
@@ -174,6 +202,8 @@ def _attributes(cls: type) -> dict[str, Member]:
     return found
 
 
+# The attributes that are called like methods.
+HOOKS: dict[str, Any] = {"EventSubscriber": EventSubscriber, "AroundDecorator": AroundDecorator}
 # The attributes that have no docstring of their own.
 ATTRIBUTES = {
     "Job": {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from .core.event_log import open_event_log
@@ -19,6 +20,8 @@ from .core.job import ERROR_LINE, ErrorInfo, JobRecord, State
 from .core.lifecycle import DROPPED, EXPIRED, Crashed, Failed, Unsupported, settle
 
 log = open_event_log("job")
+
+OnDiscard = Callable[[JobRecord, ErrorInfo], None]
 
 MESSAGE = "%s id=%s task=%s queue=%s attempt=%d/%d error=%s"
 # What follows on a failed attempt -> event. A job that was cancelled meanwhile is no event.
@@ -57,11 +60,16 @@ def log_failure(
     _log(job, move.state, level, outcome.error, exception)
 
 
-def log_discards(discards: deque[tuple[JobRecord, ErrorInfo]]) -> None:
+def log_discards(
+    discards: deque[tuple[JobRecord, ErrorInfo]],
+    on_discard: OnDiscard | None = None,
+) -> None:
     """Log jobs that the store has discarded, and remove them from the list."""
     with suppress(IndexError):  # another thread may log them too
         while discards:
             job, error = discards.popleft()
+            if on_discard is not None:
+                on_discard(job, error)
             _log(job, State.DISCARDED, LEVELS.get(error.type, logging.ERROR), error, None)
 
 

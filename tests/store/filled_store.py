@@ -11,6 +11,7 @@ from conveyor.core.access import Action, Scope, Token
 from conveyor.core.files import PIECE, FileInfo, InputFile
 from conveyor.core.job import (
     DETAILS,
+    Callback,
     ErrorInfo,
     Options,
     OutputChunk,
@@ -27,6 +28,10 @@ from conveyor.testing import FakeClock
 CONTENT = bytes(range(256)) * (PIECE // 256) + b"and more than one piece"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 INPUT = InputFile(name="in put.bin", digest=DIGEST, size=len(CONTENT), executable=True)
+ALERT = Callback(on="discarded", task="alert", parameter="ended", queue="callbacks")
+AFTER = Callback(
+    on="finished", task="after", parameter="ended", queue="ties", options=Options(requires=("gpu",))
+)
 STRANGE = "nul \0, substitute \x1a0, é and \N{PILE OF POO}"
 
 
@@ -36,6 +41,13 @@ def fill(store: Store, clock: FakeClock) -> None:
     put(store, *(new(queue="ties", priority=each % 3) for each in range(12)), capacity=20)
     put(store, new(queue="ties", delay=50.0, expires_at=clock.now() + 900), capacity=20)
     put(store, new(key="final"), new(key="pruned", key_until="pruned", delay=9000.0))
+    put(
+        store,
+        new(queue="called", callbacks=(ALERT, AFTER)),
+        new(queue="called", callbacks=(AFTER,)),
+    )
+    [ended] = claim(store, queue="called", lease_for=20.0)
+    assert settle(store, ended, BROKEN)
     put(store, new(queue="gpu", requires=("gpu", "big"), meta={"a": STRANGE}))
     put(store, new(queue="paused", args=b'{"x": 1}', files=(INPUT,)))
     store.set_paused("paused", paused=True).result()

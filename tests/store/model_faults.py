@@ -1,4 +1,4 @@
-"""Memory stores with one planted fault each, which the model test has to notice."""
+"""Memory stores with a planted fault each, which the model test must notice, and its callbacks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Any
 
 import msgspec
 
+from conveyor.core.job import Callback
 from conveyor.core.lifecycle import Failed, Interrupted, Snoozed
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Report
+
+ALERT = Callback(on="discarded", task="alert", parameter="ended", queue="c")
+# Its jobs enter a bounded queue, and may be claimed and end there.
+AFTER = Callback(on="finished", task="after", parameter="ended", queue="a", priority=1)
 
 
 class Faulty(MemoryStore):
@@ -83,6 +88,13 @@ class CancelForgotten(Faulty):
         return report
 
 
+class ForgetsCallbacks(Faulty):
+    def meddled(self, report: Report) -> Report:
+        if isinstance(report.outcome, Failed):
+            self._memory.callbacks.pop(report.id, None)
+        return report
+
+
 FAULTY = (
     NoFence,
     OneTooMany,
@@ -92,4 +104,5 @@ FAULTY = (
     CancelForgotten,
     ConfirmsAll,
     InsertsTwice,
+    ForgetsCallbacks,
 )

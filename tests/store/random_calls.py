@@ -23,6 +23,7 @@ from calls import BROKEN, new
 
 from conveyor.core.job import (
     FINAL,
+    Callback,
     JobRecord,
     NewJob,
     OutputChunk,
@@ -53,6 +54,8 @@ LOST_LEASE = "CV010"
 EXPECTED = DuplicateIdError, InvalidTransitionError, NotFoundError, QueueFullError
 QUEUES, BOUNDED = ("q0", "q1", "q2"), ("b0", "b1")
 WORKERS = ("w0", "w1", "w2", "w3")
+ALERT = Callback(on="discarded", task="alert", parameter="ended", queue="q1")
+AFTER = Callback(on="finished", task="after", parameter="ended", queue="b0")
 EVERY = dict.fromkeys(FINAL, 0.0)
 WORKER = WorkerInfo(
     id="", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=1.0, slots=1, queues=("q0",)
@@ -101,7 +104,8 @@ class Caller:
         options: dict[str, Any] = {"retries": 2, "requires": self.draw.choice(((), (), ("gpu",)))}
         if key is not None:
             options["key"] = key
-        return new(queue=queue, id=f"{self.name}-{self.made}", **options)
+        callbacks = self.draw.choice(((), (), (ALERT, AFTER)))
+        return new(queue=queue, id=f"{self.name}-{self.made}", callbacks=callbacks, **options)
 
     def some_id(self) -> str:
         other = f"c{self.draw.randrange(4)}"

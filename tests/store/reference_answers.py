@@ -33,3 +33,11 @@ def check_load(
         assert each.waiting == len(waiting) or (
             each.queue in rendezvous and each.waiting > len(waiting)
         )
+
+
+def check_counts(found: Sequence[JobRecord], counts: Sequence[QueueInfo]) -> None:
+    """Hold the counts of queues against the jobs."""
+    for queue in counts:
+        for state in State:
+            true = sum(job.queue == queue.name and job.state is state for job in found)
+            assert queue.counts.get(state, 0) == true, (queue.name, state)

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model_faults import FAULTY
-from reference_answers import check_load
+from model_faults import AFTER, ALERT, FAULTY
+from reference_answers import check_counts, check_load
 
 from conveyor.core.files import FileInfo, InputFile
 from conveyor.core.history import COUNTERS, QueueHistory
@@ -145,7 +145,8 @@ class Agreement(RuleBasedStateMachine):
     def begin(self, running: int, full: bool) -> None:
         """Let jobs run and producers wait: by chance alone they hardly ever do."""
         for count in (running, *((3, 1, 1) if full else ())):
-            jobs = [new(queue="a", backoff=Fixed(2.0), retries=1) for _ in range(count)]
+            given: dict[str, Any] = {"backoff": Fixed(2.0), "retries": 1, "callbacks": (ALERT,)}
+            jobs = [new(queue="a", **given) for _ in range(count)]
             self.ids += [job.id for job in jobs]
             self.send(jobs, capacity=CAPACITY["a"])
             self.claim_from(["a"], running - len(self.held), Claimant("w", 10.0))
@@ -161,6 +162,7 @@ class Agreement(RuleBasedStateMachine):
         expires=st.sampled_from([None, None, 6.0]),
         files=st.sampled_from([(), (), (), (INPUT,)]),
         when_full=st.sampled_from(["wait", "refuse", "drop_oldest"]),
+        callbacks=st.sampled_from([(), (), (AFTER,), (ALERT, AFTER)]),
         count=st.sampled_from([1, 1, 2]),
         bounded=st.sampled_from([True, True, True, False]),
     )
@@ -215,7 +217,11 @@ class Agreement(RuleBasedStateMachine):
     def claim_from(self, queues: list[str], limit: int, claimant: Claimant) -> None:
         wants = [Want(name, limit) for name in queues]
         answers = self.both(lambda store: store.claim(wants, claimant, limit=limit))
-        self.held += answers[0].jobs
+        self.hold(answers[0].jobs)
+
+    def hold(self, jobs: tuple[JobRecord, ...]) -> None:
+        self.held += jobs
+        self.ids += [job.id for job in jobs if job.id not in self.ids]
 
     @rule(number=st.integers(0, 20), outcome=OUTCOMES, stale=st.sampled_from([0, 0, 0, 1]))
     def settle(self, number: int, outcome: Outcome, stale: int) -> None:
@@ -232,7 +238,7 @@ class Agreement(RuleBasedStateMachine):
             answers = self.both(
                 lambda store: store.exchange([report], [Want("a", 2)], claimant, limit=2)
             )
-            self.held += answers[0].jobs
+            self.hold(answers[0].jobs)
 
     @rule(number=st.integers(0, 20))
     def extend(self, number: int) -> None:
@@ -349,7 +355,7 @@ class Agreement(RuleBasedStateMachine):
         counts, _ = self.both(lambda store: store.counts())
         load, _ = self.both(lambda store: store.load(limit=100))
         self.both(lambda store: store.workers())
-        self.the_counts_are_true(found, counts)
+        check_counts(found, counts)
         check_load(load, found, counts)
         self.final_jobs_stay(found)
 

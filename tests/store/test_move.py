@@ -125,7 +125,7 @@ def test_every_table_is_moved_or_is_known_not_to_be(tmp_path: Path) -> None:
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     db.close()
     moved = {"queue", "job", "attempt_error", "output", "file", "schedule", "task", "token"}
-    moved |= {"audit", "leader", "lane", "queue_past", "history", "mark"}
+    moved |= {"audit", "leader", "lane", "queue_past", "history", "mark", "callback"}
     assert len(moved) == len(PARTS) + 1  # lanes are made for the jobs
     of_producers_and_workers_that_have_ended = {"offer", "offered_job", "offered_file", "worker"}
     of_producers_and_workers_that_have_ended |= {"stack_dump"}

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from completing import Place
 
-from conveyor import Conveyor, EncodingError, State, UsageError, current_job
+from conveyor import Conveyor, EncodingError, EndedJob, State, UsageError, current_job
+from conveyor.core.callbacks import callback_id
 from conveyor.errors import ConveyorError, InvalidTransitionError
 from conveyor.store.postgres.address import parse_address
 
@@ -67,6 +68,29 @@ def test_a_thread_completes_its_job_with_its_own_commit(
     assert (counts[State.RUNNING], counts[State.COMPLETED]) == (0, 1)
     past = place.belt.store.queue_history("default", step=3600.0).result().points
     assert sum(each.completed for each in past) == sum(each.running.count for each in past) == 1
+
+
+def test_the_commit_that_completes_a_job_enqueues_its_callback(place: Place) -> None:
+    told: list[EndedJob] = []
+    commits = [False, True]
+
+    @place.belt.queue("called").task(name="after")
+    def after(ended: EndedJob) -> None:
+        told.append(ended)
+
+    def function() -> None:
+        with psycopg.connect(place.server) as session:
+            current_job().complete_in(session)
+            if not commits.pop():
+                session.rollback()
+                raise ValueError("rolled back")
+
+    jobs = [place.run(function, on_finished=after) for _ in range(2)]
+    assert [job.state for job in jobs] == [State.COMPLETED, State.DISCARDED]
+    [called, _] = place.belt.jobs(queue="called")[::-1]
+    assert called.id == callback_id(jobs[0].id, "finished", 1)
+    place.belt.work(timeout=60, queues=["called"], keep=False)
+    assert [ended.state for ended in told] == [State.COMPLETED, State.DISCARDED]
 
 
 def test_a_coroutine_completes_its_job_with_its_own_commit(place: Place) -> None:

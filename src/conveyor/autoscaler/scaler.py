@@ -60,7 +60,8 @@ class Cycle(NamedTuple):
 class Scaler:
     """Keeps as many machines as the jobs need. `async with` ends its background tasks.
 
-    `elector` decides whether it acts. `elapsed` is a monotonic clock in seconds.
+    `elector` decides whether it acts. `elapsed` is a monotonic clock in seconds. `on_event` is
+    called with each action.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Scaler:
         intervals: Intervals,
         elapsed: Callable[[], float] = elapsed,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_event: Callable[[ScalerEvent], object] = id,
     ) -> None:
         self._store, self._providers, self._policy = store, providers, policy
         self._elector, self._intervals = elector, intervals
-        self._elapsed, self._sleep = elapsed, sleep
+        self._elapsed, self._sleep, self._on_event = elapsed, sleep, on_event
         self._actor = f"scaler {elector.holder}"
         # The leader while this scaler stands by; its own term while it leads.
         self._other_leader, self._term = "", 0
@@ -240,6 +242,8 @@ class Scaler:
             self._unaudited = []
 
     def _add_events(self, events: Sequence[ScalerEvent]) -> None:
+        for event in events:
+            self._on_event(event)
         self._events = add_events(self._events, events)
         self._unaudited = [*self._unaudited, *events][-MAX_UNAUDITED:]
 

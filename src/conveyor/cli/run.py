@@ -7,9 +7,14 @@ from typing import Any
 import click
 
 from ..client.app import Conveyor
+from ..core.events import ScalerActed
 from ..settings import Settings
+from ..worker.event_delivery import EventDelivery
 from .shared.worker_options import worker_options
 from .shared.worker_process import Companion, run_worker_process
+
+# How long a scaler that ends waits for the handlers of its events, in seconds.
+SCALER_FLUSH = 0.2
 
 
 @click.command("run")
@@ -25,8 +30,30 @@ def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any)
         )
 
         lease = float(settings["lease"])
-        config = load_config(str(scaler))
-        return ScalerRunner(config, belt.store, every=DEFAULT_EVERY, lease=lease).run
+        delivery = EventDelivery(belt.hooks, flush_timeout=SCALER_FLUSH)
+        runner = ScalerRunner(
+            load_config(str(scaler)),
+            belt.store,
+            every=DEFAULT_EVERY,
+            lease=lease,
+            on_event=lambda event: delivery.emit(
+                ScalerActed(
+                    at=event.at,
+                    did=event.did,
+                    subject=event.subject,
+                    why=event.why,
+                    count=event.count,
+                )
+            ),
+        )
+
+        async def scale() -> None:
+            try:
+                await runner.run()
+            finally:
+                await delivery.close()
+
+        return scale
 
     return run_worker_process(
         app, strict=strict, flags=flags, make_companion=None if scaler is None else make_scaler

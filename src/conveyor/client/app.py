@@ -14,6 +14,7 @@ from ..core.clock import Clock
 from ..core.codec import ResultCodec
 from ..core.command import command_task, validate_command
 from ..core.duration import parse_duration
+from ..core.hooks import Hooks
 from ..core.job import JobRecord, Missed, NewJob, ScheduleInfo, State, WhenFull
 from ..core.names import validate_name
 from ..core.pending import run_sync
@@ -30,6 +31,7 @@ from ..worker.worker import Worker
 from .call_executor import CallExecutor
 from .declared_store import DeclaredStore
 from .embedded import EmbeddedWorkers, run_until_idle
+from .hook_decorators import AroundDecorator, EventSubscriber
 from .job_filter import job_filter
 from .job_handle import Job
 from .named_task import enqueue_by_name
@@ -71,7 +73,10 @@ class Conveyor(Executor):
             )
         self._declared = DeclaredStore(None if url is None else str(url), token, store, clock)
         self._producer = Producer(self._declared.open, args_limit=args_limit)
-        self._tasks = Tasks(self._producer)
+        self.hooks: Hooks = Hooks()
+        self.on: EventSubscriber = EventSubscriber(self.hooks)
+        self.around: AroundDecorator = AroundDecorator(self.hooks)
+        self._tasks = Tasks(self._producer, self.hooks.arounds)
         self._tasks.add(command_task())
         self._queues: dict[str, Queue] = {}
         self._schedules: dict[str, Schedule] = {}
@@ -353,6 +358,7 @@ class Conveyor(Executor):
                 tasks=self.tasks,
                 options=chosen,
                 schedules=self.schedules,
+                hooks=self.hooks,
             )
         )
 

@@ -40,7 +40,7 @@ class CallExecutor:
         known = self._tasks.by_name
         task = call_task(function, known, durable=self._producer.store.is_durable)
         if task.name not in known:
-            self._tasks.add(task)
+            task = self._tasks.add(task)
         thread = self._start_thread()
         payload = task.args.encode(args, kwargs, limit=self._producer.args_limit)
         chosen = EnqueueOptions(queue=CALLS)

@@ -39,7 +39,10 @@ async def enqueue_by_name(
         given = None if task.name == COMMAND_TASK else tuple(options.keys() & _OPTION_NAMES)
         declared = TaskDefaults(name=name, options=Options(given=given))
     before = EnqueueOptions(
-        options=declared.options, priority=declared.priority, queue=declared.queue
+        options=declared.options,
+        priority=declared.priority,
+        queue=declared.queue,
+        callbacks=declared.callbacks,
     )
     chosen = merge_options(before, options)
     queue = chosen.queue or "default"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypedDict
 
 import msgspec
@@ -12,18 +13,20 @@ import msgspec
 from ..core.bounds import check_size, checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
 from ..core.files import artifact_patterns, file_names
-from ..core.job import NO_OPTIONS, KeyUntil, OnShutdown, Options, WhenFull
+from ..core.job import NO_OPTIONS, Callback, CallbackOn, KeyUntil, OnShutdown, Options, WhenFull
 from ..core.names import validate_name
 from ..core.retry import Backoff, parse_backoff
 from ..core.retry_on import parse_retry_on
 from ..errors import UsageError
 from ..store.caller_connection import checked_connection
+from .callback_task import CallbackTask, callback
 
 Duration = float | int | str | dt.timedelta
 Moment = float | int | dt.datetime
 Backoffs = Backoff | float | int | list[float] | tuple[float, ...]
 
 LARGEST = 2**31 - 1  # of a count or a priority
+CALLBACKS = ("on_discarded", "on_finished")
 
 
 class TaskOptions(TypedDict, total=False):
@@ -42,6 +45,8 @@ class TaskOptions(TypedDict, total=False):
     output_limit: int
     artifacts: Iterable[str]
     artifact_limit: int
+    on_discarded: CallbackTask | None
+    on_finished: CallbackTask | None
 
 
 class JobOptions(TaskOptions, total=False):
@@ -63,7 +68,8 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Validated options of one enqueue. Times are Unix seconds, durations seconds.
 
     `files` are paths by name, read when the job is enqueued. `connection` is one of the
-    application's, whose transaction the job is a part of.
+    application's, whose transaction the job is a part of. `callbacks` are what is enqueued when it
+    has ended.
     """
 
     options: Options = NO_OPTIONS
@@ -75,6 +81,7 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     wait: float | None = None
     when_full: WhenFull | None = None
     connection: Any = None
+    callbacks: tuple[Callback, ...] = ()
 
 
 def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
@@ -96,6 +103,11 @@ def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
         raise UsageError("use delay or run_at, not both")
     if fields.get("wait") is not None and "when_full" not in fields:
         fields["when_full"] = "wait"
+    called: dict[str, Callback | None] = {f"on_{each.on}": each for each in before.callbacks}
+    for name in CALLBACKS:
+        if name in fields:
+            called[name] = fields.pop(name)
+            fields["callbacks"] = tuple(filter(None, called.values()))
     if options:
         fields["options"] = msgspec.structs.replace(before.options, **options)
     return msgspec.structs.replace(before, **fields)
@@ -189,6 +201,10 @@ def _connection(value: Any) -> Any:
     return None if value is None else checked_connection(value)
 
 
+def _callback(on: CallbackOn, value: Any) -> Callback | None:
+    return None if value is None else callback(on, value)
+
+
 # name -> (its validation, whether it is stored in the job's options)
 RULES: dict[str, tuple[Any, bool]] = {
     "priority": (_priority, False),
@@ -198,6 +214,8 @@ RULES: dict[str, tuple[Any, bool]] = {
     "wait": (_optional_duration, False),
     "when_full": (_one_of("wait", "refuse", "drop_oldest"), False),
     "connection": (_connection, False),
+    "on_discarded": (partial(_callback, "discarded"), False),
+    "on_finished": (partial(_callback, "finished"), False),
     "retries": (_count, True),
     "backoff": (parse_backoff, True),
     "retry_on": (parse_retry_on, True),

@@ -129,6 +129,7 @@ class Producer:
                 run_at=chosen.run_at,
                 delay=chosen.delay,
                 options=require_command_label(chosen.options) if is_command else chosen.options,
+                callbacks=chosen.callbacks,
             )
             for chosen, payload in calls
         ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from ..core.around import Around
 from ..core.names import validate_name
 from ..core.pending import run_sync
+from ..core.storable import RESERVED
 from ..core.task import Kind, Task, task
 from ..errors import UsageError
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
@@ -20,7 +22,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
-RESERVED = "conveyor."
 CALL_FORMS = "a call is a tuple like ('ann',), a mapping like {'to': 'ann'}, or bind('ann')"
 
 
@@ -66,7 +67,8 @@ class TaskFunction(Generic[P, R, C]):
         (longest wait, a duration), `when_full`. Once: `key` with `key_until` ("final", "pruned").
         Attempts: `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `crash_limit`,
         `on_shutdown`. Data: `files` (paths by name), `artifacts` (patterns), `artifact_limit` and
-        `output_limit` (bytes), `meta`. Together with your writes: `connection`, one of psycopg,
+        `output_limit` (bytes), `meta`. Afterwards: `on_discarded` and `on_finished`, tasks
+        that get an `EndedJob`. Together with your writes: `connection`, one of psycopg,
         psycopg2, SQLAlchemy, asyncpg or Django to the PostgreSQL database that has the jobs: the
         job exists if and only if its transaction commits. An async connection is for the methods
         with the prefix `a`. A full queue raises QueueFullError; `wait`, `when_full="wait"`, a queue
@@ -202,20 +204,22 @@ class Decorator(Protocol):
 class Tasks:
     """The tasks of one Conveyor by name. `bind` makes the decorator of one queue."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, arounds: Sequence[Around]) -> None:
         self.by_name: dict[str, Task] = {}
+        self._arounds = arounds
         self.functions: dict[str, TaskFunction[..., Any, Any]] = {}
         self._producer = producer
 
-    def add(self, added: Task) -> None:
-        """Register a task; UsageError if another function already has its name."""
+    def add(self, added: Task) -> Task:
+        """Register a task and return it; UsageError if another function already has its name."""
         known = self.by_name.get(added.name)
         if known is not None and known.where != added.where:
             raise UsageError(
                 f"two tasks are named {added.name!r}: {known.where} and {added.where}; "
                 "give one of them another name="
             )
-        self.by_name[added.name] = added
+        self.by_name[added.name] = registered = replace(added, arounds=self._arounds)
+        return registered
 
     def bind(self, queue: str) -> TaskDecorator:
         """Return the `task` decorator of a queue."""
@@ -267,8 +271,9 @@ class TaskDecorator:
                 options=chosen.options,
                 priority=chosen.priority,
                 queue=self._queue,
+                callbacks=chosen.callbacks,
             )
-            self._tasks.add(made)
+            made = self._tasks.add(made)
             callable_task = TaskFunction[..., Any, Any](self._producer, made, chosen)
             self._tasks.functions[made.name] = callable_task
             return callable_task

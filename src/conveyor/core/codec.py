@@ -47,6 +47,12 @@ class ArgsCodec:
         self._annotations = Annotations(function, {p.name: p.annotation for p in parameters})
         self._plan = _Plan(self._signature, self._annotations)
 
+    @property
+    def sole_parameter(self) -> str | None:
+        """The name of the first parameter, if a call needs no other; None if there is none."""
+        name = next(iter(self._names), None)
+        return name if self._required <= {name} else None
+
     def encode(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int = ARGS_LIMIT
     ) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from hashlib import sha256
 
 # How many random numbers are drawn at once: a call of the system for each is 8 times as expensive.
 DRAWN = 512
@@ -36,3 +37,10 @@ class IdMaker:
             bits = self._numbers.pop() & RANDOM_BITS
         head, tail = f"{tick:015x}", f"{bits | 1 << 63:016x}"
         return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail[:4]}-{tail[4:]}"
+
+
+def derived_id(*parts: str) -> str:
+    """Return the id that follows from these parts: a UUIDv8 (RFC 9562)."""
+    digest = sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
+    variant = f"{int(digest[16], 16) & 3 | 8:x}"
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

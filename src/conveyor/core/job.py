@@ -18,6 +18,8 @@ OnShutdown = Literal["release", "cancel"]
 KeyUntil = Literal["final", "pruned"]
 Missed = Literal["skip", "once", "all"]
 Stream = Literal["stdout", "stderr", "log", "mark"]
+# Which ends of a job a callback is for: a discard, or any end.
+CallbackOn = Literal["discarded", "finished"]
 
 COMMAND_TASK = "conveyor.command"
 # The label of workers that run commands; every command job requires it.
@@ -84,6 +86,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_OPTIONS = Options()
 
 
+class Callback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job that is enqueued in the transaction that ends another one.
+
+    `on` is "discarded", or "finished" for every end. `parameter` is the parameter of the task that
+    gets the `EndedJob`.
+    """
+
+    on: CallbackOn
+    task: str
+    parameter: str
+    queue: str = "default"
+    priority: int = 0
+    options: Options = NO_OPTIONS
+
+
 class TaskDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """What a task's declaration says about its jobs: for those who enqueue it by name."""
 
@@ -91,6 +108,7 @@ class TaskDefaults(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = "default"
     priority: int = 0
     options: Options = NO_OPTIONS
+    callbacks: tuple[Callback, ...] = ()
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -104,6 +122,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_at: float | None = None
     delay: float = 0.0
     options: Options = NO_OPTIONS
+    callbacks: tuple[Callback, ...] = ()
 
 
 class ErrorInfo(Record, frozen=True, omit_defaults=True):

@@ -24,6 +24,7 @@ from .bounds import (
 from .files import check_files
 from .job import (
     NO_OPTIONS,
+    Callback,
     JobRecord,
     NewJob,
     Options,
@@ -36,6 +37,11 @@ from .job import (
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
 from .trace_context import checked_trace
+
+# The names of the package's own tasks begin with this.
+RESERVED = "conveyor."
+# What would keep a callback from being enqueued or from running, or belongs to one call.
+NOT_OF_CALLBACKS = ("key", "expires_at", "files", "given")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,6 +71,8 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
             if new.options is not checked:
                 _check_options(new.options)
                 checked = new.options
+            if new.callbacks:
+                _check_callbacks(new.callbacks)
         except UsageError as error:
             raise UsageError(f"job {new.id!s:.200} ({new.task!s:.200}): {error}") from error
 
@@ -97,6 +105,7 @@ def check_tasks(tasks: Iterable[TaskDefaults]) -> None:
             if task.options.files:
                 raise UsageError("a task cannot have files: each job has its own")
             _check_options(task.options)
+            _check_callbacks(task.callbacks)
         except UsageError as error:
             raise UsageError(f"task {task.name!s:.200}: {error}") from error
 
@@ -221,6 +230,30 @@ def _check_options(options: Options) -> None:
         checked_trace(options.trace)
     if options.files or options.artifacts:
         check_files(options.files, options.artifacts)
+
+
+def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    if len({each.on for each in callbacks}) < len(callbacks):
+        raise UsageError("a job can have one callback for discards and one for every end")
+    for each in callbacks:
+        try:
+            _check_callback(each)
+        except UsageError as error:
+            raise UsageError(f"on_{each.on}: {error}") from error
+
+
+def _check_callback(callback: Callback) -> None:
+    if _check_name("task", callback.task).startswith(RESERVED):
+        raise UsageError(f"{callback.task} cannot be a callback: it takes no job that has ended")
+    _check_name("queue", callback.queue)
+    _check_name("parameter", callback.parameter)
+    if abs(callback.priority) > LARGEST_INTEGER:
+        raise UsageError(f"priority {callback.priority} is no integer of 64 bits")
+    options = callback.options
+    _check_options(options)
+    for name in NOT_OF_CALLBACKS:
+        if getattr(options, name) != getattr(NO_OPTIONS, name):
+            raise UsageError(f"a callback cannot have {name}, got {getattr(options, name)!r}")
 
 
 def _check_retry_on(names: Sequence[str]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import UsageError
+from .around import Around
 from .class_names import module_name
 from .codec import ArgsCodec, ResultCodec
-from .job import COMMAND_TASK, NO_OPTIONS, Options, TaskDefaults
+from .job import COMMAND_TASK, NO_OPTIONS, Callback, Options, TaskDefaults
 
 # How many known tasks an error lists.
 NAMED = 10
@@ -32,12 +33,19 @@ class Task:
     options: Options = NO_OPTIONS
     priority: int = 0
     queue: str = "default"
+    callbacks: tuple[Callback, ...] = ()
+    # Those of its application; more may be added until a worker starts.
+    arounds: Sequence[Around] = field(default=(), compare=False)
 
     @property
     def defaults(self) -> TaskDefaults:
         """What its declaration says about its jobs."""
         return TaskDefaults(
-            name=self.name, queue=self.queue, priority=self.priority, options=self.options
+            name=self.name,
+            queue=self.queue,
+            priority=self.priority,
+            options=self.options,
+            callbacks=self.callbacks,
         )
 
 
@@ -49,6 +57,7 @@ def task(
     options: Options = NO_OPTIONS,
     priority: int = 0,
     queue: str = "default",
+    callbacks: tuple[Callback, ...] = (),
 ) -> Task:
     """Describe a function as a task. UsageError if it has no name or cannot run as `run` says."""
     named = hasattr(function, "__module__") and hasattr(function, "__qualname__")
@@ -71,6 +80,7 @@ def task(
         options=options,
         priority=priority,
         queue=queue,
+        callbacks=callbacks,
     )
 
 

@@ -16,7 +16,7 @@ from ..core.job import State, TaskDefaults, WorkerInfo
 from ..core.retry import Draw
 from ..core.timeout import wait_for_event
 from ..errors import ConveyorError
-from ..job_log import log_discards
+from ..job_log import OnDiscard, log_discards
 from ..store.protocol import Store
 from .heartbeat import WorkerHeartbeat
 from .pruner import RETENTION, Pruner
@@ -53,7 +53,8 @@ class MaintenanceLoop:
 
     The first round declares `tasks`. `sweep_every` is how often, in seconds, it sends a heartbeat
     and does what can wait a little; the latter more rarely if many workers share it (`is_shared`).
-    `after_round` is called after each round without an error.
+    `after_round` is called after each round without an error, and `on_discard` with each job that
+    was discarded without an attempt, and why.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class MaintenanceLoop:
         self._store = store
         self.heartbeat = heartbeat
         self._stager = stager
-        self._rescuer = rescuer
+        self.rescuer = rescuer
         self._ticker = ticker
         self._undeclared = tasks
         self.pruner = pruner
@@ -84,6 +85,7 @@ class MaintenanceLoop:
         self._draw = draw
         self._elapsed = elapsed
         self._after_round = after_round
+        self.on_discard: OnDiscard | None = None
         self._woken = asyncio.Event()
         self._beat_due = self._sweep_due = 0.0
         self.rounds = 0
@@ -99,12 +101,15 @@ class MaintenanceLoop:
         try:
             while True:
                 await self._try_round()
-                log_discards(self._store.discards)
+                self._note_discards()
                 if await wait_for_event(self._woken, self._pause()):
                     # Many jobs that fail at once must not cause as many rounds.
                     await asyncio.sleep(0.01)
         finally:
-            log_discards(self._store.discards)
+            self._note_discards()
+
+    def _note_discards(self) -> None:
+        log_discards(self._store.discards, self.on_discard)
 
     async def _try_round(self) -> None:
         try:
@@ -144,9 +149,9 @@ class MaintenanceLoop:
         due_at = self._stager.next_due_at
         if sweeps or woken or (due_at is not None and due_at <= self._store.now()):
             await self._stager.stage()
-        await self._rescuer.rescue(expired=sweeps)
+        await self.rescuer.rescue(expired=sweeps)
         times = (
-            pace(self._rescuer.peers(MISSED * self._sweep_every), self._draw())
+            pace(self.rescuer.peers(MISSED * self._sweep_every), self._draw())
             if self._is_shared
             else 1.0
         )

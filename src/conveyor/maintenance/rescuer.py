@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..core.event_log import open_event_log
 from ..core.job import WorkerInfo
-from ..job_log import log_discards
+from ..job_log import OnDiscard, log_discards
 from ..store.call_style import AsyncCalls
 from ..store.page_walk import read_workers
 from ..store.protocol import Store
@@ -38,7 +38,8 @@ class Rescuer:
     on its crash journal; `read_journal` returns the jobs that it had started. The list of workers
     is read with each sweep and when a lock shows that it may help, because a hundred workers that
     each read it every second are most of what they cost a server. Until then `find_unlocked` looks
-    for journals of workers that are not in it.
+    for journals of workers that are not in it. `on_rescued` gets the ids of jobs whose attempts
+    were ended, and `on_discard` those that this has discarded.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Rescuer:
         self._late_calls = LATE_CALLS if store.can_be_partitioned else 0.0
         self._clock_offset: float | None = None
         self._judges_from = 0.0
+        self.on_rescued: Callable[[Sequence[str]], object] = len
+        self.on_discard: OnDiscard | None = None
 
     async def rescue(self, *, expired: bool) -> None:
         """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
@@ -93,7 +96,8 @@ class Rescuer:
                 rescued += await store.rescue(dead=[worker.id], begun=begun, limit=left)
         if rescued:
             log.warning("jobs.rescued count=%d dead_workers=%d", len(rescued), len(dead))
-            log_discards(store.discards)
+            log_discards(store.discards, self.on_discard)
+            self.on_rescued(rescued)
         if len(rescued) == BATCH:
             return
         gone = self._gone(dead)

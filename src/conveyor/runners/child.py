@@ -16,20 +16,23 @@ import signal
 import sys
 import threading
 from collections import UserDict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import spawn
 from types import CoroutineType, FrameType
 from typing import Any, BinaryIO
 
+from ..core.around import Around, make_around
 from ..core.codec import ArgsCodec, ResultCodec
 from ..core.error_info import describe_import_error, error_info
 from ..core.job import Progress, Stream
-from ..core.job_context import CURRENT, CurrentJob, Settable
+from ..core.job_context import CURRENT, CurrentJob, Settable, current_job
 from ..core.lifecycle import Failed, Succeeded
 from ..core.stack import MAX_FRAMES, Frame
 from ..errors import JobCancelledError, UsageError
 from ..tracing.active import continue_trace
+from .arounds import await_within, call_within
 from .caller_completion import complete_within, encode_result
 from .capture import JobLogHandler
 from .child_protocol import (
@@ -45,8 +48,8 @@ from .child_protocol import (
     ChildReady,
     CompletionBegun,
     FramesTaken,
+    FunctionStarted,
     JobDone,
-    JobStarted,
     OutputWritten,
     ProgressReport,
     RunJob,
@@ -86,6 +89,7 @@ class Child:
         self._link: _JobLink | None = None
         self._imported_rss = 0
         self._functions: dict[str, tuple[Callable[..., Any], ArgsCodec, ResultCodec]] = {}
+        self._arounds: dict[str, Around] = {}
 
     def serve(self, requests: BinaryIO, control_fd: int) -> None:
         """Run jobs in this thread, while another thread reads the control pipe."""
@@ -127,6 +131,7 @@ class Child:
         CURRENT.set(CurrentJob(link))
         try:
             function, arguments, results = self._find_function(run)
+            arounds = [self._find_around(where, run.main) for where in run.arounds]
             link.results = results
             continue_trace(run.trace)
         except UsageError as error:
@@ -135,16 +140,19 @@ class Child:
             args, kwargs = arguments.decode(run.job.args)
             if link.stopping:  # an import may have swallowed what the signal handler raised
                 return Stopped()
-            link.send(JobStarted(self._imported_rss))
-            value = function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                link.code = value
-                value = asyncio.run(value)
+            link.send(FunctionStarted(self._imported_rss))
+            value = _call(function, args, kwargs, arounds, link)
             return Succeeded(results.encode(value, run.job.task))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything; the child must survive it
             return run_result_of_exception(
                 error, stopping=link.stopping, retry_on=run.job.options.retry_on
             )
+
+    def _find_around(self, where: str, main: dict[str, Any]) -> Around:
+        known = self._arounds.get(where)
+        if known is None:
+            known = self._arounds[where] = make_around(find_function(where, main))
+        return known
 
     def _find_function(self, run: RunJob) -> tuple[Callable[..., Any], ArgsCodec, ResultCodec]:
         known = self._functions.get(run.where)
@@ -155,6 +163,27 @@ class Child:
             _install_log_handler()
             self._imported_rss = resident_memory()
         return known
+
+
+def _call(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    arounds: Sequence[Around],
+    link: _JobLink,
+) -> Any:
+    call = partial(function, *args, **kwargs)
+    if not arounds:
+        return _finish(call, link)
+    job = current_job()
+    if inspect.iscoroutinefunction(function):
+        return link.run(await_within(arounds, job, call))
+    return call_within(arounds, job, partial(_finish, call, link))
+
+
+def _finish(call: Callable[[], Any], link: _JobLink) -> Any:
+    value = call()
+    return link.run(value) if inspect.iscoroutine(value) else value
 
 
 def find_function(where: str, main: dict[str, Any]) -> Callable[..., Any]:
@@ -214,6 +243,11 @@ class _JobLink:
         self._stop.set()
         for event in tuple(self.waits):
             event.set()
+
+    def run(self, code: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of the job to its end."""
+        self.code = code if isinstance(code, CoroutineType) else None
+        return asyncio.run(code)
 
     def frames(self) -> list[Frame]:
         """Return what the job's code does: a suspended coroutine, or the main thread."""

@@ -1,7 +1,7 @@
 """The messages between a worker and its child processes: JSON, one message per line.
 
 The child reads `RunJob` on stdin, one at a time, and writes to a pipe of its own: `ChildReady` when
-it can run jobs, `JobStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
+it can run jobs, `FunctionStarted` when a job's function starts, `ProgressReport`, `OutputWritten`,
 `WaitNoted`, `ArtifactNamed` and `WorkdirNeeded` while it runs, then `JobDone`. A control pipe
 carries one byte per order: STOP to stop the running job; DUMP to send the frames of its code
 (`FramesTaken`); WORKDIR_CREATED or WORKDIR_FAILED in reply
@@ -38,7 +38,8 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
 
     `main` is how to import the worker's main script, if the function is in it. `folder` is the path
     of the job's workdir, which exists if it was `created`. `schema` has the tables of its store, if
-    that is PostgreSQL. `trace` is the trace that its code is a part of.
+    that is PostgreSQL. `trace` is the trace that its code is a part of. `arounds` are the paths of
+    what wraps the job.
     """
 
     job: JobRecord
@@ -48,6 +49,7 @@ class RunJob(msgspec.Struct, frozen=True, tag="run"):
     created: bool = False
     schema: str = ""
     trace: TraceContext | None = None
+    arounds: tuple[str, ...] = ()
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
@@ -56,7 +58,7 @@ class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
     pid: int = 0
 
 
-class JobStarted(msgspec.Struct, frozen=True, tag="started"):
+class FunctionStarted(msgspec.Struct, frozen=True, tag="started"):
     """The function is imported and starts now; `imported_rss` is the memory that imports need."""
 
     imported_rss: int = 0
@@ -111,7 +113,7 @@ class JobDone(msgspec.Struct, frozen=True, tag="done"):
 
 # What a child sends about the job that it runs, until it is done.
 JobMessage = (
-    JobStarted
+    FunctionStarted
     | ProgressReport
     | OutputWritten
     | WaitNoted

@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 from collections.abc import Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..core.job import ErrorInfo
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
+from .arounds import await_within
 from .job_control import JobControl, RunResult, Stopped, StopRequest
 from .job_exceptions import run_result_of_exception
 from .machine_fault import MachineFault
@@ -82,7 +84,11 @@ class _Call:
     async def run(self) -> None:
         CURRENT.set(CurrentJob(self._control))
         args, kwargs = self.task.args.decode(self._control.job.args)
-        self.value = await self.task.function(*args, **kwargs)
+        if not self.task.arounds:
+            self.value = await self.task.function(*args, **kwargs)
+            return
+        call = partial(self.task.function, *args, **kwargs)
+        self.value = await await_within(self.task.arounds, CurrentJob(self._control), call)
 
 
 class _SlotCancelledError(BaseException):

@@ -29,9 +29,9 @@ from .child_protocol import (
     ChildReady,
     CompletionBegun,
     FramesTaken,
+    FunctionStarted,
     JobDone,
     JobMessage,
-    JobStarted,
     MessageReader,
     OutputWritten,
     PipeWriter,
@@ -194,7 +194,10 @@ class _ChildProcess:
         main = _main_script() if where.startswith("__main__:") else {}
         folder, created = _workdir_state(control)
         schema = control.completions.schema if control.completions else ""
-        run = RunJob(control.job, where, main, folder, created, schema, control.trace)
+        arounds = tuple(each.where for each in control.task.arounds)
+        if any(each.startswith("__main__:") for each in arounds):
+            main = _main_script()
+        run = RunJob(control.job, where, main, folder, created, schema, control.trace, arounds)
         self._requests.send(encode(run) + b"\n")
         self._termination = Termination(self._process, control)
         control.on_stop(self._stop)
@@ -258,7 +261,7 @@ class _ChildProcess:
 
     def _on_job_message(self, control: JobControl, message: JobMessage) -> None:
         match message:
-            case JobStarted(imported_rss):
+            case FunctionStarted(imported_rss):
                 self.imported_rss = imported_rss
                 self._begun = True
                 control.begin()

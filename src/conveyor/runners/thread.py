@@ -8,10 +8,12 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 
 from ..core.error_info import error_info
 from ..core.job_context import CURRENT, CurrentJob
 from ..core.lifecycle import Failed, Succeeded
+from .arounds import call_within
 from .job_control import JobControl, RunResult, Stopped
 from .job_exceptions import run_result_of_exception
 from .machine_fault import MachineFault, machine_fault
@@ -208,12 +210,15 @@ def _run_in_context(control: JobControl) -> RunResult:
 
 
 def _run(control: JobControl) -> RunResult:
-    CURRENT.set(CurrentJob(control))
+    current, task = CurrentJob(control), control.task
+    CURRENT.set(current)
     control.thread = threading.get_ident()
-    task = control.task
     try:
         args, kwargs = task.args.decode(control.job.args)
-        value = task.function(*args, **kwargs)
+        if task.arounds:
+            value = call_within(task.arounds, current, partial(task.function, *args, **kwargs))
+        else:
+            value = task.function(*args, **kwargs)
         if value is None and task.results.allows_none:
             return NO_RESULT
         return Succeeded(task.results.encode(value, task.name))

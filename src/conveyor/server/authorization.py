@@ -104,6 +104,9 @@ class Authorizer:
                 body.queue is not None
             ):
                 return [body.queue]
+            case payloads.InsertBody():
+                called = {each.queue for view in body.jobs for each in view.callbacks}
+                return [path["queue"], *sorted(called)]
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and is_limited:

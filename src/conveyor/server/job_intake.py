@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from ..client.options import RULES
 from ..core.command import require_command_label
 from ..core.files import check_files
 from ..core.ids import IdMaker
-from ..core.job import COMMAND_TASK, NO_OPTIONS, NewJob, Options, TaskDefaults
+from ..core.job import COMMAND_TASK, NO_OPTIONS, Callback, NewJob, Options, TaskDefaults
 from ..core.names import NAME_LIMIT, validate_name
 from ..core.task import Task, unknown_name
 from ..core.trace_context import checked_trace
@@ -69,6 +69,9 @@ class JobIntake:
         if task is None:
             raise UnknownTaskError(unknown_name(view.task, self._tasks))
         task.args.decode(bytes(view.args))
+        for each in view.callbacks:
+            if each.task not in self._tasks:
+                raise UnknownTaskError(f"on_{each.on}: {unknown_name(each.task, self._tasks)}")
 
 
 def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
@@ -82,8 +85,14 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     return msgspec.structs.replace(
         job,
         priority=job.priority or declared.priority,
+        callbacks=(*job.callbacks, *_not_in(job.callbacks, declared.callbacks)),
         options=lay_under(job.options, declared.options, given),
     )
+
+
+def _not_in(own: Sequence[Callback], declared: Sequence[Callback]) -> list[Callback]:
+    called_on = {each.on for each in own}
+    return [each for each in declared if each.on not in called_on]
 
 
 def check_declarations(tasks: Iterable[TaskDefaults]) -> None:
@@ -92,6 +101,7 @@ def check_declarations(tasks: Iterable[TaskDefaults]) -> None:
         try:
             RULES["priority"][0](task.priority)
             _check_options(task.options)
+            _check_callbacks(task.callbacks)
         except UsageError as error:
             raise UsageError(f"task {task.name[:NAME_LIMIT]}: {error}") from error
 
@@ -119,6 +129,16 @@ def _check(view: NewJobView, args_limit: int) -> None:
     RULES["delay"][0](view.delay)
     if view.options != NO_OPTIONS:
         _check_options(view.options)
+    _check_callbacks(view.callbacks)
+
+
+def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    for each in callbacks:
+        try:
+            _check_option("priority", each.priority)
+            _check_options(each.options)
+        except UsageError as error:
+            raise UsageError(f"on_{each.on}: {error}") from error
 
 
 def _check_options(options: Options) -> None:
@@ -127,7 +147,11 @@ def _check_options(options: Options) -> None:
         checked_trace(options.trace)
     for option, value in given_options(options).items():
         if option in RULES and option != "files":
-            try:
-                RULES[option][0](value)
-            except (UsageError, TypeError, ValueError) as error:
-                raise UsageError(f"{option}: {error}") from error
+            _check_option(option, value)
+
+
+def _check_option(option: str, value: object) -> None:
+    try:
+        RULES[option][0](value)
+    except (UsageError, TypeError, ValueError) as error:
+        raise UsageError(f"{option}: {error}") from error

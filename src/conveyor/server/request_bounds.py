@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 import msgspec
 
-from ..client.options import LARGEST
+from ..client.options import CALLBACKS, LARGEST
 from ..core.access import ID_LENGTH, Token
 from ..core.bounds import BOUNDS as STORED
 from ..core.bounds import CLASS_NAME_LIMIT, EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
-from ..core.job import DETAILS, Options, OutputChunk, ScheduleInfo, State, TaskDefaults
+from ..core.job import DETAILS, Callback, Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
@@ -44,6 +44,8 @@ NAME: Schema = {
     "maxLength": NAME_LIMIT,
     "pattern": r"^[^\u0000]*$",
 }
+# A task of the application.
+TASK: Schema = {**NAME, "pattern": r"^(?!conveyor\.)[^\u0000]*$"}
 MOMENT: Schema = {"type": "number", "minimum": EARLIEST, "maximum": LATEST}
 SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": LONGEST}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST}
@@ -125,7 +127,13 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     InputFile: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
     FileInfo: {"name": FILE_NAME, "digest": DIGEST, "size": SIZE},
     Want: {"queue": NAME, "limit": {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}},
-    TaskDefaults: {"name": NAME, "queue": NAME, "priority": PRIORITY},
+    Callback: {"task": TASK, "parameter": NAME, "queue": NAME, "priority": PRIORITY},
+    TaskDefaults: {
+        "name": NAME,
+        "queue": NAME,
+        "priority": PRIORITY,
+        "callbacks": {"maxItems": len(CALLBACKS)},
+    },
     ScheduleInfo: {
         "name": NAME,
         "cron": {"type": "string", "maxLength": STORED["cron"].limit},

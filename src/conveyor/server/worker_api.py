@@ -73,7 +73,8 @@ class WorkerApi:
         )
         self._lease_owners.forget(leases_in(request.body))
         if body.wait and body.wants and not found.jobs:
-            found = Exchanged(found.settled, await self._wait_after_settling(request))
+            waited = await self._wait_after_settling(request)
+            found = msgspec.structs.replace(found, jobs=waited)
         return self._claimed(request, found)
 
     async def decline(self, request: ApiRequest) -> Response:

@@ -72,11 +72,13 @@ NO_CLAIMANT = Claimant("")
 class Exchanged(msgspec.Struct, frozen=True):
     """The result of a batch: ids whose report was accepted, and the newly claimed jobs.
 
-    A report that is missing from `settled` had a stale lease; its result was dropped.
+    A report that is missing from `settled` had a stale lease; its result was dropped. `became` has
+    the states of those of the settled jobs that have not succeeded.
     """
 
     settled: tuple[str, ...]
     jobs: tuple[JobRecord, ...]
+    became: dict[str, State] = {}
 
 
 Verdict = Literal["continue", "cancel", "lost"]

@@ -9,7 +9,9 @@ import msgspec
 
 from ..core import clock
 from ..core.access import agent_suffix
+from ..core.around import check_importable
 from ..core.event_log import open_event_log
+from ..core.hooks import Hooks
 from ..core.job import WorkerInfo
 from ..core.retry_on import unknown_name
 from ..core.storable import bounded_worker
@@ -33,7 +35,9 @@ from .attempt_spans import AttemptSpans
 from .cancellation import LeaseVerdicts
 from .claim_confirmer import ClaimConfirmer
 from .dispatcher import Dispatcher
+from .event_delivery import EventDelivery
 from .held_jobs import HeldJobs
+from .job_events import JobEvents
 from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
@@ -66,6 +70,7 @@ class WorkerParts:
     shutdown: WorkerShutdown
     stacks: StackReporter
     metrics: WorkerMetrics | None
+    delivery: EventDelivery
 
 
 class Assembly:
@@ -91,17 +96,20 @@ class Assembly:
         tasks: Mapping[str, Task],
         options: WorkerOptions,
         schedules: Sequence[Schedule] = (),
+        hooks: Hooks | None = None,
     ) -> None:
         labels = options.commands.label(options.labels)
         self.options = msgspec.structs.replace(options, labels=labels)
         self.store = store
         self.tasks = tasks
         self.schedules = schedules
+        self.hooks = hooks or Hooks()
 
     def parts(self) -> WorkerParts:
         """Make all parts and join them."""
         store, options, held = self.store, self.options, self.held_jobs()
         _warn_about_unknown_errors(self.tasks)
+        _check_arounds(self.tasks)
         info = self.make_info()
         if store.is_server:
             check_remote_worker(info)
@@ -115,6 +123,8 @@ class Assembly:
         verdicts = self.lease_verdicts(held, fence_grace=options.lease_for / 10)
         leases = self._make_leases(held, verdicts)
         attempts = self._make_attempts(output) if options.measured else None
+        delivery = EventDelivery(self.hooks)
+        events = JobEvents(delivery, worker=info.id, now=store.now, elapsed=self.elapsed)
         dispatcher = self._make_dispatcher(
             worker=info.id,
             held=held,
@@ -124,7 +134,12 @@ class Assembly:
             output=output,
             verdicts=verdicts,
             leases=leases,
+            events=events,
         )
+        maintenance = self._make_maintenance(info, held, dispatcher, journal)
+        maintenance.on_discard = events.discarded
+        maintenance.rescuer.on_rescued = events.rescued
+        maintenance.rescuer.on_discard = events.discarded
         return WorkerParts(
             info=info,
             options=options,
@@ -132,7 +147,7 @@ class Assembly:
             held=held,
             dispatcher=dispatcher,
             machine=machine,
-            maintenance=self._make_maintenance(info, held, dispatcher, journal),
+            maintenance=maintenance,
             runners=runners,
             workdir_root=workdir_root,
             journal=journal,
@@ -147,13 +162,19 @@ class Assembly:
             ),
             stacks=StackReporter(store=store, worker=info.id, held=held),
             shutdown=self.shutdown(
-                store=store, worker=info.id, dispatcher=dispatcher, held=held, journal=journal
+                store=store,
+                worker=info.id,
+                dispatcher=dispatcher,
+                held=held,
+                journal=journal,
+                events=events,
             ),
             metrics=None
             if attempts is None
             else WorkerMetrics(
                 info=info, attempts=attempts, held=held, leases=leases, dispatcher=dispatcher
             ),
+            delivery=delivery,
         )
 
     def make_info(self) -> WorkerInfo:
@@ -217,11 +238,13 @@ class Assembly:
         output: OutputBuffer,
         verdicts: LeaseVerdicts,
         leases: LeaseRenewer,
+        events: JobEvents,
     ) -> Dispatcher:
         store, options = self.store, self.options
         within = self.confirm_within if store.answers_can_be_lost else None
         return self.dispatcher(
             completions=CallerCompletions(store),
+            events=events,
             machine=machine,
             store=store,
             claimant=Claimant(worker, options.lease_for, options.labels, within),
@@ -277,6 +300,13 @@ class Assembly:
             elapsed=self.elapsed,
             after_round=options.on_round,
         )
+
+
+def _check_arounds(tasks: Mapping[str, Task]) -> None:
+    for task in tasks.values():
+        if task.kind == "process":
+            for around in task.arounds:
+                check_importable(around)
 
 
 def _warn_about_unknown_errors(tasks: Mapping[str, Task]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from ..core.error_info import error_info
@@ -27,14 +26,15 @@ from . import prefetch
 from .cancellation import LOST, request_stop, start_timeout
 from .claim_confirmer import ClaimConfirmer
 from .completed_jobs import end_completed
-from .held_jobs import INTERRUPTED, HeldJob, HeldJobs
+from .held_jobs import HeldJob, HeldJobs
 from .idle_slots import IdleSlots
+from .job_events import JobEvents
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
 from .options import WorkerOptions
 from .outcomes import outcome_of, unknown_task
 from .output_sender import OutputSender
-from .report_batch import ReportBatch
+from .report_batch import ReportBatch, return_undelivered
 from .task_traces import task_traces
 
 log = open_event_log("dispatcher")
@@ -42,8 +42,6 @@ log = open_event_log("dispatcher")
 # The pauses, in seconds, between attempts to reach the store. What ended meanwhile is reported only
 # then.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-# How long, in seconds, a worker that the store refuses tries to return its jobs.
-RETURN_TIMEOUT = 5.0
 CANCELLED_BY_OTHERS = ErrorInfo("CancelledError", "its task was cancelled by other code")
 
 
@@ -67,19 +65,19 @@ class Dispatcher:
         sender: OutputSender,
         machine: MachineProbe,
         completions: CallerCompletions,
+        events: JobEvents,
         journal: CrashJournal | None,
         options: WorkerOptions,
         elapsed: Callable[[], float],
     ) -> None:
-        self._store, self._claimant, self._elapsed = store, claimant, elapsed
+        self._store, self._claimant, self._elapsed, self._events = store, claimant, elapsed, events
         self._tasks, self._runners, self._options = tasks, runners, options
         self._output, self._journal, self._completions = output, journal, completions
         self._held, self._leases, self._batch = held, leases, ReportBatch(held)
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
-        self._idle_slots = IdleSlots()
+        self._idle_slots, self._nudged = IdleSlots(), asyncio.Event()
         self._slots: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
-        self._nudged = asyncio.Event()
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
         self._draining = self.quiet = self._exchanging = self._ending = False
         # What a worker holds that no beat has made known would wait for its lease if it died.
@@ -123,7 +121,7 @@ class Dispatcher:
             for task in (*self._slots, *helpers):
                 task.cancel()
         if self.denied:
-            await self._return_undelivered()
+            await return_undelivered(self._store, self._held)
         await self._sender.flush()
 
     async def _end_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -222,16 +220,13 @@ class Dispatcher:
         if task is None:
             outcome = unknown_task(job, self._options.app)
             log_failure(job, outcome)
+            self._events.note_unrun(job)
             self._end(row, outcome)
             return
         kind = task.kind
         held, own = self._held, slot if kind == "coroutine" else None
         control = JobControl(job, task, self._output, own, self._completions)
-        older = held.start(row, control)
-        if older is not None and older.control is not None:
-            request_stop(older.control, StopRequest("lost", LOST))
-        if not self._sender.awake:
-            self._sender.wake()
+        self._start(row, control)
         timeout = job.options.timeout
         cancel_timeout = None if timeout is None else start_timeout(control, timeout)
         place = None if self._journal is None else self._journal.record_start(job.id)
@@ -251,10 +246,13 @@ class Dispatcher:
         control.ended = True
         # Taken from the control, as the exception's traceback refers to the control.
         exception, control.exception = control.exception, None
+        if self._events.subscriptions:
+            self._events.end(job, exception)
         if row.phase != "running" or (
             control.completing and await end_completed(row, control, run_result, held, self._output)
         ):  # abandoned, back at this worker under a new lease, or completed by the application
             self._draining = self._draining or held.finished >= self._options.most
+            self._events.leave(job, completed=control.completed)
             return
         if isinstance(run_result, Succeeded) and control.stop_request is None:
             if self._machine.has_faults:
@@ -262,6 +260,15 @@ class Dispatcher:
             self._end(row, run_result)
         else:
             self._end_otherwise(row, control, run_result, exception)
+
+    def _start(self, row: HeldJob, control: JobControl) -> None:
+        older = self._held.start(row, control)
+        if older is not None and older.control is not None:
+            request_stop(older.control, StopRequest("lost", LOST))
+        if self._events.subscriptions:
+            self._events.start(row.job)
+        if not self._sender.awake:
+            self._sender.wake()
 
     def _end_otherwise(
         self,
@@ -282,6 +289,7 @@ class Dispatcher:
             log.warning("job.lost id=%s task=%s lease=%d", job.id, job.task, job.lease)
             self._output.discard(job)
             self._held.drop(row)
+            self._events.leave(job, completed=False)
         else:
             if isinstance(outcome, Failed | Crashed | Unsupported):
                 # What a job raises when it is stopped, for its timeout, is not why it failed.
@@ -326,15 +334,6 @@ class Dispatcher:
             self.denied = str(error)
             self.on_denied()
 
-    async def _return_undelivered(self) -> None:
-        """Return the jobs whose outcomes the store refuses: of a former token it accepts that."""
-        reports = self._held.reports
-        returned = [Report(each.id, each.lease, INTERRUPTED) for each in reports]
-        with suppress(ConveyorError, TimeoutError):  # then their leases end
-            async with asyncio.timeout(RETURN_TIMEOUT):
-                await self._store.settle(returned)
-            self._held.remove_reported(reports)
-
     async def _exchange(self, reports: Sequence[Report], room: int) -> None:
         # The output of jobs goes first: once they are settled, their leases are void.
         in_flight = await self._sender.send()
@@ -355,6 +354,7 @@ class Dispatcher:
 
     def _apply_answer(self, answer: Exchanged, reports: Sequence[Report], asked_at: float) -> None:
         self._held.remove_reported(reports)
+        self._events.settle(reports, answer)
         if len(answer.settled) != len(reports):
             settled = set(answer.settled)
             for report in reports:

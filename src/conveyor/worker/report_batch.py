@@ -6,16 +6,21 @@ too large together. Neither may end the worker, or cost another job its outcome.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..core.event_log import open_event_log
 from ..errors import ConveyorError
 from ..store.messages import Report
-from .held_jobs import HeldJobs
+from ..store.protocol import Store
+from .held_jobs import INTERRUPTED, HeldJobs
 
 log = open_event_log("reports")
 
 MOST = 10_000
+# How long, in seconds, a worker that the store refuses tries to return its jobs.
+RETURN_TIMEOUT = 5.0
 
 
 class ReportBatch:
@@ -44,3 +49,13 @@ class ReportBatch:
             self._most = len(reports) // 2
         elif reports:
             self._held.refuse_oldest(str(error))
+
+
+async def return_undelivered(store: Store, held: HeldJobs) -> None:
+    """Return the jobs whose outcomes the store refuses: of a former token it accepts that."""
+    reports = held.reports
+    returned = [Report(each.id, each.lease, INTERRUPTED) for each in reports]
+    with suppress(ConveyorError, TimeoutError):  # then their leases end
+        async with asyncio.timeout(RETURN_TIMEOUT):
+            await store.settle(returned)
+        held.remove_reported(reports)

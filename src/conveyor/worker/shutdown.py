@@ -28,6 +28,7 @@ from ..system.crash_journal import CrashJournal
 from .cancellation import request_stop
 from .dispatcher import Dispatcher
 from .held_jobs import EXITING, HeldJob, HeldJobs
+from .job_events import JobEvents
 from .report_batch import ReportBatch
 
 log = open_event_log("worker")
@@ -58,8 +59,10 @@ class WorkerShutdown:
         dispatcher: Dispatcher,
         held: HeldJobs,
         journal: CrashJournal | None,
+        events: JobEvents,
     ) -> None:
         self._store = store
+        self._events = events
         self._worker = worker
         self._dispatcher = dispatcher
         self._held = held
@@ -139,7 +142,7 @@ class WorkerShutdown:
         failed = 0
         while failed < TRIES and (reports := batch.next()):
             try:
-                await self._store.settle(reports)
+                answer = await self._store.settle(reports)
             except (UnavailableError, AccessError) as error:
                 log.error("store.unavailable reports=%d error=%s", len(reports), error)  # noqa: TRY400 - no traceback helps here
                 failed += 1
@@ -148,6 +151,7 @@ class WorkerShutdown:
                 batch.note_refusal(reports, error)
             else:
                 self._held.remove_reported(reports)
+                self._events.settle(reports, answer)
                 batch.note_success()
 
     async def leave(self, heartbeat: WorkerHeartbeat) -> None:

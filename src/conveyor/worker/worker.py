@@ -6,8 +6,17 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Self
+from typing import Any, Self
 
+from ..core.events import (
+    WorkerDraining,
+    WorkerEvent,
+    WorkerPaused,
+    WorkerResumed,
+    WorkerStarted,
+    WorkerStopped,
+)
+from ..core.hooks import Hooks
 from ..core.job import JobRecord
 from ..core.task import Task
 from ..errors import UnavailableError
@@ -49,9 +58,13 @@ class Worker:
         tasks: Mapping[str, Task],
         options: WorkerOptions,
         schedules: Sequence[Schedule] = (),
+        hooks: Hooks | None = None,
     ) -> Self:
         """Make a worker with its usual parts."""
-        return cls(Assembly(store=store, tasks=tasks, options=options, schedules=schedules).parts())
+        assembly = Assembly(
+            store=store, tasks=tasks, options=options, schedules=schedules, hooks=hooks
+        )
+        return cls(assembly.parts())
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()  # so that it can be stopped from now on
@@ -145,6 +158,7 @@ class Worker:
             parts.journal.open()
         parts.workdir_root.remove_stale()
         with self._beside(loop):
+            self._emit(WorkerStarted)
             maintaining = asyncio.create_task(parts.maintenance.run())
             dispatching = asyncio.create_task(parts.dispatcher.run())
             keeping = asyncio.create_task(parts.sidecar.keep())
@@ -161,7 +175,10 @@ class Worker:
                 await parts.runners.close()
                 await shutdown.report()
                 parts.workdir_root.close(in_use=bool(self.left))
-                await shutdown.leave(parts.maintenance.heartbeat)
+                self._emit(WorkerStopped, undelivered=self.undelivered)
+                await asyncio.gather(
+                    shutdown.leave(parts.maintenance.heartbeat), parts.delivery.close()
+                )
 
     def drain(self, timeout: float = DRAIN) -> None:
         """Stop claiming jobs, release those not started, let the running ones finish.
@@ -171,6 +188,8 @@ class Worker:
         `run` returns when all have ended, and half a second after that in any case. A further call
         can only bring that forward. Call it in the worker's event loop.
         """
+        if not self.parts.dispatcher.draining:
+            self._emit(WorkerDraining)
         self.parts.shutdown.drain(timeout)
 
     def cancel_all(self) -> None:
@@ -212,7 +231,16 @@ class Worker:
         if quiet is not dispatcher.quiet:
             dispatcher.set_quiet(quiet)
             self.parts.maintenance.wake(sweep=True)  # so that others see it
+            self._emit(WorkerPaused if quiet else WorkerResumed)
             self.on_phase("quiet" if quiet else "resumed", self.running)
+
+    def _emit(self, kind: type[WorkerEvent], **more: Any) -> None:
+        """Emit an event about this worker itself."""
+        delivery = self.parts.delivery
+        if delivery.wants(kind):
+            info = self.parts.maintenance.heartbeat.describe()
+            now = self.parts.store.now()
+            delivery.emit(kind(at=now, worker=self.id, info=info, **more))
 
     def _report_machine(self) -> None:
         self.parts.dispatcher.claim_anew()

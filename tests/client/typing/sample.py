@@ -3,9 +3,22 @@
 A line with `# expect: code` must give that error, every other line none.
 """
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, assert_type
 
-from conveyor import Conveyor, Job, JobRecord
+from conveyor import (
+    Conveyor,
+    CurrentJob,
+    EndedJob,
+    Event,
+    Job,
+    JobDiscarded,
+    JobEnded,
+    JobRecord,
+    JobRetrying,
+    WorkerStarted,
+)
 
 belt = Conveyor("memory:")
 images = belt.queue("images", capacity=10)
@@ -70,3 +83,72 @@ def execute() -> None:
     assert_type(belt.submit(len, "four").result(), int)
     belt.submit(len, 4)  # expect: arg-type
     assert_type(belt.command("make").enqueue().result(), dict[str, int])
+
+
+@belt.task
+def alert(ended: EndedJob, level: int = 1) -> None: ...
+
+
+@belt.task(on_discarded=alert, on_finished=alert.using(queue="urgent"))
+async def charge(card: str) -> int:
+    return 1
+
+
+def callbacks() -> None:
+    charge.using(on_discarded=None).enqueue("4242")
+    charge.using(on_discarded=fetch)  # expect: arg-type
+    charge.using(on_finished=len)  # expect: arg-type
+    belt.send("charge", on_finished=alert)
+
+
+@belt.on(JobDiscarded)
+def discarded(event: JobDiscarded) -> str:
+    assert_type(event.exception, BaseException | None)
+    return event.error.type
+
+
+@belt.on((JobDiscarded, JobRetrying))
+async def failed(event: JobDiscarded | JobRetrying) -> None:
+    assert_type(event.job, JobRecord)
+
+
+def ended(event: JobEnded) -> None: ...
+
+
+def started(event: WorkerStarted) -> None: ...
+
+
+def handlers() -> None:
+    assert_type(discarded.__name__, str)
+    belt.on(JobDiscarded, ended)
+    belt.on((JobDiscarded, JobRetrying), failed)
+    belt.on((JobDiscarded, JobRetrying), ended)
+    belt.on(Event, print)
+    belt.on(JobEnded, discarded)  # expect: arg-type
+    belt.on(JobDiscarded, started)  # expect: arg-type
+    belt.on("job.discarded", ended)  # expect: call-overload
+
+
+@belt.around
+def scope(job: CurrentJob) -> Iterator[None]:
+    assert_type(job.id, str)
+    yield
+
+
+@belt.around
+@contextmanager
+def managed(job: CurrentJob) -> Iterator[int]:
+    yield 1
+
+
+@belt.around
+async def opened(job: CurrentJob) -> AsyncIterator[None]:
+    yield
+
+
+def no_argument() -> Iterator[None]:
+    yield
+
+
+def arounds() -> None:
+    belt.around(no_argument)  # expect: type-var

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ...autoscaler.elector import LEADER_TTL, Elector
 from ...autoscaler.intervals import Intervals
 from ...autoscaler.scaler import Cycle, Scaler, plan_cycle
 from ...autoscaler.state import EMPTY_STATE
-from ...autoscaler.status import decode_note
+from ...autoscaler.status import ScalerEvent, decode_note
 from ...core.clock import elapsed
 from ...core.event_log import open_event_log
 from ...errors import UnavailableError, UsageError
@@ -41,10 +41,19 @@ class ScalerRunner:
     """A configuration and its store. `every` is the interval between two cycles.
 
     `lease` is that of the agents; it is used only if the store is no server, which names its own.
+    `on_event` is called with each action.
     """
 
-    def __init__(self, config: ScalerConfig, store: Store, *, every: float, lease: float) -> None:
-        self._config, self._store = config, store
+    def __init__(
+        self,
+        config: ScalerConfig,
+        store: Store,
+        *,
+        every: float,
+        lease: float,
+        on_event: Callable[[ScalerEvent], object] = id,
+    ) -> None:
+        self._config, self._store, self._on_event = config, store, on_event
         self._every, self._lease = every, lease
         # The whole configuration is validated before anything is started.
         launch = config.agent_launch(store.url if store.is_server else "")
@@ -67,6 +76,7 @@ class ScalerRunner:
                 policy=self._config.policy,
                 elector=elector,
                 intervals=intervals,
+                on_event=self._on_event,
             )
             await scaler.run()
 

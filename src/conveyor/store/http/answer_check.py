@@ -67,6 +67,7 @@ def _check_claimed(body: Payload, answer: ExchangedView) -> None:
     _check_count(len(answer.jobs), most, "jobs")
     reports = body.reports if isinstance(body, payloads.ExchangeBody | payloads.SettleBody) else ()
     _check_count(len(answer.settled), len(reports), "settled reports")
+    _check_count(len(answer.became), len(reports), "states of reports")
 
 
 def _check_inserted(body: Payload | None, answer: payloads.InsertAnswer) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...core.event_log import open_event_log
-from ...core.job import JobRecord
+from ...core.job import JobRecord, State
 from ...core.lifecycle import Interrupted
 from ...core.loop_backoff import DoublingBackoff
 from ...core.timeout import wait_for_event
@@ -56,10 +56,13 @@ class LongPolls:
         if not parts:
             return await self._exchange_part(last, wants, claimant, limit)
         settled: list[str] = []
+        became: dict[str, State] = {}
         for part in parts:
-            settled += (await self._settle(part)).settled
+            found = await self._settle(part)
+            settled += found.settled
+            became |= found.became
         answer = await self._exchange_part(last, wants, claimant, limit)
-        return Exchanged((*settled, *answer.settled), answer.jobs)
+        return Exchanged((*settled, *answer.settled), answer.jobs, became | answer.became)
 
     async def _exchange_part(
         self, reports: Sequence[Report], wants: Sequence[Want], claimant: Claimant, limit: int
@@ -85,7 +88,7 @@ class LongPolls:
         was_declined = self._polls.get(claimant.worker) is not poll
         if not jobs and not was_declined:
             poll.start(wants, claimant, limit)
-        return Exchanged(answer.settled, tuple(jobs))
+        return Exchanged(answer.settled, tuple(jobs), answer.became)
 
     async def decline(self, worker: str) -> None:
         """End a worker's long poll, and return the jobs that it has brought."""

@@ -10,9 +10,11 @@ import msgspec
 from ...core.files import FileInfo, checked_file
 from ...core.job import (
     NO_OPTIONS,
+    Callback,
     JobRecord,
     NewJob,
     Options,
+    State,
 )
 from ...core.lifecycle import (
     Cancelled,
@@ -56,8 +58,8 @@ class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """A job to enqueue. Send a UUID as `id` to make a retry safe; without one the server makes it.
 
     `args` are the arguments by name. `delay` is in seconds from now; `run_at` is Unix seconds. The
-    priority and the options that are left out, or at their default, are those that the task
-    declares; with `complete` they stay as they are.
+    priority, the options and the callbacks that are left out, or at their default, are those that
+    the task declares; with `complete` they stay as they are.
     """
 
     task: str
@@ -68,6 +70,7 @@ class NewJobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     delay: float = 0.0
     options: Options = NO_OPTIONS
     complete: bool = False
+    callbacks: tuple[Callback, ...] = ()
 
 
 class SucceededView(msgspec.Struct, frozen=True, tag="succeeded", omit_defaults=True):
@@ -88,10 +91,14 @@ class ReportView(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExchangedView(msgspec.Struct, frozen=True):
-    """The ids of the jobs whose report was accepted, and the newly claimed jobs."""
+    """The ids of the jobs whose report was accepted, and the newly claimed jobs.
+
+    `became` has the states of those of the settled jobs that have not succeeded.
+    """
 
     settled: tuple[str, ...]
     jobs: tuple[JobView, ...]
+    became: dict[str, State] = {}
 
 
 def encode_job(job: JobRecord) -> JobView:
@@ -137,6 +144,7 @@ def encode_new_job(job: NewJob) -> NewJobView:
         delay=job.delay,
         options=job.options,
         complete=True,
+        callbacks=job.callbacks,
     )
 
 
@@ -151,6 +159,7 @@ def decode_new_job(view: NewJobView, queue: str) -> NewJob:
         run_at=view.run_at,
         delay=view.delay,
         options=view.options,
+        callbacks=view.callbacks,
     )
 
 
@@ -169,12 +178,12 @@ def decode_report(view: ReportView) -> Report:
 
 def encode_exchanged(answer: Exchanged) -> ExchangedView:
     """Return the wire format of the answer to a claim or exchange."""
-    return ExchangedView(answer.settled, tuple(map(encode_job, answer.jobs)))
+    return ExchangedView(answer.settled, tuple(map(encode_job, answer.jobs)), answer.became)
 
 
 def decode_exchanged(view: ExchangedView) -> Exchanged:
     """Return the answer to a claim or exchange that was received."""
-    return Exchanged(view.settled, tuple(map(decode_job, view.jobs)))
+    return Exchanged(view.settled, tuple(map(decode_job, view.jobs)), view.became)
 
 
 def checked_files(files: list[FileInfo]) -> list[FileInfo]:

@@ -23,6 +23,7 @@ from ...core.queue_totals import leaving, totals
 from ..enqueue_rules import no_queue
 from ..list_rules import attempt_size, chunk_size, queue_size
 from ..unique_keys import key_taken
+from .callbacks import end_unrun, renumber_callbacks
 from .data import MemoryData
 from .enqueue import change_capacity, live_offers, make_room
 
@@ -102,9 +103,7 @@ def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False)
         return memory.index.put(
             msgspec.structs.replace(job, cancel_requested_at=asked_at, cancel_forced=forced)
         )
-    count_move(memory.happened(job.queue), job, state, memory.now)
-    cancelled = memory.index.end_unrun(job, state, ErrorInfo("Cancelled", reason), memory.now)
-    memory.hint("final", job_id)
+    cancelled = end_unrun(memory, job, state, ErrorInfo("Cancelled", reason))
     make_room(memory, job.queue)
     return cancelled
 
@@ -120,6 +119,8 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     if succeeded is not None:
         memory.index.keep(job_id, succeeded)
     memory.index.past[job.queue].update(leaving(job.state, deleted=False))
+    if job.is_final:
+        renumber_callbacks(memory, job)
     memory.hint("work", job.queue)
     count_move(memory.happened(job.queue), job, renewed.state, memory.now)
     return memory.index.put(renewed)
@@ -130,6 +131,7 @@ def delete(memory: MemoryData, job_id: str) -> None:
     job = memory.index.job(job_id)
     lifecycle.check_deletable(job)
     memory.index.remove(job_id)
+    memory.callbacks.pop(job_id, None)
 
 
 def set_paused(

@@ -27,6 +27,7 @@ from ..hint_rules import state_hint
 from ..lease_rules import lease_terms, lost, renewal
 from ..list_rules import claim_size
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
+from .callbacks import add_missing, end_unrun, ended
 from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
 
@@ -52,17 +53,17 @@ def exchange(
     limit: int,
 ) -> Exchanged:
     """Settle one batch, then claim the next."""
-    settled = _settle(memory, reports)
+    settled, became = _settle(memory, reports)
     jobs: list[JobRecord] = []
     room = PAGE_BYTES
     if claimant.worker in memory.orders:
-        return Exchanged(tuple(settled), ())
+        return Exchanged(tuple(settled), (), became)
     for want in _stocked(memory, wants):
         if len(jobs) < limit and room > 0:
             most = min(want.limit, limit - len(jobs))
             claimed, room = _claim(memory, want.queue, claimant, most, room)
             jobs += claimed
-    return Exchanged(tuple(settled), tuple(jobs))
+    return Exchanged(tuple(settled), tuple(jobs), became)
 
 
 def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
@@ -77,9 +78,10 @@ def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
     ]
 
 
-def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
+def _settle(memory: MemoryData, reports: Sequence[Report]) -> tuple[list[str], dict[str, State]]:
     settled: list[str] = []
     completed: list[JobRecord] = []
+    became: dict[str, State] = {}
     for report in reports:
         job = held(memory, report.id, report.lease)
         if job is not None:
@@ -87,8 +89,10 @@ def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
             settled.append(report.id)
             if move.state is COMPLETED:
                 completed.append(job)
+            else:
+                became[report.id] = move.state
     _count_completed(memory, completed)
-    return settled
+    return settled, became
 
 
 def _count_completed(memory: MemoryData, jobs: Sequence[JobRecord]) -> None:
@@ -110,6 +114,8 @@ def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> Transit
     if memory.reasons and job.is_final:
         memory.reasons.pop(job.id, None)
     memory.hint(*state_hint(job))
+    if memory.callbacks and job.is_final:
+        ended(memory, job, move.error)
     return move
 
 
@@ -177,15 +183,13 @@ def _lease_or_expire(memory: MemoryData, job: JobRecord, terms: LeaseTerms) -> J
     if declared is not None:
         options = with_declared(job.options, declared.options)
         job = msgspec.structs.replace(job, options=options)
+        add_missing(memory, job, declared.callbacks)
     return memory.index.put(lifecycle.claim(job, terms))
 
 
 def expire(memory: MemoryData, job: JobRecord) -> None:
     """Discard a waiting job that expired."""
-    count_move(memory.happened(job.queue), job, State.DISCARDED, memory.now)
-    memory.index.end_unrun(job, State.DISCARDED, EXPIRED, memory.now)
-    memory.discards.append((job, EXPIRED))
-    memory.hint("final", job.id)
+    end_unrun(memory, job, State.DISCARDED, EXPIRED)
 
 
 def held(memory: MemoryData, job_id: str, number: int) -> JobRecord | None:

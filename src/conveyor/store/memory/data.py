@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import Action, Token
+from ...core.callbacks import CallbackCall
 from ...core.history import Counts, minute_of
-from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
+from ...core.job import Callback, NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
 from ...core.marks import Mark
 from ...core.pause import NOT_PAUSED, Pause
 from ...core.retry import Draw
@@ -65,6 +66,8 @@ class MemoryData:
         self.minutes: dict[str, dict[int, Counts]] = {}
         self.marks: deque[Mark] = deque()
         self.mark_numbers = 0
+        # Of each job that has any, by its id and by what they are called on.
+        self.callbacks: dict[str, dict[str, tuple[Callback, CallbackCall]]] = {}
         self.tasks: dict[str, TaskDefaults] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         # The ids of the jobs of the last ticks, by schedule.

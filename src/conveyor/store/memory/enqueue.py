@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
-from ...core.history import ENQUEUED, add, count_move
+from ...core.history import ENQUEUED, add
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import drop_error
 from ...core.storable import check_jobs
@@ -16,6 +16,7 @@ from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
+from .callbacks import add_callbacks, end_unrun
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -122,6 +123,7 @@ def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
     if fresh:
         add(memory.happened(fresh[0].queue), ENQUEUED, len(fresh))
+    add_callbacks(memory, fresh)
     return answer
 
 
@@ -223,7 +225,4 @@ def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
         if job is None:
             return
         why = drop_error(name, memory.queue(name).capacity)
-        count_move(memory.happened(name), job, State.DISCARDED, memory.now)
-        memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
-        memory.discards.append((job, why))
-        memory.hint("final", job.id)
+        end_unrun(memory, job, State.DISCARDED, why)

@@ -77,6 +77,7 @@ def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -
             # An entry is outdated if its job was retried.
             if job is not None and job.state is state and job.final_at == final_at:
                 memory.index.remove(job_id)
+                memory.callbacks.pop(job_id, None)
                 pruned += 1
     prune_access(memory, limit=limit)
     prune_stacks(memory)

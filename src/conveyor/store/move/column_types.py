@@ -10,12 +10,12 @@ from ..sql.rows import COLUMNS, Row
 
 _NULL = type(None)
 _NAMES = {
-    "text": "id task state worker error unique_key cancel_reason queue requires became stream "
-    "kind name digest cron timezone missed scopes queues who place what subject detail holder note "
-    "fingerprint paused_by pause_reason reason text scope counts",
+    "text": "job called_on id task state worker error unique_key cancel_reason queue requires "
+    "became stream kind name digest cron timezone missed scopes queues who place what subject "
+    "detail holder note fingerprint paused_by pause_reason reason text scope counts",
     "data": "args result progress stopping options defaults data entry",
-    "whole number": "priority attempt lease crashes checksum result_checksum capacity position "
-    "size term count completed cancelled discarded deleted retried minute",
+    "whole number": "run priority attempt lease crashes checksum result_checksum capacity "
+    "position size term count completed cancelled discarded deleted retried minute",
     "time": "run_at enqueued_at lease_until cancel_requested_at started_at unsupported_since "
     "final_at expires_at at next_at last_at created_at revoked_at until since due_at paused_at",
     "flag": "cancel_forced key_kept paused executable",
@@ -45,6 +45,10 @@ ERROR = (
 )
 OUTPUT = ("id", "lease", "position", "stream", "at", "data")
 FILE = ("id", "kind", "name", "digest", "size", "executable", "lease")
+CALLBACK = (
+    *("job", "called_on", "run", "id", "queue", "requires", "task", "priority", "args"),
+    *("options", "checksum"),
+)
 QUEUE = ("name", "capacity", "paused", "paused_at", "paused_by", "pause_reason")
 PAST = ("name", *queue_totals.PAST)
 SCHEDULE = COLUMNS["schedule"]

@@ -125,13 +125,17 @@ async def read_jobs(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
 def _with_labels(row: Row) -> Row:
     """Return a row whose labels can be read, as those of a damaged lane are: from the options."""
     queue, requires, *job = row
+    return (queue, _readable_labels(requires, row[_OPTIONS]), *job)
+
+
+def _readable_labels(requires: Any, options: Any) -> str:
     labels = decode_labels(requires)
     if labels is None:
         try:
-            labels = _decode_options(row[_OPTIONS]).requires
+            labels = _decode_options(options).requires
         except (TypeError, *UNREADABLE):
             labels = ()
-    return (queue, _encode(labels).decode(), *job)
+    return _encode(labels).decode()
 
 
 async def write_jobs(tx: Tx, rows: Sequence[Row]) -> None:
@@ -207,6 +211,24 @@ async def read_files(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
 async def write_files(tx: Tx, rows: Sequence[Row]) -> None:
     """Add the files of jobs, without their contents."""
     await tx.many("add_moved_file", await _with_numbers(tx, rows))
+
+
+async def read_callbacks(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
+    """Read a page of the callbacks of jobs."""
+    rows = await tx.rows("moved_callbacks", (*after, limit))
+    if not rows:
+        return None
+    found = [(*row[1:6], _readable_labels(row[6], row[-2]), *row[7:]) for row in rows]
+    return _check(column_types.CALLBACK, found, (rows[-1][0], rows[-1][2]), "a callback of job")
+
+
+async def write_callbacks(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add the callbacks of jobs."""
+    values: list[Row] = []
+    for job, called_on, number, own, queue, requires, *rest in await _with_numbers(tx, rows):
+        lane = await tx.lane(queue, decode_labels(requires) or ())
+        values.append((job, called_on, number, own, lane, *rest))
+    await tx.many("add_moved_callback", values)
 
 
 # -- what is small -------------------------------------------------------------------------------
@@ -346,6 +368,9 @@ PARTS = (
     Part(name="history", start=(0,), read=read_errors, write=write_errors, is_of_jobs=True),
     Part(name="output", start=(0,), read=read_output, write=write_output, is_of_jobs=True),
     Part(name="files", start=(0, "", ""), read=read_files, write=write_files, is_of_jobs=True),
+    Part(
+        name="callbacks", start=(0, ""), read=read_callbacks, write=write_callbacks, is_of_jobs=True
+    ),
     Part(name="schedules", start=("",), read=read_schedules, write=write_schedules),
     Part(name="tasks", start=("",), read=read_tasks, write=write_tasks),
     Part(name="tokens", start=("",), read=read_tokens, write=write_tokens),

@@ -19,7 +19,9 @@ def is_plain(jobs: Sequence[NewJob], capacity: int | None, *, again: bool) -> bo
     """Whether these jobs can be inserted without looking at any other job."""
     if again or not jobs or is_rendezvous(capacity):
         return False
-    return all(each.options.key is None and not each.options.files for each in jobs)
+    return all(
+        each.options.key is None and not each.options.files and not each.callbacks for each in jobs
+    )
 
 
 def plan_insert(

@@ -42,6 +42,7 @@ PRODUCER = {
     "offered_job": "SELECT, INSERT, DELETE",
     "offered_file": "SELECT, INSERT, DELETE",
     "file": "INSERT",
+    "callback": "INSERT",
     "content": "SELECT, INSERT, UPDATE, DELETE",
     "content_piece": "SELECT, INSERT",
     "task": "SELECT, INSERT, UPDATE",

@@ -22,15 +22,15 @@ _TYPES: dict[str, str] = {
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed count crashes "
         "deleted discarded first job known lane last lease limit minute most number offer offset "
-        "position priority rank result_checksum retried retryable rows running scheduled seq "
+        "position priority rank result_checksum retried retryable rows run running scheduled seq "
         "size stop term term_before until_rank",
         "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after enqueued_at "
         "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at "
         "now paused_at revoked_at run_at since started_at unsupported_since until until_before",
-        "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind mark "
-        "missed name note note_before patience pause_reason paused_by place queue queues reason "
-        "recent requires scope scopes state state_before stream subject task text timezone "
-        "transaction unique_key what who worker",
+        "TEXT": "became callback called_on cancel_reason cron detail digest error fingerprint "
+        "holder id kind mark missed name note note_before patience pause_reason paused_by place "
+        "queue queues reason recent requires scope scopes state state_before stream subject task "
+        "text timezone transaction unique_key what who worker",
         "BYTEA": "answer args data defaults dump info options progress request result sought "
         "stopping",
         "BOOL": "all_of_them cancel_forced executable forced key_kept paused starts whole "
@@ -76,7 +76,7 @@ _ALL = "_all"
 _FOR_MANY_ROWS = frozenset(
     {
         *("write_output", "note_action", "add_offered_job", "add_offered_file"),
-        *("note", "add_moved_job", "add_moved_file", "add_token"),
+        *("note", "add_moved_job", "add_moved_file", "add_moved_callback", "add_token"),
     }
 )
 # An insert into a bounded queue differs in where it may insert. Its row is locked before, in the

@@ -233,7 +233,7 @@ settled AS (
     FROM run
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane, started_at FROM run
+SELECT id, lane, started_at, seq FROM run
 
 -- name: succeed_all
 -- The jobs are locked by then.
@@ -263,7 +263,7 @@ settled AS (
     FROM run JOIN held ON held.id = run.id
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane, started_at FROM run
+SELECT id, lane, started_at, seq FROM run
 
 -- name: extend
 UPDATE running SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
@@ -431,6 +431,11 @@ SELECT EXISTS (SELECT 1 FROM later WHERE run_at <= :now)
 -- Planning `lapsed` takes longer than this.
 SELECT 1 FROM running WHERE lease_until IS NULL OR lease_until < :now LIMIT 1
 
+-- name: add_callback
+INSERT INTO callback (job, called_on, run, id, lane, task, priority, args, options, checksum)
+SELECT seq, :called_on, :run, :callback, :lane, :task, :priority, :args, :options, :checksum
+FROM body WHERE id = :id
+
 -- name: due
 SELECT seq, lane, state FROM later WHERE run_at <= :now ORDER BY run_at LIMIT :limit
 FOR UPDATE SKIP LOCKED
@@ -509,7 +514,8 @@ bodies AS (DELETE FROM body WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
 keys AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM old))),
 outputs AS (DELETE FROM output WHERE job = ANY (ARRAY(SELECT seq FROM old))),
 errors AS (DELETE FROM attempt_error WHERE job = ANY (ARRAY(SELECT seq FROM old))),
-attached AS (DELETE FROM file WHERE job = ANY (ARRAY(SELECT seq FROM old)))
+attached AS (DELETE FROM file WHERE job = ANY (ARRAY(SELECT seq FROM old))),
+uncalled AS (DELETE FROM callback WHERE job = ANY (ARRAY(SELECT seq FROM old)))
 SELECT lane, count(*), max(final_at) FROM gone GROUP BY lane
 
 -- name: count_held

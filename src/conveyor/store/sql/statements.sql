@@ -105,6 +105,32 @@ SELECT seq FROM job WHERE id = :id
 -- name: is_in_queue, reads
 SELECT 1 FROM job JOIN lane ON lane.id = job.lane WHERE job.id = :id AND lane.queue = :queue
 
+-- name: add_callback
+INSERT INTO callback (job, called_on, run, id, lane, task, priority, args, options, checksum)
+SELECT job.seq, :called_on, :run, :callback, :lane, :task, :priority, :args, :options, :checksum
+FROM job WHERE job.id = :id
+
+-- name: any_callback, reads
+SELECT 1 FROM callback LIMIT 1
+
+-- name: callbacks, reads
+SELECT called_on, run, id, lane, task, priority, args, options, checksum
+FROM callback WHERE job = :job ORDER BY called_on
+
+-- name: call
+-- Not again if this end was called before.
+INSERT INTO job (id, lane, task, args, options, checksum, state, priority, run_at, enqueued_at)
+SELECT :id, :lane, :task, :args, :options, :checksum, 'available', :priority, :run_at, :run_at
+WHERE NOT EXISTS (SELECT 1 FROM job AS known WHERE known.id = :id)
+RETURNING lane
+
+-- name: renumber_callback
+UPDATE callback SET run = :run, id = :callback, checksum = :checksum
+WHERE job = :job AND called_on = :called_on
+
+-- name: delete_callbacks
+DELETE FROM callback WHERE job = :job
+
 -- name: offer_of, reads
 SELECT offer.seq, offer.answer FROM offered_job JOIN offer ON offer.seq = offered_job.offer
 WHERE offered_job.id = :id AND offer.queue = :queue AND offer.until >= :now LIMIT 1
@@ -183,7 +209,7 @@ UPDATE job SET state = 'completed', result = :result, result_checksum = :result_
     final_at = :final_at, lease_until = NULL,
     unique_key = CASE WHEN key_kept THEN unique_key END
 WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING id, lane, started_at
+RETURNING id, lane, started_at, seq
 
 -- name: move
 UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = :run_at,
@@ -853,6 +879,19 @@ ORDER BY file.job, file.kind, file.name LIMIT :limit
 -- name: add_moved_file
 INSERT INTO file (job, kind, name, digest, size, executable, lease)
 VALUES (:job, :kind, :name, :digest, :size, :executable, :lease)
+
+-- name: moved_callbacks, reads
+SELECT callback.job, job.id, callback.called_on, callback.run, callback.id,
+    (SELECT queue FROM lane WHERE lane.id = callback.lane),
+    (SELECT requires FROM lane WHERE lane.id = callback.lane),
+    callback.task, callback.priority, callback.args, callback.options, callback.checksum
+FROM callback JOIN job ON job.seq = callback.job
+WHERE (callback.job, callback.called_on) > (:job, :called_on)
+ORDER BY callback.job, callback.called_on LIMIT :limit
+
+-- name: add_moved_callback
+INSERT INTO callback (job, called_on, run, id, lane, task, priority, args, options, checksum)
+VALUES (:job, :called_on, :run, :callback, :lane, :task, :priority, :args, :options, :checksum)
 
 -- name: moved_digests, reads
 SELECT digest, max(size) FROM file WHERE digest > :digest GROUP BY digest

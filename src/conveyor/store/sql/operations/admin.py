@@ -29,6 +29,7 @@ from ...list_rules import queue_size
 from ...unique_keys import key_taken, unique_key
 from ..rows import LANE, NO_QUEUE, Row, finite, is_time, text, to_params, to_record, whole
 from ..transaction import STATES, Tx
+from .callbacks import delete_callbacks, renumber_callbacks
 from .enqueue import change_capacity, make_room
 from .transitions import adopt, end_unrun, note
 
@@ -238,6 +239,8 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     if succeeded is not None:
         await note(tx, job.seq, succeeded)
     await tx.change("renew", [row])
+    if job.is_final:
+        await renumber_callbacks(tx, job)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
     await tx.note_past(job.queue, leaving(job.state, deleted=False))
@@ -267,6 +270,7 @@ async def delete(tx: Tx, job_id: str) -> None:
     job = await _changeable(tx, job_id, State.DISCARDED)
     lifecycle.check_deletable(job)
     await delete_final(tx, job.queue, job.seq, job.state)
+    await delete_callbacks(tx, [job.seq])
 
 
 async def delete_final(tx: Tx, queue: str, seq: int, state: State) -> None:

@@ -30,6 +30,7 @@ from ..rows import (
     to_record,
 )
 from ..transaction import Tx
+from .callbacks import add_missing, ended
 from .discards import discard_damaged, expire
 from .enqueue import LiveOffers, accept_offer, has_offers, make_room
 from .lanes import labels_of_next
@@ -66,7 +67,7 @@ async def exchange(
     # Queues come before running jobs: an application that holds a queue may complete one of these.
     offering = await _lock_offering_queues(tx, wants)
     await tx.lock_jobs(report.id for report in reports)
-    settled = await _settle(tx, reports)
+    settled, became = await _settle(tx, reports)
     jobs: list[JobRecord] = []
     room = PAGE_BYTES
     for want in wants:
@@ -74,7 +75,7 @@ async def exchange(
             most, offers = min(want.limit, limit - len(jobs)), want.queue in offering
             claimed, room = await _claim(tx, want.queue, claimant, most, room, has_offers=offers)
             jobs += claimed
-    return Exchanged(tuple(settled), tuple(jobs))
+    return Exchanged(tuple(settled), tuple(jobs), became)
 
 
 async def _lock_offering_queues(tx: Tx, wants: Sequence[Want]) -> set[str]:
@@ -152,9 +153,10 @@ def _verdict(job_id: str, rows: Sequence[Row]) -> Renewal:
     return renewal(job_id, cancel_requested_at=requested_at, reason=told, forced=bool(forced))
 
 
-async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
+async def _settle(tx: Tx, reports: Sequence[Report]) -> tuple[list[str], dict[str, State]]:
     done: list[Success] = []
     settled: list[str] = []
+    became: dict[str, State] = {}
     for report in reports:
         outcome = report.outcome
         if isinstance(outcome, Succeeded) and lifecycle.fits(outcome):
@@ -164,9 +166,11 @@ async def _settle(tx: Tx, reports: Sequence[Report]) -> list[str]:
             continue
         job = await _held(tx, report.id, report.lease)
         if job is not None:
-            await end_attempt(tx, job, outcome)
+            move = await end_attempt(tx, job, outcome)
             settled.append(report.id)
-    return settled + await _succeed(tx, done)
+            if move.state is not State.COMPLETED:
+                became[report.id] = move.state
+    return settled + await _succeed(tx, done), became
 
 
 async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
@@ -182,6 +186,7 @@ async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
         since = None if started_at is None else finite(started_at)
         count_completed(await tx.happened(queue), since, count, tx.now)
     tx.hint("final", *ids)
+    await ended(tx, [(row[3], State.COMPLETED, None) for row in rows])
     return ids
 
 
@@ -301,6 +306,7 @@ async def _completed(tx: Tx, job: JobRecord) -> JobRecord:
     encoded = encode_options(options)
     total = checksum(job.id, job.task, job.args, encoded)
     await tx.change("set_options", [(encoded, total, job.seq, job.lease)])
+    await add_missing(tx, job, declared.callbacks)
     return msgspec.structs.replace(job, options=options)
 
 

@@ -22,6 +22,7 @@ from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
 from ..rows import Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, QueueState, Tx
+from .callbacks import add_callbacks
 from .transitions import end_unrun
 
 # How many offers of a queue are looked at in one operation, and how many rows with the arguments
@@ -133,6 +134,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         counts[state] = counts.get(state, 0) + 1
     await tx.defer("insert_job", rows)
     await _add_inputs(tx, [new for new in fresh if new.options.files])
+    await add_callbacks(tx, [new for new in fresh if new.callbacks])
     name = jobs[0].queue
     for state, count in counts.items():
         await tx.tally(name, state, count)

@@ -9,6 +9,7 @@ from ....core.page import Page
 from ..rows import LANE, SEQ, decode_labels, is_time, to_record
 from ..transaction import STATES, Tx
 from . import maintenance, tokens, workers
+from .callbacks import damaged_callbacks
 from .enqueue import LARGE_ROWS, is_offer_intact
 from .tasks import task_defaults
 
@@ -32,12 +33,15 @@ async def check(tx: Tx) -> list[str]:
 
 async def _damaged_rows(tx: Tx) -> list[str]:
     wrong: list[str] = []
+    has_callbacks = bool(await tx.rows("any_callback"))
     after = 0
     while len(wrong) < MOST and (rows := await tx.rows("scan", (after,))):
         for row in rows:
             job = to_record(row, await tx.queue_of(row[LANE]))
             if job.damage:
                 wrong.append(damage_error(job).message)
+            if has_callbacks:
+                wrong += await damaged_callbacks(tx, job)
         after = rows[-1][SEQ]
     return wrong
 

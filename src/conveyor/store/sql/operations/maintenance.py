@@ -27,6 +27,7 @@ from ...schedule_rules import (
 from ..rows import LANE, NO_QUEUE, finite, is_time, text, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
+from .callbacks import delete_callbacks
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
@@ -115,6 +116,7 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
             await delete_final(tx, queue, seq, state)
             of_no_queue = of_no_queue or queue == NO_QUEUE
         pruned += len(rows)
+        await delete_callbacks(tx, [seq for seq, _ in rows])
     if of_no_queue and pruned < limit:  # it reads every job, so not after each of many batches
         await recount_queues(tx)
     await prune_access(tx, limit=limit)

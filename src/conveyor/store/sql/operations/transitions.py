@@ -12,12 +12,13 @@ from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
 from ..rows import NO_QUEUE, to_params
 from ..transaction import Tx
+from .callbacks import ended
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
-    """Apply a transition, record its error and send its hint."""
+    """Apply a transition, record its error, enqueue its callbacks and send its hint."""
     moved = lifecycle.apply(job, move, tx.now)
     row = to_params(moved)
     row["state_before"] = job.state
@@ -44,6 +45,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     happened = await tx.happened(job.queue)
     count_move(happened, job, moved.state, tx.now, is_refunded=move.refund_attempt)
     tx.hint(*state_hint(moved))
+    if moved.is_final:
+        await ended(tx, [(job.seq, moved.state, move.error)])
     return moved
 
 

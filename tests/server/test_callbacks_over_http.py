@@ -1,0 +1,54 @@
+"""Callbacks in requests: checked as the job itself is, and only for queues of the token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from raw_http import RawClient, make_token
+from served import Serving
+
+from conveyor.store.protocol import Store
+
+CALLBACK = {"on": "finished", "task": "after", "parameter": "ended", "queue": "mine"}
+
+
+@pytest.fixture
+def ask(store: Store, server: Serving) -> RawClient:
+    return RawClient(server.url, make_token(store, "enqueue", queues=["mine"]))
+
+
+def enqueue(ask: RawClient, **callback: Any) -> Any:
+    job = {"task": "t", "callbacks": [{**CALLBACK, **callback}]}
+    return ask("POST", "/queues/mine/jobs", {"jobs": [job]})
+
+
+def test_a_token_may_name_callbacks_of_its_own_queue(ask: RawClient) -> None:
+    assert enqueue(ask).status == 200
+
+
+@pytest.mark.parametrize("queue", ["other", "default"])
+def test_a_token_cannot_reach_another_queue_by_a_callback(ask: RawClient, queue: str) -> None:
+    answer = enqueue(ask, queue=queue)
+    assert answer.status == 403
+    assert queue in answer.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"task": "conveyor.command"}, "cannot be a callback"),
+        ({"task": ""}, "task"),
+        ({"parameter": "p" * 300}, "parameter"),
+        ({"priority": 2**40}, "priority"),
+        ({"options": {"retries": -1}}, "retries"),
+        ({"options": {"key": "k"}}, "key"),
+        ({"on": "started"}, "started"),
+    ],
+)
+def test_a_callback_that_could_not_run_is_refused_with_the_reason(
+    ask: RawClient, wrong: dict[str, Any], said: str
+) -> None:
+    answer = enqueue(ask, **wrong)
+    assert answer.status in (400, 422)
+    assert said in answer.text
