@@ -220,6 +220,8 @@ def test_an_action_changes_what_was_shown_step_by_step_and_nothing_newer(store: 
         if before is None:
             break
     assert changed == old[::-1]
+    beyond = Filter(queue="q", before=2**40)
+    assert store.act(beyond, upto=shown.upto, action="retry", reason="r").result().changed == 0
     assert state(store, newer[0]) is State.DISCARDED
     assert state(store, done[0]) is State.COMPLETED
 

@@ -82,8 +82,8 @@ def seed(owner: PostgresStore) -> Seed:
     put(owner, new(queue=f"{name}-failing"))
     [failing] = claim(owner, queue=f"{name}-failing")
     assert settle(owner, failing, BROKEN)
-    [group] = owner.failures().result().groups
-    return Seed(waiting, final, held, waits.offer, token.id, name, group.fingerprint)
+    [entry] = owner.history(failing.id).result()
+    return Seed(waiting, final, held, waits.offer, token.id, name, entry.fingerprint)
 
 
 def schedule(name: str) -> ScheduleInfo:
