@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,8 @@ def two_sides(store: str) -> Iterator[tuple[Side, Side]]:
             urls = [
                 stack.enter_context(fresh_schema(server, counts=each)) for each in (True, False)
             ]
-            cpu = lambda: time.process_time() + server_cpu()  # noqa: E731
+            of_server = ServerClock(server)
+            cpu = lambda: time.process_time() + of_server()  # noqa: E731
         elif store == "memory":
             urls = ["memory:", "memory:"]
         else:
@@ -210,34 +211,41 @@ def fresh_schema(server: str, *, counts: bool) -> Iterator[str]:
 def lent_server() -> Iterator[str]:
     """Lend the server of BENCH_POSTGRES, or one of its own."""
     named = os.environ.get("BENCH_POSTGRES")
-    if named:
-        yield named
-        return
-    sys.path.append(str(ROOT / "tests"))
-    from postgres_server import PostgresServer
+    sys.path.append(str(ROOT / "bench" / "postgres"))
+    from rows import private_server
 
-    with tempfile.TemporaryDirectory(prefix="bench-pg-") as folder:
-        Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
-        server.start(durable=True)
-        try:
-            yield server.url
-        finally:
-            server.stop()
+    with nullcontext(named) if named else private_server() as server:
+        yield server
 
 
-def server_cpu() -> float:
-    """Return the processor time of all PostgreSQL servers of this machine, in seconds."""
-    total = 0
-    for entry in Path("/proc").iterdir():
-        try:
-            stat = (entry / "stat").read_text()
-        except (OSError, ValueError):
-            continue
-        name, _, rest = stat.partition("(")[2].rpartition(")")
-        if name == "postgres":
-            total += sum(map(int, rest.split()[11:15]))
-    return total / TICKS
+class ServerClock:
+    """The processor time of a PostgreSQL server on this machine, in seconds."""
+
+    def __init__(self, server: str) -> None:
+        import psycopg
+
+        with psycopg.connect(server) as session:
+            self._postmaster = _stat(session.info.backend_pid)[_PARENT]
+
+    def __call__(self) -> float:
+        """Return what all of its processes have used, with those that have ended."""
+        processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        stats = [_stat(each) for each in processes if each != self._postmaster]
+        ended = _stat(self._postmaster)[_ENDED]
+        own = (sum(each[_OWN]) for each in stats if each and each[_PARENT] == self._postmaster)
+        return (sum(ended) + sum(own)) / TICKS
+
+
+def _stat(process: int) -> list[int]:
+    """Return the numbers after the state in /proc/PID/stat; nothing if there is no process."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return []
+    return list(map(int, text.rpartition(")")[2].split()[1:]))
+
+
+_PARENT, _OWN, _ENDED = 0, slice(10, 12), slice(12, 14)
 
 
 if __name__ == "__main__":

@@ -109,3 +109,11 @@ def test_a_prune_is_recorded_if_it_deleted_something(store: Store, caller: Calle
         caller.call("POST", "/upkeep/prune", {"retention": {"cancelled": 0.0}})
     caller.call("POST", "/upkeep/sweep", {})
     assert caller.lines == [("prune", "", "1 jobs")]
+
+
+def test_a_mark_is_recorded_and_is_of_the_token_that_made_it(store: Store, caller: Caller) -> None:
+    caller.call("POST", "/marks", {"text": "deployed", "who": "somebody else"})
+    assert caller.lines == [("mark", "", "deployed")]
+    [mark] = store.marks(limit=9).result()
+    [action] = store.actions(limit=9).result()
+    assert mark.who == action.who

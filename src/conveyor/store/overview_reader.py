@@ -32,6 +32,8 @@ from .recent_history import RecentHistory
 LOOK_EVERY, LOOK_SHARE = 1.0, 20
 # How many loads, running jobs, late jobs and marks are looked at.
 MOST_LOADS, LONGEST, MOST_STOPPING, MOST_MARKS = 100_000, 5, 100, 100
+# How many variants of one look are kept.
+MOST_RENDERED = 20
 # The scaler whose note is read.
 SCALER = "scaler"
 
@@ -70,6 +72,8 @@ class OverviewReader:
                 sight = self._look(now, minutes)
             known = self._rendered.get((minutes, queues))
             if known is None:
+                if len(self._rendered) == MOST_RENDERED:
+                    self._rendered.clear()
                 known = self._rendered[minutes, queues] = render(
                     sight, self._recent, minutes=minutes, queues=queues
                 )
