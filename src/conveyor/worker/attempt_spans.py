@@ -33,5 +33,5 @@ class AttemptSpans:
             return
         span, token = begun
         span.detach(token)
-        failed = isinstance(ended, Failed | Crashed | Unsupported)
-        span.end(outcome_name(control, ended), ended.error if failed else None)
+        error = ended.error if isinstance(ended, Failed | Crashed | Unsupported) else None
+        span.end(outcome_name(control, ended), error)
