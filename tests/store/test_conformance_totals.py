@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from calls import BROKEN, claim, new, put, settle
 
-from conveyor.core.job import QueueTotals, State
-from conveyor.core.lifecycle import Cancelled, Interrupted, Succeeded
+from conveyor.core.job import ErrorInfo, QueueTotals, State
+from conveyor.core.lifecycle import Cancelled, Interrupted, Succeeded, Unsupported
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
@@ -109,3 +109,11 @@ def test_totals_are_on_every_page_of_the_list(store: Store, page: int) -> None:
             break
         after = listed[-1].name
     assert found == {"a": 1, "b": 1, "c": 1}
+
+
+def test_an_attempt_that_a_workers_code_cannot_run_is_no_retry(store: Store) -> None:
+    put(store, new(retries=1))
+    [job] = claim(store)
+    settle(store, job, Unsupported(ErrorInfo("UnknownTask", "not here")))
+    assert store.get(job.id).result(60).state is State.RETRYABLE
+    assert totals(store) == QueueTotals(enqueued=1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ..core.event_log import open_event_log
 from ..core.host_names import host_name, is_loopback
@@ -110,15 +110,15 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = STEP_TIMEOUT
-    server: _Server
 
     def do_GET(self) -> None:
+        server = cast("_Server", self.server)
         host = host_name(self.headers.get("Host", ""))
-        if self.server.is_local and not is_loopback(host):
+        if server.is_local and not is_loopback(host):
             # A web page whose name was made to lead here (DNS rebinding).
             self._answer(HTTPStatus.FORBIDDEN, b"the Host header must name this machine\n")
         elif self.path.partition("?")[0] == "/metrics":
-            text, media = self.server.render(self.headers.get("Accept", ""))
+            text, media = server.render(self.headers.get("Accept", ""))
             self._answer(HTTPStatus.OK, text, media)
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"the metrics are at /metrics\n")
