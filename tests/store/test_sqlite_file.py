@@ -107,7 +107,7 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     store = SqliteStore(path)
     [job_id] = put(store)
     store.close()
-    newer = ("token", "audit", "file", "leader", "offered_job", "offered_file", "task")
+    newer = ("token", "audit", "file", "leader", "offered_job", "offered_file", "task", "callback")
     dropped = [f"DROP TABLE {each}" for each in newer]
     dropped.append("ALTER TABLE job DROP COLUMN unsupported_since")
     for statement in (*dropped, "PRAGMA user_version = 2"):
