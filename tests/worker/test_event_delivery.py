@@ -38,7 +38,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
 
 
 def close(delivery: EventDelivery) -> None:
-    asyncio.run(delivery.close())
+    asyncio.run(delivery.close(60))
 
 
 def test_handlers_get_the_events_of_their_classes_in_order(hooks: Hooks) -> None:
@@ -101,7 +101,7 @@ def test_what_a_blocked_handler_does_not_take_is_dropped_and_counted(
         gate.wait(60)
 
     hooks.subscribe(Event, blocks)
-    delivery = EventDelivery(hooks, most=3, flush_timeout=0.01)
+    delivery = EventDelivery(hooks, most=3)
     delivery.emit(acted())
     assert entered.wait(60)
     for number in range(5):
@@ -110,7 +110,7 @@ def test_what_a_blocked_handler_does_not_take_is_dropped_and_counted(
     [line] = logged("events.dropped")
     assert "blocks" in line
     assert "3 events wait" in line
-    close(delivery)
+    asyncio.run(delivery.close(0.01))
     assert delivery.dropped == 5
     delivery.emit(acted())
     assert delivery.dropped == 6, "after the end nothing waits any more"

@@ -30,7 +30,7 @@ def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any)
         )
 
         lease = float(settings["lease"])
-        delivery = EventDelivery(belt.hooks, flush_timeout=SCALER_FLUSH)
+        delivery = EventDelivery(belt.hooks)
         runner = ScalerRunner(
             load_config(str(scaler)),
             belt.store,
@@ -51,7 +51,7 @@ def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any)
             try:
                 await runner.run()
             finally:
-                await delivery.close()
+                await delivery.close(SCALER_FLUSH)
 
         return scale
 

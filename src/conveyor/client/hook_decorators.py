@@ -58,7 +58,7 @@ class EventSubscriber:
         sync or async, runs in a thread of its own, with an event loop of its own, after the store
         has accepted what the event says. One that raises, blocks or is slow delays no job: at most
         10,000 events wait, and the others are dropped and counted in the log. An async one is
-        cancelled after 30 s. A worker that exits waits 1 s for its handlers. UsageError for
+        cancelled after 30 s. A worker that exits waits at most 2 s for its handlers. UsageError for
         what is no event class, or cannot be called.
         """
         if handler is not None:

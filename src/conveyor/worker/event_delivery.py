@@ -26,8 +26,10 @@ log = open_event_log("events")
 MOST_WAITING = 10_000
 # How long an async handler may take, in seconds; then it is cancelled. A blocking one cannot be.
 HANDLER_TIMEOUT = 30.0
-# How long a worker that exits waits for its handlers, and how often it looks, in seconds.
-FLUSH_TIMEOUT, FLUSH_POLL = 1.0, 0.005
+# How long a worker that exits waits for its handlers, in seconds: within the 4 s that it has beyond
+# its drain time, of which jobs that had to be stopped leave it half a second.
+FLUSH_TIMEOUT, HURRIED_FLUSH = 2.0, 0.4
+FLUSH_POLL = 0.005
 
 
 class EventDelivery:
@@ -39,12 +41,10 @@ class EventDelivery:
         *,
         most: int = MOST_WAITING,
         handler_timeout: float = HANDLER_TIMEOUT,
-        flush_timeout: float = FLUSH_TIMEOUT,
     ) -> None:
         self._hooks = hooks
         self._most = most
         self._handler_timeout = handler_timeout
-        self._flush_timeout = flush_timeout
         self._waiting: deque[Event] = deque()
         self._arrived = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -80,13 +80,13 @@ class EventDelivery:
         if is_first:
             self._say("dropped", self._current, f"{self._most} events wait for their handlers")
 
-    async def close(self) -> None:
-        """Let the handlers finish, for a moment; what they have not got by then is dropped."""
+    async def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
+        """Let the handlers finish for `timeout` seconds; what they have not got then is dropped."""
         with self._arrived:
             self._closing = True
             thread = self._thread
             self._arrived.notify()
-        deadline = time.monotonic() + self._flush_timeout
+        deadline = time.monotonic() + timeout
         # Not joined in an executor's thread: executors are gone when atexit stops a worker.
         while thread is not None and thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(FLUSH_POLL)

@@ -70,6 +70,8 @@ class WorkerShutdown:
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = inf
         self._ended = False
+        # Whether jobs had to be stopped, so that there is little time left.
+        self.hurried = False
         self.on_phase: Phases = _ignore
 
     def drain(self, timeout: float) -> None:
@@ -107,6 +109,7 @@ class WorkerShutdown:
         if not running:
             return
         self.on_phase("stopping", running)
+        self.hurried = True
         self._stop_running()
         longest = max(min(job.options.grace, SHUTDOWN_GRACE) for job in running)
         await asyncio.sleep(longest + LEAVE)
@@ -129,6 +132,7 @@ class WorkerShutdown:
 
     def abandon(self) -> None:
         """Step 3: stop waiting for jobs; their code ends with its slot or its process."""
+        self.hurried = True
         for row in self._abandon_running():
             assert row.control is not None, "it was running"
             if row.phase == "abandoned":

@@ -25,6 +25,7 @@ from ..runners.capture import capture_output
 from ..store.messages import Hint, HintKind, Order, Report
 from ..store.protocol import Store
 from .assemble import Assembly, WorkerParts
+from .event_delivery import FLUSH_TIMEOUT, HURRIED_FLUSH
 from .options import DRAIN, WorkerOptions
 from .shutdown import Phases
 
@@ -176,8 +177,9 @@ class Worker:
                 await shutdown.report()
                 parts.workdir_root.close(in_use=bool(self.left))
                 self._emit(WorkerStopped, undelivered=self.undelivered)
+                flush = HURRIED_FLUSH if shutdown.hurried else FLUSH_TIMEOUT
                 await asyncio.gather(
-                    shutdown.leave(parts.maintenance.heartbeat), parts.delivery.close()
+                    shutdown.leave(parts.maintenance.heartbeat), parts.delivery.close(flush)
                 )
 
     def drain(self, timeout: float = DRAIN) -> None:
