@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,9 @@ SELECT 1, 0, n, 1, 1, 0, extract(epoch FROM clock_timestamp()) - 3600 + n * 1e-6
 FROM generate_series({first}::BIGINT, {last}) AS n"""
 # Built once all rows are there, which takes a fraction of the time.
 INDEXES = {
-    "ALTER TABLE body DROP CONSTRAINT body_pkey, DROP CONSTRAINT body_id_key": (
-        "ALTER TABLE body ADD PRIMARY KEY (seq), ADD UNIQUE (id)"
-    ),
-    "ALTER TABLE final DROP CONSTRAINT final_pkey": "ALTER TABLE final ADD PRIMARY KEY (seq)",
+    "ALTER TABLE body DROP CONSTRAINT body_pkey": "CREATE UNIQUE INDEX body_pkey ON body (seq)",
+    "ALTER TABLE body DROP CONSTRAINT body_id_key": "CREATE UNIQUE INDEX body_id_key ON body (id)",
+    "ALTER TABLE final DROP CONSTRAINT final_pkey": "CREATE UNIQUE INDEX final_pkey ON final (seq)",
     "DROP INDEX final_old": "CREATE INDEX final_old ON final (state, final_at)",
 }
 WATCHED = ("ready", "running", "final", "body", "tally", "commit_mark")
@@ -112,17 +112,16 @@ def history(url: str, control: str, given: argparse.Namespace) -> None:
         for store in (aging, young):
             put(store, 1000)  # makes the queue and its lane
         show(aging, young, session, "1,000 waiting", given.probes)
-        first = 1 + next_seq(session)
-        fill(session, [BODY, READY], first, first + given.waiting - 1)
-        session.execute("VACUUM ANALYZE body, ready")
-        show(aging, young, session, f"{given.waiting:,} waiting", given.probes)
+        if given.waiting:
+            first = 1 + next_seq(session)
+            fill(session, [BODY, READY], first, given.waiting)
+            session.execute("VACUUM ANALYZE body, ready")
+            show(aging, young, session, f"{given.waiting:,} waiting", given.probes)
         session.execute("TRUNCATE body, ready, running, later, final")
         for drop in INDEXES:
             session.execute(drop.encode())
-        first = 1 + next_seq(session)
-        fill(session, [BODY, FINAL], first, first + given.finished - 1)
-        for make in INDEXES.values():
-            session.execute(make.encode())
+        fill(session, [BODY, FINAL], 1 + next_seq(session), given.finished)
+        at_once(session, INDEXES.values())
         session.execute("VACUUM ANALYZE body, final, ready, running")
         put(aging, 1000)
         show(aging, young, session, f"{given.finished:,} finished", given.probes)
@@ -132,16 +131,32 @@ def history(url: str, control: str, given: argparse.Namespace) -> None:
         young.close()
 
 
-def fill(session: psycopg.Connection[Any], texts: Sequence[str], first: int, last: int) -> None:
-    began = time.monotonic()
-    for start in range(first, last + 1, CHUNK):
-        for text in texts:
-            end = min(last, start + CHUNK - 1)
-            session.execute(text.format(first=start, last=end).encode())
-    session.execute(
-        "SELECT setval('job_seq', greatest(%s, (SELECT last_value FROM job_seq)))", [last]
-    )
+def fill(session: psycopg.Connection[Any], texts: Sequence[str], first: int, count: int) -> None:
+    """Insert rows with so many numbers into each table."""
+    began, last = time.monotonic(), first + count - 1
+    for start in range(first, last + 1, 4 * CHUNK):
+        parts = [
+            text.format(first=part, last=min(last, part + CHUNK - 1))
+            for part in range(start, min(last + 1, start + 4 * CHUNK), CHUNK)
+            for text in texts
+        ]
+        at_once(session, parts)
+    session.execute("SELECT setval('job_seq', %s)", [last])
     print(f"filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def at_once(session: psycopg.Connection[Any], statements: Iterable[str]) -> None:
+    """Run statements in sessions of their own, like this one."""
+    [(path,)] = session.execute("SHOW search_path").fetchall()
+
+    def run(statement: str) -> None:
+        with psycopg.connect(session.info.dsn, autocommit=True) as own:
+            own.execute(f"SET search_path = {path}".encode())
+            own.execute(statement.encode())
+
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(run, statements):
+            pass
 
 
 def next_seq(session: psycopg.Connection[Any]) -> int:
