@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,9 @@ SELECT 1, 0, n, 1, 1, 0, extract(epoch FROM clock_timestamp()) - 3600 + n * 1e-6
 FROM generate_series({first}::BIGINT, {last}) AS n"""
 # Built once all rows are there, which takes a fraction of the time.
 INDEXES = {
-    "ALTER TABLE body DROP CONSTRAINT body_pkey, DROP CONSTRAINT body_id_key": (
-        "ALTER TABLE body ADD PRIMARY KEY (seq), ADD UNIQUE (id)"
-    ),
-    "ALTER TABLE final DROP CONSTRAINT final_pkey": "ALTER TABLE final ADD PRIMARY KEY (seq)",
+    "ALTER TABLE body DROP CONSTRAINT body_pkey": "CREATE UNIQUE INDEX body_pkey ON body (seq)",
+    "ALTER TABLE body DROP CONSTRAINT body_id_key": "CREATE UNIQUE INDEX body_id_key ON body (id)",
+    "ALTER TABLE final DROP CONSTRAINT final_pkey": "CREATE UNIQUE INDEX final_pkey ON final (seq)",
     "DROP INDEX final_old": "CREATE INDEX final_old ON final (state, final_at)",
 }
 WATCHED = ("ready", "running", "final", "body", "tally", "commit_mark")
@@ -85,11 +85,11 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=30.0)
     parser.add_argument("--folder", default=None, help="where the server has its files")
     given = parser.parse_args()
-    with private_server(given.folder) as server:
+    with private_server(SETTINGS, given.folder) as server:
         print_machine(server)
         if given.waiting or given.finished:
-            with schema(server, "history") as url:
-                history(url, given)
+            with schema(server, "aging") as url, schema(server, "young") as control:
+                history(url, control, given)
         if given.jobs:
             with schema(server, "load") as url:
                 load(url, given)
@@ -98,45 +98,65 @@ def main() -> None:
 # -- exchanges beside many rows -------------------------------------------------------------------
 
 
-def history(url: str, given: argparse.Namespace) -> None:
-    """Print the time of exchanges with few jobs, with many waiting ones and many finished ones."""
-    store = PostgresStore(url)
+def history(url: str, control: str, given: argparse.Namespace) -> None:
+    """Print the time of exchanges beside many jobs, in turns with those of the other schema."""
+    aging, young = PostgresStore(url), PostgresStore(control)
     session = psycopg.connect(parse_address(url).server, autocommit=True)
     session.execute(f"SET search_path = {parse_address(url).schema}")
-    print("| in the tables | exchange of 100: p50, p99 ms | of 1: p50, p99 ms | database GB |")
-    print("|---|--:|--:|--:|")
+    print(
+        "| in the tables | 100 at once: p50, p99 ms | beside 1,000: p50, p99 ms | ratio of p50 "
+        "| one: p50, p99 ms | beside 1,000: p50, p99 ms | ratio of p50 | database GB |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
     try:
-        put(store, 1000)  # makes the queue and its lane
-        show(store, session, "1,000 waiting", given.probes)
-        first = 1 + next_seq(session)
-        fill(session, [BODY, READY], first, first + given.waiting - 1)
-        session.execute("VACUUM ANALYZE body, ready")
-        show(store, session, f"{given.waiting:,} waiting", given.probes)
+        for store in (aging, young):
+            put(store, 1000)  # makes the queue and its lane
+        show(aging, young, session, "1,000 waiting", given.probes)
+        if given.waiting:
+            first = 1 + next_seq(session)
+            fill(session, [BODY, READY], first, given.waiting)
+            session.execute("VACUUM ANALYZE body, ready")
+            show(aging, young, session, f"{given.waiting:,} waiting", given.probes)
         session.execute("TRUNCATE body, ready, running, later, final")
         for drop in INDEXES:
             session.execute(drop.encode())
-        first = 1 + next_seq(session)
-        fill(session, [BODY, FINAL], first, first + given.finished - 1)
-        for make in INDEXES.values():
-            session.execute(make.encode())
+        fill(session, [BODY, FINAL], 1 + next_seq(session), given.finished)
+        at_once(session, INDEXES.values())
         session.execute("VACUUM ANALYZE body, final, ready, running")
-        put(store, 1000)
-        show(store, session, f"{given.finished:,} finished, 1,000 waiting", given.probes)
+        put(aging, 1000)
+        show(aging, young, session, f"{given.finished:,} finished", given.probes)
     finally:
         session.close()
-        store.close()
+        aging.close()
+        young.close()
 
 
-def fill(session: psycopg.Connection[Any], texts: Sequence[str], first: int, last: int) -> None:
-    began = time.monotonic()
-    for start in range(first, last + 1, CHUNK):
-        for text in texts:
-            end = min(last, start + CHUNK - 1)
-            session.execute(text.format(first=start, last=end).encode())
-    session.execute(
-        "SELECT setval('job_seq', greatest(%s, (SELECT last_value FROM job_seq)))", [last]
-    )
+def fill(session: psycopg.Connection[Any], texts: Sequence[str], first: int, count: int) -> None:
+    """Insert rows with so many numbers into each table."""
+    began, last = time.monotonic(), first + count - 1
+    for start in range(first, last + 1, 4 * CHUNK):
+        parts = [
+            text.format(first=part, last=min(last, part + CHUNK - 1))
+            for part in range(start, min(last + 1, start + 4 * CHUNK), CHUNK)
+            for text in texts
+        ]
+        at_once(session, parts)
+    session.execute("SELECT setval('job_seq', %s)", [last])
     print(f"filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def at_once(session: psycopg.Connection[Any], statements: Iterable[str]) -> None:
+    """Run statements in sessions of their own, like this one."""
+    [(path,)] = session.execute("SHOW search_path").fetchall()
+
+    def run(statement: str) -> None:
+        with psycopg.connect(session.info.dsn, autocommit=True) as own:
+            own.execute(f"SET search_path = {path}".encode())
+            own.execute(statement.encode())
+
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(run, statements):
+            pass
 
 
 def next_seq(session: psycopg.Connection[Any]) -> int:
@@ -144,19 +164,31 @@ def next_seq(session: psycopg.Connection[Any]) -> int:
     return int(seq)
 
 
-def show(store: PostgresStore, session: psycopg.Connection[Any], what: str, probes: int) -> None:
+def show(
+    aging: PostgresStore,
+    young: PostgresStore,
+    session: psycopg.Connection[Any],
+    what: str,
+    probes: int,
+) -> None:
     """Print the times of exchanges, whose jobs are replaced by as many new ones."""
     cells = [what]
     for size in (BATCH, 1):
-        took: list[float] = []
-        reports: list[Report] = []
+        took: dict[PostgresStore, list[float]] = {aging: [], young: []}
+        reports: dict[PostgresStore, list[Report]] = {aging: [], young: []}
         for _ in range(probes):
-            began = time.perf_counter()
-            reports = exchange(store, reports, size)
-            took.append(time.perf_counter() - began)
-            put(store, size)
-        exchange(store, reports, 0)
-        cells.append(f"{1000 * share(took, 0.5):.2f}, {1000 * share(took, 0.99):.2f}")
+            for store, times in took.items():
+                began = time.perf_counter()
+                reports[store] = exchange(store, reports[store], size)
+                times.append(time.perf_counter() - began)
+                put(store, size)
+        for store, left in reports.items():
+            exchange(store, left, 0)
+        cells += [
+            f"{1000 * share(times, 0.5):.2f}, {1000 * share(times, 0.99):.2f}"
+            for times in took.values()
+        ]
+        cells.append(f"{share(took[aging], 0.5) / share(took[young], 0.5):.2f}")
     [(size_now,)] = session.execute("SELECT pg_database_size(current_database())").fetchall()
     print(f"| {' | '.join(cells)} | {size_now / 1e9:.1f} |", flush=True)
 
@@ -299,7 +331,8 @@ def share(took: Sequence[float], part: float) -> float:
 
 
 @contextmanager
-def private_server(folder: str | None) -> Iterator[str]:
+def private_server(settings: Sequence[str], folder: str | None = None) -> Iterator[str]:
+    """Start a server with fsync; yields its URL."""
     sys.path.insert(0, str(ROOT / "tests"))
     from postgres_server import PostgresServer
 
@@ -307,7 +340,7 @@ def private_server(folder: str | None) -> Iterator[str]:
     place.chmod(0o755)
     try:
         server = PostgresServer(place)
-        server.start(durable=True, settings=SETTINGS)
+        server.start(durable=True, settings=settings)
         try:
             yield server.url
         finally:

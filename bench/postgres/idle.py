@@ -18,7 +18,8 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import psycopg
-from rows import database, print_machine, private_server
+from age import private_server
+from rows import database, print_machine
 
 from conveyor import Conveyor
 from conveyor.store.postgres.address import parse_address
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     with ExitStack() as stack:
-        server = os.environ.get("BENCH_POSTGRES") or stack.enter_context(private_server())
+        most = f"max_connections={100 + 6 * given.workers}"
+        server = os.environ.get("BENCH_POSTGRES") or stack.enter_context(private_server([most]))
         print_machine(server)
         url = stack.enter_context(database(server))
         Migration(parse_address(url)).run()

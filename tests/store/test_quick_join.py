@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,29 @@ def join(
             session, jobs, capacity=capacity, when_full="refuse", in_coroutine=False
         )
     )
+
+
+def test_a_bound_holds_while_a_transaction_before_is_open(
+    store: PostgresStore,
+    session: psycopg.Connection[Any],
+    url: str,
+    until: Callable[[Callable[[], object]], None],
+) -> None:
+    refused: list[str] = []
+
+    def join_too() -> None:
+        with psycopg.connect(parse_address(url).server) as other:
+            try:
+                join(store, other, new(), capacity=2)
+            except QueueFullError as error:
+                refused.append(str(error))
+
+    put(store, new(), capacity=2)
+    join(store, session, new(), capacity=2)
+    second = threading.Thread(target=join_too)
+    second.start()
+    waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+    until(lambda: not second.is_alive() or session.execute(waiting).fetchall())
+    session.commit()
+    second.join()
+    assert (len(refused), store.queue_info("q").result().depth) == (1, 2)

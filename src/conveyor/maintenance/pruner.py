@@ -10,8 +10,11 @@ from ..store.protocol import Store
 PRUNE_EVERY = 60.0
 # How soon it goes on, in seconds, when there was more to delete than one batch.
 NEXT_BATCH_AFTER = 1.0
-# Jobs in one transaction, and how many transactions and how long, in seconds, a round may take.
-BATCH, MOST_BATCHES, BUSY_FOR = 1000, 50, 0.1
+# Jobs in one transaction, and in one of a store across a network, where a call waits longer than it
+# works and nobody waits for it.
+BATCH, LARGE_BATCH = 1000, 5000
+# How many transactions and how long, in seconds, a round may take.
+MOST_BATCHES, BUSY_FOR = 50, 0.1
 
 DAY = 86400.0
 RETENTION: Mapping[State, float] = {
@@ -35,6 +38,7 @@ class Pruner:
         self._retention = retention
         self._elapsed = elapsed
         self._due = elapsed() + PRUNE_EVERY / 2
+        self._batch = LARGE_BATCH if store.can_be_partitioned else BATCH
 
     def make_due(self) -> None:
         """Prune in the next round."""
@@ -47,7 +51,7 @@ class Pruner:
             return
         self._due = began + NEXT_BATCH_AFTER
         for _ in range(MOST_BATCHES):
-            if await self._store.prune(self._retention, limit=BATCH) < BATCH:
+            if await self._store.prune(self._retention, limit=self._batch) < self._batch:
                 self._due = began + PRUNE_EVERY * times
                 break
             if self._elapsed() - began > BUSY_FOR:

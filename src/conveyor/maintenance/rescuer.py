@@ -121,9 +121,7 @@ class Rescuer:
         """Whether a worker of this machine seems to be dead, a known one or a new one."""
         known = {each.begun for each in self._others}
         return bool(
-            self._returned_since
-            or self._dead(self._others, folder)
-            or self._find_unlocked(folder, known | self._foreign)
+            self._dead(self._others, folder) or self._find_unlocked(folder, known | self._foreign)
         )
 
     async def _read_others(self, *, is_sweep: bool) -> Sequence[WorkerInfo]:
