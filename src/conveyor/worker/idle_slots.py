@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 # How many jobs start in one turn, about: after them, slots wait for the next one.
-TURN = 64
+TURN = 128
 
 
 class IdleSlots:
