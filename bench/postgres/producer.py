@@ -31,6 +31,11 @@ async def bulk(system: ModuleType, count: int) -> None:
         await system.send_many(min(BATCH, count - first))
 
 
+async def naps(system: ModuleType, count: int) -> None:
+    for first in range(0, count, BATCH):
+        await system.send_naps(min(BATCH, count - first))
+
+
 async def probe(system: ModuleType, count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(GAP)
@@ -47,7 +52,7 @@ async def run(system: ModuleType, command: str, count: int) -> None:
         await system.setup()
         return
     await system.start()
-    work = {"one": one, "many": many, "bulk": bulk, "probe": probe}[command]
+    work = {"one": one, "many": many, "bulk": bulk, "naps": naps, "probe": probe}[command]
     # Connections are open and statements known before the time counts.
     if command in ("one", "many"):
         await work(system, COROUTINES)

@@ -42,6 +42,7 @@ COLUMNS = (
     ("p99", "p99 ms", 2),
 )
 LIMIT = 120.0
+SETTINGS = "max_connections=100", "shared_buffers=256MB", "max_wal_size=4GB", "autovacuum=on"
 PAIR = 16
 
 
@@ -104,7 +105,7 @@ class Bench:
     """The processes of one system on one database."""
 
     def __init__(self, system: System, url: str, folder: Path) -> None:
-        self.system, self.folder = system, folder
+        self.system, self.url, self.folder = system, url, folder
         # The last is for Oban's own commands.
         known = {"BENCH_PG": url, "BENCH_MARKS": str(folder / "own"), "OBAN_DSN": url}
         path = os.pathsep.join([str(Path(systems.HERE, "peers")), str(ROOT / "src")])
@@ -181,9 +182,9 @@ def produce(bench: Bench, command: str, count: int, processes: int = 1) -> Figur
     return {command: total / seconds, f"{command}_cpu": 1e6 * cpu / total}
 
 
-def drain(bench: Bench, count: int, workers: int) -> Figures:
+def drain(bench: Bench, count: int, workers: int, command: str = "bulk") -> Figures:
     """The rate from when each worker has run a job until the last one has run."""
-    bench.produce("bulk", count)
+    bench.produce(command, count)
     with bench.workers(workers) as files:
         wait_until(lambda: all(sizes(files)))
         began, before = time.monotonic(), sum(sizes(files))
@@ -241,11 +242,13 @@ def with_database(server: str, name: str) -> str:
 @contextmanager
 def private_server() -> Iterator[str]:
     sys.path.insert(0, str(ROOT / "tests"))
-    from postgres_server import PostgresServer
+    import postgres_server
 
+    # As a server of an application, not as one of the tests.
+    postgres_server.SETTINGS = SETTINGS
     with tempfile.TemporaryDirectory(prefix="bench-postgres-") as folder:
         Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
+        server = postgres_server.PostgresServer(Path(folder))
         server.start(durable=True)
         try:
             yield server.url

@@ -215,6 +215,19 @@ def test_an_exchange_settles_and_claims_what_it_is_asked_for(full: Full) -> None
     assert full.count("exchange_plain", lost)[1] == 1 + 2 + BATCH
 
 
+def test_an_exchange_is_planned_once_in_a_session(schemas: Schemas) -> None:
+    """The server does not count the plans that a function makes."""
+    with schemas.one() as url:
+        connection = Connection(parse_address(url))
+        [(settings,)] = connection.session.execute(
+            "SELECT proconfig FROM pg_proc WHERE oid = 'exchange_plain'::REGPROC"
+        ).fetchall()
+        [(is_compiled,)] = connection.session.execute("SHOW jit").fetchall()
+        connection.close()
+    assert settings == ["plan_cache_mode=force_generic_plan"]
+    assert is_compiled == "off"
+
+
 def test_a_statement_without_an_index_is_seen_to_read_the_table(full: Full) -> None:
     before = full.read()
     full.connection.session.execute("SELECT 1 FROM ready WHERE id = 'id-1'")

@@ -15,7 +15,7 @@ from conveyor.runners.capture import OutputBuffer
 from conveyor.runners.job_control import JobControl, StopRequest
 from conveyor.store.messages import Lease, Report
 from conveyor.worker import held_jobs
-from conveyor.worker.held_jobs import FROM, WAITS_SIZE, HeldJob, HeldJobs, Phase
+from conveyor.worker.held_jobs import FROM, MANY, WAITS_SIZE, HeldJob, HeldJobs, Phase
 
 
 def job(name: str = "a", lease: int = 1, *, on_shutdown: str = "release") -> JobRecord:
@@ -193,6 +193,19 @@ def test_listeners_learn_of_ready_and_ended_jobs() -> None:
     held.release(row)
     ready(held, job("b"), job("c"))
     assert heard == ["1 ready", "ended", "2 ready"]
+
+
+def test_while_jobs_are_ready_listeners_learn_of_the_first_that_ends_and_of_one_in_many() -> None:
+    held, heard = HeldJobs(), list[int]()
+    held.on_ended = lambda: heard.append(held.unreported)
+    rows = [running(held, job(f"{number}")) for number in range(2 * MANY + 2)]
+    [waits] = ready(held, job("waits"))
+    for row in rows[:-1]:
+        held.end(row, Succeeded())
+    assert heard == [1, MANY + 1, 2 * MANY + 1]
+    held.release(waits)
+    held.end(rows[-1], Succeeded())
+    assert heard[3:] == [2 * MANY + 2, 2 * MANY + 3]
 
 
 def test_a_worker_says_of_thousands_of_waiting_jobs_no_more_than_a_heartbeat_can_carry() -> None:

@@ -10,15 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.worker.prefetch import MOST_AHEAD, ClaimOrder, claim_limit, prefetch, smooth
+from conveyor.worker.prefetch import (
+    MOST_AHEAD,
+    ClaimOrder,
+    claim_limit,
+    prefetch,
+    smooth,
+)
+from conveyor.worker.report_batch import REPORT_WITHIN, are_reports_due
 
 
 def test_slow_jobs_are_not_claimed_ahead() -> None:
     assert prefetch(finished=8, seconds=1.0) == 0
 
 
-def test_short_jobs_are_claimed_ahead_for_twenty_milliseconds() -> None:
-    assert prefetch(finished=10_000, seconds=1.0) == 200
+def test_short_jobs_are_claimed_ahead_for_forty_milliseconds() -> None:
+    assert prefetch(finished=10_000, seconds=1.0) == 400
 
 
 def test_no_more_than_a_thousand_are_claimed_ahead() -> None:
@@ -39,6 +46,25 @@ def test_no_more_than_a_thousand_are_claimed_ahead() -> None:
 )
 def test_jobs_are_claimed_in_batches(held: int, ready: int, limit: int) -> None:
     assert claim_limit(slots=8, ahead=200, left=inf, held=held, ready=ready) == limit
+
+
+def test_a_few_jobs_are_claimed_where_reports_are_sent_anyway() -> None:
+    assert claim_limit(slots=8, ahead=200, left=inf, held=200, ready=192, reports=True) == 8
+
+
+@pytest.mark.parametrize(
+    ("unreported", "ready", "since", "due"),
+    [
+        (0, 0, 60.0, False),
+        (1, 0, 0.0, True),  # nothing else would soon be worth a transaction
+        (1, 1, 0.0, False),
+        (1, 1, REPORT_WITHIN, True),
+    ],
+)
+def test_reports_wait_briefly_for_the_next_claim_while_jobs_are_in_line(
+    unreported: int, ready: int, since: float, due: bool
+) -> None:
+    assert are_reports_due(unreported=unreported, ready=ready, since=since) is due
 
 
 def test_a_slot_that_becomes_free_claims_at_once_where_nothing_is_ready() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import jobs
@@ -12,12 +13,19 @@ from conveyor.store.postgres.migrate import Migration
 
 WORKER = [sys.executable, "-m", "conveyor", "worker", "with_conveyor:belt", "--concurrency", "200"]
 DRAINED = 5
+NAP = 0.01
 
 belt = Conveyor(jobs.SERVER)
 
 
 @belt.task(name="mark")
 async def mark() -> None:
+    jobs.mark()
+
+
+@belt.task(name="nap")
+async def nap() -> None:
+    await asyncio.sleep(NAP)
     jobs.mark()
 
 
@@ -43,6 +51,10 @@ async def send() -> None:
 
 async def send_many(count: int) -> None:
     await mark.aenqueue_many([()] * count)
+
+
+async def send_naps(count: int) -> None:
+    await nap.aenqueue_many([()] * count)
 
 
 async def probe(enqueued_at: int) -> None:

@@ -75,7 +75,7 @@ class Dispatcher:
         self._output, self._journal, self._completions = output, journal, completions
         self._held, self._leases, self._batch = held, leases, ReportBatch(held)
         self._confirmer, self._sender, self._machine = confirmer, sender, machine
-        self._idle_slots, self._nudged = IdleSlots(), asyncio.Event()
+        self._idle_slots, self._nudged = IdleSlots(lambda: held.ready), asyncio.Event()
         self._slots: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         held.on_ready, held.on_ended = self._idle_slots.wake, self._nudged.set
@@ -175,14 +175,15 @@ class Dispatcher:
         slot = asyncio.current_task()
         assert slot is not None, "it is a task of the group"
         clean = task_traces(slot)
-        held, leases = self._held, self._leases
+        held, leases, idle = self._held, self._leases, self._idle_slots
         while True:
             row = held.next_ready
-            if row is None:
+            if row is None or not idle.left:
                 await self._wait_for_job()
             elif leases.is_late(row):
                 held.release(row)
             else:
+                idle.left -= 1
                 await self._run_job(row, slot)
                 if task_traces(slot) != clean:
                     slot.add_done_callback(self._replace_slot)  # its task is the job's own
@@ -307,10 +308,13 @@ class Dispatcher:
         backoff = DoublingBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         held = self._held
         while not self._draining or held.is_running or (held.unreported and not self.denied):
-            reports, room = self._batch.next(), self._room()
-            if not reports and not room:
+            self._pace.measure(held.finished)
+            reports_due = self._batch.is_due(self._elapsed(), draining=self._draining)
+            room = self._room(reports=reports_due)
+            if not room and not reports_due:
                 await self._wait_for_change()
                 continue
+            reports = self._batch.next()
             self._exchanging = True
             try:
                 await self._exchange(reports, room)
@@ -328,6 +332,7 @@ class Dispatcher:
                 await asyncio.sleep(backoff.next_pause())
             finally:
                 self._exchanging = False
+                self._batch.note_sent(self._elapsed())
 
     def _deny(self, error: AccessError) -> None:
         if not self.denied:
@@ -353,13 +358,8 @@ class Dispatcher:
         await self._sender.finish(in_flight)
 
     def _apply_answer(self, answer: Exchanged, reports: Sequence[Report], asked_at: float) -> None:
-        self._held.remove_reported(reports)
+        self._batch.note_settled(reports, answer.settled)
         self._events.settle(reports, answer)
-        if len(answer.settled) != len(reports):
-            settled = set(answer.settled)
-            for report in reports:
-                if report.id not in settled:
-                    log.warning("report.stale id=%s lease=%d", report.id, report.lease)
         confirmed = self._claimant.confirm_within is None
         rows = self._held.add(
             answer.jobs, asked_at=asked_at, confirmed=confirmed and not self._draining
@@ -369,7 +369,7 @@ class Dispatcher:
         elif not confirmed:
             self._confirmer.confirm(rows, asked_at)
 
-    def _room(self) -> int:
+    def _room(self, *, reports: bool) -> int:
         if self._draining or self.quiet or self._elapsed() < self._empty_until:
             return 0
         if not self._is_known or self._machine.claimant(self._claimant) is None:
@@ -380,16 +380,15 @@ class Dispatcher:
             left=self._options.most - self._held.finished,
             held=len(self._held),
             ready=self._held.ready,
+            reports=reports,
         )
 
     async def _wait_for_change(self) -> None:
         self._nudged.clear()
-        self._pace.measure(self._held.finished)
         wait = self._options.poll
         if not self._draining and self._empty_until:
             wait = max(0.0, self._empty_until - self._elapsed()) or self._options.poll
-        await wait_for_event(self._nudged, wait)
-        self._pace.measure(self._held.finished)
+        await wait_for_event(self._nudged, self._batch.within(wait))
 
     async def _trim(self) -> None:
         """Release now and then what was claimed ahead of jobs that have become slow."""

@@ -50,6 +50,8 @@ MAX_UNSUPPORTED = 20
 # The bytes of JSON in which a worker says what its jobs wait for. A server refuses a heartbeat of
 # 64 KiB, of which half is for the names of queues and labels.
 WAITS_SIZE = 16 << 10
+# While jobs are ready, of how many that end one is heard of: the first, too.
+MANY = 256
 # The error of an attempt whose outcome the store has refused.
 REFUSED = "ReportRefused"
 
@@ -84,8 +86,9 @@ class HeldJobs:
     """The table. Its methods do no I/O and never wait; it belongs to one event loop.
 
     `on_ready` is called with the number of jobs that have become ready, `on_ended` after jobs have
-    ended. `finished` counts attempts that ended here, `released` jobs that were returned after
-    they had started. `unsupported` counts, by task, those that this worker's code could not run.
+    ended: after each of them, or after one in many while others are ready. `finished` counts
+    attempts that ended here, `released` jobs that were returned after they had started.
+    `unsupported` counts, by task, those that this worker's code could not run.
     """
 
     def __init__(self) -> None:
@@ -229,8 +232,10 @@ class HeldJobs:
             self.finished += 1
             self.released += isinstance(outcome, Interrupted)
         self._move(row, "ended")
-        self._reports.append(Report(row.job.id, row.job.lease, outcome))
-        self.on_ended()
+        reports = self._reports
+        reports.append(Report(row.job.id, row.job.lease, outcome))
+        if not self._ready or len(reports) % MANY == 1:
+            self.on_ended()
 
     def _count_unsupported(self, task: str) -> None:
         if task in self.unsupported or len(self.unsupported) < MAX_UNSUPPORTED:

@@ -9,7 +9,7 @@ from ..core.retry import Draw
 from ..store.messages import Want
 
 # Jobs are claimed ahead for this long, so that short jobs do not pay a transaction each.
-AHEAD = 0.02
+AHEAD = 0.04
 MOST_AHEAD = 1000
 
 
@@ -20,15 +20,17 @@ def prefetch(finished: int, seconds: float) -> int:
     return min(MOST_AHEAD, int(finished / seconds * AHEAD))
 
 
-def claim_limit(*, slots: int, ahead: int, left: float, held: int, ready: int) -> int:
+def claim_limit(
+    *, slots: int, ahead: int, left: float, held: int, ready: int, reports: bool = False
+) -> int:
     """Return how many jobs to ask for now; 0 is not to ask.
 
     `held` jobs are leased, of which `ready` ones wait for a slot; `left` is how many the worker may
-    still run.
+    still run. `reports`: reports are sent now in any case.
     """
     free = int(min(slots + ahead, left)) - held
     # A few at a time, while others are ready, would cost a transaction for each of them.
-    return 0 if ready and free <= ahead // 2 else max(0, free)
+    return 0 if ready and free <= ahead // 2 and not reports else max(0, free)
 
 
 def smooth(rate: float, finished: int, seconds: float) -> float:

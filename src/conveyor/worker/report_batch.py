@@ -1,4 +1,4 @@
-"""How many reports a worker sends at once: fewer after the store has refused them.
+"""Which reports a worker sends, and when: with the next claim, and fewer after a refusal.
 
 A store refuses a whole call because of one report that it cannot take, or because all of them are
 too large together. Neither may end the worker, or cost another job its outcome.
@@ -7,7 +7,7 @@ too large together. Neither may end the worker, or cost another job its outcome.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from ..core.event_log import open_event_log
@@ -21,6 +21,17 @@ log = open_event_log("reports")
 MOST = 10_000
 # How long, in seconds, a worker that the store refuses tries to return its jobs.
 RETURN_TIMEOUT = 5.0
+# How long reports wait at most for the next claim, in seconds.
+REPORT_WITHIN = 0.02
+
+
+def are_reports_due(*, unreported: int, ready: int, since: float) -> bool:
+    """Whether reports are to be sent now, `since` seconds after the last ones.
+
+    While jobs are `ready`, reports wait for the next claim, for a transaction costs as much as many
+    jobs.
+    """
+    return bool(unreported) and (not ready or since >= REPORT_WITHIN)
 
 
 class ReportBatch:
@@ -29,6 +40,30 @@ class ReportBatch:
     def __init__(self, held: HeldJobs) -> None:
         self._held = held
         self._most = MOST
+        self._sent_at = 0.0
+
+    def is_due(self, now: float, *, draining: bool) -> bool:
+        """Whether there are reports that should not wait for a claim any longer."""
+        held, since = self._held, now - self._sent_at
+        ready = 0 if draining else held.ready
+        return are_reports_due(unreported=held.unreported, ready=ready, since=since)
+
+    def within(self, wait: float) -> float:
+        """Return how long to wait for something to do, instead of `wait`."""
+        return min(wait, REPORT_WITHIN) if self._held.unreported else wait
+
+    def note_settled(self, reports: Sequence[Report], settled: Collection[str]) -> None:
+        """Note which of these reports the store has taken; the others came too late."""
+        self._held.remove_reported(reports)
+        if len(settled) != len(reports):
+            known = set(settled)
+            for report in reports:
+                if report.id not in known:
+                    log.warning("report.stale id=%s lease=%d", report.id, report.lease)
+
+    def note_sent(self, now: float) -> None:
+        """Note that a call with reports has ended, however it did."""
+        self._sent_at = now
 
     def next(self) -> list[Report]:
         """Return what to send now."""

@@ -42,6 +42,8 @@ def needed_settings(address: Address, *, migrating: bool) -> dict[str, str]:
         "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT),
         # A plan that was made while a table was small must not scan it when it has grown.
         "enable_seqscan": "off",
+        # Where a table has no other plan, its scan then looks so costly that it would be compiled.
+        "jit": "off",
     }
 
 

@@ -1,6 +1,6 @@
 -- compatible with 2
--- Enqueueing in the application's own transaction in few round trips, and vacuums of the large
--- tables that keep up with the deletion of old jobs.
+-- Enqueueing in the application's own transaction in few round trips, vacuums of the large tables
+-- that keep up with the deletion of old jobs, and exchanges that are planned once in a session.
 
 -- Adds jobs where little has to be decided: there is room, no key is taken, no file belongs to them.
 -- FALSE if there is more to decide, or something went wrong: then nothing was changed, and the
@@ -94,3 +94,7 @@ ALTER TABLE attempt_error SET (autovacuum_vacuum_scale_factor = 0.03,
 
 -- Planning its statements for each call took longer than most calls. Every plan walks an index.
 ALTER FUNCTION exchange_plain SET plan_cache_mode = force_generic_plan;
+
+-- The numbers of a thousand jobs: compressing them takes longer than writing them.
+ALTER TABLE commit_mark ALTER COLUMN claimed SET STORAGE EXTERNAL,
+    ALTER COLUMN leases SET STORAGE EXTERNAL, ALTER COLUMN lost SET STORAGE EXTERNAL;
