@@ -59,7 +59,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the audit: who did what to what. The store sets `seq` and `at`.
 
     `who` is a token's id and name, or a user of the host; `where` an address or a host; `what` the
-    action ("cancel"); `subject` its object (a job's id, a queue's name).
+    action ("cancel"); `subject` its object (a job's id, a queue's name, a filter). `reason` is why,
+    if that was said; `count` is how many jobs were changed, if there may be several.
     """
 
     seq: int = 0
@@ -69,6 +70,31 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     subject: str
     detail: str = ""
+    reason: str = ""
+    count: int | None = None
+
+
+class ActionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lines of the audit to list; None means any. `since` <= at < `until`, Unix seconds."""
+
+    who: str | None = None
+    what: str | None = None
+    subject: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def matches(self, action: Action) -> bool:
+        """Whether a line is one of these."""
+        return (
+            self.who in (None, action.who)
+            and self.what in (None, action.what)
+            and self.subject in (None, action.subject)
+            and (self.since is None or action.at >= self.since)
+            and (self.until is None or action.at < self.until)
+        )
+
+
+EVERY_ACTION = ActionFilter()
 
 
 def issue_token(
@@ -188,6 +214,8 @@ def sanitize_action(action: Action, *, seq: int, at: float) -> Action:
         what=_line(action.what),
         subject=_line(action.subject),
         detail=_line(action.detail),
+        reason=_line(action.reason),
+        count=action.count,
     )
 
 

@@ -124,7 +124,10 @@ class ErrorInfo(Record, frozen=True, omit_defaults=True):
 class AttemptError(Record, frozen=True, kw_only=True):
     """One entry of a job's history: an attempt that did not succeed, and why.
 
-    `seq` is set by the store and grows; readers page by it.
+    `seq` and `fingerprint` are set by the store: `seq` grows, and readers page by it; failures with
+    the same `fingerprint` are alike (see core/fingerprint.py), and a cancel has none. `due_at` is
+    since when the attempt could have started. Where an older version recorded it, `started_at`,
+    `due_at`, `lease` and `fingerprint` are empty.
     """
 
     attempt: int
@@ -133,6 +136,10 @@ class AttemptError(Record, frozen=True, kw_only=True):
     became: State
     error: ErrorInfo
     seq: int = 0
+    started_at: float | None = None
+    due_at: float | None = None
+    lease: int = 0
+    fingerprint: str = ""
 
 
 class Progress(Record, frozen=True):
@@ -278,13 +285,19 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
 
 
 class QueueInfo(Record, frozen=True, kw_only=True):
-    """A queue at one moment. `offers` counts the producers that wait for room."""
+    """A queue at one moment. `offers` counts the producers that wait for room.
+
+    While it is paused: since when, by whom and why, as far as that was said.
+    """
 
     name: str
     capacity: int | None
     paused: bool
     counts: dict[State, int]
     offers: int = 0
+    paused_at: float | None = None
+    paused_by: str = ""
+    pause_reason: str = ""
 
     @property
     def depth(self) -> int:
@@ -293,7 +306,10 @@ class QueueInfo(Record, frozen=True, kw_only=True):
 
 
 class ScheduleInfo(Record, frozen=True, kw_only=True):
-    """A schedule as stored: its cron rule, and its last and next tick in Unix seconds."""
+    """A schedule as stored: its cron rule, and its last and next tick in Unix seconds.
+
+    While it is paused: since when, by whom and why, as far as that was said.
+    """
 
     name: str
     cron: str
@@ -302,3 +318,6 @@ class ScheduleInfo(Record, frozen=True, kw_only=True):
     next_at: float
     last_at: float | None = None
     paused: bool = False
+    paused_at: float | None = None
+    paused_by: str = ""
+    pause_reason: str = ""

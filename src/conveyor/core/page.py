@@ -18,15 +18,23 @@ ENTRY_BYTES = 1 << 10
 class Page(list[T]):
     """The entries of one page of a list. `more`: whether there are entries after the last one.
 
-    A page without more is the last one. One with more is never empty, but may be short, because it
-    also ends before its entries have `PAGE_BYTES`.
+    A page without more is the last one. One with more may be short, because it also ends before its
+    entries have `PAGE_BYTES`. It is empty only in a search that looks at a limited number of
+    entries: then `next` is where it stopped, in place of the last entry's number.
     """
 
-    __slots__ = ("more",)
+    __slots__ = ("more", "next")
 
-    def __init__(self, entries: Iterable[T] = (), *, more: bool = False) -> None:
+    def __init__(
+        self,
+        entries: Iterable[T] = (),
+        *,
+        more: bool = False,
+        next: int | None = None,  # noqa: A002 - as in Next-Cursor
+    ) -> None:
         super().__init__(entries)
         self.more = more
+        self.next = next
 
 
 def cut_page(entries: Iterable[T], limit: int, size: Callable[[T], int]) -> Page[T]:

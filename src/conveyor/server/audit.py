@@ -8,7 +8,8 @@ import msgspec
 
 from ..core.access import Action, Token, describe_rights
 from ..store.http import payloads
-from ..store.messages import Order
+from ..store.http.inspection_payloads import ActBody, CapacityBody
+from ..store.messages import Acted, Order
 from .request import ApiRequest
 
 # The audit log's names of the orders to a worker.
@@ -21,8 +22,20 @@ def audit_line(request: ApiRequest, answer: bytes) -> Action | None:
     """Return the line about a call that has been answered; None if it did nothing."""
     if not request.call.audit_name or answer in NOTHING_DONE:
         return None
+    if isinstance(request.body, ActBody):
+        return _step_line(request, request.body, answer)
     action, detail = _action_and_detail(request.call.audit_name, request.body, answer)
-    return action_of(request, action, detail)
+    line = action_of(request, action, detail)
+    return msgspec.structs.replace(line, reason=getattr(request.body, "reason", ""))
+
+
+def _step_line(request: ApiRequest, body: ActBody, answer: bytes) -> Action | None:
+    """Return the line about one step of an action on a filter; None if it changed no job."""
+    acted = msgspec.json.decode(answer, type=Acted)
+    if not acted.changed:
+        return None
+    line = action_of(request, body.action, "forced" if body.force else "", body.filter.described())
+    return msgspec.structs.replace(line, reason=body.reason, count=acted.changed)
 
 
 def action_of(request: ApiRequest, action: str, detail: str, subject: str | None = None) -> Action:
@@ -46,6 +59,8 @@ def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tu
             return action, "forced"
         case payloads.CancelBody(reason=reason, force=force):
             return action, f"forced: {reason}" if force else reason
+        case CapacityBody(capacity=capacity):
+            return action, "unbounded" if capacity is None else str(capacity)
         case payloads.AddTokenBody(token=token):
             return action, describe_rights(token)
         case payloads.TickBody(jobs=jobs):

@@ -12,6 +12,8 @@ from ..errors import AccessError, NotFoundError
 from ..store.enqueue_rules import no_job
 from ..store.http import list_queries, payloads
 from ..store.http.api import ApiCall
+from ..store.http.api_call import ADMIN_ONLY
+from ..store.http.inspection_payloads import ActBody, MatchBody
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
 from .auth import Principal, ended_token
@@ -44,6 +46,8 @@ class Authorizer:
         """Allow a call, or raise AccessError."""
         if principal.is_admin:
             return
+        if isinstance(body, ActBody) and body.action != "cancel":
+            raise _forbidden(principal, ADMIN_ONLY, f"{body.action} the jobs of a filter")
         if principal.is_former and principal.token is not None and not _only_returns(body):
             raise ended_token(principal.token, self._store.now())
         for queue in await self._queues(call, principal, path, body):
@@ -81,8 +85,14 @@ class Authorizer:
         match body:
             case payloads.ClaimBody():
                 return [want.queue for want in body.wants] or [None]
-            case list_queries.FindQuery():
+            case (
+                list_queries.CountQuery()
+                | list_queries.FailuresQuery()
+                | list_queries.FailureQuery()
+            ):
                 return [body.queue]
+            case MatchBody() | ActBody():
+                return [body.filter.queue]
             case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
                 return [body.queue]
             case _ if "queue" in path:

@@ -30,6 +30,7 @@ from .hint_api import HintApi
 from .http_io import PiecewiseResponse, json_response, read_bytes
 from .hub import Hub
 from .inline_commit import InlineCommit
+from .pause_api import PauseApi
 from .request import ApiRequest
 from .scale_api import ScaleApi
 from .server_config import ServerConfig
@@ -70,6 +71,7 @@ class Handlers:
             config=config,
             inline_commit=inline_commit,
         )
+        pauses = PauseApi(store)
         scale = ScaleApi(store)
         self._handlers: dict[str, Handler] = {
             "insert": self._enqueue.insert,
@@ -84,6 +86,8 @@ class Handlers:
             "beat": workers.beat,
             "workers": self._workers,
             "counts": self._counts,
+            "set_paused": pauses.set_paused,
+            "pause_schedule": pauses.pause_schedule,
             "load": scale.load,
             "scale": scale.scale,
             "write_content": self._write_content,
@@ -203,8 +207,9 @@ class Handlers:
 def _page_response(call: ApiCall, page: Page[Any]) -> Response:
     response = json_response(page if call.encode is None else call.encode(page))
     if page.more:
+        last = getattr(page[-1], call.cursor) if page.next is None else page.next
         # A name can have letters that no header can, and even the end of a line.
-        response.headers[CURSOR_HEADER] = quote(str(getattr(page[-1], call.cursor)), CURSOR_SAFE)
+        response.headers[CURSOR_HEADER] = quote(str(last), CURSOR_SAFE)
     return response
 
 

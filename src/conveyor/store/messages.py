@@ -125,13 +125,74 @@ COLLECT_PATIENCE = 60.0
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs to list; None means any. Newest first; page on with the last `seq` as `before`."""
+    """Which jobs to list; None means any. Newest first; page on with the last `seq` as `before`.
+
+    With `oldest_first`, page on with it as `after`. `worker` runs a job or has run it last. `error`
+    is a fingerprint: the newest failed attempt of the job has it. `text` is in the arguments, as
+    they are in JSON, with upper and lower case, of jobs whose arguments have at most 64 KiB.
+    """
 
     queue: str | None = None
     task: str | None = None
     states: frozenset[State] = frozenset()
     before: int | None = None
     enqueued_before: float | None = None
+    enqueued_after: float | None = None
+    worker: str | None = None
+    error: str | None = None
+    text: str | None = None
+    after: int | None = None
+    oldest_first: bool = False
+
+
+# How many jobs a page of a list looks at, at most, and if it searches their arguments.
+LOOKED_AT, SEARCHED = 10_000, 2000
+# Larger arguments are not searched, in bytes.
+SEARCHED_ARGS = 64 << 10
+
+
+class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs match a filter, by state and by queue.
+
+    No state is counted beyond `COUNTED`, which `is_capped` says. Unless `is_complete`, the jobs of
+    some states are so many that only those among the newest `looked_at` jobs were counted.
+    """
+
+    counts: dict[State, int]
+    queues: dict[str, int] = {}
+    is_capped: bool = False
+    is_complete: bool = True
+    looked_at: int | None = None
+
+
+class Matched(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs that an action on a filter would change, before it is carried out.
+
+    `count` jobs match, and `changeable` of them are in a state that the action can change; the
+    limits are those of `JobCounts`. `upto` is the newest job: later ones will not be changed.
+    """
+
+    count: int
+    changeable: int
+    states: dict[State, int]
+    queues: dict[str, int]
+    is_capped: bool
+    is_complete: bool
+    upto: int
+
+
+class Acted(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of an action on a filter. Call again with `next` as `before` until it is None.
+
+    `jobs` are the changed ones with their new state, "deleted" for those that are gone. `refused`
+    counts those that could not be changed, and `problems` says why, for the first ten.
+    """
+
+    changed: int
+    refused: int
+    jobs: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
+    next: int | None = None
 
 
 class Staged(msgspec.Struct, frozen=True):

@@ -144,6 +144,17 @@ class OperationStore(ABC):
     delete = operation(Store.delete)
     set_paused = operation(Store.set_paused)
 
+    # -- inspection ----------------------------------------------------------------------------
+
+    attempts = operation(Store.attempts, reads=True)
+    job_counts = operation(Store.job_counts, reads=True)
+    match = operation(Store.match, reads=True)
+    act = operation(Store.act)
+    failures = operation(Store.failures, reads=True)
+    failure = operation(Store.failure, reads=True)
+    set_capacity = operation(Store.set_capacity)
+    run_schedule = operation(Store.run_schedule)
+
     # -- maintenance ---------------------------------------------------------------------------
 
     stage = operation(Store.stage)

@@ -38,9 +38,10 @@ async def read_jobs(
         found.more = page.more
         if not page.more or len(found) >= limit:
             return found
-        if which.before is not None and page[-1].seq >= which.before:
+        last = page[-1].seq if page.next is None else page.next
+        if which.before is not None and last >= which.before:
             raise _endless("jobs")
-        which = msgspec.structs.replace(which, before=page[-1].seq)
+        which = msgspec.structs.replace(which, before=last)
 
 
 async def read_history(

@@ -48,6 +48,7 @@ from .messages import (
 from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
+from .protocol_inspection import InspectionStore
 from .protocol_traits import StoreTraits
 
 
@@ -179,7 +180,8 @@ class OperatorStore(Protocol):
         """Return at most `limit` jobs, newest first, without the details that are not included.
 
         A page of this and of other lists also ends before it has `PAGE_BYTES`: read on after its
-        last entry while it says that there are `more`.
+        last entry while it says that there are `more`. A page of this one also ends where it has
+        looked at 10,000 jobs, and may then be empty: read on after its `next`.
         """
         ...
 
@@ -232,8 +234,10 @@ class OperatorStore(Protocol):
         """Delete a final job with its output and history."""
         ...
 
-    def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
-        """Stop or resume handing out a queue's jobs. Enqueueing goes on."""
+    def set_paused(
+        self, queue: str, *, paused: bool, reason: str = "", by: str = ""
+    ) -> Pending[None]:
+        """Stop or resume handing out a queue's jobs. Enqueueing goes on. `by` is who pauses it."""
         ...
 
 
@@ -321,8 +325,10 @@ class MaintenanceStore(Protocol):
         """Return the schedules, by name: at most `limit` after a name."""
         ...
 
-    def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
-        """Stop or resume a schedule."""
+    def pause_schedule(
+        self, name: str, *, paused: bool, reason: str = "", by: str = ""
+    ) -> Pending[None]:
+        """Stop or resume a schedule. `by` is who pauses it."""
         ...
 
     def remove_schedule(self, name: str) -> Pending[None]:
@@ -347,6 +353,7 @@ class Store(
     MaintenanceStore,
     AccessStore,
     FileStore,
+    InspectionStore,
     ScalerStore,
     StoreTraits,
     Protocol,

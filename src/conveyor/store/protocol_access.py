@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..core.access import Action, Token
+from ..core.access import EVERY_ACTION, Action, ActionFilter, Token
 from ..core.page import Page
 from ..core.pending import Pending
 
@@ -36,6 +36,11 @@ class AccessStore(Protocol):
         """Append to the audit log. Each text is cut to one line of 500 characters."""
         ...
 
-    def actions(self, *, before: int | None = None, limit: int) -> Pending[Page[Action]]:
-        """Return at most `limit` lines of the audit log, newest first; `before` is a `seq`."""
+    def actions(
+        self, *, before: int | None = None, limit: int, which: ActionFilter = EVERY_ACTION
+    ) -> Pending[Page[Action]]:
+        """Return at most `limit` lines of the audit log, newest first; `before` is a `seq`.
+
+        At most 10,000 lines are looked at: read on before the page's `next` if it has one.
+        """
         ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ..core.job import ScheduleInfo
-from ..errors import NotFoundError
+from ..core.pause import Pause, pause
+from ..errors import InvalidTransitionError, NotFoundError
 
 
 def merge_schedule(known: ScheduleInfo | None, declared: ScheduleInfo) -> ScheduleInfo:
@@ -15,10 +16,19 @@ def merge_schedule(known: ScheduleInfo | None, declared: ScheduleInfo) -> Schedu
     paused, and when it last ticked, stay true.
     """
     if known is None:
-        return msgspec.structs.replace(declared, last_at=None, paused=False)
+        return msgspec.structs.replace(
+            declared, last_at=None, paused=False, paused_at=None, paused_by="", pause_reason=""
+        )
     if rule_of(known) == rule_of(declared):
         return known
-    return msgspec.structs.replace(declared, last_at=known.last_at, paused=known.paused)
+    return msgspec.structs.replace(
+        declared,
+        last_at=known.last_at,
+        paused=known.paused,
+        paused_at=known.paused_at,
+        paused_by=known.paused_by,
+        pause_reason=known.pause_reason,
+    )
 
 
 def tick_schedule(known: ScheduleInfo, *, due_at: float, next_at: float) -> ScheduleInfo | None:
@@ -29,6 +39,24 @@ def tick_schedule(known: ScheduleInfo, *, due_at: float, next_at: float) -> Sche
     if known.paused or known.next_at != due_at:
         return None
     return msgspec.structs.replace(known, next_at=next_at, last_at=due_at)
+
+
+def pause_known(
+    known: ScheduleInfo, *, paused: bool, reason: str, by: str, now: float
+) -> ScheduleInfo:
+    """Return the schedule after an order to pause or to resume it."""
+    before = Pause(known.paused_at, known.paused_by, known.pause_reason)
+    after = pause(before, paused=paused, reason=reason, by=by, now=now)
+    return msgspec.structs.replace(known, paused=paused, **msgspec.structs.asdict(after))
+
+
+def make_due(known: ScheduleInfo, now: float) -> ScheduleInfo:
+    """Return the schedule as it is due now; InvalidTransitionError if it is paused."""
+    if known.paused:
+        raise InvalidTransitionError(
+            f"schedule {known.name!r} is paused, so it cannot run now: resume it first"
+        )
+    return msgspec.structs.replace(known, next_at=min(known.next_at, now))
 
 
 def no_schedule(name: str) -> NotFoundError:

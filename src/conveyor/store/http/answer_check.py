@@ -11,9 +11,11 @@ import msgspec
 
 from ...core.bounds import checked_moment, checked_number, cut
 from ...core.names import NAME_LIMIT
+from ...core.page import Page
 from ...errors import UsageError
 from ..messages import Renewal
 from . import payloads
+from .api_call import ApiCall
 from .payloads import PAGE, Payload, ServerTerms
 from .wire import ExchangedView
 
@@ -38,6 +40,13 @@ def checked_answer(body: Payload | None, answer: Any) -> Any:
         case _:
             pass
     return answer
+
+
+def page_of(call: ApiCall, answer: list[Any], cursor: str | None) -> Page[Any]:
+    """Return one page of a list. Only a search can end in a page without entries that goes on."""
+    if call.is_search and cursor is not None and cursor.isdecimal() and len(cursor) < 20:
+        return Page(answer, more=True, next=int(cursor))
+    return Page(answer, more=cursor is not None and bool(answer))
 
 
 def _check_terms(terms: ServerTerms) -> None:

@@ -6,12 +6,7 @@ rights of tokens and the OpenAPI document all come from this table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
-
-import msgspec
-
-from ...core.access import Action, Scope, Token
+from ...core.access import Action, Token
 from ...core.files import FileInfo
 from ...core.job import (
     AttemptError,
@@ -23,66 +18,38 @@ from ...core.job import (
 )
 from ..messages import Accepted, Content, Dismissed, Leader, Load, Offered, Order, Renewal, Staged
 from . import list_queries, payloads
-from .payloads import EmptyPayload, Payload
+from .api_call import (
+    ADMIN_ONLY,
+    AGENT,
+    ANY,
+    CURSOR_HEADER,
+    CURSOR_SAFE,
+    ENQUEUE,
+    ENQUEUE_OR_AGENT,
+    JSON,
+    LARGE_BODY,
+    MSGPACK,
+    PREFIX,
+    READ,
+    READ_OR_ENQUEUE,
+    ApiCall,
+)
+from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
 from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
-PREFIX = "/api/v1"
-JSON = "application/json"
-MSGPACK = "application/vnd.msgpack"
-# In the response with a page of a list, unless it is the last one.
-CURSOR_HEADER = "Next-Cursor"
-# What is not percent-encoded in it: printable ASCII, except the space and the percent sign.
-CURSOR_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
-
-Method = Literal["GET", "POST", "PUT", "DELETE"]
-
-SMALL_BODY, LARGE_BODY = 1 << 20, 1 << 40  # bytes
-
-ENQUEUE: tuple[Scope, ...] = ("enqueue",)
-READ: tuple[Scope, ...] = ("read",)
-READ_OR_ENQUEUE: tuple[Scope, ...] = ("read", "enqueue")
-AGENT: tuple[Scope, ...] = ("agent",)
-ADMIN_ONLY: tuple[Scope, ...] = ()
-ENQUEUE_OR_AGENT: tuple[Scope, ...] = ("enqueue", "agent")
-ANY: tuple[Scope, ...] = ("enqueue", "read", "agent")
-
-
-class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. A token needs one of `scopes` to make it; "admin" may make every call.
-
-    `request` is the type of the query or body. `response` is the type of the answer; `encode` turns
-    the store's answer into it. A call is `raw` if its request body or its response is bytes instead
-    of JSON; the parameters of a raw request are in the query. With `accepts_msgpack` the body may
-    be MessagePack, which carries bytes without the third that base64 adds. Beside the server's
-    limit, a body without a list has at most `body_limit` bytes.
-
-    An `idempotent` call is repeated when its answer was lost. `problems` are the codes of its own
-    errors, see problems.py. `audit_name` is what the audit log calls it; "" is not audited.
-
-    A list with a `cursor` is returned page by page. While there are more entries, the header
-    Next-Cursor has this field of the last one, to be sent as `before` or `after`.
-    """
-
-    name: str
-    method: Method
-    path: str
-    scopes: tuple[Scope, ...]
-    summary: str
-    request: type[Payload] = EmptyPayload
-    response: Any = None
-    encode: Callable[[Any], Any] | None = None
-    idempotent: bool = False
-    raw: Literal["", "request", "response"] = ""
-    accepts_msgpack: bool = False
-    body_limit: int = SMALL_BODY
-    problems: tuple[str, ...] = ()
-    audit_name: str = ""
-    cursor: Literal["", "seq", "id", "name"] = ""
-
-    @property
-    def in_query(self) -> bool:
-        """Whether the request is in the query instead of the body."""
-        return self.method in ("GET", "DELETE") or self.raw == "request"
+__all__ = [
+    "CURSOR_HEADER",
+    "CURSOR_SAFE",
+    "HINTS",
+    "JSON",
+    "MSGPACK",
+    "PREFIX",
+    "SCALE",
+    "SERVER_CALLS",
+    "STORE_CALLS",
+    "TERMS",
+    "ApiCall",
+]
 
 
 def _encode_insert(answer: Accepted | Offered) -> payloads.InsertAnswer:
@@ -173,7 +140,7 @@ _STORE_CALLS = (
     ApiCall(
         name="find", method="GET", path="/jobs", scopes=READ,
         summary="List jobs, newest first", request=list_queries.FindQuery, response=list[JobView],
-        encode=encode_jobs, idempotent=True, cursor="seq",
+        encode=encode_jobs, idempotent=True, cursor="seq", is_search=True,
     ),
     ApiCall(
         name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,
@@ -367,8 +334,8 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="actions", method="GET", path="/audit", scopes=ADMIN_ONLY,
-        summary="List the audit log, newest first", request=list_queries.BeforeQuery,
-        response=list[Action], idempotent=True, cursor="seq",
+        summary="List the audit log, newest first", request=list_queries.ActionsQuery,
+        response=list[Action], idempotent=True, cursor="seq", is_search=True,
     ),
     ApiCall(
         name="note_action", method="POST", path="/audit", scopes=ADMIN_ONLY,
@@ -376,7 +343,7 @@ _STORE_CALLS = (
     ),
 )  # fmt: skip
 
-STORE_CALLS = {call.name: call for call in _STORE_CALLS}
+STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS)}
 
 TERMS = ApiCall(
     name="terms", method="GET", path="/server", scopes=ANY, response=payloads.ServerTerms,
@@ -393,4 +360,4 @@ HINTS = ApiCall(
 )  # fmt: skip
 
 # Answered by the server itself, not by a method of the store.
-SERVER_CALLS = (TERMS, SCALE, HINTS)
+SERVER_CALLS = (TERMS, SCALE, HINTS, *INSPECTION_SERVER_CALLS)

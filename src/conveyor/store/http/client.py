@@ -18,12 +18,11 @@ from yarl import URL
 
 from ...core.job import QueueInfo
 from ...core.loop_backoff import DoublingBackoff
-from ...core.page import Page
 from ...core.pending import Pending, failed, wake
 from ...core.unreadable import UNREADABLE
 from ...errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ..messages import Content, Dismissed, Order, Staged
-from .answer_check import checked_answer
+from .answer_check import checked_answer, page_of
 from .api import CURSOR_HEADER, JSON, MSGPACK, PREFIX, ApiCall
 from .payloads import BytesQuery, Payload, ServerTerms
 from .problems import Problem, error_from_problem
@@ -195,12 +194,12 @@ class HttpClient:
                 ),
                 allow_redirects=False,  # the token must not reach another server
             ) as response:
-                status, has_more = response.status, CURSOR_HEADER in response.headers
+                status, cursor = response.status, response.headers.get(CURSOR_HEADER)
                 content = await _read(response, _max_answer(call, status, body), self.url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
         answer = decode_response(call, status, content, self.url, body)
-        return Page(answer, more=has_more and bool(answer)) if call.cursor else answer
+        return page_of(call, answer, cursor) if call.cursor else answer
 
     def _session(self) -> aiohttp.ClientSession:
         # Made at the first call, because it has to be made in the running event loop.

@@ -38,6 +38,7 @@ PAGE, MAX_ROWS, MAX_JOBS = 1000, 10_000, 100_000
 Page = Annotated[int, Meta(ge=1, le=PAGE)]
 Rows = Annotated[int, Meta(ge=1, le=MAX_ROWS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Reason = Annotated[str, Meta(max_length=BOUNDS["reason"].limit)]
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 
 
@@ -152,14 +153,15 @@ class SetStoppingBody(Payload, frozen=True):
 class CancelBody(Payload, frozen=True):
     """The reason. `force` kills a running job without its grace period."""
 
-    reason: Annotated[str, Meta(max_length=BOUNDS["reason"].limit)] = "cancelled"
+    reason: Reason = "cancelled"
     force: bool = False
 
 
 class PauseBody(Payload, frozen=True):
-    """Whether to pause or resume."""
+    """Whether to pause or resume, and why."""
 
     paused: bool
+    reason: Reason = ""
 
 
 class OrderBody(Payload, frozen=True):

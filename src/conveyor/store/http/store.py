@@ -12,9 +12,6 @@ from ...core.access import Action, Token
 from ...core.clock import Clock
 from ...core.files import FileInfo
 from ...core.job import (
-    HISTORY,
-    AttemptError,
-    Detail,
     JobRecord,
     NewJob,
     OutputChunk,
@@ -36,7 +33,6 @@ from ..messages import (
     Content,
     Dismissed,
     Exchanged,
-    Filter,
     Hint,
     HintKind,
     Leader,
@@ -56,13 +52,14 @@ from .blocking_client import BlockingClient
 from .client import HttpClient, checked_server_url, checked_token, tls_context
 from .hint_stream import HintStream
 from .idempotency import send_cancel, send_insert
+from .inspection_calls import InspectionCalls
 from .long_poll import LongPolls
-from .wire import checked_files, decode_job, decode_jobs, encode_new_job
+from .wire import checked_files, decode_job, encode_new_job
 
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
 
-class HttpStore:
+class HttpStore(InspectionCalls):
     """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
     `url` is the server's address, `token` authenticates the calls. `ca_file` has CA certificates to
@@ -175,30 +172,6 @@ class HttpStore:
     def get(self, job_id: str) -> Pending[JobRecord]:
         return self._call("get", {"job_id": job_id}, decode=decode_job)
 
-    def find(
-        self, which: Filter, *, limit: int, include: Collection[Detail] = ()
-    ) -> Pending[Page[JobRecord]]:
-        body = list_queries.FindQuery(
-            queue=which.queue,
-            task=which.task,
-            states=",".join(sorted(which.states)),
-            before=which.before,
-            enqueued_before=which.enqueued_before,
-            limit=limit,
-            include=",".join(sorted(include)),
-        )
-        return self._call("find", body=body, decode=decode_jobs)
-
-    def history(
-        self, job_id: str, *, after: int = 0, limit: int = HISTORY
-    ) -> Pending[Page[AttemptError]]:
-        body = list_queries.HistoryQuery(after=after, limit=limit)
-        return self._call("history", {"job_id": job_id}, body)
-
-    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[Page[OutputChunk]]:
-        body = list_queries.OutputQuery(after=after, limit=limit)
-        return self._call("output", {"job_id": job_id}, body)
-
     def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:
         return self._call("counts", body=list_queries.ListQuery(after=after, limit=limit))
 
@@ -223,9 +196,6 @@ class HttpStore:
 
     def delete(self, job_id: str) -> Pending[None]:
         return self._call("delete", {"job_id": job_id})
-
-    def set_paused(self, queue: str, *, paused: bool) -> Pending[None]:
-        return self._call("set_paused", {"queue": queue}, payloads.PauseBody(paused=paused))
 
     def stage(self, *, limit: int) -> Pending[Staged]:
         return self._call("stage", body=payloads.LimitBody(limit=limit))
@@ -273,9 +243,6 @@ class HttpStore:
 
     def schedules(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[ScheduleInfo]]:
         return self._call("schedules", body=list_queries.ListQuery(after=after, limit=limit))
-
-    def pause_schedule(self, name: str, *, paused: bool) -> Pending[None]:
-        return self._call("pause_schedule", {"name": name}, payloads.PauseBody(paused=paused))
 
     def remove_schedule(self, name: str) -> Pending[None]:
         return self._call("remove_schedule", {"name": name})
@@ -330,9 +297,6 @@ class HttpStore:
 
     def note_action(self, actions: Sequence[Action]) -> Pending[None]:
         return self._call("note_action", body=payloads.NoteActionBody(actions=list(actions)))
-
-    def actions(self, *, before: int | None = None, limit: int) -> Pending[Page[Action]]:
-        return self._call("actions", body=list_queries.BeforeQuery(before=before, limit=limit))
 
     def load(self, *, limit: int, queue: str | None = None) -> Pending[list[Load]]:
         return self._call("load", body=payloads.LoadQuery(limit=limit, queue=queue))

@@ -118,7 +118,7 @@ def encode_jobs(jobs: Iterable[JobRecord]) -> list[JobView]:
 
 def decode_jobs(views: Page[JobView]) -> Page[JobRecord]:
     """Return the page of jobs that was received."""
-    return Page(map(decode_job, views), more=views.more)
+    return Page(map(decode_job, views), more=views.more, next=views.next)
 
 
 def encode_new_job(job: NewJob) -> NewJobView:

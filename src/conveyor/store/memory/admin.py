@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import msgspec
 
 from ...core import lifecycle
-from ...core.bounds import cut
+from ...core.attempts import success_entry
+from ...core.bounds import LARGEST_INTEGER, checked_integer, cut
 from ...core.job import (
-    DETAILS,
     HISTORY,
     AttemptError,
-    Detail,
     ErrorInfo,
     JobRecord,
     OutputChunk,
     QueueInfo,
     State,
-    leave_out,
 )
 from ...core.page import LISTED, Page, cut_page
+from ...core.pause import pause
 from ..enqueue_rules import no_queue
-from ..list_rules import attempt_size, chunk_size, job_size, queue_size
-from ..messages import Filter
+from ..list_rules import attempt_size, chunk_size, queue_size
 from ..unique_keys import key_taken
 from .data import MemoryData
-from .enqueue import live_offers, make_room
+from .enqueue import change_capacity, live_offers, make_room
 
 
 def get(memory: MemoryData, job_id: str) -> JobRecord:
@@ -34,22 +30,13 @@ def get(memory: MemoryData, job_id: str) -> JobRecord:
     return memory.index.job(job_id)
 
 
-def find(
-    memory: MemoryData, which: Filter, *, limit: int, include: Collection[Detail] = ()
-) -> Page[JobRecord]:
-    """Return one page of jobs, newest first."""
-    omitted = DETAILS.difference(include)
-    newest = reversed(memory.index.jobs.values())  # a dict keeps the order of acceptance
-    found = (leave_out(job, omitted) for job in newest if _matches(job, which))
-    return cut_page(found, limit, job_size)
-
-
 def history(
     memory: MemoryData, job_id: str, *, after: int = 0, limit: int = HISTORY
 ) -> Page[AttemptError]:
     """Return one page of the errors of a job's failed attempts."""
     kept = memory.index.history.get(memory.index.job(job_id).id, ())
-    return cut_page((each for each in kept if each.seq > after), limit, attempt_size)
+    failed = (each for each in kept if each.seq > after and each.became is not State.COMPLETED)
+    return cut_page(failed, limit, attempt_size)
 
 
 def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> Page[OutputChunk]:
@@ -75,6 +62,9 @@ def queue_info(memory: MemoryData, queue: str) -> QueueInfo:
         paused=known.paused,
         counts={state: memory.index.counts[queue][state] for state in State},
         offers=len(live_offers(memory, known)),
+        paused_at=known.pause.paused_at,
+        paused_by=known.pause.paused_by,
+        pause_reason=known.pause.pause_reason,
     )
 
 
@@ -115,6 +105,9 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     holder = memory.index.reclaim_key(job)
     if holder is not None:
         raise key_taken(job, holder)
+    succeeded = success_entry(job)
+    if succeeded is not None:
+        memory.index.keep(job_id, succeeded)
     memory.hint("work", job.queue)
     return memory.index.put(renewed)
 
@@ -126,18 +119,21 @@ def delete(memory: MemoryData, job_id: str) -> None:
     memory.index.remove(job_id)
 
 
-def set_paused(memory: MemoryData, queue: str, *, paused: bool) -> None:
+def set_paused(
+    memory: MemoryData, queue: str, *, paused: bool, reason: str = "", by: str = ""
+) -> None:
     """Pause or resume a queue."""
-    memory.queue(queue).paused = paused
+    known = memory.queue(queue)
+    known.paused = paused
+    known.pause = pause(known.pause, paused=paused, reason=reason, by=by, now=memory.now)
     if not paused:
         memory.hint("work", queue)
 
 
-def _matches(job: JobRecord, which: Filter) -> bool:
-    return (
-        (which.queue is None or job.queue == which.queue)
-        and (which.task is None or job.task == which.task)
-        and (not which.states or job.state in which.states)
-        and (which.before is None or job.seq < which.before)
-        and (which.enqueued_before is None or job.enqueued_at < which.enqueued_before)
-    )
+def set_capacity(memory: MemoryData, queue: str, capacity: int | None) -> None:
+    """Change the capacity of a queue."""
+    if capacity is not None:
+        checked_integer(capacity, most=LARGEST_INTEGER)
+    if queue not in memory.queues:
+        raise no_queue(queue)
+    change_capacity(memory, queue, capacity)

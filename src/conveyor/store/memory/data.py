@@ -10,6 +10,7 @@ import msgspec
 
 from ...core.access import Action, Token
 from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
+from ...core.pause import NOT_PAUSED, Pause
 from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order, new_discards
 from .indexes import JobIndex
@@ -32,6 +33,7 @@ class QueueData(msgspec.Struct):
 
     capacity: int | None = None
     paused: bool = False
+    pause: Pause = NOT_PAUSED
     offers: deque[str] = msgspec.field(default_factory=deque)
 
 

@@ -53,6 +53,13 @@ def insert(
     return answer
 
 
+def change_capacity(memory: MemoryData, name: str, capacity: int | None) -> None:
+    """Change the capacity of a queue, and accept the offers for which there is room now."""
+    memory.queue(name).capacity = capacity
+    _drop_offers_of_several(memory, name)
+    make_room(memory, name)
+
+
 def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool = False) -> None:
     """Raise DuplicateIdError for an id that is in the store or, for an offer, is `offered`."""
     stored = memory.index.jobs

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from operator import itemgetter
 
+import msgspec
+
 from ...core import lifecycle
 from ...core.files import FileInfo
+from ...core.fingerprint import failure_fingerprint
 from ...core.job import (
     AVAILABLE,
     FINAL,
@@ -126,18 +129,27 @@ class JobIndex:
 
     def note(self, job: JobRecord, became: State, error: ErrorInfo, now: float) -> None:
         """Add an error to a job's history."""
-        lines = self.history[job.id]
-        self._attempts += 1
-        lines.append(
+        was_run = job.state is RUNNING
+        self.keep(
+            job.id,
             AttemptError(
                 attempt=job.attempt,
                 at=now,
                 worker=job.worker,
                 became=became,
                 error=error,
-                seq=self._attempts,
-            )
+                started_at=job.started_at if was_run else None,
+                due_at=job.run_at,
+                lease=job.lease if was_run else 0,
+                fingerprint=failure_fingerprint(became, error) or "",
+            ),
         )
+
+    def keep(self, job_id: str, entry: AttemptError) -> None:
+        """Add an entry to a job's history."""
+        lines = self.history[job_id]
+        self._attempts += 1
+        lines.append(msgspec.structs.replace(entry, seq=self._attempts))
         del lines[:-HISTORY]
 
     def reclaim_key(self, job: JobRecord) -> str | None:

@@ -12,7 +12,7 @@ from ...core.page import LISTED, Page, cut_page
 from ...core.storable import check_schedule, check_tick
 from ..list_rules import queue_size
 from ..messages import Staged
-from ..schedule_rules import merge_schedule, no_schedule, tick_schedule
+from ..schedule_rules import make_due, merge_schedule, no_schedule, pause_known, tick_schedule
 from .claim import end_lost, expire
 from .data import MemoryData
 from .enqueue import accept, check_new_ids, live_offers, make_room
@@ -86,9 +86,17 @@ def put_schedule(memory: MemoryData, schedule: ScheduleInfo) -> ScheduleInfo:
     return stored
 
 
-def pause_schedule(memory: MemoryData, name: str, *, paused: bool) -> None:
+def pause_schedule(
+    memory: MemoryData, name: str, *, paused: bool, reason: str = "", by: str = ""
+) -> None:
     """Pause or resume a schedule."""
-    memory.schedules[name] = msgspec.structs.replace(_schedule(memory, name), paused=paused)
+    known = _schedule(memory, name)
+    memory.schedules[name] = pause_known(known, paused=paused, reason=reason, by=by, now=memory.now)
+
+
+def run_schedule(memory: MemoryData, name: str) -> None:
+    """Make a schedule due now."""
+    memory.schedules[name] = make_due(_schedule(memory, name), memory.now)
 
 
 def remove_schedule(memory: MemoryData, name: str) -> None:

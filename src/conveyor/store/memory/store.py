@@ -23,9 +23,12 @@ from . import (
     admin,
     artifacts,
     autoscale,
+    bulk,
     claim,
     enqueue,
+    failures,
     integrity,
+    listing,
     maintenance,
     tasks,
     tokens,
@@ -37,7 +40,19 @@ from .data import MemoryData
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
+    admin,
+    artifacts,
+    autoscale,
+    bulk,
+    claim,
+    enqueue,
+    failures,
+    integrity,
+    listing,
+    maintenance,
+    tasks,
+    tokens,
+    workers,
 )
 
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...core.access import ACTIONS_KEPT, Action, Token, is_purgeable, sanitize_action
+from ...core.access import (
+    ACTIONS_KEPT,
+    EVERY_ACTION,
+    Action,
+    ActionFilter,
+    Token,
+    is_purgeable,
+    sanitize_action,
+)
 from ...core.page import Page, cut_page
 from ...core.storable import check_token
 from ...errors import NotFoundError, UsageError
@@ -54,10 +62,18 @@ def note_action(memory: MemoryData, actions: Sequence[Action]) -> None:
         memory.actions.append(sanitize_action(action, seq=memory.action_numbers, at=memory.now))
 
 
-def actions(memory: MemoryData, *, before: int | None = None, limit: int) -> Page[Action]:
+def actions(
+    memory: MemoryData,
+    *,
+    before: int | None = None,
+    limit: int,
+    which: ActionFilter = EVERY_ACTION,
+) -> Page[Action]:
     """Return one page of the audit log, newest first."""
     newest = reversed(memory.actions)
-    older = (each for each in newest if before is None or each.seq < before)
+    older = (
+        each for each in newest if (before is None or each.seq < before) and which.matches(each)
+    )
     return cut_page(older, limit, action_size)
 
 

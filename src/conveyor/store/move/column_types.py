@@ -10,12 +10,13 @@ from ..sql.rows import COLUMNS, Row
 _NULL = type(None)
 _NAMES = {
     "text": "id task state worker error unique_key cancel_reason queue requires became stream "
-    "kind name digest cron timezone missed scopes queues who place what subject detail holder note",
+    "kind name digest cron timezone missed scopes queues who place what subject detail holder note "
+    "fingerprint paused_by pause_reason reason",
     "data": "args result progress stopping options defaults data entry",
     "whole number": "priority attempt lease crashes checksum result_checksum capacity position "
-    "size term",
+    "size term count",
     "time": "run_at enqueued_at lease_until cancel_requested_at started_at unsupported_since "
-    "final_at expires_at at next_at last_at created_at revoked_at until since",
+    "final_at expires_at at next_at last_at created_at revoked_at until since due_at paused_at",
     "flag": "cancel_forced key_kept paused executable",
 }
 _KIND_OF = {name: kind for kind, names in _NAMES.items() for name in names.split()}
@@ -32,18 +33,22 @@ _OPTIONAL = frozenset(
         *("worker", "error", "unique_key", "cancel_reason", "result", "progress", "stopping"),
         *("result_checksum", "capacity", "lease_until", "cancel_requested_at", "started_at"),
         *("unsupported_since", "final_at", "expires_at", "last_at", "revoked_at", "requires"),
+        *("due_at", "fingerprint", "paused_at", "count"),
     }
 )
 
 JOB = ("queue", "requires", *COLUMNS["moved_job"])
-ERROR = ("id", "attempt", "at", "worker", "became", "entry")
+ERROR = (
+    *("id", "attempt", "at", "worker", "became", "entry"),
+    *("started_at", "due_at", "lease", "fingerprint"),
+)
 OUTPUT = ("id", "lease", "position", "stream", "at", "data")
 FILE = ("id", "kind", "name", "digest", "size", "executable", "lease")
-QUEUE = ("name", "capacity", "paused")
+QUEUE = ("name", "capacity", "paused", "paused_at", "paused_by", "pause_reason")
 SCHEDULE = COLUMNS["schedule"]
 TASK = ("name", "defaults")
 TOKEN = COLUMNS["token"]
-ACTION = ("at", "who", "place", "what", "subject", "detail")
+ACTION = ("at", "who", "place", "what", "subject", "detail", "reason", "count")
 LEADER = COLUMNS["leader"]
 
 

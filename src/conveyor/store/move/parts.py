@@ -213,18 +213,18 @@ async def read_queues(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     rows = await tx.rows("moved_queues", (*after, limit))
     # The next producer declares a capacity again that cannot be read.
     found = (
-        (name, capacity if type(capacity) is int else None, bool(paused))
-        for name, capacity, paused in rows
+        (name, capacity if type(capacity) is int else None, bool(paused), *pause)
+        for name, capacity, paused, *pause in rows
     )
     return _check(column_types.QUEUE, found, (str(rows[-1][0]),), "queue") if rows else None
 
 
 async def write_queues(tx: Tx, rows: Sequence[Row]) -> None:
     """Add queues, without jobs."""
-    for name, capacity, paused in rows:
+    for name, capacity, *pause in rows:
         await tx.rows("add_queue", (name,))
         await tx.rows("set_capacity", (capacity, name))
-        await tx.rows("set_paused", (paused, name))
+        await tx.rows("set_paused", (*pause, name))
 
 
 async def read_schedules(tx: Tx, after: Cursor, limit: int) -> Chunk | None:

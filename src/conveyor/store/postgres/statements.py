@@ -21,33 +21,39 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "first job known lane last lease limit number offer offset position priority rank "
+        "count first job known lane last lease limit number offer offset position priority rank "
         "result_checksum retryable rows running scheduled seq size stop term term_before "
         "until_rank",
-        "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_at enqueued_before "
-        "expires_at final_at last_at lasting latest lease_until moment next_at now revoked_at "
-        "run_at since started_at unsupported_since until until_before",
-        "TEXT": "became cancel_reason cron detail digest holder id kind mark missed name note "
-        "note_before place queue queues reason requires scopes state state_before stream subject "
-        "task timezone transaction unique_key what who worker",
-        "BYTEA": "answer args data defaults info options progress request result stopping",
-        "BOOL": "cancel_forced executable forced key_kept paused starts whole with_args "
-        "with_options with_result with_stopping",
-        "JSON": "names states",
+        "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after enqueued_at "
+        "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at now "
+        "paused_at revoked_at run_at since started_at unsupported_since until until_before",
+        "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind mark "
+        "missed name note note_before pause_reason paused_by place queue queues reason requires "
+        "scopes state state_before stream subject task timezone transaction unique_key what who "
+        "worker",
+        "BYTEA": "answer args data defaults info options progress request result sought stopping",
+        "BOOL": "all_of_them cancel_forced executable forced key_kept paused starts whole "
+        "with_args with_options with_result with_stopping",
+        "JSON": "names numbers states",
         "TEXT[]": "channels keys payloads",
     }.items()
     for name in names.split()
 }
 # Where a name means something else.
 _SPECIAL = {
-    ("find", "before"): "INT8",
-    ("find_sizes", "before"): "INT8",
-    ("actions", "before"): "INT8",
+    **dict.fromkeys(
+        (
+            (statement, "before")
+            for statement in (
+                *("find_sizes", "find_sizes_oldest", "looked_at", "looked_at_oldest"),
+                *("count_matching", "failed_alike", "failed_alike_oldest"),
+                *("actions", "oldest_action"),
+            )
+        ),
+        "INT8",
+    ),
     ("lane_queue", "id"): "INT8",
     ("note", "error"): "BYTEA",
-    ("move", "error"): "TEXT",
-    ("end_damaged", "error"): "TEXT",
-    ("add_moved_job", "error"): "TEXT",
     **dict.fromkeys(
         (
             (statement, "after")

@@ -290,6 +290,68 @@ SELECT count(*) FROM ready
 WHERE lane IN (SELECT id FROM lane WHERE queue = :queue)
     AND (rank, run_at, seq) < (~:priority, :run_at, :seq)
 
+-- name: find_sizes_among
+SELECT {sizes} FROM (
+    SELECT {seen} FROM {numbers} AS picked, LATERAL (
+        SELECT * FROM job WHERE seq = picked.value LIMIT 1
+    ) AS job
+) AS found WHERE {matching} ORDER BY seq
+
+-- name: count_among
+SELECT state, lane, count(*) FROM (
+    SELECT {seen} FROM {numbers} AS picked, LATERAL (
+        SELECT * FROM job WHERE seq = picked.value LIMIT 1
+    ) AS job
+) AS found WHERE {matching} GROUP BY state, lane
+
+-- name: looked_at
+SELECT min(seq), max(seq), count(*) FROM (
+    SELECT seq FROM body WHERE seq < :before AND seq > :after ORDER BY seq DESC LIMIT :rows
+) AS found
+
+-- name: looked_at_oldest
+SELECT min(seq), max(seq), count(*) FROM (
+    SELECT seq FROM body WHERE seq < :before AND seq > :after ORDER BY seq LIMIT :rows
+) AS found
+
+-- name: some_available
+SELECT seq FROM ready LIMIT :limit
+
+-- name: some_later
+SELECT seq FROM later LIMIT :limit
+
+-- name: some_running
+SELECT seq FROM running LIMIT :limit
+
+-- name: some_final
+SELECT seq FROM final WHERE state = :state LIMIT :limit
+
+-- name: find
+SELECT {listed_job} FROM {numbers} AS picked, LATERAL (
+    SELECT * FROM job WHERE seq = picked.value LIMIT 1
+) AS found ORDER BY seq
+
+-- name: ids_of
+SELECT found.id FROM {numbers} AS picked, LATERAL (
+    SELECT id FROM body WHERE seq = picked.value LIMIT 1
+) AS found ORDER BY picked.value DESC
+
+-- name: newest_failures
+SELECT entry.seq, entry.fingerprint, found.id, found.task, at.lane, entry.at, entry.became
+FROM (
+    SELECT seq, fingerprint, at, job, became FROM attempt_error
+    WHERE fingerprint IS NOT NULL ORDER BY seq DESC LIMIT :limit
+) AS entry, LATERAL (
+    SELECT id, task FROM body WHERE body.seq = entry.job LIMIT 1
+) AS found, LATERAL (
+    SELECT lane FROM final WHERE final.seq = entry.job
+    UNION ALL SELECT lane FROM later WHERE later.seq = entry.job
+    UNION ALL SELECT lane FROM ready WHERE ready.seq = entry.job
+    UNION ALL SELECT lane FROM running WHERE running.id = found.id
+    LIMIT 1
+) AS at
+ORDER BY entry.seq DESC
+
 -- name: seq_bounds
 SELECT min(seq), max(seq) FROM body
 

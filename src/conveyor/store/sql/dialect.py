@@ -23,6 +23,10 @@ class Dialect:
     state_list: str
     # A table with the texts of the JSON array in the parameter :names, as its column `value`.
     names: str
+    # A table with the whole numbers of the JSON array in the parameter :numbers, as above.
+    numbers: str
+    # Whether the bytes in the parameter :sought are part of the arguments of a job of `found`.
+    has_text: str
     # The reason of a cancel as bytes, because in a damaged row they may not be characters.
     cancel_reason: str
     # The queues with their counts of jobs by state: a table, or what adds them up.
@@ -40,6 +44,8 @@ SQLITE = Dialect(
     skip_locked="",
     state_list="SELECT value FROM json_each(:states)",
     names="json_each(:names)",
+    numbers="json_each(:numbers)",
+    has_text="instr(found.short_args, :sought) > 0",
     cancel_reason="CAST(cancel_reason AS BLOB)",
     counted_queue="queue",
     integrity_check="PRAGMA integrity_check(20)",
@@ -61,6 +67,8 @@ POSTGRES = Dialect(
     skip_locked="FOR UPDATE SKIP LOCKED",
     state_list="SELECT json_array_elements_text(:states)",
     names="(SELECT json_array_elements_text(:names) AS value)",
+    numbers="(SELECT json_array_elements_text(:numbers)::BIGINT AS value)",
+    has_text="position(:sought IN found.short_args) > 0",
     # PostgreSQL keeps nothing but characters.
     cancel_reason="cancel_reason",
     counted_queue="counted_queue",

@@ -12,6 +12,27 @@ from .dialect import Dialect
 from .rows import COLUMNS
 
 NOTHING: Mapping[str, str] = {}
+# A list of jobs looks at these columns, and at the arguments only if it searches them.
+_SEEN = """seq, lane, task, state, worker, enqueued_at, length(args) AS args_size,
+        length(options) AS options_size, length(result) AS result_size,
+        length(stopping) AS stopping_size, length(progress) AS progress_size,
+        CASE WHEN :sought IS NOT NULL AND length(args) <= 65536 THEN args END AS short_args"""
+_SIZES = "seq, args_size, options_size, result_size, stopping_size, progress_size"
+# Whether a job of `found` is one of the filter.
+_MATCHING = """(:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
+    AND (:task IS NULL OR task = :task)
+    AND (:states IS NULL OR state IN ({state_list}))
+    AND (:worker IS NULL OR worker = :worker)
+    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
+    AND (:enqueued_after IS NULL OR enqueued_at >= :enqueued_after)
+    AND (:sought IS NULL OR {has_text})
+    AND (:error IS NULL OR EXISTS (
+        SELECT 1 FROM attempt_error AS entry
+        WHERE entry.job = found.seq AND entry.fingerprint = :error AND NOT EXISTS (
+            SELECT 1 FROM attempt_error AS later WHERE later.job = found.seq
+                AND later.seq > entry.seq AND later.fingerprint IS NOT NULL
+        )
+    ))"""
 _HEADER = re.compile(r"^-- name: (\w+)(, reads)?\n", re.MULTILINE)
 
 
@@ -34,6 +55,8 @@ def load_statements(dialect: Dialect, own: Mapping[str, str] = NOTHING) -> dict[
     for table, columns in COLUMNS.items():
         texts[table] = ", ".join(columns)
     texts["moved_job_values"] = ", ".join(f":{column}" for column in COLUMNS["moved_job"])
+    texts["seen"], texts["sizes"] = _SEEN, _SIZES
+    texts["matching"] = _MATCHING.format(**texts)
     texts["listed_job"] = ", ".join(
         f"CASE WHEN :with_{column} THEN {column} END" if column in DETAILS else column
         for column in COLUMNS["job"]

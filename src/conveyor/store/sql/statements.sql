@@ -37,7 +37,12 @@ INSERT INTO queue (name) VALUES (:name) ON CONFLICT (name) DO NOTHING
 UPDATE queue SET capacity = :capacity WHERE name = :name
 
 -- name: set_paused
-UPDATE queue SET paused = :paused WHERE name = :name
+UPDATE queue SET paused = :paused, paused_at = :paused_at, paused_by = :paused_by,
+    pause_reason = :pause_reason
+WHERE name = :name
+
+-- name: pause, reads
+SELECT paused_at, paused_by, pause_reason FROM queue WHERE name = :name AND paused
 
 -- name: tally
 UPDATE queue SET
@@ -167,8 +172,9 @@ UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = 
 WHERE seq = :seq AND state = :state_before AND lease = :lease
 
 -- name: note
-INSERT INTO attempt_error (job, attempt, at, worker, became, error)
-VALUES (:job, :attempt, :at, :worker, :became, :error)
+INSERT INTO attempt_error (job, attempt, at, worker, became, error, started_at, due_at, lease,
+    fingerprint)
+VALUES (:job, :attempt, :at, :worker, :became, :error, :started_at, :due_at, :lease, :fingerprint)
 
 -- name: extend
 -- A running job without started_at belongs to a provisional claim, which this confirms.
@@ -203,31 +209,92 @@ SELECT {job} FROM job WHERE id = :id
 
 -- name: find_sizes, reads
 -- Where a page of jobs ends is decided by sizes, which are known without reading the values.
-SELECT seq, length(args), length(options), length(result), length(stopping), length(progress)
-FROM job WHERE seq < :before
-    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
-    AND (:task IS NULL OR task = :task)
-    AND (:states IS NULL OR state IN ({state_list}))
-    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
-ORDER BY seq DESC LIMIT :limit
+-- At most :rows jobs are looked at.
+SELECT {sizes} FROM (
+    SELECT {seen} FROM job WHERE seq < :before AND seq > :after ORDER BY seq DESC LIMIT :rows
+) AS found WHERE {matching} ORDER BY seq DESC LIMIT :limit
+
+-- name: find_sizes_oldest, reads
+SELECT {sizes} FROM (
+    SELECT {seen} FROM job WHERE seq < :before AND seq > :after ORDER BY seq LIMIT :rows
+) AS found WHERE {matching} ORDER BY seq LIMIT :limit
+
+-- name: find_sizes_among, reads
+SELECT {sizes} FROM (
+    SELECT {seen} FROM {numbers} AS picked CROSS JOIN job WHERE job.seq = picked.value
+) AS found WHERE {matching} ORDER BY seq
+
+-- name: looked_at, reads
+SELECT min(seq), max(seq), count(*) FROM (
+    SELECT seq FROM job WHERE seq < :before AND seq > :after ORDER BY seq DESC LIMIT :rows
+) AS found
+
+-- name: looked_at_oldest, reads
+SELECT min(seq), max(seq), count(*) FROM (
+    SELECT seq FROM job WHERE seq < :before AND seq > :after ORDER BY seq LIMIT :rows
+) AS found
+
+-- name: count_matching, reads
+SELECT state, lane, count(*) FROM (
+    SELECT {seen} FROM job WHERE seq < :before AND seq > :after ORDER BY seq DESC LIMIT :rows
+) AS found WHERE {matching} GROUP BY state, lane
+
+-- name: count_among, reads
+SELECT state, lane, count(*) FROM (
+    SELECT {seen} FROM {numbers} AS picked CROSS JOIN job WHERE job.seq = picked.value
+) AS found WHERE {matching} GROUP BY state, lane
+
+-- name: failed_alike, reads
+SELECT DISTINCT job FROM attempt_error
+WHERE fingerprint = :error AND job < :before AND job > :after ORDER BY job DESC LIMIT :limit
+
+-- name: failed_alike_oldest, reads
+SELECT DISTINCT job FROM attempt_error
+WHERE fingerprint = :error AND job < :before AND job > :after ORDER BY job LIMIT :limit
+
+-- name: some_available, reads
+SELECT seq FROM job WHERE state = 'available' LIMIT :limit
+
+-- name: some_later, reads
+SELECT seq FROM job WHERE state IN ('scheduled', 'retryable') LIMIT :limit
+
+-- name: some_running, reads
+SELECT seq FROM job WHERE state = 'running' LIMIT :limit
+
+-- name: some_final, reads
+SELECT seq FROM job WHERE state = :state AND final_at IS NOT NULL LIMIT :limit
 
 -- name: find, reads
-SELECT {listed_job} FROM job WHERE seq < :before AND seq >= :last
-    AND (:queue IS NULL OR lane IN (SELECT id FROM lane WHERE lane.queue = :queue))
-    AND (:task IS NULL OR task = :task)
-    AND (:states IS NULL OR state IN ({state_list}))
-    AND (:enqueued_before IS NULL OR enqueued_at < :enqueued_before)
-ORDER BY seq DESC
+SELECT {listed_job} FROM job WHERE seq IN (SELECT value FROM {numbers} AS picked) ORDER BY seq
+
+-- name: ids_of, reads
+SELECT job.id FROM {numbers} AS picked CROSS JOIN job WHERE job.seq = picked.value
+ORDER BY job.seq DESC
 
 -- name: history_sizes, reads
 SELECT seq, size FROM (
-    SELECT seq, length(error) AS size FROM attempt_error WHERE job = :job
+    SELECT seq, length(error) AS size, became FROM attempt_error WHERE job = :job
     ORDER BY seq DESC LIMIT 1000
-) AS newest WHERE seq > :after ORDER BY seq LIMIT :limit
+) AS newest WHERE seq > :after AND (:all_of_them OR became <> 'completed')
+ORDER BY seq LIMIT :limit
 
 -- name: history, reads
-SELECT seq, attempt, at, worker, became, error FROM attempt_error
-WHERE job = :job AND seq BETWEEN :first AND :last ORDER BY seq
+SELECT seq, attempt, at, worker, became, error, started_at, due_at, lease, fingerprint
+FROM attempt_error
+WHERE job = :job AND seq BETWEEN :first AND :last AND (:all_of_them OR became <> 'completed')
+ORDER BY seq
+
+-- name: newest_failures, reads
+-- The index has all of these columns but two, which are read of the attempts that are shown.
+SELECT entry.seq, entry.fingerprint, job.id, job.task, job.lane, entry.at, entry.became
+FROM (
+    SELECT seq, fingerprint, at, job, became FROM attempt_error
+    WHERE fingerprint IS NOT NULL ORDER BY seq DESC LIMIT :limit
+) AS entry CROSS JOIN job WHERE job.seq = entry.job
+ORDER BY entry.seq DESC
+
+-- name: attempt, reads
+SELECT attempt, worker, error FROM attempt_error WHERE seq = :seq
 
 -- name: output_sizes, reads
 SELECT seq, length(data) FROM output WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
@@ -490,7 +557,12 @@ ON CONFLICT (name) DO UPDATE SET cron = excluded.cron, timezone = excluded.timez
     missed = excluded.missed, next_at = excluded.next_at
 
 -- name: pause_schedule
-UPDATE schedule SET paused = :paused WHERE name = :name RETURNING name
+UPDATE schedule SET paused = :paused, paused_at = :paused_at, paused_by = :paused_by,
+    pause_reason = :pause_reason
+WHERE name = :name RETURNING name
+
+-- name: make_schedule_due
+UPDATE schedule SET next_at = :next_at WHERE name = :name AND NOT paused RETURNING name
 
 -- name: remove_schedule
 DELETE FROM schedule WHERE name = :name RETURNING name
@@ -523,12 +595,23 @@ DELETE FROM token WHERE id IN (
 )
 
 -- name: note_action
-INSERT INTO audit (at, who, place, what, subject, detail)
-VALUES (:at, :who, :place, :what, :subject, :detail)
+INSERT INTO audit (at, who, place, what, subject, detail, reason, count)
+VALUES (:at, :who, :place, :what, :subject, :detail, :reason, :count)
 
 -- name: actions, reads
-SELECT seq, at, who, place, what, subject, detail FROM audit
-WHERE seq < :before ORDER BY seq DESC LIMIT :limit
+-- At most :rows entries are looked at.
+SELECT seq, at, who, place, what, subject, detail, reason, count FROM (
+    SELECT * FROM audit WHERE seq < :before ORDER BY seq DESC LIMIT :rows
+) AS found
+WHERE (:who IS NULL OR who = :who) AND (:what IS NULL OR what = :what)
+    AND (:subject IS NULL OR subject = :subject)
+    AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
+ORDER BY seq DESC LIMIT :limit
+
+-- name: oldest_action, reads
+SELECT min(seq), count(*) FROM (
+    SELECT seq FROM audit WHERE seq < :before ORDER BY seq DESC LIMIT :rows
+) AS found
 
 -- name: delete_old_actions
 DELETE FROM audit WHERE seq IN (
@@ -590,7 +673,8 @@ SELECT count(*) FROM offer WHERE answer IS NULL AND until >= :now
 SELECT name, holder FROM leader WHERE until >= :now ORDER BY name LIMIT 100
 
 -- name: moved_queues, reads
-SELECT name, capacity, paused FROM queue WHERE name > :name ORDER BY name LIMIT :limit
+SELECT name, capacity, paused, paused_at, paused_by, pause_reason FROM queue
+WHERE name > :name ORDER BY name LIMIT :limit
 
 -- name: moved_job_sizes, reads
 SELECT seq, length(args) + length(options) + coalesce(length(result), 0)
@@ -613,7 +697,8 @@ SELECT job.id, job.seq FROM {names} AS wanted CROSS JOIN job WHERE job.id = want
 SELECT seq, length(error) FROM attempt_error WHERE seq > :after ORDER BY seq LIMIT :limit
 
 -- name: moved_errors, reads
-SELECT job.id, entry.attempt, entry.at, entry.worker, entry.became, entry.error
+SELECT job.id, entry.attempt, entry.at, entry.worker, entry.became, entry.error,
+    entry.started_at, entry.due_at, entry.lease, entry.fingerprint
 FROM attempt_error AS entry JOIN job ON job.seq = entry.job
 WHERE entry.seq BETWEEN :first AND :last ORDER BY entry.seq
 
@@ -641,13 +726,14 @@ ORDER BY digest LIMIT :limit
 
 -- name: add_moved_schedule
 INSERT INTO schedule ({schedule})
-VALUES (:name, :cron, :timezone, :missed, :next_at, :last_at, :paused)
+VALUES (:name, :cron, :timezone, :missed, :next_at, :last_at, :paused, :paused_at, :paused_by,
+    :pause_reason)
 
 -- name: moved_tasks, reads
 SELECT name, defaults FROM task WHERE name > :name ORDER BY name LIMIT :limit
 
 -- name: moved_actions, reads
-SELECT seq, at, who, place, what, subject, detail FROM audit
+SELECT seq, at, who, place, what, subject, detail, reason, count FROM audit
 WHERE seq > :after ORDER BY seq LIMIT :limit
 
 -- name: moved_leaders, reads

@@ -17,9 +17,12 @@ from .operations import (
     admin,
     artifacts,
     autoscale,
+    bulk,
     claim,
     enqueue,
+    failures,
     integrity,
+    listing,
     maintenance,
     tasks,
     tokens,
@@ -30,7 +33,19 @@ from .transaction import Tx
 T = TypeVar("T")
 
 OPERATIONS = operations_of(
-    admin, artifacts, autoscale, claim, enqueue, integrity, maintenance, tasks, tokens, workers
+    admin,
+    artifacts,
+    autoscale,
+    bulk,
+    claim,
+    enqueue,
+    failures,
+    integrity,
+    listing,
+    maintenance,
+    tasks,
+    tokens,
+    workers,
 )
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 import msgspec
 
 from ....core import lifecycle
-from ....core.bounds import cut
+from ....core.attempts import success_entry
+from ....core.bounds import LARGEST_INTEGER, checked_integer, cut
 from ....core.job import (
-    DETAILS,
     HISTORY,
     AttemptError,
-    Detail,
     ErrorInfo,
     JobRecord,
     OutputChunk,
@@ -21,28 +19,20 @@ from ....core.job import (
     State,
     Stream,
 )
-from ....core.page import ENTRY_BYTES, LISTED, PAGE_BYTES, Page, cut_page
+from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
+from ....core.pause import NOT_PAUSED, Pause, pause
 from ....core.unreadable import UNREADABLE
 from ...enqueue_rules import no_job, no_queue
 from ...list_rules import queue_size
-from ...messages import Filter
 from ...unique_keys import key_taken, unique_key
-from ..rows import LANE, NO_QUEUE, Row, finite, listed_record, to_params, to_record, whole
+from ..rows import LANE, NO_QUEUE, Row, finite, is_time, to_params, to_record, whole
 from ..transaction import STATES, Tx
-from .enqueue import make_room
-from .transitions import adopt, end_unrun
+from .enqueue import change_capacity, make_room
+from .transitions import adopt, end_unrun, note
 
-LAST_SEQ = 2**63 - 1
 DAMAGED_ENTRY = ErrorInfo("CorruptStoreError", "this entry of the history is damaged")
-# The columns of the statement `find_sizes`, after seq.
-_SIZED = ("args", "options", "result", "stopping", "progress")
-# Passing over a large value takes a part of the time that reading it takes.
-PASSED_OVER = 16
-# How many jobs are looked at first.
-FIRST_SIZES = 64
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
-_encode = msgspec.json.Encoder().encode
 _decode_error = msgspec.json.Decoder(ErrorInfo).decode
 
 
@@ -54,69 +44,31 @@ async def get(tx: Tx, job_id: str) -> JobRecord:
     return to_record(rows[0], await tx.queue_of(rows[0][LANE]))
 
 
-async def find(
-    tx: Tx, which: Filter, *, limit: int, include: Collection[Detail] = ()
-) -> Page[JobRecord]:
-    """Return one page of jobs, newest first."""
-    matching: dict[str, Any] = {
-        "before": LAST_SEQ if which.before is None else which.before,
-        "queue": which.queue,
-        "task": which.task,
-        "states": _encode(sorted(which.states)).decode() if which.states else None,
-        "enqueued_before": which.enqueued_before,
-    }
-    omitted = DETAILS.difference(include)
-    page = await _sized_page(tx, matching, limit, [name in omitted for name in _SIZED])
-    if not page:
-        return Page()
-    details = {f"with_{name}": name in include for name in DETAILS}
-    rows = await tx.rows("find", {**matching, **details, "last": page[-1][0]})
-    jobs = [listed_record(row, await tx.queue_of(row[LANE]), omitted) for row in rows]
-    return Page(jobs, more=page.more)
-
-
 async def history(
     tx: Tx, job_id: str, *, after: int = 0, limit: int = HISTORY
 ) -> Page[AttemptError]:
     """Return one page of the errors of a job's failed attempts."""
-    seq = await _seq(tx, job_id)
-    page = cut_page(await tx.rows("history_sizes", (seq, after, limit + 1)), limit, _size)
+    return await read_history(tx, await _seq(tx, job_id), after=after, limit=limit)
+
+
+async def read_history(
+    tx: Tx, seq: int, *, after: int, limit: int, all_of_them: bool = False
+) -> Page[AttemptError]:
+    """Return one page of the history of the job with a number; with `all_of_them`, successes too.
+
+    Only an earlier success of a job that was run again is in its history.
+    """
+    sizes = await tx.rows("history_sizes", (seq, after, all_of_them, limit + 1))
+    page = cut_page(sizes, limit, _size)
     if not page:
         return Page()
-    rows = await tx.rows("history", (seq, page[0][0], page[-1][0]))
+    rows = await tx.rows("history", (seq, page[0][0], page[-1][0], all_of_them))
     return Page((_attempt_error(*row) for row in rows), more=page.more)
 
 
-async def _sized_page(
-    tx: Tx, matching: dict[str, Any], limit: int, passed_over: Sequence[bool]
-) -> Page[Row]:
-    """Return the sizes of one page of jobs.
-
-    How large they are is known only of some, so few are looked at before that is known.
-    """
-    found: list[Row] = []
-    at_once, size = FIRST_SIZES, 0
-    while len(found) <= limit and size <= PAGE_BYTES:
-        asked = min(at_once, limit + 1 - len(found))
-        rows = await tx.rows("find_sizes", {**matching, "limit": asked})
-        found += rows
-        size += sum(_size(row, passed_over) for row in rows)
-        if len(rows) < asked:
-            break
-        at_once = 1 + PAGE_BYTES * len(found) // size
-        matching = {**matching, "before": rows[-1][0]}
-    return cut_page(found, limit, lambda row: _size(row, passed_over))
-
-
-def _size(row: Row, passed_over: Sequence[bool] = (False,)) -> int:
-    """Return what an entry counts, of its seq and the sizes of its large fields.
-
-    One that is only passed over, to what is stored behind it, counts a part of its size.
-    """
-    return ENTRY_BYTES + sum(
-        (size or 0) // (PASSED_OVER if passed else 1)
-        for size, passed in zip(row[1:], passed_over, strict=True)
-    )
+def _size(row: Row) -> int:
+    """Return what an entry counts, of its seq and the size of its large field."""
+    return ENTRY_BYTES + (row[1] or 0)
 
 
 async def _seq(tx: Tx, job_id: str) -> int:
@@ -127,14 +79,32 @@ async def _seq(tx: Tx, job_id: str) -> int:
 
 
 def _attempt_error(
-    seq: int, attempt: int, at: Any, worker: str | None, became: str, error: bytes
+    seq: int,
+    attempt: int,
+    at: Any,
+    worker: str | None,
+    became: str,
+    error: bytes,
+    started_at: Any,
+    due_at: Any,
+    lease: Any,
+    alike: Any,
 ) -> AttemptError:
     try:
         state, told = State(became), _decode_error(error)
     except (ValueError, TypeError, *UNREADABLE):
         state, told = State.DISCARDED, DAMAGED_ENTRY
     return AttemptError(
-        attempt=attempt, at=finite(at), worker=worker, became=state, error=told, seq=seq
+        attempt=attempt,
+        at=finite(at),
+        worker=worker,
+        became=state,
+        error=told,
+        seq=seq,
+        started_at=started_at if is_time(started_at) else None,
+        due_at=due_at if is_time(due_at) else None,
+        lease=whole(lease),
+        fingerprint=alike if isinstance(alike, str) else "",
     )
 
 
@@ -178,13 +148,24 @@ async def queue_info(tx: Tx, queue: str) -> QueueInfo:
 async def _queue_info(
     tx: Tx, name: str, capacity: int | None, paused: int, *numbers: int
 ) -> QueueInfo:
+    known = await read_pause(tx, name) if paused else NOT_PAUSED
     return QueueInfo(
         name=name,
         capacity=capacity if isinstance(capacity, int) else None,
         paused=bool(paused),
         counts=dict(zip(STATES, map(whole, numbers), strict=True)),
         offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
+        paused_at=known.paused_at,
+        paused_by=known.paused_by,
+        pause_reason=known.pause_reason,
     )
+
+
+async def read_pause(tx: Tx, queue: str) -> Pause:
+    """Return since when, by whom and why a queue is paused."""
+    for paused_at, paused_by, reason in await tx.rows("pause", (queue,)):
+        return Pause(paused_at if is_time(paused_at) else None, str(paused_by), str(reason))
+    return NOT_PAUSED
 
 
 async def ahead(tx: Tx, job_id: str) -> int:
@@ -202,6 +183,14 @@ async def offered(tx: Tx, job_id: str) -> QueueInfo | None:
 
 async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> JobRecord:
     """Cancel a waiting job; ask the worker of a running one to stop it."""
+    job = await cancel_job(tx, job_id, reason=reason, force=force)
+    if job.is_final and job.queue != NO_QUEUE:
+        await make_room(tx, job.queue)
+    return job
+
+
+async def cancel_job(tx: Tx, job_id: str, *, reason: str, force: bool) -> JobRecord:
+    """Cancel a job; the caller accepts the offers for which there is room then."""
     await tx.lock_jobs([job_id])
     job = await _changeable(tx, job_id, State.AVAILABLE)
     reason = cut("reason", reason)
@@ -210,10 +199,7 @@ async def cancel(tx: Tx, job_id: str, *, reason: str, force: bool = False) -> Jo
         await tx.change("request_cancel", [(tx.now, reason, force, job.seq, job.lease)])
         tx.hint("cancel", job_id)
         return await get(tx, job_id)
-    cancelled = await end_unrun(tx, job, state, ErrorInfo("Cancelled", reason))
-    if job.queue != NO_QUEUE:
-        await make_room(tx, job.queue)
-    return cancelled
+    return await end_unrun(tx, job, state, ErrorInfo("Cancelled", reason))
 
 
 async def retry(tx: Tx, job_id: str) -> JobRecord:
@@ -232,6 +218,9 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     if holder and holder[0][0] != job_id:
         raise key_taken(job, holder[0][0])
     row = to_params(renewed) | {"unique_key": key, "state_before": job.state}
+    succeeded = success_entry(job)
+    if succeeded is not None:
+        await note(tx, job.seq, succeeded)
     await tx.change("renew", [row])
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
@@ -270,10 +259,21 @@ async def delete_final(tx: Tx, seq: int, state: State) -> None:
         await tx.rows(statement, (seq,))
 
 
-async def set_paused(tx: Tx, queue: str, *, paused: bool) -> None:
+async def set_paused(tx: Tx, queue: str, *, paused: bool, reason: str = "", by: str = "") -> None:
     """Pause or resume a queue."""
     state = await tx.used_queue(queue)
+    before = await read_pause(tx, queue) if state.paused else NOT_PAUSED
+    after = pause(before, paused=paused, reason=reason, by=by, now=tx.now)
     state.paused = paused
-    await tx.rows("set_paused", (paused, queue))
+    await tx.rows("set_paused", (paused, *msgspec.structs.astuple(after), queue))
     if not paused:
         tx.hint("work", queue)
+
+
+async def set_capacity(tx: Tx, queue: str, capacity: int | None) -> None:
+    """Change the capacity of a queue."""
+    if capacity is not None:
+        checked_integer(capacity, most=LARGEST_INTEGER)
+    if await tx.queue(queue) is None:
+        raise no_queue(queue)
+    await change_capacity(tx, queue, capacity)

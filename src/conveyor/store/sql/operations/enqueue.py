@@ -64,6 +64,15 @@ async def insert(
     return answer
 
 
+async def change_capacity(tx: Tx, name: str, capacity: int | None) -> None:
+    """Change the capacity of a queue, and accept the offers for which there is room now."""
+    queue = await tx.lock_queue(name)
+    await tx.rows("set_capacity", (capacity, name))
+    queue.capacity = capacity
+    await _drop_offers_of_several(tx, name)
+    await make_room(tx, name)
+
+
 async def _admit(
     tx: Tx, jobs: Sequence[NewJob], queue: QueueState, when_full: WhenFull
 ) -> Accepted | Offered:

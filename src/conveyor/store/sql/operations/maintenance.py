@@ -13,7 +13,7 @@ from ....core.storable import check_schedule, check_tick
 from ....errors import UsageError
 from ...list_rules import queue_size
 from ...messages import Staged
-from ...schedule_rules import merge_schedule, no_schedule, tick_schedule
+from ...schedule_rules import make_due, merge_schedule, no_schedule, pause_known, tick_schedule
 from ..rows import LANE, NO_QUEUE, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
@@ -129,10 +129,20 @@ def is_schedule_intact(schedule: ScheduleInfo) -> bool:
     return True
 
 
-async def pause_schedule(tx: Tx, name: str, *, paused: bool) -> None:
+async def pause_schedule(
+    tx: Tx, name: str, *, paused: bool, reason: str = "", by: str = ""
+) -> None:
     """Pause or resume a schedule."""
-    if not await tx.rows("pause_schedule", (paused, name)):
-        raise no_schedule(name)
+    known = await _known_schedule(tx, name)
+    after = pause_known(known, paused=paused, reason=reason, by=by, now=tx.now)
+    pause = after.paused_at, after.paused_by, after.pause_reason
+    await tx.rows("pause_schedule", (paused, *pause, name))
+
+
+async def run_schedule(tx: Tx, name: str) -> None:
+    """Make a schedule due now."""
+    due = make_due(await _known_schedule(tx, name), tx.now)
+    await tx.rows("make_schedule_due", (due.next_at, name))
 
 
 async def remove_schedule(tx: Tx, name: str) -> None:
@@ -144,10 +154,8 @@ async def remove_schedule(tx: Tx, name: str) -> None:
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
     """Enqueue the jobs of a tick, unless another worker was faster."""
     check_tick(name, next_at, jobs)
-    known = await _schedules(tx, "schedule", (name,))
-    if not known:
-        raise no_schedule(name)
-    if tick_schedule(known[0], due_at=due_at, next_at=next_at) is None:
+    known = await _known_schedule(tx, name)
+    if tick_schedule(known, due_at=due_at, next_at=next_at) is None:
         return False
     # The statement repeats the rule's conditions: another process may have been faster.
     if not await tx.rows("tick", (next_at, due_at, name)):
@@ -155,6 +163,13 @@ async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequen
     for job in jobs:
         await accept(tx, [job])
     return True
+
+
+async def _known_schedule(tx: Tx, name: str) -> ScheduleInfo:
+    known = await _schedules(tx, "schedule", (name,))
+    if not known:
+        raise no_schedule(name)
+    return known[0]
 
 
 async def _schedules(tx: Tx, statement: str, params: tuple[object, ...]) -> list[ScheduleInfo]:
@@ -169,6 +184,9 @@ def _schedule(
     next_at: Any,
     last_at: Any,
     paused: int,
+    paused_at: Any,
+    paused_by: Any,
+    pause_reason: Any,
 ) -> ScheduleInfo:
     """Return a schedule. What cannot be read of it says so, until it is declared again."""
     readable = missed in MISSED and is_time(next_at) and isinstance(rule, str)
@@ -180,4 +198,7 @@ def _schedule(
         next_at=finite(next_at),
         last_at=None if last_at is None else finite(last_at),
         paused=bool(paused),
+        paused_at=paused_at if is_time(paused_at) else None,
+        paused_by=str(paused_by),
+        pause_reason=str(pause_reason),
     )

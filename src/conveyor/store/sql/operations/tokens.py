@@ -7,12 +7,22 @@ from typing import Any
 
 import msgspec
 
-from ....core.access import ACTIONS_KEPT, TOKENS_KEPT, Action, Scope, Token, sanitize_action
+from ....core.access import (
+    ACTIONS_KEPT,
+    EVERY_ACTION,
+    TOKENS_KEPT,
+    Action,
+    ActionFilter,
+    Scope,
+    Token,
+    sanitize_action,
+)
 from ....core.page import Page, cut_page
 from ....core.storable import check_token
 from ....core.unreadable import UNREADABLE
 from ....errors import NotFoundError, UsageError
 from ...list_rules import action_size, token_size
+from ...messages import LOOKED_AT
 from ..rows import Row, finite, is_time
 from ..transaction import Tx
 
@@ -67,20 +77,45 @@ async def note_action(tx: Tx, actions: Sequence[Action]) -> None:
     kept = (sanitize_action(action, seq=0, at=tx.now) for action in actions)
     await tx.many(
         "note_action",
-        [(each.at, each.who, each.where, each.what, each.subject, each.detail) for each in kept],
+        [
+            (
+                *(each.at, each.who, each.where, each.what, each.subject, each.detail),
+                *(each.reason, each.count),
+            )
+            for each in kept
+        ],
     )
 
 
-async def actions(tx: Tx, *, before: int | None = None, limit: int) -> Page[Action]:
+async def actions(
+    tx: Tx, *, before: int | None = None, limit: int, which: ActionFilter = EVERY_ACTION
+) -> Page[Action]:
     """Return one page of the audit log, newest first."""
-    rows = await tx.rows("actions", (LAST_SEQ if before is None else before, limit + 1))
-    found = (
-        Action(
-            seq=seq, at=finite(at), who=who, where=where, what=what, subject=subject, detail=detail
-        )
-        for seq, at, who, where, what, subject, detail in rows
+    place = {"before": LAST_SEQ if before is None else before, "rows": LOOKED_AT}
+    rows = await tx.rows("actions", {**place, **msgspec.structs.asdict(which), "limit": limit + 1})
+    page = cut_page((_action(*row) for row in rows), limit, action_size)
+    if not page.more:
+        [(last, seen)] = await tx.rows("oldest_action", place)
+        if seen == LOOKED_AT:
+            page.more, page.next = True, last
+    return page
+
+
+def _action(
+    seq: int, at: Any, who: str, where: str, what: str, subject: str, detail: str, *more: Any
+) -> Action:
+    reason, count = more
+    return Action(
+        seq=seq,
+        at=finite(at),
+        who=who,
+        where=where,
+        what=what,
+        subject=subject,
+        detail=detail,
+        reason=str(reason),
+        count=count if type(count) is int else None,
     )
-    return cut_page(found, limit, action_size)
 
 
 async def prune_access(tx: Tx, *, limit: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ....core import lifecycle
-from ....core.job import FINAL, ErrorInfo, JobRecord, State
+from ....core.fingerprint import failure_fingerprint
+from ....core.job import FINAL, AttemptError, ErrorInfo, JobRecord, State
 from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
 from ..rows import NO_QUEUE, to_params
@@ -22,12 +23,30 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
     # What of a damaged row cannot be read is kept as it is.
     await tx.change("end_damaged" if job.damage else "move", [row])
     if move.error is not None:
-        line = job.seq, job.attempt, tx.now, job.worker, move.state, _encode(move.error)
-        await tx.rows("note", line)
+        was_run = job.state is State.RUNNING
+        entry = AttemptError(
+            attempt=job.attempt,
+            at=tx.now,
+            worker=job.worker,
+            became=move.state,
+            error=move.error,
+            started_at=job.started_at if was_run else None,
+            due_at=job.run_at,
+            lease=job.lease if was_run else 0,
+            fingerprint=failure_fingerprint(move.state, move.error) or "",
+        )
+        await note(tx, job.seq, entry)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
     tx.hint(*state_hint(moved))
     return moved
+
+
+async def note(tx: Tx, seq: int, entry: AttemptError) -> None:
+    """Add an entry to the history of the job with a number."""
+    ended = entry.attempt, entry.at, entry.worker, entry.became, _encode(entry.error)
+    begun = entry.started_at, entry.due_at, entry.lease
+    await tx.rows("note", (seq, *ended, *begun, entry.fingerprint or None))
 
 
 async def end_unrun(tx: Tx, job: JobRecord, state: State, error: ErrorInfo) -> JobRecord:

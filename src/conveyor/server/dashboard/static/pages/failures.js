@@ -105,7 +105,7 @@ export function Failures() {
 
 export function FailurePage({ id: fingerprint }) {
   const failure = useData(`failures/${segment(fingerprint)}`, {}, 3);
-  const group = failure.data;
+  const group = failure.data?.group;
   const actions =
     group &&
     html`<a class="btn" href=${jobsLink({ error: fingerprint })}>Its jobs</a>
@@ -117,12 +117,12 @@ export function FailurePage({ id: fingerprint }) {
     actions=${actions}
   >
     <${Data} of=${failure}>
-      ${(shown) => html`<div class="grid wide">
+      ${({ group: shown, error, newest }) => html`<div class="grid wide">
         <div class="stack">
           <${Card} title="Where" note="the newest of them" tools=${html`<a href=${jobLink(shown.job_id)}>Its job</a>`}>
-            <${Traceback} error=${shown.error} />
+            <${Traceback} error=${error} />
           <//>
-          <${Card} title="Newest attempts" kind="flush"><${Newest} attempts=${shown.newest} /><//>
+          <${Card} title="Newest attempts" kind="flush"><${Newest} attempts=${newest} /><//>
         </div>
         <${Card} title="Facts"><${Facts} of=${factsOf(shown)} /><//>
       </div>`}

@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "../lib/html.js";
 import { getAll, get, may, segment } from "../lib/api.js";
 import { useData, useRead } from "../lib/data.js";
 import { bytes, clock, percent, span } from "../lib/format.js";
+import { completeJob } from "../lib/jobs.js";
 import { visible } from "../lib/foreign_text.js";
 import { commandLine } from "../lib/shell.js";
 import { watchJob } from "../lib/live.js";
@@ -24,7 +25,7 @@ const DOWNLOADABLE = 256e6; // bytes; a larger file would fill the browser's mem
 
 export function JobPage({ id }) {
   const path = `jobs/${segment(id)}`;
-  const read = useData(path);
+  const read = useRead(path, async () => completeJob(await get(path)));
   const job = read.data;
   const every = job && FINAL.has(job.state) ? 5 : 1;
   const attempts = useRead(`attempts ${id}`, () => readAttempts(path), every);
@@ -135,7 +136,7 @@ function Side({ job, path }) {
     <${Arguments} path=${path} />
     ${
       job.state === "completed" &&
-      job.result !== undefined &&
+      job.result !== null &&
       html`<${Card} title="Result"><${Json} value=${job.result} label="Result" /><//>`
     }
     <${Card} title="Facts"><${Facts} of=${factsOf(job)} /><//>
@@ -181,7 +182,7 @@ function Arguments({ path }) {
 const moment = (at) => html`${clock(at)} <span class="dim"><${When} at=${at} /></span>`;
 
 const factsOf = ({ options, ...job }) => [
-  ["Attempt", job.attempt ? `${job.attempt} of ${(options.retries ?? 0) + 1}` : "none yet"],
+  ["Attempt", job.attempt ? `${job.attempt} of ${(options.retries) + 1}` : "none yet"],
   ["Worker", job.worker ? html`<${Worker} id=${job.worker} />` : "–"],
   ["Priority", job.priority],
   ["Enqueued", moment(job.enqueued_at)],
@@ -189,12 +190,12 @@ const factsOf = ({ options, ...job }) => [
   job.started_at && ["Started", moment(job.started_at)],
   job.final_at && ["Ended", moment(job.final_at)],
   ["Timeout", options.timeout ? span(options.timeout) : "none"],
-  ["Grace", span(options.grace ?? 10)],
-  job.crashes > 0 && ["Crashes", `${job.crashes} of ${options.crash_limit ?? 3}`],
-  options.requires?.length > 0 && ["Requires", visible(options.requires.join(", "))],
+  ["Grace", span(options.grace)],
+  job.crashes > 0 && ["Crashes", `${job.crashes} of ${options.crash_limit}`],
+  options.requires.length > 0 && ["Requires", visible(options.requires.join(", "))],
   options.key && ["Unique key", html`<span class="mono"><${Name} of=${options.key} /></span>`],
   options.expires_at && ["Expires", html`<${When} at=${options.expires_at} />`],
-  ...Object.entries(options.meta ?? {}).map(([name, value]) => [
+  ...Object.entries(options.meta).map(([name, value]) => [
     visible(name),
     visible(typeof value === "string" ? value : JSON.stringify(value)),
   ]),

@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "../lib/html.js";
 import { getPage } from "../lib/api.js";
 import { useRead } from "../lib/data.js";
 import { count, now, short } from "../lib/format.js";
+import { completeJobs } from "../lib/jobs.js";
 import { visible } from "../lib/foreign_text.js";
 import { filterOf, filterWords, queryOf } from "../lib/job_filter.js";
 import { link, route } from "../lib/route.js";
@@ -25,7 +26,7 @@ export function Jobs() {
   const list = useRead(`jobs ${key}`, () => readJobs(filter, query), 0);
   const { state, ...others } = filter;
   const countsKey = `counts ${JSON.stringify(others)}`;
-  const counts = useRead(countsKey, () => get("jobs/counts", queryOf(others, now())), 2);
+  const counts = useRead(countsKey, () => get("bulk/counts", queryOf(others, now())), 2);
   const selection = useSelection(key);
   const fresh = useFresh(list, counts, state);
   const order = html`<${Choice}
@@ -70,9 +71,10 @@ export function Jobs() {
   <//>`;
 }
 
-function readJobs(filter, { order, before, after }) {
+async function readJobs(filter, { order, before, after }) {
   const place = order === "oldest" ? { order, after } : { before };
-  return getPage("jobs", { ...queryOf(filter, now()), ...place, limit: ROWS, include: "options" });
+  const query = { ...queryOf(filter, now()), ...place, limit: ROWS, include: "options" };
+  return completeJobs(await getPage("jobs", query));
 }
 
 function StateTabs({ query, counts, state = "" }) {

@@ -3,6 +3,7 @@ import { html } from "../lib/html.js";
 import { may } from "../lib/api.js";
 import { useData } from "../lib/data.js";
 import { count, percent, rate, short, span } from "../lib/format.js";
+import { completeJob } from "../lib/jobs.js";
 import { visible } from "../lib/foreign_text.js";
 import { readableRate, seriesOf } from "../lib/history.js";
 import { link, route } from "../lib/route.js";
@@ -58,7 +59,7 @@ export function Overview() {
           <//>
           <div class="stack">
             <${Failures} />
-            <${Longest} jobs=${shown.longest} />
+            <${Longest} jobs=${shown.longest.map(completeJob)} />
             ${may("actions") && html`<${ByHand} />`}
           </div>
         </div>`}

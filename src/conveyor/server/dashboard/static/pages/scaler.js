@@ -48,12 +48,10 @@ export function Scaler() {
 function Fleet({ of: { pools, held, blind, events, tallies } }) {
   return html`<${Held} held=${held} blind=${blind} />
     ${tallies.length > 1 && html`<${Load} tallies=${tallies} />`}
-    <div class="grid wide">
-      <${Card} title="Decisions" note="of 24 hours, each with its reason" kind="flush">
-        <${Decisions} events=${events} />
-      <//>
-      <${Card} title="Pools" kind="flush"><${Pools} pools=${pools} /><//>
-    </div>
+    <${Card} title="Pools" kind="flush"><${Pools} pools=${pools} /><//>
+    <${Card} title="Decisions" note="of 24 hours, each with its reason" kind="flush">
+      <${Decisions} events=${events} />
+    <//>
     <${Cli} command="conveyor scale status" />`;
 }
 
@@ -80,25 +78,24 @@ function Held({ held, blind }) {
   </section>`;
 }
 
+const step = { fill: 0.2, width: 2, isStepped: true };
+
 function Load({ tallies }) {
   const line = (name, read, look) => ({ name, data: tallies.map(read), ...look });
-  return html`<${Card} title="Machines against load">
-    <${Chart}
-      label="Machines and jobs"
-      times=${tallies.map((each) => each.at)}
-      unit="now"
-      series=${[
-        line("machines", (each) => each.machines, {
-          color: "c-ok",
-          fill: 0.2,
-          width: 2,
-          isStepped: true,
-        }),
-        line("waiting jobs", (each) => each.waiting, { color: "c-text", dash: "dash" }),
-        line("running jobs", (each) => each.running, { color: "c-in", dash: "dots", width: 2 }),
-      ]}
-    />
-  <//>`;
+  const times = tallies.map((each) => each.at);
+  const machines = [line("machines", (each) => each.machines, { color: "c-ok", ...step })];
+  const jobs = [
+    line("waiting", (each) => each.waiting, { color: "c-text", dash: "dash" }),
+    line("running", (each) => each.running, { color: "c-in", width: 2 }),
+  ];
+  return html`<div class="grid two">
+    <${Card} title="Machines">
+      <${Chart} label="Machines" times=${times} unit="now" series=${machines} />
+    <//>
+    <${Card} title="Load, in jobs">
+      <${Chart} label="Jobs" times=${times} unit="now" series=${jobs} />
+    <//>
+  </div>`;
 }
 
 function Decisions({ events }) {
@@ -144,7 +141,7 @@ function Pools({ pools }) {
     rows=${pools}
     id=${(pool) => pool.pool}
     columns=${[
-      { head: "Pool", cell: (pool) => html`<strong><${Name} of=${pool.pool} /></strong>` },
+      { head: "Pool", kind: "grow", cell: (pool) => html`<strong><${Name} of=${pool.pool} /></strong>` },
       { head: "There", isNumber: true, cell: (pool) => html`<strong>${have(pool)}</strong>` },
       { head: "Wanted", isNumber: true, cell: (pool) => pool.wanted },
       column("Busy", "busy"),

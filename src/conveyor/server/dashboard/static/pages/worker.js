@@ -3,6 +3,7 @@ import { html } from "../lib/html.js";
 import { getAll, getPage, may } from "../lib/api.js";
 import { useRead } from "../lib/data.js";
 import { bytes, count, now, span } from "../lib/format.js";
+import { completeJob } from "../lib/jobs.js";
 import { visible } from "../lib/foreign_text.js";
 import { commandLine } from "../lib/shell.js";
 import { link } from "../lib/route.js";
@@ -61,7 +62,7 @@ async function readWorker(id) {
     const detail = "The store forgets a worker once it has exited and its jobs have ended.";
     throw Object.assign(new Error(detail), { title: "There is no such worker", detail });
   }
-  return { worker, jobs: jobs.rows };
+  return { worker, jobs: jobs.rows.map(completeJob) };
 }
 
 function Actions({ worker }) {

@@ -122,7 +122,7 @@ async function askForAll(name, filter, selection, reload) {
 export async function askToActOn(name, filter, afterwards = () => {}) {
   const action = ACTIONS[name];
   const body = bodyOf(filter, now());
-  const found = await post("jobs/match", { filter: body, action: name });
+  const found = await post("bulk/match", { filter: body, action: name });
   const jobs = `${found.is_capped ? "at least " : ""}${count(found.changeable)} ${found.changeable === 1 ? "job" : "jobs"}`;
   ask({
     ...{ call: action.call, isHarmful: action.isHarmful },
@@ -154,15 +154,15 @@ export async function askToActOn(name, filter, afterwards = () => {}) {
 async function actOn(request) {
   let changed = 0;
   let refused = 0;
-  let after = null;
+  let before = null;
   do {
     const body = { ...request, limit: STEP };
-    if (after !== null) body.after = after;
-    const step = await post("jobs/act", body);
+    if (before !== null) body.before = before;
+    const step = await post("bulk/act", body);
     changed += step.changed;
     refused += step.refused;
-    after = step.next;
-  } while (after !== null);
+    before = step.next;
+  } while (before !== null);
   return [changed, refused];
 }
 

@@ -12,7 +12,7 @@ export const cancelJob = (id, reason, force = false) =>
 export const retryJob = (id) => post(`jobs/${segment(id)}/retry`);
 
 export function askToCancel(job) {
-  const running = html`It is asked to stop, and has its grace of ${span(job.options?.grace ?? 10)}
+  const running = html`It is asked to stop, and has its grace of ${span(job.options.grace)}
     to clean up. It counts as cancelled once nothing of it runs any more.`;
   ask({
     call: "cancel",

@@ -62,7 +62,7 @@ const COLUMNS = [
     hide: "m",
     cell: (job) =>
       job.attempt
-        ? html`${job.attempt}<span class="dim">/${(job.options?.retries ?? 0) + 1}</span>`
+        ? html`${job.attempt}<span class="dim">/${job.options.retries + 1}</span>`
         : NONE,
   },
   { head: "Waited", isNumber: true, hide: "m", cell: waited },

@@ -50,7 +50,7 @@ function Step({ kind, icon, text, at }) {
 /** What follows for a job that still runs. */
 function upcoming(job, asked) {
   const last = { icon: "available", text: "cancelled, once nothing of it runs any more", at: "" };
-  const grace = job.options.grace ?? 10;
+  const grace = job.options.grace;
   const left = asked + grace - now();
   if (job.cancel_forced) return [{ ...last, note: "its grace is left out" }];
   const step = {

@@ -1,0 +1,25 @@
+-- compatible with 2
+-- What operators are shown: when an attempt that did not succeed was due and started, under which
+-- lease, and which failures are alike; by whom and why a queue or a schedule was paused; the reason
+-- of an action and how many jobs it changed.
+ALTER TABLE attempt_error
+    ADD COLUMN started_at DOUBLE PRECISION,
+    ADD COLUMN due_at DOUBLE PRECISION,
+    ADD COLUMN lease BIGINT NOT NULL DEFAULT 0,
+    ADD COLUMN fingerprint TEXT COLLATE "C";
+CREATE INDEX attempt_error_newest ON attempt_error (seq) WHERE fingerprint IS NOT NULL;
+-- The jobs of one kind of failure in their order.
+CREATE INDEX attempt_error_alike ON attempt_error (fingerprint, job)
+    WHERE fingerprint IS NOT NULL;
+
+ALTER TABLE queue
+    ADD COLUMN paused_at DOUBLE PRECISION,
+    ADD COLUMN paused_by TEXT NOT NULL DEFAULT '',
+    ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE schedule
+    ADD COLUMN paused_at DOUBLE PRECISION,
+    ADD COLUMN paused_by TEXT NOT NULL DEFAULT '',
+    ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit
+    ADD COLUMN reason TEXT NOT NULL DEFAULT '',
+    ADD COLUMN count BIGINT;
