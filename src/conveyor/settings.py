@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from .core.bounds import checked_integer
+from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
 from .errors import UsageError
 
@@ -82,6 +83,10 @@ def _seconds(value: Any) -> float:
     return parse_duration(value, positive=True)
 
 
+def _dashboard(value: Any) -> DashboardAddress:
+    return parse_dashboard(_text(str(value) if isinstance(value, int) else value))
+
+
 def _lease(value: Any) -> float:
     seconds = parse_duration(value)
     if seconds < LEAST_LEASE:
@@ -123,6 +128,11 @@ SETTINGS: dict[str, Setting] = {
         512, _whole, "memory, in MiB, to which a child process may grow before it is replaced"
     ),
     "health_file": Setting("", str, "health file for probes, updated every second"),
+    "dashboard": Setting(
+        AUTO,
+        _dashboard,
+        "where `conveyor run` serves the dashboard: auto, off, PORT or HOST:PORT",
+    ),
     "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
     "log_format": Setting("text", _log_format, "format of log lines: text or json"),
 }

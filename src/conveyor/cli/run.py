@@ -1,13 +1,15 @@
-"""`conveyor run`: a worker and, if configured, an autoscaler in one process."""
+"""`conveyor run`: a worker, the dashboard and, if configured, an autoscaler in one process."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import click
 
 from ..client.app import Conveyor
 from ..settings import Settings
+from .shared.run_dashboard import RunDashboard
 from .shared.worker_options import worker_options
 from .shared.worker_process import Companion, run_worker_process
 
@@ -15,19 +17,30 @@ from .shared.worker_process import Companion, run_worker_process
 @click.command("run")
 @worker_options
 @click.option("--scale", "scaler", metavar="TOML", help="Also run this autoscaler configuration.")
+@click.option(
+    "--dashboard",
+    metavar="[HOST:]PORT",
+    help="Where to serve the dashboard; auto (7410 or any free port of this machine) or off.",
+)
 def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any) -> int:
-    def make_scaler(belt: Conveyor, settings: Settings) -> Companion:
-        # Imported here because it is slow to import, and few workers need it.
-        from .shared.scaler_runner import (  # noqa: PLC0415
-            DEFAULT_EVERY,
-            ScalerRunner,
-            load_config,
-        )
+    def make_companion(belt: Conveyor, settings: Settings) -> Companion | None:
+        scale = None if scaler is None else _scaler(belt, settings, scaler)
+        dashboard = RunDashboard(belt, settings["dashboard"])
+        if not dashboard.check():
+            return scale
 
-        lease = float(settings["lease"])
-        config = load_config(str(scaler))
-        return ScalerRunner(config, belt.store, every=DEFAULT_EVERY, lease=lease).run
+        async def run_both() -> None:
+            async with dashboard.serving():
+                await (scale or asyncio.Event().wait)()
 
-    return run_worker_process(
-        app, strict=strict, flags=flags, make_companion=None if scaler is None else make_scaler
-    )
+        return run_both
+
+    return run_worker_process(app, strict=strict, flags=flags, make_companion=make_companion)
+
+
+def _scaler(belt: Conveyor, settings: Settings, path: str) -> Companion:
+    # Imported here because it is slow to import, and few workers need it.
+    from .shared.scaler_runner import DEFAULT_EVERY, ScalerRunner, load_config  # noqa: PLC0415
+
+    lease = float(settings["lease"])
+    return ScalerRunner(load_config(path), belt.store, every=DEFAULT_EVERY, lease=lease).run

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import UsageError
-from ...store.http.api import PREFIX, READ_OR_ENQUEUE, SERVER_CALLS, STORE_CALLS, ApiCall
+from ...store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS
+from ...store.http.api_call import READ_OR_ENQUEUE, ApiCall
 from ...store.protocol import Store
 from ..auth import Authenticator, Principal
 from ..authorization import Authorizer, check_scope
