@@ -22,7 +22,7 @@ export function Schedules() {
       ${(all) =>
         all.length === 0
           ? html`<${Empty} icon="schedules" title="There is no schedule">
-              Declare one in the application: <code>belt.schedule(…)</code>
+              Declare one in the application: <code>@belt.schedule("@daily")</code>
             <//>`
           : html`<${Card} kind="flush">
               <${ScheduleTable} schedules=${all} outlooks=${outlooks.data ?? {}} />
