@@ -34,6 +34,8 @@ CALLS: dict[str, ApiCall] = {call.name: call for call in (*STORE_CALLS.values(),
 #   all     it is not limited to queues
 #   worker  the worker is its own
 #   lease   the job is held by a worker of its own
+#   unlimited  it is not limited to queues, for a call that needs "enqueue"
+#   elsewhere  it may also use the queue "elsewhere", so it is not limited to others
 RIGHTS = """
 insert          enqueue             queue
 task_defaults   read enqueue
@@ -94,11 +96,38 @@ add_token
 revoke_token
 actions
 note_action
+attempts        read enqueue        hidden
+job_counts      read                all
+counts_in_queue read                queue
+match           read                all
+match_in_queue  read                queue
+act             enqueue             queue
+act_on_all      enqueue             unlimited
+act_retrying
+act_deleting
+failures        read                all
+failures_of     read                queue
+failure         read                all
+failure_of      read                queue
+set_capacity
+run_schedule
+recent_jobs     read                all
+why             read enqueue        hidden
+job_args        read enqueue        hidden
+copy_job        enqueue             hidden
+copy_elsewhere  enqueue             hidden elsewhere
+search_output   read enqueue        hidden
+schedule_outlook read               all
+scaler          read                all
+suggest         read
+suggest_of      read                queue
+suggest_tasks   read                all
 terms           enqueue read agent
 scale           read                queue
 hints           enqueue read agent
 """
 EMPTY = sha256(b"").hexdigest()
+MINE = {"queue": "mine"}
 WANTS = [{"queue": "mine", "limit": 1}]
 SCHEDULE = {"name": "s", "cron": "* * * * *", "timezone": "UTC", "missed": "skip", "next_at": 1}
 FILE = {"name": "f", "digest": EMPTY, "size": 0, "kind": "artifact"}
@@ -129,7 +158,7 @@ def parse_rights() -> dict[str, Right]:
 
 
 ROWS = parse_rights()
-NEEDS = {"queue", "hidden", "all", "worker", "lease"}
+NEEDS = {"queue", "hidden", "all", "worker", "lease", "unlimited", "elsewhere"}
 CELLS = [
     Cell(row, scope, queues, is_foreign)
     for row, right in ROWS.items()
@@ -150,7 +179,7 @@ def expected(cell: Cell) -> str:
     is_refused = (
         cell.scope not in right.scopes
         or ("queue" in right.needs and cell.queues == ("other",))
-        or ("all" in right.needs and bool(cell.queues))
+        or (bool({"all", "unlimited", "elsewhere"} & right.needs) and bool(cell.queues))
         or cell.is_foreign
     )
     return "forbidden" if is_refused else "allowed"
@@ -182,6 +211,14 @@ def body_of(row: str, worker: str, lease: int) -> Any:
         "lead": {"holder": "h", "hold": 1},
         "add_token": {"token": TOKEN},
         "note_action": {"actions": []},
+        "match": {"filter": {}},
+        "match_in_queue": {"filter": MINE},
+        "act": {"filter": MINE, "upto": 9, "action": "cancel"},
+        "act_on_all": {"filter": {}, "upto": 9, "action": "cancel"},
+        "act_retrying": {"filter": MINE, "upto": 9, "action": "retry"},
+        "act_deleting": {"filter": MINE, "upto": 9, "action": "delete"},
+        "set_capacity": {"capacity": 3},
+        "copy_elsewhere": {"queue": "elsewhere"},
     }
     return bodies.get(row, {})
 
@@ -189,9 +226,22 @@ def body_of(row: str, worker: str, lease: int) -> Any:
 # Rows of calls that have more: with a queue in the query, or where only the worker (by) or only the
 # lease (of) is another token's.
 VARIANTS = {"find_in_queue": "find", "load_of_queue": "load",
-            "exchange_by": "exchange", "exchange_of": "exchange"}  # fmt: skip
-QUERIES = dict.fromkeys(("find_in_queue", "load_of_queue", "scale"), "queue=mine")
-NAMES = {"queue": "mine", "name": "s", "digest": EMPTY, "task": "t", "token_id": "abcdefgh"}
+            "exchange_by": "exchange", "exchange_of": "exchange",
+            "counts_in_queue": "job_counts", "match_in_queue": "match",
+            "act_on_all": "act", "act_retrying": "act", "act_deleting": "act",
+            "failures_of": "failures", "failure_of": "failure", "copy_elsewhere": "copy_job",
+            "suggest_of": "suggest", "suggest_tasks": "suggest"}  # fmt: skip
+OF_QUEUE = ("find_in_queue", "load_of_queue", "scale", "counts_in_queue", "failures_of",
+            "failure_of")  # fmt: skip
+QUERIES = {
+    **dict.fromkeys(OF_QUEUE, "queue=mine"),
+    "search_output": "text=x",
+    "suggest": "kind=queue",
+    "suggest_of": "kind=task&queue=mine",
+    "suggest_tasks": "kind=task",
+}
+NAMES = {"queue": "mine", "name": "s", "digest": EMPTY, "task": "t", "token_id": "abcdefgh",
+         "fingerprint": "0" * 12}  # fmt: skip
 MakeAuthenticator = Callable[[Store], Authenticator]
 
 
@@ -234,7 +284,8 @@ async def observe(
         "offer": json.loads(offered)["offered"]["offer"],
     }
     path = re.sub(r"\{(\w+)\}", lambda name: quote(names[name[1]], safe=""), call.path)
-    body = "" if call.in_query else json.dumps(body_of(call.name, worker, job.lease))
+    row = cell.row if body_of(cell.row, worker, job.lease) else call.name
+    body = "" if call.in_query else json.dumps(body_of(row, worker, job.lease))
     status, said = await send(app, call.method, path, body, secret, QUERIES.get(cell.row, ""))
     assert status < 500, (cell, said)
     assert status not in (400, 405, 415), (cell, said)  # it must be judged by its token alone
@@ -297,7 +348,8 @@ def test_the_rights_of_every_call_are_written_down() -> None:
     assert {need for right in ROWS.values() for need in right.needs} == NEEDS
     named = {name for name, call in CALLS.items()
              if call.in_query and "queue" in call.request.__struct_fields__}  # fmt: skip
-    assert {VARIANTS.get(row, row) for row in QUERIES} == named
+    asked = {VARIANTS.get(row, row) for row, query in QUERIES.items() if "queue=" in query}
+    assert asked == named
     assert {row: right.scopes for row, right in ROWS.items() if row in CALLS} == {
         name: frozenset(call.scopes) for name, call in CALLS.items()
     }

@@ -22,6 +22,18 @@ from conveyor.store.memory.store import MemoryStore
 SOURCE = Path(authorization.__file__).read_text()
 OF_LEASES = "settle extend write_output set_progress set_stopping attach exchange_of"
 
+LISTS = """case (
+                list_queries.CountQuery()
+                | list_queries.FailuresQuery()
+                | list_queries.FailureQuery()
+            ):
+                """
+OF_JOB = """
+get history output ahead offered cancel files attach attempts why job_args copy_job search_output
+"""
+ALL_OF_THEM = (
+    'LISTS_OF_ALL = frozenset({"schedules", "schedule_outlook", "recent_jobs", "leader", "scaler"})'
+)
 # What is dropped: the text of a check, what replaces it, and the rows that it protects.
 CHECKS = {
     "the queues of a claim": (
@@ -30,9 +42,34 @@ CHECKS = {
         "claim exchange",
     ),
     "the queue of a list of jobs": (
-        "case list_queries.FindQuery():\n                return [body.queue]",
-        "case list_queries.FindQuery():\n                return []",
-        "find find_in_queue",
+        LISTS + "return [body.queue]",
+        LISTS + "return []",
+        "find find_in_queue job_counts counts_in_queue failures failures_of failure failure_of",
+    ),
+    "the queue of a filter": (
+        "return [body.filter.queue]",
+        "return []",
+        "match match_in_queue act",
+    ),
+    "the queue of suggestions": (
+        'if body.kind != "queue" or body.queue is not None:\n                return [body.queue]',
+        'if body.kind != "queue" or body.queue is not None:\n                return []',
+        "suggest_of suggest_tasks",
+    ),
+    "the queue of a copy": (
+        "return [body.queue] if isinstance(body, CopyBody)",
+        "return [] if isinstance(body, CopyBody)",
+        "copy_elsewhere",
+    ),
+    "the rights of an action": (
+        "            _check_act(principal, body)\n",
+        "            pass\n",
+        "act_on_all act_retrying act_deleting",
+    ),
+    "that an action names a queue": (
+        "if principal.queues and body.filter.queue is None:",
+        "if False:",
+        "act_on_all",
     ),
     "the queue of a load": (
         "if body.queue is not None:\n                return [body.queue]",
@@ -43,12 +80,12 @@ CHECKS = {
     "the queue of a job": (
         "raise no_job(job_id)\n        _check_queue",
         "pass\n        _check_queue",
-        "get history output ahead offered cancel files attach",
+        OF_JOB,
     ),
     "that of a job, in all": (
         'await self._check_job(call, principal, path["job_id"])',
         "pass",
-        "get history output ahead offered cancel files attach",
+        OF_JOB,
     ),
     "the queue of an offer": (
         'if self._offers.queue_of(path["offer"]) not in principal.queues:',
@@ -56,9 +93,9 @@ CHECKS = {
         "accepted withdraw",
     ),
     "lists of all queues": (
-        'LISTS_OF_ALL = frozenset({"schedules", "leader"})',
+        ALL_OF_THEM,
         "LISTS_OF_ALL = frozenset()",
-        "schedules leader",
+        "schedules schedule_outlook recent_jobs leader scaler",
     ),
     "queues": (
         "_check_queue(call, principal, queue)\n        _check_workers",

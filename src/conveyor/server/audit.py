@@ -8,7 +8,7 @@ import msgspec
 
 from ..core.access import Action, Token, describe_rights
 from ..store.http import payloads
-from ..store.http.inspection_payloads import ActBody, CapacityBody
+from ..store.http.inspection_payloads import ActBody, CapacityBody, Copied, CopyBody
 from ..store.messages import Acted, Order
 from .request import ApiRequest
 
@@ -69,6 +69,8 @@ def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tu
             return action, f"{answer.decode()} jobs"
         case payloads.LimitBody():
             return action, f"{answer.decode()} files"
+        case CopyBody():
+            return action, f"as {msgspec.json.decode(answer, type=Copied).id}"
         case _ if action == "revoke token":
             return action, msgspec.json.decode(answer, type=Token).name
         case _:

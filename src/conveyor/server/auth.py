@@ -46,6 +46,13 @@ class Principal(msgspec.Struct, frozen=True):
         return self.token is None or ("admin" in self.token.scopes and not self.is_former)
 
     @property
+    def sees_secrets(self) -> bool:
+        """Whether jobs are shown with all of their arguments: to who may enqueue or run them."""
+        return self.is_admin or (
+            self.token is not None and bool(self.token.scopes & {"enqueue", "agent"})
+        )
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """The queues to which the token is limited; empty if it is not limited."""
         return () if self.token is None else self.token.queues

@@ -13,7 +13,7 @@ from ..store.enqueue_rules import no_job
 from ..store.http import list_queries, payloads
 from ..store.http.api import ApiCall
 from ..store.http.api_call import ADMIN_ONLY
-from ..store.http.inspection_payloads import ActBody, MatchBody
+from ..store.http.inspection_payloads import ActBody, CopyBody, MatchBody, SuggestQuery
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
 from .auth import Principal, ended_token
@@ -21,7 +21,7 @@ from .known_queues import KnownQueues
 from .lease_owners import LeaseOwners
 
 # These lists have no entries of single queues, so a token that is limited to queues gets none.
-LISTS_OF_ALL = frozenset({"schedules", "leader"})
+LISTS_OF_ALL = frozenset({"schedules", "schedule_outlook", "recent_jobs", "leader", "scaler"})
 
 
 class Authorizer:
@@ -46,8 +46,8 @@ class Authorizer:
         """Allow a call, or raise AccessError."""
         if principal.is_admin:
             return
-        if isinstance(body, ActBody) and body.action != "cancel":
-            raise _forbidden(principal, ADMIN_ONLY, f"{body.action} the jobs of a filter")
+        if isinstance(body, ActBody):
+            _check_act(principal, body)
         if principal.is_former and principal.token is not None and not _only_returns(body):
             raise ended_token(principal.token, self._store.now())
         for queue in await self._queues(call, principal, path, body):
@@ -93,13 +93,15 @@ class Authorizer:
                 return [body.queue]
             case MatchBody() | ActBody():
                 return [body.filter.queue]
+            case SuggestQuery() if body.kind != "queue" or body.queue is not None:
+                return [body.queue]
             case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
                 return [body.queue]
             case _ if "queue" in path:
                 return [path["queue"]]
             case _ if "job_id" in path and is_limited:
                 await self._check_job(call, principal, path["job_id"])
-                return []
+                return _other_queues(body)
             case _ if "offer" in path and is_limited:
                 if self._offers.queue_of(path["offer"]) not in principal.queues:
                     raise NotFoundError(f"offer {path['offer']!r} not found")
@@ -138,6 +140,22 @@ def check_scope(call: ApiCall, principal: Principal) -> None:
     token = principal.token
     if not principal.is_admin and token is not None and not token.scopes & set(call.scopes):
         raise _forbidden(principal, call.scopes, call.name)
+
+
+def _check_act(principal: Principal, body: ActBody) -> None:
+    """Raise AccessError for an action on the jobs of a filter that a token may not have done."""
+    if body.action != "cancel":
+        raise _forbidden(principal, ADMIN_ONLY, f"{body.action} the jobs of a filter")
+    if principal.queues and body.filter.queue is None:
+        raise AccessError(
+            "this token may cancel the jobs of a filter that names one of its queues: "
+            f"{', '.join(principal.queues)}"
+        )
+
+
+def _other_queues(body: Any) -> list[str]:
+    """Return the queues that a call about one job names beside that of the job."""
+    return [body.queue] if isinstance(body, CopyBody) and body.queue is not None else []
 
 
 def _only_returns(body: Any) -> bool:

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from ..client.enqueue import enqueue
 from ..core.clock import elapsed
 from ..core.job import NewJob, TaskDefaults
-from ..errors import NotFoundError
+from ..errors import NotFoundError, QueueFullError
 from ..store.call_style import AsyncCalls
 from ..store.hint_waiters import HintWaiters
 from ..store.http import payloads
+from ..store.http.inspection_payloads import Copied, CopyBody
 from ..store.http.payloads import InsertAnswer
 from ..store.http.wire import NewJobView
 from ..store.messages import Accepted, Offered
@@ -29,6 +30,7 @@ from .connection_watch import run_while_connected
 from .enqueue_audit import EnqueueAudit
 from .http_io import json_response
 from .inline_commit import InlineCommit
+from .job_copy import copied
 from .job_intake import JobIntake, check_declarations
 from .request import ApiRequest
 from .server_config import ServerConfig
@@ -42,7 +44,7 @@ MAX_WAIT = 30.0
 
 
 class EnqueueApi:
-    """Answers the calls `insert`, `tick` and `put_tasks`."""
+    """Answers the calls `insert`, `copy_job`, `tick` and `put_tasks`."""
 
     def __init__(
         self,
@@ -89,6 +91,20 @@ class EnqueueApi:
             self._authorizer.remember_offer(found.offer, queue)
             return json_response(InsertAnswer(offered=found), 202)
         return json_response(InsertAnswer(accepted=found))
+
+    async def copy_job(self, request: ApiRequest) -> Response:
+        """Enqueue a job like another one, through the checks of every job."""
+        body: CopyBody = request.body
+        job = await self._store.get(request.path["job_id"])
+        queue = job.queue if body.queue is None else body.queue
+        view = copied(job, body, self._config.masked_keys)
+        jobs = await self._new_jobs([view], queue)
+        capacity = await self._capacity(request.principal, queue, UNSET)
+        found = await self._store.insert(jobs, capacity=capacity, when_full="refuse")
+        if isinstance(found, Offered):  # a queue without capacity only makes offers
+            await self._store.withdraw(found.offer)
+            raise QueueFullError(queue, found.depth, found.capacity)
+        return json_response(Copied(found.ids[0]))
 
     async def tick(self, request: ApiRequest) -> Response:
         """Enqueue the jobs of a due schedule, checked like all others."""

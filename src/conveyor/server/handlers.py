@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response
 
 from ..core.files import PIECE
 from ..core.job import QueueInfo, WorkerInfo
-from ..core.page import Page, cut_page
+from ..core.page import cut_page
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http import list_queries, payloads
-from ..store.http.api import CURSOR_HEADER, CURSOR_SAFE, ApiCall
 from ..store.list_rules import queue_size, worker_size
 from ..store.page_walk import read_schedule
 from ..store.protocol import Store
@@ -27,13 +25,17 @@ from .auth import Authenticator
 from .authorization import Authorizer
 from .enqueue_api import EnqueueApi
 from .hint_api import HintApi
-from .http_io import PiecewiseResponse, json_response, read_bytes
+from .http_io import PiecewiseResponse, json_response, page_response, read_bytes
 from .hub import Hub
 from .inline_commit import InlineCommit
+from .job_api import JobApi
+from .lookup_api import LookupApi
 from .pause_api import PauseApi
 from .request import ApiRequest
 from .scale_api import ScaleApi
 from .server_config import ServerConfig
+from .shown_jobs import ShownJobs
+from .visible_workers import visible_workers
 from .worker_api import WorkerApi
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
@@ -72,6 +74,9 @@ class Handlers:
             inline_commit=inline_commit,
         )
         pauses = PauseApi(store)
+        shown = ShownJobs(store, config.masked_keys)
+        jobs = JobApi(store, config.masked_keys)
+        lookups = LookupApi(store, config)
         scale = ScaleApi(store)
         self._handlers: dict[str, Handler] = {
             "insert": self._enqueue.insert,
@@ -88,6 +93,15 @@ class Handlers:
             "counts": self._counts,
             "set_paused": pauses.set_paused,
             "pause_schedule": pauses.pause_schedule,
+            "get": shown.get,
+            "find": shown.find,
+            "why": jobs.why,
+            "job_args": jobs.job_args,
+            "search_output": jobs.search_output,
+            "copy_job": self._enqueue.copy_job,
+            "suggest": lookups.suggest,
+            "schedule_outlook": lookups.schedule_outlook,
+            "scaler": lookups.scaler,
             "load": scale.load,
             "scale": scale.scale,
             "write_content": self._write_content,
@@ -126,7 +140,7 @@ class Handlers:
     async def _list_page(self, request: ApiRequest, method: Callable[..., Any]) -> Response:
         """Return a page of a list."""
         call = request.call
-        return _page_response(call, await method(**request.arguments()))
+        return page_response(call, await method(**request.arguments()))
 
     async def _counts(self, request: ApiRequest) -> Response:
         visible = request.principal.queues
@@ -138,7 +152,7 @@ class Handlers:
             if name > query.after:
                 with suppress(NotFoundError):  # no job was ever put into it
                     queues.append(await self._store.queue_info(name))
-        return _page_response(request.call, cut_page(queues, query.limit, queue_size))
+        return page_response(request.call, cut_page(queues, query.limit, queue_size))
 
     async def _workers(self, request: ApiRequest) -> Response:
         visible = request.principal.queues
@@ -148,10 +162,10 @@ class Handlers:
         found: list[WorkerInfo] = []
         page = await self._store.workers(after=query.after)
         while page.more and len(found) <= query.limit:
-            found += _visible_workers(page, visible)
+            found += visible_workers(page, visible)
             page = await self._store.workers(after=page[-1].id)
-        found += _visible_workers(page, visible)
-        return _page_response(request.call, cut_page(found, query.limit, worker_size))
+        found += visible_workers(page, visible)
+        return page_response(request.call, cut_page(found, query.limit, worker_size))
 
     async def _write_content(self, request: ApiRequest) -> Response:
         body: payloads.PieceQuery = request.body
@@ -202,27 +216,3 @@ class Handlers:
                 token=None if token is None else token.id,
             )
         )
-
-
-def _page_response(call: ApiCall, page: Page[Any]) -> Response:
-    response = json_response(page if call.encode is None else call.encode(page))
-    if page.more:
-        last = getattr(page[-1], call.cursor) if page.next is None else page.next
-        # A name can have letters that no header can, and even the end of a line.
-        response.headers[CURSOR_HEADER] = quote(str(last), CURSOR_SAFE)
-    return response
-
-
-def _visible_workers(workers: Sequence[WorkerInfo], queues: Sequence[str]) -> list[WorkerInfo]:
-    """Return the workers that serve any of the queues, with only what is of these queues.
-
-    Their tasks and what their jobs wait for may be of any queue that they serve.
-    """
-    visible: list[WorkerInfo] = []
-    for worker in workers:
-        served = tuple(queue for queue in worker.queues if queue in queues)
-        if served and len(served) == len(worker.queues):
-            visible.append(worker)
-        elif served or not worker.queues:
-            visible.append(msgspec.structs.replace(worker, queues=served, unsupported={}, waits={}))
-    return visible

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -13,9 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..core.page import Page
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, UsageError
-from ..store.http.api import JSON, MSGPACK, ApiCall
+from ..store.http.api import CURSOR_HEADER, CURSOR_SAFE, JSON, MSGPACK, ApiCall
 from ..store.http.payloads import Payload, WriteOutputBody
 from ..store.http.problems import MEDIA, Problem, problem, problem_from_error
 from ..system.file_threads import FileThreads
@@ -204,3 +206,13 @@ def decode_query(params: QueryParams, call: ApiCall) -> Any:
             raise UsageError(f"query of {call.name}: leave out {name} instead of sending null")
     check_numbers(query)
     return query
+
+
+def page_response(call: ApiCall, page: Page[Any]) -> Response:
+    """Return the response with a page of a list, and where it goes on."""
+    response = json_response(page if call.encode is None else call.encode(page))
+    if page.more:
+        last = getattr(page[-1], call.cursor) if page.next is None else page.next
+        # A name can have letters that no header can, and even the end of a line.
+        response.headers[CURSOR_HEADER] = quote(str(last), CURSOR_SAFE)
+    return response

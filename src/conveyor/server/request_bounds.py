@@ -20,7 +20,7 @@ from ..core.job import DETAILS, Options, OutputChunk, ScheduleInfo, State, TaskD
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
-from ..store.http.list_queries import FindQuery
+from ..store.http.list_queries import SUMMARY, CountQuery, FindQuery
 from ..store.http.payloads import (
     BytesQuery,
     HintsQuery,
@@ -133,9 +133,10 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
     PieceQuery: {"offset": SIZE},
     BytesQuery: {"offset": SIZE, "limit": {"type": "integer", "minimum": 0, "maximum": PIECE}},
     LeadBody: {"hold": {"type": "number", "minimum": 0, "maximum": LONGEST_HOLD}},
+    CountQuery: {"states": comma_separated(list(State))},
     FindQuery: {
         "states": comma_separated(list(State)),
-        "include": comma_separated(sorted(DETAILS)),
+        "include": comma_separated([*sorted(DETAILS), SUMMARY]),
     },
     HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
 }

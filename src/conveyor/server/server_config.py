@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..core.masking import MASKED_KEYS
 from ..core.task import Task
 
 
@@ -15,7 +16,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     A lease lasts at most `lease_for`. A waiting claim is held for `hold`. Workers send a heartbeat
     every `beat`. A large body waits for `room_wait` until others leave memory for it.
     `capacities` are those that the server's application declares for its queues, and `tasks` are
-    its tasks: if there are any, only jobs of these are accepted.
+    its tasks: if there are any, only jobs of these are accepted. `masked_keys` are the words in the
+    names of arguments whose values are secrets, see core/masking.py.
     """
 
     lease_for: float = 60.0
@@ -26,3 +28,4 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int = 64 << 20
     capacities: Mapping[str, int | None] = {}
     tasks: Mapping[str, Task] = {}
+    masked_keys: tuple[str, ...] = MASKED_KEYS

@@ -154,6 +154,7 @@ class OperationStore(ABC):
     failure = operation(Store.failure, reads=True)
     set_capacity = operation(Store.set_capacity)
     run_schedule = operation(Store.run_schedule)
+    recent_jobs = operation(Store.recent_jobs, reads=True)
 
     # -- maintenance ---------------------------------------------------------------------------
 

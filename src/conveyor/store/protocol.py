@@ -194,8 +194,13 @@ class OperatorStore(Protocol):
         """
         ...
 
-    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[Page[OutputChunk]]:
-        """Return at most `limit` chunks of captured output whose `seq` is above `after`."""
+    def output(
+        self, job_id: str, *, after: int = 0, before: int | None = None, limit: int
+    ) -> Pending[Page[OutputChunk]]:
+        """Return at most `limit` chunks of captured output whose `seq` is above `after`.
+
+        With `before`, the last ones below it (0: of all); `more` then says that there are earlier.
+        """
         ...
 
     def counts(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[QueueInfo]]:

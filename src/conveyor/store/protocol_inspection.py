@@ -82,3 +82,7 @@ class InspectionStore(Protocol):
         InvalidTransitionError if it is paused. Its later ticks stay where they are.
         """
         ...
+
+    def recent_jobs(self, name: str) -> Pending[list[str]]:
+        """Return the ids of the jobs of a schedule's last ticks, the newest first: at most 20."""
+        ...

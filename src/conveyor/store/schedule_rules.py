@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from ..core.job import ScheduleInfo
+from ..core.job import NewJob, ScheduleInfo
 from ..core.pause import Pause, pause
 from ..errors import InvalidTransitionError, NotFoundError
 
@@ -57,6 +59,15 @@ def make_due(known: ScheduleInfo, now: float) -> ScheduleInfo:
             f"schedule {known.name!r} is paused, so it cannot run now: resume it first"
         )
     return msgspec.structs.replace(known, next_at=min(known.next_at, now))
+
+
+# Of how many jobs of its last ticks a schedule keeps the ids.
+RECENT = 20
+
+
+def add_recent(recent: Sequence[str], jobs: Sequence[NewJob]) -> list[str]:
+    """Return the ids of the jobs of the last ticks, the newest first, after one more tick."""
+    return [*(job.id for job in reversed(jobs)), *recent][:RECENT]
 
 
 def no_schedule(name: str) -> NotFoundError:

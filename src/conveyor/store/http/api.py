@@ -35,7 +35,7 @@ from .api_call import (
     ApiCall,
 )
 from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
-from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
+from .wire import ExchangedView, JobView, encode_exchanged, encode_job
 
 __all__ = [
     "CURSOR_HEADER",
@@ -140,7 +140,7 @@ _STORE_CALLS = (
     ApiCall(
         name="find", method="GET", path="/jobs", scopes=READ,
         summary="List jobs, newest first", request=list_queries.FindQuery, response=list[JobView],
-        encode=encode_jobs, idempotent=True, cursor="seq", is_search=True,
+        idempotent=True, cursor="seq", is_search=True,
     ),
     ApiCall(
         name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,
@@ -184,13 +184,13 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN_ONLY,
-        summary="Run a final job again", response=JobView, encode=encode_job,
-        problems=("not_found", "invalid_transition"), audit_name="retry",
+        summary="Run a final job again", request=payloads.ReasonBody,
+        response=JobView, encode=encode_job, problems=("not_found", "invalid_transition"), audit_name="retry",
     ),
     ApiCall(
         name="delete", method="DELETE", path="/jobs/{job_id}", scopes=ADMIN_ONLY,
-        summary="Delete a final job", problems=("not_found", "invalid_transition"),
-        audit_name="delete",
+        summary="Delete a final job", request=payloads.ReasonQuery,
+        problems=("not_found", "invalid_transition"), audit_name="delete",
     ),
     ApiCall(
         name="set_paused", method="PUT", path="/queues/{queue}/paused", scopes=ADMIN_ONLY,
@@ -259,7 +259,8 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="remove_schedule", method="DELETE", path="/schedules/{name}", scopes=ADMIN_ONLY,
-        summary="Delete a schedule", problems=("not_found",), audit_name="remove schedule",
+        summary="Delete a schedule", request=payloads.ReasonQuery,
+        problems=("not_found",), audit_name="remove schedule",
     ),
     ApiCall(
         name="tick", method="POST", path="/schedules/{name}/tick", scopes=ADMIN_ONLY,

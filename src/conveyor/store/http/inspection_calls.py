@@ -61,9 +61,11 @@ class InspectionCalls(ABC):
         body = list_queries.HistoryQuery(after=after, limit=limit)
         return self._call("attempts", {"job_id": job_id}, body)
 
-    def output(self, job_id: str, *, after: int = 0, limit: int) -> Pending[Page[OutputChunk]]:
+    def output(
+        self, job_id: str, *, after: int = 0, before: int | None = None, limit: int
+    ) -> Pending[Page[OutputChunk]]:
         """Return one page of a job's captured output."""
-        body = list_queries.OutputQuery(after=after, limit=limit)
+        body = list_queries.OutputQuery(after=after, before=before, limit=limit)
         return self._call("output", {"job_id": job_id}, body)
 
     def job_counts(self, which: Filter) -> Pending[JobCounts]:
@@ -132,6 +134,10 @@ class InspectionCalls(ABC):
     def run_schedule(self, name: str) -> Pending[None]:
         """Make a schedule due now."""
         return self._call("run_schedule", {"name": name})
+
+    def recent_jobs(self, name: str) -> Pending[list[str]]:
+        """Return the ids of the jobs of a schedule's last ticks."""
+        return self._call("recent_jobs", {"name": name})
 
     def actions(
         self, *, before: int | None = None, limit: int, which: ActionFilter = EVERY_ACTION

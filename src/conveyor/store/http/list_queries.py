@@ -16,6 +16,7 @@ from .payloads import MAX_ROWS, PAGE, Page, Payload, Rows
 # A part of arguments, see LONGEST_TEXT in bulk_rules.py.
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Order = Literal["newest", "oldest"]
+SUMMARY = "summary"
 
 
 class CountQuery(Payload, frozen=True):
@@ -60,7 +61,8 @@ class CountQuery(Payload, frozen=True):
 class FindQuery(CountQuery, frozen=True):
     """A filter for jobs, the newest first, or the oldest with `order=oldest`.
 
-    The jobs have only those of `args`, `result`, `options` and `stopping` that `include` names.
+    The jobs have only those of `args`, `result`, `options` and `stopping` that `include` names, and
+    a `summary` of their arguments, in one line without secrets, if it names that.
     """
 
     order: Order = "newest"
@@ -68,9 +70,20 @@ class FindQuery(CountQuery, frozen=True):
     include: str = ""
 
     def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
-        include = _named("detail", self.include, sorted(DETAILS))
+        named = _named("detail", self.include, [*sorted(DETAILS), SUMMARY])
+        include = {"args" if name == SUMMARY else name for name in named}
         which = self.which(oldest_first=self.order == "oldest")
         return {"which": which, "limit": self.limit, "include": include}
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether a summary of the arguments is asked for."""
+        return SUMMARY in self.include.split(",")
+
+    @property
+    def has_args(self) -> bool:
+        """Whether the arguments themselves are asked for."""
+        return "args" in self.include.split(",")
 
 
 def filter_fields(which: Filter) -> dict[str, Any]:
@@ -103,9 +116,13 @@ class HistoryQuery(Payload, frozen=True):
 
 
 class OutputQuery(Payload, frozen=True):
-    """At most `limit` chunks whose `seq` is greater than `after`."""
+    """At most `limit` chunks whose `seq` is greater than `after`.
+
+    With `before`, the last ones whose `seq` is less, oldest first; 0 means the end.
+    """
 
     after: int = 0
+    before: int | None = None
     limit: Page = PAGE
 
 

@@ -173,12 +173,33 @@ class OrderBody(Payload, frozen=True):
 
     order: Order
     if_idle: bool = False
+    reason: Reason = ""
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {**path, "order": self.order, "if_idle": self.if_idle}
 
 
 class DismissQuery(Payload, frozen=True):
     """`force` removes a worker even if it holds jobs; they return to their queues as crashed."""
 
     force: bool = False
+    reason: Reason = ""
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return {**path, "force": self.force}
+
+
+class ReasonBody(Payload, frozen=True):
+    """Why, for the audit log."""
+
+    reason: Reason = ""
+
+    def arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+        return dict(path)
+
+
+class ReasonQuery(ReasonBody, frozen=True):
+    """Why, for the audit log."""
 
 
 class BeatBody(Payload, frozen=True):

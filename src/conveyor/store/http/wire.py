@@ -36,13 +36,17 @@ NO_ARGS = msgspec.Raw(b"{}")
 
 
 class JobView(JobRecord, frozen=True, omit_defaults=True, gc=False):
-    """A job. Times are Unix seconds, durations are seconds."""
+    """A job. Times are Unix seconds, durations are seconds.
+
+    `summary` is one line about the arguments, in a list that was asked for it.
+    """
 
     args: msgspec.Raw
     result: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)
+    summary: str = ""
 
 
-FIELDS = JobView.__struct_fields__
+FIELDS = JobRecord.__struct_fields__
 ARGS, RESULT, DAMAGE = FIELDS.index("args"), FIELDS.index("result"), FIELDS.index("damage")
 
 _checked_json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -105,7 +109,8 @@ def encode_job(job: JobRecord) -> JobView:
 
 def decode_job(view: JobView) -> JobRecord:
     """Return the job that was received; it is damaged if no store would have accepted it."""
-    values: dict[str, Any] = dict(zip(FIELDS, msgspec.structs.astuple(view), strict=True))
+    # Without its last field, the summary, which is only for people.
+    values: dict[str, Any] = dict(zip(FIELDS, msgspec.structs.astuple(view), strict=False))
     values["args"] = bytes(view.args)
     values["result"] = _decode_json(view.result)
     return checked_record(JobRecord(**values))

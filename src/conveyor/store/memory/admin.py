@@ -39,9 +39,15 @@ def history(
     return cut_page(failed, limit, attempt_size)
 
 
-def output(memory: MemoryData, job_id: str, *, after: int = 0, limit: int) -> Page[OutputChunk]:
+def output(
+    memory: MemoryData, job_id: str, *, after: int = 0, before: int | None = None, limit: int
+) -> Page[OutputChunk]:
     """Return one page of a job's captured output."""
     kept = memory.index.output.get(memory.index.job(job_id).id, [])
+    if before is not None:
+        earlier = (chunk for chunk in reversed(kept) if chunk.seq < (before or LARGEST_INTEGER))
+        page = cut_page(earlier, limit, chunk_size)
+        return Page(page[::-1], more=page.more, next=page[-1].seq if page.more else None)
     return cut_page((chunk for chunk in kept if chunk.seq > after), limit, chunk_size)
 
 

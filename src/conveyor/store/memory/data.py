@@ -52,6 +52,8 @@ class MemoryData:
         self.chunks = 0
         self.tasks: dict[str, TaskDefaults] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
+        # The ids of the jobs of the last ticks, by schedule.
+        self.recent: dict[str, list[str]] = {}
         self.workers: dict[str, WorkerInfo] = {}
         # A worker without an entry has the order "work".
         self.orders: dict[str, Order] = {}

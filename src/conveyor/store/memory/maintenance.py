@@ -12,7 +12,14 @@ from ...core.page import LISTED, Page, cut_page
 from ...core.storable import check_schedule, check_tick
 from ..list_rules import queue_size
 from ..messages import Staged
-from ..schedule_rules import make_due, merge_schedule, no_schedule, pause_known, tick_schedule
+from ..schedule_rules import (
+    add_recent,
+    make_due,
+    merge_schedule,
+    no_schedule,
+    pause_known,
+    tick_schedule,
+)
 from .claim import end_lost, expire
 from .data import MemoryData
 from .enqueue import accept, check_new_ids, live_offers, make_room
@@ -102,6 +109,12 @@ def run_schedule(memory: MemoryData, name: str) -> None:
 def remove_schedule(memory: MemoryData, name: str) -> None:
     """Delete a schedule."""
     del memory.schedules[_schedule(memory, name).name]
+    memory.recent.pop(name, None)
+
+
+def recent_jobs(memory: MemoryData, name: str) -> list[str]:
+    """Return the ids of the jobs of a schedule's last ticks."""
+    return list(memory.recent.get(_schedule(memory, name).name, ()))
 
 
 def tick(
@@ -114,6 +127,7 @@ def tick(
         return False
     check_new_ids(memory, jobs)
     memory.schedules[name] = ticked
+    memory.recent[name] = add_recent(memory.recent.get(name, ()), jobs)
     for job in jobs:
         memory.queue(job.queue)
         accept(memory, [job])

@@ -28,9 +28,9 @@ _TYPES: dict[str, str] = {
         "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at now "
         "paused_at revoked_at run_at since started_at unsupported_since until until_before",
         "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind mark "
-        "missed name note note_before pause_reason paused_by place queue queues reason requires "
-        "scopes state state_before stream subject task timezone transaction unique_key what who "
-        "worker",
+        "missed name note note_before pause_reason paused_by place queue queues reason recent "
+        "requires scopes state state_before stream subject task timezone transaction unique_key "
+        "what who worker",
         "BYTEA": "answer args data defaults info options progress request result sought stopping",
         "BOOL": "all_of_them cancel_forced executable forced key_kept paused starts whole "
         "with_args with_options with_result with_stopping",
@@ -47,7 +47,7 @@ _SPECIAL = {
             for statement in (
                 *("find_sizes", "find_sizes_oldest", "looked_at", "looked_at_oldest"),
                 *("count_matching", "failed_alike", "failed_alike_oldest"),
-                *("actions", "oldest_action"),
+                *("actions", "oldest_action", "output_sizes_before"),
             )
         ),
         "INT8",

@@ -299,6 +299,10 @@ SELECT attempt, worker, error FROM attempt_error WHERE seq = :seq
 -- name: output_sizes, reads
 SELECT seq, length(data) FROM output WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit
 
+-- name: output_sizes_before, reads
+SELECT seq, length(data) FROM output WHERE job = :job AND seq < :before
+ORDER BY seq DESC LIMIT :limit
+
 -- name: output, reads
 SELECT seq, lease, position, stream, at, data FROM output
 WHERE job = :job AND seq BETWEEN :first AND :last ORDER BY seq
@@ -550,6 +554,9 @@ SELECT {schedule} FROM schedule WHERE name = :name
 SELECT {schedule} FROM schedule WHERE :after IS NULL OR name > :after
 ORDER BY name LIMIT :limit
 
+-- name: recent_jobs, reads
+SELECT recent FROM schedule WHERE name = :name
+
 -- name: put_schedule
 INSERT INTO schedule (name, cron, timezone, missed, next_at)
 VALUES (:name, :cron, :timezone, :missed, :next_at)
@@ -568,7 +575,7 @@ UPDATE schedule SET next_at = :next_at WHERE name = :name AND NOT paused RETURNI
 DELETE FROM schedule WHERE name = :name RETURNING name
 
 -- name: tick
-UPDATE schedule SET next_at = :next_at, last_at = :due_at
+UPDATE schedule SET next_at = :next_at, last_at = :due_at, recent = :recent
 WHERE name = :name AND next_at = :due_at AND NOT paused
 RETURNING name
 

@@ -19,7 +19,9 @@ ALTER TABLE queue
 ALTER TABLE schedule
     ADD COLUMN paused_at DOUBLE PRECISION,
     ADD COLUMN paused_by TEXT NOT NULL DEFAULT '',
-    ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+    ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '',
+    -- The ids of the jobs of its last ticks, the newest first (JSON).
+    ADD COLUMN recent TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE audit
     ADD COLUMN reason TEXT NOT NULL DEFAULT '',
     ADD COLUMN count BIGINT;

@@ -108,12 +108,21 @@ def _attempt_error(
     )
 
 
-async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> Page[OutputChunk]:
+async def output(
+    tx: Tx, job_id: str, *, after: int = 0, before: int | None = None, limit: int
+) -> Page[OutputChunk]:
     """Return one page of a job's captured output."""
     job = await _seq(tx, job_id)
-    page = cut_page(await tx.rows("output_sizes", (job, after, limit + 1)), limit, _size)
+    if before is None:
+        sizes = await tx.rows("output_sizes", (job, after, limit + 1))
+    else:
+        end = before or LARGEST_INTEGER
+        sizes = await tx.rows("output_sizes_before", (job, end, limit + 1))
+    page = cut_page(sizes, limit, _size)
     if not page:
         return Page()
+    earlier = int(page[-1][0]) if before is not None and page.more else None
+    page.sort(key=lambda row: row[0])
     chunks = (
         OutputChunk(
             job_id=job_id,
@@ -128,7 +137,7 @@ async def output(tx: Tx, job_id: str, *, after: int = 0, limit: int) -> Page[Out
             "output", (job, page[0][0], page[-1][0])
         )
     )
-    return Page(chunks, more=page.more)
+    return Page(chunks, more=page.more, next=earlier)
 
 
 async def counts(tx: Tx, *, after: str = "", limit: int = LISTED) -> Page[QueueInfo]:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
+import msgspec
+
 from ....core import cron
 from ....core.job import JobRecord, Missed, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
 from ....core.page import LISTED, Page, cut_page
 from ....core.storable import check_schedule, check_tick
+from ....core.unreadable import UNREADABLE
 from ....errors import UsageError
 from ...list_rules import queue_size
 from ...messages import Staged
-from ...schedule_rules import make_due, merge_schedule, no_schedule, pause_known, tick_schedule
+from ...schedule_rules import (
+    add_recent,
+    make_due,
+    merge_schedule,
+    no_schedule,
+    pause_known,
+    tick_schedule,
+)
 from ..rows import LANE, NO_QUEUE, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
@@ -22,6 +32,8 @@ from .discards import discard_strays, expire, recount_damaged_queues, recount_qu
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
 from .tokens import prune_access
 
+_encode = msgspec.json.Encoder().encode
+_decode_recent = msgspec.json.Decoder(list[str]).decode
 MISSED: tuple[Missed, ...] = get_args(Missed)
 
 
@@ -151,6 +163,17 @@ async def remove_schedule(tx: Tx, name: str) -> None:
         raise no_schedule(name)
 
 
+async def recent_jobs(tx: Tx, name: str) -> list[str]:
+    """Return the ids of the jobs of a schedule's last ticks."""
+    rows = await tx.rows("recent_jobs", (name,))
+    if not rows:
+        raise no_schedule(name)
+    try:
+        return _decode_recent(rows[0][0])
+    except (TypeError, *UNREADABLE):
+        return []
+
+
 async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]) -> bool:
     """Enqueue the jobs of a tick, unless another worker was faster."""
     check_tick(name, next_at, jobs)
@@ -158,7 +181,8 @@ async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequen
     if tick_schedule(known, due_at=due_at, next_at=next_at) is None:
         return False
     # The statement repeats the rule's conditions: another process may have been faster.
-    if not await tx.rows("tick", (next_at, due_at, name)):
+    recent = _encode(add_recent(await recent_jobs(tx, name), jobs)).decode()
+    if not await tx.rows("tick", (next_at, due_at, recent, name)):
         return False
     for job in jobs:
         await accept(tx, [job])

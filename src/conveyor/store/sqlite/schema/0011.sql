@@ -17,5 +17,7 @@ ALTER TABLE queue ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE schedule ADD COLUMN paused_at REAL;
 ALTER TABLE schedule ADD COLUMN paused_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE schedule ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+-- The ids of the jobs of its last ticks, the newest first (JSON).
+ALTER TABLE schedule ADD COLUMN recent TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE audit ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN count INTEGER;

@@ -1,0 +1,40 @@
+"""What a job that is enqueued like another one takes over from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+from msgspec import UNSET
+
+from ..core.job import JobRecord
+from ..core.masking import unmask
+from ..errors import UsageError
+from ..store.http.inspection_payloads import CopyBody
+from ..store.http.wire import NewJobView
+
+
+def copied(job: JobRecord, body: CopyBody, masked_keys: Collection[str]) -> NewJobView:
+    """Return a new job like another one; UsageError if that one cannot be read.
+
+    It takes over all options but two: its unique key, which the other one may still hold, and its
+    expiry, which may be over.
+    """
+    if job.damage:
+        raise UsageError(f"job {job.id} cannot be copied: {job.damage}")
+    args = job.args
+    if body.args is not UNSET:
+        given = msgspec.json.decode(bytes(body.args))
+        # Not encoded again if nothing was masked: numbers would change how they are written.
+        original = msgspec.json.decode(job.args)
+        restored = unmask(given, original, masked_keys)
+        args = bytes(body.args) if restored is given else msgspec.json.encode(restored)
+    return NewJobView(
+        task=job.task,
+        args=msgspec.Raw(args),
+        priority=job.priority if body.priority is None else body.priority,
+        run_at=body.run_at,
+        delay=body.delay,
+        options=msgspec.structs.replace(job.options, key=None, expires_at=None),
+        complete=True,
+    )

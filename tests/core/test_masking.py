@@ -1,0 +1,89 @@
+"""Secrets in arguments are hidden by the names of their fields, and come back into a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conveyor.core.masking import DEEPEST, MASK, mask, summary, unmask
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "db_password",
+        "dbPassword",
+        "DB_PASSWORD",
+        "api-token",
+        "apitoken",
+        "clientSecret",
+    ],
+)
+def test_a_field_with_the_name_of_a_secret_is_masked(name: str) -> None:
+    for value in ("x", 5, ["x"], {"a": "x"}, ""):
+        assert mask({name: value}).value == {name: MASK}
+    assert mask({"a": [{name: "x"}]}).masked == [f"/a/0/{name}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer", "max_tokens", "secretary", "passwords_count", "user"]
+)
+def test_a_field_whose_name_only_looks_like_it_is_shown(name: str) -> None:
+    assert mask({name: 5}).value == {name: 5}
+    assert mask({name: None, "password": None}).masked == []
+
+
+def test_a_list_of_tokens_is_masked_and_a_number_of_tokens_is_not() -> None:
+    assert mask({"tokens": ["a"], "max_tokens": 5}).value == {"tokens": MASK, "max_tokens": 5}
+
+
+def test_the_password_in_a_url_is_masked_and_the_rest_of_it_is_shown() -> None:
+    shown = mask({"url": "postgres://ann:geheim@db/x", "other": "https://example.org/a:b@c"})
+    assert shown.value == {
+        "url": f"postgres://ann:{MASK}@db/x",
+        "other": "https://example.org/a:b@c",
+    }
+    assert shown.masked == ["/url"]
+
+
+def test_the_words_can_be_chosen() -> None:
+    given = {"iban": "x", "password": "y", "api_key": "z"}
+    assert mask(given, ("iban", "api_key")).value == {
+        "iban": MASK,
+        "password": "y",
+        "api_key": MASK,
+    }
+
+
+def test_what_is_nested_too_deep_is_masked_as_a_whole() -> None:
+    value: Any = {"password": "x"}
+    for _ in range(DEEPEST + 5):
+        value = [value]
+    assert "x" not in str(mask(value).value)
+    assert unmask(mask(value).value, value) == value
+
+
+def test_an_edited_copy_has_the_secrets_of_the_original_where_they_are_still_masked() -> None:
+    original = {"a~b/c": {"token": "t"}, "list": [{"secret": "s"}, 1], "password": "p"}
+    edited = mask(original).value
+    edited["list"][1] = 2
+    edited["password"] = "new"
+    assert unmask(edited, original) == {
+        "a~b/c": {"token": "t"},
+        "list": [{"secret": "s"}, 2],
+        "password": "new",
+    }
+    assert unmask({"list": []}, original) == {"list": []}
+    assert unmask({"list": [{"secret": MASK}]}, original) == {"list": [{"secret": "s"}]}
+
+
+def test_a_summary_is_one_short_line_without_secrets() -> None:
+    text = summary({"url": "https://x", "order": 17, "token": "geheim", "list": [1, "a\nb"]})
+    assert text == f'url=https://x order=17 token={MASK} list=[1,"a\\nb"]'
+    assert summary({"a": "x\n\ty"}) == "a=x y"
+    long = summary({"a": "x" * 1000, "b": 1})
+    assert len(long) == 120
+    assert long.endswith("…")
+    assert summary("damaged") == "damaged"
