@@ -46,6 +46,7 @@ class World:
 
     def _said(self, begin: str) -> str:
         def found() -> str:
+            assert self._process.poll() is None, f"it ended: {self._log.read_text()}"
             lines = self._log.read_text().splitlines()
             return next((line for line in reversed(lines) if line.startswith(begin)), "")
 

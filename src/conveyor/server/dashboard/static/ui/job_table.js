@@ -34,7 +34,7 @@ const inQueue = (queue) => jobsLink({ ...filterOf(route.value.query), queue });
 
 function waited(job) {
   if (job.state === "available") return html`<${Since} at=${job.enqueued_at} />`;
-  return job.started_at && job.attempt === 1 ? span(job.started_at - job.enqueued_at) : NONE;
+  return job.started_at && job.attempt === 1 ? span(Math.max(0, job.started_at - job.enqueued_at)) : NONE;
 }
 
 function ran(job) {
