@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 from .core.bounds import checked_integer
 from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
+from .core.masking import MASKED_KEYS
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"
@@ -118,6 +119,9 @@ SETTINGS: dict[str, Setting] = {
         5.0, _seconds, "how often an idle worker polls for jobs; hints wake it earlier"
     ),
     "args_limit": Setting(1 << 20, _whole, "maximum size of a job's arguments, in bytes of JSON"),
+    "masked_keys": Setting(
+        MASKED_KEYS, _list, "words in the names of arguments whose values the server hides"
+    ),
     "keep_completed": Setting(86400.0, _seconds, "how long completed jobs are kept"),
     "keep_cancelled": Setting(7 * 86400.0, _seconds, "how long cancelled jobs are kept"),
     "keep_discarded": Setting(30 * 86400.0, _seconds, "how long discarded jobs are kept"),

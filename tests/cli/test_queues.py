@@ -32,3 +32,29 @@ def test_queues_are_listed_paused_and_resumed(conveyor: Command, belt: Conveyor)
     ran = conveyor("queues", "pause")
     assert ran.code == 2
     assert "specify the queues" in ran.err
+
+
+def test_a_pause_says_by_whom_and_why(conveyor: Command, belt: Conveyor) -> None:
+    belt.functions["send"].enqueue("ann")
+    assert conveyor("queues", "pause", "mail", "--reason", "provider is down").code == 0
+    assert "mail\tpaused: provider is down\t1" in conveyor("queues").out
+    [queue] = conveyor("queues", "--json").data
+    assert " on " in queue["paused_by"]
+    assert queue["paused_at"] > 0
+    assert conveyor("audit", "--json").data[0]["reason"] == "provider is down"
+
+
+def test_the_capacity_of_a_queue_is_changed_by_hand(conveyor: Command, belt: Conveyor) -> None:
+    belt.functions["send"].enqueue("ann")
+    assert conveyor("queues", "capacity", "mail", "--to", "5", "--reason", "r").code == 0
+    assert "mail\topen\t1/5" in conveyor("queues").out
+    assert conveyor("queues", "capacity", "mail", "--to", "none").code == 0
+    assert "mail\topen\t1\t" in conveyor("queues").out
+    for wrong in (["--to", "-1"], ["--to", "many"], []):
+        ran = conveyor("queues", "capacity", "mail", *wrong)
+        assert ran.code == 2
+        assert "--to must be a number of jobs, or none for no limit" in ran.err
+    assert conveyor("queues", "capacity", "nowhere", "--to", "1").code == 3
+    newest, oldest = conveyor("audit", "--json").data
+    assert (oldest["what"], oldest["detail"], oldest["reason"]) == ("set capacity", "5", "r")
+    assert newest["detail"] == "unbounded"

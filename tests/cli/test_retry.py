@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import msgspec
 import pytest
 from shell import Command
 
-from conveyor import Conveyor, JobRecord, State
-from conveyor.cli.retry import RETRY
-from conveyor.cli.shared.job_change import run_change
+from conveyor import Conveyor, State
+from conveyor.cli.shared.audit_trail import audited
+from conveyor.cli.shared.bulk_change import act_on_matching, confirmed_count, without_later_jobs
 from conveyor.cli.shared.job_selection import select_pages
 from conveyor.client.job_handle import Job
-from conveyor.core.pending import Pending
 from conveyor.store.messages import Filter
-from conveyor.store.protocol import Store
 
 
 def test_retry_runs_an_ended_job_again(conveyor: Command, belt: Conveyor) -> None:
@@ -60,10 +55,49 @@ def test_a_filter_retries_the_discarded_jobs_that_match(
     assert conveyor("retry", "--task", "send", "--yes").out == "no jobs\n"
 
 
-def test_a_retry_by_filter_is_in_the_audit_log(conveyor: Command, jobs: list[Job[str]]) -> None:
-    conveyor("retry", "--task", "tiny", "--yes")
+def test_a_retry_by_filter_is_in_the_audit_log_with_its_reason_and_its_count(
+    conveyor: Command, jobs: list[Job[str]]
+) -> None:
+    conveyor("retry", "--task", "send", "--yes", "--reason", "mail is back")
     [line] = conveyor("audit", "--json").data
-    assert (line["what"], line["subject"]) == ("retry", jobs[4].id)
+    assert (line["what"], line["subject"]) == ("retry", "task=send states=discarded")
+    assert (line["count"], line["reason"]) == (3, "mail is back")
+    conveyor("retry", jobs[4].id, "--reason", "and this")
+    table = conveyor("audit", "--what", "retry", "--subject", jobs[4].id).out
+    assert "and this" in table
+    assert "mail is back" not in table
+    assert conveyor("audit", "--who", "nobody", "--json").data == []
+
+
+def test_the_failures_of_one_kind_are_listed_and_retried_together(
+    conveyor: Command, jobs: list[Job[str]]
+) -> None:
+    groups = conveyor("failures", "--json").data["groups"]
+    assert [(group["type"], group["count"]) for group in groups] == [
+        ("LookupError", 3),
+        ("Expired", 1),
+    ]
+    table = conveyor("failures").out
+    assert "LookupError: no such person" in table
+    chosen = groups[0]["fingerprint"]
+    shown = conveyor("failures", chosen).out
+    assert "3 attempts of 3 jobs" in shown
+    assert jobs[0].id in shown
+    assert "no such person" in shown
+    assert conveyor("failures", "000000000000").code == 3
+    listed = conveyor("ps", "--error", chosen, "--json").data
+    assert [job["id"] for job in listed] == [jobs[3].id, jobs[2].id, jobs[0].id]
+    assert conveyor("retry", "--error", chosen, "--yes").out == "3 available\n"
+    assert states(jobs)[4] == "discarded"
+
+
+def test_jobs_are_listed_and_cancelled_by_what_is_in_their_arguments(
+    conveyor: Command, jobs: list[Job[str]]
+) -> None:
+    conveyor("retry", "--text", '"nobody"', "--yes")
+    assert len(conveyor("ps", "--text", "ann", "--json").data) == 1
+    ran = conveyor("cancel", "--text", "nobody", "--yes")
+    assert ran.out == "3 cancelled\n"
 
 
 def test_a_filter_has_a_limit_and_takes_the_newest_first(
@@ -134,20 +168,19 @@ def test_a_job_that_cannot_be_retried_is_refused_and_the_others_are_not(
     assert f"job {gone.id} cannot be retried: its key 'k' now belongs to job" in ran.err
 
 
-def test_no_more_jobs_are_changed_than_were_counted_for_the_question(
-    belt: Conveyor, folder: Path
-) -> None:
+def test_no_more_jobs_are_changed_than_were_counted_for_the_question(belt: Conveyor) -> None:
     older, newer = belt.functions["tiny"].enqueue(), belt.functions["send"].enqueue("ann")
     newer.cancel()
-
-    def retry_late(store: Store, job_id: str) -> Pending[JobRecord]:
-        store.cancel(older.id, reason="matches now, too").result()
-        return store.retry(job_id)
-
-    late = msgspec.structs.replace(RETRY, change=retry_late)
-    given = {"queue": None, "task": None, "states": ("cancelled",), "older": None}
-    code = run_change(
-        late, (), limit=9, yes=True, as_json=False, url=str(folder / "jobs.db"), **given
-    )
-    assert code == 0
-    assert (newer.refresh().state, older.refresh().state) == ("available", "cancelled")
+    cancelled = Filter(states=frozenset({State.CANCELLED}))
+    counted = without_later_jobs(belt.store, cancelled, "retry")
+    count = confirmed_count(belt.store, counted, "retry", limit=9, yes=True)
+    older.cancel()  # matches now, too
+    later = belt.functions["tiny"].enqueue()
+    later.cancel()
+    with audited(belt.store) as record:
+        steps = list(
+            act_on_matching(belt.store, counted, "retry", count=count, reason="", record=record)
+        )
+    assert [step.changed for step in steps] == [1]
+    found = [each.refresh().state for each in (newer, older, later)]
+    assert found == ["available", "cancelled", "cancelled"]

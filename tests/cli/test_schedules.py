@@ -27,6 +27,25 @@ def test_schedules_are_listed_paused_and_resumed(
     assert "schedule 'hourly' not found" in ran.err
 
 
+def test_a_schedule_is_run_now_and_paused_with_a_reason(conveyor: Command, belt: Conveyor) -> None:
+    store = belt.store
+    info = ScheduleInfo(
+        name="s", cron="@daily", timezone="UTC", missed="once", next_at=store.now() + 1000.0
+    )
+    store.put_schedule(info).result()
+    ran = conveyor("schedules", "run", "s", "--reason", "now")
+    assert ran.code == 0
+    assert "is due now; an application that declares it enqueues it" in ran.err
+    assert store.schedules().result()[0].next_at <= store.now()
+    assert conveyor("schedules", "pause", "s", "--reason", "later").code == 0
+    assert conveyor("schedules", "--json").data[0]["pause_reason"] == "later"
+    refused = conveyor("schedules", "run", "s")
+    assert refused.code == 2
+    assert "is paused, so it cannot run now: resume it first" in refused.err
+    reasons = [line["reason"] for line in conveyor("audit", "--json").data]
+    assert reasons == ["later", "now"]
+
+
 def test_a_schedule_that_nobody_declares_any_more_is_overdue_and_can_be_removed(
     conveyor: Command, belt: Conveyor
 ) -> None:

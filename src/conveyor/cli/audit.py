@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ..core.access import ActionFilter
 from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
-HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "DETAIL")
+HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "JOBS", "DETAIL", "REASON")
 
 
 @click.command("audit")
@@ -20,18 +21,34 @@ HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "DETAIL")
     help="Maximum number of entries.",
 )
 @click.option("--before", type=int, help="Only entries before this number: the next page.")
+@click.option("--who", metavar="NAME", help="Only entries of this user or token.")
+@click.option("--what", metavar="ACTION", help="Only entries of this action, like `pause queue`.")
+@click.option("--subject", metavar="NAME", help="Only entries about this job, queue or worker.")
 @json_option
 @url_option
-def audit_command(limit: int, before: int | None, as_json: bool, url: str | None) -> None:
+def audit_command(
+    limit: int,
+    before: int | None,
+    who: str | None,
+    what: str | None,
+    subject: str | None,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    which = ActionFilter(who=who, what=what, subject=subject)
     with open_configured_store(url) as store:
-        actions = store.actions(before=before, limit=limit).result()
+        actions = store.actions(before=before, limit=limit, which=which).result()
     if as_json:
         print_json(actions)
         return
     rows = [
-        (format_time(each.at), each.who, each.where, each.what, each.subject, each.detail)
+        (
+            *(format_time(each.at), each.who, each.where, each.what, each.subject),
+            *("" if each.count is None else str(each.count), each.detail, each.reason),
+        )
         for each in actions
     ]
     print_table(HEADINGS, rows)
     if actions.more:
-        print_stderr(f"There are more entries: --before {actions[-1].seq}")
+        last = actions[-1].seq if actions.next is None else actions.next
+        print_stderr(f"There are more entries: --before {last}")

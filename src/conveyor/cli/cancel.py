@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import chain
 
 import click
 
@@ -15,9 +14,11 @@ from ..errors import NotFoundError, UsageError
 from ..store.messages import Filter
 from ..store.protocol import Store
 from .shared.audit_trail import audited
+from .shared.bulk_change import act_on_matching, confirmed_count, without_later_jobs
 from .shared.exit_codes import FAILED, OK
-from .shared.job_selection import MOST, PAGE, change_jobs, confirm, select_pages
+from .shared.job_selection import MOST, PAGE, change_jobs
 from .shared.options import (
+    filter_options,
     job_ids_argument,
     json_option,
     queue_option,
@@ -39,6 +40,7 @@ GONE = "gone"
 @queue_option("All jobs of this queue that have not ended.")
 @task_option("All jobs of this task that have not ended.")
 @click.option("--older", metavar="DURATION", help="Only jobs older than DURATION.")
+@filter_options
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--wait", type=float, metavar="SECONDS", help="Wait for running jobs to stop.")
 @click.option(
@@ -59,6 +61,9 @@ def cancel_command(
     queue: str | None,
     task: str | None,
     older: str | None,
+    worker: str | None,
+    error: str | None,
+    text: str | None,
     yes: bool,
     wait: float | None,
     force: bool,
@@ -66,19 +71,28 @@ def cancel_command(
     as_json: bool,
     url: str | None,
 ) -> int:
-    filtered = (queue, task, older) != (None, None, None)
+    filtered = any(each is not None for each in (queue, task, older, worker, error, text))
     if filtered is bool(job_ids):
-        raise UsageError("specify either job ids or a filter (--queue, --task, --older)")
+        raise UsageError(
+            "specify either job ids or a filter (--queue, --task, --older, --worker, --error, "
+            "--text)"
+        )
     with open_configured_store(url) as store:
         if filtered:
             before = None if older is None else store.now() - parse_duration(older, name="--older")
-            matching = Filter(queue=queue, task=task, states=LIVE, enqueued_before=before)
-            # Only their ids: there may be many.
-            jobs = list(chain.from_iterable(select_pages(store, matching)))
-            confirm("cancel", len(jobs), limit=MOST, yes=yes)
+            matching = Filter(
+                queue=queue,
+                task=task,
+                states=LIVE,
+                enqueued_before=before,
+                worker=worker,
+                error=error,
+                text=text,
+            )
+            states = _cancel_matching(store, matching, reason=reason, force=force, yes=yes)
         else:
             jobs = [find_job(store, job_id).id for job_id in job_ids]
-        states = cancel_jobs(store, jobs, reason=reason, force=force)
+            states = cancel_jobs(store, jobs, reason=reason, force=force)
         if wait is not None:
             _wait_until_stopped(store, states, wait)
         _report_exceptions(store, states, force=force)
@@ -90,6 +104,22 @@ def cancel_command(
     return OK if set(states.values()) <= stopped else FAILED
 
 
+def _cancel_matching(
+    store: Store, matching: Filter, *, reason: str, force: bool, yes: bool
+) -> dict[str, str]:
+    """Cancel the jobs of a filter after a confirmation; return the state of each."""
+    matching = without_later_jobs(store, matching, "cancel")
+    count = confirmed_count(store, matching, "cancel", limit=MOST, yes=yes)
+    states: dict[str, str] = {}
+    with audited(store) as record:
+        for step in act_on_matching(
+            store, matching, "cancel", count=count, reason=reason, record=record, force=force
+        ):
+            for job_id, after in step.jobs:
+                states[job_id] = CANCELLING if after == State.RUNNING else after
+    return states
+
+
 def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> dict[str, str]:
     """Cancel jobs, and record that; return the state of each."""
     states: dict[str, str] = {}
@@ -99,7 +129,7 @@ def cancel_jobs(store: Store, jobs: list[str], *, reason: str, force: bool) -> d
             answers = change_jobs(
                 jobs[start : start + PAGE],
                 lambda job_id: store.cancel(job_id, reason=reason, force=force),
-                lambda job_id: record("cancel", job_id, detail),
+                lambda job_id: record("cancel", job_id, detail, reason),
             )
             for job_id, answer in answers.items():
                 if isinstance(answer, JobRecord):

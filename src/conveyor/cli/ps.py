@@ -7,6 +7,7 @@ import click
 from ..core.job import DETAILS, Detail, JobRecord, State
 from ..store.messages import Filter
 from .shared.options import (
+    filter_options,
     json_option,
     parse_state,
     queue_option,
@@ -27,6 +28,7 @@ IN_TABLE: frozenset[Detail] = frozenset({"stopping"})
 @queue_option("Only jobs of this queue.")
 @task_option("Only jobs of this task.")
 @state_option("Only jobs in this state; repeatable.")
+@filter_options
 @click.option(
     "--limit",
     default=50,
@@ -41,13 +43,24 @@ def ps_command(
     queue: str | None,
     task: str | None,
     states: tuple[str, ...],
+    worker: str | None,
+    error: str | None,
+    text: str | None,
     limit: int,
     before: int | None,
     as_json: bool,
     url: str | None,
 ) -> None:
     known = frozenset(map(parse_state, states))
-    matching = Filter(queue=queue, task=task, states=known, before=before)
+    matching = Filter(
+        queue=queue,
+        task=task,
+        states=known,
+        before=before,
+        worker=worker,
+        error=error,
+        text=text,
+    )
     with open_configured_store(url) as store:
         include = DETAILS if as_json else IN_TABLE
         jobs = find_jobs(store, matching, limit=limit, include=include)
@@ -59,7 +72,8 @@ def ps_command(
     print_table(HEADINGS, [_row(job, now) for job in jobs], starts_with_id=True)
     print_sick_workers(workers, now)
     if jobs.more:
-        print_stderr(f"There are more jobs: --before {jobs[-1].seq}")
+        last = jobs[-1].seq if jobs.next is None else jobs.next
+        print_stderr(f"There are more jobs: --before {last}")
 
 
 def _row(job: JobRecord, now: float) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
-"""`conveyor queues`: lists, pauses and resumes queues."""
+"""`conveyor queues`: lists, pauses and resumes queues, and changes their capacity."""
 
 from __future__ import annotations
 
 import click
 import msgspec
 
-from ..core.job import State
-from ..errors import NotFoundError
+from ..core.job import QueueInfo, State
+from ..errors import NotFoundError, UsageError
 from ..store.protocol import Store
-from .shared.audit_trail import audited
+from .shared.audit_trail import audited, who_runs_this
 from .shared.completions import complete_queues
 from .shared.options import json_option, url_option
 from .shared.output import print_json, print_table
@@ -19,18 +19,37 @@ KNOWN = 20
 
 
 @click.command("queues")
-@click.argument("action", type=click.Choice(["list", "pause", "resume"]), default="list")
+@click.argument(
+    "action", type=click.Choice(["list", "pause", "resume", "capacity"]), default="list"
+)
 @click.argument("names", nargs=-1, shell_complete=complete_queues)
+@click.option("--reason", default="", help="Reason to record, and to show while it is paused.")
+@click.option("--to", metavar="N", help="For `capacity`: the new capacity, or `none`.")
 @json_option
 @url_option
-def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
+def queues_command(
+    action: str,
+    names: tuple[str, ...],
+    reason: str,
+    to: str | None,
+    as_json: bool,
+    url: str | None,
+) -> None:
     with open_configured_store(url) as store, audited(store) as record:
         if action != "list":
             require_names(action, names, "queue")
             for name in names:
+                if action == "capacity":
+                    capacity = _parse_capacity(to)
+                    store.set_capacity(name, capacity).result()
+                    told = "unbounded" if capacity is None else str(capacity)
+                    record("set capacity", name, told, reason)
+                    continue
                 _check_known(store, name)
-                store.set_paused(name, paused=action == "pause").result()
-                record(f"{action} queue", name)
+                store.set_paused(
+                    name, paused=action == "pause", reason=reason, by=who_runs_this()
+                ).result()
+                record(f"{action} queue", name, reason=reason)
             return
         queues = find_queues(store)
     if as_json:
@@ -39,7 +58,7 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
     rows = [
         (
             queue.name,
-            "paused" if queue.paused else "open",
+            _status(queue),
             f"{queue.depth}" + ("" if queue.capacity is None else f"/{queue.capacity}"),
             str(queue.offers),
             *(str(queue.counts.get(state, 0)) for state in State),
@@ -47,6 +66,20 @@ def queues_command(action: str, names: tuple[str, ...], as_json: bool, url: str 
         for queue in queues
     ]
     print_table(("QUEUE", "STATUS", "DEPTH", "OFFERS", *(state.upper() for state in State)), rows)
+
+
+def _status(queue: QueueInfo) -> str:
+    if not queue.paused:
+        return "open"
+    return f"paused: {queue.pause_reason}" if queue.pause_reason else "paused"
+
+
+def _parse_capacity(text: str | None) -> int | None:
+    if text == "none":
+        return None
+    if text is None or not text.isdecimal():
+        raise UsageError(f"--to must be a number of jobs, or none for no limit, got {text!r}")
+    return int(text)
 
 
 def _check_known(store: Store, name: str) -> None:

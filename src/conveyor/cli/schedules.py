@@ -1,4 +1,4 @@
-"""`conveyor schedules`: lists, pauses, resumes and removes schedules."""
+"""`conveyor schedules`: lists, pauses, resumes, runs and removes schedules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from ..core.job import ScheduleInfo
 from ..store.protocol import Store
-from .shared.audit_trail import audited
+from .shared.audit_trail import audited, who_runs_this
 from .shared.completions import complete_schedules
 from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
@@ -17,17 +17,22 @@ LATE = 60.0
 
 
 @click.command("schedules")
-@click.argument("action", type=click.Choice(["list", "pause", "resume", "remove"]), default="list")
+@click.argument(
+    "action", type=click.Choice(["list", "pause", "resume", "run", "remove"]), default="list"
+)
 @click.argument("names", nargs=-1, shell_complete=complete_schedules)
+@click.option("--reason", default="", help="Reason to record, and to show while it is paused.")
 @json_option
 @url_option
-def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: str | None) -> None:
+def schedules_command(
+    action: str, names: tuple[str, ...], reason: str, as_json: bool, url: str | None
+) -> None:
     with open_configured_store(url) as store, audited(store) as record:
         if action != "list":
             require_names(action, names, "schedule")
             for name in names:
-                _change(store, action, name)
-                record(f"{action} schedule", name)
+                _change(store, action, name, reason)
+                record(f"{action} schedule", name, reason=reason)
             return
         schedules, now = find_schedules(store), store.now()
     if as_json:
@@ -48,15 +53,20 @@ def schedules_command(action: str, names: tuple[str, ...], as_json: bool, url: s
     print_table(("SCHEDULE", "STATUS", "RULE", "TIME ZONE", "MISSED", "LAST", "NEXT"), rows)
 
 
-def _change(store: Store, action: str, name: str) -> None:
+def _change(store: Store, action: str, name: str, reason: str) -> None:
     if action == "remove":
         store.remove_schedule(name).result()
         print_stderr(
             f"schedule {name!r} is removed; an application that still declares it adds it again "
             "when it starts"
         )
+    elif action == "run":
+        store.run_schedule(name).result()
+        print_stderr(f"schedule {name!r} is due now; an application that declares it enqueues it")
     else:
-        store.pause_schedule(name, paused=action == "pause").result()
+        store.pause_schedule(
+            name, paused=action == "pause", reason=reason, by=who_runs_this()
+        ).result()
 
 
 def _status(schedule: ScheduleInfo, now: float) -> str:

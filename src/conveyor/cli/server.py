@@ -89,6 +89,7 @@ def server_command(
             hold=parse_duration(hold, name="--hold"),
             args_limit=int(settings["args_limit"]),
             body_limit=body_limit * MIB,
+            masked_keys=tuple(settings["masked_keys"]),
             tasks=dict(belt.tasks) if belt.functions else {},
             capacities={name: queue.capacity for name, queue in belt.queues.items()},
         )

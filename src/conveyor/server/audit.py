@@ -34,7 +34,9 @@ def _step_line(request: ApiRequest, body: ActBody, answer: bytes) -> Action | No
     acted = msgspec.json.decode(answer, type=Acted)
     if not acted.changed:
         return None
-    line = action_of(request, body.action, "forced" if body.force else "", body.filter.described())
+    line = action_of(
+        request, body.action, "forced" if body.force else "", body.filter.which().described()
+    )
     return msgspec.structs.replace(line, reason=body.reason, count=acted.changed)
 
 

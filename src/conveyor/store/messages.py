@@ -124,6 +124,9 @@ OFFER_PATIENCE = 5.0
 COLLECT_PATIENCE = 60.0
 
 
+_PLACE = frozenset({"before", "after", "oldest_first"})
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to list; None means any. Newest first; page on with the last `seq` as `before`.
 
@@ -143,6 +146,23 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     after: int | None = None
     oldest_first: bool = False
+
+    def described(self) -> str:
+        """Return the filter for people, like "queue=mail states=discarded"; "all" if it is empty.
+
+        It says nothing about the place in the list.
+        """
+        given = (
+            (name, getattr(self, name)) for name in self.__struct_fields__ if name not in _PLACE
+        )
+        return (
+            " ".join(
+                f"{name}={','.join(sorted(value)) if name == 'states' else value}"
+                for name, value in given
+                if value not in (None, frozenset())
+            )
+            or "all"
+        )
 
 
 # How many jobs a page of a list looks at, at most, and if it searches their arguments.

@@ -16,7 +16,14 @@ from ...store.protocol import Store
 class RecordAction(Protocol):
     """Records one action of a command."""
 
-    def __call__(self, what: str, subject: str, detail: str = "") -> None: ...
+    def __call__(
+        self,
+        what: str,
+        subject: str,
+        detail: str = "",
+        reason: str = "",
+        count: int | None = None,
+    ) -> None: ...
 
 
 @contextmanager
@@ -28,14 +35,31 @@ def audited(store: Store) -> Generator[RecordAction]:
     actions: list[Action] = []
     user, host = _user(), socket.gethostname()
 
-    def record(what: str, subject: str, detail: str = "") -> None:
-        actions.append(Action(who=user, where=host, what=what, subject=subject, detail=detail))
+    def record(
+        what: str, subject: str, detail: str = "", reason: str = "", count: int | None = None
+    ) -> None:
+        actions.append(
+            Action(
+                who=user,
+                where=host,
+                what=what,
+                subject=subject,
+                detail=detail,
+                reason=reason,
+                count=count,
+            )
+        )
 
     try:
         yield record
     finally:
         if actions and not store.records_actions:
             store.note_action(actions).result()
+
+
+def who_runs_this() -> str:
+    """Return the user and the host, as who pauses something here."""
+    return f"{_user()} on {socket.gethostname()}"
 
 
 def _user() -> str:

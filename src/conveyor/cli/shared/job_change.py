@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ...core.bulk import BulkAction
 from ...core.job import State
 from ...core.pending import Pending
-from ...errors import ConveyorError, InvalidTransitionError
+from ...errors import InvalidTransitionError
 from ...store.protocol import Store
 from .audit_trail import audited
+from .bulk_change import act_on_matching, confirmed_count, without_later_jobs
 from .exit_codes import FAILED, OK
-from .job_selection import change_jobs, check_selection, confirm, read_selection, select_pages
+from .job_selection import check_selection, read_selection
 from .output import print_job_counts, print_job_states, print_stderr
 from .store_access import find_job, open_configured_store
 
@@ -31,7 +32,7 @@ class JobChange(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     `allowed` are the states that can be changed. `result` describes the answer of the store.
     """
 
-    action: str
+    action: BulkAction
     done: str
     default: frozenset[State]
     allowed: frozenset[State]
@@ -45,6 +46,7 @@ def run_change(
     *,
     limit: int,
     yes: bool,
+    reason: str,
     as_json: bool,
     url: str | None,
     **given: Any,
@@ -53,33 +55,26 @@ def run_change(
     filtered = check_selection(job_ids, *given.values())
     with open_configured_store(url) as store:
         if not filtered:
-            return _change_listed(change, store, job_ids, as_json=as_json)
+            return _change_listed(change, store, job_ids, reason=reason, as_json=as_json)
         matching = read_selection(
             store, given, default=change.default, allowed=change.allowed, done=change.done
         )
-        count = sum(map(len, select_pages(store, matching, limit=limit)))
-        confirm(change.action, count, limit=limit, yes=yes)
+        matching = without_later_jobs(store, matching, change.action)
+        count = confirmed_count(store, matching, change.action, limit=limit, yes=yes)
         counts: Counter[str] = Counter()
         with audited(store) as record:
-            # The pages are read again: the confirmation may have taken a while.
-            for page in select_pages(store, matching, limit=count):
-                answers = change_jobs(
-                    page, partial(change.change, store), partial(record, change.action)
-                )
-                counts.update(_describe(change, answer) for answer in answers.values())
+            for step in act_on_matching(
+                store, matching, change.action, count=count, reason=reason, record=record
+            ):
+                counts.update(after for _, after in step.jobs)
+                if step.refused:
+                    counts[REFUSED] += step.refused
     print_job_counts(counts, as_json=as_json)
     return FAILED if counts[REFUSED] else OK
 
 
-def _describe(change: JobChange[T], answer: T | ConveyorError) -> str:
-    if isinstance(answer, ConveyorError):
-        print_stderr(f"conveyor: {answer}")
-        return REFUSED
-    return change.result(answer)
-
-
 def _change_listed(
-    change: JobChange[T], store: Store, job_ids: tuple[str, ...], *, as_json: bool
+    change: JobChange[T], store: Store, job_ids: tuple[str, ...], *, reason: str, as_json: bool
 ) -> int:
     states: dict[str, str] = {}
     refused = False
@@ -92,7 +87,7 @@ def _change_listed(
                 print_stderr(f"conveyor: {error}")
                 refused = True
             else:
-                record(change.action, found.id)
+                record(change.action, found.id, reason=reason)
                 states[found.id] = change.result(answer)
     print_job_states(states, as_json=as_json)
     return FAILED if refused else OK

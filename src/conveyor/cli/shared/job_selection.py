@@ -18,7 +18,7 @@ from ...core.pending import Pending
 from ...errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ...store.messages import Filter
 from ...store.protocol import Store
-from .options import parse_state, queue_option, state_option, task_option
+from .options import filter_options, parse_state, queue_option, state_option, task_option
 from .output import ask, format_count, print_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,9 +32,10 @@ REQUEST_TIMEOUT = 10.0
 
 
 def selection_options(states: str) -> Callable[[F], F]:
-    """Return a decorator that adds a filter: --queue, --task, --state, --older, --limit, --yes.
+    """Return a decorator that adds a filter, --limit, --yes and --reason.
 
-    `states` describes the default of --state.
+    The filter has --queue, --task, --state, --older, --worker, --error and --text; `states`
+    describes the default of --state.
     """
 
     def decorate(command: F) -> F:
@@ -44,6 +45,7 @@ def selection_options(states: str) -> Callable[[F], F]:
                 task_option("Jobs of this task."),
                 state_option(f"Jobs in this state; repeatable (default: {states})."),
                 click.option("--older", metavar="DURATION", help="Only jobs older than DURATION."),
+                filter_options,
                 click.option(
                     "--limit",
                     default=MOST,
@@ -52,6 +54,7 @@ def selection_options(states: str) -> Callable[[F], F]:
                     help="Maximum number of jobs of a filter, newest first.",
                 ),
                 click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+                click.option("--reason", default="", help="Reason to record in the audit log."),
             )
         ):
             command = option(command)
@@ -81,6 +84,9 @@ def read_selection(
         queue=given["queue"],
         task=given["task"],
         states=states or frozenset(default),
+        worker=given["worker"],
+        error=given["error"],
+        text=given["text"],
         enqueued_before=None
         if older is None
         else store.now() - parse_duration(older, name="--older"),
@@ -91,7 +97,10 @@ def check_selection(job_ids: Sequence[str], *filters: object) -> bool:
     """Return whether a command has a filter instead of job ids; UsageError for both or neither."""
     filtered = any(filters)
     if filtered is bool(job_ids):
-        raise UsageError("specify either job ids or a filter (--queue, --task, --state or --older)")
+        raise UsageError(
+            "specify either job ids or a filter (--queue, --task, --state, --older, --worker, "
+            "--error or --text)"
+        )
     return filtered
 
 
@@ -106,13 +115,12 @@ def select_pages(
     while limit > 0:
         which = msgspec.structs.replace(matching, before=before)
         page = store.find(which, limit=min(page_size, limit)).result()
-        if not page:
-            return
-        yield [job.id for job in page]
+        if page:
+            yield [job.id for job in page]
         limit -= len(page)
         if not page.more:
             return
-        before = page[-1].seq
+        before = page[-1].seq if page.next is None else page.next
 
 
 def confirm(action: str, count: int, *, limit: int, yes: bool) -> None:

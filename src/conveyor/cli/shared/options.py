@@ -101,6 +101,23 @@ def state_option(text: str) -> Callable[[F], F]:
     )
 
 
+def filter_options(command: F) -> F:
+    """Add --worker, --error and --text, the rarer parts of a filter."""
+    for option in reversed(
+        (
+            click.option("--worker", metavar="ID", help="Only jobs that this worker ran last."),
+            click.option(
+                "--error",
+                metavar="FINGERPRINT",
+                help="Only jobs that failed last in this way; see `conveyor failures`.",
+            ),
+            click.option("--text", help="Only jobs with this text in their arguments."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def parse_state(name: str) -> State:
     """Return the state with this name; UsageError if there is none."""
     try:

@@ -185,7 +185,8 @@ _STORE_CALLS = (
     ApiCall(
         name="retry", method="POST", path="/jobs/{job_id}/retry", scopes=ADMIN_ONLY,
         summary="Run a final job again", request=payloads.ReasonBody,
-        response=JobView, encode=encode_job, problems=("not_found", "invalid_transition"), audit_name="retry",
+        response=JobView, encode=encode_job,
+        problems=("not_found", "invalid_transition"), audit_name="retry",
     ),
     ApiCall(
         name="delete", method="DELETE", path="/jobs/{job_id}", scopes=ADMIN_ONLY,

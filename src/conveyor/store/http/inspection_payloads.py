@@ -40,15 +40,6 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Return the same filter, without its place in the list."""
         return cls(**{name: getattr(which, name) for name in cls.__struct_fields__})
 
-    def described(self) -> str:
-        """Return the filter for people, like "queue=mail states=discarded"."""
-        given = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return " ".join(
-            f"{name}={','.join(sorted(value)) if name == 'states' else value}"
-            for name, value in given
-            if value not in (None, frozenset())
-        )
-
 
 class MatchBody(Payload, frozen=True):
     """A filter, and what would be done with its jobs."""
