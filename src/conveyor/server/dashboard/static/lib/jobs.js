@@ -14,7 +14,15 @@ const FIELDS = {
   stopping: [],
   damage: "",
 };
-const OPTIONS = { retries: 0, timeout: null, grace: 10, requires: [], crash_limit: 3, key: null, meta: {} };
+const OPTIONS = {
+  retries: 0,
+  timeout: null,
+  grace: 10,
+  requires: [],
+  crash_limit: 3,
+  key: null,
+  meta: {},
+};
 
 export const completeJob = (job) => ({
   ...FIELDS,

@@ -19,7 +19,8 @@ export class OutputLines {
       if (chunk.seq <= this.last) continue;
       this.last = chunk.seq;
       this.first ??= chunk.seq;
-      this.addText(chunk, this.decode(chunk));
+      const text = this.decode(chunk);
+      this.addText(chunk, chunk.stream === "mark" ? text.replace(/^\n/, "") : text);
     }
     if (this.lines.length > LINES) {
       this.dropped += this.lines.length - LINES;

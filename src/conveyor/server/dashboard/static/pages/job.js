@@ -1,6 +1,6 @@
 // One job: why it waits or how it is stopped, its life, its failure, its output and its facts.
 import { html, useEffect, useState } from "../lib/html.js";
-import { getAll, get, may, segment } from "../lib/api.js";
+import { getAll, get, segment } from "../lib/api.js";
 import { useData, useRead } from "../lib/data.js";
 import { bytes, clock, percent, span } from "../lib/format.js";
 import { completeJob } from "../lib/jobs.js";
@@ -14,7 +14,7 @@ import { Json } from "../ui/json.js";
 import { failureLink, jobsLink, Name, Queue, Subject, Worker } from "../ui/name.js";
 import { downloadFile, Output } from "../ui/output.js";
 import { Card, Data, Facts, Page } from "../ui/page.js";
-import { StackDump } from "../ui/stack_dump.js";
+import { maySeeStacks, StackDump } from "../ui/stack_dump.js";
 import { FINAL, State, stateOf } from "../ui/state.js";
 import { StopLadder } from "../ui/stop_ladder.js";
 import { Timeline } from "../ui/timeline.js";
@@ -46,7 +46,7 @@ export function JobPage({ id }) {
     actions=${job && html`<${Actions} job=${job} />`}
   >
     <${Data} of=${read}>
-      ${(shown) => html`<${Why} path=${path} job=${shown} />
+      ${(shown) => html`<${Why} path=${path} job=${shown} attempts=${attempts.data} />
         <div class="grid wide">
           <${Story} job=${shown} attempts=${attempts} /><${Side} job=${shown} path=${path} />
         </div>`}
@@ -65,7 +65,7 @@ function Actions({ job }) {
       Retry
     <//>`
   }
-    <${Action} call="copy" onClick=${() => askToCopy(job)}>Duplicate<//>
+    <${Action} call="copy_job" onClick=${() => askToCopy(job)}>Duplicate<//>
     ${
       isFinal
         ? html`<${Action} call="delete" kind="harm" onClick=${() => askToDelete(job)}>Delete<//>`
@@ -76,29 +76,28 @@ function Actions({ job }) {
     }`;
 }
 
-const TITLES = {
-  running: "What it does",
-  completed: "How it ended",
-  cancelled: "How it ended",
-  discarded: "How it ended",
-};
+const TITLES = { running: "What it does", cancelled: "How it ended", discarded: "How it ended" };
 
-function Why({ path, job }) {
+/** Why it waits or how it ended, unless another card says the same. */
+function Why({ path, job, attempts = [] }) {
   const why = useData(`${path}/why`);
-  if (!why.data) return null;
+  const isTold =
+    job.state === "completed" || (job.state === "discarded" && attempts.some((each) => each.error));
+  if (!why.data || isTold) return null;
   return html`<section class="why" aria-label="Why">
     <${Icon} name="info" />
     <div>
       <h2>${TITLES[job.state] ?? "Why it waits"}</h2>
-      <p>
-        ${why.data.parts.map(({ text, kind, name }, at) =>
-          kind === "text" || kind === "command"
-            ? html`<span key=${at}>${visible(text)}</span>`
-            : html`<${Subject} key=${at} kind=${kind} name=${name || text} />`,
-        )}
-      </p>
+      <p>${why.data.parts.map(WhyPart)}</p>
     </div>
   </section>`;
+}
+
+function WhyPart({ text, kind, name }, at) {
+  if (kind === "command") return html`<code key=${at}>${visible(text)}</code>`;
+  // Commands stand between backticks, as on a terminal.
+  if (kind === "text") return html`<span key=${at}>${visible(text.replaceAll("`", ""))}</span>`;
+  return html`<${Subject} key=${at} kind=${kind} name=${name || text} />`;
 }
 
 function Story({ job, attempts }) {
@@ -142,7 +141,7 @@ function Side({ job, path }) {
     <${Card} title="Facts"><${Facts} of=${factsOf(job)} /><//>
     ${
       job.state === "running" &&
-      may("stack") &&
+      maySeeStacks() &&
       html`<${Card} title="What it does now">
       <div class="pad"><${StackDump} id=${job.id} /></div>
     <//>`
@@ -174,15 +173,22 @@ function Arguments({ path }) {
               <span class="dim">${bytes(shown.size)} of JSON.</span>${" "}
               <${Button} small onClick=${() => setWhole(true)}>Load them<//>
             </p>`
-          : html`<${Json} value=${shown.args} label="Arguments" />`}
+          : html`<${ArgumentList} args=${shown.args} />`}
     <//>
   <//>`;
+}
+
+function ArgumentList({ args }) {
+  const isEmpty = args !== null && Object.keys(args).length === 0;
+  return isEmpty
+    ? html`<p class="pad dim">none</p>`
+    : html`<${Json} value=${args} label="Arguments" />`;
 }
 
 const moment = (at) => html`${clock(at)} <span class="dim"><${When} at=${at} /></span>`;
 
 const factsOf = ({ options, ...job }) => [
-  ["Attempt", job.attempt ? `${job.attempt} of ${(options.retries) + 1}` : "none yet"],
+  ["Attempt", job.attempt ? `${job.attempt} of ${options.retries + 1}` : "none yet"],
   ["Worker", job.worker ? html`<${Worker} id=${job.worker} />` : "–"],
   ["Priority", job.priority],
   ["Enqueued", moment(job.enqueued_at)],

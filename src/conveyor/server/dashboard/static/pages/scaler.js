@@ -141,7 +141,11 @@ function Pools({ pools }) {
     rows=${pools}
     id=${(pool) => pool.pool}
     columns=${[
-      { head: "Pool", kind: "grow", cell: (pool) => html`<strong><${Name} of=${pool.pool} /></strong>` },
+      {
+        head: "Pool",
+        kind: "grow",
+        cell: (pool) => html`<strong><${Name} of=${pool.pool} /></strong>`,
+      },
       { head: "There", isNumber: true, cell: (pool) => html`<strong>${have(pool)}</strong>` },
       { head: "Wanted", isNumber: true, cell: (pool) => pool.wanted },
       column("Busy", "busy"),

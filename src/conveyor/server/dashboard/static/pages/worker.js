@@ -1,6 +1,6 @@
 // One worker: whether it is safe to restart it, and what it runs for how long.
 import { html } from "../lib/html.js";
-import { getAll, getPage, may } from "../lib/api.js";
+import { getAll, getPage } from "../lib/api.js";
 import { useRead } from "../lib/data.js";
 import { bytes, count, now, span } from "../lib/format.js";
 import { completeJob } from "../lib/jobs.js";
@@ -13,7 +13,7 @@ import { Slots } from "../ui/figures.js";
 import { jobLink, Name, Queue } from "../ui/name.js";
 import { orderWorker, removeWorker, resumeWorker } from "../ui/orders.js";
 import { Card, Data, Empty, Facts, Page } from "../ui/page.js";
-import { StackDump } from "../ui/stack_dump.js";
+import { maySeeStacks, StackDump } from "../ui/stack_dump.js";
 import { Level, State, stateOf } from "../ui/state.js";
 import { Since, When } from "../ui/time.js";
 
@@ -137,7 +137,7 @@ function Runs({ worker, jobs }) {
                   <${Since} at=${job.started_at} />
                 </span>
               </div>
-              ${may("stack") && html`<${StackDump} id=${job.id} />`}
+              ${maySeeStacks() && html`<${StackDump} id=${job.id} />`}
             </li>`,
           )}
         </ul>`

@@ -81,7 +81,7 @@ export async function askToCopy(job) {
   const stored = await get(`jobs/${segment(job.id)}/args`, { whole: "true" });
   const edited = { text: JSON.stringify(stored.args, null, 2) };
   ask({
-    call: "copy",
+    call: "copy_job",
     title: "Enqueue a copy",
     yes: "Enqueue",
     needsNoReason: true,

@@ -34,7 +34,9 @@ const inQueue = (queue) => jobsLink({ ...filterOf(route.value.query), queue });
 
 function waited(job) {
   if (job.state === "available") return html`<${Since} at=${job.enqueued_at} />`;
-  return job.started_at && job.attempt === 1 ? span(Math.max(0, job.started_at - job.enqueued_at)) : NONE;
+  return job.started_at && job.attempt === 1
+    ? span(Math.max(0, job.started_at - job.enqueued_at))
+    : NONE;
 }
 
 function ran(job) {
@@ -61,9 +63,7 @@ const COLUMNS = [
     isNumber: true,
     hide: "m",
     cell: (job) =>
-      job.attempt
-        ? html`${job.attempt}<span class="dim">/${job.options.retries + 1}</span>`
-        : NONE,
+      job.attempt ? html`${job.attempt}<span class="dim">/${job.options.retries + 1}</span>` : NONE,
   },
   { head: "Waited", isNumber: true, hide: "m", cell: waited },
   { head: "Ran", isNumber: true, hide: "m", cell: ran },

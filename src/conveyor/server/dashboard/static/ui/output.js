@@ -111,7 +111,8 @@ export function Output({ job }) {
     setHit(0);
     setFollow(false);
   };
-  const note = `${count(output.dropped + lines.length)} lines${isLive ? ", live" : ""}`;
+  const number = output.dropped + lines.length;
+  const note = `${count(number)} ${number === 1 ? "line" : "lines"}${isLive ? ", live" : ""}`;
   const tools = html`<${Button} small icon="down" pressed=${follow} onClick=${() => setFollow(!follow)}>
       Follow
     <//>

@@ -1,13 +1,31 @@
 // What a running job does right now: its stack or its processes, again every two seconds.
 import { html, useEffect, useState } from "../lib/html.js";
-import { get, segment } from "../lib/api.js";
+import { get, may, post, segment } from "../lib/api.js";
 import { bytes, clock } from "../lib/format.js";
 import { visible } from "../lib/foreign_text.js";
 import { Button } from "./button.js";
 import { Scroll } from "./page.js";
 import { Frames } from "./traceback.js";
 
-const EVERY = 2000;
+const EVERY = 2000; // milliseconds between two dumps
+const POLL = 100;
+const PATIENCE = 10000;
+
+export const maySeeStacks = () => may("request_stack") && may("stack");
+
+/** Ask for a dump, and wait until the job's worker has taken it. */
+async function takeDump(id, isCurrent) {
+  const path = `jobs/${segment(id)}/stack`;
+  await post(path);
+  const until = performance.now() + PATIENCE;
+  while (isCurrent() && performance.now() < until) {
+    const found = await get(path);
+    if (found?.taken_at) return { at: found.taken_at, ...found.dump };
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+  }
+  const detail = "Its worker may be silent, or of a version that cannot take stacks.";
+  throw Object.assign(new Error(detail), { title: "No stack came within 10 s", detail });
+}
 
 export function StackDump({ id }) {
   const [isOn, setOn] = useState(false);
@@ -19,8 +37,9 @@ export function StackDump({ id }) {
     let timer = 0;
     const take = async () => {
       try {
-        const found = await get(`jobs/${segment(id)}/stack`);
-        if (isCurrent) setDump(found);
+        const found = await takeDump(id, () => isCurrent);
+        if (!isCurrent) return;
+        setDump(found);
         timer = setTimeout(take, EVERY);
       } catch (failure) {
         if (!isCurrent) return;
@@ -49,7 +68,7 @@ export function StackDump({ id }) {
   </div>`;
 }
 
-const frameOf = ({ own, ...frame }) => ({ ...frame, isOwn: own });
+const frameOf = ({ function: name, own, ...frame }) => ({ ...frame, name, isOwn: own });
 
 function Processes({ processes }) {
   return html`<${Scroll} label="Processes">

@@ -47,15 +47,20 @@ function Step({ kind, icon, text, at }) {
   </li>`;
 }
 
-/** What follows for a job that still runs. */
+/** What follows for a job that still runs. Only processes can be killed. */
 function upcoming(job, asked) {
   const last = { icon: "available", text: "cancelled, once nothing of it runs any more", at: "" };
+  if (job.cancel_forced) return [{ ...last, note: "its grace is left out" }];
   const grace = job.options.grace;
   const left = asked + grace - now();
-  if (job.cancel_forced) return [{ ...last, note: "its grace is left out" }];
+  const hasProcesses = job.stopping.some(({ text }) => text.startsWith("SIGTERM"));
+  if (!hasProcesses) {
+    const text = "its code ends by itself: a coroutine or a thread cannot be killed";
+    return [{ icon: "scheduled", text, at: "" }, last];
+  }
   const step = {
     icon: "scheduled",
-    text: `SIGKILL to its processes, when its grace of ${span(grace)} is over; a thread ends by itself`,
+    text: `SIGKILL to what still runs, when its grace of ${span(grace)} is over`,
     at: left > 0 ? html`<strong>in ${Math.ceil(left)} s</strong>` : "now",
     note: left > 0 ? `${Math.ceil(left)} s of its grace are left` : "its grace is over",
   };
