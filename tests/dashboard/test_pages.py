@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import OpenTab
-from tab import NARROW, Tab
-from world import HOSTILE_QUEUE, HOSTILE_TASK, World
-
-from conveyor.core.job import State
+from world import World
 
 SEEN: dict[str, str] = {
     "queues": "imports",

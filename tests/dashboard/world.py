@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -96,14 +97,13 @@ class World:
 
     def mail(self, *, fails: bool = False, queue: str = "mail", **more: Any) -> str:
         """Enqueue a mail."""
-        args = '{"to": "ada", "fails": %s, "api_token": "secret-token"}' % str(fails).lower()
-        return self.enqueue("send_mail", args, queue, **more)
+        args = {"to": "ada", "fails": fails, "api_token": "secret-token"}
+        return self.enqueue("send_mail", json.dumps(args), queue, **more)
 
     def video(self, task: str = "transcode", **options: Any) -> str:
         """Enqueue a job that runs until `go`, and wait until it runs."""
-        job_id = self.enqueue(
-            task, '{"go": "%s"}' % (self.folder / "go"), "video", options=options
-        )
+        args = json.dumps({"go": str(self.folder / "go")})
+        job_id = self.enqueue(task, args, "video", options=options)
         self.wait_for(job_id, State.RUNNING)
         return job_id
 
@@ -112,11 +112,7 @@ class World:
 
     def wait_for(self, job_id: str, *states: State) -> JobRecord:
         """Wait until a job is in one of the states; for any final one by default."""
-        until(
-            lambda: (
-                self.job(job_id).state in states if states else self.job(job_id).is_final
-            )
-        )
+        until(lambda: self.job(job_id).state in states if states else self.job(job_id).is_final)
         return self.job(job_id)
 
 

@@ -25,7 +25,7 @@ from .shared.worker_process import Companion, run_worker_process
 def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any) -> int:
     def make_companion(belt: Conveyor, settings: Settings) -> Companion | None:
         scale = None if scaler is None else _scaler(belt, settings, scaler)
-        dashboard = RunDashboard(belt, settings["dashboard"])
+        dashboard = RunDashboard(belt, settings)
         if not dashboard.check():
             return scale
 

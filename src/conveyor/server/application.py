@@ -75,6 +75,7 @@ class Application(Router):
             authenticator=self._authenticator,
             authorizer=self._authorizer,
             hub=self._hub,
+            viewers=self._config.viewers,
             version=version("conveyor"),
         )
         self._routes = RouteTable()

@@ -16,7 +16,7 @@ from ...client.app import Conveyor
 from ...core.dashboard_address import AUTO, LOCAL, OFF, DashboardAddress
 from ...core.event_log import open_event_log
 from ...errors import ConveyorError, UsageError
-from ...settings import SERVERS
+from ...settings import SERVERS, Settings
 from .output import print_stderr
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ NEEDED = ("starlette", "uvicorn", "httptools")
 class RunDashboard:
     """The dashboard of an application's store. Call `check` before the worker begins."""
 
-    def __init__(self, belt: Conveyor, address: DashboardAddress) -> None:
+    def __init__(self, belt: Conveyor, settings: Settings) -> None:
         self._belt = belt
-        self._address = address
+        self._settings = settings
+        self._address: DashboardAddress = settings["dashboard"]
 
     def check(self) -> bool:
         """Whether it can be served; UsageError if it was asked for and cannot be."""
@@ -54,7 +55,7 @@ class RunDashboard:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Serve it within the context. What goes wrong is said, and does not end the worker."""
-        thread = _DashboardThread(self._belt, self._address)
+        thread = _DashboardThread(self._belt, self._settings)
         thread.start()
         try:
             yield
@@ -63,10 +64,10 @@ class RunDashboard:
 
 
 class _DashboardThread(threading.Thread):
-    def __init__(self, belt: Conveyor, address: DashboardAddress) -> None:
+    def __init__(self, belt: Conveyor, settings: Settings) -> None:
         super().__init__(name="conveyor-dashboard", daemon=True)
         self._belt = belt
-        self._address = address
+        self._settings = settings
         self._lock = threading.Lock()
         self._stopped = False
         self._server: Server | None = None
@@ -97,13 +98,16 @@ class _DashboardThread(threading.Thread):
 
         # Its lines are about a server of its own; here there is one about the dashboard.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        belt, address = self._belt, self._address
+        belt, settings = self._belt, self._settings
+        address: DashboardAddress = settings["dashboard"]
         tokens = bool(belt.store.tokens(limit=1).result())
         server = Server(
             belt.store,
             Bind(host=address.host or LOCAL, port=address.port),
             tokens=tokens,
             config=ServerConfig(
+                args_limit=int(settings["args_limit"]),
+                masked_keys=tuple(settings["masked_keys"]),
                 tasks=dict(belt.tasks),
                 capacities={name: queue.capacity for name, queue in belt.queues.items()},
             ),

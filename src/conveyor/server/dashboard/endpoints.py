@@ -67,13 +67,18 @@ class Dashboard:
         authenticator: Authenticator,
         authorizer: Authorizer,
         hub: Hub,
+        viewers: int,
         version: str,
     ) -> None:
         self._authenticator = authenticator
         self._version = version
         feed = SnapshotFeed(store)
         self._events = EventStreams(
-            authenticator=authenticator, authorizer=authorizer, hub=hub, feed=feed
+            authenticator=authenticator,
+            authorizer=authorizer,
+            hub=hub,
+            feed=feed,
+            viewers=viewers,
         )
 
     def routes(self) -> Iterator[tuple[str, str, Endpoint]]:

@@ -25,7 +25,6 @@ from ..authorization import Authorizer
 from ..hub import KINDS, Hub
 from .snapshot import SnapshotFeed
 
-MAX_VIEWERS = 200
 # In seconds: between two messages, until an empty comment keeps the connection alive, and until a
 # page tries to connect again.
 PACE, PING, RETRY = 0.25, 15.0, 2.0
@@ -49,19 +48,26 @@ class EventStreams:
     """Answers the requests for events."""
 
     def __init__(
-        self, *, authenticator: Authenticator, authorizer: Authorizer, hub: Hub, feed: SnapshotFeed
+        self,
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        hub: Hub,
+        feed: SnapshotFeed,
+        viewers: int,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._hub = hub
         self._feed = feed
+        self._viewers = viewers
         self._boot = secrets.token_hex(4)
 
     def respond(self, http: Request, principal: Principal) -> Response:
         """Stream events until the client disconnects, loses access, or the server stops."""
-        if self._feed.viewers >= MAX_VIEWERS:
+        if self._feed.viewers >= self._viewers:
             raise UnavailableError(
-                f"{MAX_VIEWERS} pages are open, which is the most that this server keeps up to "
+                f"{self._viewers} pages are open, which is the most that this server keeps up to "
                 "date; close some, or reload this one now and then"
             )
         job_id = http.query_params.get("job", "")

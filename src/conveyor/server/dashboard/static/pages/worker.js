@@ -152,7 +152,7 @@ const factsOf = (worker) => [
   ["Last heartbeat", html`<${When} at=${worker.beat_at} />`],
   ["Up for", html`<${Since} at=${worker.started_at} />`],
   worker.release && ["Release", html`<span class="mono"><${Name} of=${worker.release} /></span>`],
-  ["Memory", bytes(worker.rss)],
+  worker.rss > 0 && ["Memory", bytes(worker.rss)],
   ["Attempts ended", count(worker.finished)],
   ...Object.entries(worker.sick).map(([kind, why]) => [
     `Cannot start: ${visible(kind)}`,

@@ -106,8 +106,8 @@ function Host({ name, workers }) {
       <h2><a href=${link("workers", { host: name })}><${Name} of=${name} /></a></h2>
       <span class="note">
         ${count(workers.length)} ${workers.length === 1 ? kind.slice(0, -1) : kind} ·${" "}
-        ${count(sum((each) => each.running))}/${count(sum((each) => each.slots))} slots ·${" "}
-        ${bytes(sum((each) => each.rss))}
+        ${count(sum((each) => each.running))}/${count(sum((each) => each.slots))} slots
+        ${sum((each) => each.rss) > 0 && ` · ${bytes(sum((each) => each.rss))}`}
       </span>
     </header>
     <ul>
