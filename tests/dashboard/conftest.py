@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, sync_playwright
 from tab import Tab
 from world import World
 
+from shop import Shop, fill
+
 THREAD = ThreadPoolExecutor(1, "browser")
 OpenTab = Callable[..., Tab]
 
@@ -56,6 +58,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("world"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def shop(world: World) -> Shop:
+    return fill(world)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from urllib.request import Request, urlopen
 
 from conveyor.core.job import JobRecord, NewJob, Options, State
 from conveyor.store.messages import Accepted
@@ -94,6 +95,15 @@ class World:
         accepted = self.store.insert([job], capacity=capacity).result()
         assert isinstance(accepted, Accepted)
         return job_id
+
+    def act(self, method: str, path: str, body: Any = None) -> Any:
+        """Make a call of the API."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"{self.url}/api/v1/{path}", data, headers, method=method)
+        with urlopen(request, timeout=PATIENCE) as response:
+            text = response.read()
+        return json.loads(text) if text else None
 
     def mail(self, *, fails: bool = False, queue: str = "mail", **more: Any) -> str:
         """Enqueue a mail."""
