@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -82,6 +83,17 @@ class World:
     def go(self) -> None:
         """End the jobs that wait for a file."""
         (self.folder / "go").touch()
+
+    @contextmanager
+    def another_worker(self) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        """Start a worker beside it, for a queue of its own; its name and process."""
+        words = ["worker", "shop_app:belt", "-q", "beside", "--url", str(self.db)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "conveyor", *words], cwd=HERE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            yield process.stderr.readline().split()[1].removesuffix(":"), process
+            process.kill()
 
     def new_id(self) -> str:
         self._number += 1

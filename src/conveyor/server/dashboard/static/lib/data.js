@@ -1,6 +1,7 @@
 // Reads what a page shows, again while it lives, and keeps the last answer while the server is away.
 import { useEffect, useRef, useState } from "./html.js";
 import { get } from "./api.js";
+import { now } from "./format.js";
 import { beat } from "./live.js";
 
 // A read that takes long is repeated less often: it may take a fifth of the time.
@@ -20,15 +21,15 @@ export function useRead(key, read, every = 1) {
     const began = performance.now();
     try {
       const data = await read();
-      if (current.key === key) setBox({ key, data, at: Date.now() / 1000 });
+      if (current.key === key) setBox({ key, data, at: now() });
     } catch (error) {
       if (current.key !== key || error.name === "AbortError") return;
       // Without a connection the last answer stays: the banner says how old it is.
       setBox((old) => (error.status === 0 && old.key === key && old.data ? old : { key, error }));
     } finally {
       if (current.isBusy === key) current.isBusy = false;
-      const now = performance.now();
-      current.notBefore = now + Math.max(every * 1000 - 200, SHARE * (now - began));
+      const ended = performance.now();
+      current.notBefore = ended + Math.max(every * 1000 - 200, SHARE * (ended - began));
     }
   };
   useEffect(() => {

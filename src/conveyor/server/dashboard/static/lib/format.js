@@ -49,7 +49,20 @@ export function brief(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
-export const now = () => Date.now() / 1000;
+// How much the server's clock is ahead of this one, in seconds.
+let ahead = 0;
+// Less than this is the time of the message on its way.
+const NOTABLE = 2;
+
+/** The present moment by the server's clock, which all moments on the pages are from. */
+export const now = () => Date.now() / 1000 + ahead;
+
+/** Set the clock by what the server says is now. */
+export function setClock(at) {
+  const difference = at - Date.now() / 1000;
+  ahead = Math.abs(difference) < NOTABLE ? 0 : difference;
+}
+
 const two = (number) => String(number).padStart(2, "0");
 
 /** A time of day in the viewer's zone. */

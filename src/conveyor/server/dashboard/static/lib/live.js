@@ -1,6 +1,7 @@
 // The connection to the server's events: whether it lives, how old the data is, and when to read.
 import { address, send } from "./api.js";
 import { readEvents } from "./events.js";
+import { now, setClock } from "./format.js";
 import { signal } from "./html.js";
 
 const POLL = 5000; // without a stream
@@ -10,7 +11,7 @@ const RETRY = 3000;
 /** connecting, live, polling, lost, or paused by the user. */
 export const connection = signal("connecting");
 /** When the server was heard last, in Unix seconds. */
-export const heardAt = signal(Date.now() / 1000);
+export const heardAt = signal(now());
 /** When the page will try to connect again. */
 export const retryAt = signal(0);
 /** Grows when the page should read its data again: about once a second. */
@@ -83,13 +84,16 @@ function stop() {
 function receive(event) {
   hear();
   if (event.id) lastId = event.id;
-  if (event.name === "snapshot") snapshot.value = event.data;
+  if (event.name === "snapshot") {
+    snapshot.value = event.data;
+    if (event.data.at) setClock(event.data.at);
+  }
   if (event.name === "job" || event.name === "output") jobBeat.value += 1;
   if (event.name === "snapshot" || (event.name === "hello" && event.data.missed)) tick();
 }
 
 function hear() {
-  heardAt.value = Date.now() / 1000;
+  heardAt.value = now();
   connection.value = isPaused ? "paused" : "live";
   clearTimeout(watchdog);
   watchdog = setTimeout(connect, SILENT);
@@ -102,7 +106,7 @@ function tick() {
 function lose() {
   stop();
   connection.value = "lost";
-  retryAt.value = Date.now() / 1000 + RETRY / 1000;
+  retryAt.value = now() + RETRY / 1000;
   timer = setTimeout(connect, RETRY);
 }
 
@@ -110,7 +114,7 @@ function lose() {
 function refuse(error) {
   stop();
   if (error.status === 401) return; // the login comes next
-  heardAt.value = Date.now() / 1000;
+  heardAt.value = now();
   connection.value = isPaused ? "paused" : "polling";
   tick();
   timer = setTimeout(connect, POLL);

@@ -66,15 +66,14 @@ async function readWorker(id) {
 }
 
 function Actions({ worker }) {
-  const { id, running } = worker;
-  if (standingOf(worker) === "silent") {
-    return html`<${Action} call="dismiss" kind="harm" onClick=${() => removeWorker(id, running)}>Remove<//>`;
-  }
-  if (worker.quiet || worker.draining) {
-    return html`<${Action} call="order" kind="main" icon="play" onClick=${() => resumeWorker(id)}>Resume<//>`;
-  }
-  return html`<${Action} call="order" icon="paused" onClick=${() => orderWorker(id, "quiet")}>Quiet<//>
-    <${Action} call="order" icon="down" onClick=${() => orderWorker(id, "drain")}>Drain<//>`;
+  const { id, running, quiet, draining } = worker;
+  const orders =
+    quiet || draining
+      ? html`<${Action} call="order" kind="main" icon="play" onClick=${() => resumeWorker(id)}>Resume<//>`
+      : html`<${Action} call="order" icon="paused" onClick=${() => orderWorker(id, "quiet")}>Quiet<//>
+          <${Action} call="order" icon="down" onClick=${() => orderWorker(id, "drain")}>Drain<//>`;
+  return html`${standingOf(worker) !== "silent" && orders}
+    <${Action} call="dismiss" kind="harm" onClick=${() => removeWorker(id, running)}>Remove<//>`;
 }
 
 /** The question behind most visits: what becomes of its jobs if it is restarted now? */

@@ -80,7 +80,10 @@ export function removeWorker(id, running) {
       ${" "}If its process lives after all, the store refuses it from then on, and it stops its jobs.
     </p>`,
     command: commandLine("conveyor", "workers", "remove", running > 0 ? "--force" : "", id),
-    run: () => remove(`workers/${segment(id)}`, { force: running > 0 ? "true" : "" }),
-    done: "The worker is removed.",
+    run: async () => {
+      const force = running > 0 ? "true" : "";
+      const { forgotten } = await remove(`workers/${segment(id)}`, { force });
+      return forgotten ? "The worker is removed." : "The worker lives, and was told to drain and exit.";
+    },
   });
 }

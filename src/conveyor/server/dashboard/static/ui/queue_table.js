@@ -1,6 +1,6 @@
 // The table of queues: on the overview its short form, on its own page all of it.
 import { html } from "../lib/html.js";
-import { count, percent, rate, short, span } from "../lib/format.js";
+import { count, now, percent, rate, short, span } from "../lib/format.js";
 import { go } from "../lib/route.js";
 import { Action } from "./button.js";
 import { Meter, Spark } from "./figures.js";
@@ -11,7 +11,7 @@ import { sorted, Table } from "./table.js";
 import { Since } from "./time.js";
 
 const NONE = html`<span class="dim">0</span>`;
-const ago = (at) => (at === null ? 0 : Date.now() / 1000 - at);
+const ago = (at) => (at === null ? 0 : now() - at);
 const usual = (queue) =>
   queue.usual_wait === null
     ? "what is usual is not known yet"
