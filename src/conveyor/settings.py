@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 from .core.bounds import checked_integer
 from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
-from .core.masking import MASKED_KEYS
+from .core.secret_mask import MASKED_KEYS
 from .errors import UsageError
 
 PREFIX = "CONVEYOR_"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conveyor.core.explain_parts import Part, explain_parts
+from conveyor.core.explain_parts import SentencePart, explain_parts
 
 SENTENCE = (
     "It waits behind 3 jobs in queue 'mail' (8 of 8 slots busy). Job 01ab2-c, which has one of "
@@ -22,10 +22,10 @@ def test_the_parts_together_are_the_sentence_and_name_what_it_names() -> None:
 
 
 def test_a_sentence_without_names_is_one_part() -> None:
-    assert explain_parts("It is next.", queues=[], workers=[]) == [Part("It is next.")]
+    assert explain_parts("It is next.", queues=[], workers=[]) == [SentencePart("It is next.")]
 
 
 def test_names_are_taken_as_they_are() -> None:
     name = "a.*[x]'(\n"
     parts = explain_parts(f"Queue {name!r} is paused.", queues=[name], workers=[""])
-    assert parts[0] == Part(f"Queue {name!r}", "queue", name)
+    assert parts[0] == SentencePart(f"Queue {name!r}", "queue", name)

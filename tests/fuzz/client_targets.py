@@ -32,9 +32,13 @@ JOB = {
     "seq": 1, "id": "j", "task": "t", "queue": "q", "args": {"a": 1}, "state": "running",
     "priority": 0, "run_at": 1.0, "enqueued_at": 1.0, "attempt": 1, "lease": 3, "worker": "w",
     "lease_until": 2.0, "result": [1], "error": "e", "progress": {"done": 1}, "options": OPTIONS,
-    "stopping": [{"at": 1, "text": "t"}],
+    "stopping": [{"at": 1, "text": "t"}], "summary": "a=1",
 }  # fmt: skip
 QUEUE = {"name": "q", "capacity": 5, "paused": False, "counts": {"running": 1}, "offers": 0}
+GROUP = {
+    "fingerprint": "f", "count": 1, "jobs": 1, "first_at": 1.0, "last_at": 1.0, "tasks": {"t": 1},
+    "queues": {"q": 1}, "became": {"discarded": 1}, "job_id": "j", "seq": 1, "type": "E",
+}  # fmt: skip
 # Valid responses, by the name of the call.
 ANSWERS: dict[str, list[Any]] = {
     "insert": [{"accepted": {"ids": ["j"], "existing": ["j"], "dropped": 1}},
@@ -58,6 +62,27 @@ ANSWERS: dict[str, list[Any]] = {
     "beat": ["quiet"], "dismiss": [{"forgotten": True, "jobs": ["j"]}],
     "terms": [{"version": "1", "now": 1.0, "lease_for": 60.0, "hold": 25.0, "beat": 5.0}],
     "scale": [{"waiting": 1, "running": 1, "total": 2, "oldest_age": 0.5, "wanted_agents": 1}],
+    "attempts": [[{"attempt": 1, "outcome": "retryable", "lease": 1, "worker": "w", "error": ERROR,
+                   "due_at": 1.0, "started_at": 1.0, "ended_at": 2.0, "waited": 0.0, "seq": 3}]],
+    "job_counts": [{"counts": {"running": 1}, "queues": {"q": 1}, "is_capped": True,
+                    "is_complete": False, "looked_at": 5}],
+    "match": [{"count": 1, "changeable": 1, "states": {"running": 1}, "queues": {"q": 1},
+               "is_capped": False, "is_complete": True, "upto": 5}],
+    "act": [{"changed": 1, "refused": 1, "jobs": [["j", "available"]], "problems": ["p"],
+             "next": 5}],
+    "failures": [{"groups": [GROUP], "attempts": 1, "limit": 5, "is_complete": True, "since": 1.0}],
+    "failure": [{"group": GROUP, "error": ERROR, "newest": [
+        {"seq": 1, "fingerprint": "f", "job_id": "j", "task": "t", "queue": "q", "at": 1.0,
+         "became": "discarded"}]}],
+    "recent_jobs": [["j"]], "copy_job": [{"id": "j"}],
+    "why": [{"text": "t", "parts": [{"text": "t", "kind": "queue", "name": "q"}], "ahead": 1}],
+    "job_args": [{"args": {"a": 1}, "masked": ["/a"], "size": 5}],
+    "search_output": [{"lines": [{"seq": 1, "lease": 1, "stream": "stdout", "at": 1.0,
+                                  "text": "t"}], "next": 5}],
+    "schedule_outlook": [{"schedule": SCHEDULE, "words": "w", "next": [1.0], "outcomes": [
+        {"id": "j", "state": "running", "enqueued_at": 1.0}]}],
+    "scaler": [{"leader": None, "is_current": False, "status": {"at": 1.0}}],
+    "suggest": [{"found": ["a"]}],
 }  # fmt: skip
 RENEWALS = [{"id": "j", "verdict": "cancel", "reason": "r", "forced": True}]
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import uvicorn
 from harness import Target
+from inspection_seeds import INSPECTION
 from starlette.datastructures import Headers, QueryParams
 from uvicorn.server import ServerState
 
@@ -98,7 +99,8 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     list_queries.FindQuery: [
         {"queue": "q", "task": "t", "states": "running,completed", "before": 5, "limit": 10},
         {"states": "running,available", "enqueued_before": 1.5},
-        {"include": "args,result"},
+        {"include": "args,result,summary"},
+        {"error": "0123456789ab", "text": "t", "order": "oldest", "enqueued_after": 1.5},
     ],
     list_queries.HistoryQuery: [{"after": 5, "limit": 10}],
     list_queries.OutputQuery: [{"after": 5, "limit": 10}],
@@ -109,11 +111,21 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.ScaleQuery: [{"queue": "q", "requires": "gpu,linux!only", "slots": 4}],
     list_queries.PageQuery: [{"after": "abc", "limit": 10}],
     list_queries.ListQuery: [{"after": "abc", "limit": 10}],
-    list_queries.BeforeQuery: [{"before": 5, "limit": 10}],
+    list_queries.ActionsQuery: [
+        {"before": 5, "limit": 10, "who": "w", "what": "cancel", "subject": "j"},
+        {"since": 1.5, "until": 2.5},
+    ],
+    list_queries.CountQuery: [{"queue": "q", "states": "running", "worker": "w", "after": 5}],
+    list_queries.FailuresQuery: [{"queue": "q", "task": "t", "limit": 10}],
+    list_queries.FailureQuery: [{"queue": "q"}],
+    payloads.ReasonBody: [{"reason": "r"}],
+    payloads.ReasonQuery: [{"reason": "r"}],
+    **INSPECTION,
     payloads.HintsQuery: [{"kinds": "final,offer"}],
 }
 # Names in paths that agree with the bodies above.
-PATH = {"queue": "q", "worker": "w", "name": "s", "token_id": "abcdefgh", "job_id": "j"}
+PATH = {"queue": "q", "worker": "w", "name": "s", "token_id": "abcdefgh", "job_id": "j",
+        "fingerprint": "0123456789ab"}  # fmt: skip
 INTAKE = JobIntake(1 << 20)
 
 

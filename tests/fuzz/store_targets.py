@@ -149,8 +149,8 @@ def dump(value: Any) -> list[bytes]:
 
 
 def decode_history_row(data: bytes) -> None:
-    names = ("attempt", "at", "worker", "became", "error")
-    msgspec.json.encode(admin._attempt_error(1, *read_row(data, names)))
+    names = ("attempt", "at", "worker", "became", "error", "started_at", "due_at", "lease", "alike")
+    msgspec.json.encode(admin.attempt_error(1, *read_row(data, names)))
 
 
 def decode_lane(data: bytes) -> None:
@@ -199,7 +199,8 @@ def store_targets() -> list[Target]:
     worker = {"worker": "w", "beat_at": 1.0, "info": WORKER, "number": 1}
     offer = {"seq": 1, "queue": "q", "until": 1.0, "request": [{**JOB, "args": "e30="}],
              "answer": {"ids": ["j"]}}  # fmt: skip
-    history = {"attempt": 1, "at": 1.0, "worker": "w", "became": "retryable", "error": ERROR}
+    history = {"attempt": 1, "at": 1.0, "worker": "w", "became": "retryable", "error": ERROR,
+               "started_at": 1.0, "due_at": 1.0, "lease": 1, "alike": "f"}  # fmt: skip
     return [
         Target("row of a job", decode_job_row, [*dump(ROW), *dump(FRESH)]),
         Target("row of a token", decode_token_row, [json.dumps(token).encode()]),

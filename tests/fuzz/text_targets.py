@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from harness import Target, scratch_folder
 
 from conveyor.autoscaler.config import parse_config
@@ -16,16 +17,22 @@ from conveyor.autoscaler.workload import read_trace
 from conveyor.cli.enqueue import _parse_arguments
 from conveyor.core.command_policy import read_limits
 from conveyor.core.cron import next_tick, parse
+from conveyor.core.cron_words import describe_schedule
 from conveyor.core.duration import parse_duration
+from conveyor.core.explain_parts import explain_parts
 from conveyor.core.file_patterns import FilePatterns
 from conveyor.core.files import artifact_patterns, file_name, file_names
+from conveyor.core.fingerprint import LENGTH, fingerprint
 from conveyor.core.foreign_text import escape_block, escape_json, escape_line
+from conveyor.core.job import ErrorInfo, OutputChunk
 from conveyor.core.names import parse_weighted_queue, validate_name, weighted_queue
 from conveyor.core.output_text import COLOUR, OutputText
 from conveyor.core.retry import parse_backoff
 from conveyor.core.retry_on import parse_retry_on
+from conveyor.core.secret_mask import mask, summary, unmask
 from conveyor.core.size import parse_size
 from conveyor.errors import UnavailableError, UsageError
+from conveyor.server.output_search import OutputSearch
 from conveyor.settings import PREFIX, SETTINGS, Settings, has_password_in, load_settings, token_from
 from conveyor.store.open import check_store_exists
 
@@ -51,6 +58,43 @@ TOML = (
     b'token_file = "t"\nlabels = "x,y"\nmax_jobs_per_process = 0\n'
 )
 FOLDER = scratch_folder()
+
+
+MASKED = b'{"token":"t","a":[{"db_password":1}],"u":"p://a:b@c","max_tokens":5}'
+TRACEBACK = (
+    b'Traceback (most recent call last):\n  File "/a/b.py", line 3, in f\n    g()\nE: job 17\n'
+)
+
+
+def decode_masked(data: bytes) -> None:
+    try:
+        value = msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return
+    shown = mask(value)
+    summary(value)
+    assert mask(shown.value).value == shown.value
+    assert unmask(shown.value, value) == value
+
+
+def decode_error(data: bytes) -> None:
+    kind, message, traceback = [*data.decode(errors="replace").split("\0", 2), "", ""][:3]
+    made = fingerprint(ErrorInfo(kind, message, traceback))
+    assert len(made) == LENGTH
+
+
+def decode_sentence(data: bytes) -> None:
+    name, _, sentence = data.decode(errors="replace").partition("\0")
+    parts = explain_parts(sentence, queues=[name], workers=["w"])
+    assert "".join(part.text for part in parts) == sentence
+
+
+def decode_searched(data: bytes) -> None:
+    sought, *parts = data.split(b"\0")
+    search = OutputSearch(sought.decode(errors="replace"))
+    for seq, part in enumerate(parts):
+        search.feed(OutputChunk(job_id="j", lease=1, offset=0, stream="log", at=1.0, data=part,
+                                seq=seq))  # fmt: skip
 
 
 def text(read: Callable[[str], Any]) -> Callable[[bytes], Any]:
@@ -81,6 +125,7 @@ def decode_cron(data: bytes) -> None:
     rule, _, zone = os.fsdecode(data).partition("\n")
     parsed = parse(rule, zone or "UTC")
     assert next_tick(parsed, 1.0e9) > 1.0e9
+    assert describe_schedule(rule, zone)
 
 
 def decode_pattern(data: bytes) -> None:
@@ -178,6 +223,10 @@ def text_targets() -> list[Target]:
         Target("password in an address", text(has_password_in), [b"https://a:b@c"]),
         Target("output on a terminal", decode_output,
                [b"a\x1b[31mred\x1b[0m\r\nb\tc", "é\x1b]0;t\x07".encode()]),
+        Target("masked arguments", decode_masked, [MASKED]),
+        Target("kind of an error", decode_error, [b"E\0job 17 'x' 0xff\0" + TRACEBACK]),
+        Target("sentence in parts", decode_sentence, [b"q\0Queue 'q': `c` job 1, w waits."]),
+        Target("output to search", decode_searched, [b"b\0a\r\nb\0\xc3", b"\xc3\0\xa4"]),
         Target("text on a terminal", decode_shown, ["a\u202e\x1b[2Jb\u200d".encode()]),
         Target("JSON on a terminal", decode_json_shown, ["a\u202e\x1b[2Jb\x9b".encode()]),
     ]  # fmt: skip

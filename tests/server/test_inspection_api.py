@@ -14,7 +14,7 @@ from served import Serving
 
 from conveyor.core.job import ErrorInfo, OutputChunk, ScheduleInfo, State, WorkerInfo
 from conveyor.core.lifecycle import Failed
-from conveyor.core.masking import MASK
+from conveyor.core.secret_mask import MASK
 from conveyor.store.messages import Filter
 from conveyor.store.protocol import Store
 

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from calls import BROKEN, claim, new, put, settle, state
+from calls import claim, new, put, settle, state
+from failing import failed, run
 
 from conveyor.core.attempts import Attempt
 from conveyor.core.job import ErrorInfo, State
-from conveyor.core.lifecycle import Cancelled, Crashed, Failed, Interrupted, Succeeded
+from conveyor.core.lifecycle import Cancelled, Failed, Succeeded
 from conveyor.errors import NotFoundError, UsageError
 from conveyor.store.messages import Filter, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
-
-TRACEBACK = """Traceback (most recent call last):
-  File "/srv/app/mail.py", line {line}, in send
-    connect(host)
-  File "/usr/lib/python3/dist-packages/net.py", line 9, in connect
-    raise OSError(host)
-OSError: {host}"""
-
-
-def failed(host: str = "a", line: int = 3) -> Failed:
-    return Failed(ErrorInfo("OSError", host, TRACEBACK.format(line=line, host=host)))
-
-
-def run(store: Store, *outcomes: Failed | Succeeded, worker: str = "w") -> list[str]:
-    """Enqueue a job for each outcome, and settle it."""
-    ids = []
-    for outcome in outcomes:
-        [job_id] = put(store, new())
-        [job] = claim(store, worker=worker)
-        settle(store, job, outcome)
-        ids.append(job_id)
-    return ids
 
 
 def found(store: Store, **given: object) -> list[str]:
@@ -169,7 +148,7 @@ def test_jobs_are_found_by_worker_by_text_and_by_time_in_both_orders(
 
 
 def test_an_empty_or_long_text_is_refused_with_its_length(store: Store) -> None:
-    with pytest.raises(UsageError, match="1 to 200|length"):
+    with pytest.raises(UsageError, match=r"1 to 200|length"):
         store.find(Filter(text=""), limit=1).result()
     with pytest.raises(UsageError, match="200"):
         store.find(Filter(text="x" * 201), limit=1).result()
@@ -283,97 +262,3 @@ def test_an_action_that_can_change_none_of_the_states_is_refused(store: Store) -
     for limit in (0, 1001):
         with pytest.raises(UsageError, match="limit"):
             store.act(Filter(), upto=9, action="cancel", reason="", limit=limit).result()
-
-
-# -- failures --------------------------------------------------------------------------------------
-
-
-def test_failures_that_are_alike_are_one_group_with_its_counts(
-    store: Store, clock: FakeClock
-) -> None:
-    begin = clock.now()
-    first, second = run(store, failed("host 1"), failed("host 2", line=99))
-    clock.advance(60)
-    put(store, new(queue="r", task="u"))
-    [job] = claim(store, queue="r", worker="far")
-    settle(store, job, failed("host 3"))
-    run(store, Failed(ErrorInfo("CommandFailed", "exit code 3", exit_code=3)), Succeeded())
-    whole = store.failures().result()
-    assert [group.count for group in whole.groups] == [3, 1]
-    group = whole.groups[0]
-    assert (group.type, group.message, group.jobs) == ("OSError", "host 3", 3)
-    assert (group.first_at, group.last_at) == (begin, begin + 60)
-    assert group.tasks == {"t": 2, "u": 1}
-    assert group.queues == {"q": 2, "r": 1}
-    assert group.became == {State.DISCARDED: 3}
-    assert group.job_id == job.id
-    assert (whole.attempts, whole.limit, whole.is_complete) == (4, 10_000, True)
-    assert whole.since == begin
-    assert not whole.more
-    assert [g.count for g in store.failures(queue="r").result().groups] == [1]
-    assert [g.count for g in store.failures(task="t", limit=1).result().groups] == [2]
-    assert store.failures(limit=1).result().more
-    one = store.failure(group.fingerprint).result()
-    assert one.group == group
-    assert one.error == failed("host 3").error
-    assert [(each.job_id, each.worker, each.attempt) for each in one.newest] == [
-        (job.id, "far", 1),
-        (second, "w", 1),
-        (first, "w", 1),
-    ]
-    assert store.failure(group.fingerprint, queue="q").result().group.count == 2
-    with pytest.raises(NotFoundError, match="10,000"):
-        store.failure(group.fingerprint, queue="nowhere").result()
-
-
-def test_a_crash_is_a_failure_and_a_cancel_or_a_return_is_none(store: Store) -> None:
-    [job_id] = put(store, new())
-    for outcome in (Interrupted(), Crashed(ErrorInfo("WorkerLost", "it died")), Cancelled("r")):
-        [job] = claim(store)
-        settle(store, job, outcome)
-    assert [group.type for group in store.failures().result().groups] == ["WorkerLost"]
-    assert store.failures().result().attempts == 1
-    store.delete(job_id).result()
-    assert store.failures().result().groups == []
-
-
-def test_the_history_of_a_job_names_the_lease_and_the_fingerprint(store: Store) -> None:
-    put(store, new(retries=1))
-    [job] = claim(store)
-    settle(store, job, BROKEN)
-    [entry] = store.history(job.id).result()
-    assert (entry.lease, entry.started_at, entry.due_at) == (1, job.started_at, job.run_at)
-    assert entry.fingerprint == store.failures().result().groups[0].fingerprint
-
-
-# -- queues and schedules --------------------------------------------------------------------------
-
-
-def test_a_pause_says_since_when_and_why_until_the_queue_is_resumed(
-    store: Store, clock: FakeClock
-) -> None:
-    put(store, new())
-    begin = clock.now()
-    store.set_paused("q", paused=True, reason="provider is down", by="ops").result()
-    clock.advance(5)
-    store.set_paused("q", paused=True, reason="still down", by="ops").result()
-    for info in (store.queue_info("q").result(), store.counts().result()[0]):
-        assert (info.paused_at, info.pause_reason) == (begin, "still down")
-        # A server knows who it was, whatever a client says.
-        assert info.paused_by in ("ops", "anybody")
-    store.set_paused("q", paused=False).result()
-    info = store.queue_info("q").result()
-    assert (info.paused_at, info.paused_by, info.pause_reason) == (None, "", "")
-
-
-def test_a_larger_capacity_makes_room_for_producers_that_wait(store: Store) -> None:
-    put(store, new(), capacity=1)
-    waiting = store.insert([new()], capacity=1).result()
-    assert isinstance(waiting, Offered)
-    store.set_capacity("q", 2).result()
-    assert store.accepted(waiting.offer).result() is not None
-    assert store.queue_info("q").result().capacity == 2
-    store.set_capacity("q", None).result()
-    assert store.queue_info("q").result().capacity is None
-    with pytest.raises(NotFoundError, match="nowhere"):
-        store.set_capacity("nowhere", 1).result()

@@ -6,6 +6,7 @@ and the statistics are first those of empty tables, then those of full ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,10 +42,13 @@ SELECT (SELECT min(id) FROM lane), -1, 1e12 + seq, seq, 4, id, 'scheduled' FROM 
 WHERE seq > {rows} + {rows} / 8 AND seq <= 2 * {rows};
 INSERT INTO final (lane, run_at, seq, attempt, lease, crashes, final_at, state)
 SELECT (SELECT min(id) FROM lane), 0, seq, 1, 1, 0, seq, 'completed' FROM body
-WHERE seq > 2 * {rows}
+WHERE seq > 2 * {rows};
+INSERT INTO attempt_error (job, attempt, at, became, error, fingerprint)
+SELECT seq, 1, seq, 'retryable', '{{}}', CASE WHEN seq % 2 = 0 THEN 'alike' ELSE 'other' END
+FROM body WHERE seq > 2 * {rows}
 """
 EMPTIED = b"DELETE FROM body; DELETE FROM ready; DELETE FROM running; DELETE FROM later; "
-EMPTIED += b"DELETE FROM final; DELETE FROM lane; DELETE FROM queue"
+EMPTIED += b"DELETE FROM final; DELETE FROM lane; DELETE FROM queue; DELETE FROM attempt_error"
 COUNTED = """
 SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::BIGINT
 FROM pg_stat_xact_user_tables WHERE schemaname = current_schema()
@@ -67,7 +71,8 @@ class Full:
 
     def analyze(self) -> None:
         """Have the planner know the tables as they are now."""
-        self.connection.script(b"ANALYZE body, ready, later, running, final, lane, queue")
+        tables = b"body, ready, later, running, final, lane, queue, attempt_error"
+        self.connection.script(b"ANALYZE " + tables)
 
     def count(self, name: str, given: Mapping[str, Any]) -> tuple[int, int]:
         """Return how many rows a statement reads, and how many it answers."""
@@ -123,8 +128,6 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
     """Return the parameters of hot statements, and how many rows each reads at most."""
     seq, job_id, running = 77, "id-77", f"id-{full.rows + 5}"
     kept = {"now": 1.0, "limit": BATCH}
-    listed = dict.fromkeys(("queue", "task", "states", "enqueued_before"))
-    details = dict.fromkeys(("with_args", "with_options", "with_result", "with_stopping"), False)
     return {
         "exchange_plain": (full.exchange(), ENOUGH),
         "heads": ({"lane": full.lane, "limit": BATCH}, ENOUGH),
@@ -143,14 +146,51 @@ def hot(full: Full) -> dict[str, tuple[dict[str, Any], int]]:
         "held": ({"id": running, "lease": 1}, 5),
         "extend": ({"lease_until": 1.0, "now": 1.0, "id": running, "lease": 1}, 5),
         "lock_job": ({"keys": [running, job_id]}, 5),
-        "find_sizes": ({**listed, "before": 1 << 40, "limit": BATCH}, ENOUGH),
-        "find": ({**listed, **details, "before": 1 << 40, "last": 3 * full.rows - BATCH}, ENOUGH),
+        **lists(),
         "scan": ({"after": 5}, ENOUGH),
         "delete_job": ({"seq": 3 * full.rows, "state": "completed"}, 40),
         "request_cancel": (
             {"now": 1.0, "reason": "r", "forced": False, "seq": full.rows + 5, "lease": 1},
             10,
         ),
+    }
+
+
+def lists() -> dict[str, tuple[dict[str, Any], int]]:
+    """Return the same for the statements of lists, counts and groups of failures."""
+    listed = dict.fromkeys(
+        (
+            "queue",
+            "task",
+            "states",
+            "enqueued_before",
+            "enqueued_after",
+            "worker",
+            "sought",
+            "error",
+        )
+    )
+    everywhere = {"before": 1 << 40, "after": -1}
+    some = json.dumps([seq * 7 for seq in range(1, BATCH)])
+    details = dict.fromkeys(("with_args", "with_options", "with_result", "with_stopping"), False)
+    return {
+        "find_sizes": ({**listed, **everywhere, "rows": 10 * BATCH, "limit": BATCH}, ENOUGH),
+        "find_sizes_oldest": ({**listed, **everywhere, "rows": 10 * BATCH, "limit": BATCH}, ENOUGH),
+        # What matches nothing looks at :rows jobs, and at no more.
+        "count_matching": ({**listed, **everywhere, "task": "u", "rows": BATCH}, ENOUGH),
+        "find_sizes_among": ({**listed, "numbers": some}, ENOUGH),
+        "count_among": ({**listed, "numbers": some}, ENOUGH),
+        "looked_at": ({**everywhere, "rows": BATCH}, ENOUGH),
+        "looked_at_oldest": ({**everywhere, "rows": BATCH}, ENOUGH),
+        "some_available": ({"limit": BATCH}, ENOUGH),
+        "some_later": ({"limit": BATCH}, ENOUGH),
+        "some_running": ({"limit": BATCH}, ENOUGH),
+        "some_final": ({"state": "completed", "limit": BATCH}, ENOUGH),
+        "failed_alike": ({**everywhere, "error": "alike", "limit": BATCH}, ENOUGH),
+        "failed_alike_oldest": ({**everywhere, "error": "alike", "limit": BATCH}, ENOUGH),
+        "newest_failures": ({"limit": BATCH}, ENOUGH),
+        "find": ({**details, "numbers": some}, ENOUGH),
+        "ids_of": ({"numbers": some}, ENOUGH),
     }
 
 

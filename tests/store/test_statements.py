@@ -87,6 +87,18 @@ HOT = {
     "move": "INTEGER PRIMARY KEY",
     "renew": "INTEGER PRIMARY KEY",
     "make_available": "INTEGER PRIMARY KEY",
+    "find_sizes": "INTEGER PRIMARY KEY",
+    "find_sizes_oldest": "INTEGER PRIMARY KEY",
+    "looked_at": "INTEGER PRIMARY KEY",
+    "looked_at_oldest": "INTEGER PRIMARY KEY",
+    "newest_failures": "COVERING INDEX attempt_error_newest",
+    "failed_alike": "COVERING INDEX attempt_error_alike",
+    "failed_alike_oldest": "COVERING INDEX attempt_error_alike",
+    "some_available": "job_available",
+    "some_later": "job_due",
+    "some_running": "job_running",
+    "some_final": "job_final",
+    "output_sizes_before": "output_job",
 }
 
 

@@ -28,14 +28,17 @@ from .reconcile import Reconciled, demands_in, reconcile
 from .snapshot import Snapshot, take_snapshot
 from .state import EMPTY_STATE, ScalerState, UnansweredCreate
 from .status import (
-    MAX_EVENTS,
     MAX_HELD,
     EventKind,
     ScalerEvent,
     ScalerNote,
     ScalerStatus,
+    ScalerTally,
+    add_events,
+    add_tally,
     decode_note,
     encode_note,
+    tally_of,
 )
 
 log = open_event_log("autoscaler")
@@ -79,6 +82,7 @@ class Scaler:
         self._other_leader, self._term = "", 0
         self._state = EMPTY_STATE
         self._events: tuple[ScalerEvent, ...] = ()
+        self._tallies: tuple[ScalerTally, ...] = ()
         self._unaudited: list[ScalerEvent] = []
         self._held: Sequence[str] = ()
         # Machines that are being destroyed, and the results since the last cycle: (id, error).
@@ -139,6 +143,7 @@ class Scaler:
             note = decode_note(leader.note)
             self._state = note.memory if note else EMPTY_STATE
             self._events = note.status.events if note else ()
+            self._tallies = note.status.tallies if note else ()
             self._term = leader.term
         return True
 
@@ -218,6 +223,8 @@ class Scaler:
             for why in cycle.plan.held:
                 log.info("scale.held why=%s", why)
         self._held = cycle.plan.held
+        tally = tally_of(cycle.snapshot.at, cycle.snapshot.loads, cycle.plan.pools)
+        self._tallies = add_tally(self._tallies, tally)
         status = ScalerStatus(
             at=cycle.snapshot.at,
             every=self._intervals.every,
@@ -225,6 +232,7 @@ class Scaler:
             held=cycle.plan.held[:MAX_HELD],
             blind=dict(cycle.snapshot.unreachable),
             events=self._events,
+            tallies=self._tallies,
         )
         await self._elector.acquire(encode_note(ScalerNote(status, self._state)))
         if self._unaudited:
@@ -232,7 +240,7 @@ class Scaler:
             self._unaudited = []
 
     def _add_events(self, events: Sequence[ScalerEvent]) -> None:
-        self._events = (*self._events, *events)[-MAX_EVENTS:]
+        self._events = add_events(self._events, events)
         self._unaudited = [*self._unaudited, *events][-MAX_UNAUDITED:]
 
     def _audit_action(self, event: ScalerEvent) -> Action:

@@ -11,7 +11,7 @@ import msgspec
 PartKind = Literal["text", "queue", "worker", "job", "command"]
 
 
-class Part(msgspec.Struct, frozen=True):
+class SentencePart(msgspec.Struct, frozen=True):
     """A part of a sentence: text, or the mention of a queue, worker or job, or a command.
 
     All texts together are the sentence. `name` is that of the thing, or the command itself.
@@ -24,7 +24,7 @@ class Part(msgspec.Struct, frozen=True):
 
 def explain_parts(
     sentence: str, *, queues: Collection[str], workers: Collection[str]
-) -> list[Part]:
+) -> list[SentencePart]:
     """Return the parts of a sentence that may name some queues, workers and any job."""
     mentions: dict[str, tuple[PartKind, str]] = {
         **{worker: ("worker", worker) for worker in workers if worker},
@@ -34,7 +34,7 @@ def explain_parts(
     return list(_divide(sentence, mentions))
 
 
-def _divide(sentence: str, mentions: dict[str, tuple[PartKind, str]]) -> Iterator[Part]:
+def _divide(sentence: str, mentions: dict[str, tuple[PartKind, str]]) -> Iterator[SentencePart]:
     # The longest first: the name of one worker can begin like that of another.
     known = "|".join(re.escape(each) for each in sorted(mentions, key=len, reverse=True))
     pattern = re.compile(
@@ -44,15 +44,15 @@ def _divide(sentence: str, mentions: dict[str, tuple[PartKind, str]]) -> Iterato
     end = 0
     for found in pattern.finditer(sentence):
         if found.start() > end:
-            yield Part(sentence[end : found.start()])
+            yield SentencePart(sentence[end : found.start()])
         text, end = found[0], found.end()
         match found.lastgroup:
             case "command":
-                yield Part(text, "command", text[1:-1])
+                yield SentencePart(text, "command", text[1:-1])
             case "job":
-                yield Part(text, "job", text.partition(" ")[2])
+                yield SentencePart(text, "job", text.partition(" ")[2])
             case _:
                 kind, name = mentions[text]
-                yield Part(text, kind, name)
+                yield SentencePart(text, kind, name)
     if end < len(sentence):
-        yield Part(sentence[end:])
+        yield SentencePart(sentence[end:])

@@ -73,10 +73,6 @@ class Handlers:
             config=config,
             inline_commit=inline_commit,
         )
-        pauses = PauseApi(store)
-        shown = ShownJobs(store, config.masked_keys)
-        jobs = JobApi(store, config.masked_keys)
-        lookups = LookupApi(store, config)
         scale = ScaleApi(store)
         self._handlers: dict[str, Handler] = {
             "insert": self._enqueue.insert,
@@ -91,17 +87,8 @@ class Handlers:
             "beat": workers.beat,
             "workers": self._workers,
             "counts": self._counts,
-            "set_paused": pauses.set_paused,
-            "pause_schedule": pauses.pause_schedule,
-            "get": shown.get,
-            "find": shown.find,
-            "why": jobs.why,
-            "job_args": jobs.job_args,
-            "search_output": jobs.search_output,
             "copy_job": self._enqueue.copy_job,
-            "suggest": lookups.suggest,
-            "schedule_outlook": lookups.schedule_outlook,
-            "scaler": lookups.scaler,
+            **_for_dashboards(store, config),
             "load": scale.load,
             "scale": scale.scale,
             "write_content": self._write_content,
@@ -216,3 +203,23 @@ class Handlers:
                 token=None if token is None else token.id,
             )
         )
+
+
+def _for_dashboards(store: Store, config: ServerConfig) -> dict[str, Handler]:
+    """Return the handlers of what is for people to look at."""
+    pauses = PauseApi(store)
+    shown = ShownJobs(store, config.masked_keys)
+    jobs = JobApi(store, config.masked_keys)
+    lookups = LookupApi(store, config)
+    return {
+        "set_paused": pauses.set_paused,
+        "pause_schedule": pauses.pause_schedule,
+        "get": shown.get,
+        "find": shown.find,
+        "why": jobs.why,
+        "job_args": jobs.job_args,
+        "search_output": jobs.search_output,
+        "suggest": lookups.suggest,
+        "schedule_outlook": lookups.schedule_outlook,
+        "scaler": lookups.scaler,
+    }

@@ -208,9 +208,12 @@ def decode_query(params: QueryParams, call: ApiCall) -> Any:
     return query
 
 
-def page_response(call: ApiCall, page: Page[Any]) -> Response:
-    """Return the response with a page of a list, and where it goes on."""
-    response = json_response(page if call.encode is None else call.encode(page))
+def page_response(call: ApiCall, page: Page[Any], *, encoded: bool = False) -> Response:
+    """Return the response with a page of a list, and where it goes on.
+
+    `encoded`: the page has what the response shows already.
+    """
+    response = json_response(page if encoded or call.encode is None else call.encode(page))
     if page.more:
         last = getattr(page[-1], call.cursor) if page.next is None else page.next
         # A name can have letters that no header can, and even the end of a line.

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from ..core.explain import explain, explain_offer
 from ..core.explain_parts import explain_parts
 from ..core.job import OutputChunk, QueueInfo, State
-from ..core.masking import mask
 from ..core.record import decode_json
+from ..core.secret_mask import mask
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http.inspection_payloads import (

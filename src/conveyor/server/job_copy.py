@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from ..core.job import JobRecord
-from ..core.masking import unmask
+from ..core.secret_mask import unmask
 from ..errors import UsageError
 from ..store.http.inspection_payloads import CopyBody
 from ..store.http.wire import NewJobView

@@ -23,7 +23,10 @@ _CLAIMED = {
     "report": {"operationId": "settle", "requestBody": {"reports": [_REPORT]}},
     **_to("get cancel", "job_id", f"{_JOB}/id"),
 }
-_OF_JOB = "get history output ahead offered files cancel retry delete"
+_OF_JOB = (
+    "get history attempts why job_args output search_output ahead offered files copy_job cancel "
+    "retry delete"
+)
 _OF_WORKER = "claim exchange decline extend_worker order dismiss leave"
 
 # (call, status of its response) -> links by name
@@ -34,17 +37,24 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
     ("exchange", "200"): _CLAIMED,
     ("find", "200"): _to(_OF_JOB, "job_id", "$response.body#/0/id"),
     ("delete", "204"): _to("get", "job_id", "$request.path.job_id"),
-    ("counts", "200"): _to("queue_info set_paused insert", "queue", "$response.body#/0/name"),
+    ("counts", "200"): _to(
+        "queue_info set_paused set_capacity insert", "queue", "$response.body#/0/name"
+    ),
     ("beat", "200"): _to(_OF_WORKER, "worker", "$request.path.worker"),
     ("put_schedule", "200"): _to(
-        "pause_schedule remove_schedule tick", "name", "$request.path.name"
+        "schedule_outlook recent_jobs run_schedule pause_schedule remove_schedule tick",
+        "name",
+        "$request.path.name",
     ),
     ("lead", "200"): _to("leader", "name", "$request.path.name"),
     ("write_content", "200"): _to("content read_content", "digest", "$request.path.digest"),
     ("schedules", "200"): _to(
-        "pause_schedule remove_schedule tick", "name", "$response.body#/0/name"
+        "schedule_outlook recent_jobs run_schedule pause_schedule remove_schedule tick",
+        "name",
+        "$response.body#/0/name",
     ),
     ("workers", "200"): _to(_OF_WORKER, "worker", "$response.body#/0/id"),
+    ("failures", "200"): _to("failure", "fingerprint", "$response.body#/groups/0/fingerprint"),
     ("tokens", "200"): _to("token", "token_id", "$response.body#/0/id"),
     ("add_token", "204"): _to("token", "token_id", "$request.path.token_id"),
 }

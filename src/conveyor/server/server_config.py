@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ..core.masking import MASKED_KEYS
+from ..core.secret_mask import MASKED_KEYS
 from ..core.task import Task
 
 
@@ -17,8 +17,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     every `beat`. A large body waits for `room_wait` until others leave memory for it.
     `capacities` are those that the server's application declares for its queues, and `tasks` are
     its tasks: if there are any, only jobs of these are accepted. `masked_keys` are the words in the
-    names of arguments whose values are secrets, see core/masking.py.
-    At most `viewers` pages of the dashboard are kept up to date.
+    names of arguments whose values are secrets, see core/secret_mask.py. At most `viewers` pages of
+    the dashboard are kept up to date.
     """
 
     lease_for: float = 60.0

@@ -8,9 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from ..core.job import JobRecord, leave_out
-from ..core.masking import mask, summary
 from ..core.page import Page
 from ..core.record import decode_json
+from ..core.secret_mask import mask, summary
 from ..store.http.list_queries import FindQuery
 from ..store.http.wire import JobView, encode_job
 from ..store.protocol import Store
@@ -42,7 +42,7 @@ class ShownJobs:
                 views.append(self._summarized(shown, keeps_args=query.has_args))
             else:
                 views.append(encode_job(shown))
-        return page_response(request.call, views)
+        return page_response(request.call, views, encoded=True)
 
     def _without_secrets(self, job: JobRecord, principal: Principal) -> JobRecord:
         if principal.sees_secrets or job.args == b"{}":

@@ -35,7 +35,7 @@ from .api_call import (
     ApiCall,
 )
 from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
-from .wire import ExchangedView, JobView, encode_exchanged, encode_job
+from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
 __all__ = [
     "CURSOR_HEADER",
@@ -140,7 +140,7 @@ _STORE_CALLS = (
     ApiCall(
         name="find", method="GET", path="/jobs", scopes=READ,
         summary="List jobs, newest first", request=list_queries.FindQuery, response=list[JobView],
-        idempotent=True, cursor="seq", is_search=True,
+        encode=encode_jobs, idempotent=True, cursor="seq", is_search=True,
     ),
     ApiCall(
         name="history", method="GET", path="/jobs/{job_id}/history", scopes=READ_OR_ENQUEUE,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...core.bulk import MOST_PER_STEP, PER_STEP, BulkAction
-from ...core.explain_parts import Part
+from ...core.explain_parts import SentencePart
 from ...core.job import ScheduleInfo, State
 from ..messages import Filter, Leader
 from .list_queries import Text
@@ -121,7 +121,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     text: str
-    parts: list[Part]
+    parts: list[SentencePart]
     ahead: int | None = None
 
 

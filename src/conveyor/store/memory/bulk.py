@@ -10,7 +10,7 @@ from ..bulk_rules import narrowed
 from ..messages import Acted, Filter
 from .admin import cancel, delete, retry
 from .data import MemoryData
-from .listing import matching_jobs
+from .job_lists import matching_jobs
 
 # How many problems are described.
 DESCRIBED = 10

@@ -294,7 +294,8 @@ FROM (
 ORDER BY entry.seq DESC
 
 -- name: attempt, reads
-SELECT attempt, worker, error FROM attempt_error WHERE seq = :seq
+SELECT seq, attempt, at, worker, became, error, started_at, due_at, lease, fingerprint
+FROM attempt_error WHERE seq = :seq
 
 -- name: output_sizes, reads
 SELECT seq, length(data) FROM output WHERE job = :job AND seq > :after ORDER BY seq LIMIT :limit

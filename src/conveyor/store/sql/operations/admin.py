@@ -63,7 +63,7 @@ async def read_history(
     if not page:
         return Page()
     rows = await tx.rows("history", (seq, page[0][0], page[-1][0], all_of_them))
-    return Page((_attempt_error(*row) for row in rows), more=page.more)
+    return Page((attempt_error(*row) for row in rows), more=page.more)
 
 
 def _size(row: Row) -> int:
@@ -78,7 +78,7 @@ async def _seq(tx: Tx, job_id: str) -> int:
     return int(rows[0][0])
 
 
-def _attempt_error(
+def attempt_error(
     seq: int,
     attempt: int,
     at: Any,
@@ -90,6 +90,7 @@ def _attempt_error(
     lease: Any,
     alike: Any,
 ) -> AttemptError:
+    """Return an entry of a history, as its row has it."""
     try:
         state, told = State(became), _decode_error(error)
     except (ValueError, TypeError, *UNREADABLE):

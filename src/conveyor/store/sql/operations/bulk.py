@@ -10,7 +10,7 @@ from ..rows import NO_QUEUE
 from ..transaction import Tx
 from .admin import cancel_job, delete, retry
 from .enqueue import make_room
-from .listing import find_numbers, listed
+from .job_lists import find_numbers, listed
 
 # How many problems are described.
 DESCRIBED = 10

@@ -16,14 +16,11 @@ from ....core.failures import (
     newest_of,
     with_errors,
 )
-from ....core.job import ErrorInfo, State
-from ....core.unreadable import UNREADABLE
+from ....core.job import AttemptError, State
 from ...failure_rules import no_failure
-from ..rows import finite, whole
+from ..rows import finite
 from ..transaction import Tx
-from .admin import DAMAGED_ENTRY
-
-_decode_error = msgspec.json.Decoder(ErrorInfo).decode
+from .admin import attempt_error
 
 
 async def failures(
@@ -31,7 +28,7 @@ async def failures(
 ) -> Failures:
     """Return the groups among the newest failed attempts."""
     found = group_failures(await _newest(tx), limit=limit, queue=queue, task=task)
-    return with_errors(found, [(await _details(tx, each.seq))[2] for each in found.groups])
+    return with_errors(found, [(await _entry(tx, each.seq)).error for each in found.groups])
 
 
 async def failure(tx: Tx, fingerprint: str, *, queue: str | None = None) -> Failure:
@@ -39,12 +36,11 @@ async def failure(tx: Tx, fingerprint: str, *, queue: str | None = None) -> Fail
     found = newest_of(await _newest(tx), fingerprint, queue)
     if not found:
         raise no_failure(fingerprint)
-    _, _, error = await _details(tx, found[0].seq)
-    group = failure_of(found, error)
+    group = failure_of(found, (await _entry(tx, found[0].seq)).error)
     newest: list[FailedAttempt] = []
     for each in group.newest:
-        attempt, worker, _ = await _details(tx, each.seq)
-        newest.append(msgspec.structs.replace(each, attempt=attempt, worker=worker))
+        entry = await _entry(tx, each.seq)
+        newest.append(msgspec.structs.replace(each, attempt=entry.attempt, worker=entry.worker))
     return msgspec.structs.replace(group, newest=newest)
 
 
@@ -72,12 +68,6 @@ def _state(became: Any) -> State:
         return State.DISCARDED
 
 
-async def _details(tx: Tx, seq: int) -> tuple[int, str | None, ErrorInfo]:
-    rows = await tx.rows("attempt", (seq,))
-    if not rows:
-        return 0, None, DAMAGED_ENTRY
-    attempt, worker, error = rows[0]
-    try:
-        return whole(attempt), worker, _decode_error(error)
-    except (TypeError, *UNREADABLE):
-        return whole(attempt), worker, DAMAGED_ENTRY
+async def _entry(tx: Tx, seq: int) -> AttemptError:
+    [row] = await tx.rows("attempt", (seq,))
+    return attempt_error(*row)

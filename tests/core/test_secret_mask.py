@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conveyor.core.masking import DEEPEST, MASK, mask, summary, unmask
+from conveyor.core.secret_mask import DEEPEST, MASK, mask, summary, unmask
 
 
 @pytest.mark.parametrize(
