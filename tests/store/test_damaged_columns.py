@@ -45,7 +45,10 @@ REPORTED = {
 # Any text is a name, bytes and nothing in these are shown as such, and 0 and NULL have a meaning.
 UNNOTICED = {
     "worker": {"id"},
-    "schedule": {"name", "paused", "last_at", "timezone"},
+    "schedule": {
+        *("name", "paused", "last_at", "timezone"),
+        *("paused_at", "paused_by", "pause_reason", "recent"),
+    },
     "token": {"expires_at", "revoked_at", "name", "digest", "id"},
     "offer": {"seq", "queue", "answer"},
     "leader": {"name", "holder", "note"},

@@ -179,6 +179,11 @@ def finite(number: Any) -> float:
     return number if is_time(number) else 0.0
 
 
+def text(value: Any) -> str:
+    """Return a text as it is, or an empty one if it is none."""
+    return value if isinstance(value, str) else ""
+
+
 def whole(number: Any) -> int:
     """Return a whole number as it is, or 0 if it is none."""
     return number if type(number) is int else 0

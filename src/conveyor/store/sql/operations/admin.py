@@ -25,7 +25,7 @@ from ....core.unreadable import UNREADABLE
 from ...enqueue_rules import no_job, no_queue
 from ...list_rules import queue_size
 from ...unique_keys import key_taken, unique_key
-from ..rows import LANE, NO_QUEUE, Row, finite, is_time, to_params, to_record, whole
+from ..rows import LANE, NO_QUEUE, Row, finite, is_time, text, to_params, to_record, whole
 from ..transaction import STATES, Tx
 from .enqueue import change_capacity, make_room
 from .transitions import adopt, end_unrun, note
@@ -105,7 +105,7 @@ def attempt_error(
         started_at=started_at if is_time(started_at) else None,
         due_at=due_at if is_time(due_at) else None,
         lease=whole(lease),
-        fingerprint=alike if isinstance(alike, str) else "",
+        fingerprint=text(alike),
     )
 
 
@@ -174,7 +174,7 @@ async def _queue_info(
 async def read_pause(tx: Tx, queue: str) -> Pause:
     """Return since when, by whom and why a queue is paused."""
     for paused_at, paused_by, reason in await tx.rows("pause", (queue,)):
-        return Pause(paused_at if is_time(paused_at) else None, str(paused_by), str(reason))
+        return Pause(paused_at if is_time(paused_at) else None, text(paused_by), text(reason))
     return NOT_PAUSED
 
 

@@ -24,7 +24,7 @@ from ...schedule_rules import (
     pause_known,
     tick_schedule,
 )
-from ..rows import LANE, NO_QUEUE, finite, is_time, to_record
+from ..rows import LANE, NO_QUEUE, finite, is_time, text, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
 from .claim import end_lost
@@ -223,6 +223,6 @@ def _schedule(
         last_at=None if last_at is None else finite(last_at),
         paused=bool(paused),
         paused_at=paused_at if is_time(paused_at) else None,
-        paused_by=str(paused_by),
-        pause_reason=str(pause_reason),
+        paused_by=text(paused_by),
+        pause_reason=text(pause_reason),
     )

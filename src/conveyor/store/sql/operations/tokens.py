@@ -23,7 +23,7 @@ from ....core.unreadable import UNREADABLE
 from ....errors import NotFoundError, UsageError
 from ...list_rules import action_size, token_size
 from ...messages import LOOKED_AT
-from ..rows import Row, finite, is_time
+from ..rows import Row, finite, is_time, text
 from ..transaction import Tx
 
 LAST_SEQ = 2**63 - 1
@@ -113,7 +113,7 @@ def _action(
         what=what,
         subject=subject,
         detail=detail,
-        reason=str(reason),
+        reason=text(reason),
         count=count if type(count) is int else None,
     )
 
