@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 from .core.bounds import checked_integer
 from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
+from .core.marks import checked_mark_text
 from .core.secret_mask import MASKED_KEYS
 from .errors import UsageError
 
@@ -80,6 +81,10 @@ def _log_format(value: Any) -> str:
     return str(value)
 
 
+def _release(value: Any) -> str:
+    return checked_mark_text(_text(value), "a release") if value != "" else ""
+
+
 def _seconds(value: Any) -> float:
     return parse_duration(value, positive=True)
 
@@ -109,6 +114,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "app": Setting("", str, "application, as module:attribute"),
     "queues": Setting((), _list, "queues of a worker: names, or name:weight"),
+    "release": Setting(
+        "", _release, "release of the application; the first worker of a new one makes a mark"
+    ),
     "concurrency": Setting(
         max(4, os.cpu_count() or 1), _whole, "slots of a worker: how many jobs it runs at once"
     ),

@@ -79,7 +79,7 @@ def _fill_lists(store: Store) -> None:
     worker = WorkerInfo(
         id=EVIL, host=EVIL, boot_id="", pid=1, pid_started=0.0, started_at=0.0, slots=1,
         queues=(EVIL,), labels=(EVIL,), sick={"command": EVIL}, unsupported={EVIL: 1},
-        waits={"evil-job": EVIL},
+        waits={"evil-job": EVIL}, release=EVIL,
     )  # fmt: skip
     store.beat(worker).result()
     store.put_schedule(

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unicodedata import category
 
 import pytest
 from hostile_store import EVIL
+from terminal import Service
 
 from conveyor import Conveyor
 
@@ -44,53 +38,6 @@ def fail_apart(text: str) -> None:
 """
 # The beginning of a tab title, and of a line that the job's error forges.
 FORGED = re.compile(r"^(first|second)", re.MULTILINE)
-
-
-class Service:
-    """A command that runs until it is stopped, on a terminal of its own."""
-
-    def __init__(self, folder: Path, *args: str) -> None:
-        self._master, slave = pty.openpty()
-        self.printed = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "conveyor", *args],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=slave,
-            stderr=slave,
-        )
-        os.close(slave)
-
-    def read_until(self, text: bytes, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self.printed:
-            assert time.monotonic() < deadline, self.printed
-            assert self._read(0.5) is not None, self.printed
-
-    def stop(self) -> str:
-        """Stop it as a service manager does, and return all that it has printed."""
-        self.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 60
-        while self._read(0.5) is not None:
-            assert time.monotonic() < deadline, self.printed
-        assert self.process.wait(60) == 0, self.printed
-        return self.printed.replace(b"\r\n", b"\n").decode()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
-
-    def _read(self, seconds: float) -> bytes | None:
-        """Read what is there within some seconds; None at the end."""
-        if not select.select([self._master], [], [], seconds)[0]:
-            return b""
-        try:
-            piece = os.read(self._master, 1 << 16)
-        except OSError:  # so a terminal ends on Linux
-            return None
-        self.printed += piece
-        return piece or None
 
 
 Begin = Callable[..., Service]

@@ -120,6 +120,9 @@ CALLS: dict[str, list[list[str]]] = {
         ["move", "jobs.db", f"postgresql://{EVIL}@/db?host={EVIL}"],
         ["move", "--undo", EVIL],
     ],
+    "top": [["top", "--once"], ["top", "--json"]],
+    "stats": [["stats"], ["stats", EVIL], ["stats", "--json"], ["stats", "--since", EVIL]],
+    "mark": [["mark"], ["mark", "--json"], ["mark", EVIL], ["mark", "plain"]],
     "doctor": [
         ["doctor"],
         ["doctor", "--json"],

@@ -41,6 +41,7 @@ def body_of(row: str, worker: str, lease: int) -> Any:
         "lead": {"holder": "h", "hold": 1},
         "add_token": {"token": TOKEN},
         "note_action": {"actions": []},
+        "add_mark": {"text": "deployed"},
         "match": {"filter": {}},
         "match_in_queue": {"filter": MINE},
         "act": {"filter": MINE, "upto": 9, "action": "cancel"},

@@ -89,6 +89,11 @@ load            read enqueue
 load_of_queue   read enqueue        queue
 lead
 leader          read                all
+queue_history   read                all
+queue_history_of read               queue
+marks           read                all
+add_mark
+overview        read                all
 tokens
 token
 add_token
@@ -180,14 +185,14 @@ def expected(cell: Cell) -> str:
 
 # Rows of calls that have more: with a queue in the query, or where only the worker (by) or only the
 # lease (of) is another token's.
-VARIANTS = {"find_in_queue": "find", "load_of_queue": "load",
+VARIANTS = {"find_in_queue": "find", "load_of_queue": "load", "queue_history_of": "queue_history",
             "exchange_by": "exchange", "exchange_of": "exchange",
             "counts_in_queue": "job_counts", "match_in_queue": "match",
             "act_on_all": "act", "act_retrying": "act", "act_deleting": "act",
             "failures_of": "failures", "failure_of": "failure", "copy_elsewhere": "copy_job",
             "suggest_of": "suggest", "suggest_tasks": "suggest"}  # fmt: skip
-OF_QUEUE = ("find_in_queue", "load_of_queue", "scale", "counts_in_queue", "failures_of",
-            "failure_of")  # fmt: skip
+OF_QUEUE = ("find_in_queue", "load_of_queue", "queue_history_of", "scale", "counts_in_queue",
+            "failures_of", "failure_of")  # fmt: skip
 QUERIES = {
     **dict.fromkeys(OF_QUEUE, "queue=mine"),
     "search_output": "text=x",

@@ -81,7 +81,7 @@ def test_a_page_is_told_at_once_and_then_each_second_how_things_are(
     with stream(open_server) as page:
         assert page.next().name == "hello"
         first = page.until("snapshot").data
-        assert first["counts"]["available"] == 1
+        assert first["waiting"] == 1
         second = page.until("snapshot").data
     assert 0.5 < second["at"] - first["at"] < 10
 

@@ -66,4 +66,5 @@ def test_only_lists_that_are_paged_have_a_cursor() -> None:
         if "Next-Cursor" in operation["responses"].get("200", {}).get("headers", {})
     }
     of_jobs = {"find", "history", "attempts", "output"}
-    assert paged == of_jobs | {"tokens", "actions", "counts", "workers", "schedules"}
+    others = {"tokens", "actions", "counts", "workers", "schedules", "marks"}
+    assert paged == of_jobs | others

@@ -7,10 +7,13 @@ errors that no caller should see.
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -215,6 +218,25 @@ class Caller:
     def find(self) -> None:
         self.store.counts().result()
         self.store.check().result()
+
+
+PROGRAM = Path(__file__)
+
+
+def call_at_random(url: str, seeds: range, calls: int) -> list[str]:
+    """Have a process for each seed make calls; return the errors that no caller should see."""
+    paths = os.pathsep.join(map(str, (PROGRAM.parent, PROGRAM.parents[1])))
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), url, str(seed), str(calls)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        for seed in seeds
+    ]
+    answers: list[dict[str, Any]] = [json.loads(each.communicate()[0]) for each in running]
+    return [error for answer in answers for error in answer["errors"]]
 
 
 def main(url: str, seed: int, calls: int) -> None:

@@ -28,6 +28,7 @@ from model_faults import FAULTY
 from reference_answers import check_load
 
 from conveyor.core.files import FileInfo, InputFile
+from conveyor.core.history import COUNTERS, QueueHistory
 from conveyor.core.job import (
     DETAILS,
     FINAL,
@@ -37,6 +38,7 @@ from conveyor.core.job import (
     NewJob,
     OutputChunk,
     Progress,
+    QueueInfo,
     State,
     StopNote,
     WorkerInfo,
@@ -351,6 +353,19 @@ class Agreement(RuleBasedStateMachine):
         check_load(load, found, counts)
         self.final_jobs_stay(found)
 
+    def past_of(self, queue: QueueInfo) -> Callable[[Store], Any]:
+        began, step = FakeClock().now(), 86_400.0
+        return lambda store: store.queue_history(queue.name, since=began, step=step)
+
+    def the_past_led_to_this(self, past: QueueHistory, queue: QueueInfo) -> None:
+        """What entered the queue is there, or it has ended."""
+        total = {name: sum(getattr(each, name) for each in past.points) for name in COUNTERS}
+        there = sum(number for state, number in queue.counts.items() if state not in FINAL)
+        assert total["enqueued"] - sum(total[state] for state in FINAL) == there, total
+        running = queue.counts.get(State.RUNNING, 0)
+        sure = running + sum(total[name] for name in ("completed", "retried", "returned"))
+        assert sure <= total["started"] <= sure + total["discarded"] + total["cancelled"], total
+
     def the_counts_are_true(self, found: list[JobRecord], counts: Any) -> None:
         for queue in counts:
             for state in State:
@@ -364,9 +379,14 @@ class Agreement(RuleBasedStateMachine):
         self.final = {job.id: now[job.id] for job in found if job.state in FINAL}
 
     def teardown(self) -> None:
-        for store in self.stores:
-            store.close()
-        self.folder.cleanup()
+        try:
+            # Nothing that happened is forgotten, so it is enough to look at the end.
+            for queue in self.both(lambda store: store.counts())[0]:
+                self.the_past_led_to_this(self.both(self.past_of(queue))[0], queue)
+        finally:
+            for store in self.stores:
+                store.close()
+            self.folder.cleanup()
 
 
 # Always the same examples, so that a change is judged by itself; the long run draws new ones.

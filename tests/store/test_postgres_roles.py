@@ -173,6 +173,10 @@ CALLS: dict[str, tuple[str, Call]] = {
     "actions": ("wr", lambda s, _: s.actions(limit=9)),
     "load": ("wr", lambda s, _: s.load(limit=9)),
     "leader": ("pwr", lambda s, _: s.leader("scaler")),
+    "add_mark": ("w", lambda s, _: s.add_mark("x", who="me")),
+    "marks": ("wr", lambda s, _: s.marks(limit=9)),
+    "queue_history": ("pwr", lambda s, at: s.queue_history(at.schedule)),
+    "overview": ("wr", lambda s, _: s.overview()),
     "files": ("wr", lambda s, at: s.files(at.final)),
     "add_token": ("", lambda s, _: s.add_token(issue_token("n", ["read"], (), now=1.0)[1])),
     "token": ("wr", lambda s, at: s.token(at.token)),
@@ -180,6 +184,8 @@ CALLS: dict[str, tuple[str, Call]] = {
     "revoke_token": ("", lambda s, at: s.revoke_token(at.token)),
 }
 CONTENTS = {"content", "write_content", "read_content", "sweep_contents"}
+# What a store puts together of several operations.
+COMPOSED = {"queue_history", "overview"}
 
 
 @contextmanager
@@ -212,7 +218,7 @@ def is_allowed(call: Call, store: PostgresStore, at: Seed) -> bool:
 
 
 def test_every_operation_is_judged() -> None:
-    assert CALLS.keys() == {*DECLARED, *CONTENTS}
+    assert CALLS.keys() == {*DECLARED, *CONTENTS, *COMPOSED}
 
 
 @pytest.mark.parametrize("role", ROLES)

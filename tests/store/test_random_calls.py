@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import psycopg
 import pytest
-from random_calls import BOUNDED, EVERY, QUEUES, WORKERS
+from random_calls import BOUNDED, EVERY, QUEUES, WORKERS, call_at_random
 
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
@@ -20,26 +15,9 @@ from conveyor.store.messages import Claimant, Filter, Report, Want
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.store import PostgresStore
 
-PROGRAM = Path(__file__).with_name("random_calls.py")
 WAITING = frozenset({State.SCHEDULED, State.RETRYABLE})
 # How long the long form runs, in seconds.
 LONG = float(os.environ.get("CONVEYOR_TEST_RANDOM_CALLS", "3600"))
-
-
-def call_at_random(url: str, seeds: range, calls: int) -> list[str]:
-    """Have a process for each seed make calls; return the errors that no caller should see."""
-    paths = os.pathsep.join(map(str, (PROGRAM.parent, PROGRAM.parents[1])))
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), url, str(seed), str(calls)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-        for seed in seeds
-    ]
-    answers: list[dict[str, Any]] = [json.loads(each.communicate()[0]) for each in running]
-    return [error for answer in answers for error in answer["errors"]]
 
 
 def finish(url: str) -> None:

@@ -108,8 +108,9 @@ def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: P
     [job_id] = put(store)
     store.close()
     newer = ("token", "audit", "file", "leader", "offered_job", "offered_file", "task")
-    dropped = [f"DROP TABLE {each}" for each in newer]
+    dropped = [f"DROP TABLE {each}" for each in (*newer, "history", "mark")]
     dropped.append("ALTER TABLE job DROP COLUMN unsupported_since")
+    dropped += [f"ALTER TABLE queue DROP COLUMN {each}" for each in ("minute", "recent")]
     for statement in (*dropped, "PRAGMA user_version = 2"):
         sql(path, statement)
     store = SqliteStore(path)

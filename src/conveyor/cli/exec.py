@@ -21,11 +21,11 @@ from ..client.job_handle import Job
 from ..client.outage_wait import OutageWait
 from ..client.task_function import TaskFunction, enqueue_or_nothing
 from ..core.event_log import open_event_log
-from ..core.explain import SILENT
 from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
 from ..core.pending import run_sync
+from ..core.serving import SILENT
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ..settings import load_settings

@@ -52,6 +52,7 @@ BOUNDS = {
     "timezone": Bound(200, "characters", "time zone of a schedule"),
     "token": Bound(100, "characters", "name of a token"),
     "queues": Bound(1000, "names", "queues that a token is limited to"),
+    "mark": Bound(200, "characters", "text of a mark, and name of a release", is_cut=True),
     "digest": Bound(64, "characters", "digest of a token"),
 }
 CLASS_NAME_LIMIT = BOUNDS["class"].limit

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from .bounds import format_moment
-from .job import COMMANDS, SUPPORT_TIMEOUT, JobRecord, QueueInfo, State, WorkerInfo
-from .labels import ONLY, serves
+from .job import SUPPORT_TIMEOUT, JobRecord, QueueInfo, State, WorkerInfo
 from .names import weighted_queue
-
-# A worker sends a heartbeat every 5 s; after this long without one it counts as dead.
-SILENT = 20.0
+from .serving import (
+    Obstacle,
+    able_workers,
+    count_slots,
+    describe_sickness,
+    find_obstacle,
+    serving,
+)
 
 
 def explain(
@@ -91,34 +95,12 @@ def _available(
     if queue.paused:
         resume = f"conveyor queues resume {quote(job.queue)}"
         return f"Queue {job.queue!r} is paused; `{resume}` resumes it."
-    serving = _serving(job.queue, workers, now)
-    if not serving:
-        start = f"conveyor worker app:belt --queue {quote(weighted_queue(job.queue))}"
-        return f"No worker serves queue {job.queue!r}: start one with `{start}`."
-    if all(each.quiet for each in serving):
-        quiet = " ".join(each.id for each in serving)
-        return f"Every worker of queue {job.queue!r} is quiet: `conveyor workers resume {quiet}`."
-    required = frozenset(job.options.requires)
-    able = [each for each in serving if serves(frozenset(each.labels), required)]
-    if not able and COMMANDS in required and not any(map(_may_command, serving)):
-        return (
-            f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
-            f"--no-commands (an agent with --allow-commands), or use another queue."
-        )
-    if not able and not required:
-        return (
-            f"Every worker of queue {job.queue!r} runs only jobs that require its !only labels, "
-            "and this job requires none."
-        )
-    if not able:
-        return (
-            f"No worker of queue {job.queue!r} has all labels it requires: "
-            f"{', '.join(job.options.requires)}."
-        )
-    if all(_is_blocked(each, required) for each in able):
-        told = "; ".join(f"{each.id}: {describe_sickness(each.sick)}" for each in able)
-        return f"No worker that could run it can start such jobs on its machine now: {told}."
-    slots, busy = sum(each.slots for each in able), sum(each.running for each in able)
+    of_queue = serving(job.queue, workers, now)
+    obstacle = find_obstacle(of_queue, job.options.requires)
+    if obstacle is not None:
+        return _explain_obstacle(job, obstacle)
+    able = able_workers(of_queue, job.options.requires)
+    busy, slots = count_slots(able)
     waiting = _waits_for(job, able) if busy >= slots else ""
     if ahead:
         return (
@@ -130,13 +112,43 @@ def _available(
     return "It is next: a worker should claim it within seconds."
 
 
+def _explain_obstacle(job: JobRecord, obstacle: Obstacle) -> str:
+    match obstacle.kind:
+        case "none":
+            start = f"conveyor worker app:belt --queue {quote(weighted_queue(job.queue))}"
+            return f"No worker serves queue {job.queue!r}: start one with `{start}`."
+        case "quiet":
+            quiet = " ".join(each.id for each in obstacle.workers)
+            resume = f"conveyor workers resume {quiet}"
+            return f"Every worker of queue {job.queue!r} is quiet: `{resume}`."
+        case "commands":
+            return (
+                f"No worker of queue {job.queue!r} is allowed to run commands: start one without "
+                f"--no-commands (an agent with --allow-commands), or use another queue."
+            )
+        case "only":
+            return (
+                f"Every worker of queue {job.queue!r} runs only jobs that require its !only "
+                "labels, and this job requires none."
+            )
+        case "labels":
+            return (
+                f"No worker of queue {job.queue!r} has all labels it requires: "
+                f"{', '.join(job.options.requires)}."
+            )
+        case "sick":
+            told = "; ".join(
+                f"{each.id}: {describe_sickness(each.sick)}" for each in obstacle.workers
+            )
+            return f"No worker that could run it can start such jobs on its machine now: {told}."
+
+
 def _own_wait(job: JobRecord, workers: Sequence[WorkerInfo], now: float) -> str:
     """Return what a running job waits for in a call of this package, and whether a slot is free."""
     what = next((each.waits[job.id] for each in workers if job.id in each.waits), "")
     if not what:
         return ""
-    serving = _serving(job.queue, workers, now)
-    slots, busy = sum(each.slots for each in serving), sum(each.running for each in serving)
+    busy, slots = count_slots(serving(job.queue, workers, now))
     if busy < slots:
         return f"; it waits for {what}"
     return f"; it waits for {what}, and no slot is free: {busy} of {slots} are busy"
@@ -152,25 +164,6 @@ def _waits_for(job: JobRecord, workers: Sequence[WorkerInfo]) -> str:
             if what.startswith(room):
                 return f" Job {waiting}, which has one of these slots, waits for {what}."
     return ""
-
-
-def _serving(queue: str, workers: Sequence[WorkerInfo], now: float) -> list[WorkerInfo]:
-    alive = [each for each in workers if now - each.beat_at < SILENT and not each.draining]
-    return [each for each in alive if queue in each.queues]
-
-
-def describe_sickness(sick: Mapping[str, str]) -> str:
-    """Return which kinds of job a worker's machine cannot start, and why, in one line."""
-    return "; ".join(f"{kind} jobs: {reason}" for kind, reason in sick.items())
-
-
-def _is_blocked(worker: WorkerInfo, required: frozenset[str]) -> bool:
-    # A sick worker claims nothing, except if only commands are affected: they have a label.
-    return bool(worker.sick) and (set(worker.sick) != {"command"} or COMMANDS in required)
-
-
-def _may_command(worker: WorkerInfo) -> bool:
-    return any(label.removesuffix(ONLY) == COMMANDS for label in worker.labels)
 
 
 def _count(number: int, noun: str) -> str:

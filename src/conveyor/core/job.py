@@ -47,7 +47,7 @@ class State(StrEnum):
 
 
 # For hot paths: before Python 3.12 it takes as long to look up a member as to call a function.
-AVAILABLE, RUNNING = State.AVAILABLE, State.RUNNING
+AVAILABLE, RUNNING, COMPLETED = State.AVAILABLE, State.RUNNING, State.COMPLETED
 WAITING = frozenset({State.SCHEDULED, State.AVAILABLE, State.RETRYABLE})
 FINAL = frozenset({State.COMPLETED, State.CANCELLED, State.DISCARDED})
 
@@ -261,6 +261,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     machine cannot start to the reasons; `unsupported` maps tasks to how many of their jobs it
     returned because its code does not know the task or its arguments. `waits` maps the ids of
     running jobs to what their code waits for, as in "room in queue 'mail' (9/9)" or "job 0123".
+    `release` names the release of its application, if that is configured.
     """
 
     id: str
@@ -272,6 +273,7 @@ class WorkerInfo(Record, frozen=True, kw_only=True):
     slots: int
     queues: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    release: str = ""
     begun: str = ""
     running: int = 0
     finished: int = 0

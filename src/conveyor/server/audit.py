@@ -51,7 +51,9 @@ def action_of(request: ApiRequest, action: str, detail: str, subject: str | None
     )
 
 
-def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tuple[str, str]:
+def _action_and_detail(  # noqa: PLR0912 - one case per call
+    action: str, body: payloads.Payload, answer: bytes
+) -> tuple[str, str]:
     match body:
         case payloads.PauseBody(paused=False):
             return f"resume {action.partition(' ')[2]}", ""
@@ -63,6 +65,8 @@ def _action_and_detail(action: str, body: payloads.Payload, answer: bytes) -> tu
             return action, f"forced: {reason}" if force else reason
         case CapacityBody(capacity=capacity):
             return action, "unbounded" if capacity is None else str(capacity)
+        case payloads.AddMarkBody(text=text):
+            return action, text
         case payloads.AddTokenBody(token=token):
             return action, describe_rights(token)
         case payloads.TickBody(jobs=jobs):

@@ -21,7 +21,18 @@ from .known_queues import KnownQueues
 from .lease_owners import LeaseOwners
 
 # These lists have no entries of single queues, so a token that is limited to queues gets none.
-LISTS_OF_ALL = frozenset({"schedules", "schedule_outlook", "recent_jobs", "leader", "scaler"})
+LISTS_OF_ALL = frozenset(
+    {
+        "schedules",
+        "schedule_outlook",
+        "recent_jobs",
+        "leader",
+        "scaler",
+        "marks",
+        "overview",
+        "queue_history",
+    }
+)
 
 
 class Authorizer:
@@ -95,7 +106,9 @@ class Authorizer:
                 return [body.filter.queue]
             case SuggestQuery() if body.kind != "queue" or body.queue is not None:
                 return [body.queue]
-            case payloads.ScaleQuery() | payloads.LoadQuery() if body.queue is not None:
+            case payloads.ScaleQuery() | payloads.LoadQuery() | payloads.QueueHistoryQuery() if (
+                body.queue is not None
+            ):
                 return [body.queue]
             case _ if "queue" in path:
                 return [path["queue"]]

@@ -94,6 +94,7 @@ class Handlers:
             "write_content": self._write_content,
             "read_content": self._read_content,
             "note_action": self._note_action,
+            "add_mark": self._add_mark,
             "put_schedule": self._put_schedule,
             "terms": self._terms,
             "hints": HintApi(authenticator, authorizer, hub).hints,
@@ -179,6 +180,13 @@ class Handlers:
         ]
         await self._store.note_action(actions)
         return Response(status_code=204)
+
+    async def _add_mark(self, request: ApiRequest) -> Response:
+        """Add a note to the history, under the name of the token if there is one."""
+        body: payloads.AddMarkBody = request.body
+        principal = request.principal
+        who = principal.name if principal.token is not None or not body.who else body.who
+        return json_response(await self._store.add_mark(body.text, who=who))
 
     async def _put_schedule(self, request: ApiRequest) -> Response:
         """Add or change a schedule; applications repeat theirs, which is no entry of the audit."""

@@ -6,6 +6,7 @@ import msgspec
 
 from ..core.access import Action, Token
 from ..core.job import NO_OPTIONS, AttemptError, JobRecord, Options, OutputChunk, WorkerInfo
+from ..core.marks import Mark
 from ..core.page import ENTRY_BYTES
 
 _encode = msgspec.json.Encoder().encode
@@ -60,6 +61,11 @@ def action_size(action: Action) -> int:
     """Return the size of a line of the audit log."""
     texts = (action.who, action.where, action.what, action.subject, action.detail)
     return sum(len(str(text).encode(errors="replace")) for text in texts)
+
+
+def mark_size(mark: Mark) -> int:
+    """Return the size of a mark."""
+    return ENTRY_BYTES + len(_encode(mark))
 
 
 def worker_size(worker: WorkerInfo) -> int:

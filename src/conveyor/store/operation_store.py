@@ -10,16 +10,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ..core.files import FileInfo
-from ..core.job import NewJob, WhenFull
+from ..core.history import QueueHistory, QueueMinute
+from ..core.job import JobRecord, NewJob, WhenFull
+from ..core.overview import Overview
+from ..core.page import Page
 from ..core.pending import Pending, ready
 from ..core.storable import check_jobs
 from ..errors import UsageError
 from .blobs.protocol import BlobStore, check_inputs
 from .file_errors import missing_content
+from .history_reader import read_history
 from .messages import Accepted, Content, Lease, Offered
+from .overview_reader import OverviewReader
 from .protocol import Store
 from .protocol_files import UNUSED
 
@@ -70,6 +75,9 @@ class OperationStore(ABC):
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
+        # Its subclasses have what a store has beside its operations.
+        store = cast("Store", self)
+        self._overview = OverviewReader(store, self._read_minutes, self._read_running)
 
     @abstractmethod
     def now(self) -> float:
@@ -155,6 +163,50 @@ class OperationStore(ABC):
     set_capacity = operation(Store.set_capacity)
     run_schedule = operation(Store.run_schedule)
     recent_jobs = operation(Store.recent_jobs, reads=True)
+    # -- history -------------------------------------------------------------------------------
+
+    add_mark = operation(Store.add_mark)
+    marks = operation(Store.marks, reads=True)
+
+    def queue_history(
+        self,
+        queue: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        step: float = 60.0,
+    ) -> Pending[QueueHistory]:
+        """Put the history together from its minutes."""
+
+        def read() -> QueueHistory:
+            if queue is not None:
+                self.queue_info(queue).result()
+            now = self.now()
+            return read_history(
+                self._read_minutes, queue, since=since, until=until, step=step, now=now
+            )
+
+        return self._run_blocking(read)
+
+    def overview(self, *, minutes: int = 60, queues: int = 50) -> Pending[Overview]:
+        """Look at the store, unless somebody did so a moment ago."""
+        return self._run_blocking(lambda: self._overview.read(minutes, queues))
+
+    def _read_minutes(
+        self,
+        first: int,
+        last: int,
+        *,
+        queue: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Pending[Page[QueueMinute]]:
+        given = {"queue": queue, "after": after, "limit": limit}
+        return self._run("minutes", (first, last), given, reads=True)
+
+    def _read_running(self, *, limit: int, stopping: bool = False) -> Pending[list[JobRecord]]:
+        given = {"limit": limit, "stopping": stopping}
+        return self._run("longest_running", (), given, reads=True)
 
     # -- maintenance ---------------------------------------------------------------------------
 

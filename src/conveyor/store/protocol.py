@@ -48,6 +48,7 @@ from .messages import (
 from .protocol_access import AccessStore
 from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
+from .protocol_history import HistoryStore
 from .protocol_inspection import InspectionStore
 from .protocol_traits import StoreTraits
 
@@ -360,6 +361,7 @@ class Store(
     FileStore,
     InspectionStore,
     ScalerStore,
+    HistoryStore,
     StoreTraits,
     Protocol,
 ):

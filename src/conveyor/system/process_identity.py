@@ -22,6 +22,7 @@ def worker_info(
     slots: int = 0,
     queues: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
+    release: str = "",
 ) -> WorkerInfo:
     """Describe a worker of this process by what no other process shares."""
     return WorkerInfo(
@@ -34,6 +35,7 @@ def worker_info(
         slots=slots,
         queues=queues,
         labels=labels,
+        release=release,
     )
 
 

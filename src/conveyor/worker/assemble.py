@@ -138,6 +138,7 @@ class Assembly:
             slots=options.slots,
             queues=tuple(name for name, _ in options.queues),
             labels=tuple(sorted(options.labels)),
+            release=options.release,
         )
 
     def make_journal(self, worker: str) -> CrashJournal | None:

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import msgspec
 
-from ..core.explain import describe_sickness
 from ..core.foreign_text import escape_json
 from ..core.job import WorkerInfo
+from ..core.serving import describe_sickness
 from ..core.unreadable import UNREADABLE
 from ..system.process_identity import boot_id, pid_started
 

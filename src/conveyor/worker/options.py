@@ -11,6 +11,7 @@ import msgspec
 from ..core.command_policy import UNRESTRICTED, CommandRules
 from ..core.duration import parse_duration
 from ..core.job import FINAL, State, WorkerInfo
+from ..core.marks import checked_mark_text
 from ..core.names import WEIGHTS, validate_name
 from ..errors import UsageError
 from ..maintenance.loop import SWEEP_EVERY
@@ -37,8 +38,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     Processes: a child is replaced after `max_jobs_per_process` jobs (0 for any number), or when it
     has grown above `max_rss_mb` MiB.
     Maintenance: `retention` is how long jobs of each final state are kept. `app` names the
-    application in messages. `on_round` is called in the worker's loop about once a second while it
-    works without errors; it must not raise.
+    application in messages. `release` is its release: the first worker of a new one makes a mark in
+    the history. `on_round` is called in the worker's loop about once a second while it works
+    without errors; it must not raise.
     """
 
     queues: tuple[tuple[str, int], ...] = (("default", 1),)
@@ -52,6 +54,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     beat: float = SWEEP_EVERY
     drain: float = DRAIN
     app: str = "this program"
+    release: str = ""
     keep: bool = True
     max_jobs_per_process: int = 0
     max_rss_mb: int = 512
@@ -154,6 +157,10 @@ def _instance_of(kind: type) -> Callable[[Any], Any]:
     return read
 
 
+def _release(value: Any) -> str:
+    return _instance_of(str)(value) and checked_mark_text(value, "a release")
+
+
 def _on_round(value: Any) -> Any:
     if value is not None and not callable(value):
         raise UsageError("must be a function")
@@ -172,6 +179,7 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "beat": _positive,
     "drain": parse_duration,
     "app": _instance_of(str),
+    "release": _release,
     "keep": _instance_of(bool),
     "max_jobs_per_process": _limit,
     "max_rss_mb": _count,

@@ -33,7 +33,7 @@ def audited(store: Store) -> Generator[RecordAction]:
     A remote store records them itself.
     """
     actions: list[Action] = []
-    user, host = _user(), socket.gethostname()
+    user, host = user_name(), socket.gethostname()
 
     def record(
         what: str, subject: str, detail: str = "", reason: str = "", count: int | None = None
@@ -59,10 +59,11 @@ def audited(store: Store) -> Generator[RecordAction]:
 
 def who_runs_this() -> str:
     """Return the user and the host, as who pauses something here."""
-    return f"{_user()} on {socket.gethostname()}"
+    return f"{user_name()} on {socket.gethostname()}"
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user who runs this command."""
     # Not getpass, which trusts LOGNAME.
     try:
         return pwd.getpwuid(os.getuid()).pw_name

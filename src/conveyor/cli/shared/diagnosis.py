@@ -11,12 +11,13 @@ import apsw
 import msgspec
 
 from ... import __version__
-from ...core.explain import SILENT, describe_sickness
 from ...core.job import State
+from ...core.serving import SILENT, describe_sickness
 from ...errors import ConveyorError
 from ...settings import POSTGRES, SETTINGS, Settings, StoreChoice, without_password
 from ...store.open import check_store_exists, examine_server, open_store
 from ...store.protocol import Store
+from ...store.protocol_history import LEAST_MINUTES
 from ...system.crash_journal import has_died
 from ...system.process_identity import boot_id, is_dead
 from .exit_codes import FAILED, OK, UNREACHABLE
@@ -26,6 +27,8 @@ from .store_access import choose_command_store, find_queues, find_workers
 
 # How many problems of a store are listed.
 SHOWN = 20
+# What the checks of workers judge, who also know which of them have died on this machine.
+JUDGED_ABOVE = frozenset({"silent", "sick", "unwatched"})
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -96,7 +99,7 @@ def _check_store(settings: Settings, chosen: StoreChoice, *, quick: bool) -> lis
             Finding("store", ok=True, text=f"{store.url} responds in {answered:.1f} ms")
         )
         if not quick:
-            findings += [*_check_file(store), *_check_workers(store)]
+            findings += [*_check_file(store), *_check_workers(store), *_check_problems(store)]
             findings += _check_exposure(settings, store, chosen.url)
     except ConveyorError as error:
         findings.append(Finding("store", ok=False, text=str(error)))
@@ -162,6 +165,24 @@ def _check_workers(store: Store) -> list[Finding]:
             if stuck
             else "no running job without a live worker",
         ),
+    ]
+
+
+def _check_problems(store: Store) -> list[Finding]:
+    """Return what the dashboard shows as a problem, too, as far as it is not judged above."""
+    shown = [
+        each
+        for each in store.overview(minutes=LEAST_MINUTES, queues=0).result().problems
+        if each.key.partition("-")[0] not in JUDGED_ABOVE
+    ]
+    return [
+        Finding(
+            each.subject.kind,
+            ok=each.level != "bad",
+            text=f"{each.subject.name} {each.explanation()}",
+            warning=each.level == "warn",
+        )
+        for each in shown
     ]
 
 

@@ -7,6 +7,7 @@ other ways to print.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,11 @@ def print_table(
     draw_table(
         headings, [[escape_line(cell) for cell in row] for row in rows], ends_of_ids=starts_with_id
     )
+
+
+def terminal_width() -> int:
+    """Return how many columns the terminal has."""
+    return shutil.get_terminal_size().columns
 
 
 def print_job_states(states: Mapping[str, str], *, as_json: bool) -> None:

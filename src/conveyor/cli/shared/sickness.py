@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...core.explain import SILENT, describe_sickness, describe_unsupported
+from ...core.explain import describe_unsupported
 from ...core.job import WorkerInfo
+from ...core.serving import SILENT, describe_sickness
 from .output import print_stderr
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 import click
 
 from ...core.duration import parse_duration
-from ...core.explain import SILENT
 from ...core.job import State, WorkerInfo
+from ...core.serving import SILENT
 from ...errors import NotFoundError, UsageError, WaitTimeoutError
 from ...store.messages import Filter, Order
 from ...store.protocol import Store

@@ -74,6 +74,7 @@ def make_worker(
         poll=settings["poll"],
         drain=float(settings["drain"]),
         app=settings["app"] or "this agent",
+        release=settings["release"],
         max_jobs_per_process=settings["max_jobs_per_process"],
         max_rss_mb=settings["max_rss_mb"],
         retention=retention_of(settings),

@@ -66,9 +66,6 @@ class SnapshotFeed:
 
 
 async def read_health(store: Store) -> dict[str, Any]:
-    """Return how many problems there are, and how many jobs in each state."""
-    totals: dict[str, int] = {}
-    for queue in await store.counts():
-        for state, count in queue.counts.items():
-            totals[state.value] = totals.get(state.value, 0) + count
-    return {"health": {"bad": 0, "warn": 0}, "counts": totals}
+    """Return how many problems there are, and how many jobs wait and run."""
+    seen = await store.overview(queues=0)
+    return {"health": seen.health, "waiting": seen.waiting, "running": seen.running}

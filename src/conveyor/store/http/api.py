@@ -34,6 +34,7 @@ from .api_call import (
     READ_OR_ENQUEUE,
     ApiCall,
 )
+from .history_api import HISTORY_CALLS
 from .inspection_api import INSPECTION_CALLS, INSPECTION_SERVER_CALLS
 from .wire import ExchangedView, JobView, encode_exchanged, encode_job, encode_jobs
 
@@ -345,7 +346,7 @@ _STORE_CALLS = (
     ),
 )  # fmt: skip
 
-STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS)}
+STORE_CALLS = {call.name: call for call in (*_STORE_CALLS, *INSPECTION_CALLS, *HISTORY_CALLS)}
 
 TERMS = ApiCall(
     name="terms", method="GET", path="/server", scopes=ANY, response=payloads.ServerTerms,

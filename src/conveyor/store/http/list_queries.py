@@ -140,6 +140,13 @@ class ListQuery(Payload, frozen=True):
     limit: Rows = MAX_ROWS
 
 
+class BeforeQuery(Payload, frozen=True):
+    """At most `limit` entries whose `seq` is less than `before`, newest first."""
+
+    before: int | None = None
+    limit: Page = PAGE
+
+
 class ActionsQuery(Payload, frozen=True):
     """At most `limit` entries whose `seq` is less than `before`, newest first.
 

@@ -51,6 +51,7 @@ from .api import STORE_CALLS, TERMS
 from .blocking_client import BlockingClient
 from .client import HttpClient, checked_server_url, checked_token, tls_context
 from .hint_stream import HintStream
+from .history_calls import HttpHistory
 from .idempotency import send_cancel, send_insert
 from .inspection_calls import InspectionCalls
 from .long_poll import LongPolls
@@ -59,7 +60,7 @@ from .wire import checked_files, decode_job, encode_new_job
 CLOCK_MAX_AGE = 300.0  # seconds after which the offset to the server's clock is measured again
 
 
-class HttpStore(InspectionCalls):
+class HttpStore(InspectionCalls, HttpHistory):
     """The store of a Conveyor server. Thread-safe, and usable in a child process after a fork.
 
     `url` is the server's address, `token` authenticates the calls. `ca_file` has CA certificates to

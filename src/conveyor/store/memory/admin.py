@@ -7,6 +7,7 @@ import msgspec
 from ...core import lifecycle
 from ...core.attempts import success_entry
 from ...core.bounds import LARGEST_INTEGER, checked_integer, cut
+from ...core.history import count_move
 from ...core.job import (
     HISTORY,
     AttemptError,
@@ -98,6 +99,7 @@ def cancel(memory: MemoryData, job_id: str, *, reason: str, force: bool = False)
         return memory.index.put(
             msgspec.structs.replace(job, cancel_requested_at=asked_at, cancel_forced=forced)
         )
+    count_move(memory.happened(job.queue), job, state, memory.now)
     cancelled = memory.index.end_unrun(job, state, ErrorInfo("Cancelled", reason), memory.now)
     memory.hint("final", job_id)
     make_room(memory, job.queue)
@@ -115,6 +117,7 @@ def retry(memory: MemoryData, job_id: str) -> JobRecord:
     if succeeded is not None:
         memory.index.keep(job_id, succeeded)
     memory.hint("work", job.queue)
+    count_move(memory.happened(job.queue), job, renewed.state, memory.now)
     return memory.index.put(renewed)
 
 

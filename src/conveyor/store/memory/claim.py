@@ -8,7 +8,17 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.capacity import is_rendezvous
-from ...core.job import AVAILABLE, RUNNING, JobRecord, OutputChunk, Progress, State, StopNote
+from ...core.history import count_alike, count_completed, count_move, count_started
+from ...core.job import (
+    AVAILABLE,
+    COMPLETED,
+    RUNNING,
+    JobRecord,
+    OutputChunk,
+    Progress,
+    State,
+    StopNote,
+)
 from ...core.lifecycle import EXPIRED, LeaseTerms, Outcome, Transition
 from ...core.page import PAGE_BYTES
 from ...core.storable import bounded_steps, checked_progress
@@ -69,17 +79,33 @@ def _stocked(memory: MemoryData, wants: Sequence[Want]) -> list[Want]:
 
 def _settle(memory: MemoryData, reports: Sequence[Report]) -> list[str]:
     settled: list[str] = []
+    completed: list[JobRecord] = []
     for report in reports:
         job = held(memory, report.id, report.lease)
         if job is not None:
-            end_attempt(memory, job, report.outcome)
+            move = end_attempt(memory, job, report.outcome)
             settled.append(report.id)
+            if move.state is COMPLETED:
+                completed.append(job)
+    _count_completed(memory, completed)
     return settled
 
 
+def _count_completed(memory: MemoryData, jobs: Sequence[JobRecord]) -> None:
+    batches = count_alike([job.queue for job in jobs], [job.started_at for job in jobs])
+    for (queue, started_at), number in batches.items():
+        count_completed(memory.happened(queue), started_at, number, memory.now)
+
+
 def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> Transition:
-    """Apply the transition that the lifecycle decides for a running job."""
+    """Apply the transition that the lifecycle decides for a running job.
+
+    A success is counted in the history with the others of its batch.
+    """
     move = lifecycle.settle(job, outcome, draw=memory.draw)
+    if move.state is not COMPLETED:
+        happened = memory.happened(job.queue)
+        count_move(happened, job, move.state, memory.now, is_refunded=move.refund_attempt)
     job = memory.index.apply(job, move, memory.now)
     if memory.reasons and job.is_final:
         memory.reasons.pop(job.id, None)
@@ -102,11 +128,15 @@ def _claim(
     claimed: list[JobRecord] = []
     waiting = memory.index.available(name, claimant.labels)
     terms = lease_terms(claimant, memory.now)
+    started: list[JobRecord] = []
     while len(claimed) < limit and room > 0 and (job := next(waiting, None)) is not None:
         leased = _lease_or_expire(memory, job, terms)
         if leased is not None:
             claimed.append(leased)
+            started.append(job)
             room -= claim_size(leased)
+    if started:
+        count_started(memory.happened(name), started, memory.now)
     make_room(memory, name)
     if is_rendezvous(queue.capacity):
         met, room = _meet(memory, name, claimant.labels, terms, limit - len(claimed), room)
@@ -130,8 +160,10 @@ def _meet(
             break
         answer = accept_offer(memory, name, offer)
         if answer is not None and not answer.existing:
-            leased = _lease_or_expire(memory, memory.index.jobs[new.id], terms)
+            job = memory.index.jobs[new.id]
+            leased = _lease_or_expire(memory, job, terms)
             if leased is not None:
+                count_started(memory.happened(name), [job], memory.now)
                 met.append(leased)
                 room -= claim_size(leased)
     return met, room
@@ -150,6 +182,7 @@ def _lease_or_expire(memory: MemoryData, job: JobRecord, terms: LeaseTerms) -> J
 
 def expire(memory: MemoryData, job: JobRecord) -> None:
     """Discard a waiting job that expired."""
+    count_move(memory.happened(job.queue), job, State.DISCARDED, memory.now)
     memory.index.end_unrun(job, State.DISCARDED, EXPIRED, memory.now)
     memory.discards.append((job, EXPIRED))
     memory.hint("final", job.id)

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.access import Action, Token
+from ...core.history import Counts, minute_of
 from ...core.job import NewJob, ScheduleInfo, TaskDefaults, WorkerInfo
+from ...core.marks import Mark
 from ...core.pause import NOT_PAUSED, Pause
 from ...core.retry import Draw
 from ..messages import Accepted, HintKind, Leader, Order, new_discards
@@ -50,6 +52,10 @@ class MemoryData:
         self.offers_of_job: dict[str, dict[str, None]] = {}
         self.offer_numbers = 0
         self.chunks = 0
+        # What happened, by queue and minute.
+        self.minutes: dict[str, dict[int, Counts]] = {}
+        self.marks: deque[Mark] = deque()
+        self.mark_numbers = 0
         self.tasks: dict[str, TaskDefaults] = {}
         self.schedules: dict[str, ScheduleInfo] = {}
         # The ids of the jobs of the last ticks, by schedule.
@@ -71,6 +77,10 @@ class MemoryData:
         if queue is None:
             queue = self.queues[name] = QueueData()
         return queue
+
+    def happened(self, queue: str) -> Counts:
+        """Return what happened in a queue in the present minute, to be added to."""
+        return self.minutes.setdefault(queue, {}).setdefault(minute_of(self.now), {})
 
     def add_offer(self, waiting: WaitingOffer) -> str:
         """Store an offer; return its number."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
+from ...core.history import ENQUEUED, add, count_move
 from ...core.job import NewJob, State, WhenFull
 from ...core.lifecycle import drop_error
 from ...core.storable import check_jobs
@@ -119,6 +120,8 @@ def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
     fresh, answer = admit_keys(jobs, _holders(memory, jobs))
     for new in fresh:
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
+    if fresh:
+        add(memory.happened(fresh[0].queue), ENQUEUED, len(fresh))
     return answer
 
 
@@ -220,6 +223,7 @@ def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
         if job is None:
             return
         why = drop_error(name, memory.queue(name).capacity)
+        count_move(memory.happened(name), job, State.DISCARDED, memory.now)
         memory.index.end_unrun(job, State.DISCARDED, why, memory.now)
         memory.discards.append((job, why))
         memory.hint("final", job.id)

@@ -23,6 +23,8 @@ from ..schedule_rules import (
 from .claim import end_lost, expire
 from .data import MemoryData
 from .enqueue import accept, check_new_ids, live_offers, make_room
+from .marks import prune_marks
+from .minutes import prune_minutes
 from .tokens import prune_access
 
 
@@ -76,6 +78,8 @@ def prune(memory: MemoryData, retention: Mapping[State, float], *, limit: int) -
                 memory.index.remove(job_id)
                 pruned += 1
     prune_access(memory, limit=limit)
+    prune_minutes(memory)
+    prune_marks(memory)
     return pruned
 
 

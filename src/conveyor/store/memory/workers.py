@@ -13,11 +13,14 @@ from ..messages import Dismissed, Order
 from ..worker_status import REMOVED, as_ordered, check_dismissal, check_order, is_silent, no_worker
 from .claim import end_lost
 from .data import MemoryData
+from .marks import mark_release
 
 
 def beat(memory: MemoryData, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
     kept = bounded_worker(worker)
+    if worker.id not in memory.workers:
+        mark_release(memory, kept)
     memory.workers[worker.id] = msgspec.structs.replace(kept, beat_at=memory.now)
     return memory.orders.get(worker.id, "work")
 

@@ -24,6 +24,8 @@ PRODUCER = {
     "queue": f"SELECT, INSERT, UPDATE (capacity, {_COUNTS})",
     "counted_queue": "SELECT",
     "tally": "SELECT, INSERT, DELETE",
+    # Whoever adds up the counts adds up what happened, too.
+    "history": "SELECT, INSERT, UPDATE",
     "lane": "SELECT, INSERT",
     "job": "SELECT (seq, id, lane, state, unique_key), INSERT",
     # The parts of a job.
@@ -44,7 +46,7 @@ PRODUCER = {
 }
 NOT_FOR_PRODUCERS = frozenset(
     {
-        *("attempt_error", "audit", "completion", "final", "output", "running", "schedule"),
+        *("attempt_error", "audit", "completion", "final", "mark", "output", "running", "schedule"),
         *("token", "worker"),
     }
 )

@@ -21,21 +21,23 @@ _TYPES: dict[str, str] = {
     name: sql_type
     for sql_type, names in {
         "INT8": "after attempt available cancelled capacity checksum completed crashes discarded "
-        "count first job known lane last lease limit number offer offset position priority rank "
-        "result_checksum retryable rows running scheduled seq size stop term term_before "
-        "until_rank",
-        "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after enqueued_at "
-        "enqueued_before expires_at final_at last_at lasting latest lease_until moment next_at now "
-        "paused_at revoked_at run_at since started_at unsupported_since until until_before",
-        "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind mark "
-        "missed name note note_before pause_reason paused_by place queue queues reason recent "
-        "requires scopes state state_before stream subject task timezone transaction unique_key "
-        "what who worker",
+        "count first job known lane last lease limit minute most number offer "
+        "offset position priority rank result_checksum retryable rows running "
+        "scheduled seq size stop term term_before until_rank",
+        "FLOAT8": "at beat_at cancel_requested_at created_at due_at enqueued_after "
+        "enqueued_at enqueued_before expires_at final_at last_at lasting latest "
+        "lease_until moment next_at now paused_at revoked_at run_at since "
+        "started_at unsupported_since until until_before",
+        "TEXT": "became cancel_reason cron detail digest error fingerprint holder id kind "
+        "mark missed name note note_before pause_reason paused_by place queue "
+        "queues reason recent requires scope scopes state state_before stream "
+        "subject task text timezone transaction unique_key what who worker",
         "BYTEA": "answer args data defaults info options progress request result sought stopping",
         "BOOL": "all_of_them cancel_forced executable forced key_kept paused starts whole "
         "with_args with_options with_result with_stopping",
         "JSON": "names numbers states",
         "TEXT[]": "channels keys payloads",
+        "INT8[]": "happened",
     }.items()
     for name in names.split()
 }
@@ -48,16 +50,20 @@ _SPECIAL = {
                 *("find_sizes", "find_sizes_oldest", "looked_at", "looked_at_oldest"),
                 *("count_matching", "failed_alike", "failed_alike_oldest"),
                 *("actions", "oldest_action", "output_sizes_before"),
+                *("marks", "delete_old_minutes"),
             )
         ),
         "INT8",
     ),
+    ("longest_running", "stopping"): "BOOL",
     ("lane_queue", "id"): "INT8",
     ("note", "error"): "BYTEA",
     **dict.fromkeys(
         (
             (statement, "after")
-            for statement in ("tokens", "workers", "worker_sizes", "schedules", "queues_after")
+            for statement in (
+                *("tokens", "workers", "worker_sizes", "schedules", "queues_after", "minutes"),
+            )
         ),
         "TEXT",
     ),

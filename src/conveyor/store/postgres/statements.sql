@@ -1,8 +1,10 @@
 -- Statements of the PostgreSQL store: those that replace one of sql/statements.sql, then its own.
 
 -- name: tally
-INSERT INTO tally (scheduled, available, running, retryable, completed, cancelled, discarded, queue)
-VALUES (:scheduled, :available, :running, :retryable, :completed, :cancelled, :discarded, :name)
+INSERT INTO tally (scheduled, available, running, retryable, completed, cancelled, discarded,
+    minute, happened, queue)
+VALUES (:scheduled, :available, :running, :retryable, :completed, :cancelled, :discarded, :minute,
+    :happened, :name)
 
 -- name: set_counts
 WITH corrected AS (
@@ -11,7 +13,10 @@ WITH corrected AS (
         discarded = :discarded
     WHERE name = :name
 )
-DELETE FROM tally WHERE queue = :name
+-- What happened has happened.
+UPDATE tally SET scheduled = 0, available = 0, running = 0, retryable = 0, completed = 0,
+    cancelled = 0, discarded = 0
+WHERE queue = :name
 
 -- name: insert_job
 WITH fresh AS MATERIALIZED (SELECT nextval('job_seq') AS seq),
@@ -98,8 +103,10 @@ put_off AS (
 ),
 tallied AS (
     INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
-        discarded)
-    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0 FROM unbounded
+        discarded, minute, happened)
+    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0, floor(:now / 60)::BIGINT,
+        ARRAY[64 * (:scheduled + :available)]
+    FROM unbounded
 )
 SELECT 1 FROM unbounded
 
@@ -128,8 +135,10 @@ put_off AS (
 ),
 tallied AS (
     INSERT INTO tally (queue, scheduled, available, running, retryable, completed, cancelled,
-        discarded)
-    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0 FROM unbounded
+        discarded, minute, happened)
+    SELECT name, :scheduled, :available, 0, 0, 0, 0, 0, floor(:now / 60)::BIGINT,
+        ARRAY[64 * (:scheduled + :available)]
+    FROM unbounded
 )
 SELECT 1 FROM unbounded
 
@@ -213,7 +222,7 @@ settled AS (
     FROM run
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane FROM run
+SELECT id, lane, started_at FROM run
 
 -- name: succeed_all
 -- The jobs are locked by then.
@@ -243,7 +252,7 @@ settled AS (
     FROM run JOIN held ON held.id = run.id
 ),
 freed AS (DELETE FROM held_key WHERE seq = ANY (ARRAY(SELECT seq FROM run WHERE frees_key)))
-SELECT id, lane FROM run
+SELECT id, lane, started_at FROM run
 
 -- name: extend
 UPDATE running SET lease_until = :lease_until, started_at = coalesce(started_at, :now)
@@ -501,6 +510,15 @@ FROM (
 -- name: oldest_in_lane
 SELECT min(run_at) FROM ready WHERE lane = :lane
 
+-- name: longest_running
+SELECT {listed_job} FROM (
+    SELECT id AS head, CASE WHEN :stopping IS NULL THEN started_at ELSE cancel_requested_at END
+        AS since
+    FROM running WHERE :stopping IS NULL OR cancel_requested_at IS NOT NULL
+    ORDER BY since NULLS FIRST, seq LIMIT :limit
+) AS heads, LATERAL (SELECT * FROM job WHERE id = head LIMIT 1) AS found
+ORDER BY since NULLS FIRST, seq
+
 -- name: exchange_plain
 SELECT * FROM exchange_plain(:mark, :worker, :at, :id_all, :lease_all, :result_all, :checksum_all,
     :queue_all, :known_all, :limit_all, :first_all, :last_all, :lane_all, :rank_all, :run_at_all,
@@ -527,6 +545,10 @@ WHERE oid IN ('ready'::REGCLASS, 'running'::REGCLASS, 'tally'::REGCLASS, 'commit
         pg_stat_get_last_autovacuum_time(oid)), '-infinity')
         < clock_timestamp() - INTERVAL '3 seconds'
 
+-- name: put_minute
+INSERT INTO history (queue, minute, counts) VALUES (:queue, :minute, :happened)
+ON CONFLICT (queue, minute) DO UPDATE SET counts = add_counts(history.counts || excluded.counts)
+
 -- name: tallied_queues, reads
 SELECT DISTINCT queue FROM tally
 
@@ -538,6 +560,14 @@ summed AS (
         sum(retryable) AS retryable, sum(completed) AS completed, sum(cancelled) AS cancelled,
         sum(discarded) AS discarded
     FROM changed HAVING count(*) > 0
+),
+counted AS (
+    SELECT minute, add_counts(array_agg(code)) AS counts
+    FROM changed, unnest(changed.happened) AS code GROUP BY minute
+),
+kept AS (
+    INSERT INTO history (queue, minute, counts) SELECT :queue, minute, counts FROM counted
+    ON CONFLICT (queue, minute) DO UPDATE SET counts = add_counts(history.counts || excluded.counts)
 )
 UPDATE queue SET scheduled = queue.scheduled + summed.scheduled,
     available = queue.available + summed.available, running = queue.running + summed.running,

@@ -31,6 +31,10 @@ class Dialect:
     cancel_reason: str
     # The queues with their counts of jobs by state: a table, or what adds them up.
     counted_queue: str
+    # The present minute of a queue and what happened in it, where the queue's row has them.
+    recent: str
+    # What happened from minute :first to :last, of :queue if given, and is not in `history` yet.
+    recent_minutes: str
     # Checks the database's own structures; one row for each finding, or the row "ok".
     integrity_check: str
     # Makes the database refuse every change of jobs and of what is moved with them.
@@ -48,6 +52,9 @@ SQLITE = Dialect(
     has_text="instr(found.short_args, :sought) > 0",
     cancel_reason="CAST(cancel_reason AS BLOB)",
     counted_queue="queue",
+    recent="minute, recent",
+    recent_minutes="""SELECT name, minute, recent FROM queue
+WHERE minute BETWEEN :first AND :last AND (:queue IS NULL OR name = :queue)""",
     integrity_check="PRAGMA integrity_check(20)",
     freeze="\n".join(
         f"CREATE TRIGGER IF NOT EXISTS frozen_{table}_{change} BEFORE {change} ON {table} "
@@ -72,6 +79,9 @@ POSTGRES = Dialect(
     # PostgreSQL keeps nothing but characters.
     cancel_reason="cancel_reason",
     counted_queue="counted_queue",
+    recent="NULL::BIGINT, NULL::TEXT",
+    recent_minutes="""SELECT queue, minute, happened FROM tally
+WHERE minute BETWEEN :first AND :last AND (:queue IS NULL OR queue = :queue)""",
     # Checksums of its own pages are the server's business; its operators have pg_amcheck.
     integrity_check="SELECT 'ok'",
     freeze="\n".join(

@@ -9,6 +9,11 @@
 SELECT capacity, paused, scheduled, available, running, retryable, completed, cancelled, discarded
 FROM {counted_queue} WHERE name = :name
 
+-- name: queue_state, reads
+SELECT capacity, paused, {recent}, scheduled, available, running, retryable, completed, cancelled,
+    discarded
+FROM {counted_queue} WHERE name = :name
+
 -- name: queues, reads
 SELECT name, capacity, paused,
     scheduled, available, running, retryable, completed, cancelled, discarded
@@ -22,8 +27,8 @@ FROM {counted_queue} WHERE :after IS NULL OR name > :after ORDER BY name LIMIT :
 -- name: stocked_queues, reads
 -- Those of the named queues that a claim could serve: with an available job, or with an offer. The
 -- names come first in the join, so that each costs one lookup.
-SELECT name, capacity, paused, scheduled, available, running, retryable, completed, cancelled,
-    discarded
+SELECT name, capacity, paused, {recent}, scheduled, available, running, retryable, completed,
+    cancelled, discarded
 FROM {names} AS wanted CROSS JOIN {counted_queue} AS queue
 WHERE queue.name = wanted.value AND NOT paused
     AND (available > 0 OR (capacity IS NOT NULL AND EXISTS (
@@ -49,7 +54,8 @@ UPDATE queue SET
     scheduled = scheduled + :scheduled, available = available + :available,
     running = running + :running, retryable = retryable + :retryable,
     completed = completed + :completed, cancelled = cancelled + :cancelled,
-    discarded = discarded + :discarded
+    discarded = discarded + :discarded,
+    minute = coalesce(:minute, minute), recent = coalesce(:happened, recent)
 WHERE name = :name
 
 -- name: set_counts
@@ -162,7 +168,7 @@ UPDATE job SET state = 'completed', result = :result, result_checksum = :result_
     final_at = :final_at, lease_until = NULL,
     unique_key = CASE WHEN key_kept THEN unique_key END
 WHERE id = :id AND lease = :lease AND state = 'running'
-RETURNING id, lane
+RETURNING id, lane, started_at
 
 -- name: move
 UPDATE job SET state = :state, attempt = :attempt, crashes = :crashes, run_at = :run_at,
@@ -625,6 +631,60 @@ SELECT min(seq), count(*) FROM (
 DELETE FROM audit WHERE seq IN (
     SELECT seq FROM audit WHERE at < :before ORDER BY at LIMIT :limit
 )
+
+-- name: minute, reads
+SELECT counts FROM history WHERE queue = :queue AND minute = :minute
+
+-- name: put_minute
+INSERT INTO history (queue, minute, counts) VALUES (:queue, :minute, :happened)
+ON CONFLICT (queue, minute) DO UPDATE SET counts = excluded.counts
+
+-- name: minutes, reads
+SELECT queue, minute, counts FROM history
+WHERE minute <= :last AND (minute, queue) > (:first, :after) ORDER BY minute, queue LIMIT :limit
+
+-- name: minutes_of, reads
+SELECT queue, minute, counts FROM history
+WHERE queue = :queue AND minute <= :last AND minute > :first ORDER BY minute LIMIT :limit
+
+-- name: recent_minutes, reads
+-- What is not in `history` yet.
+{recent_minutes}
+
+-- name: delete_old_minutes
+DELETE FROM history WHERE (queue, minute) IN (
+    SELECT queue, minute FROM history WHERE minute < :before ORDER BY minute, queue LIMIT :limit
+)
+
+-- name: count_queues, reads
+SELECT count(*) FROM queue
+
+-- name: minute_behind, reads
+-- The newest minute that has more than so many rows after it.
+SELECT minute FROM history ORDER BY minute DESC LIMIT 1 OFFSET :offset
+
+-- name: add_mark
+INSERT INTO mark (at, kind, text, who, scope) VALUES (:at, :kind, :text, :who, :scope)
+RETURNING seq
+
+-- name: newest_release, reads
+SELECT text FROM mark WHERE scope = :scope AND kind = 'release' ORDER BY seq DESC LIMIT 1
+
+-- name: marks, reads
+SELECT seq, at, kind, text, who, scope FROM mark
+WHERE seq < :before ORDER BY seq DESC LIMIT :limit
+
+-- name: delete_old_marks
+DELETE FROM mark WHERE seq IN (
+    SELECT seq FROM mark WHERE at < :before OR seq <= (SELECT max(seq) FROM mark) - :most
+    ORDER BY seq LIMIT :limit
+)
+
+-- name: longest_running, reads
+-- Walks all running jobs, which are as many as there are slots.
+SELECT {listed_job} FROM job
+WHERE state = 'running' AND (:stopping IS NULL OR cancel_requested_at IS NOT NULL)
+ORDER BY CASE WHEN :stopping IS NULL THEN started_at ELSE cancel_requested_at END, seq LIMIT :limit
 
 -- name: end_damaged
 UPDATE job SET state = :state, final_at = :final_at, error = :error, lease_until = NULL,

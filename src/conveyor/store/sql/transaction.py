@@ -11,14 +11,18 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ...core.history import Counts, add_counts, decode_counts, encode_counts, minute_of
 from ...core.job import ErrorInfo, JobRecord, State
 from ...core.retry import Draw
+from ...core.unreadable import UNREADABLE
 from ...errors import UnavailableError
 from ..messages import HintKind
 from .rows import NO_QUEUE, Row
 from .statements import READ_ONLY
 
 _INTEGERS = {int}
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 Lockable = Literal["worker", "job", "queue"]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -68,6 +72,11 @@ class QueueState(msgspec.Struct):
     written: dict[State, int]
     # Its counts could not be read, so they were counted, and are written as a whole.
     recounted: bool = False
+    # What this transaction did, by slots of core/history.py, and what the queue's row has of its
+    # present minute, where it has that.
+    happened: Counts = {}
+    minute: int | None = None
+    recent: Any = None
 
     @property
     def depth(self) -> int:
@@ -191,7 +200,7 @@ class Tx:
             return queue
         await self._db.lock("queue", [name])
         self._locked_queues.add(name)
-        [(capacity, paused, *counts)] = await self.rows("queue", (name,))
+        [(capacity, paused, _, _, *counts)] = await self.rows("queue_state", (name,))
         queue.reload(capacity, bool(paused), dict(zip(STATES, counts, strict=True)))
         return queue
 
@@ -223,7 +232,7 @@ class Tx:
         """Return a queue as it stands, or None if it was never used."""
         known = self._queues.get(name)
         if known is None:
-            rows = await self.rows("queue", (name,))
+            rows = await self.rows("queue_state", (name,))
             if not rows:
                 return None
             known = await self._know(name, *rows[0])
@@ -240,7 +249,15 @@ class Tx:
         known = self._queues
         return [name for name in names if name in known and known[name].is_stocked]
 
-    async def _know(self, name: str, capacity: int | None, paused: int, *counts: int) -> QueueState:
+    async def _know(
+        self,
+        name: str,
+        capacity: int | None,
+        paused: int,
+        minute: Any,
+        recent: Any,
+        *counts: int,
+    ) -> QueueState:
         recounted = set(map(type, counts)) != _INTEGERS  # in a damaged row
         if recounted:
             counted: dict[str, int] = dict(await self.rows("count_queue", (name,)))
@@ -248,8 +265,10 @@ class Tx:
         if type(capacity) is not int:  # the next producer declares it again
             capacity = None
         written = dict(zip(STATES, counts, strict=True))
-        self._queues[name] = QueueState(capacity, bool(paused), dict(written), written, recounted)
-        return self._queues[name]
+        known = QueueState(capacity, bool(paused), dict(written), written, recounted)
+        known.minute, known.recent = minute if type(minute) is int else None, recent
+        self._queues[name] = known
+        return known
 
     async def used_queue(self, name: str) -> QueueState:
         """Return a queue as it stands, making it if it was never used."""
@@ -268,6 +287,12 @@ class Tx:
         queue = self._queues.get(name) or await self.used_queue(name)
         queue.counts[state] += change
 
+    async def happened(self, name: str) -> Counts:
+        """Return what this transaction did in a queue, to be added to; see core/history.py."""
+        if name == NO_QUEUE:
+            return {}
+        return (self._queues.get(name) or await self.used_queue(name)).happened
+
     async def recount(self, name: str, counted: Mapping[State, int]) -> None:
         """Correct how many jobs of each state a queue has."""
         queue = await self.used_queue(name)
@@ -281,16 +306,43 @@ class Tx:
         queue.counts, queue.written = counts, dict(counts)
 
     async def write_tallies(self) -> None:
-        """Write the changed counts. Called once, before the transaction ends."""
+        """Write the changed counts, and what happened. Called once, before the transaction ends."""
         await self.run_deferred()
         for name, queue in self._queues.items():
-            if queue.counts == queue.written:
+            if queue.counts == queue.written and not queue.happened:
                 continue
             if queue.recounted:
                 await self.rows("set_counts", (*queue.counts.values(), name))
-            else:
-                changes = (queue.counts[state] - queue.written[state] for state in STATES)
-                await self.rows("tally", (*changes, name))
+                queue.written = queue.counts
+            changes = (queue.counts[state] - queue.written[state] for state in STATES)
+            minute, happened = await self._minute(name, queue) if queue.happened else (None, None)
+            await self.rows("tally", (*changes, minute, happened, name))
+
+    async def _minute(self, name: str, queue: QueueState) -> tuple[int, object]:
+        """Return the present minute, and what is to be written about it.
+
+        Where no other transaction can write, that is all that happened in this minute. The queue's
+        last minute moves into the history, to what it has of that minute if the clock was set back.
+        """
+        minute = minute_of(self.now)
+        if not self._db.excludes_writers:
+            return minute, encode_counts(queue.happened)
+        counts = decode_minute(queue.recent)
+        if queue.minute != minute:
+            if queue.minute is not None and counts:
+                await self.add_minute(name, queue.minute, counts)
+            counts = {}
+        add_counts(counts, queue.happened)
+        return minute, _encode(encode_counts(counts)).decode()
+
+    async def add_minute(self, name: str, minute: int, counts: Counts) -> None:
+        """Add to what the history has of a minute."""
+        if not self._db.excludes_writers:
+            await self.rows("put_minute", (name, minute, encode_counts(counts)))
+            return
+        for (known,) in await self.rows("minute", (name, minute)):
+            add_counts(counts, decode_minute(known))
+        await self.rows("put_minute", (name, minute, _encode(encode_counts(counts)).decode()))
 
     async def lane(self, queue: str, requires: tuple[str, ...]) -> int:
         """Return the lane of a queue and labels, making it if need be."""
@@ -325,7 +377,15 @@ STATES = (
 )
 
 
+def decode_minute(stored: Any) -> Counts:
+    """Return what happened in a minute, as a row has it: JSON, or an array of the database."""
+    if isinstance(stored, str):
+        try:
+            stored = _decode(stored)
+        except UNREADABLE:
+            return {}
+    return decode_counts(stored)
+
+
 def _copy(queue: QueueState) -> QueueState:
-    return QueueState(
-        queue.capacity, queue.paused, dict(queue.counts), queue.written, queue.recounted
-    )
+    return msgspec.structs.replace(queue, counts=dict(queue.counts), happened=dict(queue.happened))

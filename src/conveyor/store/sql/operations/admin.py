@@ -9,6 +9,7 @@ import msgspec
 from ....core import lifecycle
 from ....core.attempts import success_entry
 from ....core.bounds import LARGEST_INTEGER, checked_integer, cut
+from ....core.history import count_move
 from ....core.job import (
     HISTORY,
     AttemptError,
@@ -234,6 +235,7 @@ async def retry(tx: Tx, job_id: str) -> JobRecord:
     await tx.change("renew", [row])
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, renewed.state, 1)
+    count_move(await tx.happened(job.queue), job, renewed.state, tx.now)
     tx.hint("work", job.queue)
     return renewed
 

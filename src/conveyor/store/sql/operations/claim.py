@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -10,6 +9,7 @@ import msgspec
 
 from ....core import lifecycle
 from ....core.capacity import is_rendezvous
+from ....core.history import count_alike, count_completed, count_started
 from ....core.job import JobRecord, OutputChunk, Progress, State, StopNote
 from ....core.labels import serves
 from ....core.lifecycle import Outcome, Succeeded, Transition
@@ -25,6 +25,7 @@ from ..rows import (
     claim_order,
     decode_labels,
     encode_options,
+    finite,
     stored_size,
     to_record,
 )
@@ -171,11 +172,14 @@ async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
     # Hot path: `lifecycle.settle` completes a job that succeeded whatever its row says, so the row
     # is not read.
     rows = await tx.many("succeed", done)
-    ids = [job_id for job_id, _ in rows]
-    for lane, count in Counter(lane for _, lane in rows).items():
+    ids = [row[0] for row in rows]
+    batches = count_alike([row[1] for row in rows], [row[2] for row in rows])
+    for (lane, started_at), count in batches.items():
         queue = await tx.queue_of(lane)
         await tx.tally(queue, State.RUNNING, -count)
         await tx.tally(queue, State.COMPLETED, count)
+        since = None if started_at is None else finite(started_at)
+        count_completed(await tx.happened(queue), since, count, tx.now)
     tx.hint("final", *ids)
     return ids
 
@@ -264,6 +268,7 @@ async def _heads(tx: Tx, lanes: Sequence[int], limit: int) -> list[Row]:
 
 async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> list[JobRecord]:
     leased: list[JobRecord] = []
+    before: list[JobRecord] = []
     terms = lease_terms(claimant, tx.now)
     for row in rows:
         job = to_record(row, name)
@@ -274,6 +279,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
         else:
             if job.options.given is not None:
                 job = await _completed(tx, job)
+            before.append(job)
             leased.append(lifecycle.claim(job, terms))
     await tx.change(
         "lease",
@@ -281,6 +287,7 @@ async def _lease(tx: Tx, name: str, rows: Sequence[Row], claimant: Claimant) -> 
     )
     await tx.tally(name, State.AVAILABLE, -len(leased))
     await tx.tally(name, State.RUNNING, len(leased))
+    count_started(await tx.happened(name), before, tx.now)
     return leased
 
 

@@ -10,6 +10,7 @@ import msgspec
 from ....core import lifecycle
 from ....core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
 from ....core.files import inputs
+from ....core.history import ENQUEUED, add
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
 from ....core.storable import check_jobs
@@ -136,6 +137,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
     for state, count in counts.items():
         await tx.tally(name, state, count)
         tx.hint(queue_hint(state), name)
+    add(await tx.happened(name), ENQUEUED, len(fresh))
     return answer
 
 

@@ -30,6 +30,8 @@ from .admin import delete_final
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
+from .marks import prune_marks
+from .minutes import prune_minutes
 from .tokens import prune_access
 
 _encode = msgspec.json.Encoder().encode
@@ -111,6 +113,8 @@ async def prune(tx: Tx, retention: Mapping[State, float], *, limit: int) -> int:
     if of_no_queue and pruned < limit:  # it reads every job, so not after each of many batches
         await recount_queues(tx)
     await prune_access(tx, limit=limit)
+    await prune_minutes(tx)
+    await prune_marks(tx, limit=limit)
     return pruned
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from ....core import lifecycle
 from ....core.fingerprint import failure_fingerprint
+from ....core.history import count_move
 from ....core.job import FINAL, AttemptError, ErrorInfo, JobRecord, State
 from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
@@ -38,6 +39,8 @@ async def apply(tx: Tx, job: JobRecord, move: Transition) -> JobRecord:
         await note(tx, job.seq, entry)
     await tx.tally(job.queue, job.state, -1)
     await tx.tally(job.queue, moved.state, 1)
+    happened = await tx.happened(job.queue)
+    count_move(happened, job, moved.state, tx.now, is_refunded=move.refund_attempt)
     tx.hint(*state_hint(moved))
     return moved
 

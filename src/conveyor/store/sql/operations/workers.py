@@ -6,6 +6,7 @@ import msgspec
 
 from ....core.job import WorkerInfo
 from ....core.lifecycle import lost_job_outcome
+from ....core.marks import is_new_release, release_text
 from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ....core.storable import bounded_worker
 from ....core.unreadable import UNREADABLE
@@ -23,6 +24,7 @@ from ..rows import Row, finite, is_time
 from ..transaction import ConflictError, Tx
 from .claim import end_lost
 from .maintenance import running_jobs
+from .marks import add_release, newest_release
 
 # By the number in the column `quiet`.
 ORDERS: tuple[Order, ...] = ("work", "quiet", "drain")
@@ -33,8 +35,26 @@ _decode = msgspec.json.Decoder(WorkerInfo).decode
 
 async def beat(tx: Tx, worker: WorkerInfo) -> Order:
     """Record a worker's heartbeat and return its order."""
-    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(bounded_worker(worker))))
+    kept = bounded_worker(worker)
+    if worker.release and not await tx.rows("standing", (worker.id,)):
+        await _mark_release(tx, kept)
+    [(number,)] = await tx.rows("beat", (worker.id, tx.now, _encode(kept)))
     return _order(number)
+
+
+async def _mark_release(tx: Tx, worker: WorkerInfo) -> None:
+    """Add a mark if this worker, which has just started, is the first one of a release."""
+    await tx.lock_worker("releases")  # so that two first ones make one mark
+    newest = await newest_release(tx, worker)
+    if newest == release_text(worker):
+        return
+    others = await workers(tx)
+    found = list(others)
+    while others.more:
+        others = await workers(tx, after=others[-1].id)
+        found += others
+    if is_new_release(worker, newest, found, tx.now):
+        await add_release(tx, worker)
 
 
 async def order(tx: Tx, worker: str, order: Order, *, if_idle: bool = False) -> bool:
