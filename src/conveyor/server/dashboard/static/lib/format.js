@@ -3,6 +3,9 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 export const count = (number) => whole.format(Math.round(number));
 
+/** A count and what is counted: 1 job, 2 jobs. */
+export const countOf = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+
 /** A count in few characters: 38.2k. */
 export function short(number) {
   if (number < 10000) return count(number);

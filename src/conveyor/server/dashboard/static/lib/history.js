@@ -8,9 +8,9 @@ export function seriesOf({ points }) {
     enqueued: take((point) => point.enqueued),
     completed: take((point) => point.completed),
     failed: take((point) => point.retried + point.discarded),
-    waitingMiddle: take((point) => point.waiting.p50 ?? 0),
-    waitingHigh: take((point) => point.waiting.p95 ?? 0),
-    worst: take((point) => point.worst_p95 ?? 0),
+    waitingMiddle: take((point) => point.waiting.p50),
+    waitingHigh: take((point) => point.waiting.p95),
+    worst: take((point) => point.worst_p95 ?? null),
   };
 }
 

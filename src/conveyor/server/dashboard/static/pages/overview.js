@@ -2,7 +2,7 @@
 import { html } from "../lib/html.js";
 import { may } from "../lib/api.js";
 import { useData } from "../lib/data.js";
-import { count, percent, rate, short, span } from "../lib/format.js";
+import { count, countOf, percent, rate, short, span } from "../lib/format.js";
 import { completeJob } from "../lib/jobs.js";
 import { visible } from "../lib/foreign_text.js";
 import { readableRate, seriesOf } from "../lib/history.js";
@@ -10,7 +10,7 @@ import { link, route } from "../lib/route.js";
 import { Choice } from "../ui/button.js";
 import { Meter, Spark } from "../ui/figures.js";
 import { HistoryCharts } from "../ui/history_charts.js";
-import { failureLink, jobLink, Name, Worker } from "../ui/name.js";
+import { failureLink, jobLink, Name } from "../ui/name.js";
 import { Card, Data, Empty, Page } from "../ui/page.js";
 import { Problem } from "../ui/problems.js";
 import { QueueTable } from "../ui/queue_table.js";
@@ -110,7 +110,7 @@ function Tiles({ of: shown }) {
           : html`oldest for <strong class=${isBad ? "bad" : ""}><${Since} at=${shown.oldest_at} /></strong>`
       }
       <${Spark}
-        data=${drawn.worst}
+        data=${drawn.worst.map(Number)}
         tone=${isBad ? "bad" : ""}
         label="Waiting time of the worst queue over time"
         width=${120}
@@ -118,7 +118,7 @@ function Tiles({ of: shown }) {
       />
     <//>
     <${Tile} href="#/workers" name="Running" value=${count(shown.running)} unit=${`of ${count(shown.slots)} slots`}>
-      ${count(shown.workers)} workers on ${count(shown.hosts)} ${shown.hosts === 1 ? "host" : "hosts"}
+      ${countOf(shown.workers, "worker")} on ${countOf(shown.hosts, "host")}
       <${Meter} value=${shown.running} of=${shown.slots} />
     <//>
     <${Tile} href="#/failures" name="Failing" value=${percent(shown.failed_share)} unit="of attempts">
@@ -158,7 +158,7 @@ function Failures() {
                     <span class="strong mono"><${Name} of=${group.type} /></span> ${visible(group.message)}
                   </a>
                   <span class="meta">
-                    <span>${count(group.count)} attempts</span>
+                    <span>${countOf(group.count, "attempt")}</span>
                     <span><${Name} of=${Object.keys(group.tasks)[0] ?? ""} /></span>
                     <${When} at=${group.last_at} />
                   </span>
@@ -179,8 +179,8 @@ function Longest({ jobs }) {
             (job) => html`<li key=${job.id}>
               <a href=${jobLink(job.id)}><span class="strong"><${Name} of=${job.task} /></span></a>
               <span class="meta">
-                <${State} is=${stateOf(job)} /><${Since} at=${job.started_at} />
-                ${job.worker && html`<${Worker} id=${job.worker} />`}
+                <${State} is=${stateOf({ ...job, state: "running" })} /><${Since} at=${job.started_at} />
+                ${job.worker && html`<${Name} of=${job.worker} />`}
               </span>
             </li>`,
           )}

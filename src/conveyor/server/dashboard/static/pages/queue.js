@@ -2,7 +2,7 @@
 import { html, useState } from "../lib/html.js";
 import { getAll, put, segment } from "../lib/api.js";
 import { useData, useRead } from "../lib/data.js";
-import { count, rate, span } from "../lib/format.js";
+import { count, countOf, rate, span } from "../lib/format.js";
 import { visible } from "../lib/foreign_text.js";
 import { commandLine } from "../lib/shell.js";
 import { Action, Cli } from "../ui/button.js";
@@ -194,7 +194,7 @@ function Failing({ name }) {
                     <span class="strong mono"><${Name} of=${group.type} /></span> ${visible(group.message)}
                   </a>
                   <span class="meta">
-                    <span>${count(group.count)} attempts of ${count(group.jobs)} jobs</span>
+                    <span>${countOf(group.count, "attempt")} of ${countOf(group.jobs, "job")}</span>
                     <${When} at=${group.last_at} />
                   </span>
                 </li>`,

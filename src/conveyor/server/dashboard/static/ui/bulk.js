@@ -1,7 +1,7 @@
 // Acting on many jobs: the ones selected, or all that match the filter as of now.
 import { html } from "../lib/html.js";
 import { may, post } from "../lib/api.js";
-import { count, now } from "../lib/format.js";
+import { count, countOf, now } from "../lib/format.js";
 import { bodyOf, commandFor, filterWords } from "../lib/job_filter.js";
 import { visible } from "../lib/foreign_text.js";
 import { commandLine } from "../lib/shell.js";
@@ -86,7 +86,7 @@ export function BulkBar({ jobs, filter, selection, matching, isMore, reload }) {
 function askForSome(name, selection, reload) {
   const action = ACTIONS[name];
   const ids = selection.ids();
-  const jobs = ids.length === 1 ? "1 job" : `${count(ids.length)} jobs`;
+  const jobs = countOf(ids.length, "job");
   ask({
     ...{ call: action.call, isHarmful: action.isHarmful },
     title: `${action.verb} ${jobs}?`,
@@ -123,7 +123,7 @@ export async function askToActOn(name, filter, afterwards = () => {}) {
   const action = ACTIONS[name];
   const body = bodyOf(filter, now());
   const found = await post("bulk/match", { filter: body, action: name });
-  const jobs = `${found.is_capped ? "at least " : ""}${count(found.changeable)} ${found.changeable === 1 ? "job" : "jobs"}`;
+  const jobs = `${found.is_capped ? "at least " : ""}${countOf(found.changeable, "job")}`;
   ask({
     ...{ call: action.call, isHarmful: action.isHarmful },
     title: `${action.verb} ${jobs}?`,
@@ -172,5 +172,5 @@ const parts = (numbers) =>
     .join(", ") || "none";
 
 const result = ({ verb }, changed, refused) =>
-  `${verb}: ${count(changed)} ${changed === 1 ? "job" : "jobs"}.` +
+  `${verb}: ${countOf(changed, "job")}.` +
   (refused ? ` ${count(refused)} could not be changed any more.` : "");

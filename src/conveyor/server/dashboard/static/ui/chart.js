@@ -10,7 +10,7 @@ const DASHES = { solid: [], dash: [5, 4], dots: [1.5, 3] };
 const FONT = "11px system-ui, sans-serif";
 // Steps of an axis of durations, in seconds.
 const DURATIONS = [
-  0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 86400,
+  0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 86400,
 ];
 
 /**
@@ -30,7 +30,7 @@ export function Chart({
   const [isTable, setTable] = useState(false);
   const [hovered, setHovered] = useState(null);
   const at = hovered ?? times.length - 1;
-  const latest = series.map((each) => `${each.name} ${format(each.data.at(-1) ?? 0)}`).join(", ");
+  const latest = series.map((each) => `${each.name} ${format(each.data.at(-1))}`).join(", ");
   return html`<figure class="chart">
     <figcaption>
       <span class="legend">
@@ -39,7 +39,7 @@ export function Chart({
             <svg viewBox="0 0 18 8" aria-hidden="true">
               <path d="M0 4h18" stroke-dasharray=${DASHES[each.dash || "solid"].join(" ")} />
             </svg>
-            ${each.name} <b>${format(each.data[at] ?? 0)}</b>
+            ${each.name} <b>${format(each.data[at])}</b>
           </span>`,
         )}
       </span>
@@ -187,8 +187,7 @@ function ValueTable({ times, series, label, format }) {
             (time, row) => html`<tr key=${time}>
               <td>${minute(time)}</td>
               ${series.map(
-                (each) =>
-                  html`<td class="num" key=${each.name}>${format(each.data[row] ?? 0)}</td>`,
+                (each) => html`<td class="num" key=${each.name}>${format(each.data[row])}</td>`,
               )}
             </tr>`,
           )

@@ -2,7 +2,7 @@
 import { html, signal, useEffect } from "../lib/html.js";
 import { me, remove, signedOut } from "../lib/api.js";
 import { connect, connection, heardAt, pause, retryAt, second, snapshot } from "../lib/live.js";
-import { now } from "../lib/format.js";
+import { countOf, now } from "../lib/format.js";
 import { visible } from "../lib/foreign_text.js";
 import { Modal, tell } from "./dialog.js";
 import { Icon, Logo } from "./icon.js";
@@ -32,7 +32,7 @@ function healthOf() {
   const { health } = snapshot.value ?? {};
   if (health === undefined) return ["info", "…"];
   if (health === null) return ["bad", "No store"];
-  if (health.bad) return ["bad", `${health.bad} ${health.bad === 1 ? "problem" : "problems"}`];
+  if (health.bad) return ["bad", countOf(health.bad, "problem")];
   return health.warn ? ["warn", `${health.warn} to look at`] : ["ok", "All is well"];
 }
 

@@ -83,7 +83,9 @@ export function removeWorker(id, running) {
     run: async () => {
       const force = running > 0 ? "true" : "";
       const { forgotten } = await remove(`workers/${segment(id)}`, { force });
-      return forgotten ? "The worker is removed." : "The worker lives, and was told to drain and exit.";
+      return forgotten
+        ? "The worker is removed."
+        : "The worker lives, and was told to drain and exit.";
     },
   });
 }

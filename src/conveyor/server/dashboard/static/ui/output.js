@@ -1,7 +1,7 @@
 // The output of a job as it comes: searched, by stream, downloaded. Only lines in sight are drawn.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { get, getBytes, segment } from "../lib/api.js";
-import { clock, count, tail } from "../lib/format.js";
+import { clock, count, countOf, tail } from "../lib/format.js";
 import { visibleLine } from "../lib/foreign_text.js";
 import { beat, jobBeat } from "../lib/live.js";
 import { OutputLines } from "../lib/output.js";
@@ -112,7 +112,7 @@ export function Output({ job }) {
     setFollow(false);
   };
   const number = output.dropped + lines.length;
-  const note = `${count(number)} ${number === 1 ? "line" : "lines"}${isLive ? ", live" : ""}`;
+  const note = `${countOf(number, "line")}${isLive ? ", live" : ""}`;
   const tools = html`<${Button} small icon="down" pressed=${follow} onClick=${() => setFollow(!follow)}>
       Follow
     <//>
