@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from conveyor.core.secret_mask import DEEPEST, MASK, mask, summary, unmask
+from conveyor.core.secret_mask import DEEPEST, MASK, mask, mask_args, summary, unmask
 
 
 @pytest.mark.parametrize(
@@ -79,11 +80,21 @@ def test_an_edited_copy_has_the_secrets_of_the_original_where_they_are_still_mas
     assert unmask({"list": [{"secret": MASK}]}, original) == {"list": [{"secret": "s"}]}
 
 
+def summarized(value: Any) -> str:
+    return summary(json.dumps(value).encode())
+
+
 def test_a_summary_is_one_short_line_without_secrets() -> None:
-    text = summary({"url": "https://x", "order": 17, "token": "geheim", "list": [1, "a\nb"]})
+    text = summarized({"url": "https://x", "order": 17, "token": "geheim", "list": [1, "a\nb"]})
     assert text == f'url=https://x order=17 token={MASK} list=[1,"a\\nb"]'
-    assert summary({"a": "x\n\ty"}) == "a=x y"
-    long = summary({"a": "x" * 1000, "b": 1})
+    assert summarized({"a": "x\n\ty"}) == "a=x y"
+    long = summarized({"a": "x" * 1000, "b": 1})
     assert len(long) == 120
     assert long.endswith("…")
-    assert summary("damaged") == "damaged"
+
+
+def test_of_arguments_that_cannot_be_read_nothing_is_shown() -> None:
+    too_deep = b'{"password":"geheim","a":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    for args in (too_deep, b'{"password":"geheim', b'"geheim"', b"[]"):
+        assert mask_args(args) is None
+        assert summary(args) == ""

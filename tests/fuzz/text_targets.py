@@ -72,7 +72,7 @@ def decode_masked(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     shown = mask(value)
-    summary(value)
+    summary(data)
     assert mask(shown.value).value == shown.value
     assert unmask(shown.value, value) == value
 

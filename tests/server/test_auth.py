@@ -45,7 +45,8 @@ BODIES: dict[str, Any] = {
 def asked(call: ApiCall, ask: RawClient, worker: str = "w") -> Any:
     """Make a call with as few fields as possible."""
     names = dict.fromkeys(("queue", "job_id", "offer", "name", "digest", "task"), "mine")
-    path = call.path.format(**names, worker=worker.replace("@", "%40"), token_id="abcdefgh")
+    names |= {"worker": worker.replace("@", "%40"), "token_id": "abcdefgh", "fingerprint": "f"}
+    path = call.path.format(**names)
     body = BODIES.get(call.name)
     if call.name == "beat":
         body = {"info": {"id": worker, **WORKER}}

@@ -104,6 +104,24 @@ def test_a_token_that_may_only_read_never_sees_a_secret(store: Store, server: Se
         assert "geheim" not in call("GET", "/jobs?include=summary").text
 
 
+def test_arguments_that_are_nested_too_deeply_are_not_shown_and_cannot_be_copied_from_a_request(
+    store: Store, server: Serving, admin: RawClient
+) -> None:
+    deep = b'{"password":"geheim","a":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    [job_id] = put(store, new(args=deep))
+    reader = client(store, server, "read")
+    for path in (f"/jobs/{job_id}", "/jobs?include=args", "/jobs?include=summary"):
+        answer = reader("GET", path)
+        assert answer.status == 200
+        assert "geheim" not in answer.text
+    assert admin("GET", f"/jobs/{job_id}/args").data["omitted"]
+    assert admin("POST", f"/jobs/{job_id}/copy", {}).status == 200
+    body = b'{"args":%b}' % deep
+    json_type = {"Content-Type": "application/json"}
+    answer = admin("POST", f"/jobs/{job_id}/copy", headers=json_type, chunks=[body])
+    assert answer.is_problem(400, "usage")
+
+
 def test_a_summary_of_the_arguments_comes_without_the_arguments(
     store: Store, admin: RawClient
 ) -> None:

@@ -10,7 +10,7 @@ from itertools import count
 
 import psycopg
 import pytest
-from calls import claim, new, offer, put, settle
+from calls import BROKEN, claim, new, offer, put, settle
 from test_operations import DECLARED
 
 from conveyor.core.access import Action, issue_token
@@ -58,6 +58,7 @@ class Seed:
     offer: str
     token: str
     schedule: str
+    fingerprint: str
 
     @property
     def lease(self) -> Lease:
@@ -77,7 +78,11 @@ def seed(owner: PostgresStore) -> Seed:
     owner.add_token(token).result()
     owner.put_schedule(schedule(name)).result()
     owner.beat(worker(name)).result()
-    return Seed(waiting, final, held, waits.offer, token.id, name)
+    put(owner, new(queue=f"{name}-failing"))
+    [failing] = claim(owner, queue=f"{name}-failing")
+    assert settle(owner, failing, BROKEN)
+    [group] = owner.failures().result().groups
+    return Seed(waiting, final, held, waits.offer, token.id, name, group.fingerprint)
 
 
 def schedule(name: str) -> ScheduleInfo:
@@ -91,6 +96,10 @@ def worker(name: str) -> WorkerInfo:
 
 def upload(store: PostgresStore) -> Pending[object]:
     return store.write_content(DIGEST, 0, DATA, last=True)
+
+
+def final_of(at: Seed) -> Filter:
+    return Filter(queue=at.schedule, states=frozenset({State.COMPLETED}))
 
 
 Call = Callable[[PostgresStore, Seed], Pending[object]]
@@ -178,6 +187,15 @@ CALLS: dict[str, tuple[str, Call]] = {
     "queue_history": ("pwr", lambda s, at: s.queue_history(at.schedule)),
     "overview": ("wr", lambda s, _: s.overview()),
     "files": ("wr", lambda s, at: s.files(at.final)),
+    "attempts": ("wr", lambda s, at: s.attempts(at.final)),
+    "job_counts": ("wr", lambda s, _: s.job_counts(Filter(task="t", text="x"))),
+    "match": ("wr", lambda s, _: s.match(Filter(error="none"), "retry")),
+    "act": ("w", lambda s, at: s.act(final_of(at), upto=999, action="delete", reason="r")),
+    "failures": ("wr", lambda s, _: s.failures()),
+    "failure": ("wr", lambda s, at: s.failure(at.fingerprint)),
+    "set_capacity": ("w", lambda s, at: s.set_capacity(at.schedule, 9)),
+    "run_schedule": ("w", lambda s, at: s.run_schedule(at.schedule)),
+    "recent_jobs": ("wr", lambda s, at: s.recent_jobs(at.schedule)),
     "add_token": ("", lambda s, _: s.add_token(issue_token("n", ["read"], (), now=1.0)[1])),
     "token": ("wr", lambda s, at: s.token(at.token)),
     "tokens": ("wr", lambda s, _: s.tokens(limit=9)),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ..core.access import ActionFilter
+from ..core.access import Action, ActionFilter
 from .shared.options import json_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import open_configured_store
 
-HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "JOBS", "DETAIL", "REASON")
+HEADINGS = ("TIME", "USER", "HOST", "ACTION", "SUBJECT", "DETAIL")
 
 
 @click.command("audit")
@@ -42,13 +42,17 @@ def audit_command(
         print_json(actions)
         return
     rows = [
-        (
-            *(format_time(each.at), each.who, each.where, each.what, each.subject),
-            *("" if each.count is None else str(each.count), each.detail, each.reason),
-        )
+        (format_time(each.at), each.who, each.where, each.what, each.subject, _detail(each))
         for each in actions
     ]
     print_table(HEADINGS, rows)
     if actions.more:
         last = actions[-1].seq if actions.next is None else actions.next
         print_stderr(f"There are more entries: --before {last}")
+
+
+def _detail(action: Action) -> str:
+    """Return the detail with the number of jobs and the reason."""
+    count = "" if action.count is None else f"{action.count} jobs"
+    reason = action.reason if action.reason not in action.detail else ""
+    return "; ".join(filter(None, (action.detail, count, reason)))

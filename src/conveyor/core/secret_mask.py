@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
+from .unreadable import UNREADABLE
+
 MASK = "••••••"
 # The words in the name of a field whose value is a secret.
 MASKED_KEYS = ("secret", "password", "token")
@@ -37,6 +39,18 @@ def mask(value: Any, keys: Collection[str] = MASKED_KEYS) -> Masked:
     return Masked(_masked(value, words, "", pointers), pointers)
 
 
+def mask_args(args: bytes, keys: Collection[str] = MASKED_KEYS) -> Masked | None:
+    """Return the arguments of a job without their secrets.
+
+    None if they are not an object that can be read: nobody knows what is a secret in them then.
+    """
+    try:
+        value = msgspec.json.decode(args)
+    except UNREADABLE:
+        return None
+    return mask(value, keys) if isinstance(value, dict) else None
+
+
 def unmask(given: Any, original: Any, keys: Collection[str] = MASKED_KEYS) -> Any:
     """Return edited data in which each value that is still masked is that of the original."""
     shown = mask(original, keys)
@@ -49,12 +63,12 @@ def unmask(given: Any, original: Any, keys: Collection[str] = MASKED_KEYS) -> An
     return changed
 
 
-def summary(value: Any, keys: Collection[str] = MASKED_KEYS) -> str:
+def summary(args: bytes, keys: Collection[str] = MASKED_KEYS) -> str:
     """Return arguments in one line, like "url=https://example.org order=17", without secrets."""
-    shown = mask(value, keys).value
-    if not isinstance(shown, dict):
-        return _cut(_text(shown))
-    fields = cast("dict[str, Any]", shown)
+    shown = mask_args(args, keys)
+    if shown is None:
+        return ""
+    fields = cast("dict[str, Any]", shown.value)
     parts: list[str] = []
     length = 0
     for name, each in fields.items():

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from ..core.explain import explain, explain_offer
 from ..core.explain_parts import explain_parts
 from ..core.job import OutputChunk, QueueInfo, State
-from ..core.record import decode_json
-from ..core.secret_mask import mask
+from ..core.secret_mask import mask_args
 from ..errors import NotFoundError
 from ..store.call_style import AsyncCalls
 from ..store.http.inspection_payloads import (
@@ -67,9 +66,9 @@ class JobApi:
         query: ArgsQuery = request.body
         job = await self._store.get(request.path["job_id"])
         size = len(job.args)
-        if size > SHOWN_ARGS and not query.whole:
+        shown = mask_args(job.args, self._masked_keys)
+        if shown is None or (size > SHOWN_ARGS and not query.whole):
             return json_response(JobArgs(args=None, masked=[], size=size, omitted=True))
-        shown = mask(decode_json(job.args), self._masked_keys)
         return json_response(JobArgs(args=shown.value, masked=shown.masked, size=size))
 
     async def search_output(self, request: ApiRequest) -> Response:

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import UNSET
 
 from ..core.job import JobRecord
+from ..core.record import decode_json
 from ..core.secret_mask import unmask
+from ..core.unreadable import UNREADABLE
 from ..errors import UsageError
 from ..store.http.inspection_payloads import CopyBody
 from ..store.http.wire import NewJobView
@@ -24,9 +26,12 @@ def copied(job: JobRecord, body: CopyBody, masked_keys: Collection[str]) -> NewJ
         raise UsageError(f"job {job.id} cannot be copied: {job.damage}")
     args = job.args
     if body.args is not UNSET:
-        given = msgspec.json.decode(bytes(body.args))
+        try:
+            given = msgspec.json.decode(bytes(body.args))
+        except UNREADABLE as error:
+            raise UsageError(f"args of the copy cannot be read: {error}") from error
+        original = decode_json(job.args)
         # Not encoded again if nothing was masked: numbers would change how they are written.
-        original = msgspec.json.decode(job.args)
         restored = unmask(given, original, masked_keys)
         args = bytes(body.args) if restored is given else msgspec.json.encode(restored)
     return NewJobView(

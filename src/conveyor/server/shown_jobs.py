@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from ..core.job import JobRecord, leave_out
 from ..core.page import Page
-from ..core.record import decode_json
-from ..core.secret_mask import mask, summary
+from ..core.secret_mask import mask_args, summary
 from ..store.http.list_queries import FindQuery
 from ..store.http.wire import JobView, encode_job
 from ..store.protocol import Store
@@ -47,13 +46,15 @@ class ShownJobs:
     def _without_secrets(self, job: JobRecord, principal: Principal) -> JobRecord:
         if principal.sees_secrets or job.args == b"{}":
             return job
-        shown = mask(decode_json(job.args), self._masked_keys)
+        shown = mask_args(job.args, self._masked_keys)
+        if shown is None:
+            return leave_out(job, {*job.omitted, "args"})
         if not shown.masked:
             return job
         return msgspec.structs.replace(job, args=msgspec.json.encode(shown.value))
 
     def _summarized(self, job: JobRecord, *, keeps_args: bool) -> JobView:
-        text = summary(decode_json(job.args), self._masked_keys)
+        text = summary(job.args, self._masked_keys)
         if not keeps_args:
             job = leave_out(job, {*job.omitted, "args"})
         return msgspec.structs.replace(encode_job(job), summary=text)

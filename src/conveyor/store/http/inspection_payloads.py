@@ -105,7 +105,8 @@ class ArgsQuery(Payload, frozen=True):
 class JobArgs(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of a job without their secrets, and their size in bytes of JSON.
 
-    `masked` are the JSON pointers (RFC 6901) of what is hidden. Large ones are `omitted`.
+    `masked` are the JSON pointers (RFC 6901) of what is hidden. Large ones are `omitted`, and so
+    are those that cannot be read.
     """
 
     args: Any
