@@ -15,9 +15,11 @@ from pathlib import Path
 
 import click
 import python_api
+import sample_system
 
 from conveyor import errors
 from conveyor.cli.main import COMMANDS, cli
+from conveyor.cli.shared.top_screen import draw_screen
 from conveyor.core import lifecycle
 from conveyor.core.bounds import BOUNDS
 from conveyor.core.job import FINAL, WAITING, ErrorInfo, JobRecord, Options, State
@@ -138,7 +140,14 @@ def python() -> str:
     return python_api.render()
 
 
+def top() -> str:
+    """Draw the screen of `conveyor top` for a sample of a system."""
+    lines = draw_screen(sample_system.sample_overview(), 110, 24)
+    return _fenced("text", "\n".join(line.plain.rstrip() for line in lines))
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "top": top,
     "states": states,
     "bounds": bounds,
     "commands": commands,

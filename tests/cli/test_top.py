@@ -50,7 +50,7 @@ def test_a_screen_fits_the_terminal(lines: int, columns: int, queues: int) -> No
 def test_a_screen_shows_what_is_wrong_first_and_says_what_it_leaves_out() -> None:
     shown = [line.plain for line in draw_screen(troubled(30), 80, 24)]
     assert shown[0].startswith("✗ 15 of 30 queues are in trouble")
-    assert any(line.startswith("and ") and "more problems" in line for line in shown)
+    assert any(line.startswith("and ") and "more lines of problems" in line for line in shown)
     assert any(re.fullmatch(r"and \d+ more", line) for line in shown)
 
 

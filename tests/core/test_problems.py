@@ -201,6 +201,10 @@ TABLE: dict[str, tuple[Snapshot, list[str]]] = {
     "full without producers": (
         snapshot(queue(lane(1.0, waiting=500), capacity=500), workers=(worker(),)), [],
     ),
+    "a producer waits with more than there is room for": (
+        snapshot(queue(lane(1.0, waiting=3), capacity=5, offers=1), workers=(worker(),)),
+        [],
+    ),
     "one producer waits": (
         snapshot(queue(lane(1.0, waiting=5), capacity=5, offers=1), workers=(worker(),)),
         ["warn: q is full (5 of 5); 1 producer waits for room."],
@@ -355,6 +359,7 @@ def test_a_queue_that_is_full_for_a_moment_is_not_shown() -> None:
     full = find_problems(TABLE["full with producers"][0])
     assert shown_at({0.0: full, 2.0: [], 3.0: full, 4.0: []}) == [0, 0, 0, 0]
     assert shown_at({0.0: full, 3.0: full, 6.0: full}) == [0, 0, 1]
+    assert shown_at({0.0: full, 6.0: []}) == [0, 0]
 
 
 def test_a_problem_that_comes_and_goes_is_shown_all_the_time() -> None:

@@ -6,20 +6,18 @@ tests must not find running in theirs. So the tests here run in a thread of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from chromium import launch_chromium
+from filled_shop import Shop, fill
 from playwright.sync_api import Browser, sync_playwright
-from tab import Tab
+from tab import OpenTab, Tab
 from world import World
 
-from shop import Shop, fill
-
 THREAD = ThreadPoolExecutor(1, "browser")
-OpenTab = Callable[..., Tab]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chromium import AXE
@@ -93,3 +94,7 @@ class Tab:
 
     def close(self) -> None:
         self.context.close()
+
+
+# Opens a tab at an address; see the fixture of the same name.
+OpenTab = Callable[..., Tab]

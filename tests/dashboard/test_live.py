@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
+from filled_shop import Shop
 from playwright.sync_api import expect
-from tab import Tab
+from tab import OpenTab, Tab
 from world import World, until
 
-from conftest import OpenTab
 from conveyor.core.job import State
-from shop import Shop
 
 
 def requests_in(tab: Tab, milliseconds: int) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from filled_shop import Shop
 from playwright.sync_api import expect
 from prefix import Prefix
-from tab import NARROW, WIDE, Tab
-
-from conftest import OpenTab
-from shop import Shop
+from tab import NARROW, WIDE, OpenTab, Tab
 
 # By its address: what a page must show. {…} is a field of the shop.
 SEEN = {

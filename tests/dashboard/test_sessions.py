@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from tab import Tab
+from tab import OpenTab, Tab
 
-from conftest import OpenTab
 from conveyor.core.access import Token, issue_token
 from conveyor.core.job import NewJob, State
 from conveyor.store.memory.store import MemoryStore

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from filled_shop import Shop
+from tab import OpenTab
 from world import World
 
-from conftest import OpenTab
 from conveyor.core.job import NewJob
-from shop import Shop
 
 JOBS, BATCH = 100_000, 10_000
 # Milliseconds until a page shows its data. A test machine is busy; the promise is 200.

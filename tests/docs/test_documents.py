@@ -123,6 +123,10 @@ def test_only_an_ellipsis_matches_any_output() -> None:
         "waiting.py": ["--jobs", "300", "--looks", "1"],
         "queues.py": ["--queues", "5", "--jobs", "5"],
         "history.py": ["--finished", "100", "--jobs", "50", "--rounds", "1"],
+        "minutes.py": ["--stores", "memory,sqlite", "--turns", "2", "--jobs", "1000"],
+        "overview.py": [
+            *("--stores", "memory,sqlite", "--queues", "5", "--jobs", "300", "--looks", "1"),
+        ],
         "start.py": ["--runs", "1", "--idle", "0"],
         "across.py": ["--probes", "5", "--jobs", "100"],
         "remote.py": [

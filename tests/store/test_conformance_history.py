@@ -132,6 +132,14 @@ def test_an_unconfirmed_claim_that_is_undone_has_no_running_time(
     assert points(store, step=HOUR)[-1].running.count == 0
 
 
+def test_a_success_under_an_unconfirmed_claim_has_no_running_time(store: Store) -> None:
+    put(store, new())
+    [job] = claim(store, confirm_within=100.0)
+    assert settle(store, job, Succeeded())
+    assert happened(store) == {"enqueued": 1, "started": 1, "completed": 1}
+    assert points(store, step=HOUR)[-1].running.count == 0
+
+
 def test_a_confirmed_claim_runs_from_its_confirmation_on(store: Store, clock: FakeClock) -> None:
     put(store, new())
     [job] = claim(store, confirm_within=100.0)
@@ -289,22 +297,15 @@ def test_the_step_that_an_error_names_is_accepted(store: Store, clock: FakeClock
 
 
 def test_minutes_are_forgotten_after_a_week_and_not_before(store: Store, clock: FakeClock) -> None:
+    begin = (clock.now() // 60 + 1) * 60
+    clock.advance(begin - clock.now())
     put(store, new())
     clock.advance(60.0)
-    put(store, new())  # closes the first minute
-    clock.advance(7 * 86_400 - 180.0)
-    put(store, new())
-    begin = clock.now() - 8 * 86_400
-    store.prune({}, limit=10).result(60)
-    assert happened(store, since=begin, step=HOUR) == {"enqueued": 3}
-    clock.advance(150.0)
-    put(store, new())
-    store.prune({}, limit=10).result(60)
-    assert happened(store, since=begin, step=HOUR)["enqueued"] in (2, 3)
-    clock.advance(120.0)
-    put(store, new())
-    store.prune({}, limit=10).result(60)
-    assert happened(store, since=begin, step=HOUR) == {"enqueued": 3}
+    put(store, new())  # from here on, the first minute is no longer the present one
+    for passed, kept in ((7 * 86_400 - 1.0, 2), (7 * 86_400 + 61.0, 1)):
+        clock.advance(begin + passed - clock.now())
+        store.prune({}, limit=10).result(60)
+        assert happened(store, since=begin, step=HOUR) == {"enqueued": kept}
 
 
 def test_the_clock_may_be_set_back(store: Store, clock: FakeClock) -> None:

@@ -96,13 +96,36 @@ def test_every_column_of_a_job_is_moved(tmp_path: Path) -> None:
     assert columns == {"seq", "lane", *COLUMNS["moved_job"]}
 
 
+def test_what_happened_and_its_marks_are_moved(
+    way: tuple[SqlStore, SqlStore], clock: FakeClock
+) -> None:
+    source, target = way
+    for _ in range(3):
+        put(source, new())
+        put(source, new(queue="other"))
+        claim(source)
+        clock.advance(61.0)
+    source.add_mark("noted", who="ada").result()
+
+    def past(store: SqlStore) -> list[object]:
+        histories = [store.queue_history(each).result() for each in ("q", "other", None)]
+        return [*histories, store.marks(limit=9).result()[0].text]
+
+    before = past(source)
+    moved(source, target)
+    assert past(target) == before
+    put(target, new())
+    added = zip(past(target)[0].points, before[0].points, strict=True)  # type: ignore[attr-defined]
+    assert sum(each.enqueued - was.enqueued for each, was in added) == 1
+
+
 def test_every_table_is_moved_or_is_known_not_to_be(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "jobs.db").close()
     db = apsw.Connection(str(tmp_path / "jobs.db"))
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     db.close()
     moved = {"queue", "job", "attempt_error", "output", "file", "schedule", "task", "token"}
-    moved |= {"audit", "leader", "lane"}
+    moved |= {"audit", "leader", "lane", "history", "mark"}
     assert len(moved) == len(PARTS) + 1  # lanes are made for the jobs
     of_producers_and_workers_that_have_ended = {"offer", "offered_job", "offered_file", "worker"}
     own = {each for each in tables if not each.startswith("sqlite_")}

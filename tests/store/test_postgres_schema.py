@@ -8,6 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from conveyor.core.history import BUCKETS, FIRST_END, bucket
 from conveyor.errors import StoreVersionError, UsageError
 from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
@@ -18,7 +19,7 @@ from conveyor.store.postgres.nul_escapes import escape, unescape
 from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.statements import READ_ONLY
-from postgres_schema import Schemas
+from postgres_schema import Admin, Schemas
 
 # -- the schema ------------------------------------------------------------------------------------
 
@@ -142,3 +143,12 @@ def test_a_hot_statement_walks_its_index_whatever_its_parameters_are(url: str) -
         assert index in plan, (name, plan)
         assert "Seq Scan" not in plan, (name, plan)
     connection.close()
+
+
+def test_the_schema_puts_durations_into_the_same_buckets(url: str, admin: Admin) -> None:
+    ends = [FIRST_END * 2.0**number for number in range(BUCKETS)]
+    times = [-1.0, 0.0, 1e9, *(end * near for end in ends for near in (0.999, 1.0, 1.001))]
+    found = admin.run(
+        f"SELECT {admin.schema}.time_bucket(each) FROM unnest(%s::FLOAT8[]) AS each", times
+    )
+    assert [row[0] for row in found] == [bucket(each) for each in times]

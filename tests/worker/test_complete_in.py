@@ -106,6 +106,8 @@ def test_a_thread_completes_its_job_with_its_own_commit(
     assert caplog.records == []
     counts = place.belt.store.queue_info("default").result().counts
     assert (counts[State.RUNNING], counts[State.COMPLETED]) == (0, 1)
+    past = place.belt.store.queue_history("default", step=3600.0).result().points
+    assert sum(each.completed for each in past) == sum(each.running.count for each in past) == 1
 
 
 def test_a_coroutine_completes_its_job_with_its_own_commit(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from rich.text import Text
 
@@ -19,7 +20,7 @@ SIGNS: dict[Level, str] = {"ok": "●", "warn": "▲", "bad": "✗"}
 HEADINGS = ("WAITING", "OLDEST", "RUN", "IN/s", "OUT/s", "FAIL")
 WIDTHS = (9, 12, 7, 7, 7, 6)
 # What a screen of few lines keeps: lines for problems, and for jobs.
-LEAST_QUEUES, MOST_PROBLEMS, MOST_JOBS, LONGEST_NAME = 3, 6, 5, 30
+LEAST_QUEUES, MOST_PROBLEMS, MOST_JOBS, LONGEST_NAME = 3, 8, 5, 30
 
 
 def draw_screen(overview: Overview, width: int, height: int, *, note: str = "") -> list[Text]:
@@ -30,12 +31,12 @@ def draw_screen(overview: Overview, width: int, height: int, *, note: str = "") 
     head = [_verdict(overview)]
     if note:
         head.append(Text(escape_line(note), style="reverse"))
-    problems = [_problem(each) for each in overview.problems]
+    problems = [line for each in overview.problems for line in _problem(each, width)]
     totals = _totals(overview, width)
     jobs = [_job(each, overview.at) for each in overview.longest[:MOST_JOBS]]
     # What is wrong comes first, but some queues are always shown.
     left = height - len(head) - len(totals) - LEAST_QUEUES - 3
-    shown = _first(problems, max(1, min(MOST_PROBLEMS, left)), "more problems")
+    shown = _first(problems, max(1, min(MOST_PROBLEMS, left)), "more lines of problems")
     left = height - len(head) - len(shown) - len(totals) - 3
     jobs = jobs[: max(0, left - LEAST_QUEUES - 2)]
     room = max(1, left - (len(jobs) + 2 if jobs else 0))
@@ -58,11 +59,15 @@ def _verdict(overview: Overview) -> Text:
     return line
 
 
-def _problem(problem: Problem) -> Text:
+def _problem(problem: Problem, width: int) -> list[Text]:
+    """Return a problem in two lines at most, the second one indented."""
+    name = escape_line(problem.subject.name)
+    told = f"{name} {escape_line(problem.explanation())}"
+    first, *rest = wrap(told, max(20, width - 2), max_lines=2, placeholder=" …") or [name]
     line = Text(f"{SIGNS[problem.level]} ", style=STYLES[problem.level])
-    line.append(escape_line(problem.subject.name), style="bold default")
-    line.append(escape_line(f" {problem.explanation()}"), style="not bold default")
-    return line
+    text = Text(first, style="not bold default")
+    text.stylize("bold", 0, len(name))
+    return [line.append_text(text), *(Text(f"  {each}") for each in rest)]
 
 
 def _totals(overview: Overview, width: int) -> list[Text]:

@@ -11,10 +11,10 @@ _NULL = type(None)
 _NAMES = {
     "text": "id task state worker error unique_key cancel_reason queue requires became stream "
     "kind name digest cron timezone missed scopes queues who place what subject detail holder note "
-    "fingerprint paused_by pause_reason reason",
+    "fingerprint paused_by pause_reason reason text scope counts",
     "data": "args result progress stopping options defaults data entry",
     "whole number": "priority attempt lease crashes checksum result_checksum capacity position "
-    "size term count",
+    "size term count minute",
     "time": "run_at enqueued_at lease_until cancel_requested_at started_at unsupported_since "
     "final_at expires_at at next_at last_at created_at revoked_at until since due_at paused_at",
     "flag": "cancel_forced key_kept paused executable",
@@ -49,6 +49,8 @@ SCHEDULE = COLUMNS["schedule"]
 TASK = ("name", "defaults")
 TOKEN = COLUMNS["token"]
 ACTION = ("at", "who", "place", "what", "subject", "detail", "reason", "count")
+MINUTE = ("name", "minute", "counts")
+MARK = ("at", "kind", "text", "who", "scope")
 LEADER = COLUMNS["leader"]
 
 

@@ -6,24 +6,28 @@ the rows of both stores are equal if, and only if, the move was right.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from ...core.history import Counts, add_counts, encode_counts
 from ...core.job import Options, State
 from ...core.page import cut_page
 from ...core.unreadable import UNREADABLE
 from ..move_mark import MARK
+from ..sql.operations.minutes import minutes
 from ..sql.rows import Row, decode_labels
-from ..sql.transaction import STATES, Tx
+from ..sql.transaction import STATES, Tx, decode_minute
 from . import column_types
 from .column_types import find_fault, with_flags
 
 # How many rows a page has, at most. It also ends before its large values have 4 MiB.
 PAGE_ROWS = 1000
+# No minute is later.
+LAST_MINUTE = 1 << 40
 
 Cursor = tuple[int | str, ...]
 
@@ -271,6 +275,49 @@ async def write_actions(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.many("note_action", rows)
 
 
+async def read_minutes(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
+    """Read what happened in the next queue: a row for each minute."""
+    queues = await tx.rows("moved_queues", (*after, 1))
+    if not queues:
+        return None
+    [(name, *_)] = queues
+    counts: defaultdict[int, Counts] = defaultdict(dict)
+    page = await minutes(tx, 0, LAST_MINUTE, queue=name, limit=limit)
+    while True:
+        for each in page:
+            add_counts(counts[each.minute], each.counts)
+        if not page.more:
+            break
+        last = page[-1].minute, page[-1].queue
+        page = await minutes(tx, 0, LAST_MINUTE, queue=name, after=last, limit=limit)
+    rows = [
+        (name, minute, _encode(encode_counts(dict(sorted(counts[minute].items())))).decode())
+        for minute in sorted(counts)
+        if counts[minute]
+    ]
+    return _check(column_types.MINUTE, rows, (str(name),), "a minute of queue")
+
+
+async def write_minutes(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add what happened in queues."""
+    for name, minute, counts in rows:
+        await tx.add_minute(name, minute, decode_minute(counts))
+
+
+async def read_marks(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
+    """Read a page of the marks in the history."""
+    rows = await tx.rows("moved_marks", (*after, limit))
+    if not rows:
+        return None
+    without_numbers = (row[1:] for row in rows)
+    return _check(column_types.MARK, without_numbers, (rows[-1][0],), "a mark at")
+
+
+async def write_marks(tx: Tx, rows: Sequence[Row]) -> None:
+    """Add marks to the history."""
+    await tx.many("add_mark", rows)
+
+
 async def read_leaders(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of the last leaderships, with the notes that their holders left."""
     return await _named(tx, "moved_leaders", column_types.LEADER, after, limit, "leadership", MARK)
@@ -291,5 +338,7 @@ PARTS = (
     Part(name="tasks", start=("",), read=read_tasks, write=write_tasks),
     Part(name="tokens", start=("",), read=read_tokens, write=write_tokens),
     Part(name="audit", start=(0,), read=read_actions, write=write_actions),
+    Part(name="minutes", start=("",), read=read_minutes, write=write_minutes),
+    Part(name="marks", start=(0,), read=read_marks, write=write_marks),
     Part(name="leaders", start=("",), read=read_leaders, write=write_leaders),
 )

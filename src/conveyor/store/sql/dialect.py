@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..move_mark import FROZEN, MARK
 
 # What a move takes along.
-_MOVED = ("offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit")
+_MOVED = ("offer", "attempt_error", "output", "file", "schedule", "task", "token", "audit", "mark")
 # Where PostgreSQL keeps the jobs.
 _JOBS = ("body", "final", "held_key", "later", "ready", "running")
 _CHANGES = ("INSERT", "UPDATE", "DELETE")

@@ -804,5 +804,8 @@ SELECT name, defaults FROM task WHERE name > :name ORDER BY name LIMIT :limit
 SELECT seq, at, who, place, what, subject, detail, reason, count FROM audit
 WHERE seq > :after ORDER BY seq LIMIT :limit
 
+-- name: moved_marks, reads
+SELECT seq, at, kind, text, who, scope FROM mark WHERE seq > :after ORDER BY seq LIMIT :limit
+
 -- name: moved_leaders, reads
 SELECT {leader} FROM leader WHERE name > :name AND name <> :mark ORDER BY name LIMIT :limit
