@@ -186,7 +186,7 @@ class Shop:
             self._due[kind.queue] -= len(jobs)
             if jobs:
                 self.store.insert(jobs, capacity=kind.capacity).result()
-        self.store.stage(1000).result()
+        self.store.stage(limit=1000).result()
         for worker in self._workers:
             worker.step(now, is_broken=is_broken, is_quiet=worker.info.id.endswith("2359"))
 

@@ -73,7 +73,7 @@ export function Jobs() {
 
 async function readJobs(filter, { order, before, after }) {
   const place = order === "oldest" ? { order, after } : { before };
-  const query = { ...queryOf(filter, now()), ...place, limit: ROWS, include: "options" };
+  const query = { ...queryOf(filter, now()), ...place, limit: ROWS, include: "options,summary" };
   return completeJobs(await getPage("jobs", query));
 }
 

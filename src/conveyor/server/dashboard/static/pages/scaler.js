@@ -28,24 +28,23 @@ const WORDS = {
 
 export function Scaler() {
   const scaler = useData("scaler", {}, 2);
-  const shown = scaler.data;
-  const isAbsent = scaler.error?.status === 404 || shown === null || shown?.leader === null;
+  const { leader, is_current: isCurrent, status } = scaler.data ?? {};
   const sub =
-    shown?.leader &&
-    html`<${Name} of=${shown.leader.holder} /> ${shown.leader.is_current ? "leads" : "led last"}, looked${" "}
-      <${When} at=${shown.at} />${shown.every ? `, looks every ${count(shown.every)} s` : ""}`;
+    leader &&
+    html`<${Name} of=${leader.holder} /> ${isCurrent ? "leads" : "led last"}
+      ${status && html`, looked <${When} at=${status.at} />, looks every ${count(status.every)} s`}`;
   return html`<${Page} title="Scaler" sub=${sub}>
-    ${
-      isAbsent
-        ? html`<${Empty} icon="scaler" title="No scaler has run against this store">
-          It starts and stops machines as the load changes: <code>conveyor scale --config FILE</code>
-        <//>`
-        : html`<${Data} of=${scaler}>${(found) => html`<${Fleet} of=${found} />`}<//>`
-    }
+    <${Data} of=${scaler}>${() => (status ? html`<${Fleet} of=${status} />` : html`<${None} />`)}<//>
   <//>`;
 }
 
-function Fleet({ of: { pools, held, blind, events, tallies } }) {
+function None() {
+  return html`<${Empty} icon="scaler" title="No scaler has run against this store">
+    It starts and stops machines as the load changes: <code>conveyor scale --config FILE</code>
+  <//>`;
+}
+
+function Fleet({ of: { pools, held, blind, events, tallies = [] } }) {
   return html`<${Held} held=${held} blind=${blind} />
     ${tallies.length > 1 && html`<${Load} tallies=${tallies} />`}
     <${Card} title="Pools" kind="flush"><${Pools} pools=${pools} /><//>
@@ -78,12 +77,21 @@ function Held({ held, blind }) {
   </section>`;
 }
 
+const total = (numbers = {}) => Object.values(numbers).reduce((sum, each) => sum + each, 0);
+
 const step = { fill: 0.2, width: 2, isStepped: true };
 
 function Load({ tallies }) {
   const line = (name, read, look) => ({ name, data: tallies.map(read), ...look });
   const times = tallies.map((each) => each.at);
-  const machines = [line("machines", (each) => each.machines, { color: "c-ok", ...step })];
+  const machines = [
+    line("machines", (each) => total(each.machines), { color: "c-ok", ...step }),
+    line("wanted", (each) => total(each.wanted), {
+      color: "c-text",
+      dash: "dash",
+      isStepped: true,
+    }),
+  ];
   const jobs = [
     line("waiting", (each) => each.waiting, { color: "c-text", dash: "dash" }),
     line("running", (each) => each.running, { color: "c-in", width: 2 }),

@@ -54,7 +54,7 @@ async function readWorker(id) {
       states: "running",
       order: "oldest",
       limit: SHOWN,
-      include: "options",
+      include: "options,summary",
     }),
   ]);
   const worker = workers.find((each) => each.id === id);

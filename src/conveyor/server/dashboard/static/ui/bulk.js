@@ -91,14 +91,13 @@ function askForSome(name, selection, reload) {
     ...{ call: action.call, isHarmful: action.isHarmful },
     title: `${action.verb} ${jobs}?`,
     yes: `${action.verb} ${jobs}`,
-    needsNoReason: name === "retry",
     body: html`<p>The ones selected. ${action.effect}</p>`,
     command: commandLine("conveyor", name, ...ids.slice(0, 3), ids.length > 3 ? "…" : ""),
     run: async (reason) => {
       let refused = 0;
       for (const id of ids) {
         try {
-          await (name === "retry" ? retryJob(id) : cancelJob(id, reason));
+          await (name === "retry" ? retryJob(id, reason) : cancelJob(id, reason));
         } catch (error) {
           if (error.status !== 404 && error.status !== 409) throw error;
           refused += 1; // it has ended or was deleted meanwhile

@@ -9,7 +9,7 @@ import { jobLink } from "./name.js";
 
 export const cancelJob = (id, reason, force = false) =>
   post(`jobs/${segment(id)}/cancel`, { reason: reason || "cancelled from the dashboard", force });
-export const retryJob = (id) => post(`jobs/${segment(id)}/retry`);
+export const retryJob = (id, reason) => post(`jobs/${segment(id)}/retry`, { reason });
 
 export function askToCancel(job) {
   const running = html`It is asked to stop, and has its grace of ${span(job.options.grace)}
@@ -49,12 +49,11 @@ export function askToRetry(job) {
     call: "retry",
     title: "Retry this job?",
     yes: "Retry the job",
-    needsNoReason: true,
     body: html`<p>
       It becomes available now, and starts again from its first attempt. Its history and output stay.
     </p>`,
     command: commandLine("conveyor", "retry", job.id),
-    run: () => retryJob(job.id),
+    run: (reason) => retryJob(job.id, reason),
     done: "The job runs again.",
   });
 }
@@ -65,12 +64,10 @@ export function askToDelete(job) {
     title: "Delete this job?",
     yes: "Delete the job",
     isHarmful: true,
-    needsNoReason: true,
-    typed: null,
     body: html`<p>The job, its output, history and files are gone. This cannot be undone.</p>`,
     command: commandLine("conveyor", "delete", job.id),
-    run: async () => {
-      await remove(`jobs/${segment(job.id)}`);
+    run: async (reason) => {
+      await remove(`jobs/${segment(job.id)}`, { reason });
       go("#/jobs");
     },
     done: `Job ${tail(job.id)} is deleted.`,

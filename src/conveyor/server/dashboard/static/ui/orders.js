@@ -44,7 +44,8 @@ const ORDERS = {
   },
 };
 
-const sendOrder = (id, order) => put(`workers/${segment(id)}/order`, { order });
+const sendOrder = (id, order, reason = "") =>
+  put(`workers/${segment(id)}/order`, { order, reason });
 
 export function orderWorker(id, order) {
   ask({
@@ -53,8 +54,7 @@ export function orderWorker(id, order) {
     yes: ORDERS[order].yes,
     body: html`<p>${ORDERS[order].effect} It obeys at its next heartbeat, within seconds.</p>`,
     command: commandLine("conveyor", "workers", order, id),
-    needsNoReason: true,
-    run: () => sendOrder(id, order),
+    run: (reason) => sendOrder(id, order, reason),
     done: order === "quiet" ? "The worker claims no jobs." : "The worker drains.",
     undo: order === "quiet" ? () => resumeWorker(id) : undefined,
   });
@@ -70,7 +70,6 @@ export function removeWorker(id, running) {
     yes: "Remove it",
     isHarmful: true,
     typed: running > 0 ? String(running) : null,
-    needsNoReason: true,
     body: html`<p>
       ${
         running === 0
@@ -80,9 +79,9 @@ export function removeWorker(id, running) {
       ${" "}If its process lives after all, the store refuses it from then on, and it stops its jobs.
     </p>`,
     command: commandLine("conveyor", "workers", "remove", running > 0 ? "--force" : "", id),
-    run: async () => {
+    run: async (reason) => {
       const force = running > 0 ? "true" : "";
-      const { forgotten } = await remove(`workers/${segment(id)}`, { force });
+      const { forgotten } = await remove(`workers/${segment(id)}`, { force, reason });
       return forgotten
         ? "The worker is removed."
         : "The worker lives, and was told to drain and exit.";
