@@ -63,7 +63,7 @@ KINDS = (
     Kind(queue="billing", task="charge_card", rate=0.4, takes=2.0),
     Kind(queue="reports", task="render_report", rate=0.03, takes=90.0),
     Kind(queue="video", task="transcode", rate=0.004, takes=700.0),
-    Kind(queue="imports", task="import_csv", rate=0.05, takes=160.0, capacity=40),
+    Kind(queue="imports", task="import_csv", rate=0.05, takes=90.0, capacity=40),
 )
 HOSTS = {"web-1": 3, "web-2": 3, "web-3": 3, "batch-1": 2}
 WEB = ("webhooks", "mail", "images", "search", "billing")
@@ -168,6 +168,7 @@ class Shop:
             f"0198f2c4-{number >> 16 & 65535:04x}-7{number & 4095:03x}-9d1e-{number:012x}"
             for number in count(4096)
         )
+        self._is_deployed = False
         self._due = {kind.queue: 0.0 for kind in KINDS}
 
     def replay(self) -> None:
@@ -179,6 +180,9 @@ class Shop:
         """Let everybody do what is due now."""
         now = self.store.now()
         is_broken = now > self._begin + HOUR - DEPLOY_AGO
+        if is_broken and not self._is_deployed:
+            self._is_deployed = True
+            self.store.add_mark(NEW, who="ada").result()
         for kind in KINDS:
             rate = kind.rate * (1.25 if is_broken and kind.queue == "webhooks" else 1.0)
             self._due[kind.queue] += rate * STEP * random.uniform(0.8, 1.2)
@@ -196,7 +200,7 @@ class Shop:
             args = {"tenant": tenant, "order": random.randint(1000, 9999)}
             if kind.queue == "webhooks":
                 args |= {"endpoint": f"https://hooks.{tenant}.example", "signature": "sha256=9f…"}
-            options = Options(retries=3, backoff=Fixed(240.0), timeout=3600.0)
+            options = Options(retries=3, backoff=Fixed(240.0), timeout=3600.0, grace=45.0)
             yield NewJob(
                 id=next(self._ids),
                 task=kind.task,

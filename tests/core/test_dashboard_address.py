@@ -23,6 +23,7 @@ def test_an_address_is_a_word_a_port_or_a_host_and_a_port(
     text: str, address: DashboardAddress
 ) -> None:
     assert parse_dashboard(text) == address
+    assert parse_dashboard(str(address)) == address
 
 
 @pytest.mark.parametrize("text", ["", "on", ":8080", "host:", "65536", "-1", "8080:x", "\uff18"])

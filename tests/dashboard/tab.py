@@ -9,6 +9,8 @@ from chromium import AXE
 from playwright.sync_api import Browser, ConsoleMessage, Request, expect
 
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# Milliseconds until what is expected must be there: a test machine is busy.
+expect.set_options(timeout=30_000)
 WIDE, NARROW = (1440, 900), (390, 844)
 # What Chromium itself says about a request that was refused, or of a server that is gone.
 EXPECTED = ("Failed to load resource",)
@@ -29,7 +31,7 @@ class Tab:
             timezone_id="Europe/Berlin",
             accept_downloads=True,
         )
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(30_000)
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("console", self._hear)

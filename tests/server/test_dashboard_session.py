@@ -176,6 +176,13 @@ def test_without_tokens_a_page_of_another_host_name_gets_no_data(store: MemorySt
     server.close()
 
 
+def test_who_looks_and_what_changes_is_for_holders_of_a_token(server: Serving) -> None:
+    ask = RawClient(server.url)
+    for path in ("/me", "/events"):
+        assert ask("GET", path).is_problem(401, "unauthorized")
+        assert ask("GET", path, headers={"Cookie": "conveyor_session=x"}).status == 401
+
+
 def test_me_names_who_looks_and_where(store: MemoryStore) -> None:
     server = Serving(store)
     me = json.loads(RawClient(server.url)("GET", "/me").text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from ..errors import UsageError
 
@@ -12,11 +12,17 @@ DEFAULT_PORT = 7410
 LARGEST_PORT = 65535
 
 
-class DashboardAddress(NamedTuple):
+class DashboardAddress(msgspec.Struct, frozen=True):
     """A host and a port; port 0 is any free one."""
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        """Return the address as it is set."""
+        names = {AUTO: "auto", OFF: "off"}
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return names.get(self, f"{host}:{self.port}")
 
 
 # This machine's port 7410, or any free one if that is taken: so two can run side by side.

@@ -92,7 +92,7 @@ function Tiles({ of: shown }) {
   const more = shown.enqueued_rate - shown.completed_rate;
   const grows = more > 0.15 * shown.completed_rate && shown.waiting > 0 && more > 0.1;
   const isBad = shown.verdict.level === "bad";
-  const isFailing = shown.failed_share > 3 * (shown.failed_usual ?? 0) + 0.01;
+  const isFailing = shown.failed_share > Math.max(0.05, 1.5 * (shown.failed_usual ?? 0));
   return html`<section class="tiles" aria-label="Now">
     <${Tile} href="#/jobs?state=completed" name="Completed" value=${rate(done.value)} unit=${done.unit}>
       ${rate(came.value)} ${came.unit} arrive${grows && html`, <strong class="warn">more than end</strong>`}
