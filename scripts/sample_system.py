@@ -19,7 +19,7 @@ BROKEN = ErrorInfo("TimeoutError", "no answer within 10 s")
 
 def sample_overview() -> Overview:
     """Return the overview of a system in which one queue has fallen behind."""
-    clock, draw = FakeClock(1_000_000_020.0), random.Random(7)  # noqa: S311 - always the same
+    clock, draw = FakeClock(1_000_000_020.0), random.Random(7)
     store = MemoryStore(clock, draw=draw.random)
     for minute in range(MINUTES):
         is_troubled = minute >= MINUTES - TROUBLED

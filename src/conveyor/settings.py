@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from .core.bounds import checked_integer
+from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
 from .core.marks import checked_mark_text
 from .core.secret_mask import MASKED_KEYS
@@ -95,6 +96,10 @@ def _seconds(value: Any) -> float:
     return parse_duration(value, positive=True)
 
 
+def _dashboard(value: Any) -> DashboardAddress:
+    return parse_dashboard(_text(str(value) if isinstance(value, int) else value))
+
+
 def _lease(value: Any) -> float:
     seconds = parse_duration(value)
     if seconds < LEAST_LEASE:
@@ -146,6 +151,11 @@ SETTINGS: dict[str, Setting] = {
         0, _port, "port at which a worker serves its metrics to Prometheus; 0 for none"
     ),
     "metrics_host": Setting("127.0.0.1", _text, "address at which a worker serves its metrics"),
+    "dashboard": Setting(
+        AUTO,
+        _dashboard,
+        "where `conveyor run` serves the dashboard: auto, off, PORT or HOST:PORT",
+    ),
     "log_level": Setting("INFO", _text, "log level: DEBUG, INFO, WARNING or ERROR"),
     "log_format": Setting("text", _log_format, "format of log lines: text or json"),
 }

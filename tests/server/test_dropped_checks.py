@@ -16,6 +16,7 @@ from test_authorization_matrix import CALLS, CELLS, Cell, expected, observe
 from conveyor.server import authorization
 from conveyor.server.application import Application
 from conveyor.server.authorization import Authorizer
+from conveyor.server.dashboard.pages import load_pages
 from conveyor.store.http.api import PREFIX
 from conveyor.store.memory.store import MemoryStore
 
@@ -163,7 +164,12 @@ def test_every_route_is_in_the_matrix_or_open_to_all() -> None:
     listed = {(call.method, shape(PREFIX + call.path)) for call in CALLS.values()}
     everybody = {(method, f"{PREFIX}/{name}") for method in ("GET", "HEAD")
                  for name in ("health", "openapi.json")}  # fmt: skip
-    assert found == listed | everybody
+    pages = {"/", *(f"/static/*/{path}" for path in load_pages().files)}
+    everybody |= {(method, path) for method in ("GET", "HEAD") for path in pages}
+    dashboard = {("GET", "me"), ("GET", "events"), ("POST", "session"), ("DELETE", "session")}
+    assert found == listed | everybody | {
+        (method, f"{PREFIX}/{name}") for method, name in dashboard
+    }
 
 
 def shape(path: str) -> str:

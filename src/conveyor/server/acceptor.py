@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..core.event_log import open_event_log
 from .http_limits import LimitedHttpProtocol
@@ -26,6 +27,7 @@ RESERVED_DESCRIPTORS = 256
 HANDSHAKE_TIMEOUT = 10.0
 # The pause after a failed accept, in seconds.
 RETRY_ACCEPT_AFTER = 1.0
+OTHER_USER = "it is of another user of this machine; create a token to let others in"
 # How many connections are accepted before others get a turn; the bounds can be exceeded by as many
 # for a moment, because a dropped connection is closed in the loop's next iteration.
 BATCH = 16
@@ -37,7 +39,10 @@ def connection_limit(descriptors: int) -> int:
 
 
 class Acceptor:
-    """Accepts connections of a listening socket, at most `limit`. Belongs to one event loop."""
+    """Accepts connections of a listening socket, at most `limit`. Belongs to one event loop.
+
+    Connections for which `is_welcome` is false are dropped.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Acceptor:
         limit: int,
         tls: ssl.SSLContext | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        is_welcome: Callable[[socket.socket], bool] | None = None,
     ) -> None:
         self._listening = listening
         self._make_protocol = make_protocol
@@ -54,6 +60,7 @@ class Acceptor:
         self._strangers_limit = max(1, min(MAX_STRANGERS, limit // 2))
         self._tls = tls
         self._handshake_timeout = handshake_timeout
+        self._is_welcome = is_welcome
         self._loop = asyncio.get_running_loop()
         self._open: set[_Connection] = set()
         # Those that have not yet shown a valid token, the oldest first.
@@ -102,7 +109,16 @@ class Acceptor:
                 self._loop.call_later(RETRY_ACCEPT_AFTER, self._resume)
                 return
             accepted.settimeout(0)
-            self._add(accepted)
+            if self._is_welcome is None or self._may_enter(accepted):
+                self._add(accepted)
+
+    def _may_enter(self, accepted: socket.socket) -> bool:
+        with suppress(OSError):  # it is closed already
+            if self._is_welcome is not None and self._is_welcome(accepted):
+                return True
+        log.warning("connection.refused reason=%s", OTHER_USER)
+        accepted.close()
+        return False
 
     def _add(self, accepted: socket.socket) -> None:
         connection = _Connection(accepted)

@@ -21,12 +21,14 @@ from .auth import Authenticator
 from .authorization import Authorizer, check_scope
 from .body_room import BodyRoom, BodySpace
 from .connection_watch import ClientGoneError
+from .dashboard.endpoints import Dashboard
 from .handlers import Handlers
 from .http_io import ProblemError, error_response, json_response, problem_response, read_payload
 from .http_limits import AUTHENTICATED
 from .hub import Hub
 from .inline_commit import InlineCommit
 from .openapi import openapi
+from .origin_guard import DATA_POLICY
 from .request import ApiRequest
 from .router import Endpoint, RouteTable, decode_names
 from .server_config import ServerConfig
@@ -68,6 +70,14 @@ class Application(Router):
             config=self._config,
             inline_commit=self._inline_commit,
         )
+        dashboard = Dashboard(
+            store=store,
+            authenticator=self._authenticator,
+            authorizer=self._authorizer,
+            hub=self._hub,
+            viewers=self._config.viewers,
+            version=version("conveyor"),
+        )
         self._routes = RouteTable()
         for call in (*STORE_CALLS.values(), *SERVER_CALLS):
             self._routes.add(call.method, PREFIX + call.path, self._endpoint(call))
@@ -76,6 +86,8 @@ class Application(Router):
         for path, endpoint in (("/health", _health), ("/openapi.json", _openapi)):
             for method in ("GET", "HEAD"):
                 self._routes.add(method, PREFIX + path, endpoint)
+        for method, path, answer in dashboard.routes():
+            self._routes.add(method, path, _safely(answer))
 
     def end_waiting(self) -> None:
         """Answer all waiting calls and end all streams, now and from now on."""
@@ -99,6 +111,7 @@ class Application(Router):
             response = _no_method(http.method, route.endpoints)
         else:
             response = await endpoint(http, route.names)
+        response.headers.setdefault(*DATA_POLICY)
         await response(scope, receive, send)
 
     def _endpoint(self, call: ApiCall) -> Endpoint:
@@ -107,7 +120,7 @@ class Application(Router):
                 try:
                     return await self._answer(call, http, names)
                 except Exception as error:  # noqa: BLE001 - every request is answered
-                    return _failure(call, error)
+                    return _failure(call.name, error)
 
         return endpoint
 
@@ -116,7 +129,9 @@ class Application(Router):
         address = http.client.host if http.client else ""
         # An agent whose token has ended returns its jobs, so that they count no crash.
         former = call.name == "settle"
-        principal = await self._authenticator.identify(http.headers, address, former=former)
+        principal = await self._authenticator.identify(
+            http.headers, address, method=http.method, former=former
+        )
         note_authenticated = http.scope.get("state", {}).get(AUTHENTICATED)
         if note_authenticated is not None:
             note_authenticated()
@@ -128,7 +143,9 @@ class Application(Router):
                 http, call, self._config.body_limit, self._config.args_limit, self._decoding, space
             )
             if not call.in_query:  # reading the body may have taken half a minute
-                principal = await self._authenticator.identify(http.headers, address, former=former)
+                principal = await self._authenticator.identify(
+                    http.headers, address, method=http.method, former=former
+                )
             check_consistency(path, body)
             await self._authorizer.check(call, principal, path, body)
             request = ApiRequest(http, call, principal, path, body, space)
@@ -143,7 +160,19 @@ async def _openapi(_http: Request, _names: Mapping[str, str]) -> Response:
     return Response(openapi(version("conveyor")), media_type="application/json")
 
 
-def _failure(call: ApiCall, error: Exception) -> Response:
+def _safely(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that answers errors with problems."""
+
+    async def answering(http: Request, names: Mapping[str, str]) -> Response:
+        try:
+            return await endpoint(http, names)
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            return _failure(f"{http.method} {http.url.path}", error)
+
+    return answering
+
+
+def _failure(name: str, error: Exception) -> Response:
     match error:
         case ProblemError():
             return problem_response(error.problem)
@@ -153,16 +182,14 @@ def _failure(call: ApiCall, error: Exception) -> Response:
             return error_response(reason)
         case UnavailableError():
             # Its message may contain paths of this machine, so only the log gets it.
-            log.warning("call.unavailable name=%s error=%s", call.name, error)
+            log.warning("call.unavailable name=%s error=%s", name, error)
             code = problem_from_error(error).code
             return problem_response(problem(code, f"{PROBLEMS[code][1]}; see the server's log"))
         case ConveyorError():
             return error_response(error)
         case _:
-            log.error("call.failed name=%s", call.name, exc_info=error)
-            return problem_response(
-                problem("internal", f"{call.name} failed; see the server's log")
-            )
+            log.error("call.failed name=%s", name, exc_info=error)
+            return problem_response(problem("internal", f"{name} failed; see the server's log"))
 
 
 def _no_method(method: str, known: Iterable[str]) -> Response:

@@ -15,6 +15,7 @@ from ..core.timeout import wait_for_event
 from ..errors import AccessError, NotFoundError
 from ..store.protocol import Store
 from .origin_guard import check_local_origin
+from .session_cookie import token_in_cookie
 
 # Seconds for which a cached token is used without reading it again, in case a hint was lost.
 CACHE_TTL = 1.0
@@ -101,19 +102,31 @@ class Authenticator:
                 changed.set()
 
     async def identify(
-        self, headers: Mapping[str, str], address: str, *, former: bool = False
+        self,
+        headers: Mapping[str, str],
+        address: str,
+        *,
+        method: str = "POST",
+        former: bool = False,
     ) -> Principal:
         """Return who makes a request; AccessError if it has no valid token but needs one.
 
+        The token is in the header Authorization, or in the cookie of the dashboard's session.
         `former`: an agent's token that has expired or was revoked will do.
         """
         if not await self._requires_token():
             check_local_origin(headers)
             return Principal(None, address)
         header = headers.get("authorization", "")
-        if not header.lower().startswith(BEARER):
+        if header.lower().startswith(BEARER):
+            return await self.identify_token(header[len(BEARER) :].strip(), address, former=former)
+        text = token_in_cookie(headers, method)
+        if text is None:
             raise _token_required()
-        text = header[len(BEARER) :].strip()
+        return await self.identify_token(text, address)
+
+    async def identify_token(self, text: str, address: str, *, former: bool = False) -> Principal:
+        """Return who holds a token; AccessError if it is not valid."""
         token_id = access.token_id(text)
         token = None if token_id is None else await self._find(token_id)
         if token is None or not access.matches_token(token, text):

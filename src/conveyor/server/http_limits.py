@@ -18,6 +18,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..store.http.problems import MEDIA, problem
+from .origin_guard import DATA_POLICY
 
 # The key in the scope's state of the function to call when a request has shown a valid token.
 AUTHENTICATED = "authenticated"
@@ -216,6 +217,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             found = problem(code, detail)
             body = msgspec.json.encode(found)
             always = b"".join(b"%b: %b\r\n" % each for each in self.server_state.default_headers)
+            always += "{}: {}\r\n".format(*DATA_POLICY).encode()
             transport.write(
                 f"HTTP/1.1 {found.status} {HTTPStatus(found.status).phrase}\r\n".encode()
                 + always

@@ -98,6 +98,8 @@ class Hub:
         self._claim_of_worker: dict[str, WaitingClaim] = {}
         self._stop_listening: Callable[[], None] | None = None
         self.closing = False
+        # How many hints there were: equal numbers mean that nothing happened in between.
+        self.distributed = 0
 
     def open(self) -> None:
         """Listen to the store's hints, for the running event loop."""
@@ -170,6 +172,7 @@ class Hub:
             self._wake_first(group, claim)
 
     def _distribute(self, hint: Hint) -> None:
+        self.distributed += 1
         for stream in self._streams:
             stream.add(hint)
         match hint.kind:

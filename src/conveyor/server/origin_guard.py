@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from ..core.host_names import host_name, is_loopback
 from ..errors import AccessError
 
-# Sent with every response: a browser must not guess its type, show it within another page, run
-# anything in it, or hand it to a page of another origin.
+# Sent with every response: a browser must not guess its type, or hand it to a page of another
+# origin.
 RESPONSE_HEADERS = (
     ("x-content-type-options", "nosniff"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
 )
+# Sent with every response that is no page: a browser must not show it within another page, or run
+# anything in it.
+DATA_POLICY = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
 # "none": the user typed the address. A page of another port of this machine is "same-site".
 OWN_SITES = frozenset({"same-origin", "none"})
 

@@ -22,6 +22,7 @@ from ..maintenance.pruner import RETENTION
 from ..maintenance.schedule_ticker import Schedule
 from ..store.protocol import Store
 from ..system.descriptor_limit import descriptor_limit
+from ..system.peer_user import is_own_user
 from ..system.process_identity import worker_id, worker_info
 from ..system.repeat_filter import bounded_log
 from .acceptor import Acceptor, connection_limit
@@ -91,7 +92,9 @@ def _tls_context(bind: Bind) -> ssl.SSLContext:
 class Server:
     """Serves a store. `run` returns after `stop`, which any thread may call.
 
-    It has at most `connections`; by default as many as this process's descriptors allow.
+    It has at most `connections`; by default as many as this process's descriptors allow. Without
+    `has_maintenance` a worker beside it maintains the store. With `own_user_only` it drops the
+    connections of other users of this machine.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class Server:
         retention: Mapping[State, float] = RETENTION,
         on_round: Callable[[WorkerInfo], None] | None = None,
         connections: int | None = None,
+        has_maintenance: bool = True,
+        own_user_only: bool = False,
     ) -> None:
         check_bind(bind, tokens=tokens)
         self._bind = bind
@@ -132,6 +137,7 @@ class Server:
         self._server = _Uvicorn(
             uvicorn_config,
             connection_limit(descriptor_limit()) if connections is None else connections,
+            own_user_only=own_user_only,
         )
         # A worker without slots, so that others see that this process does the maintenance.
         is_exposed = bind.is_public and not bind.tls_cert
@@ -148,16 +154,29 @@ class Server:
             retention=retention,
             after_round=on_round,
         )
+        self._has_maintenance = has_maintenance
         self._store = store
         self.access_note = "token required" if tokens else "no token required, local access only"
+        if own_user_only:
+            self.access_note = "no token required, for this user of this machine only"
         if is_exposed:
             self.access_note += ", without TLS: others can read tokens and jobs in transit"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
-    def listen(self) -> tuple[socket.socket, str]:
-        """Open the socket and return it with the server's URL, or raise UsageError."""
-        bind = self._bind
+    def listen(self, *, or_any_port: bool = False) -> tuple[socket.socket, str]:
+        """Open the socket and return it with the server's URL, or raise UsageError.
+
+        With `or_any_port` it takes any free port if its own is taken.
+        """
+        try:
+            return self._listen(self._bind)
+        except UsageError:
+            if not or_any_port:
+                raise
+            return self._listen(msgspec.structs.replace(self._bind, port=0))
+
+    def _listen(self, bind: Bind) -> tuple[socket.socket, str]:
         scheme = "https" if bind.tls_cert else "http"
         try:
             found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
@@ -191,7 +210,7 @@ class Server:
 
     async def _run(self, listening: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
-        maintaining = asyncio.create_task(self._maintenance.run())
+        maintaining = asyncio.create_task(self._maintain())
         serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         if self._stopped:
             self._stop_serving()
@@ -204,7 +223,11 @@ class Server:
             maintaining.cancel()
             await asyncio.gather(maintaining, return_exceptions=True)
             listening.close()
-            await self._store.leave(self.info.id)
+            if self._has_maintenance:
+                await self._store.leave(self.info.id)
+
+    async def _maintain(self) -> None:
+        await (self._maintenance.run() if self._has_maintenance else asyncio.Event().wait())
 
     def stop(self) -> None:
         """Make `run` return soon."""
@@ -221,9 +244,10 @@ class Server:
 class _Uvicorn(uvicorn.Server):
     """uvicorn with our acceptor and without its signal handlers."""
 
-    def __init__(self, config: uvicorn.Config, connections: int) -> None:
+    def __init__(self, config: uvicorn.Config, connections: int, *, own_user_only: bool) -> None:
         super().__init__(config)
         self._connections = connections
+        self._own_user_only = own_user_only
         self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -231,7 +255,11 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets=[])
         for listening in sockets or []:
             self._acceptor = Acceptor(
-                listening, self._make_protocol, limit=self._connections, tls=self.config.ssl
+                listening,
+                self._make_protocol,
+                limit=self._connections,
+                tls=self.config.ssl,
+                is_welcome=is_own_user if self._own_user_only else None,
             )
             self._acceptor.start()
 

@@ -17,7 +17,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     every `beat`. A large body waits for `room_wait` until others leave memory for it.
     `capacities` are those that the server's application declares for its queues, and `tasks` are
     its tasks: if there are any, only jobs of these are accepted. `masked_keys` are the words in the
-    names of arguments whose values are secrets, see core/secret_mask.py.
+    names of arguments whose values are secrets, see core/secret_mask.py. At most `viewers` pages of
+    the dashboard are kept up to date.
     """
 
     lease_for: float = 60.0
@@ -29,3 +30,4 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     capacities: Mapping[str, int | None] = {}
     tasks: Mapping[str, Task] = {}
     masked_keys: tuple[str, ...] = MASKED_KEYS
+    viewers: int = 200

@@ -26,8 +26,8 @@ from .shutdown import Shutdown, worker_signals
 from .signals import handle_signals
 
 # What runs beside a worker until both end.
-Companion = Callable[[], Coroutine[Any, Any, None]]
-CompanionFactory = Callable[[Conveyor, Settings], Companion]
+Companion = Callable[[], Coroutine[Any, Any, object]]
+CompanionFactory = Callable[[Conveyor, Settings], Companion | None]
 
 
 def run_worker_process(

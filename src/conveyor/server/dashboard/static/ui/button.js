@@ -1,0 +1,97 @@
+// Buttons, and small things that are clicked.
+import { html, useState } from "../lib/html.js";
+import { may } from "../lib/api.js";
+import { connection } from "../lib/live.js";
+import { Icon } from "./icon.js";
+
+export function Button({
+  onClick,
+  children,
+  kind = "",
+  icon,
+  disabled,
+  label,
+  small,
+  title,
+  pressed,
+  focused,
+}) {
+  return html`<button
+    type="button"
+    class=${`btn ${kind} ${small ? "small" : ""}`}
+    onClick=${onClick}
+    disabled=${disabled}
+    aria-label=${label}
+    title=${title || label}
+    aria-pressed=${pressed}
+    autofocus=${focused}
+  >
+    ${icon && html`<${Icon} name=${icon} />`}${children && html`<span>${children}</span>`}
+  </button>`;
+}
+
+/** A button that changes something: absent without the right to, and off while not connected. */
+export function Action({ call, disabled, title, kind = "", ...rest }) {
+  if (!may(call)) return null;
+  const isLost = connection.value === "lost";
+  return html`<${Button}
+    ...${rest}
+    kind=${`${kind} action`}
+    disabled=${disabled || isLost}
+    title=${isLost ? "Not while the connection is lost" : title}
+  />`;
+}
+
+export function Copy({ text, what }) {
+  const [isDone, setDone] = useState(false);
+  const copy = async () => {
+    // Without TLS a browser has no clipboard for pages; the text can still be selected.
+    await navigator.clipboard?.writeText(text).catch(() => {});
+    setDone(true);
+    setTimeout(() => setDone(false), 1200);
+  };
+  return html`<button
+    type="button"
+    class="copy"
+    aria-label=${`Copy ${what}`}
+    title=${`Copy ${what}`}
+    onClick=${copy}
+  >
+    <${Icon} name=${isDone ? "completed" : "copy"} />
+  </button>`;
+}
+
+/** The same on the command line: whoever clicks learns to script. */
+export function Cli({ command }) {
+  return html`<p class="cli">
+    <span class="sr">On the command line: </span><code>${command}</code>
+    <${Copy} text=${command} what="command" />
+  </p>`;
+}
+
+/** A choice between views of the same thing, each with an address. */
+export function Choice({ label, options, current }) {
+  return html`<div class="seg" role="group" aria-label=${label}>
+    ${options.map(
+      ([value, name, href]) => html`<a
+        key=${value}
+        href=${href}
+        aria-current=${value === current ? "true" : undefined}
+        >${name}</a
+      >`,
+    )}
+  </div>`;
+}
+
+/** A field that narrows what the page shows. */
+export function FilterBox({ label, value, onInput }) {
+  return html`<label class="filterbox">
+    <${Icon} name="search" /><span class="sr">${label}</span>
+    <input
+      data-filter
+      placeholder=${`${label} …`}
+      value=${value}
+      onInput=${(event) => onInput(event.target.value)}
+    />
+  </label>`;
+}
