@@ -198,7 +198,8 @@ CALLS: dict[str, tuple[str, Call]] = {
     "act": ("w", lambda s, at: s.act(final_of(at), upto=999, action="delete", reason="r")),
     "failures": ("wr", lambda s, _: s.failures()),
     "failure": ("wr", lambda s, at: s.failure(at.fingerprint)),
-    "set_capacity": ("w", lambda s, at: s.set_capacity(at.schedule, 9)),
+    # A producer declares capacities with its jobs, too.
+    "set_capacity": ("pw", lambda s, at: s.set_capacity(at.schedule, 9)),
     "run_schedule": ("w", lambda s, at: s.run_schedule(at.schedule)),
     "recent_jobs": ("wr", lambda s, at: s.recent_jobs(at.schedule)),
     "add_token": ("", lambda s, _: s.add_token(issue_token("n", ["read"], (), now=1.0)[1])),
