@@ -96,6 +96,7 @@ actions
 note_action
 terms           enqueue read agent
 scale           read                queue
+metrics         read
 hints           enqueue read agent
 """
 EMPTY = sha256(b"").hexdigest()
