@@ -132,6 +132,7 @@ suggest_of      read                queue
 suggest_tasks   read                all
 terms           enqueue read agent
 scale           read                queue
+metrics         read
 hints           enqueue read agent
 """
 
