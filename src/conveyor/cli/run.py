@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from ..settings import Settings
 from ..worker.event_delivery import EventDelivery
 from .shared.worker_options import worker_options
 from .shared.worker_process import Companion, run_worker_process
+
+if TYPE_CHECKING:
+    from ..autoscaler.status import ScalerEvent
 
 # How long a scaler that ends waits for the handlers of its events, in seconds.
 SCALER_FLUSH = 0.2
@@ -36,15 +39,7 @@ def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any)
             belt.store,
             every=DEFAULT_EVERY,
             lease=lease,
-            on_event=lambda event: delivery.emit(
-                ScalerActed(
-                    at=event.at,
-                    did=event.did,
-                    subject=event.subject,
-                    why=event.why,
-                    count=event.count,
-                )
-            ),
+            on_event=lambda event: delivery.emit(scaler_acted(event)),
         )
 
         async def scale() -> None:
@@ -57,4 +52,11 @@ def run_command(app: str | None, strict: bool, scaler: str | None, **flags: Any)
 
     return run_worker_process(
         app, strict=strict, flags=flags, make_companion=None if scaler is None else make_scaler
+    )
+
+
+def scaler_acted(event: ScalerEvent) -> ScalerActed:
+    """Return an action of the scaler as an event for the application's handlers."""
+    return ScalerActed(
+        at=event.at, did=event.did, subject=event.subject, why=event.why, count=event.count
     )
