@@ -12,6 +12,7 @@ from scaler_harness import INTERVALS, NAME, Site, in_a_loop, site
 from conveyor.autoscaler.elector import Elector
 from conveyor.autoscaler.scaler import plan_cycle
 from conveyor.autoscaler.state import ScalerState
+from conveyor.autoscaler.status import ScalerEvent
 
 
 @in_a_loop
@@ -45,9 +46,11 @@ async def test_every_action_is_in_the_audit_and_in_the_log_with_its_reason(
 ) -> None:
     here = site()
     here.jobs(2)
+    heard: list[ScalerEvent] = []
     with caplog.at_level(logging.INFO):
-        async with here.scaler() as scaler:
+        async with here.scaler(on_event=heard.append) as scaler:
             await here.look(scaler)
+    assert [(event.did, event.subject, event.count) for event in heard] == [("start", "plain", 2)]
     assert here.audit() == [("scale start", "2: 2 jobs on queue 'default' without a free slot")]
     [action] = here.store.actions(limit=10).result()
     assert (action.who, action.subject) == ("scaler one", "plain")

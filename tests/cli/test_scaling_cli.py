@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from shell import Command
 
-from conveyor import Conveyor
+from conveyor import Conveyor, ScalerActed
 from conveyor.autoscaler.config import DEFAULT_NAME
+from conveyor.autoscaler.status import ScalerEvent
+from conveyor.cli.run import scaler_acted
 from conveyor.system.process_identity import worker_info
 
 FILE = """
@@ -75,6 +77,12 @@ def test_the_status_is_what_the_last_look_left_wherever_that_was(
     assert "scaler: stopped; machines keep running" in said
     assert "no scaler is running; last cycle" in conveyor("scale", "status").out
     assert json.loads(conveyor("scale", "status", "--json").out)["leader"] is None
+
+
+def test_an_action_of_a_scaler_beside_a_worker_is_an_event_of_the_application() -> None:
+    did = ScalerEvent(at=3.0, did="start", subject="plain", why="2 jobs wait", count=2)
+    expected = ScalerActed(at=3.0, did="start", subject="plain", why="2 jobs wait", count=2)
+    assert scaler_acted(did) == expected
 
 
 def test_a_worker_can_be_the_scaler_too(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from calls import BROKEN, claim, settle
 from raw_http import RawClient, make_token
 from served import Serving
 
+from conveyor.core.job import Callback, TaskDefaults
 from conveyor.store.protocol import Store
 
 CALLBACK = {"on": "finished", "task": "after", "parameter": "ended", "queue": "mine"}
@@ -25,6 +28,21 @@ def enqueue(ask: RawClient, **callback: Any) -> Any:
 
 def test_a_token_may_name_callbacks_of_its_own_queue(ask: RawClient) -> None:
     assert enqueue(ask).status == 200
+
+
+def test_a_job_that_says_nothing_gets_the_callbacks_that_its_task_declares(
+    ask: RawClient, store: Store
+) -> None:
+    own = Callback(on="finished", task="own", parameter="ended", queue="mine")
+    alert = Callback(on="discarded", task="alert", parameter="ended", queue="mine")
+    declared = msgspec.structs.replace(own, task="declared")
+    store.put_tasks([TaskDefaults(name="t", callbacks=(declared, alert))]).result()
+    assert enqueue(ask, task="own").status == 200
+    assert ask("POST", "/queues/mine/jobs", {"jobs": [{"task": "t"}]}).status == 200
+    for job in claim(store, 2, queue="mine"):
+        settle(store, job, BROKEN)
+    tasks = [job.task for job in claim(store, 9, queue="mine")]
+    assert sorted(tasks) == ["alert", "alert", "declared", "own"]
 
 
 @pytest.mark.parametrize("queue", ["other", "default"])

@@ -8,7 +8,8 @@ import pytest
 from calls import BROKEN, claim, hears, new, offer, put, settle
 
 from conveyor.core.access import issue_token
-from conveyor.core.lifecycle import Interrupted, Succeeded
+from conveyor.core.job import Callback
+from conveyor.core.lifecycle import Interrupted, Outcome, Succeeded
 from conveyor.store.messages import Hint, HintKind, Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
@@ -47,6 +48,21 @@ def completed(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
     put(store, new())
     [job] = claim(store)
     return "final", job.id, lambda: settle(store, job, Succeeded())
+
+
+def called(store: Store, outcome: Outcome) -> tuple[HintKind, str, Act]:
+    callback = Callback(on="finished", task="after", parameter="ended", queue="q")
+    put(store, new(queue="first", callbacks=(callback,)))
+    [job] = claim(store, queue="first")
+    return "work", "q", lambda: settle(store, job, outcome)
+
+
+def called_by_a_success(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
+    return called(store, Succeeded())
+
+
+def called_by_a_discard(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
+    return called(store, BROKEN)
 
 
 def failed(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
@@ -114,7 +130,7 @@ def token_revoked(store: Store, clock: FakeClock) -> tuple[HintKind, str, Act]:
 SCENES: list[Scene] = [
     enqueued, delayed, due, expired, expired_at_its_claim, completed, failed, released, retried,
     cancelled, asked_to_stop, dropped, accepted, offered_to_a_claim, resumed, token_added,
-    token_revoked,
+    token_revoked, called_by_a_success, called_by_a_discard,
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from ..worker.event_delivery import EventDelivery
 from .shared.run_dashboard import RunDashboard
 from .shared.worker_options import worker_options
 from .shared.worker_process import Companion, run_worker_process
+
+if TYPE_CHECKING:
+    from ..autoscaler.status import ScalerEvent
 
 # How long a scaler that ends waits for the handlers of its events, in seconds.
 SCALER_FLUSH = 0.2
@@ -53,15 +56,7 @@ def _scaler(belt: Conveyor, settings: Settings, path: str) -> Companion:
         belt.store,
         every=DEFAULT_EVERY,
         lease=float(settings["lease"]),
-        on_event=lambda event: delivery.emit(
-            ScalerActed(
-                at=event.at,
-                did=event.did,
-                subject=event.subject,
-                why=event.why,
-                count=event.count,
-            )
-        ),
+        on_event=lambda event: delivery.emit(scaler_acted(event)),
     )
 
     async def scale() -> None:
@@ -71,3 +66,10 @@ def _scaler(belt: Conveyor, settings: Settings, path: str) -> Companion:
             await delivery.close(SCALER_FLUSH)
 
     return scale
+
+
+def scaler_acted(event: ScalerEvent) -> ScalerActed:
+    """Return an action of the scaler as an event for the application's handlers."""
+    return ScalerActed(
+        at=event.at, did=event.did, subject=event.subject, why=event.why, count=event.count
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import msgspec
 
 from .bounds import cut
@@ -56,6 +58,11 @@ def callback_id(job_id: str, on: str, number: int) -> str:
 def is_called(on: str, state: State) -> bool:
     """Whether a job that ends in `state` enqueues a callback."""
     return on == "finished" or (on == "discarded" and state is State.DISCARDED)
+
+
+def not_given(declared: Iterable[Callback], given: Collection[str]) -> list[Callback]:
+    """Return what a task declares of the callbacks that a job was not `given`: it has its own."""
+    return [each for each in declared if each.on not in given]
 
 
 def args_at_end(args: bytes, state: State, error: ErrorInfo | None) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 
 from ..client.call_executor import CALLS
 from ..client.options import RULES
+from ..core.callbacks import not_given
 from ..core.command import require_command_label
 from ..core.files import check_files
 from ..core.ids import IdMaker
@@ -85,14 +86,12 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     return msgspec.structs.replace(
         job,
         priority=job.priority or declared.priority,
-        callbacks=(*job.callbacks, *_not_in(job.callbacks, declared.callbacks)),
+        callbacks=(
+            *job.callbacks,
+            *not_given(declared.callbacks, {each.on for each in job.callbacks}),
+        ),
         options=lay_under(job.options, declared.options, given),
     )
-
-
-def _not_in(own: Sequence[Callback], declared: Sequence[Callback]) -> list[Callback]:
-    called_on = {each.on for each in own}
-    return [each for each in declared if each.on not in called_on]
 
 
 def check_declarations(tasks: Iterable[TaskDefaults]) -> None:

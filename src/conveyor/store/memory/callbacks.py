@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ...core.callbacks import args_at_end, callback_id, first_call, is_called
+from ...core.callbacks import args_at_end, callback_id, first_call, is_called, not_given
 from ...core.history import ENQUEUED, add, count_move
 from ...core.job import Callback, ErrorInfo, JobRecord, NewJob, State
 from ..hint_rules import state_hint
@@ -22,10 +22,8 @@ def add_callbacks(memory: MemoryData, jobs: Iterable[NewJob]) -> None:
 
 def add_missing(memory: MemoryData, job: JobRecord, declared: Sequence[Callback]) -> None:
     """Store the callbacks that the task of a job has declared since the job was enqueued."""
-    own = set(memory.callbacks.get(job.id, ()))
-    for each in declared:
-        if each.on not in own:
-            _add(memory, each, job.id, job.task, job.queue)
+    for each in not_given(declared, set(memory.callbacks.get(job.id, ()))):
+        _add(memory, each, job.id, job.task, job.queue)
 
 
 def _add(memory: MemoryData, callback: Callback, job_id: str, task: str, queue: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ....core.callbacks import args_at_end, callback_id, first_call, is_called
+from ....core.callbacks import args_at_end, callback_id, first_call, is_called, not_given
 from ....core.history import ENQUEUED, add
 from ....core.job import Callback, ErrorInfo, JobRecord, NewJob, State
 from ..rows import Row, checksum, encode_options
@@ -28,7 +28,7 @@ async def add_missing(tx: Tx, job: JobRecord, declared: Sequence[Callback]) -> N
     """Store the callbacks that the task of a job has declared since the job was enqueued."""
     if declared:
         own = {row[0] for row in await tx.rows("callbacks", (job.seq,))}
-        missing = [each for each in declared if each.on not in own]
+        missing = not_given(declared, own)
         rows = [await _row(tx, each, job.id, job.task, job.queue) for each in missing]
         await tx.many("add_callback", rows)
 
