@@ -14,7 +14,9 @@ from conveyor.store.postgres.floors import (
     START,
     Floors,
 )
+from conveyor.store.postgres.quick_exchange import MOST_SERVING
 from conveyor.store.postgres.store import PostgresStore
+from postgres_schema import Schemas
 
 LANE = 7
 
@@ -90,3 +92,33 @@ def test_a_job_below_the_floor_is_claimed_at_once_if_there_is_no_other(
     assert floors.usable(lanes, 0.0)
     assert {job.id for job in claim(postgres, 9)} > {first.id}
     assert not floors.usable(lanes, 0.0)
+
+
+def test_a_claim_sees_lanes_that_another_process_has_made_since_the_last_one(
+    schemas: Schemas,
+) -> None:
+    with schemas.one() as url:
+        store, other = PostgresStore(url), PostgresStore(url)
+        for labels in ((), ("gpu",), ("gpu", "linux")):
+            # The first claim looks which lanes there are, the second one knows.
+            for _ in range(2):
+                [job] = put(other, new(requires=labels))
+                assert [each.id for each in claim(store, 9, labels=("gpu", "linux"))] == [job]
+            put(other, new(requires=labels))
+            assert len(claim(store, 9, labels=("gpu",))) == ("linux" not in labels)
+            assert claim(store, 9) == []
+        store.close()
+        other.close()
+
+
+def test_a_process_that_claims_for_workers_with_many_labels_keeps_few_of_their_lanes(
+    schemas: Schemas,
+) -> None:
+    with schemas.one() as url:
+        store = PostgresStore(url)
+        jobs = put(
+            store, *(new(requires=(f"label-{number}",)) for number in range(MOST_SERVING + 5))
+        )
+        for number, job in enumerate(jobs):
+            assert [each.id for each in claim(store, labels=(f"label-{number}",))] == [job]
+        store.close()

@@ -26,9 +26,13 @@ from ..messages import Claimant, Exchanged, Hint, Report, Want
 from ..sql.operations.discards import discard_damaged
 from ..sql.rows import ID, LANE, PRIORITY, RUN_AT, SEQ, Row, decode_labels, to_record
 from ..sql.transaction import Tx
-from .floors import Floors
+from .floors import HIGHEST, START, Floors
 from .transactions import Transactions
 from .vacuum import Vacuum
+
+_PLACES = "lane_all", "rank_all", "run_at_all", "seq_all", "until_rank_all"
+# For how many sets of labels it keeps which lanes they serve.
+MOST_SERVING = 100
 
 
 class QuickExchange:
@@ -38,6 +42,8 @@ class QuickExchange:
         self._transactions = transactions
         self._lanes: dict[str, list[tuple[int, frozenset[str] | None]]] = {}
         self._queues: dict[int, str] = {}
+        # The lanes of queues by the labels of who claims, because some serve a thousand queues.
+        self._serving: dict[frozenset[str], dict[str, list[int]]] = {}
         self._floors = Floors()
         self._vacuum = Vacuum(transactions)
 
@@ -46,7 +52,7 @@ class QuickExchange:
     ) -> Exchanged:
         """Settle successes, then claim the next jobs; UndecidedError if nothing was written."""
         self._learn([want.queue for want in wants if want.queue not in self._lanes])
-        served = [self._served(want.queue, claimant) for want in wants]
+        served = self._served(wants, claimant.labels)
         used = self._floors.usable(chain.from_iterable(served), monotonic())
         settled, jobs = self._call(reports, wants, served, claimant, limit, used)
         if used and len(jobs) < limit:
@@ -62,6 +68,7 @@ class QuickExchange:
         """Look again at the lanes of these queues when they are needed."""
         for queue in queues:
             self._lanes.pop(queue, None)
+        self._serving.clear()
 
     def _learn(self, queues: Sequence[str]) -> None:
         async def look(tx: Tx) -> dict[str, list[Row]]:
@@ -72,12 +79,30 @@ class QuickExchange:
                 self._lanes[queue] = [(lane, _labels(requires)) for lane, requires in rows]
                 self._queues.update((lane, queue) for lane, _ in rows)
 
-    def _served(self, queue: str, claimant: Claimant) -> list[int]:
+    def _served(self, wants: Sequence[Want], labels: frozenset[str]) -> list[list[int]]:
+        """Return the lanes of each queue whose jobs a worker with these labels can run."""
+        known = self._serving.get(labels)
+        if known is None:
+            if len(self._serving) >= MOST_SERVING:
+                self._serving.clear()
+            known = self._serving[labels] = {}
         return [
-            lane
-            for lane, labels in self._lanes.get(queue, ())
-            if labels is not None and serves(claimant.labels, labels)
+            known[want.queue] if want.queue in known else self._look_up(want.queue, labels, known)
+            for want in wants
         ]
+
+    def _look_up(
+        self, queue: str, labels: frozenset[str], known: dict[str, list[int]]
+    ) -> list[int]:
+        lanes = self._lanes.get(queue)
+        served = [
+            lane
+            for lane, required in lanes or ()
+            if required is not None and serves(labels, required)
+        ]
+        if lanes is not None:
+            known[queue] = served
+        return served
 
     def _call(
         self,
@@ -122,29 +147,41 @@ class QuickExchange:
         used: frozenset[int],
     ) -> dict[str, Any]:
         terms = lease_terms(claimant, 0.0)
-        parts_of = [
-            [(lane, *part) for lane in lanes for part in self._floors.parts(lane, used)]
-            for lanes in served
-        ]
-        ends = list(accumulate(map(len, parts_of)))
-        parts = list(chain.from_iterable(parts_of))
+        places, sizes = self._places(served, used)
+        ends = list(accumulate(sizes))
         return {
             "worker": claimant.worker if wants else "",
             "queue_all": [want.queue for want in wants],
             "known_all": [len(self._lanes.get(want.queue, ())) for want in wants],
             "limit_all": [want.limit for want in wants],
-            "first_all": [end - len(each) + 1 for end, each in zip(ends, parts_of, strict=True)],
+            "first_all": [end - size + 1 for end, size in zip(ends, sizes, strict=True)],
             "last_all": ends,
-            "lane_all": [lane for lane, _, _ in parts],
-            "rank_all": [place[0] for _, place, _ in parts],
-            "run_at_all": [place[1] for _, place, _ in parts],
-            "seq_all": [place[2] for _, place, _ in parts],
-            "until_rank_all": [until for _, _, until in parts],
+            **places,
             "limit": limit,
             "size": PAGE_BYTES,
             "lasting": terms.until,
             "starts": terms.started_at is not None,
         }
+
+    def _places(
+        self, served: Sequence[Sequence[int]], used: frozenset[int]
+    ) -> tuple[dict[str, list[Any]], list[int]]:
+        """Return where to begin in the lanes, and in how many places of each queue."""
+        if not used:
+            lanes = list(chain.from_iterable(served))
+            columns: list[list[Any]] = [lanes, *([each] * len(lanes) for each in (*START, HIGHEST))]
+            return dict(zip(_PLACES, columns, strict=True)), list(map(len, served))
+        parts_of = [
+            [
+                (lane, *place, until)
+                for lane in lanes
+                for place, until in self._floors.parts(lane, used)
+            ]
+            for lanes in served
+        ]
+        # Some floor is used, so there is a part.
+        columns = [list(each) for each in zip(*chain.from_iterable(parts_of), strict=True)]
+        return dict(zip(_PLACES, columns, strict=True)), list(map(len, parts_of))
 
     def _without_damaged(self, jobs: list[JobRecord]) -> list[JobRecord]:
         damaged = [job.id for job in jobs if job.damage]
