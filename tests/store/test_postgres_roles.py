@@ -160,7 +160,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "delete": ("w", lambda s, at: s.delete(at.final)),
     "set_paused": ("w", lambda s, at: s.set_paused(at.schedule, paused=True)),
     "stage": ("w", lambda s, _: s.stage(limit=9)),
-    "rescue": ("w", lambda s, _: s.rescue(limit=9)),
+    "rescue": ("w", lambda s, at: s.rescue(dead=[at.schedule], limit=9)),
     "prune": ("w", lambda s, _: s.prune({State.COMPLETED: 1e6}, limit=9)),
     "beat": ("w", lambda s, _: s.beat(worker("beating"))),
     "order": ("w", lambda s, at: s.order(at.schedule, "quiet")),
