@@ -218,6 +218,7 @@ def test_a_worker_shows_its_slots_and_its_state(belt: Conveyor) -> None:
     assert found("conveyor_worker_state", state="ready") == 0
     assert found("conveyor_worker_lease_renewals_late_total") == 0
     assert found("conveyor_worker_lease_renewals_failed_total") == 0
+    assert found("conveyor_worker_events_dropped_total") == 0
     assert "process_cpu_seconds_total" in found.names
 
 

@@ -172,7 +172,12 @@ class Assembly:
             metrics=None
             if attempts is None
             else WorkerMetrics(
-                info=info, attempts=attempts, held=held, leases=leases, dispatcher=dispatcher
+                info=info,
+                attempts=attempts,
+                held=held,
+                leases=leases,
+                dispatcher=dispatcher,
+                delivery=delivery,
             ),
             delivery=delivery,
         )

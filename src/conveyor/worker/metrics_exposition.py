@@ -50,6 +50,7 @@ class _WorkerCollector(Collector):
         yield from _attempts(reading.attempts)
         yield from _slots(reading)
         yield from _leases(reading)
+        yield from _events(reading)
 
 
 def _attempts(metrics: AttemptMetrics) -> Iterator[Metric]:
@@ -127,4 +128,12 @@ def _leases(reading: WorkerReading) -> Iterator[Metric]:
         "conveyor_worker_lease_renewals_failed",
         "Calls to renew leases that the store did not answer",
         value=reading.failed_renewals,
+    )
+
+
+def _events(reading: WorkerReading) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "conveyor_worker_events_dropped",
+        "Events that no handler got, because too many waited or the worker ended",
+        value=reading.dropped_events,
     )

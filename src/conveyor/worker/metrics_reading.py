@@ -9,13 +9,14 @@ import msgspec
 from ..core.job import WorkerInfo
 from .attempt_metrics import AttemptMetrics
 from .dispatcher import Dispatcher
+from .event_delivery import EventDelivery
 from .health import state_of
 from .held_jobs import HeldJobs
 from .lease_renewer import LeaseRenewer
 
 
 class WorkerReading(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at a worker. The numbers of leases only grow while it runs."""
+    """One look at a worker. The numbers of leases and events only grow while it runs."""
 
     worker: str
     version: str
@@ -26,6 +27,7 @@ class WorkerReading(msgspec.Struct, frozen=True, kw_only=True):
     unreported: int
     late_renewals: int
     failed_renewals: int
+    dropped_events: int
     attempts: AttemptMetrics
 
 
@@ -40,9 +42,11 @@ class WorkerMetrics:
         held: HeldJobs,
         leases: LeaseRenewer,
         dispatcher: Dispatcher,
+        delivery: EventDelivery,
     ) -> None:
         self._info, self._attempts = info, attempts
         self._held, self._leases, self._dispatcher = held, leases, dispatcher
+        self._delivery = delivery
 
     def read(self) -> WorkerReading:
         """Return what is to be seen now."""
@@ -60,5 +64,6 @@ class WorkerMetrics:
             unreported=held.unreported,
             late_renewals=leases.late,
             failed_renewals=leases.failed,
+            dropped_events=self._delivery.dropped,
             attempts=self._attempts,
         )
