@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -129,7 +129,7 @@ def rate(bench: Bench, jobs: int, workers: int) -> float:
 
 
 @contextmanager
-def delayed(url: str) -> Iterator[str]:
+def delayed(url: str) -> Generator[str]:
     """Yield the URL of a proxy that adds DELAY to each round trip."""
     [folder] = parse_qs(urlsplit(url).query)["host"]
     with tempfile.TemporaryDirectory(prefix="bench-") as own:

@@ -41,6 +41,8 @@ def test_no_more_than_a_thousand_are_claimed_ahead() -> None:
         (107, 99, 101),  # but again when half of what was claimed ahead has started
         (4, 0, 204),
         (208, 0, 0),
+        (110, 110, 0),  # jobs that never wait leave their slots free, so more can be ready
+        (103, 103, 105),
         (300, 292, 0),  # after a slow second it may hold more than it would claim
     ],
 )

@@ -29,8 +29,10 @@ def claim_limit(
     still run. `reports`: reports are sent now in any case.
     """
     free = int(min(slots + ahead, left)) - held
-    # A few at a time, while others are ready, would cost a transaction for each of them.
-    return 0 if ready and free <= ahead // 2 and not reports else max(0, free)
+    # A few at a time, while others are ready, would cost a transaction for each of them: not before
+    # half of those that could be ready have started.
+    half = (slots + ahead - (held - ready)) // 2
+    return 0 if ready and free <= half and not reports else max(0, free)
 
 
 def smooth(rate: float, finished: int, seconds: float) -> float:
