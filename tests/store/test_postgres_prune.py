@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from calls import BROKEN, claim, counted, new, put, settle
 
-from conveyor.core.job import State
+from conveyor.core.files import InputFile
+from conveyor.core.job import OutputChunk, State
 from conveyor.core.lifecycle import Succeeded
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.statements import STATEMENTS
@@ -67,6 +69,26 @@ def test_a_job_that_ended_before_those_deleted_last_is_deleted_in_the_end(
     assert [prune(store) for _ in range(4)] == [3, 1, 0, 0]
 
 
+def test_no_row_that_belonged_to_a_deleted_job_is_left(
+    store: PostgresStore, clock: FakeClock, admin: Admin
+) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    store.write_content(digest, 0, b"x", last=True).result()
+    given = InputFile(name="x", digest=digest, size=1, executable=False)
+    put(store, new(key="k", key_until="pruned", files=(given,)))
+    [job] = claim(store)
+    chunk = OutputChunk(
+        job_id=job.id, lease=job.lease, offset=0, stream="stdout", at=1.0, data=b"out"
+    )
+    store.write_output([chunk]).result()
+    assert settle(store, job, BROKEN)
+    tables = ("body", "final", "held_key", "output", "attempt_error", "file")
+    assert [rows_of(admin, each) for each in tables] == [1] * len(tables)
+    clock.advance(11)
+    assert prune(store) == 1
+    assert [rows_of(admin, each) for each in tables] == [0] * len(tables)
+
+
 def test_jobs_of_several_states_share_a_batch(
     store: PostgresStore, clock: FakeClock, admin: Admin
 ) -> None:
@@ -99,8 +121,11 @@ def prune(store: PostgresStore) -> int:
 
 def left(store: PostgresStore, admin: Admin) -> int:
     """Return how many final jobs are counted; as many are in the tables."""
-    tables = ("final", "body")
-    there = {admin.run(f"SELECT count(*) FROM {admin.schema}.{each}")[0][0] for each in tables}
+    there = {rows_of(admin, "final"), rows_of(admin, "body")}
     counts = counted(store)["q"]
     assert there == {counts[State.COMPLETED] + counts[State.DISCARDED]}
-    return int(there.pop())
+    return there.pop()
+
+
+def rows_of(admin: Admin, table: str) -> int:
+    return int(admin.run(f"SELECT count(*) FROM {admin.schema}.{table}")[0][0])

@@ -15,8 +15,8 @@ from calls import claim, counted, new, offer, put
 from conveyor import Conveyor
 from conveyor.core.job import NewJob, State
 from conveyor.core.pending import run_sync
-from conveyor.errors import DuplicateIdError, QueueFullError
-from conveyor.store.messages import Accepted, Offered
+from conveyor.errors import DuplicateIdError, QueueFullError, UsageError
+from conveyor.store.messages import Accepted, Hint, Offered
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.store import PostgresStore
 from postgres_proxy import Proxy, Traffic
@@ -189,3 +189,31 @@ def test_a_bound_holds_while_a_transaction_before_is_open(
     session.commit()
     second.join()
     assert (len(refused), store.queue_info("q").result().depth) == (1, 2)
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_bounded_queue_with_room_needs_read_committed(
+    store: PostgresStore, session: psycopg.Connection[Any], isolation: str
+) -> None:
+    put(store, new(), capacity=9)
+    put(store, new(queue="unbounded"))
+    session.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
+    with pytest.raises(UsageError, match="needs READ COMMITTED"):
+        join(store, session, new(), capacity=9)
+    assert join(store, session, new(queue="unbounded")).ids
+
+
+def test_others_are_told_of_each_kind_of_job_at_the_commit(
+    store: PostgresStore,
+    session: psycopg.Connection[Any],
+    url: str,
+    until: Callable[[Callable[[], object]], None],
+) -> None:
+    put(store, new())
+    heard: list[Hint] = []
+    other = PostgresStore(url)
+    other.listen(["work", "due"], heard.append)
+    join(store, session, new(), new(delay=60.0))
+    session.commit()
+    until(lambda: {Hint("work", ("q",)), Hint("due", ("q",))}.issubset(heard))
+    other.close()
