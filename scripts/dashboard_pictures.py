@@ -25,7 +25,7 @@ from tab import NARROW, Tab  # noqa: E402
 PICTURES = ROOT / "docs" / "pictures"
 WIDE = (1240, 800)
 # Enough for anti-aliased text, and a third of the size.
-COLOURS = 96
+COLOURS = 224
 # Name, address, theme, size of the window.
 SHOTS = (
     ("stopping", "job/{stopping}", "light", WIDE),

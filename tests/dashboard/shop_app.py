@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ def transcode(go: str) -> None:
     for number in range(10_000):
         if Path(go).exists() or current_job().cancelled:
             return
-        logging.getLogger("shop").info("frame %d", number)
+        print("frame", number, flush=True)
         current_job().progress(number, 10_000, f"frame {number}")
         time.sleep(0.05)
 

@@ -65,7 +65,7 @@ class Tab:
         """Click the button or link with a name."""
         self.page.locator(within).locator(
             f"button:visible:text-is('{name}'), a:visible:text-is('{name}'),"
-            f"button:visible:has(span:text-is('{name}')), [aria-label='{name}']:visible"
+            f":is(a, button):visible:has(span:text-is('{name}')), [aria-label='{name}']:visible"
         ).first.click()
 
     def confirm(self, button: str, **fields: str) -> None:

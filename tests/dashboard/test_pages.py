@@ -96,10 +96,10 @@ def test_a_narrow_page_reaches_all_pages_and_actions(shop: Shop, open_tab: OpenT
 def test_a_page_that_does_not_exist_says_so(shop: Shop, open_tab: OpenTab) -> None:
     for address, text in {
         "nothing": "There is no such page",
-        "queues/nothing": "not found",
-        "job/nothing": "not found",
+        "queues/nothing": "Not found",
+        "job/nothing": "Not found",
         "workers/nothing": "There is no such worker",
-        "failures/nothing": "not found",
+        "failures/nothing": "Not found",
     }.items():
         tab = open_tab("audit")
         tab.page.evaluate("address => location.hash = address", f"#/{address}")

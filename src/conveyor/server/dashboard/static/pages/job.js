@@ -11,7 +11,7 @@ import { Action, Button, Cli, Copy } from "../ui/button.js";
 import { Icon } from "../ui/icon.js";
 import { askToCancel, askToCopy, askToDelete, askToRetry } from "../ui/job_actions.js";
 import { Json } from "../ui/json.js";
-import { failureLink, jobsLink, Name, Queue, Subject, Worker } from "../ui/name.js";
+import { failureLink, jobsLink, Name, pageOf, Queue, Worker } from "../ui/name.js";
 import { downloadFile, Output } from "../ui/output.js";
 import { Card, Data, Facts, Page } from "../ui/page.js";
 import { maySeeStacks, StackDump } from "../ui/stack_dump.js";
@@ -94,10 +94,13 @@ function Why({ path, job, attempts = [] }) {
 }
 
 function WhyPart({ text, kind, name }, at) {
-  if (kind === "command") return html`<code key=${at}>${visible(text)}</code>`;
   // Commands stand between backticks, as on a terminal.
-  if (kind === "text") return html`<span key=${at}>${visible(text.replaceAll("`", ""))}</span>`;
-  return html`<${Subject} key=${at} kind=${kind} name=${name || text} />`;
+  const shown = visible(text.replaceAll("`", ""));
+  if (kind === "command") return html`<code key=${at}>${shown}</code>`;
+  const page = pageOf(kind, name);
+  return page
+    ? html`<a key=${at} href=${page}>${shown}</a>`
+    : html`<span key=${at}>${shown}</span>`;
 }
 
 function Story({ job, attempts }) {

@@ -63,7 +63,7 @@ export function Jobs() {
             reload=${list.reload}
           />`
           }
-          <${JobTable} jobs=${page.rows} selection=${mayActOnMany() && selection} />
+          <${JobTable} jobs=${page.rows} selection=${mayActOnMany() ? selection : null} />
           <${Pager} page=${page} query=${query} matching=${matching} />
         <//>`;
       }}

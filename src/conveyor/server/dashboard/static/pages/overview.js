@@ -43,7 +43,7 @@ export function Overview() {
           unit=${shown.history.step === 60 ? "a minute" : `in ${span(shown.history.step)}`}
           isOfAllQueues
         />
-        <div class="grid wide">
+        <div class="grid wide loose">
           <${Card}
             title="Queues"
             note="those in trouble first"

@@ -95,7 +95,7 @@ function plotOptions(box, series, isDuration, live, setHovered) {
   return {
     width: Math.max(220, box.clientWidth),
     height: 168,
-    padding: [14, 8, 0, 0],
+    padding: [14, 16, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     select: { show: false },

@@ -28,10 +28,13 @@ const PAGES = {
   failure: failureLink,
 };
 
+/** The page of what a sentence of the server names; undefined if there is none. */
+export const pageOf = (kind, name) => PAGES[kind]?.(name);
+
 /** What a sentence of the server is about: a link if there is a page for its kind. */
 export function Subject({ kind, name }) {
-  const page = PAGES[kind];
+  const page = pageOf(kind, name);
   return page
-    ? html`<a href=${page(name)}><${Name} of=${name} /></a>`
+    ? html`<a href=${page}><${Name} of=${name} /></a>`
     : html`<strong><${Name} of=${name} /></strong>`;
 }
