@@ -43,7 +43,7 @@ def test_output_comes_while_the_job_writes_it(world: World, open_tab: OpenTab) -
     job_id = world.video()
     tab = open_tab(f"job/{job_id}")
     lines = tab.page.locator(".logbox")
-    expect(lines).to_contain_text("frame 3")
+    expect(lines).to_contain_text(re.compile(r"frame \d"))
     expect(tab.page.locator("progress")).to_be_visible()
     number = int(re.findall(r"frame (\d+)", lines.inner_text())[-1])
     expect(lines).to_contain_text(f"frame {number + 20}")
@@ -53,7 +53,7 @@ def test_output_comes_while_the_job_writes_it(world: World, open_tab: OpenTab) -
 
 def test_output_is_searched_narrowed_and_downloaded(shop: Shop, open_tab: OpenTab) -> None:
     tab = open_tab(f"job/{shop.running}")
-    expect(tab.page.locator(".logbox")).to_contain_text("frame 3")
+    expect(tab.page.locator(".logbox")).to_contain_text(re.compile(r"frame \d"))
     tab.page.keyboard.press("f")
     tab.page.keyboard.type("first")
     tab.see("1 of 1")
