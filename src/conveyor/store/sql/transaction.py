@@ -115,6 +115,8 @@ class Lanes:
     def __init__(self) -> None:
         self.ids: MutableMapping[tuple[str, tuple[str, ...]], int] = {}
         self.queues: MutableMapping[int, str] = {}
+        # What the present minute of a queue was written as, so that it is not decoded again.
+        self.minutes: dict[str, tuple[str, Counts]] = {}
 
     def forget(self) -> None:
         """Forget all, as some may have been made in a transaction that was rolled back."""
@@ -379,13 +381,16 @@ class Tx:
         minute = minute_of(self.now)
         if not self._db.excludes_writers:
             return minute, encode_counts(queue.happened)
-        counts = decode_minute(queue.recent)
+        written, known = self._lanes.minutes.get(name, ("", {}))
+        counts = dict(known) if written == queue.recent else decode_minute(queue.recent)
         if queue.minute != minute:
             if queue.minute is not None and counts:
                 await self.add_minute(name, queue.minute, counts)
             counts = {}
         add_counts(counts, queue.happened)
-        return minute, _encode(encode_counts(counts)).decode()
+        text = _encode(encode_counts(counts)).decode()
+        self._lanes.minutes[name] = text, counts
+        return minute, text
 
     async def add_minute(self, name: str, minute: int, counts: Counts) -> None:
         """Add to what the history has of a minute."""
