@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from calls import BROKEN, claim, new, put, settle
 from raw_http import RawClient, make_token
-from scrape import OPENMETRICS, Scrape
 from served import Serving
 
 from conveyor.autoscaler.plan import PoolCounts
@@ -23,6 +22,7 @@ from conveyor.server import metrics_reading
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
+from scrape import OPENMETRICS, Scrape
 
 WORKERS = "conveyor_workers"
 
@@ -58,8 +58,10 @@ def test_the_oldest_waiting_job_gives_the_age_of_its_queue() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
     server = Serving(store)
-    put(store, new(), new(requires=("gpu",)))
-    clock.advance(90)
+    put(store, new())
+    clock.advance(30)
+    put(store, new(requires=("gpu",)))
+    clock.advance(60)
     put(store, new())
     put(store, new(queue="new"))
     put(store, new(queue="idle"))
