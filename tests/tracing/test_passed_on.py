@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 from traced_belt import PARENT, insert, only, traceparent, work
-from traced_jobs import belt, in_process
+from traced_jobs import belt, current, in_coroutine, in_process
 
 from conveyor.core.command_policy import CommandRules
-from conveyor.core.job import NewJob, Options, TaskDefaults
+from conveyor.core.job import JobRecord, NewJob, Options, State, TaskDefaults
+from conveyor.core.lifecycle import Succeeded
 from conveyor.core.trace_context import TraceContext
+from conveyor.runners.capture import OutputBuffer
+from conveyor.runners.job_control import JobControl
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Claimant, Want
+from conveyor.worker.attempt_spans import AttemptSpans
 from spans import Recorded, span_id, trace_id
 
 
@@ -96,3 +100,37 @@ def test_a_trace_stays_when_a_job_gets_the_options_that_its_task_declares(
     [job] = memory.claim([Want("default", 1)], claimant, limit=1).result().jobs
     assert job.options.retries == 3
     assert job.options.trace == given
+
+
+def test_nothing_of_a_job_s_trace_is_mixed_with_one_that_its_command_is_given(
+    memory: MemoryStore,
+) -> None:
+    command = q_command(SHOW, env={"TRACEPARENT": PARENT})
+    options = Options(requires=("commands",), trace=TraceContext(f"{PARENT[:-2]}00", "vendor=x"))
+    new = NewJob(
+        id="command",
+        task=command.task.name,
+        queue="q",
+        args=command._encode((), {}),
+        options=options,
+    )
+    memory.insert([new]).result()
+    work()
+    text = b"".join(each.data for each in memory.output("command", limit=99).result())
+    assert json.loads(text) == {"TRACEPARENT": PARENT}
+
+
+def test_the_span_of_an_attempt_is_current_until_it_ends(recorded: Recorded) -> None:
+    job = JobRecord(
+        seq=1, id="j", task="t", queue="q", args=b"{}", state=State.RUNNING, priority=0,
+        run_at=0.0, enqueued_at=0.0,
+    )  # fmt: skip
+    control = JobControl(job, in_coroutine.task, OutputBuffer())
+    observer = AttemptSpans()
+    before = current()
+    begun = observer.begin(control)
+    during = current()
+    observer.end(control, begun, Succeeded())
+    span = only(recorded.processed)
+    assert during == f"{trace_id(span)}-{span_id(span)}"
+    assert current() == before != during
