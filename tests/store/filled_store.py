@@ -160,6 +160,7 @@ def contents(store: Store) -> dict[str, Any]:
                 "contents": {each: read_content(store, each) for each in sorted(digests)},
                 "counts": list(store.counts().result()),
                 "schedules": list(store.schedules().result()),
+                "ticks": list(store.recent_jobs("hourly").result()),
                 "task": store.task_defaults("t").result(),
                 "tokens": list(store.tokens(limit=99).result()),
                 "actions": list(store.actions(limit=99).result()),

@@ -160,6 +160,19 @@ def test_a_retry_runs_a_damaged_job_again_if_what_was_enqueued_is_intact(file: F
     assert file.counts_are_true()
 
 
+def test_a_retry_of_many_jobs_leaves_damaged_ones_as_they_are(file: File) -> None:
+    put_all(file, retries=0)
+    file.plant(DAMAGES)
+    assert {job.id for job in claim(file.store, limit=99)} == set(GOOD)
+    before = file.store.find(Filter(), limit=99, include=DETAILS).result()
+    discarded = Filter(states=frozenset({State.DISCARDED}))
+    upto = file.store.match(discarded, "retry").result().upto
+    step = file.store.act(discarded, upto=upto, action="retry", reason="again").result()
+    assert (step.changed, step.refused) == (0, len(DAMAGES))
+    assert "retry it by itself" in step.problems[0]
+    assert file.store.find(Filter(), limit=99, include=DETAILS).result() == before
+
+
 @pytest.mark.parametrize(
     "outcome", [BROKEN, Interrupted(), Snoozed(5.0), Crashed(ErrorInfo("E", ""))]
 )

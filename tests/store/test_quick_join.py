@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from calls import claim, counted, new, offer, put
+from callback_calls import BOTH, tasks, told
+from calls import claim, counted, new, offer, put, settle
 
 from conveyor import Conveyor
 from conveyor.core.job import NewJob, State
+from conveyor.core.lifecycle import Succeeded
 from conveyor.core.pending import run_sync
 from conveyor.errors import DuplicateIdError, QueueFullError, UsageError
 from conveyor.store.messages import Accepted, Hint, Offered
@@ -201,6 +203,16 @@ def test_a_bounded_queue_with_room_needs_read_committed(
     with pytest.raises(UsageError, match="needs READ COMMITTED"):
         join(store, session, new(), capacity=9)
     assert join(store, session, new(queue="unbounded")).ids
+
+
+def test_a_job_keeps_its_callbacks(store: PostgresStore, session: psycopg.Connection[Any]) -> None:
+    put(store, new())  # from now on there are the queue and its lane
+    join(store, session, new(id="joined", callbacks=BOTH))
+    session.commit()
+    for job in claim(store, 2):
+        assert settle(store, job, Succeeded())
+    assert tasks(store) == ["after"]
+    assert told(store, "after").id == "joined"
 
 
 def test_others_are_told_of_each_kind_of_job_at_the_commit(

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -116,7 +115,8 @@ class HeldJobs:
         running = self._running.get(lease.id)
         if running is not None and running.job.lease == lease.lease:
             return running
-        unstarted = chain(self._ready, self._unconfirmed)
+        # Copied, because another thread may ask.
+        unstarted = [*self._ready, *self._unconfirmed]
         return next((row for row in unstarted if row.lease == lease), None)
 
     @property

@@ -9,7 +9,6 @@ from contextlib import suppress
 
 from ..core.event_log import open_event_log
 from ..core.stack import Frame, ProcessState, StackDump
-from ..errors import ConveyorError
 from ..runners.job_control import JobControl
 from ..runners.process_states import processes_below, processes_of_command
 from ..runners.stack_frames import frames_of_coroutine, frames_of_thread
@@ -70,8 +69,8 @@ class StackReporter:
                 self._requested = False
             try:
                 self._answer_all()
-            except (ConveyorError, TimeoutError) as error:
-                log.warning("stack.not_sent error=%s", str(error) or "no answer")
+            except Exception as error:  # noqa: BLE001 - the next request starts anew
+                log.warning("stack.not_sent error=%s", str(error) or type(error).__name__)
         with self._lock:
             self._thread = None
 

@@ -12,7 +12,7 @@ _NULL = type(None)
 _NAMES = {
     "text": "job called_on id task state worker error unique_key cancel_reason queue requires "
     "became stream kind name digest cron timezone missed scopes queues who place what subject "
-    "detail holder note fingerprint paused_by pause_reason reason text scope counts",
+    "detail holder note fingerprint paused_by pause_reason reason recent text scope counts",
     "data": "args result progress stopping options defaults data entry",
     "whole number": "run priority attempt lease crashes checksum result_checksum capacity "
     "position size term count completed cancelled discarded deleted retried minute",
@@ -51,7 +51,7 @@ CALLBACK = (
 )
 QUEUE = ("name", "capacity", "paused", "paused_at", "paused_by", "pause_reason")
 PAST = ("name", *queue_totals.PAST)
-SCHEDULE = COLUMNS["schedule"]
+SCHEDULE = (*COLUMNS["schedule"], "recent")
 TASK = ("name", "defaults")
 TOKEN = COLUMNS["token"]
 ACTION = ("at", "who", "place", "what", "subject", "detail", "reason", "count")

@@ -266,7 +266,7 @@ async def write_past(tx: Tx, rows: Sequence[Row]) -> None:
 
 async def read_schedules(tx: Tx, after: Cursor, limit: int) -> Chunk | None:
     """Read a page of schedules."""
-    return await _named(tx, "schedules", column_types.SCHEDULE, after, limit, "schedule")
+    return await _named(tx, "moved_schedules", column_types.SCHEDULE, after, limit, "schedule")
 
 
 async def write_schedules(tx: Tx, rows: Sequence[Row]) -> None:

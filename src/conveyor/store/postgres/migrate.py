@@ -159,7 +159,7 @@ class Migration:
                 check_server(self._address, connection.session.info.server_version)
                 try:
                     return self._run_once(connection)
-                except errors.LockNotAvailable as error:
+                except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
                     connection.roll_back()
                     if time.monotonic() > until:
                         raise UnavailableError(self._blocked(connection)) from error

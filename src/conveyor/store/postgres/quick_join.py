@@ -36,7 +36,7 @@ _STATE = 6
 
 def is_plain(jobs: Sequence[NewJob]) -> bool:
     """Whether these jobs of one queue can be inserted without looking at any other job."""
-    return bool(jobs) and not any(each.options.files for each in jobs)
+    return bool(jobs) and not any(each.options.files or each.callbacks for each in jobs)
 
 
 def call(address: Address) -> str:

@@ -897,10 +897,13 @@ VALUES (:job, :called_on, :run, :callback, :lane, :task, :priority, :args, :opti
 SELECT digest, max(size) FROM file WHERE digest > :digest GROUP BY digest
 ORDER BY digest LIMIT :limit
 
+-- name: moved_schedules, reads
+SELECT {schedule}, recent FROM schedule WHERE name > :name ORDER BY name LIMIT :limit
+
 -- name: add_moved_schedule
-INSERT INTO schedule ({schedule})
+INSERT INTO schedule ({schedule}, recent)
 VALUES (:name, :cron, :timezone, :missed, :next_at, :last_at, :paused, :paused_at, :paused_by,
-    :pause_reason)
+    :pause_reason, :recent)
 
 -- name: moved_tasks, reads
 SELECT name, defaults FROM task WHERE name > :name ORDER BY name LIMIT :limit

@@ -1,6 +1,10 @@
 -- compatible with 2
 -- What happens in each queue, minute by minute, and marks in that history.
 
+-- In the order in which exchanges take them, so that neither waits for the other for ever.
+LOCK TABLE queue, schedule, audit, attempt_error, final, commit_mark, tally
+IN ACCESS EXCLUSIVE MODE;
+
 -- `counts` has one integer for each slot, slot + 64 * count: see core/history.py.
 CREATE TABLE history (
     queue TEXT COLLATE "C" NOT NULL,

@@ -2,7 +2,8 @@
 -- Enqueueing in the application's own transaction in few round trips, vacuums of the large tables
 -- that keep up with the deletion of old jobs, and exchanges that are planned once in a session.
 
--- Adds jobs where little has to be decided: there is room, no key is taken, no file belongs to them.
+-- Adds jobs where little has to be decided: there is room, no key is taken, no file and no callback
+-- belongs to them.
 -- FALSE if there is more to decide, or something went wrong: then nothing was changed, and the
 -- shared operation decides, or says what is wrong. Whatever happens, the transaction can go on,
 -- because the block is a savepoint.

@@ -19,6 +19,10 @@ CREATE TABLE callback (
     PRIMARY KEY (job, called_on)
 );
 
+-- As the other tables from which old jobs are deleted.
+ALTER TABLE callback SET (autovacuum_vacuum_scale_factor = 0.03, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE file SET (autovacuum_vacuum_scale_factor = 0.03, autovacuum_vacuum_threshold = 10000);
+
 -- Enqueues the callbacks of jobs that succeeded, whichever statement has settled them: one round
 -- trip for many, or the commit of a transaction of the application. Other ends are called by the
 -- shared operations, which know the error. Every writer of `final` has the search path.
@@ -39,7 +43,8 @@ BEGIN
             FROM callback
             WHERE callback.job = ended.seq AND callback.called_on = 'finished' LIMIT 1
         ) AS found
-        WHERE ended.state = 'completed'
+        -- A row that is being repaired has no time.
+        WHERE ended.state = 'completed' AND ended.final_at IS NOT NULL
             AND NOT EXISTS (SELECT FROM body WHERE body.id = found.id)
     ),
     described AS (

@@ -24,6 +24,7 @@ from ....core.page import ENTRY_BYTES, LISTED, Page, cut_page
 from ....core.pause import NOT_PAUSED, Pause, pause
 from ....core.queue_totals import PAST, leaving, totals
 from ....core.unreadable import UNREADABLE
+from ....errors import InvalidTransitionError
 from ...enqueue_rules import no_job, no_queue
 from ...list_rules import queue_size
 from ...unique_keys import key_taken, unique_key
@@ -221,7 +222,14 @@ async def cancel_job(tx: Tx, job_id: str, *, reason: str, force: bool) -> JobRec
 
 async def retry(tx: Tx, job_id: str) -> JobRecord:
     """Make a job available again with all its retries."""
+    return await retry_job(tx, job_id, repairs=True)
+
+
+async def retry_job(tx: Tx, job_id: str, *, repairs: bool) -> JobRecord:
+    """Make a job available again. What fails has changed the job, unless it never `repairs` one."""
     await tx.lock_jobs([job_id])
+    if not repairs and (await get(tx, job_id)).damage:
+        raise InvalidTransitionError(f"job {job_id} is damaged: retry it by itself")
     job = await _changeable(tx, job_id, State.DISCARDED)
     renewed = lifecycle.renew(job, tx.now)
     if job.damage:

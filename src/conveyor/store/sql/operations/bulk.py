@@ -8,7 +8,7 @@ from ...bulk_rules import narrowed
 from ...messages import Acted, Filter
 from ..rows import NO_QUEUE
 from ..transaction import Tx
-from .admin import cancel_job, delete, retry
+from .admin import cancel_job, delete, retry_job
 from .enqueue import make_room
 from .job_lists import find_numbers, listed
 
@@ -44,7 +44,7 @@ async def act(
                     queues.add(job.queue)
                     after: str = job.state
                 case "retry":
-                    after = (await retry(tx, job_id)).state
+                    after = (await retry_job(tx, job_id, repairs=False)).state
                 case "delete":
                     await delete(tx, job_id)
                     after = "deleted"

@@ -50,8 +50,8 @@ async def _recount_unfinished(tx: Tx) -> None:
     }
     for name, *_ in await tx.rows("queues"):
         kept = (await tx.used_queue(name)).counts
-        for state in UNFINISHED:
-            await tx.tally(name, state, counted.get((name, state), 0) - kept[state])
+        unfinished = {state: counted.get((name, state), 0) for state in UNFINISHED}
+        await tx.recount(name, {**kept, **unfinished})
 
 
 async def recount_queues(tx: Tx) -> None:

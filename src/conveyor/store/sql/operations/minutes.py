@@ -7,9 +7,9 @@ from ....core.page import Page
 from ..rows import Row, whole
 from ..transaction import Tx, decode_minute
 
-# How many queues can have minutes of the whole time without being too many.
 # How many minutes one call deletes at most.
 PRUNED_AT_ONCE = 20_000
+# How many queues can have minutes of the whole time without being too many.
 FEW_QUEUES = MOST_MINUTES * MINUTE // MINUTES_KEPT
 
 
