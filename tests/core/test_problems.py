@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conveyor.core.job import JobRecord, Options, QueueInfo, State, StopNote, WorkerInfo
-from conveyor.core.problem import LaneFacts, Problem, QueueFacts, ScalerFacts, Snapshot
+from conveyor.core.problem import LaneFacts, QueueFacts, ScalerFacts, SystemFacts, SystemProblem
 from conveyor.core.problems import SHOWN_ON, Sighting, find_problems, follow, give_verdict
 from conveyor.core.queue_problems import patience
 
@@ -50,11 +50,13 @@ def job(**given: Any) -> JobRecord:
     return JobRecord(**(known | given))
 
 
-def snapshot(*queues: QueueFacts, workers: tuple[WorkerInfo, ...] = (), **given: Any) -> Snapshot:
-    return Snapshot(now=NOW, queues=queues, workers=workers, **given)
+def snapshot(
+    *queues: QueueFacts, workers: tuple[WorkerInfo, ...] = (), **given: Any
+) -> SystemFacts:
+    return SystemFacts(now=NOW, queues=queues, workers=workers, **given)
 
 
-def told(found: list[Problem]) -> list[str]:
+def told(found: list[SystemProblem]) -> list[str]:
     """Return the problems as a person reads them."""
     return [f"{each.level}: {each.subject.name} {each.explanation()}" for each in found]
 
@@ -64,7 +66,7 @@ STEADY = {"enqueued_rate": 5.0, "ended_rate": 5.0, "started_rate": 5.0}
 SCALER = ScalerFacts(at=NOW, every=5.0)
 HELD = ScalerFacts(at=NOW, every=5.0, held=("3 jobs without a free slot; cost_cap 12 is reached",))
 
-TABLE: dict[str, tuple[Snapshot, list[str]]] = {
+TABLE: dict[str, tuple[SystemFacts, list[str]]] = {
     "a busy system": (snapshot(queue(lane(5.0), **RATES), workers=(worker(),)), []),
     "falling behind": (
         snapshot(queue(lane(250.0), usual_wait=2.0, **RATES), workers=(worker(),)),
@@ -317,7 +319,7 @@ def test_the_worst_come_first_and_each_has_a_key_of_its_own() -> None:
             ("resume_queue", "conveyor queues resume 'a b'")),
     ],
 )  # fmt: skip
-def test_what_can_be_done_stands_beside_it(found: Snapshot, action: tuple[str, str]) -> None:
+def test_what_can_be_done_stands_beside_it(found: SystemFacts, action: tuple[str, str]) -> None:
     [problem] = find_problems(found)
     assert (problem.actions[0].kind, problem.actions[0].command) == action
 
@@ -345,7 +347,7 @@ def test_how_long_a_job_may_wait_depends_on_what_is_usual(
     assert patience(usual, known=known) == seconds
 
 
-def shown_at(times: dict[float, list[Problem]]) -> list[int]:
+def shown_at(times: dict[float, list[SystemProblem]]) -> list[int]:
     """Return how many problems are shown at each time, of those found then."""
     sightings: dict[str, Sighting] = {}
     shown: list[int] = []

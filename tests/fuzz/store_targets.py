@@ -21,7 +21,7 @@ from conveyor.core.record import decode_json
 from conveyor.core.storable import checked_record
 from conveyor.errors import CorruptStoreError, EncodingError, UsageError
 from conveyor.store.http.wire import JobView, decode_job, encode_job
-from conveyor.store.move_mark import Mark, mark_note, read_mark
+from conveyor.store.move_mark import MoveMark, mark_note, read_mark
 from conveyor.store.postgres.address import parse_address as postgres_address
 from conveyor.store.sql import rows
 from conveyor.store.sql.operations import admin, enqueue, tasks, tokens, workers
@@ -30,7 +30,7 @@ from conveyor.store.sql.operations.stacks import read_dump
 from conveyor.store.sqlite.store import parse_address
 
 decode_view = msgspec.json.Decoder(JobView).decode
-MARK_OF_MOVE = Mark(id="m", role="target", other="jobs.db", part="jobs", after=(7, "name"))
+MARK_OF_MOVE = MoveMark(id="m", role="target", other="jobs.db", part="jobs", after=(7, "name"))
 INTEGERS = range(-(2**63), 2**63)
 QUEUE = QueueInfo(name="q", capacity=5, paused=False, counts={})
 
@@ -54,7 +54,7 @@ def column(value: Any) -> Any:
             return value
 
 
-def decode_mark(data: bytes) -> Mark:
+def decode_mark(data: bytes) -> MoveMark:
     mark = read_mark([("conveyor move", "jobs.db", 0.0, 0.0, 0, data.decode(errors="replace"))])
     assert mark is not None
     return mark

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from conveyor.core.job import JobRecord, QueueInfo, State
+from conveyor.core.history import COUNTERS, QueueHistory
+from conveyor.core.job import FINAL, JobRecord, QueueInfo, State
 from conveyor.store.messages import Load
+from conveyor.store.protocol import Store
+from conveyor.testing import FakeClock
 
 
 def check_load(
@@ -41,3 +45,19 @@ def check_counts(found: Sequence[JobRecord], counts: Sequence[QueueInfo]) -> Non
         for state in State:
             true = sum(job.queue == queue.name and job.state is state for job in found)
             assert queue.counts.get(state, 0) == true, (queue.name, state)
+
+
+def past_of(queue: QueueInfo) -> Callable[[Store], Any]:
+    """Return the call that reads all of the history of a queue."""
+    began, step = FakeClock().now(), 86_400.0
+    return lambda store: store.queue_history(queue.name, since=began, step=step)
+
+
+def check_past(past: QueueHistory, queue: QueueInfo) -> None:
+    """What entered the queue is there, or it has ended."""
+    total = {name: sum(getattr(each, name) for each in past.points) for name in COUNTERS}
+    there = sum(number for state, number in queue.counts.items() if state not in FINAL)
+    assert total["enqueued"] - sum(total[state] for state in FINAL) == there, total
+    running = queue.counts.get(State.RUNNING, 0)
+    sure = running + sum(total[name] for name in ("completed", "retried", "returned"))
+    assert sure <= total["started"] <= sure + total["discarded"] + total["cancelled"], total

@@ -25,10 +25,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model_faults import AFTER, ALERT, FAULTY
-from reference_answers import check_counts, check_load
+from reference_answers import check_counts, check_load, check_past, past_of
 
 from conveyor.core.files import FileInfo, InputFile
-from conveyor.core.history import COUNTERS, QueueHistory
 from conveyor.core.job import (
     DETAILS,
     FINAL,
@@ -38,7 +37,6 @@ from conveyor.core.job import (
     NewJob,
     OutputChunk,
     Progress,
-    QueueInfo,
     State,
     StopNote,
     WorkerInfo,
@@ -359,25 +357,6 @@ class Agreement(RuleBasedStateMachine):
         check_load(load, found, counts)
         self.final_jobs_stay(found)
 
-    def past_of(self, queue: QueueInfo) -> Callable[[Store], Any]:
-        began, step = FakeClock().now(), 86_400.0
-        return lambda store: store.queue_history(queue.name, since=began, step=step)
-
-    def the_past_led_to_this(self, past: QueueHistory, queue: QueueInfo) -> None:
-        """What entered the queue is there, or it has ended."""
-        total = {name: sum(getattr(each, name) for each in past.points) for name in COUNTERS}
-        there = sum(number for state, number in queue.counts.items() if state not in FINAL)
-        assert total["enqueued"] - sum(total[state] for state in FINAL) == there, total
-        running = queue.counts.get(State.RUNNING, 0)
-        sure = running + sum(total[name] for name in ("completed", "retried", "returned"))
-        assert sure <= total["started"] <= sure + total["discarded"] + total["cancelled"], total
-
-    def the_counts_are_true(self, found: list[JobRecord], counts: Any) -> None:
-        for queue in counts:
-            for state in State:
-                true = sum(job.queue == queue.name and job.state is state for job in found)
-                assert queue.counts.get(state, 0) == true, (queue.name, state)
-
     def final_jobs_stay(self, found: list[JobRecord]) -> None:
         now = {job.id: data(job) for job in found}
         for job_id, before in self.final.items():
@@ -388,7 +367,7 @@ class Agreement(RuleBasedStateMachine):
         try:
             # Nothing that happened is forgotten, so it is enough to look at the end.
             for queue in self.both(lambda store: store.counts())[0]:
-                self.the_past_led_to_this(self.both(self.past_of(queue))[0], queue)
+                check_past(self.both(past_of(queue))[0], queue)
         finally:
             for store in self.stores:
                 store.close()

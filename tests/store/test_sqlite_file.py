@@ -17,6 +17,7 @@ import apsw
 import msgspec
 import pytest
 from calls import claim, new, put, settle, state
+from older_file import make_older
 
 from conveyor.core.clock import SystemClock
 from conveyor.core.files import InputFile
@@ -101,24 +102,6 @@ def test_a_database_from_a_newer_conveyor_is_refused_with_both_versions(path: Pa
     sql(path, "PRAGMA user_version = 99")
     with pytest.raises(UnavailableError, match=rf"version 99.*up to {len(schemas())}\b"):
         SqliteStore(path)
-
-
-def make_older(path: Path, version: int) -> None:
-    """Make a file what an older version would have made of it: its tables, and what they hold."""
-    newer = path.with_suffix(".newer")
-    path.rename(newer)
-    old = apsw.Connection(str(path))
-    for schema in schemas()[:version]:
-        old.execute(schema)
-    old.execute(f"PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION_ID}")
-    old.execute("ATTACH ? AS newer", (str(newer),))
-    tables = old.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall()
-    for (table,) in tables:
-        if not table.startswith("sqlite_"):
-            columns = old.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,))
-            names = ", ".join(name for (name,) in columns)
-            old.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
-    old.close()
 
 
 def test_a_file_of_an_older_conveyor_is_brought_up_to_date_with_its_jobs(path: Path) -> None:

@@ -51,16 +51,16 @@ def doctor_command(
     return OK if verdict.ok else FAILED
 
 
-def _judge(path: str, *, ready: bool) -> health.Verdict:
+def _judge(path: str, *, ready: bool) -> health.HealthVerdict:
     found = health.read(path)
     gone = found is not None and health.is_gone(found)
     return health.judge(found, now=time.time(), gone=gone, ready=ready)
 
 
-def _with_store(verdict: health.Verdict, settings: Settings) -> health.Verdict:
+def _with_store(verdict: health.HealthVerdict, settings: Settings) -> health.HealthVerdict:
     _, findings = _load_diagnosis().run_checks(settings, quick=True)
     wrong = [finding.text for finding in findings if not finding.ok]
-    return health.Verdict(ok=False, text="; ".join(wrong)) if wrong else verdict
+    return health.HealthVerdict(ok=False, text="; ".join(wrong)) if wrong else verdict
 
 
 def _load_diagnosis() -> Any:

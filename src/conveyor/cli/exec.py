@@ -25,7 +25,7 @@ from ..core.file_patterns import FilePatterns
 from ..core.job import COMMANDS, AttemptError, JobRecord, OutputChunk, State
 from ..core.labels import serves
 from ..core.pending import run_sync
-from ..core.serving import SILENT
+from ..core.serving_workers import SILENT
 from ..core.unreadable import UNREADABLE
 from ..errors import ConveyorError, PassingError, UnavailableError, UsageError
 from ..settings import load_settings

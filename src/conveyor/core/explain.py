@@ -8,7 +8,7 @@ from shlex import quote
 from .bounds import format_moment
 from .job import SUPPORT_TIMEOUT, JobRecord, QueueInfo, State, WorkerInfo
 from .names import weighted_queue
-from .serving import (
+from .serving_workers import (
     Obstacle,
     able_workers,
     count_slots,

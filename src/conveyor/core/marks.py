@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .bounds import BOUNDS, cut
 from .job import WorkerInfo
 from .record import Record
-from .serving import is_alive
+from .serving_workers import is_alive
 
 MarkKind = Literal["release", "note"]
 

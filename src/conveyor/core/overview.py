@@ -5,12 +5,12 @@ from __future__ import annotations
 from .history import HistoryPoint
 from .job import Progress, State
 from .marks import Mark
-from .problem import Level, Problem, ScalerFacts
+from .problem import Level, ScalerFacts, SystemProblem
 from .problems import Verdict
 from .record import Record
 
 
-class Health(Record, frozen=True):
+class HealthCounts(Record, frozen=True):
     """How many problems there are."""
 
     bad: int = 0
@@ -83,8 +83,8 @@ class Overview(Record, frozen=True, kw_only=True):
     at: float
     minutes: int
     verdict: Verdict
-    health: Health
-    problems: tuple[Problem, ...]
+    health: HealthCounts
+    problems: tuple[SystemProblem, ...]
     waiting: int
     later: int
     running: int

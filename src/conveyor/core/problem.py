@@ -57,7 +57,7 @@ class Remedy(Record, frozen=True):
     command: str = ""
 
 
-class Problem(Record, frozen=True, kw_only=True):
+class SystemProblem(Record, frozen=True, kw_only=True):
     """One thing that is wrong. `key` names it as long as it lasts.
 
     `claim` is a sentence without its subject; `tag` says the same in two or three words.
@@ -120,7 +120,7 @@ class ScalerFacts(Record, frozen=True, kw_only=True):
     blind: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class SystemFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A system at one moment. `stopping` are running jobs with a cancel request."""
 
     now: float

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from .problem import Level, Problem, Snapshot
+from .problem import Level, SystemFacts, SystemProblem
 from .queue_problems import queue_problems, unwatched_jobs
 from .record import Record
 from .spans import count
@@ -22,7 +22,7 @@ SHOWN_AFTER: Mapping[str, float] = {"full": 5.0, "sick": 5.0, "blind": 30.0}
 SHOWN_ON = 10.0
 
 
-def find_problems(snapshot: Snapshot, *, known: Collection[str] = ()) -> list[Problem]:
+def find_problems(snapshot: SystemFacts, *, known: Collection[str] = ()) -> list[SystemProblem]:
     """Return what is wrong, the worst first. `known` are the keys of what was wrong before."""
     found = [
         *unwatched_jobs(snapshot),
@@ -37,7 +37,7 @@ def find_problems(snapshot: Snapshot, *, known: Collection[str] = ()) -> list[Pr
 class Sighting(msgspec.Struct, frozen=True):
     """A problem, since when it lasts, and when it was last found."""
 
-    problem: Problem
+    problem: SystemProblem
     since: float
     seen_at: float
 
@@ -48,7 +48,7 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 def follow(
-    sightings: Mapping[str, Sighting], found: Sequence[Problem], now: float
+    sightings: Mapping[str, Sighting], found: Sequence[SystemProblem], now: float
 ) -> dict[str, Sighting]:
     """Return the problems that last, by key: those found now, and those found a moment ago."""
     present = {
@@ -73,7 +73,9 @@ class Verdict(Record, frozen=True):
     note: str
 
 
-def give_verdict(problems: Sequence[Problem], *, queues: int, workers: int, hosts: int) -> Verdict:
+def give_verdict(
+    problems: Sequence[SystemProblem], *, queues: int, workers: int, hosts: int
+) -> Verdict:
     """Return how a system is that has these problems, and so many queues and workers."""
     bad = [each for each in problems if each.level == "bad"]
     troubled = {each.subject.name for each in bad if each.subject.kind == "queue"}

@@ -13,13 +13,13 @@ from .problem import (
     SCALER_GONE,
     Cause,
     LaneFacts,
-    Problem,
     QueueFacts,
     Remedy,
-    Snapshot,
     Subject,
+    SystemFacts,
+    SystemProblem,
 )
-from .serving import (
+from .serving_workers import (
     Obstacle,
     able_workers,
     count_slots,
@@ -37,7 +37,7 @@ TIMES_USUAL = 10.0
 MANY_FAILED = 0.2
 
 
-def queue_problems(snapshot: Snapshot, known: Collection[str]) -> Iterator[Problem]:
+def queue_problems(snapshot: SystemFacts, known: Collection[str]) -> Iterator[SystemProblem]:
     """Yield the problems of queues. `known` are the keys of those that were found before."""
     for queue in snapshot.queues:
         if queue.info.paused:
@@ -54,9 +54,9 @@ def queue_problems(snapshot: Snapshot, known: Collection[str]) -> Iterator[Probl
             yield full
 
 
-def _paused(queue: QueueFacts) -> Problem:
+def _paused(queue: QueueFacts) -> SystemProblem:
     name = queue.info.name
-    return Problem(
+    return SystemProblem(
         key=f"paused-{name}",
         level="warn",
         subject=Subject("queue", name),
@@ -66,13 +66,13 @@ def _paused(queue: QueueFacts) -> Problem:
     )
 
 
-def _full(queue: QueueFacts) -> Problem | None:
+def _full(queue: QueueFacts) -> SystemProblem | None:
     name, capacity = queue.info.name, queue.info.capacity
     # At capacity 0 each producer waits for a worker, which is what it is for.
     if not capacity or not queue.info.offers or queue.info.depth < capacity:
         return None
     producers = count(queue.info.offers, "producer")
-    return Problem(
+    return SystemProblem(
         key=f"full-{name}",
         level="warn",
         subject=Subject("queue", name),
@@ -86,9 +86,9 @@ def _full(queue: QueueFacts) -> Problem | None:
 def _unserved(
     queue: QueueFacts,
     of_queue: Sequence[WorkerInfo],
-    snapshot: Snapshot,
+    snapshot: SystemFacts,
     known: Collection[str],
-) -> Iterator[Problem]:
+) -> Iterator[SystemProblem]:
     for lane in queue.lanes:
         obstacle = find_obstacle(of_queue, lane.requires)
         if not lane.waiting or obstacle is None:
@@ -101,12 +101,12 @@ def _unserved(
 
 
 def _unserved_problem(
-    key: str, name: str, lane: LaneFacts, obstacle: Obstacle, snapshot: Snapshot
-) -> Problem:
+    key: str, name: str, lane: LaneFacts, obstacle: Obstacle, snapshot: SystemFacts
+) -> SystemProblem:
     since = ""
     if lane.oldest_at is not None:
         since = f"; the oldest has waited {span(_waited(lane.oldest_at, snapshot.now))}"
-    return Problem(
+    return SystemProblem(
         key=key,
         level="bad",
         subject=Subject("queue", name),
@@ -167,9 +167,9 @@ def _remedies(name: str, obstacle: Obstacle) -> tuple[Remedy, ...]:
 def _behind(
     queue: QueueFacts,
     of_queue: Sequence[WorkerInfo],
-    snapshot: Snapshot,
+    snapshot: SystemFacts,
     known: Collection[str],
-) -> Problem | None:
+) -> SystemProblem | None:
     name, key = queue.info.name, f"behind-{queue.info.name}"
     # What no worker can run is a problem of its own.
     lanes = [each for each in queue.lanes if find_obstacle(of_queue, each.requires) is None]
@@ -195,7 +195,7 @@ def _behind(
         because.append(Cause(f"{queue.failed_share:.0%} of its attempts fail"))
     if queue.info.counts.get(State.RETRYABLE, 0) > queue.info.counts.get(State.AVAILABLE, 0):
         because.append(Cause(f"{count(queue.info.counts[State.RETRYABLE], 'job')} will be retried"))
-    return Problem(
+    return SystemProblem(
         key=key,
         level="bad",
         subject=Subject("queue", name),
@@ -229,7 +229,7 @@ def patience(usual: float | None, *, known: bool = False) -> float:
     return longest / 2 if known else longest
 
 
-def unwatched_jobs(snapshot: Snapshot) -> Iterator[Problem]:
+def unwatched_jobs(snapshot: SystemFacts) -> Iterator[SystemProblem]:
     """Yield one problem if jobs run and no worker is alive."""
     if any(is_alive(each, snapshot.now) for each in snapshot.workers):
         return
@@ -237,7 +237,7 @@ def unwatched_jobs(snapshot: Snapshot) -> Iterator[Problem]:
     total = sum(running.values())
     if total:
         most = max(running, key=lambda name: running[name])
-        yield Problem(
+        yield SystemProblem(
             key="unwatched",
             level="bad",
             subject=Subject("queue", most),
@@ -250,7 +250,7 @@ def unwatched_jobs(snapshot: Snapshot) -> Iterator[Problem]:
         )
 
 
-def _scaler_holds(snapshot: Snapshot) -> tuple[Cause, ...]:
+def _scaler_holds(snapshot: SystemFacts) -> tuple[Cause, ...]:
     """Return that the scaler may not start more machines, as a cause of jobs that wait."""
     scaler = snapshot.scaler
     overdue = scaler is None or snapshot.now - scaler.at > SCALER_GONE

@@ -12,12 +12,12 @@ from .problem import (
     MOST_NAMED,
     SCALER_GONE,
     Cause,
-    Problem,
     Remedy,
-    Snapshot,
     Subject,
+    SystemFacts,
+    SystemProblem,
 )
-from .serving import describe_sickness, is_alive
+from .serving_workers import describe_sickness, is_alive
 from .spans import count, span
 
 # How long after its grace period a job that was asked to stop may still run, in seconds.
@@ -26,7 +26,7 @@ STOP_PATIENCE = 30.0
 OVERDUE_CYCLES = 3.0
 
 
-def job_problems(snapshot: Snapshot) -> Iterator[Problem]:
+def job_problems(snapshot: SystemFacts) -> Iterator[SystemProblem]:
     """Yield the jobs that were asked to stop and still run."""
     late = [each for each in snapshot.stopping if _is_late(each, snapshot.now)]
     for job in late[:MOST_ALIKE]:
@@ -36,7 +36,7 @@ def job_problems(snapshot: Snapshot) -> Iterator[Problem]:
         )
         see = Remedy("see_job", "See the job", job.id, f"conveyor show {quote(job.id)}")
         last = f"the last step was: {job.stopping[-1].text}" if job.stopping else ""
-        yield Problem(
+        yield SystemProblem(
             key=f"stopping-{job.id}",
             level="bad",
             subject=Subject("job", job.id),
@@ -55,14 +55,14 @@ def _is_late(job: JobRecord, now: float) -> bool:
     return now - job.cancel_requested_at > grace + STOP_PATIENCE
 
 
-def worker_problems(snapshot: Snapshot) -> Iterator[Problem]:
+def worker_problems(snapshot: SystemFacts) -> Iterator[SystemProblem]:
     """Yield the workers that are silent, or that cannot run some jobs."""
     silent = [each for each in snapshot.workers if not is_alive(each, snapshot.now)]
     for worker in silent[:MOST_ALIKE]:
         yield _silent(worker, snapshot.now)
     alive = [each for each in snapshot.workers if is_alive(each, snapshot.now)]
     for worker in [each for each in alive if each.sick][:MOST_ALIKE]:
-        yield Problem(
+        yield SystemProblem(
             key=f"sick-{worker.id}",
             level="warn",
             subject=Subject("worker", worker.id),
@@ -71,7 +71,7 @@ def worker_problems(snapshot: Snapshot) -> Iterator[Problem]:
             actions=(_see_worker(worker),),
         )
     for worker in [each for each in alive if each.unsupported][:MOST_ALIKE]:
-        yield Problem(
+        yield SystemProblem(
             key=f"unsupported-{worker.id}",
             level="warn",
             subject=Subject("worker", worker.id),
@@ -86,7 +86,7 @@ def worker_problems(snapshot: Snapshot) -> Iterator[Problem]:
         )
 
 
-def _silent(worker: WorkerInfo, now: float) -> Problem:
+def _silent(worker: WorkerInfo, now: float) -> SystemProblem:
     jobs = ""
     if worker.running:
         its, their = (
@@ -94,7 +94,7 @@ def _silent(worker: WorkerInfo, now: float) -> Problem:
         )
         lease = "its lease expires" if worker.running == 1 else "their leases expire"
         jobs = f"; its {worker.running} {its} to {their} when {lease}"
-    return Problem(
+    return SystemProblem(
         key=f"silent-{worker.id}",
         level="warn",
         subject=Subject("worker", worker.id),
@@ -113,7 +113,7 @@ def _see_worker(worker: WorkerInfo) -> Remedy:
     return Remedy("see_worker", "See the worker", worker.id, "conveyor workers")
 
 
-def scaler_problems(snapshot: Snapshot) -> Iterator[Problem]:
+def scaler_problems(snapshot: SystemFacts) -> Iterator[SystemProblem]:
     """Yield what keeps the scaler from starting machines."""
     scaler, now = snapshot.scaler, snapshot.now
     if scaler is None or now - scaler.at > SCALER_GONE:
@@ -121,7 +121,7 @@ def scaler_problems(snapshot: Snapshot) -> Iterator[Problem]:
     see = Remedy("see_scaler", "See the scaler", "", "conveyor scale status")
     subject = Subject("scaler", "scaler")
     if now - scaler.at > max(LEAST_WAIT, OVERDUE_CYCLES * scaler.every):
-        yield Problem(
+        yield SystemProblem(
             key="scaler-overdue",
             level="warn",
             subject=subject,
@@ -131,7 +131,7 @@ def scaler_problems(snapshot: Snapshot) -> Iterator[Problem]:
         )
         return  # what it said then may not be so any more
     if scaler.held:
-        yield Problem(
+        yield SystemProblem(
             key="scaler-held",
             level="warn",
             subject=subject,
@@ -141,7 +141,7 @@ def scaler_problems(snapshot: Snapshot) -> Iterator[Problem]:
             actions=(see,),
         )
     for name, why in [*scaler.blind.items()][:MOST_ALIKE]:
-        yield Problem(
+        yield SystemProblem(
             key=f"blind-{name}",
             level="warn",
             subject=Subject("provider", name),

@@ -8,6 +8,7 @@ import msgspec
 
 from ..core.access import Action, Token, describe_rights
 from ..store.http import payloads
+from ..store.http.history_payloads import AddMarkBody
 from ..store.http.inspection_payloads import ActBody, CapacityBody, Copied, CopyBody
 from ..store.messages import Acted, Order
 from .request import ApiRequest
@@ -69,7 +70,7 @@ def _detail(action: str, body: payloads.Payload, answer: bytes) -> str:
             return f"forced: {reason}" if force else reason
         case CapacityBody(capacity=capacity):
             return "unbounded" if capacity is None else str(capacity)
-        case payloads.AddMarkBody(text=text):
+        case AddMarkBody(text=text):
             return text
         case payloads.AddTokenBody(token=token):
             return describe_rights(token)

@@ -13,6 +13,7 @@ from ..store.enqueue_rules import no_job
 from ..store.http import list_queries, payloads
 from ..store.http.api import ApiCall
 from ..store.http.api_call import ADMIN_ONLY
+from ..store.http.history_payloads import QueueHistoryQuery
 from ..store.http.inspection_payloads import ActBody, CopyBody, MatchBody, SuggestQuery
 from ..store.messages import Hint, Lease
 from ..store.protocol import Store
@@ -100,7 +101,7 @@ class Authorizer:
                 return [body.filter.queue]
             case SuggestQuery() if body.kind != "queue" or body.queue is not None:
                 return [body.queue]
-            case payloads.ScaleQuery() | payloads.LoadQuery() | payloads.QueueHistoryQuery() if (
+            case payloads.ScaleQuery() | payloads.LoadQuery() | QueueHistoryQuery() if (
                 body.queue is not None
             ):
                 return [body.queue]

@@ -14,6 +14,7 @@ from ..core.job import WorkerInfo
 from ..core.page import cut_page
 from ..store.call_style import AsyncCalls
 from ..store.http import list_queries, payloads
+from ..store.http.history_payloads import AddMarkBody
 from ..store.list_rules import queue_size, worker_size
 from ..store.page_walk import read_schedule
 from ..store.protocol import Store
@@ -180,7 +181,7 @@ class Handlers:
 
     async def _add_mark(self, request: ApiRequest) -> Response:
         """Add a note to the history, under the name of the token if there is one."""
-        body: payloads.AddMarkBody = request.body
+        body: AddMarkBody = request.body
         principal = request.principal
         who = principal.name if principal.token is not None or not body.who else body.who
         return json_response(await self._store.add_mark(body.text, who=who))

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from ..core.access import is_agent
 from ..core.job import State, WorkerInfo
 from ..core.metric_labels import label_value
-from ..core.serving import SILENT
+from ..core.serving_workers import SILENT
 from ..worker.health import DRAINING, QUIET, READY, SICK, state_of
 from .metrics_reading import MAX_QUEUES, ScalerReading, StoreReading
 

@@ -115,27 +115,8 @@ class Server:
         self._bind = bind
         self._tokens = tokens
         self._app = Application(store, tokens=tokens, config=config)
-        uvicorn_config = uvicorn.Config(
-            self._app,
-            http=LimitedHttpProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            # A client could forge these headers. The audit log has the address of a proxy.
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            headers=list(RESPONSE_HEADERS),
-            timeout_keep_alive=KEEPALIVE_TIMEOUT,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
-            backlog=BACKLOG,
-            ssl_context_factory=(lambda _config, _default: _tls_context(bind))
-            if bind.tls_cert
-            else None,
-        )
         self._server = _Uvicorn(
-            uvicorn_config,
+            _uvicorn_config(self._app, bind),
             connection_limit(descriptor_limit()) if connections is None else connections,
             own_user_only=own_user_only,
         )
@@ -239,6 +220,28 @@ class Server:
         # Waiting calls are answered now; otherwise they would delay the shutdown.
         self._app.end_waiting()
         self._server.should_exit = True
+
+
+def _uvicorn_config(app: Application, bind: Bind) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=LimitedHttpProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        # A client could forge these headers. The audit log has the address of a proxy.
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        headers=list(RESPONSE_HEADERS),
+        timeout_keep_alive=KEEPALIVE_TIMEOUT,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+        backlog=BACKLOG,
+        ssl_context_factory=(lambda _config, _default: _tls_context(bind))
+        if bind.tls_cert
+        else None,
+    )
 
 
 class _Uvicorn(uvicorn.Server):

@@ -21,7 +21,7 @@ MARK = "conveyor move"
 FROZEN = "its jobs were moved, or are being moved, to another store; run `conveyor doctor`"
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class MoveMark(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a move. `id` names the move on both sides, `other` is the other side's address.
 
     `part` and `after` say how far the target is filled: the part that is copied, and the place in
@@ -48,7 +48,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Note).decode
 
 
-def read_mark(rows: Sequence[tuple[Any, ...]]) -> Mark | None:
+def read_mark(rows: Sequence[tuple[Any, ...]]) -> MoveMark | None:
     """Return the mark in the rows of the statement "leader"; None if there is none."""
     if not rows:
         return None
@@ -57,15 +57,15 @@ def read_mark(rows: Sequence[tuple[Any, ...]]) -> Mark | None:
         known = _decode(note)
     except (TypeError, *UNREADABLE) as error:
         raise CorruptStoreError(f"the mark of a move is damaged: {error}") from error
-    return Mark(other=str(other), **msgspec.structs.asdict(known))
+    return MoveMark(other=str(other), **msgspec.structs.asdict(known))
 
 
-def mark_row(mark: Mark, now: float) -> tuple[object, ...]:
+def mark_row(mark: MoveMark, now: float) -> tuple[object, ...]:
     """Return the row of a mark, for the statement "copy_leader"."""
     return MARK, mark.other, 0.0, now, 0, mark_note(mark)
 
 
-def mark_note(mark: Mark) -> str:
+def mark_note(mark: MoveMark) -> str:
     """Return what a mark says beside the other store's address."""
     fields = msgspec.structs.asdict(mark)
     del fields["other"]

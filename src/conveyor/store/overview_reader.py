@@ -14,7 +14,7 @@ from ..core.bounds import checked_integer
 from ..core.job import JobRecord
 from ..core.overview import Overview
 from ..core.pending import Pending, run_sync
-from ..core.problem import LEAST_WAIT, LaneFacts, ScalerFacts, Snapshot
+from ..core.problem import LEAST_WAIT, LaneFacts, ScalerFacts, SystemFacts
 from ..core.problems import Sighting, find_problems, follow
 from ..core.unreadable import UNREADABLE
 from ..errors import UsageError
@@ -104,7 +104,7 @@ class OverviewReader:
             queue_facts(each, lanes.get(each.name, ()), usual.get(each.name), self._recent, now)
             for each in infos
         )
-        snapshot = Snapshot(
+        snapshot = SystemFacts(
             now=now,
             queues=facts,
             workers=tuple(workers),

@@ -24,16 +24,16 @@ from ..core.history import (
 from ..core.job import JobRecord, QueueInfo, State
 from ..core.marks import Mark
 from ..core.overview import (
-    Health,
+    HealthCounts,
     Overview,
     OverviewHistory,
     OverviewPoint,
     QueueView,
     RunningJob,
 )
-from ..core.problem import LaneFacts, Level, Problem, QueueFacts, Snapshot
+from ..core.problem import LaneFacts, Level, QueueFacts, SystemFacts, SystemProblem
 from ..core.problems import give_verdict
-from ..core.serving import is_alive
+from ..core.serving_workers import is_alive
 from .recent_history import QUEUE_MINUTES, RecentHistory, failed_share, rate_of
 
 # Over how many minutes rates, and failures and waiting times, are taken.
@@ -45,8 +45,8 @@ LONG, LONG_STEP = 360, 5
 class Sight(msgspec.Struct, frozen=True):
     """What was seen of a store at one moment."""
 
-    snapshot: Snapshot
-    problems: tuple[Problem, ...]
+    snapshot: SystemFacts
+    problems: tuple[SystemProblem, ...]
     longest: tuple[JobRecord, ...]
     marks: tuple[Mark, ...]
 
@@ -94,7 +94,7 @@ def render(sight: Sight, recent: RecentHistory, *, minutes: int, queues: int) ->
         at=now,
         minutes=minutes,
         verdict=give_verdict(sight.problems, queues=len(infos), workers=len(alive), hosts=hosts),
-        health=Health(
+        health=HealthCounts(
             bad=sum(each.level == "bad" for each in sight.problems),
             warn=sum(each.level == "warn" for each in sight.problems),
         ),
@@ -124,7 +124,7 @@ def render(sight: Sight, recent: RecentHistory, *, minutes: int, queues: int) ->
 def _queue_views(
     sight: Sight, recent: RecentHistory, minutes: int, limit: int
 ) -> tuple[QueueView, ...]:
-    worst: dict[str, Problem] = {}
+    worst: dict[str, SystemProblem] = {}
     for problem in sight.problems:  # the worst come first
         if problem.subject.kind == "queue":
             worst.setdefault(problem.subject.name, problem)
@@ -142,7 +142,7 @@ def _queue_views(
 
 
 def _queue_view(
-    facts: QueueFacts, problem: Problem | None, recent: RecentHistory, minutes: int
+    facts: QueueFacts, problem: SystemProblem | None, recent: RecentHistory, minutes: int
 ) -> QueueView:
     info = facts.info
     waits = histogram(recent.window(info.name, SHARE_MINUTES), WAITS)

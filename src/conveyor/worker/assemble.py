@@ -137,9 +137,7 @@ class Assembly:
             events=events,
         )
         maintenance = self._make_maintenance(info, held, dispatcher, journal)
-        maintenance.on_discard = events.discarded
-        maintenance.rescuer.on_rescued = events.rescued
-        maintenance.rescuer.on_discard = events.discarded
+        _pass_on(maintenance, events)
         return WorkerParts(
             info=info,
             options=options,
@@ -151,15 +149,7 @@ class Assembly:
             runners=runners,
             workdir_root=workdir_root,
             journal=journal,
-            sidecar=Sidecar(
-                store=store,
-                worker=info.id,
-                lease_for=options.lease_for,
-                slots=options.slots,
-                journal=journal,
-                held=held,
-                enabled=options.keep and store.is_multi_process,
-            ),
+            sidecar=self._make_sidecar(info.id, held, journal),
             stacks=StackReporter(store=store, worker=info.id, held=held),
             shutdown=self.shutdown(
                 store=store,
@@ -180,6 +170,17 @@ class Assembly:
                 delivery=delivery,
             ),
             delivery=delivery,
+        )
+
+    def _make_sidecar(self, worker: str, held: HeldJobs, journal: CrashJournal | None) -> Sidecar:
+        return Sidecar(
+            store=self.store,
+            worker=worker,
+            lease_for=self.options.lease_for,
+            slots=self.options.slots,
+            journal=journal,
+            held=held,
+            enabled=self.options.keep and self.store.is_multi_process,
         )
 
     def make_info(self) -> WorkerInfo:
@@ -320,3 +321,10 @@ def _warn_about_unknown_errors(tasks: Mapping[str, Task]) -> None:
             reason = unknown_name(name)
             if reason is not None:
                 log.warning("task.retry_on task=%s name=%s error=%s", task.name, name, reason)
+
+
+def _pass_on(maintenance: MaintenanceLoop, events: JobEvents) -> None:
+    """Have maintenance tell of the jobs that it ends."""
+    maintenance.on_discard = events.discarded
+    maintenance.rescuer.on_rescued = events.rescued
+    maintenance.rescuer.on_discard = events.discarded

@@ -13,7 +13,7 @@ import msgspec
 
 from ..core.foreign_text import escape_json
 from ..core.job import WorkerInfo
-from ..core.serving import describe_sickness
+from ..core.serving_workers import describe_sickness
 from ..core.unreadable import UNREADABLE
 from ..system.process_identity import boot_id, pid_started
 
@@ -40,7 +40,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     sick: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class HealthVerdict(msgspec.Struct, frozen=True):
     """Whether a worker is healthy, and why."""
 
     ok: bool
@@ -71,23 +71,27 @@ def state_of(info: WorkerInfo) -> str:
     return SICK if info.sick else READY
 
 
-def judge(found: Health | None, *, now: float, gone: bool = False, ready: bool = False) -> Verdict:
+def judge(
+    found: Health | None, *, now: float, gone: bool = False, ready: bool = False
+) -> HealthVerdict:
     """Decide whether a worker is alive; with `ready`, also whether it claims jobs.
 
     `gone`: its process would be visible here, and does not exist. A timestamp far in the future is
     as wrong as an old one: the clock was set.
     """
     if found is None:
-        return Verdict(ok=False, text="no worker has written the health file")
+        return HealthVerdict(ok=False, text="no worker has written the health file")
     name = f"worker {found.worker}"
     if gone:
-        return Verdict(ok=False, text=f"{name} is gone: process {found.pid} has ended")
+        return HealthVerdict(ok=False, text=f"{name} is gone: process {found.pid} has ended")
     if abs(now - found.at) > FRESH:
-        return Verdict(ok=False, text=f"{name} last wrote its health {now - found.at:.0f} s ago")
+        return HealthVerdict(
+            ok=False, text=f"{name} last wrote its health {now - found.at:.0f} s ago"
+        )
     text = f"{name} is {found.state}, {found.running} of {found.slots} slots busy"
     if found.sick:
         text += f"; this machine cannot start {describe_sickness(found.sick)}"
-    return Verdict(ok=not ready or found.state == READY, text=text)
+    return HealthVerdict(ok=not ready or found.state == READY, text=text)
 
 
 def is_gone(found: Health) -> bool:

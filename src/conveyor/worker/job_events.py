@@ -38,7 +38,7 @@ RELEASED = "the worker has returned it"
 STOPPED = "stopped on request"
 
 
-class Attempt(msgspec.Struct):
+class RunningAttempt(msgspec.Struct):
     """An attempt that has started here. `ran` and `exception` are known once its code has ended."""
 
     job: JobRecord
@@ -68,7 +68,7 @@ class JobEvents:
         self._worker = worker
         self._now = now
         self._elapsed = elapsed
-        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._attempts: dict[tuple[str, int], RunningAttempt] = {}
 
     def start(self, job: JobRecord) -> None:
         """Note that the code of a job starts; its claim is confirmed."""
@@ -82,7 +82,7 @@ class JobEvents:
 
     def note_unrun(self, job: JobRecord) -> None:
         """Note that a job ends here without a start: its task is unknown."""
-        self._attempts[job.id, job.lease] = Attempt(job, self._elapsed())
+        self._attempts[job.id, job.lease] = RunningAttempt(job, self._elapsed())
 
     def end(self, job: JobRecord, exception: BaseException | None) -> None:
         """Note that the code of a job has ended. That is no event before the store knows it."""
@@ -138,12 +138,12 @@ class JobEvents:
                 )
             )
 
-    def _emit(self, attempt: Attempt, outcome: Outcome, became: State) -> None:
+    def _emit(self, attempt: RunningAttempt, outcome: Outcome, became: State) -> None:
         event = self._event(attempt, outcome, became)
         if event is not None:
             self._delivery.emit(event)
 
-    def _event(self, attempt: Attempt, outcome: Outcome, became: State) -> JobEnded | None:
+    def _event(self, attempt: RunningAttempt, outcome: Outcome, became: State) -> JobEnded | None:
         kind = _kind(outcome, became)
         if not self._delivery.wants(kind):
             return None
@@ -175,7 +175,7 @@ def _kind(outcome: Outcome, became: State) -> type[JobEnded]:
             return JobReleased
 
 
-def _details(kind: type[JobEnded], outcome: Outcome, attempt: Attempt) -> dict[str, object]:
+def _details(kind: type[JobEnded], outcome: Outcome, attempt: RunningAttempt) -> dict[str, object]:
     error = outcome.error if isinstance(outcome, Failed | Crashed | Unsupported) else None
     if kind is JobRetrying or kind is JobDiscarded:
         told = error or ErrorInfo("Discarded", "")

@@ -12,7 +12,7 @@ import msgspec
 
 from ... import __version__
 from ...core.job import State
-from ...core.serving import SILENT, describe_sickness
+from ...core.serving_workers import SILENT, describe_sickness
 from ...errors import ConveyorError
 from ...settings import POSTGRES, SETTINGS, Settings, StoreChoice, without_password
 from ...store.open import check_store_exists, examine_server, open_store

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ...core.explain import describe_unsupported
 from ...core.job import WorkerInfo
-from ...core.serving import SILENT, describe_sickness
+from ...core.serving_workers import SILENT, describe_sickness
 from .output import print_stderr
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from ...core.foreign_text import escape_line
 from ...core.job import State
 from ...core.overview import Overview, QueueView, RunningJob
-from ...core.problem import Level, Problem
+from ...core.problem import Level, SystemProblem
 from ...core.spans import count, rate, span
 from .sparkline import sparkline
 
@@ -59,7 +59,7 @@ def _verdict(overview: Overview) -> Text:
     return line
 
 
-def _problem(problem: Problem, width: int) -> list[Text]:
+def _problem(problem: SystemProblem, width: int) -> list[Text]:
     """Return a problem in two lines at most, the second one indented."""
     name = escape_line(problem.subject.name)
     told = f"{name} {escape_line(problem.explanation())}"

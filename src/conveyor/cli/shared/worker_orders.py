@@ -10,7 +10,7 @@ import click
 
 from ...core.duration import parse_duration
 from ...core.job import State, WorkerInfo
-from ...core.serving import SILENT
+from ...core.serving_workers import SILENT
 from ...errors import NotFoundError, UsageError, WaitTimeoutError
 from ...store.messages import Filter, Order
 from ...store.protocol import Store

@@ -12,6 +12,7 @@ from ...core.overview import Overview
 from ...core.page import Page
 from ...core.pending import Pending
 from . import list_queries, payloads
+from .history_payloads import AddMarkBody, OverviewQuery, QueueHistoryQuery
 
 
 class HttpHistory(ABC):
@@ -35,14 +36,12 @@ class HttpHistory(ABC):
         step: float = 60.0,
     ) -> Pending[QueueHistory]:
         """Return what happened, in steps."""
-        query = payloads.QueueHistoryQuery(queue=queue, since=since, until=until, step=step)
+        query = QueueHistoryQuery(queue=queue, since=since, until=until, step=step)
         return self._call("queue_history", body=query)
 
     def add_mark(self, text: str, *, who: str) -> Pending[Mark]:
         """Add a note; a server that knows who asks notes that instead."""
-        return self._call(
-            "add_mark", body=payloads.AddMarkBody(text=checked_mark_text(text), who=who)
-        )
+        return self._call("add_mark", body=AddMarkBody(text=checked_mark_text(text), who=who))
 
     def marks(self, *, before: int | None = None, limit: int) -> Pending[Page[Mark]]:
         """Return one page of the marks, newest first."""
@@ -50,4 +49,4 @@ class HttpHistory(ABC):
 
     def overview(self, *, minutes: int = 60, queues: int = 50) -> Pending[Overview]:
         """Return the system at a glance."""
-        return self._call("overview", body=payloads.OverviewQuery(minutes=minutes, queues=queues))
+        return self._call("overview", body=OverviewQuery(minutes=minutes, queues=queues))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ...errors import UnavailableError, UsageError
-from ..move_mark import MARK, Mark, mark_note, mark_row, move_command, read_mark
+from ..move_mark import MARK, MoveMark, mark_note, mark_row, move_command, read_mark
 from ..sql.rows import Row
 from ..sql.store import SqlStore
 from ..sql.transaction import Tx
@@ -57,10 +57,10 @@ def find_obstacles(source: SqlStore) -> list[str]:
     return source.transact(find, reads=True).result()
 
 
-def mark_of(store: SqlStore) -> Mark | None:
+def mark_of(store: SqlStore) -> MoveMark | None:
     """Return the mark of a store."""
 
-    async def read(tx: Tx) -> Mark | None:
+    async def read(tx: Tx) -> MoveMark | None:
         return read_mark(await tx.rows("leader", (MARK,)))
 
     return store.transact(read, reads=True).result()
@@ -89,10 +89,10 @@ def move(
     return Moved(source=here, target=there, differences=differences, left=left)
 
 
-def undo(source: SqlStore) -> Mark:
+def undo(source: SqlStore) -> MoveMark:
     """Open a store again whose jobs were moved, or are being moved; return its mark."""
 
-    async def open_again(tx: Tx) -> Mark:
+    async def open_again(tx: Tx) -> MoveMark:
         mark = read_mark(await tx.rows("leader", (MARK,)))
         if mark is None:
             raise UsageError(f"no move from {address_of(source)} was begun: nothing to undo")
@@ -107,7 +107,7 @@ def undo(source: SqlStore) -> Mark:
     return source.transact(open_again, reads=False).result()
 
 
-def _begin(source: SqlStore, target: SqlStore) -> Mark | None:
+def _begin(source: SqlStore, target: SqlStore) -> MoveMark | None:
     """Mark both stores; return the target's mark, which says where to go on. None at the end."""
     here, there = address_of(source), address_of(target)
     if here == there:
@@ -125,7 +125,7 @@ def _begin(source: SqlStore, target: SqlStore) -> Mark | None:
             )
         _check_target(target)
         begun = _freeze(source, there)
-    mark = Mark(id=begun.id, role="target", other=here, part=_ORDER[0])
+    mark = MoveMark(id=begun.id, role="target", other=here, part=_ORDER[0])
     try:
         _mark_target(target, mark)
     except UsageError:
@@ -135,7 +135,7 @@ def _begin(source: SqlStore, target: SqlStore) -> Mark | None:
     return mark
 
 
-def _check_same_move(begun: Mark, filled: Mark | None, here: str, there: str) -> None:
+def _check_same_move(begun: MoveMark, filled: MoveMark | None, here: str, there: str) -> None:
     if begun.role == "target":
         raise UsageError(
             f"jobs are being moved into {here} from {begun.other}: finish that first, with "
@@ -157,8 +157,8 @@ def _check_target(target: SqlStore) -> None:
     _refuse(target.transact(check, reads=True).result())
 
 
-def _freeze(source: SqlStore, there: str) -> Mark:
-    mark = Mark(id=uuid.uuid4().hex, role="source", other=there)
+def _freeze(source: SqlStore, there: str) -> MoveMark:
+    mark = MoveMark(id=uuid.uuid4().hex, role="source", other=there)
 
     async def freeze(tx: Tx) -> None:
         # First, so that what is found then cannot change any more.
@@ -170,7 +170,7 @@ def _freeze(source: SqlStore, there: str) -> Mark:
     return mark
 
 
-def _mark_target(target: SqlStore, mark: Mark) -> None:
+def _mark_target(target: SqlStore, mark: MoveMark) -> None:
     async def put(tx: Tx) -> None:
         _refuse(await find_target_obstacles(tx, address_of(target)))
         await tx.rows("copy_leader", mark_row(mark, tx.now))
@@ -184,7 +184,7 @@ def _refuse(obstacles: Sequence[str]) -> None:
 
 
 def _copy(
-    source: SqlStore, target: SqlStore, mark: Mark, report: Report, page_rows: int
+    source: SqlStore, target: SqlStore, mark: MoveMark, report: Report, page_rows: int
 ) -> dict[str, str]:
     """Copy what was not copied; return what is wrong with which contents of the source."""
     if mark.part != CONTENTS:
@@ -199,11 +199,11 @@ def _copy(
 def _copy_part(
     source: SqlStore,
     target: SqlStore,
-    mark: Mark,
+    mark: MoveMark,
     part: Part,
     report: Report,
     page_rows: int,
-) -> Mark:
+) -> MoveMark:
     count = 0
     for chunk in read_chunks(source, part, mark.after or part.start, page_rows):
         mark = _advance(target, mark, part.name, chunk.after, partial(_write, part, chunk.rows))
@@ -222,11 +222,11 @@ async def _write_nothing(tx: Tx) -> None:
 
 def _advance(
     target: SqlStore,
-    mark: Mark,
+    mark: MoveMark,
     part: str,
     after: Cursor,
     write: Callable[[Tx], Coroutine[Any, Any, None]] = _write_nothing,
-) -> Mark:
+) -> MoveMark:
     """Write a page, and in the same transaction that it was written."""
     following = msgspec.structs.replace(mark, part=part, after=after)
 

@@ -19,8 +19,9 @@ from ...core.page import cut_page
 from ...core.unreadable import UNREADABLE
 from ..move_mark import MARK
 from ..sql.operations.minutes import minutes
+from ..sql.queue_state import STATES, decode_minute
 from ..sql.rows import Row, decode_labels
-from ..sql.transaction import STATES, Tx, decode_minute
+from ..sql.transaction import Tx
 from . import column_types
 from .column_types import find_fault, with_flags
 

@@ -10,9 +10,10 @@ from itertools import zip_longest
 
 import msgspec
 
+from ..sql.queue_state import STATES
 from ..sql.rows import Row
 from ..sql.store import SqlStore
-from ..sql.transaction import STATES, Tx
+from ..sql.transaction import Tx
 from . import column_types
 from .contents import is_there, read_digests
 from .parts import PAGE_ROWS, PARTS, Chunk, Cursor, Part

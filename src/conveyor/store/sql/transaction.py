@@ -11,13 +11,13 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from ...core.history import Counts, add_counts, decode_counts, encode_counts, minute_of
+from ...core.history import Counts, add_counts, encode_counts, minute_of
 from ...core.job import ErrorInfo, JobRecord, State
 from ...core.queue_totals import PAST, Past, corrected
 from ...core.retry import Draw
-from ...core.unreadable import UNREADABLE
 from ...errors import UnavailableError
 from ..messages import HintKind
+from .queue_state import STATES, QueueState, copy_of, decode_minute
 from .rows import NO_QUEUE, Row
 from .statements import READ_ONLY
 
@@ -72,43 +72,6 @@ class Executor(Protocol):
         ...
 
 
-class QueueState(msgspec.Struct):
-    """A queue's row, with what this transaction has changed so far."""
-
-    capacity: int | None
-    paused: bool
-    counts: dict[State, int]
-    written: dict[State, int]
-    # Its counts could not be read, so they were counted, and are written as a whole.
-    recounted: bool = False
-    # What to add to what is kept beside the counts.
-    past: dict[Past, int] = {}
-    # What this transaction did, by slots of core/history.py, and what the queue's row has of its
-    # present minute, where it has that.
-    happened: Counts = {}
-    minute: int | None = None
-    recent: Any = None
-
-    @property
-    def depth(self) -> int:
-        """How many jobs wait."""
-        counts = self.counts
-        return counts[State.SCHEDULED] + counts[State.AVAILABLE] + counts[State.RETRYABLE]
-
-    @property
-    def is_stocked(self) -> bool:
-        """Whether a claim may get a job here: one that is available, or one that is offered."""
-        available = self.counts[State.AVAILABLE] > 0
-        return not self.paused and (available or self.capacity is not None)
-
-    def reload(self, capacity: int | None, paused: bool, written: dict[State, int]) -> None:  # noqa: FBT001 - a row
-        """Take over what others have committed; what this transaction changed is added to it."""
-        self.counts = {
-            state: written[state] + self.counts[state] - self.written[state] for state in written
-        }
-        self.capacity, self.paused, self.written = capacity, paused, written
-
-
 class Lanes:
     """The lanes known to this process. They are never deleted, so a known one stays right."""
 
@@ -160,7 +123,7 @@ class Tx:
 
     def save_counts(self) -> None:
         """Save the counts and the discards, for `restore_counts`."""
-        self._saved = {name: _copy(queue) for name, queue in self._queues.items()}
+        self._saved = {name: copy_of(queue) for name, queue in self._queues.items()}
         self._saved_discards = len(self.discards)
 
     def restore_counts(self) -> None:
@@ -421,30 +384,3 @@ class Tx:
             for (name,) in await self.rows("lane_queue", (lane,)):
                 known = self._lanes.queues[lane] = str(name)
         return known or NO_QUEUE
-
-
-STATES = (
-    State.SCHEDULED,
-    State.AVAILABLE,
-    State.RUNNING,
-    State.RETRYABLE,
-    State.COMPLETED,
-    State.CANCELLED,
-    State.DISCARDED,
-)
-
-
-def decode_minute(stored: Any) -> Counts:
-    """Return what happened in a minute, as a row has it: JSON, or an array of the database."""
-    if isinstance(stored, str):
-        try:
-            stored = _decode(stored)
-        except UNREADABLE:
-            return {}
-    return decode_counts(stored)
-
-
-def _copy(queue: QueueState) -> QueueState:
-    return msgspec.structs.replace(
-        queue, counts=dict(queue.counts), happened=dict(queue.happened), past=dict(queue.past)
-    )

@@ -28,8 +28,9 @@ from ....errors import InvalidTransitionError
 from ...enqueue_rules import no_job, no_queue
 from ...list_rules import queue_size
 from ...unique_keys import key_taken, unique_key
+from ..queue_state import STATES
 from ..rows import LANE, NO_QUEUE, Row, finite, is_time, text, to_params, to_record, whole
-from ..transaction import STATES, Tx
+from ..transaction import Tx
 from .callbacks import delete_callbacks, renumber_callbacks
 from .enqueue import change_capacity, make_room
 from .transitions import adopt, end_unrun, note

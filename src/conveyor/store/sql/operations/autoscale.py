@@ -12,8 +12,9 @@ from ....core.job import JobRecord, State
 from ... import leadership
 from ...load_totals import add_up
 from ...messages import Leader, Load
+from ..queue_state import QueueState
 from ..rows import Row, decode_labels, finite, whole
-from ..transaction import QueueState, Tx
+from ..transaction import Tx
 from .enqueue import LiveOffers
 from .lanes import labels_of_next
 

@@ -6,8 +6,9 @@ import msgspec
 
 from ....core.job import WAITING, JobRecord, State
 from ....core.lifecycle import EXPIRED, damage_error
+from ..queue_state import STATES
 from ..rows import LANE, NO_QUEUE, to_record
-from ..transaction import STATES, Tx
+from ..transaction import Tx
 from .transitions import adopt, end_unrun
 
 # How many rows are searched for jobs that nothing else finds, each time that jobs are pruned.

@@ -20,8 +20,9 @@ from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
+from ..queue_state import QueueState
 from ..rows import Row, checksum, encode_options, finite, is_time, to_record
-from ..transaction import Params, QueueState, Tx
+from ..transaction import Params, Tx
 from .callbacks import add_callbacks
 from .transitions import end_unrun
 

@@ -6,8 +6,9 @@ from collections import Counter
 
 from ....core.lifecycle import damage_error
 from ....core.page import Page
+from ..queue_state import STATES
 from ..rows import LANE, SEQ, decode_labels, is_time, to_record
-from ..transaction import STATES, Tx
+from ..transaction import Tx
 from . import maintenance, tokens, workers
 from .callbacks import damaged_callbacks
 from .enqueue import LARGE_ROWS, is_offer_intact

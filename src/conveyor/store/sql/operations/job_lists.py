@@ -18,8 +18,9 @@ from ....core.job import DETAILS, HISTORY, Detail, JobRecord, State
 from ....core.page import ENTRY_BYTES, PAGE_BYTES, Page, cut_page
 from ...bulk_rules import check_filter, matched
 from ...messages import LOOKED_AT, SEARCHED, Filter, JobCounts, Matched
+from ..queue_state import STATES
 from ..rows import LANE, Row, listed_record
-from ..transaction import STATES, Tx
+from ..transaction import Tx
 from .admin import get, read_history
 
 LAST_SEQ = 2**63 - 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ....core.history import MINUTE, MINUTES_KEPT, MOST_MINUTES, Counts, QueueMinute, minute_of
 from ....core.page import Page
+from ..queue_state import decode_minute
 from ..rows import Row, whole
-from ..transaction import Tx, decode_minute
+from ..transaction import Tx
 
 # How many minutes one call deletes at most.
 PRUNED_AT_ONCE = 20_000
