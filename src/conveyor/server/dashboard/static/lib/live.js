@@ -55,6 +55,9 @@ export function pause(value) {
   if (!value) beat.value += 1;
 }
 
+/** Whether the page shows no changes now: it is hidden, or its updates are paused. */
+export const isResting = () => document.hidden || isPaused;
+
 /** Try now to connect. */
 export async function connect() {
   stop();
