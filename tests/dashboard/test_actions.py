@@ -6,7 +6,7 @@ import json
 
 import msgspec
 from filled_shop import Shop
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from tab import OpenTab, Tab
 from world import World, until
 
@@ -202,6 +202,41 @@ def test_a_busy_worker_is_removed_once_its_jobs_are_typed(world: World, open_tab
     [found] = [each for each in world.store.workers().result() if each.id == "gone"]
     assert found.draining
     world.store.leave("gone").result()
+
+
+def test_a_worker_is_removed_from_the_overview_only_with_its_jobs_in_the_question(
+    world: World, open_tab: OpenTab
+) -> None:
+    info = world.store.workers().result()[0]
+    silent = msgspec.structs.replace(info, id="mute", boot_id="a third boot", running=3)
+    world.store.beat(silent).result()
+    tab = open_tab()
+    problem = {
+        "key": "silent-mute",
+        "level": "warn",
+        "subject": {"kind": "worker", "name": "mute"},
+        "claim": "has been silent for 1 minute.",
+        "because": [],
+        "actions": [
+            {"kind": "remove_worker", "label": "Remove", "target": "mute", "command": "-"},
+            {"kind": "pause_queue", "label": "Pause", "target": "far", "command": "-"},
+        ],
+    }
+
+    def with_problem(route: Route) -> None:
+        overview = route.fetch().json()
+        route.fulfill(json=overview | {"problems": [problem]})
+
+    world.mail(queue="far")
+    tab.page.route("**/api/v1/overview?*", with_problem)
+    tab.click("Remove", ".verdict")
+    tab.see("Its 3 running jobs count as crashed", "dialog")
+    tab.see("conveyor workers remove --force mute", "dialog")
+    tab.click("Keep as it is", "dialog")
+    tab.click("Pause", ".verdict")
+    tab.see("1 job waits and keeps its place", "dialog")
+    tab.click("Keep as it is", "dialog")
+    world.store.leave("mute").result()
 
 
 def test_a_schedule_is_paused_resumed_and_run(world: World, open_tab: OpenTab) -> None:
