@@ -37,6 +37,11 @@ def render() -> None:
     time.sleep(0.05)
 
 
+@belt.task(name="count", queue="idle")
+async def count(n: int, x: float, s: str, many: list[float]) -> None:
+    """Take numbers that JavaScript does not have."""
+
+
 @belt.task(name="stubborn", queue="video")
 async def stubborn(go: str) -> None:
     """Ignore a request to stop until the file is there."""
