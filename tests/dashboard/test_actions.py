@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import quote
 
 import msgspec
 from filled_shop import Shop
@@ -12,6 +13,7 @@ from tab import OpenTab, Tab
 from world import World, until
 
 from conveyor.core.job import State
+from conveyor.core.shell_words import quote_word
 
 
 def last_action(world: World, what: str) -> dict[str, object]:
@@ -291,6 +293,22 @@ def test_a_schedule_is_paused_resumed_and_run(world: World, open_tab: OpenTab) -
     tab.confirm("Run it once", reason="asked for")
     jobs = "jobs?task=report"
     until(lambda: [each["state"] for each in world.act("GET", jobs)] == ["completed"])
+
+
+def test_commands_to_copy_show_what_is_hidden_in_a_name(world: World, open_tab: OpenTab) -> None:
+    name = "evil\n\x1b[2K'\u202e"
+    world.mail(queue=name)
+    tab = open_tab(f"queues/{quote(name)}")
+    tab.see(f"conveyor queues pause {quote_word(name)}", ".cli")
+    for word in ("mail", "two words", "naïve", "it's", name, "\u200b", "a\\b\x01f"):
+        made = tab.page.evaluate(
+            """async word => {
+                const app = document.querySelector("script[type=module]").src;
+                return (await import(new URL("lib/shell.js", app))).commandLine(word);
+            }""",
+            word,
+        )
+        assert made == quote_word(word)
 
 
 def test_the_audit_is_filtered(world: World, shop: Shop, open_tab: OpenTab) -> None:

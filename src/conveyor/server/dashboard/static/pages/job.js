@@ -227,7 +227,7 @@ function Files({ path, job }) {
             ${
               file.size <= DOWNLOADABLE
                 ? html`<button type="button" class="linkish" onClick=${() => downloadFile(file)}>Download</button>`
-                : html`<code>${commandLine("conveyor", "artifacts", job.id, "get", file.name)}</code>`
+                : html`<code>${visible(commandLine("conveyor", "artifacts", job.id, "get", file.name))}</code>`
             }
             <span class="mono" title=${file.digest}>${file.digest.slice(0, 12)}</span>
           </span>

@@ -160,7 +160,7 @@ function Serving({ name }) {
       ${() =>
         serving.length === 0
           ? html`<${Empty} icon="warn" title="No worker serves it">
-              <code>conveyor worker app:belt --queue ${visible(name)}</code>
+              <code>${visible(commandLine("conveyor", "worker", "app:belt", "--queue", name))}</code>
             <//>`
           : html`<ul class="plainlist tight">
               ${serving.slice(0, SERVING).map(

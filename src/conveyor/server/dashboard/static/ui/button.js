@@ -1,6 +1,7 @@
 // Buttons, and small things that are clicked.
 import { html, useState } from "../lib/html.js";
 import { may } from "../lib/api.js";
+import { visible } from "../lib/foreign_text.js";
 import { connection } from "../lib/live.js";
 import { Icon } from "./icon.js";
 
@@ -64,7 +65,7 @@ export function Copy({ text, what }) {
 /** The same on the command line: whoever clicks learns to script. */
 export function Cli({ command }) {
   return html`<p class="cli">
-    <span class="sr">On the command line: </span><code>${command}</code>
+    <span class="sr">On the command line: </span><code>${visible(command)}</code>
     <${Copy} text=${command} what="command" />
   </p>`;
 }

@@ -64,6 +64,6 @@ function ProblemAction({ action }) {
   }
   // An action of a newer server, or one that only the command line has.
   return command
-    ? html`<span class="cli"><code>${command}</code><${Copy} text=${command} what="command" /></span>`
+    ? html`<span class="cli"><code>${visible(command)}</code><${Copy} text=${command} what="command" /></span>`
     : null;
 }
