@@ -287,6 +287,7 @@ def test_a_schedule_is_paused_resumed_and_run(world: World, open_tab: OpenTab) -
     tab.see("no reports today")
     [schedule] = world.store.schedules().result()
     assert (schedule.paused, schedule.pause_reason) == (True, "no reports today")
+    expect(tab.page.locator("main", has_text="Run now")).to_have_count(0)
     tab.click("Resume nightly", "main")
     until(lambda: not world.store.schedules().result()[0].paused)
     tab.click("Run now: nightly", "main")
@@ -309,6 +310,38 @@ def test_commands_to_copy_show_what_is_hidden_in_a_name(world: World, open_tab: 
             word,
         )
         assert made == quote_word(word)
+
+
+def test_what_fails_before_a_question_or_in_a_download_is_said(
+    world: World, shop: Shop, open_tab: OpenTab
+) -> None:
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, json={"code": "x", "title": "No store", "detail": "Try later."})
+
+    tab = open_tab(f"failures/{shop.fingerprint}")
+    tab.page.route("**/api/v1/bulk/match", refuse)
+    tab.click("Retry discarded", "main")
+    tab.see("No store. Try later.", ".toasts")
+    tab = open_tab(f"job/{shop.failed}")
+    tab.see("sending to")
+    tab.page.route("**/output?after=0*", refuse)
+    tab.click("Download", ".output")
+    tab.see("No store. Try later.", ".toasts")
+    tab.page.route("**/args?whole=true", refuse)
+    expect(tab.page.locator(".toast")).to_have_count(0)
+    tab.click("Duplicate", "main")
+    tab.see("No store. Try later.", ".toasts")
+
+
+def test_copying_says_so_only_if_it_worked(shop: Shop, open_tab: OpenTab) -> None:
+    tab = open_tab(f"job/{shop.done}")
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.page.locator("[aria-label='Copy id']").click()
+    read = "navigator.clipboard.readText()"
+    until(lambda: tab.page.evaluate(read) == shop.done)
+    tab.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    tab.page.locator("[aria-label='Copy id']").click()
+    expect(tab.page.locator("[aria-label='Not copied: select the text instead']")).to_be_visible()
 
 
 def test_the_audit_is_filtered(world: World, shop: Shop, open_tab: OpenTab) -> None:

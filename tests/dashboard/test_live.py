@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from filled_shop import Shop
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Request, Route, expect
 from tab import OpenTab, Tab
 from world import World, until
 
@@ -87,6 +87,21 @@ def test_output_is_searched_narrowed_and_downloaded(shop: Shop, open_tab: OpenTa
     with tab.page.expect_download() as download:
         tab.click("Download", ".output")
     assert "first line\n" in download.value.path().read_text()
+
+
+def test_a_search_says_that_only_the_newest_output_was_searched(
+    shop: Shop, open_tab: OpenTab
+) -> None:
+    def many(route: Route) -> None:
+        [chunk, *_] = route.fetch().json()
+        route.fulfill(json=[chunk | {"seq": seq} for seq in range(1, 500)])
+
+    tab = open_tab("audit")
+    tab.page.route("**/output?before=0*", many)
+    tab.open(f"job/{shop.done}").see("The newest output is shown")
+    tab.page.keyboard.press("f")
+    tab.page.keyboard.type("nowhere")
+    tab.see("not in what is shown", ".output")
 
 
 def test_what_is_done_in_one_tab_shows_in_the_other(world: World, open_tab: OpenTab) -> None:

@@ -22,7 +22,7 @@ const SERVING = 8; // workers that are listed
 
 export function QueuePage({ id: name }) {
   const queue = useData(`queues/${segment(name)}`);
-  const overview = useData("overview", { minutes: 60, queues: 1000 });
+  const overview = useData("overview", { minutes: 60, queues: 1000 }, 5);
   const entry = overview.data?.queues.find((each) => each.name === name);
   const status =
     entry &&

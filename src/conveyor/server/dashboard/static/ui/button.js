@@ -44,21 +44,25 @@ export function Action({ call, disabled, title, kind = "", ...rest }) {
 }
 
 export function Copy({ text, what }) {
-  const [isDone, setDone] = useState(false);
+  const [icon, setIcon] = useState("copy");
   const copy = async () => {
     // Without TLS a browser has no clipboard for pages; the text can still be selected.
-    await navigator.clipboard?.writeText(text).catch(() => {});
-    setDone(true);
-    setTimeout(() => setDone(false), 1200);
+    const copied = await navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    setIcon(copied ? "completed" : "close");
+    setTimeout(() => setIcon("copy"), 1200);
   };
+  const label = icon === "close" ? "Not copied: select the text instead" : `Copy ${what}`;
   return html`<button
     type="button"
     class="copy"
-    aria-label=${`Copy ${what}`}
-    title=${`Copy ${what}`}
+    aria-label=${label}
+    title=${label}
     onClick=${copy}
   >
-    <${Icon} name=${isDone ? "completed" : "copy"} />
+    <${Icon} name=${icon} />
   </button>`;
 }
 
