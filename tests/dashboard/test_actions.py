@@ -128,10 +128,10 @@ def test_a_copy_has_the_numbers_of_the_original_as_they_are_written(
     shown = tab.page.input_value("dialog [name=args]")
     tab.confirm("Enqueue", args=shown.replace(" 7\n", " 98765432109876543210\n"))
     expect(tab.page).not_to_have_url(re.compile(job_id))
-    edited = world.job(tab.page.url.rpartition("/")[2]).args.decode()
+    edited = world.job(tab.page.url.rpartition("/")[2]).args.decode().replace(": ", ":")
     assert json.loads(edited) == json.loads(args) | {"many": [1e3, 0, 98765432109876543210]}
-    assert '"x": 1.0' in edited
-    assert '"s": "1.0 \\" 2.0"' in edited
+    assert '"x":1.0' in edited
+    assert '"s":"1.0 \\" 2.0"' in edited
 
 
 def test_the_result_of_a_job_is_shown_as_it_is_written(world: World, open_tab: OpenTab) -> None:
