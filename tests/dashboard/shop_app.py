@@ -30,7 +30,16 @@ def transcode(go: str) -> None:
             return
         print("frame", number, flush=True)
         current_job().progress(number, 10_000, f"frame {number}")
-        time.sleep(0.05)
+        render()
+
+
+def render() -> None:
+    time.sleep(0.05)
+
+
+@belt.task(name="count", queue="idle")
+async def count(n: int, x: float, s: str, many: list[float]) -> None:
+    """Take numbers that JavaScript does not have."""
 
 
 @belt.task(name="stubborn", queue="video")

@@ -6,24 +6,46 @@ import re
 from pathlib import Path
 
 from filled_shop import Shop
-from playwright.sync_api import expect
+from playwright.sync_api import Request, Route, expect
 from tab import OpenTab, Tab
 from world import World, until
 
 from conveyor.core.job import State
 
 
-def requests_in(tab: Tab, milliseconds: int) -> int:
-    """Return how many requests a page makes in some time."""
-    made: list[object] = []
+def requests_made(tab: Tab, milliseconds: int) -> list[Request]:
+    """Return the requests that a page makes in some time."""
+    made: list[Request] = []
 
-    def note(request: object) -> None:
+    def note(request: Request) -> None:
         made.append(request)
 
     tab.page.on("request", note)
     tab.page.wait_for_timeout(milliseconds)
     tab.page.remove_listener("request", note)
-    return len(made)
+    return made
+
+
+def requests_in(tab: Tab, milliseconds: int) -> int:
+    """Return how many requests a page makes in some time."""
+    return len(requests_made(tab, milliseconds))
+
+
+def stacks_asked_for(tab: Tab, milliseconds: int) -> int:
+    """Return how many stacks a page asks for in some time."""
+    made = requests_made(tab, milliseconds)
+    return len([each for each in made if each.method == "POST" and each.url.endswith("/stack")])
+
+
+def hide(tab: Tab, hidden: bool) -> None:
+    """Hide or show a tab, as far as its page can tell."""
+    tab.page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
 
 
 def test_an_open_page_follows_a_job_to_its_end(world: World, open_tab: OpenTab) -> None:
@@ -65,6 +87,21 @@ def test_output_is_searched_narrowed_and_downloaded(shop: Shop, open_tab: OpenTa
     with tab.page.expect_download() as download:
         tab.click("Download", ".output")
     assert "first line\n" in download.value.path().read_text()
+
+
+def test_a_search_says_that_only_the_newest_output_was_searched(
+    shop: Shop, open_tab: OpenTab
+) -> None:
+    def many(route: Route) -> None:
+        [chunk, *_] = route.fetch().json()
+        route.fulfill(json=[chunk | {"seq": seq} for seq in range(1, 500)])
+
+    tab = open_tab("audit")
+    tab.page.route("**/output?before=0*", many)
+    tab.open(f"job/{shop.done}").see("The newest output is shown")
+    tab.page.keyboard.press("f")
+    tab.page.keyboard.type("nowhere")
+    tab.see("not in what is shown", ".output")
 
 
 def test_what_is_done_in_one_tab_shows_in_the_other(world: World, open_tab: OpenTab) -> None:
@@ -128,16 +165,40 @@ def test_a_hidden_page_is_silent_and_a_shown_one_catches_up(
     world: World, open_tab: OpenTab
 ) -> None:
     tab = open_tab("audit")
-    show = """hidden => {
-        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
-        document.dispatchEvent(new Event("visibilitychange"));
-    }"""
-    tab.page.evaluate(show, True)
+    hide(tab, True)
     assert requests_in(tab, 1500) == 0
     world.act("PUT", "queues/mail/paused", {"paused": True, "reason": "while hidden"})
     world.act("PUT", "queues/mail/paused", {"paused": False})
-    tab.page.evaluate(show, False)
+    hide(tab, False)
     tab.see("while hidden")
+
+
+def test_the_stack_of_a_running_job_is_shown_but_not_taken_while_nobody_looks(
+    world: World, open_tab: OpenTab
+) -> None:
+    job_id = world.video()
+    tab = open_tab(f"job/{job_id}")
+    tab.click("Take its stack", "main")
+    frames = tab.page.locator(".stackdump .frames")
+    expect(frames.locator("li").last).to_contain_text("transcode")  # the outermost call
+    expect(frames.locator("li").last).to_contain_text("shop_app.py:")
+    expect(frames.locator("li").first).to_contain_text("render")
+    note = tab.page.locator(".stackdump .note")
+    first = note.inner_text()
+    expect(note).not_to_have_text(first)  # it is taken again
+    tab.page.keyboard.press("p")
+    expect(tab.page.locator(".side .livebtn")).to_have_text("Paused")
+    assert stacks_asked_for(tab, 5000) <= 1, "one may have been on its way"
+    assert stacks_asked_for(tab, 3000) == 0
+    tab.page.keyboard.press("p")
+    assert stacks_asked_for(tab, 5000) >= 1
+    hide(tab, True)
+    assert requests_in(tab, 3000) <= 1
+    assert requests_in(tab, 3000) == 0
+    hide(tab, False)
+    assert stacks_asked_for(tab, 5000) >= 1
+    world.store.cancel(job_id, reason="enough").result()
+    expect(tab.page.locator(".stackdump")).to_have_count(0)
 
 
 def test_an_idle_page_asks_about_once_a_second(shop: Shop, open_tab: OpenTab) -> None:

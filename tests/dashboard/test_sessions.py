@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 from tab import OpenTab, Tab
+from world import until
 
 from conveyor.core.access import Token, issue_token
 from conveyor.core.job import NewJob, State
@@ -33,8 +34,8 @@ def server(store: MemoryStore) -> Iterator[Serving]:
     made.close()
 
 
-def token(store: MemoryStore, *scopes: str) -> tuple[str, Token]:
-    text, made = issue_token("ada", scopes, now=store.now())
+def token(store: MemoryStore, *scopes: str, queues: tuple[str, ...] = ()) -> tuple[str, Token]:
+    text, made = issue_token("ada", scopes, queues, now=store.now())
     store.add_token(made).result()
     return text, made
 
@@ -65,6 +66,45 @@ def test_a_token_signs_in_and_out(store: MemoryStore, server: Serving, open_tab:
     expect(tab.page.locator("h1")).to_have_text("Sign in")
     tab.page.reload()
     expect(tab.page.locator("h1")).to_have_text("Sign in")
+
+
+def test_a_page_that_was_signed_out_is_silent_and_one_signed_in_again_has_one_stream(
+    store: MemoryStore, server: Serving, open_tab: OpenTab
+) -> None:
+    text, _ = token(store, "admin")
+    tab = open_tab("jobs", url=server.url)
+    sign_in(tab, text)
+    tab.ready()
+    streams: list[Request] = []
+    ended: list[Request] = []
+    tab.page.on("request", lambda each: "/events" in each.url and streams.append(each))
+    tab.page.on("requestfailed", lambda each: "/events" in each.url and ended.append(each))
+    tab.page.locator(".side .who").click()
+    expect(tab.page.locator("h1")).to_have_text("Sign in")
+    until(lambda: tab.page.wait_for_timeout(50) or len(ended) == 1)
+    tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    tab.page.wait_for_timeout(500)
+    assert streams == []
+    sign_in(tab, text)
+    expect(tab.page.locator(".side .livebtn")).to_have_text("Live")
+    assert len(streams) == 1
+    tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    tab.page.wait_for_timeout(500)
+    assert len(streams) == 2, "one listener asks once"
+
+
+def test_a_token_that_is_limited_to_queues_is_led_to_them(
+    store: MemoryStore, server: Serving, open_tab: OpenTab
+) -> None:
+    text, _ = token(store, "read", queues=("mail",))
+    tab = open_tab("overview", url=server.url)
+    sign_in(tab, text)
+    for address in ("overview", "queues", "schedules"):
+        tab.open(address).see("The token in use is limited to some queues")
+    tab.click("mail", "main")
+    expect(tab.page.locator("h1")).to_have_text("mail")
+    tab.see("Nothing fails")
+    expect(tab.page.locator("main [role=alert]")).to_have_count(0)
 
 
 def test_a_token_that_may_only_read_sees_everything_and_is_offered_nothing(

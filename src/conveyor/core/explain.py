@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from shlex import quote
 
 from .bounds import format_moment
 from .job import SUPPORT_TIMEOUT, JobRecord, QueueInfo, State, WorkerInfo
@@ -16,6 +15,7 @@ from .serving_workers import (
     find_obstacle,
     serving,
 )
+from .shell_words import quote_word
 
 
 def explain(
@@ -93,7 +93,7 @@ def _available(
     job: JobRecord, queue: QueueInfo, ahead: int, workers: Sequence[WorkerInfo], now: float
 ) -> str:
     if queue.paused:
-        resume = f"conveyor queues resume {quote(job.queue)}"
+        resume = f"conveyor queues resume {quote_word(job.queue)}"
         return f"Queue {job.queue!r} is paused; `{resume}` resumes it."
     of_queue = serving(job.queue, workers, now)
     obstacle = find_obstacle(of_queue, job.options.requires)
@@ -115,7 +115,7 @@ def _available(
 def _explain_obstacle(job: JobRecord, obstacle: Obstacle) -> str:
     match obstacle.kind:
         case "none":
-            start = f"conveyor worker app:belt --queue {quote(weighted_queue(job.queue))}"
+            start = f"conveyor worker app:belt --queue {quote_word(weighted_queue(job.queue))}"
             return f"No worker serves queue {job.queue!r}: start one with `{start}`."
         case "quiet":
             quiet = " ".join(each.id for each in obstacle.workers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from shlex import quote
 
 from .job import State, WorkerInfo
 from .names import weighted_queue
@@ -28,6 +27,7 @@ from .serving_workers import (
     is_alive,
     serving,
 )
+from .shell_words import quote_word
 from .spans import count, rate, span
 
 # A queue is behind once its oldest job has waited this many times as long as is usual, and at least
@@ -62,7 +62,9 @@ def _paused(queue: QueueFacts) -> SystemProblem:
         subject=Subject("queue", name),
         claim=f"is paused; {_wait(queue.info.depth)}.",
         tag="paused",
-        actions=(Remedy("resume_queue", "Resume", name, f"conveyor queues resume {quote(name)}"),),
+        actions=(
+            Remedy("resume_queue", "Resume", name, f"conveyor queues resume {quote_word(name)}"),
+        ),
     )
 
 
@@ -154,11 +156,11 @@ def _remedies(name: str, obstacle: Obstacle) -> tuple[Remedy, ...]:
     see = Remedy("see_jobs", "See its jobs", name, _list_waiting(name))
     match obstacle.kind:
         case "none":
-            start = f"conveyor worker app:belt --queue {quote(weighted_queue(name))}"
+            start = f"conveyor worker app:belt --queue {quote_word(weighted_queue(name))}"
             return Remedy("run", "Start a worker", name, start), see
         case "quiet":
             first = obstacle.workers[0].id
-            resume = f"conveyor workers resume {quote(first)}"
+            resume = f"conveyor workers resume {quote_word(first)}"
             return Remedy("resume_worker", "Resume the worker", first, resume), see
         case _:
             return Remedy("see_workers", "See the workers", name, "conveyor workers"), see
@@ -204,7 +206,7 @@ def _behind(
         because=(*because, *_scaler_holds(snapshot)),
         actions=(
             Remedy("see_jobs", "See its jobs", name, _list_waiting(name)),
-            Remedy("pause_queue", "Pause", name, f"conveyor queues pause {quote(name)}"),
+            Remedy("pause_queue", "Pause", name, f"conveyor queues pause {quote_word(name)}"),
         ),
     )
 
@@ -217,7 +219,7 @@ def _behind_claim(queue: QueueFacts, waited: float, *, grows: bool) -> str:
 
 
 def _list_waiting(name: str) -> str:
-    return f"conveyor ps --queue {quote(name)} --state available"
+    return f"conveyor ps --queue {quote_word(name)} --state available"
 
 
 def patience(usual: float | None, *, known: bool = False) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 
 from .job import JobRecord, State, WorkerInfo
 from .problem import (
@@ -18,6 +17,7 @@ from .problem import (
     SystemProblem,
 )
 from .serving_workers import describe_sickness, is_alive
+from .shell_words import quote_word
 from .spans import count, span
 
 # How long after its grace period a job that was asked to stop may still run, in seconds.
@@ -32,9 +32,9 @@ def job_problems(snapshot: SystemFacts) -> Iterator[SystemProblem]:
     for job in late[:MOST_ALIKE]:
         asked_at = job.cancel_requested_at or snapshot.now
         force = Remedy(
-            "force_cancel", "Stop it now", job.id, f"conveyor cancel {quote(job.id)} --force"
+            "force_cancel", "Stop it now", job.id, f"conveyor cancel {quote_word(job.id)} --force"
         )
-        see = Remedy("see_job", "See the job", job.id, f"conveyor show {quote(job.id)}")
+        see = Remedy("see_job", "See the job", job.id, f"conveyor show {quote_word(job.id)}")
         last = f"the last step was: {job.stopping[-1].text}" if job.stopping else ""
         yield SystemProblem(
             key=f"stopping-{job.id}",
@@ -103,7 +103,10 @@ def _silent(worker: WorkerInfo, now: float) -> SystemProblem:
         actions=(
             _see_worker(worker),
             Remedy(
-                "remove_worker", "Remove", worker.id, f"conveyor workers remove {quote(worker.id)}"
+                "remove_worker",
+                "Remove",
+                worker.id,
+                f"conveyor workers remove {quote_word(worker.id)}",
             ),
         ),
     )

@@ -1,4 +1,5 @@
 // Requests to the public API of the server that sent this page, below whatever prefix that is.
+import { exactParse } from "./exact_json.js";
 import { signal } from "./html.js";
 
 /** Whether the server wants a token that this page does not have. */
@@ -32,7 +33,15 @@ export function address(path, params = {}) {
 export const segment = (name) => encodeURIComponent(name);
 
 export const get = async (path, params) => read(await send("GET", address(path, params)));
+/** The same, with one field of the answer as `exactParse` returns it. */
+export async function getExact(path, field, params) {
+  const text = await (await send("GET", address(path, params))).text();
+  return { ...JSON.parse(text), [field]: exactParse(text)[field] };
+}
 export const post = async (path, body) => read(await send("POST", address(path), body));
+/** Post a body that is JSON already. */
+export const postText = async (path, text) =>
+  read(await send("POST", address(path), undefined, { text }));
 export const put = async (path, body) => read(await send("PUT", address(path), body));
 export const remove = async (path, params) => read(await send("DELETE", address(path, params)));
 
@@ -60,16 +69,17 @@ export async function getAll(path, params = {}, limit = 10000) {
 export const getBytes = async (path, params) =>
   (await send("GET", address(path, params))).arrayBuffer();
 
-/** Send a request; Refused unless it succeeds. */
+/** Send a request, whose body is `body` or `options.text`; Refused unless it succeeds. */
 export async function send(method, url, body, options = {}) {
   const headers = { ...OWN, ...options.headers };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const text = options.text ?? (body === undefined ? undefined : JSON.stringify(body));
+  if (text !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
     response = await fetch(url, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: text,
       signal: options.signal,
       cache: "no-store",
       credentials: "same-origin",

@@ -59,8 +59,18 @@ export function bodyOf(filter, now) {
   return body;
 }
 
-/** The command that does the same, as far as the command line has the filter's fields. */
+// `newer` has no option; `conveyor cancel` takes jobs in whatever state, and `conveyor retry` those
+// that were discarded unless it is told a state.
+const OPTIONS = {
+  retry: new Set(["queue", "task", "state", "older", "worker", "error", "text"]),
+  cancel: new Set(["queue", "task", "older", "worker", "error", "text"]),
+};
+
+/** The command that does the same, or null if the command line has no such filter. */
 export function commandFor(action, filter) {
+  const fields = Object.keys(filter);
+  const isSame = fields.length > 0 && (action === "cancel" || "state" in filter);
+  if (!isSame || !fields.every((key) => OPTIONS[action].has(key))) return null;
   const words = [];
   for (const [key, value] of Object.entries(filter)) {
     for (const one of key === "state" ? value.split(",") : [value]) words.push(`--${key}`, one);

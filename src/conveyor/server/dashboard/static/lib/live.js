@@ -1,5 +1,5 @@
 // The connection to the server's events: whether it lives, how old the data is, and when to read.
-import { address, send } from "./api.js";
+import { address, send, signedOut } from "./api.js";
 import { readEvents } from "./events.js";
 import { now, setClock } from "./format.js";
 import { signal } from "./html.js";
@@ -29,6 +29,7 @@ let attempt = null; // the AbortController of the connection that is open or bei
 let timer = 0;
 let watchdog = 0;
 let isPaused = false;
+let isListening = false;
 
 setInterval(() => {
   if (!document.hidden) second.value += 1;
@@ -36,9 +37,18 @@ setInterval(() => {
 
 /** Open the stream, and keep it open while the page is visible. */
 export function listen() {
-  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : connect()));
-  addEventListener("online", connect);
+  if (!isListening) {
+    isListening = true;
+    document.addEventListener("visibilitychange", () => (document.hidden ? stop() : connect()));
+    addEventListener("online", connect);
+  }
   connect();
+}
+
+/** Close the stream, as nobody is signed in any more. */
+export function hangUp() {
+  stop();
+  snapshot.value = null;
 }
 
 /** Say which job the page shows, so that the server tells of its changes. */
@@ -55,10 +65,13 @@ export function pause(value) {
   if (!value) beat.value += 1;
 }
 
+/** Whether the page shows no changes now: it is hidden, or its updates are paused. */
+export const isResting = () => document.hidden || isPaused;
+
 /** Try now to connect. */
 export async function connect() {
   stop();
-  if (document.hidden) return;
+  if (document.hidden || signedOut.value) return;
   const mine = new AbortController();
   attempt = mine;
   try {

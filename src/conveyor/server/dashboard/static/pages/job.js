@@ -1,6 +1,6 @@
 // One job: why it waits or how it is stopped, its life, its failure, its output and its facts.
 import { html, useEffect, useState } from "../lib/html.js";
-import { getAll, get, segment } from "../lib/api.js";
+import { getAll, get, getExact, segment } from "../lib/api.js";
 import { useData, useRead } from "../lib/data.js";
 import { bytes, clock, percent, span } from "../lib/format.js";
 import { completeJob } from "../lib/jobs.js";
@@ -25,7 +25,7 @@ const DOWNLOADABLE = 256e6; // bytes; a larger file would fill the browser's mem
 
 export function JobPage({ id }) {
   const path = `jobs/${segment(id)}`;
-  const read = useRead(path, async () => completeJob(await get(path)));
+  const read = useRead(path, async () => completeJob(await getExact(path, "result")));
   const job = read.data;
   const every = job && FINAL.has(job.state) ? 5 : 1;
   const attempts = useRead(`attempts ${id}`, () => readAttempts(path), every);
@@ -166,7 +166,8 @@ function ProgressCard({ progress: { done, total, message } }) {
 
 function Arguments({ path }) {
   const [isWhole, setWhole] = useState(false);
-  const args = useData(`${path}/args`, { whole: isWhole ? "true" : "" }, 0);
+  const whole = isWhole ? "true" : "";
+  const args = useRead(`args ${path} ${whole}`, () => getExact(`${path}/args`, "args", { whole }), 0);
   const note = args.data?.masked.length > 0 ? "secrets are masked by rule" : "";
   return html`<${Card} title="Arguments" note=${note}>
     <${Data} of=${args} rows=${3}>
@@ -226,7 +227,7 @@ function Files({ path, job }) {
             ${
               file.size <= DOWNLOADABLE
                 ? html`<button type="button" class="linkish" onClick=${() => downloadFile(file)}>Download</button>`
-                : html`<code>${commandLine("conveyor", "artifacts", job.id, "get", file.name)}</code>`
+                : html`<code>${visible(commandLine("conveyor", "artifacts", job.id, "get", file.name))}</code>`
             }
             <span class="mono" title=${file.digest}>${file.digest.slice(0, 12)}</span>
           </span>

@@ -67,8 +67,7 @@ export function Overview() {
   <//>`;
 }
 
-function Verdict({ of: { verdict, problems, queues } }) {
-  const numbers = Object.fromEntries(queues.map((queue) => [queue.name, queue.depth]));
+function Verdict({ of: { verdict, problems } }) {
   return html`<section class=${`verdict ${verdict.level}`} aria-label="State of the system">
     <h2>
       <${Level} is=${verdict.level} />${visible(verdict.claim)}
@@ -77,9 +76,7 @@ function Verdict({ of: { verdict, problems, queues } }) {
     ${
       problems.length > 0 &&
       html`<ul>
-      ${problems.map(
-        (each) => html`<${Problem} key=${each.key} problem=${each} numbers=${numbers} />`,
-      )}
+      ${problems.map((each) => html`<${Problem} key=${each.key} problem=${each} />`)}
     </ul>`
     }
   </section>`;

@@ -4,6 +4,7 @@ import { getAll, put, segment } from "../lib/api.js";
 import { useData, useRead } from "../lib/data.js";
 import { count, countOf, rate, span } from "../lib/format.js";
 import { visible } from "../lib/foreign_text.js";
+import { depthOf } from "../lib/queues.js";
 import { commandLine } from "../lib/shell.js";
 import { Action, Cli } from "../ui/button.js";
 import { ask } from "../ui/dialog.js";
@@ -21,7 +22,7 @@ const SERVING = 8; // workers that are listed
 
 export function QueuePage({ id: name }) {
   const queue = useData(`queues/${segment(name)}`);
-  const overview = useData("overview", { minutes: 60, queues: 1000 });
+  const overview = useData("overview", { minutes: 60, queues: 1000 }, 5);
   const entry = overview.data?.queues.find((each) => each.name === name);
   const status =
     entry &&
@@ -35,7 +36,7 @@ export function QueuePage({ id: name }) {
     <${Data} of=${queue}>
       ${(
         shown,
-      ) => html`<${Problems} name=${name} problems=${overview.data?.problems} depth=${depthOf(shown)} />
+      ) => html`<${Problems} name=${name} problems=${overview.data?.problems} />
         <${Counts} queue=${shown} />
         <${Past} name=${name} marks=${overview.data?.marks ?? []} />
         <div class="grid wide">
@@ -48,9 +49,6 @@ export function QueuePage({ id: name }) {
   <//>`;
 }
 
-const depthOf = ({ counts }) =>
-  (counts.scheduled ?? 0) + (counts.available ?? 0) + (counts.retryable ?? 0);
-
 function Actions({ queue }) {
   const { name, paused, depth } = queue;
   return html`<a class="btn" href=${jobsLink({ queue: name })}>Its jobs</a>
@@ -58,7 +56,7 @@ function Actions({ queue }) {
     ${
       paused
         ? html`<${Action} call="set_paused" kind="main" icon="play" onClick=${() => resumeQueue(name)}>Resume<//>`
-        : html`<${Action} call="set_paused" icon="paused" onClick=${() => pauseQueue(name, depth)}>Pause<//>`
+        : html`<${Action} call="set_paused" icon="paused" onClick=${() => pauseQueue(name)}>Pause<//>`
     }`;
 }
 
@@ -95,13 +93,13 @@ function CapacityForm({ edited, depth }) {
     </label>`;
 }
 
-function Problems({ name, problems = [], depth }) {
+function Problems({ name, problems = [] }) {
   const own = problems.filter(({ subject }) => subject.kind === "queue" && subject.name === name);
   if (own.length === 0) return null;
   const level = own.some((each) => each.level === "bad") ? "bad" : "warn";
   return html`<section class=${`verdict ${level}`} aria-label="What is wrong">
     <ul>
-      ${own.map((each) => html`<${Problem} key=${each.key} problem=${each} numbers=${{ [name]: depth }} />`)}
+      ${own.map((each) => html`<${Problem} key=${each.key} problem=${each} />`)}
     </ul>
   </section>`;
 }
@@ -162,7 +160,7 @@ function Serving({ name }) {
       ${() =>
         serving.length === 0
           ? html`<${Empty} icon="warn" title="No worker serves it">
-              <code>conveyor worker app:belt --queue ${visible(name)}</code>
+              <code>${visible(commandLine("conveyor", "worker", "app:belt", "--queue", name))}</code>
             <//>`
           : html`<ul class="plainlist tight">
               ${serving.slice(0, SERVING).map(

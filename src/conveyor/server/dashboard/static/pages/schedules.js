@@ -153,7 +153,12 @@ function Actions({ of: { name, paused, missed } }) {
       undo: () => resume(name),
     });
   return html`<span class="acts">
-    <${Action} small call="run_schedule" kind="ghost" label=${`Run now: ${name}`} onClick=${runNow}>Run now<//>
+    ${
+      !paused &&
+      html`<${Action} small call="run_schedule" kind="ghost" label=${`Run now: ${name}`} onClick=${runNow}>
+        Run now
+      <//>`
+    }
     ${
       paused
         ? html`<${Action} small call="pause_schedule" icon="play" label=${`Resume ${name}`} onClick=${() => resume(name)}>

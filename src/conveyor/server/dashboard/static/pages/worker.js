@@ -66,14 +66,14 @@ async function readWorker(id) {
 }
 
 function Actions({ worker }) {
-  const { id, running, quiet, draining } = worker;
+  const { id, quiet, draining } = worker;
   const orders =
     quiet || draining
       ? html`<${Action} call="order" kind="main" icon="play" onClick=${() => resumeWorker(id)}>Resume<//>`
       : html`<${Action} call="order" icon="paused" onClick=${() => orderWorker(id, "quiet")}>Quiet<//>
           <${Action} call="order" icon="down" onClick=${() => orderWorker(id, "drain")}>Drain<//>`;
   return html`${standingOf(worker) !== "silent" && orders}
-    <${Action} call="dismiss" kind="harm" onClick=${() => removeWorker(id, running)}>Remove<//>`;
+    <${Action} call="dismiss" kind="harm" onClick=${() => removeWorker(id)}>Remove<//>`;
 }
 
 /** The question behind most visits: what becomes of its jobs if it is restarted now? */

@@ -169,7 +169,7 @@ function OddAction({ of: worker }) {
     <//>`;
   }
   if (standing !== "silent") return null;
-  const remove = () => removeWorker(worker.id, worker.running);
+  const remove = () => removeWorker(worker.id);
   return html`<${Action} small call="dismiss" kind="harm" label=${`Remove ${worker.id}`} onClick=${remove}>
     Remove
   <//>`;

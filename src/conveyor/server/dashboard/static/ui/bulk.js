@@ -6,7 +6,7 @@ import { bodyOf, commandFor, filterWords } from "../lib/job_filter.js";
 import { visible } from "../lib/foreign_text.js";
 import { commandLine } from "../lib/shell.js";
 import { Action } from "./button.js";
-import { ask } from "./dialog.js";
+import { ask, askAfter } from "./dialog.js";
 import { cancelJob, retryJob } from "./job_actions.js";
 import { FINAL } from "./state.js";
 
@@ -110,45 +110,41 @@ function askForSome(name, selection, reload) {
   });
 }
 
-async function askForAll(name, filter, selection, reload) {
-  await askToActOn(name, filter, () => {
+const askForAll = (name, filter, selection, reload) =>
+  askToActOn(name, filter, () => {
     selection.clear();
     reload();
   });
-}
 
 /** Count what matches a filter now, ask, and act on just these, step by step. */
-export async function askToActOn(name, filter, afterwards = () => {}) {
-  const action = ACTIONS[name];
-  const body = bodyOf(filter, now());
-  const found = await post("bulk/match", { filter: body, action: name });
-  const jobs = `${found.is_capped ? "at least " : ""}${countOf(found.changeable, "job")}`;
-  ask({
-    ...{ call: action.call, isHarmful: action.isHarmful },
-    title: `${action.verb} ${jobs}?`,
-    yes: `${action.verb} ${jobs}`,
-    typed: found.changeable > TYPED_ABOVE ? String(found.changeable) : null,
-    body: html`<p>
-        All that match <code>${visible(filterWords(filter)) || "no filter: every job"}</code> as of this
-        moment, not what arrives later. ${action.effect}
-      </p>
-      <dl class="facts">
-        <div><dt>Queues</dt><dd>${parts(found.queues)}</dd></div>
-        <div><dt>States</dt><dd>${parts(found.states)}</dd></div>
-      </dl>`,
-    command: commandFor(name, filter),
-    run: async (reason) => {
-      const [changed, refused] = await actOn({
-        filter: body,
-        upto: found.upto,
-        action: name,
-        reason,
-      });
-      afterwards();
-      return result(action, changed, refused);
-    },
+export const askToActOn = (name, filter, afterwards = () => {}) =>
+  askAfter(async () => {
+    const action = ACTIONS[name];
+    const body = bodyOf(filter, now());
+    const found = await post("bulk/match", { filter: body, action: name });
+    const jobs = `${found.is_capped ? "at least " : ""}${countOf(found.changeable, "job")}`;
+    return {
+      ...{ call: action.call, isHarmful: action.isHarmful },
+      title: `${action.verb} ${jobs}?`,
+      yes: `${action.verb} ${jobs}`,
+      typed: found.changeable > TYPED_ABOVE ? String(found.changeable) : null,
+      body: html`<p>
+          All that match <code>${visible(filterWords(filter)) || "no filter: every job"}</code> as of
+          this moment, not what arrives later. ${action.effect}
+        </p>
+        <dl class="facts">
+          <div><dt>Queues</dt><dd>${parts(found.queues)}</dd></div>
+          <div><dt>States</dt><dd>${parts(found.states)}</dd></div>
+        </dl>`,
+      command: commandFor(name, filter),
+      run: async (reason) => {
+        const request = { filter: body, upto: found.upto, action: name, reason };
+        const [changed, refused] = await actOn(request);
+        afterwards();
+        return result(action, changed, refused);
+      },
+    };
   });
-}
 
 async function actOn(request) {
   let changed = 0;

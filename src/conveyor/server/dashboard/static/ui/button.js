@@ -1,6 +1,7 @@
 // Buttons, and small things that are clicked.
 import { html, useState } from "../lib/html.js";
 import { may } from "../lib/api.js";
+import { visible } from "../lib/foreign_text.js";
 import { connection } from "../lib/live.js";
 import { Icon } from "./icon.js";
 
@@ -43,28 +44,32 @@ export function Action({ call, disabled, title, kind = "", ...rest }) {
 }
 
 export function Copy({ text, what }) {
-  const [isDone, setDone] = useState(false);
+  const [icon, setIcon] = useState("copy");
   const copy = async () => {
     // Without TLS a browser has no clipboard for pages; the text can still be selected.
-    await navigator.clipboard?.writeText(text).catch(() => {});
-    setDone(true);
-    setTimeout(() => setDone(false), 1200);
+    const copied = await navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    setIcon(copied ? "completed" : "close");
+    setTimeout(() => setIcon("copy"), 1200);
   };
+  const label = icon === "close" ? "Not copied: select the text instead" : `Copy ${what}`;
   return html`<button
     type="button"
     class="copy"
-    aria-label=${`Copy ${what}`}
-    title=${`Copy ${what}`}
+    aria-label=${label}
+    title=${label}
     onClick=${copy}
   >
-    <${Icon} name=${isDone ? "completed" : "copy"} />
+    <${Icon} name=${icon} />
   </button>`;
 }
 
 /** The same on the command line: whoever clicks learns to script. */
 export function Cli({ command }) {
   return html`<p class="cli">
-    <span class="sr">On the command line: </span><code>${command}</code>
+    <span class="sr">On the command line: </span><code>${visible(command)}</code>
     <${Copy} text=${command} what="command" />
   </p>`;
 }

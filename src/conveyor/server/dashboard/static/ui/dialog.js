@@ -48,6 +48,15 @@ export function ask(options) {
   question.value = options;
 }
 
+/** Ask what `question()` returns once it has read what it says, or tell why it cannot be asked. */
+export async function askAfter(question) {
+  try {
+    ask(await question());
+  } catch (error) {
+    tellError(error);
+  }
+}
+
 export function Question() {
   const asked = question.value;
   const [reason, setReason] = useState("");
@@ -125,9 +134,13 @@ export async function act(run, done, undo) {
     tell(done, undo);
     beat.value += 1;
   } catch (error) {
-    tell(`${error.title || error.message}. ${visible(error.detail || "")}`);
+    tellError(error);
   }
 }
+
+/** Show why something could not be done. */
+export const tellError = (error) =>
+  tell(`${error.title || error.message}. ${visible(error.detail || "")}`);
 
 /** Show a message for some seconds. */
 export function tell(text, undo) {

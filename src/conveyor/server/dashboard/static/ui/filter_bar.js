@@ -7,7 +7,7 @@ import { go, link } from "../lib/route.js";
 import { Icon } from "./icon.js";
 import { STATES } from "./state.js";
 
-const SUGGESTED = new Set(["queue", "task", "worker", "label"]);
+const SUGGESTED = new Set(["queue", "task", "worker"]);
 const DURATIONS = ["5m", "1h", "6h", "1d"];
 
 export function FilterBar({ query }) {

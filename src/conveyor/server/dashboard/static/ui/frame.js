@@ -1,10 +1,10 @@
 // The frame around every page: navigation, health, the state of the connection, who looks.
 import { html, signal, useEffect } from "../lib/html.js";
 import { me, remove, signedOut } from "../lib/api.js";
-import { connect, connection, heardAt, pause, retryAt, second, snapshot } from "../lib/live.js";
+import { connect, connection, hangUp, heardAt, pause, retryAt, second, snapshot } from "../lib/live.js";
 import { countOf, now } from "../lib/format.js";
 import { visible } from "../lib/foreign_text.js";
-import { Modal, tell } from "./dialog.js";
+import { Modal, tellError } from "./dialog.js";
 import { Icon, Logo } from "./icon.js";
 import { Name } from "./name.js";
 import { alarms } from "./page.js";
@@ -84,8 +84,9 @@ async function signOut() {
     await remove("session");
     me.value = null;
     signedOut.value = true;
+    hangUp();
   } catch (error) {
-    tell(`${error.title}. ${error.detail}`);
+    tellError(error);
   }
 }
 

@@ -1,9 +1,10 @@
 // What can be done to one job: cancel, force, retry, delete, or enqueue a copy.
 import { html, useState } from "../lib/html.js";
-import { get, post, remove, segment } from "../lib/api.js";
+import { getExact, post, postText, remove, segment } from "../lib/api.js";
+import { exactText } from "../lib/exact_json.js";
 import { span, tail } from "../lib/format.js";
 import { commandLine } from "../lib/shell.js";
-import { ask } from "./dialog.js";
+import { ask, askAfter } from "./dialog.js";
 import { go } from "../lib/route.js";
 import { jobLink } from "./name.js";
 
@@ -74,27 +75,34 @@ export function askToDelete(job) {
   });
 }
 
-export async function askToCopy(job) {
-  const stored = await get(`jobs/${segment(job.id)}/args`, { whole: "true" });
-  const edited = { text: JSON.stringify(stored.args, null, 2) };
-  ask({
-    call: "copy_job",
-    title: "Enqueue a copy",
-    yes: "Enqueue",
-    needsNoReason: true,
-    body: () => html`<${CopyForm} edited=${edited} />`,
-    command: commandLine("conveyor", "enqueue", job.task, "--queue", job.queue, "--args", "…"),
-    run: async () => {
-      const { id } = await post(`jobs/${segment(job.id)}/copy`, { args: parsed(edited.text) });
-      go(jobLink(id));
-    },
-    done: "A copy is enqueued.",
+export const askToCopy = (job) =>
+  askAfter(async () => {
+    const path = `jobs/${segment(job.id)}`;
+    const stored = await getExact(`${path}/args`, "args", { whole: "true" });
+    const original = exactText(stored.args, 2);
+    const edited = { text: original };
+    return {
+      call: "copy_job",
+      title: "Enqueue a copy",
+      yes: "Enqueue",
+      needsNoReason: true,
+      body: () => html`<${CopyForm} edited=${edited} />`,
+      command: commandLine("conveyor", "enqueue", job.task, "--queue", job.queue, "--args", "…"),
+      run: async () => {
+        // Arguments that nobody edited are copied by the server, as they are stored.
+        const body = edited.text === original ? "{}" : `{"args": ${checked(edited.text)}}`;
+        const { id } = await postText(`${path}/copy`, body);
+        go(jobLink(id));
+      },
+      done: "A copy is enqueued.",
+    };
   });
-}
 
-function parsed(text) {
+/** The text, if it is JSON. It is sent as it was typed: parsing it would round its numbers. */
+function checked(text) {
   try {
-    return JSON.parse(text);
+    JSON.parse(text);
+    return text;
   } catch (error) {
     throw Object.assign(error, { title: "The arguments are not JSON", detail: error.message });
   }

@@ -6,6 +6,7 @@ import { visibleLine } from "../lib/foreign_text.js";
 import { beat, jobBeat } from "../lib/live.js";
 import { OutputLines } from "../lib/output.js";
 import { Button } from "./button.js";
+import { tellError } from "./dialog.js";
 import { Icon } from "./icon.js";
 import { Card } from "./page.js";
 
@@ -73,14 +74,26 @@ function download(parts, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
+/** Save what `read` returns as a file, or tell why it cannot be read. */
+async function save(read, name) {
+  try {
+    download(await read(), name);
+  } catch (error) {
+    tellError(error);
+  }
+}
+
 /** Save a file of a job, piece by piece. */
-export async function downloadFile({ name, digest, size }) {
+export const downloadFile = ({ name, digest, size }) =>
+  save(() => readFile(digest, size), name.split("/").at(-1));
+
+async function readFile(digest, size) {
   const parts = [];
   const piece = 1 << 20;
   for (let offset = 0; offset < size; offset += piece) {
     parts.push(await getBytes(`contents/${segment(digest)}/bytes`, { offset, limit: piece }));
   }
-  download(parts, name.split("/").at(-1));
+  return parts;
 }
 
 export function Output({ job }) {
@@ -112,16 +125,17 @@ export function Output({ job }) {
     setFollow(false);
   };
   const number = output.dropped + lines.length;
+  const isPart = output.isCut || output.dropped > 0;
   const note = `${countOf(number, "line")}${isLive ? ", live" : ""}`;
   const tools = html`<${Button} small icon="down" pressed=${follow} onClick=${() => setFollow(!follow)}>
       Follow
     <//>
-    <${Button} small kind="ghost" onClick=${async () => download(await output.all(), `job-${tail(job.id)}.log`)}>
+    <${Button} small kind="ghost" onClick=${() => save(output.all, `job-${tail(job.id)}.log`)}>
       Download
     <//>`;
   return html`<${Card} title="Output" kind="output" note=${note} tools=${tools}>
     <div class="logbar">
-      <${Search} ...${{ text, search, hits, hit, jump }} />
+      <${Search} ...${{ text, search, hits, hit, jump, isPart }} />
       <span class="gap" />
       <label class="sel">
         <span class="sr">Stream</span>
@@ -133,7 +147,7 @@ export function Output({ job }) {
       <${Button} small kind="ghost" pressed=${isWrapped} onClick=${() => setWrapped(!isWrapped)}>Wrap<//>
     </div>
     ${
-      (output.isCut || output.dropped > 0) &&
+      isPart &&
       html`<p class="pad dim">The newest output is shown; the download has all of it.</p>`
     }
     ${
@@ -144,7 +158,7 @@ export function Output({ job }) {
   <//>`;
 }
 
-function Search({ text, search, hits, hit, jump }) {
+function Search({ text, search, hits, hit, jump, isPart }) {
   const onKeyDown = (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
@@ -163,7 +177,7 @@ function Search({ text, search, hits, hit, jump }) {
     ${
       text &&
       html`<span class="note" role="status">
-        ${hits.length ? `${hit + 1} of ${count(hits.length)}` : "not found"}
+        ${hits.length ? `${hit + 1} of ${count(hits.length)}` : isPart ? "not in what is shown" : "not found"}
       </span>
       <${Button} small kind="ghost" icon="up" label="Previous" onClick=${() => jump(-1)} />
       <${Button} small kind="ghost" icon="down" label="Next" onClick=${() => jump(1)} />`

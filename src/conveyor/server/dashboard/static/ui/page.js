@@ -2,6 +2,7 @@
 import { html, signal, useEffect } from "../lib/html.js";
 import { me } from "../lib/api.js";
 import { visible } from "../lib/foreign_text.js";
+import { link } from "../lib/route.js";
 import { Button } from "./button.js";
 import { Icon } from "./icon.js";
 
@@ -64,8 +65,17 @@ export function Trouble({ error, retry }) {
     <${Icon} name="bad" />
     <p class="strong">${error.title || error.message}</p>
     <p>${visible(error.detail || "")}</p>
+    ${error.status === 403 && me.value?.queues.length > 0 && html`<${OwnQueues} names=${me.value.queues} />`}
     ${retry && html`<${Button} onClick=${retry}>Try again<//>`}
   </div>`;
+}
+
+/** What a token that is limited to queues may see instead of what is about all of them. */
+function OwnQueues({ names }) {
+  return html`<p>
+    The token in use is limited to some queues. It sees these, and their jobs by their ids:${" "}
+    ${names.map((name) => html`<a key=${name} href=${link(["queues", name])}>${visible(name)}</a> `)}
+  </p>`;
 }
 
 function Skeleton({ rows }) {

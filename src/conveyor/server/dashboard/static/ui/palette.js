@@ -48,7 +48,7 @@ async function find(text) {
     ...tasks.map((name) => ["Task", name, () => go(jobsLink({ task: name }))]),
     ...workers.map((name) => ["Worker", name, () => go(workerLink(name))]),
     ...(may("set_paused")
-      ? queues.map((name) => ["Do", `Pause queue ${name}`, () => askToPause(name)])
+      ? queues.map((name) => ["Do", `Pause queue ${name}`, () => pauseQueue(name)])
       : []),
   ];
 }
@@ -61,11 +61,6 @@ async function findJob(text) {
   } catch {
     return [];
   }
-}
-
-async function askToPause(name) {
-  const { counts } = await get(`queues/${segment(name)}`);
-  pauseQueue(name, (counts.available ?? 0) + (counts.scheduled ?? 0) + (counts.retryable ?? 0));
 }
 
 export function Palette() {

@@ -19,14 +19,13 @@ const SEEN = {
 
 const DONE = {
   pause_queue: { call: "set_paused", icon: "paused", run: pauseQueue },
-  resume_queue: { call: "set_paused", icon: "play", run: (name) => resumeQueue(name) },
+  resume_queue: { call: "set_paused", icon: "play", run: resumeQueue },
   resume_worker: { call: "order", icon: "play", run: resumeWorker },
   remove_worker: { call: "dismiss", kind: "harm", run: removeWorker },
   force_cancel: { call: "cancel", kind: "harm", icon: "stop", run: askForForce },
 };
 
-/** `numbers` has how many jobs wait in each queue, and run in each worker. */
-export function Problem({ problem, numbers = {} }) {
+export function Problem({ problem }) {
   const { level, subject, claim, because, actions } = problem;
   return html`<li class=${`problem ${level}`}>
     <${Level} is=${level} />
@@ -35,10 +34,7 @@ export function Problem({ problem, numbers = {} }) {
       ${because.length > 0 && html`<p class="because">${because.map(reason)}.</p>`}
     </div>
     <div class="acts">
-      ${actions.map(
-        (action) =>
-          html`<${ProblemAction} key=${action.label} action=${action} number=${numbers[action.target]} />`,
-      )}
+      ${actions.map((action) => html`<${ProblemAction} key=${action.label} action=${action} />`)}
     </div>
   </li>`;
 }
@@ -51,7 +47,7 @@ function reason({ subject, text }, at) {
     : html`<span key=${at}>${begin}${clause}</span>`;
 }
 
-function ProblemAction({ action, number }) {
+function ProblemAction({ action }) {
   const { kind, label, target, command } = action;
   const page = SEEN[kind];
   if (page) return html`<a class="btn small" href=${page(target)}>${label}</a>`;
@@ -62,12 +58,12 @@ function ProblemAction({ action, number }) {
       call=${done.call}
       icon=${done.icon}
       kind=${done.kind}
-      onClick=${() => done.run(target, number ?? 0)}
+      onClick=${() => done.run(target)}
       >${label}<//
     >`;
   }
   // An action of a newer server, or one that only the command line has.
   return command
-    ? html`<span class="cli"><code>${command}</code><${Copy} text=${command} what="command" /></span>`
+    ? html`<span class="cli"><code>${visible(command)}</code><${Copy} text=${command} what="command" /></span>`
     : null;
 }
