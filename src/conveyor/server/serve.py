@@ -38,6 +38,7 @@ SHUTDOWN_TIMEOUT = 5
 # Seconds until an idle connection is closed. Clients must close theirs first, so it is longer.
 KEEPALIVE_TIMEOUT = 75
 BACKLOG = 2048
+OPEN_TO_MACHINE = "no token required, for any user of this machine"
 
 
 class Bind(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +157,7 @@ class Server:
         )
         self._has_maintenance = has_maintenance
         self._store = store
-        self.access_note = "token required" if tokens else "no token required, local access only"
+        self.access_note = "token required" if tokens else OPEN_TO_MACHINE
         if own_user_only:
             self.access_note = "no token required, for this user of this machine only"
         if is_exposed:
