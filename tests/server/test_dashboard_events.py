@@ -223,3 +223,18 @@ def test_nothing_is_computed_while_nobody_looks(store: MemoryStore) -> None:
         return numbers
 
     assert asyncio.run(look_twice()) == [0, 1, 2]
+
+
+def test_any_failure_to_look_is_shown_and_does_not_end_the_feed() -> None:
+    class Failing(MemoryStore):
+        def overview(self, *, queues: int = 0, **given: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    async def look() -> Any:
+        feed = SnapshotFeed(Failing())
+        seen = asyncio.Event()
+        with feed.viewer(seen.set):
+            await asyncio.wait_for(seen.wait(), 30)
+        return json.loads(feed.latest)
+
+    assert asyncio.run(look())["health"] is None
