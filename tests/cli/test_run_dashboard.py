@@ -99,7 +99,9 @@ def test_a_port_that_is_taken_does_not_keep_a_worker_from_running(tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running(tmp_path, "--dashboard", port) as process:
-            assert f"cannot listen on 127.0.0.1:{port}" in line(process, "dashboard: ")
+            said = line(process, "dashboard: ")
+            assert f"cannot listen on 127.0.0.1:{port}" in said
+            assert "Choose another --dashboard," in said
             assert process.poll() is None
 
 

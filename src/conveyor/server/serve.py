@@ -95,7 +95,7 @@ class Server:
 
     It has at most `connections`; by default as many as this process's descriptors allow. Without
     `has_maintenance` a worker beside it maintains the store. With `own_user_only` it drops the
-    connections of other users of this machine.
+    connections of other users of this machine. `port_option` is what chooses another port.
     """
 
     def __init__(
@@ -111,9 +111,11 @@ class Server:
         connections: int | None = None,
         has_maintenance: bool = True,
         own_user_only: bool = False,
+        port_option: str = "--host or --port",
     ) -> None:
         check_bind(bind, tokens=tokens)
         self._bind = bind
+        self._port_option = port_option
         self._tokens = tokens
         self._app = Application(store, tokens=tokens, config=config)
         uvicorn_config = uvicorn.Config(
@@ -198,8 +200,8 @@ class Server:
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             raise UsageError(
-                f"cannot listen on {bind.host}:{bind.port}: {why or error}. Choose "
-                "another --host or --port, or stop the program that uses this one."
+                f"cannot listen on {bind.host}:{bind.port}: {why or error}. Choose another "
+                f"{self._port_option}, or stop the program that uses this one."
             ) from error
         host, port = listening.getsockname()[:2]
         return listening, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

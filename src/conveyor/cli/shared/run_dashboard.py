@@ -131,6 +131,7 @@ class _DashboardThread(threading.Thread):
                 capacities={name: queue.capacity for name, queue in belt.queues.items()},
             ),
             has_maintenance=False,
+            port_option="--dashboard",
             own_user_only=not tokens and self._knows_users,
         )
         listening, url = server.listen(or_any_port=address == AUTO)
