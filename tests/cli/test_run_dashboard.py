@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import re
 import signal
@@ -11,10 +13,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from urllib.request import urlopen
 
 import pytest
+
+from conveyor import Conveyor
+from conveyor.cli.shared.run_dashboard import RunDashboard
+from conveyor.core.access import issue_token
+from conveyor.settings import load_settings
 
 APP = """
 import time
@@ -26,6 +34,20 @@ async def block():
     time.sleep(2)
 """
 URL = re.compile(r"dashboard: (\S+), no token required")
+
+
+class Lines(io.StringIO):
+    """A stream that says when a line was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = Event()
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if "\n" in text:
+            self.written.set()
+        return count
 
 
 @contextmanager
@@ -77,7 +99,9 @@ def test_a_port_that_is_taken_does_not_keep_a_worker_from_running(tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running(tmp_path, "--dashboard", port) as process:
-            assert f"cannot listen on 127.0.0.1:{port}" in line(process, "dashboard: ")
+            said = line(process, "dashboard: ")
+            assert f"cannot listen on 127.0.0.1:{port}" in said
+            assert "Choose another --dashboard," in said
             assert process.poll() is None
 
 
@@ -95,6 +119,32 @@ def test_it_can_be_switched_off_and_a_wrong_value_is_refused(tmp_path: Path) -> 
         assert "dashboard" not in process.stderr.read()
     with running(tmp_path, "--dashboard", "here") as process:
         assert process.wait(60) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "token", "said"),
+    [
+        ("auto", False, r"not served, because this system does not say .* --dashboard 7410 "),
+        ("auto", True, r"http\S+, token required"),
+        ("0", False, r"http\S+, no token required, for any user of this machine"),
+    ],
+)
+def test_where_users_are_not_known_there_is_a_dashboard_only_if_asked_for(
+    value: str, token: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = Lines()
+    monkeypatch.setattr(sys, "stderr", stderr)
+
+    async def serve(dashboard: RunDashboard) -> None:
+        async with dashboard.serving():
+            assert await asyncio.to_thread(stderr.written.wait, 30)
+
+    with Conveyor("memory://") as belt:
+        if token:
+            belt.store.add_token(issue_token("a", ["read"], now=0.0)[1]).result()
+        settings = load_settings({"dashboard": value})
+        asyncio.run(serve(RunDashboard(belt, settings, knows_users=lambda: False)))
+    assert re.match(f"dashboard: {said}", stderr.getvalue())
 
 
 def test_a_job_that_blocks_the_worker_does_not_block_the_page(tmp_path: Path) -> None:

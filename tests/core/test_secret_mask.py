@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conveyor.core.secret_mask import DEEPEST, MASK, mask, mask_args, summary, unmask
+from conveyor.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_what_is_nested_too_deep_is_masked_as_a_whole() -> None:
 
 
 def test_an_edited_copy_has_the_secrets_of_the_original_where_they_are_still_masked() -> None:
-    original = {"a~b/c": {"token": "t"}, "list": [{"secret": "s"}, 1], "password": "p"}
+    original: Any = {"a~b/c": {"token": "t"}, "list": [{"secret": "s"}, 1], "password": "p"}
     edited = mask(original).value
     edited["list"][1] = 2
     edited["password"] = "new"
@@ -77,7 +78,32 @@ def test_an_edited_copy_has_the_secrets_of_the_original_where_they_are_still_mas
         "password": "new",
     }
     assert unmask({"list": []}, original) == {"list": []}
-    assert unmask({"list": [{"secret": MASK}]}, original) == {"list": [{"secret": "s"}]}
+
+
+@pytest.mark.parametrize(
+    ("edited", "place"),
+    [
+        ([{"n": 2, "secret": MASK}], "/0/secret"),  # the first one was deleted
+        ([{"n": 2, "secret": MASK}, {"n": 1, "secret": MASK}], "/0/secret"),
+        ([{"n": 1, "secret": MASK}, {"n": 2, "secret": MASK}, {"n": 3, "secret": MASK}], "/0/"),
+        ([{"n": 1, "secret": "x"}, {"n": 2, "secret": f"a{MASK}"}], "/1/secret"),
+        ({"secret": MASK}, "/secret"),
+    ],
+)
+def test_no_value_gets_the_secret_of_another_and_no_mask_stays(edited: Any, place: str) -> None:
+    original = [{"n": 1, "secret": "one"}, {"n": 2, "secret": "two"}]
+    with pytest.raises(UsageError, match=f"{place}.* is still masked .* type its value"):
+        unmask(edited, original)
+
+
+def test_a_copy_as_deep_as_json_may_be_is_searched_for_masks_without_an_error() -> None:
+    value = json.loads("[" * 900 + "]" * 900)
+    assert unmask(value, {}) == value
+
+
+def test_a_mask_that_the_original_has_itself_stays() -> None:
+    original = {"a": f"see {MASK}", "token": "t"}
+    assert unmask(mask(original).value, original) == original
 
 
 def summarized(value: Any) -> str:

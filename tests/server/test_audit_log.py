@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from calls import claim
 from raw_http import RawClient, make_token
 from served import Serving
 
-from conveyor.core.access import token_id
+from conveyor.core.access import Action, token_id
 from conveyor.core.job import NewJob
+from conveyor.server.audit import RepeatedActions
 from conveyor.store.protocol import Store
 
 Line = tuple[str, str, str]
@@ -109,6 +111,29 @@ def test_a_prune_is_recorded_if_it_deleted_something(store: Store, caller: Calle
         caller.call("POST", "/upkeep/prune", {"retention": {"cancelled": 0.0}})
     caller.call("POST", "/upkeep/sweep", {})
     assert caller.lines == [("prune", "", "1 jobs")]
+
+
+def test_a_stack_is_recorded_once_for_a_caller_and_a_job(store: Store, caller: Caller) -> None:
+    for job in ("a", "b"):
+        caller.enqueue(job)
+    claim(store, limit=2)
+    for job in ("a", "a", "b", "a"):
+        caller.call("POST", f"/jobs/{job}/stack")
+    assert caller.lines == [("stack", "a", ""), ("stack", "b", "")]
+
+
+def test_a_repeated_action_is_recorded_again_after_ten_minutes() -> None:
+    now = 0.0
+    repeated = RepeatedActions(lambda: now)
+    stack = Action(who="ann", where="h", what="stack", subject="a", detail="")
+    other = Action(who="bob", where="h", what="stack", subject="a", detail="")
+    cancel = Action(who="ann", where="h", what="cancel", subject="a", detail="")
+    assert [repeated.is_due(each) for each in (stack, stack, other)] == [True, False, True]
+    assert [repeated.is_due(cancel) for _ in range(2)] == [True, True]
+    now = 599.9
+    assert not repeated.is_due(stack)
+    now = 600.0
+    assert repeated.is_due(stack)
 
 
 def test_a_mark_is_recorded_and_is_of_the_token_that_made_it(store: Store, caller: Caller) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ from calls import BROKEN, claim, settle
 from raw_http import RawClient, make_token
 from served import Serving
 
-from conveyor.core.job import Callback, TaskDefaults
+from conveyor.core.job import Callback, NewJob, Options, TaskDefaults
+from conveyor.core.trace_context import TraceContext
+from conveyor.store.messages import Filter
 from conveyor.store.protocol import Store
 
 CALLBACK = {"on": "finished", "task": "after", "parameter": "ended", "queue": "mine"}
@@ -70,3 +73,20 @@ def test_a_callback_that_could_not_run_is_refused_with_the_reason(
     answer = enqueue(ask, **wrong)
     assert answer.status in (400, 422)
     assert said in answer.text
+
+
+def test_a_copy_has_the_callbacks_that_its_task_declares_and_no_trace(
+    store: Store, ask: RawClient
+) -> None:
+    trace = TraceContext(f"00-{'4b' * 16}-{'0f' * 8}-01")
+    job = NewJob(id="a", task="t", queue="mine", options=Options(trace=trace, retries=3))
+    store.insert([job]).result()
+    alert = Callback(on="finished", task="alert", parameter="ended", queue="mine")
+    store.put_tasks([TaskDefaults(name="t", callbacks=(alert,))]).result()
+    copy = ask("POST", "/jobs/a/copy", {}).data["id"]
+    store.cancel("a", reason="over").result()
+    options = store.get(copy).result().options
+    assert (options.trace, options.retries) == (None, 3)
+    store.cancel(copy, reason="over").result()
+    [called] = store.find(Filter(task="alert"), limit=9, include=["args"]).result()
+    assert json.loads(called.args)["ended"]["id"] == copy

@@ -20,6 +20,7 @@ from deployment import Deployment
 from raw_http import RawClient, make_token, receive_all
 from uvicorn.server import ServerState
 
+from conveyor.core.access import issue_token
 from conveyor.core.job import NewJob
 from conveyor.server.acceptor import (
     MAX_CONNECTIONS,
@@ -28,7 +29,7 @@ from conveyor.server.acceptor import (
     connection_limit,
 )
 from conveyor.server.application import Application
-from conveyor.server.http_limits import LimitedHttpProtocol
+from conveyor.server.http_limits import AUTHENTICATED, LimitedHttpProtocol
 from conveyor.server.serve import Bind, Server
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.memory.store import MemoryStore
@@ -119,6 +120,37 @@ def test_a_full_server_accepts_again_once_a_connection_is_closed(running: Runnin
     waiting.sock.settimeout(20)
     assert waiting.getresponse().status == 200
     close_all([*members, waiting])
+
+
+@pytest.mark.parametrize("path", ["me", "events"])
+def test_a_page_that_shows_its_token_is_no_stranger(path: str) -> None:
+    called: list[str] = []
+
+    async def show() -> None:
+        store = MemoryStore()
+        text, token = issue_token("t", ["read"], now=0.0)
+        await store.add_token(token)
+        app = Application(store, tokens=True)
+        for given, expected in ((text + "x", []), (text, [path])):
+            sent: list[Any] = []
+
+            async def receive() -> Any:
+                return {"type": "http.disconnect"}
+
+            async def send(message: Any, sent: list[Any] = sent) -> None:
+                sent.append(message)
+
+            headers = [(b"authorization", f"Bearer {given}".encode())]
+            scope = {
+                "type": "http", "method": "GET", "path": f"/api/v1/{path}", "query_string": b"",
+                "raw_path": f"/api/v1/{path}".encode(), "headers": headers, "scheme": "http",
+                "state": {AUTHENTICATED: lambda: called.append(path)},
+            }  # fmt: skip
+            app.end_waiting()
+            await app(scope, receive, send)
+            assert called == expected
+
+    asyncio.run(show())
 
 
 def test_an_open_server_has_no_strangers(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from served import Serving
 from conveyor.core.access import issue_token
 from conveyor.server.dashboard import events
 from conveyor.server.dashboard.snapshot import SnapshotFeed
+from conveyor.server.hub import KINDS
 from conveyor.server.server_config import ServerConfig
 from conveyor.store.memory.store import MemoryStore
 
@@ -110,6 +111,24 @@ def test_a_job_that_the_page_shows_is_told_of_and_no_other(
         assert page.until("changed")
         store.cancel("mine", reason="x").result()
         assert page.until("job").data == {"job": "mine"}
+
+
+def test_each_kind_of_hint_has_its_topics() -> None:
+    assert set(events.TOPICS) == set(KINDS)
+
+
+def test_a_page_stays_connected_when_a_stack_is_requested(
+    store: MemoryStore, open_server: Serving
+) -> None:
+    put(store, new(id="a"))
+    claim(store)
+    with stream(open_server) as page:
+        page.next()
+        store.request_stack("a").result()
+        page.until("snapshot")
+        page.until("snapshot")
+        put(store, new())
+        assert page.until("changed").data == {"topics": ["jobs", "queues"]}
 
 
 def test_at_most_four_messages_come_in_a_second(store: MemoryStore, open_server: Serving) -> None:
@@ -204,3 +223,18 @@ def test_nothing_is_computed_while_nobody_looks(store: MemoryStore) -> None:
         return numbers
 
     assert asyncio.run(look_twice()) == [0, 1, 2]
+
+
+def test_any_failure_to_look_is_shown_and_does_not_end_the_feed() -> None:
+    class Failing(MemoryStore):
+        def overview(self, *, queues: int = 0, **given: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    async def look() -> Any:
+        feed = SnapshotFeed(Failing())
+        seen = asyncio.Event()
+        with feed.viewer(seen.set):
+            await asyncio.wait_for(seen.wait(), 30)
+        return json.loads(feed.latest)
+
+    assert asyncio.run(look())["health"] is None

@@ -104,6 +104,31 @@ def test_a_token_that_may_only_read_never_sees_a_secret(store: Store, server: Se
         assert "geheim" not in call("GET", "/jobs?include=summary").text
 
 
+@pytest.mark.parametrize("queues", [(), ("q",)])
+def test_a_token_that_may_only_read_cannot_search_for_a_secret(
+    store: Store, server: Serving, queues: tuple[str, ...]
+) -> None:
+    with_args(store)
+
+    def ask(call: RawClient, text: str) -> list[tuple[int, str]]:
+        body = {"filter": {"queue": "q", "text": text}}
+        answers = [
+            call("GET", f"/jobs?queue=q&text={text}"),
+            call("GET", f"/bulk/counts?queue=q&text={text}"),
+            call("POST", "/bulk/match", body),
+        ]
+        return [(answer.status, answer.text) for answer in answers]
+
+    reader = client(store, server, "read", queues=queues)
+    for text in ("geheim", "falsch", "ann"):
+        for status, said in ask(reader, text):
+            assert status == 403
+            assert "may not filter by text" in said
+    for scopes in (("read", "enqueue"), ("read", "agent"), ("admin",)):
+        call = client(store, server, *scopes, queues=() if "admin" in scopes else queues)
+        assert [status for status, _ in ask(call, "geheim")] == [200, 200, 200]
+
+
 def test_arguments_that_are_nested_too_deeply_are_not_shown_and_cannot_be_copied_from_a_request(
     store: Store, server: Serving, admin: RawClient
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from ..errors import UsageError
 from .unreadable import UNREADABLE
 
 MASK = "••••••"
@@ -52,14 +53,24 @@ def mask_args(args: bytes, keys: Collection[str] = MASKED_KEYS) -> Masked | None
 
 
 def unmask(given: Any, original: Any, keys: Collection[str] = MASKED_KEYS) -> Any:
-    """Return edited data in which each value that is still masked is that of the original."""
+    """Return edited data in which each value that is still masked is that of the original.
+
+    UsageError for one whose place has changed, so that no value gets the secret of another: in a
+    list, only an element that is otherwise unchanged keeps its secrets, and only if the list has
+    as many elements as before.
+    """
     shown = mask(original, keys)
     changed = given
     for pointer in shown.masked:
         path = [_unescape(each) for each in pointer.split("/")[1:]]
-        found, old = _at(changed, path), _at(shown.value, path)
-        if found is not _MISSING and found == old:
+        found, old = _at(given, path), _at(shown.value, path)
+        if found is not _MISSING and found == old and _same_lists(given, shown.value, path):
             changed = _replaced(changed, path, _at(original, path))
+    left = _masked_place(changed, original)
+    if left is not None:
+        raise UsageError(
+            f"{left or 'it'} is still masked and its place has changed: type its value"
+        )
     return changed
 
 
@@ -124,6 +135,44 @@ def _is_secret(name: str, value: Any, keys: Collection[str]) -> bool:
 
 
 _MISSING = object()
+
+
+def _same_lists(given: Any, shown: Any, path: list[str]) -> bool:
+    """Whether the outermost list on a path has as many elements, and the one there is the same."""
+    for depth, part in enumerate(path):
+        old = _at(shown, path[:depth])
+        if isinstance(old, list):
+            new = _at(given, path[:depth])
+            return (
+                isinstance(new, list)
+                and len(cast("list[Any]", new)) == len(cast("list[Any]", old))
+                and _at(new, [part]) == _at(old, [part])
+            )
+    return True
+
+
+def _masked_place(value: Any, original: Any, pointer: str = "") -> str | None:
+    """Return the pointer of the first text with a mask; None if there is none.
+
+    A text that the original has there itself is none. Deeper ones were never shown.
+    """
+    if pointer.count("/") > DEEPEST:
+        return None
+    parts: list[tuple[str, Any]]
+    match value:
+        case str():
+            return pointer if MASK in value and value != original else None
+        case dict():
+            parts = [(name, name) for name in cast("dict[str, Any]", value)]
+        case list():
+            parts = [(str(number), number) for number in range(len(cast("list[Any]", value)))]
+        case _:
+            return None
+    for part, key in parts:
+        found = _masked_place(value[key], _at(original, [part]), f"{pointer}/{_escape(part)}")
+        if found is not None:
+            return found
+    return None
 
 
 def _at(value: Any, path: list[str]) -> Any:

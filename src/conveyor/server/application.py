@@ -24,7 +24,7 @@ from .connection_watch import ClientGoneError
 from .dashboard.endpoints import Dashboard
 from .handlers import Handlers
 from .http_io import ProblemError, error_response, json_response, problem_response, read_payload
-from .http_limits import AUTHENTICATED
+from .http_limits import note_authenticated
 from .hub import Hub
 from .inline_commit import InlineCommit
 from .openapi import openapi
@@ -132,9 +132,7 @@ class Application(Router):
         principal = await self._authenticator.identify(
             http.headers, address, method=http.method, former=former
         )
-        note_authenticated = http.scope.get("state", {}).get(AUTHENTICATED)
-        if note_authenticated is not None:
-            note_authenticated()
+        note_authenticated(http)
         check_scope(call, principal)  # before reading a body, which may be large
         path = decode_names(names)
         owner = "" if principal.token is None else principal.token.id

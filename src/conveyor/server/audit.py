@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -17,6 +17,34 @@ from .request import ApiRequest
 ORDER_NAMES: Mapping[Order, str] = {"work": "resume", "quiet": "quiet", "drain": "drain"}
 # The answers that say that a condition did not hold, or that there was nothing to do.
 NOTHING_DONE = frozenset({b"false", b"0"})
+
+# Actions that a page repeats as long as it is open -> seconds for which the same action of a caller
+# on the same subject is not recorded again.
+REPEATED: Mapping[str, float] = {"stack": 600.0}
+# How many of them are remembered.
+MOST = 10_000
+
+
+class RepeatedActions:
+    """Remembers which of the repeated actions were recorded. `elapsed` is a monotonic clock."""
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._recorded: dict[tuple[str, str, str], float] = {}
+
+    def is_due(self, line: Action) -> bool:
+        """Whether a line is to be recorded; it is remembered then."""
+        every = REPEATED.get(line.what)
+        if every is None:
+            return True
+        key = line.who, line.what, line.subject
+        at = self._elapsed()
+        if at - self._recorded.get(key, float("-inf")) < every:
+            return False
+        if len(self._recorded) >= MOST:
+            self._recorded.clear()
+        self._recorded[key] = at
+        return True
 
 
 def audit_line(request: ApiRequest, answer: bytes) -> Action | None:

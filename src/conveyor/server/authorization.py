@@ -52,6 +52,7 @@ class Authorizer:
         """Allow a call, or raise AccessError."""
         if principal.is_admin:
             return
+        _check_text(principal, body)
         if isinstance(body, ActBody):
             _check_act(principal, body)
         if principal.is_former and principal.token is not None and not _only_returns(body):
@@ -151,6 +152,26 @@ def check_scope(call: ApiCall, principal: Principal) -> None:
     token = principal.token
     if not principal.is_admin and token is not None and not token.scopes & set(call.scopes):
         raise _forbidden(principal, call.scopes, call.name)
+
+
+def _check_text(principal: Principal, body: Any) -> None:
+    """Raise AccessError for a search in arguments by who may not see the secrets in them.
+
+    It would tell them letter by letter.
+    """
+    match body:
+        case list_queries.CountQuery():  # also that of `GET /jobs`
+            text = body.text
+        case MatchBody() | ActBody():
+            text = body.filter.text
+        case _:
+            return
+    if text is not None and not principal.sees_secrets and principal.token is not None:
+        raise AccessError(
+            f"token {principal.token.id} ({principal.token.name}) may not filter by text, which "
+            "would search in the secrets of arguments, too: this needs the scope enqueue, agent or "
+            "admin beside read; leave out `text`"
+        )
 
 
 def _check_act(principal: Principal, body: ActBody) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
 
@@ -97,7 +97,10 @@ class EnqueueApi:
         body: CopyBody = request.body
         job = await self._store.get(request.path["job_id"])
         queue = job.queue if body.queue is None else body.queue
-        view = copied(job, body, self._config.masked_keys)
+        # As for every job of the task: a job that is stored no longer says which of its own it had.
+        declared = (await self._declared([job.task])).get(job.task)
+        callbacks = () if declared is None else declared.callbacks
+        view = copied(job, body, self._config.masked_keys, callbacks)
         jobs = await self._new_jobs([view], queue)
         capacity = await self._capacity(request.principal, queue, UNSET)
         found = await self._store.insert(jobs, capacity=capacity, when_full="refuse")
@@ -161,14 +164,14 @@ class EnqueueApi:
 
     async def _new_jobs(self, views: list[NewJobView], queue: str) -> list[NewJob]:
         """Check received jobs: many of them in a thread, because that takes seconds."""
-        declared = await self._declared(views)
+        declared = await self._declared({view.task for view in views if not view.complete})
         check = partial(self._intake.new_jobs, views, queue, self._store.now(), declared)
         return check() if len(views) <= MANY_JOBS else await self._checking.run(check)
 
-    async def _declared(self, views: Sequence[NewJobView]) -> dict[str, TaskDefaults]:
-        """Return what is declared about the tasks of jobs that may not have all their options."""
+    async def _declared(self, names: Collection[str]) -> dict[str, TaskDefaults]:
+        """Return what is declared about tasks."""
         declared: dict[str, TaskDefaults] = {}
-        for name in {view.task for view in views if not view.complete}:
+        for name in names:
             known = self._config.tasks.get(name)
             found = await self._store.task_defaults(name) if known is None else known.defaults
             if found is not None:

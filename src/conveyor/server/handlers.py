@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from ..core.clock import elapsed
 from ..core.files import PIECE
 from ..core.job import WorkerInfo
 from ..core.page import cut_page
@@ -19,7 +20,7 @@ from ..store.list_rules import queue_size, worker_size
 from ..store.page_walk import read_schedule
 from ..store.protocol import Store
 from ..store.schedule_rules import rule_of
-from .audit import action_of, audit_line
+from .audit import RepeatedActions, action_of, audit_line
 from .auth import Authenticator
 from .authorization import Authorizer
 from .enqueue_api import EnqueueApi
@@ -58,6 +59,7 @@ class Handlers:
     ) -> None:
         self._store = store
         self._config = config
+        self._repeated = RepeatedActions(elapsed)
         self._enqueue = EnqueueApi(
             store=store,
             authenticator=authenticator,
@@ -112,7 +114,7 @@ class Handlers:
         if not request.call.audit_name:  # a stream of hints has no body to look at
             return response
         line = audit_line(request, bytes(response.body))
-        if line is not None:
+        if line is not None and self._repeated.is_due(line):
             await self._store.note_action([line])
         return response
 

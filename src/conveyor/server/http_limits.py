@@ -15,15 +15,24 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..store.http.problems import MEDIA, problem
 from .origin_guard import DATA_POLICY
 
-# The key in the scope's state of the function to call when a request has shown a valid token.
+# The key in the scope's state of the function to call when a request has shown a valid token,
+# see `note_authenticated`.
 AUTHENTICATED = "authenticated"
 # The value of SO_LINGER that discards what is not yet sent when a socket is closed.
 NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def note_authenticated(http: Request) -> None:
+    """Note that the connection of a request is no stranger's: it has shown a valid token."""
+    note = http.scope.get("state", {}).get(AUTHENTICATED)
+    if note is not None:
+        note()
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import UNSET
 
-from ..core.job import JobRecord
+from ..core.job import Callback, JobRecord
 from ..core.record import decode_json
 from ..core.secret_mask import unmask
 from ..core.unreadable import UNREADABLE
@@ -16,11 +16,17 @@ from ..store.http.inspection_payloads import CopyBody
 from ..store.http.wire import NewJobView
 
 
-def copied(job: JobRecord, body: CopyBody, masked_keys: Collection[str]) -> NewJobView:
+def copied(
+    job: JobRecord,
+    body: CopyBody,
+    masked_keys: Collection[str],
+    callbacks: Sequence[Callback] = (),
+) -> NewJobView:
     """Return a new job like another one; UsageError if that one cannot be read.
 
-    It takes over all options but two: its unique key, which the other one may still hold, and its
-    expiry, which may be over.
+    It takes over all options but three: its unique key, which the other one may still hold, its
+    expiry, which may be over, and its trace, which tells of the other one's request. It has the
+    `callbacks` that its task declares, and none that the other one was given.
     """
     if job.damage:
         raise UsageError(f"job {job.id} cannot be copied: {job.damage}")
@@ -40,6 +46,7 @@ def copied(job: JobRecord, body: CopyBody, masked_keys: Collection[str]) -> NewJ
         priority=job.priority if body.priority is None else body.priority,
         run_at=body.run_at,
         delay=body.delay,
-        options=msgspec.structs.replace(job.options, key=None, expires_at=None),
+        options=msgspec.structs.replace(job.options, key=None, expires_at=None, trace=None),
+        callbacks=tuple(callbacks),
         complete=True,
     )

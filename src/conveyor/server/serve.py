@@ -38,6 +38,7 @@ SHUTDOWN_TIMEOUT = 5
 # Seconds until an idle connection is closed. Clients must close theirs first, so it is longer.
 KEEPALIVE_TIMEOUT = 75
 BACKLOG = 2048
+OPEN_TO_MACHINE = "no token required, for any user of this machine"
 
 
 class Bind(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ class Server:
 
     It has at most `connections`; by default as many as this process's descriptors allow. Without
     `has_maintenance` a worker beside it maintains the store. With `own_user_only` it drops the
-    connections of other users of this machine.
+    connections of other users of this machine. `port_option` is what chooses another port.
     """
 
     def __init__(
@@ -110,9 +111,11 @@ class Server:
         connections: int | None = None,
         has_maintenance: bool = True,
         own_user_only: bool = False,
+        port_option: str = "--host or --port",
     ) -> None:
         check_bind(bind, tokens=tokens)
         self._bind = bind
+        self._port_option = port_option
         self._tokens = tokens
         self._app = Application(store, tokens=tokens, config=config)
         self._server = _Uvicorn(
@@ -137,7 +140,7 @@ class Server:
         )
         self._has_maintenance = has_maintenance
         self._store = store
-        self.access_note = "token required" if tokens else "no token required, local access only"
+        self.access_note = "token required" if tokens else OPEN_TO_MACHINE
         if own_user_only:
             self.access_note = "no token required, for this user of this machine only"
         if is_exposed:
@@ -178,8 +181,8 @@ class Server:
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             raise UsageError(
-                f"cannot listen on {bind.host}:{bind.port}: {why or error}. Choose "
-                "another --host or --port, or stop the program that uses this one."
+                f"cannot listen on {bind.host}:{bind.port}: {why or error}. Choose another "
+                f"{self._port_option}, or stop the program that uses this one."
             ) from error
         host, port = listening.getsockname()[:2]
         return listening, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -7,16 +7,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ...client.app import Conveyor
-from ...core.dashboard_address import AUTO, LOCAL, OFF, DashboardAddress
+from ...core.dashboard_address import AUTO, DEFAULT_PORT, LOCAL, OFF, DashboardAddress
 from ...core.event_log import open_event_log
 from ...errors import ConveyorError, UsageError
 from ...settings import SERVERS, Settings
+from ...system.peer_user import knows_users
 from .output import print_stderr
 
 if TYPE_CHECKING:
@@ -27,15 +28,30 @@ log = open_event_log("dashboard")
 # How long the thread may take to end, in seconds: the worker's exit does not wait longer.
 STOP_TIMEOUT = 1.0
 NEEDED = ("starlette", "uvicorn", "httptools")
+NOT_FOR_ALL = (
+    "not served, because this system does not say which of its users connects, and any of them "
+    "could run jobs: create a token with `conveyor token create NAME --scope admin`, pass "
+    f"--dashboard {DEFAULT_PORT} to serve it to all of them, or off"
+)
 
 
 class RunDashboard:
-    """The dashboard of an application's store. Call `check` before the worker begins."""
+    """The dashboard of an application's store. Call `check` before the worker begins.
 
-    def __init__(self, belt: Conveyor, settings: Settings) -> None:
+    Unless `knows_users`, and without tokens, it is served only if that was asked for.
+    """
+
+    def __init__(
+        self,
+        belt: Conveyor,
+        settings: Settings,
+        *,
+        knows_users: Callable[[], bool] = knows_users,
+    ) -> None:
         self._belt = belt
         self._settings = settings
         self._address: DashboardAddress = settings["dashboard"]
+        self._knows_users = knows_users
 
     def check(self) -> bool:
         """Whether it can be served; UsageError if it was asked for and cannot be."""
@@ -55,7 +71,7 @@ class RunDashboard:
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """Serve it within the context. What goes wrong is said, and does not end the worker."""
-        thread = _DashboardThread(self._belt, self._settings)
+        thread = _DashboardThread(self._belt, self._settings, knows_users=self._knows_users())
         thread.start()
         try:
             yield
@@ -64,8 +80,9 @@ class RunDashboard:
 
 
 class _DashboardThread(threading.Thread):
-    def __init__(self, belt: Conveyor, settings: Settings) -> None:
+    def __init__(self, belt: Conveyor, settings: Settings, *, knows_users: bool) -> None:
         super().__init__(name="conveyor-dashboard", daemon=True)
+        self._knows_users = knows_users
         self._belt = belt
         self._settings = settings
         self._lock = threading.Lock()
@@ -101,6 +118,8 @@ class _DashboardThread(threading.Thread):
         belt, settings = self._belt, self._settings
         address: DashboardAddress = settings["dashboard"]
         tokens = bool(belt.store.tokens(limit=1).result())
+        if address == AUTO and not tokens and not self._knows_users:
+            raise UsageError(NOT_FOR_ALL)
         server = Server(
             belt.store,
             Bind(host=address.host or LOCAL, port=address.port),
@@ -112,7 +131,8 @@ class _DashboardThread(threading.Thread):
                 capacities={name: queue.capacity for name, queue in belt.queues.items()},
             ),
             has_maintenance=False,
-            own_user_only=not tokens,
+            port_option="--dashboard",
+            own_user_only=not tokens and self._knows_users,
         )
         listening, url = server.listen(or_any_port=address == AUTO)
         with self._lock:

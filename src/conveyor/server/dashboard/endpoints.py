@@ -16,6 +16,7 @@ from ...store.protocol import Store
 from ..auth import Authenticator, Principal
 from ..authorization import Authorizer, check_scope
 from ..http_io import json_response
+from ..http_limits import note_authenticated
 from ..hub import Hub
 from ..session_cookie import check_own_page, session_cookie
 from .events import EventStreams
@@ -134,7 +135,11 @@ class Dashboard:
         return _with_cookie(http, "")
 
     async def _identify(self, http: Request) -> Principal:
-        return await self._authenticator.identify(http.headers, _address(http), method=http.method)
+        principal = await self._authenticator.identify(
+            http.headers, _address(http), method=http.method
+        )
+        note_authenticated(http)
+        return principal
 
 
 def _role(principal: Principal) -> str:

@@ -38,6 +38,8 @@ TOPICS: dict[HintKind, tuple[str, ...]] = {
     "cancel": ("jobs",),
     "quiet": ("workers",),
     "output": (),
+    # A page asks for the dump itself, and then reads it.
+    "stack": (),
     "access": (),
 }
 
@@ -128,7 +130,7 @@ def _news(hints: Iterable[Hint], job_id: str) -> list[tuple[str, Any]]:
     topics: set[str] = set()
     news: dict[str, Any] = {}
     for hint in hints:
-        topics.update(TOPICS[hint.kind])
+        topics.update(TOPICS.get(hint.kind, ()))
         if job_id and hint.kind in ("final", "cancel", "output"):
             kind = "output" if hint.kind == "output" else "job"
             if job_id in hint.subjects or not hint.subjects:

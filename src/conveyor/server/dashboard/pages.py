@@ -87,7 +87,7 @@ class Pages(msgspec.Struct, frozen=True):
 @cache
 def load_pages() -> Pages:
     """Read all files of the package. They are the same for as long as the process runs."""
-    contents = dict(sorted(_walk(files(__package__) / FOLDER)))
+    contents = dict(sorted(_walk(files(__name__.rpartition(".")[0]) / FOLDER)))
     if INDEX not in contents:
         raise UsageError("this installation has no files of the dashboard; install it again")
     digest = hashlib.sha256()

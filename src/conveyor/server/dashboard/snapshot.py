@@ -44,9 +44,13 @@ class SnapshotFeed:
             yield
         finally:
             self._wakes.discard(wake)
-            if not self._wakes and self._task is not None:
-                self._task.cancel()
-                self._task = None
+            if not self._wakes:
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
 
     async def _run(self) -> None:
         while True:
@@ -62,7 +66,9 @@ class SnapshotFeed:
         except ConveyorError as error:
             # The pages show what they have, and that the store cannot be reached.
             log.warning("snapshot.failed error=%s", error)
-            return {"at": self._store.now(), "health": None}
+        except Exception:  # else the feed would end, and pages would go on to say "live"
+            log.exception("snapshot.failed")
+        return {"at": self._store.now(), "health": None}
 
 
 async def read_health(store: Store) -> dict[str, Any]:

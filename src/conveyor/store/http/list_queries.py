@@ -24,7 +24,7 @@ class CountQuery(Payload, frozen=True):
 
     `worker` runs a job or has run it last. `error` is a fingerprint, as `GET /failures` lists them:
     the newest failed attempt of a job has it. `text` is a part of the arguments as they are in
-    JSON; arguments of more than 64 KiB are not searched.
+    JSON; arguments of more than 64 KiB are not searched. A token with only `read` may not use it.
     """
 
     queue: str | None = None
