@@ -238,11 +238,15 @@ def test_a_list_that_repeats_itself_ends(
     assert "the store repeats" in ran.err
 
 
-def test_an_empty_page_is_the_last_one_whatever_a_server_says() -> None:
-    server = LyingServer(lambda _path, _query: as_json([], Next_Cursor="1"))
+def test_an_empty_page_that_does_not_get_on_is_the_last_one_whatever_a_server_says() -> None:
+    server = LyingServer(lambda _path, _query: as_json([], Next_Cursor="5"))
     store = HttpStore(server.url)
     page = store.find(Filter(), limit=9).result(10)
-    assert (page, page.more) == ([], False)
+    assert (page, page.more, page.next) == ([], True, 5)
+    for which in (Filter(before=5), Filter(after=5, oldest_first=True)):
+        page = store.find(which, limit=9).result(10)
+        assert (page, page.more) == ([], False)
+    assert store.tokens(limit=9).result(10).more is False
     store.close()
     server.close()
 

@@ -82,4 +82,4 @@ def test_doctor_examines_the_server(conveyor: Command, schemas: Schemas) -> None
     assert "ok\thints\tnotifications arrive" in ran.out
     assert "differs from the server's by 0.0 s" in ran.out
     assert "responds in" in ran.out
-    assert "secret" not in ran.out
+    assert ":secret@" not in ran.out

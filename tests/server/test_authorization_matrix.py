@@ -332,9 +332,14 @@ class Planted(Authenticator):
         self._change = change
 
     async def identify(
-        self, headers: Mapping[str, str], address: str, *, former: bool = False
+        self,
+        headers: Mapping[str, str],
+        address: str,
+        *,
+        method: str = "POST",
+        former: bool = False,
     ) -> Principal:
-        principal = await super().identify(headers, address, former=former)
+        principal = await super().identify(headers, address, method=method, former=former)
         assert principal.token is not None
         return msgspec.structs.replace(principal, token=self._change(principal.token))
 

@@ -32,9 +32,6 @@ LISTS = """case (
 OF_JOB = """
 get history output ahead offered cancel files attach attempts why job_args copy_job search_output
 """
-ALL_OF_THEM = (
-    'LISTS_OF_ALL = frozenset({"schedules", "schedule_outlook", "recent_jobs", "leader", "scaler"})'
-)
 # What is dropped: the text of a check, what replaces it, and the rows that it protects.
 CHECKS = {
     "the queues of a claim": (
@@ -73,11 +70,12 @@ CHECKS = {
         "act_on_all",
     ),
     "the queue of a load": (
-        "if body.queue is not None:\n                return [body.queue]",
-        "if body.queue is not None:\n                return []",
-        "scale load_of_queue",
+        "body.queue is not None\n            ):\n                return [body.queue]",
+        "body.queue is not None\n            ):\n                return []",
+        "scale load_of_queue queue_history_of",
     ),
-    "the queue in a path": ('return [path["queue"]]', "return []", "insert queue_info"),
+    "the queue of new jobs": ('return [path["queue"], *sorted(called)]', "return []", "insert"),
+    "the queue in a path": ('return [path["queue"]]', "return []", "queue_info"),
     "the queue of a job": (
         "raise no_job(job_id)\n        _check_queue",
         "pass\n        _check_queue",
@@ -94,9 +92,9 @@ CHECKS = {
         "accepted withdraw",
     ),
     "lists of all queues": (
-        ALL_OF_THEM,
-        "LISTS_OF_ALL = frozenset()",
-        "schedules schedule_outlook recent_jobs leader scaler",
+        "case _ if is_limited and call.name not in LISTS_OF_ALL:",
+        "case _ if is_limited:",
+        "schedules schedule_outlook recent_jobs leader scaler marks overview queue_history",
     ),
     "queues": (
         "_check_queue(call, principal, queue)\n        _check_workers",
@@ -164,6 +162,8 @@ def test_every_route_is_in_the_matrix_or_open_to_all() -> None:
     listed = {(call.method, shape(PREFIX + call.path)) for call in CALLS.values()}
     everybody = {(method, f"{PREFIX}/{name}") for method in ("GET", "HEAD")
                  for name in ("health", "openapi.json")}  # fmt: skip
+    # Also at the address at which Prometheus looks by default.
+    everybody.add(("GET", "/metrics"))
     pages = {"/", *(f"/static/*/{path}" for path in load_pages().files)}
     everybody |= {(method, path) for method in ("GET", "HEAD") for path in pages}
     dashboard = {("GET", "me"), ("GET", "events"), ("POST", "session"), ("DELETE", "session")}

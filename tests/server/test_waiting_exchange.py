@@ -58,14 +58,14 @@ def test_an_exchange_that_waits_in_vain_returns_what_it_settled(
     answer = RawClient(server.url)(
         "POST", "/workers/w/exchange", {**report_of(store), "wait": 0.05}
     )
-    assert answer.data == {"settled": ["first"], "jobs": []}
+    assert answer.data == {"settled": ["first"], "jobs": [], "became": {}}
 
 
 @pytest.mark.parametrize("call", ["claim", "exchange"])
 def test_a_queue_may_be_wanted_twice(call: str, server: Serving) -> None:
     wants = [{"queue": "q", "limit": 1}, {"queue": "q", "limit": 2}]
     answer = RawClient(server.url)("POST", f"/workers/w/{call}", {"wants": wants, "wait": 0.05})
-    assert (answer.status, answer.data) == (200, {"settled": [], "jobs": []})
+    assert (answer.status, answer.data) == (200, {"settled": [], "jobs": [], "became": {}})
 
 
 def test_a_server_that_stops_answers_a_waiting_exchange_with_what_it_settled(
@@ -79,4 +79,4 @@ def test_a_server_that_stops_answers_a_waiting_exchange_with_what_it_settled(
     server.close()
     thread.join(120)
     [answer] = answers
-    assert (answer.status, answer.data) == (200, {"settled": ["first"], "jobs": []})
+    assert (answer.status, answer.data) == (200, {"settled": ["first"], "jobs": [], "became": {}})

@@ -54,16 +54,7 @@ from conveyor.core.lifecycle import (
 from conveyor.core.retry import Fixed
 from conveyor.errors import ConveyorError, QueueFullError
 from conveyor.store.memory.store import MemoryStore
-from conveyor.store.messages import (
-    SILENCE,
-    Claimant,
-    Filter,
-    Lease,
-    Offered,
-    Order,
-    Report,
-    Want,
-)
+from conveyor.store.messages import SILENCE, Claimant, Filter, Lease, Offered, Order, Report, Want
 from conveyor.store.protocol import Store
 from conveyor.store.protocol_files import UNUSED
 from conveyor.store.sqlite.store import SqliteStore

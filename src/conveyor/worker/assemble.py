@@ -159,16 +159,7 @@ class Assembly:
                 journal=journal,
                 events=events,
             ),
-            metrics=None
-            if attempts is None
-            else WorkerMetrics(
-                info=info,
-                attempts=attempts,
-                held=held,
-                leases=leases,
-                dispatcher=dispatcher,
-                delivery=delivery,
-            ),
+            metrics=_metrics(info, attempts, held, leases, dispatcher, delivery),
             delivery=delivery,
         )
 
@@ -328,3 +319,23 @@ def _pass_on(maintenance: MaintenanceLoop, events: JobEvents) -> None:
     maintenance.on_discard = events.discarded
     maintenance.rescuer.on_rescued = events.rescued
     maintenance.rescuer.on_discard = events.discarded
+
+
+def _metrics(
+    info: WorkerInfo,
+    attempts: AttemptMetrics | None,
+    held: HeldJobs,
+    leases: LeaseRenewer,
+    dispatcher: Dispatcher,
+    delivery: EventDelivery,
+) -> WorkerMetrics | None:
+    if attempts is None:
+        return None
+    return WorkerMetrics(
+        info=info,
+        attempts=attempts,
+        held=held,
+        leases=leases,
+        dispatcher=dispatcher,
+        delivery=delivery,
+    )

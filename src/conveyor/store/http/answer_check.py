@@ -42,11 +42,26 @@ def checked_answer(body: Payload | None, answer: Any) -> Any:
     return answer
 
 
-def page_of(call: ApiCall, answer: list[Any], cursor: str | None) -> Page[Any]:
-    """Return one page of a list. Only a search can end in a page without entries that goes on."""
+def page_of(
+    call: ApiCall, body: Payload | None, answer: list[Any], cursor: str | None
+) -> Page[Any]:
+    """Return one page of a list. Only a search can end in a page without entries that goes on.
+
+    It goes on only where it gets on: who reads page after page must come to an end.
+    """
     if call.is_search and cursor is not None and cursor.isdecimal() and len(cursor) < 20:
-        return Page(answer, more=True, next=int(cursor))
+        place = int(cursor)
+        if answer or _gets_on(body, place):
+            return Page(answer, more=True, next=place)
     return Page(answer, more=cursor is not None and bool(answer))
+
+
+def _gets_on(body: Payload | None, place: int) -> bool:
+    """Whether a search that stopped at `place` has looked at anything."""
+    if getattr(body, "order", "newest") == "oldest":
+        return place > (getattr(body, "after", None) or 0)
+    before: int | None = getattr(body, "before", None)
+    return before is None or place < before
 
 
 def _check_terms(terms: ServerTerms) -> None:

@@ -199,7 +199,7 @@ class HttpClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
         answer = decode_response(call, status, content, self.url, body)
-        return page_of(call, answer, cursor) if call.cursor else answer
+        return page_of(call, body, answer, cursor) if call.cursor else answer
 
     def _session(self) -> aiohttp.ClientSession:
         # Made at the first call, because it has to be made in the running event loop.
