@@ -31,6 +31,8 @@ IDLE = msgspec.structs.replace(WORKER, id="idle")
 RESULT = Succeeded(b'"done"')
 TRIED = Failed(ErrorInfo("ValueError", "broken"))
 Make = Callable[[Store, str], Any]
+# What ever happened in each queue.
+Totals = dict[str, dict[str, int]]
 
 
 class Operation(NamedTuple):
@@ -44,8 +46,8 @@ def set_clock(clock: FakeClock, moment: float) -> None:
     clock.advance(moment - clock.now())
 
 
-def prepare(store: Store, clock: FakeClock) -> None:
-    """Leave jobs in every state, and producers that wait at a full queue."""
+def prepare(store: Store, clock: FakeClock) -> Totals:
+    """Leave jobs in every state, and producers that wait at a full queue; return the totals."""
     set_clock(clock, START)
     put(store, new(id="lapsed", retries=3), new(id="final", key="f"), new(id="old"))
     lapsed, final, old = claim(store, 3, worker="dead", lease_for=5.0)
@@ -67,6 +69,11 @@ def prepare(store: Store, clock: FakeClock) -> None:
     # `late` is due once somebody stages it.
     clock.advance(5)
     assert lapsed.lease == 1
+    return totals(store)
+
+
+def totals(store: Store) -> Totals:
+    return {each.name: data(each.totals) for each in store.counts().result()}
 
 
 def lease(job_id: str, number: int = 1) -> Lease:
@@ -203,7 +210,14 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in told] if isinstance(told, list | tuple) else told
 
 
-def contents(store: Store) -> Any:
+def since(before: Totals, queue: Any) -> Any:
+    """Return a queue with what its totals have grown by. A store may have been used before."""
+    first = before[queue["name"]]
+    grown = {name: number - first[name] for name, number in queue["totals"].items()}
+    return {**queue, "totals": grown}
+
+
+def contents(store: Store, before: Totals) -> Any:
     """Return all that a store shows: jobs, histories, counts, workers and output."""
     jobs: Sequence[JobRecord] = store.find(Filter(), limit=100, include=DETAILS).result()
     return {
@@ -217,7 +231,9 @@ def contents(store: Store) -> Any:
             if job.id == "runs"
         },
         "queues": {
-            each.name: plain(each) for each in store.counts().result() if each.name in QUEUES
+            each.name: since(before, plain(each))
+            for each in store.counts().result()
+            if each.name in QUEUES
         },
         "workers": [plain(each) for each in store.workers().result()],
     }
@@ -242,17 +258,17 @@ def serial_outcomes(first: Operation, second: Operation) -> list[Outcome]:
             for is_swapped in (False, True):
                 clock = FakeClock()
                 store = MemoryStore(clock, draw=lambda: 0.5)
-                prepare(store, clock)
+                before = prepare(store, clock)
                 calls = [sided(one, store, "a"), sided(other, store, "b")]
                 made = [answer_of(each) for each in (calls[::-1] if is_swapped else calls)]
-                outcomes.append(outcome(made[::-1] if is_swapped else made, store))
+                outcomes.append(outcome(made[::-1] if is_swapped else made, store, before))
     return outcomes
 
 
-def outcome(answers: Sequence[Answer], store: Store) -> Outcome:
+def outcome(answers: Sequence[Answer], store: Store, before: Totals) -> Outcome:
     # A claim does not see an offer that is not committed; the next look of maintenance does.
     store.stage(limit=0).result()
-    return Outcome([[kind, plain(value)] for kind, value in answers], contents(store))
+    return Outcome([[kind, plain(value)] for kind, value in answers], contents(store, before))
 
 
 def finish_all(store: Store, clock: FakeClock) -> None:

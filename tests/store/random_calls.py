@@ -62,6 +62,37 @@ WORKER = WorkerInfo(
 )
 
 
+class Application:
+    """A session of an application, in whose transactions jobs are enqueued and completed."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+        self._session = psycopg.connect(parse_address(store.url).server)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def transact(self, jobs: list[NewJob], how: WhenFull, held: dict[str, JobRecord]) -> None:
+        """Enqueue these jobs, and complete the last one that is held."""
+        try:
+            with self._session.transaction():
+                run_sync(
+                    self._store.insert_within(
+                        self._session, jobs, capacity=5, when_full=how, in_coroutine=False
+                    )
+                )
+                for job in list(held.values())[-1:]:
+                    held.pop(job.id)
+                    run_sync(
+                        complete_within(
+                            self._session, job, b"1", self._store.schema, in_coroutine=False
+                        )
+                    )
+        except psycopg.Error as error:
+            if error.sqlstate != LOST_LEASE:
+                raise
+
+
 class Caller:
     """One process's calls, drawn from a seed, and the jobs that it holds."""
 
@@ -74,11 +105,9 @@ class Caller:
         self.offers: list[str] = []
         self.errors: list[str] = []
         self.counts: Counter[str] = Counter()
-        assert isinstance(store, PostgresStore)
-        self.schema, self.insert_within = store.schema, store.insert_within
-        self.application = psycopg.connect(parse_address(store.url).server)
+        self.application = Application(store) if isinstance(store, PostgresStore) else None
         self.kinds: list[Callable[[], Any]] = [
-            *[self.transact] * 4,
+            *[self.transact] * (4 if self.application else 0),
             *[self.insert, self.insert_bounded, self.claim, self.exchange, self.settle] * 4,
             *[self.extend, self.cancel, self.retry, self.rescue, self.stage, self.prune] * 2,
             *(self.delete, self.pause, self.beat, self.order, self.dismiss, self.write),
@@ -216,25 +245,10 @@ class Caller:
 
         With one bounded queue and no unique key, it never meets a deadlock.
         """
+        assert self.application
         queue, how = self.draw.choice(BOUNDED), self.draw.choice(_NOT_WAITING)
         jobs = [self.job(queue, None) for _ in range(self.draw.randint(1, 2))]
-        try:
-            with self.application.transaction():
-                run_sync(
-                    self.insert_within(
-                        self.application, jobs, capacity=5, when_full=how, in_coroutine=False
-                    )
-                )
-                for job in list(self.held.values())[-1:]:
-                    self.held.pop(job.id)
-                    run_sync(
-                        complete_within(
-                            self.application, job, b"1", self.schema, in_coroutine=False
-                        )
-                    )
-        except psycopg.Error as error:
-            if error.sqlstate != LOST_LEASE:
-                raise
+        self.application.transact(jobs, how, self.held)
 
     def beat(self) -> None:
         self.store.beat(msgspec.structs.replace(WORKER, id=self.draw.choice(WORKERS))).result()
@@ -294,7 +308,8 @@ def main(url: str, seed: int, calls: int) -> None:
     caller = Caller(store, seed)
     for _ in range(calls):
         caller.call()
-    caller.application.close()
+    if caller.application:
+        caller.application.close()
     store.close()
     print(json.dumps({"calls": caller.counts, "errors": caller.errors}))
 

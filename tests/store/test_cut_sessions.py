@@ -81,7 +81,7 @@ class Cutter:
         traffic: Traffic | None = None,
     ) -> None:
         """Make a call whose connection is cut; fail unless the outcome is that without a cut."""
-        prepare(self.third, self.clock)
+        before = prepare(self.third, self.clock)
         # So each call finds the same: a new connection, or one that was closed.
         self.proxy.end_sessions()
         self.store.queue_info("q").result()
@@ -90,7 +90,7 @@ class Cutter:
         self.proxy.cut, self.proxy.traffic = cut, traffic
         answer = answer_of(sided(OPERATIONS[name].make, self.store, "a"))
         self.proxy.cut = self.proxy.traffic = None
-        seen = outcome([answer, NOTHING], self.third)
+        seen = outcome([answer, NOTHING], self.third, before)
         assert seen in serial_outcomes(OPERATIONS[name], IDLE), seen
         finish_all(self.third, self.clock)
 

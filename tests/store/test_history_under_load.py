@@ -78,7 +78,7 @@ def test_it_agrees_on_postgresql_before_and_after_it_is_added_up(url: str, admin
     assert disagreements(store) == []
     before = {each.name: totals(store, each.name) for each in store.counts().result()}
     connection = Connection(parse_address(url))
-    store._driver._notifier._add_up(connection)  # type: ignore[attr-defined]
+    store._driver._opened.notifier._add_up(connection)  # type: ignore[attr-defined]
     connection.close()
     assert admin.run(f"SELECT count(*) FROM {admin.schema}.tally") == [(0,)]
     assert {each.name: totals(store, each.name) for each in store.counts().result()} == before

@@ -65,13 +65,13 @@ class Duet:
         operations = [OPERATIONS[name] for name in pair]
         for _ in range(TRIES):
             choices.made.clear()
-            prepare(self.third, self.clock)
+            before = prepare(self.third, self.clock)
             calls = [
                 sided(operation.make, store, side)
                 for operation, store, side in zip(operations, self.stores, "ab", strict=True)
             ]
             answers = self.stepped.run(calls, choices)
-            seen = outcome(answers, self.third)
+            seen = outcome(answers, self.third, before)
             if LOST not in answers:
                 break
             finish_all(self.third, self.clock)
