@@ -101,24 +101,24 @@ def test_counts_of_a_queue_that_another_transaction_holds_are_added_up_later(
 
 
 def test_what_counts_show_no_more_is_added_up_and_stays_the_same(
-    store: PostgresStore, admin: Admin
+    postgres: PostgresStore, admin: Admin
 ) -> None:
-    put(store, *(new() for _ in range(5)))
-    put(store, new(queue="other"))
+    put(postgres, *(new() for _ in range(5)))
+    put(postgres, new(queue="other"))
     for queue, limit in (("q", 5), ("other", 1)):
-        for job in claim(store, limit, queue=queue):
-            settle(store, job, Succeeded())
-            store.delete(job.id).result()
-    before = [each.totals for each in store.counts().result()]
-    notifier = store._driver._notifier  # type: ignore[attr-defined]
-    connection = Connection(parse_address(store.url))
+        for job in claim(postgres, limit, queue=queue):
+            settle(postgres, job, Succeeded())
+            postgres.delete(job.id).result()
+    before = [each.totals for each in postgres.counts().result()]
+    notifier = PostgresNotifier(parse_address(postgres.url))
+    connection = Connection(parse_address(postgres.url))
     notifier._add_up(connection)
-    put(store, new())
+    put(postgres, new())
     notifier._add_up(connection)
     connection.close()
     rows = admin.run(f"SELECT queue, deleted FROM {admin.schema}.past_tally ORDER BY queue")
     assert rows == [("other", 1), ("q", 5)]
-    other, q = [each.totals for each in store.counts().result()]
+    other, q = [each.totals for each in postgres.counts().result()]
     assert [other, msgspec.structs.replace(q, enqueued=5)] == before
     assert q.enqueued == 6
 

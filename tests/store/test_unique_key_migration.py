@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apsw
 from calls import new, put
+from older_file import make_older
 
 from conveyor.store.sqlite.store import SqliteStore
 
@@ -15,11 +16,11 @@ def test_the_unique_keys_of_a_file_of_schema_8_are_those_of_their_queues(tmp_pat
     store = SqliteStore(path)
     ids = put(store, new(key="cat"), new(key="dog"), new())
     store.close()
+    make_older(path, 8)
     old_file = apsw.Connection(str(path))
     for job_id, key in zip(ids, ("cat", "dog"), strict=False):
         old = f"'t' || char(0) || '{key}'"
         old_file.execute(f"UPDATE job SET unique_key = {old} WHERE id = '{job_id}'")
-    old_file.execute("PRAGMA user_version = 8")
     old_file.close()
     store = SqliteStore(path)
     again = [new(key="cat"), new(key="dog"), new(key="cat", queue="other")]
