@@ -20,6 +20,7 @@ from conveyor.cli.main import run
 from conveyor.core import foreign_text
 from conveyor.core.access import Action, Token
 from conveyor.core.files import FileInfo
+from conveyor.core.fingerprint import fingerprint
 from conveyor.core.job import (
     ErrorInfo,
     NewJob,
@@ -43,6 +44,9 @@ EVIL = (
 FILE = "x\x1b]0;title\a\x1b[38;5;199m\x1b[2J\r\n\u202e\x9b1m"
 OUTPUT = EVIL.replace("\x1b[38;5;199m", "").encode() + b"\xff\xc3\x1b["
 CONTENT = b"x"
+ERROR = ErrorInfo(EVIL, EVIL, traceback=f"Traceback\n  {EVIL}\n{EVIL}")
+# Of the group of failures that the error is in.
+FINGERPRINT = fingerprint(ERROR)
 
 
 def fill(belt: Conveyor) -> None:
@@ -67,8 +71,7 @@ def fill(belt: Conveyor) -> None:
     store.attach(
         running, FileInfo(name=FILE, digest=sha256(CONTENT).hexdigest(), size=1, kind="artifact")
     ).result()
-    error = ErrorInfo(EVIL, EVIL, traceback=f"Traceback\n  {EVIL}\n{EVIL}")
-    store.settle([Report("failed-job", failed.lease, Failed(error))]).result()
+    store.settle([Report("failed-job", failed.lease, Failed(ERROR))]).result()
     store.set_progress([(running, Progress(1, 2, EVIL))]).result()
     store.set_stopping([(running, [StopNote(1000.0, EVIL)])]).result()
     store.cancel("evil-job", reason=EVIL).result()

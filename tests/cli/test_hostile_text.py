@@ -17,7 +17,7 @@ from unicodedata import category
 import click
 import hostile_store
 import pytest
-from hostile_store import EVIL, FILE
+from hostile_store import EVIL, FILE, FINGERPRINT
 from shell import Command
 
 from conveyor import Conveyor
@@ -74,6 +74,21 @@ CALLS: dict[str, list[list[str]]] = {
         ["cancel", "--task", EVIL, "--older", EVIL],
     ],
     "retry": [["retry", "evil-job"], ["retry", EVIL], ["retry", "--task", EVIL]],
+    "failures": [
+        ["failures"],
+        ["failures", "--json"],
+        ["failures", FINGERPRINT],
+        ["failures", FINGERPRINT, "--json"],
+        ["failures", EVIL],
+        ["failures", "--task", EVIL],
+        ["failures", "--queue", EVIL],
+    ],
+    "stack": [
+        ["stack", "evil-job", "--timeout", "0.1"],
+        ["stack", "failed-job"],
+        ["stack", EVIL],
+        ["stack", "evil-job", "--timeout", EVIL],
+    ],
     "delete": [["delete", "evil-job"], ["delete", EVIL], ["delete", "--queue", EVIL]],
     "queues": [
         ["queues"],

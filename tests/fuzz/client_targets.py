@@ -9,6 +9,7 @@ from typing import Any
 import httptools
 import msgspec
 from harness import Target
+from history_seeds import HISTORY
 from server_targets import DIGEST, DUMP, ERROR, OPTIONS, SCHEDULE, TOKEN, WORKER
 
 from conveyor.cli.exec import read_exit_code
@@ -84,8 +85,10 @@ ANSWERS: dict[str, list[Any]] = {
     "schedule_outlook": [{"schedule": SCHEDULE, "words": "w", "next": [1.0], "outcomes": [
         {"id": "j", "state": "running", "enqueued_at": 1.0}]}],
     "scaler": [{"leader": None, "is_current": False, "status": {"at": 1.0}}],
-    "suggest": [{"found": ["a"]}],
+    "suggest": [{"found": ["a"]}], **HISTORY,
 }  # fmt: skip
+# Calls whose answers the store takes out of what is sent.
+UNWRAPPED = ("insert", "accepted", "withdraw", "put_stack")
 RENEWALS = [{"id": "j", "verdict": "cancel", "reason": "r", "forced": True}]
 
 
@@ -122,7 +125,7 @@ def response_target(call: ApiCall) -> Target:
         return msgspec.json.encode(answer if call.encode is None else call.encode(answer))
 
     # What was decoded for a call like insert is what goes over the wire.
-    is_same = call.encode is None or call.name in ("insert", "accepted", "withdraw")
+    is_same = call.encode is None or call.name in UNWRAPPED
     back = msgspec.json.encode if is_same else encode
     return Target(f"response to {call.name}", decode, seeds(call), (ConveyorError,), back)
 

@@ -42,5 +42,6 @@ FOUND: list[tuple[str, bytes]] = [
     ("address of a PostgreSQL store", b"postgresql://h/d?x=\xff"),
     ("server address", b"http://[::1]:@"),
     ("arguments", b'{"a":1,"b":"x","c":{"k":[1]},"more":{"c":1.5}}'),
+    ("login", b'{"token":"\xff"}'),
     ("address of a SQLite store", b"sqlite:///x?" + b"a=&" * 2000),
 ]

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import uvicorn
 from harness import Target
+from history_seeds import HISTORY_REQUESTS
 from inspection_seeds import INSPECTION
 from starlette.datastructures import Headers, QueryParams
 from uvicorn.server import ServerState
@@ -131,6 +132,8 @@ SEEDS: dict[type[payloads.Payload], list[dict[str, Any]]] = {
     payloads.ReasonBody: [{"reason": "r"}],
     payloads.ReasonQuery: [{"reason": "r"}],
     **INSPECTION,
+    **HISTORY_REQUESTS,
+    payloads.MetricsQuery: [{"scalers": "a,b"}],
     payloads.HintsQuery: [{"kinds": "final,offer"}],
 }
 # Names in paths that agree with the bodies above.

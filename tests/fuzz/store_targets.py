@@ -21,12 +21,15 @@ from conveyor.core.record import decode_json
 from conveyor.core.storable import checked_record
 from conveyor.errors import CorruptStoreError, EncodingError, UsageError
 from conveyor.store.http.wire import JobView, decode_job, encode_job
+from conveyor.store.messages import Leader
 from conveyor.store.move_mark import MoveMark, mark_note, read_mark
+from conveyor.store.overview_reader import scaler_facts
 from conveyor.store.postgres.address import parse_address as postgres_address
 from conveyor.store.sql import rows
-from conveyor.store.sql.operations import admin, enqueue, tasks, tokens, workers
+from conveyor.store.sql.operations import admin, enqueue, marks, tasks, tokens, workers
 from conveyor.store.sql.operations.enqueue import is_offer_intact
 from conveyor.store.sql.operations.stacks import read_dump
+from conveyor.store.sql.queue_state import decode_minute
 from conveyor.store.sqlite.store import parse_address
 
 decode_view = msgspec.json.Decoder(JobView).decode
@@ -149,6 +152,18 @@ def dump(value: Any) -> list[bytes]:
     return [json.dumps(value).encode()]
 
 
+def decode_mark_row(data: bytes) -> None:
+    row = read_row(data, ("seq", "at", "kind", "text", "who", "scope"))
+    if type(row[0]) is not int:  # it is the key of the table
+        row[0] = 1
+    msgspec.json.encode(marks._mark(tuple(row)))
+
+
+def decode_scaler_note(data: bytes) -> None:
+    note = data.decode(errors="replace")
+    msgspec.json.encode(scaler_facts(Leader("n", "h", until=1.0, since=1.0, term=1, note=note)))
+
+
 def decode_history_row(data: bytes) -> None:
     names = ("attempt", "at", "worker", "became", "error", "started_at", "due_at", "lease", "alike")
     msgspec.json.encode(admin.attempt_error(1, *read_row(data, names)))
@@ -208,6 +223,13 @@ def store_targets() -> list[Target]:
         Target("row of a worker", decode_worker_row, [json.dumps(worker).encode()]),
         Target("row of an offer", decode_offer_row, [json.dumps(offer).encode()]),
         Target("row of the history", decode_history_row, [json.dumps(history).encode()]),
+        Target("row of a mark", decode_mark_row,
+               dump({"seq": 1, "at": 1.0, "kind": "release", "text": "v1", "who": "w",
+                     "scope": '["q"]'})),
+        Target("minute of a queue", lambda data: decode_minute(data.decode(errors="replace")),
+               [b"[64,145,2000]", b"null"]),
+        Target("note of a scaler to sum up", decode_scaler_note,
+               [b'{"status":{"at":1.0,"every":5.0,"held":["a"],"blind":{"p":"why"}}}']),
         Target("row of a stack", read_dump, [json.dumps(DUMP).encode()]),
         Target("row of a task", decode_task_row, dump({"name": "t", "options": OPTIONS})),
         Target("address of a SQLite store", lambda data: parse_address(os.fsdecode(data)),

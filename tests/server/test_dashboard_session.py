@@ -68,7 +68,10 @@ def test_a_wrong_token_makes_no_session(store: MemoryStore, server: Serving) -> 
         assert "set-cookie" not in response.headers
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"token": 1}', b'{"token": "a", "x": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", b'{"token": 1}', b'{"token": "a", "x": 1}', b'{"token": "\xff"}'],
+)
 def test_a_login_that_is_none_is_refused(server: Serving, body: bytes) -> None:
     ask = RawClient(server.url)
     assert ask("POST", "/session", body, headers=PAGE).is_problem(400, "usage")

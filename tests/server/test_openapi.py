@@ -67,3 +67,17 @@ def test_only_lists_that_are_paged_have_a_cursor() -> None:
     }
     of_jobs = {"find", "history", "attempts", "output"}
     assert paged == of_jobs | {"tokens", "actions", "counts", "workers", "schedules", "marks"}
+
+
+def test_what_a_query_must_have_is_required() -> None:
+    paths = json.loads(openapi("1"))["paths"]
+    parameters = paths[f"{PREFIX}/jobs/{{job_id}}/output/search"]["get"]["parameters"]
+    required = {each["name"] for each in parameters if each["required"]}
+    assert required == {"job_id", "text"}
+
+
+def test_a_list_of_a_fixed_length_has_one_schema_of_its_items_if_they_are_alike() -> None:
+    schema = json.loads(openapi("1"))["components"]["schemas"]["Acted"]["properties"]["jobs"]
+    assert schema["items"] == {
+        "type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "string"},
+    }  # fmt: skip

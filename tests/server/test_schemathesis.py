@@ -25,7 +25,10 @@ from schemathesis.specs.openapi.checks import use_after_free
 from served import OpenAuthenticator, Serving
 
 from conveyor.core.access import issue_token
-from conveyor.core.job import ScheduleInfo, WorkerInfo
+from conveyor.core.bulk import changeable_states
+from conveyor.core.job import ScheduleInfo, State, WorkerInfo
+from conveyor.core.storable import NOT_OF_CALLBACKS
+from conveyor.errors import UsageError
 from conveyor.server.openapi import openapi
 from conveyor.store.http.api import HINTS, PREFIX, STORE_CALLS
 from conveyor.store.memory.store import MemoryStore
@@ -119,6 +122,8 @@ def fill(store: Store) -> None:
 
 def adapt(case: Any) -> None:
     """Keep the rules that no schema can express: what is stored, and what belongs together."""
+    if name_of(case.operation) == "queue_history" and "since" in case.query:
+        case.query["until"] = case.query["since"]  # in order, and not too many steps apart
     if isinstance(case.body, dict | list):
         case.body = with_integers(case.body)
     if not isinstance(case.body, dict):
@@ -137,10 +142,38 @@ def adapt(case: Any) -> None:
         body["schedule"].update(TIMES)
     if isinstance(body.get("file"), dict):
         body["file"].update(digest=EMPTY, size=0)
+    adapt_jobs(body)
+    adapt_filter(body)
+    if name_of(case.operation) == "add_mark" and isinstance(body.get("text"), str):
+        body["text"] = "".join(filter(str.isprintable, body["text"])).strip() or "x"
+
+
+def adapt_jobs(body: dict[str, Any]) -> None:
     for each in (*listed(body, "jobs"), *listed(body, "tasks")):
         if isinstance(each.get("options"), dict):
             each["options"].pop("files", None)
             each["options"].pop("artifacts", None)
+        if "callbacks" in each:
+            each["callbacks"] = callbacks_of(each)
+
+
+def adapt_filter(body: dict[str, Any]) -> None:
+    """Let an action have jobs that it can change."""
+    which = body.get("filter")
+    if isinstance(which, dict) and which.get("states"):
+        try:
+            changeable_states(body.get("action", "cancel"), set(map(State, which["states"])))
+        except UsageError:
+            del which["states"]
+
+
+def callbacks_of(each: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the callbacks of a job or task: one for each end, without what only jobs can have."""
+    made = {callback["on"]: callback for callback in listed(each, "callbacks")}
+    for callback in made.values():
+        for name in NOT_OF_CALLBACKS:
+            callback.get("options", {}).pop(name, None)
+    return list(made.values())
 
 
 def listed(body: dict[str, Any], name: str) -> list[dict[str, Any]]:

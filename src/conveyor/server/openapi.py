@@ -113,7 +113,12 @@ def _operation(call: ApiCall, schemas: Schemas) -> dict[str, Any]:
     whole = schemas.components[call.request.__name__]
     if call.in_query:
         operation["parameters"] += [
-            {"name": name, "in": "query", "required": False, "schema": _in_query(each)}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in whole.get("required", []),
+                "schema": _in_query(each),
+            }
             for name, each in whole["properties"].items()
         ]
         if call.raw == "request":

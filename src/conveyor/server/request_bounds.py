@@ -16,12 +16,15 @@ from ..core.access import ID_LENGTH, Token
 from ..core.bounds import BOUNDS as STORED
 from ..core.bounds import CLASS_NAME_LIMIT, EARLIEST, LATEST, LONGEST
 from ..core.files import CONTENT_LIMIT, FILE_NAME_LIMIT, FILES_LIMIT, PIECE, FileInfo, InputFile
+from ..core.history import MINUTE
 from ..core.job import DETAILS, Callback, Options, OutputChunk, ScheduleInfo, State, TaskDefaults
 from ..core.names import NAME_LIMIT
 from ..core.retry import MAX_STEPS, Exponential, Fixed, Steps
 from ..core.retry_on import NAME as EXCEPTION_NAME
 from ..core.trace_context import MAX_MEMBERS, STATE_LIMIT, TraceContext
 from ..core.trace_context import MEMBER as TRACE_MEMBER
+from ..store.history_reader import LONGEST_STEP
+from ..store.http.history_payloads import AddMarkBody, QueueHistoryQuery
 from ..store.http.list_queries import SUMMARY, CountQuery, FindQuery
 from ..store.http.payloads import (
     BytesQuery,
@@ -89,6 +92,7 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "priority": PRIORITY,
         "run_at": optional(MOMENT),
         "delay": SECONDS,
+        "callbacks": {"maxItems": len(CALLBACKS)},
     },
     Options: {
         "retries": COUNT,
@@ -159,6 +163,13 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "states": comma_separated(list(State)),
         "include": comma_separated([*sorted(DETAILS), SUMMARY]),
     },
+    QueueHistoryQuery: {
+        "since": optional(MOMENT),
+        "until": optional(MOMENT),
+        "step": {"minimum": MINUTE, "maximum": LONGEST_STEP, "multipleOf": MINUTE},
+    },
+    # One line; what else is not printable, no pattern can say.
+    AddMarkBody: {"text": {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}},
     HintsQuery: {"kinds": comma_separated(list(get_args(HintKind)))},
 }
 

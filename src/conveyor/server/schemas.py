@@ -102,13 +102,18 @@ def _portable(schema: Schema) -> Schema:
     """Return a schema without what client generators reject.
 
     Objects as defaults: openapi-python-client cannot write them; the description of the API says
-    what a missing object means. `items: false` repeats `maxItems`.
+    what a missing object means. `items: false` repeats `maxItems`. Where all items are alike, one
+    schema of them says the same as a list.
     """
     changed = dict(schema)
     if isinstance(schema.get("default"), dict | list | tuple):
         del changed["default"]
     if schema.get("items") is False:
         del changed["items"]
+        first, *others = schema["prefixItems"]
+        if all(each == first for each in others):
+            del changed["prefixItems"]
+            changed["items"] = first
     changed.pop("uniqueItems", None)  # a set is sent as a list; duplicates do no harm
     if schema.get("type") == "integer":
         changed["format"] = "int64"

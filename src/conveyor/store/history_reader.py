@@ -24,6 +24,7 @@ from .protocol_history import MOST_POINTS
 # How many minutes are read at once.
 PAGE_MINUTES = 5000
 HOUR = 3600.0
+LONGEST_STEP = 366 * 86_400
 
 
 class ReadMinutes(Protocol):
@@ -88,7 +89,7 @@ def read_history(
 
 
 def _checked_step(step: float) -> int:
-    if not (MINUTE <= step <= 366 * 86_400) or step % MINUTE:
+    if not (MINUTE <= step <= LONGEST_STEP) or step % MINUTE:
         raise UsageError(f"step must be a multiple of 60 seconds, from 60 on, got {step!r:.40}")
     return int(step) // MINUTE
 

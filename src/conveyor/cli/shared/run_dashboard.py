@@ -27,6 +27,8 @@ log = open_event_log("dashboard")
 
 # How long the thread may take to end, in seconds: the worker's exit does not wait longer.
 STOP_TIMEOUT = 1.0
+# It belongs to uvicorn: only its level is set here.
+UVICORN_LOG = "uvicorn.error"
 NEEDED = ("starlette", "uvicorn", "httptools")
 NOT_FOR_ALL = (
     "not served, because this system does not say which of its users connects, and any of them "
@@ -114,7 +116,7 @@ class _DashboardThread(threading.Thread):
         from ...server.server_config import ServerConfig  # noqa: PLC0415
 
         # Its lines are about a server of its own; here there is one about the dashboard.
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger(UVICORN_LOG).setLevel(logging.WARNING)
         belt, settings = self._belt, self._settings
         address: DashboardAddress = settings["dashboard"]
         tokens = bool(belt.store.tokens(limit=1).result())

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...core.unreadable import UNREADABLE
 from ...errors import UsageError
 from ...store.http.api import PREFIX, SERVER_CALLS, STORE_CALLS
 from ...store.http.api_call import READ_OR_ENQUEUE, ApiCall
@@ -40,6 +41,14 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a login."""
 
     token: str
+
+
+def decode_login(data: bytes) -> Login:
+    """Return a login from its body; UsageError if it is none."""
+    try:
+        return msgspec.json.decode(data, type=Login)
+    except UNREADABLE as error:
+        raise UsageError(f"body of the login: {error}") from error
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,10 +131,7 @@ class Dashboard:
         length = http.headers.get("content-length", "")
         if not length.isdigit() or int(length) > LOGIN_LIMIT:
             raise UsageError(f"a login has at most {LOGIN_LIMIT} bytes, and says how many")
-        try:
-            login = msgspec.json.decode(await http.body(), type=Login)
-        except msgspec.DecodeError as error:
-            raise UsageError(f"body of the login: {error}") from error
+        login = decode_login(await http.body())
         principal = await self._authenticator.identify_token(login.token.strip(), _address(http))
         assert principal.token is not None, "a token was given"
         return _with_cookie(http, login.token.strip())

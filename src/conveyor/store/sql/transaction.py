@@ -23,7 +23,6 @@ from .statements import READ_ONLY
 
 _INTEGERS = {int}
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 Lockable = Literal["worker", "job", "queue"]
 Params = Sequence[Any] | Mapping[str, Any]
