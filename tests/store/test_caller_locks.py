@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from calls import BROKEN, claim, counted, depth, hears, new, offer, put, state
 
-from conveyor.core.job import JobRecord, NewJob, State
+from conveyor.core.job import Callback, JobRecord, NewJob, State
 from conveyor.core.pending import run_sync
 from conveyor.errors import NotFoundError
 from conveyor.runners.caller_completion import complete_within
@@ -241,4 +241,35 @@ def test_of_two_transactions_that_take_two_queues_in_opposite_orders_one_is_told
     assert isinstance(first.wait(), Accepted)
     application.session.commit()
     assert (depth(postgres, "a"), depth(postgres, "b")) == (2, 2)
+    assert postgres.check().result() == []
+
+
+def test_new_queues_of_callbacks_are_made_in_one_order(
+    postgres: PostgresStore, application: Application, other: Application, admin: Admin
+) -> None:
+    def calling(queue: str, *called: str) -> NewJob:
+        events = zip(("completed", "discarded"), called, strict=False)
+        return new(
+            queue=queue,
+            callbacks=tuple(
+                Callback(on=on, task="after", parameter="ended", queue=name)  # type: ignore[arg-type]
+                for on, name in events
+            ),
+        )
+
+    def enqueue_first() -> Any:
+        answer = application.enqueue(calling("z", "m", "a"), capacity=3)
+        application.session.commit()
+        return answer
+
+    with psycopg.connect(parse_address(postgres.url).server) as maker:
+        maker.execute(f"INSERT INTO {admin.schema}.queue (name) VALUES ('m')".encode())
+        # It waits between the queues that it makes before `m` and those after it.
+        first = Beside(enqueue_first)
+        wait_until_blocked(admin, by=maker)
+        second = Beside(lambda: other.enqueue(calling("a", "z"), capacity=3))
+        wait_until_blocked(admin, by=application.session)
+        maker.rollback()
+    assert [type(each.wait()) for each in (first, second)] == [Accepted, Accepted]
+    other.session.commit()
     assert postgres.check().result() == []

@@ -15,6 +15,24 @@ from ..transaction import Tx
 End = tuple[int, State, ErrorInfo | None]
 
 
+async def make_queues(tx: Tx, jobs: Sequence[NewJob]) -> None:
+    """Make the queues of jobs and of their callbacks, in one order for everybody.
+
+    A new row is held until the commit, and whoever makes the same one waits for that.
+    """
+    called = {each.queue for new in jobs for each in new.callbacks}
+    for queue in sorted(called | {new.queue for new in jobs}):
+        await tx.used_queue(queue)
+
+
+async def make_lanes(tx: Tx, jobs: Sequence[NewJob]) -> None:
+    """Make the lanes of jobs and of their callbacks likewise, once a bounded queue is locked."""
+    lanes = {(new.queue, new.options.requires) for new in jobs}
+    lanes |= {(each.queue, each.options.requires) for new in jobs for each in new.callbacks}
+    for queue, requires in sorted(lanes):
+        await tx.lane(queue, requires)
+
+
 async def add_callbacks(tx: Tx, jobs: Iterable[NewJob]) -> None:
     """Store the callbacks of jobs that were added in this transaction."""
     rows = [

@@ -23,7 +23,7 @@ from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, un
 from ..queue_state import QueueState
 from ..rows import Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, Tx
-from .callbacks import add_callbacks
+from .callbacks import add_callbacks, make_lanes, make_queues
 from .transitions import end_unrun
 
 # How many offers of a queue are looked at in one operation, and how many rows with the arguments
@@ -52,6 +52,8 @@ async def insert(
     if not jobs:
         return Accepted(())
     name = jobs[0].queue
+    if any(new.callbacks for new in jobs):
+        await make_queues(tx, jobs)
     queue = await tx.used_queue(name)
     if queue.capacity is None and capacity is None:
         return await accept(tx, jobs)
@@ -127,6 +129,8 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         return answer
     if tx.careful:
         check_ids(fresh, await _stored(tx, fresh))
+    if any(new.callbacks for new in fresh):
+        await make_lanes(tx, fresh)
     rows: list[Params] = []
     counts: dict[State, int] = {}
     for new in fresh:
