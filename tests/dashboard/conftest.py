@@ -14,8 +14,8 @@ import pytest
 from chromium import launch_chromium
 from filled_shop import Shop, fill
 from playwright.sync_api import Browser, sync_playwright
+from shop_world import World
 from tab import OpenTab, Tab
-from world import World
 
 THREAD = ThreadPoolExecutor(1, "browser")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from world import HOSTILE_QUEUE, HOSTILE_TASK, World
+from shop_world import HOSTILE_QUEUE, HOSTILE_TASK, World
 
 from conveyor.core.job import State
 

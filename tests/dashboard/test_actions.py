@@ -9,8 +9,8 @@ from urllib.parse import quote
 import msgspec
 from filled_shop import Shop
 from playwright.sync_api import Route, expect
+from shop_world import World, until
 from tab import OpenTab, Tab
-from world import World, until
 
 from conveyor.core.job import State
 from conveyor.core.shell_words import quote_word

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filled_shop import Shop
 from playwright.sync_api import Request, Route, expect
+from shop_world import World, until
 from tab import OpenTab, Tab
-from world import World, until
 
 from conveyor.core.job import State
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Request, expect
+from shop_world import until
 from tab import OpenTab, Tab
-from world import until
 
 from conveyor.core.access import Token, issue_token
 from conveyor.core.job import NewJob, State

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from filled_shop import Shop
+from shop_world import World
 from tab import OpenTab
-from world import World
 
 from conveyor.core.job import NewJob
 

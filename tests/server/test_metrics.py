@@ -18,6 +18,7 @@ from conveyor.core.access import agent_suffix
 from conveyor.core.serving_workers import SILENT
 from conveyor.core.job import State, WorkerInfo
 from conveyor.core.lifecycle import Succeeded
+from conveyor.core.serving_workers import SILENT
 from conveyor.server import metrics_reading
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
