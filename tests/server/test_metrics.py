@@ -15,7 +15,6 @@ from conveyor.autoscaler.plan import PoolCounts
 from conveyor.autoscaler.state import ScalerState
 from conveyor.autoscaler.status import ScalerNote, ScalerStatus, encode_note
 from conveyor.core.access import agent_suffix
-from conveyor.core.serving_workers import SILENT
 from conveyor.core.job import State, WorkerInfo
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.serving_workers import SILENT

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ..core.event_log import open_event_log
 from ..core.stack import Frame, ProcessState, StackDump
+from ..errors import ConveyorError
 from ..runners.job_control import JobControl
 from ..runners.process_states import processes_below, processes_of_command
 from ..runners.stack_frames import frames_of_coroutine, frames_of_thread
@@ -40,6 +41,7 @@ class StackReporter:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._requested = False
+        self._asking: asyncio.Task[None] | None = None
 
     def run_beside(self, loop: asyncio.AbstractEventLoop) -> None:
         """Note the event loop that runs the jobs. Must be called in it."""
@@ -55,10 +57,19 @@ class StackReporter:
                     thread.start()
                     self._thread = thread
 
-    def look_if_running(self) -> None:
-        """Look for requests if there can be any: hints may be lost."""
-        if self._held.is_running:
-            self.look()
+    def ask_if_running(self) -> None:
+        """Ask for requests if there can be any: hints may be lost. Must be called in the loop."""
+        if self._held.is_running and self._loop is not None and self._asking is None:
+            self._asking = self._loop.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        try:
+            if await self._store.stack_requests(self._worker):
+                self.look()
+        except ConveyorError:  # the next heartbeat asks again
+            return
+        finally:
+            self._asking = None
 
     def _run(self) -> None:
         for _ in range(MAX_ROUNDS):

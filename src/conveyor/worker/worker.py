@@ -220,7 +220,7 @@ class Worker:
 
     def _receive_order(self, order: Order) -> None:
         self.parts.dispatcher.note_beat()
-        self.parts.stacks.look_if_running()
+        self.parts.stacks.ask_if_running()
         self._follow(order)
 
     def _follow(self, order: Order) -> None:
