@@ -109,6 +109,8 @@ def fill(store: Store) -> None:
     """
     store.write_content(EMPTY, 0, b"", last=True).result()
     put(store, *(new(id=f"job-{number}", queue="a") for number in range(5)))
+    # The first one that `find` lists has ended: only such a job can be retried and deleted.
+    assert store.cancel("job-4", reason="").result()
     schedule = ScheduleInfo(name="s", missed="skip", next_at=1.0, **TIMES)
     store.put_schedule(schedule).result()
     store.beat(msgspec.convert({"id": "w", **WORKER}, WorkerInfo)).result()
