@@ -26,6 +26,15 @@ def revoke(deployment: Deployment, text: str) -> None:
     store.close()
 
 
+def is_refused(store: HttpStore) -> bool:
+    """Whether the server knows that a token was revoked: a hint of that takes a moment."""
+    try:
+        store.extend([], lease_for=5.0).result()
+    except AccessError:
+        return True
+    return False
+
+
 def claimant(token: str) -> Claimant:
     return Claimant(f"agent@{token_id(token)}", labels=frozenset({COMMANDS}))
 
@@ -64,6 +73,7 @@ def test_a_former_token_may_only_return_the_jobs_of_its_own_leases(
         [own] = mine.claim(wants, claimant(former), limit=1).result().jobs
         [foreign] = its.claim(wants, claimant(other), limit=1).result().jobs
         revoke(deployment, former)
+        wait_for(lambda: is_refused(mine))
         for report in (
             Report(own.id, own.lease, Succeeded()),
             Report(foreign.id, foreign.lease, Interrupted()),
