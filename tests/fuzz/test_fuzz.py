@@ -72,9 +72,10 @@ def test_every_module_that_decodes_is_fuzzed_or_says_why_not() -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_decoder_does_only_what_it_may_with_many_inputs(name: str, tmp_path: Path) -> None:
     """A million inputs, all of them; guided by coverage where atheris is."""
-    command = [sys.executable, str(Path(__file__).parent), name]
+    command = [sys.executable, str(Path(__file__).parent)]
     ran = subprocess.run(
-        [*command, "--inputs", str(MANY), "--seconds", str(LONGEST)],
+        # A name may begin with dashes.
+        [*command, "--inputs", str(MANY), "--seconds", str(LONGEST), "--", name],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
