@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from callback_calls import AFTER, BOTH, CALLED, DAY, ERROR, claimed, tasks, told
-from calls import claim, counted, new, put, settle, state
+from calls import claim, counted, new, offer, put, settle, state
 
 from conveyor import ErrorInfo, State
 from conveyor.core.job import Options
@@ -17,6 +17,7 @@ from conveyor.core.lifecycle import (
     Succeeded,
     Unsupported,
 )
+from conveyor.store.messages import Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
@@ -157,3 +158,9 @@ def test_a_callback_has_the_options_and_the_priority_of_its_task(store: Store) -
     [called] = claim(store, queue=CALLED, labels=["gpu"])
     assert (called.task, called.priority, called.options) == ("after", 3, options)
     assert set(msgspec.json.decode(called.args)) == {"job"}
+
+
+def test_the_queue_of_a_callback_exists_as_soon_as_its_job_waits_for_room(store: Store) -> None:
+    answer = offer(store, new(callbacks=BOTH), capacity=0)
+    assert isinstance(answer, Offered)
+    assert set(counted(store)) == {"q", CALLED}
