@@ -236,10 +236,11 @@ def test_the_keyboard_reaches_everything(world: World, shop: Shop, open_tab: Ope
     press("Enter")
     expect(tab.page).to_have_url(re.compile("queue=billing"))
     tab.page.keyboard.type("state:avail")
-    press("Enter")
+    with tab.page.expect_response(lambda each: "/jobs" in each.url and "available" in each.url):
+        press("Enter")
     expect(tab.page).to_have_url(re.compile("state=available"))
     tab.page.evaluate("document.activeElement.blur()")
-    tab.ready()
+    tab.ready().see("1 match")
     press("j")
     press("x")
     tab.see("1 selected")

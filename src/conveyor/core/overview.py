@@ -23,7 +23,8 @@ class QueueView(Record, frozen=True, kw_only=True):
     `says` are two or three words about its worst problem, "" if it is well. `usual_wait` is how
     long 95 % of its jobs waited at most at this hour of the last seven days, `waiting_p95` in the
     last ten minutes, in seconds. `failed_share` is the part of the attempts of the last ten minutes
-    that failed. None: not known. `spark` is how many jobs completed in each minute, oldest first.
+    that failed. None: not known. `spark` is how many jobs completed in each of the last complete
+    minutes, oldest first.
     """
 
     name: str

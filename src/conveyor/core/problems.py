@@ -81,7 +81,9 @@ def give_verdict(
     troubled = {each.subject.name for each in bad if each.subject.kind == "queue"}
     if troubled:
         are = "is" if len(troubled) == 1 else "are"
-        well = queues - len(troubled)
+        well = queues - len(
+            {each.subject.name for each in problems if each.subject.kind == "queue"}
+        )
         note = f"{well} {'is' if well == 1 else 'are'} well" if well else ""
         return Verdict("bad", f"{len(troubled)} of {count(queues, 'queue')} {are} in trouble", note)
     if bad:

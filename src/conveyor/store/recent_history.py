@@ -86,10 +86,13 @@ class RecentHistory:
         return [self._totals[m] for m in range(first, last + 1) if m in self._totals]
 
     def spark(self, queue: str, minutes: int) -> tuple[int, ...]:
-        """Return how many jobs of a queue completed in each of the last minutes, oldest first."""
+        """Return how many jobs of a queue completed in each of the last minutes, oldest first.
+
+        The present minute, which is not over, would look like a fall.
+        """
         known = self._queues.get(queue, {})
-        shown = min(minutes, QUEUE_MINUTES)
-        first = self._last - shown + 1
+        shown = min(minutes, QUEUE_MINUTES - 1)
+        first = self._last - shown
         return tuple(known.get(first + n, {}).get(COMPLETED, 0) for n in range(shown))
 
     def usual_waits(

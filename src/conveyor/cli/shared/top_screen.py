@@ -79,7 +79,8 @@ def _totals(overview: Overview, width: int) -> list[Text]:
     usual = ""
     if overview.failed_usual is not None:
         usual = f" ({overview.failed_usual:.1%} usual)"
-    points = [point.completed for point in overview.history.points]
+    # Not the present minute: it is not over, and would look like a fall.
+    points = [point.completed for point in overview.history.points[:-1]]
     rates = (
         f"in {rate(overview.enqueued_rate)}/s   out {rate(overview.completed_rate)}/s   "
         f"failing {failing}{usual}   "

@@ -1,8 +1,11 @@
 // The history of the API as series for charts.
 
-/** Return the times and the series of a history: `points` as GET /history answers them. */
+/**
+ * Return the times and the series of a history: `points` as GET /history answers them, without the
+ * last one, whose time is not over: it would look like a fall.
+ */
 export function seriesOf({ points }) {
-  const take = (read) => points.map(read);
+  const take = (read) => points.slice(0, -1).map(read);
   return {
     times: take((point) => point.at),
     enqueued: take((point) => point.enqueued),
