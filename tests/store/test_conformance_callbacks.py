@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from callback_calls import AFTER, BOTH, CALLED, DAY, ERROR, claimed, tasks, told
-from calls import claim, counted, new, put, settle, state
+from calls import claim, counted, new, offer, put, settle, state
 
 from conveyor import ErrorInfo, State
 from conveyor.core.job import Options
@@ -157,3 +157,15 @@ def test_a_callback_has_the_options_and_the_priority_of_its_task(store: Store) -
     [called] = claim(store, queue=CALLED, labels=["gpu"])
     assert (called.task, called.priority, called.options) == ("after", 3, options)
     assert set(msgspec.json.decode(called.args)) == {"job"}
+
+
+def test_a_job_that_waits_or_whose_key_is_taken_makes_the_queues_of_its_callbacks(
+    store: Store,
+) -> None:
+    # Whoever adds it later, in a claim, holds its queue and waits for nobody who makes another.
+    offer(store, new(callbacks=(AFTER,)), capacity=0)
+    assert set(counted(store)) == {"q", CALLED}
+    put(store, new(queue="other", key="k"))
+    elsewhere = msgspec.structs.replace(AFTER, queue="elsewhere")
+    put(store, new(queue="other", key="k", callbacks=(elsewhere,)))
+    assert set(counted(store)) == {"elsewhere", "other", "q", CALLED}

@@ -13,6 +13,13 @@ from ..hint_rules import state_hint
 from .data import MemoryData
 
 
+def make_queues(memory: MemoryData, jobs: Iterable[NewJob]) -> None:
+    """Make the queues of callbacks, even if the jobs have to wait for room."""
+    for new in jobs:
+        for each in new.callbacks:
+            memory.queue(each.queue)
+
+
 def add_callbacks(memory: MemoryData, jobs: Iterable[NewJob]) -> None:
     """Store the callbacks of jobs that were added."""
     for new in jobs:

@@ -16,7 +16,7 @@ from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
-from .callbacks import add_callbacks, end_unrun
+from .callbacks import add_callbacks, end_unrun, make_queues
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -39,6 +39,7 @@ def insert(
     decision = Accept() if capacity is None else _admit(memory, jobs, queue, capacity, when_full)
     check_new_ids(memory, jobs, offered=isinstance(decision, Offer))
     memory.queues[name] = queue
+    make_queues(memory, jobs)
     changed, queue.capacity = queue.capacity != capacity, capacity
     answer: Accepted | Offered
     match decision:
