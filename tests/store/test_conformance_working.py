@@ -304,16 +304,6 @@ def test_jobs_of_a_dead_worker_are_rescued_at_once(store: Store) -> None:
     assert store.history(lost.id).result()[0].error.type == "WorkerLost"
 
 
-def test_a_rescue_of_dead_workers_judges_no_lease_of_others(store: Store, clock: FakeClock) -> None:
-    put(store, new(), new())
-    [lost] = claim(store, worker="dead")
-    [late] = claim(store, worker="late", lease_for=10)
-    clock.advance(11)
-    assert store.rescue(dead=["dead"], limit=5).result() == [lost.id]
-    [renewal] = store.extend([Lease(late.id, late.lease)], lease_for=10).result()
-    assert renewal.verdict == "continue"
-
-
 def test_a_job_that_keeps_crashing_its_worker_is_discarded(store: Store) -> None:
     [job_id] = put(store, new(retries=99))
     for _ in range(3):
