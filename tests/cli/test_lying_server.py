@@ -396,6 +396,4 @@ def test_a_server_that_holds_no_claim_is_asked_with_pauses() -> None:
     assert thrice.wait(60)
     store.close()
     server.close()
-    assert (
-        asked_at[2] - asked_at[0] > 0.1
-    )  # two pauses, of which each is longer than the one before
+    assert asked_at[2] - asked_at[0] > 0.1, "two pauses, the second one longer"

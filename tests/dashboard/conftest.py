@@ -20,12 +20,6 @@ from tab import OpenTab, Tab
 THREAD = ThreadPoolExecutor(1, "browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name == "dashboard" and "browser" in item.fixturenames:
-            item.add_marker("alone")  # a busy machine would make a browser's timeouts ring
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if "browser" not in pyfuncitem.fixturenames:

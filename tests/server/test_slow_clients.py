@@ -132,10 +132,15 @@ def test_a_body_that_the_server_has_not_read_does_not_time_out() -> None:
 
     class Thoughtful(OpenAuthenticator):
         async def identify(
-            self, headers: Mapping[str, str], address: str, *, former: bool = False
+            self,
+            headers: Mapping[str, str],
+            address: str,
+            *,
+            method: str = "POST",
+            former: bool = False,
         ) -> Principal:
             await late.wait()
-            return await super().identify(headers, address, former=former)
+            return await super().identify(headers, address, method=method, former=former)
 
     store = MemoryStore()
     serving = Serving(store, protocol=Counting, authenticator=Thoughtful(store))

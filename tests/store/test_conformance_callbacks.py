@@ -17,6 +17,7 @@ from conveyor.core.lifecycle import (
     Succeeded,
     Unsupported,
 )
+from conveyor.store.messages import Offered
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
 
@@ -159,13 +160,13 @@ def test_a_callback_has_the_options_and_the_priority_of_its_task(store: Store) -
     assert set(msgspec.json.decode(called.args)) == {"job"}
 
 
-def test_a_job_that_waits_or_whose_key_is_taken_makes_the_queues_of_its_callbacks(
-    store: Store,
-) -> None:
-    # Whoever adds it later, in a claim, holds its queue and waits for nobody who makes another.
-    offer(store, new(callbacks=(AFTER,)), capacity=0)
+def test_the_queue_of_a_callback_exists_as_soon_as_its_job_waits_for_room(store: Store) -> None:
+    answer = offer(store, new(callbacks=BOTH), capacity=0)
+    assert isinstance(answer, Offered)
     assert set(counted(store)) == {"q", CALLED}
-    put(store, new(queue="other", key="k"))
-    elsewhere = msgspec.structs.replace(AFTER, queue="elsewhere")
-    put(store, new(queue="other", key="k", callbacks=(elsewhere,)))
-    assert set(counted(store)) == {"elsewhere", "other", "q", CALLED}
+
+
+def test_the_queue_of_a_callback_exists_even_if_the_key_of_its_job_is_taken(store: Store) -> None:
+    put(store, new(key="k"))
+    put(store, new(key="k", callbacks=BOTH))
+    assert set(counted(store)) == {"q", CALLED}

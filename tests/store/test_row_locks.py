@@ -315,4 +315,4 @@ def test_a_claim_of_one_empty_queue_asks_for_nothing_but_the_queue(store: Transa
     store.put("done")
     store.claim()
     assert store.claim() == ()
-    assert store.connection.statements == ["is_held_back", "queue"]
+    assert store.connection.statements == ["is_held_back", "queue_state"]

@@ -121,8 +121,8 @@ async def _run_worker(
     heartbeat = Heartbeat(str(settings["health_file"]), notify_socket())
     with handle_signals(shutdown.handle_signal, worker_signals()), closing(heartbeat):
         worker = make_worker(belt, settings, strict=strict, heartbeat=heartbeat, rules=rules)
-        running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
         with served_metrics(worker, settings), shutdown.keep_failure():
+            running = run_until_stopped(worker, belt, shutdown, what="worker", where="store")
             await _run_with_companion(running, companion)
     shutdown.worker_ended()
     return shutdown

@@ -14,7 +14,7 @@ from .data import MemoryData
 
 
 def make_queues(memory: MemoryData, jobs: Iterable[NewJob]) -> None:
-    """Make the queues of callbacks, even if the jobs have to wait for room."""
+    """Make the queues of the callbacks of jobs, also of jobs that wait for room."""
     for new in jobs:
         for each in new.callbacks:
             memory.queue(each.queue)
