@@ -140,7 +140,7 @@ def test_what_a_cancel_and_a_retry_do_depends_on_the_state_alone(state: State) -
             lifecycle.retry(job(state=state))
 
 
-def test_a_rescue_picks_the_jobs_of_dead_workers_then_the_oldest_lapsed_leases() -> None:
+def test_a_rescue_picks_the_jobs_of_dead_workers_or_else_the_oldest_lapsed_leases() -> None:
     running = [
         job(id="lapsed", worker="x", lease_until=99.0),
         job(id="held", worker="x", lease_until=100.0),
@@ -148,9 +148,11 @@ def test_a_rescue_picks_the_jobs_of_dead_workers_then_the_oldest_lapsed_leases()
         job(id="lapsed first", worker="y", lease_until=98.0),
         job(id="of a", worker="a", lease_until=97.0),
     ]
-    picked = lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=9)
-    assert [each.id for each in picked] == ["of a", "of b", "lapsed first", "lapsed"]
-    assert lifecycle.pick_lost(running, dead=["a", "b"], now=100.0, limit=3) == picked[:3]
+    cases = ((["a", "b"], ["of a", "of b"]), ([], ["of a", "lapsed first", "lapsed"]))
+    for dead, expected in cases:
+        picked = lifecycle.pick_lost(running, dead=dead, now=100.0, limit=9)
+        assert [each.id for each in picked] == expected
+        assert lifecycle.pick_lost(running, dead=dead, now=100.0, limit=1) == picked[:1]
 
 
 CANCELLED = ErrorInfo("Cancelled", "stopped on request")

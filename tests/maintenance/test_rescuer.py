@@ -237,6 +237,27 @@ def test_a_dead_worker_is_found_whatever_the_clock_says(
     assert scene.state is State.AVAILABLE
 
 
+@pytest.mark.parametrize("expired", [True, False], ids=["sweep", "between sweeps"])
+def test_a_clock_that_is_set_forward_costs_a_living_worker_nothing_beside_a_dead_one(
+    expired: bool,
+    clock: FakeClock,
+    store: MemoryStore,
+) -> None:
+    scene = SteppedScene(clock, store)
+    store.beat(worker("third")).result()
+    store.insert([NewJob(id="b", task="t")]).result()
+    assert store.claim([Want("default", 1)], Claimant("third", 60.0), limit=1).result().jobs
+    scene.rescue(expired=True)
+    clock.advance(3600.0)  # set, not passed
+    scene.unlocked = {"other"}
+    scene.rescue(expired=expired)
+    assert scene.state is State.AVAILABLE
+    assert store.get("b").result().state is State.RUNNING
+    scene.advance(UNJUDGED_FOR)
+    scene.rescue(expired=True)
+    assert store.get("b").result().state is State.AVAILABLE
+
+
 class FolderStore(NetworkStore):
     """A store with a folder for journals; it counts how often its list of workers is read."""
 

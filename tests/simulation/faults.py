@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
+import broken_stores as stores
 from jobs import Child, ScriptedRunner
 from runs import LEASE
 from workers import Parts
 
-from conveyor.core.job import JobRecord, State, WorkerInfo
-from conveyor.core.lifecycle import Interrupted
-from conveyor.core.pending import Pending
+from conveyor.core.job import WorkerInfo
 from conveyor.errors import UnavailableError
 from conveyor.maintenance.rescuer import Rescuer
 from conveyor.runners.job_control import JobControl, RunResult, Stopped, StopRequest
@@ -44,138 +42,6 @@ class Fault:
 
     def worker_parts(self) -> type[Parts]:
         return type("FaultyParts", (Parts,), self.parts)
-
-
-class Broken(MemoryStore):
-    """A memory store that lets a fault look into its books."""
-
-    @property
-    def books(self) -> Any:
-        return self._memory.index
-
-    def put(self, job: JobRecord, **changed: Any) -> None:
-        self.books.put(msgspec.structs.replace(job, **changed))
-
-    def running(self) -> list[JobRecord]:
-        return list(self.books.running_jobs())
-
-
-class SettlesAnyLease(Broken):
-    def exchange(self, reports: Any, *rest: Any, **more: Any) -> Any:
-        now = {job.id: job.lease for job in self.running()}
-        reports = [Report(each.id, now.get(each.id, each.lease), each.outcome) for each in reports]
-        return super().exchange(reports, *rest, **more)
-
-
-class ExtendsAnyLease(Broken):
-    def extend(self, leases: Any, *, lease_for: float) -> Any:
-        now = {job.id: job.lease for job in self.running()}
-        leases = [Lease(each.id, now.get(each.id, each.lease)) for each in leases]
-        return super().extend(leases, lease_for=lease_for)
-
-
-class RescuesAll(Broken):
-    def rescue(self, *, dead: Any = (), begun: Any = None, evidence: str = "", limit: int) -> Any:
-        if dead:
-            return super().rescue(dead=dead, begun=begun, evidence=evidence, limit=limit)
-        for job in self.running():
-            self.put(job, lease_until=1.0)
-        return super().rescue(limit=limit)
-
-
-class BlamesAll(Broken):
-    def rescue(self, **how: Any) -> Any:
-        return super().rescue(**{**how, "begun": None})
-
-
-class ForgivesAll(Broken):
-    def rescue(self, **how: Any) -> Any:
-        return super().rescue(**{**how, "begun": ()})
-
-
-class CountsReleases(Broken):
-    def exchange(self, reports: Any, *rest: Any, **more: Any) -> Any:
-        given = {each.id for each in reports if isinstance(each.outcome, Interrupted)}
-        answer = super().exchange(reports, *rest, **more)
-        for job_id in given:
-            job = self.books.jobs[job_id]
-            if job.state is State.AVAILABLE:
-                self.put(job, attempt=job.attempt + 1)
-        return answer
-
-
-class HandsOutRunning(Broken):
-    def exchange(self, reports: Any, wants: Any, *rest: Any, **more: Any) -> Any:
-        before = self.running() if wants else []
-        if len(before) == 1 and before[0].id not in {each.id for each in reports}:
-            self.put(before[0], state=State.AVAILABLE)
-        return super().exchange(reports, wants, *rest, **more)
-
-
-class AppliesTwice(Broken):
-    def exchange(self, reports: Any, *rest: Any, **more: Any) -> Any:
-        for each in reports:
-            job = self.books.jobs[each.id]
-            if job.lease == each.lease and job.state is not State.RUNNING:
-                self.put(job, state=State.RUNNING)
-        return super().exchange(reports, *rest, **more)
-
-
-class ForgetsCancelAtRescue(Broken):
-    def rescue(self, **how: Any) -> Any:
-        for job in self.running():
-            if (job.lease_until or 0.0) < self.now() or job.worker in how.get("dead", ()):
-                self.put(job, cancel_requested_at=None)
-        return super().rescue(**how)
-
-
-class CancelsAtOnce(Broken):
-    def cancel(self, job_id: str, *, reason: str, force: bool = False) -> Any:
-        job = self.books.jobs.get(job_id)
-        if job is not None and job.state is State.RUNNING:
-            self.put(job, state=State.CANCELLED, lease_until=None, final_at=self.now())
-        return super().cancel(job_id, reason=reason, force=force)
-
-
-class KeepsTheLease(Broken):
-    def exchange(self, reports: Any, wants: Any, claimant: Any, **more: Any) -> Any:
-        before = {job.id: job.lease for job in self.books.jobs.values() if job.lease}
-        answer = super().exchange(reports, wants, claimant, **more).result()
-        kept = [
-            msgspec.structs.replace(job, lease=before.get(job.id, job.lease)) for job in answer.jobs
-        ]
-        for job in kept:
-            self.books.put(job)
-        pending: Pending[Any] = Pending()
-        pending.resolve(msgspec.structs.replace(answer, jobs=tuple(kept)))
-        return pending
-
-
-class TakesAnyOutput(Broken):
-    def write_output(self, chunks: Any) -> Any:
-        for chunk in chunks:
-            job = self.books.jobs[chunk.job_id]
-            if job.state is not State.RUNNING or job.lease != chunk.lease:
-                self.books.output[job.id].append(chunk)
-        return super().write_output(chunks)
-
-
-class SlowClock(Broken):
-    """Judges by a time that is only taken anew every ten seconds."""
-
-    def __init__(self, clock: Any, draw: Any) -> None:
-        super().__init__(_Stale(clock), draw)
-
-
-class _Stale:
-    def __init__(self, clock: Any) -> None:
-        self._clock = clock
-        self._taken = -1e9
-
-    def now(self) -> float:
-        if abs(self._clock.now() - self._taken) > 10.0:
-            self._taken = self._clock.now()
-        return self._taken
 
 
 class DeafAtRenewal(LeaseVerdicts):
@@ -306,19 +172,23 @@ def _rules(*names: str) -> frozenset[str]:
 
 
 FAULTS = (
-    Fault("settling ignores the lease", _rules("settle", "made up"), store=SettlesAnyLease),
-    Fault("renewing ignores the lease", _rules("lease", "fenced"), store=ExtendsAnyLease),
-    Fault("rescue does not look whether the lease ended", _rules("rescue"), store=RescuesAll),
-    Fault("a crash is blamed on jobs that had not begun", _rules("crashes"), store=BlamesAll),
-    Fault("a crash is blamed on nobody", _rules("crashes"), store=ForgivesAll),
-    Fault("a release counts as an attempt", _rules("attempts"), store=CountsReleases),
-    Fault("a claim hands out a running job", _rules("claim"), store=HandsOutRunning),
-    Fault("a report that comes twice is applied twice", _rules("final"), store=AppliesTwice),
-    Fault("a rescue forgets the cancel", _rules("cancel"), store=ForgetsCancelAtRescue),
-    Fault("cancelled is said before the code ended", _rules("settle"), store=CancelsAtOnce),
-    Fault("a claim does not raise the lease", _rules("claim"), store=KeepsTheLease),
-    Fault("output is taken under any lease", _rules("output"), store=TakesAnyOutput),
-    Fault("the store judges by a stale clock", _rules("rescue", "lapse"), store=SlowClock),
+    Fault("settling ignores the lease", _rules("settle", "made up"), store=stores.SettlesAnyLease),
+    Fault("renewing ignores the lease", _rules("lease", "fenced"), store=stores.ExtendsAnyLease),
+    Fault(
+        "rescue does not look whether the lease ended", _rules("rescue"), store=stores.RescuesAll
+    ),
+    Fault(
+        "a crash is blamed on jobs that had not begun", _rules("crashes"), store=stores.BlamesAll
+    ),
+    Fault("a crash is blamed on nobody", _rules("crashes"), store=stores.ForgivesAll),
+    Fault("a release counts as an attempt", _rules("attempts"), store=stores.CountsReleases),
+    Fault("a claim hands out a running job", _rules("claim"), store=stores.HandsOutRunning),
+    Fault("a report that comes twice is applied twice", _rules("final"), store=stores.AppliesTwice),
+    Fault("a rescue forgets the cancel", _rules("cancel"), store=stores.ForgetsCancelAtRescue),
+    Fault("cancelled is said before the code ended", _rules("settle"), store=stores.CancelsAtOnce),
+    Fault("a claim does not raise the lease", _rules("claim"), store=stores.KeepsTheLease),
+    Fault("output is taken under any lease", _rules("output"), store=stores.TakesAnyOutput),
+    Fault("the store judges by a stale clock", _rules("rescue", "lapse"), store=stores.SlowClock),
     Fault(
         "a renewal's cancel is ignored", _rules("cancel"), parts={"lease_verdicts": DeafAtRenewal}
     ),
@@ -366,6 +236,8 @@ FAULTS = (
         _rules("settled early"),
         parts={"process_runner": LeavesCodeBehind},
     ),
+    Fault("a removal takes the jobs of all workers", _rules("dismissal"), store=stores.RemovesAll),
+    Fault("a removed worker is not told", _rules("drain"), store=stores.ForgetsOrders),
     Fault(
         "hints of work are not heard",
         masked="a worker also looks for work by itself, every `poll` seconds",

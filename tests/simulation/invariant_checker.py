@@ -89,12 +89,17 @@ class Witness:
                     }
 
     def hinted(self, wire: Wire, hint: Hint) -> None:
-        """Note that a worker hears of a cancel for a job it has, or is just being given."""
+        """Note that a worker hears of a cancel for a job it has, or is just being given.
+
+        The same hint says that an operator has removed the job's former worker.
+        """
         if hint.kind != "cancel":
             return
         for job_id in hint.subjects:
             job = self.job(job_id)
-            if job is not None and job.state is State.RUNNING and job.worker == wire.name:
+            if job is None or job.cancel_requested_at is None:
+                continue
+            if job.state is State.RUNNING and job.worker == wire.name:
                 self.hints[job_id, wire.name] = self._world.loop.now
 
     def left(self, station: Station) -> None:
@@ -183,6 +188,8 @@ class Witness:
             self._broken("cancel", f"{job.id} was to be cancelled and is {job.state} again")
         if deed.operation == "rescue":
             self._rescued(before, job, deed)
+        elif deed.operation == "dismiss":
+            self._dismissed(before, job, deed)
         elif self._reports(before, deed):
             self._settled(before, job, deed)
         else:
@@ -232,7 +239,21 @@ class Witness:
             run.lapsed, run.stale_at = True, world.loop.now
             if job.state is State.CANCELLED:
                 world.runs.beside(run, f"{job.id} became cancelled")
-        begun = sum(each[0] == job.id for each in world.runs.all)
+        self._check_poison(job)
+
+    def _dismissed(self, before: JobRecord, job: JobRecord, deed: Deed) -> None:
+        if before.worker != deed.args[0]:
+            self._broken("dismissal", f"{job.id} is of {before.worker}: {deed.args[0]} was removed")
+        crashes = before.crashes + (before.started_at is not None)
+        if before.cancel_requested_at is None and job.crashes != crashes:
+            self._broken("crashes", f"{job.id}: {before.crashes} became {job.crashes} crashes")
+        run = self._world.runs.still((before.id, before.lease))
+        if run is not None:
+            run.revoked, run.stale_at = True, self._world.loop.now
+        self._check_poison(job)
+
+    def _check_poison(self, job: JobRecord) -> None:
+        begun = sum(each[0] == job.id for each in self._world.runs.all)
         if job.state is State.DISCARDED and begun < job.options.crash_limit:
             self._broken("blame", f"{job.id} is called poison, but began {begun} times only")
 

@@ -26,7 +26,11 @@ Key = tuple[str, int]
 
 @dataclass(eq=False)
 class Run:
-    """The code of one job under one lease. `stubborn` is how long it goes on once told to stop."""
+    """The code of one job under one lease. `stubborn` is how long it goes on once told to stop.
+
+    `lapsed`: its lease ended. `revoked`: an operator took its lease away, which a worker can only
+    learn afterwards.
+    """
 
     job: JobRecord
     station: Station
@@ -39,6 +43,7 @@ class Run:
     how: str = ""
     stale_at: float | None = None
     lapsed: bool = False
+    revoked: bool = False
     abandoned: bool = False
 
     @property
@@ -99,8 +104,8 @@ class Runs:
         text = f"{what} while its code still ran ({run})"
         if run.abandoned:
             world.broken("abandoned", text)
-        elif not run.awake:
-            return
+        elif run.revoked or not run.awake:
+            return  # `_check_asked` says by when the first kind has to be told
         elif not run.lapsed:
             world.broken("beside", text)
         elif run.asked_at is None:

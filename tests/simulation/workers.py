@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jobs import ScriptedRunner
+from jobs import LONGEST_GRACE, ScriptedRunner
 from loop import Process
 from runs import CONFIRM, LEASE, Key
 from wire import PATIENCE, Wire
@@ -133,6 +133,7 @@ class Station:
         self.claimed: set[Key] = set()
         self.began_at = self.woke_at = world.loop.now
         self.leave_by: float | None = None
+        self.dismissed_at: float | None = None
         self.exited = False
         self.task: asyncio.Task[None] | None = None
         self.process.context.run(self._start)
@@ -205,6 +206,16 @@ class Station:
 
         loop.call_soon(act, context=self.process.context)
 
+    def look_for_order(self) -> None:
+        """Note when a worker that an operator has removed begins to leave; it must, by itself."""
+        now = self.world.loop.now
+        if self.dismissed_at is None or self.leave_by is not None:
+            return
+        if self.worker.parts.dispatcher.draining:
+            self.leave_by = now + OPTIONS.drain + LONGEST_GRACE + LEAVE
+        elif not self.process.frozen and now - max(self.dismissed_at, self.able_at()) > ORDERED:
+            self.world.broken("drain", f"{self.name} was removed and stays")
+
     def cancel_all(self) -> None:
         """Be told to leave for the second time."""
         self.world.note("SECOND SIGNAL", self.name)
@@ -213,3 +224,6 @@ class Station:
 
 # What the worker adds to its jobs' grace before it leaves without them: see `worker.LEAVE`.
 LEAVE = 5.0
+# Within how many seconds a worker learns an order: from a heartbeat, or from one that got no answer
+# and the next.
+ORDERED = OPTIONS.beat + 2 * PATIENCE

@@ -8,10 +8,10 @@ hints are late, lost and doubled; a party that hears nothing for two seconds is 
 store is unavailable, and what it had asked may still be carried out later. Clients enqueue, look
 and cancel, through the real `Job`. Chaos crashes workers (their death is known at once, or only by
 their leases), stops them (SIGSTOP: their children go on), closes the lid of their machine, cuts
-lines in one direction or both, cuts all of them, drains workers and signals again, and sets the
-store's clock forward and back. `Runs` knows the truth about the jobs' code, `Witness` sees each
-change of the store; what is wrong is noted the moment it happens. After a while the faults
-cease, and then everything must come to its end.
+lines in one direction or both, cuts all of them, drains workers and signals again, has an operator
+remove them by force while their jobs run, and sets the store's clock forward and back. `Runs` knows
+the truth about the jobs' code, `Witness` sees each change of the store; what is wrong is noted the
+moment it happens. After a while the faults cease, and then everything must come to its end.
 
 Not modelled: SQLite, its files and doorbells (one store process, no restart); threads and
 commands; the sidecar process and jobs that hold the GIL; real signals, process trees and escapees;
@@ -37,10 +37,12 @@ from clients import Client
 from invariant_checker import Witness
 from loop import Process, VirtualLoop
 from runs import LEASE, Runs
+from wire import Wire
 from workers import Parts, Station
 
 from conveyor.core.job import WorkerInfo
 from conveyor.store.memory.store import MemoryStore
+from conveyor.store.messages import Dismissed
 
 CHAOS = 40.0
 # After the faults: leases of a clock set back, retries, snoozes, backed-off feeds.
@@ -95,6 +97,7 @@ class World:
         self.dead: set[str] = set()
         self.runs = Runs(self)
         self.witness = Witness(self)
+        self.operator = Wire(self, "operator")
         self.tasks = jobs.tasks(self)
         self._lives = 0
         self._ids = 0
@@ -182,6 +185,7 @@ class World:
                 if station.task is not None and station.task.done():
                     self.broken("bug", f"{station.name} ended by {station.task.exception()!r}")
                     station.crash()
+                station.look_for_order()
                 if station.leave_by is not None and not station.process.frozen:
                     late = self.loop.now - max(station.leave_by, station.able_at() + LONGEST_PAUSE)
                     if late > 2.0:
@@ -208,6 +212,8 @@ class World:
             self._cut_all,
             self._drain,
             self._drain,
+            self._dismiss,
+            self._dismiss,
             self._jump,
         )
 
@@ -274,6 +280,14 @@ class World:
         if station.up:
             station.cancel_all()
 
+    def _dismiss(self, station: Station) -> None:
+        """Have an operator remove a worker with all that it runs: its leases are lost at once."""
+        answer = self.witness.carry_out(self.operator, "dismiss", (station.name,), {"force": True})
+        if isinstance(answer, Dismissed):
+            self.note("DISMISSED", station.name)
+            station.dismissed_at = self.loop.now
+            self.later(self.rng.uniform(0.2, 5.0), self._start)
+
     def _jump(self, _: Station) -> None:
         seconds = self.rng.choice(JUMPS) * self.rng.choice((1, -1))
         self.note("CLOCK", seconds)
@@ -283,7 +297,7 @@ class World:
     def _calm(self) -> None:
         self.note("CALM")
         self.badness = 0.0
-        if not any(each.leave_by is None for each in self._up()):
+        if not any(each.leave_by is None and each.dismissed_at is None for each in self._up()):
             self._start()
 
 

@@ -164,3 +164,9 @@ def test_the_queue_of_a_callback_exists_as_soon_as_its_job_waits_for_room(store:
     answer = offer(store, new(callbacks=BOTH), capacity=0)
     assert isinstance(answer, Offered)
     assert set(counted(store)) == {"q", CALLED}
+
+
+def test_the_queue_of_a_callback_exists_even_if_the_key_of_its_job_is_taken(store: Store) -> None:
+    put(store, new(key="k"))
+    put(store, new(key="k", callbacks=BOTH))
+    assert set(counted(store)) == {"q", CALLED}

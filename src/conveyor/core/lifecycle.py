@@ -297,16 +297,15 @@ def _return_unsupported(job: JobRecord, error: ErrorInfo) -> Transition:
 def pick_lost(
     running: Iterable[JobRecord], *, dead: Sequence[str], now: float, limit: int
 ) -> list[JobRecord]:
-    """Return the jobs to rescue: those of dead workers first, then lapsed leases, oldest first."""
-    order = {worker: number for number, worker in enumerate(dead)}
-    lost: list[tuple[int, float, JobRecord]] = []
-    for job in running:
-        if job.worker in order:
-            lost.append((order[job.worker], 0.0, job))
-        elif (until := job.lease_until or 0.0) < now:  # none, in a damaged row, has ended too
-            lost.append((len(order), until, job))
-    lost.sort(key=itemgetter(0, 1))
-    return [job for _, _, job in lost[:limit]]
+    """Return the jobs to rescue: those of dead workers, or else lapsed leases, oldest first."""
+    if dead:
+        order = {worker: float(number) for number, worker in enumerate(dead)}
+        lost = [(order[job.worker], job) for job in running if job.worker in order]
+    else:  # a lease without an end, in a damaged row, has ended too
+        leased = ((job.lease_until or 0.0, job) for job in running)
+        lost = [(until, job) for until, job in leased if until < now]
+    lost.sort(key=itemgetter(0))
+    return [job for _, job in lost[:limit]]
 
 
 def lost_job_outcome(

@@ -79,16 +79,21 @@ class Rescuer:
         self.on_discard: OnDiscard | None = None
 
     async def rescue(self, *, expired: bool) -> None:
-        """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too."""
+        """Rescue the jobs of dead workers; with `expired`, or if there are any, of leases too.
+
+        Leases are not judged after the store's clock was set forward: not beside a dead worker
+        either, which says nothing about the others.
+        """
         store, folder = self._store, self._store.folder
         if folder and not expired and not self._has_news(folder):
             return
         workers = await self._read_others(is_sweep=expired)
         silent_since = store.now() - REMOVE_AFTER
         dead = self._dead(workers, folder)
-        if not dead and (not expired or self._is_clock_doubtful()):
+        judges = not self._is_clock_doubtful()
+        if not dead and not (expired and judges):
             return
-        rescued = await store.rescue(limit=BATCH)
+        rescued = await store.rescue(limit=BATCH) if judges else []
         for worker in workers:
             if worker.id in dead and len(rescued) < BATCH:
                 begun = self._read_journal(folder, worker.begun)

@@ -265,7 +265,7 @@ class MaintenanceStore(Protocol):
         evidence: str = "",
         limit: int,
     ) -> Pending[list[str]]:
-        """Settle running jobs as crashed whose lease ended or whose worker is in `dead`.
+        """Settle running jobs as crashed: those of `dead` workers or, without, of ended leases.
 
         Jobs that had not started are returned instead: those of provisional claims, and those of
         dead workers that are not in `begun` (None: unknown, so all had started). `evidence` is what

@@ -217,7 +217,7 @@ _STORE_CALLS = (
     ),
     ApiCall(
         name="rescue", method="POST", path="/upkeep/rescue", scopes=AGENT,
-        summary="Return the jobs of expired leases and dead workers to their queues",
+        summary="Return the jobs of dead workers, or those of expired leases, to their queues",
         request=payloads.RescueBody, body_limit=LARGE_BODY, response=list[str],
     ),
     ApiCall(

@@ -232,7 +232,10 @@ class LimitBody(Payload, frozen=True):
 
 
 class RescueBody(Payload, frozen=True):
-    """The ids of dead workers, and of the jobs that they had started (null: unknown)."""
+    """The ids of dead workers, and of the jobs that they had started (null: unknown).
+
+    Without dead workers, the jobs of expired leases are returned.
+    """
 
     dead: Annotated[list[str], Meta(max_length=PAGE)] = []
     begun: Annotated[list[str], Meta(max_length=MAX_JOBS)] | None = None

@@ -58,7 +58,7 @@ def rescue(
     evidence: str = "",
     limit: int,
 ) -> list[str]:
-    """End the attempts of dead workers and of lapsed leases."""
+    """End the attempts of dead workers, or those of lapsed leases."""
     lost = pick_lost(memory.index.running_jobs(), dead=dead, now=memory.now, limit=limit)
     for job in lost:
         outcome = lost_job_outcome(job, dead=dead, begun=begun, evidence=evidence)

@@ -74,13 +74,12 @@ async def rescue(
     evidence: str = "",
     limit: int,
 ) -> list[str]:
-    """End the attempts of dead workers and of lapsed leases."""
-    if not dead and not await tx.rows("any_lapsed", (tx.now,)):
-        return []
-    rescued: list[str] = []
-    # A lapsed lease may be of a dead worker; those are looked for first.
+    """End the attempts of dead workers, or those of lapsed leases."""
     lists: list[tuple[str, tuple[object, ...]]] = [("of_worker", (worker,)) for worker in dead]
-    for statement, params in [*lists, ("leaseless", ()), ("lapsed", (tx.now,))]:
+    if not dead and await tx.rows("any_lapsed", (tx.now,)):
+        lists = [("leaseless", ()), ("lapsed", (tx.now,))]
+    rescued: list[str] = []
+    for statement, params in lists:
         is_last = False
         while not is_last and (asked := min(LARGE_ROWS, limit - len(rescued))) > 0:
             found = await running_jobs(tx, statement, (*params, asked))
