@@ -66,6 +66,9 @@ class ManyWriters:
         self.locks += [(what, key) for key in keys]
         self.others()
 
+    async def limit_waits(self) -> None:
+        await self._db.limit_waits()
+
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         await self.lock("queue", [name])
         return True
@@ -315,4 +318,4 @@ def test_a_claim_of_one_empty_queue_asks_for_nothing_but_the_queue(store: Transa
     store.put("done")
     store.claim()
     assert store.claim() == ()
-    assert store.connection.statements == ["is_held_back", "queue"]
+    assert store.connection.statements == ["is_held_back", "queue_state"]
