@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from .core.address_secrets import without_secrets
 from .core.bounds import checked_integer
 from .core.dashboard_address import AUTO, DashboardAddress, parse_dashboard
 from .core.duration import parse_duration
@@ -29,7 +29,6 @@ PREFIX = "CONVEYOR_"
 TOKEN = "CONVEYOR_TOKEN"  # noqa: S105 - only its name
 # The sources of a value that is not from a file or from the environment.
 FLAG, APPLICATION, DEFAULT = "the command line", "the application", "default"
-_PASSWORD = re.compile(r"(//[^:/@?#]*:)[^/?#]*(?=@)|(?<=[?&])(password=)[^&#]+")
 FILES = ("conveyor.toml", "pyproject.toml")
 LEAST_LEASE = 1.0
 LOG_FORMATS = ("text", "json")
@@ -231,13 +230,13 @@ def absolute_url(url: str, folder: str | Path) -> str:
 
 
 def has_password_in(url: str) -> bool:
-    """Whether an address has a password."""
+    """Whether an address has a password, or another secret."""
     return without_password(url) != url
 
 
 def without_password(url: str) -> str:
     """Return an address as it may be shown, also one that cannot be read."""
-    return _PASSWORD.sub(r"\1\2…", url)
+    return without_secrets(url)
 
 
 def _place(url: str) -> str:

@@ -87,6 +87,7 @@ def test_commands_about_the_store_itself(secretly: Commands) -> None:
     [
         f"postgresql://me:{PASSWORD}@127.0.0.1:1/db",
         f"postgresql://me@127.0.0.1:1/db?password={PASSWORD}",
+        f"postgresql://me@127.0.0.1:1/db?sslmode=disable&sslp%61ssword={PASSWORD}",
         f"postgresql://me:{PASSWORD}@[::1/db",
         f"postgresql://me:{PASSWORD}@127.0.0.1/db?schema=A",
         f"postgres//me:{PASSWORD}@127.0.0.1/db",
@@ -102,4 +103,11 @@ def test_an_address_that_is_wrong_is_refused_without_its_password(
     monkeypatch.setenv("CONVEYOR_URL", url)
     ran = conveyor(*args)
     assert ran.code != 0
+    assert PASSWORD not in ran.out + ran.err
+
+
+def test_a_drill_refuses_another_kind_of_store_without_its_password(conveyor: Command) -> None:
+    ran = conveyor("drill", "--url", f"mysql://me@h/db?sslpassword={PASSWORD}")
+    assert ran.code == 2
+    assert "got 'mysql://me@h/db?sslpassword=…'" in ran.err
     assert PASSWORD not in ran.out + ran.err

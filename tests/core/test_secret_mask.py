@@ -50,6 +50,15 @@ def test_the_password_in_a_url_is_masked_and_the_rest_of_it_is_shown() -> None:
     assert shown.masked == ["/url"]
 
 
+def test_secrets_in_the_query_of_a_url_are_masked() -> None:
+    url = "postgresql://h/db?sslpassword=hunter2&sslkey=/key&password=hunter3#x"
+    masked = mask({"url": url})
+    assert masked.value == {
+        "url": f"postgresql://h/db?sslpassword={MASK}&sslkey=/key&password={MASK}#x"
+    }
+    assert masked.masked == ["/url"]
+
+
 def test_the_words_can_be_chosen() -> None:
     given = {"iban": "x", "password": "y", "api_key": "z"}
     assert mask(given, ("iban", "api_key")).value == {

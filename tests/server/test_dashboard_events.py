@@ -184,7 +184,8 @@ def test_a_page_of_a_revoked_token_is_told_nothing_more(
 
 
 def test_a_token_of_some_queues_gets_no_numbers_of_all(store: MemoryStore, server: Serving) -> None:
-    put(store, new(queue="mail"), new(queue="other"))
+    put(store, new(queue="mail"))
+    put(store, new(queue="other"))
     text, token = issue_token("ada", ["read"], ["mail"], now=store.now())
     store.add_token(token).result()
     with stream(server, authorization=f"Bearer {text}") as page:

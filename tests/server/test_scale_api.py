@@ -90,7 +90,8 @@ def test_an_invalid_query_is_refused(opened: Serving, query: str) -> None:
 def test_a_token_for_a_queue_sees_the_load_of_that_queue_only(
     server: Serving, store: Store
 ) -> None:
-    put(store, new(queue="mine"), new(queue="other"), new(queue="other"))
+    put(store, new(queue="mine"))
+    put(store, new(queue="other"), new(queue="other"))
     ask = RawClient(server.url, make_token(store, "read", queues=["mine"]))
     assert ask("GET", "/scale").data["waiting"] == 1
     assert ask("GET", "/scale?queue=mine").data["waiting"] == 1

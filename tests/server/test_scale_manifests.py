@@ -59,7 +59,8 @@ def test_the_query_of_a_trigger_is_answered_with_waiting_and_running_jobs(
     kind: str, store: Store, server: Serving
 ) -> None:
     put(store, *(new(queue="builds", requires=("gpu",)) for _ in range(3)), new(queue="builds"))
-    put(store, new(queue="builds", requires=("gpu", "big")), new(queue="other"))
+    put(store, new(queue="builds", requires=("gpu", "big")))
+    put(store, new(queue="other"))
     claim(store, queue="builds", labels=["gpu"])
     metadata = scaled(kind).trigger["metadata"]
     url = urlsplit(metadata["url"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -13,14 +15,17 @@ from calls import BROKEN, claim, counted, depth, hears, new, offer, put, state
 
 from conveyor.core.job import Callback, JobRecord, NewJob, State
 from conveyor.core.pending import run_sync
-from conveyor.errors import NotFoundError
+from conveyor.errors import NotFoundError, UnavailableError
 from conveyor.runners.caller_completion import complete_within
 from conveyor.store.messages import Accepted, Claimant, Exchanged, Hint, Offered, Report, Want
 from conveyor.store.postgres.address import parse_address
+from conveyor.store.postgres.connection import Connection
+from conveyor.store.postgres.queue_holders import describe_holder
 from conveyor.store.postgres.store import PostgresStore
 from postgres_schema import Admin
 
 LIMIT = 60.0
+SLEEP = b"SELECT pg_sleep(60)"
 
 
 class Application:
@@ -222,6 +227,72 @@ def test_hints_are_sent_while_an_application_holds_a_queue_with_changed_counts(
     while admin.run(counts):  # those of b, too
         assert time.monotonic() < deadline
     other.close()
+
+
+def test_an_operator_is_told_which_transaction_holds_a_queue(
+    postgres: PostgresStore, kept_open: Application, other: Application
+) -> None:
+    """It is waited for, but not for a minute, because a claim reads the pause in the same row."""
+    other.enqueue(new(id="in-new", queue="new"), capacity=1)
+    calls: list[Callable[[], Any]] = [
+        lambda: postgres.set_paused("b", paused=True).result(LIMIT),
+        lambda: postgres.set_capacity("b", 5).result(LIMIT),
+        lambda: postgres.set_paused("new", paused=True).result(LIMIT),
+    ]
+    with ThreadPoolExecutor(len(calls)) as threads:
+        errors = [each.exception(LIMIT) for each in [threads.submit(call) for call in calls]]
+    for session in (kept_open.session, other.session):
+        pid = session.info.backend_pid
+        told = (
+            rf"session {pid} \(.*idle in transaction\) has a transaction open for \d+ s .*{pid}\)"
+        )
+        for error in errors:
+            assert isinstance(error, UnavailableError)
+            assert re.search(told, str(error)), error
+            assert str(error).endswith("Then try again.")
+            assert "lock timeout" in str(error), "soon, and not once a statement takes too long"
+    assert not postgres.queue_info("b").result().paused
+    for session in (kept_open.session, other.session):
+        session.commit()
+    for call in calls:
+        call()
+    assert postgres.queue_info("b").result().capacity == 5
+    assert [postgres.queue_info(name).result().paused for name in ("b", "new")] == [True, True]
+
+
+def test_a_transaction_that_only_waits_for_a_queue_is_not_said_to_hold_it(
+    postgres: PostgresStore, kept_open: Application, other: Application, admin: Admin
+) -> None:
+    beside = Beside(lambda: other.enqueue(new(queue="b", key="k"), capacity=1))
+    wait_until_blocked(admin, by=kept_open.session)
+    with pytest.raises(UnavailableError) as told:
+        postgres.set_paused("b", paused=True).result(LIMIT)
+    assert f"session {kept_open.session.info.backend_pid} " in str(told.value)
+    assert f"session {other.session.info.backend_pid} " not in str(told.value)
+    kept_open.session.commit()
+    assert isinstance(beside.wait(), Accepted)
+
+
+def test_a_producer_whose_statement_timed_out_is_told_which_transaction_holds_the_queue(
+    postgres: PostgresStore, kept_open: Application
+) -> None:
+    connection = Connection(parse_address(postgres.url))
+    for text, is_told in ((b"SELECT name FROM queue FOR UPDATE", True), (SLEEP, False)):
+        connection.begin(reads=False)
+        connection.script(b"SET LOCAL statement_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled) as canceled:
+            connection.script(text)
+        told = str(connection.translate(canceled.value))
+        assert (f"session {kept_open.session.info.backend_pid} (" in told) is is_told
+        connection.roll_back()
+    connection.close()
+
+
+def test_what_is_said_about_a_holder_names_what_this_user_may_see() -> None:
+    assert "session 7 (of another user) has a transaction open that" in describe_holder(
+        7, None, None, None
+    )
+    assert "ROLLBACK PREPARED" in describe_holder(None, None, None, None)
 
 
 def test_of_two_transactions_that_take_two_queues_in_opposite_orders_one_is_told(

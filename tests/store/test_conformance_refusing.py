@@ -9,7 +9,13 @@ from calls import claim, counted, depth, new, offer, put, settle, state
 
 from conveyor.core.job import State
 from conveyor.core.lifecycle import Succeeded
-from conveyor.errors import BatchTooLargeError, DuplicateIdError, NotFoundError, QueueFullError
+from conveyor.errors import (
+    BatchTooLargeError,
+    DuplicateIdError,
+    NotFoundError,
+    QueueFullError,
+    UsageError,
+)
 from conveyor.store.messages import Accepted, Offered
 from conveyor.store.protocol import Store
 
@@ -22,6 +28,23 @@ def test_a_second_job_with_an_id_is_refused_and_changes_nothing(store: Store) ->
         store.get("b").result(10)
     assert store.queue_info("q").result(10).capacity == 5
     assert depth(store) == 1
+
+
+@pytest.mark.parametrize("capacity", [None, 5])
+def test_jobs_of_several_queues_in_one_call_are_refused_and_counted_nowhere(
+    store: Store, capacity: int | None
+) -> None:
+    put(store, new(queue="a"), capacity=capacity)
+    put(store, new(queue="b"), capacity=capacity)
+    jobs = [new(queue="a"), new(queue="a", id="other", requires=("gpu",)), new(queue="b", id="j")]
+    with pytest.raises(UsageError, match=r"job j \(t\): its queue is 'b', .* before it is 'a'"):
+        store.insert(jobs, capacity=capacity).result(10)
+    assert {name: counts[State.AVAILABLE] for name, counts in counted(store).items()} == {
+        "a": 1,
+        "b": 1,
+    }
+    history = store.queue_history().result(10)
+    assert sum(each.enqueued for each in history.points) == 2
 
 
 def test_the_id_of_a_job_that_ran_is_taken_too(store: Store) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from conveyor.store.http.api import STORE_CALLS
 from conveyor.store.memory.store import OPERATIONS as IN_MEMORY
-from conveyor.store.operation_store import OperationStore
+from conveyor.store.operation_store import REASON_FOR_AUDIT, OperationStore
 from conveyor.store.protocol import Store
 from conveyor.store.sql.store import OPERATIONS as IN_SQL
 
@@ -35,7 +36,20 @@ def test_operations_have_the_signatures_that_the_protocol_declares(
     assert len(DECLARED) > 40
     for name in DECLARED:
         parameters, answer = signature(operations[name])
+        if name in REASON_FOR_AUDIT:
+            parameters.append("reason: 'str' = ''")
         assert (parameters, f"Pending[{answer}]") == signature(getattr(Store, name)), name
+
+
+def test_a_reason_that_the_http_api_takes_is_one_that_the_store_takes() -> None:
+    taken = {
+        name
+        for name, call in STORE_CALLS.items()
+        if call.audit_name and "reason" in getattr(call.request, "__struct_fields__", ())
+    }
+    assert taken >= REASON_FOR_AUDIT
+    for name in taken:
+        assert "reason" in inspect.signature(getattr(Store, name)).parameters, name
 
 
 def test_twins_lie_in_files_of_the_same_name() -> None:

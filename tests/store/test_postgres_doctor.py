@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
+from psycopg.pq import ConnStatus, ExecStatus, PGconn
 from test_postgres_roles import opened_as
 
 from conveyor.store.postgres.address import parse_address
@@ -130,6 +132,79 @@ def test_a_prepared_transaction_that_is_forgotten_is_named(url: str) -> None:
         finally:
             session.execute("ROLLBACK PREPARED 'forgotten'")
     assert any("transaction 'forgotten' was prepared 0 s ago" in text for text in texts)
+
+
+@contextmanager
+def replication_slot(url: str) -> Iterator[str]:
+    """Make a slot that reserves the log from now on."""
+    name = f"slot_{parse_address(url).schema}"
+    with psycopg.connect(parse_address(url).server, autocommit=True) as session:
+        session.execute("SELECT pg_create_physical_replication_slot(%s, TRUE)", (name,))
+        try:
+            yield name
+        finally:
+            drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            session.execute(f"{drop} WHERE slot_name = %s".encode(), (name,))
+
+
+def slots(url: str, name: str, **given: object) -> list[str]:
+    """Return what is said about a slot."""
+    told = found(url, "replication", **given)
+    assert not any(is_well for is_well, _ in told)
+    return [text for _, text in told if f"slot '{name}'" in text]
+
+
+def test_a_replication_slot_that_nobody_uses_is_named_with_the_log_that_it_keeps(
+    url: str, run: Run
+) -> None:
+    with replication_slot(url) as name:
+        run("CREATE TABLE written AS SELECT generate_series(1, 1000); DROP TABLE written")
+        assert slots(url, name) == []
+        [text] = slots(url, name, kept_log=1000)
+    assert re.match(r"the server keeps [\d,]+ bytes of its log for slot '\w+', that no", text)
+    assert f"SELECT pg_drop_replication_slot('{name}')" in text
+
+
+class Replica:
+    """A replica that is connected to a slot from `start` on, and says what it can still see."""
+
+    def __init__(self, url: str, slot: str, start: str) -> None:
+        self._ask = PGconn.connect(f"{parse_address(url).server}&replication=true".encode())
+        assert self._ask.status == ConnStatus.OK, self._ask.error_message
+        begun = self._ask.exec_(f"START_REPLICATION SLOT {slot} PHYSICAL {start}".encode())
+        assert begun.status == ExecStatus.COPY_BOTH, begun.error_message
+
+    def sees(self, xmin: int) -> None:
+        self._ask.put_copy_data(struct.pack("!cqIIII", b"h", 0, xmin, 0, 0, 0))
+        self._ask.flush()
+
+    def close(self) -> None:
+        self._ask.finish()
+
+
+def test_a_replication_slot_that_keeps_dead_rows_is_named_connected_or_not(
+    url: str, until: Callable[[Callable[[], object]], None]
+) -> None:
+    with (
+        psycopg.connect(parse_address(url).server, autocommit=True) as session,
+        replication_slot(url) as name,
+    ):
+        [(oldest,)] = session.execute("SELECT pg_current_xact_id()::TEXT::INT8").fetchall()
+        for _ in range(5):
+            session.execute("SELECT pg_current_xact_id()")
+        [(start,)] = session.execute(
+            "SELECT restart_lsn::TEXT FROM pg_replication_slots WHERE slot_name = %s", (name,)
+        ).fetchall()
+        replica = Replica(url, name, start)
+        replica.sees(oldest)
+        until(lambda: slots(url, name, horizon=4))
+        [text] = slots(url, name, horizon=4, kept_log=-1)
+        assert re.match(r"slot '\w+', whose replica is connected, keeps the dead rows of \d+", text)
+        assert "hot_standby_feedback=off" in text
+        replica.close()
+        until(lambda: "that no replica uses now" in slots(url, name, horizon=4)[0])
+        [text] = slots(url, name, horizon=4)
+        assert f"SELECT pg_drop_replication_slot('{name}')" in text
 
 
 def test_dead_rows_before_a_backlog_are_named_while_a_snapshot_keeps_them(

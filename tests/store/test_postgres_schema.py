@@ -8,6 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from conveyor.core.address_secrets import SECRET_OPTIONS
 from conveyor.core.history import BUCKETS, FIRST_END, bucket
 from conveyor.errors import StoreVersionError, UsageError
 from conveyor.store.open import open_store
@@ -16,6 +17,7 @@ from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.migrate import Migration
 from conveyor.store.postgres.migrate import schemas as schema_files
 from conveyor.store.postgres.nul_escapes import escape, unescape
+from conveyor.store.postgres.scratch_schemas import ScratchSchemas
 from conveyor.store.postgres.statements import STATEMENTS
 from conveyor.store.postgres.store import PostgresStore
 from conveyor.store.sql.statements import READ_ONLY
@@ -59,16 +61,48 @@ def test_the_parts_of_an_address() -> None:
         "postgresql://me:p%40ss@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
     )
     assert address.url == "postgresql://me@[::1]:5/db?sslmode=require&schema=s&host=%2Ftmp"
-    assert (address.password, address.schema) == ("p@ss", "s")
+    assert (address.secrets, address.schema) == ({"password": "p@ss"}, "s")
     assert address.server == "postgresql://me@[::1]:5/db?sslmode=require&host=%2Ftmp"
     assert address.shown == "postgresql://me@[::1]:5/db?host=%2Ftmp&schema=s"
 
 
 def test_a_password_in_the_query_is_shown_no_more_than_another() -> None:
     address = parse_address("postgresql://me@h/db?password=p%26ss&schema=s&sslmode=require")
-    assert address.password == "p&ss"
+    assert address.secrets == {"password": "p&ss"}
     assert address.url == "postgresql://me@h/db?schema=s&sslmode=require"
     assert address.server == "postgresql://me@h/db?sslmode=require"
+
+
+def test_every_secret_of_an_address_is_left_out_of_what_is_shown_and_passed_on_beside_it() -> None:
+    given = "&".join(f"{option}=secret-{option}" for option in SECRET_OPTIONS)
+    address = parse_address(f"postgresql://me@h/db?sslmode=require&{given}&sslkey=%2Fkey&schema=s")
+    assert address.url == "postgresql://me@h/db?sslmode=require&sslkey=%2Fkey&schema=s"
+    assert "secret-" not in address.url + address.server + address.shown + repr(address)
+    assert address.secrets == {option: f"secret-{option}" for option in SECRET_OPTIONS}
+    again = parse_address(address.url, address.secret)
+    assert again == address
+
+
+def test_the_secrets_of_an_address_reach_libpq_and_other_processes(schemas: Schemas) -> None:
+    with ScratchSchemas(f"{schemas.server}&sslpassword=s%20s&password=p") as scratch:
+        made = scratch.make()
+        assert "password=p" not in made
+        store = PostgresStore(made, password="p")
+        store.close()
+        assert "sslpassword" not in store.url
+        connection = Connection(parse_address(store.url, store.secret))
+        given = {each.keyword: each.val for each in connection.session.pgconn.info}
+        connection.close()
+    assert (given[b"sslpassword"], given[b"password"]) == (b"s s", b"p")
+
+
+def test_a_secret_in_an_address_is_preferred_to_one_that_is_passed_on() -> None:
+    passed = parse_address("postgresql://me:old@h/db?sslpassword=old&scram_client_key=old").secret
+    assert parse_address("postgresql://me:new@h/db?sslpassword=new", passed).secrets == {
+        "password": "new",
+        "sslpassword": "new",
+        "scram_client_key": "old",
+    }
 
 
 def test_an_address_can_name_several_hosts() -> None:

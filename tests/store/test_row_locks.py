@@ -66,6 +66,9 @@ class ManyWriters:
         self.locks += [(what, key) for key in keys]
         self.others()
 
+    async def limit_waits(self) -> None:
+        await self._db.limit_waits()
+
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         await self.lock("queue", [name])
         return True

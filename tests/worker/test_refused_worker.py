@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from conveyor import AccessError, Conveyor, State
+from conveyor import AccessError, Conveyor, JobReleased, State
 from conveyor.core.lifecycle import Interrupted
 from conveyor.core.pending import Pending, failed
 from conveyor.store.memory.store import MemoryStore
@@ -37,6 +37,8 @@ def _refuse() -> Pending[Any]:
 def test_a_refused_worker_returns_what_it_runs_and_what_it_could_not_deliver() -> None:
     store = Revoking()
     belt = Conveyor(store=store)
+    released: list[str] = []
+    belt.on(JobReleased, lambda event: released.append(event.job_id))
 
     @belt.task
     async def waits() -> None:
@@ -54,10 +56,12 @@ def test_a_refused_worker_returns_what_it_runs_and_what_it_could_not_deliver() -
         await worker.run()
         assert worker.denied == "the token is revoked"
         assert not worker.undelivered
+        assert not worker.parts.shutdown._events._attempts
 
     asyncio.run(asyncio.wait_for(main(), LONG))
     records = [job.refresh().record for job in jobs]
     assert [(each.state, each.attempt) for each in records] == [(State.AVAILABLE, 0)] * 2
+    assert sorted(released) == sorted(job.id for job in jobs)
 
 
 def test_a_worker_without_a_free_slot_learns_of_it_when_it_renews_its_leases() -> None:

@@ -16,7 +16,7 @@ DELETE: JobChange[None] = JobChange(
     done="deleted",
     default=FINAL,
     allowed=FINAL,
-    change=lambda store, job_id: store.delete(job_id),
+    change=lambda store, job_id, reason: store.delete(job_id, reason=reason),
     result=lambda _nothing: "deleted",
 )
 

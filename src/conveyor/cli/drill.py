@@ -20,7 +20,7 @@ from ..drill.runner import Drill, Phase, ProgressCallback, ScenarioResult
 from ..drill.scenarios import SCENARIOS, Scenario
 from ..drill.workers import file_store, start_worker
 from ..errors import UsageError
-from ..settings import POSTGRES, load_settings
+from ..settings import POSTGRES, load_settings, without_password
 from ..store.open import open_scratch_schemas
 from .shared.drawn_table import open_console
 from .shared.exit_codes import FAILED, OK
@@ -89,10 +89,9 @@ def drill_command(
 
 def _choose_scenarios(only: tuple[str, ...], url: str | None) -> list[Scenario]:
     if url is not None and url.partition(":")[0] not in POSTGRES:
-        shown = url.rpartition("@")[2]  # without a password
         raise UsageError(
             "the drill runs on a temporary SQLite store, or with --url on PostgreSQL; "
-            f"got {shown!r}"
+            f"got {without_password(url)!r}"
         )
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
     missing = [scenario.name for scenario in chosen if url is not None and scenario.needs_file]

@@ -10,7 +10,7 @@ from ..errors import NotFoundError, UsageError
 from ..store.protocol import Store
 from .shared.audit_trail import audited, who_runs_this
 from .shared.completions import complete_queues
-from .shared.options import json_option, url_option
+from .shared.options import json_option, reason_option, url_option
 from .shared.output import print_json, print_table
 from .shared.store_access import find_queues, find_workers, open_configured_store, require_names
 
@@ -23,7 +23,7 @@ KNOWN = 20
     "action", type=click.Choice(["list", "pause", "resume", "capacity"]), default="list"
 )
 @click.argument("names", nargs=-1, shell_complete=complete_queues)
-@click.option("--reason", default="", help="Reason to record, and to show while it is paused.")
+@reason_option("Reason to record, and to show while it is paused.")
 @click.option("--to", metavar="N", help="For `capacity`: the new capacity, or `none`.")
 @json_option
 @url_option
@@ -41,7 +41,7 @@ def queues_command(
             for name in names:
                 if action == "capacity":
                     capacity = _parse_capacity(to)
-                    store.set_capacity(name, capacity).result()
+                    store.set_capacity(name, capacity, reason=reason).result()
                     told = "unbounded" if capacity is None else str(capacity)
                     record("set capacity", name, told, reason)
                     continue

@@ -17,7 +17,7 @@ RETRY = JobChange(
     done="retried",
     default=frozenset({State.DISCARDED}),
     allowed=RETRIABLE,
-    change=lambda store, job_id: store.retry(job_id),
+    change=lambda store, job_id, reason: store.retry(job_id, reason=reason),
     result=lambda job: job.state,
 )
 

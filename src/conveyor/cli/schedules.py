@@ -8,7 +8,7 @@ from ..core.job import ScheduleInfo
 from ..store.protocol import Store
 from .shared.audit_trail import audited, who_runs_this
 from .shared.completions import complete_schedules
-from .shared.options import json_option, url_option
+from .shared.options import json_option, reason_option, url_option
 from .shared.output import format_time, print_json, print_stderr, print_table
 from .shared.store_access import find_schedules, open_configured_store, require_names
 
@@ -21,7 +21,7 @@ LATE = 60.0
     "action", type=click.Choice(["list", "pause", "resume", "run", "remove"]), default="list"
 )
 @click.argument("names", nargs=-1, shell_complete=complete_schedules)
-@click.option("--reason", default="", help="Reason to record, and to show while it is paused.")
+@reason_option("Reason to record, and to show while it is paused.")
 @json_option
 @url_option
 def schedules_command(
@@ -55,13 +55,13 @@ def schedules_command(
 
 def _change(store: Store, action: str, name: str, reason: str) -> None:
     if action == "remove":
-        store.remove_schedule(name).result()
+        store.remove_schedule(name, reason=reason).result()
         print_stderr(
             f"schedule {name!r} is removed; an application that still declares it adds it again "
             "when it starts"
         )
     elif action == "run":
-        store.run_schedule(name).result()
+        store.run_schedule(name, reason=reason).result()
         print_stderr(f"schedule {name!r} is due now; an application that declares it enqueues it")
     else:
         store.pause_schedule(

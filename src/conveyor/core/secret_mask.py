@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from ..errors import UsageError
+from .address_secrets import without_secret_options
 from .unreadable import UNREADABLE
 
 MASK = "••••••"
@@ -33,7 +34,8 @@ def mask(value: Any, keys: Collection[str] = MASKED_KEYS) -> Masked:
     """Return plain JSON data with a mask in place of each secret.
 
     A secret is the value of a field one of whose words ends with one of the `keys`, as `api_token`
-    and `dbPassword` do, or with their plural if it is no number; and the password in a URL.
+    and `dbPassword` do, or with their plural if it is no number; and the password in a URL or its
+    query.
     """
     pointers: list[str] = []
     words = tuple(key.lower() for key in keys)
@@ -107,11 +109,15 @@ def _masked(value: Any, keys: Collection[str], pointer: str, pointers: list[str]
                 _masked(each, keys, f"{pointer}/{number}", pointers)
                 for number, each in enumerate(entries)
             ]
-        case str() if "//" in value and _PASSWORD_IN_URL.search(value):
+        case str() if "//" in value and (shown := _without_password(value)) != value:
             pointers.append(pointer)
-            return _PASSWORD_IN_URL.sub(rf"\1{MASK}", value)
+            return shown
         case _:
             return value
+
+
+def _without_password(url: str) -> str:
+    return without_secret_options(_PASSWORD_IN_URL.sub(rf"\1{MASK}", url), MASK)
 
 
 def _field(name: str, value: Any, keys: Collection[str], pointer: str, pointers: list[str]) -> Any:

@@ -50,10 +50,14 @@ V = TypeVar("V")
 
 
 def check_jobs(jobs: Iterable[NewJob]) -> None:
-    """Raise UsageError for the first job that no store could read back, show or run."""
+    """Raise UsageError for the first job that no store could read back, show or run.
+
+    The jobs of a call are of one queue: its bound, its counts and its history are what they change.
+    """
     # Jobs that are enqueued together share these.
     checked = NO_OPTIONS
-    task = queue = None
+    task: str | None = None
+    queue: str | None = None
     for new in jobs:
         try:
             name = new.id
@@ -63,7 +67,9 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
             if new.task is not task:
                 task = _check_name("task", new.task)
             if new.queue is not queue:
-                queue = _check_name("queue", new.queue)
+                first, queue = queue, _check_name("queue", new.queue)
+                if first is not None and queue != first:
+                    raise UsageError(_other_queue(queue, first))
             if new.run_at is not None:
                 checked_moment(new.run_at, "run_at")
             if new.delay:
@@ -75,6 +81,13 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
                 _check_callbacks(new.callbacks)
         except UsageError as error:
             raise UsageError(f"job {new.id!s:.200} ({new.task!s:.200}): {error}") from error
+
+
+def _other_queue(queue: str, first: str) -> str:
+    return (
+        f"its queue is {queue!r:.200}, that of the jobs before it is {first!r:.200}; enqueue the "
+        "jobs of each queue in a call of their own"
+    )
 
 
 def checked_record(job: JobRecord) -> JobRecord:

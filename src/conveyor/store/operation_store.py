@@ -33,6 +33,10 @@ T = TypeVar("T")
 
 Operation = Callable[..., Any]
 
+# The operations whose `reason` is only for the audit log. A server writes that, not the operation.
+REASON_FOR_AUDIT = frozenset(
+    {"retry", "delete", "set_capacity", "run_schedule", "remove_schedule", "order", "dismiss"}
+)
 # How many contents are looked up in one transaction of a sweep.
 SWEPT_AT_ONCE = 200
 
@@ -45,9 +49,13 @@ def operation(
     The method has the signature that the protocol declares. `reads`: the operation changes nothing.
     """
     name = declared.__name__
+    drops = {"reason"} if name in REASON_FOR_AUDIT else frozenset[str]()
 
     def run(self: OperationStore, /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]:
-        answer: Pending[T] = self._run(name, args, kwargs, reads=reads)
+        given: Mapping[str, object] = kwargs
+        if drops:
+            given = {each: value for each, value in kwargs.items() if each not in drops}
+        answer: Pending[T] = self._run(name, args, given, reads=reads)
         return answer
 
     run.__name__, run.__doc__ = name, declared.__doc__

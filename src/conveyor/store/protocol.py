@@ -20,7 +20,6 @@ from ..core.job import (
     OutputChunk,
     Progress,
     QueueInfo,
-    ScheduleInfo,
     State,
     StopNote,
     TaskDefaults,
@@ -50,6 +49,7 @@ from .protocol_autoscale import ScalerStore
 from .protocol_files import FileStore
 from .protocol_history import HistoryStore
 from .protocol_inspection import InspectionStore
+from .protocol_schedules import ScheduleStore
 from .protocol_stacks import StackStore
 from .protocol_traits import StoreTraits
 
@@ -233,11 +233,14 @@ class OperatorStore(Protocol):
         """
         ...
 
-    def retry(self, job_id: str) -> Pending[JobRecord]:
-        """Make an ended or delayed job available again with all its retries; keeps its history."""
+    def retry(self, job_id: str, *, reason: str = "") -> Pending[JobRecord]:
+        """Make an ended or delayed job available again with all its retries; keeps its history.
+
+        Here and below, `reason` is why, for the audit log of a store that records actions itself.
+        """
         ...
 
-    def delete(self, job_id: str) -> Pending[None]:
+    def delete(self, job_id: str, *, reason: str = "") -> Pending[None]:
         """Delete a final job with its output and history."""
         ...
 
@@ -288,7 +291,9 @@ class MaintenanceStore(Protocol):
         """
         ...
 
-    def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
+    def order(
+        self, worker: str, order: Order, *, if_idle: bool = False, reason: str = ""
+    ) -> Pending[bool]:
         """Give a worker an order; NotFoundError if it never sent a beat.
 
         After "quiet" or "drain" its claims return nothing. With `if_idle`, a worker that holds a
@@ -298,7 +303,7 @@ class MaintenanceStore(Protocol):
         """
         ...
 
-    def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
+    def dismiss(self, worker: str, *, force: bool = False, reason: str = "") -> Pending[Dismissed]:
         """Remove a worker: order it to drain, or forget it at once if silent for `SILENCE`.
 
         BusyError if it holds running jobs. With `force` they count as crashed and are returned;
@@ -321,37 +326,6 @@ class MaintenanceStore(Protocol):
         """Store what an application declares about its tasks; the newest declaration stands."""
         ...
 
-    def put_schedule(self, schedule: ScheduleInfo) -> Pending[ScheduleInfo]:
-        """Add a schedule or change its rule; an unchanged rule keeps its ticks and its pause.
-
-        Returns it as it now stands in the store.
-        """
-        ...
-
-    def schedules(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[ScheduleInfo]]:
-        """Return the schedules, by name: at most `limit` after a name."""
-        ...
-
-    def pause_schedule(
-        self, name: str, *, paused: bool, reason: str = "", by: str = ""
-    ) -> Pending[None]:
-        """Stop or resume a schedule. `by` is who pauses it."""
-        ...
-
-    def remove_schedule(self, name: str) -> Pending[None]:
-        """Delete a schedule; an application that declares it adds it again when it starts."""
-        ...
-
-    def tick(
-        self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]
-    ) -> Pending[bool]:
-        """Enqueue the jobs of a tick and advance the schedule, if its `next_at` still is `due_at`.
-
-        Returns False if another process was first. The queue's bound does not apply: a tick has no
-        producer that could wait.
-        """
-        ...
-
 
 class Store(
     ProducerStore,
@@ -362,6 +336,7 @@ class Store(
     FileStore,
     InspectionStore,
     ScalerStore,
+    ScheduleStore,
     StackStore,
     HistoryStore,
     StoreTraits,

@@ -68,21 +68,10 @@ class InspectionStore(Protocol):
         """Return one group; NotFoundError if none of the newest 10,000 failures is of it."""
         ...
 
-    def set_capacity(self, queue: str, capacity: int | None) -> Pending[None]:
+    def set_capacity(self, queue: str, capacity: int | None, *, reason: str = "") -> Pending[None]:
         """Change the capacity of a queue, None for unbounded; jobs beyond it stay.
 
         NotFoundError if the queue was never used. An application that declares a capacity sets it
-        again when it enqueues next.
+        again when it enqueues next. `reason` is that of `retry`.
         """
-        ...
-
-    def run_schedule(self, name: str) -> Pending[None]:
-        """Make a schedule due now. A program that declares it enqueues the jobs of this tick.
-
-        InvalidTransitionError if it is paused. Its later ticks stay where they are.
-        """
-        ...
-
-    def recent_jobs(self, name: str) -> Pending[list[str]]:
-        """Return the ids of the jobs of a schedule's last ticks, the newest first: at most 20."""
         ...

@@ -125,6 +125,7 @@ class Assembly:
         attempts = self._make_attempts(output) if options.measured else None
         delivery = EventDelivery(self.hooks)
         events = JobEvents(delivery, worker=info.id, now=store.now, elapsed=self.elapsed)
+        held.on_left = events.forget
         dispatcher = self._make_dispatcher(
             worker=info.id,
             held=held,

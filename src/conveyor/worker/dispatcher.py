@@ -121,7 +121,7 @@ class Dispatcher:
             for task in (*self._slots, *helpers):
                 task.cancel()
         if self.denied:
-            await return_undelivered(self._store, self._held)
+            await return_undelivered(self._store, self._held, self._events.settle)
         await self._sender.flush()
 
     async def _end_with(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -253,7 +253,8 @@ class Dispatcher:
             control.completing and await end_completed(row, control, run_result, held, self._output)
         ):  # abandoned, back at this worker under a new lease, or completed by the application
             self._draining = self._draining or held.finished >= self._options.most
-            self._events.leave(job, completed=control.completed)
+            if row.phase != "abandoned":  # of which the shutdown reports
+                self._events.leave(job, completed=control.completed)
             return
         if isinstance(run_result, Succeeded) and control.stop_request is None:
             if self._machine.has_faults:
@@ -358,8 +359,8 @@ class Dispatcher:
         await self._sender.finish(in_flight)
 
     def _apply_answer(self, answer: Exchanged, reports: Sequence[Report], asked_at: float) -> None:
-        self._batch.note_settled(reports, answer.settled)
         self._events.settle(reports, answer)
+        self._batch.note_settled(reports, answer.settled)
         confirmed = self._claimant.confirm_within is None
         rows = self._held.add(
             answer.jobs, asked_at=asked_at, confirmed=confirmed and not self._draining

@@ -85,7 +85,8 @@ class HeldJobs:
     """The table. Its methods do no I/O and never wait; it belongs to one event loop.
 
     `on_ready` is called with the number of jobs that have become ready, `on_ended` after jobs have
-    ended: after each of them, or after one in many while others are ready. `finished` counts
+    ended: after each of them, or after one in many while others are ready, `on_left` with the
+    reports of which nothing is left here, whatever the store did with them. `finished` counts
     attempts that ended here, `released` jobs that were returned after they had started.
     `unsupported` counts, by task, those that this worker's code could not run.
     """
@@ -101,6 +102,7 @@ class HeldJobs:
         self._reports: list[Report] = []
         self.on_ready: Callable[[int], None] = _ignore_count
         self.on_ended: Callable[[], None] = _ignore
+        self.on_left: Callable[[Sequence[Report]], None] = _ignore_reports
         self.finished = self.released = 0
         self.unsupported: dict[str, int] = {}
 
@@ -295,6 +297,7 @@ class HeldJobs:
     def remove_reported(self, reports: Sequence[Report]) -> None:
         """Forget the oldest reports, now that the store has them."""
         del self._reports[: len(reports)]
+        self.on_left(reports)
 
     def refuse_oldest(self, why: str) -> None:
         """Report of the oldest ended job that its outcome was refused; if that was, too, nothing.
@@ -303,7 +306,9 @@ class HeldJobs:
         """
         report = self._reports.pop(0)
         outcome = report.outcome
-        if not (isinstance(outcome, Failed) and outcome.error.type == REFUSED):
+        if isinstance(outcome, Failed) and outcome.error.type == REFUSED:
+            self.on_left([report])
+        else:
             error = ErrorInfo(REFUSED, f"the store refused the outcome of this attempt: {why}")
             refused = Report(report.id, report.lease, Failed(error, retry=False))
             self._reports.insert(0, refused)
@@ -326,4 +331,8 @@ def _ignore() -> None:
 
 
 def _ignore_count(_count: int) -> None:
+    """Do nothing."""
+
+
+def _ignore_reports(_reports: Sequence[Report]) -> None:
     """Do nothing."""

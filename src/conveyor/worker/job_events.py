@@ -50,6 +50,8 @@ class RunningAttempt(msgspec.Struct):
 class JobEvents:
     """The attempts that were started and are not reported yet. It belongs to one event loop.
 
+    Each leaves by `settle`, by `leave`, or by `forget`, however its job leaves the worker.
+
     Nothing need be noted while there are no `subscriptions`. `now` is the store's clock, and
     `elapsed` a monotonic one.
     """
@@ -99,6 +101,12 @@ class JobEvents:
         attempt = self._attempts.pop((job.id, job.lease), None)
         if attempt is not None and completed:
             self._emit(attempt, Succeeded(), State.COMPLETED)
+
+    def forget(self, reports: Sequence[Report]) -> None:
+        """Forget attempts of which the worker keeps nothing: no report of them is sent again."""
+        if self._attempts:
+            for report in reports:
+                self._attempts.pop((report.id, report.lease), None)
 
     def settle(self, reports: Sequence[Report], answer: Exchanged) -> None:
         """Report what the store has accepted, of jobs that were started here."""

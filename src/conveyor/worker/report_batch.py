@@ -7,12 +7,12 @@ too large together. Neither may end the worker, or cost another job its outcome.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from ..core.event_log import open_event_log
 from ..errors import ConveyorError
-from ..store.messages import Report
+from ..store.messages import Exchanged, Report
 from ..store.protocol import Store
 from .held_jobs import INTERRUPTED, HeldJobs
 
@@ -86,11 +86,14 @@ class ReportBatch:
             self._held.refuse_oldest(str(error))
 
 
-async def return_undelivered(store: Store, held: HeldJobs) -> None:
+async def return_undelivered(
+    store: Store, held: HeldJobs, on_settled: Callable[[Sequence[Report], Exchanged], None]
+) -> None:
     """Return the jobs whose outcomes the store refuses: of a former token it accepts that."""
     reports = held.reports
     returned = [Report(each.id, each.lease, INTERRUPTED) for each in reports]
     with suppress(ConveyorError, TimeoutError):  # then their leases end
         async with asyncio.timeout(RETURN_TIMEOUT):
-            await store.settle(returned)
+            answer = await store.settle(returned)
+        on_settled(returned, answer)
         held.remove_reported(reports)

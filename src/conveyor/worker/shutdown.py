@@ -154,8 +154,8 @@ class WorkerShutdown:
             except ConveyorError as error:
                 batch.note_refusal(reports, error)
             else:
-                self._held.remove_reported(reports)
                 self._events.settle(reports, answer)
+                self._held.remove_reported(reports)
                 batch.note_success()
 
     async def leave(self, heartbeat: WorkerHeartbeat) -> None:

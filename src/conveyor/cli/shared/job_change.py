@@ -29,14 +29,15 @@ class JobChange(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """What a command does to jobs.
 
     `action` is its verb, and `done` the participle. A filter without --state selects `default`;
-    `allowed` are the states that can be changed. `result` describes the answer of the store.
+    `allowed` are the states that can be changed. `change` takes a store, the id of a job and the
+    reason; `result` describes the answer.
     """
 
     action: BulkAction
     done: str
     default: frozenset[State]
     allowed: frozenset[State]
-    change: Callable[[Store, str], Pending[T]]
+    change: Callable[[Store, str, str], Pending[T]]
     result: Callable[[T], str]
 
 
@@ -82,7 +83,7 @@ def _change_listed(
         for job_id in job_ids:
             found = find_job(store, job_id)
             try:
-                answer = change.change(store, found.id).result()
+                answer = change.change(store, found.id, reason).result()
             except InvalidTransitionError as error:
                 print_stderr(f"conveyor: {error}")
                 refused = True

@@ -18,7 +18,14 @@ from ...core.pending import Pending
 from ...errors import ConveyorError, InvalidTransitionError, NotFoundError, UsageError
 from ...store.messages import Filter
 from ...store.protocol import Store
-from .options import filter_options, parse_state, queue_option, state_option, task_option
+from .options import (
+    filter_options,
+    parse_state,
+    queue_option,
+    reason_option,
+    state_option,
+    task_option,
+)
 from .output import ask, format_count, print_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +61,7 @@ def selection_options(states: str) -> Callable[[F], F]:
                     help="Maximum number of jobs of a filter, newest first.",
                 ),
                 click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
-                click.option("--reason", default="", help="Reason to record in the audit log."),
+                reason_option(),
             )
         ):
             command = option(command)

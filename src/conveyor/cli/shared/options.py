@@ -27,6 +27,14 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def reason_option(text: str = "Reason to record in the audit log.") -> Callable[[F], F]:
+    """Return a decorator that adds --reason with this help text.
+
+    The command passes it to the store, which may be a server, and to `audited`, for the others.
+    """
+    return click.option("--reason", default="", help=text)
+
+
 def raw_option(command: F) -> F:
     """Add --raw."""
     return click.option(

@@ -16,7 +16,7 @@ from ...store.messages import Filter, Order
 from ...store.protocol import Store
 from .audit_trail import RecordAction, audited
 from .completions import complete_workers
-from .options import json_option, url_option
+from .options import json_option, reason_option, url_option
 from .output import format_age, format_count, print_json, print_stderr, print_table
 from .sickness import print_sick_workers
 from .store_access import find_jobs, find_workers, open_configured_store
@@ -51,6 +51,7 @@ def worker_order_options(command: F) -> F:
                 help="Remove even busy workers; their jobs count as crashed.",
             ),
             click.option("--wait", metavar="DURATION", help="Wait for the workers to exit."),
+            reason_option(),
             json_option,
             url_option,
         )
@@ -66,6 +67,7 @@ def list_or_order(
     names: tuple[str, ...],
     force: bool,
     wait: str | None,
+    reason: str,
     as_json: bool,
     url: str | None,
 ) -> None:
@@ -86,25 +88,25 @@ def list_or_order(
         with audited(store) as record:
             for name in chosen:
                 if action == "remove":
-                    _remove(store, name, record, force=force)
+                    _remove(store, name, record, force=force, reason=reason)
                 else:
-                    _order(store, name, action, record)
+                    _order(store, name, action, record, reason)
         if seconds is not None:
             _wait_until_gone(store, chosen, seconds)
         if as_json:
             print_json([each for each in find_workers(store) if each.id in chosen])
 
 
-def _order(store: Store, name: str, action: Action, record: RecordAction) -> None:
+def _order(store: Store, name: str, action: Action, record: RecordAction, reason: str) -> None:
     order, effect = ORDERS[action]
-    store.order(name, order).result()
-    record(f"{action} worker", name)
+    store.order(name, order, reason=reason).result()
+    record(f"{action} worker", name, reason=reason)
     print_stderr(f"worker {name}: {effect}")
 
 
-def _remove(store: Store, name: str, record: RecordAction, *, force: bool) -> None:
-    removed = store.dismiss(name, force=force).result()
-    record("remove worker", name, "forced" if force else "")
+def _remove(store: Store, name: str, record: RecordAction, *, force: bool, reason: str) -> None:
+    removed = store.dismiss(name, force=force, reason=reason).result()
+    record("remove worker", name, "forced" if force else "", reason)
     for job_id in removed.jobs:
         print_stderr(f"job {job_id}: returned to its queue, counted as crashed")
     effect = "removed; it was not responding" if removed.forgotten else DRAINING

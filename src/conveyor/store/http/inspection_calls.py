@@ -119,9 +119,11 @@ class InspectionCalls(ABC):
         body = payloads.PauseBody(paused=paused, reason=bounds.cut("reason", reason))
         return self._call("set_paused", {"queue": queue}, body)
 
-    def set_capacity(self, queue: str, capacity: int | None) -> Pending[None]:
+    def set_capacity(self, queue: str, capacity: int | None, *, reason: str = "") -> Pending[None]:
         """Change the capacity of a queue."""
-        body = inspection_payloads.CapacityBody(capacity=capacity)
+        body = inspection_payloads.CapacityBody(
+            capacity=capacity, reason=bounds.cut("reason", reason)
+        )
         return self._call("set_capacity", {"queue": queue}, body)
 
     def pause_schedule(
@@ -131,9 +133,10 @@ class InspectionCalls(ABC):
         body = payloads.PauseBody(paused=paused, reason=bounds.cut("reason", reason))
         return self._call("pause_schedule", {"name": name}, body)
 
-    def run_schedule(self, name: str) -> Pending[None]:
+    def run_schedule(self, name: str, *, reason: str = "") -> Pending[None]:
         """Make a schedule due now."""
-        return self._call("run_schedule", {"name": name})
+        body = payloads.ReasonBody(reason=bounds.cut("reason", reason))
+        return self._call("run_schedule", {"name": name}, body)
 
     def recent_jobs(self, name: str) -> Pending[list[str]]:
         """Return the ids of the jobs of a schedule's last ticks."""

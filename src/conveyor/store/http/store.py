@@ -193,11 +193,13 @@ class HttpStore(InspectionCalls, StackCalls, HttpHistory):
         body = payloads.CancelBody(reason=bounds.cut("reason", reason), force=force)
         return send_cancel(self._open_client(), job_id, body)
 
-    def retry(self, job_id: str) -> Pending[JobRecord]:
-        return self._call("retry", {"job_id": job_id}, decode=decode_job)
+    def retry(self, job_id: str, *, reason: str = "") -> Pending[JobRecord]:
+        body = payloads.ReasonBody(reason=bounds.cut("reason", reason))
+        return self._call("retry", {"job_id": job_id}, body, decode=decode_job)
 
-    def delete(self, job_id: str) -> Pending[None]:
-        return self._call("delete", {"job_id": job_id})
+    def delete(self, job_id: str, *, reason: str = "") -> Pending[None]:
+        query = payloads.ReasonQuery(reason=bounds.cut("reason", reason))
+        return self._call("delete", {"job_id": job_id}, query)
 
     def stage(self, *, limit: int) -> Pending[Staged]:
         return self._call("stage", body=payloads.LimitBody(limit=limit))
@@ -221,12 +223,15 @@ class HttpStore(InspectionCalls, StackCalls, HttpHistory):
         info = storable.bounded_worker(worker)
         return self._call("beat", {"worker": info.id}, payloads.BeatBody(info=info))
 
-    def order(self, worker: str, order: Order, *, if_idle: bool = False) -> Pending[bool]:
-        body = payloads.OrderBody(order=order, if_idle=if_idle)
+    def order(
+        self, worker: str, order: Order, *, if_idle: bool = False, reason: str = ""
+    ) -> Pending[bool]:
+        body = payloads.OrderBody(order=order, if_idle=if_idle, reason=bounds.cut("reason", reason))
         return self._call("order", {"worker": worker}, body)
 
-    def dismiss(self, worker: str, *, force: bool = False) -> Pending[Dismissed]:
-        return self._call("dismiss", {"worker": worker}, payloads.DismissQuery(force=force))
+    def dismiss(self, worker: str, *, force: bool = False, reason: str = "") -> Pending[Dismissed]:
+        query = payloads.DismissQuery(force=force, reason=bounds.cut("reason", reason))
+        return self._call("dismiss", {"worker": worker}, query)
 
     def leave(self, worker: str) -> Pending[None]:
         return self._open_client().submit(self._leave(worker))
@@ -246,8 +251,9 @@ class HttpStore(InspectionCalls, StackCalls, HttpHistory):
     def schedules(self, *, after: str = "", limit: int = LISTED) -> Pending[Page[ScheduleInfo]]:
         return self._call("schedules", body=list_queries.ListQuery(after=after, limit=limit))
 
-    def remove_schedule(self, name: str) -> Pending[None]:
-        return self._call("remove_schedule", {"name": name})
+    def remove_schedule(self, name: str, *, reason: str = "") -> Pending[None]:
+        query = payloads.ReasonQuery(reason=bounds.cut("reason", reason))
+        return self._call("remove_schedule", {"name": name}, query)
 
     def tick(
         self, name: str, *, due_at: float, next_at: float, jobs: Sequence[NewJob]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from ...core.address_secrets import PASSWORD, is_secret, join_secrets, split_secrets
 from ...errors import UsageError
 
 # What keeps connections between this process and the server. "session": a proxy or a pooler gives a
@@ -25,10 +27,11 @@ _WHICH = (*_PLACE, "user", "dbname", "service")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """The parts of an address. `url` is as it was given, but without a password."""
+    """The parts of an address. `url` is as it was given, but without its secrets."""
 
     url: str
-    password: str = field(repr=False)
+    # The password, and other options of libpq that are secrets.
+    secrets: Mapping[str, str] = field(repr=False)
     # For libpq, without the options that are Conveyor's.
     server: str
     schema: str
@@ -37,6 +40,11 @@ class Address:
     pool: Pool = ""
     # HOST:PORT of the server itself, for hints.
     direct: str = ""
+
+    @property
+    def secret(self) -> str:
+        """The secrets as `parse_address` takes them."""
+        return join_secrets(self.secrets)
 
     @property
     def shown(self) -> str:
@@ -61,10 +69,10 @@ class Address:
         return replace(self, server=server, pool="", direct="")
 
 
-def parse_address(url: str, password: str = "") -> Address:
+def parse_address(url: str, secret: str = "") -> Address:
     """Return the parts of "postgresql://user@host/db?schema=conveyor".
 
-    `password` is for an address without one.
+    `secret` is the password for an address without one, or the `secret` of another address.
     """
     try:
         url.encode()  # the bytes of a command line need not be UTF-8
@@ -75,11 +83,14 @@ def parse_address(url: str, password: str = "") -> Address:
     user, _, written = user.partition(":")
     given = parse_qsl(parts.query, keep_blank_values=True)
     # libpq takes a password here, too.
-    password = dict(given).get("password", password)
-    query = "&".join(each for each in parts.query.split("&") if not each.startswith("password="))
+    secrets = split_secrets(secret)
+    secrets |= {name: value for name, value in given if is_secret(name) and value}
+    if written:
+        secrets[PASSWORD] = unquote(written)
+    query = "&".join(each for each in parts.query.split("&") if not is_secret(each.split("=")[0]))
     parts = parts._replace(netloc=user + at + place, query=query)
     own = {name: value for name, value in given if name in _OWN}
-    others = [(name, value) for name, value in given if name not in (*own, "password")]
+    others = [(name, value) for name, value in given if name not in own and not is_secret(name)]
     schema = own.get("schema", SCHEMA)
     if not _SCHEMA_NAME.fullmatch(schema):
         raise UsageError(
@@ -95,7 +106,7 @@ def parse_address(url: str, password: str = "") -> Address:
     server = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
     return Address(
         url=urlunsplit(parts),
-        password=unquote(written) or password,
+        secrets=secrets,
         server=server,
         schema=schema,
         connections=int(number),

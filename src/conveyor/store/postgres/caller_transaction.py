@@ -83,6 +83,9 @@ class CallerTransaction:
         """Hold rows, in the order of their keys, until the transaction ends."""
         await self.rows("share_worker" if shared else f"lock_{what}", (list(keys),))
 
+    async def limit_waits(self) -> None:
+        """Do nothing: how long an application waits, it decides itself."""
+
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         """Hold a queue unless another transaction does; nothing here is run again for it."""
         return bool(await self.rows("try_lock_queue", (name,)))

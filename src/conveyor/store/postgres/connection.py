@@ -21,6 +21,7 @@ from ..sql.rows import Row
 from ..sql.transaction import Lockable, Params
 from .address import Address
 from .nul_escapes import ESCAPE, unescape
+from .queue_holders import describe_holder
 from .session import REMEDY, PoolerError, clock_and_settings, needed_settings, open_session
 from .statements import STATEMENTS, Query
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # How long a claim waits for the other transactions that hold a queue.
 LOCK_PATIENCE = "250ms"
+# How long a call of an operator waits for them. Like a claim it is run twice, so twice as long.
+OPERATOR_PATIENCE = "1500ms"
 # A statement that is run this often on one connection is prepared.
 PREPARE_AT = 3
 
@@ -102,6 +105,10 @@ class Connection:
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Hold rows, in the order of their keys, until the transaction ends."""
         self.query("share_worker" if shared else f"lock_{what}", (list(keys),))
+
+    async def limit_waits(self) -> None:
+        """Have this transaction wait for a lock for `OPERATOR_PATIENCE` at most."""
+        self.query("limit_waits", (OPERATOR_PATIENCE,))
 
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         """Hold a queue; return whether it is held. LockNotAvailable after `LOCK_PATIENCE`."""
@@ -261,6 +268,10 @@ class Connection:
                 )
             case errors.ObjectNotInPrerequisiteState() if FROZEN in told:
                 return UnavailableError(f"{place} is closed: {FROZEN}")
+            case errors.LockNotAvailable():
+                return UnavailableError(f"{place}: {told}{self._describe_holders()}")
+            case errors.QueryCanceled() if 'relation "queue"' in told:
+                return UnavailableError(f"{place}: {told}{self._describe_holders()}")
             case errors.DiskFull() | errors.OutOfMemory():
                 return UnavailableError(
                     f"the server of {place} has no room: {told}. Nothing of this call was written; "
@@ -268,6 +279,15 @@ class Connection:
                 )
             case _:
                 return UnavailableError(f"{place}: {type(error).__name__}: {told}")
+
+    def _describe_holders(self) -> str:
+        """Say for which transactions a call has waited in vain that locks a queue."""
+        self.roll_back()
+        try:
+            held = [describe_holder(*row) for row in self.query("queue_holders")]
+        except psycopg.Error:
+            return ""  # the first error says enough
+        return f". The queue is held: {'; '.join(held)}. Then try again." if held else ""
 
 
 def new_mark(now: float) -> str:

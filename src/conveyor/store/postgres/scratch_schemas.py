@@ -6,9 +6,11 @@ import itertools
 import os
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote, urlencode
 
 import psycopg
 
+from ...core.address_secrets import PASSWORD
 from ...errors import UnavailableError
 from .address import parse_address
 from .connection import Connection
@@ -24,7 +26,7 @@ class ScratchSchemas:
 
     def __init__(self, url: str) -> None:
         self._address = parse_address(url)
-        self.password = self._address.password
+        self.password = self._address.secrets.get(PASSWORD, "")
         self.prefix = f"conveyor_scratch_{os.urandom(4).hex()}_"
         self._numbers = itertools.count(1)
         self._made: list[str] = []
@@ -42,10 +44,15 @@ class ScratchSchemas:
             self._drop_all()
 
     def make(self) -> str:
-        """Make a store in a schema of its own; return its address, without a password."""
+        """Make a store in a schema of its own; return its address, without a password.
+
+        Other secrets are in it, because libpq takes them from nowhere else.
+        """
         schema = f"{self.prefix}{next(self._numbers)}"
         server = self._address.server
-        url = f"{server}{'&' if '?' in server else '?'}schema={schema}"
+        secrets = {each: value for each, value in self._address.secrets.items() if each != PASSWORD}
+        query = urlencode({"schema": schema, **secrets}, quote_via=quote)
+        url = f"{server}{'&' if '?' in server else '?'}{query}"
         try:
             Migration(parse_address(url, self.password)).run()
         except UnavailableError as error:

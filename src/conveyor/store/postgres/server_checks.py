@@ -29,6 +29,8 @@ class Limits:
     transaction: float = 60.0
     # How many transactions may have begun since the oldest that somebody can still see.
     horizon: int = 1_000_000
+    # How many bytes of its log the server may keep for a replica that is not connected.
+    kept_log: int = 1 << 30
     # How many dead rows of a table are too many, if they are more than the living ones, or if the
     # table is one of those that claims walk.
     dead_rows: int = 100_000
@@ -67,6 +69,13 @@ FROM pg_prepared_xacts
 WHERE database = current_database()
     AND prepared < clock_timestamp() - $1::FLOAT8 * INTERVAL '1 second'
 ORDER BY prepared LIMIT 5"""
+# How much of its log the server keeps for each slot, and how many transactions have begun since the
+# oldest that the slot's replica can still see.
+_SLOTS = """SELECT slot_name::TEXT, active, pg_wal_lsn_diff(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END,
+    restart_lsn)::BIGINT AS kept, age(xmin)::BIGINT AS since
+FROM pg_replication_slots WHERE wal_status IS DISTINCT FROM 'lost'
+ORDER BY kept DESC NULLS LAST LIMIT 100"""
 # The tables that claims walk; `ready` can have many living rows behind the dead ones.
 _WALKED = ["ready", "running"]
 _DEAD = """SELECT relname::TEXT, n_dead_tup, n_live_tup FROM pg_stat_user_tables
@@ -92,6 +101,7 @@ def examine(
             *_rights(connection),
             *_missing(connection),
             *_old_transactions(connection, limits),
+            *_slots(connection, limits),
             *_dead_rows(connection, limits.dead_rows),
             *_connections(connection, limits.connections),
             _clock(skew, limits.skew),
@@ -225,6 +235,33 @@ def _old_transactions(connection: Connection, limits: Limits) -> Iterator[Examin
                 "with COMMIT PREPARED or ROLLBACK PREPARED"
             ),
         )
+
+
+def _slots(connection: Connection, limits: Limits) -> Iterator[Examined]:
+    """Name the replication slots that fill the disk, or keep dead rows."""
+    for name, is_active, kept, since in _ask(connection, _SLOTS):
+        used = "whose replica is connected" if is_active else "that no replica uses now"
+        drop = f"SELECT pg_drop_replication_slot('{name}')"
+        if not is_active and kept is not None and kept > limits.kept_log:
+            yield (
+                "replication",
+                False,
+                (
+                    f"the server keeps {kept:,} bytes of its log for slot {name!r}, {used}, until "
+                    f"its disk is full: start the replica, or {drop} if there is none any more; "
+                    "max_slot_wal_keep_size limits that"
+                ),
+            )
+        if since is not None and since > limits.horizon:
+            remedy = "end its long queries, or set hot_standby_feedback=off there"
+            yield (
+                "replication",
+                False,
+                (
+                    f"slot {name!r}, {used}, keeps the dead rows of {since:,} transactions, so "
+                    f"claims become slower: {remedy if is_active else drop}"
+                ),
+            )
 
 
 def _dead_rows(connection: Connection, limit: int) -> Iterator[Examined]:

@@ -68,8 +68,7 @@ def open_session(address: Address, *, migrating: bool) -> LimitedSession:
         settings["default_transaction_isolation"] = "read\\ committed"
         parts = [given.get("options", ""), *(f"-c {name}={settings[name]}" for name in settings)]
         known["options"] = " ".join(parts)
-    if address.password:
-        known["password"] = address.password
+    known |= address.secrets
     try:
         session = LimitedSession.connect(make_conninfo(**known), autocommit=True)
     except psycopg.OperationalError as error:

@@ -657,6 +657,22 @@ SELECT 1 FROM (SELECT set_config('lock_timeout', :patience, TRUE) OFFSET 0) AS w
     SELECT name FROM queue WHERE name = :name FOR UPDATE
 ) AS found
 
+-- name: limit_waits
+SELECT set_config('lock_timeout', :patience, TRUE)
+
+-- name: queue_holders
+-- Every lock of a row is also one of its table. Whoever waits for one holds up nobody here. A
+-- prepared transaction has no session.
+SELECT DISTINCT held.pid, application_name, state,
+    extract(epoch FROM clock_timestamp() - xact_start)::INT8 AS seconds
+FROM pg_locks AS held LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
+WHERE locktype = 'relation' AND relation = 'queue'::REGCLASS
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND mode IN ('RowShareLock', 'RowExclusiveLock')
+    AND held.pid IS DISTINCT FROM pg_backend_pid()
+    AND NOT EXISTS (SELECT 1 FROM pg_locks AS waits WHERE waits.pid = held.pid AND NOT granted)
+ORDER BY seconds DESC NULLS LAST LIMIT 3
+
 -- name: lock_worker
 -- A worker's row may not exist, and reading a lock in a row would write that row.
 SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' worker ' || key, 0))

@@ -52,7 +52,7 @@ class PostgresStore(SqlStore):
         address = parse_address(url, password)
         self.schema = address.schema
         # Passed to the worker's other processes beside the address, which everybody can see.
-        self.secret = address.password
+        self.secret = address.secret
         self._postgres = PostgresDriver(address, clock=clock, draw=draw, for_move=for_move)
         self._pruning = QuickPrune()
         self._known_workers: set[str] = set()

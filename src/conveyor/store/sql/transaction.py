@@ -62,6 +62,10 @@ class Executor(Protocol):
         """
         ...
 
+    async def limit_waits(self) -> None:
+        """Have this transaction wait for a lock for some seconds only, and say who holds it."""
+        ...
+
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         """Hold a queue until the transaction ends; return whether no other transaction holds it.
 
@@ -186,6 +190,11 @@ class Tx:
             await self._db.lock("queue", [name])
             await self._reload_locked(name, queue)
         return queue
+
+    async def limit_waits(self) -> None:
+        """Fail soon, and say why, where another transaction holds what an operator changes."""
+        if not self._db.excludes_writers:
+            await self._db.limit_waits()
 
     async def try_lock_queue(self, name: str) -> bool:
         """Hold a queue as `lock_queue` does, unless another transaction holds it for long.

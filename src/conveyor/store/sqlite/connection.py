@@ -77,6 +77,9 @@ class Database:
     async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
         """Do nothing: the lock on the file excludes every other writer."""
 
+    async def limit_waits(self) -> None:
+        """Do nothing, too."""
+
     async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
         """Do nothing, too."""
         return True

@@ -293,6 +293,7 @@ async def delete_final(tx: Tx, queue: str, seq: int, state: State) -> None:
 
 async def set_paused(tx: Tx, queue: str, *, paused: bool, reason: str = "", by: str = "") -> None:
     """Pause or resume a queue."""
+    await tx.limit_waits()
     state = await tx.used_queue(queue)
     before = await read_pause(tx, queue) if state.paused else NOT_PAUSED
     after = pause(before, paused=paused, reason=reason, by=by, now=tx.now)
@@ -308,4 +309,5 @@ async def set_capacity(tx: Tx, queue: str, capacity: int | None) -> None:
         checked_integer(capacity, most=LARGEST_INTEGER)
     if await tx.queue(queue) is None:
         raise no_queue(queue)
+    await tx.limit_waits()
     await change_capacity(tx, queue, capacity)
