@@ -26,7 +26,7 @@ def test_a_secret_option_is_known_however_its_name_is_written(option: str) -> No
 
 
 def test_options_that_name_files_are_shown() -> None:
-    url = "postgresql://h/db?passfile=/home/me/.pgpass&sslkey=/key&sslpasswords=1"
+    url = "postgresql://h/db?passfile=/run/pgpass&sslkey=/key&sslpasswords=1"
     assert without_secrets(url) == url
 
 

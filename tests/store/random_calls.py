@@ -26,6 +26,7 @@ from conveyor.core.job import (
     Callback,
     JobRecord,
     NewJob,
+    Options,
     OutputChunk,
     ScheduleInfo,
     WhenFull,
@@ -56,10 +57,17 @@ QUEUES, BOUNDED = ("q0", "q1", "q2"), ("b0", "b1")
 WORKERS = ("w0", "w1", "w2", "w3")
 ALERT = Callback(on="discarded", task="alert", parameter="ended", queue="q1")
 AFTER = Callback(on="finished", task="after", parameter="ended", queue="b0")
+# How many jobs a caller makes before its callbacks use new queues and lanes.
+NEW_AFTER, MOST_NEW = 100, 40
 EVERY = dict.fromkeys(FINAL, 0.0)
 WORKER = WorkerInfo(
     id="", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=1.0, slots=1, queues=("q0",)
 )
+
+
+def labels_of(group: int) -> frozenset[str]:
+    """Return the labels that four callers make lanes for."""
+    return frozenset(f"l{group}-{number}" for number in range(MOST_NEW)) | {"gpu"}
 
 
 class Application:
@@ -99,7 +107,7 @@ class Caller:
     def __init__(self, store: Store, seed: int) -> None:
         self.store = store
         self.draw = random.Random(seed)
-        self.name = f"c{seed}"
+        self.name, self.group = f"c{seed}", seed // 4
         self.made = 0
         self.held: dict[str, JobRecord] = {}
         self.offers: list[str] = []
@@ -131,10 +139,22 @@ class Caller:
     def job(self, queue: str, key: str | None) -> NewJob:
         self.made += 1
         options: dict[str, Any] = {"retries": 2, "requires": self.draw.choice(((), (), ("gpu",)))}
+        if self.draw.random() < 0.05:
+            options["requires"] = (f"l{self.group}-{min(self.made // NEW_AFTER, MOST_NEW - 1)}",)
         if key is not None:
             options["key"] = key
-        callbacks = self.draw.choice(((), (), (ALERT, AFTER)))
+        callbacks = self.draw.choice(((), (), (ALERT, AFTER), self.new_callbacks()))
         return new(queue=queue, id=f"{self.name}-{self.made}", callbacks=callbacks, **options)
+
+    def new_callbacks(self) -> tuple[Callback, ...]:
+        """Return callbacks into queues and lanes that several callers make at about one time."""
+        number = min(self.made // NEW_AFTER, MOST_NEW - 1)
+        options = Options(requires=self.draw.choice(((), (f"l{self.group}-{number}",))))
+        queues = self.draw.sample([f"n{self.group}-{number}", f"m{self.group}-{number}", "q0"], 2)
+        return (
+            msgspec.structs.replace(ALERT, queue=queues[0], options=options),
+            msgspec.structs.replace(AFTER, queue=queues[1]),
+        )
 
     def some_id(self) -> str:
         other = f"c{self.draw.randrange(4)}"
@@ -162,7 +182,7 @@ class Caller:
 
     def claimant(self) -> Claimant:
         confirm = self.draw.choice((None, None, 0.05))
-        labels = frozenset(self.draw.choice((("gpu",), ())))
+        labels = self.draw.choice((labels_of(self.group), frozenset[str]()))
         return Claimant(self.draw.choice(WORKERS), self.draw.choice((0.05, 5.0)), labels, confirm)
 
     def claim(self) -> None:

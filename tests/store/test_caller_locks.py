@@ -35,7 +35,7 @@ class Application:
         self.session = psycopg.connect(parse_address(store.url).server)
         self._store = store
 
-    def enqueue(self, *jobs: NewJob, capacity: int) -> Accepted:
+    def enqueue(self, *jobs: NewJob, capacity: int | None) -> Accepted:
         return run_sync(
             self._store.insert_within(
                 self.session, jobs, capacity=capacity, when_full="fail", in_coroutine=False
@@ -344,3 +344,43 @@ def test_new_queues_of_callbacks_are_made_in_one_order(
     assert [type(each.wait()) for each in (first, second)] == [Accepted, Accepted]
     other.session.commit()
     assert postgres.check().result() == []
+
+
+def test_new_lanes_are_made_in_one_order(
+    postgres: PostgresStore, application: Application, other: Application, admin: Admin
+) -> None:
+    def labelled(labels: str) -> list[NewJob]:
+        return [new(requires=(each,)) for each in labels]
+
+    def enqueue_first() -> Any:
+        answer = application.enqueue(*labelled("zma"), capacity=None)
+        application.session.commit()
+        return answer
+
+    put(postgres, new())  # so that the queue is there
+    with psycopg.connect(parse_address(postgres.url).server) as maker:
+        maker.execute(
+            f"INSERT INTO {admin.schema}.lane (queue, requires) VALUES ('q', '[\"m\"]')".encode()
+        )
+        first = Beside(enqueue_first)
+        wait_until_blocked(admin, by=maker)
+        second = Beside(lambda: other.enqueue(*labelled("az"), capacity=None))
+        wait_until_blocked(admin, by=application.session)
+        maker.rollback()
+    assert [type(each.wait()) for each in (first, second)] == [Accepted, Accepted]
+    other.session.commit()
+    assert depth(postgres) == 6
+    assert postgres.check().result() == []
+
+
+def test_a_worker_that_accepts_an_offer_waits_for_nobody_who_enqueues_with_the_same_callback(
+    postgres: PostgresStore, application: Application
+) -> None:
+    called = Callback(on="finished", task="after", parameter="ended", queue="new")
+    put(postgres, new(queue="b"), capacity=1)
+    waits = offer(postgres, new(id="waits", queue="b", callbacks=(called,)), capacity=1)
+    assert isinstance(waits, Offered)
+    application.enqueue(new(callbacks=(called,)), capacity=None)
+    assert len(claim(postgres, queue="b")) == 1
+    assert state(postgres, "waits") is State.AVAILABLE
+    application.session.commit()

@@ -10,7 +10,7 @@ from callback_calls import AFTER, BOTH, CALLED, DAY, ERROR, claimed, tasks, told
 from calls import claim, counted, new, offer, put, settle, state
 
 from conveyor import ErrorInfo, State
-from conveyor.core.job import Options
+from conveyor.core.job import Options, TaskDefaults
 from conveyor.core.lifecycle import (
     Cancelled,
     Failed,
@@ -170,3 +170,8 @@ def test_the_queue_of_a_callback_exists_even_if_the_key_of_its_job_is_taken(stor
     put(store, new(key="k"))
     put(store, new(key="k", callbacks=BOTH))
     assert set(counted(store)) == {"q", CALLED}
+
+
+def test_the_queue_of_a_callback_exists_as_soon_as_a_task_declares_it(store: Store) -> None:
+    store.put_tasks([TaskDefaults(name="t", callbacks=BOTH)]).result(60)
+    assert set(counted(store)) == {CALLED}

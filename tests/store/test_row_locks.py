@@ -15,7 +15,17 @@ import msgspec
 import pytest
 from calls import BROKEN, new
 
-from conveyor.core.job import JobRecord, Progress, State, WorkerInfo
+from conveyor.core.job import (
+    Callback,
+    JobRecord,
+    NewJob,
+    Options,
+    Progress,
+    ScheduleInfo,
+    State,
+    TaskDefaults,
+    WorkerInfo,
+)
 from conveyor.core.lifecycle import Interrupted, Succeeded, Transition
 from conveyor.core.pending import run_sync
 from conveyor.errors import ConveyorError, QueueFullError
@@ -27,6 +37,7 @@ from conveyor.store.sql.operations import (
     claim,
     enqueue,
     maintenance,
+    tasks,
     transitions,
     workers,
 )
@@ -37,10 +48,12 @@ from conveyor.store.sqlite.connection import Database
 NOW = 1_000_000.0
 LATER = NOW + 3600
 ME = Claimant("w")
+LABELLED = Options(requires=("gpu",))
 WORKER = WorkerInfo(
     id="w", host="h", boot_id="b", pid=1, pid_started=1.0, started_at=0.0, slots=1, queues=()
 )
 RANKS: tuple[Lockable, ...] = ("worker", "queue", "job")
+MADE = "add_queue", "add_lane"
 
 
 class ManyWriters:
@@ -53,10 +66,14 @@ class ManyWriters:
         self.others: Callable[[], Any] = lambda: None
         self._db = db
         self.statements: list[str] = []
+        # The rows that others would wait for until the commit, in the order of making.
+        self.made: list[tuple[Any, ...]] = []
         self.many, self.change = db.many, db.change
 
     async def rows(self, name: str, params: Params = ()) -> list[Row]:
         self.statements.append(name)
+        if name in MADE:
+            self.made.append((MADE.index(name), *params))
         # What happened is an array where writers are many; a file has it as text.
         if name == "tally":
             params = [str(each) if isinstance(each, list) else each for each in params]
@@ -86,6 +103,7 @@ class Transactions:
     ) -> Any:
         self.connection.locks.clear()
         self.connection.statements.clear()
+        self.connection.made.clear()
         with self.open() as tx:
             return run_sync(operation(tx, *args, **how))
 
@@ -219,6 +237,61 @@ def test_locks_are_always_taken_in_one_order(store: Transactions) -> None:
         store.run(operation, *args, **how)
         ranked = [(RANKS.index(what), key) for what, key in store.locks]
         assert ranked == sorted(ranked), operation.__name__
+
+
+# -- new rows, for whose commit all wait that need the same ----------------------------------------
+
+
+def calling(**options: Any) -> NewJob:
+    """Return a job with callbacks to two queues, with and without labels."""
+    callbacks = [
+        Callback(on="finished", task="x", parameter="p", queue="z"),
+        Callback(on="discarded", task="x", parameter="p", queue="a", options=LABELLED),
+    ]
+    return new(callbacks=tuple(callbacks), **options)
+
+
+def test_new_queues_are_made_before_new_lanes_and_both_in_one_order(store: Transactions) -> None:
+    jobs = [new(queue="m", requires=("z",)), calling(queue="m"), new(queue="m", requires=("a",))]
+    rows = [(0, "a"), (0, "m"), (0, "z")]
+    rows += [(1, "a", '["gpu"]'), (1, "m", "[]"), (1, "m", '["a"]'), (1, "m", '["z"]')]
+    rows += [(1, "z", "[]")]
+    store.run(enqueue.insert, jobs, capacity=3)
+    assert store.connection.made == rows
+
+
+def test_a_tick_makes_new_queues_and_lanes_of_all_its_jobs_in_that_order(
+    store: Transactions,
+) -> None:
+    rule = ScheduleInfo(
+        name="s", cron="* * * * *", timezone="UTC", missed="once", next_at=NOW, last_at=None
+    )
+    store.run(maintenance.put_schedule, rule)
+    jobs = [new(queue="y"), calling(queue="b")]
+    assert store.run(maintenance.tick, "s", due_at=NOW, next_at=LATER, jobs=jobs)
+    assert store.connection.made == sorted(store.connection.made)
+    assert [key for rank, key, *_ in store.connection.made if rank == 0] == ["a", "b", "y", "z"]
+
+
+def test_a_claim_that_accepts_an_offer_makes_no_row_for_which_others_wait(
+    store: Transactions,
+) -> None:
+    store.put("first", capacity=1)
+    answer = store.run(enqueue.insert, [calling(id="waits", requires=("gpu",))], capacity=1)
+    assert isinstance(answer, Offered)
+    assert len(store.claim()) == 1
+    assert store.connection.made == []
+    assert store.run(admin.get, "waits").state is State.AVAILABLE
+
+
+def test_a_claim_that_adds_declared_callbacks_makes_no_row_for_which_others_wait(
+    store: Transactions,
+) -> None:
+    store.put("named", given=())
+    store.run(tasks.put_tasks, [TaskDefaults(name="t", callbacks=calling().callbacks)])
+    assert store.connection.made == [(0, "a"), (0, "z"), (1, "a", '["gpu"]'), (1, "z", "[]")]
+    assert len(store.claim()) == 1
+    assert store.connection.made == []
 
 
 # -- what others committed in the meantime ---------------------------------------------------------

@@ -8,15 +8,15 @@ import msgspec
 
 from ...core.callbacks import args_at_end, callback_id, first_call, is_called, not_given
 from ...core.history import ENQUEUED, add, count_move
-from ...core.job import Callback, ErrorInfo, JobRecord, NewJob, State
+from ...core.job import Callback, ErrorInfo, JobRecord, NewJob, State, TaskDefaults
 from ..hint_rules import state_hint
 from .data import MemoryData
 
 
-def make_queues(memory: MemoryData, jobs: Iterable[NewJob]) -> None:
-    """Make the queues of the callbacks of jobs, also of jobs that wait for room."""
-    for new in jobs:
-        for each in new.callbacks:
+def make_queues(memory: MemoryData, callers: Iterable[NewJob | TaskDefaults]) -> None:
+    """Make the queues of the callbacks of jobs, also of those that wait for room, and of tasks."""
+    for caller in callers:
+        for each in caller.callbacks:
             memory.queue(each.queue)
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from ...core.job import TaskDefaults
 from ...core.storable import check_tasks
+from .callbacks import make_queues
 from .data import MemoryData
 
 
 def put_tasks(memory: MemoryData, tasks: Sequence[TaskDefaults]) -> None:
     """Store what an application declares."""
     check_tasks(tasks)
+    make_queues(memory, tasks)
     memory.tasks.update({task.name: task for task in tasks})
 
 

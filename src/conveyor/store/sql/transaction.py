@@ -124,6 +124,11 @@ class Tx:
         self._locked_queues: set[str] = set()
         self.wrote = False
 
+    @property
+    def excludes_writers(self) -> bool:
+        """Whether no other transaction can write meanwhile."""
+        return self._db.excludes_writers
+
     def save_counts(self) -> None:
         """Save the counts and the discards, for `restore_counts`."""
         self._saved = {name: copy_of(queue) for name, queue in self._queues.items()}

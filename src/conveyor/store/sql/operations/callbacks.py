@@ -15,22 +15,27 @@ from ..transaction import Tx
 End = tuple[int, State, ErrorInfo | None]
 
 
-async def make_queues(tx: Tx, jobs: Sequence[NewJob]) -> None:
-    """Make the queues of jobs and of their callbacks, in one order for everybody.
+async def make_queues(tx: Tx, queues: Iterable[str]) -> None:
+    """Make queues that were never used, in one order for everybody.
 
-    A new row is held until the commit, and whoever makes the same one waits for that.
+    A new row is held until the commit, and whoever makes the same one waits for that. So a row is
+    made as soon as it is known that it will be needed: of a job that waits for room, and of what a
+    task declares, too. A worker that holds jobs then makes none, as it must wait for nobody.
     """
-    called = {each.queue for new in jobs for each in new.callbacks}
-    for queue in sorted(called | {new.queue for new in jobs}):
+    for queue in sorted(set(queues)):
         await tx.used_queue(queue)
 
 
-async def make_lanes(tx: Tx, jobs: Sequence[NewJob]) -> None:
-    """Make the lanes of jobs and of their callbacks likewise, once a bounded queue is locked."""
-    lanes = {(new.queue, new.options.requires) for new in jobs}
-    lanes |= {(each.queue, each.options.requires) for new in jobs for each in new.callbacks}
-    for queue, requires in sorted(lanes):
-        await tx.lane(queue, requires)
+async def make_lanes(tx: Tx, used: Iterable[NewJob | Callback]) -> None:
+    """Make the lanes of jobs or callbacks likewise, after the queues, and the lock of a queue."""
+    if not tx.excludes_writers:
+        for queue, requires in sorted({(each.queue, each.options.requires) for each in used}):
+            await tx.lane(queue, requires)
+
+
+def called_by(jobs: Iterable[NewJob]) -> list[Callback]:
+    """Return the callbacks of jobs."""
+    return [each for new in jobs if new.callbacks for each in new.callbacks]
 
 
 async def add_callbacks(tx: Tx, jobs: Iterable[NewJob]) -> None:

@@ -23,7 +23,7 @@ from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, un
 from ..queue_state import QueueState
 from ..rows import Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, Tx
-from .callbacks import add_callbacks, make_lanes, make_queues
+from .callbacks import add_callbacks, called_by, make_lanes, make_queues
 from .transitions import end_unrun
 
 # How many offers of a queue are looked at in one operation, and how many rows with the arguments
@@ -52,8 +52,7 @@ async def insert(
     if not jobs:
         return Accepted(())
     name = jobs[0].queue
-    if any(new.callbacks for new in jobs):
-        await make_queues(tx, jobs)
+    await make_queues(tx, [name, *(each.queue for each in called_by(jobs))])
     queue = await tx.used_queue(name)
     if queue.capacity is None and capacity is None:
         return await accept(tx, jobs)
@@ -129,8 +128,8 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         return answer
     if tx.careful:
         check_ids(fresh, await _stored(tx, fresh))
-    if any(new.callbacks for new in fresh):
-        await make_lanes(tx, fresh)
+    called = called_by(fresh)
+    await make_lanes(tx, [*fresh, *called])
     rows: list[Params] = []
     counts: dict[State, int] = {}
     for new in fresh:
@@ -139,7 +138,8 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         counts[state] = counts.get(state, 0) + 1
     await tx.defer("insert_job", rows)
     await _add_inputs(tx, [new for new in fresh if new.options.files])
-    await add_callbacks(tx, [new for new in fresh if new.callbacks])
+    if called:
+        await add_callbacks(tx, fresh)
     name = jobs[0].queue
     for state, count in counts.items():
         await tx.tally(name, state, count)
@@ -330,6 +330,7 @@ async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: in
     offered = {new.id for new in jobs if await tx.rows("offered", (new.id, tx.now))}
     fresh, _ = admit_keys(jobs, await _holders(tx, jobs))
     check_ids(fresh, offered | await _stored(tx, jobs))
+    await make_lanes(tx, [*jobs, *called_by(jobs)])
     request = _encode(list(jobs))
     [(seq,)] = await tx.rows("add_offer", (name, tx.now + OFFER_PATIENCE, request))
     await tx.many("add_offered_job", [(new.id, seq) for new in jobs])

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from ....core import cron
-from ....core.job import JobRecord, Missed, NewJob, ScheduleInfo, State
+from ....core.job import Callback, JobRecord, Missed, NewJob, ScheduleInfo, State
 from ....core.lifecycle import lost_job_outcome, pick_lost
 from ....core.page import LISTED, Page, cut_page
 from ....core.storable import check_schedule, check_tick
@@ -27,7 +27,7 @@ from ...schedule_rules import (
 from ..rows import LANE, NO_QUEUE, finite, is_time, text, to_record
 from ..transaction import Params, Tx
 from .admin import delete_final
-from .callbacks import delete_callbacks
+from .callbacks import called_by, delete_callbacks, make_lanes, make_queues
 from .claim import end_lost
 from .discards import discard_strays, expire, recount_damaged_queues, recount_queues
 from .enqueue import LARGE_ROWS, accept, delete_old_offers, make_room
@@ -195,6 +195,9 @@ async def tick(tx: Tx, name: str, *, due_at: float, next_at: float, jobs: Sequen
     recent = _encode(add_recent(await recent_jobs(tx, name), jobs)).decode()
     if not await tx.rows("tick", (next_at, due_at, recent, name)):
         return False
+    added: list[NewJob | Callback] = [*jobs, *called_by(jobs)]
+    await make_queues(tx, (each.queue for each in added))
+    await make_lanes(tx, added)
     for job in jobs:
         await accept(tx, [job])
     return True

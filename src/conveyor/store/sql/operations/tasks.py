@@ -11,6 +11,7 @@ from ....core.job import TaskDefaults
 from ....core.storable import check_tasks
 from ....core.unreadable import UNREADABLE
 from ..transaction import Tx
+from .callbacks import make_lanes, make_queues
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(TaskDefaults).decode
@@ -19,6 +20,9 @@ _decode = msgspec.json.Decoder(TaskDefaults).decode
 async def put_tasks(tx: Tx, tasks: Sequence[TaskDefaults]) -> None:
     """Store what an application declares."""
     check_tasks(tasks)
+    called = [each for task in tasks for each in task.callbacks]
+    await make_queues(tx, (each.queue for each in called))
+    await make_lanes(tx, called)
     await tx.many("put_task", [(task.name, _encode(task)) for task in tasks])
 
 
