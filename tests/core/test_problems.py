@@ -385,11 +385,8 @@ def test_the_verdict_says_how_the_whole_is(name: str, verdict: tuple[str, str]) 
 
 
 def test_a_queue_with_a_warning_is_not_said_to_be_well() -> None:
-    both = [
-        each
-        for name in ("falling behind", "full with producers")
-        for each in find_problems(TABLE[name][0])
-    ]
+    names = ("falling behind", "full with producers")
+    both = [each for name in names for each in find_problems(TABLE[name][0])]
     subjects = {each.subject.name for each in both}
     given = give_verdict(both, queues=len(subjects) + 1, workers=1, hosts=1)
     assert given.note == "1 is well"

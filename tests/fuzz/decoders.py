@@ -24,6 +24,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "cli/shared/exec_handoff.py": OWN,
     "cli/shared/exposure.py": ("password in an address",),
     "core/access.py": ("token",),
+    "core/address_secrets.py": ("address of a PostgreSQL store", "password in an address"),
     "core/bounds.py": ("body of insert",),
     "core/callbacks.py": "reads arguments it has written, if their checksum is right",
     "core/codec.py": ("arguments", "result"),
