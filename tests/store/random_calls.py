@@ -133,6 +133,9 @@ class Caller:
         options: dict[str, Any] = {"retries": 2, "requires": self.draw.choice(((), (), ("gpu",)))}
         if key is not None:
             options["key"] = key
+            options["on_conflict"] = self.draw.choice(
+                ("keep", "keep", "replace", "postpone", "join")
+            )
         callbacks = self.draw.choice(((), (), (ALERT, AFTER)))
         return new(queue=queue, id=f"{self.name}-{self.made}", callbacks=callbacks, **options)
 

@@ -145,7 +145,9 @@ class Agreement(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         delay=st.sampled_from([0.0, 0.0, 0.0, 4.0]),
         key=st.sampled_from([None, None, "k", "l"]),
-        key_until=st.sampled_from(["final", "pruned"]),
+        key_until=st.sampled_from(["final", "final", "pruned"]),
+        on_conflict=st.sampled_from(["keep", "replace", "postpone", "postpone", "join"]),
+        postpone_limit=st.sampled_from([None, 5.0]),
         retries=st.integers(0, 2),
         requires=st.sampled_from([(), (), ("gpu",)]),
         expires=st.sampled_from([None, None, 6.0]),
@@ -161,6 +163,10 @@ class Agreement(RuleBasedStateMachine):
         if queue == "b":
             given["delay"] = 0.0
             when_full = "refuse" if when_full == "drop_oldest" else when_full
+        if given["key"] is None:
+            given["on_conflict"] = "keep"
+        if given["on_conflict"] != "postpone":
+            given["postpone_limit"] = None
         jobs: list[NewJob] = [
             new(
                 queue=queue,

@@ -15,8 +15,8 @@ from ...core.storable import check_jobs
 from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
-from .callbacks import add_callbacks, end_unrun
+from ..unique_keys import Holder, admit_keys, answer_again, count_fresh, unique_keys
+from .callbacks import add_callbacks, end_unrun, make_queues, replace_callbacks
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -39,6 +39,7 @@ def insert(
     decision = Accept() if capacity is None else _admit(memory, jobs, queue, capacity, when_full)
     check_new_ids(memory, jobs, offered=isinstance(decision, Offer))
     memory.queues[name] = queue
+    make_queues(memory, jobs)
     changed, queue.capacity = queue.capacity != capacity, capacity
     answer: Accepted | Offered
     match decision:
@@ -71,8 +72,7 @@ def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool =
     known = ids & stored.keys()
     if offered:
         known.update(each for each in ids if memory.waiting_offer(each) is not None)
-    fresh, _ = admit_keys(jobs, _holders(memory, jobs))
-    check_ids(fresh, known)
+    check_ids(admit_keys(jobs, _holders(memory, jobs), memory.now).fresh, known)
 
 
 def _admit(
@@ -81,7 +81,7 @@ def _admit(
     name = jobs[0].queue
     return admit_request(
         jobs,
-        fresh=count_fresh(jobs, _holders(memory, jobs)),
+        fresh=count_fresh(jobs, _holders(memory, jobs), memory.now),
         depth=memory.index.depth(name),
         available=memory.index.counts[name][State.AVAILABLE],
         offers=len(live_offers(memory, queue)),
@@ -107,24 +107,29 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
     return None
 
 
-def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
-    """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
-    keys = unique_keys(jobs)
-    if not keys:
-        return {}
-    holders = ((key, memory.index.holder(key)) for key in keys)
-    return {key: holder for key, holder in holders if holder is not None}
+def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, Holder]:
+    """Return the jobs that hold the unique keys of these jobs, by key."""
+    return {
+        key: Holder(holder, memory.index.jobs[holder])
+        for key in unique_keys(jobs)
+        if (holder := memory.index.holder(key)) is not None
+    }
 
 
 def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
-    """Add the jobs, except those whose unique key is taken."""
-    fresh, answer = admit_keys(jobs, _holders(memory, jobs))
-    for new in fresh:
+    """Add the jobs, except those whose unique key is taken, which change its holder or nothing."""
+    admission = admit_keys(jobs, _holders(memory, jobs), memory.now)
+    fresh = admission.fresh
+    for each in admission.rewritten:
+        memory.hint(*state_hint(memory.index.rewrite(each.before, each.after)))
+        if each.callbacks is not None:
+            replace_callbacks(memory, each.after, each.callbacks)
+    for new in fresh:  # one that follows a running job takes over its key
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
     if fresh:
         add(memory.happened(fresh[0].queue), ENQUEUED, len(fresh))
     add_callbacks(memory, fresh)
-    return answer
+    return admission.answer
 
 
 def _offer(memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int) -> Offered:
@@ -169,7 +174,7 @@ def make_room(memory: MemoryData, name: str) -> None:
         return
     for offer in list(live_offers(memory, queue)):
         jobs = memory.offers[offer].jobs
-        size = count_fresh(jobs, _holders(memory, jobs))
+        size = count_fresh(jobs, _holders(memory, jobs), memory.now)
         if never_fits(size, queue.capacity):  # the capacity was lowered
             _drop_offer(memory, name, offer)
         elif fits(size, depth=memory.index.depth(name), capacity=queue.capacity):

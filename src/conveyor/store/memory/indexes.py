@@ -105,6 +105,16 @@ class JobIndex:
         self._file(job)
         return job
 
+    def rewrite(self, before: JobRecord, after: JobRecord) -> JobRecord:
+        """Give a waiting job other arguments, options or another time."""
+        self.counts[before.queue][before.state] -= 1
+        if before.options.requires:
+            self._tally_labels(before, before.state, -1)
+        if before.state is AVAILABLE:  # another priority or lane would not show in its old place
+            self._lane(before).remove(_place(before))
+        self._file(after)
+        return after
+
     def remove(self, job_id: str) -> None:
         """Remove a job with its history, output and files."""
         job = self.jobs.pop(job_id)
@@ -241,7 +251,7 @@ class JobIndex:
         """Pop the next waiting job that has expired."""
         while self._expiring and self._expiring[0][0] <= now:
             job = self.jobs.get(heappop(self._expiring)[1])
-            if job is not None and job.state in WAITING:
+            if job is not None and job.state in WAITING and lifecycle.has_expired(job, now):
                 return job
         return None
 
