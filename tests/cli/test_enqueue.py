@@ -80,7 +80,7 @@ def test_a_wrong_enqueue_ends_with_2_and_leaves_no_job(
 def test_a_key_gives_the_job_that_has_it(conveyor: Command) -> None:
     first = conveyor("enqueue", "send", "to=ann", "--key", "k", "--json").data
     again = conveyor("enqueue", "send", "to=ann", "--key", "k", "--json").data
-    assert again == {"id": first["id"], "existing": True}
+    assert again == {"id": first["id"], "existing": True, "replaced": False}
 
 
 def test_a_full_queue_ends_with_1_after_waiting(conveyor: Command, belt: Conveyor) -> None:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from threading import Barrier
-from typing import Any
 
 import pytest
 from calls import BROKEN, claim, counted, depth, new, offer, put, settle, state
+from conflicting_calls import AFTER, ALERT, CHANGING, EVERY, call, get, starts_in
 
 from conveyor.core.files import InputFile
-from conveyor.core.job import Callback, ErrorInfo, JobRecord, ScheduleInfo, State
+from conveyor.core.job import ErrorInfo, State
 from conveyor.core.lifecycle import Crashed, Interrupted, Outcome, Snoozed, Succeeded
-from conveyor.errors import InvalidTransitionError, QueueFullError, UsageError
-from conveyor.store.messages import Accepted, Filter, Offered
+from conveyor.errors import InvalidTransitionError
+from conveyor.store.messages import Accepted
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
-
-CHANGING = ("replace", "postpone")
-EVERY = ("keep", "join", *CHANGING)
-AFTER = Callback(on="finished", task="after", parameter="ended")
-ALERT = Callback(on="discarded", task="alert", parameter="ended")
-
-
-def get(store: Store, job_id: str) -> JobRecord:
-    return store.get(job_id).result(60)
-
-
-def call(wish: str, **given: Any) -> Any:
-    return new(key="cat", on_conflict=wish, **given)
-
-
-def times(store: Store, job_id: str) -> float:
-    """Return in how many seconds a job starts at the earliest."""
-    return get(store, job_id).run_at - store.now()
 
 
 @pytest.mark.parametrize("wish", EVERY)
@@ -61,7 +41,7 @@ def test_a_replaced_holder_has_the_new_arguments_and_options_and_its_own_time(
     after = get(store, first)
     assert (after.args, after.priority, after.options.retries) == (b'{"a":2}', 3, 5)
     assert (after.options.meta, after.options.replaced_by) == ({"b": 1}, later.id)
-    assert (after.state, times(store, first)) == (State.SCHEDULED, 6.0)
+    assert (after.state, starts_in(store, first)) == (State.SCHEDULED, 6.0)
     assert counted(store)["q"][State.SCHEDULED] == depth(store) == 1
     clock.advance(6)
     store.stage(limit=10).result()
@@ -156,7 +136,7 @@ def test_a_postponed_holder_starts_when_the_last_call_says(store: Store, clock: 
         answer = offer(store, call("postpone", delay=10.0, args=b'{"a":%d}' % number))
         assert answer == Accepted((first,), (first,), replaced=(first,))
         assert store.stage(limit=10).result().moved == 0
-        assert times(store, first) == 10.0
+        assert starts_in(store, first) == 10.0
     clock.advance(10)
     assert store.stage(limit=10).result().moved == 1
     assert [job.args for job in claim(store)] == [b'{"a":4}']
@@ -169,7 +149,7 @@ def test_a_postponed_holder_starts_no_later_than_its_limit_after_it_was_enqueued
     for _ in range(2):
         clock.advance(9)
         put(store, call("postpone", delay=10.0, postpone_limit=25.0))
-    assert times(store, first) == 25.0 - 18.0
+    assert starts_in(store, first) == 25.0 - 18.0
     clock.advance(8)
     put(store, call("postpone", delay=10.0, postpone_limit=25.0))
     assert state(store, first) is State.AVAILABLE
@@ -199,11 +179,11 @@ def test_the_delay_before_a_retry_is_never_cut_short(
     settle(store, job, BROKEN)
     put(store, call(wish, retries=3, delay=5.0, args=b'{"a":2}'))
     after = get(store, first)
-    assert (after.state, after.attempt, times(store, first)) == (State.RETRYABLE, 1, 60.0)
+    assert (after.state, after.attempt, starts_in(store, first)) == (State.RETRYABLE, 1, 60.0)
     assert after.args == (b'{"a":2}' if wish in CHANGING else b"{}")
     if wish == "postpone":
         put(store, call(wish, retries=3, delay=90.0))
-        assert times(store, first) == 90.0
+        assert starts_in(store, first) == 90.0
     clock.advance(100)
     store.stage(limit=10).result()
     assert [job.id for job in claim(store)] == [first]
@@ -217,7 +197,7 @@ def test_what_joins_is_no_later_and_no_less_urgent_than_it_would_be_alone(
     answer = offer(store, call("join", delay=delay, priority=2, args=b'{"a":2}'))
     assert answer == Accepted((first,), (first,))
     after = get(store, first)
-    assert (after.args, after.priority, times(store, first)) == (b'{"a":1}', 2, expected)
+    assert (after.args, after.priority, starts_in(store, first)) == (b'{"a":1}', 2, expected)
     assert after.state is (State.SCHEDULED if expected else State.AVAILABLE)
     put(store, call("join", priority=-1, delay=99.0))
     assert get(store, first) == after
@@ -323,161 +303,3 @@ def test_a_repeated_call_whose_answer_was_lost_changes_nothing_more(store: Store
     assert store.insert([repeated], again=True).result(60) == answer
     assert get(store, first) == running
     assert depth(store) == 0
-
-
-def test_a_replacement_takes_no_second_place_in_a_full_queue(store: Store) -> None:
-    [first] = put(store, call("replace"), capacity=1)
-    put(store, call("replace", args=b'{"a":2}'), capacity=1, when_full="refuse")
-    assert depth(store) == 1
-    [job] = claim(store)
-    put(store, new(), capacity=1)
-    with pytest.raises(QueueFullError):
-        put(store, call("replace"), capacity=1, when_full="refuse")
-    assert get(store, first) == job
-    waiting = offer(store, call("replace"), capacity=1)
-    assert isinstance(waiting, Offered)
-    assert settle(store, job, Interrupted())
-    assert state(store, first) is State.AVAILABLE
-
-
-def test_an_offer_meets_the_holder_at_the_moment_when_there_is_room(store: Store) -> None:
-    put(store, new(), capacity=1)
-    first, second = call("replace", args=b'{"a":1}'), call("replace", args=b'{"a":2}')
-    offers = [offer(store, each, capacity=1) for each in (first, second)]
-    claim(store)
-    answers = [store.accepted(each.offer).result() for each in offers if isinstance(each, Offered)]
-    assert answers == [
-        Accepted((first.id,)),
-        Accepted((first.id,), (first.id,), replaced=(first.id,)),
-    ]
-    assert [job.args for job in claim(store, 5)] == [b'{"a":2}']
-
-
-def test_at_a_rendezvous_a_call_whose_holder_runs_waits_for_a_worker_of_its_own(
-    store: Store,
-) -> None:
-    put_first = call("postpone")
-    assert isinstance(offer(store, put_first, capacity=0), Offered)
-    assert [job.id for job in claim(store)] == [put_first.id]
-    follower = call("postpone")
-    assert isinstance(offer(store, follower, capacity=0), Offered)
-    assert [job.id for job in claim(store)] == [follower.id]
-    assert isinstance(joined := offer(store, call("join"), capacity=0), Accepted)
-    assert joined == Accepted((follower.id,), (follower.id,))
-
-
-def test_within_one_batch_the_last_call_of_a_key_wins(store: Store) -> None:
-    first = call("replace", args=b'{"a":1}', delay=5.0)
-    last = call("replace", args=b'{"a":3}', delay=50.0, priority=2, callbacks=(AFTER,))
-    middle = call("replace", args=b'{"a":2}', callbacks=(ALERT,))
-    answer = offer(store, first, middle, last)
-    assert answer == Accepted((first.id,) * 3, (first.id,) * 2, replaced=(first.id,))
-    after = get(store, first.id)
-    assert (after.args, after.priority, times(store, first.id)) == (b'{"a":3}', 2, 5.0)
-    put(store, call("postpone", delay=1.0), call("postpone", delay=7.0, args=b'{"a":4}'))
-    assert (get(store, first.id).args, times(store, first.id)) == (b'{"a":4}', 7.0)
-    assert depth(store) == 1
-
-
-def test_several_calls_of_a_batch_follow_a_running_holder_as_one_job(store: Store) -> None:
-    put(store, call("replace"))
-    [running] = claim(store)
-    one, two = call("replace", args=b'{"a":1}'), call("replace", args=b'{"a":2}')
-    answer = offer(store, one, new(), two)
-    assert isinstance(answer, Accepted)
-    assert (answer.ids[0], answer.ids[2]) == (one.id, one.id)
-    assert (answer.existing, answer.replaced) == ((one.id,), (one.id,))
-    assert get(store, running.id) == running
-    assert get(store, one.id).args == b'{"a":2}'
-    assert depth(store) == 2
-
-
-def test_a_tick_of_a_schedule_meets_the_holder_as_a_call_does(
-    store: Store, clock: FakeClock
-) -> None:
-    due = clock.now()
-    store.put_schedule(
-        ScheduleInfo(name="s", cron="* * * * *", timezone="UTC", missed="skip", next_at=due)
-    ).result()
-    [first] = put(store, call("replace"))
-    job = call("replace", args=b'{"a":2}')
-    assert store.tick("s", due_at=due, next_at=due + 60, jobs=[job]).result()
-    assert get(store, first).args == b'{"a":2}'
-    assert depth(store) == 1
-
-
-def test_only_jobs_that_are_added_count_as_enqueued(store: Store) -> None:
-    for wish in (*EVERY, *EVERY):
-        put(store, call(wish, delay=1.0))
-    claim(store)
-    [queue] = store.counts().result()
-    assert queue.totals.enqueued == 1
-    assert sum(each.enqueued for each in store.queue_history("q").result(60).points) == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"on_conflict": "replace"}, "on_conflict='replace' needs a key"),
-        ({"key": "k", "postpone_limit": 5.0}, "postpone_limit=5 needs on_conflict='postpone'"),
-        (
-            {"key": "k", "on_conflict": "postpone", "postpone_limit": -1.0},
-            "postpone_limit",
-        ),
-    ],
-)
-def test_a_wish_that_makes_no_sense_is_refused(
-    store: Store, given: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        put(store, new(**given))
-    assert store.find(Filter(), limit=5).result() == []
-
-
-@pytest.mark.parametrize("wish", EVERY)
-def test_sixteen_producers_of_one_key_leave_one_waiting_job(store: Store, wish: str) -> None:
-    start = Barrier(16)
-
-    def produce(number: int) -> Accepted | Offered:
-        start.wait(30)
-        return offer(store, call(wish, delay=100.0, args=b'{"a":%d}' % number))
-
-    with ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(produce, range(16)))
-    [only] = {each.ids[0] for each in answers if isinstance(each, Accepted)}
-    assert depth(store) == len(store.find(Filter(), limit=5).result()) == 1
-    added = [each for each in answers if isinstance(each, Accepted) and not each.existing]
-    assert len(added) == 1
-    replaced = [each for each in answers if isinstance(each, Accepted) and each.replaced]
-    assert len(replaced) == (15 if wish in CHANGING else 0)
-    assert get(store, only).damage == ""
-
-
-def test_a_holder_that_is_claimed_meanwhile_is_either_changed_before_or_followed(
-    store: Store,
-) -> None:
-    """Whatever a call answers, the job that was claimed keeps what it was claimed with."""
-    for number in range(12):
-        put(store, call("replace", args=b"{}"))
-        start = Barrier(2)
-
-        def produce(start: Barrier = start, number: int = number) -> Accepted | Offered:
-            start.wait(30)
-            return offer(store, call("replace", args=b'{"a":%d}' % number))
-
-        with ThreadPoolExecutor(1) as threads:
-            producing = threads.submit(produce)
-            start.wait(30)
-            claimed = claim(store, 1)
-            answer = producing.result(60)
-        assert isinstance(answer, Accepted)
-        if not claimed:  # the change held the job back for a moment
-            claimed = claim(store, 1)
-        [job] = claimed
-        assert get(store, job.id).args == job.args
-        assert (job.args == b"{}") is (not answer.replaced)
-        assert settle(store, job, Succeeded())
-        for left in claim(store, 1):
-            assert (left.id, left.args) == (answer.ids[0], b'{"a":%d}' % number)
-            settle(store, left, Succeeded())
-        assert depth(store) == 0

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model_faults import AFTER, ALERT, FAULTY
+from model_faults import AFTER, ALERT, FAULTY, KEYS
 from reference_answers import check_counts, check_load, check_past, past_of
 
 from conveyor.core.files import FileInfo, InputFile
@@ -144,10 +144,8 @@ class Agreement(RuleBasedStateMachine):
         queue=QUEUES,
         priority=st.integers(-1, 1),
         delay=st.sampled_from([0.0, 0.0, 0.0, 4.0]),
-        key=st.sampled_from([None, None, "k", "l"]),
+        key=st.sampled_from(KEYS),
         key_until=st.sampled_from(["final", "final", "pruned"]),
-        on_conflict=st.sampled_from(["keep", "replace", "postpone", "postpone", "join"]),
-        postpone_limit=st.sampled_from([None, 5.0]),
         retries=st.integers(0, 2),
         requires=st.sampled_from([(), (), ("gpu",)]),
         expires=st.sampled_from([None, None, 6.0]),
@@ -160,13 +158,10 @@ class Agreement(RuleBasedStateMachine):
     def insert(self, **given: Any) -> None:
         queue, count, bounded = (given.pop(name) for name in ("queue", "count", "bounded"))
         when_full, expires = given.pop("when_full"), given.pop("expires")
+        given |= given.pop("key")
         if queue == "b":
             given["delay"] = 0.0
             when_full = "refuse" if when_full == "drop_oldest" else when_full
-        if given["key"] is None:
-            given["on_conflict"] = "keep"
-        if given["on_conflict"] != "postpone":
-            given["postpone_limit"] = None
         jobs: list[NewJob] = [
             new(
                 queue=queue,

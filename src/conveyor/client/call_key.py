@@ -20,8 +20,7 @@ def with_defaults(task: Task, chosen: EnqueueOptions) -> EnqueueOptions:
     key = chosen.key
     if key is None or task.kind == "command":
         return chosen
-    if not task.args.takes_any:
-        check_arguments(key, task.args.parameters, task.name)
+    check_arguments(key, task.args.parameters, task.name)
     defaults = task.args.default_values(key.arguments)
     return msgspec.structs.replace(chosen, key=msgspec.structs.replace(key, defaults=defaults))
 

@@ -49,13 +49,8 @@ class ArgsCodec:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters, without those of `*args` and `**kwargs`."""
-        return tuple(name for name in self._signature.parameters if name in self._keywords)
-
-    @property
-    def takes_any(self) -> bool:
-        """Whether a call may have arguments of any name."""
-        return bool(self._rest)
+        """The names of the parameters."""
+        return tuple(self._signature.parameters)
 
     def default_values(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the JSON values of the defaults of parameters; UsageError for one without JSON."""

@@ -24,14 +24,14 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Alter:
     """The waiting holder becomes `after`. `is_replaced`: with the call's arguments and options."""
 
     after: JobRecord
     is_replaced: bool
 
 
-def meet(holder: JobRecord, new: NewJob, now: float) -> Keep | Follow | Change:
+def meet(holder: JobRecord, new: NewJob, now: float) -> Keep | Follow | Alter:
     """Decide what becomes of the holder of a key, and of a call with the same key."""
     wish = new.options.on_conflict
     if holder.options.replaced_by == new.id:
@@ -42,7 +42,7 @@ def meet(holder: JobRecord, new: NewJob, now: float) -> Keep | Follow | Change:
         return Keep() if wish == "join" else Follow()
     if wish == "join":
         after = _hastened(holder, new, now)
-        return Keep() if after == holder else Change(after, is_replaced=False)
+        return Keep() if after == holder else Alter(after, is_replaced=False)
     after = msgspec.structs.replace(
         holder,
         args=new.args,
@@ -51,7 +51,7 @@ def meet(holder: JobRecord, new: NewJob, now: float) -> Keep | Follow | Change:
     )
     if wish == "postpone":
         after = _at(after, _postponed(holder, new, now), now)
-    return Change(after, is_replaced=True)
+    return Alter(after, is_replaced=True)
 
 
 def merge(first: NewJob, new: NewJob, now: float) -> tuple[NewJob, bool]:
@@ -73,7 +73,7 @@ def merge(first: NewJob, new: NewJob, now: float) -> tuple[NewJob, bool]:
         options=first.options,
     )
     met = meet(holder, new, now)
-    if not isinstance(met, Change):
+    if not isinstance(met, Alter):
         return first, isinstance(met, Keep) and met.again
     merged = msgspec.structs.replace(
         first,
@@ -116,7 +116,8 @@ def _postponed(holder: JobRecord, new: NewJob, now: float) -> float:
 
 
 def _at(job: JobRecord, run_at: float, now: float) -> JobRecord:
-    if job.state is State.RETRYABLE:  # the delay before a retry is never cut short
+    if job.state not in (State.SCHEDULED, State.AVAILABLE):
+        # The delay before a retry is never cut short.
         return msgspec.structs.replace(job, run_at=max(job.run_at, run_at))
     state = State.SCHEDULED if run_at > now else State.AVAILABLE
     return msgspec.structs.replace(job, state=state, run_at=run_at)

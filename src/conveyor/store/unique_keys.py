@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..core.conflicts import Change, Follow, Keep, meet, merge
+from ..core.conflicts import Alter, Follow, Keep, meet, merge
 from ..core.job import Callback, JobRecord, NewJob
 from ..errors import InvalidTransitionError
 from .messages import Accepted
@@ -58,6 +58,8 @@ def admit_keys(
 
     Unless `passes_keys`, a job that follows a running one has no key.
     """
+    if not holders and all(new.options.key is None for new in jobs):  # hot path
+        return Admission(list(jobs), Accepted(tuple(new.id for new in jobs)), [], [])
     admitting = _Admitting(holders, now)
     for new in jobs:
         if new.options.key is None:
@@ -107,7 +109,7 @@ class _Admitting:
                 assert holder.job is not None, "what is not known is kept"
                 self._followed[key] = holder.job
                 return True
-            case Change(after, is_replaced):
+            case Alter(after, is_replaced):
                 assert holder.job is not None, "what is not known is kept"
                 before = known or Rewritten(holder.job, after)
                 before.after = after

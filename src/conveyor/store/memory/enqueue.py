@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -44,7 +44,8 @@ def insert(
     answer: Accepted | Offered
     match decision:
         case Accept(drop):
-            _drop_oldest(memory, name, drop)
+            if drop:
+                _drop_oldest(memory, name, drop, _available(_holders(memory, jobs)))
             answer = accept(memory, jobs)
             if drop:
                 answer = msgspec.structs.replace(answer, dropped=drop)
@@ -78,12 +79,12 @@ def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool =
 def _admit(
     memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int, when_full: WhenFull
 ) -> Accept | Offer:
-    name = jobs[0].queue
+    name, holders = jobs[0].queue, _holders(memory, jobs)
     return admit_request(
         jobs,
-        fresh=count_fresh(jobs, _holders(memory, jobs), memory.now),
+        fresh=count_fresh(jobs, holders, memory.now),
         depth=memory.index.depth(name),
-        available=memory.index.counts[name][State.AVAILABLE],
+        available=memory.index.counts[name][State.AVAILABLE] - len(_available(holders)),
         offers=len(live_offers(memory, queue)),
         capacity=capacity,
         when_full=when_full,
@@ -224,9 +225,15 @@ def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted | None:
     return waiting.answer
 
 
-def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
+def _available(holders: Mapping[str, Holder]) -> frozenset[str]:
+    """Return the ids of those holders of keys that a full queue could drop: calls meet them."""
+    jobs = [each.job for each in holders.values() if each.job is not None]
+    return frozenset(job.id for job in jobs if job.state is State.AVAILABLE)
+
+
+def _drop_oldest(memory: MemoryData, name: str, count: int, spared: frozenset[str]) -> None:
     for _ in range(count):
-        job = memory.index.oldest_available(name)
+        job = memory.index.oldest_available(name, spared)
         if job is None:
             return
         why = drop_error(name, memory.queue(name).capacity)

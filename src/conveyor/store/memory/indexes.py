@@ -188,8 +188,19 @@ class JobIndex:
             if job is not None and job.state is AVAILABLE and job.run_at == place[1]:
                 yield job
 
-    def oldest_available(self, queue: str) -> JobRecord | None:
-        """Return the available job of a queue that has been due the longest."""
+    def oldest_available(
+        self, queue: str, spared: frozenset[str] = frozenset()
+    ) -> JobRecord | None:
+        """Return the available job of a queue that has been due the longest, of those not spared.
+
+        If some are spared, it takes time in proportion to the number of jobs.
+        """
+        if spared:
+            jobs = (
+                job for job in self.jobs.values() if job.queue == queue and job.id not in spared
+            )
+            others = [job for job in jobs if job.state is AVAILABLE]
+            return min(others, key=lambda job: (job.run_at, job.seq), default=None)
         ages = [lane.oldest(self._stands) for lane in self._lanes[queue].values()]
         first = min((age for age in ages if age is not None), default=None)
         return None if first is None else self.jobs[first[2]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +18,9 @@ from ....errors import CorruptStoreError
 from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key
+from ...unique_keys import Holder, admit_keys, answer_again, count_fresh, unique_key
 from ..queue_state import QueueState
-from ..rows import Row, checksum, encode_options, finite, is_time, to_record
+from ..rows import ID, STATE, Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .callbacks import add_callbacks, make_lanes, make_queues
 from .key_holders import add_inputs, change_holders, read_holders
@@ -84,18 +84,20 @@ async def _admit(
     name, capacity = jobs[0].queue, queue.capacity
     if capacity is None:
         return await accept(tx, jobs)
+    holders = await read_holders(tx, jobs)
+    spared = await _available(tx, holders.values()) if when_full == "drop_oldest" else frozenset()
     decision = admit_request(
         jobs,
-        fresh=count_fresh(jobs, await read_holders(tx, jobs), tx.now),
+        fresh=count_fresh(jobs, holders, tx.now),
         depth=queue.depth,
-        available=queue.counts[State.AVAILABLE],
+        available=queue.counts[State.AVAILABLE] - len(spared),
         offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
         capacity=capacity,
         when_full=when_full,
     )
     match decision:
         case Accept(drop):
-            await _drop_oldest(tx, name, queue, drop)
+            await _drop_oldest(tx, name, queue, drop, spared)
             answer = await accept(tx, jobs)
             return msgspec.structs.replace(answer, dropped=drop) if drop else answer
         case Offer():
@@ -350,10 +352,20 @@ def _is_offer_id(offer: str) -> bool:
     return offer.isascii() and offer.isdecimal() and len(offer) < 19 and offer[0] != "0"
 
 
-async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None:
-    if not count:
-        return
+async def _available(tx: Tx, holders: Iterable[Holder]) -> frozenset[str]:
+    """Return the ids of those holders of keys that a full queue could drop: calls meet them."""
+    rows = [row for each in holders for row in await tx.rows("get", (each.id,))]
+    return frozenset(row[ID] for row in rows if row[STATE] == State.AVAILABLE)
+
+
+async def _drop_oldest(
+    tx: Tx, name: str, queue: QueueState, count: int, spared: frozenset[str]
+) -> None:
     why = drop_error(name, queue.capacity)
-    for start in range(0, count, LARGE_ROWS):
-        for row in await tx.rows("oldest", (name, min(LARGE_ROWS, count - start))):
+    while count > 0:
+        some = min(LARGE_ROWS, count)
+        rows = await tx.rows("oldest", (name, some + len(spared)))
+        dropped = [row for row in rows if row[ID] not in spared][:some]
+        for row in dropped:
             await end_unrun(tx, to_record(row, name), State.DISCARDED, why)
+        count = count - some if dropped else 0
