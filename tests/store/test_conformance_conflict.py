@@ -69,6 +69,8 @@ def test_a_replaced_job_waits_for_the_workers_of_its_new_labels(store: Store) ->
 def test_a_replaced_job_that_requires_no_labels_any_more_is_for_every_worker(store: Store) -> None:
     [first] = put(store, call("replace", requires=("gpu",)))
     put(store, call("replace"))
+    [load] = [each for each in store.load(limit=9).result() if each.waiting]
+    assert (load.requires, load.waiting) == ((), 1)
     assert claim(store, labels=["gpu!only"], worker="gpu") == []
     assert [job.id for job in claim(store)] == [first]
 

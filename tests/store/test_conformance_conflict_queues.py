@@ -7,7 +7,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from calls import claim, depth, new, offer, put, settle, state
+from calls import BROKEN, claim, depth, new, offer, put, settle, state
 from conflicting_calls import AFTER, ALERT, CHANGING, EVERY, call, get, starts_in
 
 from conveyor.core.job import ScheduleInfo, State
@@ -76,7 +76,7 @@ def test_at_a_rendezvous_a_call_whose_holder_runs_waits_for_a_worker_of_its_own(
     assert joined == Accepted((follower.id,), (follower.id,))
 
 
-def test_within_one_batch_the_last_call_of_a_key_wins(store: Store) -> None:
+def test_within_one_batch_the_last_call_of_a_key_wins(store: Store, clock: FakeClock) -> None:
     first = call("replace", args=b'{"a":1}', delay=5.0)
     last = call("replace", args=b'{"a":3}', delay=50.0, priority=2, callbacks=(AFTER,))
     middle = call("replace", args=b'{"a":2}', callbacks=(ALERT,))
@@ -84,6 +84,24 @@ def test_within_one_batch_the_last_call_of_a_key_wins(store: Store) -> None:
     assert answer == Accepted((first.id,) * 3, (first.id,) * 2, replaced=(first.id,))
     after = get(store, first.id)
     assert (after.args, after.priority, starts_in(store, first.id)) == (b'{"a":3}', 2, 5.0)
+    clock.advance(5)
+    store.stage(limit=9).result()
+    settle(store, claim(store)[0], BROKEN)
+    assert [each.task for each in claim(store, 5, queue="default")] == ["after"]
+
+
+def test_calls_of_a_batch_meet_the_holder_in_their_order(store: Store) -> None:
+    first = call("keep", delay=9.0)
+    put(store, first)
+    answer = offer(
+        store,
+        call("replace", args=b'{"a":2}'),
+        call("join", args=b'{"a":3}', priority=5, delay=8.0),
+        call("keep", args=b'{"a":4}'),
+    )
+    assert answer == Accepted((first.id,) * 3, (first.id,) * 3, replaced=(first.id,))
+    after = get(store, first.id)
+    assert (after.args, after.priority, starts_in(store, first.id)) == (b'{"a":2}', 5, 8.0)
     put(store, call("postpone", delay=1.0), call("postpone", delay=7.0, args=b'{"a":4}'))
     assert (get(store, first.id).args, starts_in(store, first.id)) == (b'{"a":4}', 7.0)
     assert depth(store) == 1

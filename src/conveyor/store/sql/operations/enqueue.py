@@ -85,7 +85,9 @@ async def _admit(
     if capacity is None:
         return await accept(tx, jobs)
     holders = await read_holders(tx, jobs)
-    spared = await _available(tx, holders.values()) if when_full == "drop_oldest" else frozenset()
+    spared = (
+        await _available(tx, holders.values()) if when_full == "drop_oldest" else frozenset[str]()
+    )
     decision = admit_request(
         jobs,
         fresh=count_fresh(jobs, holders, tx.now),
