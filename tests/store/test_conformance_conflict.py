@@ -123,6 +123,31 @@ def test_callbacks_that_are_replaced_after_an_end_are_called_at_the_next(store: 
         put(store, call("replace", callbacks=(AFTER,)))
 
 
+def test_callbacks_that_were_taken_away_after_an_end_are_called_again_once_given(
+    store: Store,
+) -> None:
+    [first] = put(store, call("replace", callbacks=(AFTER,)))
+    settle(store, claim(store)[0], Succeeded())
+    assert len(claim(store, 5, queue="default")) == 1
+    store.retry(first).result()
+    put(store, call("replace"))
+    put(store, call("replace", callbacks=(AFTER,)))
+    settle(store, claim(store)[0], Succeeded())
+    assert len(claim(store, 5, queue="default")) == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [("final", "pruned"), ("pruned", "final")])
+def test_a_replaced_job_holds_its_key_as_long_as_the_last_call_says(
+    store: Store, before: str, after: str
+) -> None:
+    [first] = put(store, call("replace", key_until=before))
+    put(store, call("replace", key_until=after))
+    settle(store, claim(store)[0], Succeeded())
+    answer = offer(store, call("keep"))
+    assert isinstance(answer, Accepted)
+    assert answer.existing == ((first,) if after == "pruned" else ())
+
+
 def test_what_joins_keeps_the_callbacks_of_the_holder(store: Store) -> None:
     put(store, call("join", callbacks=(AFTER,)))
     put(store, call("join", callbacks=(ALERT,), priority=3))

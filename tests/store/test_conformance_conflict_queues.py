@@ -205,7 +205,8 @@ def test_a_holder_that_is_claimed_meanwhile_is_either_changed_before_or_followed
         assert get(store, job.id).args == job.args
         assert (job.args == b"{}") is (not answer.replaced)
         assert settle(store, job, Succeeded())
-        for left in claim(store, 1):
+        if not answer.replaced:  # an empty claim would wait at a server, and take the next job
+            [left] = claim(store, 1)
             assert (left.id, left.args) == (answer.ids[0], b'{"a":%d}' % number)
             settle(store, left, Succeeded())
         assert depth(store) == 0
