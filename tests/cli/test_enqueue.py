@@ -80,7 +80,20 @@ def test_a_wrong_enqueue_ends_with_2_and_leaves_no_job(
 def test_a_key_gives_the_job_that_has_it(conveyor: Command) -> None:
     first = conveyor("enqueue", "send", "to=ann", "--key", "k", "--json").data
     again = conveyor("enqueue", "send", "to=ann", "--key", "k", "--json").data
-    assert again == {"id": first["id"], "existing": True}
+    assert again == {"id": first["id"], "existing": True, "replaced": False}
+
+
+def test_a_key_can_name_arguments_and_the_holder_be_replaced(
+    conveyor: Command, belt: Conveyor
+) -> None:
+    replace = "--key", "mail:{to}", "--on-conflict", "replace", "--json"
+    first = conveyor("enqueue", "send", "to=ann", "times=1", *replace).data
+    again = conveyor("enqueue", "send", "to=ann", "times=2", *replace).data
+    assert again == {"id": first["id"], "existing": True, "replaced": True}
+    job = belt.job(first["id"]).record
+    assert (job.options.key, json.loads(job.args)["times"]) == ("mail:ann", 2)
+    wrong = conveyor("enqueue", "send", "to=ann", "--key", "{who}", "--on-conflict", "join")
+    assert (wrong.code, "needs 'who', which the call does not have" in wrong.err) == (2, True)
 
 
 def test_a_full_queue_ends_with_1_after_waiting(conveyor: Command, belt: Conveyor) -> None:

@@ -115,6 +115,26 @@ def test_exec_interrupted_a_third_time_leaves_at_once_though_no_store_answers(
         assert running.wait(30) == 130
 
 
+def test_exec_that_joined_a_job_follows_it_and_leaves_it_alone_when_interrupted(
+    start: Start, conveyor: Command
+) -> None:
+    join = "exec", "--key", "deploy", "--on-conflict", "join", "--"
+    first = start(*join, "sh", "-c", "echo begun; exec sleep 60")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
+    second = start(*join, "echo", "another")
+    assert second.stdout is not None
+    assert second.stderr is not None
+    assert second.stdout.readline() == "begun\n"
+    second.send_signal(signal.SIGINT)
+    assert second.stderr.readline().startswith("SIGINT: leaving job ")
+    assert second.wait(30) == 130
+    [job] = conveyor("ps", "--json").data
+    assert job["state"] == "running"
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130
+
+
 def test_exec_detached_prints_the_id_and_leaves_the_job_to_a_worker(
     conveyor: Command, belt: Conveyor, folder: Path
 ) -> None:

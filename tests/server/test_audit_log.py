@@ -75,6 +75,16 @@ def test_jobs_dropped_to_make_room_are_recorded_once_an_hour(caller: Caller) -> 
     ]
 
 
+def test_jobs_replaced_by_their_keys_are_recorded_once_an_hour(caller: Caller) -> None:
+    options = {"key": "k", "on_conflict": "replace"}
+    for job in ("a", "b", "c"):
+        jobs = [{"task": "t", "id": job, "options": options}]
+        caller.call("POST", "/queues/q/jobs", {"jobs": jobs})
+    assert caller.lines == [
+        ("replace jobs", "q", "a, by their unique keys; more within the hour are not recorded")
+    ]
+
+
 def test_a_waiting_enqueue_that_drops_jobs_is_recorded(caller: Caller) -> None:
     caller.enqueue("a", capacity=1)
     caller.enqueue("b", capacity=1, when_full="drop_oldest", wait=0)

@@ -54,7 +54,12 @@ def prepare(store: Store, clock: FakeClock) -> Totals:
     settle(store, final, RESULT)
     settle(store, old, RESULT)
     clock.advance(10)
-    put(store, new(id="runs", retries=3), new(id="asked"), new(id="late", run_at=START + 15))
+    put(
+        store,
+        new(id="runs", retries=3, key="r"),
+        new(id="asked"),
+        new(id="late", run_at=START + 15),
+    )
     for each in claim(store, 2, worker="w"):
         if each.id == "asked":
             store.cancel(each.id, reason="asked").result()
@@ -145,6 +150,8 @@ OPERATIONS: dict[str, Operation] = {
     "insert many": Operation(_insert_many),
     "insert with a key": Operation(_insert("q", key="n")),
     "insert with a taken key": Operation(_insert("q", key="k")),
+    "insert that postpones": Operation(_insert("q", key="k", on_conflict="postpone", delay=30.0)),
+    "insert that follows": Operation(_insert("q", key="r", on_conflict="replace", args=b"[1]")),
     "insert one id": Operation(_insert("q", id="same")),
     "bounded insert": Operation(_insert("b", capacity=2)),
     "bounded insert that refuses": Operation(_insert("b", capacity=2, how="refuse")),

@@ -12,6 +12,13 @@ from conveyor.core.lifecycle import Failed, Interrupted, Snoozed
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.messages import Report
 
+# Unique keys of jobs, and what calls do to their holders.
+KEYS: list[dict[str, Any]] = [
+    *({}, {}, {}, {"key": "k"}, {"key": "l"}),
+    *({"key": "k", "on_conflict": wish} for wish in ("join", "replace", "postpone")),
+    {"key": "l", "on_conflict": "replace"},
+    {"key": "k", "on_conflict": "postpone", "postpone_limit": 5.0},
+]
 ALERT = Callback(on="discarded", task="alert", parameter="ended", queue="c")
 # Its jobs enter a bounded queue, and may be claimed and end there.
 AFTER = Callback(on="finished", task="after", parameter="ended", queue="a", priority=1)

@@ -143,6 +143,9 @@ class Caller:
             options["requires"] = (f"l{self.group}-{min(self.made // NEW_AFTER, MOST_NEW - 1)}",)
         if key is not None:
             options["key"] = key
+            options["on_conflict"] = self.draw.choice(
+                ("keep", "keep", "replace", "postpone", "join")
+            )
         callbacks = self.draw.choice(((), (), (ALERT, AFTER), self.new_callbacks()))
         return new(queue=queue, id=f"{self.name}-{self.made}", callbacks=callbacks, **options)
 

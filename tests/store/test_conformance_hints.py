@@ -32,6 +32,16 @@ def due(store: Store, clock: FakeClock) -> tuple[HintKind, str, Act]:
     return "work", "q", lambda: store.stage(limit=9).result()
 
 
+def hastened(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
+    put(store, new(key="k", delay=60))
+    return "work", "q", lambda: put(store, new(key="k", on_conflict="join"))
+
+
+def postponed(store: Store, _: FakeClock) -> tuple[HintKind, str, Act]:
+    put(store, new(key="k"))
+    return "due", "q", lambda: put(store, new(key="k", on_conflict="postpone", delay=60))
+
+
 def expired(store: Store, clock: FakeClock) -> tuple[HintKind, str, Act]:
     [job_id] = put(store, new(expires_at=clock.now() + 60))
     clock.advance(61)
@@ -130,7 +140,7 @@ def token_revoked(store: Store, clock: FakeClock) -> tuple[HintKind, str, Act]:
 SCENES: list[Scene] = [
     enqueued, delayed, due, expired, expired_at_its_claim, completed, failed, released, retried,
     cancelled, asked_to_stop, dropped, accepted, offered_to_a_claim, resumed, token_added,
-    token_revoked, called_by_a_success, called_by_a_discard,
+    token_revoked, called_by_a_success, called_by_a_discard, hastened, postponed,
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model_faults import AFTER, ALERT, FAULTY
+from model_faults import AFTER, ALERT, FAULTY, KEYS
 from reference_answers import check_counts, check_load, check_past, past_of
 
 from conveyor.core.files import FileInfo, InputFile
@@ -144,8 +144,8 @@ class Agreement(RuleBasedStateMachine):
         queue=QUEUES,
         priority=st.integers(-1, 1),
         delay=st.sampled_from([0.0, 0.0, 0.0, 4.0]),
-        key=st.sampled_from([None, None, "k", "l"]),
-        key_until=st.sampled_from(["final", "pruned"]),
+        key=st.sampled_from(KEYS),
+        key_until=st.sampled_from(["final", "final", "pruned"]),
         retries=st.integers(0, 2),
         requires=st.sampled_from([(), (), ("gpu",)]),
         expires=st.sampled_from([None, None, 6.0]),
@@ -158,6 +158,7 @@ class Agreement(RuleBasedStateMachine):
     def insert(self, **given: Any) -> None:
         queue, count, bounded = (given.pop(name) for name in ("queue", "count", "bounded"))
         when_full, expires = given.pop("when_full"), given.pop("expires")
+        given |= given.pop("key")
         if queue == "b":
             given["delay"] = 0.0
             when_full = "refuse" if when_full == "drop_oldest" else when_full

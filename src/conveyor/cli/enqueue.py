@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from ..client.app import Conveyor
+from ..client.job_handle import Job
 from ..client.named_task import enqueue_by_name
 from ..client.options import EnqueueOptions, JobOptions, merge_options
 from ..client.producer import Producer
@@ -24,6 +25,7 @@ from .shared.options import (
     chosen_options,
     job_options,
     json_option,
+    key_options,
     queue_option,
     url_option,
 )
@@ -38,7 +40,7 @@ from .shared.output import print_json, print_line, print_stderr
 @queue_option("Queue (default: the task's, or 'default').")
 @click.option("--priority", type=int, help="Priority; higher values run first.")
 @click.option("--delay", metavar="DURATION", help="Earliest start from now, like 90 or 5m.")
-@click.option("--key", help="Unique key among the task's jobs in the queue that have not ended.")
+@key_options
 @job_options
 @click.option("--wait", metavar="DURATION", help="Maximum wait for room in a full queue.")
 @json_option
@@ -58,13 +60,13 @@ def enqueue_command(
     settings = load_settings({"url": url, "app": app})
     if settings["app"]:
         belt, _ = load_app_and_settings(app, {"url": url})
-        job_id, existing = _enqueue_through_app(belt, str(settings["app"]), task, values, options)
+        job = _enqueue_through_app(belt, str(settings["app"]), task, values, options)
     else:
-        job_id, existing = _enqueue_unchecked(str(settings["url"]), task, values, options)
+        job = _enqueue_unchecked(str(settings["url"]), task, values, options)
     if as_json:
-        print_json({"id": job_id, "existing": existing})
+        print_json({"id": job.id, "existing": job.existing, "replaced": job.replaced})
     else:
-        print_line(job_id)
+        print_line(job.id)
 
 
 def _parse_arguments(arguments: tuple[str, ...], args_json: str | None) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _parse_argument(argument: str) -> tuple[str, Any]:
 
 def _enqueue_through_app(
     belt: Conveyor, app_path: str, task: str, values: dict[str, Any], options: dict[str, Any]
-) -> tuple[str, bool]:
+) -> Job[Any]:
     # "send" stands for "shop.send" if no other task ends with it.
     matching = [name for name in belt.functions if name == task or name.endswith(f".{task}")]
     function = belt.functions.get(task)
@@ -114,12 +116,12 @@ def _enqueue_through_app(
         raise UnknownTaskError(f"{app_path} has no task {task!r}; available: {known}")
     job = function.using(**options).enqueue(**values)
     belt.close()
-    return job.id, job.existing
+    return job
 
 
 def _enqueue_unchecked(
     url: str, task: str, values: dict[str, Any], options: dict[str, Any]
-) -> tuple[str, bool]:
+) -> Job[Any]:
     """Enqueue without the application: only the worker will check the arguments."""
     producer = Producer(lambda: open_store(url))
     try:
@@ -134,4 +136,4 @@ def _enqueue_unchecked(
             )
     finally:
         producer.close()
-    return job.id, job.existing
+    return job

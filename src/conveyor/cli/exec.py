@@ -36,7 +36,14 @@ from .shared.application import belt_without_app
 from .shared.artifact_download import download_artifacts, make_output_directory
 from .shared.exit_codes import FAILED, INTERRUPTED, OK
 from .shared.job_output import follow_output
-from .shared.options import chosen_options, job_options, queue_option, raw_option, url_option
+from .shared.options import (
+    chosen_options,
+    job_options,
+    key_options,
+    queue_option,
+    raw_option,
+    url_option,
+)
 from .shared.output import print_line, print_stderr
 from .shared.output_printer import OutputPrinter
 from .shared.shell_warning import warn_of_shell
@@ -50,6 +57,7 @@ CANCEL_TIMEOUT = 1.0
 # Options after the command belong to the command.
 @click.command("exec", context_settings={"allow_interspersed_args": False})
 @queue_option("Queue to use.", default="exec")
+@key_options
 @job_options
 @click.option(
     "--cwd",
@@ -142,9 +150,13 @@ def _download(job: Job[Any], output: str | None, patterns: Sequence[str], code: 
 
 
 class StopOnSignal:
-    """What SIGTERM and SIGINT do: they cancel the enqueue, and then the job."""
+    """What SIGTERM and SIGINT do: they cancel the enqueue, and then the job.
+
+    A job that another call has enqueued, and another worker runs (`leaves_job`), is left alone.
+    """
 
     def __init__(self) -> None:
+        self.leaves_job = False
         self._job: Job[Any] | None = None
         self._enqueuing: Future[Job[Any]] | None = None
         self._signals: list[signal.Signals] = []
@@ -152,6 +164,9 @@ class StopOnSignal:
 
     def __call__(self, number: signal.Signals, count: int) -> None:
         """Handle a signal, in the thread of `handle_signals`."""
+        if self.leaves_job and self._job is not None:
+            print_stderr(f"{number.name}: leaving job {self._job.id}, which another call enqueued")
+            os._exit(128 + number)
         if count == 1:
             print_stderr(
                 f"{number.name}: cancelling; "
@@ -215,6 +230,7 @@ def _follow_job(
             print_stderr(f"waiting: no worker of queue {queue} has the labels {labels}")
         else:
             worker = _LocalWorker(belt, queue)
+    stop.leaves_job = job.existing and worker is None
     try:
         record = _print_output(belt.store, job.id, raw=raw)
     finally:

@@ -29,6 +29,7 @@ from ..worker.event_loop import run_in_event_loop
 from ..worker.options import DRAIN, parse_worker_options
 from ..worker.worker import Worker
 from .call_executor import CallExecutor
+from .call_key import keyed
 from .declared_store import DeclaredStore
 from .embedded import EmbeddedWorkers, run_until_idle
 from .hook_decorators import AroundDecorator, EventSubscriber
@@ -301,6 +302,7 @@ class Conveyor(Executor):
                 raise UsageError(f"put @belt.schedule above @queue.task: {function!r} is no task")
             task, chosen = function.task, check_schedulable(function.enqueue_options)
             payload = task.args.encode(tuple(args), dict(kwargs or {}))
+            chosen = keyed(chosen, payload)
             called = name or task.name
             if called in self._schedules:
                 raise UsageError(

@@ -45,11 +45,12 @@ MAX_OUTPUT_PAGES = 100_000
 class Job(Generic[T]):
     """One enqueued job. Methods block; those with the prefix `a` are for coroutines.
 
-    `existing` is True if another job held the unique key; this is then that job. Methods raise
+    `existing` is True if another job held the unique key; this is then that job. `replaced` is True
+    if that job has taken over the arguments and options of this call. Methods raise
     NotFoundError once the job was pruned, and UnavailableError if the store cannot be reached.
     """
 
-    __slots__ = ("_hint_waiters", "_record", "_results", "_store", "existing", "id")
+    __slots__ = ("_hint_waiters", "_record", "_results", "_store", "existing", "id", "replaced")
 
     def __init__(
         self,
@@ -59,10 +60,12 @@ class Job(Generic[T]):
         hint_waiters: HintWaiters,
         results: ResultCodec,
         existing: bool = False,
+        replaced: bool = False,
         record: JobRecord | None = None,
     ) -> None:
         self.id = job_id
         self.existing = existing
+        self.replaced = replaced
         self._store = store
         self._hint_waiters = hint_waiters
         self._results = results

@@ -13,6 +13,7 @@ from ..core.names import validate_name
 from ..core.task import Task
 from ..errors import NotFoundError, UsageError
 from ..store.call_style import CallStyle
+from .call_key import keyed
 from .job_handle import Job
 from .options import EnqueueOptions, JobOptions, merge_options
 from .producer import Producer, QueueRule
@@ -43,8 +44,9 @@ async def enqueue_by_name(
         priority=declared.priority,
         queue=declared.queue,
         callbacks=declared.callbacks,
+        key=declared.key,
     )
-    chosen = merge_options(before, options)
+    chosen = keyed(merge_options(before, options), payload)
     queue = chosen.queue or "default"
     rule = producer.queues.get(queue) or await _stored_rule(producer, call_style, queue)
     [job] = await producer.enqueue(call_style, task, [(chosen, payload)], rule=rule)

@@ -13,7 +13,17 @@ import msgspec
 from ..core.bounds import check_size, checked_integer, checked_meta, checked_moment
 from ..core.duration import parse_duration
 from ..core.files import artifact_patterns, file_names
-from ..core.job import NO_OPTIONS, Callback, CallbackOn, KeyUntil, OnShutdown, Options, WhenFull
+from ..core.job import (
+    NO_OPTIONS,
+    Callback,
+    CallbackOn,
+    KeyUntil,
+    OnConflict,
+    OnShutdown,
+    Options,
+    WhenFull,
+)
+from ..core.key_template import KeyTemplate, parse_key
 from ..core.names import validate_name
 from ..core.retry import Backoff, parse_backoff
 from ..core.retry_on import parse_retry_on
@@ -41,6 +51,10 @@ class TaskOptions(TypedDict, total=False):
     on_shutdown: OnShutdown
     meta: Mapping[str, Any]
     requires: Iterable[str]
+    key: str | None
+    key_until: KeyUntil
+    on_conflict: OnConflict
+    postpone_limit: Duration | None
     crash_limit: int
     output_limit: int
     artifacts: Iterable[str]
@@ -50,15 +64,13 @@ class TaskOptions(TypedDict, total=False):
 
 
 class JobOptions(TaskOptions, total=False):
-    """Options of one enqueue: those of a task, and queue, time, key, files and waiting for room."""
+    """Options of one enqueue: those of a task, and queue, time, files and waiting for room."""
 
     queue: str
     files: Mapping[str, str | os.PathLike[str]]
     delay: Duration
     run_at: Moment
     expires_at: Moment
-    key: str | None
-    key_until: KeyUntil
     wait: Duration | None
     when_full: WhenFull
     connection: object
@@ -69,7 +81,8 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `files` are paths by name, read when the job is enqueued. `connection` is one of the
     application's, whose transaction the job is a part of. `callbacks` are what is enqueued when it
-    has ended.
+    has ended. `key` is a unique key that is made of the arguments; one that is the same for all
+    calls is one of the options.
     """
 
     options: Options = NO_OPTIONS
@@ -82,6 +95,7 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     when_full: WhenFull | None = None
     connection: Any = None
     callbacks: tuple[Callback, ...] = ()
+    key: KeyTemplate | None = None
 
 
 def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
@@ -93,12 +107,16 @@ def merge_options(before: EnqueueOptions, given: JobOptions) -> EnqueueOptions:
         if rule is None:
             raise UsageError(f"unknown option {name!r}; choose from: {', '.join(sorted(RULES))}")
         read, in_options = rule
+        if name == "key":
+            read = _key_or_template
         try:
             (options if in_options else fields)[name] = read(value)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"{name}={value!r}: {error}") from error
+    if "key" in options:
+        _set_key(options, fields)
     if "delay" in fields and "run_at" in fields:
         raise UsageError("use delay or run_at, not both")
     if fields.get("wait") is not None and "when_full" not in fields:
@@ -162,6 +180,22 @@ def _priority(value: Any) -> int:
 
 def _key(value: Any) -> str | None:
     return None if value is None else validate_name(value)
+
+
+def _key_or_template(value: Any) -> str | KeyTemplate | None:
+    found = parse_key(value) if isinstance(value, str) else value
+    return found if isinstance(found, KeyTemplate) else _key(found)
+
+
+def _set_key(options: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Note a given key where it belongs. Without a key there is no conflict, either."""
+    key = options["key"]
+    fields["key"] = key if isinstance(key, KeyTemplate) else None
+    if isinstance(key, KeyTemplate):
+        options["key"] = None
+    elif key is None:
+        options.setdefault("on_conflict", "keep")
+        options.setdefault("postpone_limit", None)
 
 
 def _one_of(*known: str) -> Any:
@@ -232,4 +266,6 @@ RULES: dict[str, tuple[Any, bool]] = {
     "expires_at": (_moment, True),
     "key": (_key, True),
     "key_until": (_one_of("final", "pruned"), True),
+    "on_conflict": (_one_of("keep", "replace", "postpone", "join"), True),
+    "postpone_limit": (_optional_duration, True),
 }

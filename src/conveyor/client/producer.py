@@ -225,6 +225,7 @@ class Producer:
                 Job(job_id, store=store, hint_waiters=hint_waiters, results=results)
                 for job_id in accepted.ids
             ]
+        replaced = frozenset(accepted.replaced)
         return [
             Job(
                 job_id,
@@ -232,6 +233,7 @@ class Producer:
                 hint_waiters=hint_waiters,
                 results=results,
                 existing=job_id != new.id,
+                replaced=job_id in replaced,
             )
             for job_id, new in zip(accepted.ids, new_jobs, strict=True)
         ]

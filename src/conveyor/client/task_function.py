@@ -14,6 +14,7 @@ from ..core.storable import RESERVED
 from ..core.task import Kind, Task, task
 from ..errors import UsageError
 from ..store.call_style import AsyncCalls, BlockingCalls, CallStyle
+from .call_key import keyed, with_defaults
 from .job_handle import Job
 from .options import EnqueueOptions, JobOptions, TaskOptions, merge_options
 from .producer import Call, Producer
@@ -50,6 +51,8 @@ class TaskFunction(Generic[P, R, C]):
         self.enqueue_options = chosen
         self._producer = producer
         self._preset = preset
+        # What is said about a key without one is wrong, which shows at the call.
+        self._has_key = chosen.key is not None or chosen.options.on_conflict != "keep"
         update_wrapper(cast("Callable[..., Any]", self), task.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
@@ -64,7 +67,10 @@ class TaskFunction(Generic[P, R, C]):
 
         When: `delay` (seconds or "5m"), `run_at` and `expires_at` (datetime with time zone or Unix
         seconds), `priority` (higher first). Where: `queue`, `requires` (labels). Room: `wait`
-        (longest wait, a duration), `when_full`. Once: `key` with `key_until` ("final", "pruned").
+        (longest wait, a duration), `when_full`. Once: `key`, in which {argument} stands for the
+        value of an argument, with `key_until` ("final", "pruned") and `on_conflict` ("keep",
+        "replace", "postpone" with `postpone_limit`, "join"): what a call does to the job that
+        holds its key.
         Attempts: `retries`, `backoff`, `retry_on`, `timeout`, `grace`, `crash_limit`,
         `on_shutdown`. Data: `files` (paths by name), `artifacts` (patterns), `artifact_limit` and
         `output_limit` (bytes), `meta`. Afterwards: `on_discarded` and `on_finished`, tasks
@@ -82,6 +88,7 @@ class TaskFunction(Generic[P, R, C]):
                 "set the timeout on the task itself (it then runs in a process), or add "
                 "run='process' there"
             )
+        chosen = with_defaults(self.task, chosen)
         return TaskFunction(self._producer, self.task, chosen, self._preset)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -90,9 +97,7 @@ class TaskFunction(Generic[P, R, C]):
         Raises UsageError or EncodingError for wrong arguments, QueueFullError if there is no room,
         UnavailableError if the store cannot be reached.
         """
-        [job] = run_sync(
-            self._enqueue(BlockingCalls(), [(self.enqueue_options, self._encode(args, kwargs))])
-        )
+        [job] = run_sync(self._enqueue(BlockingCalls(), [self._call(args, kwargs)]))
         return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -101,9 +106,7 @@ class TaskFunction(Generic[P, R, C]):
         When it is cancelled, it waits for the store, up to 2 s: once it ends, the job is either
         enqueued or never will be.
         """
-        [job] = await self._enqueue(
-            AsyncCalls(), [(self.enqueue_options, self._encode(args, kwargs))]
-        )
+        [job] = await self._enqueue(AsyncCalls(), [self._call(args, kwargs)])
         return job
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]:
@@ -111,7 +114,7 @@ class TaskFunction(Generic[P, R, C]):
 
         Raises UsageError or EncodingError for wrong arguments.
         """
-        return BoundCall(self.task, self.enqueue_options, self._encode(args, kwargs))
+        return BoundCall(self.task, *self._call(args, kwargs))
 
     def enqueue_many(self, calls: Iterable[AnyCall[R]]) -> list[Job[R]]:
         """Enqueue at most 100,000 calls in one transaction: all of them or none.
@@ -130,7 +133,8 @@ class TaskFunction(Generic[P, R, C]):
         return await self._producer.enqueue(call_style, self.task, calls)
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        return self.enqueue_options, self._encode(args, kwargs)
+        chosen, payload = self.enqueue_options, self._encode(args, kwargs)
+        return (keyed(chosen, payload) if self._has_key else chosen), payload
 
     def _encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         if self._preset is not None:
@@ -143,7 +147,9 @@ class TaskFunction(Generic[P, R, C]):
         encode, options = self._encode, self.enqueue_options
         encoded = [
             # The usual case, without a further call.
-            (options, encode(call, {})) if type(call) is tuple else self._encode_any(call)
+            (options, encode(call, {}))
+            if type(call) is tuple and not self._has_key
+            else self._encode_any(call)
             for call in calls
         ]
         key = options.options.key
@@ -185,7 +191,7 @@ class TaskFunction(Generic[P, R, C]):
 
 async def enqueue_or_nothing(task: TaskFunction[[], R, Any]) -> Job[R]:
     """Enqueue a call without arguments. If this is cancelled, no job is left."""
-    call = task.enqueue_options, task._encode((), {})  # noqa: SLF001 - as its methods do
+    call = task._call((), {})  # noqa: SLF001 - as its methods do
     [job] = await task._producer.enqueue(AsyncCalls(), task.task, [call], keep=False)  # noqa: SLF001 - as its methods do
     return job
 
@@ -273,8 +279,9 @@ class TaskDecorator:
                 queue=self._queue,
                 callbacks=chosen.callbacks,
             )
-            made = self._tasks.add(made)
-            callable_task = TaskFunction[..., Any, Any](self._producer, made, chosen)
+            own = with_defaults(made, chosen)
+            made = self._tasks.add(replace(made, key=own.key))
+            callable_task = TaskFunction[..., Any, Any](self._producer, made, own)
             self._tasks.functions[made.name] = callable_task
             return callable_task
 

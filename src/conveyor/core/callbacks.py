@@ -43,16 +43,26 @@ class CallbackCall(msgspec.Struct, frozen=True):
 _decode_args = msgspec.json.Decoder(dict[str, EndedJob]).decode
 
 
-def first_call(callback: Callback, job_id: str, task: str, queue: str) -> CallbackCall:
+def first_call(
+    callback: Callback, job_id: str, task: str, queue: str, number: int = 1
+) -> CallbackCall:
     """Return the call of a job that is enqueued now. Its arguments are those of a success."""
     ended = EndedJob(id=job_id, task=task, queue=queue, state=State.COMPLETED)
     args = _encode({callback.parameter: ended})
-    return CallbackCall(1, callback_id(job_id, callback.on, 1), args)
+    return CallbackCall(number, callback_id(job_id, callback.on, number), args)
 
 
 def callback_id(job_id: str, on: str, number: int) -> str:
     """Return the id of the job that a callback enqueues: each end of a job has its own."""
     return derived_id("callback", job_id, on, str(number))
+
+
+def number_of_next_end(numbers: Iterable[int], lease: int) -> int:
+    """Return a number that no earlier end of a job had, to replace callbacks with these numbers.
+
+    A job that has none now may have had some; it has not ended more often than it was claimed.
+    """
+    return max(numbers, default=lease + 1)
 
 
 def is_called(on: str, state: State) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -46,6 +46,26 @@ class ArgsCodec:
         )
         self._annotations = Annotations(function, {p.name: p.annotation for p in parameters})
         self._plan = _Plan(self._signature, self._annotations)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(self._signature.parameters)
+
+    def default_values(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the JSON values of the defaults of parameters; UsageError for one without JSON."""
+        values: dict[str, Any] = {}
+        for name in names:
+            parameter = self._signature.parameters.get(name)
+            if parameter is None or parameter.default is parameter.empty:
+                continue
+            try:
+                values[name] = msgspec.json.decode(ENCODER.encode(parameter.default))
+            except ERRORS as error:
+                raise UsageError(
+                    f"the default of {name!r} of {self._name} cannot be written as JSON: {error}"
+                ) from error
+        return values
 
     @property
     def sole_parameter(self) -> str | None:

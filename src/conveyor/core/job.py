@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from .files import ARTIFACT_LIMIT, InputFile
+from .key_template import KeyTemplate
 from .record import Record, decode_json
 from .retry import DEFAULT, Backoff
 from .trace_context import TraceContext
@@ -16,6 +17,8 @@ from .trace_context import TraceContext
 WhenFull = Literal["wait", "refuse", "drop_oldest"]
 OnShutdown = Literal["release", "cancel"]
 KeyUntil = Literal["final", "pruned"]
+# What a call does to the job that holds its unique key: see core/conflicts.py.
+OnConflict = Literal["keep", "replace", "postpone", "join"]
 Missed = Literal["skip", "once", "all"]
 Stream = Literal["stdout", "stderr", "log", "mark"]
 # Which ends of a job a callback is for: a discard, or any end.
@@ -60,7 +63,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `given` is for a job that was enqueued by name before its task was declared: the names of the
     options that it was given. The first claim completes the others. `trace` is the span that
-    enqueued the job, if there is one.
+    enqueued the job, if there is one. `replaced_by` is set by the store: the id that the last call
+    had for its job, whose arguments and options this job has taken over.
     """
 
     retries: int = 0
@@ -72,6 +76,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: float | None = None
     key: str | None = None
     key_until: KeyUntil = "final"
+    on_conflict: OnConflict = "keep"
+    postpone_limit: float | None = None
+    replaced_by: str | None = None
     meta: dict[str, Any] = {}
     requires: tuple[str, ...] = ()
     crash_limit: int = 3
@@ -102,13 +109,18 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskDefaults(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task's declaration says about its jobs: for those who enqueue it by name."""
+    """What a task's declaration says about its jobs: for those who enqueue it by name.
+
+    `key` is a unique key that is made of the arguments; one that is the same for all jobs is one of
+    the options.
+    """
 
     name: str
     queue: str = "default"
     priority: int = 0
     options: Options = NO_OPTIONS
     callbacks: tuple[Callback, ...] = ()
+    key: KeyTemplate | None = None
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -34,6 +34,7 @@ from .job import (
     TaskDefaults,
     WorkerInfo,
 )
+from .key_template import parse_key
 from .names import NAME_LIMIT, validate_name
 from .retry import DEFAULT, check_backoff
 from .trace_context import checked_trace
@@ -41,7 +42,7 @@ from .trace_context import checked_trace
 # The names of the package's own tasks begin with this.
 RESERVED = "conveyor."
 # What would keep a callback from being enqueued or from running, or belongs to one call.
-NOT_OF_CALLBACKS = ("key", "expires_at", "files", "given")
+NOT_OF_CALLBACKS = ("key", "on_conflict", "postpone_limit", "expires_at", "files", "given")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,6 +77,7 @@ def check_jobs(jobs: Iterable[NewJob]) -> None:
                 checked_seconds(new.delay, "delay")
             if new.options is not checked:
                 _check_options(new.options)
+                check_on_conflict(new.options)
                 checked = new.options
             if new.callbacks:
                 _check_callbacks(new.callbacks)
@@ -88,6 +90,18 @@ def _other_queue(queue: str, first: str) -> str:
         f"its queue is {queue!r:.200}, that of the jobs before it is {first!r:.200}; enqueue the "
         "jobs of each queue in a call of their own"
     )
+
+
+def check_on_conflict(options: Options) -> None:
+    """Raise UsageError for a job that says what to do with the holder of a key that it lacks."""
+    wish, limit = options.on_conflict, options.postpone_limit
+    if options.key is None and wish != "keep":
+        raise UsageError(f"on_conflict={wish!r} needs a key: add key=, or leave out on_conflict")
+    if limit is not None and wish != "postpone":
+        raise UsageError(
+            f"postpone_limit={limit:g} needs on_conflict='postpone', got {wish!r}: "
+            "leave out postpone_limit, or postpone"
+        )
 
 
 def checked_record(job: JobRecord) -> JobRecord:
@@ -118,6 +132,8 @@ def check_tasks(tasks: Iterable[TaskDefaults]) -> None:
             if task.options.files:
                 raise UsageError("a task cannot have files: each job has its own")
             _check_options(task.options)
+            if task.key is not None:
+                parse_key(task.key.text)
             _check_callbacks(task.callbacks)
         except UsageError as error:
             raise UsageError(f"task {task.name!s:.200}: {error}") from error
@@ -229,8 +245,7 @@ def _check_options(options: Options) -> None:
         checked_moment(options.expires_at, "expires_at")
     if options.meta:
         _named("meta", checked_meta, options.meta)
-    if options.key is not None:
-        _check_name("key", options.key)
+    _check_key(options)
     if options.requires:
         _named("requires", partial(check_size, "requires"), options.requires)
         for label in options.requires:
@@ -243,6 +258,15 @@ def _check_options(options: Options) -> None:
         checked_trace(options.trace)
     if options.files or options.artifacts:
         check_files(options.files, options.artifacts)
+
+
+def _check_key(options: Options) -> None:
+    if options.key is not None:
+        _check_name("key", options.key)
+    if options.postpone_limit is not None:
+        checked_seconds(options.postpone_limit, "postpone_limit")
+    if options.replaced_by is not None:
+        _check_name("replaced_by", options.replaced_by)
 
 
 def _check_callbacks(callbacks: Sequence[Callback]) -> None:

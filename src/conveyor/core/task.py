@@ -13,6 +13,7 @@ from .around import Around
 from .class_names import module_name
 from .codec import ArgsCodec, ResultCodec
 from .job import COMMAND_TASK, NO_OPTIONS, Callback, Options, TaskDefaults
+from .key_template import KeyTemplate
 
 # How many known tasks an error lists.
 NAMED = 10
@@ -34,6 +35,7 @@ class Task:
     priority: int = 0
     queue: str = "default"
     callbacks: tuple[Callback, ...] = ()
+    key: KeyTemplate | None = None
     # Those of its application; more may be added until a worker starts.
     arounds: Sequence[Around] = field(default=(), compare=False)
 
@@ -46,6 +48,7 @@ class Task:
             priority=self.priority,
             options=self.options,
             callbacks=self.callbacks,
+            key=self.key,
         )
 
 

@@ -1,6 +1,6 @@
 """The audit log entries of enqueues that change what others rely on: capacities and waiting jobs.
 
-A producer can do both with each job, so each is recorded once an hour for a caller and a queue.
+A producer can do so with each job, so each is recorded once an hour for a caller and a queue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST = 10_000
 
 
 class EnqueueAudit:
-    """Records that an enqueue has changed the capacity of its queue, or dropped jobs."""
+    """Records that an enqueue changed the capacity of its queue, or dropped or replaced jobs."""
 
     def __init__(self, store: Store, elapsed: Callable[[], float]) -> None:
         self._store = store
@@ -59,6 +59,15 @@ class EnqueueAudit:
         if isinstance(answer, Accepted) and answer.dropped and self._is_due(request, "drop jobs"):
             detail = f"{answer.dropped} jobs, to make room; more within the hour are not recorded"
             lines.append(action_of(request, "drop jobs", detail))
+        if (
+            isinstance(answer, Accepted)
+            and answer.replaced
+            and self._is_due(request, "replace jobs")
+        ):
+            detail = (
+                f"{', '.join(answer.replaced[:3])}, by their unique keys; more within the hour "
+            )
+            lines.append(action_of(request, "replace jobs", f"{detail}are not recorded"))
         if lines:
             await self._store.note_action(lines)
 

@@ -24,8 +24,9 @@ def copied(
 ) -> NewJobView:
     """Return a new job like another one; UsageError if that one cannot be read.
 
-    It takes over all options but three: its unique key, which the other one may still hold, its
-    expiry, which may be over, and its trace, which tells of the other one's request. It has the
+    It takes over all options but these: its unique key with what belongs to it, which the other one
+    may still hold, its expiry, which may be over, and its trace, which tells of the other one's
+    request. It has the
     `callbacks` that its task declares, and none that the other one was given.
     """
     if job.damage:
@@ -46,7 +47,15 @@ def copied(
         priority=job.priority if body.priority is None else body.priority,
         run_at=body.run_at,
         delay=body.delay,
-        options=msgspec.structs.replace(job.options, key=None, expires_at=None, trace=None),
+        options=msgspec.structs.replace(
+            job.options,
+            key=None,
+            on_conflict="keep",
+            postpone_limit=None,
+            replaced_by=None,
+            expires_at=None,
+            trace=None,
+        ),
         callbacks=tuple(callbacks),
         complete=True,
     )

@@ -83,6 +83,9 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
     if declared is None:
         options = msgspec.structs.replace(job.options, given=tuple(given))
         return msgspec.structs.replace(job, options=options)
+    options = lay_under(job.options, declared.options, given)
+    if options.key is None and declared.key is not None:
+        options = msgspec.structs.replace(options, key=validate_name(declared.key.render(job.args)))
     return msgspec.structs.replace(
         job,
         priority=job.priority or declared.priority,
@@ -90,7 +93,7 @@ def with_defaults(job: NewJob, declared: TaskDefaults | None) -> NewJob:
             *job.callbacks,
             *not_given(declared.callbacks, {each.on for each in job.callbacks}),
         ),
-        options=lay_under(job.options, declared.options, given),
+        options=options,
     )
 
 

@@ -15,7 +15,10 @@ from ..errors import BatchTooLargeError, DuplicateIdError, NotFoundError, QueueF
 K = TypeVar("K")
 
 # The options that decide where and until when a job waits, and what only its producer knows.
-PLACING = ("key", "key_until", "requires", "expires_at", "files", "trace")
+PLACING = (
+    *("key", "key_until", "on_conflict", "postpone_limit", "replaced_by"),
+    *("requires", "expires_at", "files", "trace"),
+)
 # By name; `given` is about options, and is none itself.
 _DEFAULTS: dict[str, Any] = {
     name: value for name, value in msgspec.structs.asdict(NO_OPTIONS).items() if name != "given"

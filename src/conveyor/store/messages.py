@@ -100,12 +100,14 @@ class Accepted(msgspec.Struct, frozen=True):
     """The jobs are in the store. `ids` are in the order asked for.
 
     If a unique key was taken, the id is that of the job that holds the key; it is listed in
-    `existing` as well. `dropped` of the oldest waiting jobs were discarded to make room.
+    `existing` as well, and in `replaced` if it has taken over the arguments and options of the
+    call. `dropped` of the oldest waiting jobs were discarded to make room.
     """
 
     ids: tuple[str, ...]
     existing: tuple[str, ...] = ()
     dropped: int = 0
+    replaced: tuple[str, ...] = ()
 
 
 class Offered(msgspec.Struct, frozen=True):

@@ -172,6 +172,31 @@ def job_options(command: F) -> F:
     return command
 
 
+def key_options(command: F) -> F:
+    """Add --key, --on-conflict and --postpone-limit; `chosen_options` reads them."""
+    for option in reversed(
+        (
+            click.option(
+                "--key",
+                help="Unique key among the task's jobs in the queue that have not ended; "
+                "{NAME} is the value of an argument.",
+            ),
+            click.option(
+                "--on-conflict",
+                metavar="ACTION",
+                help="What to do with the job that has the key: keep, replace, postpone or join.",
+            ),
+            click.option(
+                "--postpone-limit",
+                metavar="DURATION",
+                help="Maximum time by which a job can be postponed after it was enqueued.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def chosen_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, as `using` takes them; UsageError for a bad --file."""
     chosen = {name: value for name, value in options.items() if value not in (None, ())}

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ...core.callbacks import args_at_end, callback_id, first_call, is_called, not_given
+from ...core.callbacks import (
+    args_at_end,
+    callback_id,
+    first_call,
+    is_called,
+    not_given,
+    number_of_next_end,
+)
 from ...core.history import ENQUEUED, add, count_move
 from ...core.job import Callback, ErrorInfo, JobRecord, NewJob, State, TaskDefaults
 from ..hint_rules import state_hint
@@ -33,9 +40,19 @@ def add_missing(memory: MemoryData, job: JobRecord, declared: Sequence[Callback]
         _add(memory, each, job.id, job.task, job.queue)
 
 
-def _add(memory: MemoryData, callback: Callback, job_id: str, task: str, queue: str) -> None:
+def replace_callbacks(memory: MemoryData, job: JobRecord, callbacks: Sequence[Callback]) -> None:
+    """Give a waiting job other callbacks. If it ended before, they are those of its next end."""
+    before = memory.callbacks.pop(job.id, {})
+    number = number_of_next_end((call.number for _, call in before.values()), job.lease)
+    for each in callbacks:
+        _add(memory, each, job.id, job.task, job.queue, number)
+
+
+def _add(
+    memory: MemoryData, callback: Callback, job_id: str, task: str, queue: str, number: int = 1
+) -> None:
     memory.queue(callback.queue)
-    call = first_call(callback, job_id, task, queue)
+    call = first_call(callback, job_id, task, queue, number)
     memory.callbacks.setdefault(job_id, {})[callback.on] = callback, call
 
 

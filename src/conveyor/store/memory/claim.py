@@ -8,6 +8,7 @@ import msgspec
 
 from ...core import lifecycle
 from ...core.capacity import is_rendezvous
+from ...core.conflicts import needs_key, supersede
 from ...core.history import count_alike, count_completed, count_move, count_started
 from ...core.job import (
     AVAILABLE,
@@ -27,6 +28,7 @@ from ..hint_rules import state_hint
 from ..lease_rules import lease_terms, lost, renewal
 from ..list_rules import claim_size
 from ..messages import NO_CLAIMANT, Claimant, Exchanged, Lease, Renewal, Report, Want
+from ..unique_keys import unique_key
 from .callbacks import add_missing, end_unrun, ended
 from .data import MemoryData
 from .enqueue import accept_offer, live_offers, make_room
@@ -107,6 +109,8 @@ def end_attempt(memory: MemoryData, job: JobRecord, outcome: Outcome) -> Transit
     A success is counted in the history with the others of its batch.
     """
     move = lifecycle.settle(job, outcome, draw=memory.draw)
+    if needs_key(job, move) and memory.index.holder(unique_key(job)) != job.id:
+        move = supersede(job, move)
     if move.state is not COMPLETED:
         happened = memory.happened(job.queue)
         count_move(happened, job, move.state, memory.now, is_refunded=move.refund_attempt)

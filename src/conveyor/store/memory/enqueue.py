@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,8 +15,8 @@ from ...core.storable import check_jobs
 from ..enqueue_rules import admit_request, check_ids, check_offer_kept
 from ..hint_rules import state_hint
 from ..messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ..unique_keys import admit_keys, answer_again, count_fresh, unique_keys
-from .callbacks import add_callbacks, end_unrun, make_queues
+from ..unique_keys import Holder, admit_keys, answer_again, count_fresh, unique_keys
+from .callbacks import add_callbacks, end_unrun, make_queues, replace_callbacks
 from .data import MemoryData, QueueData, WaitingOffer
 
 
@@ -44,7 +44,8 @@ def insert(
     answer: Accepted | Offered
     match decision:
         case Accept(drop):
-            _drop_oldest(memory, name, drop)
+            if drop:
+                _drop_oldest(memory, name, drop, _available(_holders(memory, jobs)))
             answer = accept(memory, jobs)
             if drop:
                 answer = msgspec.structs.replace(answer, dropped=drop)
@@ -72,19 +73,18 @@ def check_new_ids(memory: MemoryData, jobs: Sequence[NewJob], *, offered: bool =
     known = ids & stored.keys()
     if offered:
         known.update(each for each in ids if memory.waiting_offer(each) is not None)
-    fresh, _ = admit_keys(jobs, _holders(memory, jobs))
-    check_ids(fresh, known)
+    check_ids(admit_keys(jobs, _holders(memory, jobs), memory.now).fresh, known)
 
 
 def _admit(
     memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int, when_full: WhenFull
 ) -> Accept | Offer:
-    name = jobs[0].queue
+    name, holders = jobs[0].queue, _holders(memory, jobs)
     return admit_request(
         jobs,
-        fresh=count_fresh(jobs, _holders(memory, jobs)),
+        fresh=count_fresh(jobs, holders, memory.now),
         depth=memory.index.depth(name),
-        available=memory.index.counts[name][State.AVAILABLE],
+        available=memory.index.counts[name][State.AVAILABLE] - len(_available(holders)),
         offers=len(live_offers(memory, queue)),
         capacity=capacity,
         when_full=when_full,
@@ -108,24 +108,29 @@ def _answer_known(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted | Offe
     return None
 
 
-def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, str]:
-    """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
-    keys = unique_keys(jobs)
-    if not keys:
-        return {}
-    holders = ((key, memory.index.holder(key)) for key in keys)
-    return {key: holder for key, holder in holders if holder is not None}
+def _holders(memory: MemoryData, jobs: Sequence[NewJob]) -> dict[str, Holder]:
+    """Return the jobs that hold the unique keys of these jobs, by key."""
+    return {
+        key: Holder(holder, memory.index.jobs[holder])
+        for key in unique_keys(jobs)
+        if (holder := memory.index.holder(key)) is not None
+    }
 
 
 def accept(memory: MemoryData, jobs: Sequence[NewJob]) -> Accepted:
-    """Add the jobs, except those whose unique key is taken."""
-    fresh, answer = admit_keys(jobs, _holders(memory, jobs))
-    for new in fresh:
+    """Add the jobs, except those whose unique key is taken, which change its holder or nothing."""
+    admission = admit_keys(jobs, _holders(memory, jobs), memory.now)
+    fresh = admission.fresh
+    for each in admission.rewritten:
+        memory.hint(*state_hint(memory.index.rewrite(each.before, each.after)))
+        if each.callbacks is not None:
+            replace_callbacks(memory, each.after, each.callbacks)
+    for new in fresh:  # one that follows a running job takes over its key
         memory.hint(*state_hint(memory.index.add(new, memory.now)))
     if fresh:
         add(memory.happened(fresh[0].queue), ENQUEUED, len(fresh))
     add_callbacks(memory, fresh)
-    return answer
+    return admission.answer
 
 
 def _offer(memory: MemoryData, jobs: Sequence[NewJob], queue: QueueData, capacity: int) -> Offered:
@@ -170,7 +175,7 @@ def make_room(memory: MemoryData, name: str) -> None:
         return
     for offer in list(live_offers(memory, queue)):
         jobs = memory.offers[offer].jobs
-        size = count_fresh(jobs, _holders(memory, jobs))
+        size = count_fresh(jobs, _holders(memory, jobs), memory.now)
         if never_fits(size, queue.capacity):  # the capacity was lowered
             _drop_offer(memory, name, offer)
         elif fits(size, depth=memory.index.depth(name), capacity=queue.capacity):
@@ -220,9 +225,15 @@ def accept_offer(memory: MemoryData, name: str, offer: str) -> Accepted | None:
     return waiting.answer
 
 
-def _drop_oldest(memory: MemoryData, name: str, count: int) -> None:
+def _available(holders: Mapping[str, Holder]) -> frozenset[str]:
+    """Return the ids of those holders of keys that a full queue could drop: calls meet them."""
+    jobs = [each.job for each in holders.values() if each.job is not None]
+    return frozenset(job.id for job in jobs if job.state is State.AVAILABLE)
+
+
+def _drop_oldest(memory: MemoryData, name: str, count: int, spared: frozenset[str]) -> None:
     for _ in range(count):
-        job = memory.index.oldest_available(name)
+        job = memory.index.oldest_available(name, spared)
         if job is None:
             return
         why = drop_error(name, memory.queue(name).capacity)

@@ -105,6 +105,16 @@ class JobIndex:
         self._file(job)
         return job
 
+    def rewrite(self, before: JobRecord, after: JobRecord) -> JobRecord:
+        """Give a waiting job other arguments, options or another time."""
+        self.counts[before.queue][before.state] -= 1
+        if before.options.requires:
+            self._tally_labels(before, before.state, -1)
+        if before.state is AVAILABLE:  # another priority or lane would not show in its old place
+            self._lane(before).remove(_place(before))
+        self._file(after)
+        return after
+
     def remove(self, job_id: str) -> None:
         """Remove a job with its history, output and files."""
         job = self.jobs.pop(job_id)
@@ -178,8 +188,19 @@ class JobIndex:
             if job is not None and job.state is AVAILABLE and job.run_at == place[1]:
                 yield job
 
-    def oldest_available(self, queue: str) -> JobRecord | None:
-        """Return the available job of a queue that has been due the longest."""
+    def oldest_available(
+        self, queue: str, spared: frozenset[str] = frozenset()
+    ) -> JobRecord | None:
+        """Return the available job of a queue that has been due the longest, of those not spared.
+
+        If some are spared, it takes time in proportion to the number of jobs.
+        """
+        if spared:
+            jobs = (
+                job for job in self.jobs.values() if job.queue == queue and job.id not in spared
+            )
+            others = [job for job in jobs if job.state is AVAILABLE]
+            return min(others, key=lambda job: (job.run_at, job.seq), default=None)
         ages = [lane.oldest(self._stands) for lane in self._lanes[queue].values()]
         first = min((age for age in ages if age is not None), default=None)
         return None if first is None else self.jobs[first[2]]
@@ -241,7 +262,7 @@ class JobIndex:
         """Pop the next waiting job that has expired."""
         while self._expiring and self._expiring[0][0] <= now:
             job = self.jobs.get(heappop(self._expiring)[1])
-            if job is not None and job.state in WAITING:
+            if job is not None and job.state in WAITING and lifecycle.has_expired(job, now):
                 return job
         return None
 

@@ -51,6 +51,15 @@ class Lane:
             return heappop(self._others)
         return self._in_order.popleft() if self._in_order else None
 
+    def remove(self, place: Place) -> None:
+        """Remove a place. It takes time in proportion to the number of places."""
+        if place in self._others:
+            self._others.remove(place)
+            heapify(self._others)
+        elif place in self._in_order:
+            self._in_order.remove(place)
+        self._ages = None
+
     def oldest(self, stands: Callable[[Age], bool]) -> Age | None:
         """Return the valid age that has been due the longest; `stands` says which are valid.
 

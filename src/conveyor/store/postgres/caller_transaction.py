@@ -188,7 +188,14 @@ class CallerTransaction:
                 f"{rereads}, and this transaction is {self._isolation.upper()}: use READ "
                 "COMMITTED, or enqueue without connection= after the commit"
             )
-        tx = Tx(self, Lanes(), clock.now() if clock else now, draw, careful=is_repeated)
+        tx = Tx(
+            self,
+            Lanes(),
+            clock.now() if clock else now,
+            draw,
+            careful=is_repeated,
+            is_held_open=True,
+        )
         try:
             value = await operation(tx)
             await tx.write_tallies()

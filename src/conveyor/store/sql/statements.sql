@@ -99,6 +99,15 @@ VALUES (:id, :lane, :task, :args, :options, :checksum, :state, :priority, :run_a
 -- name: key_holder, reads
 SELECT id FROM job WHERE unique_key = :unique_key
 
+-- name: rewrite
+UPDATE job SET lane = :lane, args = :args, options = :options, checksum = :checksum,
+    state = :state, priority = :priority, run_at = :run_at, expires_at = :expires_at,
+    key_kept = :key_kept
+WHERE seq = :seq AND state = :state_before AND lease = :lease
+
+-- name: pass_key
+UPDATE job SET unique_key = NULL WHERE seq = :seq AND state = 'running' AND lease = :lease
+
 -- name: is_there, reads
 SELECT seq FROM job WHERE id = :id
 
@@ -461,6 +470,9 @@ UNION ALL
 SELECT 1 FROM offered_file JOIN offer ON offer.seq = offered_file.offer
 WHERE offered_file.digest = :digest AND offer.answer IS NULL
 LIMIT 1
+
+-- name: delete_inputs
+DELETE FROM file WHERE job = :job AND kind <> 'artifact'
 
 -- name: delete_files
 DELETE FROM file WHERE job = :job

@@ -96,7 +96,8 @@ class Tx:
     `careful`: the operations are run again because the database has rejected a statement of one of
     them. So they look first, at the price of a statement, whether it will, and say why.
     `passes_over`: they are run again because another transaction holds a queue for long. So they do
-    without those that are held.
+    without those that are held. `is_held_open`: the application commits, perhaps much later, so
+    nothing may be locked that a worker needs to go on.
     """
 
     def __init__(
@@ -108,10 +109,12 @@ class Tx:
         *,
         careful: bool = False,
         passes_over: bool = False,
+        is_held_open: bool = False,
     ) -> None:
         self.now = now
         self.draw = draw
         self.careful = careful
+        self.is_held_open = is_held_open
         self._passes_over = passes_over
         self.hints: dict[HintKind, dict[str, None]] = {}
         self.discards: list[tuple[JobRecord, ErrorInfo]] = []

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ....core.callbacks import args_at_end, callback_id, first_call, is_called, not_given
+from ....core.callbacks import (
+    args_at_end,
+    callback_id,
+    first_call,
+    is_called,
+    not_given,
+    number_of_next_end,
+)
 from ....core.history import ENQUEUED, add
 from ....core.job import Callback, ErrorInfo, JobRecord, NewJob, State
-from ..rows import Row, checksum, encode_options
+from ..rows import Row, checksum, encode_options, whole
 from ..transaction import Tx
 
 # The number, the outcome and the error of a job that has ended.
@@ -56,8 +63,22 @@ async def add_missing(tx: Tx, job: JobRecord, declared: Sequence[Callback]) -> N
         await tx.many("add_callback", rows)
 
 
-async def _row(tx: Tx, callback: Callback, job_id: str, task: str, queue: str) -> Row:
-    first, options = first_call(callback, job_id, task, queue), encode_options(callback.options)
+async def replace_callbacks(tx: Tx, job: JobRecord, callbacks: Sequence[Callback]) -> None:
+    """Give a waiting job other callbacks. If it ended before, they are those of its next end."""
+    known = await tx.rows("callbacks", (job.seq,))
+    if known:
+        await tx.rows("delete_callbacks", (job.seq,))
+    number = number_of_next_end((whole(row[1]) for row in known), job.lease)
+    rows = [await _row(tx, each, job.id, job.task, job.queue, number) for each in callbacks]
+    if rows:
+        await tx.many("add_callback", rows)
+
+
+async def _row(
+    tx: Tx, callback: Callback, job_id: str, task: str, queue: str, number: int = 1
+) -> Row:
+    first = first_call(callback, job_id, task, queue, number)
+    options = encode_options(callback.options)
     await tx.used_queue(callback.queue)
     return (
         callback.on,

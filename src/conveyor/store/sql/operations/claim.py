@@ -33,6 +33,7 @@ from ..transaction import Tx
 from .callbacks import add_missing, ended
 from .discards import discard_damaged, expire
 from .enqueue import LiveOffers, accept_offer, has_offers, make_room
+from .key_holders import unless_superseded
 from .lanes import labels_of_next
 from .tasks import task_defaults
 from .transitions import apply
@@ -192,7 +193,7 @@ async def _succeed(tx: Tx, done: Sequence[Success]) -> list[str]:
 
 async def end_attempt(tx: Tx, job: JobRecord, outcome: Outcome) -> Transition:
     """Apply the transition that the lifecycle decides for a running job."""
-    move = lifecycle.settle(job, outcome, draw=tx.draw)
+    move = await unless_superseded(tx, job, lifecycle.settle(job, outcome, draw=tx.draw))
     await apply(tx, job, move)
     return move
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from ....core import lifecycle
 from ....core.capacity import Accept, Offer, fits, is_rendezvous, never_fits
-from ....core.files import inputs
 from ....core.history import ENQUEUED, add
 from ....core.job import NewJob, State, WhenFull
 from ....core.lifecycle import drop_error
@@ -19,11 +18,12 @@ from ....errors import CorruptStoreError
 from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
-from ...unique_keys import admit_keys, answer_again, count_fresh, unique_key, unique_keys
+from ...unique_keys import Holder, admit_keys, answer_again, count_fresh, unique_key
 from ..queue_state import QueueState
-from ..rows import Row, checksum, encode_options, finite, is_time, to_record
+from ..rows import ID, STATE, Row, checksum, encode_options, finite, is_time, to_record
 from ..transaction import Params, Tx
 from .callbacks import add_callbacks, called_by, make_lanes, make_queues
+from .key_holders import add_inputs, change_holders, read_holders
 from .transitions import end_unrun
 
 # How many offers of a queue are looked at in one operation, and how many rows with the arguments
@@ -83,18 +83,22 @@ async def _admit(
     name, capacity = jobs[0].queue, queue.capacity
     if capacity is None:
         return await accept(tx, jobs)
+    holders = await read_holders(tx, jobs)
+    spared = (
+        await _available(tx, holders.values()) if when_full == "drop_oldest" else frozenset[str]()
+    )
     decision = admit_request(
         jobs,
-        fresh=count_fresh(jobs, await _holders(tx, jobs)),
+        fresh=count_fresh(jobs, holders, tx.now),
         depth=queue.depth,
-        available=queue.counts[State.AVAILABLE],
+        available=queue.counts[State.AVAILABLE] - len(spared),
         offers=(await tx.rows("count_offers", (name, tx.now)))[0][0],
         capacity=capacity,
         when_full=when_full,
     )
     match decision:
         case Accept(drop):
-            await _drop_oldest(tx, name, queue, drop)
+            await _drop_oldest(tx, name, queue, drop, spared)
             answer = await accept(tx, jobs)
             return msgspec.structs.replace(answer, dropped=drop) if drop else answer
         case Offer():
@@ -106,7 +110,7 @@ async def _answer_known(tx: Tx, jobs: Sequence[NewJob]) -> Accepted | Offered | 
     # Another request may have taken the same id for a job of another queue.
     stored = {new.id for new in jobs if await tx.rows("is_in_queue", (new.id, new.queue))}
     if stored:
-        return answer_again(jobs, stored, await _holders(tx, jobs))
+        return answer_again(jobs, stored, await read_holders(tx, jobs))
     for new in jobs[:1]:
         for seq, answer in await tx.rows("offer_of", (new.id, new.queue, tx.now)):
             if answer is not None:
@@ -122,14 +126,20 @@ async def _stored(tx: Tx, jobs: Sequence[NewJob]) -> set[str]:
 
 
 async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
-    """Add the jobs, except those whose unique key is taken."""
-    fresh, answer = admit_keys(jobs, await _holders(tx, jobs))
+    """Add the jobs, except those whose unique key is taken, which change its holder or nothing."""
+    admission = admit_keys(
+        jobs, await read_holders(tx, jobs), tx.now, passes_keys=not tx.is_held_open
+    )
+    fresh, answer = admission.fresh, admission.answer
+    if not admission.changes:
+        return answer
+    called = called_by(jobs)
+    await make_lanes(tx, [*jobs, *called])
+    await change_holders(tx, admission)
     if not fresh:
         return answer
     if tx.careful:
         check_ids(fresh, await _stored(tx, fresh))
-    called = called_by(fresh)
-    await make_lanes(tx, [*fresh, *called])
     rows: list[Params] = []
     counts: dict[State, int] = {}
     for new in fresh:
@@ -137,7 +147,7 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         rows.append(await _row(tx, new, state, run_at))
         counts[state] = counts.get(state, 0) + 1
     await tx.defer("insert_job", rows)
-    await _add_inputs(tx, [new for new in fresh if new.options.files])
+    await add_inputs(tx, [new for new in fresh if new.options.files])
     if called:
         await add_callbacks(tx, fresh)
     name = jobs[0].queue
@@ -146,16 +156,6 @@ async def accept(tx: Tx, jobs: Sequence[NewJob]) -> Accepted:
         tx.hint(queue_hint(state), name)
     add(await tx.happened(name), ENQUEUED, len(fresh))
     return answer
-
-
-async def _add_inputs(tx: Tx, jobs: Sequence[NewJob]) -> None:
-    rows = [
-        (each.kind, each.name, each.digest, each.size, each.executable, new.id)
-        for new in jobs
-        for each in inputs(new.options.files)
-    ]
-    if rows:
-        await tx.many("add_input", rows)
 
 
 async def accepted(tx: Tx, offer: str) -> Accepted | None:
@@ -204,7 +204,7 @@ async def make_room(tx: Tx, name: str, *, passes_over: bool = False) -> None:
     offers = LiveOffers(tx, name)
     while some := await offers.read():
         for seq, jobs in some:
-            size = count_fresh(jobs, await _holders(tx, jobs))
+            size = count_fresh(jobs, await read_holders(tx, jobs), tx.now)
             if never_fits(size, queue.capacity):  # the capacity was lowered
                 await _drop_offer(tx, seq)
             elif fits(size, depth=queue.depth, capacity=queue.capacity):
@@ -305,15 +305,6 @@ async def _row(tx: Tx, new: NewJob, state: State, run_at: float) -> tuple[object
     )
 
 
-async def _holders(tx: Tx, jobs: Sequence[NewJob]) -> dict[str, str]:
-    """Return the ids of the jobs that hold the unique keys of these jobs, by key."""
-    return {
-        key: holder
-        for key in unique_keys(jobs)
-        for (holder,) in await tx.rows("key_holder", (key,))
-    }
-
-
 async def _delete_offer(tx: Tx, seq: int) -> None:
     for statement in ("delete_offer", "delete_offered_jobs", "delete_offered_files"):
         await tx.rows(statement, (seq,))
@@ -328,7 +319,7 @@ async def _drop_offer(tx: Tx, seq: int) -> None:
 async def _offer(tx: Tx, jobs: Sequence[NewJob], queue: QueueState, capacity: int) -> Offered:
     name = jobs[0].queue
     offered = {new.id for new in jobs if await tx.rows("offered", (new.id, tx.now))}
-    fresh, _ = admit_keys(jobs, await _holders(tx, jobs))
+    fresh = admit_keys(jobs, await read_holders(tx, jobs), tx.now).fresh
     check_ids(fresh, offered | await _stored(tx, jobs))
     await make_lanes(tx, [*jobs, *called_by(jobs)])
     request = _encode(list(jobs))
@@ -365,10 +356,20 @@ def _is_offer_id(offer: str) -> bool:
     return offer.isascii() and offer.isdecimal() and len(offer) < 19 and offer[0] != "0"
 
 
-async def _drop_oldest(tx: Tx, name: str, queue: QueueState, count: int) -> None:
-    if not count:
-        return
+async def _available(tx: Tx, holders: Iterable[Holder]) -> frozenset[str]:
+    """Return the ids of those holders of keys that a full queue could drop: calls meet them."""
+    rows = [row for each in holders for row in await tx.rows("get", (each.id,))]
+    return frozenset(row[ID] for row in rows if row[STATE] == State.AVAILABLE)
+
+
+async def _drop_oldest(
+    tx: Tx, name: str, queue: QueueState, count: int, spared: frozenset[str]
+) -> None:
     why = drop_error(name, queue.capacity)
-    for start in range(0, count, LARGE_ROWS):
-        for row in await tx.rows("oldest", (name, min(LARGE_ROWS, count - start))):
+    while count > 0:
+        some = min(LARGE_ROWS, count)
+        rows = await tx.rows("oldest", (name, some + len(spared)))
+        dropped = [row for row in rows if row[ID] not in spared][:some]
+        for row in dropped:
             await end_unrun(tx, to_record(row, name), State.DISCARDED, why)
+        count = count - some if dropped else 0
