@@ -57,9 +57,10 @@ def test_a_worker_releases_what_does_not_end_in_time(
     job = belt.command("sh", "-c", "echo begun; exec sleep 60").enqueue()
     until(job.logs)
     worker.terminate()
-    assert worker.wait(30) == 75
-    record = job.refresh().record
-    assert (record.state, record.attempt) == (State.AVAILABLE, 0)
+    assert worker.wait(60) == 75
+    # A worker that has too little time, on a busy machine, leaves the report to its sidecar.
+    until(lambda: job.refresh().state is not State.RUNNING)
+    assert (job.state, job.record.attempt) == (State.AVAILABLE, 0)
 
 
 @pytest.mark.parametrize(
