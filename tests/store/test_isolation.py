@@ -33,6 +33,7 @@ FOUND: list[Pair] = [
     ("bounded insert", "lower a capacity"),
     ("bounded insert that drops", "lower a capacity"),
     ("extend a lapsed one", "dismiss"),
+    ("insert that follows", "settle"),
 ]
 
 

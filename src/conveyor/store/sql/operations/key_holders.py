@@ -11,23 +11,34 @@ from ....core.lifecycle import Transition
 from ...hint_rules import state_hint
 from ...unique_keys import Admission, Holder, Rewritten, unique_key, unique_keys
 from ..rows import LANE, checksum, encode_options, to_record
-from ..transaction import Tx
+from ..transaction import ConflictError, Tx
 from .callbacks import replace_callbacks
+
+# How often the holder of a key is looked up that has ended before it could be read.
+TRIES = 5
 
 
 async def read_holders(tx: Tx, jobs: Sequence[NewJob]) -> dict[str, Holder]:
     """Return the jobs that hold the unique keys of these jobs, by key."""
     holders: dict[str, Holder] = {}
     for key, is_read in unique_keys(jobs).items():
-        for (holder,) in await tx.rows("key_holder", (key,)):
-            job = await _read(tx, holder) if is_read else None
-            holders[key] = Holder(holder, job)
+        holder = await _holder(tx, key, is_read=is_read)
+        if holder is not None:
+            holders[key] = holder
     return holders
 
 
-async def _read(tx: Tx, job_id: str) -> JobRecord | None:
-    rows = await tx.rows("get", (job_id,))
-    return to_record(rows[0], await tx.queue_of(rows[0][LANE])) if rows else None
+async def _holder(tx: Tx, key: str, *, is_read: bool) -> Holder | None:
+    for _ in range(TRIES):
+        rows = await tx.rows("key_holder", (key,))
+        if not rows or not is_read:
+            return Holder(rows[0][0]) if rows else None
+        for row in await tx.rows("get", rows[0]):
+            job = to_record(row, await tx.queue_of(row[LANE]))
+            if not job.is_final or job.damage or job.options.key_until == "pruned":
+                return Holder(job.id, job)
+        # It has ended since the first statement, so that the key is free, or held by another one.
+    raise ConflictError("jobs with this unique key end as fast as they are read; try again")
 
 
 async def change_holders(tx: Tx, admission: Admission) -> None:
