@@ -212,6 +212,10 @@ ATTRIBUTES = {
             "existing: bool",
             "Whether another job held the unique key; this is then that job.",
         ),
+        "replaced": (
+            "replaced: bool",
+            "Whether that job has taken over the arguments and options of this call.",
+        ),
     },
     "Worker": {
         "id": ("id: str", "The worker's id, as `conveyor workers` lists it."),

@@ -36,6 +36,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "core/file_patterns.py": ("artifact pattern",),
     "core/foreign_text.py": ("text on a terminal", "JSON on a terminal"),
     "core/host_names.py": ("origin",),
+    "core/key_template.py": ("unique key",),
     "core/json_type.py": ("arguments", "result"),
     "core/secret_mask.py": ("masked arguments",),
     "core/output_text.py": ("output on a terminal",),

@@ -26,6 +26,7 @@ from conveyor.core.files import artifact_patterns, file_name, file_names
 from conveyor.core.fingerprint import LENGTH, fingerprint
 from conveyor.core.foreign_text import escape_block, escape_json, escape_line
 from conveyor.core.job import ErrorInfo, OutputChunk
+from conveyor.core.key_template import literal_key, parse_key
 from conveyor.core.names import parse_weighted_queue, validate_name, weighted_queue
 from conveyor.core.output_text import COLOUR, OutputText
 from conveyor.core.retry import parse_backoff
@@ -77,6 +78,14 @@ def decode_masked(data: bytes) -> None:
     summary(data)
     assert mask(shown.value).value == shown.value
     assert unmask(shown.value, value) == value
+
+
+def decode_key(data: bytes) -> None:
+    text, _, args = data.decode(errors="replace").partition("\0")
+    key = parse_key(text)
+    assert parse_key(literal_key(text)) == text
+    if not isinstance(key, str):
+        key.render(args.encode())
 
 
 def decode_error(data: bytes) -> None:
@@ -236,6 +245,7 @@ def text_targets() -> list[Target]:
         Target("output on a terminal", decode_output,
                [b"a\x1b[31mred\x1b[0m\r\nb\tc", "é\x1b]0;t\x07".encode()]),
         Target("masked arguments", decode_masked, [MASKED]),
+        Target("unique key", decode_key, [b'a:{u}:{o.id}{{}}\0{"u":17,"o":{"id":"x"}}'], usage),
         Target("kind of an error", decode_error, [b"E\0job 17 'x' 0xff\0" + TRACEBACK]),
         Target("sentence in parts", decode_sentence, [b"q\0Queue 'q': `c` job 1, w waits."]),
         Target("output to search", decode_searched, [b"b\0a\r\nb\0\xc3", b"\xc3\0\xa4"]),

@@ -24,8 +24,8 @@ from conveyor.store.open import open_store
 from conveyor.store.postgres.address import parse_address
 from conveyor.store.postgres.connection import Connection
 from conveyor.store.postgres.store import PostgresStore
+from conveyor.store.sql.executor import Params
 from conveyor.store.sql.rows import Row
-from conveyor.store.sql.transaction import Params
 from postgres_schema import Admin
 
 # -- lost connections ------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from ...errors import ConveyorError, CorruptStoreError, UsageError
 from ..caller_connection import CallerConnection, query
 from ..caller_errors import sqlstate, translated
 from ..messages import Hint
+from ..sql.executor import Lockable, Params
 from ..sql.rows import Row
-from ..sql.transaction import ConflictError, Lanes, Lockable, Params, Tx
+from ..sql.transaction import ConflictError, Lanes, Tx
 from . import quick_join
 from .address import Address
 from .notifier import encode_hints

@@ -17,8 +17,8 @@ from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from ...errors import StoreVersionError, UnavailableError
 from ..move_mark import FROZEN
+from ..sql.executor import Lockable, Params
 from ..sql.rows import Row
-from ..sql.transaction import Lockable, Params
 from .address import Address
 from .nul_escapes import ESCAPE, unescape
 from .queue_holders import describe_holder

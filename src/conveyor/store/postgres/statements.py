@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from ..sql.dialect import POSTGRES
+from ..sql.executor import Params
 from ..sql.statements import load_statements, split_statements
-from ..sql.transaction import Params
 from .binary_values import encoder
 
 _PARAMETER = re.compile(r"(?<!:):(\w+)")

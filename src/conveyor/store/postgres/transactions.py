@@ -21,8 +21,9 @@ from ...core.storable import check_jobs
 from ...core.unreadable import UNREADABLE
 from ...errors import CorruptStoreError, UnavailableError, UsageError
 from ..messages import Accepted, Discards, Hint, Offered
+from ..sql.executor import Params
 from ..sql.rows import Row
-from ..sql.transaction import ConflictError, Lanes, Params, Tx
+from ..sql.transaction import ConflictError, Lanes, Tx
 from . import quick_insert
 from .address import Address
 from .connection import Connection, LostError, UnknownOutcomeError, new_mark

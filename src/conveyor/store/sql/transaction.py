@@ -7,7 +7,7 @@ its end in one step, a store over the network awaits it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ...core.queue_totals import PAST, Past, corrected
 from ...core.retry import Draw
 from ...errors import UnavailableError
 from ..messages import HintKind
+from .executor import Executor, Params
 from .queue_state import STATES, QueueState, copy_of, decode_minute
 from .rows import NO_QUEUE, Row
 from .statements import READ_ONLY
@@ -24,55 +25,9 @@ from .statements import READ_ONLY
 _INTEGERS = {int}
 _encode = msgspec.json.Encoder().encode
 
-Lockable = Literal["worker", "job", "queue"]
-Params = Sequence[Any] | Mapping[str, Any]
-
 
 class ConflictError(UnavailableError):
     """Another transaction changed what this one had read. Nothing was written; safe to repeat."""
-
-
-class Executor(Protocol):
-    """Runs named statements in one transaction on one connection."""
-
-    @property
-    def excludes_writers(self) -> bool:
-        """Whether no other transaction can write meanwhile, so that rows need no locks."""
-        ...
-
-    async def rows(self, name: str, params: Params = ()) -> list[Row]:
-        """Run a statement and return its rows."""
-        ...
-
-    async def many(self, name: str, params: Iterable[Params]) -> list[Row]:
-        """Run a statement for each set of parameters and return all rows."""
-        ...
-
-    async def change(self, name: str, params: Iterable[Params]) -> int:
-        """Run a statement for each set of parameters and return how many rows were changed.
-
-        Where `excludes_writers`, what triggers change may count.
-        """
-        ...
-
-    async def lock(self, what: Lockable, keys: Sequence[str], *, shared: bool = False) -> None:
-        """Hold rows until the transaction ends, in the order of their keys.
-
-        Waits while other transactions hold them. Not called where `excludes_writers`.
-        """
-        ...
-
-    async def limit_waits(self) -> None:
-        """Have this transaction wait for a lock for some seconds only, and say who holds it."""
-        ...
-
-    async def try_lock_queue(self, name: str, *, patiently: bool) -> bool:
-        """Hold a queue until the transaction ends; return whether no other transaction holds it.
-
-        `patiently`: wait for a quarter of a second, and then fail. The transaction is then repeated
-        with `passes_over`.
-        """
-        ...
 
 
 class Lanes:

@@ -15,9 +15,9 @@ from ...system.file_lock import FileLock, lock_attempts
 from ...system.file_owner import PRIVATE_FILE
 from ..move_mark import MARK, check_unmarked
 from ..sql.dialect import SQLITE
+from ..sql.executor import Lockable, Params
 from ..sql.rows import Row
 from ..sql.statements import READ_ONLY, load_statements
-from ..sql.transaction import Lockable, Params
 from .inode import Inode
 from .migrate import migrate
 

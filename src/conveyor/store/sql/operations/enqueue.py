@@ -19,9 +19,10 @@ from ...enqueue_rules import admit_request, check_ids, check_offer_kept
 from ...hint_rules import queue_hint
 from ...messages import COLLECT_PATIENCE, OFFER_PATIENCE, Accepted, Offered
 from ...unique_keys import Holder, admit_keys, answer_again, count_fresh, unique_key
+from ..executor import Params
 from ..queue_state import QueueState
 from ..rows import ID, STATE, Row, checksum, encode_options, finite, is_time, to_record
-from ..transaction import Params, Tx
+from ..transaction import Tx
 from .callbacks import add_callbacks, called_by, make_lanes, make_queues
 from .key_holders import add_inputs, change_holders, read_holders
 from .transitions import end_unrun

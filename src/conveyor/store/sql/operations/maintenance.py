@@ -24,8 +24,9 @@ from ...schedule_rules import (
     pause_known,
     tick_schedule,
 )
+from ..executor import Params
 from ..rows import LANE, NO_QUEUE, finite, is_time, text, to_record
-from ..transaction import Params, Tx
+from ..transaction import Tx
 from .admin import delete_final
 from .callbacks import called_by, delete_callbacks, make_lanes, make_queues
 from .claim import end_lost

@@ -22,8 +22,9 @@ from ...worker_status import (
     is_silent,
     no_worker,
 )
+from ..executor import Params
 from ..rows import Row, finite, is_time
-from ..transaction import ConflictError, Params, Tx
+from ..transaction import ConflictError, Tx
 from .claim import end_lost
 from .maintenance import running_jobs
 from .marks import add_release, newest_release
