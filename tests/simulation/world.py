@@ -286,6 +286,7 @@ class World:
         if isinstance(answer, Dismissed):
             self.note("DISMISSED", station.name)
             station.dismissed_at = self.loop.now
+            self._busy.add(station.name)  # as one that drains: a closed lid delays its deadlines
             self.later(self.rng.uniform(0.2, 5.0), self._start)
 
     def _jump(self, _: Station) -> None:
