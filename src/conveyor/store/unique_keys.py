@@ -41,10 +41,10 @@ class Admission:
     `fresh` are the jobs to add, `followed` the running ones whose keys pass to some of those.
     """
 
-    fresh: list[NewJob]
+    fresh: Sequence[NewJob]
     answer: Accepted
-    rewritten: list[Rewritten]
-    followed: list[JobRecord]
+    rewritten: Sequence[Rewritten] = ()
+    followed: Sequence[JobRecord] = ()
 
     @property
     def changes(self) -> bool:
@@ -63,8 +63,13 @@ def admit_keys(
 
     Unless `passes_keys`, a job that follows a running one has no key.
     """
-    if not holders and all(new.options.key is None for new in jobs):  # hot path
-        return Admission(list(jobs), Accepted(tuple(new.id for new in jobs)), [], [])
+    ids: list[str] = []
+    for new in jobs:  # hot path: mostly none has a key
+        if new.options.key is not None:
+            break
+        ids.append(new.id)
+    else:
+        return Admission(jobs, Accepted(tuple(ids)))
     admitting = _Admitting(holders, now)
     for new in jobs:
         if new.options.key is None:
