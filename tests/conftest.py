@@ -26,13 +26,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the long drills too")
 
 
+# How many tests there are in the files of this run, whichever of them it selects.
+COLLECTED = pytest.StashKey[int]()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
     slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
+    config.stash[COLLECTED] = len(items) - len(slow)
+    if slow and not config.getoption("--slow"):
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def test_count(request: pytest.FixtureRequest) -> int | None:
+    """Return how many tests there are in all, without the slow ones; None in a run of some."""
+    given = [request.config.rootpath / argument for argument in request.config.args]
+    is_whole = given == [request.config.rootpath / "tests"]
+    return request.config.stash[COLLECTED] if is_whole else None
 
 
 @pytest.fixture(autouse=True)

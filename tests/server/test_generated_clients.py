@@ -23,7 +23,7 @@ MODULES = HEY_API / "node_modules"
 TIMEOUT = 120
 USED = {
     "health": {"status": "ok"},
-    "inserted": {"accepted": {"ids": ["one", "two"], "existing": [], "dropped": 0}},
+    "inserted": {"accepted": {"ids": ["one", "two"], "existing": [], "dropped": 0, "replaced": []}},
     "duplicate": "duplicate_id",
     "large": [413, "batch_too_large"],
     "claimed": ["one", {"to": "ann"}, 2],

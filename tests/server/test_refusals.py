@@ -328,7 +328,9 @@ def test_a_waiting_producer_gets_the_room_that_becomes_free(
     until(lambda: store.counts().result()[0].offers)
     store.cancel("first", reason="r").result()
     waiting.join()
-    assert answers[0].data == {"accepted": {"ids": ["late"], "existing": [], "dropped": 0}}
+    assert answers[0].data == {
+        "accepted": {"ids": ["late"], "existing": [], "dropped": 0, "replaced": []}
+    }
 
 
 def test_a_producer_that_waits_in_vain_is_refused(ask: RawClient, store: Store) -> None:

@@ -153,6 +153,7 @@ def adapt_jobs(body: dict[str, Any]) -> None:
         if isinstance(each.get("options"), dict):
             each["options"].pop("files", None)
             each["options"].pop("artifacts", None)
+            adapt_conflict(each["options"])
         if "callbacks" in each:
             each["callbacks"] = callbacks_of(each)
 
@@ -165,6 +166,15 @@ def adapt_filter(body: dict[str, Any]) -> None:
             changeable_states(body.get("action", "cancel"), set(map(State, which["states"])))
         except UsageError:
             del which["states"]
+
+
+def adapt_conflict(options: dict[str, Any]) -> None:
+    """Let only a job with a key say what becomes of its holder."""
+    if options.get("key") is None:
+        options.pop("on_conflict", None)
+        options.pop("postpone_limit", None)
+    elif options.get("postpone_limit") is not None:
+        options["on_conflict"] = "postpone"
 
 
 def callbacks_of(each: dict[str, Any]) -> list[dict[str, Any]]:

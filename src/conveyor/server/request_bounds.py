@@ -101,6 +101,8 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Schema]] = {
         "grace": SECONDS,
         "expires_at": optional(MOMENT),
         "key": optional(NAME),
+        "postpone_limit": optional(SECONDS),
+        "replaced_by": optional(NAME),
         "requires": {"type": "array", "items": NAME, "maxItems": STORED["requires"].limit},
         "crash_limit": COUNT,
         "output_limit": COUNT,
