@@ -123,10 +123,10 @@ class World:
         return self.enqueue("send_mail", json.dumps(args), queue, **more)
 
     def video(self, task: str = "transcode", **options: Any) -> str:
-        """Enqueue a job that runs until `go`, and wait until it runs."""
+        """Enqueue a job that runs until `go`, and wait until its code runs."""
         args = json.dumps({"go": str(self.folder / "go")})
         job_id = self.enqueue(task, args, "video", options=options)
-        self.wait_for(job_id, State.RUNNING)
+        until((self.folder / f"go-{job_id}").exists)
         return job_id
 
     def job(self, job_id: str) -> JobRecord:

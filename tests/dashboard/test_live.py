@@ -13,9 +13,6 @@ from tab import OpenTab, Tab
 
 from conveyor.core.job import State
 
-# What is seen within some time would be another thing on a busy machine.
-pytestmark = pytest.mark.alone
-
 
 def requests_made(tab: Tab, milliseconds: int) -> list[Request]:
     """Return the requests that a page makes in some time."""
@@ -209,6 +206,7 @@ def test_the_stack_of_a_running_job_is_shown_but_not_taken_while_nobody_looks(
     expect(tab.page.locator(".stackdump")).to_have_count(0)
 
 
+@pytest.mark.alone  # a busy machine would ask less often
 def test_an_idle_page_asks_about_once_a_second(shop: Shop, open_tab: OpenTab) -> None:
     tab = open_tab("workers")
     assert 1 <= requests_in(tab, 3000) <= 5

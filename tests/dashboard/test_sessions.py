@@ -18,9 +18,6 @@ from conveyor.store.memory.store import MemoryStore
 sys.path.append(str(Path(__file__).parents[1] / "store"))
 from served import Serving
 
-# What is seen within some time would be another thing on a busy machine.
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def store() -> Iterator[MemoryStore]:

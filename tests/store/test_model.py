@@ -60,6 +60,8 @@ from conveyor.store.protocol_files import UNUSED
 from conveyor.store.sqlite.store import SqliteStore
 from conveyor.testing import FakeClock
 
+pytestmark = pytest.mark.computes
+
 ERROR = ErrorInfo("ValueError", "broken", "Traceback", ("Exception",))
 OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(
     [
@@ -392,6 +394,7 @@ def test_the_machine_notices_a_planted_fault(faulty: type[MemoryStore]) -> None:
     class Planted(Agreement):
         spec = staticmethod(lambda clock: faulty(clock, lambda: 0.5))
 
-    tries = settings(QUICK, max_examples=2000, report_multiple_bugs=False, phases=(Phase.generate,))
+    few: dict[str, Any] = {"report_multiple_bugs": False, "phases": (Phase.generate,)}
+    tries = settings(QUICK, max_examples=2000, stateful_step_count=50, **few)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Planted, settings=tries)
