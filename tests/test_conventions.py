@@ -33,7 +33,7 @@ def tracked(*patterns: str) -> list[Path]:
 PYTHON = tracked("*.py")
 SOURCE = tracked("src/conveyor/**")
 # Nouns that end in -ing, and `conveyor.testing`, which is public.
-NOUNS_IN_ING = {"metrics_reading", "pending", "shell_warning", "string", "testing", "tracing"}
+NOUNS_IN_ING = {"pending", "shell_warning", "string", "testing", "tracing"}
 DOCUMENTS = tracked("*.md")
 # Paths in backticks: Python and SQL files, and paths below some directories.
 PATH_IN_TEXT = re.compile(

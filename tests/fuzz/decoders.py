@@ -55,7 +55,7 @@ DECODERS: dict[str, tuple[str, ...] | str] = {
     "server/job_copy.py": ("body of copy_job", "masked arguments"),
     "server/lookup_api.py": ("note of a scaler",),
     "server/http_io.py": ("body of", "query of", "MessagePack of", "request"),
-    "server/metrics_reading.py": ("note of a scaler to show",),
+    "server/metrics_snapshot.py": ("note of a scaler to show",),
     "server/body_shape.py": ("body of", "MessagePack of"),
     "server/session_cookie.py": ("cookie of a session",),
     "server/validation.py": ("body of",),

@@ -25,7 +25,7 @@ from conveyor.server.authorization import leases_in
 from conveyor.server.http_io import ProblemError, decode_body, decode_query
 from conveyor.server.http_limits import LimitedHttpProtocol
 from conveyor.server.job_intake import JobIntake, check_declarations
-from conveyor.server.metrics_reading import read_status
+from conveyor.server.metrics_snapshot import read_status
 from conveyor.server.origin_guard import check_local_origin
 from conveyor.server.router import RouteTable, decode_names
 from conveyor.server.validation import check_consistency

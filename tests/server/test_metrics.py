@@ -18,7 +18,7 @@ from conveyor.core.access import agent_suffix
 from conveyor.core.job import State, WorkerInfo
 from conveyor.core.lifecycle import Succeeded
 from conveyor.core.serving_workers import SILENT
-from conveyor.server import metrics_reading
+from conveyor.server import metrics_snapshot
 from conveyor.store.memory.store import MemoryStore
 from conveyor.store.protocol import Store
 from conveyor.testing import FakeClock
@@ -209,7 +209,7 @@ def test_the_metrics_are_in_the_api_as_well(store: Store, server: Serving, token
 def test_the_first_thousand_queues_have_series_and_the_output_says_that_there_are_more(
     store: Store, server: Serving, token: str
 ) -> None:
-    most = metrics_reading.MAX_QUEUES
+    most = metrics_snapshot.MAX_QUEUES
     for number in range(most + 1):
         store.insert([new(queue=f"q{number:05}")]).result()
     found = Scrape(f"{server.url}/metrics", token=token)
@@ -221,5 +221,5 @@ def test_the_first_thousand_queues_have_series_and_the_output_says_that_there_ar
 def test_a_pool_is_read_as_the_scaler_describes_it() -> None:
     """The server may not import the scaler, so it repeats what it reads of a note."""
     theirs = {each.name: each.type for each in msgspec.structs.fields(PoolCounts)}
-    ours = {each.name: each.type for each in msgspec.structs.fields(metrics_reading.PoolReading)}
+    ours = {each.name: each.type for each in msgspec.structs.fields(metrics_snapshot.PoolSnapshot)}
     assert ours == theirs

@@ -8,7 +8,7 @@ from ..store.http import payloads
 from ..store.http.problems import problem
 from ..store.protocol import Store
 from .http_io import PiecewiseResponse, ProblemError
-from .metrics_reading import read_store
+from .metrics_snapshot import read_store
 from .request import ApiRequest
 
 NOT_INSTALLED = (
@@ -32,6 +32,6 @@ class MetricsApi:
             raise ProblemError(problem("not_installed", NOT_INSTALLED)) from error
         query: payloads.MetricsQuery = request.body
         scalers = list(dict.fromkeys(filter(None, query.scalers.split(","))))
-        reading = await read_store(self._store, request.principal, scalers)
-        text, media = render(reading, request.http.headers.get("accept", ""))
+        snapshot = await read_store(self._store, request.principal, scalers)
+        text, media = render(snapshot, request.http.headers.get("accept", ""))
         return PiecewiseResponse(text, media_type=media)

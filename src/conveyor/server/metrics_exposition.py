@@ -15,7 +15,7 @@ from ..core.job import State, WorkerInfo
 from ..core.metric_labels import label_value
 from ..core.serving_workers import SILENT
 from ..worker.health import DRAINING, QUIET, READY, SICK, state_of
-from .metrics_reading import MAX_QUEUES, ScalerReading, StoreReading
+from .metrics_snapshot import MAX_QUEUES, ScalerSnapshot, StoreSnapshot
 
 SILENT_STATE = "silent"
 KINDS = ("worker", "agent")
@@ -24,32 +24,32 @@ MACHINES = ("booting", "idle", "busy", "draining", "other")
 ENDED = (State.COMPLETED, State.CANCELLED, State.DISCARDED)
 
 
-def render(reading: StoreReading, accept: str) -> tuple[bytes, str]:
+def render(snapshot: StoreSnapshot, accept: str) -> tuple[bytes, str]:
     """Return the text of the metrics, and its media type: the best that a scraper accepts."""
     encode, media = choose_encoder(accept)
-    return encode(_Families(reading)), media
+    return encode(_Families(snapshot)), media
 
 
 class _Families(Collector):
-    """The families of metrics of one reading."""
+    """The families of metrics of one snapshot."""
 
-    def __init__(self, reading: StoreReading) -> None:
-        self._reading = reading
+    def __init__(self, snapshot: StoreSnapshot) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        reading = self._reading
+        snapshot = self._snapshot
         build = GaugeMetricFamily(
             "conveyor_build_info", "Version of the server", labels=["version"]
         )
         build.add_metric([version("conveyor")], 1)
         yield build
-        yield from _queues(reading)
-        yield from _totals(reading)
-        yield from _workers(reading)
-        yield from _scalers(reading.scalers)
+        yield from _queues(snapshot)
+        yield from _totals(snapshot)
+        yield from _workers(snapshot)
+        yield from _scalers(snapshot.scalers)
 
 
-def _queues(reading: StoreReading) -> Iterator[Metric]:
+def _queues(snapshot: StoreSnapshot) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
         "conveyor_queue_jobs", "Jobs by queue and state", labels=["queue", "state"]
     )
@@ -69,7 +69,7 @@ def _queues(reading: StoreReading) -> Iterator[Metric]:
         "For how long the first job that could run has waited; 0 if none waits",
         labels=["queue"],
     )
-    for queue in reading.queues:
+    for queue in snapshot.queues:
         name = label_value(queue.name)
         for state in State:
             jobs.add_metric([name, state], queue.counts.get(state, 0))
@@ -77,17 +77,17 @@ def _queues(reading: StoreReading) -> Iterator[Metric]:
             capacity.add_metric([name], queue.capacity)
         paused.add_metric([name], queue.paused)
         offers.add_metric([name], queue.offers)
-        since = reading.oldest_at.get(queue.name, reading.now)
-        oldest.add_metric([name], max(0.0, reading.now - since))
+        since = snapshot.oldest_at.get(queue.name, snapshot.now)
+        oldest.add_metric([name], max(0.0, snapshot.now - since))
     yield from (jobs, capacity, paused, offers, oldest)
     yield GaugeMetricFamily(
         "conveyor_queues_cut",
         f"1 if there are more queues than the {MAX_QUEUES:,} that have series: the first by name",
-        value=reading.is_cut,
+        value=snapshot.is_cut,
     )
 
 
-def _totals(reading: StoreReading) -> Iterator[Metric]:
+def _totals(snapshot: StoreSnapshot) -> Iterator[Metric]:
     enqueued = CounterMetricFamily(
         "conveyor_jobs_enqueued", "Jobs that were enqueued", labels=["queue"]
     )
@@ -99,7 +99,7 @@ def _totals(reading: StoreReading) -> Iterator[Metric]:
         "Failed attempts that were followed by a retry",
         labels=["queue"],
     )
-    for queue in reading.queues:
+    for queue in snapshot.queues:
         name, totals = label_value(queue.name), queue.totals
         enqueued.add_metric([name], totals.enqueued)
         retried.add_metric([name], totals.retried)
@@ -109,15 +109,15 @@ def _totals(reading: StoreReading) -> Iterator[Metric]:
     yield from (enqueued, ended, retried)
 
 
-def _workers(reading: StoreReading) -> Iterator[Metric]:
+def _workers(snapshot: StoreSnapshot) -> Iterator[Metric]:
     counts: Counter[tuple[str, str]] = Counter()
     slots: Counter[str] = Counter()
     busy: Counter[str] = Counter()
-    for worker in reading.workers:
+    for worker in snapshot.workers:
         if worker.slots == 0:  # a server, which only does the maintenance
             continue
         kind = KINDS[is_agent(worker.id)]
-        state = _state(worker, reading.now)
+        state = _state(worker, snapshot.now)
         counts[kind, state] += 1
         if state != SILENT_STATE:
             slots[kind] += worker.slots
@@ -145,7 +145,7 @@ def _state(worker: WorkerInfo, now: float) -> str:
     return SILENT_STATE if now - worker.beat_at >= SILENT else state_of(worker)
 
 
-def _scalers(scalers: list[ScalerReading]) -> Iterator[Metric]:
+def _scalers(scalers: list[ScalerSnapshot]) -> Iterator[Metric]:
     leads = GaugeMetricFamily(
         "conveyor_scaler_leads", "1 if a scaler of this name leads now", labels=["scaler"]
     )

@@ -41,7 +41,7 @@ from .job_events import JobEvents
 from .job_files import runners_with_files
 from .lease_renewer import LeaseRenewer
 from .machine_probe import MachineProbe
-from .metrics_reading import WorkerMetrics
+from .metrics_snapshot import WorkerMetrics
 from .observed_runners import AttemptObserver, observed_runners
 from .options import WorkerOptions
 from .output_sender import OutputSender

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ..core.metric_labels import OTHER, label_value
 from .attempt_metrics import BUCKETS, MAX_PAIRS, AttemptMetrics, Histogram
 from .health import DRAINING, QUIET, READY, SICK
-from .metrics_reading import WorkerReading
+from .metrics_snapshot import WorkerSnapshot
 
 NAMES = ["queue", "task"]
 LIMIT = f"; beyond {MAX_PAIRS} pairs of queue and task all count as {OTHER}"
@@ -27,7 +27,7 @@ LIMIT = f"; beyond {MAX_PAIRS} pairs of queue and task all count as {OTHER}"
 class WorkerExposition:
     """Renders the metrics of a worker, and those of its process. Any thread may call it."""
 
-    def __init__(self, read: Callable[[], WorkerReading]) -> None:
+    def __init__(self, read: Callable[[], WorkerSnapshot]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_WorkerCollector(read))
         ProcessCollector(registry=self._registry)
@@ -39,18 +39,18 @@ class WorkerExposition:
 
 
 class _WorkerCollector(Collector):
-    def __init__(self, read: Callable[[], WorkerReading]) -> None:
+    def __init__(self, read: Callable[[], WorkerSnapshot]) -> None:
         self._read = read
 
     def describe(self) -> list[Metric]:
         return []  # else the registry would collect, to learn the names
 
     def collect(self) -> Iterator[Metric]:
-        reading = self._read()
-        yield from _attempts(reading.attempts)
-        yield from _slots(reading)
-        yield from _leases(reading)
-        yield from _events(reading)
+        snapshot = self._read()
+        yield from _attempts(snapshot.attempts)
+        yield from _slots(snapshot)
+        yield from _leases(snapshot)
+        yield from _events(snapshot)
 
 
 def _attempts(metrics: AttemptMetrics) -> Iterator[Metric]:
@@ -94,46 +94,50 @@ def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram)
     family.add_metric(labels, buckets, sum_value=histogram.total)
 
 
-def _slots(reading: WorkerReading) -> Iterator[Metric]:
+def _slots(snapshot: WorkerSnapshot) -> Iterator[Metric]:
     info = GaugeMetricFamily(
         "conveyor_worker_info", "The worker and its version", labels=["worker", "version"]
     )
-    info.add_metric([label_value(reading.worker), reading.version], 1)
+    info.add_metric([label_value(snapshot.worker), snapshot.version], 1)
     state = GaugeMetricFamily(
         "conveyor_worker_state", "1 for the state that the worker is in", labels=["state"]
     )
     for each in (READY, QUIET, DRAINING, SICK):
-        state.add_metric([each], each == reading.state)
+        state.add_metric([each], each == snapshot.state)
     yield from (info, state)
     for name, about, value in (
-        ("conveyor_worker_slots", "How many jobs run at once, at most", reading.slots),
-        ("conveyor_worker_slots_busy", "Slots in which a job runs", reading.busy),
-        ("conveyor_worker_jobs_ready", "Jobs that were claimed and wait for a slot", reading.ready),
+        ("conveyor_worker_slots", "How many jobs run at once, at most", snapshot.slots),
+        ("conveyor_worker_slots_busy", "Slots in which a job runs", snapshot.busy),
+        (
+            "conveyor_worker_jobs_ready",
+            "Jobs that were claimed and wait for a slot",
+            snapshot.ready,
+        ),
         (
             "conveyor_worker_reports_waiting",
             "Outcomes that the store has not accepted yet",
-            reading.unreported,
+            snapshot.unreported,
         ),
     ):
         yield GaugeMetricFamily(name, about, value=value)
 
 
-def _leases(reading: WorkerReading) -> Iterator[Metric]:
+def _leases(snapshot: WorkerSnapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "conveyor_worker_lease_renewals_late",
         "Leases that were renewed after more than half of them had passed, instead of a quarter",
-        value=reading.late_renewals,
+        value=snapshot.late_renewals,
     )
     yield CounterMetricFamily(
         "conveyor_worker_lease_renewals_failed",
         "Calls to renew leases that the store did not answer",
-        value=reading.failed_renewals,
+        value=snapshot.failed_renewals,
     )
 
 
-def _events(reading: WorkerReading) -> Iterator[Metric]:
+def _events(snapshot: WorkerSnapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "conveyor_worker_events_dropped",
         "Events that no handler got, because too many waited or the worker ended",
-        value=reading.dropped_events,
+        value=snapshot.dropped_events,
     )

@@ -19,7 +19,7 @@ MAX_QUEUES = 1000
 MAX_SCALERS = 20
 
 
-class PoolReading(msgspec.Struct, frozen=True):
+class PoolSnapshot(msgspec.Struct, frozen=True):
     """The machines of a pool, as its scaler has noted them; see `autoscaler.plan.PoolCounts`."""
 
     pool: str
@@ -35,7 +35,7 @@ class ScalerCycle(msgspec.Struct, frozen=True):
     """What of a scaler's last cycle is shown; see `autoscaler.status.ScalerStatus`."""
 
     at: float
-    pools: tuple[PoolReading, ...] = ()
+    pools: tuple[PoolSnapshot, ...] = ()
     held: tuple[str, ...] = ()
     blind: dict[str, str] = {}
 
@@ -44,7 +44,7 @@ class _Note(msgspec.Struct, frozen=True):
     status: ScalerCycle
 
 
-class ScalerReading(msgspec.Struct, frozen=True):
+class ScalerSnapshot(msgspec.Struct, frozen=True):
     """A scaler: whether it leads now, and the result of its last cycle if that can be read."""
 
     name: str
@@ -52,7 +52,7 @@ class ScalerReading(msgspec.Struct, frozen=True):
     status: ScalerCycle | None
 
 
-class StoreReading(msgspec.Struct, frozen=True, kw_only=True):
+class StoreSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a store. `oldest_at` is since when the first job of a queue could have run.
 
     `is_cut`: there are more queues than have series.
@@ -63,10 +63,10 @@ class StoreReading(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool
     oldest_at: dict[str, float]
     workers: list[WorkerInfo]
-    scalers: list[ScalerReading]
+    scalers: list[ScalerSnapshot]
 
 
-async def read_store(store: Store, principal: Principal, scalers: list[str]) -> StoreReading:
+async def read_store(store: Store, principal: Principal, scalers: list[str]) -> StoreSnapshot:
     """Return what a token may see of the queues, workers and scalers."""
     visible = principal.queues
     if visible:
@@ -81,7 +81,7 @@ async def read_store(store: Store, principal: Principal, scalers: list[str]) -> 
         if load.oldest_at is not None:
             oldest_at[load.queue] = min(load.oldest_at, oldest_at.get(load.queue, load.oldest_at))
     now = store.now()
-    return StoreReading(
+    return StoreSnapshot(
         now=now,
         queues=queues,
         is_cut=is_cut,
@@ -91,10 +91,10 @@ async def read_store(store: Store, principal: Principal, scalers: list[str]) -> 
     )
 
 
-async def _read_scalers(store: Store, names: list[str], now: float) -> list[ScalerReading]:
+async def _read_scalers(store: Store, names: list[str], now: float) -> list[ScalerSnapshot]:
     found = [await store.leader(name) for name in names[:MAX_SCALERS]]
     return [
-        ScalerReading(each.name, each.until > now, read_status(each.note))
+        ScalerSnapshot(each.name, each.until > now, read_status(each.note))
         for each in found
         if each is not None
     ]

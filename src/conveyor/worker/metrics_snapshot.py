@@ -15,7 +15,7 @@ from .held_jobs import HeldJobs
 from .lease_renewer import LeaseRenewer
 
 
-class WorkerReading(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a worker. The numbers of leases and events only grow while it runs."""
 
     worker: str
@@ -48,13 +48,13 @@ class WorkerMetrics:
         self._held, self._leases, self._dispatcher = held, leases, dispatcher
         self._delivery = delivery
 
-    def read(self) -> WorkerReading:
+    def read(self) -> WorkerSnapshot:
         """Return what is to be seen now."""
         held, leases, dispatcher = self._held, self._leases, self._dispatcher
         info = msgspec.structs.replace(
             self._info, draining=dispatcher.draining, quiet=dispatcher.quiet, sick=dispatcher.sick
         )
-        return WorkerReading(
+        return WorkerSnapshot(
             worker=info.id,
             version=version("conveyor"),
             state=state_of(info),
