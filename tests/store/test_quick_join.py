@@ -44,13 +44,6 @@ def belt(url: str) -> Iterator[Conveyor]:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    store = PostgresStore(url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def session(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(parse_address(url).server) as session:
         yield session
@@ -117,58 +110,58 @@ def test_a_statement_that_is_cancelled_leaves_the_transaction_usable(
 
 
 def test_an_id_that_is_taken_leaves_nothing_of_the_call(
-    store: PostgresStore, session: psycopg.Connection[Any]
+    postgres: PostgresStore, session: psycopg.Connection[Any]
 ) -> None:
-    put(store, new(id="taken"), capacity=9)
+    put(postgres, new(id="taken"), capacity=9)
     session.execute("CREATE TEMP TABLE mine (a INT)")
     with pytest.raises(DuplicateIdError):
-        join(store, session, new(id="other", key="k"), new(id="taken"), capacity=9)
-    assert join(store, session, new(id="again", key="k"), capacity=9).existing == ()
+        join(postgres, session, new(id="other", key="k"), new(id="taken"), capacity=9)
+    assert join(postgres, session, new(id="again", key="k"), capacity=9).existing == ()
     session.execute("SELECT * FROM mine")
     session.commit()
-    assert [job.id for job in claim(store, 9)] == ["taken", "again"]
-    assert counted(store)["q"][State.AVAILABLE] == 0
+    assert [job.id for job in claim(postgres, 9)] == ["taken", "again"]
+    assert counted(postgres)["q"][State.AVAILABLE] == 0
 
 
 def test_a_producer_that_waits_for_room_is_not_overtaken(
-    store: PostgresStore, session: psycopg.Connection[Any]
+    postgres: PostgresStore, session: psycopg.Connection[Any]
 ) -> None:
-    put(store, new(), capacity=3)
-    offered = offer(store, new(), new(), new(), capacity=3)
+    put(postgres, new(), capacity=3)
+    offered = offer(postgres, new(), new(), new(), capacity=3)
     with pytest.raises(QueueFullError):
-        join(store, session, new(), capacity=3)
+        join(postgres, session, new(), capacity=3)
     session.rollback()
     assert isinstance(offered, Offered)
-    store.withdraw(offered.offer).result()
-    assert join(store, session, new(), capacity=3).ids
+    postgres.withdraw(offered.offer).result()
+    assert join(postgres, session, new(), capacity=3).ids
 
 
 def test_another_capacity_is_declared_and_a_new_lane_is_made(
-    store: PostgresStore, session: psycopg.Connection[Any]
+    postgres: PostgresStore, session: psycopg.Connection[Any]
 ) -> None:
-    put(store, new(), new(), capacity=2)
-    join(store, session, new(), capacity=3)
-    join(store, session, new(requires=("gpu",)))
+    put(postgres, new(), new(), capacity=2)
+    join(postgres, session, new(), capacity=3)
+    join(postgres, session, new(requires=("gpu",)))
     session.commit()
-    assert store.queue_info("q").result().depth == 4
-    assert store.queue_info("q").result().capacity is None
+    assert postgres.queue_info("q").result().depth == 4
+    assert postgres.queue_info("q").result().capacity is None
 
 
 def join(
-    store: PostgresStore,
+    postgres: PostgresStore,
     session: psycopg.Connection[Any],
     *jobs: NewJob,
     capacity: int | None = None,
 ) -> Accepted:
     return run_sync(
-        store.insert_within(
+        postgres.insert_within(
             session, jobs, capacity=capacity, when_full="refuse", in_coroutine=False
         )
     )
 
 
 def test_a_bound_holds_while_a_transaction_before_is_open(
-    store: PostgresStore,
+    postgres: PostgresStore,
     session: psycopg.Connection[Any],
     url: str,
     until: Callable[[Callable[[], object]], None],
@@ -178,54 +171,56 @@ def test_a_bound_holds_while_a_transaction_before_is_open(
     def join_too() -> None:
         with psycopg.connect(parse_address(url).server) as other:
             try:
-                join(store, other, new(), capacity=2)
+                join(postgres, other, new(), capacity=2)
             except QueueFullError as error:
                 refused.append(str(error))
 
-    put(store, new(), capacity=2)
-    join(store, session, new(), capacity=2)
+    put(postgres, new(), capacity=2)
+    join(postgres, session, new(), capacity=2)
     second = threading.Thread(target=join_too)
     second.start()
     waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
     until(lambda: not second.is_alive() or session.execute(waiting).fetchall())
     session.commit()
     second.join()
-    assert (len(refused), store.queue_info("q").result().depth) == (1, 2)
+    assert (len(refused), postgres.queue_info("q").result().depth) == (1, 2)
 
 
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_a_bounded_queue_with_room_needs_read_committed(
-    store: PostgresStore, session: psycopg.Connection[Any], isolation: str
+    postgres: PostgresStore, session: psycopg.Connection[Any], isolation: str
 ) -> None:
-    put(store, new(), capacity=9)
-    put(store, new(queue="unbounded"))
+    put(postgres, new(), capacity=9)
+    put(postgres, new(queue="unbounded"))
     session.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
     with pytest.raises(UsageError, match="needs READ COMMITTED"):
-        join(store, session, new(), capacity=9)
-    assert join(store, session, new(queue="unbounded")).ids
+        join(postgres, session, new(), capacity=9)
+    assert join(postgres, session, new(queue="unbounded")).ids
 
 
-def test_a_job_keeps_its_callbacks(store: PostgresStore, session: psycopg.Connection[Any]) -> None:
-    put(store, new())  # from now on there are the queue and its lane
-    join(store, session, new(id="joined", callbacks=BOTH))
+def test_a_job_keeps_its_callbacks(
+    postgres: PostgresStore, session: psycopg.Connection[Any]
+) -> None:
+    put(postgres, new())  # from now on there are the queue and its lane
+    join(postgres, session, new(id="joined", callbacks=BOTH))
     session.commit()
-    for job in claim(store, 2):
-        assert settle(store, job, Succeeded())
-    assert tasks(store) == ["after"]
-    assert told(store, "after").id == "joined"
+    for job in claim(postgres, 2):
+        assert settle(postgres, job, Succeeded())
+    assert tasks(postgres) == ["after"]
+    assert told(postgres, "after").id == "joined"
 
 
 def test_others_are_told_of_each_kind_of_job_at_the_commit(
-    store: PostgresStore,
+    postgres: PostgresStore,
     session: psycopg.Connection[Any],
     url: str,
     until: Callable[[Callable[[], object]], None],
 ) -> None:
-    put(store, new())
+    put(postgres, new())
     heard: list[Hint] = []
     other = PostgresStore(url)
     other.listen(["work", "due"], heard.append)
-    join(store, session, new(), new(delay=60.0))
+    join(postgres, session, new(), new(delay=60.0))
     session.commit()
     until(lambda: {Hint("work", ("q",)), Hint("due", ("q",))}.issubset(heard))
     other.close()
